@@ -1,0 +1,45 @@
+# Thin targets: each is a command or two that can also be typed. `make` alone lists them.
+
+TILEFLEET := $(or $(CARGO_TARGET_DIR),target)/debug/tilefleet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench fmt lint doc deny build test-env clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 12
+
+demo: build ## Run the whole job on generated images, into ./tilefleet-demo
+	$(TILEFLEET) runtime install
+	$(TILEFLEET) demo
+
+# Built as the tests are, so that the dependencies are compiled once.
+test: test-env ## Run all tests, setting up what they need
+	cargo test --locked --no-run
+	$(TILEFLEET) runtime install
+	cargo test --locked
+
+bench: ## Measure against a bare session and plain Python (about 15 minutes)
+	scripts/bench
+
+fmt: ## Format the code
+	cargo fmt
+
+lint: ## Check the format and run clippy
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+doc: ## Build the documentation; a warning is an error
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+deny: test-env ## Check licences, bans and sources of the dependencies
+	scripts/check-deps
+
+build:
+	cargo build --locked
+
+test-env:
+	@scripts/test-env
+
+clean: ## Remove what the targets made in this folder
+	cargo clean
+	rm -rf .venv tilefleet-demo

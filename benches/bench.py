@@ -1,0 +1,187 @@
+"""Measures tilefleet side by side with its peers, in alternation, and prints medians and ratios.
+
+    scripts/bench [--only a,b,c,d] [--rounds N]
+
+- a: ResNet-152 fp32, end to end, over a bare session on resident tensors with as many threads
+- b: an almost-free model, so that the pipeline itself is measured, over plain Python
+- c: peak memory at 2,000 and at 20,000 tiles
+- d: peak memory while planning a million keys
+
+What is compared runs in turns, so that a machine that slows down slows all of it. Files are read once
+beforehand, so that all find them in the page cache. Loading the model is left out everywhere.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
+WORK = TARGET / "bench"
+TILEFLEET = TARGET / "release" / "tilefleet"
+BATCH = 16
+RESNET_IMAGES = 320
+
+
+def last_json(text):
+    """Returns the last JSON object of a program's output."""
+    return json.loads(text[text.index("{") :])
+
+
+def run(*command):
+    """Runs a program and returns its answer and its peak memory in bytes."""
+    out = WORK / "stdout"
+    with out.open("wb") as stdout:
+        process = subprocess.Popen([str(word) for word in command], stdout=stdout)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{' '.join(map(str, command))} ended with {process.returncode}")
+    # Linux counts in KiB, macOS in bytes.
+    return last_json(out.read_text()), usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def tilefleet(images, model, *settings):
+    """Runs the pipeline into a new folder and returns its report and its peak memory."""
+    output = WORK / "table"
+    shutil.rmtree(output, ignore_errors=True)
+    flags = [flag for setting in (f"run.batch={BATCH}", *settings) for flag in ("--set", setting)]
+    pipeline = ROOT / "pipelines" / "tiles.toml"
+    return run(
+        TILEFLEET, "run", pipeline, "--input", images, "--output", output, "--model", model, "--json", *flags
+    )
+
+
+def tilefleet_rate(images, model, *settings):
+    return tilefleet(images, model, *settings)[0]["tiles_per_second"]
+
+
+def alternate(title, rounds, **contestants):
+    """Runs the contestants in turns; prints medians, and the first over the second as a ratio."""
+    rates = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, measure in contestants.items():
+            rates[name].append(measure())
+            print(f"  {name}: {rates[name][-1]:.2f} images/s", file=sys.stderr)
+    ours, theirs = rates.values()
+    ratios = [our / their for our, their in zip(ours, theirs)]
+    print(f"{title}, {rounds} rounds in turns")
+    for name, values in rates.items():
+        spread = f"{min(values):.1f} to {max(values):.1f}"
+        print(f"  {name.replace('_', ' '):<14} {statistics.median(values):8.1f} images/s  ({spread})")
+    spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
+    print(f"  ratio          {statistics.median(ratios):8.3f}           ({spread})")
+
+
+def some_images(count):
+    """Returns a folder with the first images."""
+    folder = WORK / f"first-{count}"
+    if not folder.is_dir():
+        folder.mkdir()
+        for file in sorted((WORK / "inputs" / "images").iterdir())[:count]:
+            os.link(file, folder / file.name)
+    return folder
+
+
+def resnet_over_bare_session(rounds, threads):
+    model, images = WORK / "resnet152.onnx", some_images(RESNET_IMAGES)
+    if not model.is_file():
+        command = [TILEFLEET, "model", "build", "--arch", "resnet152", "--seed", "0", "--out", model]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+    bare = [bare_session(), "--model", model, "--batch", BATCH, "--threads", threads]
+    alternate(
+        f"(a) ResNet-152 fp32, {RESNET_IMAGES} JPEG files, batch {BATCH}, {threads} threads",
+        rounds,
+        tilefleet=lambda: tilefleet_rate(images, model, f"run.threads={threads}"),
+        bare_session=lambda: run(*bare, "--runs", RESNET_IMAGES // BATCH)[0]["images_per_second"],
+    )
+
+
+def pipeline_over_python(rounds, threads):
+    inputs = WORK / "inputs"
+    peer = [sys.executable, ROOT / "benches" / "peers" / "plain_python.py", inputs / "images", inputs / "free.onnx"]
+    peer += [WORK / "peer.parquet", "--batch", BATCH, "--threads", threads]
+    alternate(
+        f"(b) almost-free model, 2,000 JPEG files, batch {BATCH}, {threads} threads",
+        rounds,
+        tilefleet=lambda: tilefleet_rate(inputs / "images", inputs / "free.onnx", f"run.threads={threads}"),
+        plain_Python=lambda: run(*peer)[0]["images_per_second"],
+    )
+
+
+def peak_memory(_rounds, _threads):
+    inputs = WORK / "inputs"
+    print("(c) peak memory, almost-free model")
+    peaks = []
+    for folder in ("images", "many"):
+        report, peak = tilefleet(inputs / folder, inputs / "free.onnx", "plan.shard_tiles=1000")
+        peaks.append(peak)
+        print(f"  {report['summary']['tiles']:>6} tiles   {peak / 2**20:8.1f} MiB")
+    print(f"  ratio          {peaks[1] / peaks[0]:8.3f}")
+
+
+def planning_memory(_rounds, _threads):
+    output = WORK / "plan"
+    shutil.rmtree(output, ignore_errors=True)
+    inputs = WORK / "inputs"
+    command = [TILEFLEET, "plan", ROOT / "pipelines" / "tiles.toml", "--dry-run", "--json", "--output", output]
+    command += ["--model", inputs / "free.onnx", "--set", f"input.manifest={inputs / 'million.csv'}"]
+    _, peak = run(*command)
+    print(f"(d) planning a million keys of a manifest: peak {peak / 2**20:.1f} MiB")
+
+
+def bare_session():
+    """Builds what is measured and returns the path of the benchmark, which cargo names by a hash."""
+    command = ["cargo", "build", "--locked", "--release", "--bin", "tilefleet", "--bench", "bare_session"]
+    messages = subprocess.run(
+        [*command, "--message-format", "json"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    artifacts = map(json.loads, messages.splitlines())
+    return next(
+        artifact["executable"]
+        for artifact in artifacts
+        if artifact.get("target", {}).get("name") == "bare_session" and artifact.get("executable")
+    )
+
+
+def make_inputs():
+    inputs = WORK / "inputs"
+    if not inputs.is_dir():
+        stage = WORK / "stage"
+        shutil.rmtree(stage, ignore_errors=True)
+        subprocess.run([sys.executable, ROOT / "benches" / "inputs.py", stage], check=True, stdout=sys.stderr)
+        stage.rename(inputs)
+    for file in (inputs / "images").iterdir():
+        file.read_bytes()
+
+
+MEASUREMENTS = {
+    "a": resnet_over_bare_session,
+    "b": pipeline_over_python,
+    "c": peak_memory,
+    "d": planning_memory,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/bench")
+    parser.add_argument("--only", default=",".join(MEASUREMENTS), help="such as a,c")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    WORK.mkdir(parents=True, exist_ok=True)
+    bare_session()
+    make_inputs()
+    print(f"{platform.system()} {platform.machine()}, {arguments.threads} threads")
+    for name in arguments.only.split(","):
+        MEASUREMENTS[name](arguments.rounds, arguments.threads)
+
+
+if __name__ == "__main__":
+    main()

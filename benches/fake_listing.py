@@ -1,0 +1,56 @@
+"""An S3 bucket of a million keys that exists only as a listing (ListObjectsV2, a thousand keys a page)."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+NUM_KEYS, PAGE = 1_000_000, 1000
+
+OBJECT = (
+    "<Contents><Key>{prefix}{number:07}.jpg</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+    '<ETag>"{number:032x}"</ETag><Size>20000</Size><StorageClass>STANDARD</StorageClass></Contents>'
+)
+
+
+def page(prefix, start):
+    end = min(start + PAGE, NUM_KEYS)
+    contents = "".join(OBJECT.format(prefix=prefix, number=number) for number in range(start, end))
+    more = f"<NextContinuationToken>{end}</NextContinuationToken>" if end < NUM_KEYS else ""
+    truncated = "true" if more else "false"
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult><Name>bench</Name>'
+        f"<Prefix>{prefix}</Prefix><KeyCount>{end - start}</KeyCount><MaxKeys>{PAGE}</MaxKeys>"
+        f"<IsTruncated>{truncated}</IsTruncated>{more}{contents}</ListBucketResult>"
+    )
+
+
+class Bucket(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        query = parse_qs(urlsplit(self.path).query)
+        if "list-type" not in query:
+            self.send_error(404)
+            return
+        start = int(query.get("continuation-token", ["0"])[0])
+        body = page(query.get("prefix", [""])[0], start).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_HEAD(self):
+        self.send_response(404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Says nothing of each request."""
+
+
+def start():
+    """Starts the server on a free port and returns its URL; it ends with the process."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Bucket)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}"

@@ -1,0 +1,271 @@
+"""What Pillow makes of images: the reference for `tests/it/pixels.rs`.
+
+Usage: pil_oracle.py OUT [DATA]
+
+Generates images into OUT/images, takes the JPEG and PNG files below DATA with them, and writes what
+Pillow decodes and resizes to OUT/arrays.bin, described line by line in OUT/manifest.tsv:
+
+    path, step, filter, short_side, crop_width, crop_height, dtype, height, width, bands, offset
+
+`step` is `decode` (orientation applied), `resize` (8 bits, Pillow's own resampling), `float` (a
+double-precision reference of the same weights) or `normalise` (ImageNet's, in double precision,
+rounded once to float32). The size rules are torchvision's. Needs Pillow and numpy only.
+"""
+
+import math
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps
+
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+ImageFile.MAXBLOCK = 1 << 22  # Pillow fails to write some small JPEG files with less
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+# Short side and crop: small up and down for every file, those of the usual models for the larger ones.
+SMALL = [(48, 41, 41), (23, 22, 19)]
+USUAL = [(256, 224, 224), (232, 224, 224), (100, 64, 96), (400, 384, 380)]
+
+
+def photo(width, height, seed):
+    """Returns an image with gradients, edges, texture and saturated spots, `[height, width, 3]`."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width].astype(float)
+    bands = []
+    for _ in range(3):
+        fx, fy, phase = rng.uniform(0.01, 0.3, 2).tolist() + [rng.uniform(0, 6)]
+        band = 128 + 70 * np.sin(fx * x + phase) * np.cos(fy * y) + 60 * ((x // 17 + y // 23) % 2 - 0.5)
+        bands.append(band + rng.normal(0, 14, (height, width)))
+    picture = np.stack(bands, -1)
+    picture[rng.random((height, width)) < 0.01] = 255
+    picture[rng.random((height, width)) < 0.01] = 0
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def png(path, samples, colour, extra=b""):
+    """Writes 16-bit samples, which Pillow cannot for more than one band."""
+    height, width = samples.shape[:2]
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    rows = samples.astype(">u2").reshape(height, -1)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    ihdr = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    parts = [chunk(b"IHDR", ihdr), extra, chunk(b"IDAT", data), chunk(b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+def tiff(path, samples, order="<", alpha=False, photometric=None):
+    """Writes an uncompressed TIFF of any type and number of bands."""
+    height, width, bands = samples.shape
+    kind = {"u": 1, "f": 3}[samples.dtype.kind]
+    bits = samples.dtype.itemsize * 8
+    data = samples.astype(samples.dtype.newbyteorder(order)).tobytes()
+    if photometric is None:
+        photometric = 2 if bands in (3, 4) else 1
+    tags = {
+        256: (4, [width]), 257: (4, [height]), 258: (3, [bits] * bands), 259: (3, [1]),
+        262: (3, [photometric]), 273: (4, [8]), 277: (3, [bands]), 278: (4, [height]),
+        279: (4, [len(data)]), 339: (3, [kind] * bands),
+    }
+    if alpha:
+        tags[338] = (3, [2])
+    body, late = b"", b""
+    base = 8 + len(data)
+    late_at = base + 2 + 12 * len(tags) + 4
+    for tag, (code, values) in sorted(tags.items()):
+        raw = struct.pack(order + {3: "H", 4: "I"}[code] * len(values), *values)
+        if len(raw) > 4:
+            field = struct.pack(order + "I", late_at + len(late))
+            late += raw
+        else:
+            field = raw.ljust(4, b"\0")
+        body += struct.pack(order + "HHI", tag, code, len(values)) + field
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", base)
+    path.write_bytes(head + data + struct.pack(order + "H", len(tags)) + body + bytes(4) + late)
+
+
+def generate(folder):
+    """Writes images of every supported kind; returns those that Pillow cannot read, with samples."""
+    folder.mkdir(parents=True)
+    known = {}
+    sizes = [(320, 240), (257, 383), (384, 256), (37, 61), (1, 1), (8, 9), (17, 200), (333, 16), (500, 375)]
+    for index, (width, height) in enumerate(sizes):
+        picture = Image.fromarray(photo(width, height, index))
+        grey = picture.convert("L")
+        stem = f"{width}x{height}"
+        for name, subsampling in [("444", 0), ("422", 1), ("420", 2)]:
+            for quality in (30, 85, 97):
+                picture.save(folder / f"{stem}-{name}-q{quality}.jpg", quality=quality, subsampling=subsampling)
+            picture.save(folder / f"{stem}-{name}-progressive.jpg", progressive=True, quality=80,
+                         subsampling=subsampling)
+            picture.save(folder / f"{stem}-{name}-restart.jpg", quality=90, subsampling=subsampling,
+                         restart_marker_blocks=3, optimize=True)
+        picture.save(folder / f"{stem}-rgb.jpg", quality=90, keep_rgb=True)
+        grey.save(folder / f"{stem}-grey.jpg", quality=88)
+        grey.save(folder / f"{stem}-grey-progressive.jpg", quality=88, progressive=True)
+        alpha = photo(width, height, 90 + index)[..., :1]
+        rgba = Image.fromarray(np.concatenate([np.asarray(picture), alpha], -1))
+        picture.save(folder / f"{stem}-rgb.png")
+        rgba.save(folder / f"{stem}-rgba.png")
+        grey.save(folder / f"{stem}-grey.png")
+        Image.merge("LA", [grey, rgba.getchannel("A")]).save(folder / f"{stem}-la.png")
+        grey.convert("1").save(folder / f"{stem}-1bit.png")
+        for bits in (1, 2, 4, 8):
+            picture.quantize(2**bits).save(folder / f"{stem}-palette{bits}.png", bits=bits)
+        picture.quantize(16).save(folder / f"{stem}-palette-trns.png", transparency=3)
+        grey.save(folder / f"{stem}-grey-trns.png", transparency=int(np.asarray(grey)[0, 0]))
+        for mode, image in [("rgb", picture), ("rgba", rgba)]:
+            image.save(folder / f"{stem}-{mode}-lossless.webp", lossless=True, exact=True)
+            image.save(folder / f"{stem}-{mode}-lossy.webp", quality=80)
+        for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"):
+            for mode, image in [("grey", grey), ("rgb", picture), ("rgba", rgba)]:
+                image.save(folder / f"{stem}-{mode}-{compression}.tif", compression=compression)
+        deep = (np.asarray(picture).astype(np.uint16) * 257) ^ (np.arange(width) % 251).astype(np.uint16)[None, :, None]
+        Image.fromarray(deep[..., 0].copy()).save(folder / f"{stem}-grey16.png")
+        Image.fromarray(deep[..., 0].copy()).save(folder / f"{stem}-grey16.tif", compression="tiff_lzw")
+        real = (deep[..., 0] / np.float32(3000)).astype(np.float32)
+        Image.fromarray(real).save(folder / f"{stem}-f32.tif", compression="tiff_adobe_deflate")
+        for name, samples, write in [
+            ("rgb16.png", deep, lambda path, s: png(path, s, 2)),
+            ("rgba16.png", np.concatenate([deep, deep[..., :1]], -1), lambda path, s: png(path, s, 6)),
+            ("rgb16.tif", deep, tiff),
+            ("rgb16-big.tif", deep, lambda path, s: tiff(path, s, ">")),
+            ("rgb-f32.tif", np.stack([real, -real, real / 7], -1), tiff),
+            ("rgba16.tif", np.concatenate([deep, deep[..., :1]], -1), lambda path, s: tiff(path, s, alpha=True)),
+            ("many16.tif", np.concatenate([deep, deep[..., ::-1]], -1), tiff),
+        ]:
+            write(folder / f"{stem}-{name}", samples)
+            known[f"{stem}-{name}"] = samples
+    for code in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = code
+        picture = Image.fromarray(photo(45, 30, 40 + code))
+        for suffix, options in [("jpg", {"quality": 90}), ("png", {}), ("webp", {"lossless": True}), ("tif", {})]:
+            picture.save(folder / f"orientation{code}.{suffix}", exif=exif, **options)
+    return known
+
+
+def decoded(path):
+    """Opens an image upright, as 8-bit, 16-bit or float samples; palettes become colours."""
+    image = ImageOps.exif_transpose(Image.open(path))
+    if "transparency" in image.info and image.mode in ("P", "L", "RGB"):
+        return image.convert("LA" if image.mode == "L" else "RGBA")
+    if image.mode == "P":
+        return image.convert("RGB")
+    return image.convert("L") if image.mode == "1" else image
+
+
+def fitted(size, short_side, crop_width, crop_height):
+    """Returns the size after torchvision's Resize, and the corner of its CenterCrop."""
+    width, height = size
+    short, long = min(size), max(size)
+    other = int(short_side * long / short)
+    resized = (short_side, other) if width <= height else (other, short_side)
+    left = int(round((resized[0] - crop_width) / 2.0))
+    top = int(round((resized[1] - crop_height) / 2.0))
+    return resized, left, top
+
+
+def weights(length, resized, name):
+    """Returns Pillow's weights as a matrix, `[resized, length]`."""
+    def bilinear(x):
+        return max(0.0, 1.0 - abs(x))
+
+    def bicubic(x):
+        x = abs(x)
+        if x < 1:
+            return (1.5 * x - 2.5) * x * x + 1
+        return (((x - 5) * x + 8) * x - 4) * -0.5 if x < 2 else 0.0
+
+    value, support = (bilinear, 1.0) if name == "bilinear" else (bicubic, 2.0)
+    scale = length / resized
+    filter_scale = max(scale, 1.0)
+    matrix = np.zeros((resized, length))
+    for index in range(resized):
+        centre = (index + 0.5) * scale
+        first = max(0, int(centre - support * filter_scale + 0.5))
+        end = min(length, int(centre + support * filter_scale + 0.5))
+        row = [value((at - centre + 0.5) / filter_scale) for at in range(first, end)]
+        matrix[index, first:end] = np.array(row) / math.fsum(row)
+    return matrix
+
+
+class Writer:
+    def __init__(self, folder):
+        self.manifest = (folder / "manifest.tsv").open("w")
+        self.arrays = (folder / "arrays.bin").open("wb")
+
+    def add(self, path, step, array, name="-", short_side=0, crop=(0, 0)):
+        array = array if array.ndim == 3 else array[..., None]
+        dtype = array.dtype.newbyteorder("=").name
+        fields = [path, step, name, short_side, *crop, dtype, *array.shape, self.arrays.tell()]
+        print(*fields, sep="\t", file=self.manifest)
+        self.arrays.write(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"))).tobytes())
+
+
+def add_resized(writer, path, image, configurations):
+    """Adds what Pillow makes of an 8-bit image; alpha is dropped, as `convert("RGB")` does."""
+    image = image.convert({"LA": "L", "RGBA": "RGB"}.get(image.mode, image.mode))
+    for name, method in FILTERS.items():
+        for short_side, *crop in configurations:
+            size, left, top = fitted(image.size, short_side, *crop)
+            # torchvision resizes the whole image; for extreme ratios that is out of reach in memory.
+            if size[0] * size[1] > 20_000_000:
+                continue
+            whole = image if size == image.size else image.resize(size, method)
+            padded = ImageOps.expand(whole, 0)
+            box = (left, top, left + crop[0], top + crop[1])
+            if crop[0] > size[0] or crop[1] > size[1]:
+                continue
+            kept = np.asarray(padded.crop(box))
+            writer.add(path, "resize", kept, name, short_side, crop)
+            if image.mode == "RGB" and short_side == configurations[0][0]:
+                scaled = (kept * (1 / 255) - MEAN) / STD
+                writer.add(path, "normalise", scaled.astype(np.float32), name, short_side, crop)
+
+
+def add_float(writer, path, samples, configurations):
+    """Adds a double-precision reference."""
+    samples = samples.astype(np.float64)
+    samples = samples if samples.ndim == 3 else samples[..., None]
+    height, width = samples.shape[:2]
+    for name in FILTERS:
+        for short_side, *crop in configurations:
+            size, left, top = fitted((width, height), short_side, *crop)
+            if crop[0] > size[0] or crop[1] > size[1] or max(size) > 10_000:
+                continue
+            across = weights(width, size[0], name)[left:left + crop[0]]
+            down = weights(height, size[1], name)[top:top + crop[1]]
+            kept = np.einsum("yh,hwb,xw->yxb", down, samples, across, optimize=True)
+            writer.add(path, "float", kept, name, short_side, crop)
+
+
+def main():
+    out = Path(sys.argv[1])
+    known = generate(out / "images")
+    paths = sorted((out / "images").iterdir())
+    if len(sys.argv) > 2:
+        data = Path(sys.argv[2])
+        paths += sorted(p for p in data.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    writer = Writer(out)
+    for path in paths:
+        generated = path.parent == out / "images"
+        large = generated and path.name.startswith(("320x", "257x", "384x", "500x"))
+        configurations = SMALL + (USUAL if large and path.suffix in (".jpg", ".png") else [])
+        if path.name in known:
+            samples = known[path.name]
+        else:
+            image = decoded(path)
+            samples = np.asarray(image)
+        writer.add(path, "decode", samples)
+        if samples.dtype != np.uint8:
+            add_float(writer, path, samples, SMALL + (USUAL[:1] if large else []))
+        elif path.suffix != ".webp" or "lossless" in path.name:
+            add_resized(writer, path, image, configurations)
+
+
+main()

@@ -1,0 +1,91 @@
+"""Reads a table with pyarrow and DuckDB and compares every value with what was written.
+
+usage: read_table.py TABLE EXPECTED.json
+
+TABLE is a folder of `run=…/shard-….parquet`. EXPECTED.json holds `embedding_type` ("float" or
+"halffloat"), `embedding_length` and `rows`, each a dict of the columns to compare, with `run`.
+Prints one line and exits 0, or says what differs.
+"""
+
+import json
+import pathlib
+import sys
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet
+
+
+def same(reader, what, found, expected):
+    if found != expected:
+        sys.exit(f"{reader}: {what} is {found!r}, expected {expected!r}")
+
+
+def compare_rows(reader, rows, expected):
+    same(reader, "number of rows", len(rows), len(expected))
+    for found, wanted in zip(rows, expected):
+        for column, value in wanted.items():
+            same(reader, f"{column} of {wanted['tile_id']}", found[column], value)
+
+
+def read_with_pyarrow(table, expected):
+    data = pyarrow.dataset.dataset(table, partitioning="hive")
+    element = pa.field("element", {"float": pa.float32(), "halffloat": pa.float16()}[expected["embedding_type"]], False)
+    embedding = pa.list_(element, expected["embedding_length"])
+    same("pyarrow", "type of embedding", data.schema.field("embedding").type, embedding)
+    same("pyarrow", "type of run", data.schema.field("run").type, pa.string())
+    rows = data.to_table().sort_by([("run", "ascending"), ("tile_id", "ascending")]).to_pylist()
+    compare_rows("pyarrow", rows, expected["rows"])
+    rejects = data.to_table(filter=pyarrow.dataset.field("status") == "rejected")
+    same("pyarrow", "number of rejects", rejects.num_rows, sum(row["status"] == "rejected" for row in expected["rows"]))
+
+
+def read_with_duckdb(table, expected):
+    query = f"from read_parquet('{table}/*/*.parquet', hive_partitioning = true)"
+    types = {name: kind for name, kind, *_ in duckdb.sql(f"describe {query}").fetchall()}
+    same("DuckDB", "type of embedding", types["embedding"], "FLOAT[]")
+    same("DuckDB", "type of shard", types["shard"], "INTEGER")
+    same("DuckDB", "type of top_k", types["top_k"], "STRUCT(class_id INTEGER, \"label\" VARCHAR, score FLOAT)[]")
+    cursor = duckdb.execute(f"{query} order by run, tile_id")
+    names = [column[0] for column in cursor.description]
+    rows = [dict(zip(names, row)) for row in cursor.fetchall()]
+    compare_rows("DuckDB", rows, expected["rows"])
+
+
+def check_metadata(file):
+    metadata = pyarrow.parquet.ParquetFile(file).metadata
+    same("pyarrow", "prefix of created_by", metadata.created_by.split()[0], "tilefleet")
+    group = metadata.row_group(0)
+    chunks = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+    for name in ["status", "reason", "class_id"]:
+        same("pyarrow", f"{name} has statistics", chunks[name].is_stats_set, True)
+        same("pyarrow", f"{name} has a page index", chunks[name].has_column_index and chunks[name].has_offset_index, True)
+    embedding = chunks["embedding.list.element"]
+    same("pyarrow", "embedding has statistics", embedding.is_stats_set, False)
+    same("pyarrow", "embedding has a dictionary", embedding.has_dictionary_page, False)
+    same("pyarrow", "embedding has an offset index", embedding.has_offset_index, True)
+
+
+def check_bloom_filter(file, tile_id):
+    def excluded(value):
+        probe = duckdb.execute(f"select bloom_filter_excludes from parquet_bloom_probe('{file}', 'tile_id', ?)", [value])
+        return [row[0] for row in probe.fetchall()]
+
+    same("DuckDB", "the Bloom filter excludes an id that is there", any(excluded(tile_id)), False)
+    absent = sum(all(excluded(f"{number:032x}")) for number in range(100))
+    if absent < 90:
+        sys.exit(f"DuckDB: the Bloom filter excludes {absent} of 100 ids that are not there")
+
+
+def main():
+    table, expected = sys.argv[1], json.loads(pathlib.Path(sys.argv[2]).read_text())
+    read_with_pyarrow(table, expected)
+    read_with_duckdb(table, expected)
+    for file in sorted(pathlib.Path(table).glob("*/*.parquet")):
+        check_metadata(file)
+        check_bloom_filter(file, pyarrow.parquet.read_table(file, columns=["tile_id"])["tile_id"][0].as_py())
+    print(f"pyarrow {pa.__version__} and DuckDB {duckdb.__version__} agree on {len(expected['rows'])} rows")
+
+
+main()

@@ -1,0 +1,242 @@
+//! The demo's images: varied, generated, the same each time, some broken on purpose.
+
+use std::fs;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Sound images.
+pub const NUM_SOUND: usize = 310;
+
+/// Broken images: their name says what is wrong, the closure makes it so.
+type Breakage = (&'static str, fn() -> Result<Vec<u8>>);
+
+const BROKEN: [Breakage; 7] = [
+    ("truncated-early.jpg", || Ok(start_of(jpeg(&picture(9001, 300, 200), 90, false)?, 0.05))),
+    ("truncated-half.jpg", || Ok(start_of(jpeg(&picture(9002, 300, 200), 90, false)?, 0.5))),
+    ("truncated.png", || Ok(start_of(png(&picture(9003, 256, 256), false)?, 0.7))),
+    ("empty.jpg", || Ok(Vec::new())),
+    ("notes.txt", || Ok(b"these are no pixels\n".to_vec())),
+    ("bomb.png", || bomb()),
+    ("sixteen-bit.png", || png(&picture(9004, 224, 224), true)),
+];
+
+/// Number of broken images.
+pub const NUM_BROKEN: usize = BROKEN.len();
+
+/// An RGB picture, `[height, width, 3]`, 8-bit.
+struct Picture {
+    width: u32,
+    height: u32,
+    rgb: Vec<u8>,
+}
+
+/// Writes all images into `folder`; those already there are left as they are.
+///
+/// # Errors
+///
+/// `Unavailable` if the folder cannot be written.
+pub fn write_all(folder: &Path) -> Result<()> {
+    for index in 0..NUM_SOUND {
+        let kind = KINDS[index % KINDS.len()];
+        let (extension, encode) = format_of(index);
+        let path = folder.join(kind).join(format!("{kind}-{index:04}.{extension}"));
+        write_new(&path, || encode(&sized_picture(index)))?;
+    }
+    for (name, make) in BROKEN {
+        write_new(&folder.join("broken").join(name), make)?;
+    }
+    Ok(())
+}
+
+type Encode = fn(&Picture) -> Result<Vec<u8>>;
+
+/// Mostly JPEG, as in life; one has the wrong extension.
+fn format_of(index: usize) -> (&'static str, Encode) {
+    match index % 20 {
+        _ if index == 42 => ("png", |picture| jpeg(picture, 90, false)),
+        3 => ("png", |picture| png(picture, false)),
+        7 => ("webp", webp),
+        11 => ("tif", tiff),
+        13 => ("jpg", |picture| jpeg(picture, 80, true)),
+        _ => ("jpg", |picture| jpeg(picture, 88, false)),
+    }
+}
+
+fn write_new(path: &Path, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let bytes = make()?;
+    let failed = |error| Error::unavailable(format!("cannot write {}", path.display())).because(error);
+    fs::create_dir_all(path.parent().expect("a file in a folder")).map_err(failed)?;
+    fs::write(path, bytes).map_err(failed)
+}
+
+const KINDS: [&str; 5] = ["fields", "rings", "stripes", "cells", "dunes"];
+
+fn sized_picture(index: usize) -> Picture {
+    let mut random = Random(index as u64 + 1);
+    let width = 160 + random.below(320) as u32;
+    let height = 160 + random.below(320) as u32;
+    picture(index, width, height)
+}
+
+/// Draws a picture of the index's kind.
+fn picture(index: usize, width: u32, height: u32) -> Picture {
+    let mut random = Random(0x5EED ^ index as u64);
+    let paint: Paint = [fields, rings, stripes, cells, dunes][index % KINDS.len()];
+    let palette: [[f32; 3]; 2] = std::array::from_fn(|_| std::array::from_fn(|_| random.unit() * 255.0));
+    let knobs: [f32; 4] = std::array::from_fn(|_| random.unit());
+    let mut rgb = Vec::with_capacity(width as usize * height as usize * 3);
+    for y in 0..height {
+        for x in 0..width {
+            let mix = paint(x as f32, y as f32, knobs).clamp(0.0, 1.0);
+            let grain = (random.unit() - 0.5) * 18.0;
+            for (from, to) in palette[0].into_iter().zip(palette[1]) {
+                rgb.push((from + (to - from) * mix + grain).clamp(0.0, 255.0) as u8);
+            }
+        }
+    }
+    Picture { width, height, rgb }
+}
+
+/// Mixes two colours at a place: 0 is the first, 1 the second.
+type Paint = fn(x: f32, y: f32, knobs: [f32; 4]) -> f32;
+
+fn fields(x: f32, y: f32, knobs: [f32; 4]) -> f32 {
+    let side = 20.0 + 50.0 * knobs[0];
+    let cell = (x / side).floor() * 7.0 + (y / side).floor() * (3.0 + 9.0 * knobs[1]).floor();
+    (cell * 0.37).fract()
+}
+
+fn rings(x: f32, y: f32, knobs: [f32; 4]) -> f32 {
+    let (from_x, from_y) = (x - 300.0 * knobs[0], y - 300.0 * knobs[1]);
+    0.5 + 0.5 * (from_x.hypot(from_y) / (4.0 + 12.0 * knobs[2])).sin()
+}
+
+fn stripes(x: f32, y: f32, knobs: [f32; 4]) -> f32 {
+    let (sine, cosine) = (knobs[0] * std::f32::consts::PI).sin_cos();
+    if ((x * cosine + y * sine) / (5.0 + 30.0 * knobs[1])).rem_euclid(2.0) < 1.0 { 0.0 } else { 1.0 }
+}
+
+fn cells(x: f32, y: f32, knobs: [f32; 4]) -> f32 {
+    let pitch = 15.0 + 40.0 * knobs[0];
+    let (dx, dy) = (x.rem_euclid(pitch) - pitch / 2.0, y.rem_euclid(pitch) - pitch / 2.0);
+    if dx.hypot(dy) < pitch * (0.15 + 0.3 * knobs[1]) { 1.0 } else { 0.15 * knobs[2] }
+}
+
+fn dunes(x: f32, y: f32, knobs: [f32; 4]) -> f32 {
+    let long = (x / (30.0 + 60.0 * knobs[0]) + 2.0 * (y / 90.0).sin()).sin();
+    let short = (y / (9.0 + 20.0 * knobs[1]) + long).cos();
+    0.5 + 0.3 * long + 0.2 * short
+}
+
+fn jpeg(picture: &Picture, quality: u8, grey: bool) -> Result<Vec<u8>> {
+    use libjpeg_turbo_rs::{PixelFormat, Subsampling};
+    let size = (picture.width as usize, picture.height as usize);
+    let (samples, format, subsampling) = if grey {
+        (picture.rgb.iter().skip(1).step_by(3).copied().collect(), PixelFormat::Grayscale, Subsampling::S444)
+    } else {
+        (picture.rgb.clone(), PixelFormat::Rgb, Subsampling::S420)
+    };
+    libjpeg_turbo_rs::compress(&samples, size.0, size.1, format, quality, subsampling)
+        .map_err(|error| cannot_encode(error.to_string()))
+}
+
+fn png(picture: &Picture, sixteen_bit: bool) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, picture.width, picture.height);
+    encoder.set_color(png::ColorType::Rgb);
+    let samples = if sixteen_bit {
+        encoder.set_depth(png::BitDepth::Sixteen);
+        picture.rgb.iter().flat_map(|sample| [*sample, 0]).collect()
+    } else {
+        picture.rgb.clone()
+    };
+    let mut writer = encoder.write_header().map_err(cannot_encode)?;
+    writer.write_image_data(&samples).map_err(cannot_encode)?;
+    writer.finish().map_err(cannot_encode)?;
+    Ok(bytes)
+}
+
+fn webp(picture: &Picture) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    image_webp::WebPEncoder::new(&mut bytes)
+        .encode(&picture.rgb, picture.width, picture.height, image_webp::ColorType::Rgb8)
+        .map_err(cannot_encode)?;
+    Ok(bytes)
+}
+
+fn tiff(picture: &Picture) -> Result<Vec<u8>> {
+    let mut file = std::io::Cursor::new(Vec::new());
+    let mut encoder = tiff::encoder::TiffEncoder::new(&mut file).map_err(cannot_encode)?;
+    encoder
+        .write_image::<tiff::encoder::colortype::RGB8>(picture.width, picture.height, &picture.rgb)
+        .map_err(cannot_encode)?;
+    Ok(file.into_inner())
+}
+
+/// A PNG of a few bytes whose header announces 3.6 thousand million pixels.
+fn bomb() -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 60_000, 60_000);
+    encoder.set_color(png::ColorType::Rgb);
+    drop(encoder.write_header().map_err(cannot_encode)?);
+    Ok(bytes)
+}
+
+fn start_of(mut bytes: Vec<u8>, share: f64) -> Vec<u8> {
+    bytes.truncate((bytes.len() as f64 * share) as usize);
+    bytes
+}
+
+fn cannot_encode(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::bug("cannot encode a demo image").because(error)
+}
+
+/// SplitMix64 (Steele, Lea and Flood 2014): the pictures must be the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn unit(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1 << 24) as f32
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::decode_tile;
+    use crate::format::image::Limits;
+
+    #[test]
+    fn sound_images_decode_and_broken_ones_do_not() {
+        let limits = Limits::default();
+        for index in 0..20 {
+            let bytes = format_of(index).1(&sized_picture(index)).unwrap();
+            decode_tile(&bytes, &limits).unwrap_or_else(|rejection| panic!("image {index}: {rejection}"));
+        }
+        for (name, make) in BROKEN.iter().filter(|(name, _)| *name != "sixteen-bit.png") {
+            assert!(decode_tile(&make().unwrap(), &limits).is_err(), "{name} was decoded");
+        }
+    }
+
+    #[test]
+    fn images_are_the_same_each_time() {
+        assert_eq!(picture(5, 40, 30).rgb, picture(5, 40, 30).rgb);
+        assert_ne!(picture(5, 40, 30).rgb, picture(10, 40, 30).rgb);
+    }
+}

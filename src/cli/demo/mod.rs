@@ -1,0 +1,162 @@
+//! `tilefleet demo`: the whole job on generated images.
+
+mod images;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::Int32Type;
+
+use crate::cli::{block_on, show};
+use crate::config::{Overrides, Pipeline};
+use crate::error::{Error, Result};
+use crate::infer::runtime::{InstallOptions, install, locate};
+use crate::model::build::{BuildOptions, build};
+use crate::model::resnet::Architecture;
+use crate::model::weights::Weights;
+use crate::plan::{ParquetObject, Run, RunId};
+use crate::verify::verify;
+use crate::worker::{Job, Report};
+
+/// The seed of the demo's weights.
+const SEED: u64 = 152;
+
+/// Runs the whole job on generated images: model, plan, run, verify.
+///
+/// Needs no network but to fetch ONNX Runtime, and no accelerator. Exits 0 though it contains rejects on
+/// purpose.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where everything goes.
+    #[arg(long, value_name = "FOLDER", default_value = "tilefleet-demo")]
+    folder: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let folder = std::path::absolute(&args.folder)
+        .map_err(|error| Error::config(format!("{} is no folder", args.folder.display())).because(error))?;
+    step("ONNX Runtime");
+    if locate().is_err() {
+        install(&InstallOptions::default())?;
+    }
+    step(&format!("{} images, {} of them broken on purpose", images::NUM_SOUND + images::NUM_BROKEN, images::NUM_BROKEN));
+    images::write_all(&folder.join("images"))?;
+    step(&format!("ResNet-152 with weights from seed {SEED}"));
+    write_model(&folder.join("resnet152.onnx"))?;
+    let pipeline = write_pipeline(&folder)?;
+
+    step("plan and run");
+    let job = Job::open(&Pipeline::load(&pipeline, &Overrides::default())?)?;
+    let report = crate::cli::run::work(&job)?;
+    crate::cli::run::print(&job, &report);
+    job.check_rejects(&report)?;
+
+    step("verify");
+    let (verdict, found) = block_on(async {
+        let id = RunId::parse(&report.run_id)?;
+        let run = Run::open(job.output(), &id).await?.ok_or_else(|| Error::bug("the run has no record"))?;
+        Ok((verify(&run).await?, Found::read(&run).await?))
+    })?;
+    crate::cli::verify::print(&verdict);
+    verdict.check()?;
+    found.print();
+    say_what_next(&folder, &args.folder, &report);
+    Ok(())
+}
+
+fn step(what: &str) {
+    println!("\n── {what}");
+}
+
+fn write_model(path: &Path) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let architecture = Architecture::Resnet152;
+    let weights = Weights::from_seed(SEED, architecture, 3, Some(1000));
+    let options = BuildOptions::new(architecture, "resnet152-seeded", 3);
+    build(&weights, &options)?.write(path, false)
+}
+
+/// Writes the pipeline file that this demo runs, for people to look at and change.
+fn write_pipeline(folder: &Path) -> Result<PathBuf> {
+    let path = folder.join("demo.toml");
+    let text = "# The pipeline of `tilefleet demo`: paths are relative to this file.\n\n\
+                [input]\nuris = [\"images\"]\n\n\
+                [plan]\nshard_tiles = 64             # small, so that the demo has several shards\n\n\
+                [model]\nfile = \"resnet152.onnx\"\n\n\
+                [output]\nuri = \"table\"\n";
+    fs::write(&path, text)
+        .map_err(|error| Error::unavailable(format!("cannot write {}", path.display())).because(error))?;
+    Ok(path)
+}
+
+/// What the table says, for printing.
+#[derive(Default)]
+struct Found {
+    classes: BTreeMap<i32, u64>,
+    rejects: Vec<(String, String, String)>,
+}
+
+impl Found {
+    async fn read(run: &Run) -> Result<Self> {
+        let mut found = Self::default();
+        for shard in run.committed().await?.shards {
+            let key = run.shard_key(shard.number);
+            let object = ParquetObject::open(&run.output.bucket, &key)
+                .await?
+                .ok_or_else(|| Error::unavailable(format!("{key} was listed and is gone")))?;
+            for batch in object.read_columns(&["source", "status", "reason", "detail", "class_id"]).await? {
+                found.add(&batch);
+            }
+        }
+        Ok(found)
+    }
+
+    fn add(&mut self, batch: &arrow::array::RecordBatch) {
+        let text = |name: &str| batch[name].as_string::<i32>();
+        let classes = batch["class_id"].as_primitive::<Int32Type>();
+        for row in 0..batch.num_rows() {
+            if classes.is_valid(row) {
+                *self.classes.entry(classes.value(row)).or_default() += 1;
+            }
+            if text("status").value(row) == "rejected" {
+                let source = text("source").value(row);
+                let name = source.rsplit('/').next().unwrap_or(source).to_owned();
+                self.rejects.push((name, text("reason").value(row).into(), text("detail").value(row).into()));
+            }
+        }
+    }
+
+    fn print(&self) {
+        let mut classes: Vec<_> = self.classes.iter().collect();
+        classes.sort_by_key(|(class, count)| (std::cmp::Reverse(**count), **class));
+        println!("\nTiles by predicted class, the first of {}:", classes.len());
+        for (class, count) in classes.iter().take(8) {
+            println!("  {:>5}  class {class}", show::count(**count));
+        }
+        println!("\nRejects, each one row of the table:");
+        for (name, reason, detail) in &self.rejects {
+            println!("  {name:<22} {reason:<20} {detail}");
+        }
+    }
+}
+
+fn say_what_next(folder: &Path, as_given: &Path, report: &Report) {
+    let shown = as_given.display();
+    println!(
+        "\nThe table lies in {}/table/tiles, one Parquet file a shard.\n\
+         The weights are random: these classes and embeddings mean nothing. For real ones take trained weights:\n  \
+         tilefleet model build --arch resnet152 --weights resnet152.safetensors --out resnet152.onnx\n\n\
+         Try next:\n  \
+         tilefleet run {shown}/demo.toml            nothing new; add an image to {shown}/images and it covers just that\n  \
+         tilefleet status {shown}/table\n  \
+         tilefleet verify {shown}/table --run {}\n  \
+         tilefleet run pipelines/tiles.toml --input FOLDER --model {shown}/resnet152.onnx --output my-table",
+        folder.display(),
+        report.run_id
+    );
+}

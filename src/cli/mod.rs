@@ -1,0 +1,140 @@
+//! The command line: parses, calls, prints; decides nothing.
+
+mod config;
+mod demo;
+mod model;
+mod pipeline_args;
+mod plan;
+mod run;
+mod runtime;
+mod show;
+mod status;
+mod verify;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{Error, Kind, Result};
+use crate::observe::{LogFormat, init_logging};
+
+pub use pipeline_args::PipelineArgs;
+
+/// Turns a bucket of image tiles into a queryable table of embeddings and predictions.
+#[derive(Debug, Parser)]
+#[command(name = "tilefleet", version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Log format on standard error; by default text on a terminal and JSON elsewhere.
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+
+    /// Say more; twice for debugging.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the whole job on generated images into ./tilefleet-demo.
+    Demo(demo::Args),
+    /// Plan if needed, then work on all open shards on this machine; resumes.
+    Run(run::Args),
+    /// Say what a run would cover, and publish its plan unless --dry-run.
+    Plan(plan::Args),
+    /// Say how far the runs of an output have got.
+    Status(status::Args),
+    /// Prove that every planned tile has exactly one row.
+    Verify(verify::Args),
+    /// Build and look into models.
+    #[command(subcommand)]
+    Model(model::Command),
+    /// Get ONNX Runtime; say what this machine can do.
+    Runtime(runtime::Args),
+    /// Show the merged configuration and where each value came from.
+    Config(config::Args),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    install_panic_message();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    init_logging(cli.log_format.unwrap_or_else(LogFormat::for_stderr), cli.verbose);
+    match dispatch(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", error.render());
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<()> {
+    match command {
+        Command::Demo(args) => demo::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Plan(args) => plan::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Model(command) => model::run(command),
+        Command::Runtime(args) => runtime::run(args),
+        Command::Config(args) => config::run(args),
+    }
+}
+
+/// Prints help and version as asked for; anything else is wrong usage, which is 64 and not clap's 2.
+fn usage(error: &clap::Error) -> ExitCode {
+    // A closed standard output cannot be reported anywhere.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(Kind::Usage.exit_code()) } else { ExitCode::SUCCESS }
+}
+
+/// Makes a panic exit with 70 and say how to report it.
+fn install_panic_message() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        default(info);
+        eprintln!("hint: this is a bug in tilefleet; please report it with the lines above");
+        // Only the main thread ends the process; other threads' crashes are reported by those who join them.
+        if std::thread::current().name() == Some("main") {
+            std::process::exit(Kind::Bug.exit_code().into());
+        }
+    }));
+}
+
+/// Runs a future to its end on a runtime of its own, and leaves without waiting for abandoned work.
+fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::unavailable("cannot start the threads for input and output").because(error))?;
+    let result = runtime.block_on(future);
+    runtime.shutdown_background();
+    result
+}
+
+/// Prints a value as JSON on standard output.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let json = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::bug("cannot write the answer as JSON").because(error))?;
+    println!("{json}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,415 @@
+//! `tilefleet model build|inspect`: make a `ResNet`; look into any ONNX file.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::model::build::{BuildOptions, BuiltModel, build, usual_resize};
+use crate::model::contract::{Activation, Contract, Interpolation, Resize, SampleType};
+use crate::model::file;
+use crate::model::inspect::Report;
+use crate::model::resnet::Architecture;
+use crate::model::weights::Weights;
+
+/// `tilefleet model …`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build the ONNX file and the contract of a network from trained or seeded weights.
+    Build(Box<BuildArgs>),
+    /// Show inputs, outputs, parameters, digest and contract of an ONNX file.
+    Inspect(InspectArgs),
+}
+
+/// The arguments of `tilefleet model build`.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub struct BuildArgs {
+    /// The network.
+    #[arg(long, value_enum, value_name = "ARCH")]
+    arch: Architecture,
+    /// The ONNX file to write; the contract goes beside it, as FILE.contract.toml.
+    #[arg(long, value_name = "FILE.onnx")]
+    out: PathBuf,
+
+    /// Trained weights with the names of torchvision or timm.
+    #[arg(long, value_name = "FILE.safetensors", required_unless_present = "seed", conflicts_with = "seed")]
+    weights: Option<PathBuf>,
+    /// What stands before the names in the weights, such as `backbone.`; by default found out.
+    #[arg(long, requires = "weights")]
+    prefix: Option<String>,
+    /// Random weights, the same on every machine; their predictions mean nothing.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Also write the seeded weights.
+    #[arg(long, value_name = "FILE.safetensors", conflicts_with = "weights")]
+    weights_out: Option<PathBuf>,
+    /// Number of bands of a seeded network [default: 3].
+    #[arg(long, value_name = "N", conflicts_with = "weights", value_parser = clap::value_parser!(u16).range(1..))]
+    channels: Option<u16>,
+    /// Number of classes of a seeded network [default: 1000].
+    #[arg(long, value_name = "N", conflicts_with_all = ["weights", "headless"], value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    classes: Option<u32>,
+    /// Leave the classifier out: embeddings only.
+    #[arg(long)]
+    headless: bool,
+
+    /// Name in the contract [default: from the architecture and the seed or the weights' file].
+    #[arg(long)]
+    name: Option<String>,
+    /// Class names, one a line, in order of class id.
+    #[arg(long, value_name = "FILE", conflicts_with = "headless")]
+    labels: Option<PathBuf>,
+    /// How logits become scores.
+    #[arg(long, value_enum, default_value = "softmax", conflicts_with = "headless")]
+    activation: Activation,
+
+    /// Element type of the input: uint8 is normalised in the graph [default: uint8 for three bands,
+    /// otherwise float32].
+    #[arg(long, value_enum, value_name = "TYPE")]
+    input_type: Option<SampleType>,
+    /// Height and width of the input, in pixels.
+    #[arg(long, value_name = "PX", default_value_t = 224, value_parser = clap::value_parser!(u32).range(1..=16_384))]
+    size: u32,
+    /// Length of the short side to which tiles are resized before the centre crop, or `none` to reject
+    /// tiles of another size [default: 232/224 of the size for three bands, otherwise none].
+    #[arg(long, value_name = "PX|none")]
+    resize: Option<ResizeTo>,
+    /// Filter of that resize, antialiased as in Pillow.
+    #[arg(long, value_enum, default_value = "bilinear")]
+    interpolation: Interpolation,
+    /// Use tiles that already have the input's size as they are.
+    #[arg(long)]
+    keep_exact: bool,
+    /// Names of the bands in order [default: red,green,blue, or band1, band2, …].
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    bands: Vec<String>,
+    /// What a sample means, such as srgb8, dn or reflectance [default: srgb8 for three bands, otherwise dn].
+    #[arg(long)]
+    unit: Option<String>,
+    /// Factor applied to samples before mean and std [default: 1/255 for three bands or uint8, otherwise 1].
+    #[arg(long, value_name = "FACTOR")]
+    scale: Option<f64>,
+    /// Mean of each band after scaling [default: 0.485,0.456,0.406 for three bands, otherwise 0].
+    #[arg(long, value_name = "X,…", value_delimiter = ',', allow_negative_numbers = true)]
+    mean: Vec<f64>,
+    /// Standard deviation of each band after scaling [default: 0.229,0.224,0.225 for three bands, otherwise 1].
+    #[arg(long, value_name = "X,…", value_delimiter = ',')]
+    std: Vec<f64>,
+
+    /// Replace files that exist.
+    #[arg(long)]
+    force: bool,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The arguments of `tilefleet model inspect`.
+#[derive(Debug, clap::Args)]
+pub struct InspectArgs {
+    /// The ONNX file.
+    #[arg(value_name = "FILE.onnx")]
+    file: PathBuf,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A length in pixels, or none.
+#[derive(Clone, Copy, Debug)]
+enum ResizeTo {
+    ShortSide(u32),
+    None,
+}
+
+impl FromStr for ResizeTo {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            _ if text == "none" => Ok(Self::None),
+            Ok(short_side) => Ok(Self::ShortSide(short_side)),
+            Err(_) => Err("expected a number of pixels or `none`".to_owned()),
+        }
+    }
+}
+
+/// Runs `tilefleet model`.
+///
+/// # Errors
+///
+/// As [`run_build`] and [`run_inspect`].
+pub fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Build(args) => run_build(&args),
+        Command::Inspect(args) => run_inspect(&args),
+    }
+}
+
+/// Builds a model, writes it with its contract, and says what was written.
+///
+/// # Errors
+///
+/// [`Kind::Usage`](crate::error::Kind::Usage) where a file exists and `--force` is not given; otherwise as
+/// [`Weights::from_file`], [`build`] and [`BuiltModel::write`].
+pub fn run_build(args: &BuildArgs) -> Result<()> {
+    if !args.force {
+        refuse_existing(args)?;
+    }
+    let weights = args.open_weights()?;
+    let built = build(&weights, &args.options(&weights)?)?;
+    if let (Some(path), Weights::Seeded(seeded)) = (&args.weights_out, &weights) {
+        seeded.write(path, args.force)?;
+    }
+    built.write(&args.out, args.force)?;
+    let ignored = match &weights {
+        Weights::File(file) => file.ignored(),
+        Weights::Seeded(_) => &[],
+    };
+    print_built(&args.out, &built, ignored, args.json);
+    Ok(())
+}
+
+/// Says what an ONNX file holds.
+///
+/// # Errors
+///
+/// [`Kind::Config`](crate::error::Kind::Config) where the file cannot be read or is no ONNX.
+pub fn run_inspect(args: &InspectArgs) -> Result<()> {
+    let report = Report::of(&args.file)?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&report)
+            .map_err(|cause| Error::bug("cannot write the findings as JSON").because(cause))?;
+        println!("{text}");
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}
+
+/// Asks before the work, not after it.
+fn refuse_existing(args: &BuildArgs) -> Result<()> {
+    let contract = Contract::path_for(&args.out);
+    [Some(&args.out), Some(&contract), args.weights_out.as_ref()]
+        .into_iter()
+        .flatten()
+        .try_for_each(|path| file::refuse_existing(path))
+}
+
+fn print_built(out: &Path, built: &BuiltModel, ignored: &[String], json: bool) {
+    let contract = Contract::path_for(out);
+    if json {
+        let answer = json!({
+            "model": out,
+            "contract": contract,
+            "name": built.contract.name,
+            "digest": built.digest,
+            "num_bytes": built.bytes.len(),
+            "ignored_tensors": ignored,
+        });
+        println!("{answer}");
+        return;
+    }
+    println!("{}  {:.1} MB  sha256 {}", out.display(), built.bytes.len() as f64 / 1e6, built.digest);
+    println!("{}", contract.display());
+    if !ignored.is_empty() {
+        println!("not used from the weights: {}", ignored.join(", "));
+    }
+}
+
+impl BuildArgs {
+    fn open_weights(&self) -> Result<Weights> {
+        match (&self.weights, self.seed) {
+            (Some(path), _) => Weights::from_file(path, self.arch, self.prefix.as_deref()),
+            (None, Some(seed)) => {
+                let num_classes = (!self.headless).then_some(self.classes.unwrap_or(1000) as usize);
+                Ok(Weights::from_seed(seed, self.arch, self.channels.unwrap_or(3).into(), num_classes))
+            }
+            (None, None) => Err(Error::usage("neither --weights nor --seed is given")),
+        }
+    }
+
+    fn options(&self, weights: &Weights) -> Result<BuildOptions> {
+        let mut options = BuildOptions::new(self.arch, &self.contract_name(), weights.in_channels());
+        options.size = self.size;
+        options.activation = self.activation;
+        options.headless = self.headless;
+        options.labels = self.labels.as_deref().map(read_labels).transpose()?;
+        options.resize = self.resize(options.resize.is_some());
+        if !self.bands.is_empty() {
+            options.bands.clone_from(&self.bands);
+        }
+        if let Some(unit) = &self.unit {
+            options.unit.clone_from(unit);
+        }
+        self.set_samples(&mut options)?;
+        Ok(options)
+    }
+
+    /// Sets type and normalisation.
+    fn set_samples(&self, options: &mut BuildOptions) -> Result<()> {
+        if let Some(sample_type) = self.input_type {
+            options.sample_type = sample_type;
+        }
+        let is_rgb = options.bands.len() == 3;
+        if options.sample_type == SampleType::Uint8 && !is_rgb {
+            if self.mean.is_empty() || self.std.is_empty() {
+                return Err(Error::usage("a uint8 input of other than three bands needs --mean and --std"));
+            }
+            options.normalise.scale = 1.0 / 255.0;
+        }
+        if let Some(scale) = self.scale {
+            options.normalise.scale = scale;
+        }
+        if !self.mean.is_empty() {
+            options.normalise.mean.clone_from(&self.mean);
+        }
+        if !self.std.is_empty() {
+            options.normalise.std.clone_from(&self.std);
+        }
+        Ok(())
+    }
+
+    fn resize(&self, is_usual: bool) -> Option<Resize> {
+        let usual = usual_resize(self.size, self.interpolation);
+        match self.resize {
+            Some(ResizeTo::ShortSide(short_side)) => {
+                Some(Resize { short_side, keep_exact: self.keep_exact, ..usual })
+            }
+            Some(ResizeTo::None) => None,
+            None => is_usual.then_some(Resize { keep_exact: self.keep_exact, ..usual }),
+        }
+    }
+
+    fn contract_name(&self) -> String {
+        if let Some(name) = &self.name {
+            return name.clone();
+        }
+        let arch = self.arch.name();
+        let stem = self.weights.as_deref().and_then(Path::file_stem).map(|stem| stem.to_string_lossy());
+        match (stem, self.seed) {
+            (Some(stem), _) if stem.starts_with(arch) => stem.into_owned(),
+            (Some(stem), _) => format!("{arch}-{stem}"),
+            (None, Some(seed)) => format!("{arch}-seed{seed}"),
+            (None, None) => arch.to_owned(),
+        }
+    }
+}
+
+/// Reads one label a line; blank lines at the end do not count.
+fn read_labels(path: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|cause| Error::config(format!("cannot read labels {}", path.display())).because(cause))?;
+    Ok(text.trim_end().lines().map(|line| line.trim().to_owned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::error::Kind;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    fn parse(words: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(std::iter::once("model").chain(words.split(' '))).map(|cli| cli.command)
+    }
+
+    fn options(words: &str) -> Result<BuildOptions> {
+        let Command::Build(args) = parse(&format!("build --arch resnet18 --out m.onnx {words}")).unwrap()
+        else {
+            panic!("not build");
+        };
+        args.options(&args.open_weights()?)
+    }
+
+    #[test]
+    fn three_bands_are_8_bit_imagenet() {
+        let options = options("--seed 7").unwrap();
+        assert_eq!(
+            (options.sample_type, options.size, options.name.as_str()),
+            (SampleType::Uint8, 224, "resnet18-seed7")
+        );
+        assert_eq!(options.resize.unwrap().short_side, 232);
+        assert_eq!(options.normalise, crate::model::build::imagenet());
+    }
+
+    #[test]
+    fn other_bands_are_float_and_taken_as_they_are() {
+        let options = options("--seed 7 --channels 9 --size 64").unwrap();
+        assert_eq!(
+            (options.sample_type, options.bands.len(), options.resize),
+            (SampleType::Float32, 9, None)
+        );
+        assert_eq!(options.unit, "dn");
+    }
+
+    #[test]
+    fn flags_win_over_defaults() {
+        let flags = "--seed 7 --size 384 --resize 400 --interpolation bicubic --keep-exact --mean=-1,0.5,0 --std 1,2,3 --activation sigmoid";
+        let options = options(flags).unwrap();
+        let resize = Resize { short_side: 400, interpolation: Interpolation::Bicubic, keep_exact: true };
+        assert_eq!(options.resize, Some(resize));
+        assert_eq!(options.normalise.mean, [-1.0, 0.5, 0.0]);
+        assert_eq!(options.activation, Activation::Sigmoid);
+        assert_eq!(super::tests::options("--seed 7 --resize none").unwrap().resize, None);
+        assert_eq!(super::tests::options("--seed 7 --size 448").unwrap().resize.unwrap().short_side, 464);
+    }
+
+    #[test]
+    fn contradictory_flags_are_refused() {
+        for words in [
+            "",
+            "--seed 1 --weights w",
+            "--seed 1 --headless --classes 3",
+            "--weights w --channels 3",
+            "--seed 1 --resize x",
+        ] {
+            assert!(
+                parse(format!("build --arch resnet18 --out m.onnx {words}").trim_end()).is_err(),
+                "{words}"
+            );
+        }
+        let error = options("--seed 1 --channels 1 --input-type uint8").unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+    }
+
+    #[test]
+    fn a_build_writes_model_contract_and_weights_and_never_overwrites_unasked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let words = format!(
+            "build --arch resnet18 --seed 3 --classes 2 --size 32 --out {} --weights-out {}",
+            path("m.onnx"),
+            path("w.safetensors")
+        );
+        run(parse(&words).unwrap()).unwrap();
+        let first = std::fs::read(path("m.onnx")).unwrap();
+        assert!(Contract::load(Path::new(&path("m.contract.toml"))).is_ok());
+        assert_eq!(run(parse(&words).unwrap()).unwrap_err().kind(), Kind::Usage);
+        // The written weights give the same network.
+        let words = format!(
+            "build --arch resnet18 --weights {} --size 32 --name resnet18-seed3 --out {} --force",
+            path("w.safetensors"),
+            path("m.onnx")
+        );
+        run(parse(&words).unwrap()).unwrap();
+        assert!(std::fs::read(path("m.onnx")).unwrap() == first, "bytes differ");
+    }
+
+    #[test]
+    fn labels_are_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("labels.txt");
+        std::fs::write(&path, "sea\nland, dry \r\n\n").unwrap();
+        assert_eq!(read_labels(&path).unwrap(), ["sea", "land, dry"]);
+    }
+}

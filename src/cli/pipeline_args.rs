@@ -1,0 +1,49 @@
+//! The arguments of every command that works on a pipeline.
+
+use std::path::PathBuf;
+
+use crate::config::{Loaded, Pipeline};
+use crate::error::Result;
+
+/// The pipeline file and what changes from run to run.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct PipelineArgs {
+    /// The pipeline file, such as pipelines/tiles.toml
+    pub pipeline: PathBuf,
+
+    /// A folder, file, glob or URL to read instead of `input.uris`; repeatable
+    #[arg(long = "input", value_name = "URI")]
+    pub inputs: Vec<String>,
+
+    /// Where the table goes instead of `output.uri`
+    #[arg(long, value_name = "URI")]
+    pub output: Option<String>,
+
+    /// The ONNX file instead of `model.file`
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+
+    /// Precision of the network's arithmetic, `run.precision`
+    #[arg(long, value_name = "PRECISION")]
+    pub precision: Option<String>,
+
+    /// Execution provider, `run.provider`; one that is not there is an error
+    #[arg(long, value_name = "PROVIDER")]
+    pub provider: Option<String>,
+
+    /// Any other value, such as `--set run.batch=32`; repeatable
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl PipelineArgs {
+    /// Merges defaults, file, environment and flags.
+    ///
+    /// # Errors
+    ///
+    /// `Config` for what the file or a value gets wrong.
+    pub fn load(self) -> Result<Loaded> {
+        let path = self.pipeline.clone();
+        Pipeline::load(&path, &self.into())
+    }
+}

@@ -1,0 +1,51 @@
+//! `tilefleet plan PIPELINE`
+
+use crate::cli::{PipelineArgs, block_on, print_json, show};
+use crate::error::Result;
+use crate::plan::{Decision, Preview};
+use crate::worker::Job;
+
+/// Says what a run would cover, and publishes its plan unless told not to.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+
+    /// Write nothing.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let job = Job::open(&args.pipeline.load()?)?;
+    super::run::say_what_is_assumed(&job);
+    let preview = block_on(async {
+        if !args.dry_run && let Decision::NothingNew(run) = job.plan().await? {
+            tracing::info!(run = %run.id, "nothing new");
+        }
+        job.preview().await
+    })?;
+    if args.json {
+        return print_json(&preview);
+    }
+    print(&preview);
+    Ok(())
+}
+
+fn print(preview: &Preview) {
+    let state = if preview.published { "planned" } else { "not planned yet" };
+    println!("{}  {state}", preview.run_id);
+    println!("  {} sources, {}", show::count(preview.sources), show::bytes(preview.source_bytes));
+    println!(
+        "  {} tiles in {} shards, {} committed",
+        show::count(preview.tiles),
+        preview.shards,
+        preview.committed_shards
+    );
+    println!("  about {} of table still to write", show::bytes(preview.table_bytes));
+}

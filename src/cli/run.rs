@@ -1,0 +1,129 @@
+//! `tilefleet run PIPELINE`
+
+use std::sync::Arc;
+
+use crate::cli::{PipelineArgs, block_on, print_json, show};
+use crate::error::{Kind, Result};
+use crate::geometry::Size;
+use crate::model::ContractOrigin;
+use crate::model::contract::{Contract, Input};
+use crate::observe::{Progress, Ticker};
+use crate::pipeline::Stop;
+use crate::worker::{Job, Report};
+
+/// Plans if needed, then works on all open shards on this machine.
+///
+/// Run it again after a crash or an interruption: only what is open is done. When the run is complete,
+/// a new one covers what is new or has changed.
+///
+/// Exit codes: 0 done; 65 too many rejects; 75 try again later; 78 the pipeline, the model or the
+/// credentials are wrong; 130 interrupted; 143 drained after SIGTERM.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  tilefleet run pipelines/tiles.toml --input s3://photos/2026/ \\\n      --model resnet152.onnx --output s3://tables/photos")]
+pub struct Args {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let job = Job::open(&args.pipeline.load()?)?;
+    say_what_is_assumed(&job);
+    let report = work(&job)?;
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print(&job, &report);
+    }
+    job.check_rejects(&report)
+}
+
+/// Works on a job with progress on standard error, until done or told to stop.
+///
+/// # Errors
+///
+/// As [`Job::run`].
+pub fn work(job: &Job) -> Result<Report> {
+    let progress = Arc::new(Progress::default());
+    block_on(async {
+        let stop = Stop::default();
+        let signals = tokio::spawn(listen(stop.clone()));
+        let ticker = Ticker::start(progress.clone());
+        let report = job.run(progress.clone(), stop).await;
+        drop(ticker);
+        signals.abort();
+        report
+    })
+}
+
+/// Asks the stages to stop at the first signal, and leaves at once at the second.
+async fn listen(stop: Stop) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        tracing::warn!("signals cannot be caught here; an interruption ends the process at once");
+        return;
+    };
+    loop {
+        let kind = tokio::select! {
+            _ = interrupt.recv() => Kind::Interrupted,
+            _ = terminate.recv() => Kind::Drained,
+        };
+        if stop.stopped() {
+            std::process::exit(kind.exit_code().into());
+        }
+        eprintln!("finishing what is nearly done, 10 s at most; once more to leave at once");
+        stop.request(kind);
+    }
+}
+
+/// Says on standard error what no contract says.
+pub fn say_what_is_assumed(job: &Job) {
+    let model = job.model();
+    if model.contract_origin == ContractOrigin::Assumed {
+        eprintln!(
+            "warning: {} has no contract; assumed: {} (recorded with the run; write a contract to be sure)",
+            model.name,
+            assumptions(&model.contract)
+        );
+    }
+}
+
+fn assumptions(contract: &Contract) -> String {
+    let Input { bands, width, height, .. } = &contract.input;
+    let size = Size::new(*width, *height);
+    format!("{} at {size}, ImageNet mean and standard deviation, softmax", bands.join(", "))
+}
+
+/// Prints what a run amounts to.
+pub fn print(job: &Job, report: &Report) {
+    let summary = &report.summary;
+    if report.nothing_new {
+        println!("{}  nothing new: every source has its row", report.run_id);
+    } else {
+        println!("{}  complete: {} tiles in {} shards", report.run_id, show::count(summary.tiles), summary.shards);
+    }
+    println!("  {}", show::counts(&summary.counts).replace('\n', "\n  "));
+    let ours = &report.this_process;
+    if ours.settled > 0 {
+        println!("  {} tiles here in {}: {:.1}/s", show::count(ours.settled), show::seconds(ours.seconds), report.tiles_per_second);
+        println!("  {}", where_the_time_went(ours));
+    }
+    println!("  table: {}", job.output().bucket.uri(&job.output().layout.table()));
+}
+
+/// Names the slowest stage by how long the model waited.
+fn where_the_time_went(ours: &crate::observe::Snapshot) -> String {
+    let busy = ours.infer_seconds / (ours.infer_seconds + ours.infer_wait_seconds).max(1e-9);
+    format!(
+        "model busy {:.0} % of the time; thread time: model {}, decode {}; fetched {}",
+        100.0 * busy,
+        show::seconds(ours.infer_seconds),
+        show::seconds(ours.decode_seconds),
+        show::bytes(ours.fetched_bytes)
+    )
+}

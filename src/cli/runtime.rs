@@ -1,0 +1,89 @@
+//! `tilefleet runtime install|doctor`: get ONNX Runtime; say what this machine can do and why not.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::infer::doctor;
+use crate::infer::runtime::{InstallOptions, PINNED_VERSION, install};
+
+/// The arguments of `tilefleet runtime`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch ONNX Runtime with pip, check it, and put it into the cache
+    Install(InstallArgs),
+    /// Show which ONNX Runtime is used, which execution providers work, and what the machine offers
+    Doctor(DoctorArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct InstallArgs {
+    /// Use this wheel instead of fetching one
+    #[arg(long, value_name = "FILE")]
+    wheel: Option<PathBuf>,
+    /// Install again although it is there
+    #[arg(long)]
+    force: bool,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct DoctorArgs {
+    /// Print the findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `tilefleet runtime`.
+///
+/// # Errors
+///
+/// As [`install`]; for `doctor`, [`Kind::Config`](crate::error::Kind::Config) if the CPU provider does not
+/// work.
+pub fn run(args: Args) -> Result<()> {
+    match args.command {
+        Command::Install(args) => run_install(args),
+        Command::Doctor(args) => run_doctor(&args),
+    }
+}
+
+fn run_install(args: InstallArgs) -> Result<()> {
+    let installed = install(&InstallOptions { wheel: args.wheel, force: args.force })?;
+    if args.json {
+        println!(
+            "{}",
+            json!({"path": installed.path, "version": PINNED_VERSION, "fetched": installed.fetched})
+        );
+        return Ok(());
+    }
+    let state = if installed.fetched { "installed" } else { "already installed" };
+    println!("ONNX Runtime {PINNED_VERSION} {state}: {}", installed.path.display());
+    Ok(())
+}
+
+fn run_doctor(args: &DoctorArgs) -> Result<()> {
+    let report = doctor::examine();
+    if args.json {
+        let text = serde_json::to_string_pretty(&report)
+            .map_err(|error| Error::bug("cannot write the findings as JSON").because(error))?;
+        println!("{text}");
+    } else {
+        println!("{}", report.render());
+    }
+    if report.is_usable() {
+        return Ok(());
+    }
+    let hint =
+        report.library_hint.unwrap_or_else(|| "install another ONNX Runtime: `cpu` must work".to_owned());
+    Err(Error::config("this machine cannot run models").hint(hint))
+}

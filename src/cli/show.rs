@@ -1,0 +1,68 @@
+//! Numbers and counts as people read them.
+
+use crate::commit::Counts;
+
+/// Writes a size in binary units.
+#[must_use]
+pub fn bytes(num_bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = num_bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{num_bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// Writes a number with thin groups of three digits.
+#[must_use]
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Writes a duration in seconds as `1 h 02 min`, `3 min 20 s` or `4.2 s`.
+#[must_use]
+pub fn seconds(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// Writes outcome counts: a line of totals, then a line a reason.
+#[must_use]
+pub fn counts(counts: &Counts) -> String {
+    let mut text =
+        format!("{} ok, {} skipped, {} rejected", count(counts.ok), count(counts.skipped), count(counts.rejected));
+    for (reason, number) in &counts.reasons {
+        text.push_str(&format!("\n  {:>8}  {reason}", count(*number)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(bytes(512), "512 B");
+        assert_eq!(bytes(34 << 20), "34.0 MiB");
+        assert_eq!(seconds(4.24), "4.2 s");
+        assert_eq!(seconds(200.0), "3 min 20 s");
+        assert_eq!(seconds(3720.0), "1 h 02 min");
+    }
+}

@@ -1,0 +1,314 @@
+//! The pipeline file: layers of settings in, one checked [`Pipeline`] out.
+//!
+//! Every command that names a pipeline calls [`Pipeline::load`]. Past this room nobody sees an
+//! unchecked value, and values carry their units. No secret is ever part of the configuration.
+//!
+//! ```text
+//! default.toml ◀─ pipeline file ◀─ TILEFLEET_SECTION_KEY ◀─ --set ◀─ --input, --output, --model, …
+//! ```
+//!
+//! The rightmost value wins. Local paths in the pipeline file are relative to the file, those in the
+//! environment and in flags to the current folder.
+//!
+//! A new key needs a line in `default.toml`, a field in [`Pipeline`] and the line that reads it.
+
+mod pipeline;
+mod settings;
+mod value;
+
+use std::path::{Path, PathBuf};
+
+use toml::Value;
+
+use crate::error::{Error, Kind, Result};
+
+pub use pipeline::{EmbeddingType, Input, Limits, Model, Output, Pipeline, Plan, Precision, Run, Tiles};
+pub use settings::{Origin, Setting, Settings};
+
+/// What the command line sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--input`, repeatable: replaces `input.uris`.
+    pub inputs: Vec<String>,
+    /// `--output`: replaces `output.uri`.
+    pub output: Option<String>,
+    /// `--model`: replaces `model.file`.
+    pub model: Option<PathBuf>,
+    /// `--precision`: replaces `run.precision`.
+    pub precision: Option<String>,
+    /// `--provider`: replaces `run.provider`.
+    pub provider: Option<String>,
+    /// `--set section.key=value`, repeatable, in order.
+    pub set: Vec<String>,
+}
+
+/// A pipeline, and where each of its values came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The checked pipeline.
+    pub pipeline: Pipeline,
+    /// Every setting with its origin, in the order of the defaults; local paths are absolute.
+    pub settings: Settings,
+    /// What a run still needs, one sentence each; empty after [`Pipeline::load`].
+    pub missing: Vec<String>,
+}
+
+impl Pipeline {
+    /// Loads a pipeline file under the environment and the flags.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`] if the file cannot be read, a key or value is wrong, or input, model or output
+    /// is missing; [`Kind::Usage`] if a `--set` has no `=`.
+    pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded> {
+        let loaded = Loaded::read(path, overrides)?;
+        match loaded.missing.first() {
+            None => Ok(loaded),
+            Some(missing) => Err(Error::config(format!("the pipeline `{}` has {missing}", path.display()))
+                .hint("`tilefleet config PIPELINE` shows all values and where they came from")),
+        }
+    }
+}
+
+impl Loaded {
+    /// Loads a pipeline as [`Pipeline::load`] does, but leaves it to the caller what to think of
+    /// missing values: for looking, not for running.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pipeline::load`], but for missing values.
+    pub fn read(path: &Path, overrides: &Overrides) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|cause| {
+            Error::new(kind_of(&cause), format!("cannot read the pipeline file `{}`", path.display()))
+                .because(cause)
+        })?;
+        let folder = std::env::current_dir()
+            .map_err(|cause| Error::unavailable("cannot resolve the current folder").because(cause))?;
+        let environment: Vec<(String, String)> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self::merge(path, &text, &environment, overrides, &folder)
+    }
+
+    fn merge(
+        path: &Path,
+        text: &str,
+        environment: &[(String, String)],
+        overrides: &Overrides,
+        folder: &Path,
+    ) -> Result<Self> {
+        let mut settings = Settings::defaults();
+        settings.lay_file(path, text)?;
+        settings.lay_environment(environment)?;
+        for assignment in &overrides.set {
+            settings.lay_assignment(assignment)?;
+        }
+        lay_flags(&mut settings, overrides)?;
+        pipeline::name_after_file(&mut settings, path);
+        pipeline::resolve_paths(&mut settings, path, folder)?;
+        let pipeline = Pipeline::check(&settings)?;
+        let missing = pipeline.missing();
+        Ok(Self { pipeline, settings, missing })
+    }
+}
+
+/// An unreadable pipeline file is the person's to mend, unless the disk is in trouble.
+fn kind_of(cause: &std::io::Error) -> Kind {
+    use std::io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    match cause.kind() {
+        NotFound | PermissionDenied | InvalidData | IsADirectory | NotADirectory => Kind::Config,
+        _ => Kind::Unavailable,
+    }
+}
+
+fn lay_flags(settings: &mut Settings, overrides: &Overrides) -> Result<()> {
+    let model = overrides.model.as_deref().map(utf8).transpose()?;
+    let flags = [
+        ("--output", "output", "uri", overrides.output.as_deref()),
+        ("--model", "model", "file", model),
+        ("--precision", "run", "precision", overrides.precision.as_deref()),
+        ("--provider", "run", "provider", overrides.provider.as_deref()),
+    ];
+    for (flag, section, key, value) in flags {
+        if let Some(value) = value {
+            settings.set(section, key, value.into(), Origin::Flag(flag.into()), None)?;
+        }
+    }
+    if !overrides.inputs.is_empty() {
+        let uris = Value::from(overrides.inputs.clone());
+        settings.set("input", "uris", uris, Origin::Flag("--input".into()), None)?;
+    }
+    Ok(())
+}
+
+fn utf8(path: &Path) -> Result<&str> {
+    path.to_str().ok_or_else(|| Error::config(format!("the path `{}` is not UTF-8", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPINE: &str = "[input]\nuris = [\"images\", \"s3://b/a\"]\n[model]\nfile = \"m.onnx\"\n\
+                         [output]\nuri = \"../table\"\n";
+
+    fn merged(text: &str, environment: &[(&str, &str)], overrides: &Overrides) -> Result<Loaded> {
+        let environment: Vec<_> =
+            environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Loaded::merge(Path::new("jobs/tiles.toml"), text, &environment, overrides, Path::new("/work"))
+    }
+
+    fn origin(loaded: &Loaded, name: &str) -> String {
+        loaded.settings.get(name).origin.to_string()
+    }
+
+    fn set(assignment: &str) -> Overrides {
+        Overrides { set: vec![assignment.into()], ..Overrides::default() }
+    }
+
+    #[test]
+    fn each_layer_covers_the_one_below() {
+        let file = format!("{SPINE}[run]\nbatch = 1\nsessions = 1\nthreads = 1\nmemory = \"1MiB\"\n");
+        let environment = [
+            ("TILEFLEET_RUN_SESSIONS", "2"),
+            ("TILEFLEET_RUN_THREADS", "2"),
+            ("TILEFLEET_OUTPUT_URI", "env"),
+        ];
+        let overrides = Overrides { output: Some("flag".into()), ..set("run.threads=3") };
+        let loaded = merged(&file, &environment, &overrides).unwrap();
+        let run = &loaded.pipeline.run;
+        assert_eq!((run.batch.get(), run.sessions.get(), run.threads.unwrap().get()), (1, 2, 3));
+        assert_eq!(loaded.pipeline.output.uri, "/work/flag");
+        assert_eq!(origin(&loaded, "run.fetch_concurrency"), "default");
+        assert_eq!(origin(&loaded, "run.batch"), "jobs/tiles.toml:8");
+        assert_eq!(origin(&loaded, "run.sessions"), "TILEFLEET_RUN_SESSIONS");
+        assert_eq!(origin(&loaded, "run.threads"), "--set run.threads");
+        assert_eq!(origin(&loaded, "output.uri"), "--output");
+    }
+
+    #[test]
+    fn paths_are_relative_to_where_they_were_written() {
+        let loaded = merged(SPINE, &[], &Overrides::default()).unwrap();
+        assert_eq!(loaded.pipeline.input.uris, ["/work/jobs/images", "s3://b/a"]);
+        assert_eq!(loaded.pipeline.model.file, Path::new("/work/jobs/m.onnx"));
+        assert_eq!(loaded.pipeline.output.uri, "/work/table");
+        let overrides = Overrides {
+            inputs: vec!["more/*.jpg".into(), "./b/".into()],
+            output: Some("https://host/a/../b".into()),
+            model: Some("/models/m.onnx".into()),
+            ..Overrides::default()
+        };
+        let loaded = merged(SPINE, &[], &overrides).unwrap();
+        assert_eq!(loaded.pipeline.input.uris, ["/work/more/*.jpg", "/work/b"]);
+        assert_eq!(loaded.pipeline.output.uri, "https://host/a/../b");
+        assert_eq!(loaded.pipeline.model.file, Path::new("/models/m.onnx"));
+        assert_eq!(origin(&loaded, "input.uris"), "--input");
+    }
+
+    #[test]
+    fn the_run_is_named_after_the_file_unless_it_says_otherwise() {
+        let loaded = merged(SPINE, &[], &Overrides::default()).unwrap();
+        assert_eq!((loaded.pipeline.name.as_str(), origin(&loaded, "name").as_str()), ("tiles", "file name"));
+        let named = merged(SPINE, &[("TILEFLEET_NAME", "nightly")], &Overrides::default()).unwrap();
+        assert_eq!(named.pipeline.name, "nightly");
+        let error = merged(SPINE, &[], &set("name=Nightly Run")).unwrap_err();
+        assert_eq!(
+            error.render(),
+            "error: `name` must be a lower-case letter and up to 40 letters, digits or hyphens, not the string \
+             \"Nightly Run\" (--set name)"
+        );
+    }
+
+    #[test]
+    fn what_a_run_needs_must_be_there() {
+        let missing = |text: &str| merged(text, &[], &Overrides::default()).unwrap().missing;
+        assert_eq!(missing(SPINE), Vec::<String>::new());
+        assert_eq!(
+            missing(""),
+            [
+                "no input: give --input URI, or set `input.uris` or `input.manifest`",
+                "no model: give --model FILE, or set `model.file`",
+                "no output: give --output URI, or set `output.uri`",
+            ]
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("job.toml");
+        std::fs::write(&path, "").unwrap();
+        let error = Pipeline::load(&path, &Overrides::default()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        assert!(error.to_string().contains("has no input: give --input URI"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = Pipeline::load(Path::new("/nowhere/job.toml"), &Overrides::default()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        assert!(error.to_string().contains("cannot read the pipeline file `/nowhere/job.toml`"), "{error}");
+    }
+
+    #[test]
+    fn input_and_manifest_exclude_each_other() {
+        let error = merged(SPINE, &[], &set("input.manifest=list.csv")).unwrap_err();
+        assert_eq!(
+            error.render(),
+            "error: `input.uris` (jobs/tiles.toml:2) and `input.manifest` (--set input.manifest) are both set\n  \
+             hint: a run has one or the other; empty one with --set input.manifest= or --set input.uris=[]"
+        );
+        let manifest = merged("[input]\nmanifest = \"list.csv\"\n", &[], &set("input.uris=[]")).unwrap();
+        assert_eq!(manifest.pipeline.input.manifest.as_deref(), Some("/work/jobs/list.csv"));
+    }
+
+    #[test]
+    fn what_this_build_leaves_out_is_said() {
+        let text = |assignment: &str| merged(SPINE, &[], &set(assignment)).unwrap_err().render();
+        assert_eq!(
+            text("run.provider=cuda"),
+            "error: `run.provider` is \"cuda\" (--set run.provider), which this build leaves out\n  hint: this \
+             build has \"cpu\""
+        );
+        assert!(text("run.precision=int8").contains("which this build leaves out"));
+        assert_eq!(
+            text("run.provider=gpu"),
+            "error: `run.provider` must be \"cpu\", not the string \"gpu\" (--set run.provider)"
+        );
+    }
+
+    #[test]
+    fn wrong_values_are_explained() {
+        let text = |assignment: &str| merged(SPINE, &[], &set(assignment)).unwrap_err().to_string();
+        assert_eq!(
+            text("run.batch=0"),
+            "`run.batch` must be a whole number of at least 1, not the integer 0 (--set run.batch)"
+        );
+        assert_eq!(
+            text("tiles.grey=maybe"),
+            "`tiles.grey` must be \"contract\" or \"replicate\" or \"reject\", not the string \"maybe\" \
+             (--set tiles.grey)"
+        );
+        assert_eq!(
+            text("limits.max_reject_ratio=10%"),
+            "`limits.max_reject_ratio` must be a number from 0 to 1, not the string \"10%\" \
+             (--set limits.max_reject_ratio)"
+        );
+        assert_eq!(
+            text("run.max_wait=50"),
+            "`run.max_wait` must be a duration such as \"50ms\" or \"2m 30s\", not the integer 50 \
+             (--set run.max_wait)"
+        );
+        let shard_tiles =
+            "`plan.shard_tiles` must be a whole number from 1 to 1000000, not the integer 2000000";
+        assert!(text("plan.shard_tiles=2000000").starts_with(shard_tiles));
+        assert!(text("storage.endpoint=s3://host").contains("`storage.endpoint`"));
+    }
+
+    #[test]
+    fn the_shipped_pipelines_are_right() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+        let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+        assert!(!files.is_empty());
+        for file in files {
+            let loaded = Loaded::read(&file, &Overrides::default());
+            assert!(loaded.is_ok(), "{}", loaded.unwrap_err().render());
+        }
+    }
+}

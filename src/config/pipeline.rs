@@ -1,0 +1,429 @@
+//! The checked pipeline, section by section.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Value;
+
+use super::settings::{Origin, Settings};
+use super::value::{ByteSize, Ratio, wrong};
+use crate::error::{Error, Result};
+use crate::infer::Provider;
+use crate::model::contract::{Accept, AcceptAlpha, AcceptGrey, AcceptSixteenBit};
+use crate::storage::StorageOptions;
+
+/// The settings whose value is a local path or a URI.
+const PLACES: [&str; 5] = ["input.uris", "input.manifest", "input.allow", "model.file", "output.uri"];
+
+/// A shard's rows are held in memory at once, and a plan's row groups are shards.
+const MAX_SHARD_TILES: usize = 1_000_000;
+
+/// One job: what goes in, through which model, and where the table lies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pipeline {
+    /// Starts the run ids: a lower-case letter, then up to 40 lower-case letters, digits or hyphens.
+    pub name: String,
+    /// `[input]`
+    pub input: Input,
+    /// `[tiles]`
+    pub tiles: Tiles,
+    /// `[plan]`
+    pub plan: Plan,
+    /// `[model]`
+    pub model: Model,
+    /// `[run]`
+    pub run: Run,
+    /// `[output]`
+    pub output: Output,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[storage]`
+    pub storage: StorageOptions,
+}
+
+/// `[input]`: what there is to process. Either `uris` or `manifest` is set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Folders, objects, globs or URLs; local ones are absolute paths.
+    pub uris: Vec<String>,
+    /// A Parquet or CSV file with a column `uri`.
+    pub manifest: Option<String>,
+    /// Folders and buckets that a manifest may name; empty: any store, and local files only if the
+    /// manifest is local itself.
+    pub allow: Vec<String>,
+}
+
+/// `[tiles]`: which images are converted; `None` leaves it to the model contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiles {
+    /// A grey image for a three-band model.
+    pub grey: Option<AcceptGrey>,
+    /// An alpha band that the model does not take.
+    pub alpha: Option<AcceptAlpha>,
+    /// A 16-bit image for an 8-bit model.
+    pub sixteen_bit: Option<AcceptSixteenBit>,
+}
+
+impl Tiles {
+    /// Returns what the contract accepts, with what the pipeline says otherwise.
+    #[must_use]
+    pub fn over(self, contract: Accept) -> Accept {
+        Accept {
+            grey: self.grey.unwrap_or(contract.grey),
+            alpha: self.alpha.unwrap_or(contract.alpha),
+            sixteen_bit: self.sixteen_bit.unwrap_or(contract.sixteen_bit),
+        }
+    }
+}
+
+/// `[plan]`: how tiles become shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Most tiles of one shard, at most a million.
+    pub shard_tiles: NonZeroUsize,
+}
+
+/// `[model]`: the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// The ONNX file, an absolute path.
+    pub file: PathBuf,
+    /// Name of the embedding's tensor, where it is not to be found by itself.
+    pub embedding: Option<String>,
+    /// Name of the logits' tensor, where it is not to be found by itself.
+    pub logits: Option<String>,
+}
+
+/// `[run]`: how the work is done. Nothing here changes a row's meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Execution provider.
+    pub provider: Provider,
+    /// Precision of the network's arithmetic.
+    pub precision: Precision,
+    /// Chips a session run.
+    pub batch: NonZeroUsize,
+    /// CPU threads in all; `None`: as many as the machine has.
+    pub threads: Option<NonZeroUsize>,
+    /// Sessions side by side.
+    pub sessions: NonZeroUsize,
+    /// Most requests to the store at once.
+    pub fetch_concurrency: NonZeroUsize,
+    /// Most bytes in the queues between the stages, all together.
+    pub memory_bytes: u64,
+    /// A partial batch leaves after this long.
+    pub max_wait: Duration,
+}
+
+/// Precision of the network's arithmetic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// 32-bit float.
+    Fp32,
+}
+
+impl Precision {
+    /// Returns the name as in pipeline files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fp32 => "fp32",
+        }
+    }
+}
+
+/// `[output]`: the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Folder or bucket prefix; a local one is an absolute path.
+    pub uri: String,
+    /// Element type of the embedding column.
+    pub embedding: EmbeddingType,
+    /// Classes kept in the column `top_k`.
+    pub top_k: usize,
+}
+
+/// Element type of the embedding column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmbeddingType {
+    /// 32-bit float.
+    Float32,
+    /// 16-bit float (IEEE 754 half), half the size and 11 bits of precision.
+    Float16,
+}
+
+impl EmbeddingType {
+    /// Returns the name as in pipeline files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float32 => "float32",
+            Self::Float16 => "float16",
+        }
+    }
+
+    /// Returns the size of one element.
+    #[must_use]
+    pub fn num_bytes(self) -> usize {
+        match self {
+            Self::Float32 => 4,
+            Self::Float16 => 2,
+        }
+    }
+}
+
+/// `[limits]`: what bad input may cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Share of rejects, 0 to 1, of tiles and of sources, beyond which a run ends with exit 65.
+    pub max_reject_ratio: f64,
+    /// Most pixels that a header may announce.
+    pub max_pixels: u64,
+    /// Largest object, in bytes.
+    pub max_object_bytes: u64,
+}
+
+/// Names an unnamed pipeline after its file.
+pub(super) fn name_after_file(settings: &mut Settings, path: &Path) {
+    let unnamed = settings.get("name").value.as_str() == Some("");
+    if let Some(stem) = path.file_stem().filter(|_| unnamed) {
+        settings.rewrite("name", stem.to_string_lossy().into_owned().into(), Origin::FileName);
+    }
+}
+
+/// Makes local paths absolute: relative to the pipeline file where it says so, else to `folder`.
+pub(super) fn resolve_paths(settings: &mut Settings, path: &Path, folder: &Path) -> Result<()> {
+    let beside_file = folder.join(path.parent().unwrap_or(Path::new("")));
+    for name in PLACES {
+        let setting = settings.get(name).clone();
+        let base = if matches!(setting.origin, Origin::File { .. }) { &beside_file } else { folder };
+        let value = match &setting.value {
+            Value::Array(_) => {
+                let places: Vec<String> = settings.read(name)?;
+                Value::from(places.iter().map(|place| absolute(place, base)).collect::<Vec<_>>())
+            }
+            _ => Value::String(absolute(&settings.read::<String>(name)?, base)),
+        };
+        settings.rewrite(name, value, setting.origin);
+    }
+    Ok(())
+}
+
+/// Joins a local path to a folder, `.` and `..` resolved by name; leaves URLs and empty texts alone.
+fn absolute(place: &str, base: &Path) -> String {
+    if place.is_empty() || place.contains("://") || place.starts_with("file:") {
+        return place.to_owned();
+    }
+    let mut path = PathBuf::new();
+    for part in base.join(place).components() {
+        match part {
+            std::path::Component::CurDir => {}
+            std::path::Component::ParentDir => {
+                path.pop();
+            }
+            part => path.push(part),
+        }
+    }
+    path.to_string_lossy().into_owned()
+}
+
+impl Pipeline {
+    /// Checks every setting.
+    pub(super) fn check(settings: &Settings) -> Result<Self> {
+        Ok(Self {
+            name: name(settings)?,
+            input: input(settings)?,
+            tiles: tiles(settings)?,
+            plan: plan(settings)?,
+            model: model(settings)?,
+            run: run(settings)?,
+            output: output(settings)?,
+            limits: limits(settings)?,
+            storage: storage(settings)?,
+        })
+    }
+
+    /// Says what a run still needs.
+    pub(super) fn missing(&self) -> Vec<String> {
+        let no_input = self.input.uris.is_empty() && self.input.manifest.is_none();
+        let needs = [
+            (no_input, "no input: give --input URI, or set `input.uris` or `input.manifest`"),
+            (self.model.file.as_os_str().is_empty(), "no model: give --model FILE, or set `model.file`"),
+            (self.output.uri.is_empty(), "no output: give --output URI, or set `output.uri`"),
+        ];
+        needs.iter().filter(|(missing, _)| *missing).map(|(_, what)| (*what).to_owned()).collect()
+    }
+}
+
+fn name(settings: &Settings) -> Result<String> {
+    let name: String = settings.read("name")?;
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let starts_well = name.starts_with(|first: char| first.is_ascii_lowercase());
+    if starts_well && name.len() <= 41 && name.bytes().all(plain) {
+        return Ok(name);
+    }
+    let expected = "a lower-case letter and up to 40 letters, digits or hyphens";
+    Err(wrong(settings.get("name"), expected))
+}
+
+fn input(settings: &Settings) -> Result<Input> {
+    let uris: Vec<String> = settings.read("input.uris")?;
+    let input = Input {
+        uris: uris.into_iter().filter(|uri| !uri.is_empty()).collect(),
+        manifest: settings.read("input.manifest")?,
+        allow: settings.read("input.allow")?,
+    };
+    if !input.uris.is_empty() && input.manifest.is_some() {
+        let place = |name| format!("`{name}` ({})", settings.get(name).origin);
+        let both = format!("{} and {} are both set", place("input.uris"), place("input.manifest"));
+        return Err(Error::config(both).hint(
+            "a run has one or the other; empty one with --set input.manifest= or --set input.uris=[]",
+        ));
+    }
+    Ok(input)
+}
+
+fn tiles(settings: &Settings) -> Result<Tiles> {
+    Ok(Tiles {
+        grey: settings.choice(
+            "tiles.grey",
+            &[
+                ("contract", None),
+                ("replicate", Some(AcceptGrey::Replicate)),
+                ("reject", Some(AcceptGrey::Reject)),
+            ],
+        )?,
+        alpha: settings.choice(
+            "tiles.alpha",
+            &[("contract", None), ("drop", Some(AcceptAlpha::Drop)), ("reject", Some(AcceptAlpha::Reject))],
+        )?,
+        sixteen_bit: settings.choice(
+            "tiles.sixteen_bit",
+            &[
+                ("contract", None),
+                ("scale", Some(AcceptSixteenBit::Scale)),
+                ("reject", Some(AcceptSixteenBit::Reject)),
+            ],
+        )?,
+    })
+}
+
+fn plan(settings: &Settings) -> Result<Plan> {
+    let shard_tiles: usize = settings.read("plan.shard_tiles")?;
+    let shard_tiles = NonZeroUsize::new(shard_tiles).filter(|tiles| tiles.get() <= MAX_SHARD_TILES);
+    let expected = || format!("a whole number from 1 to {MAX_SHARD_TILES}");
+    let shard_tiles = shard_tiles.ok_or_else(|| wrong(settings.get("plan.shard_tiles"), &expected()))?;
+    Ok(Plan { shard_tiles })
+}
+
+fn model(settings: &Settings) -> Result<Model> {
+    Ok(Model {
+        file: settings.read::<String>("model.file")?.into(),
+        embedding: settings.read("model.embedding")?,
+        logits: settings.read("model.logits")?,
+    })
+}
+
+fn run(settings: &Settings) -> Result<Run> {
+    refuse_left_out(settings, "run.provider", &["cuda", "tensorrt"], "cpu")?;
+    refuse_left_out(settings, "run.precision", &["tf32", "fp16", "int8"], "fp32")?;
+    Ok(Run {
+        provider: settings.choice("run.provider", &[("cpu", Provider::Cpu)])?,
+        precision: settings.choice("run.precision", &[("fp32", Precision::Fp32)])?,
+        batch: settings.read("run.batch")?,
+        threads: settings.read("run.threads")?,
+        sessions: settings.read("run.sessions")?,
+        fetch_concurrency: settings.read("run.fetch_concurrency")?,
+        memory_bytes: settings.read::<ByteSize>("run.memory")?.0,
+        max_wait: settings.read("run.max_wait")?,
+    })
+}
+
+/// Tells a word that means something elsewhere from one that means nothing.
+fn refuse_left_out(settings: &Settings, name: &str, left_out: &[&str], built: &str) -> Result<()> {
+    let setting = settings.get(name);
+    match setting.value.as_str().filter(|word| left_out.contains(word)) {
+        None => Ok(()),
+        Some(word) => {
+            let place = &setting.origin;
+            Err(Error::config(format!("`{name}` is \"{word}\" ({place}), which this build leaves out"))
+                .hint(format!("this build has \"{built}\"")))
+        }
+    }
+}
+
+fn output(settings: &Settings) -> Result<Output> {
+    let types = [EmbeddingType::Float32, EmbeddingType::Float16].map(|kind| (kind.name(), kind));
+    Ok(Output {
+        uri: settings.read("output.uri")?,
+        embedding: settings.choice("output.embedding", &types)?,
+        top_k: settings.read("output.top_k")?,
+    })
+}
+
+fn limits(settings: &Settings) -> Result<Limits> {
+    Ok(Limits {
+        max_reject_ratio: settings.read::<Ratio>("limits.max_reject_ratio")?.0,
+        max_pixels: settings.read::<NonZeroUsize>("limits.max_pixels")?.get() as u64,
+        max_object_bytes: settings.read::<ByteSize>("limits.max_object")?.0,
+    })
+}
+
+fn storage(settings: &Settings) -> Result<StorageOptions> {
+    let options = StorageOptions {
+        endpoint: settings.read("storage.endpoint")?,
+        region: settings.read("storage.region")?,
+        profile: settings.read("storage.profile")?,
+        anonymous: settings.read("storage.anonymous")?,
+        requester_pays: settings.read("storage.requester_pays")?,
+        allow_http: settings.read("storage.allow_http")?,
+        max_retries: settings.read("storage.max_retries")?,
+        retry_timeout: settings.read("storage.retry_timeout")?,
+        request_timeout: settings.read("storage.request_timeout")?,
+        connect_timeout: settings.read("storage.connect_timeout")?,
+    };
+    options.check()?;
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_right_but_for_the_name() {
+        let mut settings = Settings::defaults();
+        assert!(Pipeline::check(&settings).unwrap_err().to_string().starts_with("`name` must be"));
+        name_after_file(&mut settings, Path::new("jobs/sentinel-2.toml"));
+        let pipeline = Pipeline::check(&settings).unwrap();
+        assert_eq!(pipeline.name, "sentinel-2");
+        assert_eq!(pipeline.plan.shard_tiles.get(), 4096);
+        assert_eq!(pipeline.run.memory_bytes, 1 << 30);
+        assert_eq!(pipeline.limits.max_object_bytes, 256 << 20);
+        assert_eq!(pipeline.storage, StorageOptions::default());
+    }
+
+    #[test]
+    fn names_start_run_ids() {
+        let named = |name: &str| {
+            let mut settings = Settings::defaults();
+            settings.rewrite("name", name.into(), Origin::Default);
+            Pipeline::check(&settings).is_ok()
+        };
+        for good in ["a", "tiles", "s2-l2a", &"a".repeat(41)] {
+            assert!(named(good), "{good}");
+        }
+        for bad in ["", "2tiles", "-a", "Tiles", "a_b", "a b", "ä", &"a".repeat(42)] {
+            assert!(!named(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_pipeline_overrides_the_contract_only_where_it_speaks() {
+        let contract = Accept { sixteen_bit: AcceptSixteenBit::Scale, ..Accept::default() };
+        let tiles = Tiles { grey: Some(AcceptGrey::Reject), alpha: None, sixteen_bit: None };
+        let accept = tiles.over(contract);
+        assert_eq!(accept, Accept { grey: AcceptGrey::Reject, ..contract });
+    }
+}

@@ -1,0 +1,461 @@
+//! Layers of settings: each value remembers where it came from.
+//!
+//! The embedded `default.toml` says what can be set. Over it lie the pipeline file, the environment
+//! and the flags; the topmost value wins. Nothing is checked here but that the key exists.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+use toml::{Table, Value};
+
+use crate::error::{Error, Result};
+
+const DEFAULTS: &str = include_str!("default.toml");
+const ENV_PREFIX: &str = "TILEFLEET_";
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The embedded defaults.
+    Default,
+    /// A line of the pipeline file.
+    File {
+        /// The file, as named on the command line.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// An environment variable.
+    Environment(String),
+    /// A flag, such as `--input`.
+    Flag(String),
+    /// The pipeline file's own name.
+    FileName,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Environment(name) | Self::Flag(name) => f.write_str(name),
+            Self::FileName => f.write_str("file name"),
+        }
+    }
+}
+
+/// One value with its origin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// The section, empty for a key above all sections.
+    pub section: String,
+    /// The key within its section.
+    pub key: String,
+    /// The value; paths are absolute once the pipeline is checked.
+    pub value: Value,
+    /// Where the value came from.
+    pub origin: Origin,
+    /// What was typed, where it was a text and not TOML: a profile called `123` is no number.
+    pub(super) typed: Option<String>,
+}
+
+impl Setting {
+    /// Returns the name as in `--set`, such as `run.batch`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        dotted(&self.section, &self.key)
+    }
+}
+
+/// Every setting there is, in the order of `default.toml`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings(Vec<Setting>);
+
+impl Settings {
+    /// Returns the defaults.
+    pub(super) fn defaults() -> Self {
+        let mut entries = parse(DEFAULTS).expect("default.toml is valid, proved by a unit test");
+        entries.sort_by_key(|entry| entry.span.start);
+        let setting = |Entry { section, key, value, .. }| {
+            let value = value.expect("default.toml has no empty section, proved by a unit test");
+            Setting { section, key, value, origin: Origin::Default, typed: None }
+        };
+        Self(entries.into_iter().map(setting).collect())
+    }
+
+    /// Lays a pipeline file over the settings.
+    pub(super) fn lay_file(&mut self, path: &Path, text: &str) -> Result<()> {
+        let invalid = |cause: toml::de::Error| {
+            let line = cause.span().map_or(1, |span| line_of(text, &span));
+            Error::config(format!("{}:{line} is not valid TOML: {}", path.display(), cause.message()))
+        };
+        for Entry { section, key, value, span } in parse(text).map_err(invalid)? {
+            let origin = Origin::File { path: path.to_owned(), line: line_of(text, &span) };
+            match value {
+                Some(value) => self.set(&section, &key, value, origin, None)?,
+                None => self.check_section(&section, &origin)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Lays environment variables over the settings: `TILEFLEET_RUN_BATCH` is `run.batch`.
+    ///
+    /// Variables that name no section of ours are none of ours; an unknown key of a section is an error.
+    pub(super) fn lay_environment(&mut self, variables: &[(String, String)]) -> Result<()> {
+        for (variable, text) in variables {
+            let Some(name) = variable.strip_prefix(ENV_PREFIX) else { continue };
+            let name = name.to_lowercase();
+            let (section, key) = name.split_once('_').unwrap_or(("", &name));
+            let known = if section.is_empty() { self.has("", key) } else { self.has_section(section) };
+            if known {
+                self.set_text(section, key, text, Origin::Environment(variable.clone()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lays one `section.key=value` of the command line over the settings.
+    pub(super) fn lay_assignment(&mut self, assignment: &str) -> Result<()> {
+        let Some((name, text)) = assignment.split_once('=') else {
+            return Err(Error::usage(format!("--set {assignment} has no value"))
+                .hint("write --set section.key=value, such as --set run.batch=32"));
+        };
+        let name = name.trim();
+        let (section, key) = name.split_once('.').unwrap_or(("", name));
+        self.set_text(section, key, text.trim(), Origin::Flag(format!("--set {name}")))
+    }
+
+    /// Sets a value from text: TOML if it reads as TOML, else the text itself.
+    pub(super) fn set_text(&mut self, section: &str, key: &str, text: &str, origin: Origin) -> Result<()> {
+        let value = match toml::from_str::<Table>(&format!("value = {text}")) {
+            Ok(mut table) if table.len() == 1 => table.remove("value"),
+            Err(cause) if text.starts_with(['"', '\'', '[', '{']) => {
+                let name = dotted(section, key);
+                return Err(Error::config(format!(
+                    "the value of `{name}` is not valid TOML: {} ({origin})",
+                    cause.message()
+                )));
+            }
+            Ok(_) | Err(_) => None,
+        };
+        let value = value.unwrap_or_else(|| Value::String(text.to_owned()));
+        self.set(section, key, value, origin, Some(text.to_owned()))
+    }
+
+    /// Sets a value.
+    pub(super) fn set(
+        &mut self,
+        section: &str,
+        key: &str,
+        value: Value,
+        origin: Origin,
+        typed: Option<String>,
+    ) -> Result<()> {
+        if let Some(place) = self.0.iter_mut().find(|place| place.section == section && place.key == key) {
+            *place = Setting { section: section.to_owned(), key: key.to_owned(), value, origin, typed };
+            return Ok(());
+        }
+        self.check_section(section, &origin)?;
+        Err(self.unknown_key(section, key, &origin))
+    }
+
+    /// Returns a setting; the name is one of ours.
+    pub(super) fn get(&self, name: &str) -> &Setting {
+        let found = self.0.iter().find(|setting| setting.name() == name);
+        found.unwrap_or_else(|| panic!("`{name}` stands in default.toml, proved by a unit test"))
+    }
+
+    /// Replaces a value by an equal one that is written better, such as an absolute path.
+    pub(super) fn rewrite(&mut self, name: &str, value: Value, origin: Origin) {
+        if let Some(setting) = self.0.iter_mut().find(|setting| setting.name() == name) {
+            setting.value = value;
+            setting.origin = origin;
+        }
+    }
+
+    /// Returns all settings, in the order of `default.toml`.
+    pub fn iter(&self) -> impl Iterator<Item = &Setting> {
+        self.0.iter()
+    }
+
+    /// Returns all values as nested JSON, without their origins: `{"name": …, "run": {"batch": …}}`.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut values = serde_json::json!({});
+        for Setting { section, key, value, .. } in &self.0 {
+            let value = serde_json::json!(value);
+            if section.is_empty() {
+                values[key] = value;
+            } else {
+                values[section][key] = value;
+            }
+        }
+        values
+    }
+
+    fn has(&self, section: &str, key: &str) -> bool {
+        self.0.iter().any(|setting| setting.section == section && setting.key == key)
+    }
+
+    fn has_section(&self, section: &str) -> bool {
+        self.0.iter().any(|setting| setting.section == section)
+    }
+
+    fn check_section(&self, section: &str, origin: &Origin) -> Result<()> {
+        if self.has_section(section) {
+            return Ok(());
+        }
+        let mut sections: Vec<&str> = self.iter().map(|setting| setting.section.as_str()).collect();
+        sections.dedup();
+        sections.retain(|section| !section.is_empty());
+        let hint = match nearest(section, sections.iter().copied()) {
+            Some(near) => format!("did you mean [{near}]?"),
+            None => format!("the sections are {}", sections.join(", ")),
+        };
+        Err(Error::config(format!("unknown section [{section}] ({origin})")).hint(hint))
+    }
+
+    fn unknown_key(&self, section: &str, key: &str, origin: &Origin) -> Error {
+        let siblings = || self.iter().filter(|setting| setting.section == section);
+        let near = nearest(key, siblings().map(|setting| setting.key.as_str()));
+        let elsewhere = || self.iter().find(|setting| setting.key == key).map(Setting::name);
+        let hint = match near.map(|near| dotted(section, near)).or_else(elsewhere) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None if section.is_empty() && self.has_section(key) => {
+                format!("[{key}] is a section: its keys are written as `{key}.…`")
+            }
+            None if section.is_empty() => "only `name` stands above the sections".to_owned(),
+            None => {
+                let keys: Vec<&str> = siblings().map(|setting| setting.key.as_str()).collect();
+                format!("the keys of [{section}] are {}", keys.join(", "))
+            }
+        };
+        Error::config(format!("unknown key `{}` ({origin})", dotted(section, key))).hint(hint)
+    }
+}
+
+fn dotted(section: &str, key: &str) -> String {
+    if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
+}
+
+/// One key of a TOML file, or a section without any.
+struct Entry {
+    section: String,
+    key: String,
+    value: Option<Value>,
+    span: Range<usize>,
+}
+
+/// Splits a TOML document into its keys. Tables within sections are values like any other.
+fn parse(text: &str) -> Result<Vec<Entry>, toml::de::Error> {
+    let values: Table = toml::from_str(text)?;
+    let spans = DeTable::parse(text)?.into_inner();
+    let mut entries = Vec::new();
+    for (name, place) in &spans {
+        let value = &values[name.get_ref().as_ref()];
+        match (place.get_ref(), value) {
+            (DeValue::Table(keys), Value::Table(section)) => {
+                let section_name = name.get_ref().to_string();
+                for key in keys.keys() {
+                    let value = section[key.get_ref().as_ref()].clone();
+                    let (section, span) = (section_name.clone(), key.span());
+                    entries.push(Entry { section, key: key.get_ref().to_string(), value: Some(value), span });
+                }
+                if keys.is_empty() {
+                    let (section, key) = (section_name, String::new());
+                    entries.push(Entry { section, key, value: None, span: name.span() });
+                }
+            }
+            _ => entries.push(Entry {
+                section: String::new(),
+                key: name.get_ref().to_string(),
+                value: Some(value.clone()),
+                span: name.span(),
+            }),
+        }
+    }
+    entries.sort_by_key(|entry| entry.span.start);
+    Ok(entries)
+}
+
+fn line_of(text: &str, span: &Range<usize>) -> usize {
+    1 + text.as_bytes().iter().take(span.start).filter(|&&byte| byte == b'\n').count()
+}
+
+/// Returns the known word that a misspelt one most likely means.
+fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let likely = (word.chars().count() / 3).max(2);
+    let (distance, near) = known.map(|known| (edit_distance(word, known), known)).min()?;
+    (distance <= likely).then_some(near)
+}
+
+/// Counts insertions, deletions and substitutions between two words (Levenshtein).
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &to) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    fn laid(text: &str) -> Result<Settings> {
+        let mut settings = Settings::defaults();
+        settings.lay_file(Path::new("job.toml"), text)?;
+        Ok(settings)
+    }
+
+    fn rendered(result: Result<Settings>) -> String {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        error.render()
+    }
+
+    fn from_environment(name: &str, text: &str) -> Result<Settings> {
+        let mut settings = Settings::defaults();
+        settings.lay_environment(&[(name.to_owned(), text.to_owned())])?;
+        Ok(settings)
+    }
+
+    #[test]
+    fn the_defaults_stand_in_their_own_order() {
+        let settings = Settings::defaults();
+        let names: Vec<String> = settings.iter().map(Setting::name).collect();
+        assert_eq!(&names[..3], ["name", "input.uris", "input.manifest"]);
+        assert_eq!(names.last().unwrap(), "storage.connect_timeout");
+        assert!(settings.iter().all(|setting| setting.origin == Origin::Default));
+    }
+
+    #[test]
+    fn a_value_knows_its_line() {
+        let settings = laid("name = \"nightly\"\n\n[run]\n# comment\nbatch = 64\n").unwrap();
+        let batch = settings.get("run.batch");
+        assert_eq!((&batch.value, batch.origin.to_string()), (&Value::Integer(64), "job.toml:5".to_owned()));
+        assert_eq!(settings.get("run.provider").origin, Origin::Default);
+    }
+
+    #[test]
+    fn dotted_and_inline_tables_are_sections_too() {
+        let settings = laid("run.batch = 2\nplan = { shard_tiles = 3 }\n").unwrap();
+        assert_eq!(settings.get("run.batch").origin.to_string(), "job.toml:1");
+        assert_eq!(settings.get("plan.shard_tiles").origin.to_string(), "job.toml:2");
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_known_one() {
+        assert_eq!(
+            rendered(laid("[run]\nbatchs = 64\n")),
+            "error: unknown key `run.batchs` (job.toml:2)\n  hint: did you mean `run.batch`?"
+        );
+        assert_eq!(
+            rendered(laid("[run]\nshard_tiles = 64\n")),
+            "error: unknown key `run.shard_tiles` (job.toml:2)\n  hint: did you mean `plan.shard_tiles`?"
+        );
+        assert_eq!(
+            rendered(laid("[plan]\ncolour = 1\n")),
+            "error: unknown key `plan.colour` (job.toml:2)\n  hint: the keys of [plan] are shard_tiles"
+        );
+        assert_eq!(
+            rendered(laid("batch = 1\n")),
+            "error: unknown key `batch` (job.toml:1)\n  hint: did you mean `run.batch`?"
+        );
+        assert!(rendered(laid("colour = 1\n")).ends_with("hint: only `name` stands above the sections"));
+    }
+
+    #[test]
+    fn an_unknown_section_names_the_nearest_known_one() {
+        assert_eq!(
+            rendered(laid("\n[limit]\nmax_pixels = 1\n")),
+            "error: unknown section [limit] (job.toml:3)\n  hint: did you mean [limits]?"
+        );
+        let text = rendered(laid("[weather]\n"));
+        assert_eq!(
+            text,
+            "error: unknown section [weather] (job.toml:1)\n  hint: the sections are input, tiles, plan, \
+             model, run, output, limits, storage"
+        );
+    }
+
+    #[test]
+    fn a_section_given_a_value_is_an_unknown_key() {
+        assert_eq!(
+            rendered(laid("run = 3\n")),
+            "error: unknown key `run` (job.toml:1)\n  hint: [run] is a section: its keys are written as `run.…`"
+        );
+    }
+
+    #[test]
+    fn broken_toml_says_where() {
+        let text = rendered(laid("[run]\nbatch = \n"));
+        assert!(text.starts_with("error: job.toml:2 is not valid TOML: "), "{text}");
+    }
+
+    #[test]
+    fn the_environment_reaches_known_sections_only() {
+        let settings = from_environment("TILEFLEET_PLAN_SHARD_TILES", "64").unwrap();
+        let shard_tiles = settings.get("plan.shard_tiles");
+        assert_eq!(shard_tiles.value, Value::Integer(64));
+        assert_eq!(shard_tiles.origin.to_string(), "TILEFLEET_PLAN_SHARD_TILES");
+        let named = from_environment("TILEFLEET_NAME", "nightly").unwrap();
+        assert_eq!(named.get("name").value, Value::String("nightly".into()));
+        for foreign in ["TILEFLEET_TEST_DATA", "TILEFLEET_REQUIRE_ALL", "TILEFLEET_LOG", "PATH"] {
+            assert_eq!(from_environment(foreign, "1").unwrap(), Settings::defaults(), "{foreign}");
+        }
+        assert_eq!(
+            rendered(from_environment("TILEFLEET_RUN_BATCHES", "1")),
+            "error: unknown key `run.batches` (TILEFLEET_RUN_BATCHES)\n  hint: did you mean `run.batch`?"
+        );
+    }
+
+    #[test]
+    fn assignments_are_toml_or_bare_text() {
+        let value = |assignment: &str| {
+            let mut settings = Settings::defaults();
+            settings.lay_assignment(assignment).unwrap();
+            settings.get(assignment.split('=').next().unwrap().trim()).value.clone()
+        };
+        assert_eq!(value("run.batch=32"), Value::Integer(32));
+        assert_eq!(value("run.memory = 2GiB"), Value::String("2GiB".into()));
+        assert_eq!(value("storage.anonymous=true"), Value::Boolean(true));
+        assert_eq!(value("output.uri=s3://a/b=c # d"), Value::String("s3://a/b=c # d".into()));
+        assert_eq!(value("model.logits="), Value::String(String::new()));
+        assert_eq!(value("input.uris=[\"a\", \"b\"]"), Value::from(vec!["a", "b"]));
+        assert_eq!(value("output.uri=1\nrun.batch=7"), Value::String("1\nrun.batch=7".into()));
+    }
+
+    #[test]
+    fn a_bad_assignment_is_explained() {
+        let error = |assignment: &str| Settings::defaults().lay_assignment(assignment).unwrap_err();
+        assert_eq!(error("run.batch").kind(), Kind::Usage);
+        assert!(
+            error("run.batch").render().starts_with("error: --set run.batch has no value\n  hint: write")
+        );
+        assert_eq!(error("run.bach=1").to_string(), "unknown key `run.bach` (--set run.bach)");
+        let broken = error("input.uris=[\"a\"").to_string();
+        assert!(broken.starts_with("the value of `input.uris` is not valid TOML: "), "{broken}");
+    }
+
+    #[test]
+    fn edit_distances_are_levenshteins() {
+        for (a, b, distance) in
+            [("", "abc", 3), ("kitten", "sitting", 3), ("batch", "batch", 0), ("ü", "u", 1)]
+        {
+            assert_eq!(edit_distance(a, b), distance);
+            assert_eq!(edit_distance(b, a), distance);
+        }
+    }
+}

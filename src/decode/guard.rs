@@ -1,0 +1,52 @@
+//! Turns a decoder's panic into a rejection, without its message on the console.
+
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+
+use crate::reason::{Reason, Rejection};
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work`; a panic inside becomes [`Reason::DecoderCrash`].
+pub(super) fn catch<T>(work: impl FnOnce() -> Result<T, Rejection>) -> Result<T, Rejection> {
+    silence_hook();
+    let before = QUIET.replace(true);
+    // The decoders keep no state across calls but scratch buffers, which are cleared before use.
+    let outcome = panic::catch_unwind(AssertUnwindSafe(work));
+    QUIET.set(before);
+    outcome.unwrap_or_else(|payload| {
+        let message = payload.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        Err(Rejection::new(Reason::DecoderCrash, format!("the decoder crashed: {message}")))
+    })
+}
+
+/// Puts a hook before the present one, once, that is silent on threads inside [`catch`].
+fn silence_hook() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let next = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                next(info);
+            }
+        }));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_a_rejection_and_the_next_call_works() {
+        let rejection = catch::<()>(|| panic!("index {} out of bounds", 7)).unwrap_err();
+        assert_eq!(rejection.reason, Reason::DecoderCrash);
+        assert_eq!(rejection.detail, "the decoder crashed: index 7 out of bounds");
+        assert_eq!(catch(|| Ok(1)), Ok(1));
+        assert!(!QUIET.get());
+    }
+}

@@ -1,0 +1,145 @@
+//! Reads bits of entropy-coded data (ITU-T T.81, F.2.2.5), counting those that are not there.
+
+/// Bits that [`BitReader::refill`] guarantees: the longest code with the longest value after it.
+pub(super) const GUARANTEED: u32 = 32;
+
+/// Reads one entropy-coded segment: the bytes up to the next marker.
+pub(super) struct BitReader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// The next bits, left-aligned.
+    window: u64,
+    available: u32,
+    /// Zero bits at the end of the window that are not in the data.
+    stuffed: u32,
+}
+
+/// How an entropy-coded segment ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Balance {
+    /// All codes were there and less than a byte is left.
+    Even,
+    /// More bits were read than there are.
+    Short,
+    /// So many whole bytes were not read.
+    Left(usize),
+}
+
+impl<'a> BitReader<'a> {
+    pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at, window: 0, available: 0, stuffed: 0 }
+    }
+
+    /// Makes at least [`GUARANTEED`] bits available, with zeros after the end.
+    #[inline]
+    pub(super) fn refill(&mut self) {
+        if self.available >= GUARANTEED {
+            return;
+        }
+        if let Some(next) = self.bytes.get(self.at..self.at + 4) {
+            let word = u32::from_be_bytes([next[0], next[1], next[2], next[3]]);
+            // No byte is 0xFF: the usual test for a zero byte, on the complement.
+            if (!word).wrapping_sub(0x0101_0101) & word & 0x8080_8080 == 0 {
+                self.window |= u64::from(word) << (32 - self.available);
+                self.available += 32;
+                self.at += 4;
+                return;
+            }
+        }
+        self.refill_bytewise();
+    }
+
+    #[cold]
+    fn refill_bytewise(&mut self) {
+        while self.available <= 56 {
+            let byte = self.next_byte();
+            if byte.is_none() {
+                self.stuffed += 8;
+            }
+            self.window |= u64::from(byte.unwrap_or(0)) << (56 - self.available);
+            self.available += 8;
+        }
+    }
+
+    fn next_byte(&mut self) -> Option<u8> {
+        let byte = *self.bytes.get(self.at)?;
+        if byte != 0xFF {
+            self.at += 1;
+            return Some(byte);
+        }
+        let code = self.bytes[self.at..].iter().position(|&byte| byte != 0xFF)?;
+        if self.bytes[self.at + code] != 0 {
+            return None;
+        }
+        self.at += code + 1;
+        Some(0xFF)
+    }
+
+    /// Returns the next `count` bits, 1 to 32, without taking them.
+    #[inline]
+    pub(super) fn peek(&self, count: u32) -> usize {
+        (self.window >> (64 - count)) as usize
+    }
+
+    /// Drops `count` bits that were refilled.
+    #[inline]
+    pub(super) fn drop(&mut self, count: u32) {
+        debug_assert!(count <= self.available);
+        self.window <<= count;
+        self.available -= count;
+    }
+
+    /// Takes `count` bits, 0 to 16.
+    #[inline]
+    pub(super) fn take(&mut self, count: u32) -> usize {
+        if count == 0 {
+            return 0;
+        }
+        self.refill();
+        let value = self.peek(count);
+        self.drop(count);
+        value
+    }
+
+    /// Tells whether more bits were taken than there are.
+    #[inline]
+    pub(super) fn short(&self) -> bool {
+        self.available < self.stuffed
+    }
+
+    /// Ends the segment: tells how it ended and where its marker (or the end of the file) is.
+    pub(super) fn finish(mut self) -> (Balance, usize) {
+        if self.short() {
+            return (Balance::Short, self.at);
+        }
+        let mut left = ((self.available - self.stuffed) / 8) as usize;
+        while self.next_byte().is_some() {
+            left += 1;
+        }
+        (if left == 0 { Balance::Even } else { Balance::Left(left) }, self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stuffed_bytes_are_undone_and_markers_end_the_segment() {
+        let mut reader = BitReader::new(&[0xFF, 0x00, 0xAB, 0xFF, 0xD9], 0);
+        assert_eq!(reader.take(12), 0xFFA);
+        assert_eq!(reader.take(4), 0xB);
+        assert!(!reader.short());
+        assert_eq!(reader.finish(), (Balance::Even, 3));
+    }
+
+    #[test]
+    fn bits_that_are_missing_or_left_are_told() {
+        let mut reader = BitReader::new(&[0xAB, 0xFF, 0xD9], 0);
+        reader.take(9);
+        assert_eq!(reader.finish().0, Balance::Short);
+        let mut reader = BitReader::new(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 0xFF, 0xD9], 0);
+        reader.take(9);
+        assert_eq!(reader.finish(), (Balance::Left(7), 9));
+    }
+}

@@ -1,0 +1,87 @@
+//! Turns the bytes of one image into a [`Chip`], or says why it cannot be.
+//!
+//! In goes a whole object, out comes its first page: samples as stored, orientation applied. Called
+//! on the CPU pool, one call a thread; nothing here awaits, resizes or converts. What is damaged is
+//! rejected, also where common decoders only warn or fill in grey.
+//!
+//! CMYK images are rejected as [`Reason::Unsupported`]: without their colour profile, their
+//! conversion would be a guess.
+
+pub mod chip;
+mod guard;
+mod jpeg;
+mod orient;
+mod png;
+mod scratch;
+mod tiff;
+mod webp;
+
+pub use scratch::recycle;
+
+use crate::decode::chip::{Bands, Chip};
+use crate::format::image::{
+    ImageFormat, ImageHeader, Limits, Photometric, corrupt, parse_header, unsupported,
+};
+use crate::reason::{Reason, Rejection};
+
+/// Reads the header of one object and decodes it.
+///
+/// # Errors
+///
+/// Those of [`parse_header`] and [`decode`].
+pub fn decode_tile(bytes: &[u8], limits: &Limits) -> Result<(ImageHeader, Chip), Rejection> {
+    let header = parse_header(bytes)?;
+    let chip = decode(&header, bytes, limits)?;
+    Ok((header, chip))
+}
+
+/// Decodes the first page of an image, orientation applied.
+///
+/// - `header`: what [`parse_header`] said about the same `bytes`
+/// - returns: `[height, width, bands]` of [`ImageHeader::oriented_size`], samples as stored
+///
+/// # Errors
+///
+/// [`Reason::TooLarge`] before anything is allocated, [`Reason::Truncated`] and [`Reason::Corrupt`]
+/// for damaged data, [`Reason::Unsupported`] for layouts that are not decoded,
+/// [`Reason::DecoderCrash`] if a decoder panics.
+pub fn decode(header: &ImageHeader, bytes: &[u8], limits: &Limits) -> Result<Chip, Rejection> {
+    limits.check(header)?;
+    let bands = bands(header)?;
+    let samples = guard::catch(|| match header.format {
+        ImageFormat::Jpeg => jpeg::decode(header, bytes, limits),
+        ImageFormat::Png => png::decode(header, bytes, limits),
+        ImageFormat::WebP => webp::decode(header, bytes, limits),
+        ImageFormat::Tiff => tiff::decode(header, bytes, limits),
+    })?;
+    let chip = Chip { size: header.size, bands, samples };
+    let expected = header.decoded_bytes();
+    if chip.samples.num_bytes() as u64 != expected {
+        let found = chip.samples.num_bytes();
+        return Err(corrupt(format!("decoding gave {found} bytes, the header announces {expected}")));
+    }
+    Ok(orient::apply(chip, header.orientation))
+}
+
+fn bands(header: &ImageHeader) -> Result<Bands, Rejection> {
+    Ok(match header.photometric {
+        Photometric::Grey => Bands::Grey,
+        Photometric::GreyAlpha => Bands::GreyAlpha,
+        Photometric::Rgb | Photometric::Palette => Bands::Rgb,
+        Photometric::Rgba | Photometric::PaletteAlpha => Bands::Rgba,
+        Photometric::Other => Bands::Many(header.num_bands),
+        Photometric::Cmyk => return Err(unsupported(format!("{} in CMYK colours", header.format))),
+    })
+}
+
+/// Tells truncation from other damage in the errors of decoders that read from a cursor.
+fn reject_io(error: &std::io::Error) -> Rejection {
+    let reason = match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => Reason::Truncated,
+        _ => Reason::Corrupt,
+    };
+    Rejection::new(reason, error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

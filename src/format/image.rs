@@ -1,0 +1,363 @@
+//! Headers of plain images: JPEG, PNG, WebP and TIFF.
+//!
+//! In goes the whole object, out comes an [`ImageHeader`] or the reason why there is none. No pixel
+//! is decoded and nothing is allocated that grows with the size announced; the planner checks
+//! [`Limits`] on the result and [`crate::decode`] checks them again before it allocates.
+
+pub(crate) mod jpeg;
+mod png;
+mod tiff;
+mod webp;
+
+use std::fmt;
+
+use crate::format::tags::{Directory, tag};
+use crate::geometry::Size;
+use crate::reason::{Reason, Rejection};
+
+/// An image format that can be decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ImageFormat {
+    /// JPEG (ITU-T T.81).
+    Jpeg,
+    /// PNG (W3C, third edition).
+    Png,
+    /// WebP (RFC 9649).
+    WebP,
+    /// TIFF 6.0 or `BigTIFF`.
+    Tiff,
+}
+
+impl ImageFormat {
+    /// Returns the name that people know, such as `JPEG`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Jpeg => "JPEG",
+            Self::Png => "PNG",
+            Self::WebP => "WebP",
+            Self::Tiff => "TIFF",
+        }
+    }
+
+    /// Returns the usual file name extensions, in lower case and without the dot.
+    #[must_use]
+    pub fn extensions(self) -> &'static [&'static str] {
+        match self {
+            Self::Jpeg => &["jpg", "jpeg", "jpe", "jfif"],
+            Self::Png => &["png"],
+            Self::WebP => &["webp"],
+            Self::Tiff => &["tif", "tiff", "gtiff", "tf8", "btf"],
+        }
+    }
+
+    /// Tells whether a path's extension fits this format; a path without extension fits every one.
+    #[must_use]
+    pub fn extension_matches(self, path: &str) -> bool {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        match name.rsplit_once('.') {
+            Some((stem, extension)) if !stem.is_empty() => {
+                self.extensions().iter().any(|known| extension.eq_ignore_ascii_case(known))
+            }
+            _ => true,
+        }
+    }
+}
+
+impl fmt::Display for ImageFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Tells an image's format by its first bytes (12 are enough), whatever its name says.
+#[must_use]
+pub fn sniff(bytes: &[u8]) -> Option<ImageFormat> {
+    if bytes.starts_with(&[0xFF, 0xD8, 0xFF]) {
+        Some(ImageFormat::Jpeg)
+    } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+        Some(ImageFormat::Png)
+    } else if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
+        Some(ImageFormat::WebP)
+    } else if [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|magic| bytes.starts_with(*magic)) {
+        Some(ImageFormat::Tiff)
+    } else {
+        None
+    }
+}
+
+/// Type of the decoded samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SampleKind {
+    /// Unsigned 8-bit; 1, 2 and 4 bits and palettes are expanded to it.
+    U8,
+    /// Unsigned 16-bit.
+    U16,
+    /// 32-bit float.
+    F32,
+}
+
+impl SampleKind {
+    /// Returns the size of one sample in memory.
+    #[must_use]
+    pub fn num_bytes(self) -> u64 {
+        match self {
+            Self::U8 => 1,
+            Self::U16 => 2,
+            Self::F32 => 4,
+        }
+    }
+}
+
+impl fmt::Display for SampleKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::U8 => "uint8",
+            Self::U16 => "uint16",
+            Self::F32 => "float32",
+        })
+    }
+}
+
+/// What the stored samples mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Photometric {
+    /// One band, black is 0 after decoding.
+    Grey,
+    /// Grey and alpha.
+    GreyAlpha,
+    /// Red, green, blue, also where they are stored as `YCbCr`.
+    Rgb,
+    /// Red, green, blue, alpha.
+    Rgba,
+    /// A palette of opaque colours; decodes to RGB.
+    Palette,
+    /// A palette of colours with alpha; decodes to RGBA.
+    PaletteAlpha,
+    /// Cyan, magenta, yellow, black, also where they are stored as YCCK; not decoded.
+    Cmyk,
+    /// Bands without a display meaning, as many as `num_bands`.
+    Other,
+}
+
+impl fmt::Display for Photometric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Grey => "grey",
+            Self::GreyAlpha => "grey+alpha",
+            Self::Rgb => "rgb",
+            Self::Rgba => "rgba",
+            Self::Palette => "palette",
+            Self::PaletteAlpha => "palette+alpha",
+            Self::Cmyk => "cmyk",
+            Self::Other => "other",
+        })
+    }
+}
+
+/// How the stored rows and columns map to the picture as seen (Exif 2.32, tag 274), 1 to 8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Orientation(u8);
+
+impl Orientation {
+    /// Stored as seen.
+    pub const UPRIGHT: Self = Self(1);
+
+    /// Creates an orientation; a code outside 1 to 8 counts as upright, as in Pillow.
+    #[must_use]
+    pub fn new(code: u64) -> Self {
+        match u8::try_from(code) {
+            Ok(code @ 1..=8) => Self(code),
+            _ => Self::UPRIGHT,
+        }
+    }
+
+    /// Returns the code, 1 to 8.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        self.0
+    }
+
+    /// Tells whether width and height change places.
+    #[must_use]
+    pub fn transposes(self) -> bool {
+        self.0 >= 5
+    }
+
+    /// Reads the orientation from an Exif block (a TIFF file, with or without `Exif\0\0` before it).
+    pub(crate) fn from_exif(block: &[u8]) -> Self {
+        let block = block.strip_prefix(b"Exif\0\0").unwrap_or(block);
+        let code = Directory::first(block).and_then(|directory| directory.unsigned(tag::ORIENTATION));
+        code.map_or(Self::UPRIGHT, Self::new)
+    }
+}
+
+impl Default for Orientation {
+    fn default() -> Self {
+        Self::UPRIGHT
+    }
+}
+
+/// What an image's header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageHeader {
+    /// The format, by content.
+    pub format: ImageFormat,
+    /// Width and height as stored, before the orientation is applied.
+    pub size: Size,
+    /// Type of the samples after decoding.
+    pub sample_kind: SampleKind,
+    /// Bits of a sample (of a palette index) as stored.
+    pub stored_bits: u16,
+    /// What the stored samples mean.
+    pub photometric: Photometric,
+    /// Number of bands after decoding.
+    pub num_bands: u16,
+    /// How the stored rows and columns map to the picture as seen.
+    pub orientation: Orientation,
+    /// How the samples are compressed, such as `baseline` or `lzw`.
+    pub compression: &'static str,
+    /// Number of pages or animation frames; only the first is decoded.
+    pub num_pages: u32,
+}
+
+impl ImageHeader {
+    /// Returns width and height as seen, after the orientation is applied.
+    #[must_use]
+    pub fn oriented_size(&self) -> Size {
+        if self.orientation.transposes() { self.size.transposed() } else { self.size }
+    }
+
+    /// Returns the size of the decoded samples in memory; saturates instead of overflowing.
+    #[must_use]
+    pub fn decoded_bytes(&self) -> u64 {
+        let sample_bytes = u64::from(self.num_bands) * self.sample_kind.num_bytes();
+        self.size.num_pixels().saturating_mul(sample_bytes)
+    }
+}
+
+impl fmt::Display for ImageHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {} {}", self.format, self.size, self.photometric, self.sample_kind)?;
+        if self.orientation != Orientation::UPRIGHT {
+            write!(f, ", orientation {}", self.orientation.code())?;
+        }
+        Ok(())
+    }
+}
+
+/// What a header may announce. Checked before anything is allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most pixels of one image.
+    pub max_pixels: u64,
+    /// Most bytes of one image's decoded samples.
+    pub max_decoded_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_pixels: 100_000_000, max_decoded_bytes: 1 << 30 }
+    }
+}
+
+impl Limits {
+    /// Checks a header.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::TooLarge`] if the header announces more than is allowed.
+    pub fn check(&self, header: &ImageHeader) -> Result<(), Rejection> {
+        let pixels = header.size.num_pixels();
+        if pixels > self.max_pixels {
+            let limit = self.max_pixels;
+            return Err(too_large(format!("{} are {pixels} pixels, the limit is {limit}", header.size)));
+        }
+        let bytes = header.decoded_bytes();
+        if bytes > self.max_decoded_bytes {
+            let limit = self.max_decoded_bytes;
+            return Err(too_large(format!("{} decode to {bytes} bytes, the limit is {limit}", header.size)));
+        }
+        Ok(())
+    }
+}
+
+fn too_large(detail: String) -> Rejection {
+    Rejection::new(Reason::TooLarge, detail)
+}
+
+/// Reads the header of an image from the whole object.
+///
+/// # Errors
+///
+/// [`Reason::Empty`] for no bytes, [`Reason::NotAnImage`] for an unknown format,
+/// [`Reason::Truncated`] if the object ends inside the header, [`Reason::Corrupt`] if the header
+/// contradicts itself, [`Reason::Unsupported`] for a real image that this build does not decode.
+pub fn parse_header(bytes: &[u8]) -> Result<ImageHeader, Rejection> {
+    if bytes.is_empty() {
+        return Err(Rejection::new(Reason::Empty, "the object has no bytes"));
+    }
+    let header = match sniff(bytes) {
+        Some(ImageFormat::Jpeg) => jpeg::parse_header(bytes),
+        Some(ImageFormat::Png) => png::parse_header(bytes),
+        Some(ImageFormat::WebP) => webp::parse_header(bytes),
+        Some(ImageFormat::Tiff) => tiff::parse_header(bytes),
+        None => Err(Rejection::new(Reason::NotAnImage, "neither JPEG, PNG, WebP nor TIFF by its content")),
+    }?;
+    if header.size.num_pixels() == 0 {
+        return Err(corrupt(format!("the header announces {}", header.size)));
+    }
+    Ok(header)
+}
+
+/// A rejection for an object that ends too early.
+pub(crate) fn truncated(detail: impl Into<String>) -> Rejection {
+    Rejection::new(Reason::Truncated, detail)
+}
+
+/// A rejection for an object whose structure contradicts itself.
+pub(crate) fn corrupt(detail: impl Into<String>) -> Rejection {
+    Rejection::new(Reason::Corrupt, detail)
+}
+
+/// A rejection for a real image that is not decoded.
+pub(crate) fn unsupported(detail: impl Into<String>) -> Rejection {
+    Rejection::new(Reason::Unsupported, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_content_decides_the_format() {
+        assert_eq!(sniff(b"\xff\xd8\xff\xe0"), Some(ImageFormat::Jpeg));
+        assert_eq!(sniff(b"\x89PNG\r\n\x1a\n"), Some(ImageFormat::Png));
+        assert_eq!(sniff(b"RIFF\0\0\0\0WEBPVP8 "), Some(ImageFormat::WebP));
+        assert_eq!(sniff(b"MM\0+\0\x08"), Some(ImageFormat::Tiff));
+        assert_eq!(sniff(b"GIF89a"), None);
+        assert_eq!(sniff(b""), None);
+    }
+
+    #[test]
+    fn extensions_are_compared_without_case_and_without_folder() {
+        assert!(ImageFormat::Jpeg.extension_matches("s3://bucket/a.b/photo.JPG"));
+        assert!(ImageFormat::Png.extension_matches("s3://bucket/a.b/photo"));
+        assert!(ImageFormat::Png.extension_matches(".hidden"));
+        assert!(!ImageFormat::Png.extension_matches("photo.jpg"));
+    }
+
+    #[test]
+    fn no_bytes_and_no_image_have_their_own_reasons() {
+        assert_eq!(parse_header(b"").unwrap_err().reason, Reason::Empty);
+        assert_eq!(parse_header(b"hello, world").unwrap_err().reason, Reason::NotAnImage);
+    }
+
+    #[test]
+    fn orientations_outside_the_standard_count_as_upright() {
+        assert_eq!(Orientation::new(0), Orientation::UPRIGHT);
+        assert_eq!(Orientation::new(9), Orientation::UPRIGHT);
+        assert_eq!(Orientation::new(6).code(), 6);
+        assert!(Orientation::new(5).transposes() && !Orientation::new(4).transposes());
+    }
+}

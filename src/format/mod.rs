@@ -1,0 +1,7 @@
+//! What formats say about themselves, without I/O: given bytes, these modules answer with a layout.
+//!
+//! They stand left of both `plan` and `decode`: planning needs sizes, decoding needs the layout.
+
+pub(crate) mod bytes;
+pub mod image;
+pub(crate) mod tags;

@@ -1,0 +1,32 @@
+//! Turns a bucket of image tiles into a queryable table of embeddings and predictions.
+//!
+//! ```text
+//! sources ─▶ plan ─▶ shards ─▶ [ fetch ─▶ decode ─▶ preprocess ─▶ infer ─▶ encode ] ─▶ commit
+//! ```
+//!
+//! Data flows one way: a stage imports from stages on its left and from the shared vocabulary
+//! ([`geometry`], [`error`], [`reason`], [`config`]), never from its right. Only [`pipeline`] and
+//! [`worker`] see the whole row. ARCHITECTURE.md has the map of rooms.
+
+pub mod cli;
+pub mod commit;
+pub mod config;
+pub mod decode;
+pub mod error;
+pub mod fetch;
+pub mod format;
+pub mod geometry;
+pub mod infer;
+pub mod model;
+pub mod observe;
+pub mod pipeline;
+pub mod plan;
+pub mod preprocess;
+pub mod reason;
+pub mod sink;
+pub mod source;
+pub mod status;
+pub mod storage;
+pub mod verify;
+pub mod work;
+pub mod worker;

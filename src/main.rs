@@ -1,0 +1,7 @@
+//! The `tilefleet` binary: everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tilefleet::cli::main()
+}

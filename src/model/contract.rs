@@ -1,0 +1,586 @@
+//! The model contract: what a model expects and yields.
+//!
+//! A TOML file beside the ONNX file (`model.contract.toml` for `model.onnx`). The tensors' names and
+//! types bind it to the graph; [`crate::model::load`] checks that they are really there.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// The version of the format that this build reads and writes.
+pub const VERSION: u32 = 1;
+
+/// Key of the ONNX metadata entry that holds a contract as JSON.
+pub const METADATA_KEY: &str = "tilefleet.contract";
+
+/// What a model expects and yields.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contract {
+    /// Version of this format.
+    #[serde(rename = "contract")]
+    pub version: u32,
+    /// A name that people recognise, such as `resnet152-imagenet`.
+    pub name: String,
+    /// What goes in.
+    pub input: Input,
+    /// What comes out.
+    pub output: Output,
+}
+
+/// The model's input tensor and how pixels become it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// Name of the input tensor.
+    pub tensor: String,
+    /// Order of the axes; axis 0 is always the batch.
+    pub layout: Layout,
+    /// Element type of the input tensor.
+    pub sample_type: SampleType,
+    /// Band names in order, such as `["red", "green", "blue"]`; their number is the number of channels.
+    pub bands: Vec<String>,
+    /// What one sample means: `srgb8` (8-bit display values), `dn` (raw digital numbers), `reflectance`, …
+    pub unit: String,
+    /// Width of the input, in pixels.
+    pub width: u32,
+    /// Height of the input, in pixels.
+    pub height: u32,
+    /// How a tile of another size becomes one of this size; absent: such a tile is rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<Resize>,
+    /// `value = (sample × scale − mean) / std`; absent where the graph normalises by itself
+    /// (always for `uint8`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalise: Option<Normalise>,
+    /// Which other kinds of image are converted instead of rejected.
+    #[serde(default)]
+    pub accept: Accept,
+}
+
+/// Order of the axes of the input tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// `[n, height, width, bands]`
+    Nhwc,
+    /// `[n, bands, height, width]`
+    Nchw,
+}
+
+/// Element type of the input tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SampleType {
+    /// Unsigned 8-bit.
+    Uint8,
+    /// 32-bit float.
+    Float32,
+}
+
+/// Resize of the short side, then a centre crop to the input size (torchvision, timm).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resize {
+    /// Length of the short side after resizing, in pixels.
+    pub short_side: u32,
+    /// The antialiased filter.
+    pub interpolation: Interpolation,
+    /// Whether a tile that already has the input's size is used as it is.
+    #[serde(default)]
+    pub keep_exact: bool,
+}
+
+/// Antialiased resampling filter, as in Pillow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Interpolation {
+    /// Triangle filter, support 1.
+    Bilinear,
+    /// Keys cubic with a = −0.5, support 2.
+    Bicubic,
+}
+
+/// Normalisation outside the graph.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalise {
+    /// Factor applied to the stored sample; 1/255 for `ImageNet` models.
+    pub scale: f64,
+    /// Mean of each band after scaling.
+    pub mean: Vec<f64>,
+    /// Standard deviation of each band after scaling.
+    pub std: Vec<f64>,
+}
+
+/// Which other kinds of image are converted instead of rejected.
+///
+/// The defaults are those of `PIL.Image.convert("RGB")`, which the training code of `ImageNet` models
+/// applies, except that 16-bit images are never made 8-bit unasked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Accept {
+    /// A grey image for a three-band model.
+    pub grey: AcceptGrey,
+    /// An alpha band that the model does not take.
+    pub alpha: AcceptAlpha,
+    /// A 16-bit image for an 8-bit model.
+    pub sixteen_bit: AcceptSixteenBit,
+}
+
+impl Default for Accept {
+    fn default() -> Self {
+        Self { grey: AcceptGrey::Replicate, alpha: AcceptAlpha::Drop, sixteen_bit: AcceptSixteenBit::Reject }
+    }
+}
+
+/// What happens to a grey image where three bands are expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AcceptGrey {
+    /// The grey band becomes all three.
+    Replicate,
+    /// The tile is rejected with `bands_mismatch`.
+    Reject,
+}
+
+/// What happens to an alpha band that the model does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AcceptAlpha {
+    /// Alpha is dropped, colours stay as stored.
+    Drop,
+    /// The tile is rejected with `bands_mismatch`.
+    Reject,
+}
+
+/// What happens to a 16-bit image where 8 bits are expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AcceptSixteenBit {
+    /// The tile is rejected with `bit_depth_mismatch`.
+    Reject,
+    /// Samples are scaled from 0..=65535 to 0..=255, rounded to nearest.
+    Scale,
+}
+
+/// The model's output tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// Name of the tensor with the pooled features, `[n, embedding_length]`.
+    pub embedding: String,
+    /// Number of floats of one embedding.
+    pub embedding_length: usize,
+    /// The classifier; absent for a headless model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classifier: Option<Classifier>,
+}
+
+/// The classifier's output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Classifier {
+    /// Name of the tensor with the raw outputs, `[n, num_classes]`.
+    pub logits: String,
+    /// Number of classes.
+    pub num_classes: usize,
+    /// How logits become scores.
+    pub activation: Activation,
+    /// Class names in order of class id; absent where they are not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
+}
+
+/// How logits become scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// One class a tile.
+    Softmax,
+    /// Each class for itself (multi-label).
+    Sigmoid,
+    /// The model's output already is the score.
+    None,
+}
+
+impl Contract {
+    /// Returns where the contract of a model lies: `x.contract.toml` for `x.onnx`.
+    pub fn path_for(model: &Path) -> PathBuf {
+        model.with_extension("contract.toml")
+    }
+
+    /// Reads a contract file and validates it.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`](crate::error::Kind::Config): unreadable, an unknown or missing key, or values that
+    /// contradict each other.
+    pub fn load(path: &Path) -> Result<Self> {
+        let fails = || Error::config(format!("cannot read model contract {}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|cause| fails().because(cause))?;
+        Self::from_toml(&text).map_err(|cause| fails().because(cause))
+    }
+
+    /// Parses and validates TOML.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn from_toml(text: &str) -> Result<Self> {
+        let contract: Self = toml::from_str(text).map_err(|cause| {
+            let hint = nearest_key(cause.message());
+            with_hint(Error::config("the contract is not well-formed").because(cause), hint)
+        })?;
+        contract.validate()?;
+        Ok(contract)
+    }
+
+    /// Parses and validates JSON, as in ONNX metadata.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn from_json(text: &str) -> Result<Self> {
+        let contract: Self = serde_json::from_str(text).map_err(|cause| {
+            let hint = nearest_key(&cause.to_string());
+            with_hint(Error::config("the contract is not well-formed").because(cause), hint)
+        })?;
+        contract.validate()?;
+        Ok(contract)
+    }
+
+    /// Renders the contract as the TOML of a contract file.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Bug`](crate::error::Kind::Bug) where a value cannot be written.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|cause| Error::bug("cannot render a model contract").because(cause))
+    }
+
+    /// Renders the contract as JSON without white space and with sorted keys: equal contracts give equal
+    /// text.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Bug`](crate::error::Kind::Bug) where a value cannot be written.
+    pub fn to_canonical_json(&self) -> Result<String> {
+        let value = serde_json::to_value(self)
+            .map_err(|cause| Error::bug("cannot render a model contract").because(cause))?;
+        Ok(canonical(&value))
+    }
+
+    /// Returns the SHA-256 of the canonical JSON, in hex.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::to_canonical_json`].
+    pub fn digest(&self) -> Result<String> {
+        Ok(hex(&Sha256::digest(self.to_canonical_json()?)))
+    }
+
+    /// Checks what can be checked without the graph.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`](crate::error::Kind::Config) with the key and the reason.
+    pub fn validate(&self) -> Result<()> {
+        if self.version != VERSION {
+            return Err(Error::config(format!("contract version {} is unknown", self.version))
+                .hint(format!("this build reads version {VERSION}")));
+        }
+        self.input.validate()?;
+        self.output.validate()
+    }
+}
+
+impl Input {
+    fn validate(&self) -> Result<()> {
+        if self.bands.is_empty() {
+            return Err(Error::config("input.bands is empty"));
+        }
+        if self.width == 0 || self.height == 0 {
+            return Err(Error::config(format!("input size {}×{} has no pixels", self.width, self.height)));
+        }
+        if let Some(resize) = self.resize
+            && resize.short_side < self.width.max(self.height)
+        {
+            return Err(Error::config(format!(
+                "input.resize.short_side {} is smaller than the input, {}×{}",
+                resize.short_side, self.width, self.height
+            )));
+        }
+        match &self.normalise {
+            Some(_) if self.sample_type == SampleType::Uint8 => {
+                Err(Error::config("input.normalise is set, but a uint8 input is normalised in the graph"))
+            }
+            Some(normalise) => normalise.validate(self.bands.len()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Normalise {
+    pub(super) fn validate(&self, num_bands: usize) -> Result<()> {
+        for (key, values) in [("mean", &self.mean), ("std", &self.std)] {
+            if values.len() != num_bands {
+                return Err(Error::config(format!(
+                    "input.normalise.{key} has {} values for {num_bands} bands",
+                    values.len()
+                )));
+            }
+        }
+        let finite = self.mean.iter().chain(&self.std).all(|value| value.is_finite());
+        if !finite || !self.scale.is_finite() || self.scale == 0.0 {
+            return Err(Error::config("input.normalise holds a scale of 0 or a value that is not finite"));
+        }
+        if self.std.iter().any(|&std| std <= 0.0) {
+            return Err(Error::config("input.normalise.std holds a value that is not positive"));
+        }
+        Ok(())
+    }
+}
+
+impl Output {
+    fn validate(&self) -> Result<()> {
+        if self.embedding_length == 0 {
+            return Err(Error::config("output.embedding_length is 0"));
+        }
+        self.classifier.as_ref().map_or(Ok(()), Classifier::validate)
+    }
+}
+
+impl Classifier {
+    fn validate(&self) -> Result<()> {
+        if self.num_classes == 0 {
+            return Err(Error::config("output.classifier.num_classes is 0"));
+        }
+        match &self.labels {
+            Some(labels) if labels.len() != self.num_classes => Err(Error::config(format!(
+                "output.classifier.labels has {} entries for {} classes",
+                labels.len(),
+                self.num_classes
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nhwc => "nhwc",
+            Self::Nchw => "nchw",
+        })
+    }
+}
+
+impl fmt::Display for SampleType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Uint8 => "uint8",
+            Self::Float32 => "float32",
+        })
+    }
+}
+
+impl fmt::Display for Interpolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bilinear => "bilinear",
+            Self::Bicubic => "bicubic",
+        })
+    }
+}
+
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Softmax => "softmax",
+            Self::Sigmoid => "sigmoid",
+            Self::None => "none",
+        })
+    }
+}
+
+/// Renders bytes as lower-case hex.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+/// Sorts the keys itself: whether `serde_json` does depends on what other crates ask of it.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_unstable_by_key(|(key, _)| *key);
+            let parts: Vec<String> = entries
+                .into_iter()
+                .map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), canonical(value)))
+                .collect();
+            format!("{{{}}}", parts.join(","))
+        }
+        Value::Array(values) => {
+            let parts: Vec<String> = values.iter().map(canonical).collect();
+            format!("[{}]", parts.join(","))
+        }
+        scalar => scalar.to_string(),
+    }
+}
+
+fn with_hint(error: Error, hint: Option<String>) -> Error {
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// Finds the known key that an unknown one was probably meant to be, from serde's message, which puts
+/// the unknown key and then all known ones into backticks.
+fn nearest_key(message: &str) -> Option<String> {
+    if !message.contains("unknown field") {
+        return None;
+    }
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = quoted.next()?;
+    let nearest = quoted.min_by_key(|known| edit_distance(unknown, known))?;
+    Some(format!("the nearest known key to `{unknown}` is `{nearest}`"))
+}
+
+/// Levenshtein distance, in characters.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contract() -> Contract {
+        Contract {
+            version: VERSION,
+            name: "toy".to_owned(),
+            input: Input {
+                tensor: "input".to_owned(),
+                layout: Layout::Nchw,
+                sample_type: SampleType::Float32,
+                bands: ["red", "green", "blue"].map(str::to_owned).to_vec(),
+                unit: "srgb8".to_owned(),
+                width: 224,
+                height: 224,
+                resize: Some(Resize {
+                    short_side: 232,
+                    interpolation: Interpolation::Bilinear,
+                    keep_exact: true,
+                }),
+                normalise: Some(Normalise {
+                    scale: 1.0 / 255.0,
+                    mean: vec![0.485, 0.456, 0.406],
+                    std: vec![0.229, 0.224, 0.225],
+                }),
+                accept: Accept::default(),
+            },
+            output: Output {
+                embedding: "embedding".to_owned(),
+                embedding_length: 8,
+                classifier: Some(Classifier {
+                    logits: "logits".to_owned(),
+                    num_classes: 2,
+                    activation: Activation::Softmax,
+                    labels: Some(vec!["sea \"blue\"".to_owned(), "land".to_owned()]),
+                }),
+            },
+        }
+    }
+
+    fn message(changed: impl FnOnce(&mut Contract)) -> String {
+        let mut contract = contract();
+        changed(&mut contract);
+        contract.validate().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_contract_survives_toml_and_json() {
+        let contract = contract();
+        assert_eq!(Contract::from_toml(&contract.to_toml().unwrap()).unwrap(), contract);
+        assert_eq!(Contract::from_json(&contract.to_canonical_json().unwrap()).unwrap(), contract);
+    }
+
+    #[test]
+    fn the_digest_depends_on_every_value_and_on_nothing_else() {
+        let digest = contract().digest().unwrap();
+        assert_eq!(digest, contract().digest().unwrap());
+        let mut other = contract();
+        other.input.normalise.as_mut().unwrap().mean[2] += 1e-12;
+        assert_ne!(digest, other.digest().unwrap());
+    }
+
+    #[test]
+    fn canonical_json_has_sorted_keys() {
+        let value: Value = serde_json::from_str(r#"{"b": [1, {"z": null, "a": "\n"}], "a": 0.5}"#).unwrap();
+        assert_eq!(canonical(&value), r#"{"a":0.5,"b":[1,{"a":"\n","z":null}]}"#);
+    }
+
+    #[test]
+    fn an_unknown_key_is_answered_with_the_nearest() {
+        let text = contract().to_toml().unwrap().replace("embedding_length", "embeding_length");
+        let error = Contract::from_toml(&text).unwrap_err();
+        assert_eq!(error.kind().exit_code(), 78);
+        assert!(
+            error.render().contains("nearest known key to `embeding_length` is `embedding_length`"),
+            "{}",
+            error.render()
+        );
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        assert_eq!(
+            message(|contract| contract.input.bands.truncate(2)),
+            "input.normalise.mean has 3 values for 2 bands"
+        );
+        assert_eq!(
+            message(|contract| contract.output.classifier.as_mut().unwrap().num_classes = 3),
+            "output.classifier.labels has 2 entries for 3 classes"
+        );
+        assert_eq!(
+            message(|contract| contract.input.sample_type = SampleType::Uint8),
+            "input.normalise is set, but a uint8 input is normalised in the graph"
+        );
+        assert_eq!(
+            message(|contract| contract.input.height = 240),
+            "input.resize.short_side 232 is smaller than the input, 224×240"
+        );
+        assert!(message(|contract| contract.version = 2).contains("version 2"));
+        assert!(message(|contract| contract.input.normalise.as_mut().unwrap().std[0] = 0.0).contains("std"));
+    }
+
+    #[test]
+    fn the_contract_lies_beside_the_model() {
+        assert_eq!(Contract::path_for(Path::new("m/net.v2.onnx")), Path::new("m/net.v2.contract.toml"));
+    }
+}

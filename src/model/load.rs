@@ -1,0 +1,672 @@
+//! Reads an ONNX file and holds it against its contract.
+
+use std::fmt;
+use std::path::Path;
+
+use bytes::Bytes;
+use prost::Message;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::build::imagenet;
+use super::contract::{
+    Accept, Activation, Classifier, Contract, Input, Interpolation, Layout, METADATA_KEY, Output, Resize,
+    SampleType, VERSION, hex,
+};
+use super::graph::{Axis, FoundClassifier, Graph, TensorInfo, external_tensor, type_name};
+use super::onnx::{FLOAT, GraphProto, ModelProto, UINT8, exposing_outputs};
+use crate::error::{Error, Result};
+
+/// A model that fits its contract, ready for a session.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Name of the file without its extension.
+    pub name: String,
+    /// The ONNX file; where an intermediate tensor is wanted, with an output for it appended.
+    pub bytes: Bytes,
+    /// What goes in and comes out.
+    pub contract: Contract,
+    /// Where the contract comes from.
+    pub contract_origin: ContractOrigin,
+    /// SHA-256 of the file as it lies on disk, in hex.
+    pub digest: String,
+    /// SHA-256 of the contract's canonical JSON, in hex.
+    pub contract_digest: String,
+    /// The only batch size that the model takes; `None` if it takes any.
+    pub static_batch: Option<usize>,
+}
+
+/// Where a contract comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContractOrigin {
+    /// The TOML file beside the model.
+    File,
+    /// The metadata of the model.
+    Metadata,
+    /// Nobody said; `ImageNet`'s contract was assumed.
+    Assumed,
+}
+
+/// Names from the pipeline file that come before those of the contract.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Tensor with the features, `model.embedding`.
+    pub embedding: Option<String>,
+    /// Tensor with the raw classifier outputs, `model.logits`.
+    pub logits: Option<String>,
+}
+
+/// Reads a model and its contract, and checks that they fit.
+///
+/// The contract is the file beside the model, else the model's own metadata, else `ImageNet`'s for a model
+/// that could be meant by it. Outputs that the contract names may be intermediate tensors; these are
+/// exposed.
+///
+/// # Errors
+///
+/// [`Kind::Config`](crate::error::Kind::Config): the file is unreadable, is no ONNX, has external data,
+/// has no contract and none can be assumed, or does not match its contract.
+pub fn load(path: &Path, overrides: &Overrides) -> Result<Model> {
+    let model = load_quietly(path, overrides)?;
+    if model.contract_origin == ContractOrigin::Assumed {
+        let size = model.contract.input.width;
+        tracing::warn!(
+            model = %path.display(),
+            "the model has no contract; assumed is ImageNet's: RGB of {size} pixels, its mean and std"
+        );
+    }
+    Ok(model)
+}
+
+/// As [`load`], without a warning about an assumed contract.
+pub(crate) fn load_quietly(path: &Path, overrides: &Overrides) -> Result<Model> {
+    let (bytes, proto) = read(path)?;
+    let misfit = || Error::config(format!("model {} cannot be used", path.display()));
+    let digest = hex(&Sha256::digest(&bytes));
+    let fitted = fit(path, &proto, overrides).map_err(|cause| misfit().because(cause))?;
+    // The decoded model shares the bytes; without it they can be extended in place.
+    drop(proto);
+    let hidden: Vec<&str> = fitted.hidden.iter().map(String::as_str).collect();
+    Ok(Model {
+        name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        bytes: exposing_outputs(bytes, &hidden),
+        contract_digest: fitted.contract.digest()?,
+        contract: fitted.contract,
+        contract_origin: fitted.origin,
+        digest,
+        static_batch: fitted.static_batch,
+    })
+}
+
+/// Reads and decodes an ONNX file.
+///
+/// # Errors
+///
+/// [`Kind::Config`](crate::error::Kind::Config): unreadable, or no ONNX.
+pub(crate) fn read(path: &Path) -> Result<(Bytes, ModelProto)> {
+    let bytes = std::fs::read(path).map(Bytes::from).map_err(|cause| {
+        Error::config(format!("cannot read model {}", path.display()))
+            .because(cause)
+            .hint("`tilefleet model build` makes one")
+    })?;
+    let no_onnx = || Error::config(format!("{} is not an ONNX model", path.display()));
+    let proto = ModelProto::decode(bytes.clone()).map_err(|cause| no_onnx().because(cause))?;
+    // Almost any short file decodes as a protobuf of unknown fields.
+    if proto.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
+        return Err(no_onnx().because(Error::config("it holds no graph")));
+    }
+    Ok((bytes, proto))
+}
+
+/// A contract that fits its graph.
+struct Fitted {
+    contract: Contract,
+    origin: ContractOrigin,
+    static_batch: Option<usize>,
+    /// Wanted tensors that are no outputs yet.
+    hidden: Vec<String>,
+}
+
+fn fit(path: &Path, proto: &ModelProto, overrides: &Overrides) -> Result<Fitted> {
+    if let Some(tensor) = external_tensor(proto) {
+        return Err(Error::config(format!("tensor `{tensor}` lies in another file (external data)"))
+            .hint("save the model as one file: in Python, onnx.save_model(onnx.load(path), path)"));
+    }
+    let empty = GraphProto::default();
+    let graph = Graph::new(proto.graph.as_ref().unwrap_or(&empty));
+    let (contract, origin) = match written_contract(path, proto)? {
+        Some((mut contract, origin)) => {
+            override_outputs(&mut contract, &graph, overrides)?;
+            (contract, origin)
+        }
+        None => (assumed_contract(path, &graph, overrides)?, ContractOrigin::Assumed),
+    };
+    contract.validate()?;
+    let static_batch = check_input(&graph, &contract.input)?;
+    let hidden = check_outputs(&graph, &contract.output)?;
+    Ok(Fitted { contract, origin, static_batch, hidden })
+}
+
+fn written_contract(path: &Path, proto: &ModelProto) -> Result<Option<(Contract, ContractOrigin)>> {
+    let beside = Contract::path_for(path);
+    if beside.try_exists().map_err(|cause| Error::config("cannot look for a contract").because(cause))? {
+        return Ok(Some((Contract::load(&beside)?, ContractOrigin::File)));
+    }
+    let Some(entry) = proto.metadata_props.iter().find(|entry| entry.key == METADATA_KEY) else {
+        return Ok(None);
+    };
+    let contract = Contract::from_json(&entry.value).map_err(|cause| {
+        Error::config(format!("cannot read the metadata entry {METADATA_KEY}")).because(cause)
+    })?;
+    Ok(Some((contract, ContractOrigin::Metadata)))
+}
+
+/// Puts the pipeline's names into the contract, with the lengths that the graph tells.
+fn override_outputs(contract: &mut Contract, graph: &Graph<'_>, overrides: &Overrides) -> Result<()> {
+    if let Some(embedding) = &overrides.embedding {
+        contract.output.embedding_length = num_features(graph, embedding, "embedding")?;
+        contract.output.embedding.clone_from(embedding);
+    }
+    if let Some(logits) = &overrides.logits {
+        let num_classes = num_features(graph, logits, "logits")?;
+        match &mut contract.output.classifier {
+            Some(classifier) => {
+                classifier.logits.clone_from(logits);
+                classifier.num_classes = num_classes;
+            }
+            None => contract.output.classifier = Some(assumed_classifier(graph, logits, num_classes)),
+        }
+    }
+    Ok(())
+}
+
+fn num_features(graph: &Graph<'_>, tensor: &str, key: &str) -> Result<usize> {
+    if graph.computed(tensor).is_none() {
+        return Err(no_such_tensor(tensor, key));
+    }
+    graph.num_features(tensor).ok_or_else(|| {
+        Error::config(format!("the model does not say how long a row of `{tensor}` (model.{key}) is"))
+            .hint("write it into a contract file beside the model")
+    })
+}
+
+/// `ImageNet`'s contract for a model that takes three float channels of a fixed size.
+fn assumed_contract(path: &Path, graph: &Graph<'_>, overrides: &Overrides) -> Result<Contract> {
+    let input = assumed_input(graph)?;
+    let output = assumed_output(graph, overrides)?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Contract { version: VERSION, name, input, output })
+}
+
+fn assumed_input(graph: &Graph<'_>) -> Result<Input> {
+    let input = single_input(graph)?;
+    let (width, height) = match (input.elem_type, input.shape.as_deref()) {
+        (Some(FLOAT), Some([_, Axis::Fixed(3), Axis::Fixed(height), Axis::Fixed(width)])) => {
+            (axis_length(*width)?, axis_length(*height)?)
+        }
+        _ => {
+            return Err(Error::config(format!(
+                "there is no contract, and none can be assumed for the input `{}`, {input}",
+                input.name
+            ))
+            .hint("only float32 [N, 3, height, width] of a fixed size is taken for RGB with ImageNet's mean and std; write a contract file for anything else"));
+        }
+    };
+    Ok(Input {
+        tensor: input.name,
+        layout: Layout::Nchw,
+        sample_type: SampleType::Float32,
+        bands: ["red", "green", "blue"].map(str::to_owned).to_vec(),
+        unit: "srgb8".to_owned(),
+        width,
+        height,
+        resize: (width == height).then_some(Resize {
+            short_side: if width == 224 { 256 } else { width },
+            interpolation: Interpolation::Bilinear,
+            keep_exact: true,
+        }),
+        normalise: Some(imagenet()),
+        accept: Accept::default(),
+    })
+}
+
+fn axis_length(length: u64) -> Result<u32> {
+    u32::try_from(length).map_err(|cause| Error::config(format!("an axis of {length}")).because(cause))
+}
+
+fn assumed_output(graph: &Graph<'_>, overrides: &Overrides) -> Result<Output> {
+    let named =
+        overrides.logits.as_deref().map(|logits| (logits.to_owned(), graph.classifier_before(logits)));
+    let (logits, found) = match named {
+        Some((logits, found)) => (Some(logits), found),
+        None => match single_classifier(graph, overrides)? {
+            Some((logits, found)) => (Some(logits), Some(found)),
+            None => (None, None),
+        },
+    };
+    let (embedding, embedding_length) = match (&overrides.embedding, found) {
+        (Some(embedding), _) => (embedding.clone(), num_features(graph, embedding, "embedding")?),
+        (None, Some(found)) => (found.embedding, found.embedding_length),
+        (None, None) => return Err(name_the_embedding("no classifier was found to take the embedding from")),
+    };
+    let classifier = match logits {
+        Some(logits) => {
+            let num_classes = num_features(graph, &logits, "logits")?;
+            Some(assumed_classifier(graph, &logits, num_classes))
+        }
+        None => None,
+    };
+    Ok(Output { embedding, embedding_length, classifier })
+}
+
+fn assumed_classifier(graph: &Graph<'_>, logits: &str, num_classes: usize) -> Classifier {
+    // A graph that ends in softmax or sigmoid yields scores: applying one again would flatten them.
+    let is_activated = graph.classifier_before(logits).is_some_and(|found| found.activated);
+    let activation = if is_activated { Activation::None } else { Activation::Softmax };
+    Classifier { logits: logits.to_owned(), num_classes, activation, labels: None }
+}
+
+/// The one output that a classifier makes; none is fine where the embedding is named.
+fn single_classifier(graph: &Graph<'_>, overrides: &Overrides) -> Result<Option<(String, FoundClassifier)>> {
+    let outputs = graph.outputs();
+    let mut classifiers: Vec<(String, FoundClassifier)> = outputs
+        .iter()
+        .filter(|output| Some(&output.name) != overrides.embedding.as_ref())
+        .filter_map(|output| Some((output.name.clone(), graph.classifier_before(&output.name)?)))
+        .collect();
+    if classifiers.len() > 1 {
+        let names: Vec<&str> = classifiers.iter().map(|(name, _)| name.as_str()).collect();
+        return Err(Error::config(format!("several outputs could be the logits: {}", names.join(", ")))
+            .hint("name one with `--set model.logits=…`"));
+    }
+    Ok(classifiers.pop())
+}
+
+fn name_the_embedding(message: &str) -> Error {
+    Error::config(message)
+        .hint("name the tensor with `--set model.embedding=…`; `tilefleet model inspect` lists the outputs")
+}
+
+fn single_input(graph: &Graph<'_>) -> Result<TensorInfo> {
+    let mut inputs = graph.inputs();
+    match inputs.len() {
+        1 => Ok(inputs.remove(0)),
+        0 => Err(Error::config("the graph has no input")),
+        _ => {
+            let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+            Err(Error::config(format!("the graph has several inputs: {}", names.join(", ")))
+                .hint("a model takes one tensor of images"))
+        }
+    }
+}
+
+/// Returns the batch size, if it is fixed.
+fn check_input(graph: &Graph<'_>, input: &Input) -> Result<Option<usize>> {
+    let found = single_input(graph)?;
+    if found.name != input.tensor {
+        return Err(Error::config(format!(
+            "the contract's input is `{}`, the graph's is `{}`",
+            input.tensor, found.name
+        )));
+    }
+    let elem_type = match input.sample_type {
+        SampleType::Uint8 => UINT8,
+        SampleType::Float32 => FLOAT,
+    };
+    let bands = input.bands.len() as u64;
+    let (width, height) = (u64::from(input.width), u64::from(input.height));
+    let wanted = match input.layout {
+        Layout::Nhwc => [height, width, bands],
+        Layout::Nchw => [bands, height, width],
+    };
+    let is_fitting = found.elem_type == Some(elem_type)
+        && found.shape.as_ref().is_none_or(|shape| shape.len() == 4 && may_be(&shape[1..], &wanted));
+    if !is_fitting {
+        let [a, b, c] = wanted;
+        return Err(Error::config(format!(
+            "the contract's input is {} [N, {a}, {b}, {c}] ({}), the graph's input `{}` is {found}",
+            type_name(Some(elem_type)),
+            input.layout,
+            found.name
+        )));
+    }
+    Ok(match found.shape.as_deref() {
+        Some([Axis::Fixed(batch), ..]) => usize::try_from(*batch).ok(),
+        _ => None,
+    })
+}
+
+/// Whether axes that may vary can have these lengths.
+fn may_be(axes: &[Axis], lengths: &[u64]) -> bool {
+    let fits = |(axis, length): (&Axis, &u64)| !matches!(axis, Axis::Fixed(fixed) if fixed != length);
+    axes.len() == lengths.len() && axes.iter().zip(lengths).all(fits)
+}
+
+/// Returns the wanted tensors that are no outputs of the graph.
+fn check_outputs(graph: &Graph<'_>, output: &Output) -> Result<Vec<String>> {
+    let mut wanted = vec![("embedding", &output.embedding, output.embedding_length)];
+    if let Some(classifier) = &output.classifier {
+        wanted.push(("logits", &classifier.logits, classifier.num_classes));
+    }
+    let mut hidden = Vec::new();
+    for (key, name, length) in wanted {
+        check_output(graph, key, name, length)?;
+        if !graph.is_output(name) && !hidden.contains(name) {
+            hidden.push(name.clone());
+        }
+    }
+    Ok(hidden)
+}
+
+fn check_output(graph: &Graph<'_>, key: &str, name: &str, length: usize) -> Result<()> {
+    let found = graph.computed(name).ok_or_else(|| no_such_tensor(name, key))?;
+    let has_type = found.elem_type.is_none_or(|elem_type| elem_type == FLOAT);
+    let has_rank = found.shape.as_ref().is_none_or(|shape| shape.len() == 2);
+    let has_length = !has_rank || graph.num_features(name).is_none_or(|found| found == length);
+    if has_type && has_rank && has_length {
+        return Ok(());
+    }
+    let in_graph = match graph.num_features(name) {
+        Some(features) if found.shape.is_none() => format!("float32 [N, {features}]"),
+        _ => found.to_string(),
+    };
+    Err(Error::config(format!(
+        "the contract's {key} is float32 [N, {length}], the graph's tensor `{name}` is {in_graph}"
+    )))
+}
+
+fn no_such_tensor(name: &str, key: &str) -> Error {
+    Error::config(format!("the graph computes no tensor `{name}`, which is to be the {key}")).hint(format!(
+        "name one that it does with `--set model.{key}=…`; `tilefleet model inspect` lists the outputs"
+    ))
+}
+
+impl fmt::Display for ContractOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "file",
+            Self::Metadata => "metadata",
+            Self::Assumed => "assumed",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::error::Kind;
+    use crate::model::build::{BuildOptions, build};
+    use crate::model::onnx::{
+        AttributeProto, DimensionProto, EXTERNAL, NodeProto, StringStringEntryProto, TensorProto,
+        ValueInfoProto,
+    };
+    use crate::model::resnet::Architecture;
+    use crate::model::weights::Weights;
+
+    /// A foreign network: pooled pixels through one matrix, then perhaps an activation.
+    fn foreign(end: Option<&str>) -> ModelProto {
+        let axis = DimensionProto::fixed;
+        let batch = || DimensionProto::named("batch");
+        let transposed = vec![AttributeProto::int("transB", 1)];
+        let mut node = vec![
+            NodeProto::new("GlobalAveragePool", &["pixels"], "pooled", vec![]),
+            NodeProto::new("Flatten", &["pooled"], "features", vec![]),
+            NodeProto::new("Gemm", &["features", "w", "b"], "raw", transposed),
+        ];
+        node.extend(end.map(|op_type| NodeProto::new(op_type, &["raw"], "out", vec![])));
+        let last = if end.is_some() { "out" } else { "raw" };
+        ModelProto {
+            graph: Some(GraphProto {
+                node,
+                initializer: vec![
+                    TensorProto::float("w", &[2, 3], Bytes::from_static(&[0; 24])),
+                    TensorProto::float("b", &[2], Bytes::from_static(&[0; 8])),
+                ],
+                input: vec![ValueInfoProto::new("pixels", FLOAT, vec![batch(), axis(3), axis(64), axis(64)])],
+                output: vec![ValueInfoProto::new(last, FLOAT, vec![batch(), axis(2)])],
+                ..GraphProto::default()
+            }),
+            ..ModelProto::default()
+        }
+    }
+
+    struct OnDisk {
+        folder: tempfile::TempDir,
+    }
+
+    impl OnDisk {
+        fn new(proto: &ModelProto) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join("m.onnx"), proto.encode_to_vec()).unwrap();
+            Self { folder }
+        }
+
+        fn with_contract(self, contract: &Contract) -> Self {
+            std::fs::write(self.folder.path().join("m.contract.toml"), contract.to_toml().unwrap()).unwrap();
+            self
+        }
+
+        fn path(&self) -> PathBuf {
+            self.folder.path().join("m.onnx")
+        }
+
+        fn load(&self) -> Result<Model> {
+            load(&self.path(), &Overrides::default())
+        }
+
+        fn refused(&self) -> String {
+            let error = self.load().unwrap_err();
+            assert_eq!(error.kind(), Kind::Config);
+            error.render()
+        }
+    }
+
+    fn change(proto: &mut ModelProto, change: impl FnOnce(&mut GraphProto)) {
+        change(proto.graph.as_mut().unwrap());
+    }
+
+    #[test]
+    fn a_foreign_network_gets_imagenets_contract_and_its_embedding_exposed() {
+        let disk = OnDisk::new(&foreign(None));
+        let model = disk.load().unwrap();
+        assert_eq!(model.contract_origin, ContractOrigin::Assumed);
+        assert_eq!(
+            (model.contract.output.embedding.as_str(), model.contract.output.embedding_length),
+            ("features", 3)
+        );
+        let classifier = model.contract.output.classifier.unwrap();
+        assert_eq!((classifier.logits.as_str(), classifier.num_classes), ("raw", 2));
+        assert_eq!(classifier.activation, Activation::Softmax);
+        let resize = model.contract.input.resize.unwrap();
+        assert_eq!((model.contract.input.width, resize.short_side, resize.keep_exact), (64, 64, true));
+        let file = std::fs::read(disk.path()).unwrap();
+        assert!(model.bytes.starts_with(&file) && model.bytes.len() > file.len());
+        assert_eq!(model.digest, hex(&Sha256::digest(&file)));
+    }
+
+    #[test]
+    fn a_short_side_of_256_goes_with_224() {
+        let mut proto = foreign(None);
+        change(&mut proto, |graph| {
+            let axes = [1, 3, 224, 224].map(DimensionProto::fixed).to_vec();
+            graph.input[0] = ValueInfoProto::new("pixels", FLOAT, axes);
+        });
+        let model = OnDisk::new(&proto).load().unwrap();
+        assert_eq!(model.contract.input.resize.unwrap().short_side, 256);
+        assert_eq!(model.static_batch, Some(1));
+    }
+
+    #[test]
+    fn an_activation_in_the_graph_is_not_applied_again() {
+        for (end, activation) in [
+            ("Softmax", Activation::None),
+            ("Sigmoid", Activation::None),
+            ("LogSoftmax", Activation::Softmax),
+            ("Identity", Activation::Softmax),
+        ] {
+            let classifier =
+                OnDisk::new(&foreign(Some(end))).load().unwrap().contract.output.classifier.unwrap();
+            assert_eq!((classifier.logits.as_str(), classifier.activation), ("out", activation), "{end}");
+        }
+    }
+
+    #[test]
+    fn overrides_name_any_tensor_of_the_graph() {
+        let disk = OnDisk::new(&foreign(Some("Softmax")));
+        let overrides = Overrides { embedding: None, logits: Some("raw".to_owned()) };
+        let classifier = load(&disk.path(), &overrides).unwrap().contract.output.classifier.unwrap();
+        assert_eq!((classifier.logits.as_str(), classifier.activation), ("raw", Activation::Softmax));
+        let overrides = Overrides { embedding: Some("nowhere".to_owned()), logits: None };
+        let error = load(&disk.path(), &overrides).unwrap_err().render();
+        assert!(error.contains("no tensor `nowhere`"), "{error}");
+    }
+
+    #[test]
+    fn overrides_come_before_a_written_contract() {
+        let contract = OnDisk::new(&foreign(Some("Softmax"))).load().unwrap().contract;
+        let disk = OnDisk::new(&foreign(Some("Softmax"))).with_contract(&contract);
+        let overrides = Overrides { embedding: Some("raw".to_owned()), logits: Some("raw".to_owned()) };
+        let model = load(&disk.path(), &overrides).unwrap();
+        assert_eq!(model.contract_origin, ContractOrigin::File);
+        assert_eq!(
+            (model.contract.output.embedding.as_str(), model.contract.output.embedding_length),
+            ("raw", 2)
+        );
+        let classifier = model.contract.output.classifier.unwrap();
+        assert_eq!((classifier.logits.as_str(), classifier.activation), ("raw", Activation::None));
+        let graph = ModelProto::decode(model.bytes).unwrap().graph.unwrap();
+        assert_eq!(graph.output.len(), 2, "a tensor that is wanted twice is exposed once");
+    }
+
+    #[test]
+    fn a_network_whose_embedding_is_not_found_asks_for_its_name() {
+        let mut proto = foreign(None);
+        change(&mut proto, |graph| {
+            graph.node.pop();
+            let axes = vec![DimensionProto::named("N"), DimensionProto::fixed(3)];
+            graph.output = vec![ValueInfoProto::new("features", FLOAT, axes)];
+        });
+        let disk = OnDisk::new(&proto);
+        assert!(disk.refused().contains("--set model.embedding="), "{}", disk.refused());
+        let overrides = Overrides { embedding: Some("features".to_owned()), logits: None };
+        let model = load(&disk.path(), &overrides).unwrap();
+        assert_eq!(model.contract.output.classifier, None);
+        assert_eq!(model.contract.output.embedding_length, 3);
+    }
+
+    #[test]
+    fn nothing_but_three_float_channels_of_known_size_is_assumed() {
+        let dimension = DimensionProto::fixed;
+        let varying = || DimensionProto::named("N");
+        for (elem_type, axes) in [
+            (FLOAT, vec![varying(), dimension(4), dimension(64), dimension(64)]),
+            (UINT8, vec![varying(), dimension(3), dimension(64), dimension(64)]),
+            (FLOAT, vec![varying(), dimension(64), dimension(64), dimension(3)]),
+            (FLOAT, vec![varying(), dimension(3), varying(), varying()]),
+        ] {
+            let mut proto = foreign(None);
+            change(&mut proto, |graph| graph.input[0] = ValueInfoProto::new("pixels", elem_type, axes));
+            let message = OnDisk::new(&proto).refused();
+            assert!(message.contains("there is no contract"), "{message}");
+        }
+    }
+
+    #[test]
+    fn external_data_is_refused() {
+        let mut proto = foreign(None);
+        change(&mut proto, |graph| {
+            graph.initializer[0].data_location = Some(EXTERNAL);
+            let (key, value) = ("location".to_owned(), "../../secret".to_owned());
+            graph.initializer[0].external_data = vec![StringStringEntryProto { key, value }];
+        });
+        let message = OnDisk::new(&proto).refused();
+        assert!(message.contains("tensor `w` lies in another file"), "{message}");
+    }
+
+    #[test]
+    fn what_is_no_onnx_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        for content in [&b""[..], b"GIF89a", &[0xff; 64]] {
+            std::fs::write(&path, content).unwrap();
+            let error = load(&path, &Overrides::default()).unwrap_err();
+            assert_eq!(error.kind(), Kind::Config);
+            assert!(error.to_string().contains("is not an ONNX model"), "{error}");
+        }
+        assert!(load(&folder.path().join("none.onnx"), &Overrides::default()).is_err());
+    }
+
+    #[test]
+    fn the_contract_file_comes_before_the_metadata() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        let weights = Weights::from_seed(1, Architecture::Resnet18, 3, Some(4));
+        let built = build(&weights, &BuildOptions::new(Architecture::Resnet18, "toy", 3)).unwrap();
+        built.write(&path, false).unwrap();
+        let model = load(&path, &Overrides::default()).unwrap();
+        assert_eq!((model.contract_origin, &model.contract), (ContractOrigin::File, &built.contract));
+        assert_eq!((&model.bytes, &model.digest), (&built.bytes, &built.digest));
+        std::fs::remove_file(Contract::path_for(&path)).unwrap();
+        let model = load(&path, &Overrides::default()).unwrap();
+        assert_eq!((model.contract_origin, &model.contract), (ContractOrigin::Metadata, &built.contract));
+    }
+
+    #[test]
+    fn a_contract_that_does_not_fit_names_both_sides() {
+        let contract = OnDisk::new(&foreign(None)).load().unwrap().contract;
+        let refused = |change: &dyn Fn(&mut Contract)| {
+            let mut changed = contract.clone();
+            change(&mut changed);
+            OnDisk::new(&foreign(None)).with_contract(&changed).refused()
+        };
+        let message = refused(&|contract| contract.input.tensor = "image".to_owned());
+        assert!(message.contains("the contract's input is `image`, the graph's is `pixels`"), "{message}");
+        let message = refused(&|contract| contract.input.layout = Layout::Nhwc);
+        assert!(
+            message.contains(
+                "is float32 [N, 64, 64, 3] (nhwc), the graph's input `pixels` is float32 [batch, 3, 64, 64]"
+            ),
+            "{message}"
+        );
+        let message = refused(&|contract| contract.output.embedding_length = 4);
+        assert!(
+            message.contains("embedding is float32 [N, 4], the graph's tensor `features` is float32 [N, 3]"),
+            "{message}"
+        );
+        let message = refused(&|contract| contract.output.classifier.as_mut().unwrap().num_classes = 9);
+        assert!(
+            message.contains("logits is float32 [N, 9], the graph's tensor `raw` is float32 [batch, 2]"),
+            "{message}"
+        );
+        let message = refused(&|contract| contract.output.embedding = "nowhere".to_owned());
+        assert!(message.contains("no tensor `nowhere`"), "{message}");
+    }
+
+    #[test]
+    fn the_trained_cifar_networks_load() {
+        let fallback = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+        let data = std::env::var_os("TILEFLEET_TEST_DATA").map_or(fallback, PathBuf::from);
+        if !data.join("models").is_dir() {
+            assert!(
+                std::env::var_os("TILEFLEET_REQUIRE_ALL").is_none(),
+                "no test data in {}",
+                data.display()
+            );
+            eprintln!("SKIPPED: no test data in {}", data.display());
+            return;
+        }
+        for (name, embedding) in [("resnet20_cifar10", "v52"), ("resnet56_cifar10", "v142")] {
+            let model = load(&data.join(format!("models/{name}.onnx")), &Overrides::default()).unwrap();
+            assert_eq!((model.name.as_str(), model.static_batch), (name, None));
+            assert_eq!(model.contract_origin, ContractOrigin::Assumed);
+            let (input, output) = (&model.contract.input, &model.contract.output);
+            assert_eq!((input.tensor.as_str(), input.width, input.height), ("input", 32, 32));
+            assert_eq!((output.embedding.as_str(), output.embedding_length), (embedding, 64));
+            let classifier = output.classifier.as_ref().unwrap();
+            assert_eq!((classifier.logits.as_str(), classifier.num_classes), ("logits", 10));
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Counters of a run in this process.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crate::commit::Committed;
+
+/// Counters that the stages write and people read.
+#[derive(Debug)]
+pub struct Progress {
+    started: Instant,
+    /// Tiles of the run.
+    planned: AtomicU64,
+    /// Tiles of shards that were committed before this process began, or by workers beside it.
+    elsewhere: AtomicU64,
+    settled: AtomicU64,
+    rejected: AtomicU64,
+    fetched_bytes: AtomicU64,
+    fetch_nanos: AtomicU64,
+    decode_nanos: AtomicU64,
+    infer_nanos: AtomicU64,
+    infer_wait_nanos: AtomicU64,
+    inferred: AtomicU64,
+    commit_nanos: AtomicU64,
+    ours: AtomicU64,
+    theirs: AtomicU64,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            planned: AtomicU64::new(0),
+            elsewhere: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            fetched_bytes: AtomicU64::new(0),
+            fetch_nanos: AtomicU64::new(0),
+            decode_nanos: AtomicU64::new(0),
+            infer_nanos: AtomicU64::new(0),
+            infer_wait_nanos: AtomicU64::new(0),
+            inferred: AtomicU64::new(0),
+            commit_nanos: AtomicU64::new(0),
+            ours: AtomicU64::new(0),
+            theirs: AtomicU64::new(0),
+        }
+    }
+}
+
+/// The counters at one moment.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Snapshot {
+    /// Since the first shard was taken up, in seconds.
+    pub seconds: f64,
+    /// Tiles of the run.
+    pub planned: u64,
+    /// Tiles whose shards were committed before or elsewhere.
+    pub elsewhere: u64,
+    /// Tiles that have their outcome from this process.
+    pub settled: u64,
+    /// Of these, rejected.
+    pub rejected: u64,
+    /// Tiles that went through the model.
+    pub inferred: u64,
+    /// Bytes read from the sources.
+    pub fetched_bytes: u64,
+    /// Seconds spent fetching, added up over concurrent requests.
+    pub fetch_seconds: f64,
+    /// Seconds spent decoding and preprocessing, added up over threads.
+    pub decode_seconds: f64,
+    /// Seconds the model ran, added up over sessions.
+    pub infer_seconds: f64,
+    /// Seconds the sessions waited for chips.
+    pub infer_wait_seconds: f64,
+    /// Seconds spent encoding and committing, added up over shards.
+    pub commit_seconds: f64,
+    /// Shards this process committed.
+    pub shards_ours: u64,
+    /// Shards this process worked on and another committed first.
+    pub shards_theirs: u64,
+}
+
+impl Progress {
+    /// Notes how much there is, and how much of it is done already.
+    pub fn plan(&self, planned: u64, done: u64) {
+        self.planned.store(planned, Relaxed);
+        self.elsewhere.store(done, Relaxed);
+    }
+
+    /// Notes tiles of a shard that was committed elsewhere meanwhile.
+    pub fn done_elsewhere(&self, num_tiles: u64) {
+        self.elsewhere.fetch_add(num_tiles, Relaxed);
+    }
+
+    /// Notes bytes brought.
+    pub fn fetched(&self, num_bytes: usize, took: Duration) {
+        self.fetched_bytes.fetch_add(num_bytes as u64, Relaxed);
+        add_time(&self.fetch_nanos, took);
+    }
+
+    /// Notes a chip decoded, or not.
+    pub fn decoded(&self, took: Duration) {
+        add_time(&self.decode_nanos, took);
+    }
+
+    /// Notes a rejected tile.
+    pub fn rejected(&self) {
+        self.rejected.fetch_add(1, Relaxed);
+        self.settled.fetch_add(1, Relaxed);
+    }
+
+    /// Notes that a tile was rejected after it went through the model.
+    pub fn not_finite(&self) {
+        self.rejected.fetch_add(1, Relaxed);
+    }
+
+    /// Notes a batch run.
+    pub fn inferred(&self, num_chips: usize, took: Duration) {
+        self.inferred.fetch_add(num_chips as u64, Relaxed);
+        self.settled.fetch_add(num_chips as u64, Relaxed);
+        add_time(&self.infer_nanos, took);
+    }
+
+    /// Notes that a session waited for chips.
+    pub fn infer_waited(&self, took: Duration) {
+        add_time(&self.infer_wait_nanos, took);
+    }
+
+    /// Notes a shard committed.
+    pub fn committed(&self, by: Committed, took: Duration) {
+        match by {
+            Committed::Ours => self.ours.fetch_add(1, Relaxed),
+            Committed::Theirs => self.theirs.fetch_add(1, Relaxed),
+        };
+        add_time(&self.commit_nanos, took);
+    }
+
+    /// Reads all counters.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let seconds = |nanos: &AtomicU64| nanos.load(Relaxed) as f64 / 1e9;
+        Snapshot {
+            seconds: self.started.elapsed().as_secs_f64(),
+            planned: self.planned.load(Relaxed),
+            elsewhere: self.elsewhere.load(Relaxed),
+            settled: self.settled.load(Relaxed),
+            rejected: self.rejected.load(Relaxed),
+            inferred: self.inferred.load(Relaxed),
+            fetched_bytes: self.fetched_bytes.load(Relaxed),
+            fetch_seconds: seconds(&self.fetch_nanos),
+            decode_seconds: seconds(&self.decode_nanos),
+            infer_seconds: seconds(&self.infer_nanos),
+            infer_wait_seconds: seconds(&self.infer_wait_nanos),
+            commit_seconds: seconds(&self.commit_nanos),
+            shards_ours: self.ours.load(Relaxed),
+            shards_theirs: self.theirs.load(Relaxed),
+        }
+    }
+}
+
+fn add_time(total: &AtomicU64, took: Duration) {
+    total.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+}

@@ -1,0 +1,76 @@
+//! Queues bounded in bytes.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// One permit stands for so many bytes.
+const UNIT_BYTES: u64 = 1024;
+
+/// The bytes that one queue may hold.
+///
+/// An item larger than the whole budget is admitted when the queue is empty, so nothing can wait for
+/// ever. Waiting is first come, first served.
+#[derive(Clone, Debug)]
+pub struct ByteBudget {
+    units: Arc<Semaphore>,
+    capacity: u32,
+}
+
+/// Bytes taken from a budget, given back when dropped.
+#[derive(Debug)]
+pub struct Held(OwnedSemaphorePermit);
+
+impl ByteBudget {
+    /// Creates a budget of so many bytes.
+    #[must_use]
+    pub fn new(num_bytes: u64) -> Self {
+        let capacity = u32::try_from(num_bytes / UNIT_BYTES).unwrap_or(u32::MAX >> 3).clamp(1, u32::MAX >> 3);
+        Self { units: Arc::new(Semaphore::new(capacity as usize)), capacity }
+    }
+
+    /// Waits until the bytes fit.
+    pub async fn hold(&self, num_bytes: u64) -> Held {
+        let units = self.units_for(num_bytes);
+        let permit = self.units.clone().acquire_many_owned(units).await;
+        Held(permit.expect("the semaphore is never closed"))
+    }
+
+    fn units_for(&self, num_bytes: u64) -> u32 {
+        u32::try_from(num_bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).clamp(1, self.capacity)
+    }
+}
+
+impl Held {
+    /// Gives back all but so many bytes.
+    pub fn shrink_to(&mut self, num_bytes: u64) {
+        let keep = num_bytes.div_ceil(UNIT_BYTES).max(1) as usize;
+        let surplus = self.0.num_permits().saturating_sub(keep);
+        drop(self.0.split(surplus));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn an_oversized_item_is_admitted_alone() {
+        let budget = ByteBudget::new(10 * UNIT_BYTES);
+        let small = budget.hold(1).await;
+        let pending = tokio::time::timeout(Duration::from_millis(20), budget.hold(1 << 40)).await;
+        assert!(pending.is_err(), "admitted beside another item");
+        drop(small);
+        let _large = budget.hold(1 << 40).await;
+    }
+
+    #[tokio::test]
+    async fn shrinking_lets_the_next_one_in() {
+        let budget = ByteBudget::new(10 * UNIT_BYTES);
+        let mut first = budget.hold(10 * UNIT_BYTES).await;
+        first.shrink_to(4 * UNIT_BYTES);
+        let _second = budget.hold(6 * UNIT_BYTES).await;
+        assert_eq!(budget.units.available_permits(), 0);
+    }
+}

@@ -1,0 +1,141 @@
+//! The session's thread: gathers chips into batches, runs them, hands the outcomes back.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use crate::error::Result;
+use crate::infer::{InputBatch, SamplesMut, Session};
+use crate::model::contract::Input;
+use crate::observe::Progress;
+use crate::pipeline::budget::Held;
+use crate::pipeline::shard::OpenShard;
+use crate::reason::Rejection;
+use crate::sink::{EmbeddingType, Prediction, Scorer, check_embedding};
+
+/// One chip as the model wants it.
+pub struct Prepared {
+    /// The shard it belongs to.
+    pub shard: Arc<OpenShard>,
+    /// Its place in the shard.
+    pub index: usize,
+    /// The samples in the contract's layout.
+    pub tensor: Tensor,
+    /// What the row says beside its prediction.
+    pub detail: Option<String>,
+    /// Its bytes in the queue.
+    pub held: Held,
+}
+
+/// The samples of one chip in the contract's layout and type.
+pub enum Tensor {
+    /// Contract `uint8`.
+    U8(Vec<u8>),
+    /// Contract `float32`.
+    F32(Vec<f32>),
+}
+
+/// What a session's thread needs.
+pub struct InferLoop {
+    /// The session; one a thread.
+    pub session: Session,
+    /// Prepared chips; ends when every sender is gone.
+    pub chips: Receiver<Prepared>,
+    /// Chips a session run; a shorter tail is padded.
+    pub batch: NonZeroUsize,
+    /// A partial batch leaves after this long.
+    pub max_wait: Duration,
+    /// From logits to scores; `None` for a headless model.
+    pub scorer: Option<Scorer>,
+    /// How embeddings are written, and so what they may hold.
+    pub embedding_type: EmbeddingType,
+    /// Counters.
+    pub progress: Arc<Progress>,
+}
+
+impl InferLoop {
+    /// Runs until the chips end.
+    ///
+    /// # Errors
+    ///
+    /// As the session: the chips of that batch stay without outcome, so their shards stay open.
+    pub fn run(mut self, input: &Input) -> Result<()> {
+        let mut batch = InputBatch::new(input, self.batch);
+        let mut gathered = Vec::with_capacity(self.batch.get());
+        loop {
+            let waited = Instant::now();
+            let more = self.gather(&mut gathered);
+            self.progress.infer_waited(waited.elapsed());
+            if !gathered.is_empty() {
+                self.infer(&mut batch, &mut gathered)?;
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Fills the batch; returns whether more may come.
+    fn gather(&self, gathered: &mut Vec<Prepared>) -> bool {
+        let Ok(first) = self.chips.recv() else { return false };
+        gathered.push(first);
+        let leave_at = Instant::now() + self.max_wait;
+        while gathered.len() < self.batch.get() {
+            match self.chips.recv_deadline(leave_at) {
+                Ok(chip) => gathered.push(chip),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+        true
+    }
+
+    fn infer(&mut self, batch: &mut InputBatch, gathered: &mut Vec<Prepared>) -> Result<()> {
+        let started = Instant::now();
+        fill(batch, gathered);
+        batch.set_len(gathered.len());
+        let outputs = self.session.run(batch)?;
+        self.progress.inferred(gathered.len(), started.elapsed());
+        let embeddings = outputs.embeddings().chunks_exact(outputs.embeddings().len() / outputs.len());
+        let logits = outputs.logits().map(|logits| logits.chunks_exact(logits.len() / outputs.len()));
+        let mut logits = logits.into_iter().flatten();
+        for (chip, embedding) in gathered.drain(..).zip(embeddings) {
+            self.settle(chip, embedding, logits.next());
+        }
+        Ok(())
+    }
+
+    fn settle(&self, chip: Prepared, embedding: &[f32], logits: Option<&[f32]>) {
+        let Prepared { shard, index, detail, .. } = chip;
+        match self.judge(embedding, logits) {
+            Ok(prediction) => shard.accept(index, embedding, prediction, detail),
+            Err(rejection) => {
+                self.progress.not_finite();
+                shard.reject(index, rejection);
+            }
+        }
+    }
+
+    fn judge(&self, embedding: &[f32], logits: Option<&[f32]>) -> Result<Option<Prediction>, Rejection> {
+        check_embedding(self.embedding_type, embedding)?;
+        let scored = self.scorer.as_ref().zip(logits);
+        scored.map(|(scorer, logits)| scorer.predict(logits)).transpose()
+    }
+}
+
+fn fill(batch: &mut InputBatch, gathered: &mut [Prepared]) {
+    let chip_len = batch.chip_len();
+    for (slot, chip) in gathered.iter_mut().enumerate() {
+        let range = slot * chip_len..(slot + 1) * chip_len;
+        match (batch.samples_mut(), &chip.tensor) {
+            (SamplesMut::U8(samples), Tensor::U8(chip)) => samples[range].copy_from_slice(chip),
+            (SamplesMut::F32(samples), Tensor::F32(chip)) => samples[range].copy_from_slice(chip),
+            _ => unreachable!("chips and batches are made from the same contract"),
+        }
+        // The chip now lives in the batch; its place in the queue is free for the next one.
+        chip.tensor = Tensor::U8(Vec::new());
+        chip.held.shrink_to(0);
+    }
+}

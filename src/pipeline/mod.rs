@@ -1,0 +1,412 @@
+//! The stages of one process, from open shards to committed ones.
+//!
+//! ```text
+//!  shards      tokio tasks        rayon pool            a thread a session     tokio + blocking
+//! ┌──────┐    ┌───────┐ fetched ┌────────────┐ chips  ┌───────┐   finished   ┌────────────────┐
+//! │ feed │───▶│ fetch │────────▶│ decode and │───────▶│ infer │─────────────▶│ encode, commit │
+//! └──────┘    └───────┘  bytes  │ preprocess │ bytes  └───────┘    shards    └────────────────┘
+//!     ▲                         └────────────┘                                      │
+//!     └──────────────── a place for the next shard ◀────────────────────────────────┘
+//! ```
+//!
+//! Both queues between the stages are bounded in bytes, the shards held in memory in number; so peak
+//! memory does not depend on how many tiles a run has. Tiles of neighbouring shards share batches.
+//! Only this module and the worker see the whole row of stages.
+
+mod budget;
+mod infer_loop;
+mod shard;
+mod stop;
+
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+use crate::commit::{Counts, Provenance, commit};
+use crate::decode;
+use crate::error::{Error, Result};
+use crate::fetch::{FetchError, FetchedTile, Fetcher};
+use crate::format::image::{ImageHeader, Limits};
+use crate::infer::Session;
+use crate::model::contract::{Input, SampleType};
+use crate::observe::Progress;
+use crate::plan::Run;
+use crate::preprocess::{InputSlotMut, Preprocess};
+use crate::reason::Rejection;
+use crate::sink::{self, Scorer, ShardRows, TableSpec};
+use crate::work::OpenShards;
+
+pub use budget::{ByteBudget, Held};
+pub use infer_loop::{Prepared, Tensor};
+pub use shard::{FinishedShard, OpenShard};
+pub use stop::Stop;
+
+/// Shards held in memory at once: one being filled, one whose last tiles are under way, one being
+/// committed.
+const SHARDS_IN_MEMORY: usize = 3;
+
+/// After a stop was asked for, what is under way may take so long before it is abandoned. Spot
+/// machines give 15 seconds.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What the stages of a run need.
+pub struct Stages {
+    /// The run.
+    pub run: Arc<Run>,
+    /// Brings bytes.
+    pub fetcher: Arc<Fetcher>,
+    /// Limits on what is decoded.
+    pub limits: Limits,
+    /// The model's input.
+    pub input: Input,
+    /// Turns chips into the model's input.
+    pub preprocess: Preprocess,
+    /// From logits to scores; `None` for a headless model.
+    pub scorer: Option<Scorer>,
+    /// The table's columns.
+    pub table: TableSpec,
+    /// File metadata that is the same for all shards of this process.
+    pub constants: Vec<(String, String)>,
+    /// Chips a session run.
+    pub batch: NonZeroUsize,
+    /// A partial batch leaves after this long.
+    pub max_wait: Duration,
+    /// Requests under way at once.
+    pub fetch_concurrency: NonZeroUsize,
+    /// Threads that decode.
+    pub decode_threads: NonZeroUsize,
+    /// Bytes in both queues together.
+    pub memory_bytes: u64,
+    /// Counters.
+    pub progress: Arc<Progress>,
+    /// Ends the stages early.
+    pub stop: Stop,
+}
+
+/// The bounds of the queues, and the ways from stage to stage.
+struct Ways {
+    pool: rayon::ThreadPool,
+    requests: Arc<Semaphore>,
+    /// Encoded images, from request to decoded.
+    fetched: ByteBudget,
+    /// Decoded images while they are decoded, then chips until they are in a batch.
+    decoded: ByteBudget,
+}
+
+/// Works on shards until there are no more, and returns once all of them are committed.
+///
+/// # Errors
+///
+/// The first error of any stage, or why a stop was asked for; shards that are not committed by then
+/// stay open.
+pub async fn process(stages: Arc<Stages>, sessions: Vec<Session>, work: OpenShards) -> Result<()> {
+    let (chips_in, chips_out) = crossbeam_channel::unbounded();
+    let (finished_in, finished_out) = tokio::sync::mpsc::unbounded_channel();
+    let inference = start_sessions(&stages, sessions, &chips_out)?;
+    drop(chips_out);
+    let feeding = tokio::spawn(feed(stages.clone(), work, chips_in, finished_in));
+    let committing = tokio::spawn(commit_finished(stages.clone(), finished_out));
+
+    let ended = async {
+        let fed = join(feeding.await);
+        let committed = join(committing.await);
+        fed.and(committed)
+    };
+    tokio::pin!(ended);
+    let result = tokio::select! {
+        result = &mut ended => result,
+        () = stages.stop.wait() => {
+            // What is far enough along still gets committed; the rest stays open.
+            tokio::time::timeout(DRAIN, &mut ended).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Some(cause) = stages.stop.take_cause() {
+        return Err(cause);
+    }
+    result?;
+    for thread in inference {
+        thread.join().map_err(|_| Error::bug("a session's thread crashed"))?;
+    }
+    stages.stop.take_cause().map_or(Ok(()), Err)
+}
+
+fn join<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
+    result.map_err(|error| Error::bug("a stage crashed").because(error))?
+}
+
+fn start_sessions(
+    stages: &Arc<Stages>,
+    sessions: Vec<Session>,
+    chips: &Receiver<Prepared>,
+) -> Result<Vec<JoinHandle<()>>> {
+    sessions.into_iter().enumerate().map(|(index, session)| start_session(stages, session, chips, index)).collect()
+}
+
+fn start_session(
+    stages: &Arc<Stages>,
+    session: Session,
+    chips: &Receiver<Prepared>,
+    index: usize,
+) -> Result<JoinHandle<()>> {
+    let inference = infer_loop::InferLoop {
+        session,
+        chips: chips.clone(),
+        batch: stages.batch,
+        max_wait: stages.max_wait,
+        scorer: stages.scorer,
+        embedding_type: stages.table.embedding_type,
+        progress: stages.progress.clone(),
+    };
+    let stages = stages.clone();
+    let run = move || match catch_unwind(AssertUnwindSafe(|| inference.run(&stages.input))) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => stages.stop.fail(error),
+        Err(_) => stages.stop.fail(Error::bug("a session's thread crashed")),
+    };
+    std::thread::Builder::new()
+        .name(format!("session-{index}"))
+        .spawn(run)
+        .map_err(|error| Error::unavailable("cannot start a thread").because(error))
+}
+
+/// Opens shard after shard and sends their tiles on their way.
+async fn feed(
+    stages: Arc<Stages>,
+    mut work: OpenShards,
+    chips: Sender<Prepared>,
+    finished: UnboundedSender<FinishedShard>,
+) -> Result<()> {
+    let ways = Arc::new(stages.ways()?);
+    let places = Arc::new(Semaphore::new(SHARDS_IN_MEMORY));
+    let feeding = async {
+        loop {
+            let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+            let Some(number) = work.next(&stages.progress).await? else { return Ok(()) };
+            let shard = OpenShard::new(stages.run.shard(number).await?, place, finished.clone());
+            for index in 0..shard.shard.tiles.len() {
+                send_tile(&stages, &ways, &shard, index, &chips).await;
+            }
+        }
+    };
+    let result: Result<()> = tokio::select! {
+        result = feeding => result,
+        () = stages.stop.wait() => Ok(()),
+    };
+    if let Err(error) = result {
+        stages.stop.fail(error);
+    }
+    // The pool must not be dropped on this thread, which may not block.
+    tokio::task::spawn_blocking(move || drop(ways));
+    Ok(())
+}
+
+impl Stages {
+    fn ways(&self) -> Result<Ways> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.decode_threads.get())
+            .thread_name(|index| format!("decode-{index}"))
+            .build()
+            .map_err(|error| Error::unavailable("cannot start the decoding threads").because(error))?;
+        Ok(Ways {
+            pool,
+            requests: Arc::new(Semaphore::new(self.fetch_concurrency.get())),
+            fetched: ByteBudget::new(self.memory_bytes / 4),
+            decoded: ByteBudget::new(self.memory_bytes / 4 * 3),
+        })
+    }
+
+    /// Returns the size of one chip as the model wants it.
+    fn tensor_len(&self) -> usize {
+        self.input.width as usize * self.input.height as usize * self.input.bands.len()
+    }
+
+    fn tensor_bytes(&self) -> u64 {
+        let element = match self.input.sample_type {
+            SampleType::Uint8 => 1,
+            SampleType::Float32 => 4,
+        };
+        self.tensor_len() as u64 * element
+    }
+}
+
+/// A source whose size is unknown is taken to have so many bytes until it is there.
+const UNKNOWN_SIZE_BYTES: u64 = 1 << 20;
+
+/// Waits until the tile may be fetched, then lets it go its way in a task of its own.
+async fn send_tile(
+    stages: &Arc<Stages>,
+    ways: &Arc<Ways>,
+    shard: &Arc<OpenShard>,
+    index: usize,
+    chips: &Sender<Prepared>,
+) {
+    let request = ways.requests.clone().acquire_owned().await.expect("the semaphore is never closed");
+    let size_bytes = shard.tile(index).source.size_bytes.unwrap_or(UNKNOWN_SIZE_BYTES);
+    let held = ways.fetched.hold(size_bytes).await;
+    let tile = TileOnItsWay { stages: stages.clone(), ways: ways.clone(), shard: shard.clone(), index, _held: held };
+    tokio::spawn(tile.go(request, chips.clone()));
+}
+
+/// One tile between the stages.
+struct TileOnItsWay {
+    stages: Arc<Stages>,
+    ways: Arc<Ways>,
+    shard: Arc<OpenShard>,
+    index: usize,
+    /// Its encoded bytes.
+    _held: Held,
+}
+
+impl TileOnItsWay {
+    async fn go(self, request: OwnedSemaphorePermit, chips: Sender<Prepared>) {
+        let started = Instant::now();
+        let fetched = self.stages.fetcher.fetch(self.shard.tile(self.index)).await;
+        drop(request);
+        match fetched {
+            Ok(fetched) => {
+                self.stages.progress.fetched(fetched.bytes.len(), started.elapsed());
+                self.decode(fetched, chips).await;
+            }
+            Err(FetchError::Rejected(rejection)) => self.reject(rejection),
+            Err(FetchError::Failed(error)) => self.stages.stop.fail(error),
+        }
+    }
+
+    /// Waits for room, then decodes and preprocesses on the CPU pool: the one bridge from tokio to rayon.
+    async fn decode(self, fetched: FetchedTile, chips: Sender<Prepared>) {
+        let header = match crate::format::image::parse_header(&fetched.bytes)
+            .and_then(|header| self.stages.limits.check(&header).map(|()| header))
+        {
+            Ok(header) => header,
+            Err(rejection) => return self.reject(rejection),
+        };
+        let tensor_bytes = self.stages.tensor_bytes();
+        let mut held = self.ways.decoded.hold(header.decoded_bytes() + tensor_bytes).await;
+        let ways = self.ways.clone();
+        let stop = self.stages.stop.clone();
+        let job = move || {
+            let started = Instant::now();
+            let tensor = self.stages.tensor(&header, &fetched.bytes);
+            self.stages.progress.decoded(started.elapsed());
+            held.shrink_to(tensor_bytes);
+            match tensor {
+                Ok(tensor) => {
+                    let detail = wrong_extension(&header, &self.shard.tile(self.index).source.uri);
+                    let Self { shard, index, .. } = self;
+                    // Fails only once the session's thread has stopped with an error of its own.
+                    let _ = chips.send(Prepared { shard, index, tensor, detail, held });
+                }
+                Err(rejection) => self.reject(rejection),
+            }
+        };
+        ways.pool.spawn(move || {
+            if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                stop.fail(Error::bug("preprocessing crashed"));
+            }
+        });
+    }
+
+    fn reject(&self, rejection: Rejection) {
+        let tile = self.shard.tile(self.index);
+        tracing::debug!(tile = %tile.id, reason = rejection.reason.code(), "rejected");
+        self.stages.progress.rejected();
+        self.shard.reject(self.index, rejection);
+    }
+}
+
+impl Stages {
+    fn tensor(&self, header: &ImageHeader, bytes: &[u8]) -> Result<Tensor, Rejection> {
+        let chip = decode::decode(header, bytes, &self.limits)?;
+        let len = self.tensor_len();
+        match self.input.sample_type {
+            SampleType::Uint8 => {
+                let mut samples = vec![0; len];
+                self.preprocess.apply(&chip, InputSlotMut::U8(&mut samples))?;
+                Ok(Tensor::U8(samples))
+            }
+            SampleType::Float32 => {
+                let mut samples = vec![0.0; len];
+                self.preprocess.apply(&chip, InputSlotMut::F32(&mut samples))?;
+                Ok(Tensor::F32(samples))
+            }
+        }
+    }
+}
+
+/// Returns the note on a row whose content is another format than its name says.
+fn wrong_extension(header: &ImageHeader, uri: &str) -> Option<String> {
+    let name = uri.rsplit('/').next().unwrap_or(uri);
+    let (_, extension) = name.rsplit_once('.')?;
+    (!header.format.extension_matches(extension)).then(|| format!("named .{extension}, content is {}", header.format))
+}
+
+/// Encodes and commits finished shards, several at once, until no stage can finish another.
+async fn commit_finished(stages: Arc<Stages>, mut finished: UnboundedReceiver<FinishedShard>) -> Result<()> {
+    let mut commits = JoinSet::new();
+    while let Some(shard) = finished.recv().await {
+        let stages = stages.clone();
+        commits.spawn(async move {
+            if let Err(error) = stages.commit(shard).await {
+                stages.stop.fail(error);
+            }
+        });
+        while commits.try_join_next().is_some() {}
+    }
+    while let Some(done) = commits.join_next().await {
+        done.map_err(|error| Error::bug("committing crashed").because(error))?;
+    }
+    Ok(())
+}
+
+impl Stages {
+    async fn commit(self: &Arc<Self>, shard: FinishedShard) -> Result<()> {
+        let started = Instant::now();
+        let number = shard.number;
+        let mut counts = Counts::default();
+        shard.rows.iter().for_each(|row| counts.add(&row.outcome));
+        let mut provenance = Provenance::new(&self.run, number, &attempt_name());
+        provenance.set_counts(&counts);
+        for (key, value) in &self.constants {
+            provenance.set(key, value.clone());
+        }
+        let (stages, pairs) = (self.clone(), provenance.pairs().to_vec());
+        let (bytes, place) = tokio::task::spawn_blocking(move || stages.encode(shard, &pairs))
+            .await
+            .map_err(|error| Error::bug("encoding crashed").because(error))??;
+        let committed = commit(&self.run.output.bucket, &self.run.shard_key(number), bytes, &provenance).await?;
+        drop(place);
+        self.progress.committed(committed, started.elapsed());
+        tracing::debug!(shard = number, ?committed, "committed");
+        Ok(())
+    }
+
+    fn encode(
+        &self,
+        shard: FinishedShard,
+        provenance: &[(String, String)],
+    ) -> Result<(bytes::Bytes, Option<OwnedSemaphorePermit>)> {
+        let rows = ShardRows {
+            shard: shard.number,
+            rows: &shard.rows,
+            embeddings: &shard.embeddings,
+            extra: shard.extra.as_ref(),
+        };
+        Ok((sink::encode(&self.table, &rows, provenance)?, shard.permit))
+    }
+}
+
+/// Returns a name that no other attempt has: process, time and a counter.
+fn attempt_name() -> String {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::{SystemTime, UNIX_EPOCH};
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+    format!("{:x}-{:x}-{:x}", std::process::id(), nanos, COUNTER.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,112 @@
+//! A shard on its way through the stages: where its tiles' outcomes meet again.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::plan::{Shard, Tile};
+use crate::reason::Rejection;
+use crate::sink::{Outcome, Prediction, TileRow};
+
+/// A shard whose tiles are being worked on.
+pub struct OpenShard {
+    /// The shard as planned.
+    pub shard: Shard,
+    state: Mutex<State>,
+    finished: UnboundedSender<FinishedShard>,
+}
+
+struct State {
+    outcomes: Vec<Option<Outcome>>,
+    embeddings: Vec<f32>,
+    num_embeddings: usize,
+    num_left: usize,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A shard all of whose tiles have their outcome, ready to be encoded.
+pub struct FinishedShard {
+    /// Its number.
+    pub number: u32,
+    /// One row a tile, in the order of the plan.
+    pub rows: Vec<TileRow>,
+    /// `[n, embedding_length]`
+    pub embeddings: Vec<f32>,
+    /// The manifest's additional columns.
+    pub extra: Option<arrow::array::StructArray>,
+    /// The place among the shards held in memory, free again when the shard is committed.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+impl OpenShard {
+    /// Opens a shard; it goes to `finished` once every tile has its outcome.
+    #[must_use]
+    pub fn new(shard: Shard, permit: OwnedSemaphorePermit, finished: UnboundedSender<FinishedShard>) -> Arc<Self> {
+        let num_left = shard.tiles.len();
+        let state = State {
+            outcomes: vec![None; num_left],
+            embeddings: Vec::new(),
+            num_embeddings: 0,
+            num_left,
+            permit: Some(permit),
+        };
+        Arc::new(Self { shard, state: Mutex::new(state), finished })
+    }
+
+    /// Returns one of its tiles.
+    #[must_use]
+    pub fn tile(&self, index: usize) -> &Tile {
+        &self.shard.tiles[index]
+    }
+
+    /// Records that a tile is rejected.
+    pub fn reject(&self, index: usize, rejection: Rejection) {
+        self.settle(index, |_| Outcome::Rejected(rejection));
+    }
+
+    /// Records what the model says about a tile.
+    pub fn accept(&self, index: usize, embedding: &[f32], prediction: Option<Prediction>, detail: Option<String>) {
+        self.settle(index, |state| {
+            if state.embeddings.is_empty() {
+                state.embeddings.reserve_exact(embedding.len() * state.outcomes.len());
+            }
+            state.embeddings.extend_from_slice(embedding);
+            state.num_embeddings += 1;
+            Outcome::Ok { detail, prediction, embedding: state.num_embeddings - 1 }
+        });
+    }
+
+    fn settle(&self, index: usize, outcome: impl FnOnce(&mut State) -> Outcome) {
+        let mut state = self.state.lock().expect("no holder of this lock panics");
+        let outcome = outcome(&mut state);
+        let before = state.outcomes[index].replace(outcome);
+        assert!(before.is_none(), "tile {index} of shard {} was settled twice", self.shard.number);
+        state.num_left -= 1;
+        if state.num_left == 0 {
+            let finished = self.finish(&mut state);
+            // The receiver is gone only when the run is being abandoned: the shard stays open.
+            let _ = self.finished.send(finished);
+        }
+    }
+
+    fn finish(&self, state: &mut State) -> FinishedShard {
+        let outcomes = std::mem::take(&mut state.outcomes);
+        let rows = self.shard.tiles.iter().zip(outcomes).map(|(tile, outcome)| TileRow {
+            tile_id: tile.id,
+            source: tile.source.uri.clone(),
+            source_version: tile.source.version.clone(),
+            level: tile.level,
+            frame: tile.frame,
+            window: tile.window,
+            outcome: outcome.expect("none is left, counted above"),
+        });
+        FinishedShard {
+            number: self.shard.number,
+            rows: rows.collect(),
+            embeddings: std::mem::take(&mut state.embeddings),
+            extra: self.shard.extra.clone(),
+            permit: state.permit.take(),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! A Parquet file in a bucket, read by row groups.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector};
+use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+
+use crate::error::{Error, Result};
+use crate::storage::{Bucket, Fault};
+
+/// A Parquet file in a bucket with its footer read.
+#[derive(Clone)]
+pub struct ParquetObject {
+    reader: Reader,
+    metadata: ArrowReaderMetadata,
+}
+
+impl ParquetObject {
+    /// Reads the footer of the file at `key`; `None` if there is no such object.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers; `Config` if the object is not Parquet.
+    pub async fn open(bucket: &Bucket, key: &str) -> Result<Option<Self>> {
+        let size_bytes = match bucket.head(key).await {
+            Ok(info) => info.size,
+            Err(Fault::Gone) => return Ok(None),
+            Err(fault) => return Err(fault.into_error(key)),
+        };
+        let mut reader = Reader { bucket: bucket.clone(), key: key.into(), size_bytes };
+        let metadata = ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new())
+            .await
+            .map_err(|error| unreadable(key, error))?;
+        Ok(Some(Self { reader, metadata }))
+    }
+
+    /// Returns the object's key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.reader.key
+    }
+
+    /// Returns the number of rows.
+    #[must_use]
+    pub fn num_rows(&self) -> u64 {
+        self.parquet().file_metadata().num_rows().unsigned_abs()
+    }
+
+    /// Returns the file's metadata.
+    #[must_use]
+    pub fn parquet(&self) -> &ParquetMetaData {
+        self.metadata.metadata()
+    }
+
+    /// Returns the Arrow schema.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        self.metadata.schema()
+    }
+
+    /// Returns the key-value metadata.
+    #[must_use]
+    pub fn key_values(&self) -> HashMap<String, String> {
+        let pairs = self.parquet().file_metadata().key_value_metadata();
+        pairs
+            .into_iter()
+            .flatten()
+            .filter_map(|pair| Some((pair.key.clone(), pair.value.clone()?)))
+            .collect()
+    }
+
+    /// Reads row groups, or `(skip, take)` rows of them.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers; `Config` if the file is damaged or has no such row group.
+    pub async fn read(&self, groups: Vec<usize>, rows: Option<(usize, usize)>) -> Result<Vec<RecordBatch>> {
+        if groups.iter().any(|group| *group >= self.parquet().num_row_groups()) {
+            return Err(Error::config(format!("{} has fewer row groups than expected", self.key())));
+        }
+        let mut builder = self.builder().with_row_groups(groups);
+        if let Some((skip, take)) = rows {
+            let selection = RowSelection::from(vec![RowSelector::skip(skip), RowSelector::select(take)]);
+            builder = builder.with_row_selection(selection);
+        }
+        self.collect(builder).await
+    }
+
+    /// Reads some columns of the whole file.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers; `Config` if the file is damaged.
+    pub async fn read_columns(&self, names: &[&str]) -> Result<Vec<RecordBatch>> {
+        let mask = ProjectionMask::columns(self.parquet().file_metadata().schema_descr(), names.iter().copied());
+        self.collect(self.builder().with_projection(mask)).await
+    }
+
+    /// Streams all rows.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the file is damaged; as the store answers, in the stream.
+    pub fn stream(&self) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let key = self.reader.key.clone();
+        let stream = self.builder().build().map_err(|error| unreadable(&key, error))?;
+        Ok(stream.map_err(move |error| unreadable(&key, error)).boxed())
+    }
+
+    fn builder(&self) -> ParquetRecordBatchStreamBuilder<Reader> {
+        ParquetRecordBatchStreamBuilder::new_with_metadata(self.reader.clone(), self.metadata.clone())
+            .with_batch_size(8192)
+    }
+
+    async fn collect(&self, builder: ParquetRecordBatchStreamBuilder<Reader>) -> Result<Vec<RecordBatch>> {
+        let stream = builder.build().map_err(|error| unreadable(self.key(), error))?;
+        stream.try_collect().await.map_err(|error| unreadable(self.key(), error))
+    }
+}
+
+/// Keeps the store's own verdict where there is one, so that an outage stays exit 75.
+fn unreadable(key: &str, error: ParquetError) -> Error {
+    match error {
+        ParquetError::External(cause) => match cause.downcast::<Error>() {
+            Ok(error) => *error,
+            Err(cause) => Error::config(format!("cannot read {key}")).because(cause),
+        },
+        error => Error::config(format!("cannot read {key}: it is damaged")).because(error),
+    }
+}
+
+/// Parquet's view of one object of a bucket.
+#[derive(Clone)]
+struct Reader {
+    bucket: Bucket,
+    key: Arc<str>,
+    size_bytes: u64,
+}
+
+impl AsyncFileReader for Reader {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
+        async move {
+            let bytes = self.bucket.get_range(&self.key, range.start, range.end - range.start).await;
+            bytes.map_err(|fault| ParquetError::External(Box::new(fault.into_error(&self.key))))
+        }
+        .boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        _options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
+        async move {
+            let size_bytes = self.size_bytes;
+            let metadata = ParquetMetaDataReader::new().load_and_finish(self, size_bytes).await?;
+            Ok(Arc::new(metadata))
+        }
+        .boxed()
+    }
+}

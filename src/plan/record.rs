@@ -1,0 +1,105 @@
+//! `run.json`: what a run is. Written create-only, last; where it exists, the plan is complete.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+use crate::model::contract::Contract;
+use crate::plan::layout::{Layout, RunId};
+use crate::storage::{Bucket, Fault};
+
+/// Records are small; a larger one is not ours.
+const MAX_RECORD_BYTES: u64 = 16 << 20;
+
+/// The immutable description of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Version of this format.
+    pub format: u32,
+    /// The run's id.
+    pub run_id: String,
+    /// The whole fingerprint, of which the id holds 8 digits.
+    pub fingerprint: String,
+    /// What all runs of this output share.
+    pub lineage: String,
+    /// Version of the tool that planned.
+    pub tool_version: String,
+    /// The model.
+    pub model: ModelRecord,
+    /// The plan's totals.
+    pub plan: PlanRecord,
+    /// The resolved pipeline.
+    pub pipeline: serde_json::Value,
+}
+
+/// The model of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ModelRecord {
+    /// File name, without folders.
+    pub file: String,
+    /// SHA-256 of the file's bytes.
+    pub digest: String,
+    /// Where the contract came from: `file`, `metadata` or `assumed`.
+    pub contract_origin: String,
+    /// The contract in force.
+    pub contract: Contract,
+}
+
+/// The totals of a run's plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanRecord {
+    /// Number of sources.
+    pub sources: u64,
+    /// Their bytes, as far as known when planning.
+    pub source_bytes: u64,
+    /// Number of tiles.
+    pub tiles: u64,
+    /// Number of shards.
+    pub shards: u32,
+    /// Tiles of a full shard.
+    pub shard_tiles: u32,
+    /// SHA-256 over the tile ids in order.
+    pub digest: String,
+}
+
+impl RunRecord {
+    /// Reads the record of a run; `None` if its plan is not complete.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers; `Config` if the record is damaged.
+    pub async fn read(bucket: &Bucket, layout: &Layout, run: &RunId) -> Result<Option<Self>> {
+        let key = layout.run_json(run);
+        let object = match bucket.get(&key, MAX_RECORD_BYTES).await {
+            Ok(object) => object,
+            Err(Fault::Gone) => return Ok(None),
+            Err(fault) => return Err(fault.into_error(&key)),
+        };
+        let record: Self = serde_json::from_slice(&object.bytes).map_err(|error| {
+            Error::config(format!("the run record {key} is damaged or of a newer version"))
+                .because(error)
+                .hint("use the tilefleet version that wrote it, or another output")
+        })?;
+        Ok(Some(record))
+    }
+
+    /// Returns the run's id.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the record holds none.
+    pub fn id(&self) -> Result<RunId> {
+        RunId::parse(&self.run_id).map_err(|error| Error::new(Kind::Config, "a damaged run record").because(error))
+    }
+
+    /// Encodes the record.
+    ///
+    /// # Errors
+    ///
+    /// `Bug` if it cannot be written as JSON.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        let mut json = serde_json::to_vec_pretty(self)
+            .map_err(|error| Error::bug("cannot write the run record").because(error))?;
+        json.push(b'\n');
+        Ok(json)
+    }
+}

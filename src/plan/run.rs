@@ -1,0 +1,256 @@
+//! A run whose plan is published: its record, its tiles and which shards are committed.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arrow::array::StructArray;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use tokio::sync::Mutex;
+
+use crate::error::{Error, Result};
+use crate::geometry::Window;
+use crate::plan::TileId;
+use crate::plan::layout::{Layout, RunId, SHARDS_PER_PART, shard_of_name};
+use crate::plan::record::RunRecord;
+use crate::plan::sources::{Source, SourceTable};
+use crate::plan::tiles::{PlanPart, PlannedTile};
+use crate::storage::{Bucket, ObjectInfo, ObjectUri, Storage};
+
+/// An output: the table and the records of its runs.
+#[derive(Clone)]
+pub struct Output {
+    /// Where it lies.
+    pub uri: ObjectUri,
+    /// Its bucket.
+    pub bucket: Bucket,
+    /// Its names.
+    pub layout: Layout,
+}
+
+impl Output {
+    /// Names the output at `uri`; nothing is read or written yet.
+    #[must_use]
+    pub fn open(storage: &Storage, uri: &ObjectUri) -> Self {
+        let layout = Layout::new(uri.key());
+        let bucket = storage.bucket(uri).with_staging(&layout.staging());
+        Self { uri: uri.clone(), bucket, layout }
+    }
+
+    /// Lists a folder; one that does not exist yet is empty, as in a bucket.
+    pub fn list(&self, folder: &str) -> BoxStream<'static, Result<ObjectInfo>> {
+        match self.bucket.uri(folder).local_path() {
+            Some(path) if !path.exists() => stream::empty().boxed(),
+            _ => self.bucket.list(folder),
+        }
+    }
+
+    /// Lists the ids of all runs that have any record, oldest first within a family.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers.
+    pub async fn run_ids(&self) -> Result<Vec<RunId>> {
+        let records = self.layout.records();
+        let mut ids: Vec<RunId> = Vec::new();
+        let mut objects = self.list(&records);
+        while let Some(object) = objects.try_next().await? {
+            let name = object.key.strip_prefix(&records).and_then(|rest| rest.split('/').next());
+            if let Some(id) = name.and_then(|name| RunId::parse(name).ok())
+                && ids.last() != Some(&id)
+            {
+                ids.push(id);
+            }
+        }
+        ids.sort();
+        ids.dedup();
+        Ok(ids)
+    }
+}
+
+/// One tile with everything that fetching and writing its row needs.
+#[derive(Clone, Debug)]
+pub struct Tile {
+    /// Identity of the place.
+    pub id: TileId,
+    /// The source it is cut from.
+    pub source: Source,
+    /// Resolution step.
+    pub level: u32,
+    /// Frame of a multi-frame source.
+    pub frame: u32,
+    /// The pixels; `None` for the whole source.
+    pub window: Option<Window>,
+}
+
+/// The tiles of one shard, in order.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    /// Its number.
+    pub number: u32,
+    /// Its tiles.
+    pub tiles: Vec<Tile>,
+    /// The manifest's additional columns, one row a tile.
+    pub extra: Option<StructArray>,
+}
+
+/// A run whose plan is published.
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// Its record.
+    pub record: RunRecord,
+    /// The output it belongs to.
+    pub output: Output,
+    /// Its sources.
+    pub sources: SourceTable,
+    part: Mutex<Option<PlanPart>>,
+}
+
+/// One committed shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommittedShard {
+    /// Its number.
+    pub number: u32,
+    /// Size of its object.
+    pub size_bytes: u64,
+    /// When the store took it.
+    pub committed_at: SystemTime,
+}
+
+/// What the folder of a run's rows holds.
+#[derive(Clone, Debug, Default)]
+pub struct Committed {
+    /// Committed shards in order.
+    pub shards: Vec<CommittedShard>,
+    /// Keys of objects that are no shard of the plan.
+    pub strays: Vec<String>,
+}
+
+impl Run {
+    /// Opens a run; `None` if its plan is not complete.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers; `Config` if the record is damaged.
+    pub async fn open(output: &Output, id: &RunId) -> Result<Option<Self>> {
+        let Some(record) = RunRecord::read(&output.bucket, &output.layout, id).await? else { return Ok(None) };
+        let key = output.layout.sources(id);
+        let sources = SourceTable::open(&output.bucket, &key).await?.ok_or_else(|| {
+            Error::config(format!("{key} is missing")).hint("the run's record was damaged; use another output")
+        })?;
+        let (id, output) = (id.clone(), output.clone());
+        Ok(Some(Self { id, record, output, sources, part: Mutex::new(None) }))
+    }
+
+    /// Returns the number of planned shards.
+    #[must_use]
+    pub fn num_shards(&self) -> u32 {
+        self.record.plan.shards
+    }
+
+    /// Returns the number of tiles of a shard: all shards are full but the last.
+    #[must_use]
+    pub fn num_tiles(&self, shard: u32) -> u64 {
+        let plan = &self.record.plan;
+        let before = u64::from(shard) * u64::from(plan.shard_tiles);
+        plan.tiles.saturating_sub(before).min(plan.shard_tiles.into())
+    }
+
+    /// Returns the object that commits a shard.
+    #[must_use]
+    pub fn shard_key(&self, shard: u32) -> String {
+        self.output.layout.shard(&self.id, shard)
+    }
+
+    /// Reads the planned tiles of a shard.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers; `Config` if the plan is damaged.
+    pub async fn planned_tiles(&self, shard: u32) -> Result<Vec<PlannedTile>> {
+        self.part_of(shard).await?.tiles(shard).await
+    }
+
+    async fn part_of(&self, shard: u32) -> Result<PlanPart> {
+        let mut cached = self.part.lock().await;
+        if let Some(part) = cached.as_ref().filter(|part| part.holds(shard)) {
+            return Ok(part.clone());
+        }
+        let number = shard / SHARDS_PER_PART;
+        let key = self.output.layout.plan_part(&self.id, number);
+        let part = PlanPart::open(&self.output.bucket, &key, number).await?;
+        Ok(cached.insert(part).clone())
+    }
+
+    /// Reads a shard: its tiles joined with their sources.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers; `Config` if the record is damaged.
+    pub async fn shard(&self, number: u32) -> Result<Shard> {
+        let planned = self.planned_tiles(number).await?;
+        let (Some(first), Some(last)) = (
+            planned.iter().map(|tile| tile.source_id).min(),
+            planned.iter().map(|tile| tile.source_id).max(),
+        ) else {
+            return Ok(Shard { number, tiles: Vec::new(), extra: None });
+        };
+        let range = self.sources.read(first..last + 1).await?;
+        let rows: Vec<usize> = planned.iter().map(|tile| (tile.source_id - first) as usize).collect();
+        let extra = range.extra.map(|extra| take_rows(&extra, &rows)).transpose()?;
+        let tiles = planned.into_iter().zip(rows).map(|(tile, row)| Tile {
+            id: tile.id,
+            source: range.sources[row].clone(),
+            level: tile.level,
+            frame: tile.frame,
+            window: tile.window,
+        });
+        Ok(Shard { number, tiles: tiles.collect(), extra })
+    }
+
+    /// Lists what the folder of this run's rows holds.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers.
+    pub async fn committed(&self) -> Result<Committed> {
+        let folder = self.output.layout.rows(&self.id);
+        let mut committed = Committed::default();
+        let mut objects = self.output.list(&folder);
+        while let Some(object) = objects.try_next().await? {
+            let name = object.key.strip_prefix(&folder).unwrap_or(&object.key);
+            match shard_of_name(name).filter(|number| *number < self.num_shards()) {
+                Some(number) => committed.shards.push(CommittedShard {
+                    number,
+                    size_bytes: object.size,
+                    committed_at: object.modified,
+                }),
+                None => committed.strays.push(object.key),
+            }
+        }
+        committed.shards.sort_by_key(|shard| shard.number);
+        Ok(committed)
+    }
+
+    /// Returns whether every planned shard is committed.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers.
+    pub async fn complete(&self) -> Result<bool> {
+        Ok(self.committed().await?.shards.len() == self.num_shards() as usize)
+    }
+}
+
+/// Picks rows; contiguous rows cost nothing.
+fn take_rows(extra: &StructArray, rows: &[usize]) -> Result<StructArray> {
+    use arrow::array::{AsArray, UInt64Array};
+    if rows.iter().enumerate().all(|(index, row)| index == *row) {
+        return Ok(extra.slice(0, rows.len()));
+    }
+    let indices = UInt64Array::from_iter_values(rows.iter().map(|row| *row as u64));
+    let taken = arrow::compute::take(&(Arc::new(extra.clone()) as arrow::array::ArrayRef), &indices, None)
+        .map_err(|error| Error::bug("cannot pick manifest rows").because(error))?;
+    Ok(taken.as_struct().clone())
+}

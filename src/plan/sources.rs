@@ -1,0 +1,250 @@
+//! `sources.parquet`: which source an id stands for, its version and its size when planned.
+//!
+//! Written once, in order of canonical URI, as one create-only object. It is also the election among
+//! workers that plan at once: the plan is a pure function of this table, so whoever adopts it derives
+//! the same plan.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, StructArray};
+use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema, SchemaRef};
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+
+use crate::error::{Error, Result};
+use crate::plan::parquet_object::ParquetObject;
+use crate::source::{Entry, ExtraCodec};
+use crate::storage::Bucket;
+
+/// Rows of a row group: what one shard of default size needs is one or two groups, and the limit of
+/// 32,767 groups a file is 268 million sources away.
+const ROWS_PER_GROUP: usize = 8192;
+
+/// One source as planned.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Canonical URI.
+    pub uri: Arc<str>,
+    /// ETag or version when planned; `None` if the source did not answer then.
+    pub version: Option<Arc<str>>,
+    /// Size in bytes when planned.
+    pub size_bytes: Option<u64>,
+}
+
+/// A contiguous range of sources with their manifest columns.
+#[derive(Clone, Debug)]
+pub struct SourceRange {
+    /// Id of the first source.
+    pub first_id: u64,
+    /// The sources in order of id.
+    pub sources: Vec<Source>,
+    /// The manifest's additional columns, one row a source.
+    pub extra: Option<StructArray>,
+}
+
+fn schema(extra: Option<&Fields>) -> SchemaRef {
+    let mut fields = vec![
+        Field::new("source_id", DataType::Int64, false),
+        Field::new("uri", DataType::Utf8, false),
+        Field::new("version", DataType::Utf8, true),
+        Field::new("size", DataType::Int64, true),
+    ];
+    if let Some(extra) = extra {
+        fields.push(Field::new("extra", DataType::Struct(extra.clone()), true));
+    }
+    Arc::new(Schema::new(fields))
+}
+
+/// Encodes the table from sources in order of URI.
+///
+/// - `entries`: sorted, each URI once
+/// - `metadata`: written as the file's key-value metadata
+/// - `bytes_key`: the metadata key under which the sources' bytes, added up, are written
+/// - returns: the file, the number of sources and their bytes as far as known
+///
+/// # Errors
+///
+/// Whatever `entries` yields; `Bug` if Parquet cannot be written.
+pub fn encode(
+    entries: impl Iterator<Item = Result<Entry>>,
+    extra: Option<&ExtraCodec>,
+    metadata: Vec<(String, String)>,
+    bytes_key: &str,
+) -> Result<EncodedSources> {
+    let schema = schema(extra.map(ExtraCodec::fields));
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties(metadata))).map_err(bug)?;
+    let mut num_sources = 0_u64;
+    let mut num_bytes = 0_u64;
+    let mut chunk = Vec::with_capacity(ROWS_PER_GROUP);
+    for entry in entries {
+        let entry = entry?;
+        num_bytes += entry.size.unwrap_or(0);
+        chunk.push(entry);
+        if chunk.len() == ROWS_PER_GROUP {
+            writer.write(&record_batch(&schema, num_sources, &chunk, extra)?).map_err(bug)?;
+            num_sources += chunk.len() as u64;
+            chunk.clear();
+        }
+    }
+    if !chunk.is_empty() {
+        writer.write(&record_batch(&schema, num_sources, &chunk, extra)?).map_err(bug)?;
+        num_sources += chunk.len() as u64;
+    }
+    writer.append_key_value_metadata(KeyValue::new(bytes_key.to_owned(), num_bytes.to_string()));
+    let bytes = Bytes::from(writer.into_inner().map_err(bug)?);
+    Ok(EncodedSources { bytes, num_sources, num_bytes })
+}
+
+/// The encoded table and what it counts.
+#[derive(Debug)]
+pub struct EncodedSources {
+    /// The Parquet file.
+    pub bytes: Bytes,
+    /// Number of sources.
+    pub num_sources: u64,
+    /// Their sizes added up, as far as known.
+    pub num_bytes: u64,
+}
+
+fn properties(metadata: Vec<(String, String)>) -> WriterProperties {
+    let metadata = metadata.into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROWS_PER_GROUP))
+        .set_key_value_metadata(Some(metadata))
+        .set_created_by(concat!("tilefleet ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build()
+}
+
+fn record_batch(
+    schema: &SchemaRef,
+    first_id: u64,
+    entries: &[Entry],
+    extra: Option<&ExtraCodec>,
+) -> Result<RecordBatch> {
+    let ids = Int64Array::from_iter_values((first_id as i64)..(first_id as i64 + entries.len() as i64));
+    let uris = StringArray::from_iter_values(entries.iter().map(|entry| entry.uri.as_str()));
+    let versions = StringArray::from_iter(entries.iter().map(|entry| entry.version.as_deref()));
+    let sizes = Int64Array::from_iter(entries.iter().map(|entry| entry.size.map(|size| size as i64)));
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(ids), Arc::new(uris), Arc::new(versions), Arc::new(sizes)];
+    if let Some(codec) = extra {
+        let rows: Vec<Option<&[u8]>> = entries.iter().map(|entry| entry.extra.as_deref()).collect();
+        columns.push(Arc::new(codec.decode(&rows)?));
+    }
+    RecordBatch::try_new(schema.clone(), columns).map_err(bug)
+}
+
+/// A published table of sources, read by ranges.
+pub struct SourceTable {
+    object: ParquetObject,
+}
+
+impl SourceTable {
+    /// Opens the table at `key`; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers; `Config` if the object is no such table.
+    pub async fn open(bucket: &Bucket, key: &str) -> Result<Option<Self>> {
+        Ok(ParquetObject::open(bucket, key).await?.map(|object| Self { object }))
+    }
+
+    /// Returns the number of sources.
+    #[must_use]
+    pub fn num_sources(&self) -> u64 {
+        self.object.num_rows()
+    }
+
+    /// Returns the file's key-value metadata.
+    #[must_use]
+    pub fn metadata(&self) -> HashMap<String, String> {
+        self.object.key_values()
+    }
+
+    /// Returns the manifest's additional columns, if there are any.
+    #[must_use]
+    pub fn extra_fields(&self) -> Option<Fields> {
+        match self.object.schema().field_with_name("extra").ok()?.data_type() {
+            DataType::Struct(fields) => Some(fields.clone()),
+            _ => None,
+        }
+    }
+
+    /// Reads the sources with ids in `ids`.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers; `Config` if the table does not hold that range.
+    pub async fn read(&self, ids: Range<u64>) -> Result<SourceRange> {
+        let groups = (ids.start / ROWS_PER_GROUP as u64)..=((ids.end.max(1) - 1) / ROWS_PER_GROUP as u64);
+        let groups: Vec<usize> = groups.map(|group| group as usize).collect();
+        let skipped = (ids.start % ROWS_PER_GROUP as u64) as usize;
+        let wanted = (ids.end - ids.start) as usize;
+        let batches = self.object.read(groups, Some((skipped, wanted))).await?;
+        let mut range = SourceRange { first_id: ids.start, sources: Vec::with_capacity(wanted), extra: None };
+        for batch in &batches {
+            append_sources(batch, &mut range.sources)?;
+        }
+        if range.sources.len() != wanted {
+            return Err(Error::config(format!(
+                "{} holds {} of the {wanted} sources that the plan names",
+                self.object.key(),
+                range.sources.len()
+            )));
+        }
+        range.extra = concat_extra(&batches)?;
+        Ok(range)
+    }
+
+    /// Streams all sources in order of URI.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers, in the stream.
+    pub fn stream(&self) -> Result<BoxStream<'static, Result<Vec<Source>>>> {
+        let sources_of = |batch: RecordBatch| async move {
+            let mut sources = Vec::with_capacity(batch.num_rows());
+            append_sources(&batch, &mut sources)?;
+            Ok(sources)
+        };
+        Ok(self.object.stream()?.and_then(sources_of).boxed())
+    }
+}
+
+fn append_sources(batch: &RecordBatch, sources: &mut Vec<Source>) -> Result<()> {
+    let column = |name: &str| {
+        batch.column_by_name(name).ok_or_else(|| Error::config(format!("sources.parquet has no column `{name}`")))
+    };
+    let uris = column("uri")?.as_string::<i32>();
+    let versions = column("version")?.as_string::<i32>();
+    let sizes = column("size")?.as_primitive::<Int64Type>();
+    for row in 0..batch.num_rows() {
+        sources.push(Source {
+            uri: uris.value(row).into(),
+            version: versions.is_valid(row).then(|| versions.value(row).into()),
+            size_bytes: sizes.is_valid(row).then(|| sizes.value(row) as u64),
+        });
+    }
+    Ok(())
+}
+
+fn concat_extra(batches: &[RecordBatch]) -> Result<Option<StructArray>> {
+    let parts: Vec<&dyn Array> =
+        batches.iter().filter_map(|batch| batch.column_by_name("extra")).map(AsRef::as_ref).collect();
+    if parts.is_empty() {
+        return Ok(None);
+    }
+    let whole = arrow::compute::concat(&parts).map_err(bug)?;
+    Ok(Some(whole.as_struct().clone()))
+}
+
+fn bug(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::bug("cannot write the table of sources").because(error)
+}

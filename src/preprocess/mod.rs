@@ -1,0 +1,324 @@
+//! Lays a chip out as the model's input: bands, resize, centre crop, normalisation.
+//!
+//! In goes a [`Chip`], out comes one image's share of the input tensor, written in place. The size
+//! rules are torchvision's (`Resize` of the short side, `CenterCrop` with black where the image is
+//! smaller), the pixels are Pillow's: 8-bit chips equal `PIL.Image.resize` bit for bit. Only the rows
+//! and columns that the crop keeps are computed. One call is one thread; the caller spreads tiles.
+
+mod axis;
+mod bands;
+mod fit;
+mod fixed;
+mod float;
+mod normalise;
+
+use std::cell::RefCell;
+
+use crate::decode::chip::{Chip, Samples};
+use crate::error::Error;
+use crate::geometry::Size;
+use crate::model::contract::{AcceptSixteenBit, Input, Interpolation, Layout, Resize, SampleType};
+use crate::reason::{Reason, Rejection};
+use axis::Axis;
+use bands::{BandRules, Selection};
+use fit::Fit;
+use normalise::Normaliser;
+
+/// The unit of 8-bit display values.
+const DISPLAY_UNIT: &str = "srgb8";
+
+/// One image's share of the input tensor, in the contract's layout, without the batch axis.
+#[derive(Debug)]
+pub enum InputSlotMut<'a> {
+    /// `height × width × bands` unsigned 8-bit elements.
+    U8(&'a mut [u8]),
+    /// `height × width × bands` 32-bit floats.
+    F32(&'a mut [f32]),
+}
+
+impl InputSlotMut<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::U8(slot) => slot.len(),
+            Self::F32(slot) => slot.len(),
+        }
+    }
+}
+
+/// How chips become the input of one model.
+#[derive(Debug)]
+pub struct Preprocess {
+    size: Size,
+    layout: Layout,
+    sample_type: SampleType,
+    display: bool,
+    resize: Option<Resize>,
+    sixteen_bit: AcceptSixteenBit,
+    bands: BandRules,
+    normaliser: Normaliser,
+}
+
+impl Preprocess {
+    /// Prepares the preprocessing that a contract describes.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Kind::Config`] if the contract contradicts itself.
+    pub fn new(input: &Input) -> Result<Self, Error> {
+        check(input)?;
+        Ok(Self {
+            size: Size::new(input.width, input.height),
+            layout: input.layout,
+            sample_type: input.sample_type,
+            display: input.unit == DISPLAY_UNIT,
+            resize: input.resize,
+            sixteen_bit: input.accept.sixteen_bit,
+            bands: BandRules::new(input),
+            normaliser: Normaliser::new(input.normalise.as_ref(), input.bands.len()),
+        })
+    }
+
+    /// Returns the number of elements of one image's slot.
+    #[must_use]
+    pub fn slot_len(&self) -> usize {
+        self.size.width as usize * self.size.height as usize * self.bands.count()
+    }
+
+    /// Writes one chip into its slot of the input tensor.
+    ///
+    /// - `chip`: `[height, width, bands]`, 8 or 16 bits or float
+    /// - `slot`: [`Self::slot_len`] elements of the contract's type; every one is written
+    ///
+    /// 8-bit samples are resampled in 8 bits as Pillow does, others in floating point. Outside of an
+    /// image that is smaller than the crop, the stored sample is 0, before normalisation.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::BandsMismatch`], [`Reason::BitDepthMismatch`] and [`Reason::SizeMismatch`] where the
+    /// contract does not take such a chip; the slot's content is then unspecified.
+    ///
+    /// # Panics
+    ///
+    /// If the slot has another type or length than the contract says.
+    pub fn apply(&self, chip: &Chip, slot: InputSlotMut<'_>) -> Result<(), Rejection> {
+        assert_eq!(slot.len(), self.slot_len(), "the slot has the contract's size");
+        let selection = self.bands.select(chip.bands)?;
+        let fit = self.fit(chip.size)?;
+        let mut sink = Sink { layout: self.layout, size: self.size, replicate: selection.replicate(), slot };
+        match (&chip.samples, self.display) {
+            (Samples::U8(samples), _) => self.eight_bit(chip, samples, &selection, &fit, &mut sink),
+            (Samples::U16(samples), true) if self.sixteen_bit == AcceptSixteenBit::Scale => {
+                let scaled: Vec<u8> = samples.iter().map(|&sample| eight_bit_sample(sample)).collect();
+                self.eight_bit(chip, &scaled, &selection, &fit, &mut sink);
+            }
+            (Samples::U16(_), true) => return Err(bit_depth("16-bit samples, the model takes 8-bit ones")),
+            (Samples::F32(_), true) => return Err(bit_depth("float samples, the model takes 8-bit ones")),
+            (Samples::U16(_) | Samples::F32(_), false) if self.sample_type == SampleType::Uint8 => {
+                return Err(bit_depth("samples of more than 8 bits, the model takes 8-bit ones"));
+            }
+            (Samples::U16(samples), false) => self.float(chip, samples, &selection, &fit, &mut sink),
+            (Samples::F32(samples), false) => self.float(chip, samples, &selection, &fit, &mut sink),
+        }
+        Ok(())
+    }
+
+    /// Decides how a chip of this size becomes one of the input's size.
+    fn fit(&self, size: Size) -> Result<Fit, Rejection> {
+        match self.resize {
+            Some(resize) if !(resize.keep_exact && size == self.size) => {
+                Ok(Fit::resized(size, resize.short_side, self.size))
+            }
+            _ if size == self.size => Ok(Fit::unchanged(size)),
+            _ => Err(Rejection::new(
+                Reason::SizeMismatch,
+                format!("the tile is {size}, the model takes {} and no resize is allowed", self.size),
+            )),
+        }
+    }
+
+    fn interpolation(&self) -> Interpolation {
+        self.resize.map_or(Interpolation::Bilinear, |resize| resize.interpolation)
+    }
+
+    fn eight_bit(&self, chip: &Chip, samples: &[u8], selection: &Selection, fit: &Fit, sink: &mut Sink<'_>) {
+        let num_bands = chip.bands.count();
+        with_scratch(|scratch| {
+            let (across, down) = scratch.axes.of(chip.size, fit, self.interpolation());
+            let image = fixed::Image { samples, size: chip.size, num_bands };
+            sink.blank(fit, &self.normaliser);
+            fixed::resample(&image, selection, across, down, &mut scratch.bytes, |y, row| {
+                sink.row_u8(fit, y, row, &self.normaliser);
+            });
+        });
+    }
+
+    fn float<T: Copy + Into<f64>>(
+        &self,
+        chip: &Chip,
+        samples: &[T],
+        selection: &Selection,
+        fit: &Fit,
+        sink: &mut Sink<'_>,
+    ) {
+        let num_bands = chip.bands.count();
+        with_scratch(|scratch| {
+            let (across, down) = scratch.axes.of(chip.size, fit, self.interpolation());
+            let image = float::Image { samples, size: chip.size, num_bands };
+            sink.blank(fit, &self.normaliser);
+            float::resample(&image, selection, across, down, &mut scratch.floats, |y, row| {
+                sink.row_f64(fit, y, row, &self.normaliser);
+            });
+        });
+    }
+}
+
+fn check(input: &Input) -> Result<(), Error> {
+    let num_bands = input.bands.len();
+    if input.width == 0 || input.height == 0 || num_bands == 0 {
+        return Err(Error::config("the contract's input has no pixels or no bands"));
+    }
+    if input.resize.is_some_and(|resize| resize.short_side == 0) {
+        return Err(Error::config("the contract's input is resized to a short side of 0"));
+    }
+    let Some(normalise) = &input.normalise else { return Ok(()) };
+    if input.sample_type == SampleType::Uint8 {
+        return Err(Error::config("the contract normalises an input of type uint8")
+            .hint("leave out [input.normalise]: the graph normalises by itself"));
+    }
+    if normalise.mean.len() != num_bands || normalise.std.len() != num_bands {
+        return Err(Error::config(format!("mean and std do not have {num_bands} values, one for each band")));
+    }
+    let finite = normalise.mean.iter().chain([&normalise.scale]).all(|value| value.is_finite());
+    if !finite || !normalise.std.iter().all(|value| value.is_normal()) {
+        return Err(Error::config("a mean, std or scale is not a finite number, or a std is 0"));
+    }
+    Ok(())
+}
+
+fn bit_depth(detail: &str) -> Rejection {
+    Rejection::new(Reason::BitDepthMismatch, detail)
+}
+
+/// Scales 0..=65535 to 0..=255, rounded to nearest: 65535 = 255 × 257.
+fn eight_bit_sample(sample: u16) -> u8 {
+    ((u32::from(sample) + 128) / 257) as u8
+}
+
+/// Buffers that a thread uses again for the next tile.
+#[derive(Default)]
+struct Scratch {
+    axes: axis::Cache,
+    bytes: fixed::Buffers,
+    floats: float::Buffers,
+}
+
+fn with_scratch(work: impl FnOnce(&mut Scratch)) {
+    thread_local! {
+        static SCRATCH: RefCell<Scratch> = RefCell::default();
+    }
+    SCRATCH.with_borrow_mut(work);
+}
+
+/// Where finished rows go.
+struct Sink<'a> {
+    layout: Layout,
+    size: Size,
+    /// How often each band is written.
+    replicate: usize,
+    slot: InputSlotMut<'a>,
+}
+
+impl Sink<'_> {
+    /// Writes the sample 0 where the image does not reach.
+    fn blank(&mut self, fit: &Fit, normaliser: &Normaliser) {
+        if fit.covers(self.size) {
+            return;
+        }
+        match &mut self.slot {
+            InputSlotMut::U8(slot) => slot.fill(0),
+            InputSlotMut::F32(slot) => {
+                let num_bands = slot.len() / (self.size.width as usize * self.size.height as usize);
+                let plane = slot.len() / num_bands;
+                for (at, value) in slot.iter_mut().enumerate() {
+                    let band = if self.layout == Layout::Nchw { at / plane } else { at % num_bands };
+                    *value = normaliser.of_u8(band, 0);
+                }
+            }
+        }
+    }
+
+    /// Writes row `y` of the crop, `[width, bands]` of 8-bit samples.
+    fn row_u8(&mut self, fit: &Fit, y: usize, row: &[u8], normaliser: &Normaliser) {
+        let place = self.place(fit, y, row.len());
+        match &mut self.slot {
+            InputSlotMut::U8(slot) if place.is_packed() => {
+                slot[place.first..place.first + row.len()].copy_from_slice(row);
+            }
+            InputSlotMut::U8(slot) => place.write(slot, row, |_, sample| sample),
+            InputSlotMut::F32(slot) => {
+                place.write(slot, row, |band, sample| normaliser.of_u8(band, sample));
+            }
+        }
+    }
+
+    /// Writes row `y` of the crop, `[width, bands]` of float samples.
+    fn row_f64(&mut self, fit: &Fit, y: usize, row: &[f64], normaliser: &Normaliser) {
+        let place = self.place(fit, y, row.len());
+        match &mut self.slot {
+            InputSlotMut::U8(_) => unreachable!("float samples for a uint8 model are rejected before"),
+            InputSlotMut::F32(slot) => place.write(slot, row, |band, sample| normaliser.of_f64(band, sample)),
+        }
+    }
+
+    fn place(&self, fit: &Fit, y: usize, row_len: usize) -> Place {
+        let (width, height) = (self.size.width as usize, self.size.height as usize);
+        let pixel = (fit.down.pad + y) * width + fit.across.pad;
+        let stored_bands = row_len / fit.across.count;
+        let num_bands = stored_bands * self.replicate;
+        match self.layout {
+            Layout::Nhwc => Place {
+                first: pixel * num_bands,
+                pixel_step: num_bands,
+                band_step: 1,
+                stored_bands,
+                num_bands,
+            },
+            Layout::Nchw => {
+                Place { first: pixel, pixel_step: 1, band_step: width * height, stored_bands, num_bands }
+            }
+        }
+    }
+}
+
+/// Where one row lies in the slot.
+struct Place {
+    first: usize,
+    pixel_step: usize,
+    band_step: usize,
+    stored_bands: usize,
+    num_bands: usize,
+}
+
+impl Place {
+    /// Tells whether the row is stored as it comes.
+    fn is_packed(&self) -> bool {
+        self.stored_bands == self.num_bands && self.pixel_step == self.num_bands
+    }
+
+    #[inline]
+    fn write<S: Copy, V>(&self, slot: &mut [V], row: &[S], value: impl Fn(usize, S) -> V) {
+        for band in 0..self.num_bands {
+            let samples = row.iter().skip(band % self.stored_bands).step_by(self.stored_bands);
+            let places = slot[self.first + band * self.band_step..].iter_mut().step_by(self.pixel_step);
+            for (place, &sample) in places.zip(samples) {
+                *place = value(band, sample);
+            }
+        }
+    }
+}
+
+/// The horizontal and vertical weights of one chip.
+type Axes<'a> = (&'a Axis, &'a Axis);
+
+#[cfg(test)]
+mod tests;

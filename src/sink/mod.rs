@@ -1,0 +1,21 @@
+//! The table: schema, rows, scores, and the one Parquet file that a shard becomes.
+//!
+//! In go a [`TableSpec`], the shard's [`TileRow`]s and the embeddings of its `ok` tiles; out come the
+//! bytes of one whole Parquet file, held in memory because a commit is one PUT. The pipeline calls
+//! it. It does not know where the file goes, and it does not run models: a [`Scorer`] only turns
+//! their logits into scores.
+
+mod columns;
+mod embedding;
+mod file;
+mod predict;
+mod row;
+mod schema;
+
+pub use embedding::check_embedding;
+pub use file::{Footer, ShardRows, Tail, encode, read_footer};
+pub use predict::Scorer;
+pub use row::{Outcome, Prediction, TileRow};
+pub use schema::{SCHEMA_VERSION, TableSpec, schema};
+
+pub use crate::config::EmbeddingType;

@@ -1,0 +1,305 @@
+//! Finds the sources of a run: folders, single objects, patterns, and manifests.
+//!
+//! Goes in: what `[input]` of the pipeline file says. Comes out: all sources in the order of their
+//! canonical URIs, each once, with version and size where known, in bounded memory whatever their
+//! number. The planner calls it. It reads no object but the manifest.
+//!
+//! ```text
+//! listing  ─┐
+//! HEAD     ─┼─▶ spool (sorts on disk) ─▶ Discovered
+//! manifest ─┘
+//! ```
+
+mod extra;
+mod manifest;
+mod pattern;
+mod spool;
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+pub use self::extra::ExtraCodec;
+pub use self::spool::{Entries, Entry, Sorted};
+
+use self::manifest::{Manifest, Rows};
+use self::pattern::{Pattern, relative};
+use self::spool::{BUFFER_BYTES, Spool};
+use crate::error::{Error, Result};
+use crate::storage::{Fault, ObjectInfo, ObjectUri, Storage, percent_decoded, sanitise};
+
+/// How many manifest rows are looked up at a time.
+const HEAD_CONCURRENCY: usize = 32;
+/// How many pieces of a manifest are read ahead of the look-ups.
+const ROWS_AHEAD: usize = 2;
+
+/// What to look for: `[input]` of the pipeline file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputSpec {
+    /// Folders, key prefixes, single objects and patterns; URIs or local paths.
+    pub uris: Vec<String>,
+    /// URI of a Parquet or CSV table with a column `uri`.
+    pub manifest: Option<String>,
+    /// Places that the manifest's URIs must lie in; empty: see [`discover`].
+    pub allow: Vec<String>,
+    /// Whether each object of the manifest is looked up for its version and size.
+    pub look_up: bool,
+}
+
+/// The sources that were found.
+pub struct Discovered {
+    /// All sources in order; can be iterated any number of times.
+    pub sources: Sorted,
+    /// Names that begin with a dot, and folder markers: seen and left out.
+    pub num_ignored: u64,
+    /// Decodes [`Entry::extra`]; `None` without a manifest or if it has no other columns.
+    pub extra: Option<Arc<ExtraCodec>>,
+    /// For each input, what was looked at and how much of it was taken, for people.
+    pub looked_at: Vec<String>,
+}
+
+impl Discovered {
+    /// Fails if there is no source at all.
+    ///
+    /// # Errors
+    ///
+    /// `Config`, with what was looked at.
+    pub fn require_some(&self) -> Result<()> {
+        if self.sources.num_entries > 0 {
+            return Ok(());
+        }
+        Err(Error::config("no sources were found")
+            .because(self.looked_at.join("; "))
+            .hint("check [input]: a folder is searched with all its subfolders, `*` stays within one"))
+    }
+}
+
+/// Finds all sources; large numbers of them are sorted in files of `spool_folder`.
+///
+/// Names that begin with a dot and folder markers are left out and counted. A manifest may name
+/// objects in any bucket and on any web server, but local files only if it is one itself; `allow`
+/// replaces these rules by its own. A manifest's object that is gone or forbidden stays a source.
+///
+/// # Errors
+///
+/// `Config` if an input is not valid or not there, access is denied, or the manifest is wrong;
+/// `Unavailable` if a store is away or the disk is full. Finding nothing is no error here.
+pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) -> Result<Discovered> {
+    let mut search = Search {
+        storage: storage.clone(),
+        spool: Spool::new(spool_folder, BUFFER_BYTES),
+        num_ignored: 0,
+        looked_at: Vec::new(),
+    };
+    for text in &spec.uris {
+        search.add(Pattern::parse(text)?, text).await?;
+    }
+    let extra = match &spec.manifest {
+        Some(manifest) => search.add_manifest(manifest, spec, spool_folder).await?,
+        None => None,
+    };
+    let Search { spool, num_ignored, looked_at, .. } = search;
+    Ok(Discovered { sources: spool.finish()?, num_ignored, extra, looked_at })
+}
+
+struct Search {
+    storage: Storage,
+    spool: Spool,
+    num_ignored: u64,
+    looked_at: Vec<String>,
+}
+
+impl Search {
+    async fn add(&mut self, pattern: Pattern, text: &str) -> Result<()> {
+        match pattern {
+            Pattern::Place(uri) => self.add_place(&uri, text).await,
+            Pattern::Glob { folder, matcher, hidden } => {
+                let local = folder.scheme().is_local();
+                let takes = |key: &str| {
+                    let key = relative(&folder, key);
+                    if local && key.contains('%') {
+                        matcher.is_match(&*String::from_utf8_lossy(&percent_decoded(key)))
+                    } else {
+                        matcher.is_match(key)
+                    }
+                };
+                self.add_folder(&folder, &takes, hidden, text).await.map(|_| ())
+            }
+        }
+    }
+
+    /// Adds an object, or all objects of a folder: which of the two it is, the store says.
+    async fn add_place(&mut self, uri: &ObjectUri, text: &str) -> Result<()> {
+        let is_folder = uri.key().is_empty() || text.ends_with('/');
+        let found = if is_folder && !uri.scheme().is_http() {
+            Err(Fault::Gone)
+        } else {
+            self.storage.bucket(uri).head(uri.key()).await
+        };
+        let fault = match found {
+            Ok(info) => return self.add_object(uri, Some(info)),
+            Err(Fault::Failed(error)) => return Err(error),
+            Err(fault) => fault,
+        };
+        if uri.scheme().is_http() {
+            // Named one by one, like a row of a manifest: if it is gone, that becomes its row.
+            return self.add_object(uri, None);
+        }
+        if matches!(fault, Fault::Forbidden) && uri.scheme().is_local() {
+            return Err(fault.into_error(uri));
+        }
+        let num_seen = self.add_folder(uri, &|_| true, false, text).await?;
+        // Without the right to list, S3 says "forbidden" for what is not there, too. It could be
+        // listed, and nothing lies below it: so it is an object, and one that may not be read.
+        if num_seen == 0 && matches!(fault, Fault::Forbidden) {
+            self.add_object(uri, None)?;
+        }
+        Ok(())
+    }
+
+    fn add_object(&mut self, uri: &ObjectUri, info: Option<ObjectInfo>) -> Result<()> {
+        self.looked_at.push(format!("{uri}: one object"));
+        self.spool.push(&entry_of(uri, info))
+    }
+
+    /// Adds what `takes` of a folder; returns how many objects there are at all.
+    async fn add_folder(
+        &mut self,
+        folder: &ObjectUri,
+        takes: &(dyn Fn(&str) -> bool + Sync),
+        hidden: bool,
+        text: &str,
+    ) -> Result<u64> {
+        let bucket = self.storage.bucket(folder);
+        let mut listing = bucket.list(folder.key());
+        let (mut num_seen, mut num_taken, mut num_ignored) = (0, 0, 0);
+        while let Some(info) = listing.try_next().await? {
+            num_seen += 1;
+            if info.key.ends_with('/') || (!hidden && is_hidden(relative(folder, &info.key))) {
+                num_ignored += 1;
+            } else if takes(&info.key) {
+                num_taken += 1;
+                self.spool.push(&entry_of(&bucket.uri(&info.key), Some(info)))?;
+            }
+        }
+        self.num_ignored += num_ignored;
+        self.looked_at.push(format!(
+            "{}: {num_seen} objects below {folder}, {num_taken} of them taken, {num_ignored} ignored",
+            sanitise(text)
+        ));
+        Ok(num_seen)
+    }
+
+    async fn add_manifest(
+        &mut self,
+        text: &str,
+        spec: &InputSpec,
+        spool_folder: &Path,
+    ) -> Result<Option<Arc<ExtraCodec>>> {
+        let uri = ObjectUri::parse(text)?;
+        let rules = Rules::new(&uri, &spec.allow)?;
+        let unusable = |cause| Error::unavailable("cannot write a copy of the manifest").because(cause);
+        std::fs::create_dir_all(spool_folder).map_err(unusable)?;
+        let copy = tempfile::NamedTempFile::new_in(spool_folder).map_err(unusable)?.into_temp_path();
+        let download = self.storage.bucket(&uri).download(uri.key(), &copy).await;
+        download.map_err(|fault| fault.into_error(format!("the manifest {uri}")))?;
+
+        let (sender, mut receiver) = tokio::sync::mpsc::channel::<Rows>(ROWS_AHEAD);
+        let (path, name) = (copy.to_path_buf(), uri.to_string());
+        let reader = tokio::task::spawn_blocking(move || {
+            let manifest = Manifest::open(&path, &name)?;
+            let codec = manifest.codec();
+            manifest.read(&mut |rows| match sender.blocking_send(rows) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            })?;
+            Ok(codec)
+        });
+        let mut num_rows = 0;
+        while let Some(rows) = receiver.recv().await {
+            num_rows += rows.uris.len();
+            self.add_rows(rows, &rules, spec.look_up).await?;
+        }
+        self.looked_at.push(format!("{uri}: a manifest with {num_rows} rows"));
+        reader.await.map_err(|cause| Error::bug("the manifest's reader did not finish").because(cause))?
+    }
+
+    async fn add_rows(&mut self, rows: Rows, rules: &Rules, look_up: bool) -> Result<()> {
+        let mut sources = Vec::with_capacity(rows.uris.len());
+        for (number, (reference, extra)) in (rows.first..).zip(rows.uris.iter().zip(rows.extra)) {
+            sources.push((rules.resolve(reference, number)?, extra));
+        }
+        let storage = &self.storage;
+        let looked_up = stream::iter(sources).map(|(uri, extra)| async move {
+            let info = if look_up { looked_up(storage, &uri).await? } else { None };
+            Ok::<Entry, Error>(Entry { extra, ..entry_of(&uri, info) })
+        });
+        let mut looked_up = looked_up.buffered(HEAD_CONCURRENCY);
+        while let Some(entry) = looked_up.try_next().await? {
+            self.spool.push(&entry)?;
+        }
+        Ok(())
+    }
+}
+
+/// Looks at one object; `None` if it is gone or forbidden, which becomes its row.
+async fn looked_up(storage: &Storage, uri: &ObjectUri) -> Result<Option<ObjectInfo>> {
+    match storage.bucket(uri).head(uri.key()).await {
+        Ok(info) => Ok(Some(info)),
+        Err(Fault::Failed(error)) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+fn entry_of(uri: &ObjectUri, info: Option<ObjectInfo>) -> Entry {
+    let (size, version) = info.map_or((None, None), |info| (Some(info.size), info.version));
+    Entry { uri: uri.to_string(), version, size, extra: None }
+}
+
+fn is_hidden(key: &str) -> bool {
+    key.split('/').any(|segment| segment.starts_with('.'))
+}
+
+/// Which objects a manifest may name: a manifest from elsewhere must not read this machine's files.
+struct Rules {
+    manifest: ObjectUri,
+    folder: ObjectUri,
+    allow: Vec<ObjectUri>,
+}
+
+impl Rules {
+    fn new(manifest: &ObjectUri, allow: &[String]) -> Result<Self> {
+        let allow = allow.iter().map(|text| ObjectUri::parse(text)).collect::<Result<_>>()?;
+        Ok(Self { manifest: manifest.clone(), folder: manifest.parent(), allow })
+    }
+
+    fn resolve(&self, reference: &str, row: u64) -> Result<ObjectUri> {
+        let here = || format!("row {row} of {} cannot be used", self.manifest);
+        let uri = self.folder.resolve(reference).map_err(|cause| Error::config(here()).because(cause))?;
+        if uri.key().is_empty() {
+            return Err(Error::config(here()).because(format!("{uri} names no object")));
+        }
+        if self.allows(&uri) {
+            return Ok(uri);
+        }
+        let hint = if self.allow.is_empty() {
+            "a manifest from a store may name local files only if input.allow lists their folder"
+        } else {
+            "add the place to input.allow if it is meant"
+        };
+        Err(Error::config(here()).because(format!("{uri} is not allowed")).hint(hint))
+    }
+
+    fn allows(&self, uri: &ObjectUri) -> bool {
+        if self.allow.is_empty() {
+            !uri.scheme().is_local() || self.manifest.scheme().is_local()
+        } else {
+            self.allow.iter().any(|place| uri.is_within(place))
+        }
+    }
+}

@@ -1,0 +1,504 @@
+//! One bucket, or the local file system: read, list, and write whole objects.
+
+use std::ops::ControlFlow;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use object_store::path::Path;
+use object_store::{
+    GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions,
+    PutPayload,
+};
+use tokio::sync::OnceCell;
+
+use super::connect::StorePlan;
+use super::fault::{Fault, classify, classify_io, classify_web, failure, io_failure};
+use super::local;
+use super::uri::{ObjectUri, path_of_key};
+use crate::error::{Error, Result};
+
+/// How often the reading of one object starts over when its stream breaks or stalls.
+const READ_ATTEMPTS: u32 = 3;
+/// How many zero-byte objects of a listing are looked at in parallel.
+const MARKER_LOOKUPS: usize = 16;
+
+/// A whole object in memory.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// Its content.
+    pub bytes: Bytes,
+    /// The version that was read; see [`ObjectInfo::version`].
+    pub version: Option<String>,
+    /// Number of bytes.
+    pub size: u64,
+}
+
+/// What a store says about an object without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Key inside the bucket; ends in `/` for a folder marker, which is no object of its own.
+    pub key: String,
+    /// Number of bytes.
+    pub size: u64,
+    /// The entity tag without its quotes; for files `<size>-<mtime in nanoseconds>`.
+    ///
+    /// Version ids are not used: listings do not give them, so that planning could not compare.
+    pub version: Option<String>,
+    /// When it was last written.
+    pub modified: SystemTime,
+}
+
+/// What a create-only write did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// The object is there now and was not before.
+    Created,
+    /// An object was there already, and is as it was.
+    ///
+    /// Some stores also answer so when two writers met and neither won, and a repeated request can
+    /// find its own first try: look at the object before concluding anything.
+    Exists,
+}
+
+/// One bucket, or the local file system. Clones share connections.
+#[derive(Clone)]
+pub struct Bucket {
+    inner: Arc<Inner>,
+    staging: Option<Arc<PathBuf>>,
+}
+
+struct Inner {
+    root: ObjectUri,
+    backend: Backend,
+    patience: Duration,
+}
+
+enum Backend {
+    Local,
+    Remote { plan: Option<StorePlan>, store: OnceCell<Arc<dyn ObjectStore>> },
+}
+
+impl Bucket {
+    /// Makes the bucket that holds all local files.
+    pub(super) fn local(root: ObjectUri) -> Self {
+        Self::new(root, Backend::Local, Duration::MAX)
+    }
+
+    /// Makes a bucket that connects when it is first used.
+    pub(super) fn remote(root: ObjectUri, plan: StorePlan) -> Self {
+        let patience = plan.patience();
+        Self::new(root, Backend::Remote { plan: Some(plan), store: OnceCell::new() }, patience)
+    }
+
+    /// Makes a bucket of any store, for tests; `uri` is what it pretends to be, such as `s3://test`.
+    ///
+    /// # Panics
+    ///
+    /// If `uri` is not a URI.
+    #[must_use]
+    pub fn over(store: Arc<dyn ObjectStore>, uri: &str) -> Self {
+        let root = ObjectUri::parse(uri).expect("the caller names a valid bucket").with_key("");
+        let backend = Backend::Remote { plan: None, store: OnceCell::new_with(Some(store)) };
+        Self::new(root, backend, Duration::from_secs(20))
+    }
+
+    fn new(root: ObjectUri, backend: Backend, patience: Duration) -> Self {
+        Self { inner: Arc::new(Inner { root, backend, patience }), staging: None }
+    }
+
+    /// Returns the same bucket with a folder for unfinished local writes; stores need none.
+    ///
+    /// `folder` is a key. It must be on the file system of what is written, and outside of any folder
+    /// that others read: what a killed process leaves behind, it leaves there.
+    #[must_use]
+    pub fn with_staging(&self, folder: &str) -> Self {
+        let staging = self.is_local().then(|| Arc::new(path_of_key(folder)));
+        Self { inner: Arc::clone(&self.inner), staging }
+    }
+
+    /// Returns whether objects are files of this machine.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        matches!(self.inner.backend, Backend::Local)
+    }
+
+    /// Returns the URI of a key.
+    #[must_use]
+    pub fn uri(&self, key: &str) -> ObjectUri {
+        self.inner.root.with_key(key)
+    }
+
+    /// Reads a whole object.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::TooLarge`] before anything is transferred if the object has more than `max_bytes`;
+    /// else as [`Fault`] says.
+    pub async fn get(&self, key: &str, max_bytes: u64) -> Result<Object, Fault> {
+        let Some(store) = self.store().await? else {
+            let path = path_of_key(key);
+            return blocking(move || local::read(&path, max_bytes)).await?;
+        };
+        let path = self.path(key)?;
+        let mut attempt = 1;
+        loop {
+            let opened = store.get_opts(&path, GetOptions::default()).await;
+            let opened = opened.map_err(|cause| self.fault(&cause, "read", key))?;
+            match self.collect(opened, key, max_bytes).await {
+                Err(Fault::Failed(_)) if attempt < READ_ATTEMPTS => attempt += 1,
+                done => return done,
+            }
+        }
+    }
+
+    /// Reads a local object on the calling thread, which may block: the fastest way to read small
+    /// files from a worker thread. `None` if the bucket is not local.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Bucket::get`], inside the `Some`.
+    #[must_use]
+    pub fn read_local(&self, key: &str, max_bytes: u64) -> Option<Result<Object, Fault>> {
+        self.is_local().then(|| local::read(&path_of_key(key), max_bytes))
+    }
+
+    async fn collect(&self, opened: GetResult, key: &str, max_bytes: u64) -> Result<Object, Fault> {
+        let size = opened.meta.size;
+        if size > max_bytes {
+            return Err(Fault::TooLarge { size });
+        }
+        let version = version_of(&opened.meta);
+        let mut stream = opened.into_stream();
+        let mut bytes = BytesMut::with_capacity(usize::try_from(size).unwrap_or(0));
+        while let Some(piece) = self.next_piece(&mut stream, key).await? {
+            if (bytes.len() + piece.len()) as u64 > max_bytes {
+                return Err(Fault::TooLarge { size: (bytes.len() + piece.len()) as u64 });
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        let read = bytes.len() as u64;
+        if read != size {
+            let short = format!("{read} bytes came instead of {size}");
+            return Err(Error::unavailable(format!("cannot {}", self.doing("read", key)))
+                .because(short)
+                .into());
+        }
+        Ok(Object { bytes: bytes.freeze(), version, size })
+    }
+
+    async fn next_piece(
+        &self,
+        stream: &mut BoxStream<'static, object_store::Result<Bytes>>,
+        key: &str,
+    ) -> Result<Option<Bytes>, Fault> {
+        match tokio::time::timeout(self.inner.patience, stream.try_next()).await {
+            Ok(piece) => piece.map_err(|cause| match self.fault(&cause, "read", key) {
+                // Headers came, so the object is there and readable; only the transfer broke.
+                Fault::Failed(error) => Fault::Failed(error),
+                fault => Error::unavailable(format!("cannot {}", self.doing("read", key)))
+                    .because(fault.to_string())
+                    .into(),
+            }),
+            Err(_) => Err(Error::unavailable(format!("cannot {}", self.doing("read", key)))
+                .because(format!("nothing came for {:?}", self.inner.patience))
+                .into()),
+        }
+    }
+
+    /// Reads `length` bytes from `start`, or up to the object's end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Fault`] says; `Failed` if the object ends before `start`.
+    pub async fn get_range(&self, key: &str, start: u64, length: u64) -> Result<Bytes, Fault> {
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        let Some(store) = self.store().await? else {
+            let path = path_of_key(key);
+            return blocking(move || local::read_range(&path, start, length)).await?;
+        };
+        self.get_part(store, key, GetRange::Bounded(start..start.saturating_add(length)), length).await
+    }
+
+    /// Reads the last `length` bytes, or the whole object if it is shorter.
+    ///
+    /// # Errors
+    ///
+    /// As [`Fault`] says.
+    pub async fn get_suffix(&self, key: &str, length: u64) -> Result<Bytes, Fault> {
+        let Some(store) = self.store().await? else {
+            let path = path_of_key(key);
+            return blocking(move || local::read_suffix(&path, length)).await?;
+        };
+        // Azure knows no suffix ranges, and an empty object has no range at all.
+        let size = self.head(key).await?.size;
+        let start = size.saturating_sub(length);
+        if start == size {
+            return Ok(Bytes::new());
+        }
+        self.get_part(store, key, GetRange::Bounded(start..size), length).await
+    }
+
+    async fn get_part(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        key: &str,
+        range: GetRange,
+        max_bytes: u64,
+    ) -> Result<Bytes, Fault> {
+        let options = GetOptions { range: Some(range), ..GetOptions::default() };
+        let opened = store.get_opts(&self.path(key)?, options).await;
+        let opened = opened.map_err(|cause| self.fault(&cause, "read", key))?;
+        let expected = opened.range.end - opened.range.start;
+        let mut stream = opened.into_stream();
+        let mut bytes = BytesMut::with_capacity(usize::try_from(expected.min(max_bytes)).unwrap_or(0));
+        while let Some(piece) = self.next_piece(&mut stream, key).await? {
+            bytes.extend_from_slice(&piece);
+        }
+        if bytes.len() as u64 != expected {
+            return Err(Error::unavailable(format!("cannot {}", self.doing("read", key)))
+                .because("the answer was cut short")
+                .into());
+        }
+        Ok(bytes.freeze())
+    }
+
+    /// Copies an object into a local file, piece by piece; returns its number of bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Fault`] says; `Failed` with `Unavailable` if the disk is full.
+    pub async fn download(&self, key: &str, to: &FilePath) -> Result<u64, Fault> {
+        let Some(store) = self.store().await? else {
+            let (from, to) = (path_of_key(key), to.to_path_buf());
+            let copied = blocking(move || std::fs::copy(&from, &to)).await?;
+            return copied.map_err(|cause| classify_io(cause, &self.doing("read", key)));
+        };
+        let opened = store.get_opts(&self.path(key)?, GetOptions::default()).await;
+        let opened = opened.map_err(|cause| self.fault(&cause, "read", key))?;
+        let mut stream = opened.into_stream();
+        let failed = |cause| io_failure(cause, &format!("write {}", to.display()));
+        let mut file = tokio::fs::File::create(to).await.map_err(failed)?;
+        let mut num_bytes = 0;
+        while let Some(piece) = self.next_piece(&mut stream, key).await? {
+            num_bytes += piece.len() as u64;
+            tokio::io::AsyncWriteExt::write_all(&mut file, &piece).await.map_err(failed)?;
+        }
+        tokio::io::AsyncWriteExt::flush(&mut file).await.map_err(failed)?;
+        Ok(num_bytes)
+    }
+
+    /// Looks at an object without reading it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Fault`] says. An answer to this request has no body, so that a missing bucket looks like a
+    /// missing object and refused credentials like a forbidden one; [`Bucket::probe`] tells them apart.
+    pub async fn head(&self, key: &str) -> Result<ObjectInfo, Fault> {
+        let Some(store) = self.store().await? else {
+            let (path, key) = (path_of_key(key), key.to_owned());
+            return blocking(move || local::head(&path, &key)).await?;
+        };
+        let found = store.head(&self.path(key)?).await;
+        found.map(info_of).map_err(|cause| self.fault(&cause, "look at", key))
+    }
+
+    /// Lists all objects below a folder, in bounded memory; local files come in the order of their keys.
+    ///
+    /// Keys are relative to the bucket. Folder markers are yielded with a trailing slash.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if there is no such bucket or local folder or it may not be listed, or the store
+    /// cannot list (`http`); `Unavailable` if the store is away.
+    pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<ObjectInfo>> {
+        if self.is_local() {
+            return list_local(path_of_key(prefix.trim_matches('/')));
+        }
+        let bucket = self.clone();
+        let prefix = prefix.trim_matches('/').to_owned();
+        stream::once(async move { bucket.list_store(prefix).await }).try_flatten().boxed()
+    }
+
+    async fn list_store(self, prefix: String) -> Result<BoxStream<'static, Result<ObjectInfo>>> {
+        let doing = self.doing("list", &prefix);
+        if self.inner.root.scheme().is_http() {
+            return Err(Error::config(format!("cannot {doing}"))
+                .because("web servers have no listing".to_owned())
+                .hint("name each object, or give a manifest with a column `uri`"));
+        }
+        let store = self.store().await?.cloned().ok_or_else(|| Error::bug("a store was expected"))?;
+        let path = self.path(&prefix)?;
+        let entries = store.list((!prefix.is_empty()).then_some(&path));
+        let entries = entries.map(move |entry| entry.map(info_of).map_err(|cause| failure(&cause, &doing)));
+        Ok(entries.map(move |entry| self.clone().with_marker(entry)).buffered(MARKER_LOOKUPS).boxed())
+    }
+
+    /// Gives a folder marker its slash back: `object_store` strips it, and the marker of an empty
+    /// folder then looks like an empty object.
+    async fn with_marker(self, entry: Result<ObjectInfo>) -> Result<ObjectInfo> {
+        let mut info = entry?;
+        if info.size == 0 && matches!(self.head(&info.key).await, Err(Fault::Gone)) {
+            info.key.push('/');
+        }
+        Ok(info)
+    }
+
+    /// Creates an object, or finds that one is there.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if it may not be written there or the store has no create-only writes. `Unavailable`
+    /// if the answer got lost: the object may then be there all the same, so look.
+    pub async fn put_new(&self, key: &str, bytes: Bytes) -> Result<Put> {
+        let Some(store) = self.store().await? else {
+            let (target, staging) = (path_of_key(key), self.staging(key)?);
+            return blocking(move || local::put_new(&target, &staging, &bytes)).await?;
+        };
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match store.put_opts(&self.path(key)?, PutPayload::from_bytes(bytes), options).await {
+            Ok(_) => Ok(Put::Created),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(Put::Exists)
+            }
+            Err(cause) => Err(failure(&cause, &self.doing("write", key))),
+        }
+    }
+
+    /// Writes an object, replacing what is there, as a whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if it may not be written there, `Unavailable` if the store or the disk fails.
+    pub async fn put_replace(&self, key: &str, bytes: Bytes) -> Result<()> {
+        let Some(store) = self.store().await? else {
+            let (target, staging) = (path_of_key(key), self.staging(key)?);
+            return blocking(move || local::put_replace(&target, &staging, &bytes)).await?;
+        };
+        let written = store.put(&self.path(key)?, PutPayload::from_bytes(bytes)).await;
+        written.map(|_| ()).map_err(|cause| failure(&cause, &self.doing("write", key)))
+    }
+
+    /// Removes an object; one that is not there is fine.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if that is not allowed, `Unavailable` if the store or the disk fails.
+    pub async fn delete(&self, key: &str) -> Result<()> {
+        let Some(store) = self.store().await? else {
+            let path = path_of_key(key);
+            return blocking(move || local::delete(&path)).await?;
+        };
+        match store.delete(&self.path(key)?).await.map_err(|cause| self.fault(&cause, "delete", key)) {
+            Ok(()) | Err(Fault::Gone) => Ok(()),
+            Err(fault) => Err(fault.into_error(self.uri(key))),
+        }
+    }
+
+    /// Checks that the bucket is there and that this folder of it can be listed; it may be empty.
+    ///
+    /// Local folders must exist. Of a web server only that it answers can be known.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if there is no such bucket or folder, or access is denied; `Unavailable` if the store
+    /// cannot be reached.
+    pub async fn probe(&self, prefix: &str) -> Result<()> {
+        if self.inner.root.scheme().is_http() {
+            return match self.head(prefix).await {
+                Err(Fault::Failed(error)) => Err(error),
+                _ => Ok(()),
+            };
+        }
+        if self.is_local() {
+            let path = path_of_key(prefix);
+            let doing = self.doing("list", prefix);
+            return blocking(move || {
+                std::fs::read_dir(&path).map(|_| ()).map_err(|cause| io_failure(cause, &doing))
+            })
+            .await?;
+        }
+        self.list(prefix).try_next().await.map(|_| ())
+    }
+
+    /// Connects if that has not been done; `None` for local files.
+    async fn store(&self) -> Result<Option<&Arc<dyn ObjectStore>>> {
+        let Backend::Remote { plan, store } = &self.inner.backend else { return Ok(None) };
+        let connect = async || match plan {
+            Some(plan) => plan.open(&self.inner.root).await,
+            None => Err(Error::bug("a bucket has neither a store nor a plan for one")),
+        };
+        store.get_or_try_init(connect).await.map(Some)
+    }
+
+    fn path(&self, key: &str) -> Result<Path> {
+        Path::parse(key).map_err(|_| {
+            Error::config(format!("the key of {} cannot be addressed", self.uri(key)))
+                .hint("keys with empty, `.` or `..` segments or control characters are not supported")
+        })
+    }
+
+    fn staging(&self, key: &str) -> Result<Arc<PathBuf>> {
+        let missing = || Error::bug(format!("no staging folder was chosen for {}", self.uri(key)));
+        self.staging.clone().ok_or_else(missing)
+    }
+
+    fn fault(&self, cause: &object_store::Error, verb: &str, key: &str) -> Fault {
+        let classify = if self.inner.root.scheme().is_http() { classify_web } else { classify };
+        classify(cause, &self.doing(verb, key))
+    }
+
+    fn doing(&self, verb: &str, key: &str) -> String {
+        format!("{verb} {}", self.uri(key))
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|cause| Error::bug("a file operation did not finish").because(cause))
+}
+
+/// Walks on a blocking thread, a bounded number of entries ahead of the reader.
+fn list_local(root: PathBuf) -> BoxStream<'static, Result<ObjectInfo>> {
+    const AHEAD: usize = 1024;
+    let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
+    let walk = move || {
+        let walked = local::walk(&root, &mut |info| match sender.blocking_send(Ok(info)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        });
+        if let Err(error) = walked {
+            // Whoever has stopped listening does not want the error either.
+            let _ = sender.blocking_send(Err(error));
+        }
+    };
+    let start = async move {
+        tokio::task::spawn_blocking(walk);
+        stream::unfold(
+            receiver,
+            |mut receiver| async move { receiver.recv().await.map(|info| (info, receiver)) },
+        )
+    };
+    stream::once(start).flatten().boxed()
+}
+
+fn info_of(meta: ObjectMeta) -> ObjectInfo {
+    let version = version_of(&meta);
+    let modified = meta.last_modified.into();
+    ObjectInfo { key: meta.location.into(), size: meta.size, version, modified }
+}
+
+/// The entity tag without quotes; without one, size and time, if the store gives a time.
+fn version_of(meta: &ObjectMeta) -> Option<String> {
+    let tag = meta.e_tag.as_ref().map(|tag| tag.replace('"', "")).filter(|tag| !tag.is_empty());
+    tag.or_else(|| {
+        let modified: SystemTime = meta.last_modified.into();
+        let since = modified.duration_since(SystemTime::UNIX_EPOCH).ok().filter(|since| !since.is_zero())?;
+        Some(format!("{}-{}", meta.size, since.as_nanos()))
+    })
+}

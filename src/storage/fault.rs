@@ -1,0 +1,463 @@
+//! Tells what concerns one object from what concerns the store, and what people must fix from what
+//! passes.
+//!
+//! Nothing of an `object_store` error is passed on as it is: its text may hold signed URLs, and the
+//! bodies of some refusals repeat the key id and the string that was signed. Only the status, the
+//! error code and the first line of the store's message are taken over.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+
+use object_store::client::{HttpError, HttpErrorKind};
+
+use super::credentials::NoCredentials;
+use super::sanitise::sanitise;
+use crate::error::Error;
+
+/// Why an object could not be read.
+#[derive(Debug)]
+pub enum Fault {
+    /// The object is not there (404), while its store answers.
+    Gone,
+    /// The object may not be read (403, or the file's permissions).
+    Forbidden,
+    /// The object has more bytes than the caller wants.
+    TooLarge {
+        /// The object's size in bytes.
+        size: u64,
+    },
+    /// Anything else; the whole store is concerned, and the error's kind says who acts.
+    Failed(Error),
+}
+
+impl Fault {
+    /// Turns the fault into an error, for objects a command cannot do without.
+    ///
+    /// `uri` names the object in the message.
+    pub fn into_error(self, uri: impl fmt::Display) -> Error {
+        match self {
+            Self::Gone => Error::config(format!("{uri} does not exist")),
+            Self::Forbidden => Error::config(format!("{uri} may not be read (access denied)"))
+                .hint("check the permissions of these credentials, or of the file"),
+            Self::TooLarge { size } => Error::config(format!("{uri} is too large ({size} bytes)")),
+            Self::Failed(error) => error,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone => f.write_str("the object does not exist"),
+            Self::Forbidden => f.write_str("the object may not be read"),
+            Self::TooLarge { size } => write!(f, "the object is too large ({size} bytes)"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What an error chain reveals.
+#[derive(Default)]
+struct Evidence {
+    status: Option<u16>,
+    code: Option<String>,
+    message: Option<String>,
+    transport: Option<HttpErrorKind>,
+    redirected: bool,
+    credentials: Option<(String, bool)>,
+    io: Option<(io::ErrorKind, Option<i32>)>,
+    deepest: String,
+}
+
+// object_store keeps the type that holds status and body private; these are the texts it writes.
+const STATUS_MARK: &str = "Server returned non-2xx status code: ";
+const BODY_MARK: &str = "Server returned error response: ";
+const DELETE_MARK: &str = "DeleteObjects request failed";
+const REDIRECT_MARK: &str = "Received redirect without LOCATION";
+
+impl Evidence {
+    fn of(error: &object_store::Error) -> Self {
+        let mut evidence = Self::default();
+        let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+        while let Some(cause) = next {
+            evidence.take(cause);
+            next = cause.source();
+        }
+        evidence
+    }
+
+    fn take(&mut self, cause: &(dyn StdError + 'static)) {
+        if let Some(missing) = cause.downcast_ref::<NoCredentials>() {
+            self.credentials = Some((missing.to_string(), missing.had_before));
+        }
+        if let Some(http) = cause.downcast_ref::<HttpError>() {
+            self.transport = Some(http.kind());
+        }
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            self.io = Some((io.kind(), io.raw_os_error()));
+        }
+        let text = cause.to_string();
+        if let Some(answer) = text.strip_prefix(STATUS_MARK) {
+            self.status = answer.get(..3).and_then(|digits| digits.parse().ok());
+            self.take_body(answer);
+        } else if let Some(body) = text.strip_prefix(BODY_MARK) {
+            self.status = Some(503);
+            self.take_body(body);
+        } else if text.starts_with(DELETE_MARK) {
+            // One key of a batch was refused, inside an answer of 200: "… (code: AccessDenied)".
+            self.code = text.rsplit_once("(code: ").map(|(_, code)| code.trim_end_matches(')').to_owned());
+        }
+        self.redirected |= text.starts_with(REDIRECT_MARK);
+        self.deepest = text;
+    }
+
+    fn take_body(&mut self, body: &str) {
+        self.code =
+            element(body, "Code").or_else(|| json_text(body, "reason")).or_else(|| json_text(body, "error"));
+        self.message = element(body, "Message").or_else(|| json_text(body, "message"));
+    }
+
+    /// Says what happened, for people, without secrets.
+    fn summary(&self) -> String {
+        if let Some((detail, _)) = &self.credentials {
+            return detail.clone();
+        }
+        let mut text = match (self.status, self.transport) {
+            (Some(status), _) => format!("the store answered {status}"),
+            (None, Some(HttpErrorKind::Connect)) => format!("cannot connect: {}", first_line(&self.deepest)),
+            (None, Some(HttpErrorKind::Timeout)) => {
+                format!("no answer in time: {}", first_line(&self.deepest))
+            }
+            (None, Some(_)) => format!("the connection broke: {}", first_line(&self.deepest)),
+            (None, None) => first_line(&self.deepest),
+        };
+        for part in [&self.code, &self.message].into_iter().flatten() {
+            text.push_str(if text.contains(' ') && part.contains(' ') { ": " } else { " " });
+            text.push_str(&first_line(part));
+        }
+        text
+    }
+}
+
+/// What is to be done about an error.
+enum Verdict {
+    Gone,
+    Forbidden,
+    /// Retrying later helps.
+    Later,
+    /// A person must act; what is wrong, and what to do.
+    Fix(&'static str, &'static str),
+}
+
+const CHECK_CREDENTIALS: &str = "check the credentials: renew them if they are temporary, or set storage.profile or storage.anonymous = true";
+const CHECK_REGION: &str = "set storage.region or AWS_REGION to the bucket's region";
+
+/// Classifies what a store answered; `doing` completes "cannot …", such as `read s3://b/k`.
+pub(super) fn classify(error: &object_store::Error, doing: &str) -> Fault {
+    let evidence = Evidence::of(error);
+    let cannot = format!("cannot {doing}");
+    Fault::Failed(match verdict(error, &evidence) {
+        Verdict::Gone => return Fault::Gone,
+        Verdict::Forbidden => return Fault::Forbidden,
+        Verdict::Later => Error::unavailable(cannot).because(evidence.summary()),
+        Verdict::Fix(what, hint) => {
+            Error::config(cannot).because(Error::config(what).because(evidence.summary())).hint(hint)
+        }
+    })
+}
+
+/// Classifies what a web server answered: each URL is a place of its own there, so that a refusal of
+/// whatever kind concerns one object.
+pub(super) fn classify_web(error: &object_store::Error, doing: &str) -> Fault {
+    match Evidence::of(error).status {
+        Some(status @ 400..500) if !matches!(status, 404 | 408 | 410 | 429) => Fault::Forbidden,
+        _ => classify(error, doing),
+    }
+}
+
+/// Says what happened, for people: nothing of it is secret.
+pub(super) fn summary(error: &object_store::Error) -> String {
+    Evidence::of(error).summary()
+}
+
+/// Classifies like [`classify`] where one object's absence or refusal ends the command.
+pub(super) fn failure(error: &object_store::Error, doing: &str) -> Error {
+    match classify(error, doing) {
+        Fault::Failed(error) => error,
+        Fault::Forbidden => Error::config(format!("cannot {doing}"))
+            .because("access denied".to_owned())
+            .hint("check the permissions of these credentials, or of the folder"),
+        fault => Error::config(format!("cannot {doing}")).because(fault.to_string()),
+    }
+}
+
+fn verdict(error: &object_store::Error, evidence: &Evidence) -> Verdict {
+    if let Some((_, had_before)) = evidence.credentials {
+        return if had_before {
+            Verdict::Later
+        } else {
+            Verdict::Fix("there are no usable credentials", CHECK_CREDENTIALS)
+        };
+    }
+    if let Some(verdict) = evidence.code.as_deref().and_then(verdict_of_code) {
+        return verdict;
+    }
+    if evidence.redirected {
+        return Verdict::Fix("the bucket is in another region", CHECK_REGION);
+    }
+    if let Some(verdict) = evidence.status.and_then(verdict_of_status) {
+        return verdict;
+    }
+    if let Some((kind, code)) = evidence.io
+        && evidence.transport.is_none()
+    {
+        return verdict_of_io(kind, code);
+    }
+    if evidence.transport.is_some() {
+        return verdict_of_transport(&evidence.deepest);
+    }
+    verdict_of_variant(error)
+}
+
+/// Error codes of S3, Google's XML API and Azure.
+fn verdict_of_code(code: &str) -> Option<Verdict> {
+    Some(match code {
+        "NoSuchBucket"
+        | "ContainerNotFound"
+        | "ContainerBeingDeleted"
+        | "AccountNotFound"
+        | "InvalidBucketName" => Verdict::Fix(
+            "there is no such bucket",
+            "check the bucket's name, and the account and endpoint it is in",
+        ),
+        "RequestTimeTooSkewed" => Verdict::Fix("this machine's clock is wrong", "set the clock (NTP)"),
+        "AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException" => {
+            Verdict::Fix("the bucket is in another region", CHECK_REGION)
+        }
+        "UserProjectMissing" | "RequestPayerRequired" => Verdict::Fix(
+            "the bucket's requests are paid by who makes them",
+            "set storage.requester_pays = true",
+        ),
+        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => {
+            Verdict::Fix("the credentials have expired", CHECK_CREDENTIALS)
+        }
+        "InvalidToken"
+        | "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "InvalidSecurity"
+        | "NotSignedUp"
+        | "AuthenticationFailed"
+        | "InvalidAuthenticationInfo"
+        | "NoAuthenticationInformation"
+        | "AuthenticationRequired"
+        | "MissingSecurityHeader"
+        | "AccountProblem"
+        | "UnrecognizedClientException"
+        | "invalid_grant"
+        | "invalid_client" => Verdict::Fix("the credentials were refused", CHECK_CREDENTIALS),
+        "SlowDown"
+        | "RequestLimitExceeded"
+        | "Throttling"
+        | "ThrottlingException"
+        | "TooManyRequests"
+        | "ServerBusy"
+        | "OperationTimedOut"
+        | "InternalError"
+        | "ServiceUnavailable"
+        | "RequestTimeout" => Verdict::Later,
+        "NoSuchKey" | "BlobNotFound" => Verdict::Gone,
+        "AccessDenied" | "InvalidObjectState" | "BlobArchived" => Verdict::Forbidden,
+        _ => return None,
+    })
+}
+
+fn verdict_of_status(status: u16) -> Option<Verdict> {
+    Some(match status {
+        404 | 410 => Verdict::Gone,
+        403 => Verdict::Forbidden,
+        401 => Verdict::Fix("the credentials were refused", CHECK_CREDENTIALS),
+        301 | 302 | 307 | 308 => Verdict::Fix("the store points elsewhere", CHECK_REGION),
+        400 => Verdict::Fix(
+            "the store refused the request",
+            "credentials that have expired and a wrong region or endpoint end like this: check them",
+        ),
+        416 => Verdict::Fix(
+            "the object is shorter than the range asked for",
+            "plan again: the object has changed",
+        ),
+        501 => Verdict::Fix("the store cannot do this", "use a store with create-only writes and listings"),
+        408 | 429 | 500.. => Verdict::Later,
+        _ if (400..500).contains(&status) => {
+            Verdict::Fix("the store refused the request", "check the bucket's settings and the endpoint")
+        }
+        _ => return None,
+    })
+}
+
+fn verdict_of_io(kind: io::ErrorKind, code: Option<i32>) -> Verdict {
+    match kind {
+        // A name that the file system cannot hold names nothing.
+        io::ErrorKind::NotFound
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::InvalidFilename => Verdict::Gone,
+        io::ErrorKind::PermissionDenied => Verdict::Forbidden,
+        // A ring of links leads nowhere.
+        _ if code == Some(rustix::io::Errno::LOOP.raw_os_error()) => Verdict::Gone,
+        _ => Verdict::Later,
+    }
+}
+
+fn verdict_of_transport(text: &str) -> Verdict {
+    if text.contains("URL scheme is not allowed") {
+        return Verdict::Fix("plain http is not allowed", "set storage.allow_http = true if that is meant");
+    }
+    if text.contains("certificate") {
+        return Verdict::Fix(
+            "the store's certificate is not trusted",
+            "check storage.endpoint, and the machine's CAs",
+        );
+    }
+    Verdict::Later
+}
+
+fn verdict_of_variant(error: &object_store::Error) -> Verdict {
+    use object_store::Error as E;
+    match error {
+        E::NotFound { .. } => Verdict::Gone,
+        E::PermissionDenied { .. } => Verdict::Forbidden,
+        E::Unauthenticated { .. } => Verdict::Fix("the credentials were refused", CHECK_CREDENTIALS),
+        E::InvalidPath { .. } => Verdict::Fix(
+            "a key cannot be addressed",
+            "keys with empty, `.` or `..` segments or control characters are not supported: narrow the prefix",
+        ),
+        E::NotSupported { .. } | E::NotImplemented { .. } => {
+            Verdict::Fix("the store cannot do this", "use a local folder, s3://, gs:// or az://")
+        }
+        E::UnknownConfigurationKey { .. } => Verdict::Fix("a setting is not known", "check the environment"),
+        _ => Verdict::Later,
+    }
+}
+
+/// Classifies an error of a local file.
+pub(super) fn classify_io(error: io::Error, doing: &str) -> Fault {
+    match verdict_of_io(error.kind(), error.raw_os_error()) {
+        Verdict::Gone => Fault::Gone,
+        Verdict::Forbidden => Fault::Forbidden,
+        _ => Fault::Failed(Error::unavailable(format!("cannot {doing}")).because(error)),
+    }
+}
+
+/// Classifies an error of a local file or folder that a command cannot do without.
+pub(super) fn io_failure(error: io::Error, doing: &str) -> Error {
+    match classify_io(error, doing) {
+        Fault::Failed(error) => error,
+        fault => Error::config(format!("cannot {doing}")).because(match fault {
+            Fault::Forbidden => "permission denied",
+            _ => "no such file or folder",
+        }),
+    }
+}
+
+fn element(body: &str, name: &str) -> Option<String> {
+    let (_, rest) = body.split_once(&format!("<{name}>"))?;
+    let (text, _) = rest.split_once(&format!("</{name}>"))?;
+    Some(text.to_owned())
+}
+
+fn json_text(body: &str, name: &str) -> Option<String> {
+    let (_, rest) = body.split_once(&format!("\"{name}\""))?;
+    let quoted = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+    quoted.split('"').next().map(str::to_owned)
+}
+
+/// Returns the first line without secrets, at most 200 characters of it.
+fn first_line(text: &str) -> String {
+    sanitise(text).lines().next().unwrap_or_default().chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    /// An error as `object_store` builds it, with the text that its private types write.
+    fn answered(status: &str, body: &str) -> object_store::Error {
+        let source = format!("{STATUS_MARK}{status}: {body}").into();
+        object_store::Error::Generic { store: "S3", source }
+    }
+
+    fn xml(code: &str) -> String {
+        format!(
+            "<Error><Code>{code}</Code><Message>Told so.</Message><StringToSign>SECRET</StringToSign></Error>"
+        )
+    }
+
+    fn kind_of(fault: Fault) -> Kind {
+        match fault {
+            Fault::Failed(error) => error.kind(),
+            other => panic!("not a failure of the store: {other}"),
+        }
+    }
+
+    #[test]
+    fn one_object_is_told_from_the_store() {
+        let read = |status, body: &str| classify(&answered(status, body), "read s3://b/k");
+        assert!(matches!(read("404 Not Found", &xml("NoSuchKey")), Fault::Gone));
+        assert!(matches!(read("404 Not Found", ""), Fault::Gone));
+        assert!(matches!(read("403 Forbidden", &xml("AccessDenied")), Fault::Forbidden));
+        assert!(matches!(read("403 Forbidden", ""), Fault::Forbidden));
+        assert_eq!(kind_of(read("404 Not Found", &xml("NoSuchBucket"))), Kind::Config);
+        assert_eq!(kind_of(read("403 Forbidden", &xml("SignatureDoesNotMatch"))), Kind::Config);
+        assert_eq!(kind_of(read("403 Forbidden", &xml("RequestTimeTooSkewed"))), Kind::Config);
+        assert_eq!(kind_of(read("400 Bad Request", &xml("ExpiredToken"))), Kind::Config);
+        assert_eq!(kind_of(read("401 Unauthorized", "")), Kind::Config);
+        assert_eq!(kind_of(read("503 Service Unavailable", &xml("SlowDown"))), Kind::Unavailable);
+        assert_eq!(kind_of(read("500 Internal Server Error", "")), Kind::Unavailable);
+        assert_eq!(kind_of(read("429 Too Many Requests", "")), Kind::Unavailable);
+    }
+
+    #[test]
+    fn a_refused_deletion_is_found_inside_a_successful_answer() {
+        let refused = |code: &str| object_store::Error::Generic {
+            store: "S3",
+            source: format!("{DELETE_MARK} for key a (b): No. (code: {code})").into(),
+        };
+        assert!(matches!(classify(&refused("AccessDenied"), "delete s3://b/a"), Fault::Forbidden));
+        assert_eq!(kind_of(classify(&refused("SlowDown"), "delete s3://b/a")), Kind::Unavailable);
+    }
+
+    #[test]
+    fn the_message_keeps_the_code_and_drops_the_secrets() {
+        let Fault::Failed(error) =
+            classify(&answered("403 Forbidden", &xml("InvalidAccessKeyId")), "list s3://b/")
+        else {
+            panic!("refused credentials concern the whole store")
+        };
+        assert_eq!(
+            error.render(),
+            format!(
+                "error: cannot list s3://b/\n  because: the credentials were refused\n  because: the store answered \
+                 403 InvalidAccessKeyId: Told so.\n  hint: {CHECK_CREDENTIALS}"
+            )
+        );
+    }
+
+    #[test]
+    fn trouble_of_the_disk_is_transient_and_permissions_are_the_files() {
+        let of = |code| classify_io(io::Error::from_raw_os_error(code), "read /a");
+        assert!(matches!(of(2), Fault::Gone), "ENOENT");
+        assert!(matches!(of(20), Fault::Gone), "ENOTDIR");
+        assert!(matches!(of(13), Fault::Forbidden), "EACCES");
+        assert_eq!(kind_of(of(5)), Kind::Unavailable, "EIO");
+        assert_eq!(kind_of(of(28)), Kind::Unavailable, "ENOSPC");
+        assert_eq!(kind_of(of(24)), Kind::Unavailable, "EMFILE");
+    }
+}

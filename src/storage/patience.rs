@@ -1,0 +1,83 @@
+//! An HTTP client that gives a store a limited time to answer.
+//!
+//! `object_store` can only limit a request as a whole, streamed body included: thirty seconds are too
+//! long for a store that is away and too short for a large shard over a slow line. Here a request
+//! may take a fixed time plus what its body needs at a slow but working line; answers that are
+//! streamed are watched by [`super::Bucket`], piece by piece.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use object_store::ClientOptions;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
+    ReqwestConnector,
+};
+
+/// A line slower than this counts as not working, in bytes per second.
+const SLOWEST_LINE: u64 = 256 << 10;
+
+/// Makes clients that wait for `limit`, and longer for large request bodies.
+#[derive(Debug)]
+pub(super) struct Patience {
+    /// How long a store may take to answer a request without a body.
+    pub(super) limit: Duration,
+}
+
+impl HttpConnector for Patience {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let inner = ReqwestConnector::default().connect(options)?;
+        Ok(HttpClient::new(Patient { inner, limit: self.limit }))
+    }
+}
+
+#[derive(Debug)]
+struct Patient {
+    inner: HttpClient,
+    limit: Duration,
+}
+
+/// The store did not answer in time.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer for {0:?}")]
+struct NoAnswer(Duration);
+
+impl HttpService for Patient {
+    fn call<'a, 'b>(
+        &'a self,
+        request: HttpRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(async move {
+            let body_bytes = request.body().content_length() as u64;
+            let limit = self.limit + Duration::from_secs(body_bytes / SLOWEST_LINE);
+            let answer = async {
+                let listing = request.uri().query().is_some_and(is_listing);
+                let response = self.inner.execute(request).await?;
+                if listing { whole(response).await } else { Ok(response) }
+            };
+            let late = |_| Err(HttpError::new(HttpErrorKind::Timeout, NoAnswer(limit)));
+            tokio::time::timeout(limit, answer).await.unwrap_or_else(late)
+        })
+    }
+}
+
+fn is_listing(query: &str) -> bool {
+    query.split('&').any(|pair| matches!(pair, "list-type=2" | "comp=list"))
+}
+
+/// Reads a page of a listing to its end, so that the limit covers it; a page has at most 5,000 keys.
+async fn whole(response: HttpResponse) -> Result<HttpResponse, HttpError> {
+    let (parts, body) = response.into_parts();
+    let mut bytes = Vec::new();
+    let mut pieces = body.bytes_stream();
+    while let Some(piece) = pieces.next().await {
+        bytes.extend_from_slice(&piece?);
+    }
+    Ok(HttpResponse::from_parts(parts, bytes.into()))
+}

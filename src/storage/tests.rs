@@ -1,0 +1,422 @@
+//! Storage against a server that misbehaves on purpose, and against stores in memory.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use object_store::memory::InMemory;
+
+use super::*;
+use crate::error::{Error, Kind};
+
+const SECRET: &str = "wJalrXUtnFEMIsecret";
+
+/// What the fake server does with a request.
+enum Reply {
+    /// Answers with status line, headers and body.
+    Answer(&'static str, &'static [(&'static str, &'static str)], String),
+    /// Announces ten bytes, sends three and hangs up.
+    Short,
+    /// Announces ten bytes, sends three and says no more.
+    Stall,
+    /// Hangs up at once.
+    Reset,
+    /// Never answers.
+    Silence,
+}
+
+/// A server on a free port; `reply` gets method and target, and the number of the request.
+struct Server {
+    address: String,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    fn start(reply: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::<Mutex<Vec<String>>>::default();
+        let (reply, seen) = (Arc::new(reply), Arc::clone(&requests));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (reply, seen) = (Arc::clone(&reply), Arc::clone(&seen));
+                std::thread::spawn(move || serve(stream, &*reply, &seen));
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// The heads of all requests, in lower case.
+    fn seen(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+fn serve(mut stream: TcpStream, reply: &dyn Fn(&str, usize) -> Reply, seen: &Mutex<Vec<String>>) {
+    let Some((request, head)) = read_request(&stream) else { return };
+    let number = {
+        let mut seen = seen.lock().unwrap();
+        seen.push(head);
+        seen.len() - 1
+    };
+    let head = "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 10\r\nConnection: close\r\n\r\nabc";
+    let sent = match reply(&request, number) {
+        Reply::Answer(status, headers, body) => {
+            let headers: Vec<_> =
+                headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let headers = headers.concat();
+            let length = body.len();
+            // The answer to HEAD announces a body and has none.
+            let body = if request.starts_with("HEAD") { String::new() } else { body };
+            let text = format!(
+                "HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+            stream.write_all(text.as_bytes())
+        }
+        Reply::Short => stream.write_all(head.as_bytes()),
+        Reply::Stall => {
+            let sent = stream.write_all(head.as_bytes());
+            std::thread::sleep(Duration::from_secs(30));
+            sent
+        }
+        Reply::Reset => Ok(()),
+        Reply::Silence => {
+            std::thread::sleep(Duration::from_secs(30));
+            Ok(())
+        }
+    };
+    // A client that has given up is what some of the tests are about.
+    let _ = sent;
+}
+
+/// Returns method and target, and the whole head in lower case.
+fn read_request(stream: &TcpStream) -> Option<(String, String)> {
+    let mut reader = BufReader::new(stream);
+    let mut first = String::new();
+    reader.read_line(&mut first).ok()?;
+    let mut head = first.to_ascii_lowercase();
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let line = line.trim().to_ascii_lowercase();
+        if line.is_empty() {
+            break;
+        }
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        head.push_str(&line);
+        head.push('\n');
+    }
+    reader.read_exact(&mut vec![0; length]).ok()?;
+    let mut words = first.split(' ');
+    Some((format!("{} {}", words.next()?, words.next()?), head))
+}
+
+fn xml(status: &'static str, code: &str) -> Reply {
+    let body = format!(
+        "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>No.</Message>\
+         <AWSAccessKeyId>{SECRET}</AWSAccessKeyId></Error>"
+    );
+    Reply::Answer(status, &[("Content-Type", "application/xml")], body)
+}
+
+fn options(endpoint: &str) -> StorageOptions {
+    StorageOptions {
+        endpoint: Some(endpoint.to_owned()),
+        max_retries: 1,
+        retry_timeout: Duration::from_secs(2),
+        request_timeout: Duration::from_millis(400),
+        connect_timeout: Duration::from_millis(400),
+        ..StorageOptions::default()
+    }
+}
+
+fn keys() -> Environment {
+    Environment::of([("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", SECRET)])
+}
+
+fn bucket_at(endpoint: &str) -> Bucket {
+    let storage = Storage::with_environment(options(endpoint), keys()).unwrap();
+    storage.bucket(&ObjectUri::parse("s3://scenes/").unwrap())
+}
+
+fn failed(fault: Fault) -> Error {
+    match fault {
+        Fault::Failed(error) => {
+            assert!(!error.render().contains(SECRET), "{}", error.render());
+            error
+        }
+        other => panic!("a failure of the store was expected, not: {other}"),
+    }
+}
+
+async fn get_from(reply: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Result<Object, Fault> {
+    bucket_at(&Server::start(reply).address).get("a.jpg", 100).await
+}
+
+#[tokio::test]
+async fn a_missing_object_is_gone_and_a_missing_bucket_is_a_mistake() {
+    assert!(matches!(get_from(|_, _| xml("404 Not Found", "NoSuchKey")).await, Err(Fault::Gone)));
+    assert!(matches!(get_from(|_, _| xml("403 Forbidden", "AccessDenied")).await, Err(Fault::Forbidden)));
+    let error = failed(get_from(|_, _| xml("404 Not Found", "NoSuchBucket")).await.unwrap_err());
+    assert_eq!(error.kind(), Kind::Config);
+    assert!(error.render().contains("no such bucket"), "{}", error.render());
+}
+
+#[tokio::test]
+async fn refused_credentials_concern_the_whole_store() {
+    for (status, code) in [
+        ("400 Bad Request", "ExpiredToken"),
+        ("403 Forbidden", "InvalidAccessKeyId"),
+        ("403 Forbidden", "SignatureDoesNotMatch"),
+    ] {
+        let error = failed(get_from(move |_, _| xml(status, code)).await.unwrap_err());
+        assert_eq!(error.kind(), Kind::Config, "{code}");
+        assert!(error.render().contains("hint:"), "{}", error.render());
+    }
+}
+
+#[tokio::test]
+async fn throttling_is_retried_and_then_passes_as_unavailable() {
+    let server = Server::start(|_, _| xml("503 Slow Down", "SlowDown"));
+    let error = failed(bucket_at(&server.address).get("a.jpg", 100).await.unwrap_err());
+    assert_eq!(error.kind(), Kind::Unavailable);
+    assert_eq!(server.seen().len(), 2, "one try and one retry");
+
+    let server = Server::start(|_, number| match number {
+        0 => xml("503 Slow Down", "SlowDown"),
+        _ => Reply::Answer("200 OK", &[("ETag", "\"v1\"")], "pixels".into()),
+    });
+    let object = bucket_at(&server.address).get("a.jpg", 100).await.unwrap();
+    assert_eq!((&object.bytes[..], object.version.as_deref()), (&b"pixels"[..], Some("v1")));
+}
+
+#[tokio::test]
+async fn an_object_above_the_limit_is_not_transferred() {
+    let big = |_: &str, _| Reply::Answer("200 OK", &[("ETag", "\"v1\"")], "x".repeat(101));
+    assert!(matches!(get_from(big).await, Err(Fault::TooLarge { size: 101 })));
+}
+
+#[tokio::test]
+async fn a_transfer_that_breaks_or_stalls_starts_over() {
+    let recovering = |first: fn() -> Reply| {
+        move |_: &str, number| match number {
+            0 => first(),
+            _ => Reply::Answer("200 OK", &[("ETag", "\"other\"")], "pixels".into()),
+        }
+    };
+    assert_eq!(&get_from(recovering(|| Reply::Short)).await.unwrap().bytes[..], b"pixels");
+    assert_eq!(&get_from(recovering(|| Reply::Stall)).await.unwrap().bytes[..], b"pixels");
+    assert_eq!(&get_from(recovering(|| Reply::Reset)).await.unwrap().bytes[..], b"pixels");
+    assert_eq!(&get_from(recovering(|| Reply::Silence)).await.unwrap().bytes[..], b"pixels");
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_reported_in_bounded_time() {
+    let started = Instant::now();
+    let error = failed(get_from(|_, _| Reply::Silence).await.unwrap_err());
+    assert_eq!(error.kind(), Kind::Unavailable);
+    let error = failed(get_from(|_, _| Reply::Reset).await.unwrap_err());
+    assert_eq!(error.kind(), Kind::Unavailable);
+    let error = failed(get_from(|_, _| Reply::Stall).await.unwrap_err());
+    assert_eq!(error.kind(), Kind::Unavailable);
+    // Nobody listens on port 1.
+    let error = failed(bucket_at("http://127.0.0.1:1").get("a.jpg", 100).await.unwrap_err());
+    assert_eq!(error.kind(), Kind::Unavailable);
+    assert!(error.render().contains("cannot connect"), "{}", error.render());
+    let error = failed(bucket_at("http://no-such-host.invalid").get("a.jpg", 100).await.unwrap_err());
+    assert_eq!(error.kind(), Kind::Unavailable);
+    assert!(started.elapsed() < Duration::from_secs(25), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn probing_tells_what_is_wrong_with_a_bucket() {
+    let probe = async |reply: fn() -> Reply| {
+        let server = Server::start(move |_, _| reply());
+        bucket_at(&server.address).probe("tiles").await
+    };
+    let empty = || {
+        let body = "<ListBucketResult><Name>scenes</Name><KeyCount>0</KeyCount></ListBucketResult>";
+        Reply::Answer("200 OK", &[("Content-Type", "application/xml")], body.into())
+    };
+    probe(empty).await.unwrap();
+    for (reply, kind, part) in [
+        ((|| xml("404 Not Found", "NoSuchBucket")) as fn() -> Reply, Kind::Config, "no such bucket"),
+        (|| xml("403 Forbidden", "AccessDenied"), Kind::Config, "access denied"),
+        (|| xml("403 Forbidden", "InvalidAccessKeyId"), Kind::Config, "refused"),
+        (|| Reply::Silence, Kind::Unavailable, "no answer"),
+        (|| Reply::Answer("301 Moved Permanently", &[], String::new()), Kind::Config, "another region"),
+    ] {
+        let error = probe(reply).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{}", error.render());
+        assert!(error.render().contains(part) && !error.render().contains(SECRET), "{}", error.render());
+    }
+}
+
+#[tokio::test]
+async fn create_only_writes_say_who_was_first() {
+    let put = async |reply: fn() -> Reply| {
+        let server = Server::start(move |_, _| reply());
+        bucket_at(&server.address).put_new("tiles/shard.parquet", Bytes::from_static(b"rows")).await
+    };
+    let created = || Reply::Answer("200 OK", &[("ETag", "\"v1\"")], String::new());
+    assert_eq!(put(created).await.unwrap(), Put::Created);
+    assert_eq!(put(|| xml("412 Precondition Failed", "PreconditionFailed")).await.unwrap(), Put::Exists);
+    assert_eq!(put(|| xml("409 Conflict", "ConditionalRequestConflict")).await.unwrap(), Put::Exists);
+    assert_eq!(put(|| Reply::Silence).await.unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(put(|| xml("501 Not Implemented", "NotImplemented")).await.unwrap_err().kind(), Kind::Config);
+    assert_eq!(put(|| xml("403 Forbidden", "AccessDenied")).await.unwrap_err().kind(), Kind::Config);
+}
+
+#[tokio::test]
+async fn a_web_server_is_read_but_not_listed() {
+    let server = Server::start(|request, _| match request {
+        "HEAD /a%20b.jpg" | "GET /a%20b.jpg" => {
+            let headers = &[("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")];
+            Reply::Answer("200 OK", headers, "pixels".into())
+        }
+        "GET /login.jpg" => Reply::Answer("401 Unauthorized", &[], String::new()),
+        _ => Reply::Answer("404 Not Found", &[], "<html>".into()),
+    });
+    let storage = Storage::with_environment(StorageOptions::default(), keys()).unwrap();
+    let uri = ObjectUri::parse(&format!("{}/a b.jpg", server.address)).unwrap();
+    let bucket = storage.bucket(&uri);
+    let info = bucket.head(uri.key()).await.unwrap();
+    assert_eq!((info.size, info.version.as_deref()), (6, Some("6-1445412480000000000")));
+    assert_eq!(&bucket.get(uri.key(), 10).await.unwrap().bytes[..], b"pixels");
+    assert!(matches!(bucket.get("b.jpg", 10).await, Err(Fault::Gone)));
+    assert!(matches!(bucket.get("login.jpg", 10).await, Err(Fault::Forbidden)));
+    bucket.probe("").await.unwrap();
+    assert_eq!(bucket.list("").try_next().await.unwrap_err().kind(), Kind::Config);
+    let refused = bucket.put_new("c", Bytes::new()).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Config);
+}
+
+#[tokio::test]
+async fn machines_without_an_identity_learn_so_soon() {
+    let server = Server::start(|_, _| Reply::Answer("404 Not Found", &[], String::new()));
+    let environment = Environment::of([("AWS_METADATA_ENDPOINT", server.address.as_str())]);
+    let storage = Storage::with_environment(options("http://127.0.0.1:1"), environment).unwrap();
+    let started = Instant::now();
+    let bucket = storage.bucket(&ObjectUri::parse("s3://scenes/").unwrap());
+    let error = failed(bucket.get("a.jpg", 100).await.unwrap_err());
+    assert_eq!(error.kind(), Kind::Config);
+    assert!(error.render().contains("no usable credentials"), "{}", error.render());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
+/// Reads one object and returns the head of the request that was made.
+async fn request_with(change: impl FnOnce(&mut StorageOptions), variables: &[(&str, &str)]) -> String {
+    let server = Server::start(|_, _| Reply::Answer("200 OK", &[("ETag", "\"v1\"")], "x".into()));
+    let mut options = options(&server.address);
+    change(&mut options);
+    let storage = Storage::with_environment(options, Environment::of(variables.iter().copied())).unwrap();
+    let bucket = storage.bucket(&ObjectUri::parse("s3://scenes/").unwrap());
+    bucket.get("a.jpg", 100).await.unwrap();
+    server.seen().remove(0)
+}
+
+#[tokio::test]
+async fn requests_are_signed_by_whom_the_options_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("credentials");
+    let sections = "[default]\naws_access_key_id=DEFAULTKEY\naws_secret_access_key=s\n\
+                    [lab]\naws_access_key_id=LABKEY\naws_secret_access_key=s\nregion=eu-lab-1\n";
+    std::fs::write(&file, sections).unwrap();
+    let files = ("AWS_SHARED_CREDENTIALS_FILE", file.to_str().unwrap());
+    let keys = [("AWS_ACCESS_KEY_ID", "ENVKEY"), ("AWS_SECRET_ACCESS_KEY", "s"), files];
+
+    let signed = request_with(|_| {}, &keys).await;
+    assert!(signed.contains("credential=envkey/") && signed.contains("/us-east-1/"), "{signed}");
+    let signed = request_with(|options| options.profile = Some("lab".into()), &keys).await;
+    assert!(signed.contains("credential=labkey/") && signed.contains("/eu-lab-1/"), "{signed}");
+    let signed = request_with(|_| {}, &[files]).await;
+    assert!(signed.contains("credential=defaultkey/"), "{signed}");
+    let signed = request_with(|_| {}, &[files, ("AWS_PROFILE", "lab"), ("AWS_REGION", "eu-env-1")]).await;
+    assert!(signed.contains("credential=labkey/") && signed.contains("/eu-env-1/"), "{signed}");
+    let paid = request_with(|options| options.requester_pays = true, &keys).await;
+    assert!(paid.contains("x-amz-request-payer: requester"), "{paid}");
+    let unsigned = request_with(|options| options.anonymous = true, &keys).await;
+    assert!(!unsigned.contains("authorization") && unsigned.starts_with("get /scenes/a.jpg"), "{unsigned}");
+}
+
+/// `object_store` strips the slash of folder markers; looking at them tells them from empty objects.
+#[tokio::test]
+async fn folder_markers_are_told_from_empty_objects() {
+    let server = Server::start(|request, _| match request {
+        "HEAD /scenes/t/marker" => Reply::Answer("404 Not Found", &[], String::new()),
+        request if request.starts_with("HEAD") => {
+            let headers = &[("ETag", "\"v\""), ("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")];
+            Reply::Answer("200 OK", headers, String::new())
+        }
+        _ => {
+            let entry = |key, size| {
+                format!(
+                    "<Contents><Key>{key}</Key><Size>{size}</Size><ETag>\"v\"</ETag>\
+                     <LastModified>2015-10-21T07:28:00.000Z</LastModified></Contents>"
+                )
+            };
+            let entries = [entry("t/a", 1), entry("t/empty", 0), entry("t/marker/", 0)].concat();
+            Reply::Answer("200 OK", &[], format!("<ListBucketResult>{entries}</ListBucketResult>"))
+        }
+    });
+    let listed = bucket_at(&server.address).list("t").map_ok(|info| info.key);
+    assert_eq!(listed.try_collect::<Vec<_>>().await.unwrap(), ["t/a", "t/empty", "t/marker/"]);
+}
+
+#[tokio::test]
+async fn stores_in_memory_read_write_and_list() {
+    let bucket = Bucket::over(Arc::new(InMemory::new()), "s3://test");
+    let content = Bytes::from_static(b"0123456789");
+    assert_eq!(bucket.put_new("a/b", content.clone()).await.unwrap(), Put::Created);
+    assert_eq!(bucket.put_new("a/b", content.clone()).await.unwrap(), Put::Exists);
+    bucket.put_replace("a/c", Bytes::new()).await.unwrap();
+    assert_eq!(&bucket.get_range("a/b", 2, 3).await.unwrap()[..], b"234");
+    assert_eq!(&bucket.get_range("a/b", 8, 30).await.unwrap()[..], b"89");
+    assert_eq!(&bucket.get_suffix("a/b", 2).await.unwrap()[..], b"89");
+    assert_eq!(&bucket.get_suffix("a/c", 2).await.unwrap()[..], b"");
+    let listed: Vec<_> = bucket.list("a/").map_ok(|info| info.key).try_collect().await.unwrap();
+    assert_eq!(listed, ["a/b", "a/c"]);
+    bucket.delete("a/b").await.unwrap();
+    bucket.delete("a/b").await.unwrap();
+    assert!(matches!(bucket.head("a/b").await, Err(Fault::Gone)));
+    assert!(matches!(bucket.get("a/b", 9).await, Err(Fault::Gone)));
+}
+
+#[tokio::test]
+async fn local_folders_behave_as_buckets() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = ObjectUri::from_path(folder.path()).unwrap();
+    let storage = Storage::with_environment(StorageOptions::default(), Environment::default()).unwrap();
+    let bucket = storage.bucket(&root).with_staging(root.join("_staging").key());
+    let key = ObjectUri::from_path(&folder.path().join("t/ä 1%.jpg")).unwrap();
+    assert_eq!(bucket.put_new(key.key(), Bytes::from_static(b"x")).await.unwrap(), Put::Created);
+    assert_eq!(bucket.put_new(key.key(), Bytes::from_static(b"y")).await.unwrap(), Put::Exists);
+    assert!(folder.path().join("t/ä 1%.jpg").exists());
+    let listed: Vec<_> = bucket.list(root.join("t").key()).try_collect().await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(bucket.uri(&listed[0].key), key);
+    assert_eq!(bucket.get(&listed[0].key, 9).await.unwrap().version, listed[0].version);
+    assert_eq!(bucket.read_local(key.key(), 9).unwrap().unwrap().size, 1);
+    bucket.probe(root.key()).await.unwrap();
+    assert_eq!(bucket.probe(root.join("absent").key()).await.unwrap_err().kind(), Kind::Config);
+    let without = storage.bucket(&root).put_new(key.key(), Bytes::new()).await.unwrap_err();
+    assert_eq!(without.kind(), Kind::Bug);
+}
+
+#[tokio::test]
+async fn a_listing_can_be_left_early() {
+    let folder = tempfile::tempdir().unwrap();
+    for index in 0..5000 {
+        std::fs::write(folder.path().join(format!("{index:05}")), b"").unwrap();
+    }
+    let root = ObjectUri::from_path(folder.path()).unwrap();
+    let storage = Storage::with_environment(StorageOptions::default(), Environment::default()).unwrap();
+    let mut listing = storage.bucket(&root).list(root.key());
+    assert!(listing.try_next().await.unwrap().unwrap().key.ends_with("/00000"));
+    drop(listing);
+}

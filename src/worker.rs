@@ -1,0 +1,317 @@
+//! One worker: checks a job, plans or adopts its run, works on open shards, sums up.
+//!
+//! Goes in: a checked pipeline. Comes out: a [`Report`]. Whatever is wrong with the pipeline, the
+//! model, the runtime or the output is found before any image is read.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::commit::{Counts, read_counts};
+use crate::config::{Loaded, Pipeline};
+use crate::error::{Error, Kind, Result};
+use crate::fetch::Fetcher;
+use crate::format::image::Limits;
+use crate::infer::{self, Provider, Session, SessionOptions};
+use crate::model::{self, Model};
+use crate::observe::{Progress, Snapshot};
+use crate::pipeline::{Stages, Stop, process};
+use crate::plan::fingerprint::{Lineage, Meaning};
+use crate::plan::{Decision, Draft, ModelRecord, Output, Planner, Preview, Run};
+use crate::preprocess::Preprocess;
+use crate::sink::{self, EmbeddingType, Scorer, TableSpec};
+use crate::source::InputSpec;
+use crate::storage::{ObjectUri, Storage};
+use crate::work::OpenShards;
+
+/// A job that has been checked as far as it can be without reading images.
+pub struct Job {
+    pipeline: Pipeline,
+    storage: Storage,
+    input: InputSpec,
+    output: Output,
+    model: Model,
+    draft: Draft,
+}
+
+/// What a worker did and how the run stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The run.
+    pub run_id: String,
+    /// Whether there was nothing new to do.
+    pub nothing_new: bool,
+    /// The run's final counts.
+    pub summary: Summary,
+    /// What this process did.
+    pub this_process: Snapshot,
+    /// Tiles this process settled a second, from its first shard to its last commit.
+    pub tiles_per_second: f64,
+}
+
+/// `summary.json`: the final counts of a run, the same whoever writes them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The run.
+    pub run_id: String,
+    /// Number of sources.
+    pub sources: u64,
+    /// Number of shards.
+    pub shards: u32,
+    /// Number of tiles.
+    pub tiles: u64,
+    /// Their outcomes.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+impl Job {
+    /// Checks a pipeline: model, contract, preprocessing, output.
+    ///
+    /// # Errors
+    ///
+    /// `Config` for whatever a person has to change.
+    pub fn open(loaded: &Loaded) -> Result<Self> {
+        let pipeline = loaded.pipeline.clone();
+        let storage = Storage::new(pipeline.storage.clone())?;
+        let output = Output::open(&storage, &ObjectUri::parse(&pipeline.output.uri)?);
+        let names = model::Overrides {
+            embedding: pipeline.model.embedding.clone(),
+            logits: pipeline.model.logits.clone(),
+        };
+        let mut model = model::load(&pipeline.model.file, &names)?;
+        model.contract.input.accept = pipeline.tiles.over(model.contract.input.accept);
+        // Found wrong now rather than at the first tile.
+        Preprocess::new(&model.contract.input)?;
+        let input = InputSpec {
+            uris: pipeline.input.uris.clone(),
+            manifest: pipeline.input.manifest.clone(),
+            allow: pipeline.input.allow.clone(),
+            look_up: true,
+        };
+        let draft = draft(loaded, &model)?;
+        Ok(Self { pipeline, storage, input, output, model, draft })
+    }
+
+    /// Returns the model.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Returns where the table goes.
+    #[must_use]
+    pub fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// Returns what planning would do, writing nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Planner::preview`].
+    pub async fn preview(&self) -> Result<Preview> {
+        let spool = spool_folder()?;
+        self.planner(spool.path()).preview().await
+    }
+
+    /// Continues the unfinished run, or plans a new one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Planner::decide`].
+    pub async fn plan(&self) -> Result<Decision> {
+        let spool = spool_folder()?;
+        self.planner(spool.path()).decide().await
+    }
+
+    fn planner<'a>(&'a self, spool_dir: &'a std::path::Path) -> Planner<'a> {
+        Planner { output: &self.output, draft: &self.draft, storage: &self.storage, input: &self.input, spool_dir }
+    }
+
+    /// Plans if needed, works on all open shards, sums up.
+    ///
+    /// # Errors
+    ///
+    /// `RejectsAboveLimit` if the run is complete and too much of it was rejected; the stop's cause if
+    /// it was stopped; else as the stages.
+    pub async fn run(&self, progress: Arc<Progress>, stop: Stop) -> Result<Report> {
+        // The sessions open first: a provider that does not work must be told before anything is written.
+        let sessions = self.open_sessions()?;
+        let (run, nothing_new) = match self.plan().await? {
+            Decision::Continue(run) | Decision::New(run) => (run, false),
+            Decision::NothingNew(run) => (run, true),
+        };
+        let run = Arc::new(run);
+        let began = Instant::now();
+        if !nothing_new {
+            tracing::info!(run = %run.id, tiles = run.record.plan.tiles, shards = run.num_shards(), "working");
+            let work = OpenShards::of(run.clone(), beginning(), &progress).await?;
+            process(Arc::new(self.stages(&run, &sessions, &progress, &stop)?), sessions, work).await?;
+        }
+        let took = began.elapsed().as_secs_f64();
+        let summary = sum_up(&run).await?;
+        let this_process = progress.snapshot();
+        let tiles_per_second = this_process.settled as f64 / took.max(1e-9);
+        Ok(Report { run_id: run.id.to_string(), nothing_new, summary, this_process, tiles_per_second })
+    }
+
+    /// Returns the error that a complete run deserves, if any.
+    ///
+    /// # Errors
+    ///
+    /// `RejectsAboveLimit` beyond `limits.max_reject_ratio`.
+    pub fn check_rejects(&self, report: &Report) -> Result<()> {
+        let ratio = report.summary.counts.reject_ratio();
+        let limit = self.pipeline.limits.max_reject_ratio;
+        if ratio <= limit {
+            return Ok(());
+        }
+        let message = format!(
+            "{} of {} tiles were rejected ({:.1} %), limits.max_reject_ratio allows {:.1} %",
+            report.summary.counts.rejected,
+            report.summary.tiles,
+            100.0 * ratio,
+            100.0 * limit
+        );
+        Err(Error::new(Kind::RejectsAboveLimit, message)
+            .hint("every row is committed, rejects included; raise the limit if that is expected"))
+    }
+
+    fn open_sessions(&self) -> Result<Vec<Session>> {
+        let runtime = infer::runtime::load()?;
+        let run = &self.pipeline.run;
+        let threads = run.threads.unwrap_or_else(num_cores).get().div_ceil(run.sessions.get());
+        let threads = NonZeroUsize::new(threads).expect("a quotient rounded up of a positive number");
+        let options = SessionOptions::new(run.provider, threads);
+        (0..run.sessions.get())
+            .map(|_| Session::open(runtime, &self.model.bytes, &self.model.contract, &options))
+            .collect()
+    }
+
+    fn stages(&self, run: &Arc<Run>, sessions: &[Session], progress: &Arc<Progress>, stop: &Stop) -> Result<Stages> {
+        let (pipeline, contract) = (&self.pipeline, &self.model.contract);
+        let batch = sessions.iter().find_map(Session::static_batch).and_then(NonZeroUsize::new);
+        let scorer = contract
+            .output
+            .classifier
+            .as_ref()
+            .map(|classifier| Scorer { activation: classifier.activation, top_k: pipeline.output.top_k });
+        Ok(Stages {
+            run: run.clone(),
+            fetcher: Arc::new(Fetcher::new(self.storage.clone(), run.clone(), pipeline.limits.max_object_bytes)),
+            limits: Limits { max_pixels: pipeline.limits.max_pixels, ..Limits::default() },
+            input: contract.input.clone(),
+            preprocess: Preprocess::new(&contract.input)?,
+            scorer,
+            table: table(pipeline, &self.model, run.sources.extra_fields()),
+            constants: constants(pipeline.run.provider, pipeline),
+            batch: batch.unwrap_or(pipeline.run.batch),
+            max_wait: pipeline.run.max_wait,
+            fetch_concurrency: pipeline.run.fetch_concurrency,
+            decode_threads: num_cores(),
+            memory_bytes: pipeline.run.memory_bytes,
+            progress: progress.clone(),
+            stop: stop.clone(),
+        })
+    }
+}
+
+fn constants(provider: Provider, pipeline: &Pipeline) -> Vec<(String, String)> {
+    vec![
+        ("provider".to_owned(), provider.name().to_owned()),
+        ("precision".to_owned(), pipeline.run.precision.name().to_owned()),
+    ]
+}
+
+fn draft(loaded: &Loaded, model: &Model) -> Result<Draft> {
+    let pipeline = &loaded.pipeline;
+    let meaning = Meaning {
+        model_digest: &model.digest,
+        contract: &model.contract,
+        precision: pipeline.run.precision.name(),
+        embedding_type: pipeline.output.embedding.name(),
+        top_k: pipeline.output.top_k,
+    };
+    let classifier = model.contract.output.classifier.as_ref();
+    let lineage = Lineage {
+        schema: format!("{:?}", sink::schema(&table(pipeline, model, None)).fields()),
+        activation: classifier.map(|classifier| classifier.activation),
+        num_classes: classifier.map(|classifier| classifier.num_classes),
+        labels: classifier.and_then(|classifier| classifier.labels.as_deref()),
+    };
+    let embedding_bytes = model.contract.output.embedding_length * pipeline.output.embedding.num_bytes();
+    Ok(Draft {
+        name: pipeline.name.clone(),
+        fingerprint: meaning.fingerprint()?,
+        lineage: lineage.digest()?,
+        model: ModelRecord {
+            file: model.name.clone(),
+            digest: model.digest.clone(),
+            contract_origin: model.contract_origin.to_string(),
+            contract: model.contract.clone(),
+        },
+        pipeline: loaded.settings.to_json(),
+        shard_tiles: u32::try_from(pipeline.plan.shard_tiles.get()).expect("checked by config: at most a million"),
+        embedding_bytes: embedding_bytes as u64,
+    })
+}
+
+fn table(pipeline: &Pipeline, model: &Model, extra: Option<arrow::datatypes::Fields>) -> TableSpec {
+    let output = &model.contract.output;
+    let labels = output.classifier.as_ref().and_then(|classifier| classifier.labels.clone());
+    TableSpec {
+        embedding_length: output.embedding_length,
+        embedding_type: EmbeddingType::from(pipeline.output.embedding),
+        classifier: output.classifier.is_some(),
+        labels: labels.map(Into::into),
+        top_k: pipeline.output.top_k,
+        extra,
+    }
+}
+
+/// Adds up the counts of a complete run and writes them; everyone who does writes the same.
+async fn sum_up(run: &Run) -> Result<Summary> {
+    let mut counts = Counts::default();
+    let committed = run.committed().await?;
+    for shard in &committed.shards {
+        counts.merge(&read_counts(&run.output.bucket, &run.shard_key(shard.number)).await?);
+    }
+    let plan = &run.record.plan;
+    let open = plan.shards as usize - committed.shards.len();
+    if open > 0 {
+        let message = format!("{open} shards of run {} are open, though each was worked on", run.id);
+        return Err(Error::unavailable(message).hint("run the same command again to go on"));
+    }
+    let summary = Summary {
+        run_id: run.id.to_string(),
+        sources: plan.sources,
+        shards: plan.shards,
+        tiles: plan.tiles,
+        counts,
+    };
+    let mut json = serde_json::to_vec_pretty(&summary)
+        .map_err(|error| Error::bug("cannot write the summary").because(error))?;
+    json.push(b'\n');
+    run.output.bucket.put_replace(&run.output.layout.summary(&run.id), json.into()).await?;
+    Ok(summary)
+}
+
+/// Returns where among the open shards this process begins, in 0 to 1: somewhere else each time.
+fn beginning() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id()) as f64 / u64::MAX as f64
+}
+
+fn num_cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+fn spool_folder() -> Result<tempfile::TempDir> {
+    tempfile::Builder::new()
+        .prefix("tilefleet-spool-")
+        .tempdir()
+        .map_err(|error| Error::unavailable("cannot create a temporary folder").because(error))
+}

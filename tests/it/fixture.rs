@@ -1,0 +1,209 @@
+//! A small job in a temporary folder: images, a small ResNet, a pipeline file and an output.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Float32Type, Int32Type};
+use libjpeg_turbo_rs::{PixelFormat, Subsampling};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::support;
+
+/// A job in a folder of its own.
+pub struct Job {
+    pub folder: tempfile::TempDir,
+    pub pipeline: PathBuf,
+}
+
+/// One row as the tests look at it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub tile_id: String,
+    pub source: String,
+    pub source_version: Option<String>,
+    pub status: String,
+    pub reason: Option<String>,
+    pub detail: Option<String>,
+    pub class_id: Option<i32>,
+    pub label: Option<String>,
+    pub score: Option<f32>,
+    pub embedding: Option<Vec<f32>>,
+}
+
+impl Row {
+    /// The last part of the source's URI.
+    pub fn file(&self) -> &str {
+        self.source.rsplit('/').next().unwrap()
+    }
+}
+
+impl Job {
+    /// Makes `num_images` sound JPEGs below `images/`, and a pipeline over them.
+    pub fn new(num_images: usize, settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("images")).unwrap();
+        let pipeline = folder.path().join("photos.toml");
+        let text = format!(
+            "[input]\nuris = [\"images\"]\n[model]\nfile = \"{}\"\n[output]\nuri = \"table\"\n{settings}\n",
+            small_model().display()
+        );
+        fs::write(&pipeline, text).unwrap();
+        let job = Self { folder, pipeline };
+        (0..num_images).for_each(|index| job.write_image(&format!("{index:05}.jpg"), &jpeg(index)));
+        job
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn table(&self) -> PathBuf {
+        self.path("table")
+    }
+
+    pub fn write_image(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.path("images").join(name), bytes).unwrap();
+    }
+
+    /// `tilefleet run`, with further arguments.
+    pub fn run_command(&self, arguments: &[&str]) -> Command {
+        let mut command = support::tilefleet();
+        command.arg("run").arg(&self.pipeline).args(arguments);
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.run_command(arguments).output().unwrap()
+    }
+
+    pub fn verify(&self) -> Output {
+        support::tilefleet().arg("verify").arg(self.table()).arg("--json").output().unwrap()
+    }
+
+    /// Runs and expects success.
+    pub fn run_ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_exit(&output, 0);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn verify_ok(&self) -> serde_json::Value {
+        let output = self.verify();
+        assert_exit(&output, 0);
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+/// Fails with everything the command printed.
+pub fn assert_exit(output: &Output, code: i32) {
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "stdout:\n{}\nstderr:\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        stderr(output)
+    );
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A seeded ResNet-18 for 64×64 inputs and 10 classes: real, and fast enough for many runs.
+pub fn small_model() -> &'static Path {
+    static MODEL: OnceLock<PathBuf> = OnceLock::new();
+    MODEL.get_or_init(|| model("small", &["--arch", "resnet18", "--classes", "10", "--size", "64", "--resize", "72"]))
+}
+
+/// Builds a model once for all tests of this process.
+pub fn model(name: &str, arguments: &[&str]) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("models-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(format!("{name}.onnx"));
+    let mut command = support::tilefleet();
+    command.args(["model", "build", "--seed", "7"]).args(arguments).arg("--out").arg(&path);
+    assert_exit(&command.output().unwrap(), 0);
+    path
+}
+
+/// A JPEG whose size, colours and pattern depend on the index.
+pub fn jpeg(index: usize) -> Vec<u8> {
+    let (width, height) = (70 + index % 37, 64 + index % 23);
+    let pixels = pixels(index, width, height);
+    libjpeg_turbo_rs::compress(&pixels, width, height, PixelFormat::Rgb, 90, Subsampling::S420).unwrap()
+}
+
+/// An RGB PNG of 8 or 16 bits.
+pub fn png(index: usize, sixteen_bit: bool) -> Vec<u8> {
+    let (width, height) = (80, 72);
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut samples = pixels(index, width as usize, height as usize);
+    if sixteen_bit {
+        encoder.set_depth(png::BitDepth::Sixteen);
+        samples = samples.into_iter().flat_map(|sample| [sample, sample]).collect();
+    }
+    encoder.write_header().unwrap().write_image_data(&samples).unwrap();
+    bytes
+}
+
+fn pixels(index: usize, width: usize, height: usize) -> Vec<u8> {
+    let pixel = |x: usize, y: usize| {
+        let wave = (x * (1 + index % 7) + y * (1 + index % 5)) % 256;
+        [wave as u8, (wave / 2 + index * 13 % 128) as u8, ((x ^ y) + index * 7) as u8]
+    };
+    (0..height).flat_map(|y| (0..width).flat_map(move |x| pixel(x, y))).collect()
+}
+
+/// All shard files of an output, by run id and file name.
+pub fn shard_files(table: &Path) -> BTreeMap<String, PathBuf> {
+    let mut files = BTreeMap::new();
+    for run in fs::read_dir(table.join("tiles")).into_iter().flatten().map(Result::unwrap) {
+        for file in fs::read_dir(run.path()).unwrap().map(Result::unwrap) {
+            let name = format!("{}/{}", run.file_name().display(), file.file_name().display());
+            files.insert(name, file.path());
+        }
+    }
+    files
+}
+
+/// All rows of an output in order of run, shard and row.
+pub fn rows(table: &Path) -> Vec<Row> {
+    shard_files(table).values().flat_map(|path| rows_of_file(path)).collect()
+}
+
+fn rows_of_file(path: &Path) -> Vec<Row> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap();
+    reader.build().unwrap().flat_map(|batch| rows_of_batch(&batch.unwrap())).collect()
+}
+
+/// Reads the rows of one record batch.
+pub fn rows_of_batch(batch: &RecordBatch) -> Vec<Row> {
+    let text = |name: &str, row: usize| {
+        let column = batch[name].as_string::<i32>();
+        column.is_valid(row).then(|| column.value(row).to_owned())
+    };
+    let classes = batch["class_id"].as_primitive::<Int32Type>();
+    let scores = batch["score"].as_primitive::<Float32Type>();
+    let embeddings = batch["embedding"].as_fixed_size_list();
+    let row = |row: usize| Row {
+        tile_id: text("tile_id", row).unwrap(),
+        source: text("source", row).unwrap(),
+        source_version: text("source_version", row),
+        status: text("status", row).unwrap(),
+        reason: text("reason", row),
+        detail: text("detail", row),
+        class_id: classes.is_valid(row).then(|| classes.value(row)),
+        label: text("label", row),
+        score: scores.is_valid(row).then(|| scores.value(row)),
+        embedding: embeddings
+            .is_valid(row)
+            .then(|| embeddings.value(row).as_primitive::<Float32Type>().values().to_vec()),
+    };
+    (0..batch.num_rows()).map(row).collect()
+}

@@ -1,0 +1,244 @@
+//! Whole jobs on local files: rows, resume, incremental runs, racing workers, refusals.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+
+use crate::fixture::{Job, assert_exit, jpeg, model, png, rows, shard_files, stderr};
+use crate::support;
+
+/// Every kind of bad input becomes one rejected row with its code; the others are untouched.
+#[test]
+fn bad_input_is_a_row_with_a_reason() {
+    let job = Job::new(30, "[limits]\nmax_reject_ratio = 0.5\nmax_pixels = 1_000_000");
+    let whole = jpeg(900);
+    job.write_image("bad-early.jpg", &whole[..whole.len() / 10]);
+    job.write_image("bad-half.jpg", &whole[..whole.len() / 2]);
+    job.write_image("bad-end.jpg", &whole[..whole.len() - 2]);
+    job.write_image("bad-zero.jpg", b"");
+    job.write_image("bad-text.jpg", b"not an image at all");
+    job.write_image("bad-16bit.png", &png(1, true));
+    job.write_image("bad-bomb.png", &bomb());
+    job.write_image("good-misnamed.png", &jpeg(3));
+    job.run_ok(&[]);
+    job.verify_ok();
+    let rows = rows(&job.table());
+    let reasons: BTreeMap<&str, &str> =
+        rows.iter().filter_map(|row| Some((row.file(), row.reason.as_deref()?))).collect();
+    let expected = BTreeMap::from([
+        ("bad-16bit.png", "bit_depth_mismatch"),
+        ("bad-bomb.png", "too_large"),
+        ("bad-early.jpg", "truncated"),
+        ("bad-end.jpg", "truncated"),
+        ("bad-half.jpg", "truncated"),
+        ("bad-text.jpg", "not_an_image"),
+        ("bad-zero.jpg", "empty"),
+    ]);
+    assert_eq!(reasons, expected);
+    assert_eq!(rows.iter().filter(|row| row.status == "ok").count(), 31);
+    assert!(rows.iter().all(|row| (row.status == "ok") == row.embedding.is_some()));
+    let misnamed = rows.iter().find(|row| row.file() == "good-misnamed.png").unwrap();
+    assert_eq!(misnamed.detail.as_deref(), Some("named .png, content is JPEG"));
+}
+
+fn bomb() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    drop(png::Encoder::new(&mut bytes, 50_000, 50_000).write_header().unwrap());
+    bytes
+}
+
+/// Beyond the limit the run still commits everything, and says so with exit 65.
+#[test]
+fn too_many_rejects_commit_and_exit_65() {
+    let job = Job::new(3, "[limits]\nmax_reject_ratio = 0.2");
+    job.write_image("bad.jpg", b"");
+    let output = job.run(&[]);
+    assert_exit(&output, 65);
+    assert!(stderr(&output).contains("1 of 4 tiles were rejected (25.0 %)"), "{}", stderr(&output));
+    job.verify_ok();
+    assert_eq!(rows(&job.table()).len(), 4);
+}
+
+/// A second run has nothing to do; a third covers just what is new or has changed.
+#[test]
+fn a_run_covers_what_is_new_or_changed() {
+    let job = Job::new(10, "[plan]\nshard_tiles = 4");
+    job.run_ok(&[]);
+    assert_eq!(shard_files(&job.table()).len(), 3);
+    let again = job.run_ok(&[]);
+    assert!(again.contains("nothing new"), "{again}");
+    job.write_image("00003.jpg", &jpeg(333));
+    job.write_image("new.jpg", &jpeg(444));
+    let third: serde_json::Value = serde_json::from_str(&job.run_ok(&["--json"])).unwrap();
+    assert!(third["run_id"].as_str().unwrap().ends_with("-0002"), "{third}");
+    assert_eq!(third["summary"]["tiles"], 2);
+    job.verify_ok();
+    let rows = rows(&job.table());
+    assert_eq!(rows.len(), 12);
+    let ids: HashSet<_> = rows.iter().map(|row| &row.tile_id).collect();
+    assert_eq!(ids.len(), 11, "the changed image keeps its tile id");
+}
+
+/// The same input gives the same rows, whatever the number of threads and shards.
+#[test]
+fn two_outputs_of_one_input_agree() {
+    let job = Job::new(12, "");
+    let other = job.path("other");
+    job.run_ok(&["--set", "plan.shard_tiles=5", "--set", "run.batch=4"]);
+    job.run_ok(&["--output", other.to_str().unwrap(), "--set", "run.threads=1"]);
+    let (first, second) = (rows(&job.table()), rows(&other));
+    assert_eq!(first.len(), 12);
+    for (left, right) in first.iter().zip(&second) {
+        assert_eq!((&left.tile_id, &left.source, left.class_id), (&right.tile_id, &right.source, right.class_id));
+        let pairs = left.embedding.iter().flatten().zip(right.embedding.iter().flatten());
+        assert!(pairs.clone().count() == 512 && pairs.clone().all(|(a, b)| (a - b).abs() <= 1e-4 * a.abs().max(1.0)));
+    }
+    assert!(first[0].embedding != first[1].embedding, "different images, different embeddings");
+}
+
+/// Workers that start at once adopt one plan and leave every tile once.
+#[test]
+fn two_and_four_workers_at_once_share_one_run() {
+    for num_workers in [2, 4] {
+        let job = Job::new(48, "[plan]\nshard_tiles = 3");
+        let workers: Vec<_> = (0..num_workers)
+            .map(|_| job.run_command(&[]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()))
+            .map(|command| command.spawn().unwrap())
+            .collect();
+        for worker in workers {
+            assert_exit(&worker.wait_with_output().unwrap(), 0);
+        }
+        let verdicts = job.verify_ok();
+        assert_eq!(verdicts.as_array().unwrap().len(), 1, "{verdicts}");
+        let rows = rows(&job.table());
+        let ids: HashSet<_> = rows.iter().map(|row| &row.tile_id).collect();
+        assert_eq!((rows.len(), ids.len()), (48, 48));
+    }
+}
+
+/// Another model size does not fit the same table.
+#[test]
+fn another_lineage_is_refused_before_any_work() {
+    let job = Job::new(3, "");
+    job.run_ok(&[]);
+    let before = shard_files(&job.table());
+    let wider = model("wider", &["--arch", "resnet50", "--classes", "10", "--size", "64", "--resize", "72"]);
+    let output = job.run(&["--model", wider.to_str().unwrap()]);
+    assert_exit(&output, 78);
+    assert!(stderr(&output).contains("another lineage"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("choose another output"), "{}", stderr(&output));
+    assert_eq!(shard_files(&job.table()), before);
+}
+
+/// The same network with other weights is another run over everything in the same output.
+#[test]
+fn another_fingerprint_is_another_run() {
+    let job = Job::new(3, "");
+    job.run_ok(&[]);
+    let retrained = model(
+        "retrained",
+        &["--seed", "8", "--arch", "resnet18", "--classes", "10", "--size", "64", "--resize", "72"],
+    );
+    job.run_ok(&["--model", retrained.to_str().unwrap()]);
+    assert_eq!(job.verify_ok().as_array().unwrap().len(), 2);
+    assert_eq!(rows(&job.table()).len(), 6);
+}
+
+/// A run id whose record was planned for another fingerprint is never continued.
+#[test]
+fn a_record_of_another_fingerprint_is_refused() {
+    let job = Job::new(3, "");
+    job.run_ok(&[]);
+    let record = fs::read_dir(job.path("table/_tilefleet")).unwrap().map(|entry| entry.unwrap().path().join("run.json"));
+    let record = record.into_iter().find(|path| path.exists()).unwrap();
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    json["fingerprint"] = "0".repeat(64).into();
+    fs::write(&record, json.to_string()).unwrap();
+    let output = job.run(&[]);
+    assert_exit(&output, 78);
+    assert!(stderr(&output).contains("another fingerprint"), "{}", stderr(&output));
+}
+
+/// `verify` finds what is missing, foreign or altered.
+#[test]
+fn verify_finds_every_kind_of_damage() {
+    let job = Job::new(9, "[plan]\nshard_tiles = 3");
+    job.run_ok(&[]);
+    let files: Vec<_> = shard_files(&job.table()).into_values().collect();
+    let kept = fs::read(&files[1]).unwrap();
+
+    fs::remove_file(&files[1]).unwrap();
+    assert_exit(&job.verify(), 75);
+
+    fs::copy(&files[0], &files[1]).unwrap();
+    let output = job.verify();
+    assert_exit(&output, 70);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("is planned"), "{output:?}");
+
+    fs::write(&files[1], &kept[..kept.len() / 2]).unwrap();
+    assert_exit(&job.verify(), 70);
+
+    fs::write(&files[1], &kept).unwrap();
+    job.verify_ok();
+    fs::write(files[1].with_file_name("shard-00000007.parquet"), &kept).unwrap();
+    assert_exit(&job.verify(), 70);
+}
+
+/// A manifest's further columns come along, typed.
+#[test]
+fn manifest_columns_come_along() {
+    let job = Job::new(4, "");
+    let manifest = job.path("manifest.csv");
+    fs::write(&manifest, "uri,site,weight\nimages/00002.jpg,north,1.5\nimages/00000.jpg,south,2.5\n").unwrap();
+    let manifest = format!("input.manifest={}", manifest.display());
+    job.run_ok(&["--set", "input.uris=[]", "--set", &manifest]);
+    job.verify_ok();
+    let file = shard_files(&job.table()).into_values().next().unwrap();
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(fs::File::open(file).unwrap());
+    let batch = reader.unwrap().build().unwrap().next().unwrap().unwrap();
+    use arrow::array::AsArray;
+    let extra = batch["extra"].as_struct();
+    let sites: Vec<_> = extra["site"].as_string::<i32>().iter().flatten().collect();
+    assert_eq!(sites, ["south", "north"], "rows are in order of URI");
+    assert_eq!(extra["weight"].as_primitive::<arrow::datatypes::Float64Type>().values(), &[2.5, 1.5]);
+}
+
+/// SIGTERM and SIGINT end a run early with their codes; the next run finishes it.
+#[test]
+fn signals_drain_and_the_next_run_goes_on() {
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let job = Job::new(400, "[plan]\nshard_tiles = 5\n[run]\nthreads = 1\nbatch = 1");
+        let mut worker = job.run_command(&[]);
+        let worker = worker.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        support::wait_until("the first shard is committed", || !shard_files(&job.table()).is_empty());
+        let pid = worker.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+        assert_exit(&worker.wait_with_output().unwrap(), code);
+        assert_exit(&job.verify(), 75);
+        job.run_ok(&[]);
+        job.verify_ok();
+        assert_eq!(rows(&job.table()).len(), 400);
+    }
+}
+
+/// `plan --dry-run` counts and writes nothing; `plan` publishes what `run` then adopts.
+#[test]
+fn a_plan_can_be_looked_at_and_published() {
+    let job = Job::new(7, "[plan]\nshard_tiles = 3");
+    let plan = |arguments: &[&str]| {
+        let output =
+            support::tilefleet().arg("plan").arg(&job.pipeline).arg("--json").args(arguments).output().unwrap();
+        assert_exit(&output, 0);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let dry = plan(&["--dry-run"]);
+    assert_eq!((&dry["tiles"], &dry["shards"], &dry["published"]), (&7.into(), &3.into(), &false.into()));
+    assert!(!job.table().exists(), "a dry run writes nothing");
+    let published = plan(&[]);
+    assert_eq!((&published["shards"], &published["published"]), (&3.into(), &true.into()));
+    job.write_image("late.jpg", &jpeg(77));
+    let report: serde_json::Value = serde_json::from_str(&job.run_ok(&["--json"])).unwrap();
+    assert_eq!(report["summary"]["tiles"], 7, "the published plan is immutable");
+    let status = support::tilefleet().arg("status").arg(job.table()).arg("--json").output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!((&status[0]["complete"], &status[0]["open"]), (&true.into(), &0.into()));
+}

@@ -1,0 +1,12 @@
+//! All integration tests in one binary: DataFusion and the crate are linked once.
+
+mod commands;
+mod fixture;
+mod jobs;
+mod killed;
+mod pixels;
+mod resnet;
+mod stores;
+mod support;
+mod table;
+mod trained;

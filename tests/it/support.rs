@@ -1,0 +1,107 @@
+//! What the integration tests share: the binary, test data, Python, a real S3 server, faults.
+//!
+//! What is not there is said on a visible line and its tests pass; with `TILEFLEET_REQUIRE_ALL=1`, as in
+//! CI, they fail instead.
+
+mod fault_proxy;
+mod s3_server;
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub use fault_proxy::{Fault, FaultProxy, Rule};
+pub use s3_server::S3Server;
+use tilefleet::infer::runtime::cache_dir;
+
+/// Reports what a test cannot do without, and returns `None`.
+///
+/// # Panics
+///
+/// If `TILEFLEET_REQUIRE_ALL` is 1.
+pub fn skip<T>(what: &str) -> Option<T> {
+    assert!(env::var_os("TILEFLEET_REQUIRE_ALL").is_none_or(|value| value != "1"), "missing: {what}");
+    eprintln!("SKIPPED: {what}");
+    None
+}
+
+/// Returns the folder of real test data: `TILEFLEET_TEST_DATA`, else `../shared/data`.
+pub fn test_data() -> Option<PathBuf> {
+    let folder = env::var_os("TILEFLEET_TEST_DATA").map_or_else(|| "../shared/data".into(), PathBuf::from);
+    // Paths are relative to the project, wherever the tests run.
+    let folder = project().join(folder);
+    if folder.is_dir() { Some(folder) } else { skip(&format!("no test data in {}", folder.display())) }
+}
+
+/// Returns the Python that `scripts/test-env` set up, with the packages in `scripts/test-requirements.txt`.
+pub fn python() -> Option<PathBuf> {
+    let python = project().join(".venv/bin/python");
+    if python.is_file() { Some(python) } else { skip("no .venv: run scripts/test-env") }
+}
+
+/// Starts SeaweedFS, a real S3 server, for one test.
+pub fn seaweedfs() -> Option<S3Server> {
+    let weed = project().join(".venv/bin/weed");
+    if weed.is_file() {
+        Some(S3Server::start(&weed))
+    } else {
+        skip("no .venv/bin/weed: run scripts/test-env")
+    }
+}
+
+/// Returns the binary under test, ready for arguments, in an environment without anybody's settings or
+/// credentials. It finds ONNX Runtime where this process does.
+pub fn tilefleet() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tilefleet"));
+    command.env_clear().env("HOME", "/nonexistent");
+    command.env("TILEFLEET_CACHE", cache_dir().expect("the test process has a home folder"));
+    for name in ["PATH", "TMPDIR", "ORT_DYLIB_PATH"] {
+        if let Some(value) = env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command
+}
+
+/// Returns what a command printed, if it succeeded.
+///
+/// # Panics
+///
+/// If it failed; the message is what it said.
+pub fn stdout_of(command: &mut Command) -> String {
+    let output = command.output().expect("the command starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} ended with {}:\n{said}", output.status);
+    String::from_utf8(output.stdout).expect("commands print UTF-8")
+}
+
+/// Runs a Python program of the tests and returns what it printed.
+pub fn run_python<A: AsRef<OsStr>>(python: &Path, program: &str, arguments: &[A]) -> String {
+    stdout_of(Command::new(python).arg("-c").arg(program).args(arguments))
+}
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn the_binary_sees_no_credentials_and_finds_the_cache() {
+    let command = tilefleet();
+    let names: Vec<_> = command.get_envs().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
+    assert!(names.iter().any(|name| name == "TILEFLEET_CACHE"));
+    assert!(!names.iter().any(|name| name.starts_with("AWS_") || name == "USER"));
+}
+
+#[test]
+fn python_has_the_pinned_packages() {
+    let Some(python) = python() else { return };
+    let program = "import PIL, duckdb, numpy, onnxruntime, pyarrow, sys; print(sys.argv[1], PIL.__version__)";
+    assert_eq!(run_python(&python, program, &["Pillow"]), "Pillow 13.0.0\n");
+}
+
+#[test]
+fn test_data_has_a_readme() {
+    let Some(folder) = test_data() else { return };
+    assert!(folder.join("README.md").is_file());
+}

@@ -1,0 +1,402 @@
+//! An HTTP server that misbehaves on request, before an S3 server or a folder.
+//!
+//! One request a connection; the `Host` header passes unchanged, so that signatures stay valid.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle, sleep};
+use std::time::Duration;
+
+use super::S3Server;
+
+/// What happens to a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// It is answered with this status and goes no further.
+    Status(u16),
+    /// It is done, but its reply is lost: the connection closes without a word.
+    LostReply,
+    /// It goes no further, and the connection closes without a word.
+    Hangup,
+    /// It is done after a while.
+    Delay(Duration),
+}
+
+/// Which requests a fault befalls; the first rule that fits a request counts.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    fault: Fault,
+    method: Option<&'static str>,
+    key: String,
+    times: usize,
+}
+
+impl Rule {
+    /// Befalls every request.
+    pub fn new(fault: Fault) -> Self {
+        Self { fault, method: None, key: String::new(), times: usize::MAX }
+    }
+
+    /// Befalls requests with this method only.
+    pub fn on_method(mut self, method: &'static str) -> Self {
+        self.method = Some(method);
+        self
+    }
+
+    /// Befalls requests only whose path and query contain this, percent-encoded as sent.
+    pub fn on_key(mut self, part: &str) -> Self {
+        part.clone_into(&mut self.key);
+        self
+    }
+
+    /// Wears off after so many requests.
+    pub fn times(mut self, times: usize) -> Self {
+        self.times = times;
+        self
+    }
+
+    fn fits(&self, request: &Request) -> bool {
+        self.times > 0
+            && self.method.is_none_or(|method| method == request.method)
+            && request.target.contains(&self.key)
+    }
+}
+
+/// A running proxy; it stops on drop.
+pub struct FaultProxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    listening: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    upstream: Upstream,
+    rules: Mutex<Vec<Rule>>,
+    requests: Mutex<Vec<String>>,
+    refusing: AtomicBool,
+    stopped: AtomicBool,
+}
+
+enum Upstream {
+    Server(String),
+    Folder(PathBuf),
+}
+
+impl FaultProxy {
+    /// Starts a proxy that passes everything on to an S3 server.
+    pub fn before_server(server: &S3Server) -> Self {
+        Self::start(Upstream::Server(server.address()))
+    }
+
+    /// Starts an HTTP server for the files under a folder: GET and HEAD, with ranges and `ETag`.
+    pub fn before_folder(folder: &Path) -> Self {
+        Self::start(Upstream::Folder(folder.to_owned()))
+    }
+
+    fn start(upstream: Upstream) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("a bound socket");
+        let shared = Arc::new(Shared {
+            upstream,
+            rules: Mutex::default(),
+            requests: Mutex::default(),
+            refusing: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+        });
+        let listening = Some(thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || listen(listener, &shared)
+        }));
+        Self { address, shared, listening }
+    }
+
+    /// Returns the base URL.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Adds a rule after those that are there.
+    pub fn add(&self, rule: Rule) {
+        self.shared.rules.lock().unwrap().push(rule);
+    }
+
+    /// Removes all rules.
+    pub fn clear(&self) {
+        self.shared.rules.lock().unwrap().clear();
+    }
+
+    /// Refuses new connections, as a server that is down, or takes them again.
+    pub fn refuse(&self, refusing: bool) {
+        self.shared.refusing.store(refusing, Ordering::SeqCst);
+        while TcpStream::connect(self.address).is_err() != refusing {
+            sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Returns the requests so far, such as `GET /bucket/key`.
+    pub fn requests(&self) -> Vec<String> {
+        self.shared.requests.lock().unwrap().clone()
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        if let Some(listening) = self.listening.take() {
+            let _ = listening.join();
+        }
+    }
+}
+
+fn listen(first: TcpListener, shared: &Arc<Shared>) {
+    let address = first.local_addr().expect("a bound socket");
+    let mut listener = Some(first);
+    while !shared.stopped.load(Ordering::SeqCst) {
+        if shared.refusing.load(Ordering::SeqCst) {
+            listener = None;
+        } else if listener.is_none() {
+            listener = TcpListener::bind(address).ok();
+        }
+        if let Some(stream) = listener.as_ref().and_then(accept) {
+            let shared = Arc::clone(shared);
+            // A client that goes away is no failure of the test.
+            thread::spawn(move || serve(&stream, &shared).is_ok());
+        } else {
+            sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Takes a waiting connection without waiting for one.
+fn accept(listener: &TcpListener) -> Option<TcpStream> {
+    listener.set_nonblocking(true).ok()?;
+    let (stream, _) = listener.accept().ok()?;
+    stream.set_nonblocking(false).ok()?;
+    Some(stream)
+}
+
+struct Request {
+    method: String,
+    target: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Request {
+    /// Returns `None` for a connection that closes without a request.
+    fn read(stream: &TcpStream) -> io::Result<Option<Self>> {
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let mut words = line.split_whitespace().map(str::to_owned);
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let mut request = Self { method, target, headers: Vec::new(), body: Vec::new() };
+        loop {
+            line.clear();
+            reader.read_line(&mut line)?;
+            let Some((name, value)) = line.trim_end().split_once(':') else { break };
+            request.headers.push((name.to_lowercase(), value.trim().to_owned()));
+        }
+        assert!(request.header("transfer-encoding").is_none(), "the proxy takes no chunked bodies");
+        let length = request.header("content-length").map_or(0, |value| value.parse().expect("a number"));
+        request.body.resize(length, 0);
+        reader.read_exact(&mut request.body)?;
+        Ok(Some(request))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+}
+
+fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
+    let Some(request) = Request::read(stream)? else { return Ok(()) };
+    shared.requests.lock().unwrap().push(format!("{} {}", request.method, request.target));
+    match next_fault(&mut shared.rules.lock().unwrap(), &request) {
+        Some(Fault::Status(status)) => return answer(stream, status, &[], b"<Error/>"),
+        Some(Fault::Hangup) => return Ok(()),
+        Some(Fault::LostReply) => return pass_on(&request, shared, io::sink()),
+        Some(Fault::Delay(time)) => sleep(time),
+        None => {}
+    }
+    pass_on(&request, shared, stream)
+}
+
+fn next_fault(rules: &mut [Rule], request: &Request) -> Option<Fault> {
+    let rule = rules.iter_mut().find(|rule| rule.fits(request))?;
+    rule.times = rule.times.saturating_sub(1);
+    Some(rule.fault.clone())
+}
+
+fn pass_on(request: &Request, shared: &Shared, reply: impl Write) -> io::Result<()> {
+    match &shared.upstream {
+        Upstream::Server(address) => forward(request, address, reply),
+        Upstream::Folder(folder) => serve_file(request, folder, reply),
+    }
+}
+
+fn forward(request: &Request, address: &str, mut reply: impl Write) -> io::Result<()> {
+    let mut upstream = TcpStream::connect(address)?;
+    write!(upstream, "{} {} HTTP/1.1\r\n", request.method, request.target)?;
+    for (name, value) in request.headers.iter().filter(|(name, _)| name != "connection") {
+        write!(upstream, "{name}: {value}\r\n")?;
+    }
+    upstream.write_all(b"connection: close\r\n\r\n")?;
+    upstream.write_all(&request.body)?;
+    io::copy(&mut upstream, &mut reply)?;
+    Ok(())
+}
+
+fn answer(mut reply: impl Write, status: u16, headers: &[String], body: &[u8]) -> io::Result<()> {
+    write!(reply, "HTTP/1.1 {status} ?\r\nconnection: close\r\ncontent-length: {}\r\n", body.len())?;
+    for header in headers {
+        write!(reply, "{header}\r\n")?;
+    }
+    reply.write_all(b"\r\n")?;
+    reply.write_all(body)
+}
+
+fn serve_file(request: &Request, folder: &Path, mut reply: impl Write) -> io::Result<()> {
+    let path = request.target.split('?').next().unwrap_or_default().trim_start_matches('/');
+    let Ok(content) = fs::read(folder.join(decoded(path))) else { return answer(reply, 404, &[], b"") };
+    let etag = format!("etag: \"{}-{}\"", content.len(), content.iter().map(|b| u64::from(*b)).sum::<u64>());
+    let date = "last-modified: Thu, 01 Jan 2026 00:00:00 GMT".to_owned();
+    let range = request.header("range").and_then(|value| range_of(value, content.len()));
+    let mut headers = vec![etag, date, "accept-ranges: bytes".to_owned()];
+    let (status, part) = match range {
+        Some((start, end)) if start < end => {
+            headers.push(format!("content-range: bytes {start}-{}/{}", end - 1, content.len()));
+            (206, &content[start..end])
+        }
+        Some(_) => (416, &content[..0]),
+        None => (200, &content[..]),
+    };
+    let mut whole = Vec::new();
+    answer(&mut whole, status, &headers, part)?;
+    // The head announces the length also where no body follows.
+    let sent = if request.method == "HEAD" { whole.len() - part.len() } else { whole.len() };
+    reply.write_all(&whole[..sent])
+}
+
+/// Reads `bytes=a-b`, `bytes=a-` and `bytes=-n` into a half-open range within the content.
+fn range_of(value: &str, length: usize) -> Option<(usize, usize)> {
+    let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
+    match (first.parse::<usize>(), last.parse::<usize>()) {
+        (Ok(first), Ok(last)) => Some((first.min(length), (last + 1).min(length))),
+        (Ok(first), Err(_)) => Some((first.min(length), length)),
+        (Err(_), Ok(count)) => Some((length.saturating_sub(count), length)),
+        (Err(_), Err(_)) => None,
+    }
+}
+
+/// Undoes percent-encoding.
+fn decoded(path: &str) -> String {
+    let mut pieces = path.split('%');
+    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        let code = piece.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.extend(code);
+        bytes.extend(piece.get(2..).unwrap_or_default().as_bytes());
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use object_store::path::Path as Key;
+    use object_store::{ObjectStoreExt, PutPayload};
+
+    use super::*;
+    use crate::support::{Fault, FaultProxy, Rule, S3Server, seaweedfs};
+
+    /// Returns the status and the body of an answer; `None` if there is none.
+    fn ask(proxy: &FaultProxy, method: &str, path: &str, range: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(proxy.address).ok()?;
+        write!(stream, "{method} {path} HTTP/1.1\r\nhost: x\r\nrange: {range}\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split_whitespace().nth(1)?.parse().ok()?, body.to_owned()))
+    }
+
+    fn folder_proxy() -> (tempfile::TempDir, FaultProxy) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a file"), b"0123456789").unwrap();
+        let proxy = FaultProxy::before_folder(folder.path());
+        (folder, proxy)
+    }
+
+    #[test]
+    fn files_are_served_whole_and_in_ranges() {
+        let (_folder, proxy) = folder_proxy();
+        let get = |range| ask(&proxy, "GET", "/a%20file", range).unwrap();
+        assert_eq!(get(""), (200, "0123456789".to_owned()));
+        assert_eq!(get("bytes=2-4"), (206, "234".to_owned()));
+        assert_eq!(get("bytes=8-99"), (206, "89".to_owned()));
+        assert_eq!(get("bytes=-3"), (206, "789".to_owned()));
+        assert_eq!(get("bytes=10-"), (416, String::new()));
+        assert_eq!(ask(&proxy, "HEAD", "/a%20file", "").unwrap(), (200, String::new()));
+        assert_eq!(ask(&proxy, "GET", "/gone", "").unwrap().0, 404);
+    }
+
+    #[test]
+    fn a_rule_befalls_what_it_names_and_wears_off() {
+        let (_folder, proxy) = folder_proxy();
+        proxy.add(Rule::new(Fault::Status(503)).on_method("GET").on_key("file").times(2));
+        proxy.add(Rule::new(Fault::Status(403)).on_key("secret"));
+        let status = |method, path| ask(&proxy, method, path, "").unwrap().0;
+        assert_eq!(status("GET", "/secret"), 403);
+        assert_eq!(status("HEAD", "/a%20file"), 200);
+        let statuses = [(); 3].map(|()| status("GET", "/a%20file"));
+        assert_eq!(statuses, [503, 503, 200]);
+        proxy.clear();
+        assert_eq!(status("GET", "/secret"), 404);
+        assert_eq!(proxy.requests()[0], "GET /secret");
+        assert_eq!(proxy.requests().len(), 6);
+    }
+
+    #[test]
+    fn a_server_can_hang_up_be_slow_and_be_down() {
+        let (_folder, proxy) = folder_proxy();
+        proxy.add(Rule::new(Fault::Hangup).times(1));
+        proxy.add(Rule::new(Fault::Delay(Duration::from_millis(200))).times(1));
+        assert_eq!(ask(&proxy, "GET", "/a%20file", ""), None);
+        let start = Instant::now();
+        assert!(ask(&proxy, "GET", "/a%20file", "").is_some());
+        assert!(start.elapsed() >= Duration::from_millis(200));
+        proxy.refuse(true);
+        let error = TcpStream::connect(proxy.address).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        proxy.refuse(false);
+        assert!(ask(&proxy, "GET", "/a%20file", "").is_some());
+    }
+
+    #[test]
+    fn a_put_whose_reply_is_lost_has_happened() {
+        let Some(server) = seaweedfs() else { return };
+        server.create_bucket("tables");
+        let proxy = FaultProxy::before_server(&server);
+        let store = S3Server::store_at(&proxy.endpoint(), "tables");
+        let put = |key: &str| {
+            let key = Key::from(key);
+            super::super::s3_server::block_on(store.put(&key, PutPayload::from_static(b"rows")))
+        };
+        put("whole").unwrap();
+        // Both the PUT and its one retry lose their replies.
+        proxy.add(Rule::new(Fault::LostReply).on_method("PUT").on_key("shard"));
+        assert!(put("shard").is_err());
+        assert_eq!(server.get("tables", "shard"), b"rows");
+        proxy.clear();
+        proxy.add(Rule::new(Fault::Status(503)).on_key("busy"));
+        assert!(put("busy").is_err());
+        assert_eq!(server.keys("tables", ""), ["shard", "whole"]);
+    }
+}
