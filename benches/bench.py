@@ -21,6 +21,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fake_listing
+
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 WORK = TARGET / "bench"
@@ -129,11 +131,16 @@ def peak_memory(_rounds, _threads):
 def planning_memory(_rounds, _threads):
     output = WORK / "plan"
     shutil.rmtree(output, ignore_errors=True)
-    inputs = WORK / "inputs"
-    command = [TILEFLEET, "plan", ROOT / "pipelines" / "tiles.toml", "--dry-run", "--json", "--output", output]
-    command += ["--model", inputs / "free.onnx", "--set", f"input.manifest={inputs / 'million.csv'}"]
-    _, peak = run(*command)
-    print(f"(d) planning a million keys of a manifest: peak {peak / 2**20:.1f} MiB")
+    settings = {
+        "storage.endpoint": fake_listing.start(),
+        "storage.allow_http": "true",
+        "storage.anonymous": "true",
+        "storage.region": "us-east-1",
+    }
+    command = [TILEFLEET, "plan", ROOT / "pipelines" / "tiles.toml", "--json", "--input", "s3://bench/tiles/"]
+    command += ["--output", output, "--model", WORK / "inputs" / "free.onnx"]
+    report, peak = run(*command, *(f"--set={name}={value}" for name, value in settings.items()))
+    print(f"(d) planning {report['tiles']:,} keys of a listing: peak {peak / 2**20:.1f} MiB")
 
 
 def bare_session():

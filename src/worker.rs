@@ -140,6 +140,7 @@ impl Job {
     pub async fn run(&self, progress: Arc<Progress>, stop: Stop) -> Result<Report> {
         // The sessions open first: a provider that does not work must be told before anything is written.
         let sessions = self.open_sessions()?;
+        self.output.bucket.sweep_staging().await;
         let (run, nothing_new) = match self.plan().await? {
             Decision::Continue(run) | Decision::New(run) => (run, false),
             Decision::NothingNew(run) => (run, true),

@@ -58,6 +58,9 @@ enum Command {
     Config(config::Args),
 }
 
+/// What a process killed by SIGPIPE ends with.
+const BROKEN_PIPE_EXIT_CODE: i32 = 141;
+
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -100,6 +103,10 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn install_panic_message() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
+        // Whoever read our output has closed it, as `head` does; that is no bug.
+        if info.payload_as_str().is_some_and(|message| message.starts_with("failed printing to stdout")) {
+            std::process::exit(BROKEN_PIPE_EXIT_CODE);
+        }
         default(info);
         eprintln!("hint: this is a bug in tilefleet; please report it with the lines above");
         // Only the main thread ends the process; other threads' crashes are reported by those who join them.

@@ -130,9 +130,9 @@ fn entry_bytes(big: bool) -> usize {
 mod tests {
     use super::*;
 
-    fn exif_with(order: &[u8; 2], entry: &[u8]) -> Vec<u8> {
+    fn exif_with(order: [u8; 2], entry: &[u8]) -> Vec<u8> {
         let mut file = order.to_vec();
-        let little = order == b"II";
+        let little = order == *b"II";
         file.extend(if little { 42u16.to_le_bytes() } else { 42u16.to_be_bytes() });
         file.extend(if little { 8u32.to_le_bytes() } else { 8u32.to_be_bytes() });
         file.extend(if little { 1u16.to_le_bytes() } else { 1u16.to_be_bytes() });
@@ -142,8 +142,8 @@ mod tests {
 
     #[test]
     fn orientation_is_read_in_both_byte_orders() {
-        let little = exif_with(b"II", &[0x12, 1, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0]);
-        let big = exif_with(b"MM", &[1, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0]);
+        let little = exif_with(*b"II", &[0x12, 1, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0]);
+        let big = exif_with(*b"MM", &[1, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0]);
         for file in [little, big] {
             assert_eq!(Directory::first(&file).unwrap().unsigned(tag::ORIENTATION), Some(6));
         }
@@ -151,16 +151,16 @@ mod tests {
 
     #[test]
     fn a_count_or_an_offset_beyond_the_file_is_none() {
-        let count = exif_with(b"II", &[0x12, 1, 4, 0, 255, 255, 255, 255, 0, 0, 0, 0]);
+        let count = exif_with(*b"II", &[0x12, 1, 4, 0, 255, 255, 255, 255, 0, 0, 0, 0]);
         assert_eq!(Directory::first(&count).unwrap().unsigned(tag::ORIENTATION), None);
-        let offset = exif_with(b"II", &[0x12, 1, 4, 0, 2, 0, 0, 0, 255, 255, 255, 255]);
+        let offset = exif_with(*b"II", &[0x12, 1, 4, 0, 2, 0, 0, 0, 255, 255, 255, 255]);
         assert_eq!(Directory::first(&offset).unwrap().unsigned(tag::ORIENTATION), None);
         assert!(Directory::first(b"II*\0\xff\xff\xff\xff").is_none());
     }
 
     #[test]
     fn a_directory_that_links_to_itself_is_counted_up_to_the_limit() {
-        let mut file = exif_with(b"II", &[0x12, 1, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0]);
+        let mut file = exif_with(*b"II", &[0x12, 1, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0]);
         file.extend(8u32.to_le_bytes());
         assert_eq!(Directory::first(&file).unwrap().count(10), 10);
     }

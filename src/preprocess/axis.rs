@@ -112,7 +112,9 @@ fn weigh(weights: &mut [f64], first: usize, centre: f64, filter_scale: f64, filt
         sum += *weight;
     }
     if sum != 0.0 {
-        weights.iter_mut().for_each(|weight| *weight /= sum);
+        for weight in weights {
+            *weight /= sum;
+        }
     }
 }
 

@@ -152,6 +152,7 @@ fn vertical(rows: &Rows<'_>, first: usize, weights: &[i32], out: &mut [u8]) {
 /// As many samples as stay in registers: the loop over the rows is inside.
 const LANES: usize = 32;
 
+#[expect(clippy::inline_always, reason = "it is compiled a second time inside the AVX2 version")]
 #[inline(always)]
 fn vertical_plain(rows: &Rows<'_>, first: usize, weights: &[i32], out: &mut [u8]) {
     let samples = &rows.samples[first * rows.stride..];
@@ -179,6 +180,7 @@ fn vertical_plain(rows: &Rows<'_>, first: usize, weights: &[i32], out: &mut [u8]
     }
 }
 
+#[expect(clippy::inline_always, reason = "it is compiled a second time inside the AVX2 version")]
 #[inline(always)]
 fn clip(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
@@ -196,7 +198,8 @@ mod tests {
     fn vector_and_plain_passes_are_equal() {
         let sizes = [(1, 1), (2, 9), (5, 3), (31, 40), (64, 65), (113, 7), (300, 211)];
         for (width, height) in sizes {
-            let samples: Vec<u8> = (0..u64::from(width * height * 3)).map(|at| (at * at / 7 % 256) as u8).collect();
+            let samples: Vec<u8> =
+                (0..u64::from(width * height * 3)).map(|at| (at * at / 7 % 256) as u8).collect();
             let rows = Rows { samples: &samples, stride: width as usize * 3, num_bands: 3 };
             for (short_side, crop) in [(13, 11), (1, 1), (64, 64), (90, 33)] {
                 for filter in [Interpolation::Bilinear, Interpolation::Bicubic] {

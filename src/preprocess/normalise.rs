@@ -60,8 +60,8 @@ mod tests {
     fn the_table_holds_the_values_of_imagenet() {
         let normalise = Normalise { scale: 1.0 / 255.0, mean: vec![0.485], std: vec![0.229] };
         let normaliser = Normaliser::new(Some(&normalise), 1);
-        assert_eq!(normaliser.of_u8(0, 0), -2.117_904);
-        assert_eq!(normaliser.of_u8(0, 255), 2.248_908_3);
-        assert_eq!(Normaliser::new(None, 1).of_u8(0, 200), 200.0);
+        assert_eq!(normaliser.of_u8(0, 0).to_bits(), (-2.117_904_f32).to_bits());
+        assert_eq!(normaliser.of_u8(0, 255).to_bits(), 2.248_908_3_f32.to_bits());
+        assert_eq!(Normaliser::new(None, 1).of_u8(0, 200).to_bits(), 200_f32.to_bits());
     }
 }

@@ -22,6 +22,8 @@ use crate::error::{Error, Result};
 
 /// How often the reading of one object starts over when its stream breaks or stalls.
 const READ_ATTEMPTS: u32 = 3;
+/// Staged files older than this belong to nobody: a single write takes seconds.
+const LEFTOVER_AGE: Duration = Duration::from_secs(600);
 /// How many zero-byte objects of a listing are looked at in parallel.
 const MARKER_LOOKUPS: usize = 16;
 
@@ -381,6 +383,14 @@ impl Bucket {
         };
         let written = store.put(&self.path(key)?, PutPayload::from_bytes(bytes)).await;
         written.map(|_| ()).map_err(|cause| failure(&cause, &self.doing("write", key)))
+    }
+
+    /// Removes what local writers that were killed have left in the staging folder.
+    pub async fn sweep_staging(&self) {
+        if let Some(staging) = self.staging.clone().filter(|_| self.is_local()) {
+            // A sweep that crashes leaves what it would have removed.
+            let _ = tokio::task::spawn_blocking(move || local::sweep(&staging, LEFTOVER_AGE)).await;
+        }
     }
 
     /// Removes an object; one that is not there is fine.

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -257,6 +257,17 @@ pub(super) fn delete(target: &Path) -> Result<()> {
             Err(io_failure(cause, &format!("delete {}", target.display())))
         }
         _ => Ok(()),
+    }
+}
+
+/// Removes what writers that were killed have left in `staging`; files younger than `age` may be in use.
+pub(super) fn sweep(staging: &Path, age: Duration) {
+    // Leftovers do no harm but take up space: whatever stands in the way, the next run tries again.
+    for file in fs::read_dir(staging).into_iter().flatten().flatten() {
+        let modified = file.metadata().and_then(|metadata| metadata.modified()).ok();
+        if modified.and_then(|time| time.elapsed().ok()).is_some_and(|old| old > age) {
+            let _ = fs::remove_file(file.path());
+        }
     }
 }
 

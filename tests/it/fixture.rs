@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float32Type, Int32Type};
@@ -95,6 +96,15 @@ impl Job {
         let output = self.verify();
         assert_exit(&output, 0);
         serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+/// Waits until something is so, a minute at most.
+pub fn wait_until(what: &str, so: impl Fn() -> bool) {
+    let give_up = Instant::now() + Duration::from_secs(60);
+    while !so() {
+        assert!(Instant::now() < give_up, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

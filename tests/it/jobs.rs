@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::process::{Command, Stdio};
 
-use crate::fixture::{Job, assert_exit, jpeg, model, png, rows, shard_files, stderr};
+use crate::fixture::{Job, assert_exit, jpeg, model, png, rows, shard_files, stderr, wait_until};
 use crate::support;
 
 /// Every kind of bad input becomes one rejected row with its code; the others are untouched.
@@ -101,8 +102,8 @@ fn two_and_four_workers_at_once_share_one_run() {
     for num_workers in [2, 4] {
         let job = Job::new(48, "[plan]\nshard_tiles = 3");
         let workers: Vec<_> = (0..num_workers)
-            .map(|_| job.run_command(&[]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()))
-            .map(|command| command.spawn().unwrap())
+            .map(|_| job.run_command(&[]))
+            .map(|mut command| command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
             .collect();
         for worker in workers {
             assert_exit(&worker.wait_with_output().unwrap(), 0);
@@ -208,10 +209,10 @@ fn signals_drain_and_the_next_run_goes_on() {
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
         let job = Job::new(400, "[plan]\nshard_tiles = 5\n[run]\nthreads = 1\nbatch = 1");
         let mut worker = job.run_command(&[]);
-        let worker = worker.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-        support::wait_until("the first shard is committed", || !shard_files(&job.table()).is_empty());
+        let worker = worker.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_until("the first shard is committed", || !shard_files(&job.table()).is_empty());
         let pid = worker.id().to_string();
-        assert!(std::process::Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
         assert_exit(&worker.wait_with_output().unwrap(), code);
         assert_exit(&job.verify(), 75);
         job.run_ok(&[]);

@@ -108,7 +108,7 @@ impl Tally {
         self.equal += usize::from(difference == 0.0);
         if difference > self.largest {
             self.largest = difference;
-            self.worst = path.to_owned();
+            path.clone_into(&mut self.worst);
         }
     }
 }

@@ -3,8 +3,8 @@
 //! What is not there is said on a visible line and its tests pass; with `TILEFLEET_REQUIRE_ALL=1`, as in
 //! CI, they fail instead.
 
-mod fault_proxy;
-mod s3_server;
+pub mod fault_proxy;
+pub mod s3_server;
 
 use std::env;
 use std::ffi::OsStr;

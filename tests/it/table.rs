@@ -1,11 +1,11 @@
-//! The table as other people read it: DataFusion, pyarrow and DuckDB.
+//! The table as other people read it: `DataFusion`, pyarrow and `DuckDB`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, StructArray};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, StructArray};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Fields, Float32Type, Int64Type};
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
@@ -81,7 +81,8 @@ fn spec(embedding_type: EmbeddingType) -> TableSpec {
 }
 
 fn extra() -> StructArray {
-    let sites = (0..ROWS_PER_SHARD).map(|number| (number % 5 > 0).then(|| format!("site {number}")));
+    let sites =
+        (0..ROWS_PER_SHARD).map(|number| (!number.is_multiple_of(5)).then(|| format!("site {number}")));
     let columns: Vec<ArrayRef> =
         vec![Arc::new(sites.collect::<StringArray>()), Arc::new(Int64Array::from_iter_values(0..100))];
     let fields =
@@ -97,7 +98,7 @@ fn value(place: usize) -> f32 {
 fn row(shard: u32, number: usize) -> TileRow {
     let source: Arc<str> = format!("s3://scenes/{shard}/{number:03}.jpg").into();
     let window =
-        (number % 2 == 0).then_some(Window { x: 224 * number as u32, y: 0, width: 224, height: 224 });
+        number.is_multiple_of(2).then_some(Window { x: 224 * number as u32, y: 0, width: 224, height: 224 });
     let outcome = match number % 10 {
         3 => Outcome::Rejected(Rejection::new(Reason::Truncated, "ends in row 7")),
         6 => Outcome::Skipped { reason: Reason::Empty, detail: None },
@@ -146,7 +147,7 @@ fn expect(kind: EmbeddingType, run: &str, shard: u32, number: usize, row: &TileR
         "score": ok.then_some(0.75),
         "top_k": ok.then(|| [entry(best, 0.75), entry((best + 1) % 3, 0.25)]),
         "embedding": ok.then_some(embedding),
-        "extra": { "site": (number % 5 > 0).then(|| format!("site {number}")), "visit number": number },
+        "extra": { "site": (!number.is_multiple_of(5)).then(|| format!("site {number}")), "visit number": number },
     })
 }
 

@@ -326,19 +326,25 @@ fn no_end() -> Rejection {
 }
 
 /// Skips one block of a sequential scan.
-#[inline]
 fn skip_block(reader: &mut BitReader<'_>, dc: &Table, ac: &Table) -> Result<(), Rejection> {
     skip_dc(reader, Some(dc))?;
     let mut at = 1;
     while at < 64 {
-        reader.refill();
-        let step = ac.peek_step(reader)?;
-        if at + step.first_passed() < 64 {
-            reader.drop(step.bits());
-            at += step.passed();
-        } else {
-            reader.drop(step.first_bits());
-            at += step.first_passed();
+        let mut bits = *reader;
+        let mut long = false;
+        while at < 64 && !long {
+            bits.refill();
+            let Some(step) = ac.step(&bits) else {
+                long = true;
+                continue;
+            };
+            let whole = at + step.first_passed() < 64;
+            bits.drop(if whole { step.bits() } else { step.first_bits() });
+            at += if whole { step.passed() } else { step.first_passed() };
+        }
+        *reader = bits;
+        if long {
+            at += ac.take_long_step(reader)?;
         }
     }
     if at > 64 && at < END_OF_BLOCK {

@@ -1,13 +1,13 @@
 //! Reads bits of entropy-coded data (ITU-T T.81, F.2.2.5), counting those that are not there.
 
-/// Bits that [`BitReader::refill`] guarantees: the longest code with the longest value after it.
-pub(super) const GUARANTEED: u32 = 32;
-
 /// Reads one entropy-coded segment: the bytes up to the next marker.
+///
+/// A loop that works on a copy keeps it in registers.
+#[derive(Clone, Copy)]
 pub(super) struct BitReader<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// The next bits, left-aligned.
+    /// The next bits, left-aligned; beyond those available, zeros or bits of the byte at `at`.
     window: u64,
     available: u32,
     /// Zero bits at the end of the window that are not in the data.
@@ -30,28 +30,33 @@ impl<'a> BitReader<'a> {
         Self { bytes, at, window: 0, available: 0, stuffed: 0 }
     }
 
-    /// Makes at least [`GUARANTEED`] bits available, with zeros after the end.
+    /// Makes at least 56 bits available, with zeros after the end.
     #[inline]
     pub(super) fn refill(&mut self) {
-        if self.available >= GUARANTEED {
-            return;
+        if !self.refill_at_once() {
+            *self = self.refilled_bytewise();
         }
-        if let Some(next) = self.bytes.get(self.at..self.at + 4) {
-            let word = u32::from_be_bytes([next[0], next[1], next[2], next[3]]);
-            // No byte is 0xFF: the usual test for a zero byte, on the complement.
-            if (!word).wrapping_sub(0x0101_0101) & word & 0x8080_8080 == 0 {
-                self.window |= u64::from(word) << (32 - self.available);
-                self.available += 32;
-                self.at += 4;
-                return;
-            }
+    }
+
+    /// Refills without a branch that depends on the bits left; `false` where a byte is 0xFF or missing.
+    #[inline]
+    fn refill_at_once(&mut self) -> bool {
+        let Some(next) = self.bytes.get(self.at..self.at + 8) else { return false };
+        let word = next.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        // The usual test for a zero byte, on the complement.
+        if (!word).wrapping_sub(0x0101_0101_0101_0101) & word & 0x8080_8080_8080_8080 != 0 {
+            return false;
         }
-        self.refill_bytewise();
+        self.window |= word >> self.available;
+        self.at += ((63 - self.available) / 8) as usize;
+        self.available |= 56;
+        true
     }
 
     #[cold]
-    fn refill_bytewise(&mut self) {
-        while self.available <= 56 {
+    #[inline(never)]
+    fn refilled_bytewise(mut self) -> Self {
+        while self.available < 56 {
             let byte = self.next_byte();
             if byte.is_none() {
                 self.stuffed += 8;
@@ -59,6 +64,7 @@ impl<'a> BitReader<'a> {
             self.window |= u64::from(byte.unwrap_or(0)) << (56 - self.available);
             self.available += 8;
         }
+        self
     }
 
     fn next_byte(&mut self) -> Option<u8> {

@@ -34,11 +34,6 @@ impl Step {
     }
 
     #[inline]
-    pub(super) fn is_long(self) -> bool {
-        self.0 == 0
-    }
-
-    #[inline]
     pub(super) fn bits(self) -> u32 {
         self.0 & 0xFF
     }
@@ -62,9 +57,9 @@ impl Step {
 /// A Huffman table of one DHT segment.
 pub(super) struct Table {
     /// By the next [`LOOKUP_BITS`] bits: the steps of a sequential AC scan.
-    steps: Vec<Step>,
+    steps: Box<[Step; 1 << LOOKUP_BITS]>,
     /// By the next [`LOOKUP_BITS`] bits: length of the code (0: longer) and its symbol.
-    symbols: Vec<(u8, u8)>,
+    symbols: Box<[(u8, u8); 1 << LOOKUP_BITS]>,
     /// First code after those of each length, left-aligned to 16 bits.
     limits: [u32; MAX_CODE_BITS + 1],
     /// Index of a length's first symbol less its first code.
@@ -76,8 +71,8 @@ impl Table {
     /// Builds a table from the counts of codes by length and the symbols (T.81, annex C).
     fn build(counts: &[u8], values: &[u8]) -> Result<Self, Rejection> {
         let mut table = Self {
-            steps: Vec::new(),
-            symbols: vec![(0, 0); 1 << LOOKUP_BITS],
+            steps: Box::new([Step(0); 1 << LOOKUP_BITS]),
+            symbols: Box::new([(0, 0); 1 << LOOKUP_BITS]),
             limits: [0; MAX_CODE_BITS + 1],
             offsets: [0; MAX_CODE_BITS + 1],
             values: values.to_vec(),
@@ -96,7 +91,9 @@ impl Table {
             table.limits[bits] = code << (MAX_CODE_BITS - bits);
             code <<= 1;
         }
-        table.steps = (0..1 << LOOKUP_BITS).map(|window| table.step(window)).collect();
+        for window in 0..1 << LOOKUP_BITS {
+            table.steps[window] = table.combined(window);
+        }
         Ok(table)
     }
 
@@ -108,7 +105,7 @@ impl Table {
         }
     }
 
-    fn step(&self, window: usize) -> Step {
+    fn combined(&self, window: usize) -> Step {
         let Some(first) = self.single(window) else { return Step(0) };
         let used = first.first_bits();
         if used >= LOOKUP_BITS || first.first_passed() >= END_OF_BLOCK {
@@ -139,18 +136,21 @@ impl Table {
         }
     }
 
-    /// Returns the step at the reader's position; the reader was refilled.
+    /// Returns the step at the reader's position; `None` where the first code is longer than the lookup.
     #[inline]
-    pub(super) fn peek_step(&self, reader: &BitReader<'_>) -> Result<Step, Rejection> {
+    pub(super) fn step(&self, reader: &BitReader<'_>) -> Option<Step> {
         let step = self.steps[reader.peek(LOOKUP_BITS)];
-        if step.is_long() { self.peek_long_step(reader) } else { Ok(step) }
+        (step.0 != 0).then_some(step)
     }
 
+    /// Takes one code with its value and returns the coefficients it passes.
     #[cold]
-    fn peek_long_step(&self, reader: &BitReader<'_>) -> Result<Step, Rejection> {
-        let (bits, symbol) = self.search(reader)?;
+    pub(super) fn take_long_step(&self, reader: &mut BitReader<'_>) -> Result<u32, Rejection> {
+        reader.refill();
+        let (bits, symbol) = self.search(reader.peek(MAX_CODE_BITS as u32))?;
         let (bits, passed) = Self::reach(bits, symbol);
-        Ok(Step::one(bits, passed))
+        reader.drop(bits);
+        Ok(passed)
     }
 
     /// Takes a code and returns its symbol.
@@ -158,16 +158,16 @@ impl Table {
     pub(super) fn take_symbol(&self, reader: &mut BitReader<'_>) -> Result<u8, Rejection> {
         reader.refill();
         let (bits, symbol) = match self.symbols[reader.peek(LOOKUP_BITS)] {
-            (0, _) => self.search(reader)?,
+            (0, _) => self.search(reader.peek(MAX_CODE_BITS as u32))?,
             (bits, symbol) => (u32::from(bits), symbol),
         };
         reader.drop(bits);
         Ok(symbol)
     }
 
+    /// Finds a code in the next 16 bits: its length and symbol.
     #[cold]
-    fn search(&self, reader: &BitReader<'_>) -> Result<(u32, u8), Rejection> {
-        let window = reader.peek(MAX_CODE_BITS as u32);
+    fn search(&self, window: usize) -> Result<(u32, u8), Rejection> {
         let bits = (1..=MAX_CODE_BITS).find(|&bits| window < self.limits[bits] as usize);
         let bits = bits.ok_or_else(|| corrupt("the image data has a code that is in no Huffman table"))?;
         let code = (window >> (MAX_CODE_BITS - bits)) as i32;

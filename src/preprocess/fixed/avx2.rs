@@ -126,7 +126,7 @@ fn pair(row: &[u8], starts: [usize; 2], lanes: &[[Lanes; 2]]) -> [u8; 8] {
     // Saturating packs clip to 0..=255: first red, green, blue and a spare of each pixel.
     let words = _mm_packs_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
     let bytes = _mm_extract_epi64::<0>(_mm_packus_epi16(words, words)) as u64;
-    (bytes & 0xFF_FFFF | bytes >> 8 & 0xFF_FFFF_0000_00).to_le_bytes()
+    (bytes & 0xFF_FFFF | bytes >> 8 & 0xFFFF_FF00_0000).to_le_bytes()
 }
 
 /// Spreads the three samples of two pixels, at bytes `a` and `b`, to pairs of 16-bit lanes.

@@ -1,0 +1,145 @@
+//! Help, refusals and exit codes: what people and schedulers lean on.
+
+use std::fs;
+
+use crate::fixture::{Job, assert_exit, model, stderr};
+use crate::support;
+
+#[test]
+fn wrong_usage_is_64_and_help_is_0() {
+    let run = |arguments: &[&str]| support::tilefleet().args(arguments).output().unwrap();
+    assert_exit(&run(&["--help"]), 0);
+    assert_exit(&run(&["--version"]), 0);
+    assert_exit(&run(&["run", "--no-such-flag"]), 64);
+    assert_exit(&run(&["fly"]), 64);
+    assert_exit(&run(&["verify", "table", "--run", "no-run-id"]), 64);
+    for command in ["demo", "run", "plan", "status", "verify", "model", "runtime", "config"] {
+        let help = run(&[command, "--help"]);
+        assert_exit(&help, 0);
+        assert!(help.stdout.len() > 100, "{command} explains itself");
+    }
+}
+
+/// A misspelt key names the nearest one and where it stands; nothing is written.
+#[test]
+fn a_wrong_key_is_78_and_names_the_nearest() {
+    let job = Job::new(1, "[run]\nbatchsize = 4");
+    let output = job.run(&[]);
+    assert_exit(&output, 78);
+    let said = stderr(&output);
+    assert!(said.contains("batchsize") && said.contains("batch") && said.contains("photos.toml:"), "{said}");
+    assert!(!job.table().exists());
+}
+
+#[test]
+fn wrong_values_are_78() {
+    let job = Job::new(1, "");
+    for set in ["run.batch=0", "run.precision=fp8", "output.embedding=float64", "limits.max_reject_ratio=2", "x.y=1"] {
+        assert_exit(&job.run(&["--set", set]), 78);
+    }
+    assert_exit(&job.run(&["--provider", "abacus"]), 78);
+    assert_exit(&job.run(&["--set", "plan.shard_tiles=900000"]), 78);
+    assert!(!job.table().exists());
+}
+
+/// A provider that is not there ends the process before any work; the CPU never takes over.
+#[test]
+fn an_absent_provider_is_78_before_any_work() {
+    let job = Job::new(1, "");
+    for provider in ["cuda", "tensorrt"] {
+        let output = job.run(&["--provider", provider]);
+        assert_exit(&output, 78);
+        assert!(stderr(&output).contains(provider), "{}", stderr(&output));
+    }
+    assert!(!job.table().exists());
+}
+
+#[test]
+fn inputs_that_match_nothing_are_78() {
+    let job = Job::new(1, "");
+    for input in ["no-such-folder", "images/*.nope", "ftp://host/x"] {
+        let input = if input.contains("://") { input.to_owned() } else { job.path(input).display().to_string() };
+        assert_exit(&job.run(&["--input", &input]), 78);
+    }
+    assert!(!job.table().join("tiles").exists());
+}
+
+/// A model that does not match its contract is refused, and both sides are named.
+#[test]
+fn a_model_that_does_not_match_its_contract_is_78() {
+    let job = Job::new(1, "");
+    let network = model("mismatched", &["--arch", "resnet18", "--classes", "10", "--size", "64", "--resize", "72"]);
+    let contract = network.with_extension("contract.toml");
+    let text = fs::read_to_string(&contract).unwrap();
+    for (from, to) in [
+        ("num_classes = 10", "num_classes = 11"),
+        ("embedding_length = 512", "embedding_length = 2048"),
+        ("\"red\", \"green\", \"blue\"", "\"red\", \"green\", \"blue\", \"nir\""),
+        ("embedding = \"embedding\"", "embedding = \"pooled\""),
+    ] {
+        assert!(text.contains(from), "the contract says `{from}`:\n{text}");
+        fs::write(&contract, text.replace(from, to)).unwrap();
+        let output = job.run(&["--model", network.to_str().unwrap()]);
+        assert_exit(&output, 78);
+    }
+    assert!(!job.table().exists());
+}
+
+/// Headless and multi-label networks fit the table: null predictions there, independent scores here.
+#[test]
+fn headless_and_multi_label_networks_fit() {
+    let sizes = ["--arch", "resnet18", "--size", "64", "--resize", "72"];
+    let job = Job::new(4, "");
+    let headless = model("headless", &[&sizes[..], &["--headless"]].concat());
+    job.run_ok(&["--model", headless.to_str().unwrap()]);
+    let rows = crate::fixture::rows(&job.table());
+    assert!(rows.iter().all(|row| row.class_id.is_none() && row.score.is_none() && row.embedding.is_some()));
+
+    let job = Job::new(4, "");
+    let labels = job.path("labels.txt");
+    fs::write(&labels, "water\nforest\ncrops\n").unwrap();
+    let labels = labels.to_str().unwrap().to_owned();
+    let multi = [&sizes[..], &["--classes", "3", "--activation", "sigmoid", "--labels", &labels]].concat();
+    job.run_ok(&["--model", model("multi-label", &multi).to_str().unwrap()]);
+    let rows = crate::fixture::rows(&job.table());
+    assert!(rows.iter().all(|row| matches!(row.label.as_deref(), Some("water" | "forest" | "crops"))));
+    assert!(rows.iter().all(|row| row.score.is_some_and(|score| (0.0..=1.0).contains(&score))));
+}
+
+#[test]
+fn the_runtime_is_explained() {
+    let doctor = support::tilefleet().args(["runtime", "doctor", "--json"]).output().unwrap();
+    assert_exit(&doctor, 0);
+    let found: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    assert!(found.to_string().contains("1.32.0"), "{found}");
+    let empty = tempfile::tempdir().unwrap();
+    let mut lost = support::tilefleet();
+    lost.args(["runtime", "doctor"]).env("ORT_DYLIB_PATH", empty.path().join("libonnxruntime.so"));
+    let lost = lost.output().unwrap();
+    assert_exit(&lost, 78);
+    assert!(stderr(&lost).contains("ORT_DYLIB_PATH"), "{}", stderr(&lost));
+}
+
+/// The pipelines that ship are valid.
+#[test]
+fn shipped_pipelines_are_valid() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+    for file in fs::read_dir(folder).unwrap() {
+        let output = support::tilefleet().arg("config").arg(file.unwrap().path()).output().unwrap();
+        assert_exit(&output, 0);
+    }
+}
+
+/// The demo ends in a verified table and exits 0 though it holds rejects on purpose.
+#[test]
+fn the_demo_ends_in_a_verified_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = support::tilefleet().arg("demo").current_dir(folder.path()).output().unwrap();
+    assert_exit(&output, 0);
+    let said = String::from_utf8_lossy(&output.stdout);
+    for words in ["verified: 5 of 5 shards", "the weights are random", "class", "truncated-half.jpg", "too_large"] {
+        assert!(said.to_lowercase().contains(words), "no `{words}` in:\n{said}");
+    }
+    let verify = support::tilefleet().arg("verify").arg(folder.path().join("tilefleet-demo/table")).output().unwrap();
+    assert_exit(&verify, 0);
+}

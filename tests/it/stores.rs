@@ -1,0 +1,192 @@
+//! Jobs against a real S3 server (SeaweedFS) and through a proxy that makes trouble.
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use crate::fixture::{Job, Row, assert_exit, rows, rows_of_batch, stderr};
+use crate::support::fault_proxy::{Fault, FaultProxy, Rule};
+use crate::support::s3_server::S3Server;
+use crate::support;
+
+/// A job whose images also lie in a bucket.
+struct RemoteJob {
+    job: Job,
+    server: S3Server,
+}
+
+const FAST_RETRIES: [&str; 4] = ["--set", "storage.max_retries=1", "--set", "storage.retry_timeout=2s"];
+
+impl RemoteJob {
+    fn new(num_images: usize, settings: &str) -> Option<Self> {
+        let server = support::seaweedfs()?;
+        let job = Job::new(num_images, settings);
+        server.create_bucket("scenes");
+        server.put_dir("scenes", "images", &job.path("images"));
+        Some(Self { job, server })
+    }
+
+    fn command(&self, endpoint: &str, arguments: &[&str]) -> Command {
+        let mut command = self.job.run_command(arguments);
+        command.envs(S3Server::variables(endpoint, S3Server::OWNER));
+        command
+    }
+
+    /// Runs from bucket to bucket.
+    fn run_at(&self, endpoint: &str, arguments: &[&str]) -> Output {
+        let places = ["--input", "s3://scenes/images/", "--output", "s3://scenes/table"];
+        self.command(endpoint, &[&places, arguments].concat()).output().unwrap()
+    }
+
+    fn verify(&self) -> Output {
+        let mut command = support::tilefleet();
+        command.args(["verify", "s3://scenes/table"]);
+        command.envs(S3Server::variables(&self.server.endpoint(), S3Server::OWNER)).output().unwrap()
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let keys = self.server.keys("scenes", "table/tiles/");
+        keys.iter().flat_map(|key| rows_of_bytes(self.server.get("scenes", key))).collect()
+    }
+}
+
+fn rows_of_bytes(bytes: Vec<u8>) -> Vec<Row> {
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes));
+    reader.unwrap().build().unwrap().flat_map(|batch| rows_of_batch(&batch.unwrap())).collect()
+}
+
+/// The same run gives the same rows but for what names the place, and no credential is printed.
+#[test]
+fn a_bucket_gives_the_rows_of_a_folder_and_no_secret_leaks() {
+    let Some(remote) = RemoteJob::new(24, "[plan]\nshard_tiles = 10") else { return };
+    remote.job.run_ok(&[]);
+    let output = remote.run_at(&remote.server.endpoint(), &["-vv"]);
+    assert_exit(&output, 0);
+    assert_exit(&remote.verify(), 0);
+    let (local, remote_rows) = (rows(&remote.job.table()), remote.rows());
+    assert_eq!((local.len(), remote_rows.len()), (24, 24));
+    for (left, right) in local.iter().zip(&remote_rows) {
+        assert_eq!(left.file(), right.file());
+        assert!(right.source.starts_with("s3://scenes/images/"), "{}", right.source);
+        let left = Row { tile_id: right.tile_id.clone(), source: right.source.clone(), ..left.clone() };
+        let left = Row { source_version: right.source_version.clone(), ..left };
+        assert_eq!(&left, right, "equal but for the place");
+    }
+    let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
+    assert!(printed.contains("committed"), "-vv says what happens:\n{printed}");
+    for secret in [S3Server::OWNER.secret_key, S3Server::OWNER.access_key, "Signature", "Authorization"] {
+        assert!(!printed.contains(secret), "`{secret}` was printed");
+    }
+}
+
+/// The store takes the commit but the reply is lost: the worker finds its own commit.
+#[test]
+fn a_lost_commit_reply_is_not_a_conflict() {
+    let Some(remote) = RemoteJob::new(6, "[plan]\nshard_tiles = 2") else { return };
+    let proxy = FaultProxy::before_server(&remote.server);
+    proxy.add(Rule::new(Fault::LostReply).on_method("PUT").on_key("shard-00000001").times(1));
+    let output = remote.run_at(&proxy.endpoint(), &["--json"]);
+    assert_exit(&output, 0);
+    assert_exit(&remote.verify(), 0);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["this_process"]["shards_ours"], 3, "{report}");
+    let puts = proxy.requests().iter().filter(|request| request.contains("shard-00000001") && request.starts_with("PUT")).count();
+    assert!(puts >= 1, "the lost reply was of a real PUT");
+}
+
+/// One object that answers 404 or 403 is a row while the others are read.
+#[test]
+fn gone_and_forbidden_objects_are_rows() {
+    let Some(remote) = RemoteJob::new(8, "[limits]\nmax_reject_ratio = 0.5") else { return };
+    let proxy = FaultProxy::before_server(&remote.server);
+    proxy.add(Rule::new(Fault::Status(404)).on_method("GET").on_key("images/00003.jpg"));
+    proxy.add(Rule::new(Fault::Status(403)).on_method("GET").on_key("images/00005.jpg"));
+    assert_exit(&remote.run_at(&proxy.endpoint(), &[]), 0);
+    assert_exit(&remote.verify(), 0);
+    let rows = remote.rows();
+    let reason = |file: &str| rows.iter().find(|row| row.file() == file).unwrap().reason.clone();
+    assert_eq!(reason("00003.jpg").as_deref(), Some("gone"));
+    assert_eq!(reason("00005.jpg").as_deref(), Some("forbidden"));
+    assert_eq!(rows.iter().filter(|row| row.status == "ok").count(), 6);
+}
+
+/// When nothing can be read, it is the credentials or the store: no rejects, the run stays open.
+#[test]
+fn when_every_object_is_refused_nothing_is_rejected() {
+    let Some(remote) = RemoteJob::new(5, "") else { return };
+    for (status, code) in [(403, 78), (404, 75), (503, 75)] {
+        let proxy = FaultProxy::before_server(&remote.server);
+        proxy.add(Rule::new(Fault::Status(status)).on_method("GET").on_key("/scenes/images/0"));
+        let output = remote.run_at(&proxy.endpoint(), &FAST_RETRIES);
+        assert_exit(&output, code);
+        assert_eq!(remote.rows().len(), 0, "status {status} made rows");
+        assert_exit(&remote.verify(), 75);
+    }
+    assert_exit(&remote.run_at(&remote.server.endpoint(), &[]), 0);
+    assert_exit(&remote.verify(), 0);
+}
+
+/// Throttling and slow answers pass: the store is asked again.
+#[test]
+fn passing_trouble_is_waited_out() {
+    let Some(remote) = RemoteJob::new(6, "[plan]\nshard_tiles = 3") else { return };
+    let proxy = FaultProxy::before_server(&remote.server);
+    proxy.add(Rule::new(Fault::Status(503)).on_key("images/00002").times(2));
+    proxy.add(Rule::new(Fault::Hangup).on_key("images/00004").times(1));
+    proxy.add(Rule::new(Fault::Delay(Duration::from_millis(300))).on_key("images/00001").times(1));
+    proxy.add(Rule::new(Fault::Status(503)).on_method("PUT").on_key("shard-00000000").times(1));
+    assert_exit(&remote.run_at(&proxy.endpoint(), &[]), 0);
+    assert_exit(&remote.verify(), 0);
+    assert!(remote.rows().iter().all(|row| row.status == "ok"));
+}
+
+/// Two workers on one bucket: one plan, every tile once.
+#[test]
+fn two_workers_on_a_bucket_share_one_run() {
+    let Some(remote) = RemoteJob::new(30, "[plan]\nshard_tiles = 3") else { return };
+    let places = ["--input", "s3://scenes/images/", "--output", "s3://scenes/table"];
+    let workers: Vec<_> = (0..2)
+        .map(|_| remote.command(&remote.server.endpoint(), &places))
+        .map(|mut command| command.stdout(std::process::Stdio::null()).spawn().unwrap())
+        .collect();
+    for mut worker in workers {
+        assert_eq!(worker.wait().unwrap().code(), Some(0));
+    }
+    assert_exit(&remote.verify(), 0);
+    assert_eq!(remote.rows().len(), 30);
+    assert_eq!(remote.server.keys("scenes", "table/_tilefleet/").iter().filter(|key| key.ends_with("run.json")).count(), 1);
+}
+
+/// What is wrong with the access is said before any work, with the code that says who acts.
+#[test]
+fn wrong_access_is_told_before_any_work() {
+    let Some(remote) = RemoteJob::new(2, "") else { return };
+    let endpoint = remote.server.endpoint();
+    let run = |credentials, arguments: &[&str]| {
+        let mut command = remote.job.run_command(&[arguments, &FAST_RETRIES].concat());
+        command.envs(S3Server::variables(&endpoint, credentials)).output().unwrap()
+    };
+    let no_bucket = run(S3Server::OWNER, &["--input", "s3://no-such-bucket/images/"]);
+    assert_exit(&no_bucket, 78);
+    assert!(stderr(&no_bucket).contains("no-such-bucket"), "{}", stderr(&no_bucket));
+    let wrong = support::s3_server::Credentials { access_key: "owner-access-key", secret_key: "wrong" };
+    assert_exit(&run(wrong, &["--input", "s3://scenes/images/"]), 78);
+    let read_only = run(S3Server::READER, &["--output", "s3://scenes/table"]);
+    assert_exit(&read_only, 78);
+    let mut away = remote.job.run_command(&["--input", "s3://scenes/images/"]);
+    away.args(FAST_RETRIES).envs(S3Server::variables("http://127.0.0.1:9", S3Server::OWNER));
+    assert_exit(&away.output().unwrap(), 75);
+    assert!(!remote.job.table().join("tiles").exists(), "no row was written");
+}
+
+/// Explicit URLs are read over plain HTTP.
+#[test]
+fn images_are_read_over_http() {
+    let job = Job::new(3, "[storage]\nallow_http = true");
+    let web = FaultProxy::before_folder(&job.path("images"));
+    let urls: Vec<String> = (0..3).map(|index| format!("{}/{index:05}.jpg", web.endpoint())).collect();
+    let inputs: Vec<&str> = urls.iter().flat_map(|url| ["--input", url.as_str()]).collect();
+    job.run_ok(&inputs);
+    job.verify_ok();
+    let rows = rows(&job.table());
+    assert_eq!(rows.iter().map(|row| row.source.as_str()).collect::<Vec<_>>(), urls);
+}
