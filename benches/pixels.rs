@@ -1,7 +1,7 @@
 //! Throughput of decode and preprocess, in images/s.
 //!
 //! Input: 200 seeded JPEG files (quality 85, 4:2:0, 256 to 384 px a side, gradients with edges and
-//! texture, about 1 bit a pixel), resized to a short side of 256 and cropped to 224 as `uint8` NHWC.
+//! texture, about 2 bits a pixel), resized to a short side of 256 and cropped to 224 as `uint8` NHWC.
 //! Prints the median of several rounds for one and two threads.
 
 use std::hint::black_box;

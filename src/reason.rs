@@ -41,7 +41,7 @@ reasons! {
     Corrupt = "corrupt",
     /// A real image that uses a feature this build does not decode.
     Unsupported = "unsupported",
-    /// The header announces more pixels than `limits.max_pixels`, or the object is larger than `limits.max_object`.
+    /// The header announces more pixels than `limits.max_pixels` or than its data can hold, or the object is larger than `limits.max_object`.
     TooLarge = "too_large",
     /// The object is not there (404), while its store answers.
     Gone = "gone",
@@ -105,8 +105,8 @@ mod tests {
 
     #[test]
     fn the_documentation_lists_every_reason() {
-        let rows: String =
-            Reason::ALL.iter().map(|reason| format!("| `{reason}` | {} |\n", reason.meaning())).collect();
+        let row = |reason: &Reason| format!("| `{reason}` | {} |", reason.meaning());
+        let rows = Reason::ALL.iter().map(row).collect::<Vec<_>>().join("\n");
         let documented = include_str!("../docs/formats.md");
         assert!(documented.contains(&rows), "put this into docs/formats.md:\n{rows}");
     }

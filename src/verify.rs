@@ -52,7 +52,8 @@ impl Verdict {
     /// `Bug` (70) if the invariant is violated, `Unavailable` (75) if the run is not complete.
     pub fn check(&self) -> Result<()> {
         if self.num_violations > 0 {
-            let message = format!("run {} violates the invariant in {} places", self.run_id, self.num_violations);
+            let message =
+                format!("run {} violates the invariant in {} places", self.run_id, self.num_violations);
             return Err(Error::new(Kind::Bug, message)
                 .hint("the places are listed above; keep the output as it is and report this"));
         }

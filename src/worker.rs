@@ -21,7 +21,7 @@ use crate::pipeline::{Stages, Stop, process};
 use crate::plan::fingerprint::{Lineage, Meaning};
 use crate::plan::{Decision, Draft, ModelRecord, Output, Planner, Preview, Run};
 use crate::preprocess::Preprocess;
-use crate::sink::{self, EmbeddingType, Scorer, TableSpec};
+use crate::sink::{self, Scorer, TableSpec};
 use crate::source::InputSpec;
 use crate::storage::{ObjectUri, Storage};
 use crate::work::OpenShards;
@@ -128,7 +128,13 @@ impl Job {
     }
 
     fn planner<'a>(&'a self, spool_dir: &'a std::path::Path) -> Planner<'a> {
-        Planner { output: &self.output, draft: &self.draft, storage: &self.storage, input: &self.input, spool_dir }
+        Planner {
+            output: &self.output,
+            draft: &self.draft,
+            storage: &self.storage,
+            input: &self.input,
+            spool_dir,
+        }
     }
 
     /// Plans if needed, works on all open shards, sums up.
@@ -192,7 +198,13 @@ impl Job {
             .collect()
     }
 
-    fn stages(&self, run: &Arc<Run>, sessions: &[Session], progress: &Arc<Progress>, stop: &Stop) -> Result<Stages> {
+    fn stages(
+        &self,
+        run: &Arc<Run>,
+        sessions: &[Session],
+        progress: &Arc<Progress>,
+        stop: &Stop,
+    ) -> Result<Stages> {
         let (pipeline, contract) = (&self.pipeline, &self.model.contract);
         let batch = sessions.iter().find_map(Session::static_batch).and_then(NonZeroUsize::new);
         let scorer = contract
@@ -202,7 +214,11 @@ impl Job {
             .map(|classifier| Scorer { activation: classifier.activation, top_k: pipeline.output.top_k });
         Ok(Stages {
             run: run.clone(),
-            fetcher: Arc::new(Fetcher::new(self.storage.clone(), run.clone(), pipeline.limits.max_object_bytes)),
+            fetcher: Arc::new(Fetcher::new(
+                self.storage.clone(),
+                run.clone(),
+                pipeline.limits.max_object_bytes,
+            )),
             limits: Limits { max_pixels: pipeline.limits.max_pixels, ..Limits::default() },
             input: contract.input.clone(),
             preprocess: Preprocess::new(&contract.input)?,
@@ -255,7 +271,8 @@ fn draft(loaded: &Loaded, model: &Model) -> Result<Draft> {
             contract: model.contract.clone(),
         },
         pipeline: loaded.settings.to_json(),
-        shard_tiles: u32::try_from(pipeline.plan.shard_tiles.get()).expect("checked by config: at most a million"),
+        shard_tiles: u32::try_from(pipeline.plan.shard_tiles.get())
+            .expect("checked by config: at most a million"),
         embedding_bytes: embedding_bytes as u64,
     })
 }
@@ -265,7 +282,7 @@ fn table(pipeline: &Pipeline, model: &Model, extra: Option<arrow::datatypes::Fie
     let labels = output.classifier.as_ref().and_then(|classifier| classifier.labels.clone());
     TableSpec {
         embedding_length: output.embedding_length,
-        embedding_type: EmbeddingType::from(pipeline.output.embedding),
+        embedding_type: pipeline.output.embedding,
         classifier: output.classifier.is_some(),
         labels: labels.map(Into::into),
         top_k: pipeline.output.top_k,

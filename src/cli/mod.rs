@@ -118,10 +118,9 @@ fn install_panic_message() {
 
 /// Runs a future to its end on a runtime of its own, and leaves without waiting for abandoned work.
 fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::unavailable("cannot start the threads for input and output").because(error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Error::unavailable("cannot start the threads for input and output").because(error)
+    })?;
     let result = runtime.block_on(future);
     runtime.shutdown_background();
     result

@@ -355,13 +355,13 @@ mod tests {
     #[test]
     fn flags_win_over_defaults() {
         let flags = "--seed 7 --size 384 --resize 400 --interpolation bicubic --keep-exact --mean=-1,0.5,0 --std 1,2,3 --activation sigmoid";
-        let options = options(flags).unwrap();
+        let parsed = options(flags).unwrap();
         let resize = Resize { short_side: 400, interpolation: Interpolation::Bicubic, keep_exact: true };
-        assert_eq!(options.resize, Some(resize));
-        assert_eq!(options.normalise.mean, [-1.0, 0.5, 0.0]);
-        assert_eq!(options.activation, Activation::Sigmoid);
-        assert_eq!(super::tests::options("--seed 7 --resize none").unwrap().resize, None);
-        assert_eq!(super::tests::options("--seed 7 --size 448").unwrap().resize.unwrap().short_side, 464);
+        assert_eq!(parsed.resize, Some(resize));
+        assert_eq!(parsed.normalise.mean, [-1.0, 0.5, 0.0]);
+        assert_eq!(parsed.activation, Activation::Sigmoid);
+        assert_eq!(options("--seed 7 --resize none").unwrap().resize, None);
+        assert_eq!(options("--seed 7 --size 448").unwrap().resize.unwrap().short_side, 464);
     }
 
     #[test]

@@ -25,7 +25,9 @@ pub fn run(args: Args) -> Result<()> {
     let job = Job::open(&args.pipeline.load()?)?;
     super::run::say_what_is_assumed(&job);
     let preview = block_on(async {
-        if !args.dry_run && let Decision::NothingNew(run) = job.plan().await? {
+        if !args.dry_run
+            && let Decision::NothingNew(run) = job.plan().await?
+        {
             tracing::info!(run = %run.id, "nothing new");
         }
         job.preview().await

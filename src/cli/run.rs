@@ -19,7 +19,9 @@ use crate::worker::{Job, Report};
 /// Exit codes: 0 done; 65 too many rejects; 75 try again later; 78 the pipeline, the model or the
 /// credentials are wrong; 130 interrupted; 143 drained after SIGTERM.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  tilefleet run pipelines/tiles.toml --input s3://photos/2026/ \\\n      --model resnet152.onnx --output s3://tables/photos")]
+#[command(
+    after_help = "Example:\n  tilefleet run pipelines/tiles.toml --input s3://photos/2026/ \\\n      --model resnet152.onnx --output s3://tables/photos"
+)]
 pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
@@ -63,7 +65,8 @@ pub fn work(job: &Job) -> Result<Report> {
 /// Asks the stages to stop at the first signal, and leaves at once at the second.
 async fn listen(stop: Stop) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         tracing::warn!("signals cannot be caught here; an interruption ends the process at once");
         return;
@@ -105,12 +108,22 @@ pub fn print(job: &Job, report: &Report) {
     if report.nothing_new {
         println!("{}  nothing new: every source has its row", report.run_id);
     } else {
-        println!("{}  complete: {} tiles in {} shards", report.run_id, show::count(summary.tiles), summary.shards);
+        println!(
+            "{}  complete: {} tiles in {} shards",
+            report.run_id,
+            show::count(summary.tiles),
+            summary.shards
+        );
     }
     println!("  {}", show::counts(&summary.counts).replace('\n', "\n  "));
     let ours = &report.this_process;
     if ours.settled > 0 {
-        println!("  {} tiles here in {}: {:.1}/s", show::count(ours.settled), show::seconds(ours.seconds), report.tiles_per_second);
+        println!(
+            "  {} tiles here in {}: {:.1}/s",
+            show::count(ours.settled),
+            show::seconds(ours.seconds),
+            report.tiles_per_second
+        );
         println!("  {}", where_the_time_went(ours));
     }
     println!("  table: {}", job.output().bucket.uri(&job.output().layout.table()));

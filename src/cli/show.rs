@@ -43,12 +43,14 @@ pub fn seconds(seconds: f64) -> String {
 /// Writes outcome counts: a line of totals, then a line a reason.
 #[must_use]
 pub fn counts(counts: &Counts) -> String {
-    let mut text =
-        format!("{} ok, {} skipped, {} rejected", count(counts.ok), count(counts.skipped), count(counts.rejected));
-    for (reason, number) in &counts.reasons {
-        text.push_str(&format!("\n  {:>8}  {reason}", count(*number)));
-    }
-    text
+    let totals = format!(
+        "{} ok, {} skipped, {} rejected",
+        count(counts.ok),
+        count(counts.skipped),
+        count(counts.rejected)
+    );
+    let reasons = counts.reasons.iter().map(|(reason, number)| format!("  {:>8}  {reason}", count(*number)));
+    std::iter::once(totals).chain(reasons).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

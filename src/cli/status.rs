@@ -30,7 +30,11 @@ pub fn run(args: Args) -> Result<()> {
         for run in open_runs(&args.output, args.run.as_deref()).await? {
             all.push(status(&run).await?);
         }
-        if args.json { print_json(&all) } else { print(&all) }
+        if args.json {
+            return print_json(&all);
+        }
+        all.iter().for_each(print);
+        Ok(())
     })
 }
 
@@ -57,22 +61,20 @@ pub async fn open_runs(output: &str, run: Option<&str>) -> Result<Vec<Run>> {
     Ok(runs)
 }
 
-fn print(all: &[Status]) -> Result<()> {
-    for status in all {
-        let state = if status.complete { "complete" } else { "open" };
-        println!(
-            "{}  {state}: {} of {} shards, {} of {} tiles, {}",
-            status.run_id,
-            status.committed,
-            status.shards,
-            show::count(status.tiles_committed),
-            show::count(status.tiles),
-            show::bytes(status.bytes)
-        );
-        if let (false, Some(rate)) = (status.complete, status.tiles_per_second) {
-            let left = status.seconds_left.map_or_else(String::new, |left| format!(", {} left", show::seconds(left)));
-            println!("  {rate:.1} tiles/s{left}");
-        }
+fn print(status: &Status) {
+    let state = if status.complete { "complete" } else { "open" };
+    println!(
+        "{}  {state}: {} of {} shards, {} of {} tiles, {}",
+        status.run_id,
+        status.committed,
+        status.shards,
+        show::count(status.tiles_committed),
+        show::count(status.tiles),
+        show::bytes(status.bytes)
+    );
+    if let (false, Some(rate)) = (status.complete, status.tiles_per_second) {
+        let left =
+            status.seconds_left.map_or_else(String::new, |left| format!(", {} left", show::seconds(left)));
+        println!("  {rate:.1} tiles/s{left}");
     }
-    Ok(())
 }

@@ -88,7 +88,8 @@ impl Fetcher {
         if !uri.scheme().is_http() && !self.store_works(uri).await? {
             bucket.probe(uri.parent().key()).await?;
             if self.run.sources.num_sources() > 1 {
-                let message = format!("none of {NUM_WITNESSES} sources asked for in the store of {uri} is there");
+                let message =
+                    format!("none of {NUM_WITNESSES} sources asked for in the store of {uri} is there");
                 return Err(FetchError::Failed(Error::unavailable(message).hint(
                     "if the folder is mounted or the bucket restored, run the same command again; \
                      if the images were moved, plan them into another output",

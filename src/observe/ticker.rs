@@ -58,24 +58,23 @@ fn bar() -> ProgressBar {
 fn show(progress: &Progress, bar: Option<&ProgressBar>) {
     let now = progress.snapshot();
     let done = now.elsewhere + now.settled;
-    match bar {
-        Some(bar) => {
-            if bar.length() != Some(now.planned) {
-                bar.set_length(now.planned);
-                bar.set_position(now.elsewhere);
-                bar.reset_eta();
-            }
-            bar.set_position(done);
-            bar.set_message(if now.rejected > 0 { format!("{} rejected", now.rejected) } else { String::new() });
-        }
-        None => tracing::info!(
+    let Some(bar) = bar else {
+        tracing::info!(
             done,
             planned = now.planned,
             rejected = now.rejected,
             shards = now.shards_ours + now.shards_theirs,
             "progress"
-        ),
+        );
+        return;
+    };
+    if bar.length() != Some(now.planned) {
+        bar.set_length(now.planned);
+        bar.set_position(now.elsewhere);
+        bar.reset_eta();
     }
+    bar.set_position(done);
+    bar.set_message(if now.rejected > 0 { format!("{} rejected", now.rejected) } else { String::new() });
 }
 
 #[cfg(test)]

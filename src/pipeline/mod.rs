@@ -146,7 +146,11 @@ fn start_sessions(
     sessions: Vec<Session>,
     chips: &Receiver<Prepared>,
 ) -> Result<Vec<JoinHandle<()>>> {
-    sessions.into_iter().enumerate().map(|(index, session)| start_session(stages, session, chips, index)).collect()
+    sessions
+        .into_iter()
+        .enumerate()
+        .map(|(index, session)| start_session(stages, session, chips, index))
+        .collect()
 }
 
 fn start_session(
@@ -250,7 +254,8 @@ async fn send_tile(
     let request = ways.requests.clone().acquire_owned().await.expect("the semaphore is never closed");
     let size_bytes = shard.tile(index).source.size_bytes.unwrap_or(UNKNOWN_SIZE_BYTES);
     let held = ways.fetched.hold(size_bytes).await;
-    let tile = TileOnItsWay { stages: stages.clone(), ways: ways.clone(), shard: shard.clone(), index, _held: held };
+    let tile =
+        TileOnItsWay { stages: stages.clone(), ways: ways.clone(), shard: shard.clone(), index, _held: held };
     tokio::spawn(tile.go(request, chips.clone()));
 }
 
@@ -344,7 +349,8 @@ impl Stages {
 fn wrong_extension(header: &ImageHeader, uri: &str) -> Option<String> {
     let name = uri.rsplit('/').next().unwrap_or(uri);
     let (_, extension) = name.rsplit_once('.')?;
-    (!header.format.extension_matches(extension)).then(|| format!("named .{extension}, content is {}", header.format))
+    (!header.format.extension_matches(extension))
+        .then(|| format!("named .{extension}, content is {}", header.format))
 }
 
 /// Encodes and commits finished shards, several at once, until no stage can finish another.
@@ -380,7 +386,8 @@ impl Stages {
         let (bytes, place) = tokio::task::spawn_blocking(move || stages.encode(shard, &pairs))
             .await
             .map_err(|error| Error::bug("encoding crashed").because(error))??;
-        let committed = commit(&self.run.output.bucket, &self.run.shard_key(number), bytes, &provenance).await?;
+        let committed =
+            commit(&self.run.output.bucket, &self.run.shard_key(number), bytes, &provenance).await?;
         drop(place);
         self.progress.committed(committed, started.elapsed());
         tracing::debug!(shard = number, ?committed, "committed");

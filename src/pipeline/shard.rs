@@ -42,7 +42,11 @@ pub struct FinishedShard {
 impl OpenShard {
     /// Opens a shard; it goes to `finished` once every tile has its outcome.
     #[must_use]
-    pub fn new(shard: Shard, permit: OwnedSemaphorePermit, finished: UnboundedSender<FinishedShard>) -> Arc<Self> {
+    pub fn new(
+        shard: Shard,
+        permit: OwnedSemaphorePermit,
+        finished: UnboundedSender<FinishedShard>,
+    ) -> Arc<Self> {
         let num_left = shard.tiles.len();
         let state = State {
             outcomes: vec![None; num_left],
@@ -66,7 +70,13 @@ impl OpenShard {
     }
 
     /// Records what the model says about a tile.
-    pub fn accept(&self, index: usize, embedding: &[f32], prediction: Option<Prediction>, detail: Option<String>) {
+    pub fn accept(
+        &self,
+        index: usize,
+        embedding: &[f32],
+        prediction: Option<Prediction>,
+        detail: Option<String>,
+    ) {
         self.settle(index, |state| {
             if state.embeddings.is_empty() {
                 state.embeddings.reserve_exact(embedding.len() * state.outcomes.len());

@@ -61,7 +61,8 @@ impl Lineage<'_> {
 
 /// Returns the SHA-256 of a value's canonical JSON: serde writes struct fields in declared order.
 fn digest_of(value: &impl Serialize) -> Result<String> {
-    let json = serde_json::to_vec(value).map_err(|error| Error::bug("cannot digest a value").because(error))?;
+    let json =
+        serde_json::to_vec(value).map_err(|error| Error::bug("cannot digest a value").because(error))?;
     Ok(hex(&Sha256::digest(&json)))
 }
 

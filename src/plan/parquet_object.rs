@@ -73,11 +73,7 @@ impl ParquetObject {
     #[must_use]
     pub fn key_values(&self) -> HashMap<String, String> {
         let pairs = self.parquet().file_metadata().key_value_metadata();
-        pairs
-            .into_iter()
-            .flatten()
-            .filter_map(|pair| Some((pair.key.clone(), pair.value.clone()?)))
-            .collect()
+        pairs.into_iter().flatten().filter_map(|pair| Some((pair.key.clone(), pair.value.clone()?))).collect()
     }
 
     /// Reads row groups, or `(skip, take)` rows of them.
@@ -103,7 +99,8 @@ impl ParquetObject {
     ///
     /// As the store answers; `Config` if the file is damaged.
     pub async fn read_columns(&self, names: &[&str]) -> Result<Vec<RecordBatch>> {
-        let mask = ProjectionMask::columns(self.parquet().file_metadata().schema_descr(), names.iter().copied());
+        let mask =
+            ProjectionMask::columns(self.parquet().file_metadata().schema_descr(), names.iter().copied());
         self.collect(self.builder().with_projection(mask)).await
     }
 

@@ -9,12 +9,12 @@ use futures::stream::BoxStream;
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
+use crate::plan::TileId;
 use crate::plan::layout::RunId;
 use crate::plan::record::{ModelRecord, PlanRecord, RunRecord};
 use crate::plan::run::{Output, Run};
 use crate::plan::sources::{self, EncodedSources, Source, SourceTable};
 use crate::plan::tiles::{PlanTotals, PlanWriter, PlannedTile};
-use crate::plan::TileId;
 use crate::source::{self, Discovered, Entry, InputSpec};
 use crate::storage::{Put, Storage};
 
@@ -95,7 +95,7 @@ pub struct Planner<'a> {
 /// The runs of this family, as far as they have got.
 enum Family {
     /// The newest run is published but not complete.
-    Unfinished(Run),
+    Unfinished(Box<Run>),
     /// The newest run's sources are published, its plan is not.
     Elected(RunId),
     /// All runs are complete; oldest first.
@@ -112,7 +112,7 @@ impl Planner<'_> {
     pub async fn decide(&self) -> Result<Decision> {
         self.check_shard_size()?;
         match self.family().await? {
-            Family::Unfinished(run) => Ok(Decision::Continue(run)),
+            Family::Unfinished(run) => Ok(Decision::Continue(*run)),
             Family::Elected(id) => Ok(Decision::Continue(self.publish_plan(&id).await?)),
             Family::Complete(runs) => self.plan_next(runs).await,
         }
@@ -135,7 +135,9 @@ impl Planner<'_> {
                 let encoded = self.encode_new_sources(&runs).await?;
                 match runs.last().filter(|_| encoded.num_sources == 0) {
                     Some(newest) => self.preview_of(newest).await,
-                    None => Ok(self.preview_new(&self.next_id(&runs), encoded.num_sources, encoded.num_bytes)),
+                    None => {
+                        Ok(self.preview_new(&self.next_id(&runs), encoded.num_sources, encoded.num_bytes))
+                    }
                 }
             }
         }
@@ -205,7 +207,7 @@ impl Planner<'_> {
         if newest.complete().await? {
             return Ok(Family::Complete(runs));
         }
-        Ok(Family::Unfinished(runs.pop().expect("`last` above found one")))
+        Ok(Family::Unfinished(Box::new(runs.pop().expect("`last` above found one"))))
     }
 
     /// Every published run of an output has the same lineage, so the newest speaks for all.
@@ -295,9 +297,9 @@ impl Planner<'_> {
         };
         let record = self.record(id, plan);
         self.output.bucket.put_new(&self.output.layout.run_json(id), Bytes::from(record.to_json()?)).await?;
-        Run::open(self.output, id)
-            .await?
-            .ok_or_else(|| Error::unavailable(format!("the record of run {id} was written and cannot be seen")))
+        Run::open(self.output, id).await?.ok_or_else(|| {
+            Error::unavailable(format!("the record of run {id} was written and cannot be seen"))
+        })
     }
 
     async fn publish_parts(&self, id: &RunId, table: &SourceTable, shard_tiles: u32) -> Result<PlanTotals> {

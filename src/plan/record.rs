@@ -88,7 +88,8 @@ impl RunRecord {
     ///
     /// `Config` if the record holds none.
     pub fn id(&self) -> Result<RunId> {
-        RunId::parse(&self.run_id).map_err(|error| Error::new(Kind::Config, "a damaged run record").because(error))
+        RunId::parse(&self.run_id)
+            .map_err(|error| Error::new(Kind::Config, "a damaged run record").because(error))
     }
 
     /// Encodes the record.

@@ -134,10 +134,13 @@ impl Run {
     ///
     /// As the store answers; `Config` if the record is damaged.
     pub async fn open(output: &Output, id: &RunId) -> Result<Option<Self>> {
-        let Some(record) = RunRecord::read(&output.bucket, &output.layout, id).await? else { return Ok(None) };
+        let Some(record) = RunRecord::read(&output.bucket, &output.layout, id).await? else {
+            return Ok(None);
+        };
         let key = output.layout.sources(id);
         let sources = SourceTable::open(&output.bucket, &key).await?.ok_or_else(|| {
-            Error::config(format!("{key} is missing")).hint("the run's record was damaged; use another output")
+            Error::config(format!("{key} is missing"))
+                .hint("the run's record was damaged; use another output")
         })?;
         let (id, output) = (id.clone(), output.clone());
         Ok(Some(Self { id, record, output, sources, part: Mutex::new(None) }))

@@ -79,7 +79,8 @@ pub fn encode(
     bytes_key: &str,
 ) -> Result<EncodedSources> {
     let schema = schema(extra.map(ExtraCodec::fields));
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties(metadata))).map_err(bug)?;
+    let mut writer =
+        ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties(metadata))).map_err(bug)?;
     let mut num_sources = 0_u64;
     let mut num_bytes = 0_u64;
     let mut chunk = Vec::with_capacity(ROWS_PER_GROUP);
@@ -131,8 +132,8 @@ fn record_batch(
 ) -> Result<RecordBatch> {
     let ids = Int64Array::from_iter_values((first_id as i64)..(first_id as i64 + entries.len() as i64));
     let uris = StringArray::from_iter_values(entries.iter().map(|entry| entry.uri.as_str()));
-    let versions = StringArray::from_iter(entries.iter().map(|entry| entry.version.as_deref()));
-    let sizes = Int64Array::from_iter(entries.iter().map(|entry| entry.size.map(|size| size as i64)));
+    let versions = entries.iter().map(|entry| entry.version.as_deref()).collect::<StringArray>();
+    let sizes = entries.iter().map(|entry| entry.size.map(|size| size as i64)).collect::<Int64Array>();
     let mut columns: Vec<ArrayRef> = vec![Arc::new(ids), Arc::new(uris), Arc::new(versions), Arc::new(sizes)];
     if let Some(codec) = extra {
         let rows: Vec<Option<&[u8]>> = entries.iter().map(|entry| entry.extra.as_deref()).collect();
@@ -220,7 +221,9 @@ impl SourceTable {
 
 fn append_sources(batch: &RecordBatch, sources: &mut Vec<Source>) -> Result<()> {
     let column = |name: &str| {
-        batch.column_by_name(name).ok_or_else(|| Error::config(format!("sources.parquet has no column `{name}`")))
+        batch
+            .column_by_name(name)
+            .ok_or_else(|| Error::config(format!("sources.parquet has no column `{name}`")))
     };
     let uris = column("uri")?.as_string::<i32>();
     let versions = column("version")?.as_string::<i32>();

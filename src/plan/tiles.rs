@@ -129,7 +129,9 @@ fn record_batch(shard: u32, tiles: &[PlannedTile]) -> Result<RecordBatch> {
         Arc::new(Int32Array::from_iter_values(tiles.iter().map(|tile| value(tile) as i32)))
     };
     let window = |value: fn(&Window) -> u32| -> ArrayRef {
-        Arc::new(Int32Array::from_iter(tiles.iter().map(|tile| tile.window.as_ref().map(|w| value(w) as i32))))
+        Arc::new(
+            tiles.iter().map(|tile| tile.window.as_ref().map(|w| value(w) as i32)).collect::<Int32Array>(),
+        )
     };
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int32Array::from_value(shard as i32, tiles.len())),
@@ -190,10 +192,15 @@ impl PlanPart {
 fn append_tiles(batch: &RecordBatch, shard: u32, tiles: &mut Vec<PlannedTile>) -> Result<()> {
     let damaged = || Error::config(format!("the plan of shard {shard} is damaged"));
     let int32 = |name: &str| {
-        batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<Int32Type>()).ok_or_else(damaged)
+        batch
+            .column_by_name(name)
+            .and_then(|column| column.as_primitive_opt::<Int32Type>())
+            .ok_or_else(damaged)
     };
-    let ids =
-        batch.column_by_name("tile_id").and_then(|column| column.as_string_opt::<i32>()).ok_or_else(damaged)?;
+    let ids = batch
+        .column_by_name("tile_id")
+        .and_then(|column| column.as_string_opt::<i32>())
+        .ok_or_else(damaged)?;
     let sources = batch
         .column_by_name("source_id")
         .and_then(|column| column.as_primitive_opt::<Int64Type>())

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 /// How often the reading of one object starts over when its stream breaks or stalls.
 const READ_ATTEMPTS: u32 = 3;
 /// Staged files older than this belong to nobody: a single write takes seconds.
-const LEFTOVER_AGE: Duration = Duration::from_secs(600);
+const LEFTOVER_AGE: Duration = Duration::from_mins(10);
 /// How many zero-byte objects of a listing are looked at in parallel.
 const MARKER_LOOKUPS: usize = 16;
 

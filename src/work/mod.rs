@@ -27,7 +27,8 @@ impl OpenShards {
     ///
     /// As the store answers.
     pub async fn of(run: Arc<Run>, begin: f64, progress: &Progress) -> Result<Self> {
-        let committed: HashSet<u32> = run.committed().await?.shards.iter().map(|shard| shard.number).collect();
+        let committed: HashSet<u32> =
+            run.committed().await?.shards.iter().map(|shard| shard.number).collect();
         let mut open: Vec<u32> = (0..run.num_shards()).filter(|number| !committed.contains(number)).collect();
         let first = (open.len() as f64 * begin.clamp(0.0, 1.0)) as usize;
         let first = first.min(open.len().saturating_sub(1));

@@ -34,7 +34,9 @@ fn a_wrong_key_is_78_and_names_the_nearest() {
 #[test]
 fn wrong_values_are_78() {
     let job = Job::new(1, "");
-    for set in ["run.batch=0", "run.precision=fp8", "output.embedding=float64", "limits.max_reject_ratio=2", "x.y=1"] {
+    for set in
+        ["run.batch=0", "run.precision=fp8", "output.embedding=float64", "limits.max_reject_ratio=2", "x.y=1"]
+    {
         assert_exit(&job.run(&["--set", set]), 78);
     }
     assert_exit(&job.run(&["--provider", "abacus"]), 78);
@@ -58,7 +60,8 @@ fn an_absent_provider_is_78_before_any_work() {
 fn inputs_that_match_nothing_are_78() {
     let job = Job::new(1, "");
     for input in ["no-such-folder", "images/*.nope", "ftp://host/x"] {
-        let input = if input.contains("://") { input.to_owned() } else { job.path(input).display().to_string() };
+        let input =
+            if input.contains("://") { input.to_owned() } else { job.path(input).display().to_string() };
         assert_exit(&job.run(&["--input", &input]), 78);
     }
     assert!(!job.table().join("tiles").exists());
@@ -68,7 +71,8 @@ fn inputs_that_match_nothing_are_78() {
 #[test]
 fn a_model_that_does_not_match_its_contract_is_78() {
     let job = Job::new(1, "");
-    let network = model("mismatched", &["--arch", "resnet18", "--classes", "10", "--size", "64", "--resize", "72"]);
+    let network =
+        model("mismatched", &["--arch", "resnet18", "--classes", "10", "--size", "64", "--resize", "72"]);
     let contract = network.with_extension("contract.toml");
     let text = fs::read_to_string(&contract).unwrap();
     for (from, to) in [
@@ -117,7 +121,8 @@ fn the_runtime_is_explained() {
     lost.args(["runtime", "doctor"]).env("ORT_DYLIB_PATH", empty.path().join("libonnxruntime.so"));
     let lost = lost.output().unwrap();
     assert_exit(&lost, 78);
-    assert!(stderr(&lost).contains("ORT_DYLIB_PATH"), "{}", stderr(&lost));
+    let said = format!("{}{}", String::from_utf8_lossy(&lost.stdout), stderr(&lost));
+    assert!(said.contains("ORT_DYLIB_PATH"), "{said}");
 }
 
 /// The pipelines that ship are valid.
@@ -137,9 +142,12 @@ fn the_demo_ends_in_a_verified_table() {
     let output = support::tilefleet().arg("demo").current_dir(folder.path()).output().unwrap();
     assert_exit(&output, 0);
     let said = String::from_utf8_lossy(&output.stdout);
-    for words in ["verified: 5 of 5 shards", "the weights are random", "class", "truncated-half.jpg", "too_large"] {
+    for words in
+        ["verified: 5 of 5 shards", "the weights are random", "class", "truncated-half.jpg", "too_large"]
+    {
         assert!(said.to_lowercase().contains(words), "no `{words}` in:\n{said}");
     }
-    let verify = support::tilefleet().arg("verify").arg(folder.path().join("tilefleet-demo/table")).output().unwrap();
+    let verify =
+        support::tilefleet().arg("verify").arg(folder.path().join("tilefleet-demo/table")).output().unwrap();
     assert_exit(&verify, 0);
 }

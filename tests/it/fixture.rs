@@ -101,7 +101,7 @@ impl Job {
 
 /// Waits until something is so, a minute at most.
 pub fn wait_until(what: &str, so: impl Fn() -> bool) {
-    let give_up = Instant::now() + Duration::from_secs(60);
+    let give_up = Instant::now() + Duration::from_mins(1);
     while !so() {
         assert!(Instant::now() < give_up, "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(5));
@@ -126,7 +126,9 @@ pub fn stderr(output: &Output) -> String {
 /// A seeded ResNet-18 for 64×64 inputs and 10 classes: real, and fast enough for many runs.
 pub fn small_model() -> &'static Path {
     static MODEL: OnceLock<PathBuf> = OnceLock::new();
-    MODEL.get_or_init(|| model("small", &["--arch", "resnet18", "--classes", "10", "--size", "64", "--resize", "72"]))
+    MODEL.get_or_init(|| {
+        model("small", &["--arch", "resnet18", "--classes", "10", "--size", "64", "--resize", "72"])
+    })
 }
 
 /// Builds a model once for all tests of this process.
@@ -135,7 +137,8 @@ pub fn model(name: &str, arguments: &[&str]) -> PathBuf {
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join(format!("{name}.onnx"));
     let mut command = support::tilefleet();
-    command.args(["model", "build", "--seed", "7"]).args(arguments).arg("--out").arg(&path);
+    let seed = if arguments.contains(&"--seed") { &[][..] } else { &["--seed", "7"] };
+    command.args(["model", "build"]).args(seed).args(arguments).arg("--out").arg(&path);
     assert_exit(&command.output().unwrap(), 0);
     path
 }

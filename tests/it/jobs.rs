@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::process::{Command, Stdio};
 
+use arrow::array::AsArray;
+
 use crate::fixture::{Job, assert_exit, jpeg, model, png, rows, shard_files, stderr, wait_until};
 use crate::support;
 
@@ -89,9 +91,15 @@ fn two_outputs_of_one_input_agree() {
     let (first, second) = (rows(&job.table()), rows(&other));
     assert_eq!(first.len(), 12);
     for (left, right) in first.iter().zip(&second) {
-        assert_eq!((&left.tile_id, &left.source, left.class_id), (&right.tile_id, &right.source, right.class_id));
+        assert_eq!(
+            (&left.tile_id, &left.source, left.class_id),
+            (&right.tile_id, &right.source, right.class_id)
+        );
         let pairs = left.embedding.iter().flatten().zip(right.embedding.iter().flatten());
-        assert!(pairs.clone().count() == 512 && pairs.clone().all(|(a, b)| (a - b).abs() <= 1e-4 * a.abs().max(1.0)));
+        assert!(
+            pairs.clone().count() == 512
+                && pairs.clone().all(|(a, b)| (a - b).abs() <= 1e-4 * a.abs().max(1.0))
+        );
     }
     assert!(first[0].embedding != first[1].embedding, "different images, different embeddings");
 }
@@ -149,7 +157,9 @@ fn another_fingerprint_is_another_run() {
 fn a_record_of_another_fingerprint_is_refused() {
     let job = Job::new(3, "");
     job.run_ok(&[]);
-    let record = fs::read_dir(job.path("table/_tilefleet")).unwrap().map(|entry| entry.unwrap().path().join("run.json"));
+    let record = fs::read_dir(job.path("table/_tilefleet"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("run.json"));
     let record = record.into_iter().find(|path| path.exists()).unwrap();
     let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
     json["fingerprint"] = "0".repeat(64).into();
@@ -189,14 +199,15 @@ fn verify_finds_every_kind_of_damage() {
 fn manifest_columns_come_along() {
     let job = Job::new(4, "");
     let manifest = job.path("manifest.csv");
-    fs::write(&manifest, "uri,site,weight\nimages/00002.jpg,north,1.5\nimages/00000.jpg,south,2.5\n").unwrap();
+    fs::write(&manifest, "uri,site,weight\nimages/00002.jpg,north,1.5\nimages/00000.jpg,south,2.5\n")
+        .unwrap();
     let manifest = format!("input.manifest={}", manifest.display());
     job.run_ok(&["--set", "input.uris=[]", "--set", &manifest]);
     job.verify_ok();
     let file = shard_files(&job.table()).into_values().next().unwrap();
-    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(fs::File::open(file).unwrap());
+    let reader =
+        parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(fs::File::open(file).unwrap());
     let batch = reader.unwrap().build().unwrap().next().unwrap().unwrap();
-    use arrow::array::AsArray;
     let extra = batch["extra"].as_struct();
     let sites: Vec<_> = extra["site"].as_string::<i32>().iter().flatten().collect();
     assert_eq!(sites, ["south", "north"], "rows are in order of URI");
@@ -226,8 +237,13 @@ fn signals_drain_and_the_next_run_goes_on() {
 fn a_plan_can_be_looked_at_and_published() {
     let job = Job::new(7, "[plan]\nshard_tiles = 3");
     let plan = |arguments: &[&str]| {
-        let output =
-            support::tilefleet().arg("plan").arg(&job.pipeline).arg("--json").args(arguments).output().unwrap();
+        let output = support::tilefleet()
+            .arg("plan")
+            .arg(&job.pipeline)
+            .arg("--json")
+            .args(arguments)
+            .output()
+            .unwrap();
         assert_exit(&output, 0);
         serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
     };

@@ -4,9 +4,9 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use crate::fixture::{Job, Row, assert_exit, rows, rows_of_batch, stderr};
+use crate::support;
 use crate::support::fault_proxy::{Fault, FaultProxy, Rule};
 use crate::support::s3_server::S3Server;
-use crate::support;
 
 /// A job whose images also lie in a bucket.
 struct RemoteJob {
@@ -50,7 +50,8 @@ impl RemoteJob {
 }
 
 fn rows_of_bytes(bytes: Vec<u8>) -> Vec<Row> {
-    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes));
+    let reader =
+        parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes));
     reader.unwrap().build().unwrap().flat_map(|batch| rows_of_batch(&batch.unwrap())).collect()
 }
 
@@ -89,7 +90,11 @@ fn a_lost_commit_reply_is_not_a_conflict() {
     assert_exit(&remote.verify(), 0);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["this_process"]["shards_ours"], 3, "{report}");
-    let puts = proxy.requests().iter().filter(|request| request.contains("shard-00000001") && request.starts_with("PUT")).count();
+    let puts = proxy
+        .requests()
+        .iter()
+        .filter(|request| request.contains("shard-00000001") && request.starts_with("PUT"))
+        .count();
     assert!(puts >= 1, "the lost reply was of a real PUT");
 }
 
@@ -153,7 +158,15 @@ fn two_workers_on_a_bucket_share_one_run() {
     }
     assert_exit(&remote.verify(), 0);
     assert_eq!(remote.rows().len(), 30);
-    assert_eq!(remote.server.keys("scenes", "table/_tilefleet/").iter().filter(|key| key.ends_with("run.json")).count(), 1);
+    assert_eq!(
+        remote
+            .server
+            .keys("scenes", "table/_tilefleet/")
+            .iter()
+            .filter(|key| key.ends_with("run.json"))
+            .count(),
+        1
+    );
 }
 
 /// What is wrong with the access is said before any work, with the code that says who acts.

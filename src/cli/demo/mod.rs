@@ -42,7 +42,11 @@ pub fn run(args: Args) -> Result<()> {
     if locate().is_err() {
         install(&InstallOptions::default())?;
     }
-    step(&format!("{} images, {} of them broken on purpose", images::NUM_SOUND + images::NUM_BROKEN, images::NUM_BROKEN));
+    step(&format!(
+        "{} images, {} of them broken on purpose",
+        images::NUM_SOUND + images::NUM_BROKEN,
+        images::NUM_BROKEN
+    ));
     images::write_all(&folder.join("images"))?;
     step(&format!("ResNet-152 with weights from seed {SEED}"));
     write_model(&folder.join("resnet152.onnx"))?;

@@ -49,7 +49,8 @@ impl<'a> BitReader<'a> {
         }
         self.window |= word >> self.available;
         self.at += ((63 - self.available) / 8) as usize;
-        self.available |= 56;
+        // The bits after the last whole byte are read again: at least 56 are available now.
+        self.available |= 0x38;
         true
     }
 

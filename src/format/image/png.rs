@@ -5,7 +5,7 @@ use super::{
 };
 use crate::format::bytes::{Order, slice};
 use crate::geometry::Size;
-use crate::reason::Rejection;
+use crate::reason::{Reason, Rejection};
 
 const SIGNATURE_BYTES: usize = 8;
 /// The best that deflate can do: 258 bytes from 2 bits.
@@ -61,7 +61,8 @@ fn check_ratio(header: &ImageHeader, colour: u8, data_bytes: u64) -> Result<(), 
     let stored_bits = header.size.num_pixels().saturating_mul(samples * u64::from(header.stored_bits));
     if stored_bits / 8 > data_bytes.saturating_mul(MAX_DEFLATE_RATIO) {
         let size = header.size;
-        return Err(truncated(format!("{data_bytes} bytes of image data cannot hold {size}")));
+        let detail = format!("{size} are announced, {data_bytes} bytes of image data cannot hold them");
+        return Err(Rejection::new(Reason::TooLarge, detail));
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use object_store::{
 use serde_json::json;
 use tempfile::TempDir;
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// Ends the server when the test process ends, however it ends: its end of the pipe closes.
 const KEEPER: &str = r#""$@" & read -r _; kill -9 $!; wait"#;
@@ -196,9 +196,9 @@ impl Ports {
     /// Two for each part: HTTP and gRPC. All are held at once, so that they differ.
     fn free() -> Self {
         let listeners = [(); 8].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-        let [a, b, c, d, e, f, g, h] =
-            listeners.map(|listener| listener.local_addr().expect("a bound socket").port());
-        Self { s3: [a, b], filer: [c, d], master: [e, f], volume: [g, h] }
+        let ports = listeners.map(|listener| listener.local_addr().expect("a bound socket").port());
+        let pair = |first: usize| [ports[first], ports[first + 1]];
+        Self { s3: pair(0), filer: pair(2), master: pair(4), volume: pair(6) }
     }
 }
 
