@@ -399,7 +399,7 @@ mod tests {
         let pipeline = Pipeline::check(&settings).unwrap();
         assert_eq!(pipeline.name, "sentinel-2");
         assert_eq!(pipeline.plan.shard_tiles.get(), 4096);
-        assert_eq!(pipeline.run.memory_bytes, 1 << 30);
+        assert_eq!(pipeline.run.memory_bytes, 512 << 20);
         assert_eq!(pipeline.limits.max_object_bytes, 256 << 20);
         assert_eq!(pipeline.storage, StorageOptions::default());
     }

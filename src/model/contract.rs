@@ -1,7 +1,7 @@
 //! The model contract: what a model expects and yields.
 //!
 //! A TOML file beside the ONNX file (`model.contract.toml` for `model.onnx`). The tensors' names and
-//! types bind it to the graph; [`crate::model::load`] checks that they are really there.
+//! types bind it to the graph; [`crate::model::load()`] checks that they are really there.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

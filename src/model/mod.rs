@@ -1,6 +1,6 @@
 //! Models: graph, weights and contract.
 //!
-//! [`build`] makes a `ResNet` and its contract; [`load`] reads any ONNX file, holds it against its contract
+//! [`build`] makes a `ResNet` and its contract; [`load()`] reads any ONNX file, holds it against its contract
 //! and hands bytes and contract to `infer`. No module here runs a model.
 
 pub mod build;

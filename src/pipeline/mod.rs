@@ -96,8 +96,10 @@ struct Ways {
     requests: Arc<Semaphore>,
     /// Encoded images, from request to decoded.
     fetched: ByteBudget,
-    /// Decoded images while they are decoded, then chips until they are in a batch.
+    /// Decoded images, while they are decoded and resized.
     decoded: ByteBudget,
+    /// Chips, until they are in a batch.
+    chips: ByteBudget,
 }
 
 /// Works on shards until there are no more, and returns once all of them are committed.
@@ -221,8 +223,9 @@ impl Stages {
         Ok(Ways {
             pool,
             requests: Arc::new(Semaphore::new(self.fetch_concurrency.get())),
-            fetched: ByteBudget::new(self.memory_bytes / 4),
-            decoded: ByteBudget::new(self.memory_bytes / 4 * 3),
+            fetched: ByteBudget::new(self.memory_bytes / 8),
+            decoded: ByteBudget::new(self.memory_bytes / 8 * 6),
+            chips: ByteBudget::new(self.memory_bytes / 8),
         })
     }
 
@@ -292,15 +295,16 @@ impl TileOnItsWay {
             Ok(header) => header,
             Err(rejection) => return self.reject(rejection),
         };
-        let tensor_bytes = self.stages.tensor_bytes();
-        let mut held = self.ways.decoded.hold(header.decoded_bytes() + tensor_bytes).await;
+        // In this order everywhere: whoever holds room to decode waits for nothing more.
+        let held = self.ways.chips.hold(self.stages.tensor_bytes()).await;
+        let decoding = self.ways.decoded.hold(header.decoded_bytes()).await;
         let ways = self.ways.clone();
         let stop = self.stages.stop.clone();
         let job = move || {
             let started = Instant::now();
             let tensor = self.stages.tensor(&header, &fetched.bytes);
             self.stages.progress.decoded(started.elapsed());
-            held.shrink_to(tensor_bytes);
+            drop(decoding);
             match tensor {
                 Ok(tensor) => {
                     let detail = wrong_extension(&header, &self.shard.tile(self.index).source.uri);

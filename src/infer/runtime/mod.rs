@@ -20,7 +20,7 @@ pub use cache::{cache_dir, library_dir};
 pub use install::{InstallOptions, Installed, install};
 pub use locate::{Located, Origin, locate};
 
-/// The version of ONNX Runtime that [`install`] fetches.
+/// The version of ONNX Runtime that [`install()`] fetches.
 pub const PINNED_VERSION: &str = "1.32.0";
 
 /// The oldest minor version of ONNX Runtime 1.x whose C API has what `ort` calls (feature `api-24`).
