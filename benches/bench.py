@@ -61,7 +61,7 @@ def tilefleet(images, model, *settings):
 
 
 def tilefleet_rate(images, model, *settings):
-    return tilefleet(images, model, *settings)[0]["tiles_per_second"]
+    return tilefleet(images, model, *settings)[0]["this_process"]["tiles_per_second"]
 
 
 def alternate(title, rounds, **contestants):

@@ -124,6 +124,7 @@ impl Provenance {
         provenance.set("version", env!("CARGO_PKG_VERSION"));
         provenance.set("model_digest", record.model.digest.clone());
         provenance.set("contract", record.model.contract.name.clone());
+        provenance.set("contract_digest", record.model.contract_digest.clone());
         provenance.set("contract_origin", record.model.contract_origin.clone());
         provenance
     }

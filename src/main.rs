@@ -1,10 +1,20 @@
 //! The `tilefleet` binary: everything is in the library.
 
-use std::process::ExitCode;
+use std::io::Write;
 
-fn main() -> ExitCode {
+fn main() {
     keep_to_one_arena();
-    tilefleet::cli::main()
+    leave(tilefleet::cli::main());
+}
+
+/// Ends the process without running the destructors of libraries: after an interruption a session may
+/// still be computing, and ONNX Runtime must not be taken down under it.
+#[expect(unsafe_code, reason = "only the C library ends a process at once")]
+fn leave(code: u8) -> ! {
+    // What cannot be written any more cannot be reported either.
+    let _ = std::io::stdout().flush();
+    // SAFETY: takes a plain integer and does not return.
+    unsafe { libc::_exit(code.into()) }
 }
 
 /// Has glibc allocate from one arena instead of one a thread: images are allocated on one thread and

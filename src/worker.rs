@@ -5,8 +5,8 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Instant;
 
+use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use crate::commit::{Counts, read_counts};
@@ -15,6 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetcher;
 use crate::format::image::Limits;
 use crate::infer::{self, Provider, Session, SessionOptions};
+use crate::model::contract::Contract;
 use crate::model::{self, Model};
 use crate::observe::{Progress, Snapshot};
 use crate::pipeline::{Stages, Stop, process};
@@ -23,8 +24,14 @@ use crate::plan::{Decision, Draft, ModelRecord, Output, Planner, Preview, Run};
 use crate::preprocess::Preprocess;
 use crate::sink::{self, Scorer, TableSpec};
 use crate::source::InputSpec;
-use crate::storage::{ObjectUri, Storage};
+use crate::storage::{Fault, ObjectUri, Storage};
 use crate::work::OpenShards;
+
+/// A summary is small; a larger one is not ours.
+const MAX_SUMMARY_BYTES: u64 = 1 << 20;
+
+/// Requests for footers under way at once.
+const FOOTERS_AT_ONCE: usize = 16;
 
 /// A job that has been checked as far as it can be without reading images.
 pub struct Job {
@@ -47,8 +54,6 @@ pub struct Report {
     pub summary: Summary,
     /// What this process did.
     pub this_process: Snapshot,
-    /// Tiles this process settled a second, from its first shard to its last commit.
-    pub tiles_per_second: f64,
 }
 
 /// `summary.json`: the final counts of a run, the same whoever writes them.
@@ -117,12 +122,20 @@ impl Job {
         self.planner(spool.path()).preview().await
     }
 
-    /// Continues the unfinished run, or plans a new one.
+    /// Publishes the plan if needed, and returns how its run stands.
     ///
     /// # Errors
     ///
     /// As [`Planner::decide`].
-    pub async fn plan(&self) -> Result<Decision> {
+    pub async fn plan(&self) -> Result<Preview> {
+        let spool = spool_folder()?;
+        let planner = self.planner(spool.path());
+        let (Decision::Continue(run) | Decision::New { run, .. } | Decision::NothingNew(run)) =
+            planner.decide().await?;
+        planner.preview_of(&run).await
+    }
+
+    async fn decide(&self) -> Result<Decision> {
         let spool = spool_folder()?;
         self.planner(spool.path()).decide().await
     }
@@ -141,28 +154,31 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// `RejectsAboveLimit` if the run is complete and too much of it was rejected; the stop's cause if
-    /// it was stopped; else as the stages.
+    /// The stop's cause if it was stopped; else as the stages.
     pub async fn run(&self, progress: Arc<Progress>, stop: Stop) -> Result<Report> {
         // The sessions open first: a provider that does not work must be told before anything is written.
         let sessions = self.open_sessions()?;
         self.output.bucket.sweep_staging().await;
-        let (run, nothing_new) = match self.plan().await? {
-            Decision::Continue(run) | Decision::New(run) => (run, false),
+        let (run, nothing_new) = match stop.or(self.decide()).await? {
+            Decision::Continue(run) => (run, false),
             Decision::NothingNew(run) => (run, true),
+            Decision::New { run, previous } => {
+                if let Some(previous) = previous {
+                    stop.or(sum_up(&previous)).await?;
+                }
+                (run, false)
+            }
         };
         let run = Arc::new(run);
-        let began = Instant::now();
         if !nothing_new {
             tracing::info!(run = %run.id, tiles = run.record.plan.tiles, shards = run.num_shards(), "working");
             let work = OpenShards::of(run.clone(), beginning(), &progress).await?;
-            process(Arc::new(self.stages(&run, &sessions, &progress, &stop)?), sessions, work).await?;
+            let stages = Arc::new(self.stages(&run, &sessions, &progress, &stop)?);
+            process(stages, sessions, work).await?;
         }
-        let took = began.elapsed().as_secs_f64();
-        let summary = sum_up(&run).await?;
         let this_process = progress.snapshot();
-        let tiles_per_second = this_process.settled as f64 / took.max(1e-9);
-        Ok(Report { run_id: run.id.to_string(), nothing_new, summary, this_process, tiles_per_second })
+        let summary = stop.or(sum_up(&run)).await?;
+        Ok(Report { run_id: run.id.to_string(), nothing_new, summary, this_process })
     }
 
     /// Returns the error that a complete run deserves, if any.
@@ -173,7 +189,8 @@ impl Job {
     pub fn check_rejects(&self, report: &Report) -> Result<()> {
         let ratio = report.summary.counts.reject_ratio();
         let limit = self.pipeline.limits.max_reject_ratio;
-        if ratio <= limit {
+        // Finding nothing new is success, whatever the run before said of its rejects.
+        if ratio <= limit || report.nothing_new {
             return Ok(());
         }
         let message = format!(
@@ -219,7 +236,7 @@ impl Job {
                 run.clone(),
                 pipeline.limits.max_object_bytes,
             )),
-            limits: Limits { max_pixels: pipeline.limits.max_pixels, ..Limits::default() },
+            limits: limits(pipeline.limits.max_pixels),
             input: contract.input.clone(),
             preprocess: Preprocess::new(&contract.input)?,
             scorer,
@@ -234,6 +251,11 @@ impl Job {
             stop: stop.clone(),
         })
     }
+}
+
+/// Four bands of 32 bits at most: the number of pixels is the one limit that people set.
+fn limits(max_pixels: u64) -> Limits {
+    Limits { max_pixels, max_decoded_bytes: max_pixels.saturating_mul(16) }
 }
 
 fn constants(provider: Provider, pipeline: &Pipeline) -> Vec<(String, String)> {
@@ -264,9 +286,11 @@ fn draft(loaded: &Loaded, model: &Model) -> Result<Draft> {
         name: pipeline.name.clone(),
         fingerprint: meaning.fingerprint()?,
         lineage: lineage.digest()?,
+        lineage_description: describe(&model.contract),
         model: ModelRecord {
             file: model.name.clone(),
             digest: model.digest.clone(),
+            contract_digest: model.contract.digest()?,
             contract_origin: model.contract_origin.to_string(),
             contract: model.contract.clone(),
         },
@@ -290,31 +314,59 @@ fn table(pipeline: &Pipeline, model: &Model, extra: Option<arrow::datatypes::Fie
     }
 }
 
-/// Adds up the counts of a complete run and writes them; everyone who does writes the same.
+/// Says what a table of this contract holds.
+fn describe(contract: &Contract) -> String {
+    let classes = contract.output.classifier.as_ref().map_or(0, |classifier| classifier.num_classes);
+    format!(
+        "embeddings of {} floats and {classes} classes ({})",
+        contract.output.embedding_length, contract.name
+    )
+}
+
+/// Returns the final counts of a complete run; writes them if nobody has. Everyone who does writes the same.
 async fn sum_up(run: &Run) -> Result<Summary> {
-    let mut counts = Counts::default();
-    let committed = run.committed().await?;
-    for shard in &committed.shards {
-        counts.merge(&read_counts(&run.output.bucket, &run.shard_key(shard.number)).await?);
+    let key = run.output.layout.summary(&run.id);
+    match run.output.bucket.get(&key, MAX_SUMMARY_BYTES).await {
+        Ok(object) => {
+            if let Ok(summary) = serde_json::from_slice(&object.bytes) {
+                return Ok(summary);
+            }
+        }
+        Err(Fault::Gone) => {}
+        Err(fault) => return Err(fault.into_error(&key)),
     }
+    let summary = count(run).await?;
+    let mut json = serde_json::to_vec_pretty(&summary)
+        .map_err(|error| Error::bug("cannot write the summary").because(error))?;
+    json.push(b'\n');
+    run.output.bucket.put_replace(&key, json.into()).await?;
+    Ok(summary)
+}
+
+/// Adds up what the footers of a complete run's shards say.
+async fn count(run: &Run) -> Result<Summary> {
     let plan = &run.record.plan;
-    let open = plan.shards as usize - committed.shards.len();
+    let committed = run.committed().await?.shards;
+    let open = plan.shards as usize - committed.len();
     if open > 0 {
         let message = format!("{open} shards of run {} are open, though each was worked on", run.id);
         return Err(Error::unavailable(message).hint("run the same command again to go on"));
     }
-    let summary = Summary {
+    let footers = committed
+        .into_iter()
+        .map(|shard| async move { read_counts(&run.output.bucket, &run.shard_key(shard.number)).await });
+    let mut counts = Counts::default();
+    let mut footers = futures::stream::iter(footers).buffered(FOOTERS_AT_ONCE);
+    while let Some(shard) = footers.next().await {
+        counts.merge(&shard?);
+    }
+    Ok(Summary {
         run_id: run.id.to_string(),
         sources: plan.sources,
         shards: plan.shards,
         tiles: plan.tiles,
         counts,
-    };
-    let mut json = serde_json::to_vec_pretty(&summary)
-        .map_err(|error| Error::bug("cannot write the summary").because(error))?;
-    json.push(b'\n');
-    run.output.bucket.put_replace(&run.output.layout.summary(&run.id), json.into()).await?;
-    Ok(summary)
+    })
 }
 
 /// Returns where among the open shards this process begins, in 0 to 1: somewhere else each time.

@@ -12,7 +12,6 @@ mod status;
 mod verify;
 
 use std::future::Future;
-use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -61,9 +60,9 @@ enum Command {
 /// What a process killed by SIGPIPE ends with.
 const BROKEN_PIPE_EXIT_CODE: i32 = 141;
 
-/// Runs the command line of this process.
+/// Runs the command line of this process; returns its exit code.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
     install_panic_message();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -71,10 +70,10 @@ pub fn main() -> ExitCode {
     };
     init_logging(cli.log_format.unwrap_or_else(LogFormat::for_stderr), cli.verbose);
     match dispatch(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => {
             eprintln!("{}", error.render());
-            ExitCode::from(error.kind().exit_code())
+            error.kind().exit_code()
         }
     }
 }
@@ -93,10 +92,10 @@ fn dispatch(command: Command) -> Result<()> {
 }
 
 /// Prints help and version as asked for; anything else is wrong usage, which is 64 and not clap's 2.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error) -> u8 {
     // A closed standard output cannot be reported anywhere.
     let _ = error.print();
-    if error.use_stderr() { ExitCode::from(Kind::Usage.exit_code()) } else { ExitCode::SUCCESS }
+    if error.use_stderr() { Kind::Usage.exit_code() } else { 0 }
 }
 
 /// Makes a panic exit with 70 and say how to report it.

@@ -2,7 +2,7 @@
 
 use crate::cli::{PipelineArgs, block_on, print_json, show};
 use crate::error::Result;
-use crate::plan::{Decision, Preview};
+use crate::plan::Preview;
 use crate::worker::Job;
 
 /// Says what a run would cover, and publishes its plan unless told not to.
@@ -24,14 +24,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let job = Job::open(&args.pipeline.load()?)?;
     super::run::say_what_is_assumed(&job);
-    let preview = block_on(async {
-        if !args.dry_run
-            && let Decision::NothingNew(run) = job.plan().await?
-        {
-            tracing::info!(run = %run.id, "nothing new");
-        }
-        job.preview().await
-    })?;
+    let preview = block_on(async { if args.dry_run { job.preview().await } else { job.plan().await } })?;
     if args.json {
         return print_json(&preview);
     }

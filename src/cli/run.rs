@@ -122,7 +122,7 @@ pub fn print(job: &Job, report: &Report) {
             "  {} tiles here in {}: {:.1}/s",
             show::count(ours.settled),
             show::seconds(ours.seconds),
-            report.tiles_per_second
+            ours.tiles_per_second
         );
         println!("  {}", where_the_time_went(ours));
     }

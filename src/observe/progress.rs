@@ -1,5 +1,6 @@
 //! Counters of a run in this process.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use crate::commit::Committed;
 /// Counters that the stages write and people read.
 #[derive(Debug)]
 pub struct Progress {
-    started: Instant,
+    started: OnceLock<Instant>,
     /// Tiles of the run.
     planned: AtomicU64,
     /// Tiles of shards that were committed before this process began, or by workers beside it.
@@ -29,7 +30,7 @@ pub struct Progress {
 impl Default for Progress {
     fn default() -> Self {
         Self {
-            started: Instant::now(),
+            started: OnceLock::new(),
             planned: AtomicU64::new(0),
             elsewhere: AtomicU64::new(0),
             settled: AtomicU64::new(0),
@@ -50,8 +51,10 @@ impl Default for Progress {
 /// The counters at one moment.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Snapshot {
-    /// Since the first shard was taken up, in seconds.
+    /// Since work on shards began, in seconds; models are loaded and the plan is published before.
     pub seconds: f64,
+    /// Tiles settled a second since then.
+    pub tiles_per_second: f64,
     /// Tiles of the run.
     pub planned: u64,
     /// Tiles whose shards were committed before or elsewhere.
@@ -81,8 +84,9 @@ pub struct Snapshot {
 }
 
 impl Progress {
-    /// Notes how much there is, and how much of it is done already.
-    pub fn plan(&self, planned: u64, done: u64) {
+    /// Notes that work begins, how much there is, and how much of it is done already.
+    pub fn begin(&self, planned: u64, done: u64) {
+        self.started.get_or_init(Instant::now);
         self.planned.store(planned, Relaxed);
         self.elsewhere.store(done, Relaxed);
     }
@@ -139,11 +143,14 @@ impl Progress {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let seconds = |nanos: &AtomicU64| nanos.load(Relaxed) as f64 / 1e9;
+        let took = self.started.get().map_or(0.0, |started| started.elapsed().as_secs_f64());
+        let settled = self.settled.load(Relaxed);
         Snapshot {
-            seconds: self.started.elapsed().as_secs_f64(),
+            seconds: took,
+            tiles_per_second: settled as f64 / took.max(1e-9),
             planned: self.planned.load(Relaxed),
             elsewhere: self.elsewhere.load(Relaxed),
-            settled: self.settled.load(Relaxed),
+            settled,
             rejected: self.rejected.load(Relaxed),
             inferred: self.inferred.load(Relaxed),
             fetched_bytes: self.fetched_bytes.load(Relaxed),

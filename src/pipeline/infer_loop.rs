@@ -12,6 +12,7 @@ use crate::model::contract::Input;
 use crate::observe::Progress;
 use crate::pipeline::budget::Held;
 use crate::pipeline::shard::OpenShard;
+use crate::pipeline::stop::Stop;
 use crate::reason::Rejection;
 use crate::sink::{EmbeddingType, Prediction, Scorer, check_embedding};
 
@@ -53,6 +54,8 @@ pub struct InferLoop {
     pub embedding_type: EmbeddingType,
     /// Counters.
     pub progress: Arc<Progress>,
+    /// Ends the loop early.
+    pub stop: Stop,
 }
 
 impl InferLoop {
@@ -68,6 +71,10 @@ impl InferLoop {
             let waited = Instant::now();
             let more = self.gather(&mut gathered);
             self.progress.infer_waited(waited.elapsed());
+            if self.stop.stopped() {
+                // Only what can still become a whole shard is worth the time that is left.
+                gathered.retain(|chip| chip.shard.fed());
+            }
             if !gathered.is_empty() {
                 self.infer(&mut batch, &mut gathered)?;
             }

@@ -25,6 +25,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use futures::FutureExt;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -33,13 +34,13 @@ use crate::commit::{Counts, Provenance, commit};
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::fetch::{FetchError, FetchedTile, Fetcher};
-use crate::format::image::{ImageHeader, Limits};
+use crate::format::image::{ImageHeader, Limits, parse_header};
 use crate::infer::Session;
 use crate::model::contract::{Input, SampleType};
 use crate::observe::Progress;
 use crate::plan::Run;
 use crate::preprocess::{InputSlotMut, Preprocess};
-use crate::reason::Rejection;
+use crate::reason::{Reason, Rejection};
 use crate::sink::{self, Scorer, ShardRows, TableSpec};
 use crate::work::OpenShards;
 
@@ -169,6 +170,7 @@ fn start_session(
         scorer: stages.scorer,
         embedding_type: stages.table.embedding_type,
         progress: stages.progress.clone(),
+        stop: stages.stop.clone(),
     };
     let stages = stages.clone();
     let run = move || match catch_unwind(AssertUnwindSafe(|| inference.run(&stages.input))) {
@@ -199,6 +201,7 @@ async fn feed(
             for index in 0..shard.shard.tiles.len() {
                 send_tile(&stages, &ways, &shard, index, &chips).await;
             }
+            shard.all_fed();
         }
     };
     let result: Result<()> = tokio::select! {
@@ -208,8 +211,6 @@ async fn feed(
     if let Err(error) = result {
         stages.stop.fail(error);
     }
-    // The pool must not be dropped on this thread, which may not block.
-    tokio::task::spawn_blocking(move || drop(ways));
     Ok(())
 }
 
@@ -259,7 +260,12 @@ async fn send_tile(
     let held = ways.fetched.hold(size_bytes).await;
     let tile =
         TileOnItsWay { stages: stages.clone(), ways: ways.clone(), shard: shard.clone(), index, _held: held };
-    tokio::spawn(tile.go(request, chips.clone()));
+    let (stop, go) = (stages.stop.clone(), tile.go(request, chips.clone()));
+    tokio::spawn(async move {
+        if AssertUnwindSafe(go).catch_unwind().await.is_err() {
+            stop.fail(Error::bug("fetching crashed"));
+        }
+    });
 }
 
 /// One tile between the stages.
@@ -289,9 +295,7 @@ impl TileOnItsWay {
 
     /// Waits for room, then decodes and preprocesses on the CPU pool: the one bridge from tokio to rayon.
     async fn decode(self, fetched: FetchedTile, chips: Sender<Prepared>) {
-        let header = match crate::format::image::parse_header(&fetched.bytes)
-            .and_then(|header| self.stages.limits.check(&header).map(|()| header))
-        {
+        let header = match self.stages.header(&fetched.bytes) {
             Ok(header) => header,
             Err(rejection) => return self.reject(rejection),
         };
@@ -331,21 +335,30 @@ impl TileOnItsWay {
 }
 
 impl Stages {
+    /// Reads and checks a header; one that crashes the parser is a reject, too.
+    fn header(&self, bytes: &[u8]) -> Result<ImageHeader, Rejection> {
+        let parsed = catch_unwind(|| parse_header(bytes));
+        let crashed = |_| Err(Rejection::new(Reason::DecoderCrash, "the header parser crashed"));
+        let header = parsed.unwrap_or_else(crashed)?;
+        self.limits.check(&header)?;
+        Ok(header)
+    }
+
     fn tensor(&self, header: &ImageHeader, bytes: &[u8]) -> Result<Tensor, Rejection> {
         let chip = decode::decode(header, bytes, &self.limits)?;
         let len = self.tensor_len();
-        match self.input.sample_type {
+        let tensor = match self.input.sample_type {
             SampleType::Uint8 => {
                 let mut samples = vec![0; len];
-                self.preprocess.apply(&chip, InputSlotMut::U8(&mut samples))?;
-                Ok(Tensor::U8(samples))
+                self.preprocess.apply(&chip, InputSlotMut::U8(&mut samples)).map(|()| Tensor::U8(samples))
             }
             SampleType::Float32 => {
                 let mut samples = vec![0.0; len];
-                self.preprocess.apply(&chip, InputSlotMut::F32(&mut samples))?;
-                Ok(Tensor::F32(samples))
+                self.preprocess.apply(&chip, InputSlotMut::F32(&mut samples)).map(|()| Tensor::F32(samples))
             }
-        }
+        };
+        decode::recycle(chip);
+        tensor
     }
 }
 
@@ -383,6 +396,7 @@ impl Stages {
         shard.rows.iter().for_each(|row| counts.add(&row.outcome));
         let mut provenance = Provenance::new(&self.run, number, &attempt_name());
         provenance.set_counts(&counts);
+        provenance.set("seconds", format!("{:.3}", shard.took.as_secs_f64()));
         for (key, value) in &self.constants {
             provenance.set(key, value.clone());
         }

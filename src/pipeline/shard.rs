@@ -1,6 +1,8 @@
 //! A shard on its way through the stages: where its tiles' outcomes meet again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
@@ -13,6 +15,8 @@ use crate::sink::{Outcome, Prediction, TileRow};
 pub struct OpenShard {
     /// The shard as planned.
     pub shard: Shard,
+    opened: Instant,
+    fed: AtomicBool,
     state: Mutex<State>,
     finished: UnboundedSender<FinishedShard>,
 }
@@ -35,6 +39,8 @@ pub struct FinishedShard {
     pub embeddings: Vec<f32>,
     /// The manifest's additional columns.
     pub extra: Option<arrow::array::StructArray>,
+    /// From the first tile's fetch to the last one's outcome.
+    pub took: Duration,
     /// The place among the shards held in memory, free again when the shard is committed.
     pub permit: Option<OwnedSemaphorePermit>,
 }
@@ -55,7 +61,19 @@ impl OpenShard {
             num_left,
             permit: Some(permit),
         };
-        Arc::new(Self { shard, state: Mutex::new(state), finished })
+        let (opened, fed) = (Instant::now(), AtomicBool::new(false));
+        Arc::new(Self { shard, opened, fed, state: Mutex::new(state), finished })
+    }
+
+    /// Notes that all of its tiles are on their way.
+    pub fn all_fed(&self) {
+        self.fed.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether all of its tiles are on their way, so that it can be finished.
+    #[must_use]
+    pub fn fed(&self) -> bool {
+        self.fed.load(Ordering::Relaxed)
     }
 
     /// Returns one of its tiles.
@@ -116,6 +134,7 @@ impl OpenShard {
             rows: rows.collect(),
             embeddings: std::mem::take(&mut state.embeddings),
             extra: self.shard.extra.clone(),
+            took: self.opened.elapsed(),
             permit: state.permit.take(),
         }
     }

@@ -1,10 +1,11 @@
 //! One word to all stages that no more work is to be started, and why.
 
+use std::future::Future;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 
 /// Tells the stages to stop; cheap to clone.
 #[derive(Clone)]
@@ -46,6 +47,18 @@ impl Stop {
         let mut stopped = self.stopped.subscribe();
         // The sender lives in `self`, so this cannot fail.
         let _ = stopped.wait_for(|stopped| *stopped).await;
+    }
+
+    /// Waits for some work, or for a stop, whichever comes first.
+    ///
+    /// # Errors
+    ///
+    /// The work's own error, or the reason for the stop.
+    pub async fn or<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            result = work => result,
+            () = self.wait() => Err(self.take_cause().unwrap_or_else(|| Error::bug("stopped for no reason"))),
+        }
     }
 
     /// Takes the reason for the stop.

@@ -94,6 +94,12 @@ impl Layout {
         self.below("_tilefleet/")
     }
 
+    /// Returns the description of what all runs share.
+    #[must_use]
+    pub fn output_json(&self) -> String {
+        self.below("_tilefleet/output.json")
+    }
+
     /// Returns the folder of one run's rows.
     #[must_use]
     pub fn rows(&self, run: &RunId) -> String {

@@ -1,6 +1,7 @@
 //! The plan: the immutable list of a run's tiles, divided into shards.
 //!
 //! ```text
+//! (output.json, create-only: what all runs of the output share)
 //! discovered sources ─▶ sources.parquet ─▶ plan/part-*.parquet ─▶ run.json
 //!  (sorted by URI)      create-only: the    derived from it,       create-only, last:
 //!                       election            the same for all       the plan is complete
@@ -10,6 +11,7 @@
 
 pub mod fingerprint;
 pub mod layout;
+mod lineage;
 mod parquet_object;
 mod publish;
 mod record;
@@ -19,6 +21,7 @@ pub mod tile_id;
 mod tiles;
 
 pub use layout::{Layout, RunId};
+pub use lineage::OutputRecord;
 pub use parquet_object::ParquetObject;
 pub use publish::{Decision, Draft, Planner, Preview};
 pub use record::{ModelRecord, PlanRecord, RunRecord};

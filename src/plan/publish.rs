@@ -11,17 +11,21 @@ use tokio::runtime::Handle;
 use crate::error::{Error, Result};
 use crate::plan::TileId;
 use crate::plan::layout::RunId;
+use crate::plan::lineage::OutputRecord;
 use crate::plan::record::{ModelRecord, PlanRecord, RunRecord};
 use crate::plan::run::{Output, Run};
 use crate::plan::sources::{self, EncodedSources, Source, SourceTable};
 use crate::plan::tiles::{PlanTotals, PlanWriter, PlannedTile};
 use crate::source::{self, Discovered, Entry, InputSpec};
-use crate::storage::{Put, Storage};
+use crate::storage::{Fault, Put, Storage};
 
 /// Key-value metadata of `sources.parquet` that adopters plan by, whatever their own settings.
 const SHARD_TILES_KEY: &str = "tilefleet.shard_tiles";
 const FINGERPRINT_KEY: &str = "tilefleet.fingerprint";
 const SOURCE_BYTES_KEY: &str = "tilefleet.source_bytes";
+
+/// A plan part is put so often before the store is taken to be in trouble.
+const MAX_PUTS: u32 = 4;
 
 /// Shards estimated above this are refused.
 const MAX_SHARD_BYTES: u64 = 512 << 20;
@@ -37,6 +41,8 @@ pub struct Draft {
     pub fingerprint: String,
     /// What all runs of the output share.
     pub lineage: String,
+    /// The same for people.
+    pub lineage_description: String,
     /// The model.
     pub model: ModelRecord,
     /// The resolved pipeline.
@@ -52,7 +58,12 @@ pub enum Decision {
     /// An unfinished run goes on.
     Continue(Run),
     /// A new run was planned, by us or by a worker beside us.
-    New(Run),
+    New {
+        /// It.
+        run: Run,
+        /// The run before it, complete.
+        previous: Option<Box<Run>>,
+    },
     /// Every source has its row already; the newest run, complete.
     NothingNew(Run),
 }
@@ -132,7 +143,7 @@ impl Planner<'_> {
                 Ok(self.preview_new(&id, table.num_sources(), source_bytes(&table)))
             }
             Family::Complete(runs) => {
-                let encoded = self.encode_new_sources(&runs).await?;
+                let encoded = self.encode_new_sources(self.discover().await?, &runs).await?;
                 match runs.last().filter(|_| encoded.num_sources == 0) {
                     Some(newest) => self.preview_of(newest).await,
                     None => {
@@ -143,7 +154,12 @@ impl Planner<'_> {
         }
     }
 
-    async fn preview_of(&self, run: &Run) -> Result<Preview> {
+    /// Returns how a published run stands.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers.
+    pub async fn preview_of(&self, run: &Run) -> Result<Preview> {
         let plan = &run.record.plan;
         let committed = run.committed().await?.shards.len() as u64;
         let open = u64::from(plan.shards).saturating_sub(committed);
@@ -192,11 +208,12 @@ impl Planner<'_> {
     }
 
     async fn family(&self) -> Result<Family> {
-        let ids = self.output.run_ids().await?;
-        self.check_lineage(&ids).await?;
+        if let Some(record) = OutputRecord::read(self.output).await? {
+            record.check_lineage(&self.draft.lineage, self.output)?;
+        }
         let first = RunId::new(&self.draft.name, &self.draft.fingerprint, 1);
         let mut runs = Vec::new();
-        for id in ids.into_iter().filter(|id| id.family() == first.family()) {
+        for id in self.output.run_ids().await?.into_iter().filter(|id| id.family() == first.family()) {
             match Run::open(self.output, &id).await? {
                 Some(run) => runs.push(run),
                 None => return Ok(Family::Elected(id)),
@@ -210,27 +227,6 @@ impl Planner<'_> {
         Ok(Family::Unfinished(Box::new(runs.pop().expect("`last` above found one"))))
     }
 
-    /// Every published run of an output has the same lineage, so the newest speaks for all.
-    async fn check_lineage(&self, ids: &[RunId]) -> Result<()> {
-        for id in ids.iter().rev() {
-            let Some(record) = RunRecord::read(&self.output.bucket, &self.output.layout, id).await? else {
-                continue;
-            };
-            if record.lineage == self.draft.lineage {
-                return Ok(());
-            }
-            return Err(Error::config(format!(
-                "the output {} holds runs of another lineage: {id} was made by {} with embeddings of {} floats, \
-                 and this pipeline's rows would not fit the same table",
-                self.output.uri,
-                record.model.contract.name,
-                record.model.contract.output.embedding_length
-            ))
-            .hint("choose another output with --output: one output keeps one embedding size, one set of classes and one set of columns"));
-        }
-        Ok(())
-    }
-
     fn next_id(&self, runs: &[Run]) -> RunId {
         match runs.last() {
             Some(newest) => newest.id.next(),
@@ -239,24 +235,36 @@ impl Planner<'_> {
     }
 
     async fn plan_next(&self, mut runs: Vec<Run>) -> Result<Decision> {
-        let encoded = self.encode_new_sources(&runs).await?;
+        let discovered = self.discover().await?;
+        let extra = discovered.extra.as_ref().map(|codec| codec.fields());
+        let record = OutputRecord::new(&self.draft.lineage, &self.draft.lineage_description, extra);
+        record.elect(self.output).await?;
+        let encoded = self.encode_new_sources(discovered, &runs).await?;
+        let id = self.next_id(&runs);
+        let newest = runs.pop();
         if encoded.num_sources == 0
-            && let Some(newest) = runs.pop()
+            && let Some(newest) = newest
         {
             return Ok(Decision::NothingNew(newest));
         }
-        let id = self.next_id(&runs);
         // The election: whoever creates this object decides what the run covers; the others adopt it.
         self.output.bucket.put_new(&self.output.layout.sources(&id), encoded.bytes).await?;
-        Ok(Decision::New(self.publish_plan(&id).await?))
+        Ok(Decision::New { run: self.publish_plan(&id).await?, previous: newest.map(Box::new) })
     }
 
-    async fn encode_new_sources(&self, runs: &[Run]) -> Result<EncodedSources> {
+    async fn discover(&self) -> Result<Discovered> {
         let discovered = source::discover(self.input, self.storage, self.spool_dir).await?;
-        if runs.is_empty() {
-            discovered.require_some()?;
-        }
-        check_extra(&discovered, runs)?;
+        tracing::info!(
+            sources = discovered.sources.num_entries,
+            ignored = discovered.num_ignored,
+            looked_at = discovered.looked_at.join("; "),
+            "listed"
+        );
+        discovered.require_some()?;
+        Ok(discovered)
+    }
+
+    async fn encode_new_sources(&self, discovered: Discovered, runs: &[Run]) -> Result<EncodedSources> {
         let known = KnownSources::of(runs)?;
         let metadata = vec![
             (SHARD_TILES_KEY.to_owned(), self.draft.shard_tiles.to_string()),
@@ -327,10 +335,20 @@ impl Planner<'_> {
 
     async fn put_part(&self, id: &RunId, part: Option<(u32, Bytes)>) -> Result<()> {
         let Some((number, bytes)) = part else { return Ok(()) };
-        match self.output.bucket.put_new(&self.output.layout.plan_part(id, number), bytes).await? {
-            // A worker beside us was faster; its part holds the same tiles, being derived from the same table.
-            Put::Created | Put::Exists => Ok(()),
+        let key = self.output.layout.plan_part(id, number);
+        for _ in 0..MAX_PUTS {
+            if self.output.bucket.put_new(&key, bytes.clone()).await? == Put::Created {
+                return Ok(());
+            }
+            // Some stores say "exists" of what never landed, so look. A part that is there was written by
+            // a worker beside us and holds the same tiles, being derived from the same table.
+            match self.output.bucket.head(&key).await {
+                Ok(_) => return Ok(()),
+                Err(Fault::Gone) => {}
+                Err(fault) => return Err(fault.into_error(&key)),
+            }
         }
+        Err(Error::unavailable(format!("the store says that {key} exists, and then that it does not")))
     }
 
     fn record(&self, id: &RunId, plan: PlanRecord) -> RunRecord {
@@ -338,7 +356,6 @@ impl Planner<'_> {
             format: 1,
             run_id: id.to_string(),
             fingerprint: self.draft.fingerprint.clone(),
-            lineage: self.draft.lineage.clone(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             model: self.draft.model.clone(),
             plan,
@@ -353,17 +370,6 @@ fn check_fingerprint(id: &RunId, theirs: &str, ours: &str) -> Result<()> {
     }
     Err(Error::config(format!("run {id} was planned for another fingerprint ({theirs}, not {ours})"))
         .hint("give the pipeline another name, or choose another output"))
-}
-
-/// A table has one set of columns, those of the manifest included.
-fn check_extra(discovered: &Discovered, runs: &[Run]) -> Result<()> {
-    let Some(newest) = runs.last() else { return Ok(()) };
-    let ours = discovered.extra.as_ref().map(|codec| codec.fields().clone());
-    if newest.sources.extra_fields() == ours {
-        return Ok(());
-    }
-    Err(Error::config(format!("the manifest's columns are not those of run {}", newest.id))
-        .hint("choose another output with --output, or give the manifest the same columns"))
 }
 
 fn source_bytes(table: &SourceTable) -> u64 {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::model::contract::Contract;
 use crate::plan::layout::{Layout, RunId};
 use crate::storage::{Bucket, Fault};
@@ -19,8 +19,6 @@ pub struct RunRecord {
     pub run_id: String,
     /// The whole fingerprint, of which the id holds 8 digits.
     pub fingerprint: String,
-    /// What all runs of this output share.
-    pub lineage: String,
     /// Version of the tool that planned.
     pub tool_version: String,
     /// The model.
@@ -38,6 +36,8 @@ pub struct ModelRecord {
     pub file: String,
     /// SHA-256 of the file's bytes.
     pub digest: String,
+    /// SHA-256 of the contract in force.
+    pub contract_digest: String,
     /// Where the contract came from: `file`, `metadata` or `assumed`.
     pub contract_origin: String,
     /// The contract in force.
@@ -80,16 +80,6 @@ impl RunRecord {
                 .hint("use the tilefleet version that wrote it, or another output")
         })?;
         Ok(Some(record))
-    }
-
-    /// Returns the run's id.
-    ///
-    /// # Errors
-    ///
-    /// `Config` if the record holds none.
-    pub fn id(&self) -> Result<RunId> {
-        RunId::parse(&self.run_id)
-            .map_err(|error| Error::new(Kind::Config, "a damaged run record").because(error))
     }
 
     /// Encodes the record.

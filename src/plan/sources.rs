@@ -220,14 +220,10 @@ impl SourceTable {
 }
 
 fn append_sources(batch: &RecordBatch, sources: &mut Vec<Source>) -> Result<()> {
-    let column = |name: &str| {
-        batch
-            .column_by_name(name)
-            .ok_or_else(|| Error::config(format!("sources.parquet has no column `{name}`")))
-    };
-    let uris = column("uri")?.as_string::<i32>();
-    let versions = column("version")?.as_string::<i32>();
-    let sizes = column("size")?.as_primitive::<Int64Type>();
+    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| damaged(name));
+    let text = |name: &str| column(name)?.as_string_opt::<i32>().ok_or_else(|| damaged(name));
+    let (uris, versions) = (text("uri")?, text("version")?);
+    let sizes = column("size")?.as_primitive_opt::<Int64Type>().ok_or_else(|| damaged("size"))?;
     for row in 0..batch.num_rows() {
         sources.push(Source {
             uri: uris.value(row).into(),
@@ -236,6 +232,10 @@ fn append_sources(batch: &RecordBatch, sources: &mut Vec<Source>) -> Result<()> 
         });
     }
     Ok(())
+}
+
+fn damaged(column: &str) -> Error {
+    Error::config(format!("sources.parquet has no column `{column}` of the right type"))
 }
 
 fn concat_extra(batches: &[RecordBatch]) -> Result<Option<StructArray>> {

@@ -34,7 +34,7 @@ impl OpenShards {
         let first = first.min(open.len().saturating_sub(1));
         open.rotate_left(first);
         let open_tiles: u64 = open.iter().map(|number| run.num_tiles(*number)).sum();
-        progress.plan(run.record.plan.tiles, run.record.plan.tiles - open_tiles);
+        progress.begin(run.record.plan.tiles, run.record.plan.tiles - open_tiles);
         Ok(Self { run, order: open.into_iter() })
     }
 

@@ -259,3 +259,63 @@ fn a_plan_can_be_looked_at_and_published() {
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!((&status[0]["complete"], &status[0]["open"]), (&true.into(), &0.into()));
 }
+
+/// Of two pipelines that start at once on a new output, one decides what its rows look like.
+#[test]
+fn two_lineages_at_once_leave_one_table() {
+    let job = Job::new(20, "");
+    let wider =
+        model("wider-at-once", &["--arch", "resnet50", "--classes", "10", "--size", "64", "--resize", "72"]);
+    let other = job.path("other.toml");
+    fs::copy(&job.pipeline, &other).unwrap();
+    let spawn = |pipeline: &std::path::Path, arguments: &[&str]| {
+        let mut command = support::tilefleet();
+        command
+            .arg("run")
+            .arg(pipeline)
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let workers = [spawn(&job.pipeline, &[]), spawn(&other, &["--model", wider.to_str().unwrap()])];
+    let mut codes: Vec<_> =
+        workers.into_iter().map(|worker| worker.wait_with_output().unwrap().status.code()).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, [Some(0), Some(78)]);
+    job.verify_ok();
+    assert_eq!(rows(&job.table()).len(), 20);
+}
+
+/// A planner that died after the election is finished by the next worker, over the elected sources.
+#[test]
+fn a_half_published_plan_is_finished() {
+    let job = Job::new(6, "[plan]\nshard_tiles = 2");
+    let plan = support::tilefleet().arg("plan").arg(&job.pipeline).output().unwrap();
+    assert_exit(&plan, 0);
+    let run = fs::read_dir(job.path("table/_tilefleet")).unwrap().map(|entry| entry.unwrap().path());
+    let run = run.into_iter().find(|path| path.join("run.json").exists()).unwrap();
+    fs::remove_file(run.join("run.json")).unwrap();
+    fs::remove_file(run.join("plan/part-00000.parquet")).unwrap();
+    job.write_image("late.jpg", &jpeg(99));
+    // The elected plan has shards of 2, whatever this worker's own setting.
+    job.run_ok(&["--set", "plan.shard_tiles=3"]);
+    job.verify_ok();
+    assert_eq!(shard_files(&job.table()).len(), 3);
+    assert_eq!(rows(&job.table()).len(), 6);
+}
+
+/// Finding nothing new is success, also after a run with many rejects; finding nothing at all is not.
+#[test]
+fn nothing_new_is_success_and_nothing_at_all_is_not() {
+    let job = Job::new(2, "[limits]\nmax_reject_ratio = 0.1");
+    job.write_image("bad.jpg", b"");
+    assert_exit(&job.run(&[]), 65);
+    assert_exit(&job.run(&[]), 0);
+    fs::rename(job.path("images"), job.path("moved")).unwrap();
+    fs::create_dir(job.path("images")).unwrap();
+    let output = job.run(&[]);
+    assert_exit(&output, 78);
+    assert!(stderr(&output).contains("no sources were found"), "{}", stderr(&output));
+}

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use crate::fixture::{Job, Row, assert_exit, rows, rows_of_batch, stderr};
+use crate::fixture::{Job, Row, assert_exit, rows, rows_of_batch, stderr, wait_until};
 use crate::support;
 use crate::support::fault_proxy::{Fault, FaultProxy, Rule};
 use crate::support::s3_server::S3Server;
@@ -202,4 +202,22 @@ fn images_are_read_over_http() {
     job.verify_ok();
     let rows = rows(&job.table());
     assert_eq!(rows.iter().map(|row| row.source.as_str()).collect::<Vec<_>>(), urls);
+}
+
+/// SIGTERM while the store is silent during planning ends the process as promptly as at any other time.
+#[test]
+fn a_signal_ends_planning_too() {
+    let Some(remote) = RemoteJob::new(2, "") else { return };
+    let proxy = FaultProxy::before_server(&remote.server);
+    proxy.add(Rule::new(Fault::Delay(Duration::from_secs(30))).on_key("list-type"));
+    let places = ["--input", "s3://scenes/images/", "--output", "s3://scenes/table"];
+    let mut worker = remote.command(&proxy.endpoint(), &places).spawn().unwrap();
+    wait_until("the listing is asked for", || {
+        proxy.requests().iter().any(|request| request.contains("list-type"))
+    });
+    let started = std::time::Instant::now();
+    let pid = worker.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
+    assert_eq!(worker.wait().unwrap().code(), Some(143));
+    assert!(started.elapsed() < Duration::from_secs(20), "it waited for the store");
 }
