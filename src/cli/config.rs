@@ -7,7 +7,7 @@ use super::print_json;
 use crate::config::{Loaded, Overrides, Setting};
 use crate::error::Result;
 
-/// Flags of `tilefleet config`.
+/// Shows the merged configuration and where each value came from.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

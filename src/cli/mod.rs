@@ -36,24 +36,19 @@ struct Cli {
     verbose: u8,
 }
 
+/// The commands; what each says of itself stands with its arguments.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the whole job on generated images into ./tilefleet-demo.
     Demo(demo::Args),
-    /// Plan if needed, then work on all open shards on this machine; resumes.
     Run(run::Args),
-    /// Say what a run would cover, and publish its plan unless --dry-run.
     Plan(plan::Args),
-    /// Say how far the runs of an output have got.
     Status(status::Args),
-    /// Prove that every planned tile has exactly one row.
     Verify(verify::Args),
-    /// Build and look into models.
+    /// Build and look into models
     #[command(subcommand)]
     Model(model::Command),
-    /// Get ONNX Runtime; say what this machine can do.
+    /// Get ONNX Runtime; say what this machine can do
     Runtime(runtime::Args),
-    /// Show the merged configuration and where each value came from.
     Config(config::Args),
 }
 

@@ -6,7 +6,7 @@ use crate::plan::{Output, Run, RunId};
 use crate::status::{Status, status};
 use crate::storage::{ObjectUri, Storage, StorageOptions};
 
-/// Says how far the runs of an output have got.
+/// Says how far the runs of an output have got
 ///
 /// Exit 0 also while a run is not complete; `tilefleet verify` is the one that judges.
 #[derive(Debug, clap::Args)]

@@ -1,12 +1,13 @@
 //! The progress bar on a terminal, or a log line now and then elsewhere.
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::observe::Progress;
 
@@ -50,8 +51,12 @@ impl Drop for Ticker {
 }
 
 fn bar() -> ProgressBar {
-    let style = "{bar:32} {pos}/{len} tiles  {per_sec:.1}  {eta} left  {msg}";
+    let style = "{bar:32} {pos}/{len} tiles  {rate}  {eta} left  {msg}";
     let style = ProgressStyle::with_template(style).expect("the template is constant and tested");
+    let style = style.with_key("rate", |state: &ProgressState, text: &mut dyn fmt::Write| {
+        // A bar that cannot be drawn is no reason to stop.
+        let _ = write!(text, "{:.1}/s", state.per_sec());
+    });
     ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_style(style)
 }
 

@@ -366,8 +366,8 @@ impl Stages {
 fn wrong_extension(header: &ImageHeader, uri: &str) -> Option<String> {
     let name = uri.rsplit('/').next().unwrap_or(uri);
     let (_, extension) = name.rsplit_once('.')?;
-    (!header.format.extension_matches(extension))
-        .then(|| format!("named .{extension}, content is {}", header.format))
+    let matches = header.format.extension_matches(name);
+    (!matches).then(|| format!("named .{extension}, content is {}", header.format))
 }
 
 /// Encodes and commits finished shards, several at once, until no stage can finish another.
