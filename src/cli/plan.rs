@@ -35,11 +35,11 @@ pub fn run(args: Args) -> Result<()> {
 fn print(preview: &Preview) {
     let state = if preview.published { "planned" } else { "not planned yet" };
     println!("{}  {state}", preview.run_id);
-    println!("  {} sources, {}", show::count(preview.sources), show::bytes(preview.source_bytes));
+    println!("  {}, {}", show::counted(preview.sources, "source"), show::bytes(preview.source_bytes));
     println!(
-        "  {} tiles in {} shards, {} committed",
-        show::count(preview.tiles),
-        preview.shards,
+        "  {} in {}, {} committed",
+        show::counted(preview.tiles, "tile"),
+        show::counted(preview.shards, "shard"),
         preview.committed_shards
     );
     println!("  about {} of table still to write", show::bytes(preview.table_bytes));

@@ -109,18 +109,18 @@ pub fn print(job: &Job, report: &Report) {
         println!("{}  nothing new: every source has its row", report.run_id);
     } else {
         println!(
-            "{}  complete: {} tiles in {} shards",
+            "{}  complete: {} in {}",
             report.run_id,
-            show::count(summary.tiles),
-            summary.shards
+            show::counted(summary.tiles, "tile"),
+            show::counted(summary.shards.into(), "shard")
         );
     }
     println!("  {}", show::counts(&summary.counts).replace('\n', "\n  "));
     let ours = &report.this_process;
     if ours.settled > 0 {
         println!(
-            "  {} tiles here in {}: {:.1}/s",
-            show::count(ours.settled),
+            "  {} here in {}: {:.1}/s",
+            show::counted(ours.settled, "tile"),
             show::seconds(ours.seconds),
             ours.tiles_per_second
         );

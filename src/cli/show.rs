@@ -29,6 +29,12 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// Writes a number of things, such as `1 shard` or `2,000 tiles`.
+#[must_use]
+pub fn counted(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// Writes a duration in seconds as `1 h 02 min`, `3 min 20 s` or `4.2 s`.
 #[must_use]
 pub fn seconds(seconds: f64) -> String {
@@ -61,6 +67,7 @@ mod tests {
     fn numbers_read_well() {
         assert_eq!(count(0), "0");
         assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!((counted(1, "shard"), counted(2000, "tile")), ("1 shard".into(), "2,000 tiles".into()));
         assert_eq!(bytes(512), "512 B");
         assert_eq!(bytes(34 << 20), "34.0 MiB");
         assert_eq!(seconds(4.24), "4.2 s");

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::contract::{Contract, hex};
 use super::graph::{Graph, TensorInfo};
-use super::load::{ContractOrigin, Overrides, load_quietly, read};
+use super::load::{ContractOrigin, Overrides, load, read};
 use super::onnx::{GraphProto, ModelProto};
 use crate::error::Result;
 
@@ -67,7 +67,7 @@ impl Report {
         report.digest = hex(&Sha256::digest(&bytes));
         // Reading again costs less than holding a large model twice.
         drop((bytes, proto));
-        match load_quietly(path, &Overrides::default()) {
+        match load(path, &Overrides::default()) {
             Ok(model) => {
                 let (origin, digest) = (model.contract_origin, model.contract_digest);
                 report.contract = Some(ContractReport { origin, digest, contract: model.contract });

@@ -68,19 +68,6 @@ pub struct Overrides {
 /// [`Kind::Config`](crate::error::Kind::Config): the file is unreadable, is no ONNX, has external data,
 /// has no contract and none can be assumed, or does not match its contract.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Model> {
-    let model = load_quietly(path, overrides)?;
-    if model.contract_origin == ContractOrigin::Assumed {
-        let size = model.contract.input.width;
-        tracing::warn!(
-            model = %path.display(),
-            "the model has no contract; assumed is ImageNet's: RGB of {size} pixels, its mean and std"
-        );
-    }
-    Ok(model)
-}
-
-/// As [`load`], without a warning about an assumed contract.
-pub(crate) fn load_quietly(path: &Path, overrides: &Overrides) -> Result<Model> {
     let (bytes, proto) = read(path)?;
     let misfit = || Error::config(format!("model {} cannot be used", path.display()));
     let digest = hex(&Sha256::digest(&bytes));
