@@ -1,11 +1,15 @@
 //! JPEG, by the crate `libjpeg-turbo-rs`: the samples of C libjpeg-turbo, which models were trained on.
 //!
 //! libjpeg only warns where entropy-coded data is short, left over or out of step, and fills in grey.
-//! [`audit`] follows every code of every scan first, so that such a file is rejected instead.
+//! [`audit`] follows every code of every scan first, so that such a file is rejected instead. Most files
+//! are usual and whole: [`baseline`] decodes those in one pass, with the crate's transform.
 
 mod audit;
+mod baseline;
 mod bits;
+mod coefficients;
 mod huffman;
+mod upsample;
 
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 
@@ -16,6 +20,14 @@ use crate::reason::{Reason, Rejection};
 
 /// Decodes a grey or RGB image.
 pub(super) fn decode(header: &ImageHeader, bytes: &[u8], limits: &Limits) -> Result<Samples, Rejection> {
+    match baseline::decode(header, bytes) {
+        Some(samples) => Ok(Samples::U8(samples)),
+        None => decode_any(header, bytes, limits),
+    }
+}
+
+/// Decodes any kind of frame in two passes, or says what is wrong.
+fn decode_any(header: &ImageHeader, bytes: &[u8], limits: &Limits) -> Result<Samples, Rejection> {
     audit::check(bytes)?;
     let mut decoder = Decoder::new_with_limits(bytes, decode_limits(limits)).map_err(|e| reject(&e))?;
     decoder.set_output_format(match header.photometric {

@@ -40,6 +40,14 @@ fn progressive() -> Vec<u8> {
     encoder(&picture()).subsampling(Subsampling::S444).progressive(true).encode().unwrap()
 }
 
+/// Too narrow for the chroma to be interpolated.
+fn narrow() -> Vec<u8> {
+    Encoder::new(&picture()[..3 * 4 * 9], 4, 9, PixelFormat::Rgb)
+        .subsampling(Subsampling::S420)
+        .encode()
+        .unwrap()
+}
+
 fn png_file() -> Vec<u8> {
     let mut file = Vec::new();
     let mut encoder = ::png::Encoder::new(&mut file, WIDTH, HEIGHT);
@@ -136,6 +144,46 @@ fn image_data_that_is_left_over_is_corrupt() {
     }
 }
 
+/// Some cameras fill up the end of a scan with zeros or ones.
+#[test]
+fn padding_after_the_image_data_is_harmless() {
+    for file in [baseline(), with_restarts(), progressive(), narrow()] {
+        let (data, end) = file.split_at(file.len() - 2);
+        for padding in [&[0; 9][..], &[0xFF, 0, 0xFF, 0], &[0xFF, 0xFF]] {
+            assert_eq!(decoded(&[data, padding, end].concat()), decoded(&file), "{padding:?}");
+        }
+    }
+    let file = with_restarts();
+    let at = file.windows(2).position(|pair| pair == [0xFF, 0xD1]).unwrap();
+    let inside = [&file[..at], &[0; 3], &file[at..]].concat();
+    assert_eq!(reason(&inside), Reason::Corrupt);
+}
+
+/// Files that are decoded in one pass and those that are not have the samples of the crate's decoder.
+#[test]
+fn one_pass_gives_the_samples_of_the_decoder() {
+    let samplings =
+        [Subsampling::S420, Subsampling::S422, Subsampling::S444, Subsampling::S440, Subsampling::S420];
+    let mut random = Random(3);
+    for at in 0..40 * 40 {
+        let (width, height, sampling) = (at % 40 + 1, at / 40 + 1, random.below(samplings.len()));
+        let format = if sampling == 4 { PixelFormat::Grayscale } else { PixelFormat::Rgb };
+        let noise = [1, 20, 256][random.below(3)];
+        let pixels: Vec<u8> =
+            (0..width * height * 3).map(|at| (at % 150).max(random.below(noise)) as u8).collect();
+        let mut encoder = Encoder::new(&pixels, width, height, format)
+            .quality(1 + random.below(100) as u8)
+            .subsampling(samplings[sampling])
+            .optimize_huffman(at % 2 == 0);
+        if random.below(2) == 0 {
+            encoder = encoder.restart_blocks(1 + random.below(9) as u16);
+        }
+        let file = encoder.encode().unwrap();
+        let expected = libjpeg_turbo_rs::decompress_to(&file, format).unwrap().data;
+        assert_eq!(decoded(&file).unwrap().samples, Samples::U8(expected), "{width}×{height}, {sampling}");
+    }
+}
+
 #[test]
 fn restart_markers_out_of_order_are_corrupt() {
     let mut file = with_restarts();
@@ -204,7 +252,7 @@ fn damaged_files_are_rejected_without_a_crash() {
 fn a_pixel_bomb_is_rejected_by_its_header() {
     let mut png = png_file();
     png[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
-    assert_eq!(reason(&png), Reason::Truncated, "65536×65536 cannot come from so few bytes");
+    assert_eq!(reason(&png), Reason::TooLarge, "65536×65536 cannot come from so few bytes");
     let mut jpeg = baseline();
     let frame = jpeg.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
     jpeg[frame + 5..frame + 9].fill(0xFF);

@@ -287,8 +287,10 @@ impl Walk<'_> {
         match balance {
             Balance::Even => Ok(()),
             Balance::Short => Err(self.short(index, num_mcus)),
-            Balance::Left(_) if self.next_marker().is_none() => Err(no_end()),
-            Balance::Left(bytes) => Err(corrupt(format!(
+            Balance::Padded(_) | Balance::Left(_) if self.next_marker().is_none() => Err(no_end()),
+            // Some cameras fill up the end of a scan.
+            Balance::Padded(_) if index == num_mcus => Ok(()),
+            Balance::Padded(bytes) | Balance::Left(bytes) => Err(corrupt(format!(
                 "{bytes} bytes of image data are left after block {index} of {num_mcus}"
             ))),
         }

@@ -21,6 +21,8 @@ pub(super) enum Balance {
     Even,
     /// More bits were read than there are.
     Short,
+    /// So many whole bytes were not read, all of them zeros or all of them ones.
+    Padded(usize),
     /// So many whole bytes were not read.
     Left(usize),
 }
@@ -119,11 +121,24 @@ impl<'a> BitReader<'a> {
         if self.short() {
             return (Balance::Short, self.at);
         }
-        let mut left = ((self.available - self.stuffed) / 8) as usize;
-        while self.next_byte().is_some() {
+        let there = self.available - self.stuffed;
+        let window = self.window << (there % 8);
+        let mut left = (there / 8) as usize;
+        let in_window = window.to_be_bytes();
+        let (mut all, mut any) = (0xFF, 0);
+        for &byte in &in_window[..left] {
+            (all, any) = (all & byte, any | byte);
+        }
+        while let Some(byte) = self.next_byte() {
+            (all, any) = (all & byte, any | byte);
             left += 1;
         }
-        (if left == 0 { Balance::Even } else { Balance::Left(left) }, self.at)
+        let balance = match left {
+            0 => Balance::Even,
+            left if all == 0xFF || any == 0 => Balance::Padded(left),
+            left => Balance::Left(left),
+        };
+        (balance, self.at)
     }
 }
 
@@ -148,5 +163,11 @@ mod tests {
         let mut reader = BitReader::new(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 0xFF, 0xD9], 0);
         reader.take(9);
         assert_eq!(reader.finish(), (Balance::Left(7), 9));
+        let mut reader = BitReader::new(&[0xAB, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xD9], 0);
+        reader.take(7);
+        assert_eq!(reader.finish(), (Balance::Padded(9), 10));
+        let mut reader = BitReader::new(&[0xAB, 0xFF, 0, 0xFF, 0, 0xFF, 0xD9], 0);
+        reader.take(8);
+        assert_eq!(reader.finish(), (Balance::Padded(2), 5));
     }
 }

@@ -1,9 +1,10 @@
-//! Huffman tables that tell how far a code reaches, not which value it yields.
+//! Huffman tables that tell how far a code reaches, or which value it yields.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 use super::bits::BitReader;
+use super::coefficients::extend;
 use crate::format::image::corrupt;
 use crate::reason::Rejection;
 
@@ -54,10 +55,39 @@ impl Step {
     }
 }
 
+/// An AC code with its value.
+///
+/// Bits 0 to 7: bits of both; 8 to 15: zero coefficients before; 16 to 31: the value, which is zero
+/// where code and value are longer than the lookup, or where there is no value.
+#[derive(Clone, Copy)]
+pub(super) struct Coefficient(u32);
+
+impl Coefficient {
+    pub(super) const LOOKUP_BITS: u32 = 10;
+
+    #[inline]
+    pub(super) fn value(self) -> Option<i16> {
+        let value = (self.0 >> 16) as i16;
+        (value != 0).then_some(value)
+    }
+
+    #[inline]
+    pub(super) fn run(self) -> usize {
+        (self.0 >> 8 & 0xFF) as usize
+    }
+
+    #[inline]
+    pub(super) fn bits(self) -> u32 {
+        self.0 & 0xFF
+    }
+}
+
 /// A Huffman table of one DHT segment.
 pub(super) struct Table {
     /// By the next [`LOOKUP_BITS`] bits: the steps of a sequential AC scan.
-    steps: Box<[Step; 1 << LOOKUP_BITS]>,
+    steps: OnceCell<Box<[Step; 1 << LOOKUP_BITS]>>,
+    /// By the next [`Coefficient::LOOKUP_BITS`] bits: the values of a sequential AC scan.
+    coefficients: OnceCell<Box<[Coefficient; 1 << Coefficient::LOOKUP_BITS]>>,
     /// By the next [`LOOKUP_BITS`] bits: length of the code (0: longer) and its symbol.
     symbols: Box<[(u8, u8); 1 << LOOKUP_BITS]>,
     /// First code after those of each length, left-aligned to 16 bits.
@@ -71,7 +101,8 @@ impl Table {
     /// Builds a table from the counts of codes by length and the symbols (T.81, annex C).
     fn build(counts: &[u8], values: &[u8]) -> Result<Self, Rejection> {
         let mut table = Self {
-            steps: Box::new([Step(0); 1 << LOOKUP_BITS]),
+            steps: OnceCell::new(),
+            coefficients: OnceCell::new(),
             symbols: Box::new([(0, 0); 1 << LOOKUP_BITS]),
             limits: [0; MAX_CODE_BITS + 1],
             offsets: [0; MAX_CODE_BITS + 1],
@@ -91,9 +122,6 @@ impl Table {
             table.limits[bits] = code << (MAX_CODE_BITS - bits);
             code <<= 1;
         }
-        for window in 0..1 << LOOKUP_BITS {
-            table.steps[window] = table.combined(window);
-        }
         Ok(table)
     }
 
@@ -102,6 +130,45 @@ impl Table {
             let first = (code << (LOOKUP_BITS - bits)) as usize;
             let last = first + (1 << (LOOKUP_BITS - bits));
             self.symbols[first..last].fill((bits as u8, symbol));
+        }
+    }
+
+    fn steps(&self) -> &[Step; 1 << LOOKUP_BITS] {
+        self.steps.get_or_init(|| {
+            let mut steps = Box::new([Step(0); 1 << LOOKUP_BITS]);
+            steps.iter_mut().enumerate().for_each(|(window, step)| *step = self.combined(window));
+            steps
+        })
+    }
+
+    /// Returns the values by the next bits.
+    pub(super) fn coefficients(&self) -> &[Coefficient; 1 << Coefficient::LOOKUP_BITS] {
+        self.coefficients.get_or_init(|| {
+            let mut table = Box::new([Coefficient(0); 1 << Coefficient::LOOKUP_BITS]);
+            table.iter_mut().enumerate().for_each(|(window, entry)| *entry = self.coefficient(window));
+            table
+        })
+    }
+
+    fn coefficient(&self, window: usize) -> Coefficient {
+        let wide = window << (LOOKUP_BITS - Coefficient::LOOKUP_BITS);
+        let (code_bits, symbol) = self.symbols[wide];
+        let (run, value_bits) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+        let bits = u32::from(code_bits) + value_bits;
+        if code_bits == 0 || value_bits == 0 || bits > Coefficient::LOOKUP_BITS {
+            return Coefficient(0);
+        }
+        let raw = window >> (Coefficient::LOOKUP_BITS - bits) & ((1 << value_bits) - 1);
+        let value = extend(raw as i32, value_bits);
+        Coefficient((value as u32) << 16 | run << 8 | bits)
+    }
+
+    /// Returns the length and the symbol of the code that begins the next 16 bits.
+    #[inline]
+    pub(super) fn code_at(&self, window: usize) -> Option<(u32, u8)> {
+        match self.symbols[window >> (MAX_CODE_BITS as u32 - LOOKUP_BITS)] {
+            (0, _) => self.search(window).ok(),
+            (bits, symbol) => Some((bits.into(), symbol)),
         }
     }
 
@@ -139,7 +206,7 @@ impl Table {
     /// Returns the step at the reader's position; `None` where the first code is longer than the lookup.
     #[inline]
     pub(super) fn step(&self, reader: &BitReader<'_>) -> Option<Step> {
-        let step = self.steps[reader.peek(LOOKUP_BITS)];
+        let step = self.steps()[reader.peek(LOOKUP_BITS)];
         (step.0 != 0).then_some(step)
     }
 

@@ -1,0 +1,421 @@
+//! Decodes the usual JPEG file in one pass: a grey or YCbCr frame in one sequential scan.
+//!
+//! In goes a whole file; out come its samples, or `None` for every file that is another kind, damaged
+//! or merely odd. Such a file takes the long way of audit and decoder, which decodes it or says what
+//! is wrong with it. So nothing is told here, and only what is whole in every respect passes.
+
+use std::cell::RefCell;
+
+use super::coefficients::{Coding, Entropy};
+use super::huffman::{Table, Tables};
+use super::upsample::{Kernels, Row};
+use crate::decode::scratch;
+use crate::format::bytes::Order;
+use crate::format::image::ImageHeader;
+use crate::format::image::jpeg::{Component, Frame, Segments, is_frame, marker};
+use crate::geometry::Size;
+
+/// Planes and buffers of larger images go back to the allocator.
+const MAX_KEPT_BYTES: usize = 16 << 20;
+/// No block takes fewer bits: one code for DC, one for the end of the block.
+const MIN_BLOCK_BITS: usize = 2;
+/// Narrower chroma is not interpolated.
+const MIN_CHROMA_WIDTH: u32 = 3;
+
+/// Decodes a file that is whole and usual.
+pub(super) fn decode(header: &ImageHeader, bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut head = Head::default();
+    let mut segments = Segments::new(bytes);
+    loop {
+        let segment = segments.next().ok()?;
+        match segment.marker {
+            marker::DQT => head.define_quantisation(segment.body)?,
+            marker::DHT => head.tables.define(segment.body).ok()?,
+            marker::DRI => head.restart_interval = Order::Big.u16(segment.body, 0)?.into(),
+            marker::APP14 if !is_ycbcr(segment.body) => return None,
+            marker::APP0..=marker::APP15 | marker::COM => {}
+            marker::SOS => {
+                let layout = head.layout(segment.body)?;
+                if layout.size != header.size || !layout.is_paid_for(segments.rest()) {
+                    return None;
+                }
+                let mut samples = scratch::take(layout.num_bytes());
+                let used = with_buffers(|buffers| layout.decode(segments.rest(), buffers, &mut samples))?;
+                segments.skip(used);
+                let ends = segments.next().is_ok_and(|segment| segment.marker == marker::EOI);
+                return ends.then_some(samples);
+            }
+            code if is_frame(code) => head.begin_frame(code, segment.body)?,
+            _ => return None,
+        }
+    }
+}
+
+/// Tells whether an APP14 segment says the same as the component ids of [`Head::layout`].
+fn is_ycbcr(body: &[u8]) -> bool {
+    !body.starts_with(b"Adobe") || body.get(11) == Some(&1)
+}
+
+/// What the segments before the scan say.
+#[derive(Default)]
+struct Head {
+    frame: Option<Frame>,
+    /// Quantisation table of each component.
+    destinations: Vec<u8>,
+    quantisation: [Option<[u16; 64]>; 4],
+    tables: Tables,
+    restart_interval: u32,
+}
+
+impl Head {
+    /// Enters 8-bit quantisation tables (T.81, B.2.4.1).
+    fn define_quantisation(&mut self, body: &[u8]) -> Option<()> {
+        let (definitions, rest) = body.as_chunks::<65>();
+        for [target, values @ ..] in definitions {
+            let mut table = [0; 64];
+            for (&place, &value) in super::coefficients::ZIGZAG.iter().zip(values) {
+                table[usize::from(place)] = value.into();
+            }
+            *self.quantisation.get_mut(usize::from(*target))? = Some(table);
+        }
+        rest.is_empty().then_some(())
+    }
+
+    fn begin_frame(&mut self, code: u8, body: &[u8]) -> Option<()> {
+        if self.frame.is_some() {
+            return None;
+        }
+        let frame = Frame::parse(code, body).ok().filter(|frame| !frame.progressive)?;
+        self.destinations = body[6..].chunks_exact(3).map(|component| component[2]).collect();
+        self.frame = Some(frame);
+        Some(())
+    }
+
+    /// Puts together what the scan needs, if frame and scan are usual.
+    fn layout(&self, scan: &[u8]) -> Option<Layout<'_>> {
+        let frame = self.frame.as_ref()?;
+        let (&count, rest) = scan.split_first()?;
+        let (parts, [0, 63, 0]) = rest.split_at_checked(2 * usize::from(count))? else { return None };
+        let ids_are_usual = frame.components.len() == 1 || frame.components.iter().map(|c| c.id).eq(1..=3);
+        if frame.components.len() != usize::from(count) || !ids_are_usual {
+            return None;
+        }
+        let mut planes = Vec::with_capacity(frame.components.len());
+        for (index, (part, component)) in parts.as_chunks::<2>().0.iter().zip(&frame.components).enumerate() {
+            if part[0] != component.id {
+                return None;
+            }
+            planes.push(Plane {
+                dc: self.tables.dc(part[1] >> 4).ok()?,
+                ac: self.tables.ac(part[1] & 15).ok()?,
+                quantisation: self.quantisation.get(usize::from(self.destinations[index]))?.as_ref()?,
+            });
+        }
+        let sampling = Sampling::of(&frame.components)?;
+        let layout = Layout { size: frame.size, sampling, planes, restart_interval: self.restart_interval };
+        let interpolates = sampling == Sampling::Full || layout.chroma_size().width >= MIN_CHROMA_WIDTH;
+        (frame.components.len() == 1 || interpolates).then_some(layout)
+    }
+}
+
+/// How many luma samples there are for one chroma sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sampling {
+    /// Grey, or 4:4:4.
+    Full,
+    /// 4:2:2: half the columns.
+    HalfWidth,
+    /// 4:2:0: half the columns and rows.
+    Quarter,
+}
+
+impl Sampling {
+    fn of(components: &[Component]) -> Option<Self> {
+        let [luma, chroma @ ..] = components else { return None };
+        if chroma.is_empty() {
+            // A single component is stored block by block whatever its factors (T.81, A.2.2).
+            return Some(Self::Full);
+        }
+        if chroma.iter().any(|component| (component.h, component.v) != (1, 1)) {
+            return None;
+        }
+        match (luma.h, luma.v) {
+            (1, 1) => Some(Self::Full),
+            (2, 1) => Some(Self::HalfWidth),
+            (2, 2) => Some(Self::Quarter),
+            _ => None,
+        }
+    }
+
+    /// Blocks of luma in an MCU, across and down.
+    fn blocks(self) -> (u32, u32) {
+        match self {
+            Self::Full => (1, 1),
+            Self::HalfWidth => (2, 1),
+            Self::Quarter => (2, 2),
+        }
+    }
+}
+
+/// One component's tables.
+struct Plane<'a> {
+    dc: &'a Table,
+    ac: &'a Table,
+    quantisation: &'a [u16; 64],
+}
+
+/// A usual image.
+struct Layout<'a> {
+    size: Size,
+    sampling: Sampling,
+    planes: Vec<Plane<'a>>,
+    restart_interval: u32,
+}
+
+impl Layout<'_> {
+    fn num_bytes(&self) -> usize {
+        self.size.width as usize * self.size.height as usize * self.planes.len()
+    }
+
+    fn chroma_size(&self) -> Size {
+        let (h, v) = self.sampling.blocks();
+        Size::new(self.size.width.div_ceil(h), self.size.height.div_ceil(v))
+    }
+
+    fn mcus(&self) -> (u32, u32) {
+        let (h, v) = self.sampling.blocks();
+        (self.size.width.div_ceil(8 * h), self.size.height.div_ceil(8 * v))
+    }
+
+    /// Returns how a component's samples are stored: blocks across and down in an MCU, stride, bytes.
+    fn store(&self, component: usize) -> Store {
+        let (mcus_x, mcus_y) = self.mcus();
+        let (h, v) = if component == 0 { self.sampling.blocks() } else { (1, 1) };
+        let stride = (mcus_x * h) as usize * 8;
+        Store { h: h as usize, v: v as usize, stride, len: stride * (mcus_y * v) as usize * 8 }
+    }
+
+    /// Tells whether the data can hold all blocks, so that memory is worth taking.
+    fn is_paid_for(&self, data: &[u8]) -> bool {
+        let num_samples: usize = (0..self.planes.len()).map(|component| self.store(component).len).sum();
+        num_samples / 64 * MIN_BLOCK_BITS <= data.len() * 8
+    }
+
+    /// Decodes the scan and returns the length of its data.
+    fn decode(&self, data: &[u8], buffers: &mut Buffers, samples: &mut [u8]) -> Option<usize> {
+        let (mcus_x, mcus_y) = self.mcus();
+        let stores: Vec<Store> = (0..self.planes.len()).map(|component| self.store(component)).collect();
+        let total: usize = stores.iter().map(|store| store.len).sum();
+        if buffers.planes.len() < total {
+            buffers.planes.resize(total, 0);
+        }
+        let Buffers { planes, entropy, rows } = buffers;
+        let mut planes: Vec<&mut [u8]> = split(planes, &stores);
+        let kernels = Kernels::of_this_machine();
+        let num_mcus = mcus_x * mcus_y;
+        let interval = if self.restart_interval == 0 { num_mcus } else { self.restart_interval };
+        let mut entropy = Entropy::new(data, entropy);
+        let codings: Vec<Coding<'_>> = self
+            .planes
+            .iter()
+            .map(|plane| Coding::new(plane.dc, plane.ac, plane.quantisation, kernels))
+            .collect();
+        let mut painter = Painter { layout: self, kernels, rows, next: 0 };
+        let mut index = 0;
+        while index < num_mcus {
+            // A restart interval need not be whole rows.
+            let row_end = (index / mcus_x + 1) * mcus_x;
+            if index % interval == 0 {
+                entropy.begin_segment(index / interval)?;
+            }
+            let end = row_end.min((index / interval + 1).saturating_mul(interval)).min(num_mcus);
+            entropy.decode_mcus(index, end, mcus_x, &codings, &stores, &mut planes)?;
+            index = end;
+            if index % interval == 0 || index == num_mcus {
+                entropy.end_segment(index == num_mcus)?;
+            }
+            if index == row_end {
+                painter.paint(index / mcus_x, &planes, &stores, samples);
+            }
+        }
+        Some(entropy.used())
+    }
+}
+
+/// How the samples of one component are stored.
+pub(super) struct Store {
+    /// Blocks across in an MCU.
+    pub(super) h: usize,
+    /// Blocks down in an MCU.
+    pub(super) v: usize,
+    pub(super) stride: usize,
+    len: usize,
+}
+
+fn split<'a>(mut planes: &'a mut [u8], stores: &[Store]) -> Vec<&'a mut [u8]> {
+    let cut = |store: &Store| {
+        let (plane, rest) = std::mem::take(&mut planes).split_at_mut(store.len);
+        planes = rest;
+        plane
+    };
+    stores.iter().map(cut).collect()
+}
+
+/// Buffers that a thread uses again for the next image.
+#[derive(Default)]
+struct Buffers {
+    planes: Vec<u8>,
+    entropy: Vec<u8>,
+    rows: [Row; 2],
+}
+
+fn with_buffers<T>(work: impl FnOnce(&mut Buffers) -> T) -> T {
+    thread_local! {
+        static BUFFERS: RefCell<Buffers> = RefCell::default();
+    }
+    BUFFERS.with_borrow_mut(|buffers| {
+        let result = work(buffers);
+        if buffers.planes.capacity() > MAX_KEPT_BYTES {
+            *buffers = Buffers::default();
+        }
+        result
+    })
+}
+
+/// Turns rows of planes into rows of the image as soon as they are complete.
+struct Painter<'a> {
+    layout: &'a Layout<'a>,
+    kernels: &'a Kernels,
+    rows: &'a mut [Row; 2],
+    /// First chroma row that is not painted.
+    next: usize,
+}
+
+impl Painter<'_> {
+    /// Paints what the first `mcu_rows` rows of MCUs determine.
+    fn paint(&mut self, mcu_rows: u32, planes: &[&mut [u8]], stores: &[Store], samples: &mut [u8]) {
+        let chroma = self.layout.chroma_size();
+        // Interpolation looks one row ahead.
+        let ahead = u32::from(self.layout.sampling == Sampling::Quarter);
+        let end = if mcu_rows == self.layout.mcus().1 { chroma.height } else { mcu_rows * 8 - ahead };
+        for row in self.next..end as usize {
+            match self.layout.sampling {
+                Sampling::Full if planes.len() == 1 => self.grey(row, planes, stores, samples),
+                Sampling::Full => self.full(row, planes, stores, samples),
+                Sampling::HalfWidth => self.half_width(row, planes, stores, samples),
+                Sampling::Quarter => self.quarter(row, planes, stores, samples),
+            }
+        }
+        self.next = end as usize;
+    }
+
+    fn grey(&self, row: usize, planes: &[&mut [u8]], stores: &[Store], samples: &mut [u8]) {
+        let width = self.layout.size.width as usize;
+        samples[row * width..][..width].copy_from_slice(&planes[0][row * stores[0].stride..][..width]);
+    }
+
+    fn full(&self, row: usize, planes: &[&mut [u8]], stores: &[Store], samples: &mut [u8]) {
+        let [y, cb, cr] = [0, 1, 2].map(|component| &planes[component][row * stores[component].stride..]);
+        self.convert(row, y, cb, cr, samples);
+    }
+
+    fn half_width(&mut self, row: usize, planes: &[&mut [u8]], stores: &[Store], samples: &mut [u8]) {
+        let width = self.layout.chroma_size().width as usize;
+        for component in [1, 2] {
+            let chroma = &planes[component][row * stores[component].stride..][..width];
+            self.rows[component - 1].stretch(chroma, self.kernels);
+        }
+        let y = &planes[0][row * stores[0].stride..];
+        self.convert(row, y, self.rows[0].samples(), self.rows[1].samples(), samples);
+    }
+
+    fn quarter(&mut self, row: usize, planes: &[&mut [u8]], stores: &[Store], samples: &mut [u8]) {
+        let chroma = self.layout.chroma_size();
+        let last = chroma.height as usize - 1;
+        let neighbours = [row.saturating_sub(1), (row + 1).min(last)];
+        for (y, neighbour) in (2 * row..self.layout.size.height as usize).zip(neighbours) {
+            for component in [1, 2] {
+                let row_of = |row: usize| {
+                    &planes[component][row * stores[component].stride..][..chroma.width as usize]
+                };
+                self.rows[component - 1].blend(row_of(row), row_of(neighbour), self.kernels);
+            }
+            let luma = &planes[0][y * stores[0].stride..];
+            self.convert(y, luma, self.rows[0].samples(), self.rows[1].samples(), samples);
+        }
+    }
+
+    fn convert(&self, row: usize, y: &[u8], cb: &[u8], cr: &[u8], samples: &mut [u8]) {
+        let width = self.layout.size.width as usize;
+        self.kernels.rgb(y, cb, cr, &mut samples[row * width * 3..][..width * 3]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libjpeg_turbo_rs::{Encoder, PixelFormat, Subsampling};
+
+    use super::*;
+    use crate::decode::chip::Samples;
+    use crate::decode::jpeg::decode_any;
+    use crate::format::image::{Limits, parse_header};
+
+    const SIDE: usize = 45;
+
+    fn files() -> Vec<Vec<u8>> {
+        let pixels: Vec<u8> = (0..SIDE * SIDE * 3).map(|at| (at * at / 97 % 256) as u8).collect();
+        let encoder = |format| Encoder::new(&pixels, SIDE, SIDE, format).quality(80);
+        let samplings = [Subsampling::S420, Subsampling::S422, Subsampling::S444];
+        let mut files: Vec<Vec<u8>> = samplings
+            .into_iter()
+            .flat_map(|sampling| {
+                let encoder = || encoder(PixelFormat::Rgb).subsampling(sampling);
+                [encoder().encode().unwrap(), encoder().restart_blocks(5).encode().unwrap()]
+            })
+            .collect();
+        files.push(encoder(PixelFormat::Grayscale).encode().unwrap());
+        files
+    }
+
+    fn one_pass(file: &[u8]) -> Option<Vec<u8>> {
+        parse_header(file).ok().and_then(|header| decode(&header, file))
+    }
+
+    #[test]
+    fn usual_files_are_decoded_in_one_pass() {
+        for file in files() {
+            assert!(one_pass(&file).is_some());
+            assert!((0..file.len()).all(|len| one_pass(&file[..len]).is_none()));
+        }
+    }
+
+    /// Whatever passes here, damaged or not, the audit lets pass, and the decoder has the same samples.
+    #[test]
+    fn only_what_the_long_way_accepts_passes() {
+        let mut state = 5u64;
+        let mut below = |limit: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % limit
+        };
+        let (mut passed, mut rejected) = (0, 0);
+        for file in files() {
+            for _ in 0..1500 {
+                let mut damaged = file.clone();
+                let at = below(damaged.len());
+                match below(3) {
+                    0 => damaged[at] = below(256) as u8,
+                    1 => damaged[at] ^= 1 << below(8),
+                    _ => drop(damaged.remove(at)),
+                }
+                let Some(samples) = one_pass(&damaged) else {
+                    rejected += 1;
+                    continue;
+                };
+                passed += 1;
+                let header = parse_header(&damaged).unwrap();
+                assert_eq!(decode_any(&header, &damaged, &Limits::default()), Ok(Samples::U8(samples)));
+            }
+        }
+        assert!(passed > 500 && rejected > 2000, "{passed} passed, {rejected} did not");
+    }
+}

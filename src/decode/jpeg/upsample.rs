@@ -1,0 +1,153 @@
+//! Interpolation of chroma rows and conversion to RGB, with the samples of libjpeg.
+
+use std::sync::OnceLock;
+
+use libjpeg_turbo_rs::simd::{SimdRoutines, detect};
+
+/// The fastest kernels for this machine.
+pub(super) struct Kernels {
+    routines: SimdRoutines,
+    #[cfg(target_arch = "x86_64")]
+    avx2: bool,
+}
+
+impl Kernels {
+    pub(super) fn of_this_machine() -> &'static Self {
+        static KERNELS: OnceLock<Kernels> = OnceLock::new();
+        KERNELS.get_or_init(|| Self {
+            routines: detect(),
+            #[cfg(target_arch = "x86_64")]
+            avx2: is_x86_feature_detected!("avx2"),
+        })
+    }
+
+    /// Dequantises and transforms one block, in natural order.
+    #[inline]
+    pub(super) fn transform(&self, coefficients: &[i16; 64], quantisation: &[u16; 64], out: &mut [u8; 64]) {
+        (self.routines.idct_islow)(coefficients, quantisation, out);
+    }
+
+    /// Converts one row of `out.len() / 3` pixels.
+    pub(super) fn rgb(&self, y: &[u8], cb: &[u8], cr: &[u8], out: &mut [u8]) {
+        let width = out.len() / 3;
+        self.routines.ycbcr_to_rgb_row(y, cb, cr, out, width);
+    }
+}
+
+/// A chroma row of twice the width.
+#[derive(Default)]
+pub(super) struct Row {
+    /// Three parts of the row and one of its neighbour.
+    sums: Vec<u16>,
+    samples: Vec<u8>,
+}
+
+impl Row {
+    pub(super) fn samples(&self) -> &[u8] {
+        &self.samples
+    }
+
+    /// Interpolates across only (4:2:2); at least three samples.
+    pub(super) fn stretch(&mut self, row: &[u8], kernels: &Kernels) {
+        self.samples.resize(2 * row.len(), 0);
+        kernels.routines.fancy_upsample_h2v1(row, row.len(), &mut self.samples);
+    }
+
+    /// Interpolates between a row and its neighbour, then across (4:2:0).
+    pub(super) fn blend(&mut self, row: &[u8], neighbour: &[u8], kernels: &Kernels) {
+        self.samples.resize(2 * row.len(), 0);
+        self.sums.resize(row.len(), 0);
+        #[cfg(target_arch = "x86_64")]
+        if kernels.avx2 {
+            #[expect(unsafe_code, reason = "AVX2 was detected")]
+            // SAFETY: the only precondition is AVX2.
+            unsafe {
+                avx2::blend(row, neighbour, &mut self.sums, &mut self.samples);
+            }
+            return;
+        }
+        blend(row, neighbour, &mut self.sums, &mut self.samples);
+    }
+}
+
+/// Weighs 3 : 1 in both directions; rounds down and up by turns (libjpeg, `h2v2_fancy_upsample`).
+///
+/// - `sums`: as long as `row`, at least two
+/// - `out`: twice as long
+fn blend(row: &[u8], neighbour: &[u8], sums: &mut [u16], out: &mut [u8]) {
+    add(row, neighbour, sums);
+    blend_from(0, sums, out);
+}
+
+/// Weighs a row 3 : 1 against its neighbour.
+#[expect(clippy::inline_always, reason = "it is compiled a second time inside the AVX2 version")]
+#[inline(always)]
+fn add(row: &[u8], neighbour: &[u8], sums: &mut [u16]) {
+    for ((sum, &near), &far) in sums.iter_mut().zip(row).zip(neighbour) {
+        *sum = 3 * u16::from(near) + u16::from(far);
+    }
+}
+
+/// Writes the two samples of every sum from `first` on.
+fn blend_from(first: usize, sums: &[u16], out: &mut [u8]) {
+    let last = sums.len() - 1;
+    for (at, out) in out.as_chunks_mut::<2>().0.iter_mut().enumerate().skip(first) {
+        let (before, sum, after) = (sums[at.saturating_sub(1)], sums[at], sums[last.min(at + 1)]);
+        // At most 4 × 1020 + 8.
+        *out = [((3 * sum + before + 8) >> 4) as u8, ((3 * sum + after + 7) >> 4) as u8];
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::{
+        __m256i, _mm256_add_epi16, _mm256_or_si256, _mm256_set1_epi16, _mm256_slli_epi16, _mm256_srli_epi16,
+    };
+    use std::mem::transmute;
+
+    /// Sums of one step.
+    const LANES: usize = 16;
+
+    /// The same as [`super::blend`].
+    #[target_feature(enable = "avx2")]
+    pub(super) fn blend(row: &[u8], neighbour: &[u8], sums: &mut [u16], out: &mut [u8]) {
+        super::add(row, neighbour, sums);
+        super::blend_from(0, &sums[..2], &mut out[..2]);
+        let mut at = 1;
+        // Each step looks at the sum before its own and the one behind.
+        while at + LANES < sums.len() {
+            let [before, own, after] = [at - 1, at, at + 1].map(|at| load(sums, at));
+            let triple = _mm256_add_epi16(own, _mm256_add_epi16(own, own));
+            let even = _mm256_add_epi16(_mm256_add_epi16(triple, before), _mm256_set1_epi16(8));
+            let odd = _mm256_add_epi16(_mm256_add_epi16(triple, after), _mm256_set1_epi16(7));
+            let odd = _mm256_slli_epi16::<8>(_mm256_srli_epi16::<4>(odd));
+            store(out, 2 * at, _mm256_or_si256(_mm256_srli_epi16::<4>(even), odd));
+            at += LANES;
+        }
+        super::blend_from(at, sums, out);
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn load(sums: &[u16], at: usize) -> __m256i {
+        let lanes: &[u16; LANES] = sums[at..at + LANES].try_into().expect("as long as the range");
+        // Not the load and store intrinsics, whose debug assertions cost more than they do.
+        #[expect(unsafe_code, reason = "a load of 32 bytes")]
+        // SAFETY: both are 32 bytes without a meaning.
+        unsafe {
+            transmute::<[u16; LANES], __m256i>(*lanes)
+        }
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn store(out: &mut [u8], at: usize, lanes: __m256i) {
+        let out: &mut [u8; 2 * LANES] =
+            (&mut out[at..at + 2 * LANES]).try_into().expect("as long as the range");
+        #[expect(unsafe_code, reason = "a store of 32 bytes")]
+        // SAFETY: both are 32 bytes without a meaning.
+        unsafe {
+            *out = transmute::<__m256i, [u8; 2 * LANES]>(lanes);
+        }
+    }
+}
