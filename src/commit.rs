@@ -99,16 +99,16 @@ pub struct Provenance {
 }
 
 /// Returns a key as the sink writes it into the file.
-fn in_file(key: &str) -> String {
+pub(crate) fn in_file(key: &str) -> String {
     format!("tilefleet.{key}")
 }
 
-const RUN_ID: &str = "run_id";
-const FINGERPRINT: &str = "fingerprint";
-const PLAN_DIGEST: &str = "plan_digest";
-const SHARD: &str = "shard";
+pub(crate) const RUN_ID: &str = "run_id";
+pub(crate) const FINGERPRINT: &str = "fingerprint";
+pub(crate) const PLAN_DIGEST: &str = "plan_digest";
+pub(crate) const SHARD: &str = "shard";
 const ATTEMPT: &str = "attempt";
-const COUNTS: &str = "counts";
+pub(crate) const COUNTS: &str = "counts";
 
 impl Provenance {
     /// Describes a shard of a run, written by the attempt with this unique name.

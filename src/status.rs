@@ -5,13 +5,15 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::plan::{CommittedShard, Run};
+use crate::plan::{CommittedShard, KnownRun, Run};
 
 /// How far a run has got.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Status {
     /// The run.
     pub run_id: String,
+    /// Whether its plan is complete; until then nothing else is known.
+    pub planned: bool,
     /// Whether every shard is committed.
     pub complete: bool,
     /// Planned shards.
@@ -37,7 +39,14 @@ pub struct Status {
 /// # Errors
 ///
 /// As the store answers.
-pub async fn status(run: &Run) -> Result<Status> {
+pub async fn status(run: &KnownRun) -> Result<Status> {
+    match run {
+        KnownRun::Planned(run) => status_of_planned(run).await,
+        KnownRun::Planning(id) => Ok(Status { run_id: id.to_string(), ..Status::default() }),
+    }
+}
+
+async fn status_of_planned(run: &Run) -> Result<Status> {
     let committed = run.committed().await?.shards;
     let plan = &run.record.plan;
     let tiles_of = |shard: &CommittedShard| run.num_tiles(shard.number);
@@ -47,6 +56,7 @@ pub async fn status(run: &Run) -> Result<Status> {
     let left = plan.tiles.saturating_sub(tiles_committed) as f64;
     Ok(Status {
         run_id: run.id.to_string(),
+        planned: true,
         complete,
         shards: plan.shards,
         committed: committed.len() as u32,

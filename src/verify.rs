@@ -1,18 +1,25 @@
 //! Proves from the plan and the files alone that every planned tile has exactly one row.
 //!
-//! Goes in: a published run. Comes out: a [`Verdict`]. It trusts no listing of the worker, no queue and
-//! no summary, and it is the oracle of every fault test.
+//! Goes in: an output, or one run of it. Comes out: a [`Verdict`] a run. It trusts no listing of the
+//! worker, no queue and no summary, and it is the oracle of every fault test.
+//!
+//! ```text
+//! tiles/ listed ─▶ records ─▶ each plan: its digest, its sources,  ─▶ each committed shard:
+//! (nothing else               no tile twice, no source without        the planned tiles, in order,
+//!  lies there)                                                         with outcomes that hold together
+//! ```
+//!
+//! That `ok` rows have an embedding and no others do is proven by number for each row group, from the
+//! footer; which row a null stands in, and what the embeddings are, is not read.
 
-use std::collections::HashSet;
+mod plan;
+mod rows;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::Int32Type;
 use serde::Serialize;
 
 use crate::commit::Counts;
 use crate::error::{Error, Kind, Result};
-use crate::plan::{ParquetObject, PlannedTile, Run, TileId};
-use crate::reason::Reason;
+use crate::plan::{Committed, KnownRun, Output, Run, RunId, Table, is_damaged};
 
 /// So many violations are listed one by one; the rest is counted.
 const MAX_LISTED: usize = 100;
@@ -20,8 +27,10 @@ const MAX_LISTED: usize = 100;
 /// What [`verify`] found.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Verdict {
-    /// The run.
-    pub run_id: String,
+    /// The run; `None` for what lies in the table's folder and belongs to no run.
+    pub run_id: Option<String>,
+    /// Whether the plan is complete; until then there is nothing to compare with.
+    pub planned: bool,
     /// Planned shards.
     pub shards: u32,
     /// Committed shards.
@@ -42,30 +51,37 @@ impl Verdict {
     /// Returns whether every planned tile has its row.
     #[must_use]
     pub fn complete(&self) -> bool {
-        self.committed == self.shards
+        self.planned && self.committed == self.shards
+    }
+
+    /// Returns what the verdict is about, for messages.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        self.run_id.as_ref().map_or_else(|| "the table's folder".to_owned(), |id| format!("run {id}"))
     }
 
     /// Turns the verdict into the command's result.
     ///
     /// # Errors
     ///
-    /// `Bug` (70) if the invariant is violated, `Unavailable` (75) if the run is not complete.
+    /// `Bug` (70) if the invariant is violated, `Unavailable` (75) if the run or its plan is not complete.
     pub fn check(&self) -> Result<()> {
         if self.num_violations > 0 {
             let message =
-                format!("run {} violates the invariant in {} places", self.run_id, self.num_violations);
+                format!("{} violates the invariant in {} places", self.subject(), self.num_violations);
             return Err(Error::new(Kind::Bug, message)
                 .hint("the places are listed above; keep the output as it is and report this"));
         }
-        if !self.complete() {
-            let open = self.shards - self.committed;
-            return Err(Error::unavailable(format!(
-                "run {} is not complete: {open} of {} shards are open",
-                self.run_id, self.shards
-            ))
-            .hint("run the pipeline again to go on"));
+        if self.complete() {
+            return Ok(());
         }
-        Ok(())
+        let what = if self.planned {
+            format!("{} of {} shards are open", self.shards - self.committed, self.shards)
+        } else {
+            "its plan is not published yet".to_owned()
+        };
+        Err(Error::unavailable(format!("{} is not complete: {what}", self.subject()))
+            .hint("run the pipeline again to go on"))
     }
 
     fn violation(&mut self, what: String) {
@@ -76,143 +92,103 @@ impl Verdict {
     }
 }
 
-/// Checks a run: the plan holds each tile once, each committed shard holds exactly its tiles in order,
-/// each row is well formed, and nothing else lies in the run's folder.
+/// Checks all runs of an output and that nothing else lies in the table's folder, or only one run and
+/// its folder. Returns a verdict a run, and one more if something belongs to no run; none if there is
+/// no such run.
 ///
-/// Memory: 16 bytes a planned tile, and one shard's identity and outcome columns.
+/// Memory: 32 bytes a committed shard of the whole listing and the keys of all that is no shard; the footers
+/// of all runs' tables of sources; and what [`verify`] needs for one run.
+///
+/// # Errors
+///
+/// As the store answers. What is wrong with the runs is in the verdicts instead.
+pub async fn verify_output(output: &Output, only: Option<&RunId>) -> Result<Vec<Verdict>> {
+    // The table before the runs, see `Output::table`: a run that begins meanwhile is no stranger.
+    let mut table = output.table(only).await?;
+    let mut verdicts = Vec::new();
+    for run in output.runs(only).await? {
+        verdicts.push(match run {
+            KnownRun::Planned(run) => verify_listed(&run, &run.committed_in(&mut table)).await?,
+            KnownRun::Planning(id) => verdict_without_plan(output, &id, &table.take(&id)),
+        });
+    }
+    if !verdicts.is_empty() {
+        verdicts.extend(verdict_without_run(output, &table));
+    }
+    Ok(verdicts)
+}
+
+fn verdict_without_plan(output: &Output, id: &RunId, found: &Committed) -> Verdict {
+    let mut verdict = Verdict { run_id: Some(id.to_string()), ..Verdict::default() };
+    for key in found.keys(&output.layout, id) {
+        verdict.violation(format!("{key} is there, but the plan of its run is not"));
+    }
+    verdict
+}
+
+/// Returns a verdict on what is left of a listing once every run has taken its own.
+fn verdict_without_run(output: &Output, table: &Table) -> Option<Verdict> {
+    let mut verdict = Verdict { planned: true, ..Verdict::default() };
+    for key in table.rest(&output.layout) {
+        verdict.violation(format!("{key} belongs to no run of this output"));
+    }
+    (verdict.num_violations > 0).then_some(verdict)
+}
+
+/// Checks a run: its plan is the one that was published, holds each tile once and agrees with its
+/// sources; each committed shard holds exactly its tiles in order; each row is well formed; nothing else
+/// lies in the run's folder.
+///
+/// Memory: one shard's tiles with the URIs of their sources, its identity and outcome columns, and the
+/// ids of one source's tiles. It does not grow with the run, unless its plan is not in the order of its
+/// sources or holds a tile twice: then finding out which takes another 16 bytes a tile, up to twice that
+/// while the list grows.
 ///
 /// # Errors
 ///
 /// As the store answers. What is wrong with the run is in the verdict instead.
 pub async fn verify(run: &Run) -> Result<Verdict> {
+    verify_listed(run, &run.committed().await?).await
+}
+
+async fn verify_listed(run: &Run, found: &Committed) -> Result<Verdict> {
     let plan = &run.record.plan;
-    let mut verdict =
-        Verdict { run_id: run.id.to_string(), shards: plan.shards, tiles: plan.tiles, ..Verdict::default() };
-    let folder = run.committed().await?;
-    for stray in &folder.strays {
+    let mut verdict = Verdict {
+        run_id: Some(run.id.to_string()),
+        planned: true,
+        shards: plan.shards,
+        tiles: plan.tiles,
+        ..Verdict::default()
+    };
+    for stray in &found.strays {
         verdict.violation(format!("{stray} is no shard of the plan"));
     }
-    let committed: HashSet<u32> = folder.shards.iter().map(|shard| shard.number).collect();
-    let mut seen: HashSet<TileId> = HashSet::new();
-    let mut num_planned = 0;
-    for number in 0..plan.shards {
-        let planned = run.planned_tiles(number).await?;
-        num_planned += planned.len() as u64;
-        for tile in &planned {
-            if !seen.insert(tile.id) {
-                verdict.violation(format!("tile {} is planned twice", tile.id));
-            }
-        }
-        if committed.contains(&number) {
-            verdict.committed += 1;
-            check_shard(run, number, &planned, &mut verdict).await?;
-        }
-    }
-    if num_planned != plan.tiles {
-        verdict.violation(format!("the plan holds {num_planned} tiles, its record says {}", plan.tiles));
-    }
+    violation_if_damaged(check(run, found, &mut verdict).await, &mut verdict)?;
     Ok(verdict)
 }
 
-async fn check_shard(run: &Run, number: u32, planned: &[PlannedTile], verdict: &mut Verdict) -> Result<()> {
-    let key = run.shard_key(number);
-    let rows = match read_rows(run, &key).await {
-        Ok(rows) => rows,
-        Err(error) if error.kind() == Kind::Config => {
-            verdict.violation(format!("{key}: {}", error.render().replace('\n', ";")));
-            return Ok(());
-        }
-        Err(error) => return Err(error),
-    };
-    let Some((object, batches)) = rows else {
-        verdict.violation(format!("{key} was listed and is gone"));
-        return Ok(());
-    };
-    let metadata = object.key_values();
-    let says = |name: &str| metadata.get(name).map_or("", String::as_str);
-    let expected = [
-        ("tilefleet.run_id", run.id.to_string()),
-        ("tilefleet.fingerprint", run.record.fingerprint.clone()),
-        ("tilefleet.plan_digest", run.record.plan.digest.clone()),
-        ("tilefleet.shard", number.to_string()),
-    ];
-    for (name, expected) in expected {
-        if says(name) != expected {
-            verdict.violation(format!("{key}: {name} is `{}`, expected `{expected}`", says(name)));
+async fn check(run: &Run, found: &Committed, verdict: &mut Verdict) -> Result<()> {
+    let mut plan = plan::PlanCheck::default();
+    let mut committed = found.shards.iter().map(|shard| shard.number).peekable();
+    for number in 0..run.num_shards() {
+        let planned = plan::planned_tiles(run, number, verdict).await?;
+        plan.follow(&planned, verdict);
+        if committed.next_if_eq(&number).is_some() {
+            verdict.committed += 1;
+            let checked = rows::check_shard(run, number, &planned, verdict).await;
+            violation_if_damaged(checked, verdict)?;
         }
     }
-    let mut counts = Counts::default();
-    let mut next = planned.iter();
-    for batch in &batches {
-        check_batch(&key, batch, number, &mut next, &mut counts, verdict);
-    }
-    let missing = next.len();
-    if missing > 0 {
-        verdict.violation(format!("{key}: {missing} planned tiles have no row"));
-    }
-    let stated: Option<Counts> = serde_json::from_str(says("tilefleet.counts")).ok();
-    if stated.as_ref() != Some(&counts) {
-        verdict.violation(format!("{key}: its counts are not those of its rows"));
-    }
-    verdict.counts.merge(&counts);
-    Ok(())
+    plan.finish(run, verdict).await
 }
 
-async fn read_rows(run: &Run, key: &str) -> Result<Option<(ParquetObject, Vec<RecordBatch>)>> {
-    let Some(object) = ParquetObject::open(&run.output.bucket, key).await? else { return Ok(None) };
-    let batches = object.read_columns(&["tile_id", "shard", "status", "reason"]).await?;
-    Ok(Some((object, batches)))
-}
-
-fn check_batch(
-    key: &str,
-    batch: &RecordBatch,
-    number: u32,
-    planned: &mut std::slice::Iter<'_, PlannedTile>,
-    counts: &mut Counts,
-    verdict: &mut Verdict,
-) {
-    let text = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
-    let shards = batch.column_by_name("shard").and_then(|column| column.as_primitive_opt::<Int32Type>());
-    let (Some(ids), Some(statuses), Some(reasons), Some(shards)) =
-        (text("tile_id"), text("status"), text("reason"), shards)
-    else {
-        verdict.violation(format!("{key}: a column is missing or of another type"));
-        return;
-    };
-    for row in 0..batch.num_rows() {
-        verdict.rows += 1;
-        let id = ids.value(row);
-        match planned.next() {
-            Some(tile) if tile.id.to_string() == id => {}
-            Some(tile) => verdict.violation(format!("{key}: row for tile {id} where {} is planned", tile.id)),
-            None => verdict.violation(format!("{key}: tile {id} is not in the plan of this shard")),
+/// A damaged file is a violation; whatever keeps us from reading one proves nothing and is passed on.
+fn violation_if_damaged(checked: Result<()>, verdict: &mut Verdict) -> Result<()> {
+    match checked {
+        Err(error) if is_damaged(&error) => {
+            verdict.violation(error.render().trim_start_matches("error: ").replace("\n ", ";"));
+            Ok(())
         }
-        if shards.value(row) != number as i32 {
-            verdict.violation(format!("{key}: tile {id} says shard {}", shards.value(row)));
-        }
-        let reason = reasons.is_valid(row).then(|| reasons.value(row));
-        if let Err(what) = count_row(statuses.value(row), reason, counts) {
-            verdict.violation(format!("{key}: tile {id} {what}"));
-        }
+        checked => checked,
     }
-}
-
-/// Counts one row; says what is wrong with its outcome.
-fn count_row(status: &str, reason: Option<&str>, counts: &mut Counts) -> Result<(), String> {
-    match (status, reason) {
-        ("ok", None) => counts.ok += 1,
-        ("skipped" | "rejected", Some(reason)) => {
-            if !Reason::ALL.iter().any(|known| known.code() == reason) {
-                return Err(format!("has the unknown reason `{reason}`"));
-            }
-            let count = if status == "skipped" { &mut counts.skipped } else { &mut counts.rejected };
-            *count += 1;
-            *counts.reasons.entry(reason.to_owned()).or_default() += 1;
-        }
-        ("ok", Some(reason)) => return Err(format!("is ok and yet has the reason `{reason}`")),
-        ("skipped" | "rejected", None) => return Err(format!("is {status} without a reason")),
-        _ => return Err(format!("has the unknown status `{status}`")),
-    }
-    Ok(())
 }

@@ -62,7 +62,8 @@ def check_metadata(file):
         same("pyarrow", f"{name} has statistics", chunks[name].is_stats_set, True)
         same("pyarrow", f"{name} has a page index", chunks[name].has_column_index and chunks[name].has_offset_index, True)
     embedding = chunks["embedding.list.element"]
-    same("pyarrow", "embedding has statistics", embedding.is_stats_set, False)
+    same("pyarrow", "embedding has a range", embedding.statistics.has_min_max, False)
+    same("pyarrow", "embedding counts its nulls", embedding.statistics.has_null_count, True)
     same("pyarrow", "embedding has a dictionary", embedding.has_dictionary_page, False)
     same("pyarrow", "embedding has an offset index", embedding.has_offset_index, True)
 

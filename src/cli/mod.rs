@@ -3,6 +3,7 @@
 mod config;
 mod demo;
 mod model;
+mod output_args;
 mod pipeline_args;
 mod plan;
 mod run;

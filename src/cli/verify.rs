@@ -1,37 +1,28 @@
 //! `tilefleet verify OUTPUT`
 
-use crate::cli::status::open_runs;
+use crate::cli::output_args::{OutputArgs, no_run};
 use crate::cli::{block_on, print_json, show};
 use crate::error::{Kind, Result};
-use crate::verify::{Verdict, verify};
+use crate::verify::{Verdict, verify_output};
 
 /// Proves that every planned tile has exactly one row.
 ///
-/// Exit 0: proven. Exit 75: not complete yet. Exit 70: violated, with the list.
+/// Exit 0: proven. Exit 75: not complete yet. Exit 70: violated, with the list. Without --run nothing
+/// may lie in the table's folder but the shards of the output's runs.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The output's folder or bucket prefix.
-    output: String,
-
-    /// Only this run; otherwise every run of the output.
-    #[arg(long, value_name = "ID")]
-    run: Option<String>,
-
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let verdicts = block_on(async {
-        let mut verdicts = Vec::new();
-        for run in open_runs(&args.output, args.run.as_deref()).await? {
-            verdicts.push(verify(&run).await?);
-        }
-        Ok(verdicts)
-    })?;
-    if args.json {
+    let (output, only) = args.output.open()?;
+    let verdicts = block_on(verify_output(&output, only.as_ref()))?;
+    if verdicts.is_empty() {
+        return Err(no_run(&output, only.as_ref()));
+    }
+    if args.output.json {
         print_json(&verdicts)?;
     } else {
         verdicts.iter().for_each(print);
@@ -61,14 +52,18 @@ pub fn print(verdict: &Verdict) {
     if verdict.num_violations > listed {
         println!("violated: and {} more", verdict.num_violations - listed);
     }
+    let Some(run) = &verdict.run_id else { return };
     let word = match (verdict.num_violations, verdict.complete()) {
         (0, true) => "verified",
         (0, false) => "not complete",
         _ => "VIOLATED",
     };
+    if !verdict.planned {
+        println!("{run}  {word}: being planned, its plan is not published yet");
+        return;
+    }
     println!(
-        "{}  {word}: {} of {} shards, {} rows for {} planned tiles",
-        verdict.run_id,
+        "{run}  {word}: {} of {} shards, {} rows for {} planned tiles",
         verdict.committed,
         verdict.shards,
         show::count(verdict.rows),

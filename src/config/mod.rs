@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 
 use crate::error::{Error, Kind, Result};
+use crate::storage::StorageOptions;
 
 pub use pipeline::{EmbeddingType, Input, Limits, Model, Output, Pipeline, Plan, Precision, Run, Tiles};
 pub use settings::{Origin, Setting, Settings};
@@ -84,10 +85,7 @@ impl Loaded {
         })?;
         let folder = std::env::current_dir()
             .map_err(|cause| Error::unavailable("cannot resolve the current folder").because(cause))?;
-        let environment: Vec<(String, String)> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        Self::merge(path, &text, &environment, overrides, &folder)
+        Self::merge(path, &text, &environment(), overrides, &folder)
     }
 
     fn merge(
@@ -110,6 +108,32 @@ impl Loaded {
         let missing = pipeline.missing();
         Ok(Self { pipeline, settings, missing })
     }
+}
+
+/// Returns `[storage]` for a command that has no pipeline file: defaults, `TILEFLEET_STORAGE_KEY`, then
+/// `storage.key=value` as given with `--set`.
+///
+/// # Errors
+///
+/// [`Kind::Config`] if a key is unknown or of another section, or a value is wrong; [`Kind::Usage`] if
+/// an assignment has no `=`.
+pub fn storage_options(set: &[String]) -> Result<StorageOptions> {
+    merge_storage(&environment(), set)
+}
+
+fn merge_storage(environment: &[(String, String)], set: &[String]) -> Result<StorageOptions> {
+    let mut settings = Settings::defaults_of("storage");
+    settings.lay_environment(environment)?;
+    for assignment in set {
+        settings.lay_assignment(assignment)?;
+    }
+    pipeline::storage(&settings)
+}
+
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// An unreadable pipeline file is the person's to mend, unless the disk is in trouble.
@@ -299,6 +323,31 @@ mod tests {
             "`plan.shard_tiles` must be a whole number from 1 to 1000000, not the integer 2000000";
         assert!(text("plan.shard_tiles=2000000").starts_with(shard_tiles));
         assert!(text("storage.endpoint=s3://host").contains("`storage.endpoint`"));
+    }
+
+    /// Commands that look at an output take what `run` takes, as far as it is about access.
+    #[test]
+    fn storage_can_be_set_without_a_pipeline() {
+        let environment = [("TILEFLEET_STORAGE_REGION", "eu"), ("TILEFLEET_RUN_BATCH", "no number")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let merged = |set: &[&str]| {
+            let set: Vec<String> = set.iter().map(|&text| text.to_owned()).collect();
+            merge_storage(&environment, &set)
+        };
+        let options = merged(&["storage.max_retries=3"]).unwrap();
+        assert_eq!((options.region.as_deref(), options.max_retries), (Some("eu"), 3));
+        let region = merged(&["storage.region=us"]).unwrap().region;
+        assert_eq!(region.as_deref(), Some("us"));
+        let refused = |assignment: &str| {
+            let error = merged(&[assignment]).unwrap_err();
+            assert_eq!(error.kind(), if assignment.contains('=') { Kind::Config } else { Kind::Usage });
+            error.render()
+        };
+        assert!(refused("storage.endpont=x").ends_with("hint: did you mean `storage.endpoint`?"));
+        assert!(refused("endpoint=x").ends_with("hint: did you mean `storage.endpoint`?"));
+        assert!(refused("run.batch=3").ends_with("hint: the sections are storage"));
+        assert!(refused("batch=3").ends_with("hint: only the keys of [storage] can be set here"));
+        assert!(refused("storage.region").contains("has no value"));
     }
 
     #[test]

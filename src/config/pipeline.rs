@@ -370,7 +370,8 @@ fn limits(settings: &Settings) -> Result<Limits> {
     })
 }
 
-fn storage(settings: &Settings) -> Result<StorageOptions> {
+/// Checks `[storage]`; the settings may hold no other section.
+pub(super) fn storage(settings: &Settings) -> Result<StorageOptions> {
     let options = StorageOptions {
         endpoint: settings.read("storage.endpoint")?,
         region: settings.read("storage.region")?,

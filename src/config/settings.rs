@@ -85,6 +85,13 @@ impl Settings {
         Self(entries.into_iter().map(setting).collect())
     }
 
+    /// Returns the defaults of one section, over which nothing else can be laid.
+    pub(super) fn defaults_of(section: &str) -> Self {
+        let mut settings = Self::defaults();
+        settings.0.retain(|setting| setting.section == section);
+        settings
+    }
+
     /// Lays a pipeline file over the settings.
     pub(super) fn lay_file(&mut self, path: &Path, text: &str) -> Result<()> {
         let invalid = |cause: toml::de::Error| {
@@ -158,7 +165,9 @@ impl Settings {
             *place = Setting { section: section.to_owned(), key: key.to_owned(), value, origin, typed };
             return Ok(());
         }
-        self.check_section(section, &origin)?;
+        if !section.is_empty() {
+            self.check_section(section, &origin)?;
+        }
         Err(self.unknown_key(section, key, &origin))
     }
 
@@ -227,6 +236,7 @@ impl Settings {
             None if section.is_empty() && self.has_section(key) => {
                 format!("[{key}] is a section: its keys are written as `{key}.…`")
             }
+            None if !self.has_section(section) => "only the keys of [storage] can be set here".to_owned(),
             None if section.is_empty() => "only `name` stands above the sections".to_owned(),
             None => {
                 let keys: Vec<&str> = siblings().map(|setting| setting.key.as_str()).collect();

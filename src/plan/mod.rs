@@ -22,10 +22,10 @@ mod tiles;
 
 pub use layout::{Layout, RunId};
 pub use lineage::OutputRecord;
-pub use parquet_object::ParquetObject;
+pub use parquet_object::{ParquetObject, is_damaged};
 pub use publish::{Decision, Draft, Planner, Preview};
 pub use record::{ModelRecord, PlanRecord, RunRecord};
-pub use run::{Committed, CommittedShard, Output, Run, Shard, Tile};
+pub use run::{Committed, CommittedShard, KnownRun, Output, Run, Shard, Table, Tile};
 pub use sources::{EncodedSources, Source, SourceRange, SourceTable};
 pub use tile_id::TileId;
 pub use tiles::{PlanPart, PlanTotals, PlanWriter, PlannedTile};

@@ -1,6 +1,7 @@
 //! A Parquet file in a bucket, read by row groups.
 
 use std::collections::HashMap;
+use std::error::Error as StdError;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,10 +15,30 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowS
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
 use crate::error::{Error, Result};
 use crate::storage::{Bucket, Fault};
+
+/// An object that could be read and is not the Parquet file it should be: it is cut off or altered.
+///
+/// It is the cause of the error that a reader returns; [`is_damaged`] finds it there.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Damaged(ParquetError);
+
+/// Tells a damaged file from a file that could not be read, such as for want of permission.
+#[must_use]
+pub fn is_damaged(error: &Error) -> bool {
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(cause) = next {
+        if cause.is::<Damaged>() {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
+}
 
 /// A Parquet file in a bucket with its footer read.
 #[derive(Clone)]
@@ -31,7 +52,7 @@ impl ParquetObject {
     ///
     /// # Errors
     ///
-    /// As the store answers; `Config` if the object is not Parquet.
+    /// As the store answers; `Config` if the object is not Parquet, see [`is_damaged`].
     pub async fn open(bucket: &Bucket, key: &str) -> Result<Option<Self>> {
         let size_bytes = match bucket.head(key).await {
             Ok(info) => info.size,
@@ -76,6 +97,18 @@ impl ParquetObject {
         pairs.into_iter().flatten().filter_map(|pair| Some((pair.key.clone(), pair.value.clone()?))).collect()
     }
 
+    /// Returns `(rows, nulls)` of each row group of a column with one leaf, from the footer alone; `nulls`
+    /// is `None` if the file does not say or has no such column.
+    #[must_use]
+    pub fn null_counts(&self, column: &str) -> Vec<(usize, Option<u64>)> {
+        let leaves = self.parquet().file_metadata().schema_descr().columns();
+        let leaf =
+            leaves.iter().position(|leaf| leaf.path().parts().first().is_some_and(|root| root == column));
+        let nulls_in = |group: &RowGroupMetaData| group.column(leaf?).statistics()?.null_count_opt();
+        let groups = self.parquet().row_groups().iter();
+        groups.map(|group| (group.num_rows() as usize, nulls_in(group))).collect()
+    }
+
     /// Reads row groups, or `(skip, take)` rows of them.
     ///
     /// # Errors
@@ -97,7 +130,7 @@ impl ParquetObject {
     ///
     /// # Errors
     ///
-    /// As the store answers; `Config` if the file is damaged.
+    /// As the store answers; `Config` if the file is damaged, see [`is_damaged`].
     pub async fn read_columns(&self, names: &[&str]) -> Result<Vec<RecordBatch>> {
         let mask =
             ProjectionMask::columns(self.parquet().file_metadata().schema_descr(), names.iter().copied());
@@ -126,14 +159,16 @@ impl ParquetObject {
     }
 }
 
-/// Keeps the store's own verdict where there is one, so that an outage stays exit 75.
+/// Keeps the store's own verdict where there is one, so that an outage stays exit 75; all else is
+/// [`Damaged`].
 fn unreadable(key: &str, error: ParquetError) -> Error {
+    let damaged = |error| Error::config(format!("cannot read {key}: it is damaged")).because(Damaged(error));
     match error {
         ParquetError::External(cause) => match cause.downcast::<Error>() {
             Ok(error) => *error,
-            Err(cause) => Error::config(format!("cannot read {key}")).because(cause),
+            Err(cause) => damaged(ParquetError::External(cause)),
         },
-        error => Error::config(format!("cannot read {key}: it is damaged")).because(error),
+        error => damaged(error),
     }
 }
 
@@ -164,5 +199,32 @@ impl AsyncFileReader for Reader {
             Ok(Arc::new(metadata))
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    #[test]
+    fn refused_access_is_no_damage() {
+        let refused = Error::config("cannot read s3://b/k").because("access denied");
+        let error = unreadable("k", ParquetError::External(Box::new(refused)));
+        assert_eq!((error.kind(), is_damaged(&error)), (Kind::Config, false));
+        let away = unreadable("k", ParquetError::External(Box::new(Error::unavailable("no answer"))));
+        assert_eq!((away.kind(), is_damaged(&away)), (Kind::Unavailable, false));
+    }
+
+    /// Decompression reports through `io::Error`, which the store never does here.
+    #[test]
+    fn whatever_the_parquet_reader_says_is_damage() {
+        let broken = std::io::Error::other("Unknown frame descriptor");
+        for error in [ParquetError::EOF("cut off".into()), ParquetError::External(Box::new(broken))] {
+            let text = error.to_string();
+            let error = unreadable("k", error);
+            assert!(is_damaged(&error) && error.render().contains(&text), "{}", error.render());
+            assert!(is_damaged(&Error::config("outer").because(error)));
+        }
     }
 }

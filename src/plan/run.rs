@@ -1,5 +1,6 @@
 //! A run whose plan is published: its record, its tiles and which shards are committed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -66,6 +67,84 @@ impl Output {
         ids.dedup();
         Ok(ids)
     }
+
+    /// Opens all runs that have any record, or only one, in the order of [`Self::run_ids`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Run::open`].
+    pub async fn runs(&self, only: Option<&RunId>) -> Result<Vec<KnownRun>> {
+        let mut runs = Vec::new();
+        for id in self.run_ids().await? {
+            if only.is_none_or(|only| *only == id) {
+                let planned = Run::open(self, &id).await?.map(|run| KnownRun::Planned(Box::new(run)));
+                runs.push(planned.unwrap_or(KnownRun::Planning(id)));
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Lists the table's folder once, or only the folder of one run's rows.
+    ///
+    /// A shard is committed after its run is planned: list first and open the runs then, and the run of
+    /// every listed shard is there.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers.
+    pub async fn table(&self, only: Option<&RunId>) -> Result<Table> {
+        let root = self.layout.table();
+        let folder = only.map_or_else(|| root.clone(), |id| self.layout.rows(id));
+        let mut table = Table::default();
+        let mut objects = self.list(&folder);
+        while let Some(object) = objects.try_next().await? {
+            table.add(&root, object);
+        }
+        Ok(table)
+    }
+}
+
+/// A run that has any record.
+pub enum KnownRun {
+    /// Its plan is published.
+    Planned(Box<Run>),
+    /// Its plan is not complete: a worker is about to publish it, or was killed before it could.
+    Planning(RunId),
+}
+
+/// What the table's folder holds, run by run.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// By run, whether that run is known or not; no plan has been asked yet.
+    runs: BTreeMap<RunId, Committed>,
+    /// Keys of objects in no run's folder.
+    strays: Vec<String>,
+}
+
+impl Table {
+    fn add(&mut self, root: &str, object: ObjectInfo) {
+        let path = object.key.strip_prefix(root).and_then(|path| path.strip_prefix("run="));
+        match path.and_then(|path| path.split_once('/')).map(|(id, name)| (RunId::parse(id), id, name)) {
+            _ if object.key.ends_with('/') => {} // A folder marker, which holds no row.
+            // Readers see `run=` as it is written, so that no other spelling of an id stands for it.
+            Some((Ok(run), id, name)) if run.to_string() == id => {
+                let number = shard_of_name(name);
+                self.runs.entry(run).or_default().add(number, object);
+            }
+            _ => self.strays.push(object.key),
+        }
+    }
+
+    /// Takes out what lies in the folder of one run's rows.
+    pub fn take(&mut self, id: &RunId) -> Committed {
+        self.runs.remove(id).unwrap_or_default()
+    }
+
+    /// Returns the keys of what was not taken out, shards first.
+    pub fn rest<'a>(&'a self, layout: &'a Layout) -> impl Iterator<Item = String> + 'a {
+        let foreign = self.runs.iter().flat_map(|(id, found)| found.keys(layout, id));
+        foreign.chain(self.strays.iter().cloned())
+    }
 }
 
 /// One tile with everything that fetching and writing its row needs.
@@ -125,6 +204,25 @@ pub struct Committed {
     pub shards: Vec<CommittedShard>,
     /// Keys of objects that are no shard of the plan.
     pub strays: Vec<String>,
+}
+
+impl Committed {
+    fn add(&mut self, number: Option<u32>, object: ObjectInfo) {
+        match number {
+            Some(number) => self.shards.push(CommittedShard {
+                number,
+                size_bytes: object.size,
+                committed_at: object.modified,
+            }),
+            None => self.strays.push(object.key),
+        }
+    }
+
+    /// Returns the keys of all objects, shards first.
+    pub fn keys<'a>(&'a self, layout: &'a Layout, id: &'a RunId) -> impl Iterator<Item = String> + 'a {
+        let shards = self.shards.iter().map(move |shard| layout.shard(id, shard.number));
+        shards.chain(self.strays.iter().cloned())
+    }
 }
 
 impl Run {
@@ -218,22 +316,17 @@ impl Run {
     ///
     /// As the store answers.
     pub async fn committed(&self) -> Result<Committed> {
-        let folder = self.output.layout.rows(&self.id);
-        let mut committed = Committed::default();
-        let mut objects = self.output.list(&folder);
-        while let Some(object) = objects.try_next().await? {
-            let name = object.key.strip_prefix(&folder).unwrap_or(&object.key);
-            match shard_of_name(name).filter(|number| *number < self.num_shards()) {
-                Some(number) => committed.shards.push(CommittedShard {
-                    number,
-                    size_bytes: object.size,
-                    committed_at: object.modified,
-                }),
-                None => committed.strays.push(object.key),
-            }
-        }
-        committed.shards.sort_by_key(|shard| shard.number);
-        Ok(committed)
+        Ok(self.committed_in(&mut self.output.table(Some(&self.id)).await?))
+    }
+
+    /// Takes what the folder of this run's rows holds out of a listing.
+    pub fn committed_in(&self, table: &mut Table) -> Committed {
+        let Committed { shards, mut strays } = table.take(&self.id);
+        let (mut shards, beyond): (Vec<_>, Vec<_>) =
+            shards.into_iter().partition(|shard| shard.number < self.num_shards());
+        strays.extend(beyond.iter().map(|shard| self.shard_key(shard.number)));
+        shards.sort_by_key(|shard| shard.number);
+        Committed { shards, strays }
     }
 
     /// Returns whether every planned shard is committed.

@@ -9,7 +9,7 @@ use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, ArrowWriterOption
 use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::{ParquetError, Result as ParquetResult};
-use parquet::file::metadata::{FooterTail, KeyValue, ParquetMetaDataReader};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
@@ -51,10 +51,11 @@ pub struct ShardRows<'a> {
 /// Encodes a shard as one Parquet file.
 ///
 /// - `provenance`: what is constant in the shard, for the file metadata, without the prefix
-///   `tilefleet.`; [`read_footer`] gives it back
+///   `tilefleet.`
 /// - returns: the whole file, the same bytes for the same input
 ///
-/// Embeddings are plain and uncompressed, without dictionary and statistics; all else is zstd, with
+/// Embeddings are plain and uncompressed, without dictionary, and their
+/// statistics are but the number of nulls; all else is zstd, with
 /// page index; `tile_id` has a Bloom filter.
 ///
 /// # Errors
@@ -205,59 +206,6 @@ fn properties(
         }
     }
     Ok(properties.build())
-}
-
-/// What the end of one of our files says about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Footer {
-    /// Number of rows.
-    pub num_rows: u64,
-    /// Version of the columns.
-    pub schema_version: String,
-    /// What [`encode`] was given, in the same order.
-    pub provenance: Vec<(String, String)>,
-}
-
-impl Footer {
-    /// Returns the provenance under a key.
-    #[must_use]
-    pub fn get(&self, key: &str) -> Option<&str> {
-        self.provenance.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
-    }
-}
-
-/// The answer of [`read_footer`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tail {
-    /// The whole footer was in the tail.
-    Footer(Footer),
-    /// The tail must hold at least this many bytes.
-    Needs(usize),
-}
-
-/// Reads the footer out of the last bytes of a file, without reading any row.
-///
-/// - `tail`: the end of the file, as many bytes as are at hand; 64 KiB nearly always do
-///
-/// # Errors
-///
-/// [`crate::error::Kind::Config`] if this is no Parquet file, or none of ours: somebody else writes
-/// into the output.
-pub fn read_footer(tail: &[u8]) -> Result<Tail> {
-    let foreign = || Error::config("the file is not a table file of tilefleet");
-    let Some((rest, last)) = tail.split_last_chunk::<8>() else { return Ok(Tail::Needs(8)) };
-    let end = FooterTail::try_new(last).map_err(|cause| foreign().because(cause))?;
-    let Some(start) = rest.len().checked_sub(end.metadata_length()) else {
-        return Ok(Tail::Needs(end.metadata_length() + last.len()));
-    };
-    let metadata = ParquetMetaDataReader::decode_metadata(&rest[start..]);
-    let metadata = metadata.map_err(|cause| foreign().because(cause))?;
-    let file = metadata.file_metadata();
-    let own = |entry: &KeyValue| Some((entry.key.strip_prefix(KEY_PREFIX)?.to_owned(), entry.value.clone()?));
-    let mut entries: Vec<_> = file.key_value_metadata().into_iter().flatten().filter_map(own).collect();
-    let version = entries.iter().position(|(key, _)| key == VERSION_KEY).ok_or_else(foreign)?;
-    let (_, schema_version) = entries.remove(version);
-    Ok(Tail::Footer(Footer { num_rows: file.num_rows() as u64, schema_version, provenance: entries }))
 }
 
 #[cfg(test)]
@@ -413,29 +361,22 @@ mod tests {
         assert_eq!((batch.num_rows(), source), (1, "s3://scenes/19.jpg"));
     }
 
+    /// From the footer alone one can tell how many rows of a row group have no embedding.
     #[test]
-    fn the_footer_gives_back_the_provenance() {
-        let provenance = vec![("fingerprint".to_owned(), "0123abcd".to_owned()), ("b".into(), "ü".into())];
-        let file = encode(&spec(1), &shard(&[row(0, ok(0))], &[1.0]), &provenance).unwrap();
-        let Tail::Footer(footer) = read_footer(&file).unwrap() else { panic!("the file is its own tail") };
-        assert_eq!((footer.num_rows, footer.schema_version.as_str()), (1, "1"));
-        assert_eq!(footer.provenance, provenance);
-        assert_eq!(footer.get("fingerprint"), Some("0123abcd"));
-        let Tail::Needs(needed) = read_footer(&file[file.len() - 100..]).unwrap() else { panic!("cut") };
-        assert_eq!(read_footer(&file[file.len() - needed..]).unwrap(), Tail::Footer(footer));
-        assert!(matches!(read_footer(&file[file.len() - needed + 1..]).unwrap(), Tail::Needs(_)));
-        assert_eq!(read_footer(&[]).unwrap(), Tail::Needs(8));
-    }
-
-    #[test]
-    fn a_foreign_file_is_said_to_be_one() {
-        let error = read_footer(b"<html>not found</html>").unwrap_err();
-        assert_eq!(error.kind(), Kind::Config);
-        let mut other = Vec::new();
-        let table = RecordBatch::new_empty(schema(&spec(1)));
-        ArrowWriter::try_new(&mut other, table.schema(), None).unwrap().close().unwrap();
-        let error = read_footer(&other).unwrap_err();
-        assert_eq!(error.to_string(), "the file is not a table file of tilefleet");
+    fn the_footer_counts_the_rows_without_embedding() {
+        for embedding_type in [EmbeddingType::Float32, EmbeddingType::Float16] {
+            let spec = TableSpec { embedding_type, ..spec(1) };
+            let rows = [row(0, ok(0)), row(1, rejected()), row(2, rejected())];
+            let file = encode(&spec, &shard(&rows, &[1.0]), &[]).unwrap();
+            let metadata = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().metadata().clone();
+            let leaf = metadata
+                .row_group(0)
+                .columns()
+                .iter()
+                .find(|leaf| leaf.column_path().string().starts_with("embedding"));
+            let statistics = leaf.unwrap().statistics().unwrap();
+            assert_eq!((statistics.null_count_opt(), statistics.min_bytes_opt()), (Some(2), None));
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod row;
 mod schema;
 
 pub use embedding::check_embedding;
-pub use file::{Footer, ShardRows, Tail, encode, read_footer};
+pub use file::{ShardRows, encode};
 pub use predict::Scorer;
 pub use row::{Outcome, Prediction, TileRow};
 pub use schema::{SCHEMA_VERSION, TableSpec, schema};

@@ -169,31 +169,6 @@ fn a_record_of_another_fingerprint_is_refused() {
     assert!(stderr(&output).contains("another fingerprint"), "{}", stderr(&output));
 }
 
-/// `verify` finds what is missing, foreign or altered.
-#[test]
-fn verify_finds_every_kind_of_damage() {
-    let job = Job::new(9, "[plan]\nshard_tiles = 3");
-    job.run_ok(&[]);
-    let files: Vec<_> = shard_files(&job.table()).into_values().collect();
-    let kept = fs::read(&files[1]).unwrap();
-
-    fs::remove_file(&files[1]).unwrap();
-    assert_exit(&job.verify(), 75);
-
-    fs::copy(&files[0], &files[1]).unwrap();
-    let output = job.verify();
-    assert_exit(&output, 70);
-    assert!(String::from_utf8_lossy(&output.stdout).contains("is planned"), "{output:?}");
-
-    fs::write(&files[1], &kept[..kept.len() / 2]).unwrap();
-    assert_exit(&job.verify(), 70);
-
-    fs::write(&files[1], &kept).unwrap();
-    job.verify_ok();
-    fs::write(files[1].with_file_name("shard-00000007.parquet"), &kept).unwrap();
-    assert_exit(&job.verify(), 70);
-}
-
 /// A manifest's further columns come along, typed.
 #[test]
 fn manifest_columns_come_along() {

@@ -5,6 +5,7 @@ mod fixture;
 mod jobs;
 mod killed;
 mod pixels;
+mod proven;
 mod resnet;
 mod stores;
 mod support;

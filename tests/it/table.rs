@@ -245,7 +245,9 @@ fn readers_can_prune_by_the_metadata() {
         assert_eq!(chunk("class_id").statistics().unwrap().null_count_opt(), Some(20));
         assert!(chunk("reason").column_index_offset().is_some());
         let embedding = chunk("embedding.list.element");
-        assert!(embedding.statistics().is_none() && embedding.dictionary_page_offset().is_none());
+        let statistics = embedding.statistics().unwrap();
+        assert_eq!((statistics.null_count_opt(), statistics.min_bytes_opt()), (Some(20), None));
+        assert!(embedding.dictionary_page_offset().is_none());
         assert!(embedding.offset_index_offset().is_some());
 
         let builder = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&file).unwrap()).unwrap();

@@ -1,0 +1,46 @@
+//! The arguments of every command that looks at an output.
+
+use crate::config::storage_options;
+use crate::error::{Error, Result};
+use crate::plan::{Output, RunId};
+use crate::storage::{ObjectUri, Storage};
+
+/// The output, and how to get at it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OutputArgs {
+    /// The output's folder or bucket prefix.
+    output: String,
+
+    /// Only this run; otherwise every run of the output.
+    #[arg(long, value_name = "ID")]
+    run: Option<String>,
+
+    /// How to get at the output, such as `--set storage.region=eu-north-1`; repeatable
+    #[arg(long = "set", value_name = "storage.KEY=VALUE")]
+    set: Vec<String>,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl OutputArgs {
+    /// Names the output, and the run if one was given; nothing is read yet.
+    ///
+    /// # Errors
+    ///
+    /// `Usage` or `Config` for what the address, the run's id or a setting gets wrong.
+    pub fn open(&self) -> Result<(Output, Option<RunId>)> {
+        let uri = ObjectUri::parse(&self.output)?;
+        let run = self.run.as_deref().map(RunId::parse).transpose()?;
+        Ok((Output::open(&Storage::new(storage_options(&self.set)?)?, &uri), run))
+    }
+}
+
+/// Says that what a command was to look at does not exist.
+#[must_use]
+pub fn no_run(output: &Output, only: Option<&RunId>) -> Error {
+    let what = only.map_or_else(|| "no run".to_owned(), |id| format!("no run {id}"));
+    Error::config(format!("there is {what} in {}", output.uri))
+        .hint("check the output's address; `tilefleet run` makes runs")
+}
