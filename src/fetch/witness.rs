@@ -52,8 +52,8 @@ fn folder_text(uri: &ObjectUri) -> &str {
     uri.as_str().rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-/// Returns sources below `folder` other than `uri`, to be asked in this order: read before, near it,
-/// spread over the run. Each part is looked up only when the ones before it did not help.
+/// Sources below `folder` other than `uri`: those read before, those near it, those spread over the
+/// run. Each part is to be looked up only when the one before it did not help.
 pub(super) struct Witnesses<'a> {
     pub(super) sources: &'a SourceTable,
     pub(super) recent: &'a RecentlyRead,

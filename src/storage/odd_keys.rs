@@ -61,15 +61,13 @@ fn unescaped(text: &str) -> String {
     let mut pieces = text.split('&');
     let mut plain = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
-        match piece.split_once(';').and_then(|(name, rest)| Some((character(name)?, rest))) {
-            Some((character, rest)) => {
-                plain.push(character);
-                plain.push_str(rest);
-            }
-            None => {
-                plain.push('&');
-                plain.push_str(piece);
-            }
+        let escape = piece.split_once(';').and_then(|(name, rest)| Some((character(name)?, rest)));
+        if let Some((character, rest)) = escape {
+            plain.push(character);
+            plain.push_str(rest);
+        } else {
+            plain.push('&');
+            plain.push_str(piece);
         }
     }
     plain
