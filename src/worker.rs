@@ -95,6 +95,7 @@ impl Job {
             manifest: pipeline.input.manifest.clone(),
             allow: pipeline.input.allow.clone(),
             look_up: true,
+            exclude: Some(output.uri.clone()),
         };
         let draft = draft(loaded, &model)?;
         Ok(Self { pipeline, storage, input, output, model, draft })

@@ -18,6 +18,7 @@ mod spool;
 #[cfg(test)]
 mod tests;
 
+use std::fmt::{self, Write as _};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,6 +39,9 @@ const HEAD_CONCURRENCY: usize = 32;
 /// How many pieces of a manifest are read ahead of the look-ups.
 const ROWS_AHEAD: usize = 2;
 
+/// So many inputs are named in a summary.
+const MOST_SHOWN: usize = 8;
+
 /// What to look for: `[input]` of the pipeline file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InputSpec {
@@ -49,13 +53,16 @@ pub struct InputSpec {
     pub allow: Vec<String>,
     /// Whether each object of the manifest is looked up for its version and size.
     pub look_up: bool,
+    /// Left out with all that lies below: the output, which would else become input of its next run.
+    pub exclude: Option<ObjectUri>,
 }
 
 /// The sources that were found.
 pub struct Discovered {
     /// All sources in order; can be iterated any number of times.
     pub sources: Sorted,
-    /// Names that begin with a dot, and folder markers: seen and left out.
+    /// Seen and left out: names that begin with a dot, folder markers, what lies in
+    /// [`InputSpec::exclude`], and keys that cannot be addressed.
     pub num_ignored: u64,
     /// Decodes [`Entry::extra`]; `None` without a manifest or if it has no other columns.
     pub extra: Option<Arc<ExtraCodec>>,
@@ -64,6 +71,19 @@ pub struct Discovered {
 }
 
 impl Discovered {
+    /// Says in one paragraph where was looked, what was found and what was left out, for people.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let shown = self.looked_at.len().min(MOST_SHOWN);
+        let mut places = self.looked_at[..shown].join("; ");
+        if self.looked_at.len() > shown {
+            write!(places, "; and {} more", self.looked_at.len() - shown)
+                .expect("writing to a string cannot fail");
+        }
+        let Sorted { num_entries, num_bytes, .. } = self.sources;
+        format!("{num_entries} sources with {num_bytes} bytes, {} ignored ({places})", self.num_ignored)
+    }
+
     /// Fails if there is no source at all.
     ///
     /// # Errors
@@ -74,14 +94,15 @@ impl Discovered {
             return Ok(());
         }
         Err(Error::config("no sources were found")
-            .because(self.looked_at.join("; "))
+            .because(self.summary())
             .hint("check [input]: a folder is searched with all its subfolders, `*` stays within one"))
     }
 }
 
 /// Finds all sources; large numbers of them are sorted in files of `spool_folder`.
 ///
-/// Names that begin with a dot and folder markers are left out and counted. A manifest may name
+/// Names that begin with a dot, folder markers, keys that cannot be addressed and what lies in
+/// [`InputSpec::exclude`] are left out and counted. A manifest may name
 /// objects in any bucket and on any web server, but local files only if it is one itself; `allow`
 /// replaces these rules by its own. A manifest's object that is gone or forbidden stays a source.
 ///
@@ -93,6 +114,7 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
     let mut search = Search {
         storage: storage.clone(),
         spool: Spool::new(spool_folder, BUFFER_BYTES),
+        exclude: spec.exclude.clone(),
         num_ignored: 0,
         looked_at: Vec::new(),
     };
@@ -110,6 +132,7 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
 struct Search {
     storage: Storage,
     spool: Spool,
+    exclude: Option<ObjectUri>,
     num_ignored: u64,
     looked_at: Vec<String>,
 }
@@ -163,8 +186,21 @@ impl Search {
     }
 
     fn add_object(&mut self, uri: &ObjectUri, info: Option<ObjectInfo>) -> Result<()> {
-        self.looked_at.push(format!("{uri}: one object"));
-        self.spool.push(&entry_of(uri, info))
+        let taken = self.take(uri, entry_of(uri, info))?;
+        let ignored = if taken { "" } else { ", ignored: it is part of the output" };
+        self.looked_at.push(format!("{uri}: one object{ignored}"));
+        Ok(())
+    }
+
+    /// Adds a source, unless it is excluded; returns whether it was added.
+    fn take(&mut self, uri: &ObjectUri, entry: Entry) -> Result<bool> {
+        let excluded = self.exclude.as_ref().is_some_and(|place| uri.is_within(place));
+        if excluded {
+            self.num_ignored += 1;
+        } else {
+            self.spool.push(&entry)?;
+        }
+        Ok(!excluded)
     }
 
     /// Adds what `takes` of a folder; returns how many objects there are at all.
@@ -177,20 +213,24 @@ impl Search {
     ) -> Result<u64> {
         let bucket = self.storage.bucket(folder);
         let mut listing = bucket.list(folder.key());
-        let (mut num_seen, mut num_taken, mut num_ignored) = (0, 0, 0);
+        let (mut num_seen, mut num_taken) = (0, 0);
+        let (ignored_before, mut odd) = (self.num_ignored, Odd::default());
         while let Some(info) = listing.try_next().await? {
             num_seen += 1;
-            if info.key.ends_with('/') || (!hidden && is_hidden(relative(folder, &info.key))) {
-                num_ignored += 1;
+            if !info.is_addressable() {
+                odd.add(info.key);
+            } else if info.key.ends_with('/') || (!hidden && is_hidden(relative(folder, &info.key))) {
+                self.num_ignored += 1;
             } else if takes(&info.key) {
-                num_taken += 1;
-                self.spool.push(&entry_of(&bucket.uri(&info.key), Some(info)))?;
+                let uri = bucket.uri(&info.key);
+                num_taken += u64::from(self.take(&uri, entry_of(&uri, Some(info)))?);
             }
         }
-        self.num_ignored += num_ignored;
+        self.num_ignored += odd.count;
         self.looked_at.push(format!(
-            "{}: {num_seen} objects below {folder}, {num_taken} of them taken, {num_ignored} ignored",
-            sanitise(text)
+            "{}: {num_seen} objects below {folder}, {num_taken} of them taken, {} ignored{odd}",
+            sanitise(text),
+            self.num_ignored - ignored_before,
         ));
         Ok(num_seen)
     }
@@ -234,16 +274,41 @@ impl Search {
         for (number, (reference, extra)) in (rows.first..).zip(rows.uris.iter().zip(rows.extra)) {
             sources.push((rules.resolve(reference, number)?, extra));
         }
-        let storage = &self.storage;
-        let looked_up = stream::iter(sources).map(|(uri, extra)| async move {
-            let info = if look_up { looked_up(storage, &uri).await? } else { None };
-            Ok::<Entry, Error>(Entry { extra, ..entry_of(&uri, info) })
+        let storage = self.storage.clone();
+        let looked_up = stream::iter(sources).map(|(uri, extra)| {
+            let storage = storage.clone();
+            async move {
+                let info = if look_up { looked_up(&storage, &uri).await? } else { None };
+                let entry = Entry { extra, ..entry_of(&uri, info) };
+                Ok::<_, Error>((uri, entry))
+            }
         });
         let mut looked_up = looked_up.buffered(HEAD_CONCURRENCY);
-        while let Some(entry) = looked_up.try_next().await? {
-            self.spool.push(&entry)?;
+        while let Some((uri, entry)) = looked_up.try_next().await? {
+            self.take(&uri, entry)?;
         }
         Ok(())
+    }
+}
+
+/// Keys that cannot be addressed.
+#[derive(Default)]
+struct Odd {
+    count: u64,
+    first: Option<String>,
+}
+
+impl Odd {
+    fn add(&mut self, key: String) {
+        self.count += 1;
+        self.first.get_or_insert(key);
+    }
+}
+
+impl fmt::Display for Odd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(first) = &self.first else { return Ok(()) };
+        write!(f, ", {} of which have keys that cannot be addressed, such as {first:?}", self.count)
     }
 }
 

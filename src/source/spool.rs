@@ -57,8 +57,6 @@ pub struct Sorted {
     pub num_entries: u64,
     /// Sum of the known sizes, in bytes.
     pub num_bytes: u64,
-    /// How many entries were the repetition of another.
-    pub num_duplicates: u64,
 }
 
 #[derive(Clone)]
@@ -130,12 +128,7 @@ impl Spool {
             Data::Memory(Arc::new(joined))
         };
         counts.conflict()?;
-        Ok(Sorted {
-            data,
-            num_entries: counts.entries,
-            num_bytes: counts.bytes,
-            num_duplicates: counts.read - counts.entries,
-        })
+        Ok(Sorted { data, num_entries: counts.entries, num_bytes: counts.bytes })
     }
 
     fn write_sorted(&mut self, out: &mut dyn Write) -> io::Result<()> {
@@ -212,7 +205,6 @@ fn merge(inputs: &mut [Records], out: &mut dyn Write, counts: &mut Counts) -> io
         let entry = heads[number].take().expect("an input in the heap has a head");
         heads[number] = inputs[number].next_entry()?;
         order.extend(heads[number].as_ref().map(|entry| Reverse((entry.uri.clone(), number))));
-        counts.read += 1;
         match &mut current {
             Some(same) if same.uri == entry.uri => counts.join(same, entry),
             _ => {
@@ -227,7 +219,6 @@ fn merge(inputs: &mut [Records], out: &mut dyn Write, counts: &mut Counts) -> io
 
 #[derive(Default)]
 struct Counts {
-    read: u64,
     entries: u64,
     bytes: u64,
     conflict: Option<String>,
@@ -408,7 +399,7 @@ mod tests {
             let entries = shuffled(1009)
                 .map(|number| Entry { size: Some(number), ..entry(&format!("s3://b/{number:05}")) });
             let sorted = sorted(buffer_bytes, entries).unwrap();
-            assert_eq!((sorted.num_entries, sorted.num_duplicates), (1009, 0));
+            assert_eq!(sorted.num_entries, 1009);
             assert_eq!(sorted.num_bytes, 1009 * 1008 / 2);
             for _ in 0..2 {
                 let uris: Vec<String> = sorted.entries().map(|entry| entry.unwrap().uri).collect();
@@ -440,7 +431,7 @@ mod tests {
             let described = Entry { extra: Some(vec![1]), ..entry("a") };
             let same =
                 sorted(buffer_bytes, [described.clone(), known, described.clone(), entry("b")]).unwrap();
-            assert_eq!((same.num_entries, same.num_duplicates, same.num_bytes), (2, 2, 3));
+            assert_eq!((same.num_entries, same.num_bytes), (2, 3));
             let first = same.entries().next().unwrap().unwrap();
             assert_eq!((first.version.as_deref(), first.extra), (Some("v"), Some(vec![1])));
             let other = Entry { extra: Some(vec![2]), ..entry("a") };

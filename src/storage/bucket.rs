@@ -17,6 +17,7 @@ use tokio::sync::OnceCell;
 use super::connect::StorePlan;
 use super::fault::{Fault, classify, classify_io, classify_web, failure, io_failure};
 use super::local;
+use super::odd_keys;
 use super::uri::{ObjectUri, path_of_key};
 use crate::error::{Error, Result};
 
@@ -38,10 +39,31 @@ pub struct Object {
     pub size: u64,
 }
 
+/// What is known of an object before it is read; what is `None` may be anything.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    /// Its number of bytes.
+    pub size: Option<u64>,
+    /// Its version; see [`ObjectInfo::version`].
+    pub version: Option<Arc<str>>,
+}
+
+impl Expected {
+    /// Fails with [`Fault::Changed`] if what was found is known to be another object.
+    pub(super) fn check(&self, size: u64, version: Option<&str>) -> Result<(), Fault> {
+        let other_version = self.version.as_deref().zip(version).is_some_and(|(known, found)| known != found);
+        if other_version || self.size.is_some_and(|known| known != size) {
+            return Err(Fault::Changed { version: version.map(str::to_owned) });
+        }
+        Ok(())
+    }
+}
+
 /// What a store says about an object without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectInfo {
-    /// Key inside the bucket; ends in `/` for a folder marker, which is no object of its own.
+    /// Key inside the bucket; ends in `/` for a folder marker, which is no object of its own. It may be
+    /// one that cannot be asked for, see [`ObjectInfo::is_addressable`].
     pub key: String,
     /// Number of bytes.
     pub size: u64,
@@ -51,6 +73,15 @@ pub struct ObjectInfo {
     pub version: Option<String>,
     /// When it was last written.
     pub modified: SystemTime,
+}
+
+impl ObjectInfo {
+    /// Returns whether the object can be asked for: keys with empty, `.` or `..` segments or control
+    /// characters can only be listed.
+    #[must_use]
+    pub fn is_addressable(&self) -> bool {
+        odd_keys::is_addressable(&self.key)
+    }
 }
 
 /// What a create-only write did.
@@ -140,15 +171,31 @@ impl Bucket {
     /// [`Fault::TooLarge`] before anything is transferred if the object has more than `max_bytes`;
     /// else as [`Fault`] says.
     pub async fn get(&self, key: &str, max_bytes: u64) -> Result<Object, Fault> {
+        self.get_expected(key, &Expected::default(), max_bytes).await
+    }
+
+    /// Reads a whole object if it is still the one that is expected.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Changed`] before anything is transferred if the object is another; else as
+    /// [`Bucket::get`].
+    pub async fn get_expected(
+        &self,
+        key: &str,
+        expected: &Expected,
+        max_bytes: u64,
+    ) -> Result<Object, Fault> {
         let Some(store) = self.store().await? else {
-            let path = path_of_key(key);
-            return blocking(move || local::read(&path, max_bytes)).await?;
+            let (path, expected) = (path_of_key(key), expected.clone());
+            return blocking(move || local::read(&path, &expected, max_bytes)).await?;
         };
         let path = self.path(key)?;
         let mut attempt = 1;
         loop {
             let opened = store.get_opts(&path, GetOptions::default()).await;
             let opened = opened.map_err(|cause| self.fault(&cause, "read", key))?;
+            expected.check(opened.meta.size, version_of(&opened.meta).as_deref())?;
             match self.collect(opened, key, max_bytes).await {
                 Err(Fault::Failed(_)) if attempt < READ_ATTEMPTS => attempt += 1,
                 done => return done,
@@ -156,15 +203,18 @@ impl Bucket {
         }
     }
 
-    /// Reads a local object on the calling thread, which may block: the fastest way to read small
-    /// files from a worker thread. `None` if the bucket is not local.
+    /// Returns whether an object can be read now; its content stays where it is.
     ///
     /// # Errors
     ///
-    /// As for [`Bucket::get`], inside the `Some`.
-    #[must_use]
-    pub fn read_local(&self, key: &str, max_bytes: u64) -> Option<Result<Object, Fault>> {
-        self.is_local().then(|| local::read(&path_of_key(key), max_bytes))
+    /// As the store answers, if it is not this one object that is gone or forbidden.
+    pub async fn is_readable(&self, key: &str) -> Result<bool> {
+        // Of an object above the limit nothing but its headers is asked for.
+        match self.get(key, 0).await {
+            Ok(_) | Err(Fault::TooLarge { .. } | Fault::Changed { .. }) => Ok(true),
+            Err(Fault::Gone | Fault::Forbidden) => Ok(false),
+            Err(Fault::Failed(error)) => Err(error),
+        }
     }
 
     async fn collect(&self, opened: GetResult, key: &str, max_bytes: u64) -> Result<Object, Fault> {
@@ -223,41 +273,13 @@ impl Bucket {
             let path = path_of_key(key);
             return blocking(move || local::read_range(&path, start, length)).await?;
         };
-        self.get_part(store, key, GetRange::Bounded(start..start.saturating_add(length)), length).await
-    }
-
-    /// Reads the last `length` bytes, or the whole object if it is shorter.
-    ///
-    /// # Errors
-    ///
-    /// As [`Fault`] says.
-    pub async fn get_suffix(&self, key: &str, length: u64) -> Result<Bytes, Fault> {
-        let Some(store) = self.store().await? else {
-            let path = path_of_key(key);
-            return blocking(move || local::read_suffix(&path, length)).await?;
-        };
-        // Azure knows no suffix ranges, and an empty object has no range at all.
-        let size = self.head(key).await?.size;
-        let start = size.saturating_sub(length);
-        if start == size {
-            return Ok(Bytes::new());
-        }
-        self.get_part(store, key, GetRange::Bounded(start..size), length).await
-    }
-
-    async fn get_part(
-        &self,
-        store: &Arc<dyn ObjectStore>,
-        key: &str,
-        range: GetRange,
-        max_bytes: u64,
-    ) -> Result<Bytes, Fault> {
-        let options = GetOptions { range: Some(range), ..GetOptions::default() };
+        let range = Some(GetRange::Bounded(start..start.saturating_add(length)));
+        let options = GetOptions { range, ..GetOptions::default() };
         let opened = store.get_opts(&self.path(key)?, options).await;
         let opened = opened.map_err(|cause| self.fault(&cause, "read", key))?;
         let expected = opened.range.end - opened.range.start;
         let mut stream = opened.into_stream();
-        let mut bytes = BytesMut::with_capacity(usize::try_from(expected.min(max_bytes)).unwrap_or(0));
+        let mut bytes = BytesMut::with_capacity(usize::try_from(expected.min(length)).unwrap_or(0));
         while let Some(piece) = self.next_piece(&mut stream, key).await? {
             bytes.extend_from_slice(&piece);
         }
@@ -338,6 +360,21 @@ impl Bucket {
         let entries = store.list((!prefix.is_empty()).then_some(&path));
         let entries = entries.map(move |entry| entry.map(info_of).map_err(|cause| failure(&cause, &doing)));
         Ok(entries.map(move |entry| self.clone().with_marker(entry)).buffered(MARKER_LOOKUPS).boxed())
+    }
+
+    /// Looks into a folder: returns at most `most` objects below it, or `None` if it is a local folder
+    /// that is not there. Of a local folder only its own entries are seen, in any order; folders end
+    /// in a slash, and links that lead nowhere are left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bucket::list`].
+    pub async fn peek(&self, folder: &str, most: usize) -> Result<Option<Vec<ObjectInfo>>> {
+        if self.is_local() {
+            let path = path_of_key(folder);
+            return blocking(move || local::peek(&path, most)).await?;
+        }
+        self.list(folder).take(most).try_collect().await.map(Some)
     }
 
     /// Gives a folder marker its slash back: `object_store` strips it, and the marker of an empty
@@ -500,7 +537,7 @@ fn list_local(root: PathBuf) -> BoxStream<'static, Result<ObjectInfo>> {
 fn info_of(meta: ObjectMeta) -> ObjectInfo {
     let version = version_of(&meta);
     let modified = meta.last_modified.into();
-    ObjectInfo { key: meta.location.into(), size: meta.size, version, modified }
+    ObjectInfo { key: odd_keys::restored(meta.location.into()), size: meta.size, version, modified }
 }
 
 /// The entity tag without quotes; without one, size and time, if the store gives a time.

@@ -31,6 +31,26 @@ pub(super) struct StorePlan {
 
 type Store = Arc<dyn ObjectStore>;
 
+// The builders of object_store have these methods in common, but no trait.
+
+/// Lets a builder find out who this machine is, which must not take long, and marks what it found.
+macro_rules! with_chain {
+    ($builder:expr, $client:expr, $root:expr) => {{
+        let brief = $builder.clone().with_client_options(brief($client)).with_retry(brief_retry());
+        let chain = brief.build().map_err(|cause| cannot_connect(&cause, $root))?;
+        $builder.with_credentials(Arc::new(Marked::new(Arc::clone(chain.credentials()))))
+    }};
+}
+
+/// Ends a builder: how often and how long to try.
+macro_rules! connected {
+    ($plan:expr, $builder:expr, $root:expr) => {{
+        let builder = $builder.with_retry($plan.retry()).with_http_connector($plan.connector());
+        let store = builder.build().map_err(|cause| cannot_connect(&cause, $root))?;
+        Ok(Arc::new(store) as Store)
+    }};
+}
+
 impl StorePlan {
     /// Returns how long an answer may pause.
     pub(super) fn patience(&self) -> Duration {
@@ -73,8 +93,7 @@ impl StorePlan {
             builder = builder.with_request_payer(true);
         }
         builder = self.with_s3_credentials(builder, &profile, &client, root)?;
-        let store = builder.with_retry(self.retry()).with_http_connector(self.connector()).build();
-        store.map(|store| Arc::new(store) as Store).map_err(|cause| cannot_connect(&cause, root))
+        connected!(self, builder, root)
     }
 
     fn s3_endpoint(&self, profile: &Profile) -> Result<Option<String>> {
@@ -153,9 +172,7 @@ impl StorePlan {
         client: &ClientOptions,
         root: &ObjectUri,
     ) -> Result<AmazonS3Builder> {
-        let chain = builder.clone().with_client_options(brief(client)).with_retry(brief_retry()).build();
-        let chain = chain.map_err(|cause| cannot_connect(&cause, root))?;
-        Ok(builder.with_credentials(Arc::new(Marked::new(Arc::clone(chain.credentials())))))
+        Ok(with_chain!(builder, client, root))
     }
 
     fn open_google(&self, root: &ObjectUri) -> Result<Store> {
@@ -176,12 +193,9 @@ impl StorePlan {
         if self.options.anonymous {
             builder = builder.with_skip_signature(true);
         } else {
-            let chain = builder.clone().with_client_options(brief(&client)).with_retry(brief_retry()).build();
-            let chain = chain.map_err(|cause| cannot_connect(&cause, root))?;
-            builder = builder.with_credentials(Arc::new(Marked::new(Arc::clone(chain.credentials()))));
+            builder = with_chain!(builder, &client, root);
         }
-        let store = builder.with_retry(self.retry()).with_http_connector(self.connector()).build();
-        store.map(|store| Arc::new(store) as Store).map_err(|cause| cannot_connect(&cause, root))
+        connected!(self, builder, root)
     }
 
     fn open_azure(&self, root: &ObjectUri) -> Result<Store> {
@@ -208,22 +222,17 @@ impl StorePlan {
         if self.options.anonymous {
             builder = builder.with_skip_signature(true);
         } else {
-            let chain = builder.clone().with_client_options(brief(&client)).with_retry(brief_retry()).build();
-            let chain = chain.map_err(|cause| cannot_connect(&cause, root))?;
-            builder = builder.with_credentials(Arc::new(Marked::new(Arc::clone(chain.credentials()))));
+            builder = with_chain!(builder, &client, root);
         }
-        let store = builder.with_retry(self.retry()).with_http_connector(self.connector()).build();
-        store.map(|store| Arc::new(store) as Store).map_err(|cause| cannot_connect(&cause, root))
+        connected!(self, builder, root)
     }
 
     fn open_http(&self, root: &ObjectUri) -> Result<Store> {
         let builder = HttpBuilder::new()
             .with_url(root.as_str())
             // Whoever writes http:// means it.
-            .with_client_options(self.client_options("", Some(root.as_str())))
-            .with_retry(self.retry())
-            .with_http_connector(self.connector());
-        builder.build().map(|store| Arc::new(store) as Store).map_err(|cause| cannot_connect(&cause, root))
+            .with_client_options(self.client_options("", Some(root.as_str())));
+        connected!(self, builder, root)
     }
 
     /// Limits of the connection; `variable` allows plain `http`, and so does an endpoint that says so.

@@ -27,6 +27,11 @@ pub enum Fault {
         /// The object's size in bytes.
         size: u64,
     },
+    /// The object is not the one that was expected, or changed while it was read.
+    Changed {
+        /// The version that was found, if the store tells one.
+        version: Option<String>,
+    },
     /// Anything else; the whole store is concerned, and the error's kind says who acts.
     Failed(Error),
 }
@@ -41,6 +46,7 @@ impl Fault {
             Self::Forbidden => Error::config(format!("{uri} may not be read (access denied)"))
                 .hint("check the permissions of these credentials, or of the file"),
             Self::TooLarge { size } => Error::config(format!("{uri} is too large ({size} bytes)")),
+            Self::Changed { .. } => Error::unavailable(format!("{uri} changed while it was read")),
             Self::Failed(error) => error,
         }
     }
@@ -52,6 +58,7 @@ impl fmt::Display for Fault {
             Self::Gone => f.write_str("the object does not exist"),
             Self::Forbidden => f.write_str("the object may not be read"),
             Self::TooLarge { size } => write!(f, "the object is too large ({size} bytes)"),
+            Self::Changed { .. } => f.write_str("the object has changed"),
             Self::Failed(error) => error.fmt(f),
         }
     }
@@ -309,6 +316,9 @@ fn verdict_of_io(kind: io::ErrorKind, code: Option<i32>) -> Verdict {
         | io::ErrorKind::IsADirectory
         | io::ErrorKind::InvalidFilename => Verdict::Gone,
         io::ErrorKind::PermissionDenied => Verdict::Forbidden,
+        io::ErrorKind::ReadOnlyFilesystem => {
+            Verdict::Fix("the file system is read-only", "choose another output, or mount it for writing")
+        }
         // A ring of links leads nowhere.
         _ if code == Some(rustix::io::Errno::LOOP.raw_os_error()) => Verdict::Gone,
         _ => Verdict::Later,
@@ -348,11 +358,24 @@ fn verdict_of_variant(error: &object_store::Error) -> Verdict {
 
 /// Classifies an error of a local file.
 pub(super) fn classify_io(error: io::Error, doing: &str) -> Fault {
-    match verdict_of_io(error.kind(), error.raw_os_error()) {
-        Verdict::Gone => Fault::Gone,
-        Verdict::Forbidden => Fault::Forbidden,
-        _ => Fault::Failed(Error::unavailable(format!("cannot {doing}")).because(error)),
+    let cannot = format!("cannot {doing}");
+    Fault::Failed(match verdict_of_io(error.kind(), error.raw_os_error()) {
+        Verdict::Gone => return Fault::Gone,
+        Verdict::Forbidden => return Fault::Forbidden,
+        Verdict::Later => Error::unavailable(cannot).because(error),
+        Verdict::Fix(what, hint) => Error::config(cannot).because(what).hint(hint),
+    })
+}
+
+/// Classifies an error of writing a file whose folders have been created: what is not there, somebody
+/// else has removed meanwhile.
+pub(super) fn write_failure(error: io::Error, doing: &str) -> Error {
+    if error.kind() == io::ErrorKind::NotFound {
+        return Error::unavailable(format!("cannot {doing}"))
+            .because(error)
+            .hint("another process has removed a file or folder of this one; run the same command again");
     }
+    io_failure(error, doing)
 }
 
 /// Classifies an error of a local file or folder that a command cannot do without.

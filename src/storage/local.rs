@@ -3,7 +3,7 @@
 //! All functions block; [`super::Bucket`] calls them off the async threads.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -12,28 +12,27 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use super::bucket::{Object, ObjectInfo, Put};
-use super::fault::{Fault, classify_io, io_failure};
+use super::bucket::{Expected, Object, ObjectInfo, Put};
+use super::fault::{Fault, classify_io, io_failure, write_failure};
 use super::uri::{encode_name, encode_path};
 use crate::error::{Error, Result};
 
-/// Reads a whole file of at most `max_bytes`.
-pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Object, Fault> {
-    let doing = || format!("read {}", path.display());
+/// Reads a whole file of at most `max_bytes` that is as expected.
+pub(super) fn read(path: &Path, expected: &Expected, max_bytes: u64) -> Result<Object, Fault> {
     let (file, metadata) = open(path)?;
-    let size = metadata.len();
+    let (size, version) = (metadata.len(), version_of(&metadata));
+    expected.check(size, Some(&version))?;
     if size > max_bytes {
         return Err(Fault::TooLarge { size });
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    // One byte more than allowed, so that a file that grows meanwhile is noticed and not read on for ever.
-    let read = (&file).take(max_bytes.saturating_add(1)).read_to_end(&mut bytes);
-    read.map_err(|cause| classify_io(cause, &doing()))?;
-    let size = bytes.len() as u64;
-    if size > max_bytes {
-        return Err(Fault::TooLarge { size });
+    // One byte more than announced, so that a file that grows meanwhile is noticed and not read on for ever.
+    let read = file.take(size.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|cause| classify_io(cause, &format!("read {}", path.display())))?;
+    if bytes.len() as u64 != size {
+        return Err(Fault::Changed { version: None });
     }
-    Ok(Object { bytes: Bytes::from(bytes), version: Some(version_of(&metadata)), size })
+    Ok(Object { bytes: Bytes::from(bytes), version: Some(version), size })
 }
 
 /// Reads `length` bytes from `start`, or up to the end of the file.
@@ -43,17 +42,6 @@ pub(super) fn read_range(path: &Path, start: u64, length: u64) -> Result<Bytes, 
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     file.read_exact_at(&mut bytes, start)
         .map_err(|cause| classify_io(cause, &format!("read {}", path.display())))?;
-    Ok(Bytes::from(bytes))
-}
-
-/// Reads the last `length` bytes, or the whole file if it is shorter.
-pub(super) fn read_suffix(path: &Path, length: u64) -> Result<Bytes, Fault> {
-    let (mut file, metadata) = open(path)?;
-    let length = length.min(metadata.len());
-    let doing = |cause| classify_io(cause, &format!("read {}", path.display()));
-    file.seek(SeekFrom::Start(metadata.len() - length)).map_err(doing)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
-    file.take(length).read_to_end(&mut bytes).map_err(doing)?;
     Ok(Bytes::from(bytes))
 }
 
@@ -89,6 +77,35 @@ fn info_of(key: String, metadata: &Metadata) -> ObjectInfo {
         version: Some(version_of(metadata)),
         modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
     }
+}
+
+/// Returns at most `most` entries of a folder in any order, those that can be looked at; folders end in
+/// a slash. `None` if there is no such folder.
+///
+/// # Errors
+///
+/// `Config` if the folder may not be read, `Unavailable` if the disk fails.
+pub(super) fn peek(folder: &Path, most: usize) -> Result<Option<Vec<ObjectInfo>>> {
+    let doing = || format!("list {}", folder.display());
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(cause) => match classify_io(cause, &doing()) {
+            Fault::Gone => return Ok(None),
+            fault => return Err(fault.into_error(folder.display())),
+        },
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|cause| io_failure(cause, &doing()))?.path();
+        if let Ok(metadata) = fs::metadata(&path) {
+            let slash = if metadata.is_dir() { "/" } else { "" };
+            found.push(info_of(encode_path(&path) + slash, &metadata));
+        }
+        if found.len() == most {
+            break;
+        }
+    }
+    Ok(Some(found))
 }
 
 /// Walks all files below `root` in the order of their keys and hands them to `visit`.
@@ -217,9 +234,9 @@ fn sort_key(bytes: &[u8], (start, length, is_folder): (u32, u16, bool)) -> impl 
 /// # Errors
 ///
 /// `Config` if a folder may not be written or `staging` is on another file system, `Unavailable` if
-/// the disk is full or fails.
+/// the disk is full or fails or somebody removes the staged file.
 pub(super) fn put_new(target: &Path, staging: &Path, bytes: &[u8]) -> Result<Put> {
-    let failed = |cause| io_failure(cause, &format!("write {}", target.display()));
+    let failed = |cause| write_failure(cause, &format!("write {}", target.display()));
     if target.exists() {
         return Ok(Put::Exists);
     }
@@ -239,7 +256,7 @@ pub(super) fn put_new(target: &Path, staging: &Path, bytes: &[u8]) -> Result<Put
 
 /// Writes `target`, replacing what is there, as a whole or not at all.
 pub(super) fn put_replace(target: &Path, staging: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |cause| io_failure(cause, &format!("write {}", target.display()));
+    let failed = |cause| write_failure(cause, &format!("write {}", target.display()));
     let staged = stage(target, staging, bytes)?;
     match fs::rename(&staged, target) {
         Ok(()) => sync_parent(target).map_err(failed),
@@ -273,7 +290,7 @@ pub(super) fn sweep(staging: &Path, age: Duration) {
 
 /// Writes the content into a new file of `staging` and flushes it; the file goes when it is dropped.
 fn stage(target: &Path, staging: &Path, bytes: &[u8]) -> Result<tempfile::TempPath> {
-    let failed = |cause| io_failure(cause, &format!("write {}", target.display()));
+    let failed = |cause| write_failure(cause, &format!("write {}", target.display()));
     create_folders(target.parent().unwrap_or(target)).map_err(failed)?;
     create_folders(staging).map_err(failed)?;
     let mut file = tempfile::Builder::new()
@@ -354,18 +371,44 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         fs::write(&path, b"0123456789").unwrap();
-        let object = read(&path, 10).unwrap();
+        let object = read(&path, &Expected::default(), 10).unwrap();
         assert_eq!((&object.bytes[..], object.size), (&b"0123456789"[..], 10));
         assert_eq!(object.version, head(&path, "a").unwrap().version);
         assert!(object.version.unwrap().starts_with("10-"));
-        assert!(matches!(read(&path, 9), Err(Fault::TooLarge { size: 10 })));
-        assert!(matches!(read(&folder.path().join("b"), 9), Err(Fault::Gone)));
-        assert!(matches!(read(&path.join("b"), 9), Err(Fault::Gone)));
-        assert!(matches!(read(folder.path(), 9), Err(Fault::Gone)));
+        assert!(matches!(read(&path, &Expected::default(), 9), Err(Fault::TooLarge { size: 10 })));
+        assert!(matches!(read(&folder.path().join("b"), &Expected::default(), 9), Err(Fault::Gone)));
+        assert!(matches!(read(&path.join("b"), &Expected::default(), 9), Err(Fault::Gone)));
+        assert!(matches!(read(folder.path(), &Expected::default(), 9), Err(Fault::Gone)));
         assert_eq!(&read_range(&path, 2, 3).unwrap()[..], b"234");
         assert_eq!(&read_range(&path, 8, 30).unwrap()[..], b"89");
-        assert_eq!(&read_suffix(&path, 3).unwrap()[..], b"789");
-        assert_eq!(&read_suffix(&path, 30).unwrap()[..], b"0123456789");
+    }
+
+    #[test]
+    fn a_file_that_is_not_the_expected_one_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, b"0123456789").unwrap();
+        let expected = |size, version: Option<&str>| Expected { size, version: version.map(Into::into) };
+        let version = head(&path, "a").unwrap().version;
+        assert!(read(&path, &expected(Some(10), version.as_deref()), 10).is_ok());
+        for other in [expected(Some(9), None), expected(None, Some("10-1"))] {
+            assert!(matches!(read(&path, &other, 5), Err(Fault::Changed { .. })), "before any limit");
+        }
+    }
+
+    #[test]
+    fn a_look_into_a_folder_sees_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("x");
+        assert!(peek(&root, 9).unwrap().is_none());
+        fs::create_dir_all(root.join("sub")).unwrap();
+        fs::write(root.join("a 1%"), b"").unwrap();
+        symlink(root.join("nowhere"), root.join("broken")).unwrap();
+        let mut keys: Vec<_> = peek(&root, 9).unwrap().unwrap().into_iter().map(|info| info.key).collect();
+        keys.sort();
+        let key = encode_path(&root);
+        assert_eq!(keys, [format!("{key}/a 1%25"), format!("{key}/sub/")]);
+        assert_eq!(peek(&root, 1).unwrap().unwrap().len(), 1);
     }
 
     #[test]
@@ -380,7 +423,7 @@ mod tests {
             0,
         )
         .unwrap();
-        assert!(matches!(read(&path, 9), Err(Fault::Gone)));
+        assert!(matches!(read(&path, &Expected::default(), 9), Err(Fault::Gone)));
     }
 
     #[test]
@@ -414,6 +457,15 @@ mod tests {
         delete(&target).unwrap();
         delete(&target).unwrap();
         assert!(!target.exists());
+    }
+
+    #[test]
+    fn what_somebody_else_removes_is_written_again_later() {
+        let failed = |code| write_failure(io::Error::from_raw_os_error(code), "write /a");
+        assert_eq!(failed(2).kind(), Kind::Unavailable, "ENOENT: the staged file was swept away");
+        assert_eq!(failed(30).kind(), Kind::Config, "EROFS");
+        assert_eq!(failed(13).kind(), Kind::Config, "EACCES");
+        assert_eq!(failed(28).kind(), Kind::Unavailable, "ENOSPC");
     }
 
     #[test]

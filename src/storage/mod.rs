@@ -15,6 +15,7 @@ mod credentials;
 mod environment;
 mod fault;
 mod local;
+mod odd_keys;
 mod options;
 mod patience;
 mod profile;
@@ -27,7 +28,7 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use self::bucket::{Bucket, Object, ObjectInfo, Put};
+pub use self::bucket::{Bucket, Expected, Object, ObjectInfo, Put};
 pub use self::fault::Fault;
 pub use self::options::StorageOptions;
 pub use self::sanitise::sanitise;

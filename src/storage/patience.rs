@@ -3,8 +3,10 @@
 //! `object_store` can only limit a request as a whole, streamed body included: thirty seconds are too
 //! long for a store that is away and too short for a large shard over a slow line. Here a request
 //! may take a fixed time plus what its body needs at a slow but working line; answers that are
-//! streamed are watched by [`super::Bucket`], piece by piece.
+//! streamed are watched by [`super::Bucket`], piece by piece. Pages of listings pass through whole, so
+//! keys that `object_store` stumbles over are replaced here, too.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -15,6 +17,8 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
     ReqwestConnector,
 };
+
+use super::odd_keys;
 
 /// A line slower than this counts as not working, in bytes per second.
 const SLOWEST_LINE: u64 = 256 << 10;
@@ -72,6 +76,7 @@ fn is_listing(query: &str) -> bool {
 }
 
 /// Reads a page of a listing to its end, so that the limit covers it; a page has at most 5,000 keys.
+/// Odd ones among them are replaced.
 async fn whole(response: HttpResponse) -> Result<HttpResponse, HttpError> {
     let (parts, body) = response.into_parts();
     let mut bytes = Vec::new();
@@ -79,5 +84,9 @@ async fn whole(response: HttpResponse) -> Result<HttpResponse, HttpError> {
     while let Some(piece) = pieces.next().await {
         bytes.extend_from_slice(&piece?);
     }
+    let bytes = match std::str::from_utf8(&bytes).map(odd_keys::replaced) {
+        Ok(Cow::Owned(changed)) => changed.into_bytes(),
+        _ => bytes,
+    };
     Ok(HttpResponse::from_parts(parts, bytes.into()))
 }

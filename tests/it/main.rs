@@ -2,6 +2,7 @@
 
 mod commands;
 mod fixture;
+mod gone;
 mod jobs;
 mod killed;
 mod pixels;

@@ -130,6 +130,54 @@ fn when_every_object_is_refused_nothing_is_rejected() {
     assert_exit(&remote.verify(), 0);
 }
 
+/// A run whose objects were all removed after planning, from a folder that others still lie in, ends.
+#[test]
+fn a_run_of_nothing_but_gone_objects_ends() {
+    let Some(remote) = RemoteJob::new(4, "[limits]\nmax_reject_ratio = 1.0") else { return };
+    assert_exit(&remote.run_at(&remote.server.endpoint(), &[]), 0);
+    let image = crate::fixture::jpeg(7);
+    for key in ["images/new-1.jpg", "images/new-2.jpg"] {
+        remote.server.put("scenes", key, image.clone());
+    }
+    let proxy = FaultProxy::before_server(&remote.server);
+    proxy.add(Rule::new(Fault::Status(404)).on_method("GET").on_key("/scenes/images/new-"));
+    assert_exit(&remote.run_at(&proxy.endpoint(), &[]), 0);
+    assert_exit(&remote.verify(), 0);
+    let reasons: Vec<_> = remote.rows().into_iter().filter_map(|row| row.reason).collect();
+    assert_eq!(reasons, ["gone", "gone"]);
+}
+
+/// Objects that did not answer when planned are rejects while their bucket answers.
+#[test]
+fn mistyped_objects_of_a_bucket_are_rejected() {
+    let Some(remote) = RemoteJob::new(1, "[limits]\nmax_reject_ratio = 1.0") else { return };
+    let list = "uri\nimages/typo.jpg\nno-such-folder/typo.jpg\n";
+    remote.server.put("scenes", "list.csv", list);
+    let text = std::fs::read_to_string(&remote.job.pipeline).unwrap();
+    let text = text.replace("uris = [\"images\"]", "manifest = \"s3://scenes/list.csv\"");
+    std::fs::write(&remote.job.pipeline, text).unwrap();
+    let output = remote.command(&remote.server.endpoint(), &["--output", "s3://scenes/table"]).output();
+    assert_exit(&output.unwrap(), 0);
+    let reasons: Vec<_> = remote.rows().into_iter().map(|row| row.reason.unwrap()).collect();
+    assert_eq!(reasons, ["gone", "gone"]);
+}
+
+/// Many refusals at once share one search for a witness.
+#[test]
+fn many_forbidden_objects_cost_few_requests() {
+    let Some(remote) = RemoteJob::new(100, "[limits]\nmax_reject_ratio = 1.0") else { return };
+    let proxy = FaultProxy::before_server(&remote.server);
+    proxy.add(Rule::new(Fault::Status(403)).on_method("GET").on_key("/scenes/images/0000"));
+    proxy.add(Rule::new(Fault::Status(403)).on_method("GET").on_key("/scenes/images/0001"));
+    proxy.add(Rule::new(Fault::Status(403)).on_method("GET").on_key("/scenes/images/0002"));
+    assert_exit(&remote.run_at(&proxy.endpoint(), &[]), 0);
+    let forbidden = remote.rows().iter().filter(|row| row.reason.as_deref() == Some("forbidden")).count();
+    assert_eq!(forbidden, 30);
+    let is_read = |request: &&String| request.starts_with("GET /scenes/images/");
+    let num_reads = proxy.requests().iter().filter(is_read).count();
+    assert!(num_reads <= 100 + 60, "{num_reads} reads of 100 images");
+}
+
 /// Throttling and slow answers pass: the store is asked again.
 #[test]
 fn passing_trouble_is_waited_out() {

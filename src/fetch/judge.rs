@@ -1,0 +1,282 @@
+//! The judge: is it this one object, or is its store away?
+//!
+//! All evidence is taken after the failure that is judged; nothing that was seen before counts. Those
+//! who ask about one folder or bucket at the same time share the search.
+//!
+//! ```text
+//! gone, in a bucket      another source of the run can be read from it, or the folder can be listed
+//!                        and something else in it can be read
+//! gone, local            something else lies in its folder; if the folder is gone, too: something
+//!                        lies in the folder above, and a source of the run below that can be read
+//! forbidden              another source of the bucket or of the local folder can be read, or something
+//!                        else in the folder can
+//! ```
+//!
+//! A local folder that is there and empty shows nothing: so looks a place where nothing is mounted. A
+//! source that did not answer when it was planned was probably mistyped: that its bucket or the local
+//! folder above answers is enough.
+
+use super::shared::SharedAnswers;
+use super::witness::{RecentlyRead, Witnesses};
+use crate::error::Result;
+use crate::plan::SourceTable;
+use crate::storage::{Bucket, ObjectInfo, ObjectUri, Storage};
+
+/// So many objects of a folder are looked at.
+const MOST_LISTED: usize = 1000;
+/// So many of them are asked for.
+const MOST_ASKED: usize = 16;
+
+/// Since when an object is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// It answered when it was planned.
+    SincePlanned,
+    /// It did not answer then either.
+    AllAlong,
+}
+
+/// What a fetcher remembers for its judgements.
+#[derive(Default)]
+pub(super) struct Memory {
+    recent: RecentlyRead,
+    answers: SharedAnswers,
+}
+
+impl Memory {
+    /// Remembers that an object was read: the first to be asked when another of its folder fails.
+    pub(super) fn was_read(&self, uri: &ObjectUri) {
+        self.recent.add(uri);
+    }
+}
+
+/// Looks for evidence that a store works.
+#[derive(Clone, Copy)]
+pub(super) struct Judge<'a> {
+    pub(super) storage: &'a Storage,
+    pub(super) sources: &'a SourceTable,
+    /// What this run writes proves nothing about what it reads.
+    pub(super) output: &'a ObjectUri,
+    pub(super) memory: &'a Memory,
+}
+
+impl Judge<'_> {
+    /// Returns whether the store of an object that is gone is seen to work without it.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers, if it is away or the folder may not be listed.
+    pub(super) async fn store_answers(&self, uri: &ObjectUri, missing: Missing) -> Result<bool> {
+        // A web server has no folders, and an answer of 404 about each of its places.
+        if uri.scheme().is_http() {
+            return Ok(true);
+        }
+        let folder = uri.parent();
+        if uri.scheme().is_local() {
+            let question = format!("{missing:?} {folder}");
+            return self.memory.answers.ask(question, self.local_folder_answers(uri, missing)).await;
+        }
+        if self.a_witness_answers(&uri.with_key(""), uri).await? {
+            return Ok(true);
+        }
+        let question = format!("{missing:?} {folder}");
+        self.memory.answers.ask(question, self.prefix_answers(uri, missing)).await
+    }
+
+    /// Returns whether other objects of the place of a forbidden one can be read.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers, if it is away.
+    pub(super) async fn others_are_readable(&self, uri: &ObjectUri) -> Result<bool> {
+        let place = if uri.scheme().is_local() { uri.parent() } else { uri.with_key("") };
+        if self.a_witness_answers(&place, uri).await? {
+            return Ok(true);
+        }
+        if uri.scheme().is_http() {
+            return Ok(false);
+        }
+        let question = format!("readable {}", uri.parent());
+        self.memory.answers.ask(question, self.something_is_readable(uri)).await
+    }
+
+    async fn local_folder_answers(&self, uri: &ObjectUri, missing: Missing) -> Result<bool> {
+        let bucket = self.storage.bucket(uri);
+        let mut folder = uri.parent();
+        if let Some(entries) = bucket.peek(folder.key(), MOST_LISTED).await? {
+            return Ok(!self.others(&bucket, entries, uri).is_empty());
+        }
+        let entries = loop {
+            folder = folder.parent();
+            match bucket.peek(folder.key(), MOST_LISTED).await? {
+                None if !folder.key().is_empty() => {}
+                entries => break entries.unwrap_or_default(),
+            }
+        };
+        let answers = !self.others(&bucket, entries, uri).is_empty();
+        Ok(answers && (missing == Missing::AllAlong || self.ask_witnesses(&folder, uri).await?))
+    }
+
+    async fn prefix_answers(&self, uri: &ObjectUri, missing: Missing) -> Result<bool> {
+        match missing {
+            Missing::AllAlong => {
+                self.storage.bucket(uri).probe(uri.parent().key()).await?;
+                Ok(true)
+            }
+            Missing::SincePlanned => self.something_is_readable(uri).await,
+        }
+    }
+
+    /// Returns whether anything in the folder of `uri` but itself can be read.
+    async fn something_is_readable(&self, uri: &ObjectUri) -> Result<bool> {
+        let bucket = self.storage.bucket(uri);
+        let entries = bucket.peek(uri.parent().key(), MOST_LISTED).await?.unwrap_or_default();
+        let mut others = self.others(&bucket, entries, uri);
+        others.retain(|other| !other.key.ends_with('/'));
+        let others: Vec<_> =
+            others.into_iter().take(MOST_ASKED).map(|other| bucket.uri(&other.key)).collect();
+        self.any_is_readable(&others).await
+    }
+
+    /// Leaves out the object itself, hidden names, and what lies in or above the output.
+    fn others(&self, bucket: &Bucket, entries: Vec<ObjectInfo>, uri: &ObjectUri) -> Vec<ObjectInfo> {
+        let counts = |entry: &ObjectInfo| {
+            let other = bucket.uri(&entry.key);
+            let name = other.key().rsplit('/').next().unwrap_or_default();
+            let is_ours = other.is_within(self.output) || self.output.is_within(&other);
+            other != *uri && !name.starts_with('.') && !is_ours
+        };
+        entries.into_iter().filter(counts).collect()
+    }
+
+    /// Returns whether a source of the run below `folder` can be read; the search is shared.
+    async fn a_witness_answers(&self, folder: &ObjectUri, uri: &ObjectUri) -> Result<bool> {
+        self.memory.answers.ask(format!("witness {folder}"), self.ask_witnesses(folder, uri)).await
+    }
+
+    async fn ask_witnesses(&self, folder: &ObjectUri, uri: &ObjectUri) -> Result<bool> {
+        let recent = &self.memory.recent;
+        let witnesses = Witnesses { sources: self.sources, recent, folder, uri };
+        Ok(self.any_is_readable(&witnesses.recent()).await?
+            || self.any_is_readable(&witnesses.near().await?).await?
+            || self.any_is_readable(&witnesses.spread().await?).await?)
+    }
+
+    async fn any_is_readable(&self, uris: &[ObjectUri]) -> Result<bool> {
+        for uri in uris {
+            if self.storage.bucket(uri).is_readable(uri.key()).await? {
+                self.memory.was_read(uri);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, RecordBatch, StringArray, new_null_array};
+    use arrow::datatypes::DataType::{Int64, Utf8};
+    use bytes::Bytes;
+    use object_store::memory::InMemory;
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::properties::WriterProperties;
+
+    use super::*;
+    use crate::storage::StorageOptions;
+
+    /// A table of sources in memory; `uris` must be in order.
+    pub(in crate::fetch) async fn table_of(uris: impl Iterator<Item = String>) -> SourceTable {
+        let uris: ArrayRef = Arc::new(StringArray::from_iter_values(uris));
+        let nulls = |of| new_null_array(of, uris.len());
+        let columns = [("uri", uris.clone()), ("version", nulls(&Utf8)), ("size", nulls(&Int64))];
+        let rows =
+            RecordBatch::try_from_iter_with_nullable(columns.map(|(name, of)| (name, of, true))).unwrap();
+        // As many rows a group as the planner writes: ids are found by them.
+        let groups = WriterProperties::builder().set_max_row_group_row_count(Some(8192)).build();
+        let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), Some(groups)).unwrap();
+        writer.write(&rows).unwrap();
+        let bucket = Bucket::over(Arc::new(InMemory::new()), "s3://plan");
+        bucket.put_new("sources", writer.into_inner().unwrap().into()).await.unwrap();
+        SourceTable::open(&bucket, "sources").await.unwrap().unwrap()
+    }
+
+    /// A judge's belongings: `s3://b` in memory, local files, and a run over some of them.
+    struct Case {
+        storage: Storage,
+        bucket: Bucket,
+        sources: SourceTable,
+        output: ObjectUri,
+        memory: Memory,
+    }
+
+    impl Case {
+        async fn new(uris: &[String], output: &str) -> Self {
+            let storage = Storage::new(StorageOptions::default()).unwrap();
+            let bucket = Bucket::over(Arc::new(InMemory::new()), "s3://b");
+            storage.register(bucket.clone());
+            let sources = table_of(uris.iter().cloned()).await;
+            let output = ObjectUri::parse(output).unwrap();
+            Self { storage, bucket, sources, output, memory: Memory::default() }
+        }
+
+        async fn put(&self, key: &str) {
+            self.bucket.put_replace(key, Bytes::from_static(b"x")).await.unwrap();
+        }
+
+        async fn answers(&self, uri: &str, missing: Missing) -> bool {
+            let (storage, sources) = (&self.storage, &self.sources);
+            let judge = Judge { storage, sources, output: &self.output, memory: &self.memory };
+            judge.store_answers(&ObjectUri::parse(uri).unwrap(), missing).await.unwrap()
+        }
+    }
+
+    fn keys(keys: &[&str]) -> Vec<String> {
+        keys.iter().map(|key| format!("s3://b/{key}")).collect()
+    }
+
+    #[tokio::test]
+    async fn a_bucket_is_judged_by_what_can_be_read_now() {
+        let case = Case::new(&keys(&["i/1", "i/2", "i/3"]), "s3://b/table").await;
+        case.put("i/2").await;
+        assert!(case.answers("s3://b/i/1", Missing::SincePlanned).await);
+        case.bucket.delete("i/2").await.unwrap();
+        // Our own output does not tell that the input is there.
+        case.put("table/tiles/x").await;
+        assert!(!case.answers("s3://b/i/1", Missing::SincePlanned).await, "the proof is not remembered");
+        assert!(case.answers("s3://b/i/1", Missing::AllAlong).await, "mistyped, and the bucket answers");
+        case.put("i/not-of-this-run").await;
+        assert!(case.answers("s3://b/i/1", Missing::SincePlanned).await, "something else lies there");
+    }
+
+    #[tokio::test]
+    async fn a_local_folder_that_is_empty_or_away_shows_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_str().unwrap();
+        let uri = |name: &str| format!("file://{root}/{name}");
+        let names = ["a/1", "a/2", "b/1"].map(uri);
+        let case = Case::new(&names, &uri("out")).await;
+        for name in ["a", "b", "out"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let write = |name: &str| fs::write(folder.path().join(name), b"x").unwrap();
+        write("a/2");
+        assert!(case.answers(&names[0], Missing::SincePlanned).await);
+        fs::remove_file(folder.path().join("a/2")).unwrap();
+        write("b/1");
+        // An empty folder looks like one where nothing is mounted, whatever its neighbours hold.
+        assert!(!case.answers(&names[0], Missing::SincePlanned).await);
+        assert!(!case.answers(&names[0], Missing::AllAlong).await);
+        write("a/.hidden");
+        assert!(!case.answers(&names[0], Missing::SincePlanned).await);
+        // A folder that was removed from among others is gone with what it held.
+        fs::remove_dir_all(folder.path().join("a")).unwrap();
+        assert!(case.answers(&names[0], Missing::SincePlanned).await);
+        fs::rename(folder.path().join("b"), folder.path().join("c")).unwrap();
+        assert!(!case.answers(&names[0], Missing::SincePlanned).await, "all inputs were moved away");
+        assert!(case.answers(&names[0], Missing::AllAlong).await, "a mistyped folder");
+    }
+}

@@ -1,0 +1,149 @@
+//! Witnesses: other sources of the run, of which one that can be read shows that a store works.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::Result;
+use crate::plan::SourceTable;
+use crate::storage::ObjectUri;
+
+/// So many sources before and after the failing one are asked for.
+const NUM_NEAR: usize = 8;
+/// So many sources spread over the whole run are asked for.
+const NUM_SPREAD: u64 = 16;
+/// So many sources of other folders that were read before are asked for.
+const NUM_RECENT: usize = 8;
+/// The search for a URI's place in the table ends with a read of this many sources.
+const SEARCH_ROWS: u64 = 4096;
+/// So many folders are remembered.
+const MOST_FOLDERS: usize = 1024;
+
+/// For each folder, the source that was last read from it.
+#[derive(Default)]
+pub(super) struct RecentlyRead {
+    by_folder: Mutex<HashMap<String, ObjectUri>>,
+}
+
+impl RecentlyRead {
+    /// Remembers that this object was read.
+    pub(super) fn add(&self, uri: &ObjectUri) {
+        let folder = folder_text(uri);
+        let mut by_folder = self.by_folder.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = by_folder.get_mut(folder) {
+            last.clone_from(uri);
+            return;
+        }
+        if by_folder.len() >= MOST_FOLDERS {
+            by_folder.clear();
+        }
+        by_folder.insert(folder.to_owned(), uri.clone());
+    }
+
+    /// Returns objects below `folder` that were read before, that of `uri`'s own folder first.
+    fn below(&self, folder: &ObjectUri, uri: &ObjectUri) -> Vec<ObjectUri> {
+        let by_folder = self.by_folder.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = by_folder.get(folder_text(uri));
+        let others = by_folder.values().filter(|other| other.is_within(folder)).take(NUM_RECENT);
+        own.into_iter().chain(others).filter(|other| *other != uri).cloned().collect()
+    }
+}
+
+fn folder_text(uri: &ObjectUri) -> &str {
+    uri.as_str().rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+/// Sources below `folder` other than `uri`: those read before, those near it, those spread over the
+/// run. Each part is to be looked up only when the one before it did not help.
+pub(super) struct Witnesses<'a> {
+    pub(super) sources: &'a SourceTable,
+    pub(super) recent: &'a RecentlyRead,
+    pub(super) folder: &'a ObjectUri,
+    pub(super) uri: &'a ObjectUri,
+}
+
+impl Witnesses<'_> {
+    /// Those that were read before.
+    pub(super) fn recent(&self) -> Vec<ObjectUri> {
+        self.recent.below(self.folder, self.uri)
+    }
+
+    /// The neighbours in the order of the sources, which is that of their URIs.
+    pub(super) async fn near(&self) -> Result<Vec<ObjectUri>> {
+        let (mut low, mut high) = (0, self.sources.num_sources());
+        while high - low > SEARCH_ROWS {
+            let middle = low + (high - low) / 2;
+            let range = self.sources.read(middle..middle + 1).await?;
+            if *range.sources[0].uri <= *self.uri.as_str() { low = middle } else { high = middle }
+        }
+        let sources = self.sources.read(low..high).await?.sources;
+        let place = sources.partition_point(|source| *source.uri < *self.uri.as_str());
+        let near = place.saturating_sub(NUM_NEAR)..(place + 1 + NUM_NEAR).min(sources.len());
+        self.chosen(sources[near].iter().map(|source| &*source.uri))
+    }
+
+    /// Some of all parts of the run.
+    pub(super) async fn spread(&self) -> Result<Vec<ObjectUri>> {
+        let mut witnesses = Vec::new();
+        for id in spread(self.sources.num_sources()) {
+            let range = self.sources.read(id..id + 1).await?;
+            witnesses.extend(self.chosen(range.sources.iter().map(|source| &*source.uri))?);
+        }
+        Ok(witnesses)
+    }
+
+    fn chosen<'b>(&self, uris: impl Iterator<Item = &'b str>) -> Result<Vec<ObjectUri>> {
+        let uris = uris.map(ObjectUri::parse);
+        let chosen = |uri: &ObjectUri| uri != self.uri && uri.is_within(self.folder);
+        uris.filter(|uri| uri.as_ref().map_or(true, chosen)).collect()
+    }
+}
+
+fn spread(num_sources: u64) -> impl Iterator<Item = u64> {
+    let step = num_sources.div_ceil(NUM_SPREAD).max(1);
+    (0..num_sources).step_by(usize::try_from(step).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fetch::judge::tests::table_of;
+
+    fn uri(text: &str) -> ObjectUri {
+        ObjectUri::parse(text).unwrap()
+    }
+
+    #[test]
+    fn the_spread_is_wide_and_thin() {
+        assert_eq!(spread(3).collect::<Vec<_>>(), [0, 1, 2]);
+        let many: Vec<u64> = spread(1_000_000).collect();
+        assert!(many.len() <= 16 && many[15] > 900_000, "{many:?}");
+    }
+
+    #[tokio::test]
+    async fn neighbours_are_found_in_a_large_table_and_stay_in_the_bucket() {
+        let big = (0..20_000).map(|number| format!("s3://a/{number:05}"));
+        let small = (0..3).map(|number| format!("s3://b/{number}"));
+        let sources = table_of(big.chain(small)).await;
+        let recent = RecentlyRead::default();
+        let near = async |folder: &str, text: &str| {
+            let (folder, uri) = (uri(folder), uri(text));
+            let witnesses = Witnesses { sources: &sources, recent: &recent, folder: &folder, uri: &uri };
+            witnesses.near().await.unwrap().iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(near("s3://b/", "s3://b/1").await, ["s3://b/0", "s3://b/2"]);
+        let middle = near("s3://a/", "s3://a/07777").await;
+        assert_eq!(middle.len(), 16);
+        assert!(middle.contains(&"s3://a/07776".to_owned()) && middle.contains(&"s3://a/07778".to_owned()));
+    }
+
+    #[test]
+    fn what_was_read_last_in_the_same_folder_comes_first() {
+        let recent = RecentlyRead::default();
+        for text in ["/d/x/1", "/d/y/1", "/d/y/2", "/e/1"] {
+            recent.add(&uri(text));
+        }
+        let below = recent.below(&uri("/d"), &uri("/d/y/3"));
+        assert_eq!(below[0], uri("/d/y/2"));
+        assert!(below.contains(&uri("/d/x/1")) && !below.contains(&uri("/e/1")), "{below:?}");
+    }
+}
