@@ -254,12 +254,7 @@ impl Planner<'_> {
 
     async fn discover(&self) -> Result<Discovered> {
         let discovered = source::discover(self.input, self.storage, self.spool_dir).await?;
-        tracing::info!(
-            sources = discovered.sources.num_entries,
-            ignored = discovered.num_ignored,
-            looked_at = discovered.looked_at.join("; "),
-            "listed"
-        );
+        tracing::info!("{}", discovered.summary());
         discovered.require_some()?;
         Ok(discovered)
     }
