@@ -265,7 +265,7 @@ fn run_ids(job: &Job) -> Vec<String> {
     let records = fs::read_dir(job.path("table/_tilefleet")).unwrap();
     let mut ids: Vec<String> =
         records.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    ids.retain(|id| !id.starts_with('.'));
+    ids.retain(|id| !id.starts_with('.') && id != "output.json");
     ids.sort();
     ids
 }
