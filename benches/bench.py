@@ -26,7 +26,7 @@ import fake_listing
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 WORK = TARGET / "bench"
-TILEFLEET = TARGET / "debug" / "tilefleet"
+TILEFLEET = TARGET / "release" / "tilefleet"
 BATCH = 16
 RESNET_IMAGES = 320
 
@@ -145,7 +145,7 @@ def planning_memory(_rounds, _threads):
 
 def bare_session():
     """Builds what is measured and returns the path of the benchmark, which cargo names by a hash."""
-    command = ["cargo", "build", "--locked", "--bin", "tilefleet", "--bench", "bare_session"]
+    command = ["cargo", "build", "--locked", "--bench", "bare_session"]
     messages = subprocess.run(
         [*command, "--message-format", "json"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
     ).stdout

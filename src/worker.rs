@@ -18,7 +18,7 @@ use crate::infer::{self, Provider, Session, SessionOptions};
 use crate::model::contract::Contract;
 use crate::model::{self, Model};
 use crate::observe::{Progress, Snapshot};
-use crate::pipeline::{Stages, Stop, process};
+use crate::pipeline::{SpareTensors, Stages, Stop, process};
 use crate::plan::fingerprint::{Lineage, Meaning};
 use crate::plan::{Decision, Draft, ModelRecord, Output, Planner, Preview, Run};
 use crate::preprocess::Preprocess;
@@ -240,6 +240,7 @@ impl Job {
             limits: limits(pipeline.limits.max_pixels),
             input: contract.input.clone(),
             preprocess: Preprocess::new(&contract.input)?,
+            spare: Arc::new(SpareTensors::new(contract.input.sample_type, contract.input.num_samples())),
             scorer,
             table: table(pipeline, &self.model, run.sources.extra_fields()),
             constants: constants(pipeline.run.provider, pipeline),

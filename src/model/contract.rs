@@ -64,6 +64,14 @@ pub struct Input {
     pub accept: Accept,
 }
 
+impl Input {
+    /// Returns the number of samples of one chip: width × height × bands.
+    #[must_use]
+    pub fn num_samples(&self) -> usize {
+        self.width as usize * self.height as usize * self.bands.len()
+    }
+}
+
 /// Order of the axes of the input tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

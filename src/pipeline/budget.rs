@@ -19,7 +19,9 @@ pub struct ByteBudget {
 
 /// Bytes taken from a budget, given back when dropped.
 #[derive(Debug)]
-pub struct Held(OwnedSemaphorePermit);
+pub struct Held {
+    _permit: OwnedSemaphorePermit,
+}
 
 impl ByteBudget {
     /// Creates a budget of so many bytes.
@@ -33,20 +35,11 @@ impl ByteBudget {
     pub async fn hold(&self, num_bytes: u64) -> Held {
         let units = self.units_for(num_bytes);
         let permit = self.units.clone().acquire_many_owned(units).await;
-        Held(permit.expect("the semaphore is never closed"))
+        Held { _permit: permit.expect("the semaphore is never closed") }
     }
 
     fn units_for(&self, num_bytes: u64) -> u32 {
         u32::try_from(num_bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).clamp(1, self.capacity)
-    }
-}
-
-impl Held {
-    /// Gives back all but so many bytes.
-    pub fn shrink_to(&mut self, num_bytes: u64) {
-        let keep = num_bytes.div_ceil(UNIT_BYTES).max(1) as usize;
-        let surplus = self.0.num_permits().saturating_sub(keep);
-        drop(self.0.split(surplus));
     }
 }
 
@@ -63,14 +56,5 @@ mod tests {
         assert!(pending.is_err(), "admitted beside another item");
         drop(small);
         let _large = budget.hold(1 << 40).await;
-    }
-
-    #[tokio::test]
-    async fn shrinking_lets_the_next_one_in() {
-        let budget = ByteBudget::new(10 * UNIT_BYTES);
-        let mut first = budget.hold(10 * UNIT_BYTES).await;
-        first.shrink_to(4 * UNIT_BYTES);
-        let _second = budget.hold(6 * UNIT_BYTES).await;
-        assert_eq!(budget.units.available_permits(), 0);
     }
 }

@@ -13,6 +13,7 @@ use crate::observe::Progress;
 use crate::pipeline::budget::Held;
 use crate::pipeline::shard::OpenShard;
 use crate::pipeline::stop::Stop;
+use crate::pipeline::tensor::{SpareTensors, Tensor};
 use crate::reason::Rejection;
 use crate::sink::{EmbeddingType, Prediction, Scorer, check_embedding};
 
@@ -22,20 +23,12 @@ pub struct Prepared {
     pub shard: Arc<OpenShard>,
     /// Its place in the shard.
     pub index: usize,
-    /// The samples in the contract's layout.
-    pub tensor: Tensor,
+    /// The samples in the contract's layout, until they are in a batch.
+    pub tensor: Option<Tensor>,
     /// What the row says beside its prediction.
     pub detail: Option<String>,
     /// Its bytes in the queue.
-    pub held: Held,
-}
-
-/// The samples of one chip in the contract's layout and type.
-pub enum Tensor {
-    /// Contract `uint8`.
-    U8(Vec<u8>),
-    /// Contract `float32`.
-    F32(Vec<f32>),
+    pub held: Option<Held>,
 }
 
 /// What a session's thread needs.
@@ -52,6 +45,8 @@ pub struct InferLoop {
     pub scorer: Option<Scorer>,
     /// How embeddings are written, and so what they may hold.
     pub embedding_type: EmbeddingType,
+    /// Where used buffers go.
+    pub spare: Arc<SpareTensors>,
     /// Counters.
     pub progress: Arc<Progress>,
     /// Ends the loop early.
@@ -101,7 +96,7 @@ impl InferLoop {
 
     fn infer(&mut self, batch: &mut InputBatch, gathered: &mut Vec<Prepared>) -> Result<()> {
         let started = Instant::now();
-        fill(batch, gathered);
+        self.fill(batch, gathered);
         batch.set_len(gathered.len());
         let outputs = self.session.run(batch)?;
         self.progress.inferred(gathered.len(), started.elapsed());
@@ -112,6 +107,22 @@ impl InferLoop {
             self.settle(chip, embedding, logits.next());
         }
         Ok(())
+    }
+
+    /// Copies the chips into the batch; their buffers and their places in the queue are free again.
+    fn fill(&self, batch: &mut InputBatch, gathered: &mut [Prepared]) {
+        let chip_len = batch.chip_len();
+        for (slot, chip) in gathered.iter_mut().enumerate() {
+            let Some(tensor) = chip.tensor.take() else { continue };
+            let range = slot * chip_len..(slot + 1) * chip_len;
+            match (batch.samples_mut(), &tensor) {
+                (SamplesMut::U8(samples), Tensor::U8(chip)) => samples[range].copy_from_slice(chip),
+                (SamplesMut::F32(samples), Tensor::F32(chip)) => samples[range].copy_from_slice(chip),
+                _ => unreachable!("chips and batches are made from the same contract"),
+            }
+            self.spare.give_back(tensor);
+            chip.held.take();
+        }
     }
 
     fn settle(&self, chip: Prepared, embedding: &[f32], logits: Option<&[f32]>) {
@@ -129,20 +140,5 @@ impl InferLoop {
         check_embedding(self.embedding_type, embedding)?;
         let scored = self.scorer.as_ref().zip(logits);
         scored.map(|(scorer, logits)| scorer.predict(logits)).transpose()
-    }
-}
-
-fn fill(batch: &mut InputBatch, gathered: &mut [Prepared]) {
-    let chip_len = batch.chip_len();
-    for (slot, chip) in gathered.iter_mut().enumerate() {
-        let range = slot * chip_len..(slot + 1) * chip_len;
-        match (batch.samples_mut(), &chip.tensor) {
-            (SamplesMut::U8(samples), Tensor::U8(chip)) => samples[range].copy_from_slice(chip),
-            (SamplesMut::F32(samples), Tensor::F32(chip)) => samples[range].copy_from_slice(chip),
-            _ => unreachable!("chips and batches are made from the same contract"),
-        }
-        // The chip now lives in the batch; its place in the queue is free for the next one.
-        chip.tensor = Tensor::U8(Vec::new());
-        chip.held.shrink_to(0);
     }
 }

@@ -17,6 +17,7 @@ mod budget;
 mod infer_loop;
 mod shard;
 mod stop;
+mod tensor;
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,9 +46,10 @@ use crate::sink::{self, Scorer, ShardRows, TableSpec};
 use crate::work::OpenShards;
 
 pub use budget::{ByteBudget, Held};
-pub use infer_loop::{Prepared, Tensor};
+pub use infer_loop::Prepared;
 pub use shard::{FinishedShard, OpenShard};
 pub use stop::Stop;
+pub use tensor::{SpareTensors, Tensor};
 
 /// Shards held in memory at once: one being filled, one whose last tiles are under way, one being
 /// committed.
@@ -69,6 +71,8 @@ pub struct Stages {
     pub input: Input,
     /// Turns chips into the model's input.
     pub preprocess: Preprocess,
+    /// Buffers for chips.
+    pub spare: Arc<SpareTensors>,
     /// From logits to scores; `None` for a headless model.
     pub scorer: Option<Scorer>,
     /// The table's columns.
@@ -171,6 +175,7 @@ fn start_session(
         embedding_type: stages.table.embedding_type,
         progress: stages.progress.clone(),
         stop: stages.stop.clone(),
+        spare: stages.spare.clone(),
     };
     let stages = stages.clone();
     let run = move || match catch_unwind(AssertUnwindSafe(|| inference.run(&stages.input))) {
@@ -231,16 +236,12 @@ impl Stages {
     }
 
     /// Returns the size of one chip as the model wants it.
-    fn tensor_len(&self) -> usize {
-        self.input.width as usize * self.input.height as usize * self.input.bands.len()
-    }
-
     fn tensor_bytes(&self) -> u64 {
         let element = match self.input.sample_type {
             SampleType::Uint8 => 1,
             SampleType::Float32 => 4,
         };
-        self.tensor_len() as u64 * element
+        self.input.num_samples() as u64 * element
     }
 }
 
@@ -314,7 +315,8 @@ impl TileOnItsWay {
                     let detail = wrong_extension(&header, &self.shard.tile(self.index).source.uri);
                     let Self { shard, index, .. } = self;
                     // Fails only once the session's thread has stopped with an error of its own.
-                    let _ = chips.send(Prepared { shard, index, tensor, detail, held });
+                    let _ =
+                        chips.send(Prepared { shard, index, tensor: Some(tensor), detail, held: Some(held) });
                 }
                 Err(rejection) => self.reject(rejection),
             }
@@ -346,19 +348,16 @@ impl Stages {
 
     fn tensor(&self, header: &ImageHeader, bytes: &[u8]) -> Result<Tensor, Rejection> {
         let chip = decode::decode(header, bytes, &self.limits)?;
-        let len = self.tensor_len();
-        let tensor = match self.input.sample_type {
-            SampleType::Uint8 => {
-                let mut samples = vec![0; len];
-                self.preprocess.apply(&chip, InputSlotMut::U8(&mut samples)).map(|()| Tensor::U8(samples))
-            }
-            SampleType::Float32 => {
-                let mut samples = vec![0.0; len];
-                self.preprocess.apply(&chip, InputSlotMut::F32(&mut samples)).map(|()| Tensor::F32(samples))
-            }
-        };
+        let mut tensor = self.spare.take();
+        let fitted = self.preprocess.apply(
+            &chip,
+            match &mut tensor {
+                Tensor::U8(samples) => InputSlotMut::U8(samples),
+                Tensor::F32(samples) => InputSlotMut::F32(samples),
+            },
+        );
         decode::recycle(chip);
-        tensor
+        fitted.map(|()| tensor)
     }
 }
 
