@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::fixture::{Job, assert_exit, rows, shard_files};
+use crate::fixture::{Job, rows, shard_files, wait_until};
 
-const NUM_IMAGES: usize = 600;
+const NUM_IMAGES: usize = 2500;
 const NUM_KILLS: usize = 20;
 
 /// One run over small shards, killed 20 times. After each kill every file in the table's folder is a
@@ -17,20 +17,24 @@ const NUM_KILLS: usize = 20;
 fn twenty_kills_lose_nothing() {
     let job = Job::new(NUM_IMAGES, "[plan]\nshard_tiles = 5\n[run]\nthreads = 1\nbatch = 2");
     let mut before: BTreeMap<String, (PathBuf, Vec<u8>)> = BTreeMap::new();
-    let mut random = 0x9E37_79B9_u64;
-    let mut num_kills = 0;
-    for _ in 0..NUM_KILLS {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let delay = Duration::from_millis(20 + (random >> 33) % 900);
+    let mut random = Random(0x9E37_79B9);
+    for kill in 0..NUM_KILLS {
         let mut worker = job.run_command(&[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(delay);
-        // A worker that was faster than its killer has exited by itself.
-        num_kills += usize::from(worker.try_wait().unwrap().is_none());
+        // Every fourth kill falls into the start, the others after some commits, at any instruction.
+        if kill % 4 != 0 {
+            let num_shards = before.len() + random.below(16) as usize;
+            wait_until("some shards are committed", || shard_files(&job.table()).len() >= num_shards);
+        }
+        std::thread::sleep(Duration::from_millis(random.below(150)));
+        assert!(
+            worker.try_wait().unwrap().is_none(),
+            "the run ended before kill {kill}; make the job longer"
+        );
         worker.kill().unwrap();
         worker.wait().unwrap();
         before = check_table(&job, &before);
     }
-    assert!(num_kills >= NUM_KILLS / 2, "only {num_kills} runs were killed; make the job longer");
+    assert!(5 * before.len() < NUM_IMAGES, "nothing was left for the last run; make the job longer");
     let report: serde_json::Value = serde_json::from_str(&job.run_ok(&["--json"])).unwrap();
     job.verify_ok();
     let ids: HashSet<_> = rows(&job.table()).into_iter().map(|row| row.tile_id).collect();
@@ -38,7 +42,17 @@ fn twenty_kills_lose_nothing() {
     let done_before = 5 * before.len();
     let done_now = report["this_process"]["settled"].as_u64().unwrap() as usize;
     assert_eq!(done_now, NUM_IMAGES - done_before, "the last run did just what was open");
-    println!("{num_kills} kills, {} shards committed before the last run", before.len());
+    println!("{NUM_KILLS} kills, {} shards committed before the last run", before.len());
+}
+
+/// A linear congruential generator (Knuth's constants): the same moments each time, as far as can be.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
 }
 
 /// Checks that the folder holds whole shards only and that none of the earlier ones changed.
@@ -61,9 +75,6 @@ fn check_table(
         let code = verdict.status.code().unwrap();
         // 78: killed before the plan was complete, so there is no run yet.
         assert!([0, 75, 78].contains(&code), "verify says {code}");
-        if code == 0 {
-            assert_exit(&verdict, 0);
-        }
     }
     now
 }
