@@ -179,7 +179,7 @@ mod tests {
     fn merged(text: &str, environment: &[(&str, &str)], overrides: &Overrides) -> Result<Loaded> {
         let environment: Vec<_> =
             environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Loaded::merge(Path::new("jobs/tiles.toml"), text, &environment, overrides, Path::new("/work"))
+        Loaded::merge(Path::new("jobs/tiles.toml"), text, &environment, overrides, Path::new("/srv"))
     }
 
     fn origin(loaded: &Loaded, name: &str) -> String {
@@ -202,7 +202,7 @@ mod tests {
         let loaded = merged(&file, &environment, &overrides).unwrap();
         let run = &loaded.pipeline.run;
         assert_eq!((run.batch.get(), run.sessions.get(), run.threads.unwrap().get()), (1, 2, 3));
-        assert_eq!(loaded.pipeline.output.uri, "/work/flag");
+        assert_eq!(loaded.pipeline.output.uri, "/srv/flag");
         assert_eq!(origin(&loaded, "run.fetch_concurrency"), "default");
         assert_eq!(origin(&loaded, "run.batch"), "jobs/tiles.toml:8");
         assert_eq!(origin(&loaded, "run.sessions"), "TILEFLEET_RUN_SESSIONS");
@@ -213,9 +213,9 @@ mod tests {
     #[test]
     fn paths_are_relative_to_where_they_were_written() {
         let loaded = merged(SPINE, &[], &Overrides::default()).unwrap();
-        assert_eq!(loaded.pipeline.input.uris, ["/work/jobs/images", "s3://b/a"]);
-        assert_eq!(loaded.pipeline.model.file, Path::new("/work/jobs/m.onnx"));
-        assert_eq!(loaded.pipeline.output.uri, "/work/table");
+        assert_eq!(loaded.pipeline.input.uris, ["/srv/jobs/images", "s3://b/a"]);
+        assert_eq!(loaded.pipeline.model.file, Path::new("/srv/jobs/m.onnx"));
+        assert_eq!(loaded.pipeline.output.uri, "/srv/table");
         let overrides = Overrides {
             inputs: vec!["more/*.jpg".into(), "./b/".into()],
             output: Some("https://host/a/../b".into()),
@@ -223,7 +223,7 @@ mod tests {
             ..Overrides::default()
         };
         let loaded = merged(SPINE, &[], &overrides).unwrap();
-        assert_eq!(loaded.pipeline.input.uris, ["/work/more/*.jpg", "/work/b"]);
+        assert_eq!(loaded.pipeline.input.uris, ["/srv/more/*.jpg", "/srv/b"]);
         assert_eq!(loaded.pipeline.output.uri, "https://host/a/../b");
         assert_eq!(loaded.pipeline.model.file, Path::new("/models/m.onnx"));
         assert_eq!(origin(&loaded, "input.uris"), "--input");
@@ -279,7 +279,7 @@ mod tests {
              hint: a run has one or the other; empty one with --set input.manifest= or --set input.uris=[]"
         );
         let manifest = merged("[input]\nmanifest = \"list.csv\"\n", &[], &set("input.uris=[]")).unwrap();
-        assert_eq!(manifest.pipeline.input.manifest.as_deref(), Some("/work/jobs/list.csv"));
+        assert_eq!(manifest.pipeline.input.manifest.as_deref(), Some("/srv/jobs/list.csv"));
     }
 
     #[test]
