@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use libjpeg_turbo_rs::{PixelFormat, Subsampling, compress};
 use tilefleet::decode::chip::Chip;
-use tilefleet::decode::{decode_tile, recycle};
-use tilefleet::format::image::Limits;
+use tilefleet::decode::{decode, decode_tile, recycle};
+use tilefleet::format::image::{Limits, parse_header};
 use tilefleet::model::contract::{Accept, Input, Interpolation, Layout, Resize, SampleType};
 use tilefleet::preprocess::{InputSlotMut, Preprocess};
 
@@ -30,7 +30,10 @@ fn main() {
         measure("resize bilinear", threads, |index, slot| apply(&bilinear, &chips[index], slot));
         measure("resize bicubic", threads, |index, slot| apply(&bicubic, &chips[index], slot));
         measure("decode and resize bilinear", threads, |index, slot| {
-            let chip = decoded(&files[index]);
+            let header = parse_header(&files[index]).expect("a whole JPEG file");
+            let needed = bilinear.needed(header.oriented_size());
+            let chip = decode(&header, &files[index], &Limits::default(), needed);
+            let chip = chip.expect("a whole JPEG file");
             apply(&bilinear, &chip, slot);
             recycle(chip);
         });

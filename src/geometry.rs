@@ -50,6 +50,14 @@ pub struct Window {
     pub height: u32,
 }
 
+impl Window {
+    /// Returns the window that covers an image of this size.
+    #[must_use]
+    pub fn whole(size: Size) -> Self {
+        Self { x: 0, y: 0, width: size.width, height: size.height }
+    }
+}
+
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}×{} at ({}, {})", self.width, self.height, self.x, self.y)

@@ -16,11 +16,17 @@ use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 use super::scratch;
 use crate::decode::chip::Samples;
 use crate::format::image::{ImageHeader, Limits, Photometric, corrupt, truncated, unsupported};
+use crate::geometry::Window;
 use crate::reason::{Reason, Rejection};
 
-/// Decodes a grey or RGB image.
-pub(super) fn decode(header: &ImageHeader, bytes: &[u8], limits: &Limits) -> Result<Samples, Rejection> {
-    match baseline::decode(header, bytes) {
+/// Decodes a grey or RGB image; samples outside of `needed` are unspecified.
+pub(super) fn decode(
+    header: &ImageHeader,
+    bytes: &[u8],
+    limits: &Limits,
+    needed: Window,
+) -> Result<Samples, Rejection> {
+    match baseline::decode(header, bytes, needed) {
         Some(samples) => Ok(Samples::U8(samples)),
         None => decode_any(header, bytes, limits),
     }

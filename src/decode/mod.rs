@@ -20,8 +20,9 @@ pub use scratch::recycle;
 
 use crate::decode::chip::{Bands, Chip};
 use crate::format::image::{
-    ImageFormat, ImageHeader, Limits, Photometric, corrupt, parse_header, unsupported,
+    ImageFormat, ImageHeader, Limits, Orientation, Photometric, corrupt, parse_header, unsupported,
 };
+use crate::geometry::Window;
 use crate::reason::{Reason, Rejection};
 
 /// Reads the header of one object and decodes it.
@@ -31,13 +32,15 @@ use crate::reason::{Reason, Rejection};
 /// Those of [`parse_header`] and [`decode`].
 pub fn decode_tile(bytes: &[u8], limits: &Limits) -> Result<(ImageHeader, Chip), Rejection> {
     let header = parse_header(bytes)?;
-    let chip = decode(&header, bytes, limits)?;
+    let chip = decode(&header, bytes, limits, Window::whole(header.oriented_size()))?;
     Ok((header, chip))
 }
 
 /// Decodes the first page of an image, orientation applied.
 ///
 /// - `header`: what [`parse_header`] said about the same `bytes`
+/// - `needed`: the pixels that will be looked at, of [`ImageHeader::oriented_size`]; decoders that can
+///   spare themselves the others leave them unspecified, after checking that their data is whole
 /// - returns: `[height, width, bands]` of [`ImageHeader::oriented_size`], samples as stored
 ///
 /// # Errors
@@ -45,11 +48,18 @@ pub fn decode_tile(bytes: &[u8], limits: &Limits) -> Result<(ImageHeader, Chip),
 /// [`Reason::TooLarge`] before anything is allocated, [`Reason::Truncated`] and [`Reason::Corrupt`]
 /// for damaged data, [`Reason::Unsupported`] for layouts that are not decoded,
 /// [`Reason::DecoderCrash`] if a decoder panics.
-pub fn decode(header: &ImageHeader, bytes: &[u8], limits: &Limits) -> Result<Chip, Rejection> {
+pub fn decode(
+    header: &ImageHeader,
+    bytes: &[u8],
+    limits: &Limits,
+    needed: Window,
+) -> Result<Chip, Rejection> {
     limits.check(header)?;
+    let upright = header.orientation == Orientation::UPRIGHT;
+    let needed = if upright { needed } else { Window::whole(header.size) };
     let bands = bands(header)?;
     let samples = guard::catch(|| match header.format {
-        ImageFormat::Jpeg => jpeg::decode(header, bytes, limits),
+        ImageFormat::Jpeg => jpeg::decode(header, bytes, limits, needed),
         ImageFormat::Png => png::decode(header, bytes, limits),
         ImageFormat::WebP => webp::decode(header, bytes, limits),
         ImageFormat::Tiff => tiff::decode(header, bytes, limits),

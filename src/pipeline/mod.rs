@@ -347,7 +347,8 @@ impl Stages {
     }
 
     fn tensor(&self, header: &ImageHeader, bytes: &[u8]) -> Result<Tensor, Rejection> {
-        let chip = decode::decode(header, bytes, &self.limits)?;
+        let needed = self.preprocess.needed(header.oriented_size());
+        let chip = decode::decode(header, bytes, &self.limits, needed)?;
         let mut tensor = self.spare.take();
         let fitted = self.preprocess.apply(
             &chip,

@@ -16,7 +16,7 @@ use std::cell::RefCell;
 
 use crate::decode::chip::{Chip, Samples};
 use crate::error::Error;
-use crate::geometry::Size;
+use crate::geometry::{Size, Window};
 use crate::model::contract::{AcceptSixteenBit, Input, Interpolation, Layout, Resize, SampleType};
 use crate::reason::{Reason, Rejection};
 use axis::Axis;
@@ -82,6 +82,18 @@ impl Preprocess {
     #[must_use]
     pub fn slot_len(&self) -> usize {
         self.size.width as usize * self.size.height as usize * self.bands.count()
+    }
+
+    /// Returns the pixels of a chip of this size that [`Self::apply`] looks at.
+    #[must_use]
+    pub fn needed(&self, size: Size) -> Window {
+        let Ok(fit) = self.fit(size) else { return Window::whole(size) };
+        with_scratch(|scratch| {
+            let (across, down) = scratch.axes.of(size, &fit, self.interpolation());
+            let samples = |(first, end): (usize, usize)| (first as u32, (end - first) as u32);
+            let ((x, width), (y, height)) = (samples(across.needed()), samples(down.needed()));
+            Window { x, y, width, height }
+        })
     }
 
     /// Writes one chip into its slot of the input tensor.
@@ -212,11 +224,11 @@ struct Scratch {
     floats: float::Buffers,
 }
 
-fn with_scratch(work: impl FnOnce(&mut Scratch)) {
+fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     thread_local! {
         static SCRATCH: RefCell<Scratch> = RefCell::default();
     }
-    SCRATCH.with_borrow_mut(work);
+    SCRATCH.with_borrow_mut(work)
 }
 
 /// Where finished rows go.

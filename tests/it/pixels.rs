@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tilefleet::decode::chip::{Chip, Samples};
-use tilefleet::decode::decode_tile;
-use tilefleet::format::image::Limits;
+use tilefleet::decode::{decode, decode_tile};
+use tilefleet::format::image::{Limits, parse_header};
 use tilefleet::model::contract::{Accept, Input, Interpolation, Layout, Normalise, Resize, SampleType};
 use tilefleet::preprocess::{InputSlotMut, Preprocess};
 
@@ -153,9 +153,13 @@ fn input(reference: &Reference, num_bands: usize) -> Input {
     }
 }
 
-fn preprocessed(reference: &Reference, chip: &Chip) -> Vec<f64> {
+/// Decodes what the crop needs, as the pipeline does, and preprocesses it.
+fn preprocessed(reference: &Reference, bytes: &[u8]) -> Vec<f64> {
     let input = input(reference, reference.shape[2]);
     let preprocess = Preprocess::new(&input).expect("the contract is consistent");
+    let header = parse_header(bytes).expect("decoded before");
+    let needed = preprocess.needed(header.oriented_size());
+    let chip = &decode(&header, bytes, &Limits::default(), needed).expect("decoded before");
     if input.sample_type == SampleType::Uint8 {
         let mut slot = vec![0; preprocess.slot_len()];
         preprocess.apply(chip, InputSlotMut::U8(&mut slot)).expect("the contract takes the chip");
@@ -182,16 +186,16 @@ fn pixels_are_those_of_pillow() {
     let Some((folder, references)) = oracle() else { return };
     let mut arrays = File::open(folder.join("arrays.bin")).unwrap();
     let mut tallies: HashMap<String, Tally> = HashMap::new();
-    let mut chip: Option<(PathBuf, Chip)> = None;
+    let mut read: Option<(PathBuf, Vec<u8>, Chip)> = None;
     for reference in &references {
-        if chip.as_ref().is_none_or(|(path, _)| *path != reference.path) {
+        if read.as_ref().is_none_or(|(path, ..)| *path != reference.path) {
             let bytes = fs::read(&reference.path).unwrap();
             let decoded = decode_tile(&bytes, &Limits::default());
             let (_, decoded) =
                 decoded.unwrap_or_else(|error| panic!("{}: {error}", reference.path.display()));
-            chip = Some((reference.path.clone(), decoded));
+            read = Some((reference.path.clone(), bytes, decoded));
         }
-        let (path, chip) = chip.as_ref().expect("decoded above");
+        let (path, bytes, chip) = read.as_ref().expect("read above");
         let expected = reference.samples(&mut arrays);
         let mut found = match reference.step.as_str() {
             "decode" => {
@@ -199,7 +203,7 @@ fn pixels_are_those_of_pillow() {
                 assert_eq!(shape, reference.shape, "{}", path.display());
                 samples(chip)
             }
-            _ => preprocessed(reference, chip),
+            _ => preprocessed(reference, bytes),
         };
         if reference.step == "float" {
             let largest = expected.iter().fold(0.0, |max: f64, value| max.max(value.abs()));

@@ -5,6 +5,7 @@
 //! is wrong with it. So nothing is told here, and only what is whole in every respect passes.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use super::coefficients::{Coding, Entropy};
 use super::huffman::{Table, Tables};
@@ -13,7 +14,7 @@ use crate::decode::scratch;
 use crate::format::bytes::Order;
 use crate::format::image::ImageHeader;
 use crate::format::image::jpeg::{Component, Frame, Segments, is_frame, marker};
-use crate::geometry::Size;
+use crate::geometry::{Size, Window};
 
 /// Planes and buffers of larger images go back to the allocator.
 const MAX_KEPT_BYTES: usize = 16 << 20;
@@ -22,8 +23,8 @@ const MIN_BLOCK_BITS: usize = 2;
 /// Narrower chroma is not interpolated.
 const MIN_CHROMA_WIDTH: u32 = 3;
 
-/// Decodes a file that is whole and usual.
-pub(super) fn decode(header: &ImageHeader, bytes: &[u8]) -> Option<Vec<u8>> {
+/// Decodes a file that is whole and usual; samples outside of `needed` are unspecified.
+pub(super) fn decode(header: &ImageHeader, bytes: &[u8], needed: Window) -> Option<Vec<u8>> {
     let mut head = Head::default();
     let mut segments = Segments::new(bytes);
     loop {
@@ -35,7 +36,7 @@ pub(super) fn decode(header: &ImageHeader, bytes: &[u8]) -> Option<Vec<u8>> {
             marker::APP14 if !is_ycbcr(segment.body) => return None,
             marker::APP0..=marker::APP15 | marker::COM => {}
             marker::SOS => {
-                let layout = head.layout(segment.body)?;
+                let layout = head.layout(segment.body, needed)?;
                 if layout.size != header.size || !layout.is_paid_for(segments.rest()) {
                     return None;
                 }
@@ -92,7 +93,7 @@ impl Head {
     }
 
     /// Puts together what the scan needs, if frame and scan are usual.
-    fn layout(&self, scan: &[u8]) -> Option<Layout<'_>> {
+    fn layout(&self, scan: &[u8], needed: Window) -> Option<Layout<'_>> {
         let frame = self.frame.as_ref()?;
         let (&count, rest) = scan.split_first()?;
         let (parts, [0, 63, 0]) = rest.split_at_checked(2 * usize::from(count))? else { return None };
@@ -112,9 +113,12 @@ impl Head {
             });
         }
         let sampling = Sampling::of(&frame.components)?;
-        let layout = Layout { size: frame.size, sampling, planes, restart_interval: self.restart_interval };
-        let interpolates = sampling == Sampling::Full || layout.chroma_size().width >= MIN_CHROMA_WIDTH;
-        (frame.components.len() == 1 || interpolates).then_some(layout)
+        let chroma_width = frame.size.width.div_ceil(sampling.blocks().0);
+        if sampling != Sampling::Full && chroma_width < MIN_CHROMA_WIDTH {
+            return None;
+        }
+        let part = Part::of(needed, frame.size, sampling);
+        Some(Layout { size: frame.size, sampling, planes, part, restart_interval: self.restart_interval })
     }
 }
 
@@ -164,11 +168,46 @@ struct Plane<'a> {
     quantisation: &'a [u16; 64],
 }
 
+/// The part of an image that is turned into samples; of the rest only the codes are followed.
+struct Part {
+    /// Chroma rows whose luma rows are painted.
+    rows: Range<usize>,
+    /// Chroma columns that painting looks at.
+    chroma: Range<usize>,
+    /// Luma columns that are painted.
+    columns: Range<usize>,
+    /// MCUs that painting looks at, across and down.
+    mcus: [Range<u32>; 2],
+}
+
+impl Part {
+    fn of(needed: Window, size: Size, sampling: Sampling) -> Self {
+        let (h, v) = sampling.blocks();
+        let along = |first: u32, count: u32, len: u32, factor: u32| {
+            let chroma_len = len.div_ceil(factor);
+            let range = first / factor..(first + count).div_ceil(factor).min(chroma_len);
+            // Interpolation looks at the neighbours.
+            let margin = factor - 1;
+            (range.start.saturating_sub(margin)..(range.end + margin).min(chroma_len), range)
+        };
+        let (mut chroma, mut across) = along(needed.x, needed.width, size.width, h);
+        if h > 1 && chroma.end - chroma.start < MIN_CHROMA_WIDTH {
+            (chroma, across) = along(0, size.width, size.width, h);
+        }
+        let (looked_at, rows) = along(needed.y, needed.height, size.height, v);
+        let mcus = [&chroma, &looked_at].map(|range| range.start / 8..range.end.div_ceil(8));
+        let samples = |range: Range<u32>| range.start as usize..range.end as usize;
+        let columns = across.start * h..(across.end * h).min(size.width);
+        Self { rows: samples(rows), chroma: samples(chroma), columns: samples(columns), mcus }
+    }
+}
+
 /// A usual image.
 struct Layout<'a> {
     size: Size,
     sampling: Sampling,
     planes: Vec<Plane<'a>>,
+    part: Part,
     restart_interval: u32,
 }
 
@@ -229,7 +268,7 @@ impl Layout<'_> {
                 entropy.begin_segment(index / interval)?;
             }
             let end = row_end.min((index / interval + 1).saturating_mul(interval)).min(num_mcus);
-            entropy.decode_mcus(index, end, mcus_x, &codings, &stores, &mut planes)?;
+            entropy.decode_mcus(index..end, mcus_x, &self.part.mcus, &codings, &stores, &mut planes)?;
             index = end;
             if index % interval == 0 || index == num_mcus {
                 entropy.end_segment(index == num_mcus)?;
@@ -298,7 +337,8 @@ impl Painter<'_> {
         // Interpolation looks one row ahead.
         let ahead = u32::from(self.layout.sampling == Sampling::Quarter);
         let end = if mcu_rows == self.layout.mcus().1 { chroma.height } else { mcu_rows * 8 - ahead };
-        for row in self.next..end as usize {
+        let needed = &self.layout.part.rows;
+        for row in self.next.max(needed.start)..(end as usize).min(needed.end) {
             match self.layout.sampling {
                 Sampling::Full if planes.len() == 1 => self.grey(row, planes, stores, samples),
                 Sampling::Full => self.full(row, planes, stores, samples),
@@ -311,43 +351,61 @@ impl Painter<'_> {
 
     fn grey(&self, row: usize, planes: &[&mut [u8]], stores: &[Store], samples: &mut [u8]) {
         let width = self.layout.size.width as usize;
-        samples[row * width..][..width].copy_from_slice(&planes[0][row * stores[0].stride..][..width]);
+        let columns = self.layout.part.columns.clone();
+        let stored = &planes[0][row * stores[0].stride..][columns.clone()];
+        samples[row * width..][columns].copy_from_slice(stored);
     }
 
     fn full(&self, row: usize, planes: &[&mut [u8]], stores: &[Store], samples: &mut [u8]) {
-        let [y, cb, cr] = [0, 1, 2].map(|component| &planes[component][row * stores[component].stride..]);
-        self.convert(row, y, cb, cr, samples);
+        let [cb, cr] = [1, 2].map(|component| self.chroma(component, row, planes, stores));
+        self.convert(row, self.luma(row, planes, stores), cb, cr, samples);
     }
 
     fn half_width(&mut self, row: usize, planes: &[&mut [u8]], stores: &[Store], samples: &mut [u8]) {
-        let width = self.layout.chroma_size().width as usize;
         for component in [1, 2] {
-            let chroma = &planes[component][row * stores[component].stride..][..width];
+            let chroma = self.chroma(component, row, planes, stores);
             self.rows[component - 1].stretch(chroma, self.kernels);
         }
-        let y = &planes[0][row * stores[0].stride..];
-        self.convert(row, y, self.rows[0].samples(), self.rows[1].samples(), samples);
+        self.convert_stretched(row, self.luma(row, planes, stores), samples);
     }
 
     fn quarter(&mut self, row: usize, planes: &[&mut [u8]], stores: &[Store], samples: &mut [u8]) {
-        let chroma = self.layout.chroma_size();
-        let last = chroma.height as usize - 1;
+        let last = self.layout.chroma_size().height as usize - 1;
         let neighbours = [row.saturating_sub(1), (row + 1).min(last)];
         for (y, neighbour) in (2 * row..self.layout.size.height as usize).zip(neighbours) {
             for component in [1, 2] {
-                let row_of = |row: usize| {
-                    &planes[component][row * stores[component].stride..][..chroma.width as usize]
-                };
-                self.rows[component - 1].blend(row_of(row), row_of(neighbour), self.kernels);
+                let [near, far] = [row, neighbour].map(|row| self.chroma(component, row, planes, stores));
+                self.rows[component - 1].blend(near, far, self.kernels);
             }
-            let luma = &planes[0][y * stores[0].stride..];
-            self.convert(y, luma, self.rows[0].samples(), self.rows[1].samples(), samples);
+            self.convert_stretched(y, self.luma(y, planes, stores), samples);
         }
     }
 
+    fn luma<'a>(&self, row: usize, planes: &'a [&mut [u8]], stores: &[Store]) -> &'a [u8] {
+        &planes[0][row * stores[0].stride..][self.layout.part.columns.clone()]
+    }
+
+    fn chroma<'a>(
+        &self,
+        component: usize,
+        row: usize,
+        planes: &'a [&mut [u8]],
+        stores: &[Store],
+    ) -> &'a [u8] {
+        &planes[component][row * stores[component].stride..][self.layout.part.chroma.clone()]
+    }
+
+    /// Converts with chroma of twice the width, which may begin before the luma.
+    fn convert_stretched(&self, row: usize, luma: &[u8], samples: &mut [u8]) {
+        let part = &self.layout.part;
+        let first = part.columns.start - 2 * part.chroma.start;
+        let [cb, cr] = [0, 1].map(|chroma| &self.rows[chroma].samples()[first..]);
+        self.convert(row, luma, cb, cr, samples);
+    }
+
     fn convert(&self, row: usize, y: &[u8], cb: &[u8], cr: &[u8], samples: &mut [u8]) {
-        let width = self.layout.size.width as usize;
-        self.kernels.rgb(y, cb, cr, &mut samples[row * width * 3..][..width * 3]);
+        let first = row * self.layout.size.width as usize + self.layout.part.columns.start;
+        self.kernels.rgb(y, cb, cr, &mut samples[first * 3..][..y.len() * 3]);
     }
 }
 
@@ -378,7 +436,47 @@ mod tests {
     }
 
     fn one_pass(file: &[u8]) -> Option<Vec<u8>> {
-        parse_header(file).ok().and_then(|header| decode(&header, file))
+        let header = parse_header(file).ok()?;
+        decode(&header, file, Window::whole(header.size))
+    }
+
+    /// Returns the samples of a window.
+    fn inside(window: Window, samples: &[u8], size: Size) -> Vec<u8> {
+        let num_bands = samples.len() / size.num_pixels() as usize;
+        let row_of = |y: u32| {
+            let first = (y * size.width + window.x) as usize * num_bands;
+            &samples[first..first + window.width as usize * num_bands]
+        };
+        (window.y..window.y + window.height).flat_map(row_of).copied().collect()
+    }
+
+    fn below(state: &mut u64, limit: usize) -> usize {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*state >> 33) as usize % limit
+    }
+
+    fn some_window(state: &mut u64, size: Size) -> Window {
+        let mut range = |len: u32| {
+            let first = below(state, len as usize) as u32;
+            (first, 1 + below(state, (len - first) as usize) as u32)
+        };
+        let ((x, width), (y, height)) = (range(size.width), range(size.height));
+        Window { x, y, width, height }
+    }
+
+    #[test]
+    fn a_part_has_the_samples_of_the_whole() {
+        let mut state = 3;
+        for file in files() {
+            let header = parse_header(&file).unwrap();
+            let whole = one_pass(&file).unwrap();
+            for _ in 0..300 {
+                let window = some_window(&mut state, header.size);
+                let part = decode(&header, &file, window).unwrap();
+                let [part, whole] = [&part, &whole].map(|samples| inside(window, samples, header.size));
+                assert_eq!(part, whole, "{window}");
+            }
+        }
     }
 
     #[test]
@@ -392,28 +490,28 @@ mod tests {
     /// Whatever passes here, damaged or not, the audit lets pass, and the decoder has the same samples.
     #[test]
     fn only_what_the_long_way_accepts_passes() {
-        let mut state = 5u64;
-        let mut below = |limit: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % limit
-        };
+        let mut state = 5;
         let (mut passed, mut rejected) = (0, 0);
         for file in files() {
             for _ in 0..1500 {
                 let mut damaged = file.clone();
-                let at = below(damaged.len());
-                match below(3) {
-                    0 => damaged[at] = below(256) as u8,
-                    1 => damaged[at] ^= 1 << below(8),
+                let at = below(&mut state, damaged.len());
+                match below(&mut state, 3) {
+                    0 => damaged[at] = below(&mut state, 256) as u8,
+                    1 => damaged[at] ^= 1 << below(&mut state, 8),
                     _ => drop(damaged.remove(at)),
                 }
-                let Some(samples) = one_pass(&damaged) else {
+                let Ok(header) = parse_header(&damaged) else { continue };
+                let window = some_window(&mut state, header.size);
+                let Some(part) = decode(&header, &damaged, window) else {
                     rejected += 1;
                     continue;
                 };
                 passed += 1;
-                let header = parse_header(&damaged).unwrap();
-                assert_eq!(decode_any(&header, &damaged, &Limits::default()), Ok(Samples::U8(samples)));
+                let Ok(Samples::U8(whole)) = decode_any(&header, &damaged, &Limits::default()) else {
+                    panic!("the long way rejects it");
+                };
+                assert_eq!(inside(window, &part, header.size), inside(window, &whole, header.size));
             }
         }
         assert!(passed > 500 && rejected > 2000, "{passed} passed, {rejected} did not");

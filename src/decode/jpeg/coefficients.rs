@@ -1,7 +1,9 @@
 //! Reads the blocks of a sequential scan: Huffman codes in, samples out.
 
+use std::ops::Range;
+
 use super::baseline::Store;
-use super::huffman::{Coefficient, Table};
+use super::huffman::{Coefficient, END_OF_BLOCK, Table};
 use super::upsample::Kernels;
 use crate::format::image::jpeg::marker;
 
@@ -129,20 +131,39 @@ impl<'a> Entropy<'a> {
         (left.is_empty() || padding).then_some(())
     }
 
-    /// Decodes the MCUs `index..end`, which lie in one row and one segment.
+    /// Decodes the MCUs `range`, which lie in one row and one segment.
+    ///
+    /// - `needed`: MCUs across and down that get samples; of the others only the codes are followed
     pub(super) fn decode_mcus(
         &mut self,
-        index: u32,
-        end: u32,
+        range: Range<u32>,
         mcus_x: u32,
+        needed: &[Range<u32>; 2],
         codings: &[Coding<'_>],
         stores: &[Store],
         planes: &mut [&mut [u8]],
     ) -> Option<()> {
-        let row = (index / mcus_x) as usize;
+        let (row, columns) = (range.start / mcus_x, range.start % mcus_x..(range.end - 1) % mcus_x + 1);
+        if !needed[1].contains(&row) {
+            return self.skip_mcus(columns, codings, stores);
+        }
+        let clamp = |column: u32| column.clamp(columns.start, columns.end);
+        let (first, end) = (clamp(needed[0].start), clamp(needed[0].end));
+        self.skip_mcus(columns.start..first, codings, stores)?;
+        self.paint_mcus(row as usize, first as usize..end as usize, codings, stores, planes)?;
+        self.skip_mcus(end..columns.end, codings, stores)
+    }
+
+    fn paint_mcus(
+        &mut self,
+        row: usize,
+        columns: Range<usize>,
+        codings: &[Coding<'_>],
+        stores: &[Store],
+        planes: &mut [&mut [u8]],
+    ) -> Option<()> {
         let mut bits = self.bits;
-        for index in index..end {
-            let column = (index % mcus_x) as usize;
+        for column in columns {
             for (component, (coding, store)) in codings.iter().zip(stores).enumerate() {
                 let plane = &mut *planes[component];
                 let first = (row * store.v * store.stride + column * store.h) * 8;
@@ -152,6 +173,19 @@ impl<'a> Entropy<'a> {
                         let prediction = &mut self.predictions[component];
                         coding.block(&mut bits, self.plain, prediction, out, store.stride)?;
                     }
+                }
+            }
+        }
+        self.bits = bits;
+        Some(())
+    }
+
+    fn skip_mcus(&mut self, columns: Range<u32>, codings: &[Coding<'_>], stores: &[Store]) -> Option<()> {
+        let mut bits = self.bits;
+        for _ in columns {
+            for (component, (coding, store)) in codings.iter().zip(stores).enumerate() {
+                for _ in 0..store.h * store.v {
+                    coding.skip_block(&mut bits, self.plain, &mut self.predictions[component])?;
                 }
             }
         }
@@ -172,9 +206,7 @@ impl Coding<'_> {
         stride: usize,
     ) -> Option<()> {
         let mut block = [0i16; 64];
-        bits.refill(plain)?;
-        *prediction += self.dc_difference(bits)?;
-        block[0] = i16::try_from(*prediction).ok()?;
+        block[0] = self.dc(bits, plain, prediction)?;
         let at = self.ac(bits, plain, &mut block)?;
         let mut samples = [0; 64];
         let value = i32::from(block[0]) * i32::from(self.quantisation[0]);
@@ -188,6 +220,34 @@ impl Coding<'_> {
             out[row * stride..][..8].copy_from_slice(samples);
         }
         Some(())
+    }
+
+    /// Follows the codes of one block, as [`Self::block`] does.
+    #[inline]
+    fn skip_block(&self, bits: &mut Bits, plain: &[u8], prediction: &mut i32) -> Option<()> {
+        self.dc(bits, plain, prediction)?;
+        let mut at = 1;
+        while at < 64 {
+            bits.refill(plain)?;
+            let window = bits.peek(16);
+            let step = self.ac.step_at(window);
+            let whole = at + step.first_passed() < 64;
+            let (used, passed) = match step.bits() {
+                0 => self.ac.long_step_at(window)?,
+                _ if whole => (step.bits(), step.passed()),
+                _ => (step.first_bits(), step.first_passed()),
+            };
+            bits.drop(used);
+            at += passed;
+        }
+        (at == 64 || at >= END_OF_BLOCK).then_some(())
+    }
+
+    #[inline]
+    fn dc(&self, bits: &mut Bits, plain: &[u8], prediction: &mut i32) -> Option<i16> {
+        bits.refill(plain)?;
+        *prediction += self.dc_difference(bits)?;
+        i16::try_from(*prediction).ok()
     }
 
     #[inline]

@@ -210,6 +210,21 @@ impl Table {
         (step.0 != 0).then_some(step)
     }
 
+    /// Returns the step that begins the next 16 bits; of no bits where the first code is longer than the
+    /// lookup.
+    #[inline]
+    pub(super) fn step_at(&self, window: usize) -> Step {
+        self.steps()[window >> (MAX_CODE_BITS as u32 - LOOKUP_BITS)]
+    }
+
+    /// Returns the bits of the code, with its value, that begins the next 16 bits, and the coefficients it
+    /// passes.
+    #[cold]
+    pub(super) fn long_step_at(&self, window: usize) -> Option<(u32, u32)> {
+        let (bits, symbol) = self.search(window).ok()?;
+        Some(Self::reach(bits, symbol))
+    }
+
     /// Takes one code with its value and returns the coefficients it passes.
     #[cold]
     pub(super) fn take_long_step(&self, reader: &mut BitReader<'_>) -> Result<u32, Rejection> {
