@@ -22,6 +22,8 @@ pub mod observe;
 pub mod pipeline;
 pub mod plan;
 pub mod preprocess;
+#[cfg(feature = "query")]
+pub mod query;
 pub mod reason;
 pub mod sink;
 pub mod source;

@@ -6,6 +6,8 @@ mod model;
 mod output_args;
 mod pipeline_args;
 mod plan;
+#[cfg(feature = "query")]
+mod query;
 mod run;
 mod runtime;
 mod show;
@@ -45,6 +47,8 @@ enum Command {
     Plan(plan::Args),
     Status(status::Args),
     Verify(verify::Args),
+    #[cfg(feature = "query")]
+    Query(query::Args),
     /// Build and look into models
     #[command(subcommand)]
     Model(model::Command),
@@ -81,6 +85,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Plan(args) => plan::run(args),
         Command::Status(args) => status::run(args),
         Command::Verify(args) => verify::run(args),
+        #[cfg(feature = "query")]
+        Command::Query(args) => query::run(args),
         Command::Model(command) => model::run(command),
         Command::Runtime(args) => runtime::run(args),
         Command::Config(args) => config::run(args),

@@ -7,17 +7,36 @@ use crate::storage::{ObjectUri, Storage};
 
 /// The output, and how to get at it.
 #[derive(Clone, Debug, clap::Args)]
-pub struct OutputArgs {
+pub struct PlaceArgs {
     /// The output's folder or bucket prefix.
     output: String,
-
-    /// Only this run; otherwise every run of the output.
-    #[arg(long, value_name = "ID")]
-    run: Option<String>,
 
     /// How to get at the output, such as `--set storage.region=eu-north-1`; repeatable
     #[arg(long = "set", value_name = "storage.KEY=VALUE")]
     set: Vec<String>,
+}
+
+impl PlaceArgs {
+    /// Names the output; nothing is read yet.
+    ///
+    /// # Errors
+    ///
+    /// `Usage` or `Config` for what the address or a setting gets wrong.
+    pub fn open(&self) -> Result<Output> {
+        let uri = ObjectUri::parse(&self.output)?;
+        Ok(Output::open(&Storage::new(storage_options(&self.set)?)?, &uri))
+    }
+}
+
+/// An output, or one run of it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OutputArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+
+    /// Only this run; otherwise every run of the output.
+    #[arg(long, value_name = "ID")]
+    run: Option<String>,
 
     /// Print JSON.
     #[arg(long)]
@@ -31,9 +50,8 @@ impl OutputArgs {
     ///
     /// `Usage` or `Config` for what the address, the run's id or a setting gets wrong.
     pub fn open(&self) -> Result<(Output, Option<RunId>)> {
-        let uri = ObjectUri::parse(&self.output)?;
         let run = self.run.as_deref().map(RunId::parse).transpose()?;
-        Ok((Output::open(&Storage::new(storage_options(&self.set)?)?, &uri), run))
+        Ok((self.place.open()?, run))
     }
 }
 

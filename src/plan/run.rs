@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use arrow::array::StructArray;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectStore;
 use tokio::sync::Mutex;
 
 use crate::error::{Error, Result};
@@ -36,6 +37,15 @@ impl Output {
         let layout = Layout::new(uri.key());
         let bucket = storage.bucket(uri).with_staging(&layout.staging());
         Self { uri: uri.clone(), bucket, layout }
+    }
+
+    /// Returns the output's folder as a store of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bucket::folder`].
+    pub async fn object_store(&self) -> Result<Arc<dyn ObjectStore>> {
+        self.bucket.folder(self.uri.key()).await
     }
 
     /// Lists a folder; one that does not exist yet is empty, as in a bucket.

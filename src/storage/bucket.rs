@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use object_store::local::LocalFileSystem;
 use object_store::path::Path;
+use object_store::prefix::PrefixStore;
 use object_store::{
     GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions,
     PutPayload,
@@ -470,6 +472,23 @@ impl Bucket {
             .await?;
         }
         self.list(prefix).try_next().await.map(|_| ())
+    }
+
+    /// Returns a folder as a store of its own, for libraries that bring their own reader.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if there is no such local folder, or as connecting fails.
+    pub async fn folder(&self, key: &str) -> Result<Arc<dyn ObjectStore>> {
+        if let Some(store) = self.store().await? {
+            let prefix = self.path(key.trim_matches('/'))?;
+            return Ok(Arc::new(PrefixStore::new(Arc::clone(store), prefix)));
+        }
+        let path = path_of_key(key);
+        let store = LocalFileSystem::new_with_prefix(&path).map_err(|cause| {
+            Error::config(format!("cannot open the folder {}", path.display())).because(cause)
+        })?;
+        Ok(Arc::new(store))
     }
 
     /// Connects if that has not been done; `None` for local files.

@@ -7,8 +7,11 @@ mod jobs;
 mod killed;
 mod pixels;
 mod proven;
+#[cfg(feature = "query")]
+mod query;
 mod resnet;
 mod stores;
 mod support;
+#[cfg(feature = "query")]
 mod table;
 mod trained;

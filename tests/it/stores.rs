@@ -43,6 +43,15 @@ impl RemoteJob {
         command.envs(S3Server::variables(&self.server.endpoint(), S3Server::OWNER)).output().unwrap()
     }
 
+    #[cfg(feature = "query")]
+    fn count_in_sql(&self) -> u64 {
+        let mut command = support::tilefleet();
+        command.args(["query", "s3://scenes/table", "SELECT count(embedding) AS n FROM tiles", "--json"]);
+        command.envs(S3Server::variables(&self.server.endpoint(), S3Server::OWNER));
+        let answer: serde_json::Value = serde_json::from_str(&support::stdout_of(&mut command)).unwrap();
+        answer[0]["n"].as_u64().unwrap()
+    }
+
     fn rows(&self) -> Vec<Row> {
         let keys = self.server.keys("scenes", "table/tiles/");
         keys.iter().flat_map(|key| rows_of_bytes(self.server.get("scenes", key))).collect()
@@ -72,6 +81,8 @@ fn a_bucket_gives_the_rows_of_a_folder_and_no_secret_leaks() {
         let left = Row { source_version: right.source_version.clone(), ..left };
         assert_eq!(&left, right, "equal but for the place");
     }
+    #[cfg(feature = "query")]
+    assert_eq!(remote.count_in_sql(), 24);
     let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
     assert!(printed.contains("committed"), "-vv says what happens:\n{printed}");
     for secret in [S3Server::OWNER.secret_key, S3Server::OWNER.access_key, "Signature", "Authorization"] {

@@ -1,0 +1,101 @@
+//! SQL over an output, by DataFusion.
+//!
+//! Goes in: an [`Output`], local or remote, and a query. Comes out: record batches. It only reads.
+//!
+//! | table | rows |
+//! |---|---|
+//! | `tiles` | for every source those of the newest completed run |
+//! | `tiles_all` | all committed rows, also of runs that are not complete, with the column `run` |
+//! | `runs` | one a run |
+//! | `predictions` | `tiles` that are `ok`, without the embedding |
+//! | `rejects` | `tiles` that are `rejected`, with reason and detail |
+//!
+//! Functions: [`cosine_similarity`](functions::CosineSimilarity), [`mean_embedding`](mean::MeanEmbedding)
+//! and the table function `nearest('tile_id', k)`.
+
+mod catalogue;
+pub mod functions;
+pub mod mean;
+mod nearest;
+mod newest;
+pub mod show;
+mod vectors;
+
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+
+use crate::error::{Error, Result};
+use crate::plan::Output;
+
+/// Where the tables' files lie, for DataFusion: the output's own folder, wherever that is.
+const ROOT: &str = "tilefleet://output";
+
+/// An output that can be asked questions.
+pub struct Queryable {
+    context: SessionContext,
+    /// What whoever asks should know of the output, such as runs that are not complete.
+    pub notes: Vec<String>,
+}
+
+impl Queryable {
+    /// Lists the output and makes its tables known; no row is read.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers; `Config` if there is no run, `Unavailable` if nothing is committed yet.
+    pub async fn open(output: &Output) -> Result<Self> {
+        let mut config = SessionConfig::new().with_information_schema(true);
+        // Answers are written to files, whose readers need not know views.
+        config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+        let parquet = &mut config.options_mut().execution.parquet;
+        parquet.schema_force_view_types = false;
+        // Embeddings are most of the bytes: read them only of the rows that are left.
+        parquet.pushdown_filters = true;
+        parquet.reorder_filters = true;
+        let context = SessionContext::new_with_config(config);
+        context.register_udf(functions::CosineSimilarity::new().into());
+        context.register_udaf(mean::MeanEmbedding::new().into());
+        let notes = catalogue::register(&context, output).await?;
+        nearest::register(&context).await.map_err(|cause| fault(&cause))?;
+        Ok(Self { context, notes })
+    }
+
+    /// Plans a query and starts it; a statement that would change something is refused.
+    ///
+    /// # Errors
+    ///
+    /// `Usage` for what the query gets wrong, else as the store answers.
+    pub async fn ask(&self, sql: &str) -> Result<SendableRecordBatchStream> {
+        let read_only =
+            SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        let asked = async { self.context.sql_with_options(sql, read_only).await?.execute_stream().await };
+        asked.await.map_err(|cause| fault(&cause))
+    }
+}
+
+/// Tells a wrong query from a store that is away and from a damaged file.
+#[must_use]
+pub fn fault(cause: &DataFusionError) -> Error {
+    let root = cause.find_root();
+    let said = root.strip_backtrace();
+    match root {
+        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
+            Error::unavailable("the query could not read the output")
+                .because(said)
+                .hint("check that the output can be reached, then ask again")
+        }
+        DataFusionError::ParquetError(_) | DataFusionError::ArrowError(..) => {
+            Error::unavailable("the query could not read a file of the output")
+                .because(said)
+                .hint("`tilefleet verify OUTPUT` tells which file is damaged")
+        }
+        DataFusionError::ResourcesExhausted(_) => Error::unavailable("the query needs more memory")
+            .because(said)
+            .hint("ask for fewer columns or rows"),
+        DataFusionError::Internal(_) => Error::bug("the query engine failed").because(said),
+        _ => Error::usage("the query is wrong").because(said).hint(
+            "tables: tiles, tiles_all, runs, predictions, rejects; `SHOW COLUMNS FROM tiles` lists columns",
+        ),
+    }
+}
