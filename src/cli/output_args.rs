@@ -1,7 +1,7 @@
 //! The arguments of every command that looks at an output.
 
 use crate::config::storage_options;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::{Output, RunId};
 use crate::storage::{ObjectUri, Storage};
 
@@ -53,12 +53,4 @@ impl OutputArgs {
         let run = self.run.as_deref().map(RunId::parse).transpose()?;
         Ok((self.place.open()?, run))
     }
-}
-
-/// Says that what a command was to look at does not exist.
-#[must_use]
-pub fn no_run(output: &Output, only: Option<&RunId>) -> Error {
-    let what = only.map_or_else(|| "no run".to_owned(), |id| format!("no run {id}"));
-    Error::config(format!("there is {what} in {}", output.uri))
-        .hint("check the output's address; `tilefleet run` makes runs")
 }

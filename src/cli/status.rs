@@ -1,6 +1,6 @@
 //! `tilefleet status OUTPUT`
 
-use crate::cli::output_args::{OutputArgs, no_run};
+use crate::cli::output_args::OutputArgs;
 use crate::cli::{block_on, print_json, show};
 use crate::error::Result;
 use crate::status::{Status, status};
@@ -25,7 +25,7 @@ pub fn run(args: Args) -> Result<()> {
         Ok(all)
     })?;
     if all.is_empty() {
-        return Err(no_run(&output, only.as_ref()));
+        return Err(output.no_run(only.as_ref()));
     }
     if args.output.json {
         return print_json(&all);

@@ -1,6 +1,6 @@
 //! `tilefleet verify OUTPUT`
 
-use crate::cli::output_args::{OutputArgs, no_run};
+use crate::cli::output_args::OutputArgs;
 use crate::cli::{block_on, print_json, show};
 use crate::error::{Kind, Result};
 use crate::verify::{Verdict, verify_output};
@@ -20,7 +20,7 @@ pub fn run(args: Args) -> Result<()> {
     let (output, only) = args.output.open()?;
     let verdicts = block_on(verify_output(&output, only.as_ref()))?;
     if verdicts.is_empty() {
-        return Err(no_run(&output, only.as_ref()));
+        return Err(output.no_run(only.as_ref()));
     }
     if args.output.json {
         print_json(&verdicts)?;

@@ -7,7 +7,6 @@ use std::time::SystemTime;
 use arrow::array::StructArray;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use object_store::ObjectStore;
 use tokio::sync::Mutex;
 
 use crate::error::{Error, Result};
@@ -39,13 +38,12 @@ impl Output {
         Self { uri: uri.clone(), bucket, layout }
     }
 
-    /// Returns the output's folder as a store of its own.
-    ///
-    /// # Errors
-    ///
-    /// As [`Bucket::folder`].
-    pub async fn object_store(&self) -> Result<Arc<dyn ObjectStore>> {
-        self.bucket.folder(self.uri.key()).await
+    /// Says that what was to be looked at does not exist: any run, or this one.
+    #[must_use]
+    pub fn no_run(&self, only: Option<&RunId>) -> Error {
+        let what = only.map_or_else(|| "no run".to_owned(), |id| format!("no run {id}"));
+        Error::config(format!("there is {what} in {}", self.uri))
+            .hint("check the output's address; `tilefleet run` makes runs")
     }
 
     /// Lists a folder; one that does not exist yet is empty, as in a bucket.

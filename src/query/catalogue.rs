@@ -32,8 +32,7 @@ pub(super) async fn register(context: &SessionContext, output: &Output) -> Resul
         known.push((run, committed));
     }
     if known.is_empty() {
-        return Err(Error::config(format!("there is no run in {}", output.uri))
-            .hint("check the output's address; `tilefleet run` makes runs"));
+        return Err(output.no_run(None));
     }
     let first = known.iter().find_map(|(run, committed)| match run {
         KnownRun::Planned(run) => Some((run, committed.first()?.number)),
@@ -44,7 +43,7 @@ pub(super) async fn register(context: &SessionContext, output: &Output) -> Resul
             .hint("`tilefleet status OUTPUT` tells how far its runs are; run the pipeline to go on"));
     };
     let root = ObjectStoreUrl::parse(ROOT).map_err(|cause| fault(&cause))?;
-    context.register_object_store(root.as_ref(), output.object_store().await?);
+    context.register_object_store(root.as_ref(), output.bucket.folder(output.uri.key()).await?);
     tiles_all(context, run, shard).await?;
     let states: Vec<State<'_>> = known.iter().map(|(run, shards)| State::of(run, shards.len())).collect();
     register_batch(context, "runs", runs(&states)?)?;

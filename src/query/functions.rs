@@ -17,17 +17,9 @@ use super::vectors::{Vectors, is_vector};
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct CosineSimilarity(Signature);
 
-impl CosineSimilarity {
-    /// Creates the function.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(Signature::any(2, Volatility::Immutable))
-    }
-}
-
 impl Default for CosineSimilarity {
     fn default() -> Self {
-        Self::new()
+        Self(Signature::any(2, Volatility::Immutable))
     }
 }
 

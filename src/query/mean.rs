@@ -18,17 +18,9 @@ use super::vectors::Vectors;
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct MeanEmbedding(Signature);
 
-impl MeanEmbedding {
-    /// Creates the function.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(Signature::any(1, Volatility::Immutable))
-    }
-}
-
 impl Default for MeanEmbedding {
     fn default() -> Self {
-        Self::new()
+        Self(Signature::any(1, Volatility::Immutable))
     }
 }
 

@@ -54,8 +54,8 @@ impl Queryable {
         parquet.pushdown_filters = true;
         parquet.reorder_filters = true;
         let context = SessionContext::new_with_config(config);
-        context.register_udf(functions::CosineSimilarity::new().into());
-        context.register_udaf(mean::MeanEmbedding::new().into());
+        context.register_udf(functions::CosineSimilarity::default().into());
+        context.register_udaf(mean::MeanEmbedding::default().into());
         let notes = catalogue::register(&context, output).await?;
         nearest::register(&context).await.map_err(|cause| fault(&cause))?;
         Ok(Self { context, notes })

@@ -39,7 +39,7 @@ impl TableFunctionImpl for Nearest {
         };
         let query = self.tiles.clone().filter(col("tile_id").eq(lit(id)))?.limit(0, Some(1))?;
         let query = scalar_subquery(Arc::new(query.select(vec![col("embedding")])?.logical_plan().clone()));
-        let similarity = ScalarUDF::from(CosineSimilarity::new()).call(vec![col("embedding"), query]);
+        let similarity = ScalarUDF::from(CosineSimilarity::default()).call(vec![col("embedding"), query]);
         let others = col("tile_id").not_eq(lit(id)).and(col("embedding").is_not_null());
         let columns = COLUMNS.map(col).into_iter().chain([similarity.alias("similarity")]);
         let ranked = self.tiles.clone().filter(others)?.select(columns.collect::<Vec<_>>())?;

@@ -42,7 +42,7 @@ impl<W: Write + Send> Writer<W> {
     ///
     /// # Errors
     ///
-    /// `Usage` if the format cannot hold such columns.
+    /// `Unavailable` if the format cannot hold such columns or nothing can be written.
     pub fn new(format: Format, out: W, schema: &SchemaRef) -> Result<Self> {
         Ok(match format {
             Format::Table => Self::Table(out, Vec::new(), schema.clone()),

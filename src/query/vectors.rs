@@ -52,7 +52,7 @@ impl Vectors {
             other => return Err(DataFusionError::Plan(format!("{other} is no list of numbers"))),
         };
         let values = cast(values, &DataType::Float32)?.as_primitive::<Float32Type>().clone();
-        if values.null_count() > nulls.as_ref().map_or(0, |_| values.len()) {
+        if nulls.is_none() && values.null_count() > 0 {
             return Err(DataFusionError::Execution("an embedding has a null inside".to_owned()));
         }
         Ok(Self { values, rows, nulls, constant })

@@ -233,7 +233,7 @@ impl Coding<'_> {
             let step = self.ac.step_at(window);
             let whole = at + step.first_passed() < 64;
             let (used, passed) = match step.bits() {
-                0 => self.ac.long_step_at(window)?,
+                0 => self.ac.long_step_at(window).ok()?,
                 _ if whole => (step.bits(), step.passed()),
                 _ => (step.first_bits(), step.first_passed()),
             };

@@ -206,7 +206,7 @@ impl Table {
     /// Returns the step at the reader's position; `None` where the first code is longer than the lookup.
     #[inline]
     pub(super) fn step(&self, reader: &BitReader<'_>) -> Option<Step> {
-        let step = self.steps()[reader.peek(LOOKUP_BITS)];
+        let step = self.step_at(reader.peek(MAX_CODE_BITS as u32));
         (step.0 != 0).then_some(step)
     }
 
@@ -220,17 +220,16 @@ impl Table {
     /// Returns the bits of the code, with its value, that begins the next 16 bits, and the coefficients it
     /// passes.
     #[cold]
-    pub(super) fn long_step_at(&self, window: usize) -> Option<(u32, u32)> {
-        let (bits, symbol) = self.search(window).ok()?;
-        Some(Self::reach(bits, symbol))
+    pub(super) fn long_step_at(&self, window: usize) -> Result<(u32, u32), Rejection> {
+        let (bits, symbol) = self.search(window)?;
+        Ok(Self::reach(bits, symbol))
     }
 
     /// Takes one code with its value and returns the coefficients it passes.
     #[cold]
     pub(super) fn take_long_step(&self, reader: &mut BitReader<'_>) -> Result<u32, Rejection> {
         reader.refill();
-        let (bits, symbol) = self.search(reader.peek(MAX_CODE_BITS as u32))?;
-        let (bits, passed) = Self::reach(bits, symbol);
+        let (bits, passed) = self.long_step_at(reader.peek(MAX_CODE_BITS as u32))?;
         reader.drop(bits);
         Ok(passed)
     }
