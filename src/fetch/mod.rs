@@ -19,7 +19,7 @@ use self::judge::{Judge, Memory, Missing};
 use crate::error::{Error, Result};
 use crate::plan::{Run, Source, Tile};
 use crate::reason::{Reason, Rejection};
-use crate::storage::{Expected, Fault, ObjectUri, Storage};
+use crate::storage::{Expected, Fault, Object, ObjectUri, Storage, split_scheme};
 
 /// The bytes of one tile's source, as stored.
 #[derive(Clone, Debug)]
@@ -28,26 +28,10 @@ pub struct FetchedTile {
     pub bytes: Bytes,
 }
 
-/// Why a tile's bytes did not come.
-#[derive(Debug)]
-pub enum FetchError {
-    /// The object cannot be had however often one tries.
-    Rejected(Rejection),
-    /// The store is away or the access is wrong; the run stops and the shard stays open.
-    Failed(Error),
-}
-
-impl FetchError {
-    fn rejected(reason: Reason, detail: impl Into<String>) -> Self {
-        Self::Rejected(Rejection::new(reason, detail))
-    }
-}
-
-impl From<Error> for FetchError {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
+/// Local files of so many bytes together are fetched in one go.
+const GROUP_BYTES: u64 = 256 << 10;
+/// So many files at most are fetched in one go.
+const MOST_IN_GROUP: usize = 16;
 
 /// Fetches the sources of one run.
 pub struct Fetcher {
@@ -64,55 +48,89 @@ impl Fetcher {
         Self { storage, run, max_object_bytes, memory: Memory::default() }
     }
 
-    /// Fetches the bytes of a tile.
+    /// Returns how many of the first of these tiles, one at least, are best fetched in one go: small local
+    /// files cost less to read than to hand from thread to thread.
+    #[must_use]
+    pub fn group_len(tiles: &[Tile]) -> usize {
+        let mut num_bytes = 0_u64;
+        let fits = |tile: &&Tile| {
+            num_bytes = num_bytes.saturating_add(tile.source.size_bytes.unwrap_or(u64::MAX));
+            let is_local = split_scheme(&tile.source.uri).is_some_and(|(scheme, _)| scheme == "file");
+            is_local && num_bytes <= GROUP_BYTES
+        };
+        tiles.iter().take(MOST_IN_GROUP).take_while(fits).count().max(1)
+    }
+
+    /// Fetches the bytes of tiles: of one, or of a group of [`Self::group_len`].
+    ///
+    /// - returns: for each tile its bytes, or why it would fail again tomorrow
     ///
     /// # Errors
     ///
-    /// [`FetchError::Rejected`] for what would fail again tomorrow, [`FetchError::Failed`] otherwise.
-    pub async fn fetch(&self, tile: &Tile) -> Result<FetchedTile, FetchError> {
-        let source = &tile.source;
-        let uri = ObjectUri::parse(&source.uri)?;
-        let expected = Expected { size: source.size_bytes, version: source.version.clone() };
-        let bucket = self.storage.bucket(&uri);
-        match bucket.get_expected(uri.key(), &expected, self.max_object_bytes).await {
-            Ok(object) => {
-                self.memory.was_read(&uri);
-                Ok(FetchedTile { bytes: object.bytes })
-            }
-            Err(Fault::TooLarge { size }) => {
+    /// If a store is away or the access is wrong: the run stops and the shard stays open.
+    pub async fn fetch(&self, tiles: &[Tile]) -> Result<Vec<Result<FetchedTile, Rejection>>> {
+        let uris: Vec<ObjectUri> =
+            tiles.iter().map(|tile| ObjectUri::parse(&tile.source.uri)).collect::<Result<_>>()?;
+        let objects = self.read(tiles, &uris).await?;
+        let mut fetched = Vec::with_capacity(tiles.len());
+        for ((tile, uri), object) in tiles.iter().zip(&uris).zip(objects) {
+            fetched.push(match object {
+                Ok(object) => {
+                    self.memory.was_read(uri);
+                    Ok(FetchedTile { bytes: object.bytes })
+                }
+                Err(fault) => Err(self.judge_fault(fault, &tile.source, uri).await?),
+            });
+        }
+        Ok(fetched)
+    }
+
+    async fn read(&self, tiles: &[Tile], uris: &[ObjectUri]) -> Result<Vec<Result<Object, Fault>>> {
+        let expected =
+            |tile: &Tile| Expected { size: tile.source.size_bytes, version: tile.source.version.clone() };
+        let bucket = self.storage.bucket(&uris[0]);
+        if let ([tile], [uri]) = (tiles, uris) {
+            return Ok(vec![bucket.get_expected(uri.key(), &expected(tile), self.max_object_bytes).await]);
+        }
+        let wanted = tiles.iter().zip(uris).map(|(tile, uri)| (uri.key().to_owned(), expected(tile)));
+        bucket.get_local_files(wanted.collect(), self.max_object_bytes).await
+    }
+
+    /// Tells what is wrong with one object from what is wrong with its store.
+    async fn judge_fault(&self, fault: Fault, source: &Source, uri: &ObjectUri) -> Result<Rejection> {
+        match fault {
+            Fault::TooLarge { size } => {
                 let limit = self.max_object_bytes;
                 let detail = format!("the object has {size} bytes, limits.max_object allows {limit}");
-                Err(FetchError::rejected(Reason::TooLarge, detail))
+                Ok(Rejection::new(Reason::TooLarge, detail))
             }
-            Err(Fault::Changed { version }) => Err(changed(version.as_deref())),
-            Err(Fault::Gone) => Err(self.judge_gone(source, &uri).await?),
-            Err(Fault::Forbidden) => Err(self.judge_forbidden(&uri).await?),
-            Err(Fault::Failed(error)) => Err(FetchError::Failed(error)),
+            Fault::Changed { version } => Ok(changed(version.as_deref())),
+            Fault::Gone => self.judge_gone(source, uri).await,
+            Fault::Forbidden => self.judge_forbidden(uri).await,
+            Fault::Failed(error) => Err(error),
         }
     }
 
-    async fn judge_gone(&self, source: &Source, uri: &ObjectUri) -> Result<FetchError> {
+    async fn judge_gone(&self, source: &Source, uri: &ObjectUri) -> Result<Rejection> {
         let missing = if source.version.is_some() { Missing::SincePlanned } else { Missing::AllAlong };
         if self.judge().store_answers(uri, missing).await? {
-            return Ok(FetchError::rejected(Reason::Gone, "the object is not there (404)"));
+            return Ok(Rejection::new(Reason::Gone, "the object is not there (404)"));
         }
         let message = format!("{uri} is gone, and so is all that would show that its folder is there");
-        Ok(FetchError::Failed(Error::unavailable(message).hint(
+        Err(Error::unavailable(message).hint(
             "if the folder is mounted or the bucket restored, run the same command again; if the images \
              were removed on purpose, put any file into that folder and run again; if they were moved, \
              plan them into another output",
-        )))
+        ))
     }
 
-    async fn judge_forbidden(&self, uri: &ObjectUri) -> Result<FetchError> {
+    async fn judge_forbidden(&self, uri: &ObjectUri) -> Result<Rejection> {
         if self.judge().others_are_readable(uri).await? {
             let detail = "the object may not be read (403), others of its store can";
-            return Ok(FetchError::rejected(Reason::Forbidden, detail));
+            return Ok(Rejection::new(Reason::Forbidden, detail));
         }
         let message = format!("access to {uri} is denied, and to every other object asked for");
-        Ok(FetchError::Failed(
-            Error::config(message).hint("check the credentials and their rights to read the input"),
-        ))
+        Err(Error::config(message).hint("check the credentials and their rights to read the input"))
     }
 
     fn judge(&self) -> Judge<'_> {
@@ -125,10 +143,39 @@ impl Fetcher {
     }
 }
 
-fn changed(version: Option<&str>) -> FetchError {
+fn changed(version: Option<&str>) -> Rejection {
     let now = version.map_or_else(String::new, |version| format!(" and is now version {version}"));
-    FetchError::rejected(
+    Rejection::new(
         Reason::Changed,
         format!("the object has changed since it was planned{now}; the next run covers it"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::TileId;
+
+    fn tiles(sources: &[(&str, Option<u64>)]) -> Vec<Tile> {
+        let tile = |&(uri, size_bytes): &(&str, Option<u64>)| Tile {
+            id: TileId::of(uri, 0, 0, None),
+            source: Source { uri: uri.into(), version: None, size_bytes },
+            level: 0,
+            frame: 0,
+            window: None,
+        };
+        sources.iter().map(tile).collect()
+    }
+
+    #[test]
+    fn only_small_local_files_are_fetched_together() {
+        let small = ("file:///a", Some(1000));
+        assert_eq!(Fetcher::group_len(&tiles(&[small; 3])), 3);
+        assert_eq!(Fetcher::group_len(&tiles(&[small; 40])), MOST_IN_GROUP);
+        for other in [("s3://b/a", Some(1000)), ("file:///b", None), ("file:///b", Some(GROUP_BYTES))] {
+            assert_eq!(Fetcher::group_len(&tiles(&[small, other, small])), 1, "{other:?}");
+            assert_eq!(Fetcher::group_len(&tiles(&[other, small])), 1, "{other:?}");
+        }
+        assert_eq!(Fetcher::group_len(&tiles(&[("file:///b", Some(GROUP_BYTES)), small])), 1);
+    }
 }

@@ -97,8 +97,12 @@ impl Progress {
     }
 
     /// Notes bytes brought.
-    pub fn fetched(&self, num_bytes: usize, took: Duration) {
+    pub fn fetched(&self, num_bytes: usize) {
         self.fetched_bytes.fetch_add(num_bytes as u64, Relaxed);
+    }
+
+    /// Notes a request that has ended.
+    pub fn fetch_took(&self, took: Duration) {
         add_time(&self.fetch_nanos, took);
     }
 

@@ -1,15 +1,14 @@
-//! The session's thread: gathers chips into batches, runs them, hands the outcomes back.
+//! The session's thread: takes batches of chips, runs them, hands the outcomes back.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use std::time::Instant;
 
 use crate::error::Result;
 use crate::infer::{InputBatch, SamplesMut, Session};
 use crate::model::contract::Input;
 use crate::observe::Progress;
+use crate::pipeline::batches::Batches;
 use crate::pipeline::budget::Held;
 use crate::pipeline::shard::OpenShard;
 use crate::pipeline::stop::Stop;
@@ -36,11 +35,9 @@ pub struct InferLoop {
     /// The session; one a thread.
     pub session: Session,
     /// Prepared chips; ends when every sender is gone.
-    pub chips: Receiver<Prepared>,
+    pub chips: Batches<Prepared>,
     /// Chips a session run; a shorter tail is padded.
     pub batch: NonZeroUsize,
-    /// A partial batch leaves after this long.
-    pub max_wait: Duration,
     /// From logits to scores; `None` for a headless model.
     pub scorer: Option<Scorer>,
     /// How embeddings are written, and so what they may hold.
@@ -61,49 +58,31 @@ impl InferLoop {
     /// As the session: the chips of that batch stay without outcome, so their shards stay open.
     pub fn run(mut self, input: &Input) -> Result<()> {
         let mut batch = InputBatch::new(input, self.batch);
-        let mut gathered = Vec::with_capacity(self.batch.get());
         loop {
             let waited = Instant::now();
-            let more = self.gather(&mut gathered);
+            let gathered = self.chips.next();
             self.progress.infer_waited(waited.elapsed());
+            let Some(mut gathered) = gathered else { return Ok(()) };
             if self.stop.stopped() {
                 // Only what can still become a whole shard is worth the time that is left.
                 gathered.retain(|chip| chip.shard.fed());
             }
             if !gathered.is_empty() {
-                self.infer(&mut batch, &mut gathered)?;
-            }
-            if !more {
-                return Ok(());
+                self.infer(&mut batch, gathered)?;
             }
         }
     }
 
-    /// Fills the batch; returns whether more may come.
-    fn gather(&self, gathered: &mut Vec<Prepared>) -> bool {
-        let Ok(first) = self.chips.recv() else { return false };
-        gathered.push(first);
-        let leave_at = Instant::now() + self.max_wait;
-        while gathered.len() < self.batch.get() {
-            match self.chips.recv_deadline(leave_at) {
-                Ok(chip) => gathered.push(chip),
-                Err(RecvTimeoutError::Timeout) => break,
-                Err(RecvTimeoutError::Disconnected) => return false,
-            }
-        }
-        true
-    }
-
-    fn infer(&mut self, batch: &mut InputBatch, gathered: &mut Vec<Prepared>) -> Result<()> {
+    fn infer(&mut self, batch: &mut InputBatch, mut gathered: Vec<Prepared>) -> Result<()> {
         let started = Instant::now();
-        self.fill(batch, gathered);
+        self.fill(batch, &mut gathered);
         batch.set_len(gathered.len());
         let outputs = self.session.run(batch)?;
         self.progress.inferred(gathered.len(), started.elapsed());
         let embeddings = outputs.embeddings().chunks_exact(outputs.embeddings().len() / outputs.len());
         let logits = outputs.logits().map(|logits| logits.chunks_exact(logits.len() / outputs.len()));
         let mut logits = logits.into_iter().flatten();
-        for (chip, embedding) in gathered.drain(..).zip(embeddings) {
+        for (chip, embedding) in gathered.into_iter().zip(embeddings) {
             self.settle(chip, embedding, logits.next());
         }
         Ok(())

@@ -13,6 +13,7 @@
 //! memory does not depend on how many tiles a run has. Tiles of neighbouring shards share batches.
 //! Only this module and the worker see the whole row of stages.
 
+mod batches;
 mod budget;
 mod infer_loop;
 mod shard;
@@ -20,12 +21,12 @@ mod stop;
 mod tensor;
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
 use futures::FutureExt;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,7 +35,7 @@ use tokio::task::JoinSet;
 use crate::commit::{Counts, Provenance, commit};
 use crate::decode;
 use crate::error::{Error, Result};
-use crate::fetch::{FetchError, FetchedTile, Fetcher};
+use crate::fetch::{FetchedTile, Fetcher};
 use crate::format::image::{ImageHeader, Limits, parse_header};
 use crate::infer::Session;
 use crate::model::contract::{Input, SampleType};
@@ -44,6 +45,8 @@ use crate::preprocess::{InputSlotMut, Preprocess};
 use crate::reason::{Reason, Rejection};
 use crate::sink::{self, Scorer, ShardRows, TableSpec};
 use crate::work::OpenShards;
+
+use batches::{Batches, ChipSender, batches};
 
 pub use budget::{ByteBudget, Held};
 pub use infer_loop::Prepared;
@@ -114,7 +117,7 @@ struct Ways {
 /// The first error of any stage, or why a stop was asked for; shards that are not committed by then
 /// stay open.
 pub async fn process(stages: Arc<Stages>, sessions: Vec<Session>, work: OpenShards) -> Result<()> {
-    let (chips_in, chips_out) = crossbeam_channel::unbounded();
+    let (chips_in, chips_out) = batches(stages.batch, stages.max_wait);
     let (finished_in, finished_out) = tokio::sync::mpsc::unbounded_channel();
     let inference = start_sessions(&stages, sessions, &chips_out)?;
     drop(chips_out);
@@ -151,7 +154,7 @@ fn join<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Re
 fn start_sessions(
     stages: &Arc<Stages>,
     sessions: Vec<Session>,
-    chips: &Receiver<Prepared>,
+    chips: &Batches<Prepared>,
 ) -> Result<Vec<JoinHandle<()>>> {
     sessions
         .into_iter()
@@ -163,14 +166,13 @@ fn start_sessions(
 fn start_session(
     stages: &Arc<Stages>,
     session: Session,
-    chips: &Receiver<Prepared>,
+    chips: &Batches<Prepared>,
     index: usize,
 ) -> Result<JoinHandle<()>> {
     let inference = infer_loop::InferLoop {
         session,
         chips: chips.clone(),
         batch: stages.batch,
-        max_wait: stages.max_wait,
         scorer: stages.scorer,
         embedding_type: stages.table.embedding_type,
         progress: stages.progress.clone(),
@@ -193,7 +195,7 @@ fn start_session(
 async fn feed(
     stages: Arc<Stages>,
     mut work: OpenShards,
-    chips: Sender<Prepared>,
+    chips: ChipSender<Prepared>,
     finished: UnboundedSender<FinishedShard>,
 ) -> Result<()> {
     let ways = Arc::new(stages.ways()?);
@@ -203,8 +205,11 @@ async fn feed(
             let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
             let Some(number) = work.next(&stages.progress).await? else { return Ok(()) };
             let shard = OpenShard::new(stages.run.shard(number).await?, place, finished.clone());
-            for index in 0..shard.shard.tiles.len() {
-                send_tile(&stages, &ways, &shard, index, &chips).await;
+            let mut left = 0..shard.shard.tiles.len();
+            while !left.is_empty() {
+                let end = left.start + Fetcher::group_len(&shard.shard.tiles[left.clone()]);
+                send_tiles(&stages, &ways, &shard, left.start..end, &chips).await;
+                left.start = end;
             }
             shard.all_fed();
         }
@@ -248,25 +253,58 @@ impl Stages {
 /// A source whose size is unknown is taken to have so many bytes until it is there.
 const UNKNOWN_SIZE_BYTES: u64 = 1 << 20;
 
-/// Waits until the tile may be fetched, then lets it go its way in a task of its own.
-async fn send_tile(
+/// Waits until the tiles may be fetched, then lets them go their way in a task of their own.
+async fn send_tiles(
     stages: &Arc<Stages>,
     ways: &Arc<Ways>,
     shard: &Arc<OpenShard>,
-    index: usize,
-    chips: &Sender<Prepared>,
+    range: Range<usize>,
+    chips: &ChipSender<Prepared>,
 ) {
     let request = ways.requests.clone().acquire_owned().await.expect("the semaphore is never closed");
-    let size_bytes = shard.tile(index).source.size_bytes.unwrap_or(UNKNOWN_SIZE_BYTES);
-    let held = ways.fetched.hold(size_bytes).await;
-    let tile =
-        TileOnItsWay { stages: stages.clone(), ways: ways.clone(), shard: shard.clone(), index, _held: held };
-    let (stop, go) = (stages.stop.clone(), tile.go(request, chips.clone()));
+    let sizes = shard.shard.tiles[range.clone()].iter().map(|tile| tile.source.size_bytes);
+    let held = ways.fetched.hold(sizes.map(|size| size.unwrap_or(UNKNOWN_SIZE_BYTES)).sum()).await;
+    let (stages, ways, shard) = (stages.clone(), ways.clone(), shard.clone());
+    let stop = stages.stop.clone();
+    let going = TilesOnTheirWay { stages, ways, shard, range, held }.go(request, chips.clone());
     tokio::spawn(async move {
-        if AssertUnwindSafe(go).catch_unwind().await.is_err() {
+        if AssertUnwindSafe(going).catch_unwind().await.is_err() {
             stop.fail(Error::bug("fetching crashed"));
         }
     });
+}
+
+/// The tiles of one request.
+struct TilesOnTheirWay {
+    stages: Arc<Stages>,
+    ways: Arc<Ways>,
+    shard: Arc<OpenShard>,
+    range: Range<usize>,
+    /// Their encoded bytes.
+    held: Held,
+}
+
+impl TilesOnTheirWay {
+    async fn go(self, request: OwnedSemaphorePermit, chips: ChipSender<Prepared>) {
+        let Self { stages, ways, shard, range, held } = self;
+        let started = Instant::now();
+        let fetched = stages.fetcher.fetch(&shard.shard.tiles[range.clone()]).await;
+        drop(request);
+        stages.progress.fetch_took(started.elapsed());
+        let fetched = match fetched {
+            Ok(fetched) => fetched,
+            Err(error) => return stages.stop.fail(error),
+        };
+        let held = Arc::new(held);
+        for (index, fetched) in range.zip(fetched) {
+            let (stages, ways, shard) = (stages.clone(), ways.clone(), shard.clone());
+            let tile = TileOnItsWay { stages, ways, shard, index, _held: held.clone() };
+            match fetched {
+                Ok(fetched) => tile.decode(fetched, &chips).await,
+                Err(rejection) => tile.reject(rejection),
+            }
+        }
+    }
 }
 
 /// One tile between the stages.
@@ -275,27 +313,14 @@ struct TileOnItsWay {
     ways: Arc<Ways>,
     shard: Arc<OpenShard>,
     index: usize,
-    /// Its encoded bytes.
-    _held: Held,
+    /// The encoded bytes of all tiles of its request.
+    _held: Arc<Held>,
 }
 
 impl TileOnItsWay {
-    async fn go(self, request: OwnedSemaphorePermit, chips: Sender<Prepared>) {
-        let started = Instant::now();
-        let fetched = self.stages.fetcher.fetch(self.shard.tile(self.index)).await;
-        drop(request);
-        match fetched {
-            Ok(fetched) => {
-                self.stages.progress.fetched(fetched.bytes.len(), started.elapsed());
-                self.decode(fetched, chips).await;
-            }
-            Err(FetchError::Rejected(rejection)) => self.reject(rejection),
-            Err(FetchError::Failed(error)) => self.stages.stop.fail(error),
-        }
-    }
-
     /// Waits for room, then decodes and preprocesses on the CPU pool: the one bridge from tokio to rayon.
-    async fn decode(self, fetched: FetchedTile, chips: Sender<Prepared>) {
+    async fn decode(self, fetched: FetchedTile, chips: &ChipSender<Prepared>) {
+        self.stages.progress.fetched(fetched.bytes.len());
         let header = match self.stages.header(&fetched.bytes) {
             Ok(header) => header,
             Err(rejection) => return self.reject(rejection),
@@ -303,7 +328,7 @@ impl TileOnItsWay {
         // In this order everywhere: whoever holds room to decode waits for nothing more.
         let held = self.ways.chips.hold(self.stages.tensor_bytes()).await;
         let decoding = self.ways.decoded.hold(header.decoded_bytes()).await;
-        let ways = self.ways.clone();
+        let (ways, chips) = (self.ways.clone(), chips.clone());
         let stop = self.stages.stop.clone();
         let job = move || {
             let started = Instant::now();
@@ -314,9 +339,7 @@ impl TileOnItsWay {
                 Ok(tensor) => {
                     let detail = wrong_extension(&header, &self.shard.tile(self.index).source.uri);
                     let Self { shard, index, .. } = self;
-                    // Fails only once the session's thread has stopped with an error of its own.
-                    let _ =
-                        chips.send(Prepared { shard, index, tensor: Some(tensor), detail, held: Some(held) });
+                    chips.send(Prepared { shard, index, tensor: Some(tensor), detail, held: Some(held) });
                 }
                 Err(rejection) => self.reject(rejection),
             }

@@ -205,6 +205,24 @@ impl Bucket {
         }
     }
 
+    /// Reads several local files, each if it is still the one that is expected, on one thread.
+    ///
+    /// # Errors
+    ///
+    /// `Bug` if this is no local bucket; of each file as [`Bucket::get_expected`].
+    pub async fn get_local_files(
+        &self,
+        wanted: Vec<(String, Expected)>,
+        max_bytes: u64,
+    ) -> Result<Vec<Result<Object, Fault>>> {
+        if !self.is_local() {
+            return Err(Error::bug(format!("{} holds no local files", self.inner.root)));
+        }
+        let read =
+            move |(key, expected): &(String, Expected)| local::read(&path_of_key(key), expected, max_bytes);
+        blocking(move || wanted.iter().map(read).collect()).await
+    }
+
     /// Returns whether an object can be read now; its content stays where it is.
     ///
     /// # Errors
