@@ -80,9 +80,7 @@ impl Fetcher {
                 Ok(FetchedTile { bytes: object.bytes })
             }
             Err(Fault::TooLarge { size }) => {
-                let limit = self.max_object_bytes;
-                let detail = format!("the object has {size} bytes, limits.max_object allows {limit}");
-                Err(FetchError::rejected(Reason::TooLarge, detail))
+                Err(FetchError::Rejected(too_large(size, self.max_object_bytes)))
             }
             Err(Fault::Changed { version }) => Err(changed(version.as_deref())),
             Err(Fault::Gone) => Err(self.judge_gone(source, &uri).await?),
@@ -123,6 +121,12 @@ impl Fetcher {
             memory: &self.memory,
         }
     }
+}
+
+/// Rejects an object that has more bytes than `limits.max_object` allows.
+pub(crate) fn too_large(num_bytes: u64, limit: u64) -> Rejection {
+    let detail = format!("the object has {num_bytes} bytes, limits.max_object allows {limit}");
+    Rejection::new(Reason::TooLarge, detail)
 }
 
 fn changed(version: Option<&str>) -> FetchError {
