@@ -15,7 +15,7 @@ use tilefleet::reason::Rejection;
 
 use crate::fixture::{assert_exit, small_model, stderr};
 use crate::support;
-use crate::support::fault_proxy::FaultProxy;
+use crate::support::fault_proxy::{Fault, FaultProxy, Rule};
 use crate::support::s3_server::S3Server;
 
 /// What the oracle says of one image.
@@ -496,6 +496,13 @@ fn web_servers_give_what_a_folder_gives() {
         assert_eq!(oracle.compare(), 1);
         let missing = inspect(&[&format!("{endpoint}/no.jpg")]);
         assert_exit(&missing, 78);
+    }
+    for (status, code) in [(403, 78), (503, 75)] {
+        ranged.add(Rule::new(Fault::Status(status)).on_key(&format!("/{status}.jpg")));
+        let uri = format!("{}/{status}.jpg", ranged.endpoint());
+        let few_retries = ["--set", "storage.max_retries=0"];
+        assert_exit(&inspect(&[&[uri.as_str()][..], &few_retries].concat()), code);
+        assert_exit(&chip(&uri, &oracle.path("no.npy"), &few_retries), code);
     }
 }
 
