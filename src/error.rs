@@ -13,6 +13,8 @@ pub enum Kind {
     Usage,
     /// The run committed, but more was rejected than the limit allows. Exit 65.
     RejectsAboveLimit,
+    /// The one source that was asked for cannot be processed, however often one tries. Exit 65.
+    Rejected,
     /// Our fault; stop, and print how to report it. Exit 70.
     Bug,
     /// A store, disk or device is away or the run is not complete; try again later. Exit 75.
@@ -31,7 +33,7 @@ impl Kind {
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Usage => 64,
-            Self::RejectsAboveLimit => 65,
+            Self::RejectsAboveLimit | Self::Rejected => 65,
             Self::Bug => 70,
             Self::Unavailable => 75,
             Self::Config => 78,

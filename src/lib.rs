@@ -17,6 +17,7 @@ pub mod fetch;
 pub mod format;
 pub mod geometry;
 pub mod infer;
+pub mod look;
 pub mod model;
 pub mod observe;
 pub mod pipeline;

@@ -237,7 +237,7 @@ impl Job {
                 run.clone(),
                 pipeline.limits.max_object_bytes,
             )),
-            limits: limits(pipeline.limits.max_pixels),
+            limits: Limits::of_pixels(pipeline.limits.max_pixels),
             input: contract.input.clone(),
             preprocess: Preprocess::new(&contract.input)?,
             spare: Arc::new(SpareTensors::new(contract.input.sample_type, contract.input.num_samples())),
@@ -253,11 +253,6 @@ impl Job {
             stop: stop.clone(),
         })
     }
-}
-
-/// Four bands of 32 bits at most: the number of pixels is the one limit that people set.
-fn limits(max_pixels: u64) -> Limits {
-    Limits { max_pixels, max_decoded_bytes: max_pixels.saturating_mul(16) }
 }
 
 fn constants(provider: Provider, pipeline: &Pipeline) -> Vec<(String, String)> {

@@ -268,4 +268,5 @@ def main():
             add_resized(writer, path, image, configurations)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,9 @@
 //! The command line: parses, calls, prints; decides nothing.
 
+mod chip;
 mod config;
 mod demo;
+mod inspect;
 mod model;
 mod output_args;
 mod pipeline_args;
@@ -49,6 +51,8 @@ enum Command {
     Verify(verify::Args),
     #[cfg(feature = "query")]
     Query(query::Args),
+    Inspect(inspect::Args),
+    Chip(chip::Args),
     /// Build and look into models
     #[command(subcommand)]
     Model(model::Command),
@@ -87,6 +91,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Verify(args) => verify::run(args),
         #[cfg(feature = "query")]
         Command::Query(args) => query::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Chip(args) => chip::run(args),
         Command::Model(command) => model::run(command),
         Command::Runtime(args) => runtime::run(args),
         Command::Config(args) => config::run(args),

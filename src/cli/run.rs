@@ -96,7 +96,8 @@ pub fn say_what_is_assumed(job: &Job) {
     }
 }
 
-fn assumptions(contract: &Contract) -> String {
+/// Says what is assumed of a model without a contract.
+pub fn assumptions(contract: &Contract) -> String {
     let Input { bands, width, height, .. } = &contract.input;
     let size = Size::new(*width, *height);
     format!("{} at {size}, ImageNet mean and standard deviation, softmax", bands.join(", "))

@@ -122,12 +122,37 @@ pub fn storage_options(set: &[String]) -> Result<StorageOptions> {
 }
 
 fn merge_storage(environment: &[(String, String)], set: &[String]) -> Result<StorageOptions> {
-    let mut settings = Settings::defaults_of("storage");
+    pipeline::storage(&merge_sections(&["storage"], environment, set)?)
+}
+
+/// What a command needs that looks at single sources, without a pipeline file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Looking {
+    /// `[storage]`
+    pub storage: StorageOptions,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[tiles]`
+    pub tiles: Tiles,
+}
+
+/// Returns the settings of [`Looking`] as [`storage_options`] does.
+///
+/// # Errors
+///
+/// As [`storage_options`].
+pub fn looking(set: &[String]) -> Result<Looking> {
+    let settings = merge_sections(&["tiles", "limits", "storage"], &environment(), set)?;
+    pipeline::looking(&settings)
+}
+
+fn merge_sections(sections: &[&str], environment: &[(String, String)], set: &[String]) -> Result<Settings> {
+    let mut settings = Settings::defaults_of(sections);
     settings.lay_environment(environment)?;
     for assignment in set {
         settings.lay_assignment(assignment)?;
     }
-    pipeline::storage(&settings)
+    Ok(settings)
 }
 
 fn environment() -> Vec<(String, String)> {
@@ -172,6 +197,7 @@ fn utf8(path: &Path) -> Result<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::contract::AcceptGrey;
 
     const SPINE: &str = "[input]\nuris = [\"images\", \"s3://b/a\"]\n[model]\nfile = \"m.onnx\"\n\
                          [output]\nuri = \"../table\"\n";
@@ -348,6 +374,17 @@ mod tests {
         assert!(refused("run.batch=3").ends_with("hint: the sections are storage"));
         assert!(refused("batch=3").ends_with("hint: only the keys of [storage] can be set here"));
         assert!(refused("storage.region").contains("has no value"));
+    }
+
+    #[test]
+    fn limits_and_conversions_can_be_set_for_looking() {
+        let set = ["limits.max_pixels=5", "tiles.grey=reject"].map(str::to_owned);
+        let found = looking(&set).unwrap();
+        assert_eq!((found.limits.max_pixels, found.tiles.grey), (5, Some(AcceptGrey::Reject)));
+        let refused = |assignment: &str| looking(&[assignment.to_owned()]).unwrap_err().render();
+        assert!(refused("run.batch=3").ends_with("hint: the sections are tiles, limits, storage"));
+        let hint = "hint: only the keys of [tiles], [limits], [storage] can be set here";
+        assert!(refused("batch=3").ends_with(hint));
     }
 
     #[test]

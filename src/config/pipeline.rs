@@ -370,6 +370,12 @@ fn limits(settings: &Settings) -> Result<Limits> {
     })
 }
 
+/// Checks what looking at single sources needs; the settings may hold no other section.
+pub(super) fn looking(settings: &Settings) -> Result<super::Looking> {
+    let (limits, tiles) = (limits(settings)?, tiles(settings)?);
+    Ok(super::Looking { storage: storage(settings)?, limits, tiles })
+}
+
 /// Checks `[storage]`; the settings may hold no other section.
 pub(super) fn storage(settings: &Settings) -> Result<StorageOptions> {
     let options = StorageOptions {

@@ -85,10 +85,10 @@ impl Settings {
         Self(entries.into_iter().map(setting).collect())
     }
 
-    /// Returns the defaults of one section, over which nothing else can be laid.
-    pub(super) fn defaults_of(section: &str) -> Self {
+    /// Returns the defaults of some sections, over which nothing else can be laid.
+    pub(super) fn defaults_of(sections: &[&str]) -> Self {
         let mut settings = Self::defaults();
-        settings.0.retain(|setting| setting.section == section);
+        settings.0.retain(|setting| sections.contains(&setting.section.as_str()));
         settings
     }
 
@@ -213,13 +213,19 @@ impl Settings {
         self.0.iter().any(|setting| setting.section == section)
     }
 
+    /// Returns the sections' names.
+    fn sections(&self) -> Vec<&str> {
+        let mut sections: Vec<&str> = self.iter().map(|setting| setting.section.as_str()).collect();
+        sections.dedup();
+        sections.retain(|section| !section.is_empty());
+        sections
+    }
+
     fn check_section(&self, section: &str, origin: &Origin) -> Result<()> {
         if self.has_section(section) {
             return Ok(());
         }
-        let mut sections: Vec<&str> = self.iter().map(|setting| setting.section.as_str()).collect();
-        sections.dedup();
-        sections.retain(|section| !section.is_empty());
+        let sections = self.sections();
         let hint = match nearest(section, sections.iter().copied()) {
             Some(near) => format!("did you mean [{near}]?"),
             None => format!("the sections are {}", sections.join(", ")),
@@ -236,7 +242,9 @@ impl Settings {
             None if section.is_empty() && self.has_section(key) => {
                 format!("[{key}] is a section: its keys are written as `{key}.…`")
             }
-            None if !self.has_section(section) => "only the keys of [storage] can be set here".to_owned(),
+            None if !self.has_section(section) => {
+                format!("only the keys of [{}] can be set here", self.sections().join("], ["))
+            }
             None if section.is_empty() => "only `name` stands above the sections".to_owned(),
             None => {
                 let keys: Vec<&str> = siblings().map(|setting| setting.key.as_str()).collect();

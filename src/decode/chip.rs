@@ -1,5 +1,7 @@
 //! The decoded pixels of one tile.
 
+use std::fmt;
+
 use crate::geometry::Size;
 
 /// The decoded pixels of one tile, orientation applied, samples as stored (never rescaled).
@@ -42,6 +44,18 @@ impl Bands {
     }
 }
 
+impl fmt::Display for Bands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Grey => f.write_str("grey"),
+            Self::GreyAlpha => f.write_str("grey+alpha"),
+            Self::Rgb => f.write_str("rgb"),
+            Self::Rgba => f.write_str("rgba"),
+            Self::Many(count) => write!(f, "{count} bands"),
+        }
+    }
+}
+
 /// The samples of a chip in their native type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Samples {
@@ -54,6 +68,16 @@ pub enum Samples {
 }
 
 impl Samples {
+    /// Returns the name of their type, such as `uint16`.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::U8(_) => "uint8",
+            Self::U16(_) => "uint16",
+            Self::F32(_) => "float32",
+        }
+    }
+
     /// Returns the size in memory.
     #[must_use]
     pub fn num_bytes(&self) -> usize {

@@ -11,7 +11,7 @@ thread_local! {
 }
 
 /// Runs `work`; a panic inside becomes [`Reason::DecoderCrash`].
-pub(super) fn catch<T>(work: impl FnOnce() -> Result<T, Rejection>) -> Result<T, Rejection> {
+pub(crate) fn catch<T>(work: impl FnOnce() -> Result<T, Rejection>) -> Result<T, Rejection> {
     silence_hook();
     let before = QUIET.replace(true);
     // The decoders keep no state across calls but scratch buffers, which are cleared before use.

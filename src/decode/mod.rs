@@ -8,7 +8,7 @@
 //! conversion would be a guess.
 
 pub mod chip;
-mod guard;
+pub(crate) mod guard;
 mod jpeg;
 mod orient;
 mod png;
@@ -54,10 +54,9 @@ pub fn decode(
     limits: &Limits,
     needed: Window,
 ) -> Result<Chip, Rejection> {
-    limits.check(header)?;
+    let bands = check(header, limits)?;
     let upright = header.orientation == Orientation::UPRIGHT;
     let needed = if upright { needed } else { Window::whole(header.size) };
-    let bands = bands(header)?;
     let samples = guard::catch(|| match header.format {
         ImageFormat::Jpeg => jpeg::decode(header, bytes, limits, needed),
         ImageFormat::Png => png::decode(header, bytes, limits),
@@ -71,6 +70,16 @@ pub fn decode(
         return Err(corrupt(format!("decoding gave {found} bytes, the header announces {expected}")));
     }
     Ok(orient::apply(chip, header.orientation))
+}
+
+/// Returns what the bands of an image will mean, if its header lets it be decoded.
+///
+/// # Errors
+///
+/// [`Reason::TooLarge`] and [`Reason::Unsupported`], as [`decode`].
+pub fn check(header: &ImageHeader, limits: &Limits) -> Result<Bands, Rejection> {
+    limits.check(header)?;
+    bands(header)
 }
 
 fn bands(header: &ImageHeader) -> Result<Bands, Rejection> {

@@ -99,11 +99,7 @@ impl Fetcher {
     /// Tells what is wrong with one object from what is wrong with its store.
     async fn judge_fault(&self, fault: Fault, source: &Source, uri: &ObjectUri) -> Result<Rejection> {
         match fault {
-            Fault::TooLarge { size } => {
-                let limit = self.max_object_bytes;
-                let detail = format!("the object has {size} bytes, limits.max_object allows {limit}");
-                Ok(Rejection::new(Reason::TooLarge, detail))
-            }
+            Fault::TooLarge { size } => Ok(too_large(size, self.max_object_bytes)),
             Fault::Changed { version } => Ok(changed(version.as_deref())),
             Fault::Gone => self.judge_gone(source, uri).await,
             Fault::Forbidden => self.judge_forbidden(uri).await,
@@ -141,6 +137,12 @@ impl Fetcher {
             memory: &self.memory,
         }
     }
+}
+
+/// Rejects an object that has more bytes than `limits.max_object` allows.
+pub(crate) fn too_large(num_bytes: u64, limit: u64) -> Rejection {
+    let detail = format!("the object has {num_bytes} bytes, limits.max_object allows {limit}");
+    Rejection::new(Reason::TooLarge, detail)
 }
 
 fn changed(version: Option<&str>) -> Rejection {

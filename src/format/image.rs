@@ -1,8 +1,9 @@
 //! Headers of plain images: JPEG, PNG, WebP and TIFF.
 //!
-//! In goes the whole object, out comes an [`ImageHeader`] or the reason why there is none. No pixel
-//! is decoded and nothing is allocated that grows with the size announced; the planner checks
-//! [`Limits`] on the result and [`crate::decode`] checks them again before it allocates.
+//! In goes the whole object, or as much of it as has been read ([`parse_partial`]); out comes an
+//! [`ImageHeader`] or the reason why there is none. No pixel is decoded and nothing is allocated that
+//! grows with the size announced; the planner checks [`Limits`] on the result and [`crate::decode`]
+//! checks them again before it allocates.
 
 pub(crate) mod jpeg;
 mod png;
@@ -10,7 +11,9 @@ mod tiff;
 mod webp;
 
 use std::fmt;
+use std::ops::Range;
 
+use crate::format::partial::{Partial, View};
 use crate::format::tags::{Directory, tag};
 use crate::geometry::Size;
 use crate::reason::{Reason, Rejection};
@@ -69,6 +72,9 @@ impl fmt::Display for ImageFormat {
         f.write_str(self.name())
     }
 }
+
+/// So many bytes tell a format.
+const SNIFFED_BYTES: usize = 12;
 
 /// Tells an image's format by its first bytes (12 are enough), whatever its name says.
 #[must_use]
@@ -187,7 +193,8 @@ impl Orientation {
     /// Reads the orientation from an Exif block (a TIFF file, with or without `Exif\0\0` before it).
     pub(crate) fn from_exif(block: &[u8]) -> Self {
         let block = block.strip_prefix(b"Exif\0\0").unwrap_or(block);
-        let code = Directory::first(block).and_then(|directory| directory.unsigned(tag::ORIENTATION));
+        let code =
+            Directory::first(View::Whole(block)).and_then(|directory| directory.unsigned(tag::ORIENTATION));
         code.map_or(Self::UPRIGHT, Self::new)
     }
 }
@@ -217,6 +224,12 @@ pub struct ImageHeader {
     pub orientation: Orientation,
     /// How the samples are compressed, such as `baseline` or `lzw`.
     pub compression: &'static str,
+    /// Whether the rows of a PNG are stored coarse ones first.
+    pub interlaced: bool,
+    /// How much coarser the colour of a three-component JPEG is stored, such as `4:2:0`.
+    pub subsampling: Option<&'static str>,
+    /// Whether the image brings a colour profile; no decoder applies it.
+    pub icc_profile: bool,
     /// Number of pages or animation frames; only the first is decoded.
     pub num_pages: u32,
 }
@@ -262,6 +275,13 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Returns the limits for images of at most so many pixels, the one limit that people set: of four
+    /// bands of 32 bits at most.
+    #[must_use]
+    pub fn of_pixels(max_pixels: u64) -> Self {
+        Self { max_pixels, max_decoded_bytes: max_pixels.saturating_mul(16) }
+    }
+
     /// Checks a header.
     ///
     /// # Errors
@@ -294,20 +314,62 @@ fn too_large(detail: String) -> Rejection {
 /// [`Reason::Truncated`] if the object ends inside the header, [`Reason::Corrupt`] if the header
 /// contradicts itself, [`Reason::Unsupported`] for a real image that this build does not decode.
 pub fn parse_header(bytes: &[u8]) -> Result<ImageHeader, Rejection> {
-    if bytes.is_empty() {
+    parse(View::Whole(bytes))
+}
+
+/// What a parser says about an object that has been read in part.
+#[derive(Debug)]
+pub enum Parsed {
+    /// It has to see these bytes first.
+    Needs(Range<usize>),
+    /// It says what it would say about the whole object.
+    Done(Result<ImageHeader, Rejection>),
+}
+
+/// Reads the header of an image from the parts of the object that have been read.
+///
+/// JPEG headers are at the beginning. Those of PNG and WebP are spread between their chunks, of which
+/// only the beginnings are asked for; those of TIFF lie anywhere.
+#[must_use]
+pub fn parse_partial(object: &Partial) -> Parsed {
+    let parsed = parse(View::Partial(object));
+    object.take_missing().map_or(Parsed::Done(parsed), Parsed::Needs)
+}
+
+/// Tells the format of an object whose first bytes have been read.
+#[must_use]
+pub fn sniff_partial(object: &Partial) -> Option<ImageFormat> {
+    sniff(View::Partial(object).prefix())
+}
+
+fn parse(view: View<'_>) -> Result<ImageHeader, Rejection> {
+    if view.len() == 0 {
         return Err(Rejection::new(Reason::Empty, "the object has no bytes"));
     }
-    let header = match sniff(bytes) {
-        Some(ImageFormat::Jpeg) => jpeg::parse_header(bytes),
-        Some(ImageFormat::Png) => png::parse_header(bytes),
-        Some(ImageFormat::WebP) => webp::parse_header(bytes),
-        Some(ImageFormat::Tiff) => tiff::parse_header(bytes),
+    let header = match sniff(view.slice(0, view.len().min(SNIFFED_BYTES)).unwrap_or_default()) {
+        Some(ImageFormat::Jpeg) => from_beginning(view, jpeg::parse_header),
+        Some(ImageFormat::Png) => png::parse_header(view),
+        Some(ImageFormat::WebP) => webp::parse_header(view),
+        Some(ImageFormat::Tiff) => tiff::parse_header(view),
         None => Err(Rejection::new(Reason::NotAnImage, "neither JPEG, PNG, WebP nor TIFF by its content")),
     }?;
     if header.size.num_pixels() == 0 {
         return Err(corrupt(format!("the header announces {}", header.size)));
     }
     Ok(header)
+}
+
+/// Runs a parser of consecutive bytes; one that would read on marks what comes next as missing.
+fn from_beginning(
+    view: View<'_>,
+    parse: impl FnOnce(&[u8]) -> Result<ImageHeader, Rejection>,
+) -> Result<ImageHeader, Rejection> {
+    let there = view.prefix();
+    let parsed = parse(there);
+    if matches!(&parsed, Err(rejection) if rejection.reason == Reason::Truncated) {
+        let _ = view.slice(there.len(), 1);
+    }
+    parsed
 }
 
 /// A rejection for an object that ends too early.

@@ -4,4 +4,5 @@
 
 pub(crate) mod bytes;
 pub mod image;
+pub mod partial;
 pub(crate) mod tags;

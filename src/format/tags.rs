@@ -3,7 +3,8 @@
 //! Reads single tags from untrusted bytes: every offset is checked, nothing is allocated for a count
 //! that the file cannot hold.
 
-use super::bytes::{Order, slice};
+use super::bytes::Order;
+use super::partial::View;
 
 /// TIFF tags that describe an image.
 pub(crate) mod tag {
@@ -18,6 +19,7 @@ pub(crate) mod tag {
     pub(crate) const PLANAR: u16 = 284;
     pub(crate) const EXTRA_SAMPLES: u16 = 338;
     pub(crate) const SAMPLE_FORMAT: u16 = 339;
+    pub(crate) const ICC_PROFILE: u16 = 34_675;
 }
 
 /// The longest list of values that is read from one tag.
@@ -26,7 +28,7 @@ const MAX_VALUES: usize = 4096;
 /// One directory of tags.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Directory<'a> {
-    file: &'a [u8],
+    file: View<'a>,
     order: Order,
     big: bool,
     entries: &'a [u8],
@@ -35,31 +37,31 @@ pub(crate) struct Directory<'a> {
 
 impl<'a> Directory<'a> {
     /// Reads the first directory of a TIFF or `BigTIFF` file; `None` if it is not all there.
-    pub(crate) fn first(file: &'a [u8]) -> Option<Self> {
-        let order = match file.get(..2)? {
+    pub(crate) fn first(file: View<'a>) -> Option<Self> {
+        let order = match file.slice(0, 2)? {
             b"II" => Order::Little,
             b"MM" => Order::Big,
             _ => return None,
         };
-        match order.u16(file, 2)? {
-            42 => Self::at(file, order, false, u64::from(order.u32(file, 4)?)),
-            43 if order.u16(file, 4)? == 8 => Self::at(file, order, true, order.u64(file, 8)?),
+        match file.u16(order, 2)? {
+            42 => Self::at(file, order, false, u64::from(file.u32(order, 4)?)),
+            43 if file.u16(order, 4)? == 8 => Self::at(file, order, true, file.u64(order, 8)?),
             _ => None,
         }
     }
 
-    fn at(file: &'a [u8], order: Order, big: bool, offset: u64) -> Option<Self> {
+    fn at(file: View<'a>, order: Order, big: bool, offset: u64) -> Option<Self> {
         let at = usize::try_from(offset).ok()?;
         let (count, head) = if big {
-            (usize::try_from(order.u64(file, at)?).ok()?, 8)
+            (usize::try_from(file.u64(order, at)?).ok()?, 8)
         } else {
-            (usize::from(order.u16(file, at)?), 2)
+            (usize::from(file.u16(order, at)?), 2)
         };
         let start = at.checked_add(head)?;
-        let entries = slice(file, start, count.checked_mul(entry_bytes(big))?)?;
+        let entries = file.slice(start, count.checked_mul(entry_bytes(big))?)?;
         let end = start + entries.len();
         // A missing link to the next directory is common in Exif and harmless.
-        let next = if big { order.u64(file, end) } else { order.u32(file, end).map(u64::from) };
+        let next = if big { file.u64(order, end) } else { file.u32(order, end).map(u64::from) };
         Some(Self { file, order, big, entries, next: next.unwrap_or(0) })
     }
 
@@ -77,6 +79,15 @@ impl<'a> Directory<'a> {
         count
     }
 
+    /// Tells whether there is a tag, of whatever type.
+    pub(crate) fn has(&self, tag: u16) -> bool {
+        self.entry(tag).is_some()
+    }
+
+    fn entry(&self, tag: u16) -> Option<&'a [u8]> {
+        self.entries.chunks_exact(entry_bytes(self.big)).find(|e| self.order.u16(e, 0) == Some(tag))
+    }
+
     /// Returns the first value of an unsigned integer tag.
     pub(crate) fn unsigned(&self, tag: u16) -> Option<u64> {
         self.unsigned_list(tag)?.first().copied()
@@ -84,8 +95,7 @@ impl<'a> Directory<'a> {
 
     /// Returns all values of an unsigned integer tag (BYTE, SHORT, LONG, LONG8).
     pub(crate) fn unsigned_list(&self, tag: u16) -> Option<Vec<u64>> {
-        let entry =
-            self.entries.chunks_exact(entry_bytes(self.big)).find(|e| self.order.u16(e, 0) == Some(tag))?;
+        let entry = self.entry(tag)?;
         let width: usize = match self.order.u16(entry, 2)? {
             1 => 1,
             3 => 2,
@@ -107,7 +117,7 @@ impl<'a> Directory<'a> {
         } else {
             let offset =
                 if self.big { self.order.u64(inline, 0)? } else { self.order.u32(inline, 0)?.into() };
-            slice(self.file, usize::try_from(offset).ok()?, len)?
+            self.file.slice(usize::try_from(offset).ok()?, len)?
         };
         values.chunks_exact(width).map(|value| self.integer(value)).collect()
     }
@@ -130,6 +140,10 @@ fn entry_bytes(big: bool) -> usize {
 mod tests {
     use super::*;
 
+    fn first(file: &[u8]) -> Option<Directory<'_>> {
+        Directory::first(View::Whole(file))
+    }
+
     fn exif_with(order: [u8; 2], entry: &[u8]) -> Vec<u8> {
         let mut file = order.to_vec();
         let little = order == *b"II";
@@ -145,23 +159,23 @@ mod tests {
         let little = exif_with(*b"II", &[0x12, 1, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0]);
         let big = exif_with(*b"MM", &[1, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0]);
         for file in [little, big] {
-            assert_eq!(Directory::first(&file).unwrap().unsigned(tag::ORIENTATION), Some(6));
+            assert_eq!(first(&file).unwrap().unsigned(tag::ORIENTATION), Some(6));
         }
     }
 
     #[test]
     fn a_count_or_an_offset_beyond_the_file_is_none() {
         let count = exif_with(*b"II", &[0x12, 1, 4, 0, 255, 255, 255, 255, 0, 0, 0, 0]);
-        assert_eq!(Directory::first(&count).unwrap().unsigned(tag::ORIENTATION), None);
+        assert_eq!(first(&count).unwrap().unsigned(tag::ORIENTATION), None);
         let offset = exif_with(*b"II", &[0x12, 1, 4, 0, 2, 0, 0, 0, 255, 255, 255, 255]);
-        assert_eq!(Directory::first(&offset).unwrap().unsigned(tag::ORIENTATION), None);
-        assert!(Directory::first(b"II*\0\xff\xff\xff\xff").is_none());
+        assert_eq!(first(&offset).unwrap().unsigned(tag::ORIENTATION), None);
+        assert!(first(b"II*\0\xff\xff\xff\xff").is_none());
     }
 
     #[test]
     fn a_directory_that_links_to_itself_is_counted_up_to_the_limit() {
         let mut file = exif_with(*b"II", &[0x12, 1, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0]);
         file.extend(8u32.to_le_bytes());
-        assert_eq!(Directory::first(&file).unwrap().count(10), 10);
+        assert_eq!(first(&file).unwrap().count(10), 10);
     }
 }

@@ -58,6 +58,13 @@ impl BandRules {
         self.names.len()
     }
 
+    /// Returns what the bands of the input mean.
+    pub(super) fn meaning(&self) -> Bands {
+        let known = [Bands::Grey, Bands::GreyAlpha, Bands::Rgb, Bands::Rgba];
+        let count = u16::try_from(self.count()).unwrap_or(u16::MAX);
+        known.into_iter().find(|&bands| self.names == names(bands)).unwrap_or(Bands::Many(count))
+    }
+
     /// Chooses a chip's bands: by name, else a grey image as the contract accepts it, else, for units
     /// other than display values, as many bands as the model takes in the order stored.
     ///
@@ -152,6 +159,14 @@ mod tests {
         assert_eq!(taken(&["gray"], true, Bands::GreyAlpha), Some(Selection::of(vec![0])));
         assert_eq!(taken(&["grey"], true, Bands::Rgb), None);
         assert_eq!(taken(&["nir", "red", "green"], true, Bands::Rgb), None);
+    }
+
+    #[test]
+    fn the_bands_of_a_display_model_have_a_meaning() {
+        let meaning = |names: &[&str]| rules(names, true, AcceptGrey::Reject, AcceptAlpha::Drop).meaning();
+        assert_eq!(meaning(&["R", "G", "B"]), Bands::Rgb);
+        assert_eq!(meaning(&["gray"]), Bands::Grey);
+        assert_eq!(meaning(&["B", "G", "R"]), Bands::Many(3));
     }
 
     #[test]

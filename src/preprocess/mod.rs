@@ -14,7 +14,7 @@ mod normalise;
 
 use std::cell::RefCell;
 
-use crate::decode::chip::{Chip, Samples};
+use crate::decode::chip::{Bands, Chip, Samples};
 use crate::error::Error;
 use crate::geometry::{Size, Window};
 use crate::model::contract::{AcceptSixteenBit, Input, Interpolation, Layout, Resize, SampleType};
@@ -82,6 +82,12 @@ impl Preprocess {
     #[must_use]
     pub fn slot_len(&self) -> usize {
         self.size.width as usize * self.size.height as usize * self.bands.count()
+    }
+
+    /// Returns what the bands of the input mean.
+    #[must_use]
+    pub fn bands(&self) -> Bands {
+        self.bands.meaning()
     }
 
     /// Returns the pixels of a chip of this size that [`Self::apply`] looks at.

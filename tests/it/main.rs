@@ -5,6 +5,7 @@ mod fixture;
 mod gone;
 mod jobs;
 mod killed;
+mod look;
 mod pixels;
 mod proven;
 #[cfg(feature = "query")]

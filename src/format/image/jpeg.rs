@@ -20,6 +20,7 @@ pub(crate) mod marker {
     pub(crate) const DRI: u8 = 0xDD;
     pub(crate) const APP0: u8 = 0xE0;
     pub(crate) const APP1: u8 = 0xE1;
+    pub(crate) const APP2: u8 = 0xE2;
     pub(crate) const APP14: u8 = 0xEE;
     pub(crate) const APP15: u8 = 0xEF;
     pub(crate) const COM: u8 = 0xFE;
@@ -171,12 +172,14 @@ pub(super) fn parse_header(bytes: &[u8]) -> Result<ImageHeader, Rejection> {
     let mut segments = Segments::new(bytes);
     let mut frame = None;
     let mut orientation = None;
+    let mut icc_profile = false;
     loop {
         let segment = segments.next()?;
         match segment.marker {
             marker::APP1 if orientation.is_none() && segment.body.starts_with(b"Exif\0\0") => {
                 orientation = Some(Orientation::from_exif(segment.body));
             }
+            marker::APP2 => icc_profile |= segment.body.starts_with(b"ICC_PROFILE\0"),
             marker::SOS => break,
             marker::EOI => return Err(truncated("the image ends before its first scan")),
             code if is_frame(code) => frame = Some(Frame::parse(code, segment.body)?),
@@ -184,7 +187,7 @@ pub(super) fn parse_header(bytes: &[u8]) -> Result<ImageHeader, Rejection> {
         }
     }
     let frame = frame.ok_or_else(|| corrupt("a scan begins before the frame header"))?;
-    Ok(header(&frame, orientation.unwrap_or_default()))
+    Ok(ImageHeader { icc_profile, ..header(&frame, orientation.unwrap_or_default()) })
 }
 
 fn header(frame: &Frame, orientation: Orientation) -> ImageHeader {
@@ -202,7 +205,28 @@ fn header(frame: &Frame, orientation: Orientation) -> ImageHeader {
         num_bands,
         orientation,
         compression: if frame.progressive { "progressive" } else { "baseline" },
+        interlaced: false,
+        subsampling: (frame.components.len() == 3).then(|| subsampling(&frame.components)),
+        icc_profile: false,
         num_pages: 1,
+    }
+}
+
+/// Names how much coarser the second and third component are than the first.
+fn subsampling(components: &[Component]) -> &'static str {
+    let [first, second, third] = components else { return "other" };
+    let same = (second.h, second.v) == (third.h, third.v);
+    let (across, down) = (first.h / second.h, first.v / second.v);
+    let whole = first.h % second.h == 0 && first.v % second.v == 0;
+    match (across, down) {
+        _ if !(same && whole) => "other",
+        (1, 1) => "4:4:4",
+        (1, 2) => "4:4:0",
+        (2, 1) => "4:2:2",
+        (2, 2) => "4:2:0",
+        (4, 1) => "4:1:1",
+        (4, 2) => "4:1:0",
+        _ => "other",
     }
 }
 

@@ -3,7 +3,8 @@
 use super::{
     ImageFormat, ImageHeader, Orientation, Photometric, SampleKind, corrupt, truncated, unsupported,
 };
-use crate::format::bytes::{Order, slice};
+use crate::format::bytes::Order;
+use crate::format::partial::View;
 use crate::geometry::Size;
 use crate::reason::{Reason, Rejection};
 
@@ -12,15 +13,17 @@ const SIGNATURE_BYTES: usize = 8;
 const MAX_DEFLATE_RATIO: u64 = 1032;
 
 /// Reads the header and walks the chunks for transparency, Exif and the end.
-pub(super) fn parse_header(bytes: &[u8]) -> Result<ImageHeader, Rejection> {
-    let ihdr = chunk(bytes, SIGNATURE_BYTES).ok_or_else(|| truncated("the object ends inside IHDR"))?;
-    if ihdr.kind != b"IHDR" || ihdr.body.len() != 13 {
+pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
+    let ends = || truncated("the object ends inside IHDR");
+    let ihdr = Chunk::at(file, SIGNATURE_BYTES).ok_or_else(ends)?;
+    if ihdr.kind != b"IHDR" || ihdr.len != 13 {
         return Err(corrupt("the first chunk is not IHDR"));
     }
-    let width = Order::Big.u32(ihdr.body, 0).unwrap_or(0);
-    let height = Order::Big.u32(ihdr.body, 4).unwrap_or(0);
-    let (bits, colour) = (ihdr.body[8], ihdr.body[9]);
-    let rest = Rest::of(bytes, ihdr.end)?;
+    let body = ihdr.body(file).ok_or_else(ends)?;
+    let width = Order::Big.u32(body, 0).unwrap_or(0);
+    let height = Order::Big.u32(body, 4).unwrap_or(0);
+    let (bits, colour) = (body[8], body[9]);
+    let rest = Rest::of(file, ihdr.end)?;
     let (photometric, num_bands) = match (colour, rest.transparency) {
         (0, false) => (Photometric::Grey, 1),
         (0, true) | (4, _) => (Photometric::GreyAlpha, 2),
@@ -43,7 +46,10 @@ pub(super) fn parse_header(bytes: &[u8]) -> Result<ImageHeader, Rejection> {
         photometric,
         num_bands,
         orientation: rest.orientation,
-        compression: if ihdr.body[12] == 1 { "deflate, interlaced" } else { "deflate" },
+        compression: "deflate",
+        interlaced: body[12] == 1,
+        subsampling: None,
+        icc_profile: rest.icc_profile,
         num_pages: rest.num_frames,
     };
     check_ratio(&header, colour, rest.data_bytes)?;
@@ -69,37 +75,53 @@ fn check_ratio(header: &ImageHeader, colour: u8, data_bytes: u64) -> Result<(), 
 
 struct Chunk<'a> {
     kind: &'a [u8],
-    body: &'a [u8],
+    /// Where its body begins.
+    start: usize,
+    len: usize,
     end: usize,
 }
 
-fn chunk(bytes: &[u8], at: usize) -> Option<Chunk<'_>> {
-    let len = usize::try_from(Order::Big.u32(bytes, at)?).ok()?;
-    let kind = slice(bytes, at + 4, 4)?;
-    let body = slice(bytes, at + 8, len)?;
-    let end = at + 12 + len;
-    (end <= bytes.len()).then_some(Chunk { kind, body, end })
+impl<'a> Chunk<'a> {
+    /// Finds a chunk that is all there; its body is not looked at.
+    fn at(file: View<'a>, at: usize) -> Option<Self> {
+        let head = file.slice(at, 8)?;
+        let len = usize::try_from(Order::Big.u32(head, 0)?).ok()?;
+        let end = at + 12 + len;
+        (end <= file.len()).then_some(Self { kind: &head[4..], start: at + 8, len, end })
+    }
+
+    fn body(&self, file: View<'a>) -> Option<&'a [u8]> {
+        file.slice(self.start, self.len)
+    }
 }
 
 /// What the chunks after IHDR say.
 struct Rest {
     transparency: bool,
     orientation: Orientation,
+    icc_profile: bool,
     num_frames: u32,
     data_bytes: u64,
 }
 
 impl Rest {
-    fn of(bytes: &[u8], mut at: usize) -> Result<Self, Rejection> {
-        let mut rest =
-            Self { transparency: false, orientation: Orientation::UPRIGHT, num_frames: 1, data_bytes: 0 };
+    fn of(file: View<'_>, mut at: usize) -> Result<Self, Rejection> {
+        let mut rest = Self {
+            transparency: false,
+            orientation: Orientation::UPRIGHT,
+            icc_profile: false,
+            num_frames: 1,
+            data_bytes: 0,
+        };
         loop {
-            let chunk = chunk(bytes, at).ok_or_else(|| truncated("the object ends before the chunk IEND"))?;
+            let chunk =
+                Chunk::at(file, at).ok_or_else(|| truncated("the object ends before the chunk IEND"))?;
             match chunk.kind {
                 b"tRNS" => rest.transparency = true,
-                b"eXIf" => rest.orientation = Orientation::from_exif(chunk.body),
-                b"acTL" => rest.num_frames = Order::Big.u32(chunk.body, 0).unwrap_or(1),
-                b"IDAT" => rest.data_bytes += chunk.body.len() as u64,
+                b"eXIf" => rest.orientation = Orientation::from_exif(chunk.body(file).unwrap_or_default()),
+                b"iCCP" => rest.icc_profile = true,
+                b"acTL" => rest.num_frames = chunk.body(file).map_or(1, num_frames),
+                b"IDAT" => rest.data_bytes += chunk.len as u64,
                 b"IEND" => return Ok(rest),
                 b"CgBI" => return Err(unsupported("PNG in Apple's CgBI variant")),
                 _ => {}
@@ -107,4 +129,9 @@ impl Rest {
             at = chunk.end;
         }
     }
+}
+
+/// Reads the number of frames from the body of acTL; one that is too short counts as absent.
+fn num_frames(body: &[u8]) -> u32 {
+    Order::Big.u32(body, 0).unwrap_or(1)
 }

@@ -4,6 +4,7 @@
 use super::{
     ImageFormat, ImageHeader, Orientation, Photometric, SampleKind, corrupt, truncated, unsupported,
 };
+use crate::format::partial::View;
 use crate::format::tags::{Directory, tag};
 use crate::geometry::Size;
 use crate::reason::Rejection;
@@ -11,9 +12,9 @@ use crate::reason::Rejection;
 const MAX_PAGES: u32 = 65_535;
 
 /// Reads the first page's header.
-pub(super) fn parse_header(bytes: &[u8]) -> Result<ImageHeader, Rejection> {
+pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
     let directory =
-        Directory::first(bytes).ok_or_else(|| truncated("the object ends before its first directory"))?;
+        Directory::first(file).ok_or_else(|| truncated("the object ends before its first directory"))?;
     if directory.unsigned(tag::FILL_ORDER) == Some(2) {
         return Err(unsupported("TIFF with reversed bits (fill order 2)"));
     }
@@ -36,6 +37,9 @@ pub(super) fn parse_header(bytes: &[u8]) -> Result<ImageHeader, Rejection> {
         num_bands,
         orientation: directory.unsigned(tag::ORIENTATION).map_or(Orientation::UPRIGHT, Orientation::new),
         compression: compression(&directory)?,
+        interlaced: false,
+        subsampling: None,
+        icc_profile: directory.has(tag::ICC_PROFILE),
         num_pages: directory.count(MAX_PAGES),
     })
 }

@@ -4,6 +4,7 @@ use super::{
     ImageFormat, ImageHeader, Orientation, Photometric, SampleKind, corrupt, truncated, unsupported,
 };
 use crate::format::bytes::{Order, slice};
+use crate::format::partial::View;
 use crate::geometry::Size;
 use crate::reason::Rejection;
 
@@ -11,22 +12,33 @@ const ANIMATION_FLAG: u8 = 0x02;
 const ALPHA_FLAG: u8 = 0x10;
 
 /// Reads the header and walks the chunks for Exif and the end.
-pub(super) fn parse_header(bytes: &[u8]) -> Result<ImageHeader, Rejection> {
-    let riff = Order::Little.u32(bytes, 4).map_or(0, u64::from);
-    if (bytes.len() as u64) < riff + 8 {
-        return Err(truncated(format!("RIFF announces {} bytes, there are {}", riff + 8, bytes.len())));
+pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
+    let riff = file.u32(Order::Little, 4).map_or(0, u64::from);
+    if (file.len() as u64) < riff + 8 {
+        return Err(truncated(format!("RIFF announces {} bytes, there are {}", riff + 8, file.len())));
     }
     let mut found = Found::default();
     let mut at = 12;
-    while at + 8 <= bytes.len().min(usize::try_from(riff).unwrap_or(usize::MAX).saturating_add(8)) {
-        let kind = slice(bytes, at, 4).unwrap_or_default();
-        let len = Order::Little.u32(bytes, at + 4).unwrap_or(0) as usize;
-        let body = slice(bytes, at + 8, len)
-            .ok_or_else(|| truncated(format!("the object ends inside the chunk {}", kind.escape_ascii())))?;
-        found.chunk(kind, body)?;
+    while at + 8 <= file.len().min(usize::try_from(riff).unwrap_or(usize::MAX).saturating_add(8)) {
+        let kind = file.slice(at, 4).unwrap_or_default();
+        let len = file.u32(Order::Little, at + 4).unwrap_or(0) as usize;
+        let ends = || truncated(format!("the object ends inside the chunk {}", kind.escape_ascii()));
+        if at + 8 + len > file.len() {
+            return Err(ends());
+        }
+        found.chunk(kind, file.slice(at + 8, header_bytes(kind, len)).ok_or_else(ends)?)?;
         at += 8 + len + len % 2;
     }
     found.header()
+}
+
+/// Returns how much of a chunk's body says something about the image.
+fn header_bytes(kind: &[u8], len: usize) -> usize {
+    match kind {
+        b"EXIF" => len,
+        b"VP8X" | b"VP8 " | b"VP8L" => len.min(10),
+        _ => 0,
+    }
 }
 
 #[derive(Default)]
@@ -36,6 +48,7 @@ struct Found {
     alpha: bool,
     lossless: bool,
     orientation: Orientation,
+    icc_profile: bool,
 }
 
 impl Found {
@@ -46,6 +59,10 @@ impl Found {
             b"VP8L" => self.lossless(body),
             b"EXIF" => {
                 self.orientation = Orientation::from_exif(body);
+                Ok(())
+            }
+            b"ICCP" => {
+                self.icc_profile = true;
                 Ok(())
             }
             _ => Ok(()),
@@ -106,6 +123,9 @@ impl Found {
             num_bands,
             orientation: self.orientation,
             compression: if self.lossless { "lossless" } else { "lossy" },
+            interlaced: false,
+            subsampling: None,
+            icc_profile: self.icc_profile,
             num_pages: 1,
         })
     }

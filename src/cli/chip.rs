@@ -1,0 +1,202 @@
+//! `tilefleet chip SOURCE --out FILE`
+
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde_json::json;
+
+use super::run::assumptions;
+use super::{block_on, print_json};
+use crate::config::{Looking, looking};
+use crate::error::{Error, Result};
+use crate::geometry::Window;
+use crate::look::{FileFormat, Looker, Picture, Wanted, decode_window, model_input};
+use crate::model::contract::{Contract, Input};
+use crate::model::{self, ContractOrigin, file};
+use crate::storage::ObjectUri;
+
+/// Writes the decoded samples of an image, or of a window of it, to a file
+///
+/// The samples are those that a run works on: unscaled, in the image's own type (uint8, uint16,
+/// float32), orientation applied, as `[height, width, bands]`. With `--stage input` they are what the
+/// model gets: bands chosen, resized, cropped, and normalised where the contract leaves that to us; as
+/// `[height, width, bands]` for a model that takes NHWC (uint8, normalised in the graph), as
+/// `[bands, height, width]` for one that takes NCHW (float32). A damaged image is an error with the
+/// reason code that a run would give it, exit 65.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet chip photo.jpg --out photo.npy
+  tilefleet chip s3://photos/2026/a.jpg --window 64,32,224,224 --out window.png
+  tilefleet chip photo.jpg --stage input --model resnet152.onnx --out input.npy
+  python3 -c 'import numpy; print(numpy.load(\"photo.npy\").shape)'")]
+pub struct Args {
+    /// The image: a local path, an s3://, gs://, az:// or http(s):// address.
+    source: String,
+
+    /// The file to write: .npy for any samples, .png for 8 and 16 bits of grey, RGB and alpha.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+
+    /// The window in pixels of the image as seen [default: all of it].
+    #[arg(long, value_name = "X,Y,W,H")]
+    window: Option<WindowArg>,
+
+    /// The level, 0 being full size; plain images have no other.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    level: u32,
+
+    /// The frame; plain images have only frame 0.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    frame: u32,
+
+    /// Which samples.
+    #[arg(long, value_enum, default_value = "stored")]
+    stage: Stage,
+
+    /// The model, or its contract, for `--stage input`.
+    #[arg(long, value_name = "FILE.onnx|FILE.toml", required_if_eq("stage", "input"))]
+    model: Option<PathBuf>,
+
+    /// How to get at the image and what is allowed, such as `--set tiles.sixteen_bit=scale`; repeatable
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+
+    /// Replace the file if it is there.
+    #[arg(long)]
+    force: bool,
+
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How far the samples have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Stage {
+    /// Decoded, as stored in the image.
+    Stored,
+    /// As the model gets them.
+    Input,
+}
+
+impl Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Input => "input",
+        }
+    }
+}
+
+/// A window as written on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct WindowArg(Window);
+
+impl FromStr for WindowArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers: Result<Vec<u32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
+        match numbers.as_deref() {
+            Ok(&[x, y, width, height]) => Ok(Self(Window { x, y, width, height })),
+            _ => Err("a window is four whole numbers: X,Y,WIDTH,HEIGHT".to_owned()),
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let uri = ObjectUri::parse(&args.source)?;
+    let format = FileFormat::of(&args.out)?;
+    if !args.force {
+        file::refuse_existing(&args.out)?;
+    }
+    let settings = looking(&args.set)?;
+    let input = args.input(&settings)?;
+    let looker = Looker::new(&settings)?;
+    let bytes = block_on(looker.read(&uri))?;
+    let wanted = Wanted { window: args.window.map(|window| window.0), level: args.level, frame: args.frame };
+    let chip = decode_window(&uri, &bytes, looker.limits(), wanted)?;
+    let picture = match &input {
+        Some(input) => model_input(&uri, &chip, input)?,
+        None => chip.into(),
+    };
+    picture.check(format)?;
+    write(&picture, format, &args.out, args.force)?;
+    args.print(&uri, &picture)
+}
+
+/// Reads a model's contract; says on standard error what is assumed without one.
+fn contract_of(path: &Path) -> Result<Contract> {
+    let model = model::load(path, &model::Overrides::default())?;
+    if model.contract_origin == ContractOrigin::Assumed {
+        let assumed = assumptions(&model.contract);
+        eprintln!("warning: {} has no contract; assumed: {assumed}", model.name);
+    }
+    Ok(model.contract)
+}
+
+fn write(picture: &Picture, format: FileFormat, path: &Path, replace: bool) -> Result<()> {
+    let failed = || Error::unavailable(format!("cannot write {}", path.display()));
+    file::write_with(path, replace, |staged| {
+        let mut out = BufWriter::new(staged.as_file_mut());
+        picture.write(format, &mut out).map_err(|cause| failed().because(cause))?;
+        out.flush().map_err(|cause| failed().because(cause))
+    })
+}
+
+impl Args {
+    /// Returns what the model takes, if that is asked for.
+    fn input(&self, settings: &Looking) -> Result<Option<Input>> {
+        let path = match (self.stage, &self.model) {
+            (Stage::Input, Some(path)) => path,
+            (_, None) => return Ok(None),
+            (Stage::Stored, Some(_)) => {
+                return Err(Error::usage("--model says nothing about samples as stored")
+                    .hint("add `--stage input`, or leave out --model"));
+            }
+        };
+        let is_contract = path.extension().is_some_and(|extension| extension == "toml");
+        let contract = if is_contract { Contract::load(path)? } else { contract_of(path)? };
+        let accept = settings.tiles.over(contract.input.accept);
+        Ok(Some(Input { accept, ..contract.input }))
+    }
+
+    fn print(&self, uri: &ObjectUri, picture: &Picture) -> Result<()> {
+        let sample_type = picture.samples.type_name();
+        if self.json {
+            let window = self.window.map(|WindowArg(w)| [w.x, w.y, w.width, w.height]);
+            return print_json(&json!({
+                "source": uri.as_str(),
+                "out": self.out,
+                "stage": self.stage.name(),
+                "window": window,
+                "level": self.level,
+                "frame": self.frame,
+                "shape": picture.shape,
+                "axes": picture.axes,
+                "sample_type": sample_type,
+                "bands": picture.bands.to_string(),
+            }));
+        }
+        let [a, b, c] = picture.shape;
+        let axes = picture.axes.join(", ");
+        println!("{}  {sample_type} [{a}, {b}, {c}] ({axes}), {}", self.out.display(), picture.bands);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_four_numbers() {
+        let window = |text: &str| text.parse::<WindowArg>().ok().map(|window| window.0);
+        assert_eq!(window("1,2, 3,4"), Some(Window { x: 1, y: 2, width: 3, height: 4 }));
+        for wrong in ["", "1,2,3", "1,2,3,4,5", "-1,2,3,4", "1;2;3;4", "1.5,2,3,4"] {
+            assert_eq!(window(wrong), None, "{wrong}");
+        }
+    }
+}

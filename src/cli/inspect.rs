@@ -1,0 +1,169 @@
+//! `tilefleet inspect SOURCE…`
+
+use futures::{StreamExt, stream};
+
+use super::{block_on, print_json, show};
+use crate::config::looking;
+use crate::error::{Error, Kind, Result};
+use crate::look::{Description, Image, Looker, Status};
+use crate::storage::ObjectUri;
+
+/// So many sources are looked at at once.
+const AT_ONCE: usize = 8;
+
+/// Says what the decoder sees of images: format, size, bands, samples, compression
+///
+/// Only the header is read, a few KiB of most files. So `ok` means that a run would begin to decode the
+/// image; whether its data are whole, `tilefleet chip` tells. Exit 65: a run would reject one of them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet inspect photo.jpg
+  tilefleet inspect s3://photos/2026/a.jpg s3://photos/2026/b.tif --json
+  tilefleet inspect http://localhost:8000/scan.png --set limits.max_pixels=1_000_000_000")]
+pub struct Args {
+    /// Images: local paths, s3://, gs://, az:// or http(s):// addresses.
+    #[arg(required = true, value_name = "SOURCE")]
+    sources: Vec<String>,
+
+    /// How to get at them and what is allowed, such as `--set storage.region=eu-north-1`; repeatable
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+
+    /// Print JSON: an array with an object for each source.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let uris: Vec<ObjectUri> =
+        args.sources.iter().map(|source| ObjectUri::parse(source)).collect::<Result<_>>()?;
+    let looker = Looker::new(&looking(&args.set)?)?;
+    let looked: Vec<Result<Description>> = block_on(async {
+        let looks = stream::iter(&uris).map(|uri| looker.describe(uri));
+        Ok(looks.buffered(AT_ONCE).collect().await)
+    })?;
+    let mut errors = Vec::new();
+    let mut descriptions = Vec::new();
+    for (uri, looked) in uris.iter().zip(looked) {
+        let description = looked.unwrap_or_else(|error| {
+            let description = Description::failed(uri, &error);
+            errors.push(error);
+            description
+        });
+        errors.extend(description.check().err());
+        descriptions.push(description);
+    }
+    if args.json {
+        print_json(&descriptions)?;
+    } else {
+        // Of a single source that failed, the error says all there is to say.
+        let shown = |description: &&Description| description.status != Status::Failed || uris.len() > 1;
+        descriptions.iter().filter(shown).for_each(print);
+    }
+    worst(errors, uris.len())
+}
+
+/// Ends with the error that most needs a person.
+fn worst(errors: Vec<Error>, num_sources: usize) -> Result<()> {
+    let num_errors = errors.len();
+    let Some(worst) = errors.into_iter().rev().max_by_key(|error| severity(error.kind())) else {
+        return Ok(());
+    };
+    if num_sources == 1 {
+        return Err(worst);
+    }
+    let message = format!("{num_errors} of {num_sources} sources cannot be decoded");
+    Err(Error::new(worst.kind(), message).because(worst))
+}
+
+fn severity(kind: Kind) -> u8 {
+    match kind {
+        Kind::Bug => 3,
+        Kind::Rejected => 0,
+        Kind::Unavailable => 1,
+        _ => 2,
+    }
+}
+
+fn print(description: &Description) {
+    println!("{}", description.source);
+    for (name, value) in lines(description) {
+        println!("  {name:<12}{value}");
+    }
+}
+
+fn lines(description: &Description) -> Vec<(&'static str, String)> {
+    let mut lines = vec![("status", status(description))];
+    if let Some(format) = description.format {
+        let agrees = description.extension_agrees.unwrap_or(true);
+        let note = if agrees { "" } else { ", though the name says otherwise" };
+        lines.push(("format", format!("{format}{note}")));
+    }
+    if let Some(image) = &description.image {
+        lines.extend(image_lines(image));
+    }
+    if let Some(size) = description.size_bytes {
+        let version = description.version.as_ref().map_or_else(String::new, |v| format!(", version {v}"));
+        lines.push(("object", format!("{}{version}", show::bytes(size))));
+        lines.push(("read", show::bytes(description.read_bytes)));
+    }
+    lines
+}
+
+fn status(description: &Description) -> String {
+    let detail = description.detail.as_deref().unwrap_or_default();
+    match (description.status, description.reason) {
+        (Status::Ok, _) => "ok, by its header".to_owned(),
+        (Status::Rejected, Some(reason)) => format!("rejected, {reason}: {detail}"),
+        _ => format!("failed: {detail}"),
+    }
+}
+
+fn image_lines(image: &Image) -> Vec<(&'static str, String)> {
+    let turned = match image.orientation {
+        1 => String::new(),
+        code => {
+            format!(" as seen, {}×{} as stored, orientation {code}", image.stored_width, image.stored_height)
+        }
+    };
+    let how = [image.subsampling, image.interlaced.then_some("interlaced")].into_iter().flatten();
+    let compression: Vec<&str> = std::iter::once(image.compression).chain(how).collect();
+    let frames = match image.num_pages {
+        0 | 1 => image.num_frames.to_string(),
+        pages => format!("{}, the first of {pages} pages", image.num_frames),
+    };
+    let stored_bits =
+        format!("{} {} stored", image.stored_bits, if image.stored_bits == 1 { "bit" } else { "bits" });
+    let decoded = show::bytes(image.decoded_bytes);
+    let mut lines = vec![
+        ("size", format!("{}×{}{turned}", image.width, image.height)),
+        ("bands", format!("{}, {}", image.num_bands, image.photometric)),
+        ("samples", format!("{}, {stored_bits}, {decoded} decoded", image.sample_type)),
+        ("compression", compression.join(", ")),
+        ("levels", image.levels.len().to_string()),
+        ("frames", frames),
+    ];
+    if image.icc_profile {
+        lines.push(("profile", "ICC, which is not applied".to_owned()));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_error_decides() {
+        let error = |kind| Error::new(kind, format!("{kind:?}"));
+        let code = |kinds: &[Kind]| {
+            worst(kinds.iter().map(|&kind| error(kind)).collect(), 9).map_err(|e| e.kind().exit_code())
+        };
+        assert_eq!(code(&[]), Ok(()));
+        assert_eq!(code(&[Kind::Rejected, Kind::Unavailable]), Err(75));
+        assert_eq!(code(&[Kind::Config, Kind::Unavailable, Kind::Rejected]), Err(78));
+        let first = worst(vec![error(Kind::Rejected), Error::new(Kind::Rejected, "second")], 3).unwrap_err();
+        assert_eq!(first.render(), "error: 2 of 3 sources cannot be decoded\n  because: Rejected");
+    }
+}

@@ -1,0 +1,162 @@
+//! Decodes one window of a source, and lays it out as a model gets it.
+
+use super::picture::{BANDS_LAST, Picture};
+use super::rejected;
+use crate::decode::chip::{Chip, Samples};
+use crate::decode::{decode, guard};
+use crate::error::{Error, Result};
+use crate::format::image::{ImageHeader, Limits, parse_header};
+use crate::geometry::{Size, Window};
+use crate::model::contract::{Input, SampleType};
+use crate::preprocess::{InputSlotMut, Preprocess};
+use crate::storage::ObjectUri;
+
+/// Which part of a source is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// A window of the image as seen; `None`: all of it.
+    pub window: Option<Window>,
+    /// Level, 0 being full size.
+    pub level: u32,
+    /// Frame, from 0.
+    pub frame: u32,
+}
+
+/// Decodes the part of a source that is wanted: `[height, width, bands]`, samples as stored, orientation
+/// applied.
+///
+/// # Errors
+///
+/// `Rejected` for what a run would reject; `Usage` if the source has no such level or frame, or the window
+/// is not inside it.
+pub fn decode_window(uri: &ObjectUri, bytes: &[u8], limits: &Limits, wanted: Wanted) -> Result<Chip> {
+    let reject = |rejection| rejected(uri, rejection);
+    let header = guard::catch(|| parse_header(bytes)).map_err(reject)?;
+    check_part(uri, &header, wanted)?;
+    let size = header.oriented_size();
+    let window = wanted.window.unwrap_or_else(|| Window::whole(size));
+    check_window(uri, size, window)?;
+    let chip = decode(&header, bytes, limits, window).map_err(reject)?;
+    Ok(cropped(chip, window))
+}
+
+/// Refuses levels and frames that are not there; a plain image has one of each.
+fn check_part(uri: &ObjectUri, header: &ImageHeader, wanted: Wanted) -> Result<()> {
+    let Wanted { level, frame, .. } = wanted;
+    if level != 0 {
+        return Err(Error::usage(format!("{uri} has no level {level}, only level 0")));
+    }
+    if frame == 0 {
+        return Ok(());
+    }
+    let error = Error::usage(format!("{uri} has no frame {frame}, only frame 0"));
+    Err(match header.num_pages {
+        0 | 1 => error,
+        pages => error.hint(format!("of its {pages} pages only the first is decoded, as frame 0")),
+    })
+}
+
+fn check_window(uri: &ObjectUri, size: Size, window: Window) -> Result<()> {
+    let ends = |start: u32, length: u32| u64::from(start) + u64::from(length);
+    if window.width == 0 || window.height == 0 {
+        return Err(Error::usage(format!("the window {window} has no pixels; {uri} is {size}")));
+    }
+    let inside = ends(window.x, window.width) <= u64::from(size.width)
+        && ends(window.y, window.height) <= u64::from(size.height);
+    if inside {
+        return Ok(());
+    }
+    Err(Error::usage(format!("the window {window} is not inside of {uri}, which is {size}"))
+        .hint("a window is X,Y,WIDTH,HEIGHT, in pixels of the image as seen"))
+}
+
+fn cropped(chip: Chip, window: Window) -> Chip {
+    if window == Window::whole(chip.size) {
+        return chip;
+    }
+    let num_bands = chip.bands.count();
+    let columns = window.x as usize * num_bands..(window.x + window.width) as usize * num_bands;
+    let rows = window.y as usize..(window.y + window.height) as usize;
+    let cut = Cut { row_len: chip.size.width as usize * num_bands, columns, rows };
+    let samples = match chip.samples {
+        Samples::U8(samples) => Samples::U8(cut.of(&samples)),
+        Samples::U16(samples) => Samples::U16(cut.of(&samples)),
+        Samples::F32(samples) => Samples::F32(cut.of(&samples)),
+    };
+    Chip { size: Size::new(window.width, window.height), bands: chip.bands, samples }
+}
+
+/// A window, in samples.
+struct Cut {
+    row_len: usize,
+    columns: std::ops::Range<usize>,
+    rows: std::ops::Range<usize>,
+}
+
+impl Cut {
+    fn of<T: Copy>(&self, samples: &[T]) -> Vec<T> {
+        let rows = samples.chunks_exact(self.row_len).take(self.rows.end).skip(self.rows.start);
+        rows.flat_map(|row| &row[self.columns.clone()]).copied().collect()
+    }
+}
+
+/// Lays a chip out as the model of this contract gets it: bands chosen, resized, cropped, normalised
+/// where that is not left to the graph; axes in the contract's order, without the batch.
+///
+/// # Errors
+///
+/// `Rejected` if the contract does not take such an image, `Config` if it contradicts itself.
+pub fn model_input(uri: &ObjectUri, chip: &Chip, input: &Input) -> Result<Picture> {
+    let preprocess = Preprocess::new(input)?;
+    let mut samples = match input.sample_type {
+        SampleType::Uint8 => Samples::U8(vec![0; preprocess.slot_len()]),
+        SampleType::Float32 => Samples::F32(vec![0.0; preprocess.slot_len()]),
+    };
+    let slot = match &mut samples {
+        Samples::U8(samples) => InputSlotMut::U8(samples),
+        Samples::F32(samples) => InputSlotMut::F32(samples),
+        Samples::U16(_) => unreachable!("no contract takes 16-bit samples"),
+    };
+    preprocess.apply(chip, slot).map_err(|rejection| rejected(uri, rejection))?;
+    Ok(Picture::of_input(input, preprocess.bands(), samples))
+}
+
+impl From<Chip> for Picture {
+    fn from(chip: Chip) -> Self {
+        let shape = [chip.size.height as usize, chip.size.width as usize, chip.bands.count()];
+        Self { shape, axes: BANDS_LAST, bands: chip.bands, samples: chip.samples }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::chip::Bands;
+
+    #[test]
+    fn a_window_is_cut_out_with_its_bands() {
+        // Samples are 10 × row + column, twice a pixel.
+        let sample = |at: u16| 10 * (at / 8) + at % 8 / 2;
+        let samples = Samples::U16((0..24).map(sample).collect());
+        let chip = Chip { size: Size::new(4, 3), bands: Bands::GreyAlpha, samples };
+        let cut = cropped(chip, Window { x: 1, y: 1, width: 2, height: 2 });
+        assert_eq!(cut.size, Size::new(2, 2));
+        assert_eq!(cut.samples, Samples::U16(vec![11, 11, 12, 12, 21, 21, 22, 22]));
+    }
+
+    #[test]
+    fn a_window_must_be_inside() {
+        let uri = ObjectUri::parse("s3://b/k").unwrap();
+        let check = |x, y, width, height| {
+            check_window(&uri, Size::new(10, 5), Window { x, y, width, height }).map_err(|e| e.to_string())
+        };
+        assert_eq!(check(0, 0, 10, 5), Ok(()));
+        assert_eq!(check(9, 4, 1, 1), Ok(()));
+        assert_eq!(
+            check(9, 4, 2, 1).unwrap_err(),
+            "the window 2×1 at (9, 4) is not inside of s3://b/k, which is 10×5"
+        );
+        assert!(check(u32::MAX, 0, u32::MAX, 1).is_err());
+        assert!(check(0, 0, 0, 5).unwrap_err().contains("has no pixels"));
+    }
+}
