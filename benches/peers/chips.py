@@ -1,7 +1,8 @@
 """What every Python peer does alike, so that only the frameworks differ: pixels, session, column.
 
-Pixels are those of tilefleet: Pillow decodes, resizes (bilinear, short side 256) and crops 224 from the
-centre, as uint8 [height, width, band]. One embedding is a fixed-size list of float32.
+Pixels are those of tilefleet and torchvision: Pillow decodes, resizes (bilinear, short side 256, the long
+side cut off, not rounded) and crops 224 from the centre, as uint8 [height, width, band]. One embedding is a
+fixed-size list of float32.
 """
 
 import io
@@ -22,10 +23,10 @@ def decode_into(slot, file):
     """Fills `slot`, uint8 [224, 224, 3], from a path or a file object."""
     with Image.open(file) as image:
         image = image.convert("RGB")
-    scale = SHORT_SIDE / min(image.size)
-    width, height = (max(SHORT_SIDE, round(side * scale)) for side in image.size)
+    short = min(image.size)
+    width, height = (SHORT_SIDE * side // short for side in image.size)
     image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - SIDE) // 2, (height - SIDE) // 2
+    left, top = round((width - SIDE) / 2), round((height - SIDE) / 2)
     slot[...] = image.crop((left, top, left + SIDE, top + SIDE))
 
 
