@@ -3,7 +3,7 @@
 TILEFLEET := $(or $(CARGO_TARGET_DIR),target)/debug/tilefleet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fmt lint doc deny build test-env clean
+.PHONY: help demo test bench peers fmt lint doc deny build test-env clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 12
@@ -20,6 +20,9 @@ test: test-env ## Run all tests, setting up what they need
 
 bench: ## Measure against a bare session and plain Python (about 15 minutes)
 	scripts/bench
+
+peers: ## Run the same jobs in Ray Data, Daft and plain Python (about 30 minutes)
+	scripts/peers
 
 fmt: ## Format the code
 	cargo fmt
@@ -42,4 +45,4 @@ test-env:
 
 clean: ## Remove what the targets made in this folder
 	cargo clean
-	rm -rf .venv tilefleet-demo
+	rm -rf .venv .venv-peers tilefleet-demo
