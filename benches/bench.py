@@ -98,9 +98,9 @@ def resnet_over_bare_session(rounds, threads):
         subprocess.run(command, check=True, stdout=sys.stderr)
     bare = [bare_session(), "--model", model, "--batch", BATCH, "--threads", threads]
     alternate(
-        f"(a) ResNet-152 fp32, {RESNET_IMAGES} JPEG files, batch {BATCH}, {threads} threads",
+        f"(a) ResNet-152 fp32, {RESNET_IMAGES} JPEG files, batch {BATCH}, one session of {threads} threads",
         rounds,
-        tilefleet=lambda: tilefleet_rate(images, model, f"run.threads={threads}"),
+        tilefleet=lambda: tilefleet_rate(images, model, f"run.threads={threads}", "run.sessions=1"),
         bare_session=lambda: run(*bare, "--runs", RESNET_IMAGES // BATCH)[0]["images_per_second"],
     )
 

@@ -33,6 +33,11 @@ const MAX_SUMMARY_BYTES: u64 = 1 << 20;
 /// Requests for footers under way at once.
 const FOOTERS_AT_ONCE: usize = 16;
 
+/// So many sessions at most share the threads if nobody says how many.
+const MOST_SESSIONS: usize = 4;
+/// Their copies of the weights hold so many bytes together at most.
+const MOST_WEIGHT_BYTES: usize = 1 << 30;
+
 /// A job that has been checked as far as it can be without reading images.
 pub struct Job {
     pipeline: Pipeline,
@@ -208,10 +213,13 @@ impl Job {
     fn open_sessions(&self) -> Result<Vec<Session>> {
         let runtime = infer::runtime::load()?;
         let run = &self.pipeline.run;
-        let threads = run.threads.unwrap_or_else(num_cores).get().div_ceil(run.sessions.get());
-        let threads = NonZeroUsize::new(threads).expect("a quotient rounded up of a positive number");
+        let threads = run.threads.unwrap_or_else(num_cores);
+        let count =
+            run.sessions.unwrap_or_else(|| sessions_for(run.provider, threads, self.model.bytes.len()));
+        let threads = NonZeroUsize::new(threads.get().div_ceil(count.get()))
+            .expect("a quotient rounded up of a positive number");
         let options = SessionOptions::new(run.provider, threads);
-        (0..run.sessions.get())
+        (0..count.get())
             .map(|_| Session::open(runtime, &self.model.bytes, &self.model.contract, &options))
             .collect()
     }
@@ -253,6 +261,16 @@ impl Job {
             stop: stop.clone(),
         })
     }
+}
+
+/// Returns how many sessions share the threads if nobody says: on the CPU several sessions of few threads are
+/// faster than one of many, and each keeps its own copy of the weights.
+fn sessions_for(provider: Provider, threads: NonZeroUsize, model_bytes: usize) -> NonZeroUsize {
+    if provider != Provider::Cpu {
+        return NonZeroUsize::MIN;
+    }
+    let fitting = MOST_WEIGHT_BYTES / model_bytes.max(1);
+    NonZeroUsize::new(fitting.min(MOST_SESSIONS)).map_or(NonZeroUsize::MIN, |most| most.min(threads))
 }
 
 fn constants(provider: Provider, pipeline: &Pipeline) -> Vec<(String, String)> {
@@ -381,4 +399,22 @@ fn spool_folder() -> Result<tempfile::TempDir> {
         .prefix("tilefleet-spool-")
         .tempdir()
         .map_err(|error| Error::unavailable("cannot create a temporary folder").because(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_share_threads_as_far_as_their_weights_fit() {
+        let sessions = |provider, threads, model_bytes| {
+            sessions_for(provider, NonZeroUsize::new(threads).unwrap(), model_bytes).get()
+        };
+        assert_eq!(sessions(Provider::Cpu, 1, 1), 1);
+        assert_eq!(sessions(Provider::Cpu, 2, 241 << 20), 2);
+        assert_eq!(sessions(Provider::Cpu, 64, 241 << 20), 4);
+        assert_eq!(sessions(Provider::Cpu, 64, 600 << 20), 1);
+        assert_eq!(sessions(Provider::Cpu, 64, usize::MAX), 1);
+        assert_eq!(sessions(Provider::Cuda, 64, 1), 1);
+    }
 }

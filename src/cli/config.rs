@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(line("name"), "name = \"job\" # file name");
         assert!(line("batch").starts_with("batch = 2 # /") && line("batch").ends_with("/job.toml:2"));
         assert_eq!(line("memory"), "memory = \"2GiB\" # --set run.memory");
-        assert_eq!(line("sessions"), "sessions = 1 # default");
+        assert_eq!(line("sessions"), "sessions = \"auto\" # default");
         assert_eq!(
             line("# for a run"),
             "# for a run there is no input: give --input URI, or set `input.uris` or `input.manifest`"

@@ -227,7 +227,7 @@ mod tests {
         let overrides = Overrides { output: Some("flag".into()), ..set("run.threads=3") };
         let loaded = merged(&file, &environment, &overrides).unwrap();
         let run = &loaded.pipeline.run;
-        assert_eq!((run.batch.get(), run.sessions.get(), run.threads.unwrap().get()), (1, 2, 3));
+        assert_eq!((run.batch.get(), run.sessions.unwrap().get(), run.threads.unwrap().get()), (1, 2, 3));
         assert_eq!(loaded.pipeline.output.uri, "/srv/flag");
         assert_eq!(origin(&loaded, "run.fetch_concurrency"), "default");
         assert_eq!(origin(&loaded, "run.batch"), "jobs/tiles.toml:8");

@@ -106,8 +106,8 @@ pub struct Run {
     pub batch: NonZeroUsize,
     /// CPU threads in all; `None`: as many as the machine has.
     pub threads: Option<NonZeroUsize>,
-    /// Sessions side by side.
-    pub sessions: NonZeroUsize,
+    /// Sessions side by side, which share the threads; `None`: as the provider likes it.
+    pub sessions: Option<NonZeroUsize>,
     /// Most requests to the store at once.
     pub fetch_concurrency: NonZeroUsize,
     /// Most bytes in the queues between the stages, all together.
