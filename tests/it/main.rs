@@ -5,6 +5,8 @@ mod fixture;
 mod gone;
 mod jobs;
 mod killed;
+#[cfg(feature = "query")]
+mod nearest;
 mod pixels;
 mod proven;
 #[cfg(feature = "query")]
