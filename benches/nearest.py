@@ -51,15 +51,30 @@ def read(table):
     return data.to_table(columns=["tile_id", "embedding"])
 
 
-def query(tilefleet, table, tile_id):
+def command(tilefleet, table, tile_id):
     sql = f"SELECT tile_id, source, similarity FROM nearest('{tile_id}', {NEIGHBOURS})"
-    process = subprocess.Popen([tilefleet, "query", table, sql, "--json"], stdout=subprocess.PIPE)
+    return [tilefleet, "query", table, sql, "--json"]
+
+
+def query(*place):
+    """Returns the answer and the seconds of processor time."""
+    process = subprocess.Popen(command(*place), stdout=subprocess.PIPE)
     answer = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"the query ended with {process.returncode}")
-    return json.loads(answer), usage
+    return json.loads(answer), usage.ru_utime + usage.ru_stime
+
+
+def peak_memory(*place):
+    """Returns bytes. A process starts with the peak of the one that made it, so a small one makes it."""
+    program = "import resource as r, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr);"
+    program += "print(r.getrusage(r.RUSAGE_CHILDREN).ru_maxrss)"
+    small = [sys.executable, "-S", "-c", program, *command(*place)]
+    peak = subprocess.run(small, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    # Linux counts in KiB, macOS in bytes.
+    return int(peak) * (1 if sys.platform == "darwin" else 1024)
 
 
 def check(answer, ids, matrix, vector, asked):
@@ -88,15 +103,15 @@ def measure(work, tilefleet, fill, rounds, threads):
     matrix = table["embedding"].combine_chunks().flatten().to_numpy().reshape(-1, WIDTH)
     asked = len(ids) // 2
     vector = matrix[asked].copy()
-    check(query(tilefleet, folder / "table", ids[asked])[0], ids, matrix, vector, asked)
+    place = (tilefleet, folder / "table", ids[asked])
+    check(query(*place)[0], ids, matrix, vector, asked)
     del table
     times = {"tilefleet": [], "pyarrow": [], "NumPy": []}
-    peaks, processor = [], []
+    processor = []
     for _ in range(rounds):
-        took, (_, usage) = seconds(lambda: query(tilefleet, folder / "table", ids[asked]))
+        took, (_, busy) = seconds(lambda: query(*place))
         times["tilefleet"].append(took)
-        peaks.append(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
-        processor.append(usage.ru_utime + usage.ru_stime)
+        processor.append(busy)
         times["pyarrow"].append(seconds(lambda: read(folder / "table"))[0])
         times["NumPy"].append(seconds(lambda: matrix @ vector)[0])
     print(f"(nearest) {NEIGHBOURS} of {NUM_TILES:,} × {WIDTH} float32, {rounds} rounds in turns, {threads} threads")
@@ -108,4 +123,4 @@ def measure(work, tilefleet, fill, rounds, threads):
         spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
         print(f"  ÷ {name:<12} {statistics.median(ratios):8.3f}     ({spread})")
     rate = len(ids) / statistics.median(processor) / 1e6
-    print(f"  peak memory    {statistics.median(peaks) / 2**20:8.1f} MiB; {rate:.2f} million rows a second and core")
+    print(f"  {rate:.2f} million rows a second and core; peak memory {peak_memory(*place) / 2**20:.0f} MiB")

@@ -1,6 +1,8 @@
 //! All integration tests in one binary: DataFusion and the crate are linked once.
 
 mod commands;
+#[cfg(feature = "query")]
+mod elsewhere;
 mod fixture;
 mod gone;
 mod jobs;
