@@ -213,8 +213,8 @@ impl Opened {
         for (group, metadata) in self.object.parquet().row_groups().iter().enumerate() {
             let num_rows = metadata.num_rows() as usize;
             let stored = StoredEmbeddings::of(self.object.parquet(), self.object.schema(), group);
-            let rows = match stored.and_then(|stored| stored.parts(PART_BYTES)) {
-                Some(stored) => stored.into_iter().map(PartRows::Stored).collect(),
+            let rows = match stored {
+                Some(stored) => stored.parts(PART_BYTES).into_iter().map(PartRows::Stored).collect(),
                 None => vec![PartRows::Other(0..num_rows)],
             };
             parts.extend(rows.into_iter().map(|rows| Part { file: self.clone(), group, first_row, rows }));

@@ -25,8 +25,7 @@ use crate::config::EmbeddingType;
 #[derive(Clone, Debug)]
 pub struct StoredEmbeddings {
     chunk: Arc<ColumnChunkMetaData>,
-    pages: Vec<PageLocation>,
-    num_rows: usize,
+    pages: Vec<StoredPage>,
     kind: EmbeddingType,
     length: usize,
 }
@@ -39,13 +38,21 @@ pub struct StoredPart {
     /// Its bytes in the file.
     pub bytes: Range<u64>,
     chunk: Arc<ColumnChunkMetaData>,
-    pages: Vec<PageLocation>,
+    pages: Vec<StoredPage>,
     kind: EmbeddingType,
     length: usize,
 }
 
+/// Where a page lies in the file, its header included, and which rows of the group it holds.
+#[derive(Clone, Debug)]
+struct StoredPage {
+    rows: Range<usize>,
+    bytes: Range<u64>,
+}
+
 impl StoredEmbeddings {
-    /// Looks at a row group's footer and offset index; `None` if its pages cannot be of our layout.
+    /// Looks at a row group's footer and offset index; `None` if its pages cannot be of our layout, or do
+    /// not make up the whole group.
     #[must_use]
     pub fn of(file: &ParquetMetaData, schema: &Schema, group: usize) -> Option<Self> {
         let (kind, length) = stored_as(schema.field_with_name("embedding").ok()?.data_type())?;
@@ -57,50 +64,50 @@ impl StoredEmbeddings {
         if levels != (i16::from(PRESENT), 1) || !plain || chunk.dictionary_page_offset().is_some() {
             return None;
         }
-        let pages = file.offset_index()?.get(group)?.get(leaf)?.page_locations().clone();
-        let num_rows = usize::try_from(file.row_group(group).num_rows()).ok()?;
-        Some(Self { chunk: Arc::new(chunk.clone()), pages, num_rows, kind, length })
+        let locations = file.offset_index()?.get(group)?.get(leaf)?.page_locations();
+        let pages = pages_of(locations, usize::try_from(file.row_group(group).num_rows()).ok()?)?;
+        Some(Self { chunk: Arc::new(chunk.clone()), pages, kind, length })
     }
 
-    /// Divides the column into parts of about so many bytes, at least a page each; `None` if the offset
-    /// index contradicts itself.
+    /// Divides the column into parts of about so many bytes, at least a page each.
     #[must_use]
-    pub fn parts(&self, part_bytes: u64) -> Option<Vec<StoredPart>> {
+    pub fn parts(&self, part_bytes: u64) -> Vec<StoredPart> {
         let mut parts = Vec::new();
         let mut rest = &self.pages[..];
-        while let Some(first) = rest.first() {
-            let start = u64::try_from(first.offset).ok()?;
-            let within = |page: &&PageLocation| {
-                page.offset + i64::from(page.compressed_page_size) - first.offset <= part_bytes as i64
-            };
-            let count = rest.iter().take_while(within).count().max(1);
-            let (pages, after) = rest.split_at(count);
-            let last = pages.last()?;
-            let end = u64::try_from(last.offset.checked_add(i64::from(last.compressed_page_size))?).ok()?;
-            let next = after
-                .first()
-                .map_or(Some(self.num_rows), |page| usize::try_from(page.first_row_index).ok())?;
-            let rows = usize::try_from(first.first_row_index).ok()?..next;
-            let contiguous = pages.windows(2).all(|pair| {
-                pair[0].offset + i64::from(pair[0].compressed_page_size) == pair[1].offset
-                    && pair[0].first_row_index <= pair[1].first_row_index
-            });
-            if !contiguous || rows.start > rows.end || rows.end > self.num_rows || start > end {
-                return None;
-            }
-            let (chunk, pages) = (self.chunk.clone(), pages.to_vec());
-            parts.push(StoredPart {
-                rows,
-                bytes: start..end,
-                chunk,
-                pages,
-                kind: self.kind,
-                length: self.length,
-            });
+        while let [first, ..] = rest {
+            let within = |page: &&StoredPage| page.bytes.end - first.bytes.start <= part_bytes;
+            let (pages, after) = rest.split_at(rest.iter().take_while(within).count().max(1));
+            parts.push(self.part(pages));
             rest = after;
         }
-        Some(parts)
+        parts
     }
+
+    fn part(&self, pages: &[StoredPage]) -> StoredPart {
+        let (first, last) = (&pages[0], &pages[pages.len() - 1]);
+        let Self { chunk, kind, length, .. } = self;
+        let (rows, bytes) = (first.rows.start..last.rows.end, first.bytes.start..last.bytes.end);
+        StoredPart { rows, bytes, chunk: chunk.clone(), pages: pages.to_vec(), kind: *kind, length: *length }
+    }
+}
+
+/// Checks an offset index; `None` unless its pages lie one after the other and hold all rows in order.
+fn pages_of(locations: &[PageLocation], num_rows: usize) -> Option<Vec<StoredPage>> {
+    let first_row = |page: &PageLocation| usize::try_from(page.first_row_index).ok();
+    let mut pages: Vec<StoredPage> = Vec::with_capacity(locations.len());
+    let mut next_row = 0;
+    for (index, page) in locations.iter().enumerate() {
+        let start = u64::try_from(page.offset).ok()?;
+        let end = start.checked_add(u64::try_from(page.compressed_page_size).ok()?)?;
+        let rows = next_row..locations.get(index + 1).map_or(Some(num_rows), first_row)?;
+        let follows = pages.last().is_none_or(|before| before.bytes.end == start);
+        if !follows || first_row(page)? != rows.start || rows.start > rows.end {
+            return None;
+        }
+        next_row = rows.end;
+        pages.push(StoredPage { rows, bytes: start..end });
+    }
+    (next_row == num_rows).then_some(pages)
 }
 
 impl StoredPart {
@@ -123,10 +130,9 @@ impl StoredPart {
         let mut row = self.rows.start;
         let mut scratch =
             Scratch { kind: self.kind, halves: vec![f16::ZERO; self.length], floats: vec![0.0; self.length] };
-        let ends = self.pages.iter().skip(1).map(|page| page.first_row_index as usize).chain([self.rows.end]);
-        for end in ends {
+        for stored in &self.pages {
             let page = reader.get_next_page().ok()??;
-            let (present, values) = rows_of(&page, self.kind, self.length, end.checked_sub(row)?)?;
+            let (present, values) = rows_of(&page, self.kind, self.length, stored.rows.len())?;
             let mut values = values.chunks_exact(self.length * self.kind.num_bytes());
             for present in present {
                 let embedding = if present { Some(scratch.floats(values.next()?)) } else { None };
@@ -139,9 +145,12 @@ impl StoredPart {
 
     /// Reads pages from the part alone: offsets are counted from its first byte.
     fn reader(&self, bytes: &Bytes) -> Option<SerializedPageReader<Bytes>> {
-        let base = self.bytes.start as i64;
-        let moved = |page: &PageLocation| PageLocation { offset: page.offset - base, ..page.clone() };
-        let pages: Vec<PageLocation> = self.pages.iter().map(moved).collect();
+        let location = |page: &StoredPage| PageLocation {
+            offset: (page.bytes.start - self.bytes.start) as i64,
+            compressed_page_size: (page.bytes.end - page.bytes.start) as i32,
+            first_row_index: page.rows.start as i64,
+        };
+        let pages: Vec<PageLocation> = self.pages.iter().map(location).collect();
         let chunk =
             ColumnChunkMetaData::clone(&self.chunk).into_builder().set_data_page_offset(0).build().ok()?;
         SerializedPageReader::new(bytes.clone().into(), &chunk, self.rows.len(), Some(pages)).ok()
@@ -291,7 +300,7 @@ mod tests {
     fn read(file: &Bytes, part_bytes: u64) -> Option<Vec<Option<Vec<f32>>>> {
         let metadata = metadata(file);
         let mut rows = Vec::new();
-        for part in StoredEmbeddings::of(metadata.metadata(), metadata.schema(), 0)?.parts(part_bytes)? {
+        for part in StoredEmbeddings::of(metadata.metadata(), metadata.schema(), 0)?.parts(part_bytes) {
             let bytes = file.slice(part.bytes.start as usize..part.bytes.end as usize);
             let ours = part.visit(&bytes, |row, embedding| {
                 assert_eq!(row, rows.len());
@@ -328,7 +337,7 @@ mod tests {
             let rows = vec![Some(vec![1.0; 100]), None, Some(vec![2.0; 100])];
             let sound = file(EmbeddingType::Float32, 100, &rows);
             let part = StoredEmbeddings::of(metadata(&sound).metadata(), metadata(&sound).schema(), 0)
-                .unwrap().parts(1).unwrap().remove(0);
+                .unwrap().parts(1).remove(0);
             let mut bytes = sound[part.bytes.start as usize..part.bytes.end as usize].to_vec();
             let at = at % bytes.len();
             bytes[at] = value;
@@ -355,6 +364,25 @@ mod tests {
             writer.close().unwrap();
             assert_eq!(read(&bytes.into(), 1 << 20), None, "dictionary {dictionary}");
         }
+    }
+
+    /// An index that leaves rows out, or has them twice, is not believed.
+    #[test]
+    fn pages_make_up_the_whole_group() {
+        let page =
+            |offset, first_row_index| PageLocation { offset, compressed_page_size: 10, first_row_index };
+        let rows = |pages: &[PageLocation]| {
+            pages_of(pages, 9).map(|pages| pages.into_iter().map(|page| page.rows).collect::<Vec<_>>())
+        };
+        assert_eq!(rows(&[page(4, 0), page(14, 5)]), Some(vec![0..5, 5..9]));
+        assert_eq!(rows(&[]), None);
+        assert_eq!(rows(&[page(4, 1)]), None);
+        assert_eq!(rows(&[page(4, 0), page(15, 5)]), None, "a gap");
+        assert_eq!(rows(&[page(4, 0), page(14, 10)]), None);
+        assert_eq!(rows(&[page(4, 0), page(14, -1)]), None);
+        assert_eq!(rows(&[page(-4, 0)]), None);
+        assert_eq!(rows(&[page(i64::MAX, 0), page(i64::MAX, 5)]), None);
+        assert_eq!(pages_of(&[], 0).unwrap().len(), 0);
     }
 
     #[test]
