@@ -79,6 +79,8 @@ async fn answer(output: &Output, sql: &str, format: Format, out: &mut (dyn Write
     let mut writer = Writer::new(format, &mut out, &answer.schema())?;
     while let Some(batch) = answer.try_next().await.map_err(|cause| fault(&cause))? {
         writer.write(batch)?;
+        // Writing does not wait for anything, and only who waits hears a signal.
+        tokio::task::yield_now().await;
     }
     writer.finish()?;
     out.flush().map_err(|cause| Error::unavailable("cannot write the answer").because(cause))

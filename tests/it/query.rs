@@ -7,7 +7,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Job, Row, assert_exit, jpeg, rows, rows_of_file, stderr};
+use crate::fixture::{Job, Row, assert_exit, jpeg, rows, rows_of_file, stderr, wait_until};
 use crate::support;
 
 pub fn query(table: &Path, sql: &str, arguments: &[&str]) -> Output {
@@ -213,4 +213,25 @@ fn bytes_scanned(plan: &str) -> u64 {
         other => panic!("an unknown unit {other}"),
     };
     (number.parse::<f64>().expect("a number") * factor) as u64
+}
+
+/// A person who gives up finds no half of an answer.
+#[test]
+fn an_interrupted_query_leaves_no_file() {
+    let job = Job::new(3, "");
+    job.run_ok(&[]);
+    let out = job.path("answers");
+    fs::create_dir(&out).unwrap();
+    let file = out.join("all.csv");
+    let endless = "SELECT * FROM range(1, 9000000000000)";
+    let arguments = ["--format", "csv", "--out", file.to_str().unwrap()];
+    let mut child =
+        support::tilefleet().arg("query").arg(job.table()).arg(endless).args(arguments).spawn().unwrap();
+    let staged =
+        || fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum::<u64>();
+    wait_until("some of the answer is written", || staged() > 0);
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
 }
