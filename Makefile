@@ -18,7 +18,7 @@ test: test-env ## Run all tests, setting up what they need
 	$(TILEFLEET) runtime install
 	cargo test --locked
 
-bench: ## Measure against a bare session and plain Python (about 15 minutes)
+bench: ## Measure against a bare session, plain Python, pyarrow and parquet-rs (about 20 minutes)
 	scripts/bench
 
 peers: ## Run the same jobs in Ray Data, Daft and plain Python (about 30 minutes)

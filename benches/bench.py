@@ -1,11 +1,13 @@
 """Measures tilefleet side by side with its peers, in alternation, and prints medians and ratios.
 
-    scripts/bench [--only a,b,c,d] [--rounds N]
+    scripts/bench [--only a,b,c,d,nearest,micro] [--rounds N]
 
 - a: ResNet-152 fp32, end to end, over a bare session on resident tensors with as many threads
 - b: an almost-free model, so that the pipeline itself is measured, over plain Python
 - c: peak memory at 2,000 and at 20,000 tiles
 - d: peak memory while planning a million keys
+- nearest: the nearest neighbours of a tile among 100,000, over pyarrow and NumPy
+- micro: decode, resize, encode, commit and compare, each alone
 
 What is compared runs in turns, so that a machine that slows down slows all of it. Files are read once
 beforehand, so that all find them in the page cache. Loading the model is left out everywhere.
@@ -22,6 +24,7 @@ import sys
 from pathlib import Path
 
 import fake_listing
+import nearest
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
@@ -96,7 +99,7 @@ def resnet_over_bare_session(rounds, threads):
     if not model.is_file():
         command = [TILEFLEET, "model", "build", "--arch", "resnet152", "--seed", "0", "--out", model]
         subprocess.run(command, check=True, stdout=sys.stderr)
-    bare = [bare_session(), "--model", model, "--batch", BATCH, "--threads", threads]
+    bare = [bench_program("bare_session"), "--model", model, "--batch", BATCH, "--threads", threads]
     alternate(
         f"(a) ResNet-152 fp32, {RESNET_IMAGES} JPEG files, batch {BATCH}, one session of {threads} threads",
         rounds,
@@ -131,21 +134,15 @@ def peak_memory(_rounds, _threads):
 def planning_memory(_rounds, _threads):
     output = WORK / "plan"
     shutil.rmtree(output, ignore_errors=True)
-    settings = {
-        "storage.endpoint": fake_listing.start(),
-        "storage.allow_http": "true",
-        "storage.anonymous": "true",
-        "storage.region": "us-east-1",
-    }
     command = [TILEFLEET, "plan", ROOT / "pipelines" / "tiles.toml", "--json", "--input", "s3://bench/tiles/"]
     command += ["--output", output, "--model", WORK / "inputs" / "free.onnx"]
-    report, peak = run(*command, *(f"--set={name}={value}" for name, value in settings.items()))
+    report, peak = run(*command, *fake_listing.start(1_000_000))
     print(f"(d) planning {report['tiles']:,} keys of a listing: peak {peak / 2**20:.1f} MiB")
 
 
-def bare_session():
-    """Builds what is measured and returns the path of the benchmark, which cargo names by a hash."""
-    command = ["cargo", "build", "--locked", "--bench", "bare_session"]
+def bench_program(name):
+    """Builds a benchmark as the tests are built and returns its path, which cargo names by a hash."""
+    command = ["cargo", "build", "--locked", "--bench", name]
     messages = subprocess.run(
         [*command, "--message-format", "json"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
     ).stdout
@@ -153,11 +150,20 @@ def bare_session():
     return next(
         artifact["executable"]
         for artifact in artifacts
-        if artifact.get("target", {}).get("name") == "bare_session" and artifact.get("executable")
+        if artifact.get("target", {}).get("name") == name and artifact.get("executable")
     )
 
 
+def nearest_neighbours(rounds, threads):
+    nearest.measure(WORK, TILEFLEET, bench_program("fill"), rounds, threads)
+
+
+def micro(_rounds, _threads):
+    subprocess.run(["cargo", "bench", "--locked", "--bench", "micro"], cwd=ROOT, check=True)
+
+
 def make_inputs():
+    """Makes the images and the model of the measurements a to c."""
     inputs = WORK / "inputs"
     if not inputs.is_dir():
         stage = WORK / "stage"
@@ -173,6 +179,8 @@ MEASUREMENTS = {
     "b": pipeline_over_python,
     "c": peak_memory,
     "d": planning_memory,
+    "nearest": nearest_neighbours,
+    "micro": micro,
 }
 
 
@@ -183,10 +191,11 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
-    bare_session()
-    make_inputs()
+    names = arguments.only.split(",")
+    if set(names) & set("abcd"):
+        make_inputs()
     print(f"{platform.system()} {platform.machine()}, {arguments.threads} threads")
-    for name in arguments.only.split(","):
+    for name in names:
         MEASUREMENTS[name](arguments.rounds, arguments.threads)
 
 

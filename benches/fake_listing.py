@@ -1,10 +1,10 @@
-"""An S3 bucket of a million keys that exists only as a listing (ListObjectsV2, a thousand keys a page)."""
+"""An S3 bucket that exists only as a listing (ListObjectsV2, a thousand keys a page)."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-NUM_KEYS, PAGE = 1_000_000, 1000
+PAGE = 1000
 
 OBJECT = (
     "<Contents><Key>{prefix}{number:07}.jpg</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
@@ -12,10 +12,10 @@ OBJECT = (
 )
 
 
-def page(prefix, start):
-    end = min(start + PAGE, NUM_KEYS)
+def page(prefix, start, num_keys):
+    end = min(start + PAGE, num_keys)
     contents = "".join(OBJECT.format(prefix=prefix, number=number) for number in range(start, end))
-    more = f"<NextContinuationToken>{end}</NextContinuationToken>" if end < NUM_KEYS else ""
+    more = f"<NextContinuationToken>{end}</NextContinuationToken>" if end < num_keys else ""
     truncated = "true" if more else "false"
     return (
         '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult><Name>bench</Name>'
@@ -26,6 +26,7 @@ def page(prefix, start):
 
 class Bucket(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    num_keys = 0
 
     def do_GET(self):
         query = parse_qs(urlsplit(self.path).query)
@@ -33,7 +34,7 @@ class Bucket(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         start = int(query.get("continuation-token", ["0"])[0])
-        body = page(query.get("prefix", [""])[0], start).encode()
+        body = page(query.get("prefix", [""])[0], start, self.num_keys).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/xml")
         self.send_header("Content-Length", str(len(body)))
@@ -49,8 +50,15 @@ class Bucket(BaseHTTPRequestHandler):
         """Says nothing of each request."""
 
 
-def start():
-    """Starts the server on a free port and returns its URL; it ends with the process."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Bucket)
+def start(num_keys):
+    """Starts the server on a free port; it ends with the process. Returns the settings that lead there."""
+    bucket = type("Bucket", (Bucket,), {"num_keys": num_keys})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), bucket)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return f"http://127.0.0.1:{server.server_port}"
+    settings = {
+        "storage.endpoint": f"http://127.0.0.1:{server.server_port}",
+        "storage.allow_http": "true",
+        "storage.anonymous": "true",
+        "storage.region": "us-east-1",
+    }
+    return [f"--set={name}={value}" for name, value in settings.items()]

@@ -103,6 +103,17 @@ impl Error {
         self
     }
 
+    /// Says the same again, for an error that another library holds and only lends.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let Inner { kind, message, hint, .. } = &*self.0;
+        let cause = self.source().map(|cause| match cause.downcast_ref::<Self>() {
+            Some(ours) => ours.again().into(),
+            None => Cause::from(cause.to_string()),
+        });
+        Self(Box::new(Inner { kind: *kind, message: message.clone(), hint: hint.clone(), cause }))
+    }
+
     /// Returns what the caller does next.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -172,5 +183,6 @@ mod tests {
             "error: cannot list s3://scenes\n  because: no such bucket\n  hint: check the bucket's name"
         );
         assert_eq!(outer.kind().exit_code(), 78);
+        assert_eq!((outer.again().render(), outer.again().kind()), (outer.render(), Kind::Config));
     }
 }

@@ -1,4 +1,4 @@
-"""Reads a table with pyarrow and DuckDB and compares every value with what was written.
+"""Reads a table with pyarrow, DuckDB, Polars and pandas and compares every value with what was written.
 
 usage: read_table.py TABLE EXPECTED.json
 
@@ -12,6 +12,8 @@ import pathlib
 import sys
 
 import duckdb
+import pandas
+import polars
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet
@@ -53,6 +55,26 @@ def read_with_duckdb(table, expected):
     compare_rows("DuckDB", rows, expected["rows"])
 
 
+def read_with_polars(table, expected):
+    data = polars.scan_parquet(table, hive_partitioning=True).collect()
+    numbers = {"float": polars.Float32, "halffloat": polars.Float16}[expected["embedding_type"]]
+    same("Polars", "type of embedding", data.schema["embedding"], polars.Array(numbers, expected["embedding_length"]))
+    same("Polars", "type of run", data.schema["run"], polars.String)
+    compare_rows("Polars", data.sort("run", "tile_id").to_dicts(), expected["rows"])
+    rejects = polars.scan_parquet(table, hive_partitioning=True).filter(polars.col("status") == "rejected").collect()
+    same("Polars", "number of rejects", rejects.height, sum(row["status"] == "rejected" for row in expected["rows"]))
+
+
+def read_with_pandas(table, expected):
+    """Compares what pandas has types for: it turns integers with nulls into floats."""
+    data = pandas.read_parquet(table, filters=[("status", "==", "ok")], columns=["tile_id", "label", "embedding"])
+    found = {row.tile_id: (row.label, row.embedding.tolist()) for row in data.itertuples()}
+    wanted = [row for row in expected["rows"] if row["status"] == "ok"]
+    same("pandas", "number of ok rows", len(data), len(wanted))
+    for row in wanted:
+        same("pandas", f"row {row['tile_id']}", found[row["tile_id"]], (row["label"], row["embedding"]))
+
+
 def check_metadata(file):
     metadata = pyarrow.parquet.ParquetFile(file).metadata
     same("pyarrow", "prefix of created_by", metadata.created_by.split()[0], "tilefleet")
@@ -83,10 +105,13 @@ def main():
     table, expected = sys.argv[1], json.loads(pathlib.Path(sys.argv[2]).read_text())
     read_with_pyarrow(table, expected)
     read_with_duckdb(table, expected)
+    read_with_polars(table, expected)
+    read_with_pandas(table, expected)
     for file in sorted(pathlib.Path(table).glob("*/*.parquet")):
         check_metadata(file)
         check_bloom_filter(file, pyarrow.parquet.read_table(file, columns=["tile_id"])["tile_id"][0].as_py())
-    print(f"pyarrow {pa.__version__} and DuckDB {duckdb.__version__} agree on {len(expected['rows'])} rows")
+    readers = f"pyarrow {pa.__version__}, DuckDB {duckdb.__version__}, Polars {polars.__version__}"
+    print(f"{readers} and pandas {pandas.__version__} agree on {len(expected['rows'])} rows")
 
 
 main()

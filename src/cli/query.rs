@@ -1,14 +1,17 @@
 //! `tilefleet query OUTPUT SQL`
 
-use std::fs::File;
+use std::future::Future;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use futures::TryStreamExt;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::block_on;
 use crate::cli::output_args::PlaceArgs;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::model::file;
+use crate::plan::Output;
 use crate::query::show::{Format, Writer};
 use crate::query::{Queryable, fault};
 
@@ -39,9 +42,13 @@ pub struct Args {
     #[arg(long, conflicts_with = "format")]
     json: bool,
 
-    /// Write to this file instead of standard output; it must not exist yet.
+    /// Write to this file instead of standard output; it is there when it is whole.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+
+    /// Replace the file if it exists.
+    #[arg(long, requires = "out")]
+    force: bool,
 }
 
 /// Runs the command.
@@ -51,26 +58,42 @@ pub fn run(args: Args) -> Result<()> {
         return Err(Error::usage("Parquet cannot be written to standard output").hint("add `--out FILE`"));
     }
     let output = args.place.open()?;
-    block_on(async {
-        let queryable = Queryable::open(&output).await?;
-        queryable.notes.iter().for_each(|note| tracing::warn!("{note}"));
-        let mut answer = queryable.ask(&args.sql).await?;
-        let out: Box<dyn Write + Send> = match &args.out {
-            Some(path) => Box::new(BufWriter::new(create(path)?)),
-            None => Box::new(BufWriter::new(std::io::stdout())),
-        };
-        let mut writer = Writer::new(format, out, &answer.schema())?;
-        while let Some(batch) = answer.try_next().await.map_err(|cause| fault(&cause))? {
-            writer.write(batch)?;
+    let answer =
+        |out: &mut (dyn Write + Send)| block_on(or_interrupted(answer(&output, &args.sql, format, out)));
+    match &args.out {
+        Some(path) => {
+            if !args.force {
+                file::refuse_existing(path)?;
+            }
+            file::write_with(path, args.force, |staged| answer(staged.as_file_mut()))
         }
-        writer.finish()
-    })
+        None => answer(&mut std::io::stdout()),
+    }
 }
 
-fn create(path: &Path) -> Result<File> {
-    File::create_new(path).map_err(|cause| {
-        Error::config(format!("cannot create {}", path.display()))
-            .because(cause)
-            .hint("choose a file that does not exist, in a folder that does")
-    })
+async fn answer(output: &Output, sql: &str, format: Format, out: &mut (dyn Write + Send)) -> Result<()> {
+    let queryable = Queryable::open(output).await?;
+    queryable.notes.iter().for_each(|note| tracing::warn!("{note}"));
+    let mut answer = queryable.ask(sql).await?;
+    let mut out = BufWriter::new(out);
+    let mut writer = Writer::new(format, &mut out, &answer.schema())?;
+    while let Some(batch) = answer.try_next().await.map_err(|cause| fault(&cause))? {
+        writer.write(batch)?;
+        // Writing does not wait for anything, and only who waits hears a signal.
+        tokio::task::yield_now().await;
+    }
+    writer.finish()?;
+    out.flush().map_err(|cause| Error::unavailable("cannot write the answer").because(cause))
+}
+
+/// Ends early at a signal, so that what was begun is cleaned away.
+async fn or_interrupted(work: impl Future<Output = Result<()>>) -> Result<()> {
+    let cannot = |cause| Error::unavailable("cannot listen for signals").because(cause);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+    tokio::select! {
+        result = work => result,
+        _ = interrupt.recv() => Err(Error::new(Kind::Interrupted, "interrupted")),
+        _ = terminate.recv() => Err(Error::new(Kind::Drained, "ended by SIGTERM")),
+    }
 }

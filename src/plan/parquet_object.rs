@@ -15,10 +15,13 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowS
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
 use crate::error::{Error, Result};
 use crate::storage::{Bucket, Fault};
+
+/// A shard's footer and page index are mostly smaller, so that one request brings all of them.
+const TAIL_BYTES: usize = 64 * 1024;
 
 /// An object that could be read and is not the Parquet file it should be: it is cut off or altered.
 ///
@@ -59,11 +62,26 @@ impl ParquetObject {
             Err(Fault::Gone) => return Ok(None),
             Err(fault) => return Err(fault.into_error(key)),
         };
+        Self::load(bucket, key, size_bytes, ArrowReaderOptions::new()).await.map(Some)
+    }
+
+    /// Reads the footer and the offset index of a file that was listed with this size: single pages can
+    /// then be read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`]; `Unavailable` if the object is gone.
+    pub async fn open_indexed(bucket: &Bucket, key: &str, size_bytes: u64) -> Result<Self> {
+        let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
+        Self::load(bucket, key, size_bytes, options).await
+    }
+
+    async fn load(bucket: &Bucket, key: &str, size_bytes: u64, options: ArrowReaderOptions) -> Result<Self> {
         let mut reader = Reader { bucket: bucket.clone(), key: key.into(), size_bytes };
-        let metadata = ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new())
+        let metadata = ArrowReaderMetadata::load_async(&mut reader, options)
             .await
             .map_err(|error| unreadable(key, error))?;
-        Ok(Some(Self { reader, metadata }))
+        Ok(Self { reader, metadata })
     }
 
     /// Returns the object's key.
@@ -132,9 +150,51 @@ impl ParquetObject {
     ///
     /// As the store answers; `Config` if the file is damaged, see [`is_damaged`].
     pub async fn read_columns(&self, names: &[&str]) -> Result<Vec<RecordBatch>> {
-        let mask =
-            ProjectionMask::columns(self.parquet().file_metadata().schema_descr(), names.iter().copied());
-        self.collect(self.builder().with_projection(mask)).await
+        self.collect(self.projected(names)).await
+    }
+
+    /// Reads some columns of some rows, in the order of the file.
+    ///
+    /// - `rows`: rising numbers, counted from the file's first row
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read_columns`].
+    pub async fn read_rows(&self, rows: &[usize], names: &[&str]) -> Result<Vec<RecordBatch>> {
+        let ranges = rows.iter().map(|&row| row..row + 1);
+        let selection = RowSelection::from_consecutive_ranges(ranges, self.num_rows() as usize);
+        self.collect(self.projected(names).with_row_selection(selection)).await
+    }
+
+    /// Streams some columns of some rows of one row group, a hundred or so at a time.
+    ///
+    /// - `rows`: counted from the row group's first row
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the file is damaged; as the store answers, in the stream.
+    pub fn stream_rows(
+        &self,
+        group: usize,
+        rows: Range<usize>,
+        names: &[&str],
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let skip = RowSelector::skip(rows.start);
+        let selection = RowSelection::from(vec![skip, RowSelector::select(rows.len())]);
+        let builder = self.projected(names).with_row_groups(vec![group]).with_row_selection(selection);
+        let key = self.reader.key.clone();
+        let stream = builder.with_batch_size(128).build().map_err(|error| unreadable(&key, error))?;
+        Ok(stream.map_err(move |error| unreadable(&key, error)).boxed())
+    }
+
+    /// Reads bytes of the file as they lie there.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers.
+    pub async fn read_bytes(&self, range: Range<u64>) -> Result<Bytes> {
+        let bytes = self.reader.bucket.get_range(self.key(), range.start, range.end - range.start).await;
+        bytes.map_err(|fault| fault.into_error(self.key()))
     }
 
     /// Streams all rows.
@@ -146,6 +206,11 @@ impl ParquetObject {
         let key = self.reader.key.clone();
         let stream = self.builder().build().map_err(|error| unreadable(&key, error))?;
         Ok(stream.map_err(move |error| unreadable(&key, error)).boxed())
+    }
+
+    fn projected(&self, names: &[&str]) -> ParquetRecordBatchStreamBuilder<Reader> {
+        let columns = self.parquet().file_metadata().schema_descr();
+        self.builder().with_projection(ProjectionMask::columns(columns, names.iter().copied()))
     }
 
     fn builder(&self) -> ParquetRecordBatchStreamBuilder<Reader> {
@@ -191,11 +256,14 @@ impl AsyncFileReader for Reader {
 
     fn get_metadata<'a>(
         &'a mut self,
-        _options: Option<&'a ArrowReaderOptions>,
+        options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
         async move {
             let size_bytes = self.size_bytes;
-            let metadata = ParquetMetaDataReader::new().load_and_finish(self, size_bytes).await?;
+            let reader = ParquetMetaDataReader::new()
+                .with_prefetch_hint(Some(TAIL_BYTES))
+                .with_arrow_reader_options(options);
+            let metadata = reader.load_and_finish(self, size_bytes).await?;
             Ok(Arc::new(metadata))
         }
         .boxed()

@@ -10,17 +10,18 @@ use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTable
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::prelude::SessionContext;
 
+use super::nearest::{Shown, ShownRun};
 use super::newest::Newest;
 use super::{ROOT, fault};
 use crate::error::{Error, Result};
-use crate::plan::{KnownRun, Layout, Output, ParquetObject, Run};
+use crate::plan::{CommittedShard, KnownRun, Layout, Output, ParquetObject, Run};
 
 /// Run and source of rows that newer runs replace.
 const REPLACED: &str = "tilefleet_replaced";
 const PLACE: &str = "run, tile_id, source, source_version, level, frame, x, y, width, height";
 
-/// Registers all tables; returns what whoever asks should know.
-pub(super) async fn register(context: &SessionContext, output: &Output) -> Result<Vec<String>> {
+/// Registers all tables; returns what whoever asks should know, and where the rows of `tiles` lie.
+pub(super) async fn register(context: &SessionContext, output: &Output) -> Result<(Vec<String>, Shown)> {
     // The table before the runs, see `Output::table`.
     let mut table = output.table(None).await?;
     let mut known = Vec::new();
@@ -48,8 +49,28 @@ pub(super) async fn register(context: &SessionContext, output: &Output) -> Resul
     let states: Vec<State<'_>> = known.iter().map(|(run, shards)| State::of(run, shards.len())).collect();
     register_batch(context, "runs", runs(&states)?)?;
     let completed: Vec<&Run> = states.iter().filter_map(State::completed).collect();
-    tiles(context, &Newest::of(output, &completed).await?).await?;
-    Ok(states.iter().filter_map(State::note).collect())
+    let newest = Newest::of(output, &completed).await?;
+    tiles(context, &newest).await?;
+    let notes = states.iter().filter_map(State::note).collect();
+    Ok((notes, Shown { bucket: output.bucket.clone(), runs: shown(&known, &newest) }))
+}
+
+/// Names the files in which the rows of `tiles` lie.
+fn shown(known: &[(KnownRun, Vec<CommittedShard>)], newest: &Newest) -> Vec<ShownRun> {
+    let planned = known.iter().filter_map(|(run, shards)| match run {
+        KnownRun::Planned(run) => Some((run, shards)),
+        KnownRun::Planning(_) => None,
+    });
+    let mut shown = Vec::with_capacity(newest.runs.len());
+    for (run, shards) in planned {
+        let id = run.id.to_string();
+        if newest.runs.contains(&id) {
+            let wholly = !newest.replaced.iter().any(|(replaced, _)| *replaced == id);
+            let shards = shards.iter().map(|shard| (run.shard_key(shard.number), shard.size_bytes));
+            shown.push(ShownRun { id, wholly, shards: shards.collect() });
+        }
+    }
+    shown
 }
 
 /// A run and how much of it is committed.

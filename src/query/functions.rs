@@ -8,6 +8,7 @@ use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 
+use super::similarity::Direction;
 use super::vectors::{Vectors, is_vector};
 
 /// `cosine_similarity(a, b)`: the cosine of the angle between two vectors, −1 to 1, as `Float32`.
@@ -45,57 +46,33 @@ impl ScalarUDFImpl for CosineSimilarity {
         if args.arg_fields.iter().any(|field| *field.data_type() == DataType::Null) {
             return Ok(ColumnarValue::Scalar(ScalarValue::Float32(None)));
         }
-        let [a, b] = [Vectors::of(&args.args[0])?, Vectors::of(&args.args[1])?];
-        let num_rows = if a.is_constant() && b.is_constant() { 1 } else { args.number_rows };
-        let similarities = (0..num_rows).map(|row| a.row(row).zip(b.row(row)).map(cosine).transpose());
-        let similarities = similarities.map(|similarity| similarity.map(Option::flatten));
-        let similarities: Float32Array = similarities.collect::<Result<_>>()?;
-        if a.is_constant() && b.is_constant() {
+        let [mut a, mut b] = [Vectors::of(&args.args[0])?, Vectors::of(&args.args[1])?];
+        if b.is_constant() {
+            std::mem::swap(&mut a, &mut b);
+        }
+        let num_rows = if b.is_constant() { 1 } else { args.number_rows };
+        let similarities = similarities(&a, &b, num_rows)?;
+        if b.is_constant() {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&similarities, 0)?));
         }
         Ok(ColumnarValue::Array(Arc::new(similarities)))
     }
 }
 
-/// As many sums as the compiler keeps in vector registers.
-const LANES: usize = 16;
-
-fn cosine((a, b): (&[f32], &[f32])) -> Result<Option<f32>> {
-    if a.len() != b.len() {
-        let message = format!("cosine_similarity of vectors of {} and {} numbers", a.len(), b.len());
-        return Err(DataFusionError::Execution(message));
-    }
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    let mut sums = [[0.0f32; LANES]; 3];
-    for (a, b) in a.iter().zip(b) {
-        for lane in 0..LANES {
-            sums[0][lane] += a[lane] * b[lane];
-            sums[1][lane] += a[lane] * a[lane];
-            sums[2][lane] += b[lane] * b[lane];
-        }
-    }
-    let [mut dot, mut a_square, mut b_square] =
-        sums.map(|lanes| lanes.iter().map(|&sum| f64::from(sum)).sum::<f64>());
-    for (&a, &b) in a_rest.iter().zip(b_rest) {
-        let (a, b) = (f64::from(a), f64::from(b));
-        (dot, a_square, b_square) = (dot + a * b, a_square + a * a, b_square + b * b);
-    }
-    let lengths = (a_square * b_square).sqrt();
-    Ok((lengths > 0.0).then(|| (dot / lengths) as f32))
+/// Compares row by row; the length of a constant `a` is computed once.
+fn similarities(a: &Vectors, b: &Vectors, num_rows: usize) -> Result<Float32Array> {
+    let constant = a.is_constant().then(|| a.row(0).map(Direction::of));
+    let similarity = |row: usize| {
+        let direction = constant.unwrap_or_else(|| a.row(row).map(Direction::of));
+        direction.zip(b.row(row)).map(|(a, b)| cosine(a, b)).transpose().map(Option::flatten)
+    };
+    (0..num_rows).map(similarity).collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cosines_are_those_of_the_textbook() {
-        let (a, b) = ([1.0, 0.0], [1.0, 1.0]);
-        assert!((cosine((&a, &b)).unwrap().unwrap() - 0.5f32.sqrt()).abs() < 1e-7);
-        let long: Vec<f32> = (0..100).map(|at| at as f32).collect();
-        let opposite: Vec<f32> = long.iter().map(|value| -2.0 * value).collect();
-        assert_eq!(cosine((&long, &opposite)).unwrap(), Some(-1.0));
-        assert_eq!(cosine((&[0.0; 20], &[1.0; 20])).unwrap(), None);
-        assert!(cosine((&a, &long)).is_err());
+fn cosine(a: Direction<'_>, b: &[f32]) -> Result<Option<f32>> {
+    if a.len() == b.len() {
+        return Ok(a.cosine(b));
     }
+    let message = format!("cosine_similarity of vectors of {} and {} numbers", a.len(), b.len());
+    Err(DataFusionError::Execution(message))
 }

@@ -18,12 +18,16 @@ pub mod functions;
 pub mod mean;
 mod nearest;
 mod newest;
+mod scan;
 pub mod show;
+mod similarity;
 mod vectors;
 
+use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use parquet::errors::ParquetError;
 
 use crate::error::{Error, Result};
 use crate::plan::Output;
@@ -56,8 +60,8 @@ impl Queryable {
         let context = SessionContext::new_with_config(config);
         context.register_udf(functions::CosineSimilarity::default().into());
         context.register_udaf(mean::MeanEmbedding::default().into());
-        let notes = catalogue::register(&context, output).await?;
-        nearest::register(&context).await.map_err(|cause| fault(&cause))?;
+        let (notes, shown) = catalogue::register(&context, output).await?;
+        nearest::register(&context, shown).await.map_err(|cause| fault(&cause))?;
         Ok(Self { context, notes })
     }
 
@@ -74,10 +78,15 @@ impl Queryable {
     }
 }
 
-/// Tells a wrong query from a store that is away and from a damaged file.
+/// Tells a wrong query from what went wrong while it ran: an error of our own, a store that is away, a damaged file.
 #[must_use]
 pub fn fault(cause: &DataFusionError) -> Error {
     let root = cause.find_root();
+    if let DataFusionError::External(cause) = root
+        && let Some(ours) = cause.downcast_ref::<Error>()
+    {
+        return ours.again();
+    }
     let said = root.strip_backtrace();
     match root {
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
@@ -85,11 +94,8 @@ pub fn fault(cause: &DataFusionError) -> Error {
                 .because(said)
                 .hint("check that the output can be reached, then ask again")
         }
-        DataFusionError::ParquetError(_) | DataFusionError::ArrowError(..) => {
-            Error::unavailable("the query could not read a file of the output")
-                .because(said)
-                .hint("`tilefleet verify OUTPUT` tells which file is damaged")
-        }
+        DataFusionError::ParquetError(cause) if !computed(cause) => damaged(said),
+        DataFusionError::ArrowError(cause, _) if !is_computation(cause) => damaged(said),
         DataFusionError::ResourcesExhausted(_) => Error::unavailable("the query needs more memory")
             .because(said)
             .hint("ask for fewer columns or rows"),
@@ -98,4 +104,23 @@ pub fn fault(cause: &DataFusionError) -> Error {
             "tables: tiles, tiles_all, runs, predictions, rejects; `SHOW COLUMNS FROM tiles` lists columns",
         ),
     }
+}
+
+fn damaged(said: String) -> Error {
+    Error::unavailable("the query could not read a file of the output")
+        .because(said)
+        .hint("`tilefleet verify OUTPUT` tells which file is damaged")
+}
+
+/// Tells whether an error of the Parquet reader is one of the query's: it also evaluates filters.
+fn computed(cause: &ParquetError) -> bool {
+    match cause {
+        ParquetError::External(cause) => cause.downcast_ref().is_some_and(is_computation),
+        _ => false,
+    }
+}
+
+/// Tells whether values were read and could not be computed with, as in a division by zero.
+fn is_computation(cause: &ArrowError) -> bool {
+    !matches!(cause, ArrowError::ParquetError(_) | ArrowError::IoError(..) | ArrowError::ExternalError(_))
 }

@@ -1,34 +1,85 @@
 //! `nearest('tile_id', k)`: the tiles whose embeddings are most like that of one tile.
+//!
+//! ```text
+//! tile id ─▶ its embedding ─▶ scan: every embedding, the best k stay ─▶ the other columns of those
+//! ```
+//!
+//! `tiles` is asked as anybody would ask it for the first step and for what it shows; only the embeddings,
+//! nearly all of the bytes, are read by a way of their own, see [`super::scan`].
 
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 
-use datafusion::catalog::{TableFunctionImpl, TableProvider};
+use arrow::array::{ArrayRef, AsArray, Float32Array, RecordBatch, StringArray};
+use arrow::compute::interleave_record_batch;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{Expr, ScalarUDF, scalar_subquery};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::{DataFrame, SessionContext, col, lit};
 
-use super::functions::CosineSimilarity;
+use super::fault;
+use super::scan::{Files, Hit};
+use super::similarity::Direction;
+use super::vectors::Vectors;
+use crate::error::{Error, Result as OurResult};
+use crate::plan::TileId;
+use crate::storage::Bucket;
 
-/// What a neighbour says of itself, beside its similarity.
-const COLUMNS: [&str; 10] =
-    ["tile_id", "source", "level", "frame", "x", "y", "width", "height", "label", "run"];
+/// What a neighbour says of itself, beside its run and its similarity.
+const COLUMNS: [&str; 9] = ["tile_id", "source", "level", "frame", "x", "y", "width", "height", "label"];
+const RUN: &str = "run";
+const SIMILARITY: &str = "similarity";
+
+/// The files in which the rows of `tiles` lie.
+pub(super) struct Shown {
+    pub(super) bucket: Bucket,
+    pub(super) runs: Vec<ShownRun>,
+}
+
+/// A run of which `tiles` shows any row.
+pub(super) struct ShownRun {
+    pub(super) id: String,
+    /// Whether it shows all of them.
+    pub(super) wholly: bool,
+    /// Keys and sizes in bytes of its shards, in order.
+    pub(super) shards: Vec<(String, u64)>,
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.runs.iter().map(|run| &run.id)).finish()
+    }
+}
 
 /// Makes the function known; it looks at the table `tiles`.
-pub(super) async fn register(context: &SessionContext) -> Result<()> {
+pub(super) async fn register(context: &SessionContext, shown: Shown) -> Result<()> {
     let tiles = context.table("tiles").await?;
-    context.register_udtf("nearest", Arc::new(Nearest { tiles }));
+    let column = |name: &str| tiles.schema().field_with_unqualified_name(name).cloned();
+    let mut fields = COLUMNS.iter().copied().chain([RUN]).map(column).collect::<Result<Vec<FieldRef>>>()?;
+    fields.push(Arc::new(Field::new(SIMILARITY, DataType::Float32, true)));
+    let schema = Arc::new(Schema::new(fields));
+    context.register_udtf("nearest", Arc::new(Nearest { tiles, shown: shown.into(), schema }));
     Ok(())
 }
 
 #[derive(Debug)]
 struct Nearest {
     tiles: DataFrame,
+    shown: Arc<Shown>,
+    schema: SchemaRef,
 }
 
 impl TableFunctionImpl for Nearest {
-    fn call(&self, args: &[Expr]) -> Result<Arc<dyn TableProvider>> {
-        let (id, count) = match args {
+    fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
+        let (id, count) = match args.exprs() {
             [Expr::Literal(id, _), Expr::Literal(count, _)] => (text(id), number(count)),
             _ => (None, None),
         };
@@ -37,14 +88,11 @@ impl TableFunctionImpl for Nearest {
                 "nearest takes a tile id and a number: nearest('0123…', 10)".to_owned(),
             ));
         };
-        let query = self.tiles.clone().filter(col("tile_id").eq(lit(id)))?.limit(0, Some(1))?;
-        let query = scalar_subquery(Arc::new(query.select(vec![col("embedding")])?.logical_plan().clone()));
-        let similarity = ScalarUDF::from(CosineSimilarity::default()).call(vec![col("embedding"), query]);
-        let others = col("tile_id").not_eq(lit(id)).and(col("embedding").is_not_null());
-        let columns = COLUMNS.map(col).into_iter().chain([similarity.alias("similarity")]);
-        let ranked = self.tiles.clone().filter(others)?.select(columns.collect::<Vec<_>>())?;
-        let ranked = ranked.sort(vec![col("similarity").sort(false, false)])?.limit(0, Some(count))?;
-        Ok(ranked.into_view())
+        let (tiles, shown, schema) = (self.tiles.clone(), self.shown.clone(), self.schema.clone());
+        let search = Search { tiles, shown, schema: schema.clone(), id: id.to_owned(), count };
+        let best_first = col(SIMILARITY).sort(false, false);
+        let table = StreamingTable::try_new(schema, vec![Arc::new(search)])?;
+        Ok(Arc::new(table.with_sort_order(vec![best_first])))
     }
 }
 
@@ -58,4 +106,137 @@ fn number(value: &ScalarValue) -> Option<usize> {
         ScalarValue::UInt64(Some(number)) => usize::try_from(*number).ok(),
         _ => None,
     }
+}
+
+/// One search, not yet begun.
+#[derive(Clone, Debug)]
+struct Search {
+    tiles: DataFrame,
+    shown: Arc<Shown>,
+    schema: SchemaRef,
+    id: String,
+    count: usize,
+}
+
+impl PartitionStream for Search {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let search = self.clone();
+        let answer =
+            async move { search.answer().await.map_err(|error| DataFusionError::External(error.into())) };
+        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), futures::stream::once(answer)))
+    }
+}
+
+impl Search {
+    async fn answer(&self) -> OurResult<RecordBatch> {
+        let embedding = self.embedding().await?;
+        let files = self.files().await?;
+        // One more, because the tile itself is among them.
+        let hits = files.best(embedding, self.count.saturating_add(1)).await?;
+        self.rows(&files, &hits).await
+    }
+
+    /// Looks up the embedding that the others are compared with.
+    async fn embedding(&self) -> OurResult<Vec<f32>> {
+        let looked_up = async {
+            let tile = self.tiles.clone().filter(col("tile_id").eq(lit(&self.id)))?.limit(0, Some(1))?;
+            tile.select_columns(&["embedding", "status", "reason"])?.collect().await
+        };
+        let found = looked_up.await.map_err(|cause| fault(&cause))?;
+        let Some(tile) = found.iter().find(|batch| batch.num_rows() > 0) else {
+            return Err(Error::usage(format!("there is no tile {} in `tiles`", self.id))
+                .hint("`SELECT tile_id, source FROM tiles` lists them; `tiles_all` also shows other runs"));
+        };
+        let vectors = Vectors::of_array(&tile["embedding"], false).map_err(|cause| fault(&cause))?;
+        let Some(embedding) = vectors.row(0) else {
+            let text = |column: &str| tile[column].as_string::<i32>().value(0).to_owned();
+            return Err(Error::usage(format!("tile {} has no embedding", self.id))
+                .because(format!("it was {}: {}", text("status"), text("reason")))
+                .hint("`SELECT source, reason, detail FROM rejects` tells more"));
+        };
+        if Direction::of(embedding).is_zero() {
+            return Err(Error::usage(format!("nothing is like tile {}", self.id))
+                .because("its embedding is zero and points nowhere"));
+        }
+        Ok(embedding.to_vec())
+    }
+
+    /// Names the files to scan, and which of their rows `tiles` shows.
+    async fn files(&self) -> OurResult<Files> {
+        let mut files = Files::new(self.shown.bucket.clone());
+        for run in &self.shown.runs {
+            let shown = if run.wholly { None } else { Some(Arc::new(self.tiles_of(&run.id).await?)) };
+            for (key, size_bytes) in &run.shards {
+                files.add(key, *size_bytes, &run.id, shown.clone());
+            }
+        }
+        Ok(files)
+    }
+
+    /// Asks which tiles of a run are shown; needs 16 bytes of memory and a little more each.
+    async fn tiles_of(&self, run: &str) -> OurResult<HashSet<TileId>> {
+        let looked_up = async {
+            let tiles = self.tiles.clone().filter(col(RUN).eq(lit(run)))?;
+            tiles.select_columns(&["tile_id"])?.collect().await
+        };
+        let batches = looked_up.await.map_err(|cause| fault(&cause))?;
+        let ids = batches.iter().flat_map(|batch| batch["tile_id"].as_string::<i32>().iter().flatten());
+        Ok(ids.filter_map(|id| id.parse().ok()).collect())
+    }
+
+    /// Reads the other columns of what was found; the tile itself is left out.
+    async fn rows(&self, files: &Files, hits: &[Hit]) -> OurResult<RecordBatch> {
+        let mut by_file: HashMap<usize, Vec<usize>> = HashMap::new();
+        for hit in hits {
+            by_file.entry(hit.file).or_default().push(hit.row);
+        }
+        let mut batches = Vec::new();
+        let mut places = HashMap::new();
+        for (file, mut rows) in by_file {
+            rows.sort_unstable();
+            let mut numbers = rows.iter();
+            for batch in files.read_rows(file, &rows, &COLUMNS).await? {
+                let places_of = (0..batch.num_rows()).zip(numbers.by_ref());
+                places.extend(places_of.map(|(at, &row)| ((file, row), (batches.len(), at))));
+                batches.push(with_run(&batch, files.run(file)).map_err(unexpected)?);
+            }
+        }
+        let place = |hit: &Hit| Some((*places.get(&(hit.file, hit.row))?, hit.similarity));
+        let itself =
+            |&(batch, at): &(usize, usize)| batches[batch]["tile_id"].as_string::<i32>().value(at) == self.id;
+        let ranked = hits.iter().filter_map(place).filter(|(place, _)| !itself(place)).take(self.count);
+        let (order, similarities): (Vec<_>, Vec<_>) = ranked.unzip();
+        self.ranked(&batches, &order, similarities).map_err(unexpected)
+    }
+
+    fn ranked(
+        &self,
+        batches: &[RecordBatch],
+        order: &[(usize, usize)],
+        similarities: Vec<Option<f32>>,
+    ) -> Result<RecordBatch, ArrowError> {
+        if order.is_empty() {
+            return Ok(RecordBatch::new_empty(self.schema.clone()));
+        }
+        let batches: Vec<&RecordBatch> = batches.iter().collect();
+        let rows = interleave_record_batch(&batches, order)?;
+        let mut columns = rows.columns().to_vec();
+        columns.push(Arc::new(Float32Array::from(similarities)));
+        RecordBatch::try_new(self.schema.clone(), columns)
+    }
+}
+
+/// Puts the columns into their order and adds the run.
+fn with_run(batch: &RecordBatch, run: &str) -> Result<RecordBatch, ArrowError> {
+    let run: ArrayRef = Arc::new(StringArray::from_iter_values(std::iter::repeat_n(run, batch.num_rows())));
+    let columns = COLUMNS.iter().map(|&name| (name, batch[name].clone(), true)).chain([(RUN, run, true)]);
+    RecordBatch::try_from_iter_with_nullable(columns)
+}
+
+fn unexpected(cause: ArrowError) -> Error {
+    Error::bug("cannot put the nearest tiles together").because(cause)
 }

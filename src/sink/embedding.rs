@@ -24,6 +24,11 @@ use parquet::schema::types::ColumnDescPtr;
 use crate::config::EmbeddingType;
 use crate::reason::{Reason, Rejection};
 
+/// Definition level of a row that is null.
+pub(super) const NULL: u8 = 0;
+/// Definition level of a value.
+pub(super) const PRESENT: u8 = 2;
+
 /// Values of one page, about; a page never splits a row.
 const PAGE_BYTES: usize = 1024 * 1024;
 
@@ -56,7 +61,7 @@ pub(super) struct Chunk {
 /// Encodes the embeddings of one row group; `rows` yields each row's embedding or null.
 ///
 /// The levels are those of `optional group (LIST) { repeated group { required float } }`:
-/// definition 0 for a null row and 2 for a value, repetition 0 for a row's first value and 1 after.
+/// definition [`NULL`] for a null row and [`PRESENT`] for a value, repetition 0 for a row's first value and 1 after.
 ///
 /// # Reference
 ///
@@ -118,24 +123,10 @@ fn null_count(kind: EmbeddingType, num_nulls: usize) -> Statistics {
 
 /// Lays out one data page: repetition levels, definition levels, values.
 fn page(kind: EmbeddingType, length: usize, rows: &[Option<&[f32]>]) -> CompressedPage {
-    let mut repetition = Runs::default();
-    let mut definition = Runs::default();
-    let mut num_levels = 0;
-    for row in rows {
-        repetition.push(0, 1);
-        if row.is_some() {
-            repetition.push(1, length - 1);
-            definition.push(2, length);
-            num_levels += length;
-        } else {
-            definition.push(0, 1);
-            num_levels += 1;
-        }
-    }
     let num_present = rows.iter().flatten().count();
+    let num_levels = num_present * length + rows.len() - num_present;
     let mut body = Vec::with_capacity(num_present * length * kind.num_bytes() + 8 * rows.len() + 32);
-    repetition.finish(&mut body);
-    definition.finish(&mut body);
+    push_levels(&mut body, length, rows.iter().map(Option::is_some));
     for embedding in rows.iter().flatten() {
         push_values(&mut body, kind, embedding);
     }
@@ -149,6 +140,23 @@ fn page(kind: EmbeddingType, length: usize, rows: &[Option<&[f32]>]) -> Compress
         statistics: None,
     };
     CompressedPage::new(page, num_bytes)
+}
+
+/// Appends the levels of rows that are `present` or null.
+pub(super) fn push_levels(body: &mut Vec<u8>, length: usize, present: impl Iterator<Item = bool>) {
+    let mut repetition = Runs::default();
+    let mut definition = Runs::default();
+    for present in present {
+        repetition.push(0, 1);
+        if present {
+            repetition.push(1, length - 1);
+            definition.push(PRESENT, length);
+        } else {
+            definition.push(NULL, 1);
+        }
+    }
+    repetition.finish(body);
+    definition.finish(body);
 }
 
 /// Appends values in the plain encoding: little-endian, one after the other.

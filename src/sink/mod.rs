@@ -3,7 +3,8 @@
 //! In go a [`TableSpec`], the shard's [`TileRow`]s and the embeddings of its `ok` tiles; out come the
 //! bytes of one whole Parquet file, held in memory because a commit is one PUT. The pipeline calls
 //! it. It does not know where the file goes, and it does not run models: a [`Scorer`] only turns
-//! their logits into scores.
+//! their logits into scores. On the way back, [`StoredEmbeddings`] reads the embedding column as it was
+//! written here, without the detour over levels.
 
 mod columns;
 mod embedding;
@@ -11,11 +12,13 @@ mod file;
 mod predict;
 mod row;
 mod schema;
+mod stored;
 
 pub use embedding::check_embedding;
 pub use file::{ShardRows, encode};
 pub use predict::Scorer;
 pub use row::{Outcome, Prediction, TileRow};
 pub use schema::{SCHEMA_VERSION, TableSpec, schema};
+pub use stored::{StoredEmbeddings, StoredPart};
 
 pub use crate::config::EmbeddingType;

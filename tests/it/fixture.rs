@@ -190,7 +190,8 @@ pub fn rows(table: &Path) -> Vec<Row> {
     shard_files(table).values().flat_map(|path| rows_of_file(path)).collect()
 }
 
-fn rows_of_file(path: &Path) -> Vec<Row> {
+/// Reads all rows of one file.
+pub fn rows_of_file(path: &Path) -> Vec<Row> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap();
     reader.build().unwrap().flat_map(|batch| rows_of_batch(&batch.unwrap())).collect()
 }

@@ -1,11 +1,15 @@
 //! All integration tests in one binary: DataFusion and the crate are linked once.
 
 mod commands;
+#[cfg(feature = "query")]
+mod elsewhere;
 mod fixture;
 mod gone;
 mod jobs;
 mod killed;
 mod look;
+#[cfg(feature = "query")]
+mod nearest;
 mod pixels;
 mod proven;
 #[cfg(feature = "query")]

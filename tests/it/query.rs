@@ -5,17 +5,16 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
-use crate::fixture::{Job, Row, assert_exit, jpeg, rows, rows_of_batch, stderr};
+use crate::fixture::{Job, Row, assert_exit, jpeg, rows, rows_of_file, stderr, wait_until};
 use crate::support;
 
-fn query(table: &Path, sql: &str, arguments: &[&str]) -> Output {
+pub fn query(table: &Path, sql: &str, arguments: &[&str]) -> Output {
     support::tilefleet().arg("query").arg(table).arg(sql).args(arguments).output().unwrap()
 }
 
-fn ask(table: &Path, sql: &str) -> Value {
+pub fn ask(table: &Path, sql: &str) -> Value {
     let output = query(table, sql, &["--json"]);
     assert_exit(&output, 0);
     serde_json::from_slice(&output.stdout).unwrap()
@@ -129,12 +128,13 @@ fn answers_come_as_table_csv_json_and_parquet() {
     let out = job.path("answer.parquet");
     let to_file = ["--format", "parquet", "--out", out.to_str().unwrap()];
     text(&job.table(), "SELECT * FROM tiles ORDER BY source", &to_file);
-    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&out).unwrap()).unwrap();
-    let written: Vec<Row> =
-        reader.build().unwrap().flat_map(|batch| rows_of_batch(&batch.unwrap())).collect();
-    assert_eq!(written, rows(&job.table()));
-    let again = query(&job.table(), sql, &to_file);
-    assert_exit(&again, 78);
+    assert_eq!(rows_of_file(&out), rows(&job.table()));
+    assert_exit(&query(&job.table(), sql, &to_file), 64);
+    assert_eq!(rows_of_file(&out), rows(&job.table()), "nothing was written over it");
+    text(&job.table(), "SELECT * FROM tiles WHERE status = 'ok'", &[&to_file[..], &["--force"]].concat());
+    let failing = "SELECT * FROM tiles WHERE 1 / (shard - shard) = 0";
+    assert_exit(&query(&job.table(), failing, &[&to_file[..], &["--force"]].concat()), 64);
+    assert_eq!(rows_of_file(&out).len(), 3, "a failing query replaces nothing");
     assert_exit(&query(&job.table(), sql, &["--format", "parquet"]), 64);
     let none = "SELECT source FROM tiles WHERE false";
     assert_eq!(ask(&job.table(), none), json!([]));
@@ -164,7 +164,11 @@ fn wrong_queries_are_refused() {
         "SELECT cosine_similarity(source, embedding) FROM tiles",
         "SELECT cosine_similarity([1], embedding) FROM tiles",
         "SELECT mean_embedding(source) FROM tiles",
+        "SELECT cosine_similarity([1, NULL], [1, 2])",
         "SELECT * FROM nearest('x')",
+        "SELECT * FROM nearest('x', -1)",
+        "SELECT 1 / (shard - shard) FROM tiles",
+        "SELECT source FROM tiles WHERE 1 / (shard - shard) = 0",
     ];
     for sql in refused {
         let output = query(&job.table(), sql, &[]);
@@ -209,4 +213,25 @@ fn bytes_scanned(plan: &str) -> u64 {
         other => panic!("an unknown unit {other}"),
     };
     (number.parse::<f64>().expect("a number") * factor) as u64
+}
+
+/// A person who gives up finds no half of an answer.
+#[test]
+fn an_interrupted_query_leaves_no_file() {
+    let job = Job::new(3, "");
+    job.run_ok(&[]);
+    let out = job.path("answers");
+    fs::create_dir(&out).unwrap();
+    let file = out.join("all.csv");
+    let endless = "SELECT * FROM range(1, 9000000000000)";
+    let arguments = ["--format", "csv", "--out", file.to_str().unwrap()];
+    let mut child =
+        support::tilefleet().arg("query").arg(job.table()).arg(endless).args(arguments).spawn().unwrap();
+    let staged =
+        || fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum::<u64>();
+    wait_until("some of the answer is written", || staged() > 0);
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
 }

@@ -44,12 +44,11 @@ impl RemoteJob {
     }
 
     #[cfg(feature = "query")]
-    fn count_in_sql(&self) -> u64 {
+    fn ask(&self, sql: &str) -> serde_json::Value {
         let mut command = support::tilefleet();
-        command.args(["query", "s3://scenes/table", "SELECT count(embedding) AS n FROM tiles", "--json"]);
+        command.args(["query", "s3://scenes/table", sql, "--json"]);
         command.envs(S3Server::variables(&self.server.endpoint(), S3Server::OWNER));
-        let answer: serde_json::Value = serde_json::from_str(&support::stdout_of(&mut command)).unwrap();
-        answer[0]["n"].as_u64().unwrap()
+        serde_json::from_str(&support::stdout_of(&mut command)).unwrap()
     }
 
     fn rows(&self) -> Vec<Row> {
@@ -82,7 +81,14 @@ fn a_bucket_gives_the_rows_of_a_folder_and_no_secret_leaks() {
         assert_eq!(&left, right, "equal but for the place");
     }
     #[cfg(feature = "query")]
-    assert_eq!(remote.count_in_sql(), 24);
+    {
+        let count = remote.ask("SELECT count(embedding) AS n FROM tiles");
+        assert_eq!(count, serde_json::json!([{ "n": 24 }]));
+        let nearest = |row: &Row| format!("SELECT similarity FROM nearest('{}', 23)", row.tile_id);
+        let found = remote.ask(&nearest(&remote_rows[7]));
+        assert_eq!(found, crate::query::ask(&remote.job.table(), &nearest(&local[7])));
+        assert_eq!(found.as_array().unwrap().len(), 23);
+    }
     let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
     assert!(printed.contains("committed"), "-vv says what happens:\n{printed}");
     for secret in [S3Server::OWNER.secret_key, S3Server::OWNER.access_key, "Signature", "Authorization"] {

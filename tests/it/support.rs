@@ -96,7 +96,7 @@ fn the_binary_sees_no_credentials_and_finds_the_cache() {
 #[test]
 fn python_has_the_pinned_packages() {
     let Some(python) = python() else { return };
-    let program = "import PIL, duckdb, numpy, onnxruntime, pyarrow, sys; print(sys.argv[1], PIL.__version__)";
+    let program = "import PIL, duckdb, numpy, onnxruntime, pandas, polars, pyarrow, sys; print(sys.argv[1], PIL.__version__)";
     assert_eq!(run_python(&python, program, &["Pillow"]), "Pillow 13.0.0\n");
 }
 

@@ -1,4 +1,4 @@
-//! The table as other people read it: `DataFusion`, pyarrow and `DuckDB`.
+//! The table as other people read it: `DataFusion`, pyarrow, `DuckDB`, Polars and pandas.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -215,7 +215,7 @@ async fn datafusion_finds_a_tile_with_all_its_values() {
 }
 
 #[test]
-fn pyarrow_and_duckdb_read_what_was_written() {
+fn pyarrow_duckdb_polars_and_pandas_read_what_was_written() {
     let Some(python) = support::python() else { return };
     for kind in [EmbeddingType::Float32, EmbeddingType::Float16] {
         let fixture = Fixture::write(kind);

@@ -1,8 +1,12 @@
-//! Throughput of decode and preprocess, in images/s.
+//! Throughput of single steps, each alone: medians over rounds; contestants take turns.
 //!
-//! Input: 200 seeded JPEG files (quality 85, 4:2:0, 256 to 384 px a side, gradients with edges and
-//! texture, about 2 bits a pixel), resized to a short side of 256 and cropped to 224 as `uint8` NHWC.
-//! Prints the median of several rounds for one and two threads.
+//! - decode, resize (images/s): 200 seeded JPEG files (quality 85, 4:2:0, 256 to 384 px a side, gradients
+//!   with edges and texture, about 2 bits a pixel), resized to a short side of 256 and cropped to 224 as
+//!   `uint8` NHWC; on one and on two threads
+//! - encode (MB/s of embeddings): a shard of 4,096 rows with 2,048 floats, predictions and 1 % rejects,
+//!   beside parquet-rs with its defaults writing the same record batch; one thread
+//! - commit (MB/s): that file into a local output, create-only and synced
+//! - similarity (million rows/s): the 4,096 embeddings to one of them, one thread
 
 use std::hint::black_box;
 use std::thread;
@@ -15,10 +19,18 @@ use tilefleet::format::image::{Limits, parse_header};
 use tilefleet::model::contract::{Accept, Input, Interpolation, Layout, Resize, SampleType};
 use tilefleet::preprocess::{InputSlotMut, Preprocess};
 
+#[path = "micro/table.rs"]
+mod table;
+
 const NUM_IMAGES: usize = 200;
 const ROUNDS: usize = 7;
 
 fn main() {
+    pixels();
+    table::measure();
+}
+
+fn pixels() {
     let files: Vec<Vec<u8>> = (0..NUM_IMAGES as u64).map(jpeg).collect();
     let bytes: usize = files.iter().map(Vec::len).sum();
     println!("{NUM_IMAGES} JPEG files, {} bytes on average", bytes / NUM_IMAGES);
@@ -57,8 +69,12 @@ fn measure(name: &str, threads: usize, work: impl Fn(usize, &mut [u8]) + Sync) {
             (threads * NUM_IMAGES) as f64 / start.elapsed().as_secs_f64()
         })
         .collect();
-    rates.sort_by(f64::total_cmp);
-    println!("{name}, {threads} threads: {:.0} images/s", rates[ROUNDS / 2]);
+    println!("{name}, {threads} threads: {:.0} images/s", median(&mut rates));
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 fn decoded(file: &[u8]) -> Chip {

@@ -1,0 +1,90 @@
+//! Commits the open shards of an output's planned runs with seeded embeddings in the place of a model's.
+//!
+//! `fill --output FOLDER`: a table of any size in no time, by our own sink and commit, for benchmarks of
+//! what reads it. Every value lies in −0.5 to 0.5; every hundredth tile is a reject.
+
+use std::path::Path;
+
+use tilefleet::commit::{Counts, Provenance, commit};
+use tilefleet::error::Result;
+use tilefleet::plan::{KnownRun, Output, Run, Shard, Tile};
+use tilefleet::reason::{Reason, Rejection};
+use tilefleet::sink::{EmbeddingType, Outcome, ShardRows, TableSpec, TileRow, encode};
+use tilefleet::storage::{ObjectUri, Storage, StorageOptions};
+
+fn main() {
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--output");
+    let Some(output) = arguments.nth(1) else {
+        println!("SKIPPED: fill needs --output FOLDER with a planned run; benches/nearest.py passes it");
+        return;
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
+    if let Err(error) = runtime.block_on(fill(output.as_ref())) {
+        eprintln!("{}", error.render());
+        std::process::exit(error.kind().exit_code().into());
+    }
+}
+
+async fn fill(output: &Path) -> Result<()> {
+    let uri = ObjectUri::parse(&output.display().to_string())?;
+    let output = Output::open(&Storage::new(StorageOptions::default())?, &uri);
+    for run in output.runs(None).await? {
+        let KnownRun::Planned(run) = run else { continue };
+        for number in 0..run.num_shards() {
+            commit_shard(&run, &run.shard(number).await?).await?;
+        }
+        println!("{} tiles in {}", run.record.plan.tiles, run.id);
+    }
+    Ok(())
+}
+
+async fn commit_shard(run: &Run, shard: &Shard) -> Result<()> {
+    let length = run.record.model.contract.output.embedding_length;
+    let spec = TableSpec {
+        embedding_length: length,
+        embedding_type: EmbeddingType::Float32,
+        classifier: false,
+        labels: None,
+        top_k: 0,
+        extra: None,
+    };
+    let rows: Vec<TileRow> = shard.tiles.iter().enumerate().map(|(number, tile)| row(number, tile)).collect();
+    let mut random = Random(u64::from(shard.number) + 1);
+    let embeddings: Vec<f32> = (0..rows.len() * length).map(|_| random.next()).collect();
+    let mut counts = Counts::default();
+    rows.iter().for_each(|row| counts.add(&row.outcome));
+    let mut provenance = Provenance::new(run, shard.number, "fill");
+    provenance.set_counts(&counts);
+    let shard = ShardRows { shard: shard.number, rows: &rows, embeddings: &embeddings, extra: None };
+    let file = encode(&spec, &shard, provenance.pairs())?;
+    commit(&run.output.bucket, &run.shard_key(shard.shard), file, &provenance).await.map(|_| ())
+}
+
+fn row(number: usize, tile: &Tile) -> TileRow {
+    let outcome = if number % 100 == 99 {
+        Outcome::Rejected(Rejection::new(Reason::Truncated, "ends in row 7"))
+    } else {
+        Outcome::Ok { detail: None, prediction: None, embedding: number }
+    };
+    TileRow {
+        tile_id: tile.id,
+        source: tile.source.uri.clone(),
+        source_version: tile.source.version.clone(),
+        level: tile.level,
+        frame: tile.frame,
+        window: tile.window,
+        outcome,
+    }
+}
+
+/// Marsaglia's xorshift of 64 bits.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 40) as f32 / (1 << 24) as f32 - 0.5
+    }
+}
