@@ -8,7 +8,9 @@ mod pipeline_args;
 mod plan;
 #[cfg(feature = "query")]
 mod query;
+mod rejects;
 mod run;
+mod runs;
 mod runtime;
 mod show;
 mod status;
@@ -49,6 +51,8 @@ enum Command {
     Verify(verify::Args),
     #[cfg(feature = "query")]
     Query(query::Args),
+    Rejects(rejects::Args),
+    Runs(runs::Args),
     /// Build and look into models
     #[command(subcommand)]
     Model(model::Command),
@@ -87,6 +91,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Verify(args) => verify::run(args),
         #[cfg(feature = "query")]
         Command::Query(args) => query::run(args),
+        Command::Rejects(args) => rejects::run(args),
+        Command::Runs(args) => runs::run(args),
         Command::Model(command) => model::run(command),
         Command::Runtime(args) => runtime::run(args),
         Command::Config(args) => config::run(args),

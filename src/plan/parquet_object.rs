@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowS
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
 use crate::error::{Error, Result};
 use crate::storage::{Bucket, Fault};
@@ -54,12 +54,26 @@ impl ParquetObject {
     ///
     /// As the store answers; `Config` if the object is not Parquet, see [`is_damaged`].
     pub async fn open(bucket: &Bucket, key: &str) -> Result<Option<Self>> {
+        Self::open_with(bucket, key, PageIndexPolicy::Skip).await
+    }
+
+    /// As [`Self::open`], and reads where the pages begin: [`Self::read_rows`] then reads only those that
+    /// hold the rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub async fn open_with_pages(bucket: &Bucket, key: &str) -> Result<Option<Self>> {
+        Self::open_with(bucket, key, PageIndexPolicy::Optional).await
+    }
+
+    async fn open_with(bucket: &Bucket, key: &str, pages: PageIndexPolicy) -> Result<Option<Self>> {
         let size_bytes = match bucket.head(key).await {
             Ok(info) => info.size,
             Err(Fault::Gone) => return Ok(None),
             Err(fault) => return Err(fault.into_error(key)),
         };
-        let mut reader = Reader { bucket: bucket.clone(), key: key.into(), size_bytes };
+        let mut reader = Reader { bucket: bucket.clone(), key: key.into(), size_bytes, pages };
         let metadata = ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new())
             .await
             .map_err(|error| unreadable(key, error))?;
@@ -132,9 +146,21 @@ impl ParquetObject {
     ///
     /// As the store answers; `Config` if the file is damaged, see [`is_damaged`].
     pub async fn read_columns(&self, names: &[&str]) -> Result<Vec<RecordBatch>> {
-        let mask =
-            ProjectionMask::columns(self.parquet().file_metadata().schema_descr(), names.iter().copied());
-        self.collect(self.builder().with_projection(mask)).await
+        self.collect(self.builder().with_projection(self.mask(names))).await
+    }
+
+    /// Reads some columns of `take` rows after the first `skip`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read_columns`].
+    pub async fn read_rows(&self, names: &[&str], skip: usize, take: usize) -> Result<Vec<RecordBatch>> {
+        let rows = RowSelection::from(vec![RowSelector::skip(skip), RowSelector::select(take)]);
+        self.collect(self.builder().with_projection(self.mask(names)).with_row_selection(rows)).await
+    }
+
+    fn mask(&self, names: &[&str]) -> ProjectionMask {
+        ProjectionMask::columns(self.parquet().file_metadata().schema_descr(), names.iter().copied())
     }
 
     /// Streams all rows.
@@ -178,6 +204,7 @@ struct Reader {
     bucket: Bucket,
     key: Arc<str>,
     size_bytes: u64,
+    pages: PageIndexPolicy,
 }
 
 impl AsyncFileReader for Reader {
@@ -194,8 +221,9 @@ impl AsyncFileReader for Reader {
         _options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
         async move {
-            let size_bytes = self.size_bytes;
-            let metadata = ParquetMetaDataReader::new().load_and_finish(self, size_bytes).await?;
+            let (size_bytes, pages) = (self.size_bytes, self.pages);
+            let reader = ParquetMetaDataReader::new().with_page_index_policy(pages);
+            let metadata = reader.load_and_finish(self, size_bytes).await?;
             Ok(Arc::new(metadata))
         }
         .boxed()
