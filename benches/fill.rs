@@ -7,7 +7,7 @@ use std::path::Path;
 
 use tilefleet::commit::{Counts, Provenance, commit};
 use tilefleet::error::Result;
-use tilefleet::plan::{KnownRun, Output, Run, Shard, Tile};
+use tilefleet::plan::{Output, Run, Scope, Shard, Tile};
 use tilefleet::reason::{Reason, Rejection};
 use tilefleet::sink::{EmbeddingType, Outcome, ShardRows, TableSpec, TileRow, encode};
 use tilefleet::storage::{ObjectUri, Storage, StorageOptions};
@@ -28,10 +28,9 @@ fn main() {
 async fn fill(output: &Path) -> Result<()> {
     let uri = ObjectUri::parse(&output.display().to_string())?;
     let output = Output::open(&Storage::new(StorageOptions::default())?, &uri);
-    for run in output.runs(None).await? {
-        let KnownRun::Planned(run) = run else { continue };
+    for run in output.snapshot(Scope::All).await?.runs.iter().filter_map(|standing| standing.run.planned()) {
         for number in 0..run.num_shards() {
-            commit_shard(&run, &run.shard(number).await?).await?;
+            commit_shard(run, &run.shard(number).await?).await?;
         }
         println!("{} tiles in {}", run.record.plan.tiles, run.id);
     }

@@ -160,6 +160,16 @@ impl Provenance {
     }
 }
 
+/// Returns a name that no other attempt has: process, time and a counter.
+#[must_use]
+pub fn attempt_name() -> String {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::{SystemTime, UNIX_EPOCH};
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+    format!("{:x}-{:x}-{:x}", std::process::id(), nanos, COUNTER.fetch_add(1, Ordering::Relaxed))
+}
+
 /// Makes a shard's rows exist.
 ///
 /// - `bytes`: the whole Parquet file, with `provenance` as its metadata

@@ -41,6 +41,12 @@ impl Kind {
             Self::Drained => 143,
         }
     }
+
+    /// Returns whether somebody wanted the process to end.
+    #[must_use]
+    pub fn is_stop(self) -> bool {
+        matches!(self, Self::Interrupted | Self::Drained)
+    }
 }
 
 type Cause = Box<dyn StdError + Send + Sync + 'static>;

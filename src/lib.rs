@@ -10,6 +10,7 @@
 
 pub mod cli;
 pub mod commit;
+pub mod compact;
 pub mod config;
 pub mod decode;
 pub mod error;
@@ -19,6 +20,7 @@ pub mod geometry;
 pub mod infer;
 pub mod look;
 pub mod model;
+pub mod newest;
 pub mod observe;
 pub mod pipeline;
 pub mod plan;
@@ -26,10 +28,13 @@ pub mod preprocess;
 #[cfg(feature = "query")]
 pub mod query;
 pub mod reason;
+pub mod rejects;
+pub mod runs;
 pub mod sink;
 pub mod source;
 pub mod status;
 pub mod storage;
+pub mod summary;
 pub mod verify;
 pub mod work;
 pub mod worker;

@@ -21,6 +21,12 @@ macro_rules! reasons {
                 match self { $(Self::$name => $code,)+ }
             }
 
+            /// Returns the reason with this code.
+            #[must_use]
+            pub fn of_code(code: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| reason.code() == code)
+            }
+
             /// Returns what the code means, in one sentence.
             #[must_use]
             pub fn meaning(self) -> &'static str {

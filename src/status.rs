@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::error::Result;
-use crate::plan::{CommittedShard, KnownRun, Run};
+use crate::plan::{CommittedShard, DeletedRun, KnownRun, Origin, Run, Standing};
 
 /// How far a run has got.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Status {
     /// The run.
     pub run_id: String,
+    /// Why it exists.
+    pub origin: Origin,
+    /// Objects that are left of a deleted run; `None` for a run that is not deleted.
+    pub left_of_deleted: Option<u64>,
     /// Whether its plan is complete; until then nothing else is known.
     pub planned: bool,
     /// Whether every shard is committed.
@@ -34,39 +37,47 @@ pub struct Status {
     pub seconds_left: Option<f64>,
 }
 
-/// Looks how far a run has got.
-///
-/// # Errors
-///
-/// As the store answers.
-pub async fn status(run: &KnownRun) -> Result<Status> {
-    match run {
-        KnownRun::Planned(run) => status_of_planned(run).await,
-        KnownRun::Planning(id) => Ok(Status { run_id: id.to_string(), ..Status::default() }),
+impl Status {
+    /// Returns how far a run has got.
+    #[must_use]
+    pub fn of(standing: &Standing) -> Self {
+        match &standing.run {
+            KnownRun::Planned(run) => Self::of_planned(run, &standing.found.shards),
+            KnownRun::Planning(run) => {
+                Self { run_id: run.id.to_string(), origin: run.origin.clone(), ..Self::default() }
+            }
+        }
     }
-}
 
-async fn status_of_planned(run: &Run) -> Result<Status> {
-    let committed = run.committed().await?.shards;
-    let plan = &run.record.plan;
-    let tiles_of = |shard: &CommittedShard| run.num_tiles(shard.number);
-    let tiles_committed: u64 = committed.iter().map(tiles_of).sum();
-    let rate = rate(&committed, tiles_of);
-    let complete = committed.len() == plan.shards as usize;
-    let left = plan.tiles.saturating_sub(tiles_committed) as f64;
-    Ok(Status {
-        run_id: run.id.to_string(),
-        planned: true,
-        complete,
-        shards: plan.shards,
-        committed: committed.len() as u32,
-        open: plan.shards - committed.len() as u32,
-        tiles: plan.tiles,
-        tiles_committed,
-        bytes: committed.iter().map(|shard| shard.size_bytes).sum(),
-        tiles_per_second: rate,
-        seconds_left: if complete { Some(0.0) } else { rate.map(|rate| left / rate) },
-    })
+    /// Returns what is left of a deleted run.
+    #[must_use]
+    pub fn of_deleted(run: &DeletedRun) -> Self {
+        Self { run_id: run.id.to_string(), left_of_deleted: Some(run.num_left()), ..Self::default() }
+    }
+
+    fn of_planned(run: &Run, committed: &[CommittedShard]) -> Self {
+        let plan = &run.record.plan;
+        let tiles_of = |shard: &CommittedShard| run.num_tiles(shard.number);
+        let tiles_committed: u64 = committed.iter().map(tiles_of).sum();
+        let rate = rate(committed, tiles_of);
+        let complete = committed.len() == plan.shards as usize;
+        let left = plan.tiles.saturating_sub(tiles_committed) as f64;
+        Self {
+            run_id: run.id.to_string(),
+            origin: run.record.origin.clone(),
+            left_of_deleted: None,
+            planned: true,
+            complete,
+            shards: plan.shards,
+            committed: committed.len() as u32,
+            open: plan.shards - committed.len() as u32,
+            tiles: plan.tiles,
+            tiles_committed,
+            bytes: committed.iter().map(|shard| shard.size_bytes).sum(),
+            tiles_per_second: rate,
+            seconds_left: if complete { Some(0.0) } else { rate.map(|rate| left / rate) },
+        }
+    }
 }
 
 /// Returns tiles a second from the first commit to the last; the first shard's own time is not known.

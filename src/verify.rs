@@ -9,6 +9,9 @@
 //!  lies there)                                                         with outcomes that hold together
 //! ```
 //!
+//! A run that is deleted must have nothing left; what its deletion or a late worker left is told, and not
+//! taken for a violation: nobody counts it among the rows.
+//!
 //! That `ok` rows have an embedding and no others do is proven by number for each row group, from the
 //! footer; which row a null stands in, and what the embeddings are, is not read.
 
@@ -19,7 +22,10 @@ use serde::Serialize;
 
 use crate::commit::Counts;
 use crate::error::{Error, Kind, Result};
-use crate::plan::{Committed, KnownRun, Output, Run, RunId, Table, is_damaged};
+use crate::plan::{
+    Committed, DeletedRun, KnownRun, Origin, Output, Planning, Run, RunId, Scope, Snapshot, Standing,
+    is_damaged,
+};
 
 /// So many violations are listed one by one; the rest is counted.
 const MAX_LISTED: usize = 100;
@@ -29,6 +35,10 @@ const MAX_LISTED: usize = 100;
 pub struct Verdict {
     /// The run; `None` for what lies in the table's folder and belongs to no run.
     pub run_id: Option<String>,
+    /// Why the run exists.
+    pub origin: Origin,
+    /// Objects that are left of a deleted run; `None` for a run that is not deleted.
+    pub left_of_deleted: Option<u64>,
     /// Whether the plan is complete; until then there is nothing to compare with.
     pub planned: bool,
     /// Planned shards.
@@ -48,10 +58,13 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Returns whether every planned tile has its row.
+    /// Returns whether every planned tile has its row, and a deleted run none.
     #[must_use]
     pub fn complete(&self) -> bool {
-        self.planned && self.committed == self.shards
+        match self.left_of_deleted {
+            Some(num_left) => num_left == 0,
+            None => self.planned && self.committed == self.shards,
+        }
     }
 
     /// Returns what the verdict is about, for messages.
@@ -75,13 +88,20 @@ impl Verdict {
         if self.complete() {
             return Ok(());
         }
+        if let (Some(num_left), Some(id)) = (self.left_of_deleted, &self.run_id) {
+            let subject = self.subject();
+            return Err(Error::unavailable(format!(
+                "{subject} is deleted, and objects of it are left: {num_left}"
+            ))
+            .hint(format!("`tilefleet runs OUTPUT delete {id} --yes` removes them")));
+        }
         let what = if self.planned {
             format!("{} of {} shards are open", self.shards - self.committed, self.shards)
         } else {
             "its plan is not published yet".to_owned()
         };
         Err(Error::unavailable(format!("{} is not complete: {what}", self.subject()))
-            .hint("run the pipeline again to go on"))
+            .hint(self.origin.how_to_go_on()))
     }
 
     fn violation(&mut self, what: String) {
@@ -93,43 +113,65 @@ impl Verdict {
 }
 
 /// Checks all runs of an output and that nothing else lies in the table's folder, or only one run and
-/// its folder. Returns a verdict a run, and one more if something belongs to no run; none if there is
-/// no such run.
+/// its folder. Returns a verdict a run, deleted ones only if something is left of them, and one more if
+/// something belongs to no run.
 ///
-/// Memory: 32 bytes a committed shard of the whole listing and the keys of all that is no shard; the footers
-/// of all runs' tables of sources; and what [`verify`] needs for one run.
+/// Memory: as [`Output::snapshot`]; the keys of all that is no shard; and what [`verify`] needs for one run.
 ///
 /// # Errors
 ///
-/// As the store answers. What is wrong with the runs is in the verdicts instead.
+/// `Config` if there is no such run; as the store answers. What is wrong with the runs is in the verdicts
+/// instead.
 pub async fn verify_output(output: &Output, only: Option<&RunId>) -> Result<Vec<Verdict>> {
-    // The table before the runs, see `Output::table`: a run that begins meanwhile is no stranger.
-    let mut table = output.table(only).await?;
+    let snapshot = output.snapshot(Scope::of(only)).await?;
+    if snapshot.is_empty() {
+        return Err(snapshot.nothing(output, only));
+    }
     let mut verdicts = Vec::new();
-    for run in output.runs(only).await? {
-        verdicts.push(match run {
-            KnownRun::Planned(run) => verify_listed(&run, &run.committed_in(&mut table)).await?,
-            KnownRun::Planning(id) => verdict_without_plan(output, &id, &table.take(&id)),
-        });
+    for standing in &snapshot.runs {
+        verdicts.extend(verdict_unless_deleted(output, standing).await?);
     }
-    if !verdicts.is_empty() {
-        verdicts.extend(verdict_without_run(output, &table));
-    }
+    let leftovers = snapshot.deleted.iter().filter(|run| run.num_left() > 0);
+    verdicts.extend(leftovers.map(verdict_on_deleted));
+    verdicts.extend(verdict_without_run(output, &snapshot));
     Ok(verdicts)
 }
 
-fn verdict_without_plan(output: &Output, id: &RunId, found: &Committed) -> Verdict {
-    let mut verdict = Verdict { run_id: Some(id.to_string()), ..Verdict::default() };
-    for key in found.keys(&output.layout, id) {
+/// Checks a run. What is wrong with one that was deleted meanwhile proves nothing: then only what is left
+/// of it is told, if anything is.
+async fn verdict_unless_deleted(output: &Output, standing: &Standing) -> Result<Option<Verdict>> {
+    let verdict = match &standing.run {
+        KnownRun::Planned(run) => verify_listed(run, &standing.found).await,
+        KnownRun::Planning(run) => Ok(verdict_without_plan(output, run, &standing.found)),
+    };
+    if verdict.as_ref().is_ok_and(|verdict| verdict.num_violations == 0) {
+        return verdict.map(Some);
+    }
+    let id = standing.run.id();
+    if !output.is_deleted(id).await? {
+        return verdict.map(Some);
+    }
+    let now = output.snapshot(Scope::Run(id)).await?;
+    Ok(now.deleted.iter().find(|run| run.num_left() > 0).map(verdict_on_deleted))
+}
+
+fn verdict_on_deleted(run: &DeletedRun) -> Verdict {
+    Verdict { run_id: Some(run.id.to_string()), left_of_deleted: Some(run.num_left()), ..Verdict::default() }
+}
+
+fn verdict_without_plan(output: &Output, run: &Planning, found: &Committed) -> Verdict {
+    let (run_id, origin) = (Some(run.id.to_string()), run.origin.clone());
+    let mut verdict = Verdict { run_id, origin, ..Verdict::default() };
+    for key in found.keys(&output.layout, &run.id) {
         verdict.violation(format!("{key} is there, but the plan of its run is not"));
     }
     verdict
 }
 
 /// Returns a verdict on what is left of a listing once every run has taken its own.
-fn verdict_without_run(output: &Output, table: &Table) -> Option<Verdict> {
+fn verdict_without_run(output: &Output, snapshot: &Snapshot) -> Option<Verdict> {
     let mut verdict = Verdict { planned: true, ..Verdict::default() };
-    for key in table.rest(&output.layout) {
+    for key in snapshot.rest.rest(&output.layout) {
         verdict.violation(format!("{key} belongs to no run of this output"));
     }
     (verdict.num_violations > 0).then_some(verdict)
@@ -155,6 +197,7 @@ async fn verify_listed(run: &Run, found: &Committed) -> Result<Verdict> {
     let plan = &run.record.plan;
     let mut verdict = Verdict {
         run_id: Some(run.id.to_string()),
+        origin: run.record.origin.clone(),
         planned: true,
         shards: plan.shards,
         tiles: plan.tiles,

@@ -6,10 +6,8 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use futures::StreamExt;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::commit::{Counts, read_counts};
 use crate::config::{Loaded, Pipeline};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetcher;
@@ -20,18 +18,13 @@ use crate::model::{self, Model};
 use crate::observe::{Progress, Snapshot};
 use crate::pipeline::{SpareTensors, Stages, Stop, process};
 use crate::plan::fingerprint::{Lineage, Meaning};
-use crate::plan::{Decision, Draft, ModelRecord, Output, Planner, Preview, Run};
+use crate::plan::{Decision, Draft, ModelRecord, Origin, Output, Planner, Preview, Retried, Retry, Run};
 use crate::preprocess::Preprocess;
 use crate::sink::{self, Scorer, TableSpec};
 use crate::source::InputSpec;
-use crate::storage::{Fault, ObjectUri, Storage};
+use crate::storage::{ObjectUri, Storage};
+use crate::summary::{Summary, deleted_meanwhile, sum_up};
 use crate::work::OpenShards;
-
-/// A summary is small; a larger one is not ours.
-const MAX_SUMMARY_BYTES: u64 = 1 << 20;
-
-/// Requests for footers under way at once.
-const FOOTERS_AT_ONCE: usize = 16;
 
 /// So many sessions at most share the threads if nobody says how many.
 const MOST_SESSIONS: usize = 4;
@@ -59,22 +52,6 @@ pub struct Report {
     pub summary: Summary,
     /// What this process did.
     pub this_process: Snapshot,
-}
-
-/// `summary.json`: the final counts of a run, the same whoever writes them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Summary {
-    /// The run.
-    pub run_id: String,
-    /// Number of sources.
-    pub sources: u64,
-    /// Number of shards.
-    pub shards: u32,
-    /// Number of tiles.
-    pub tiles: u64,
-    /// Their outcomes.
-    #[serde(flatten)]
-    pub counts: Counts,
 }
 
 impl Job {
@@ -158,33 +135,89 @@ impl Job {
 
     /// Plans if needed, works on all open shards, sums up.
     ///
+    /// A retry that was not finished is, before anything new is planned: it covers nothing of the input.
+    ///
     /// # Errors
     ///
     /// The stop's cause if it was stopped; else as the stages.
     pub async fn run(&self, progress: Arc<Progress>, stop: Stop) -> Result<Report> {
-        // The sessions open first: a provider that does not work must be told before anything is written.
+        loop {
+            let sessions = self.prepare().await?;
+            let (run, nothing_new) = match stop.or(self.decide()).await? {
+                Decision::Continue(run) => (run, false),
+                Decision::NothingNew(run) => (run, true),
+                Decision::New { run, previous } => {
+                    if let Some(previous) = previous {
+                        stop.or(sum_up_if_there(&previous)).await?;
+                    }
+                    (run, false)
+                }
+            };
+            let is_retry = run.record.origin == Origin::Retry;
+            if nothing_new {
+                return self.report(&run, true, &progress, &stop).await;
+            }
+            let report = self.work_on(run, sessions, &progress, &stop).await?;
+            if !is_retry {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// Tries rejected tiles again, or finishes the retry that was not finished.
+    ///
+    /// # Errors
+    ///
+    /// As [`Planner::retry`] and [`Self::run`].
+    pub async fn retry(&self, rejected: &[Retry], progress: Arc<Progress>, stop: Stop) -> Result<Report> {
+        let sessions = self.prepare().await?;
+        let spool = spool_folder()?;
+        let planner = self.planner(spool.path());
+        let Retried { run, continued } = stop.or(planner.retry(rejected)).await?;
+        if continued {
+            tracing::info!(run = %run.id, "this retry was not finished; it is now, and no other is planned");
+        }
+        self.work_on(run, sessions, &progress, &stop).await
+    }
+
+    /// Opens the sessions: a provider that does not work must be told before anything is written.
+    async fn prepare(&self) -> Result<Vec<Session>> {
         let sessions = self.open_sessions()?;
         self.output.bucket.sweep_staging().await;
-        let (run, nothing_new) = match stop.or(self.decide()).await? {
-            Decision::Continue(run) => (run, false),
-            Decision::NothingNew(run) => (run, true),
-            Decision::New { run, previous } => {
-                if let Some(previous) = previous {
-                    stop.or(sum_up(&previous)).await?;
-                }
-                (run, false)
-            }
-        };
+        Ok(sessions)
+    }
+
+    async fn work_on(
+        &self,
+        run: Run,
+        sessions: Vec<Session>,
+        progress: &Arc<Progress>,
+        stop: &Stop,
+    ) -> Result<Report> {
         let run = Arc::new(run);
-        if !nothing_new {
-            tracing::info!(run = %run.id, tiles = run.record.plan.tiles, shards = run.num_shards(), "working");
-            let work = OpenShards::of(run.clone(), beginning(), &progress).await?;
-            let stages = Arc::new(self.stages(&run, &sessions, &progress, &stop)?);
-            process(stages, sessions, work).await?;
+        tracing::info!(run = %run.id, tiles = run.record.plan.tiles, shards = run.num_shards(), "working");
+        let work = OpenShards::of(run.clone(), beginning(), progress).await?;
+        let stages = Arc::new(self.stages(&run, &sessions, progress, stop)?);
+        match process(stages, sessions, work).await {
+            // Whatever was missing was deleted with the run.
+            Err(error) if !error.kind().is_stop() && run.output.is_deleted(&run.id).await? => {
+                return Err(deleted_meanwhile(&run).because(error));
+            }
+            done => done?,
         }
+        self.report(&run, false, progress, stop).await
+    }
+
+    async fn report(&self, run: &Run, nothing_new: bool, progress: &Progress, stop: &Stop) -> Result<Report> {
         let this_process = progress.snapshot();
-        let summary = stop.or(sum_up(&run)).await?;
+        let summary = stop.or(sum_up(run)).await?;
         Ok(Report { run_id: run.id.to_string(), nothing_new, summary, this_process })
+    }
+
+    /// Returns the whole fingerprint of this job's runs.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.draft.fingerprint
     }
 
     /// Returns the error that a complete run deserves, if any.
@@ -250,7 +283,7 @@ impl Job {
             preprocess: Preprocess::new(&contract.input)?,
             spare: Arc::new(SpareTensors::new(contract.input.sample_type, contract.input.num_samples())),
             scorer,
-            table: table(pipeline, &self.model, run.sources.extra_fields()),
+            table: TableSpec::new(contract, &pipeline.output, run.sources.extra_fields()),
             constants: constants(pipeline.run.provider, pipeline),
             batch: batch.unwrap_or(pipeline.run.batch),
             max_wait: pipeline.run.max_wait,
@@ -291,7 +324,10 @@ fn draft(loaded: &Loaded, model: &Model) -> Result<Draft> {
     };
     let classifier = model.contract.output.classifier.as_ref();
     let lineage = Lineage {
-        schema: format!("{:?}", sink::schema(&table(pipeline, model, None)).fields()),
+        schema: format!(
+            "{:?}",
+            sink::schema(&TableSpec::new(&model.contract, &pipeline.output, None)).fields()
+        ),
         activation: classifier.map(|classifier| classifier.activation),
         num_classes: classifier.map(|classifier| classifier.num_classes),
         labels: classifier.and_then(|classifier| classifier.labels.as_deref()),
@@ -316,19 +352,6 @@ fn draft(loaded: &Loaded, model: &Model) -> Result<Draft> {
     })
 }
 
-fn table(pipeline: &Pipeline, model: &Model, extra: Option<arrow::datatypes::Fields>) -> TableSpec {
-    let output = &model.contract.output;
-    let labels = output.classifier.as_ref().and_then(|classifier| classifier.labels.clone());
-    TableSpec {
-        embedding_length: output.embedding_length,
-        embedding_type: pipeline.output.embedding,
-        classifier: output.classifier.is_some(),
-        labels: labels.map(Into::into),
-        top_k: pipeline.output.top_k,
-        extra,
-    }
-}
-
 /// Says what a table of this contract holds.
 fn describe(contract: &Contract) -> String {
     let classes = contract.output.classifier.as_ref().map_or(0, |classifier| classifier.num_classes);
@@ -338,50 +361,12 @@ fn describe(contract: &Contract) -> String {
     )
 }
 
-/// Returns the final counts of a complete run; writes them if nobody has. Everyone who does writes the same.
-async fn sum_up(run: &Run) -> Result<Summary> {
-    let key = run.output.layout.summary(&run.id);
-    match run.output.bucket.get(&key, MAX_SUMMARY_BYTES).await {
-        Ok(object) => {
-            if let Ok(summary) = serde_json::from_slice(&object.bytes) {
-                return Ok(summary);
-            }
-        }
-        Err(Fault::Gone) => {}
-        Err(fault) => return Err(fault.into_error(&key)),
+/// Sums up the run before, unless it was compacted and deleted meanwhile.
+async fn sum_up_if_there(run: &Run) -> Result<()> {
+    match sum_up(run).await {
+        Err(_) if run.output.is_deleted(&run.id).await? => Ok(()),
+        summed => summed.map(|_| ()),
     }
-    let summary = count(run).await?;
-    let mut json = serde_json::to_vec_pretty(&summary)
-        .map_err(|error| Error::bug("cannot write the summary").because(error))?;
-    json.push(b'\n');
-    run.output.bucket.put_replace(&key, json.into()).await?;
-    Ok(summary)
-}
-
-/// Adds up what the footers of a complete run's shards say.
-async fn count(run: &Run) -> Result<Summary> {
-    let plan = &run.record.plan;
-    let committed = run.committed().await?.shards;
-    let open = plan.shards as usize - committed.len();
-    if open > 0 {
-        let message = format!("{open} shards of run {} are open, though each was worked on", run.id);
-        return Err(Error::unavailable(message).hint("run the same command again to go on"));
-    }
-    let footers = committed
-        .into_iter()
-        .map(|shard| async move { read_counts(&run.output.bucket, &run.shard_key(shard.number)).await });
-    let mut counts = Counts::default();
-    let mut footers = futures::stream::iter(footers).buffered(FOOTERS_AT_ONCE);
-    while let Some(shard) = footers.next().await {
-        counts.merge(&shard?);
-    }
-    Ok(Summary {
-        run_id: run.id.to_string(),
-        sources: plan.sources,
-        shards: plan.shards,
-        tiles: plan.tiles,
-        counts,
-    })
 }
 
 /// Returns where among the open shards this process begins, in 0 to 1: somewhere else each time.

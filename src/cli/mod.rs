@@ -10,7 +10,9 @@ mod pipeline_args;
 mod plan;
 #[cfg(feature = "query")]
 mod query;
+mod rejects;
 mod run;
+mod runs;
 mod runtime;
 mod show;
 mod status;
@@ -53,6 +55,8 @@ enum Command {
     Query(query::Args),
     Inspect(inspect::Args),
     Chip(chip::Args),
+    Rejects(rejects::Args),
+    Runs(runs::Args),
     /// Build and look into models
     #[command(subcommand)]
     Model(model::Command),
@@ -93,6 +97,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Query(args) => query::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Chip(args) => chip::run(args),
+        Command::Rejects(args) => rejects::run(args),
+        Command::Runs(args) => runs::run(args),
         Command::Model(command) => model::run(command),
         Command::Runtime(args) => runtime::run(args),
         Command::Config(args) => config::run(args),

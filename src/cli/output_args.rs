@@ -12,7 +12,7 @@ pub struct PlaceArgs {
     output: String,
 
     /// How to get at the output, such as `--set storage.region=eu-north-1`; repeatable
-    #[arg(long = "set", value_name = "storage.KEY=VALUE")]
+    #[arg(long = "set", global = true, value_name = "storage.KEY=VALUE")]
     set: Vec<String>,
 }
 

@@ -50,12 +50,21 @@ pub fn run(args: Args) -> Result<()> {
 ///
 /// As [`Job::run`].
 pub fn work(job: &Job) -> Result<Report> {
+    drive(async |progress, stop| job.run(progress, stop).await)
+}
+
+/// Does work with progress on standard error, until done or told to stop.
+///
+/// # Errors
+///
+/// As `work`.
+pub fn drive(work: impl AsyncFnOnce(Arc<Progress>, Stop) -> Result<Report>) -> Result<Report> {
     let progress = Arc::new(Progress::default());
     block_on(async {
         let stop = Stop::default();
         let signals = tokio::spawn(listen(stop.clone()));
         let ticker = Ticker::start(progress.clone());
-        let report = job.run(progress.clone(), stop).await;
+        let report = work(progress.clone(), stop).await;
         drop(ticker);
         signals.abort();
         report

@@ -1,6 +1,7 @@
 //! Numbers and counts as people read them.
 
 use crate::commit::Counts;
+use crate::plan::Origin;
 
 /// Writes a size in binary units.
 #[must_use]
@@ -44,6 +45,12 @@ pub fn seconds(seconds: f64) -> String {
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
     }
+}
+
+/// Writes why a run exists, after its id; nothing for a pipeline's.
+#[must_use]
+pub fn origin(origin: &Origin) -> String {
+    if *origin == Origin::Pipeline { String::new() } else { format!(" ({origin})") }
 }
 
 /// Writes outcome counts: a line of totals, then a line a reason.

@@ -3,7 +3,8 @@
 use crate::cli::output_args::OutputArgs;
 use crate::cli::{block_on, print_json, show};
 use crate::error::Result;
-use crate::status::{Status, status};
+use crate::plan::Scope;
+use crate::status::Status;
 
 /// Says how far the runs of an output have got
 ///
@@ -17,16 +18,13 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let (output, only) = args.output.open()?;
-    let all = block_on(async {
-        let mut all = Vec::new();
-        for run in output.runs(only.as_ref()).await? {
-            all.push(status(&run).await?);
-        }
-        Ok(all)
-    })?;
-    if all.is_empty() {
-        return Err(output.no_run(only.as_ref()));
+    let snapshot = block_on(output.snapshot(Scope::of(only.as_ref())))?;
+    if snapshot.is_empty() {
+        return Err(snapshot.nothing(&output, only.as_ref()));
     }
+    let leftovers = snapshot.deleted.iter().filter(|run| run.num_left() > 0);
+    let all: Vec<Status> =
+        snapshot.runs.iter().map(Status::of).chain(leftovers.map(Status::of_deleted)).collect();
     if args.output.json {
         return print_json(&all);
     }
@@ -35,13 +33,18 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn print(status: &Status) {
+    let of_what = show::origin(&status.origin);
+    if let Some(num_left) = status.left_of_deleted {
+        println!("{}  deleted, and {} of it left", status.run_id, show::counted(num_left, "object"));
+        return;
+    }
     if !status.planned {
-        println!("{}  being planned: its plan is not complete", status.run_id);
+        println!("{}{of_what}  being planned: its plan is not complete", status.run_id);
         return;
     }
     let state = if status.complete { "complete" } else { "open" };
     println!(
-        "{}  {state}: {} of {} shards, {} of {} tiles, {}",
+        "{}{of_what}  {state}: {} of {} shards, {} of {} tiles, {}",
         status.run_id,
         status.committed,
         status.shards,

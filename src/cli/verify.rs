@@ -19,9 +19,6 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let (output, only) = args.output.open()?;
     let verdicts = block_on(verify_output(&output, only.as_ref()))?;
-    if verdicts.is_empty() {
-        return Err(output.no_run(only.as_ref()));
-    }
     if args.output.json {
         print_json(&verdicts)?;
     } else {
@@ -53,6 +50,10 @@ pub fn print(verdict: &Verdict) {
         println!("violated: and {} more", verdict.num_violations - listed);
     }
     let Some(run) = &verdict.run_id else { return };
+    if let Some(num_left) = verdict.left_of_deleted {
+        println!("{run}  deleted, and {} of it left", show::counted(num_left, "object"));
+        return;
+    }
     let word = match (verdict.num_violations, verdict.complete()) {
         (0, true) => "verified",
         (0, false) => "not complete",

@@ -71,6 +71,19 @@ impl Pipeline {
     }
 }
 
+impl Pipeline {
+    /// Returns the pipeline that the record of a run holds, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`] if a key or value is wrong.
+    pub fn recorded(record: &serde_json::Value, run: &str) -> Result<Self> {
+        let mut settings = Settings::defaults();
+        settings.lay_record(record, run)?;
+        Self::check(&settings)
+    }
+}
+
 impl Loaded {
     /// Loads a pipeline as [`Pipeline::load`] does, but leaves it to the caller what to think of
     /// missing values: for looking, not for running.
@@ -86,6 +99,32 @@ impl Loaded {
         let folder = std::env::current_dir()
             .map_err(|cause| Error::unavailable("cannot resolve the current folder").because(cause))?;
         Self::merge(path, &text, &environment(), overrides, &folder)
+    }
+
+    /// Loads the pipeline that the record of a run holds, under the environment and the flags: they say where
+    /// things lie today.
+    ///
+    /// - `record`: all settings as nested JSON, as [`Settings::to_json`] wrote them
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`] if a key or value is wrong, or something that a run needs is missing.
+    pub fn of_record(record: &serde_json::Value, run: &str, overrides: &Overrides) -> Result<Self> {
+        let mut settings = Settings::defaults();
+        settings.lay_record(record, run)?;
+        settings.lay_environment(&environment())?;
+        for assignment in &overrides.set {
+            settings.lay_assignment(assignment)?;
+        }
+        lay_flags(&mut settings, overrides)?;
+        let folder = std::env::current_dir()
+            .map_err(|cause| Error::unavailable("cannot resolve the current folder").because(cause))?;
+        pipeline::resolve_paths(&mut settings, Path::new(""), &folder)?;
+        let pipeline = Pipeline::check(&settings)?;
+        match pipeline.missing().first() {
+            None => Ok(Self { pipeline, settings, missing: Vec::new() }),
+            Some(missing) => Err(Error::config(format!("the record of run {run} has {missing}"))),
+        }
     }
 
     fn merge(

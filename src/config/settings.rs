@@ -33,6 +33,8 @@ pub enum Origin {
     Flag(String),
     /// The pipeline file's own name.
     FileName,
+    /// The record of a run.
+    Record(String),
 }
 
 impl fmt::Display for Origin {
@@ -42,6 +44,7 @@ impl fmt::Display for Origin {
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Environment(name) | Self::Flag(name) => f.write_str(name),
             Self::FileName => f.write_str("file name"),
+            Self::Record(run) => write!(f, "the record of run {run}"),
         }
     }
 }
@@ -119,6 +122,23 @@ impl Settings {
             let known = if section.is_empty() { self.has("", key) } else { self.has_section(section) };
             if known {
                 self.set_text(section, key, text, Origin::Environment(variable.clone()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lays what [`Self::to_json`] wrote into the record of a run over the settings.
+    pub(super) fn lay_record(&mut self, record: &serde_json::Value, run: &str) -> Result<()> {
+        let damaged = || Error::config(format!("the record of run {run} holds no pipeline"));
+        let origin = || Origin::Record(run.to_owned());
+        for (name, value) in record.as_object().ok_or_else(damaged)? {
+            match value {
+                serde_json::Value::Object(section) => {
+                    for (key, value) in section {
+                        self.set(name, key, recorded(value).ok_or_else(damaged)?, origin(), typed(value))?;
+                    }
+                }
+                value => self.set("", name, recorded(value).ok_or_else(damaged)?, origin(), typed(value))?,
             }
         }
         Ok(())
@@ -253,6 +273,17 @@ impl Settings {
         };
         Error::config(format!("unknown key `{}` ({origin})", dotted(section, key))).hint(hint)
     }
+}
+
+/// Reads a recorded value as TOML.
+fn recorded(value: &serde_json::Value) -> Option<Value> {
+    use serde::Deserialize as _;
+    Value::deserialize(value).ok()
+}
+
+/// Returns a recorded number as text: a profile called `123` was recorded as one.
+fn typed(value: &serde_json::Value) -> Option<String> {
+    value.is_number().then(|| value.to_string())
 }
 
 fn dotted(section: &str, key: &str) -> String {
@@ -453,6 +484,22 @@ mod tests {
         assert_eq!(value("model.logits="), Value::String(String::new()));
         assert_eq!(value("input.uris=[\"a\", \"b\"]"), Value::from(vec!["a", "b"]));
         assert_eq!(value("output.uri=1\nrun.batch=7"), Value::String("1\nrun.batch=7".into()));
+    }
+
+    #[test]
+    fn a_record_reads_back_as_written() {
+        let mut settings = laid("name = \"nightly\"\n[limits]\nmax_reject_ratio = 0.5\n").unwrap();
+        settings.lay_assignment("storage.profile=123").unwrap();
+        settings.lay_assignment("input.uris=[\"a\", \"b\"]").unwrap();
+        let mut again = Settings::defaults();
+        again.lay_record(&settings.to_json(), "nightly-1a2b3c4d-0001").unwrap();
+        assert_eq!(again.to_json(), settings.to_json());
+        assert_eq!(again.read::<Option<String>>("storage.profile").unwrap().as_deref(), Some("123"));
+        let origin = again.get("run.batch").origin.to_string();
+        assert_eq!(origin, "the record of run nightly-1a2b3c4d-0001");
+        let newer = serde_json::json!({ "run": { "batchs": 3 } });
+        let text = rendered(Settings::defaults().lay_record(&newer, "x").map(|()| Settings::defaults()));
+        assert!(text.contains("unknown key `run.batchs` (the record of run x)"), "{text}");
     }
 
     #[test]

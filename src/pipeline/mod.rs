@@ -32,7 +32,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::commit::{Counts, Provenance, commit};
+use crate::commit::{Counts, Provenance, attempt_name, commit};
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::fetch::{FetchedTile, Fetcher};
@@ -448,13 +448,4 @@ impl Stages {
         };
         Ok((sink::encode(&self.table, &rows, provenance)?, shard.permit))
     }
-}
-
-/// Returns a name that no other attempt has: process, time and a counter.
-fn attempt_name() -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    use std::time::{SystemTime, UNIX_EPOCH};
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
-    format!("{:x}-{:x}-{:x}", std::process::id(), nanos, COUNTER.fetch_add(1, Ordering::Relaxed))
 }

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! tiles/run=<run-id>/shard-00000042.parquet
-//! _tilefleet/<run-id>/{run.json, sources.parquet, summary.json, plan/part-00000.parquet}
+//! _tilefleet/<run-id>/{run.json, sources.parquet, summary.json, plan/part-00000.parquet, deleted.json}
 //! ```
 
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
@@ -13,7 +15,8 @@ use crate::error::{Error, Result};
 pub const SHARDS_PER_PART: u32 = 4096;
 
 /// Identifies one run: `<pipeline name>-<8 hex of the fingerprint>-<sequence>`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct RunId {
     family: String,
     sequence: u32,
@@ -34,7 +37,7 @@ impl RunId {
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = || {
             Error::usage(format!("`{text}` is not a run id"))
-                .hint("a run id looks like `tiles-1a2b3c4d-0001`; `tilefleet status OUTPUT` lists them")
+                .hint("a run id looks like `tiles-1a2b3c4d-0001`; `tilefleet runs OUTPUT` lists them")
         };
         let (family, sequence) = text.rsplit_once('-').ok_or_else(wrong)?;
         let (name, prefix) = family.rsplit_once('-').ok_or_else(wrong)?;
@@ -58,10 +61,24 @@ impl RunId {
         self.sequence
     }
 
-    /// Returns the id that follows in the family.
+    /// Returns the id in the same family with another sequence number.
     #[must_use]
-    pub fn next(&self) -> Self {
-        Self { family: self.family.clone(), sequence: self.sequence + 1 }
+    pub fn with_sequence(&self, sequence: u32) -> Self {
+        Self { family: self.family.clone(), sequence }
+    }
+}
+
+impl From<RunId> for String {
+    fn from(id: RunId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        Self::parse(&text)
     }
 }
 
@@ -130,6 +147,12 @@ impl Layout {
         format!("{}run.json", self.record(run))
     }
 
+    /// Returns what says that a run is deleted.
+    #[must_use]
+    pub fn tombstone(&self, run: &RunId) -> String {
+        format!("{}deleted.json", self.record(run))
+    }
+
     /// Returns the table of a run's sources.
     #[must_use]
     pub fn sources(&self, run: &RunId) -> String {
@@ -177,7 +200,7 @@ mod tests {
         let id = RunId::new("chest-xray", "1a2b3c4d5e6f", 7);
         assert_eq!(id.to_string(), "chest-xray-1a2b3c4d-0007");
         assert_eq!(RunId::parse("chest-xray-1a2b3c4d-0007").unwrap(), id);
-        assert_eq!(id.next().to_string(), "chest-xray-1a2b3c4d-0008");
+        assert_eq!(id.with_sequence(8).to_string(), "chest-xray-1a2b3c4d-0008");
         for wrong in ["", "x", "tiles-0001", "tiles-1a2b3c4-0001", "tiles-1a2b3c4d-1", "-1a2b3c4d-0001"] {
             assert!(RunId::parse(wrong).is_err(), "{wrong}");
         }

@@ -7,25 +7,37 @@
 //!                       election            the same for all       the plan is complete
 //! ```
 //!
-//! Goes in: what `source` found. Comes out: a [`Run`]. It never reads pixels.
+//! Goes in: what `source` found, or which tiles were rejected. Comes out: a [`Run`]. It also says which runs
+//! there are, see [`Snapshot`], and deletes them, see [`Tombstone`]. It never reads pixels.
 
 pub mod fingerprint;
 pub mod layout;
 mod lineage;
+mod origin;
 mod parquet_object;
+mod planner;
 mod publish;
 mod record;
+mod retry;
 mod run;
+mod snapshot;
 mod sources;
 pub mod tile_id;
 mod tiles;
+mod tombstone;
 
 pub use layout::{Layout, RunId};
 pub use lineage::OutputRecord;
+pub use origin::{Moment, Origin};
 pub use parquet_object::{ParquetObject, is_damaged};
-pub use publish::{Decision, Draft, Planner, Preview};
+pub use planner::{Decision, Draft, Planner, Preview};
+pub use publish::{Described, Elected, Election, SOURCE_BYTES_KEY, check_shard_size, elected, publish};
 pub use record::{ModelRecord, PlanRecord, RunRecord};
-pub use run::{Committed, CommittedShard, KnownRun, Output, Run, Shard, Table, Tile};
-pub use sources::{EncodedSources, Source, SourceRange, SourceTable};
+pub(crate) use retry::encoded as encoded_extra;
+pub use retry::{Retried, Retry};
+pub use run::{Committed, CommittedShard, Output, Run, Shard, Table, Tile};
+pub use snapshot::{DeletedRun, KnownRun, Planning, Scope, Snapshot, Standing};
+pub use sources::{EncodedSources, Source, SourceRange, SourceTable, encode};
 pub use tile_id::TileId;
 pub use tiles::{PlanPart, PlanTotals, PlanWriter, PlannedTile};
+pub use tombstone::{Removed, Tombstone, Why};

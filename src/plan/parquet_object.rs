@@ -57,23 +57,35 @@ impl ParquetObject {
     ///
     /// As the store answers; `Config` if the object is not Parquet, see [`is_damaged`].
     pub async fn open(bucket: &Bucket, key: &str) -> Result<Option<Self>> {
+        Self::open_with(bucket, key, ArrowReaderOptions::new()).await
+    }
+
+    /// As [`Self::open`], and reads where the pages begin: reads of a few rows then fetch only those
+    /// that hold them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub async fn open_with_pages(bucket: &Bucket, key: &str) -> Result<Option<Self>> {
+        Self::open_with(bucket, key, with_pages()).await
+    }
+
+    async fn open_with(bucket: &Bucket, key: &str, options: ArrowReaderOptions) -> Result<Option<Self>> {
         let size_bytes = match bucket.head(key).await {
             Ok(info) => info.size,
             Err(Fault::Gone) => return Ok(None),
             Err(fault) => return Err(fault.into_error(key)),
         };
-        Self::load(bucket, key, size_bytes, ArrowReaderOptions::new()).await.map(Some)
+        Self::load(bucket, key, size_bytes, options).await.map(Some)
     }
 
-    /// Reads the footer and the offset index of a file that was listed with this size: single pages can
-    /// then be read.
+    /// As [`Self::open`], for a file that was listed with this size, and reads where the pages begin.
     ///
     /// # Errors
     ///
     /// As [`Self::open`]; `Unavailable` if the object is gone.
     pub async fn open_indexed(bucket: &Bucket, key: &str, size_bytes: u64) -> Result<Self> {
-        let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
-        Self::load(bucket, key, size_bytes, options).await
+        Self::load(bucket, key, size_bytes, with_pages()).await
     }
 
     async fn load(bucket: &Bucket, key: &str, size_bytes: u64, options: ArrowReaderOptions) -> Result<Self> {
@@ -153,6 +165,16 @@ impl ParquetObject {
         self.collect(self.projected(names)).await
     }
 
+    /// Reads some columns of `take` rows after the first `skip`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read_columns`].
+    pub async fn read_slice(&self, names: &[&str], skip: usize, take: usize) -> Result<Vec<RecordBatch>> {
+        let rows = RowSelection::from(vec![RowSelector::skip(skip), RowSelector::select(take)]);
+        self.collect(self.projected(names).with_row_selection(rows)).await
+    }
+
     /// Reads some columns of some rows, in the order of the file.
     ///
     /// - `rows`: rising numbers, counted from the file's first row
@@ -222,6 +244,10 @@ impl ParquetObject {
         let stream = builder.build().map_err(|error| unreadable(self.key(), error))?;
         stream.try_collect().await.map_err(|error| unreadable(self.key(), error))
     }
+}
+
+fn with_pages() -> ArrowReaderOptions {
+    ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional)
 }
 
 /// Keeps the store's own verdict where there is one, so that an outage stays exit 75; all else is

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::model::contract::Contract;
 use crate::plan::layout::{Layout, RunId};
+use crate::plan::origin::{Moment, Origin};
 use crate::storage::{Bucket, Fault};
 
 /// Records are small; a larger one is not ours.
@@ -21,6 +22,17 @@ pub struct RunRecord {
     pub fingerprint: String,
     /// Version of the tool that planned.
     pub tool_version: String,
+    /// Why the run exists.
+    #[serde(default)]
+    pub origin: Origin,
+    /// When it was planned; records of older versions do not say.
+    #[serde(default)]
+    pub planned_at: Option<Moment>,
+    /// Of two rows for one tile, that of the run with the later moment is the newer. A pipeline's run is
+    /// as of when it was planned. A retry is as of just after the newest run of its family, a compaction as
+    /// of the newest run that it replaces: neither makes an old family newest.
+    #[serde(default)]
+    pub as_of: Option<Moment>,
     /// The model.
     pub model: ModelRecord,
     /// The plan's totals.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arrow::array::StructArray;
+use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::Mutex;
@@ -13,10 +14,14 @@ use crate::error::{Error, Result};
 use crate::geometry::Window;
 use crate::plan::TileId;
 use crate::plan::layout::{Layout, RunId, SHARDS_PER_PART, shard_of_name};
+use crate::plan::origin::Moment;
 use crate::plan::record::RunRecord;
 use crate::plan::sources::{Source, SourceTable};
 use crate::plan::tiles::{PlanPart, PlannedTile};
-use crate::storage::{Bucket, ObjectInfo, ObjectUri, Storage};
+use crate::storage::{Bucket, Fault, ObjectInfo, ObjectUri, Put, Storage};
+
+/// An object is put so often before the store is taken to be in trouble.
+const MAX_PUTS: u32 = 4;
 
 /// An output: the table and the records of its runs.
 #[derive(Clone)]
@@ -54,42 +59,24 @@ impl Output {
         }
     }
 
-    /// Lists the ids of all runs that have any record, oldest first within a family.
+    /// Creates an object, or finds that one is there.
     ///
     /// # Errors
     ///
-    /// As the store answers.
-    pub async fn run_ids(&self) -> Result<Vec<RunId>> {
-        let records = self.layout.records();
-        let mut ids: Vec<RunId> = Vec::new();
-        let mut objects = self.list(&records);
-        while let Some(object) = objects.try_next().await? {
-            let name = object.key.strip_prefix(&records).and_then(|rest| rest.split('/').next());
-            if let Some(id) = name.and_then(|name| RunId::parse(name).ok())
-                && ids.last() != Some(&id)
-            {
-                ids.push(id);
+    /// As the store answers; `Unavailable` if it contradicts itself.
+    pub async fn create(&self, key: &str, bytes: Bytes) -> Result<Put> {
+        for _ in 0..MAX_PUTS {
+            if self.bucket.put_new(key, bytes.clone()).await? == Put::Created {
+                return Ok(Put::Created);
+            }
+            // Some stores say "exists" of what never landed, so look.
+            match self.bucket.head(key).await {
+                Ok(_) => return Ok(Put::Exists),
+                Err(Fault::Gone) => {}
+                Err(fault) => return Err(fault.into_error(key)),
             }
         }
-        ids.sort();
-        ids.dedup();
-        Ok(ids)
-    }
-
-    /// Opens all runs that have any record, or only one, in the order of [`Self::run_ids`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Run::open`].
-    pub async fn runs(&self, only: Option<&RunId>) -> Result<Vec<KnownRun>> {
-        let mut runs = Vec::new();
-        for id in self.run_ids().await? {
-            if only.is_none_or(|only| *only == id) {
-                let planned = Run::open(self, &id).await?.map(|run| KnownRun::Planned(Box::new(run)));
-                runs.push(planned.unwrap_or(KnownRun::Planning(id)));
-            }
-        }
-        Ok(runs)
+        Err(Error::unavailable(format!("the store says that {key} exists, and then that it does not")))
     }
 
     /// Lists the table's folder once, or only the folder of one run's rows.
@@ -110,14 +97,6 @@ impl Output {
         }
         Ok(table)
     }
-}
-
-/// A run that has any record.
-pub enum KnownRun {
-    /// Its plan is published.
-    Planned(Box<Run>),
-    /// Its plan is not complete: a worker is about to publish it, or was killed before it could.
-    Planning(RunId),
 }
 
 /// What the table's folder holds, run by run.
@@ -187,6 +166,8 @@ pub struct Run {
     pub id: RunId,
     /// Its record.
     pub record: RunRecord,
+    /// Its place among the runs; see [`RunRecord::as_of`].
+    pub as_of: Moment,
     /// The output it belongs to.
     pub output: Output,
     /// Its sources.
@@ -206,7 +187,7 @@ pub struct CommittedShard {
 }
 
 /// What the folder of a run's rows holds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
     /// Committed shards in order.
     pub shards: Vec<CommittedShard>,
@@ -248,8 +229,37 @@ impl Run {
             Error::config(format!("{key} is missing"))
                 .hint("the run's record was damaged; use another output")
         })?;
+        let as_of = match record.as_of {
+            Some(as_of) => as_of,
+            None => recorded_at(output, id).await?,
+        };
         let (id, output) = (id.clone(), output.clone());
-        Ok(Some(Self { id, record, output, sources, part: Mutex::new(None) }))
+        Ok(Some(Self { id, record, as_of, output, sources, part: Mutex::new(None) }))
+    }
+
+    /// Returns when it was planned, as far as its record says; else when the record was taken.
+    #[must_use]
+    pub fn planned_at(&self) -> Moment {
+        self.record.planned_at.unwrap_or(self.as_of)
+    }
+
+    /// Orders runs by age: of two runs that cover one tile, the greater is the newer.
+    #[must_use]
+    pub fn age(&self) -> (Moment, u32, &RunId) {
+        (self.as_of, self.id.sequence(), &self.id)
+    }
+
+    /// Returns another handle on the same run.
+    #[must_use]
+    pub fn handle(&self) -> Self {
+        Self {
+            id: self.id.clone(),
+            record: self.record.clone(),
+            as_of: self.as_of,
+            output: self.output.clone(),
+            sources: self.sources.clone(),
+            part: Mutex::new(None),
+        }
     }
 
     /// Returns the number of planned shards.
@@ -345,6 +355,13 @@ impl Run {
     pub async fn complete(&self) -> Result<bool> {
         Ok(self.committed().await?.shards.len() == self.num_shards() as usize)
     }
+}
+
+/// Returns when the store took a record that does not say when it was made.
+async fn recorded_at(output: &Output, id: &RunId) -> Result<Moment> {
+    let key = output.layout.run_json(id);
+    let info = output.bucket.head(&key).await.map_err(|fault| fault.into_error(&key))?;
+    Ok(info.modified.into())
 }
 
 /// Picks rows; contiguous rows cost nothing.

@@ -143,6 +143,7 @@ fn record_batch(
 }
 
 /// A published table of sources, read by ranges.
+#[derive(Clone)]
 pub struct SourceTable {
     object: ParquetObject,
 }

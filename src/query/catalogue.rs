@@ -10,97 +10,73 @@ use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTable
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::prelude::SessionContext;
 
+use super::frozen::Frozen;
 use super::nearest::{Shown, ShownRun};
-use super::newest::Newest;
 use super::{ROOT, fault};
 use crate::error::{Error, Result};
-use crate::plan::{CommittedShard, KnownRun, Layout, Output, ParquetObject, Run};
+use crate::newest::{Newest, Replaced};
+use crate::plan::{Layout, Output, ParquetObject, Run, RunId, Scope, Snapshot, Standing};
 
 /// Run and source of rows that newer runs replace.
 const REPLACED: &str = "tilefleet_replaced";
+/// Run and tile of rows that newer retries replace.
+const RETRIED: &str = "tilefleet_retried";
 const PLACE: &str = "run, tile_id, source, source_version, level, frame, x, y, width, height";
 
 /// Registers all tables; returns what whoever asks should know, and where the rows of `tiles` lie.
+///
+/// What the tables hold is decided here: runs that are planned, committed or deleted later change nothing.
 pub(super) async fn register(context: &SessionContext, output: &Output) -> Result<(Vec<String>, Shown)> {
-    // The table before the runs, see `Output::table`.
-    let mut table = output.table(None).await?;
-    let mut known = Vec::new();
-    for run in output.runs(None).await? {
-        let committed = match &run {
-            KnownRun::Planned(run) => run.committed_in(&mut table).shards,
-            KnownRun::Planning(_) => Vec::new(),
-        };
-        known.push((run, committed));
+    let (snapshot, newest) = output
+        .consistently(Scope::All, async |snapshot: Snapshot| {
+            let newest = Newest::of(&snapshot.completed()).await?;
+            Ok((snapshot, newest))
+        })
+        .await?;
+    if snapshot.runs.is_empty() {
+        return Err(snapshot.nothing(output, None));
     }
-    if known.is_empty() {
-        return Err(output.no_run(None));
-    }
-    let first = known.iter().find_map(|(run, committed)| match run {
-        KnownRun::Planned(run) => Some((run, committed.first()?.number)),
-        KnownRun::Planning(_) => None,
+    let first = snapshot.runs.iter().find_map(|standing| {
+        let shard = standing.found.shards.first()?.number;
+        Some((standing.run.planned()?, shard))
     });
     let Some((run, shard)) = first else {
         return Err(Error::unavailable(format!("nothing is committed in {} yet", output.uri))
             .hint("`tilefleet status OUTPUT` tells how far its runs are; run the pipeline to go on"));
     };
     let root = ObjectStoreUrl::parse(ROOT).map_err(|cause| fault(&cause))?;
-    context.register_object_store(root.as_ref(), output.bucket.folder(output.uri.key()).await?);
+    let files = output.bucket.folder(output.uri.key()).await?;
+    context.register_object_store(root.as_ref(), Arc::new(Frozen::new(files, &snapshot)));
     tiles_all(context, run, shard).await?;
-    let states: Vec<State<'_>> = known.iter().map(|(run, shards)| State::of(run, shards.len())).collect();
-    register_batch(context, "runs", runs(&states)?)?;
-    let completed: Vec<&Run> = states.iter().filter_map(State::completed).collect();
-    let newest = Newest::of(output, &completed).await?;
+    register_batch(context, "runs", runs(&snapshot.runs)?)?;
     tiles(context, &newest).await?;
-    let notes = states.iter().filter_map(State::note).collect();
-    Ok((notes, Shown { bucket: output.bucket.clone(), runs: shown(&known, &newest) }))
+    let notes = snapshot.runs.iter().filter_map(note).collect();
+    Ok((notes, Shown { bucket: output.bucket.clone(), runs: shown(&snapshot, &newest) }))
 }
 
 /// Names the files in which the rows of `tiles` lie.
-fn shown(known: &[(KnownRun, Vec<CommittedShard>)], newest: &Newest) -> Vec<ShownRun> {
-    let planned = known.iter().filter_map(|(run, shards)| match run {
-        KnownRun::Planned(run) => Some((run, shards)),
-        KnownRun::Planning(_) => None,
-    });
-    let mut shown = Vec::with_capacity(newest.runs.len());
-    for (run, shards) in planned {
-        let id = run.id.to_string();
-        if newest.runs.contains(&id) {
-            let wholly = !newest.replaced.iter().any(|(replaced, _)| *replaced == id);
-            let shards = shards.iter().map(|shard| (run.shard_key(shard.number), shard.size_bytes));
-            shown.push(ShownRun { id, wholly, shards: shards.collect() });
-        }
-    }
-    shown
+fn shown(snapshot: &Snapshot, newest: &Newest) -> Vec<ShownRun> {
+    let shown = |standing: &Standing| {
+        let run = standing.run.planned()?;
+        let replaced = newest.runs.get(&run.id)?;
+        let shards = standing.found.shards.iter();
+        Some(ShownRun {
+            id: run.id.to_string(),
+            wholly: *replaced == Replaced::default(),
+            shards: shards.map(|shard| (run.shard_key(shard.number), shard.size_bytes)).collect(),
+        })
+    };
+    snapshot.runs.iter().filter_map(shown).collect()
 }
 
-/// A run and how much of it is committed.
-struct State<'a> {
-    id: String,
-    run: Option<&'a Run>,
-    committed: usize,
-}
-
-impl<'a> State<'a> {
-    fn of(run: &'a KnownRun, committed: usize) -> Self {
-        match run {
-            KnownRun::Planned(run) => Self { id: run.id.to_string(), run: Some(run), committed },
-            KnownRun::Planning(id) => Self { id: id.to_string(), run: None, committed },
-        }
-    }
-
-    fn completed(&self) -> Option<&'a Run> {
-        self.run.filter(|run| run.num_shards() as usize == self.committed)
-    }
-
-    fn note(&self) -> Option<String> {
-        let open = self.run.filter(|_| self.completed().is_none())?;
-        Some(format!(
-            "run {} is not complete: {} of its {} shards are committed, and only `tiles_all` shows them",
-            self.id,
-            self.committed,
-            open.num_shards()
-        ))
-    }
+fn note(standing: &Standing) -> Option<String> {
+    let open = standing.run.planned().filter(|_| standing.completed().is_none())?;
+    Some(format!(
+        "run {} is not complete: {} of its {} shards are committed, and only `tiles_all` shows them",
+        open.id,
+        standing.found.shards.len(),
+        open.num_shards()
+    ))
 }
 
 /// Registers all committed files; the schema is that of one shard, as one output has one.
@@ -122,19 +98,16 @@ async fn tiles_all(context: &SessionContext, run: &Run, shard: u32) -> Result<()
 }
 
 async fn tiles(context: &SessionContext, newest: &Newest) -> Result<()> {
-    let runs: Vec<String> = newest.runs.iter().map(|run| format!("'{run}'")).collect();
-    let shown = if runs.is_empty() { "false".to_owned() } else { format!("run IN ({})", runs.join(", ")) };
-    let still_newest = if newest.replaced.is_empty() {
-        String::new()
-    } else {
-        register_batch(context, REPLACED, replaced(newest)?)?;
-        format!(
-            " AND NOT EXISTS (SELECT 1 FROM {REPLACED} AS newer \
-             WHERE newer.run = tiles_all.run AND newer.source = tiles_all.source)"
-        )
-    };
+    let runs: Vec<String> = newest.runs.keys().map(|run| format!("'{run}'")).collect();
+    let mut shown =
+        if runs.is_empty() { "false".to_owned() } else { format!("run IN ({})", runs.join(", ")) };
+    let replaced = newest.runs.iter().flat_map(|(run, rows)| rows.sources.iter().map(move |it| (run, &**it)));
+    shown += &still_newest(context, REPLACED, "source", replaced)?;
+    let tiles = newest.runs.iter().flat_map(|(run, rows)| rows.tiles.iter().map(move |it| (run, it)));
+    let tiles: Vec<(&RunId, String)> = tiles.map(|(run, tile)| (run, tile.to_string())).collect();
+    shown += &still_newest(context, RETRIED, "tile_id", tiles.iter().map(|(run, tile)| (*run, &**tile)))?;
     let views = [
-        format!("CREATE VIEW tiles AS SELECT * FROM tiles_all WHERE {shown}{still_newest}"),
+        format!("CREATE VIEW tiles AS SELECT * FROM tiles_all WHERE {shown}"),
         format!(
             "CREATE VIEW predictions AS SELECT {PLACE}, class_id, label, score, top_k \
              FROM tiles WHERE status = 'ok'"
@@ -147,25 +120,44 @@ async fn tiles(context: &SessionContext, newest: &Newest) -> Result<()> {
     Ok(())
 }
 
-fn replaced(newest: &Newest) -> Result<RecordBatch> {
-    let runs: StringArray = newest.replaced.iter().map(|(run, _)| Some(run)).collect();
-    let sources: StringArray = newest.replaced.iter().map(|(_, source)| Some(source)).collect();
-    batch([("run", Arc::new(runs) as ArrayRef), ("source", Arc::new(sources))])
+/// Registers which rows are replaced, named by run and the column `key`; returns the condition that leaves
+/// them out.
+fn still_newest<'a>(
+    context: &SessionContext,
+    name: &str,
+    key: &str,
+    replaced: impl Iterator<Item = (&'a RunId, &'a str)>,
+) -> Result<String> {
+    let (runs, keys): (Vec<String>, Vec<&str>) = replaced.map(|(run, key)| (run.to_string(), key)).unzip();
+    if runs.is_empty() {
+        return Ok(String::new());
+    }
+    let runs = Arc::new(StringArray::from(runs)) as ArrayRef;
+    register_batch(context, name, batch([("run", runs), (key, Arc::new(StringArray::from(keys)))])?)?;
+    Ok(format!(
+        " AND NOT EXISTS (SELECT 1 FROM {name} AS newer \
+         WHERE newer.run = tiles_all.run AND newer.{key} = tiles_all.{key})"
+    ))
 }
 
-fn runs(states: &[State<'_>]) -> Result<RecordBatch> {
+fn runs(standings: &[Standing]) -> Result<RecordBatch> {
+    let planned = || standings.iter().map(|standing| standing.run.planned());
     let text = |value: fn(&Run) -> &str| -> ArrayRef {
-        Arc::new(states.iter().map(|state| state.run.map(value)).collect::<StringArray>())
+        Arc::new(planned().map(|run| run.map(value)).collect::<StringArray>())
     };
     let number = |value: fn(&Run) -> u64| -> ArrayRef {
-        Arc::new(states.iter().map(|state| state.run.map(|run| value(run) as i64)).collect::<Int64Array>())
+        Arc::new(planned().map(|run| run.map(|run| value(run) as i64)).collect::<Int64Array>())
     };
-    let ids: StringArray = states.iter().map(|state| Some(&state.id)).collect();
-    let complete: BooleanArray = states.iter().map(|state| Some(state.completed().is_some())).collect();
-    let committed: Int64Array = states.iter().map(|state| Some(state.committed as i64)).collect();
+    let words = |word: fn(&Standing) -> Option<String>| -> ArrayRef {
+        Arc::new(standings.iter().map(word).collect::<StringArray>())
+    };
+    let complete: BooleanArray = standings.iter().map(|it| Some(it.completed().is_some())).collect();
+    let committed: Int64Array = standings.iter().map(|it| Some(it.found.shards.len() as i64)).collect();
     batch([
-        ("run", Arc::new(ids) as ArrayRef),
+        ("run", words(|standing| Some(standing.run.id().to_string()))),
         ("complete", Arc::new(complete)),
+        ("origin", words(|standing| Some(standing.run.origin().name().to_owned()))),
+        ("planned_at", words(|standing| Some(standing.run.planned()?.planned_at().to_string()))),
         ("sources", number(|run| run.record.plan.sources)),
         ("tiles", number(|run| run.record.plan.tiles)),
         ("shards", number(|run| u64::from(run.record.plan.shards))),

@@ -14,10 +14,10 @@
 //! and the table function `nearest('tile_id', k)`.
 
 mod catalogue;
+mod frozen;
 pub mod functions;
 pub mod mean;
 mod nearest;
-mod newest;
 mod scan;
 pub mod show;
 mod similarity;

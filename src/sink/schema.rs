@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 
-use crate::config::EmbeddingType;
+use crate::config::{EmbeddingType, Output};
+use crate::model::contract::Contract;
 
 /// Version of the columns, as in the file metadata.
 pub const SCHEMA_VERSION: &str = "1";
@@ -24,6 +25,22 @@ pub struct TableSpec {
     pub top_k: usize,
     /// The manifest's additional columns, where there are any.
     pub extra: Option<Fields>,
+}
+
+impl TableSpec {
+    /// Describes the table of a model's rows.
+    #[must_use]
+    pub fn new(contract: &Contract, output: &Output, extra: Option<Fields>) -> Self {
+        let classifier = contract.output.classifier.as_ref();
+        Self {
+            embedding_length: contract.output.embedding_length,
+            embedding_type: output.embedding,
+            classifier: classifier.is_some(),
+            labels: classifier.and_then(|classifier| classifier.labels.clone()).map(Into::into),
+            top_k: output.top_k,
+            extra,
+        }
+    }
 }
 
 /// Returns the columns of a table, group by group.

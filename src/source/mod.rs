@@ -312,7 +312,16 @@ impl fmt::Display for Odd {
     }
 }
 
-/// Looks at one object; `None` if it is gone or forbidden, which becomes its row.
+/// Looks at one source; version and size are `None` if it is gone or forbidden, which becomes its row.
+///
+/// # Errors
+///
+/// As the store answers, if it is away.
+pub async fn look_up(storage: &Storage, uri: &ObjectUri) -> Result<Entry> {
+    Ok(entry_of(uri, looked_up(storage, uri).await?))
+}
+
+/// Looks at one object; `None` if it is gone or forbidden.
 async fn looked_up(storage: &Storage, uri: &ObjectUri) -> Result<Option<ObjectInfo>> {
     match storage.bucket(uri).head(uri.key()).await {
         Ok(info) => Ok(Some(info)),

@@ -466,6 +466,19 @@ impl Bucket {
         }
     }
 
+    /// Removes local folders at and below `folder` that hold nothing; a store has no folders.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if that is not allowed, `Unavailable` if the disk fails.
+    pub async fn remove_empty_folders(&self, folder: &str) -> Result<()> {
+        if !self.is_local() {
+            return Ok(());
+        }
+        let path = path_of_key(folder.trim_end_matches('/'));
+        blocking(move || local::remove_empty_folders(&path)).await?
+    }
+
     /// Checks that the bucket is there and that this folder of it can be listed; it may be empty.
     ///
     /// Local folders must exist. Of a web server only that it answers can be known.

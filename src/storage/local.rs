@@ -277,6 +277,27 @@ pub(super) fn delete(target: &Path) -> Result<()> {
     }
 }
 
+/// Removes a folder and those below it, as far as they hold nothing.
+pub(super) fn remove_empty_folders(folder: &Path) -> Result<()> {
+    let failed = |cause| io_failure(cause, &format!("remove the folder {}", folder.display()));
+    let entries = match fs::read_dir(folder) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_dir() {
+            remove_empty_folders(&entry.path())?;
+        }
+    }
+    match fs::remove_dir(folder) {
+        Err(cause) if !matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+            Err(failed(cause))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Removes what writers that were killed have left in `staging`; files younger than `age` may be in use.
 pub(super) fn sweep(staging: &Path, age: Duration) {
     // Leftovers do no harm but take up space: whatever stands in the way, the next run tries again.
@@ -457,6 +478,21 @@ mod tests {
         delete(&target).unwrap();
         delete(&target).unwrap();
         assert!(!target.exists());
+    }
+
+    #[test]
+    fn only_empty_folders_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("run");
+        fs::create_dir_all(root.join("plan/deep")).unwrap();
+        fs::create_dir(root.join("rows")).unwrap();
+        fs::write(root.join("rows/a"), b"x").unwrap();
+        remove_empty_folders(&root).unwrap();
+        assert!(!root.join("plan").exists() && root.join("rows/a").exists());
+        fs::remove_file(root.join("rows/a")).unwrap();
+        remove_empty_folders(&root).unwrap();
+        assert!(!root.exists());
+        remove_empty_folders(&root).unwrap();
     }
 
     #[test]

@@ -13,9 +13,10 @@ fn wrong_usage_is_64_and_help_is_0() {
     assert_exit(&run(&["run", "--no-such-flag"]), 64);
     assert_exit(&run(&["fly"]), 64);
     assert_exit(&run(&["verify", "table", "--run", "no-run-id"]), 64);
-    for command in
-        ["demo", "run", "plan", "status", "verify", "inspect", "chip", "model", "runtime", "config"]
-    {
+    for command in [
+        "demo", "run", "plan", "status", "verify", "inspect", "chip", "rejects", "runs", "model", "runtime",
+        "config",
+    ] {
         let help = run(&[command, "--help"]);
         assert_exit(&help, 0);
         assert!(help.stdout.len() > 100, "{command} explains itself");

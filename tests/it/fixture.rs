@@ -177,7 +177,8 @@ fn pixels(index: usize, width: usize, height: usize) -> Vec<u8> {
 pub fn shard_files(table: &Path) -> BTreeMap<String, PathBuf> {
     let mut files = BTreeMap::new();
     for run in fs::read_dir(table.join("tiles")).into_iter().flatten().map(Result::unwrap) {
-        for file in fs::read_dir(run.path()).unwrap().map(Result::unwrap) {
+        // A folder may be deleted while it is looked at.
+        for file in fs::read_dir(run.path()).into_iter().flatten().flatten() {
             let name = format!("{}/{}", run.file_name().display(), file.file_name().display());
             files.insert(name, file.path());
         }
@@ -188,6 +189,27 @@ pub fn shard_files(table: &Path) -> BTreeMap<String, PathBuf> {
 /// All rows of an output in order of run, shard and row.
 pub fn rows(table: &Path) -> Vec<Row> {
     shard_files(table).values().flat_map(|path| rows_of_file(path)).collect()
+}
+
+/// All rows that `tiles` shows, in order of source.
+#[cfg(feature = "query")]
+pub fn shown(table: &Path) -> Vec<Row> {
+    rows_of_batch(&shown_columns(table, "*"))
+}
+
+/// Some columns of `tiles`, in order of source; embeddings come as they lie in the files.
+#[cfg(feature = "query")]
+pub fn shown_columns(table: &Path, columns: &str) -> RecordBatch {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("tiles.parquet");
+    let mut command = support::tilefleet();
+    command.arg("query").arg(table).arg(format!("SELECT {columns} FROM tiles ORDER BY source, tile_id"));
+    command.args(["--format", "parquet", "--out"]).arg(&out);
+    assert_exit(&command.output().unwrap(), 0);
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&out).unwrap()).unwrap();
+    let schema = reader.schema().clone();
+    let batches: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
+    arrow::compute::concat_batches(&schema, &batches).unwrap()
 }
 
 /// Reads all rows of one file.

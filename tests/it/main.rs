@@ -14,7 +14,11 @@ mod pixels;
 mod proven;
 #[cfg(feature = "query")]
 mod query;
+#[cfg(feature = "query")]
+mod rejects;
 mod resnet;
+#[cfg(feature = "query")]
+mod runs;
 mod stores;
 mod support;
 #[cfg(feature = "query")]

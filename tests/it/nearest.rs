@@ -8,7 +8,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 use tilefleet::commit::{Provenance, commit};
-use tilefleet::plan::{KnownRun, Output, Run, Tile};
+use tilefleet::plan::{Output, Run, Scope, Tile};
 use tilefleet::reason::{Reason, Rejection};
 use tilefleet::sink::{EmbeddingType, Outcome, ShardRows, TableSpec, TileRow, encode};
 use tilefleet::storage::{ObjectUri, Storage, StorageOptions};
@@ -35,9 +35,10 @@ fn plan_and_fill(job: &Job, kind: EmbeddingType, content: impl Fn(&str) -> Conte
     let output = Output::open(&Storage::new(StorageOptions::default()).unwrap(), &uri);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let Some(KnownRun::Planned(run)) = output.runs(None).await.unwrap().pop() else { panic!("no run") };
+        let runs = output.snapshot(Scope::All).await.unwrap().runs;
+        let run = runs.last().and_then(|standing| standing.run.planned()).expect("it was planned above");
         for number in 0..run.num_shards() {
-            commit_shard(&run, number, kind, &content).await;
+            commit_shard(run, number, kind, &content).await;
         }
     });
 }

@@ -1,0 +1,200 @@
+//! `tilefleet rejects OUTPUT`
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use crate::cli::{block_on, print_json, run, show};
+use crate::config::{Loaded, Overrides, storage_options};
+use crate::error::{Error, Kind, Result};
+use crate::plan::{Origin, Output, Retry, Run, RunId, Scope, Snapshot};
+use crate::reason::Reason;
+use crate::rejects::{Question, Reject, find};
+use crate::storage::{ObjectUri, Storage};
+use crate::worker::{Job, Report};
+
+/// Lists rejected tiles by reason, or tries them again.
+///
+/// Shown are the rejects of the table `tiles`: those that no newer run replaces. With --retry a run over
+/// just these tiles is planned and worked on, with the pipeline that their run recorded; its rows replace
+/// those tiles. A retry that was interrupted goes on when it is given again. Exit codes of --retry are
+/// those of `run`; nothing to retry is 0.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet rejects s3://tables/photos
+  tilefleet rejects s3://tables/photos --reason truncated --all
+  tilefleet rejects s3://tables/photos --retry --model resnet152.onnx")]
+pub struct Args {
+    /// The output's folder or bucket prefix
+    output: String,
+
+    /// Only this reason, such as `truncated`; repeatable
+    #[arg(long = "reason", value_name = "CODE")]
+    reasons: Vec<String>,
+
+    /// The rejects of this run instead, also those that newer runs replace
+    #[arg(long, value_name = "ID", conflicts_with = "retry")]
+    run: Option<String>,
+
+    /// Examples a reason
+    #[arg(long, value_name = "N", default_value_t = 10, conflicts_with = "retry")]
+    limit: usize,
+
+    /// Show all of them
+    #[arg(long, conflicts_with_all = ["limit", "retry"])]
+    all: bool,
+
+    /// Try these tiles again
+    #[arg(long)]
+    retry: bool,
+
+    /// The ONNX file, where it is not where the run found it
+    #[arg(long, value_name = "FILE", requires = "retry")]
+    model: Option<PathBuf>,
+
+    /// Execution provider, `run.provider`
+    #[arg(long, value_name = "PROVIDER", requires = "retry")]
+    provider: Option<String>,
+
+    /// How to get at the output, such as `--set storage.region=eu-north-1`; with --retry any other value,
+    /// too; repeatable
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+
+    /// Print JSON: all rejects, or the reports of the retries
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let output = open(&args)?;
+    let question = Question {
+        run: args.run.as_deref().map(RunId::parse).transpose()?,
+        reasons: args.reasons.iter().map(|code| reason(code)).collect::<Result<_>>()?,
+    };
+    if args.retry {
+        return retry(&output, &question, &args);
+    }
+    let rejects = block_on(find(&output, &question))?;
+    if args.json {
+        return print_json(&rejects);
+    }
+    print(&rejects, if args.all { usize::MAX } else { args.limit });
+    Ok(())
+}
+
+/// Names the output; with --retry, settings of other sections are left to the pipeline.
+fn open(args: &Args) -> Result<Output> {
+    let is_storage = |set: &&String| !args.retry || set.trim_start().starts_with("storage.");
+    let set: Vec<String> = args.set.iter().filter(is_storage).cloned().collect();
+    let uri = ObjectUri::parse(&args.output)?;
+    Ok(Output::open(&Storage::new(storage_options(&set)?)?, &uri))
+}
+
+fn reason(code: &str) -> Result<Reason> {
+    Reason::of_code(code).ok_or_else(|| {
+        let codes: Vec<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        Error::usage(format!("`{code}` is no reason")).hint(format!("reasons: {}", codes.join(", ")))
+    })
+}
+
+fn print(rejects: &[Reject], limit: usize) {
+    let mut by_reason: BTreeMap<&str, Vec<&Reject>> = BTreeMap::new();
+    for reject in rejects {
+        by_reason.entry(&reject.reason).or_default().push(reject);
+    }
+    if by_reason.is_empty() {
+        println!("no rejects");
+    }
+    for (reason, rejects) in by_reason {
+        println!("{reason}  {}", show::counted(rejects.len() as u64, "tile"));
+        for reject in rejects.iter().take(limit) {
+            let detail = reject.detail.as_ref().map_or_else(String::new, |detail| format!("  {detail}"));
+            println!("  {}{detail}", reject.source);
+        }
+        if rejects.len() > limit {
+            println!("  and {} more (--all shows them)", show::count((rejects.len() - limit) as u64));
+        }
+    }
+}
+
+/// What is to be tried again of one family.
+struct Work {
+    /// A run of the family, whose pipeline it is.
+    run: Run,
+    rejected: Vec<Retry>,
+}
+
+fn retry(output: &Output, question: &Question, args: &Args) -> Result<()> {
+    let work = block_on(work_of(output, question))?;
+    let mut reports: Vec<Report> = Vec::new();
+    let mut above_limit = Ok(());
+    for Work { run, rejected } in work {
+        let job = job(&run, args)?;
+        let report = run::drive(async |progress, stop| job.retry(&rejected, progress, stop).await)?;
+        if !args.json {
+            run::print(&job, &report);
+        }
+        above_limit = above_limit.and(job.check_rejects(&report));
+        reports.push(report);
+    }
+    if args.json {
+        print_json(&reports)?;
+    } else if reports.is_empty() {
+        println!("nothing to retry");
+    }
+    above_limit
+}
+
+/// Finds the rejects and the unfinished retries, family by family.
+async fn work_of(output: &Output, question: &Question) -> Result<Vec<Work>> {
+    let rejects = find(output, question).await?;
+    let snapshot = output.snapshot(Scope::All).await?;
+    let mut families: BTreeMap<String, Vec<Retry>> = BTreeMap::new();
+    for id in unfinished_retries(&snapshot) {
+        families.entry(id.family().to_owned()).or_default();
+    }
+    for reject in &rejects {
+        families.entry(reject.run.family().to_owned()).or_default().push(reject.place()?);
+    }
+    let mut work = Vec::new();
+    for (family, rejected) in families {
+        let runs = snapshot.runs.iter().filter_map(|standing| standing.run.planned());
+        let newest = runs.filter(|run| run.id.family() == family).max_by(|a, b| a.age().cmp(&b.age()));
+        let run =
+            newest.ok_or_else(|| Error::unavailable("runs were deleted meanwhile").hint("try again"))?;
+        work.push(Work { run: run.handle(), rejected });
+    }
+    Ok(work)
+}
+
+fn unfinished_retries(snapshot: &Snapshot) -> BTreeSet<&RunId> {
+    let open = snapshot.runs.iter().filter(|standing| standing.completed().is_none());
+    open.filter(|standing| *standing.run.origin() == Origin::Retry)
+        .map(|standing| standing.run.id())
+        .collect()
+}
+
+/// Opens the job that a run recorded, with what lies elsewhere today.
+fn job(run: &Run, args: &Args) -> Result<Job> {
+    let overrides = Overrides {
+        output: Some(args.output.clone()),
+        model: args.model.clone(),
+        provider: args.provider.clone(),
+        set: args.set.clone(),
+        ..Overrides::default()
+    };
+    let id = run.id.to_string();
+    let job = Job::open(&Loaded::of_record(&run.record.pipeline, &id, &overrides)?).map_err(|error| {
+        Error::new(error.kind(), format!("the pipeline of run {id} cannot be run here")).because(error)
+    })?;
+    if job.fingerprint() == run.record.fingerprint {
+        return Ok(job);
+    }
+    Err(Error::new(
+        Kind::Config,
+        format!("this is not the pipeline of run {id}: its rows would mean something else"),
+    )
+    .because(format!("the fingerprint is {}, not {}", job.fingerprint(), run.record.fingerprint))
+    .hint("give the run's own model with --model, and --set nothing that changes what a row means"))
+}

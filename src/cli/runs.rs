@@ -1,0 +1,207 @@
+//! `tilefleet runs OUTPUT`
+
+use std::num::NonZeroU32;
+
+use crate::cli::output_args::PlaceArgs;
+use crate::cli::{block_on, print_json, show};
+use crate::compact::{Compacted, Request, compact};
+use crate::error::{Error, Result};
+use crate::plan::{Origin, Output, RunId};
+use crate::runs::{self, Deleted, Proposal, RunInfo, State};
+
+/// Lists, deletes and compacts the runs of an output.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet runs s3://tables/photos
+  tilefleet runs s3://tables/photos compact
+  tilefleet runs s3://tables/photos delete photos-1a2b3c4d-0003 --yes")]
+pub struct Args {
+    #[command(flatten)]
+    place: PlaceArgs,
+
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List the runs (the default)
+    List,
+    Delete(DeleteArgs),
+    Compact(CompactArgs),
+}
+
+/// Delete runs, rows and all
+///
+/// Says what would go and exits 64 unless --yes is given. Deleting again what was interrupted removes
+/// the rest. The id of a deleted run is never used again; the next `run` covers what it covered.
+#[derive(Debug, clap::Args)]
+struct DeleteArgs {
+    /// The runs
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+
+    /// Do it
+    #[arg(long)]
+    yes: bool,
+
+    /// Also if a run is not complete; a worker that is on it fails
+    #[arg(long)]
+    force: bool,
+}
+
+/// Merge completed runs into one with fewer files
+///
+/// Rows are copied, not computed; rows that newer runs have replaced are dropped. The table `tiles` shows
+/// the same rows at every moment. The new run is verified before the old ones are deleted. Given again, an
+/// interrupted compaction goes on.
+#[derive(Debug, clap::Args)]
+struct CompactArgs {
+    /// Tiles a shard; by default as in the newest of the runs
+    #[arg(long, value_name = "N")]
+    shard_tiles: Option<NonZeroU32>,
+
+    /// Only these runs, which must follow one another
+    #[arg(long, value_name = "ID,ID", value_delimiter = ',')]
+    runs: Vec<String>,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let output = args.place.open()?;
+    match args.command.unwrap_or(Command::List) {
+        Command::List => list(&output, args.json),
+        Command::Delete(which) => delete(&output, &which, args.json),
+        Command::Compact(which) => compact_runs(&output, &which, args.json),
+    }
+}
+
+fn list(output: &Output, json: bool) -> Result<()> {
+    let runs = block_on(runs::list(output))?;
+    if json {
+        return print_json(&runs);
+    }
+    runs.iter().for_each(print_run);
+    Ok(())
+}
+
+fn print_run(run: &RunInfo) {
+    let id = format!("{}{}", run.run_id, show::origin(&run.origin));
+    let files = format!("{}, {}", show::counted(run.files, "file"), show::bytes(run.bytes));
+    let planned_at =
+        run.planned_at.map_or_else(String::new, |at| format!(", planned {}", at.to_the_second()));
+    let model = run.model.as_ref().map_or_else(String::new, |model| format!(", {model}"));
+    match run.state {
+        State::Complete | State::Open => {
+            let open = format!("open, {} of {} shards", run.files, run.shards);
+            let state = if run.state == State::Complete { "complete" } else { &open };
+            let counts = &run.counts;
+            println!("{id}  {state}{planned_at}{model}");
+            println!(
+                "  {}: {} ok, {} skipped, {} rejected; {files}",
+                show::counted(run.tiles, "tile"),
+                show::count(counts.ok),
+                show::count(counts.skipped),
+                show::count(counts.rejected)
+            );
+        }
+        State::Planning => println!("{id}  being planned: its plan is not complete"),
+        State::Deleted => println!("{id}  {}", left_of_deleted(run)),
+    }
+}
+
+fn left_of_deleted(run: &RunInfo) -> String {
+    match run.files {
+        0 => "deleted".to_owned(),
+        left => format!(
+            "deleted, and {} of it left; deleting it again removes them",
+            show::counted(left, "object")
+        ),
+    }
+}
+
+fn delete(output: &Output, args: &DeleteArgs, json: bool) -> Result<()> {
+    let mut ids = args.ids.iter().map(|id| RunId::parse(id)).collect::<Result<Vec<RunId>>>()?;
+    ids.sort();
+    ids.dedup();
+    let proposal = block_on(runs::propose(output, &ids))?;
+    refuse(&proposal, args, json)?;
+    let deleted = block_on(runs::delete(output, &ids))?;
+    if json {
+        return print_json(&deleted);
+    }
+    for Deleted { run_id, removed } in &deleted {
+        let files = show::counted(removed.files, "file");
+        println!("{run_id}  deleted: {files}, {}", show::bytes(removed.bytes));
+    }
+    print_consequences(&proposal);
+    Ok(())
+}
+
+/// Says what would be deleted, unless that is wanted.
+fn refuse(proposal: &Proposal, args: &DeleteArgs, json: bool) -> Result<()> {
+    let open = |run: &&RunInfo| matches!(run.state, State::Open | State::Planning);
+    let missing = match proposal.runs.iter().find(open).filter(|_| !args.force) {
+        Some(run) => Error::usage(format!("run {} is not complete, and a worker may be on it", run.run_id))
+            .hint("stop its workers, then add `--force`"),
+        None if args.yes => return Ok(()),
+        None => Error::usage("nothing was deleted").hint("add `--yes` to delete this"),
+    };
+    if json {
+        print_json(proposal)?;
+    } else {
+        proposal.runs.iter().for_each(print_run);
+        print_consequences(proposal);
+    }
+    Err(missing)
+}
+
+fn print_consequences(proposal: &Proposal) {
+    println!(
+        "`tiles` loses {}, and shows {} of another run instead",
+        show::counted(proposal.vanish, "tile"),
+        show::counted(proposal.fall_back, "tile")
+    );
+}
+
+fn compact_runs(output: &Output, args: &CompactArgs, json: bool) -> Result<()> {
+    let only = args.runs.iter().map(|id| RunId::parse(id)).collect::<Result<Vec<RunId>>>()?;
+    let request = Request { only, shard_tiles: args.shard_tiles.map(NonZeroU32::get) };
+    let all = block_on(compact(output, &request))?;
+    if json {
+        return print_json(&all);
+    }
+    if all.is_empty() {
+        println!("nothing to compact: no two completed runs are of one pipeline and fingerprint");
+    }
+    all.iter().for_each(print_compacted);
+    Ok(())
+}
+
+fn print_compacted(compacted: &Compacted) {
+    let id = format!(
+        "{}{}",
+        compacted.run_id,
+        show::origin(&Origin::Compaction { of: compacted.replaced.clone() })
+    );
+    let how = if compacted.continued { "verified; it was begun before" } else { "verified" };
+    println!(
+        "{id}  {how}: {} in {}, {}",
+        show::counted(compacted.tiles, "tile"),
+        show::counted(compacted.files, "file"),
+        show::bytes(compacted.bytes)
+    );
+    let Compacted { removed, .. } = compacted;
+    println!(
+        "  deleted of the old runs: {}, {}",
+        show::counted(removed.files, "file"),
+        show::bytes(removed.bytes)
+    );
+    if let Some(superseded) = compacted.superseded {
+        println!("  dropped: {} that newer ones had replaced", show::counted(superseded, "row"));
+    }
+}

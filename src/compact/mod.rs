@@ -1,0 +1,493 @@
+//! Merges completed runs of one family into one: the same rows in fewer files.
+//!
+//! ```text
+//! PUT sources.parquet if absent ─▶ plan, run.json ─▶ copy shard after shard, PUT each if absent
+//! (the election, as for any run)                               │ the last one: `tiles` shows this
+//!                                                              ▼ run instead, at one stroke
+//!            delete the runs it replaces, oldest first ◀─ verify it, sum it up
+//! ```
+//!
+//! Nothing is computed: rows are read back and encoded again, embeddings bit for bit. For every source the
+//! rows are those of the newest of the runs; a compaction is as of that run (see
+//! [`RunRecord::as_of`](crate::plan::RunRecord::as_of)), so that it replaces these runs and nothing newer.
+//! Whatever is interrupted goes on when the command is given again; several may be at work at once.
+
+mod merge;
+mod rows;
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
+
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use serde::Serialize;
+use tokio::runtime::Handle;
+
+use self::merge::{Merge, Merged, Placed};
+use self::rows::{Computed, RowReader};
+use crate::commit::{Counts, Provenance, attempt_name, commit};
+use crate::config::Pipeline;
+use crate::error::{Error, Result};
+use crate::plan::{
+    self, Described, Election, Moment, Origin, Output, PlannedTile, Removed, Run, RunId, SOURCE_BYTES_KEY,
+    Scope, Snapshot, Standing, Tombstone, Why,
+};
+use crate::sink::{self, Outcome, ShardRows, TableSpec, TileRow};
+use crate::source::{Entry, ExtraCodec};
+use crate::summary::sum_up;
+use crate::verify::verify;
+
+/// What to compact.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Only these runs; empty: all completed ones.
+    pub only: Vec<RunId>,
+    /// Tiles of a full shard; `None`: as in the newest of the runs.
+    pub shard_tiles: Option<u32>,
+}
+
+/// What a compaction came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Compacted {
+    /// The run that holds the rows now.
+    pub run_id: RunId,
+    /// The runs that it replaces, newest first.
+    pub replaced: Vec<RunId>,
+    /// Whether it was begun before.
+    pub continued: bool,
+    /// Its tiles.
+    pub tiles: u64,
+    /// Rows that newer ones had replaced and that were dropped; `None` if that cannot be told any more.
+    pub superseded: Option<u64>,
+    /// Its files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What was deleted of the table.
+    pub removed: Removed,
+}
+
+/// Compacts the runs of each family of an output.
+///
+/// Memory: one new shard of rows and embeddings with its encoded file; for each of the runs the tiles of
+/// one shard, its rows without embeddings, and 2 MiB of these.
+///
+/// # Errors
+///
+/// `Usage` if the runs asked for cannot be compacted together; `Config` if files are damaged; `Bug` if the
+/// new run is not verified, in which case nothing is deleted; as the store answers otherwise.
+pub async fn compact(output: &Output, request: &Request) -> Result<Vec<Compacted>> {
+    let snapshot = output.snapshot(Scope::All).await?;
+    if snapshot.runs.is_empty() {
+        return Err(snapshot.nothing(output, None));
+    }
+    if let Some(unknown) = request.only.iter().find(|id| snapshot.standing(id).is_none()) {
+        return Err(snapshot.nothing(output, Some(unknown)));
+    }
+    let asked =
+        |id: &RunId| request.only.is_empty() || request.only.iter().any(|it| it.family() == id.family());
+    let ids = snapshot.runs.iter().map(|standing| standing.run.id());
+    let families: BTreeSet<String> = ids.filter(|id| asked(id)).map(|id| id.family().to_owned()).collect();
+    if !request.only.is_empty() && families.len() > 1 {
+        return Err(Error::usage("the runs are of several pipelines or fingerprints")
+            .hint("only runs whose ids differ in their last number can be compacted together"));
+    }
+    let mut all = Vec::new();
+    for family in families {
+        all.extend(Compaction { output, request }.family(&family).await?);
+    }
+    Ok(all)
+}
+
+struct Compaction<'a> {
+    output: &'a Output,
+    request: &'a Request,
+}
+
+/// A compaction that is elected, and the runs it copies.
+struct Begun {
+    id: RunId,
+    /// Those of the replaced runs that hold its rows, newest first.
+    from: Vec<Arc<Run>>,
+}
+
+impl Compaction<'_> {
+    /// Compacts one family; `None` if there is nothing to do.
+    ///
+    /// What fails because another command compacts or deletes beside us is taken up again.
+    async fn family(&self, family: &str) -> Result<Option<Compacted>> {
+        self.output
+            .consistently(Scope::All, async |snapshot: Snapshot| self.attempt(&snapshot, family).await)
+            .await
+    }
+
+    /// Goes on with the unfinished compaction of a family, else begins one.
+    async fn attempt(&self, snapshot: &Snapshot, family: &str) -> Result<Option<Compacted>> {
+        if let Some(standing) = unfinished(snapshot, family) {
+            return self.go_on(snapshot, standing).await.map(Some);
+        }
+        let Some(runs) = self.chosen(snapshot, family)? else { return Ok(None) };
+        let id = runs[0].id.with_sequence(snapshot.next_sequence(family));
+        let begun = self.begin(id, runs).await?;
+        self.finish(begun, snapshot, false).await.map(Some)
+    }
+
+    /// Chooses the runs to merge, newest first; `None` if there are fewer than two.
+    fn chosen(&self, snapshot: &Snapshot, family: &str) -> Result<Option<Vec<Arc<Run>>>> {
+        let mut runs = mergeable(snapshot, family);
+        let only = &self.request.only;
+        if !only.is_empty() {
+            if let Some(missing) = only.iter().find(|id| !runs.iter().any(|run| run.id == **id)) {
+                return Err(Error::usage(format!("run {missing} cannot be compacted: it is not complete")));
+            }
+            let asked = |run: &&Run| only.contains(&run.id);
+            let (first, last) = (runs.iter().position(asked), runs.iter().rposition(asked));
+            if let (Some(first), Some(last)) = (first, last) {
+                runs = runs[first..=last].to_vec();
+            }
+            if let Some(between) = runs.iter().find(|run| !asked(run)) {
+                return Err(Error::usage(format!("run {} lies between the runs to compact", between.id))
+                    .hint("add it to --runs: of two rows for one tile the newer must stay the newer"));
+            }
+        }
+        let [newest, .., _] = runs[..] else { return Ok(None) };
+        if let Some(other) = runs.iter().find(|run| run.record.fingerprint != newest.record.fingerprint) {
+            let (a, b) = (&newest.id, &other.id);
+            return Err(Error::config(format!("the runs {a} and {b} have different fingerprints")));
+        }
+        Ok(Some(runs.iter().map(|run| Arc::new(run.handle())).collect()))
+    }
+
+    /// Elects a compaction of these runs.
+    ///
+    /// `Unavailable` if another run was elected, or this one is deleted: then look again.
+    async fn begin(&self, id: RunId, from: Vec<Arc<Run>>) -> Result<Begun> {
+        let newest = &from[0];
+        let shard_tiles = self.request.shard_tiles.unwrap_or(newest.record.plan.shard_tiles);
+        plan::check_shard_size(shard_tiles, embedding_bytes(newest)?)?;
+        let election = Election {
+            shard_tiles,
+            fingerprint: newest.record.fingerprint.clone(),
+            origin: Origin::Compaction { of: from.iter().map(|run| run.id.clone()).collect() },
+            planned_at: Some(Moment::now()),
+            as_of: Some(newest.as_of),
+        };
+        let key = self.output.layout.sources(&id);
+        self.output.bucket.put_new(&key, encode_sources(&from, &election).await?).await?;
+        let lost = || Error::unavailable(format!("run {id} was begun by another command")).hint("try again");
+        if self.output.is_deleted(&id).await? {
+            // Planned, worked on and deleted since we looked: these sources are nobody's.
+            self.output.bucket.delete(&key).await?;
+            return Err(lost());
+        }
+        if plan::elected(self.output, &id).await?.election.origin != election.origin {
+            return Err(lost());
+        }
+        Ok(Begun { id, from })
+    }
+
+    /// Takes up a compaction where it was left.
+    async fn go_on(&self, snapshot: &Snapshot, standing: &Standing) -> Result<Compacted> {
+        let (id, origin) = (standing.run.id().clone(), standing.run.origin().clone());
+        if let Some(run) = standing.completed() {
+            return self.replace(run, snapshot, true).await;
+        }
+        let mut from = Vec::new();
+        for replaced in origin.replaced() {
+            match snapshot.standing(replaced).and_then(Standing::completed) {
+                Some(run) => from.push(Arc::new(run.handle())),
+                None => self.check_absent(&id, replaced, origin.replaced()).await?,
+            }
+        }
+        self.finish(Begun { id, from }, snapshot, true).await
+    }
+
+    /// Finds out why a run that is to be copied is not there. If its rows are in another of the runs,
+    /// nothing is missing.
+    async fn check_absent(&self, id: &RunId, replaced: &RunId, of: &[RunId]) -> Result<()> {
+        match Tombstone::read(self.output, replaced).await?.map(|tombstone| tombstone.why) {
+            Some(Why::CompactedInto(other)) if of.contains(&other) => Ok(()),
+            Some(Why::CompactedInto(other)) if other == *id => Err(Error::config(format!(
+                "run {id} has lost shards, and the runs that it replaced are deleted"
+            ))
+            .hint("bring the shards back from a copy; `tilefleet verify OUTPUT` tells how many are missing")),
+            Some(_) => {
+                Err(Error::config(format!("run {replaced} was deleted while it was compacted into {id}"))
+                    .hint(format!("`tilefleet runs OUTPUT delete {id} --yes --force`, then compact again")))
+            }
+            None => Err(Error::unavailable(format!("run {replaced} is to be compacted and is not complete"))
+                .hint("`tilefleet verify OUTPUT` tells what is missing")),
+        }
+    }
+
+    /// Publishes the plan if need be, copies what is open, and replaces the old runs.
+    async fn finish(&self, begun: Begun, snapshot: &Snapshot, continued: bool) -> Result<Compacted> {
+        let run = match Run::open(self.output, &begun.id).await? {
+            Some(run) => run,
+            None => match self.publish(&begun).await {
+                Ok(run) => run,
+                // A compaction beside us may have published it, copied all, and begun to delete.
+                Err(error) => Run::open(self.output, &begun.id).await?.ok_or(error)?,
+            },
+        };
+        if let Err(error) = copy(&run, &begun.from).await
+            && !run.complete().await?
+        {
+            return Err(error);
+        }
+        self.replace(&run, snapshot, continued).await
+    }
+
+    async fn publish(&self, begun: &Begun) -> Result<Run> {
+        let record = match begun.from.first() {
+            Some(newest) => &newest.record,
+            None => return Err(Error::bug(format!("nothing is left to copy into run {}", begun.id))),
+        };
+        let described =
+            Described { fingerprint: &record.fingerprint, model: &record.model, pipeline: &record.pipeline };
+        let elected = plan::elected(self.output, &begun.id).await?;
+        let tiles = planned_tiles(&begun.from);
+        plan::publish(self.output, &begun.id, &elected, described, tiles).await
+    }
+
+    /// Verifies a complete compaction, then deletes the runs it replaces.
+    async fn replace(&self, run: &Run, snapshot: &Snapshot, continued: bool) -> Result<Compacted> {
+        verify(run).await?.check().map_err(|error| {
+            Error::new(error.kind(), format!("run {} is not verified, so nothing was deleted", run.id))
+                .because(error)
+        })?;
+        let of = run.record.origin.replaced();
+        for old in of.iter().filter_map(|id| snapshot.standing(id)?.run.planned()) {
+            check_covers(run, old).await?;
+        }
+        sum_up(run).await?;
+        let there = |id: &RunId| Some(snapshot.standing(id)?.run.planned()?.record.plan.tiles);
+        let before: Option<u64> = of.iter().map(there).sum();
+        let mut removed = Removed::default();
+        // Oldest first, so that readers who do not know of tombstones see what is replaced go first.
+        for id in of.iter().rev() {
+            let left = snapshot.deleted.iter().find(|deleted| deleted.id == *id);
+            if left.is_none_or(|deleted| deleted.num_left() > 0) {
+                let gone = self.output.delete_run(id, Why::CompactedInto(run.id.clone())).await?;
+                removed = Removed { files: removed.files + gone.files, bytes: removed.bytes + gone.bytes };
+            }
+        }
+        let shards = run.committed().await?.shards;
+        Ok(Compacted {
+            run_id: run.id.clone(),
+            replaced: of.to_vec(),
+            continued,
+            tiles: run.record.plan.tiles,
+            superseded: before.map(|before| before.saturating_sub(run.record.plan.tiles)),
+            files: shards.len() as u64,
+            bytes: shards.iter().map(|shard| shard.size_bytes).sum(),
+            removed,
+        })
+    }
+}
+
+/// Makes sure, apart from how the compaction came about, that it holds every source of a run that is to go.
+async fn check_covers(run: &Run, old: &Run) -> Result<()> {
+    let uris = |run: &Run| -> Result<BoxStream<'static, Result<Arc<str>>>> {
+        let batches = run.sources.stream()?.map_ok(|batch| stream::iter(batch).map(|source| Ok(source.uri)));
+        Ok(batches.try_flatten().boxed())
+    };
+    let (mut held, mut wanted) = (uris(run)?, uris(old)?);
+    // Both are in order of URI.
+    while let Some(uri) = wanted.try_next().await? {
+        let mut found = false;
+        while !found {
+            let Some(next) = held.try_next().await?.filter(|next| *next <= uri) else { break };
+            found = next == uri;
+        }
+        if !found {
+            let message = format!("run {} leaves out {uri}, which run {} holds", run.id, old.id);
+            return Err(
+                Error::bug(message).hint("nothing was deleted; keep the output as it is and report this")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Returns the compaction of a family that is not complete, or has not deleted what it replaces.
+fn unfinished<'a>(snapshot: &'a Snapshot, family: &str) -> Option<&'a Standing> {
+    let is_left = |id: &RunId| {
+        let left = snapshot.deleted.iter().any(|deleted| deleted.id == *id && deleted.num_left() > 0);
+        left || snapshot.standing(id).is_some()
+    };
+    let of_family = snapshot.runs.iter().filter(|standing| standing.run.id().family() == family);
+    let mut compactions = of_family.filter(|standing| standing.run.origin().is_compaction());
+    compactions.find(|standing| {
+        standing.completed().is_none() || standing.run.origin().replaced().iter().any(is_left)
+    })
+}
+
+/// Returns the completed runs of a family that are older than its open ones, newest first.
+fn mergeable<'a>(snapshot: &'a Snapshot, family: &str) -> Vec<&'a Run> {
+    let of_family = || snapshot.runs.iter().filter(|standing| standing.run.id().family() == family);
+    let open = of_family().filter(|standing| standing.completed().is_none());
+    let first_open = open.filter_map(|standing| standing.run.planned().map(Run::age)).min();
+    let mut runs: Vec<&Run> = of_family()
+        .filter_map(Standing::completed)
+        .filter(|run| first_open.is_none_or(|open| run.age() < open))
+        .collect();
+    runs.sort_by(|a, b| b.age().cmp(&a.age()));
+    runs
+}
+
+fn embedding_bytes(run: &Run) -> Result<u64> {
+    let pipeline = Pipeline::recorded(&run.record.pipeline, &run.id.to_string())?;
+    let length = run.record.model.contract.output.embedding_length;
+    Ok((length * pipeline.output.embedding.num_bytes()) as u64)
+}
+
+/// Encodes the table of sources that these runs cover.
+async fn encode_sources(from: &[Arc<Run>], election: &Election) -> Result<bytes::Bytes> {
+    let codec = from[0].sources.extra_fields().map(|fields| ExtraCodec::new(&fields)).transpose()?;
+    let (mut merge, metadata, runtime) = (Merge::of(from), election.metadata()?, Handle::current());
+    let encode = move || {
+        let entries = std::iter::from_fn(|| {
+            let merged = runtime.block_on(merge.next()).transpose()?;
+            Some(merged.and_then(|merged| entry(&merged, codec.as_ref())))
+        });
+        plan::encode(entries, codec.as_ref(), metadata, SOURCE_BYTES_KEY)
+    };
+    let encoded = tokio::task::spawn_blocking(encode).await;
+    Ok(encoded.map_err(|error| Error::bug("planning crashed").because(error))??.bytes)
+}
+
+fn entry(merged: &Merged, codec: Option<&ExtraCodec>) -> Result<Entry> {
+    let source = &merged.source;
+    Ok(Entry {
+        uri: source.uri.to_string(),
+        version: source.version.as_deref().map(str::to_owned),
+        size: source.size_bytes,
+        extra: plan::encoded_extra(codec, merged.extra.as_ref(), 0)?,
+    })
+}
+
+/// Returns the tiles of a compaction in the order of their sources.
+fn planned_tiles(from: &[Arc<Run>]) -> BoxStream<'static, Result<PlannedTile>> {
+    let sources = stream::try_unfold(Merge::of(from), |mut merge| async move {
+        Ok::<_, Error>(merge.next().await?.map(|merged| (merged, merge)))
+    });
+    let numbered = sources.enumerate().map(|(id, merged)| merged.map(|merged| (id as u64, merged)));
+    let tiles = numbered.map_ok(|(source_id, merged)| {
+        let tiles = merged.tiles.into_iter().map(move |Placed { tile, .. }| {
+            Ok(PlannedTile {
+                id: tile.id,
+                source_id,
+                level: tile.level,
+                frame: tile.frame,
+                window: tile.window,
+            })
+        });
+        stream::iter(tiles)
+    });
+    tiles.try_flatten().boxed()
+}
+
+/// Copies the shards that are open, one after the other.
+async fn copy(run: &Run, from: &[Arc<Run>]) -> Result<()> {
+    let committed: HashSet<u32> = run.committed().await?.shards.iter().map(|shard| shard.number).collect();
+    let pipeline = Pipeline::recorded(&run.record.pipeline, &run.id.to_string())?;
+    let contract = &run.record.model.contract;
+    let mut copy = Copy {
+        run,
+        table: TableSpec::new(contract, &pipeline.output, run.sources.extra_fields()),
+        merge: Merge::of(from),
+        ahead: VecDeque::new(),
+        from: from.to_vec(),
+        readers: from.iter().cloned().map(RowReader::new).collect(),
+    };
+    for number in 0..run.num_shards() {
+        let placed = copy.next_tiles(run.num_tiles(number) as usize).await?;
+        if !committed.contains(&number) {
+            copy.shard(number, &placed).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What copying needs from shard to shard.
+struct Copy<'a> {
+    run: &'a Run,
+    table: TableSpec,
+    merge: Merge,
+    /// Tiles of the source that the last shard ended in.
+    ahead: VecDeque<Placed>,
+    from: Vec<Arc<Run>>,
+    readers: Vec<RowReader>,
+}
+
+impl Copy<'_> {
+    async fn next_tiles(&mut self, count: usize) -> Result<Vec<Placed>> {
+        while self.ahead.len() < count {
+            let Some(merged) = self.merge.next().await? else { break };
+            self.ahead.extend(merged.tiles);
+        }
+        let count = count.min(self.ahead.len());
+        Ok(self.ahead.drain(..count).collect())
+    }
+
+    async fn shard(&mut self, number: u32, placed: &[Placed]) -> Result<()> {
+        let planned = self.run.shard(number).await?;
+        if !planned.tiles.iter().map(|tile| tile.id).eq(placed.iter().map(|placed| placed.tile.id)) {
+            let id = &self.run.id;
+            return Err(Error::config(format!(
+                "shard {number} of run {id} is not planned from the runs it replaces"
+            ))
+            .hint(format!("`tilefleet runs OUTPUT delete {id} --yes --force`, then compact again")));
+        }
+        let (mut rows, mut embeddings) = (Vec::with_capacity(placed.len()), Vec::new());
+        let (mut counts, mut computed) = (Counts::default(), Computed::default());
+        let length = self.table.embedding_length;
+        for Placed { tile, run, shard, row } in placed {
+            let next = embeddings.len() / length;
+            let copied = self.readers[*run].read(*shard, *row, tile, next, &mut computed).await?;
+            if matches!(copied.row.outcome, Outcome::Ok { .. }) && copied.embedding.len() != length {
+                return Err(Error::config(format!("tile {} has an embedding of another length", tile.id)));
+            }
+            embeddings.extend(copied.embedding);
+            counts.add(&copied.row.outcome);
+            rows.push(copied.row);
+        }
+        let provenance = self.provenance(number, placed, &counts, &computed);
+        let bytes = self.encode(number, rows, embeddings, planned.extra, &provenance).await?;
+        let committed =
+            commit(&self.run.output.bucket, &self.run.shard_key(number), bytes, &provenance).await?;
+        tracing::info!(run = %self.run.id, shard = number, ?committed, "copied");
+        Ok(())
+    }
+
+    fn provenance(&self, number: u32, placed: &[Placed], counts: &Counts, computed: &Computed) -> Provenance {
+        let joined = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(",");
+        let runs: BTreeSet<String> =
+            placed.iter().map(|placed| self.from[placed.run].id.to_string()).collect();
+        let mut provenance = Provenance::new(self.run, number, &attempt_name());
+        provenance.set_counts(counts);
+        provenance.set("provider", joined(&computed.providers));
+        provenance.set("precision", joined(&computed.precisions));
+        provenance.set("compacted_from", joined(&runs));
+        provenance
+    }
+
+    async fn encode(
+        &self,
+        number: u32,
+        rows: Vec<TileRow>,
+        embeddings: Vec<f32>,
+        extra: Option<arrow::array::StructArray>,
+        provenance: &Provenance,
+    ) -> Result<bytes::Bytes> {
+        let (table, pairs) = (self.table.clone(), provenance.pairs().to_vec());
+        let encode = move || {
+            let rows =
+                ShardRows { shard: number, rows: &rows, embeddings: &embeddings, extra: extra.as_ref() };
+            sink::encode(&table, &rows, &pairs)
+        };
+        let encoded = tokio::task::spawn_blocking(encode).await;
+        encoded.map_err(|error| Error::bug("encoding crashed").because(error))?
+    }
+}

@@ -1,0 +1,253 @@
+//! Rows of committed shards, read back as they were before they were columns.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Int32Array, ListArray, RecordBatch, StringArray};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Field, Float32Type, Int32Type};
+
+use crate::commit::in_file;
+use crate::error::{Error, Result};
+use crate::geometry::Window;
+use crate::plan::{ParquetObject, Run, Tile};
+use crate::reason::{Reason, Rejection};
+use crate::sink::{Outcome, Prediction, TileRow};
+
+/// Bytes of embeddings that are read at once: two pages as the sink writes them.
+const WINDOW_BYTES: usize = 2 << 20;
+
+/// Every column but the embedding and the manifest's, which come from the table of sources.
+const COLUMNS: [&str; 16] = [
+    "tile_id",
+    "source",
+    "source_version",
+    "level",
+    "frame",
+    "x",
+    "y",
+    "width",
+    "height",
+    "status",
+    "reason",
+    "detail",
+    "class_id",
+    "score",
+    "top_k",
+    "shard",
+];
+
+/// Reads rows of one run; cheap as long as they are asked for in the order of the run.
+///
+/// Memory: one shard without its embeddings, and 2 MiB of these.
+pub(super) struct RowReader {
+    run: Arc<Run>,
+    classifier: bool,
+    open: Option<OpenFile>,
+}
+
+struct OpenFile {
+    number: u32,
+    object: ParquetObject,
+    rows: RecordBatch,
+    /// First row of `embeddings`.
+    first: usize,
+    embeddings: Option<ArrayRef>,
+    provider: String,
+    precision: String,
+}
+
+/// A row with its embedding.
+pub(super) struct Copied {
+    pub(super) row: TileRow,
+    /// `[embedding_length]`; empty unless the tile is `ok`.
+    pub(super) embedding: Vec<f32>,
+}
+
+/// Where rows of a shard were computed, each name once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Computed {
+    pub(super) providers: BTreeSet<String>,
+    pub(super) precisions: BTreeSet<String>,
+}
+
+impl RowReader {
+    pub(super) fn new(run: Arc<Run>) -> Self {
+        let classifier = run.record.model.contract.output.classifier.is_some();
+        Self { run, classifier, open: None }
+    }
+
+    /// Reads one row; the shard's place among the outcomes' embeddings is `embedding`.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers; `Config` if the row is not that of the tile.
+    pub(super) async fn read(
+        &mut self,
+        shard: u32,
+        row: usize,
+        tile: &Tile,
+        embedding: usize,
+        computed: &mut Computed,
+    ) -> Result<Copied> {
+        if self.open.as_ref().is_none_or(|open| open.number != shard) {
+            self.open = Some(OpenFile::open(&self.run, shard).await?);
+        }
+        let open = self.open.as_mut().expect("it was opened above");
+        let copied = open.row(row, tile, embedding, self.classifier)?;
+        computed.providers.insert(open.provider.clone());
+        computed.precisions.insert(open.precision.clone());
+        let is_ok = matches!(copied.outcome, Outcome::Ok { .. });
+        let embedding = if is_ok { open.embedding(row).await? } else { Vec::new() };
+        Ok(Copied { row: copied, embedding })
+    }
+}
+
+impl OpenFile {
+    async fn open(run: &Run, number: u32) -> Result<Self> {
+        let key = run.shard_key(number);
+        let object = ParquetObject::open_with_pages(&run.output.bucket, &key)
+            .await?
+            .ok_or_else(|| Error::unavailable(format!("{key} has vanished")).hint("try again"))?;
+        let batches = object.read_columns(&COLUMNS).await?;
+        let schema =
+            batches.first().map(RecordBatch::schema).ok_or_else(|| damaged(&key, "it has no rows"))?;
+        let rows = concat_batches(&schema, &batches)
+            .map_err(|error| Error::bug("cannot join rows").because(error))?;
+        let mut metadata = object.key_values();
+        let mut constant = |name: &str| metadata.remove(&in_file(name)).unwrap_or_default();
+        let (provider, precision) = (constant("provider"), constant("precision"));
+        Ok(Self { number, object, rows, first: 0, embeddings: None, provider, precision })
+    }
+
+    fn row(&self, row: usize, tile: &Tile, embedding: usize, classifier: bool) -> Result<TileRow> {
+        let wrong = |what: &str| damaged(self.object.key(), what);
+        let columns =
+            Columns::of(&self.rows).ok_or_else(|| wrong("a column is missing or of another type"))?;
+        if row >= self.rows.num_rows() || columns.tile_ids.value(row) != tile.id.to_string() {
+            return Err(wrong(&format!("row {row} is not that of tile {}", tile.id)));
+        }
+        Ok(TileRow {
+            tile_id: tile.id,
+            source: columns.sources.value(row).into(),
+            source_version: text(columns.versions, row).map(Into::into),
+            level: columns.levels.value(row) as u32,
+            frame: columns.frames.value(row) as u32,
+            window: columns.window(row),
+            outcome: columns.outcome(row, embedding, classifier).ok_or_else(|| {
+                wrong(&format!("the outcome of tile {} is not one that this version knows", tile.id))
+            })?,
+        })
+    }
+
+    async fn embedding(&mut self, row: usize) -> Result<Vec<f32>> {
+        let wrong = |key: &str| damaged(key, "the embedding is missing or of another type");
+        let held = self.embeddings.as_ref().map_or(0, Array::len);
+        if row < self.first || row >= self.first + held {
+            self.read_window(row).await?;
+        }
+        let key = self.object.key();
+        let lists = self.embeddings.as_ref().and_then(|column| column.as_fixed_size_list_opt());
+        let lists = lists.filter(|lists| row - self.first < lists.len() && lists.is_valid(row - self.first));
+        let values = lists.map(|lists| lists.value(row - self.first)).ok_or_else(|| wrong(key))?;
+        // Every float16 is a float32, and rounds back to itself.
+        let values = cast(&values, &DataType::Float32).map_err(|error| wrong(key).because(error))?;
+        Ok(values.as_primitive::<Float32Type>().values().to_vec())
+    }
+
+    async fn read_window(&mut self, row: usize) -> Result<()> {
+        let row_bytes = match self.object.schema().field_with_name("embedding").map(Field::data_type) {
+            Ok(DataType::FixedSizeList(element, length)) => {
+                element.data_type().primitive_width().unwrap_or(4) * *length as usize
+            }
+            _ => return Err(damaged(self.object.key(), "it has no embeddings")),
+        };
+        let take = (WINDOW_BYTES / row_bytes.max(1)).clamp(1, self.rows.num_rows() - row);
+        let batches = self.object.read_slice(&["embedding"], row, take).await?;
+        let columns: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(0).as_ref()).collect();
+        let joined = arrow::compute::concat(&columns)
+            .map_err(|error| damaged(self.object.key(), "its embeddings cannot be read").because(error))?;
+        (self.first, self.embeddings) = (row, Some(joined));
+        Ok(())
+    }
+}
+
+fn damaged(key: &str, what: &str) -> Error {
+    Error::config(format!("{key} cannot be copied: {what}"))
+        .hint("`tilefleet verify OUTPUT` tells which file is damaged; nothing was deleted")
+}
+
+fn text(column: &StringArray, row: usize) -> Option<&str> {
+    column.is_valid(row).then(|| column.value(row))
+}
+
+/// The columns of a shard.
+struct Columns<'a> {
+    tile_ids: &'a StringArray,
+    sources: &'a StringArray,
+    versions: &'a StringArray,
+    levels: &'a Int32Array,
+    frames: &'a Int32Array,
+    edges: [&'a Int32Array; 4],
+    statuses: &'a StringArray,
+    reasons: &'a StringArray,
+    details: &'a StringArray,
+    class_ids: &'a Int32Array,
+    scores: &'a Float32Array,
+    top_k: &'a ListArray,
+}
+
+impl<'a> Columns<'a> {
+    /// Returns `None` if one is missing or of another type.
+    fn of(rows: &'a RecordBatch) -> Option<Self> {
+        let text = |name: &str| rows.column_by_name(name)?.as_string_opt::<i32>();
+        let int32 = |name: &str| rows.column_by_name(name)?.as_primitive_opt::<Int32Type>();
+        Some(Self {
+            tile_ids: text("tile_id")?,
+            sources: text("source")?,
+            versions: text("source_version")?,
+            levels: int32("level")?,
+            frames: int32("frame")?,
+            edges: [int32("x")?, int32("y")?, int32("width")?, int32("height")?],
+            statuses: text("status")?,
+            reasons: text("reason")?,
+            details: text("detail")?,
+            class_ids: int32("class_id")?,
+            scores: rows.column_by_name("score")?.as_primitive_opt::<Float32Type>()?,
+            top_k: rows.column_by_name("top_k")?.as_list_opt::<i32>()?,
+        })
+    }
+
+    fn window(&self, row: usize) -> Option<Window> {
+        let [x, y, width, height] = self.edges.map(|edge| edge.is_valid(row).then(|| edge.value(row) as u32));
+        Some(Window { x: x?, y: y?, width: width?, height: height? })
+    }
+
+    /// Returns `None` if the outcome is unknown.
+    fn outcome(&self, row: usize, embedding: usize, classifier: bool) -> Option<Outcome> {
+        let detail = text(self.details, row).map(str::to_owned);
+        let reason = || text(self.reasons, row).and_then(Reason::of_code);
+        match self.statuses.value(row) {
+            "ok" if classifier => {
+                Some(Outcome::Ok { detail, prediction: Some(self.prediction(row)?), embedding })
+            }
+            "ok" => Some(Outcome::Ok { detail, prediction: None, embedding }),
+            "skipped" => Some(Outcome::Skipped { reason: reason()?, detail }),
+            "rejected" => Some(Outcome::Rejected(Rejection::new(reason()?, detail?))),
+            _ => None,
+        }
+    }
+
+    fn prediction(&self, row: usize) -> Option<Prediction> {
+        let best = self.top_k.value(row);
+        let best = best.as_struct_opt()?;
+        let class_ids = best.column_by_name("class_id")?.as_primitive_opt::<Int32Type>()?;
+        let scores = best.column_by_name("score")?.as_primitive_opt::<Float32Type>()?;
+        let ranked = class_ids.values().iter().map(|id| *id as u32).zip(scores.values().iter().copied());
+        Some(Prediction {
+            class_id: self.class_ids.is_valid(row).then(|| self.class_ids.value(row) as u32)?,
+            score: self.scores.value(row),
+            top_k: ranked.collect(),
+        })
+    }
+}

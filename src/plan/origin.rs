@@ -1,0 +1,161 @@
+//! Why a run exists, and which moment its rows speak of.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::RunId;
+
+/// Why a run exists.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A pipeline was run over what was new or had changed.
+    #[default]
+    Pipeline,
+    /// Rejected tiles were tried again; its rows replace those tiles only.
+    Retry,
+    /// The rows of other runs were copied into fewer files; nothing was computed.
+    Compaction {
+        /// The runs that it replaces, newest first.
+        of: Vec<RunId>,
+    },
+}
+
+impl Origin {
+    /// Returns the runs that this one replaces; none unless it is a compaction.
+    #[must_use]
+    pub fn replaced(&self) -> &[RunId] {
+        match self {
+            Self::Pipeline | Self::Retry => &[],
+            Self::Compaction { of } => of,
+        }
+    }
+
+    /// Returns whether its rows are copies, made by `tilefleet runs compact`.
+    #[must_use]
+    pub fn is_compaction(&self) -> bool {
+        matches!(self, Self::Compaction { .. })
+    }
+
+    /// Returns its name in one word.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pipeline => "pipeline",
+            Self::Retry => "retry",
+            Self::Compaction { .. } => "compaction",
+        }
+    }
+
+    /// Returns how an unfinished run of this origin goes on.
+    #[must_use]
+    pub fn how_to_go_on(&self) -> &'static str {
+        match self {
+            Self::Pipeline => "run the pipeline again to go on",
+            Self::Retry => "`tilefleet rejects OUTPUT --retry` goes on with it, and so does the pipeline",
+            Self::Compaction { .. } => "`tilefleet runs OUTPUT compact` goes on with it",
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pipeline | Self::Retry => f.write_str(self.name()),
+            Self::Compaction { of } => write!(f, "compaction of {} runs", of.len()),
+        }
+    }
+}
+
+/// A moment in UTC, to the nanosecond; as text RFC 3339.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Moment(SystemTime);
+
+impl Moment {
+    /// Returns the present moment by this machine's clock.
+    #[must_use]
+    pub fn now() -> Self {
+        Self(SystemTime::now())
+    }
+
+    /// Returns the moment just after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + Duration::from_nanos(1))
+    }
+
+    /// Writes the moment to the second, for people.
+    #[must_use]
+    pub fn to_the_second(self) -> String {
+        humantime::format_rfc3339_seconds(self.0).to_string()
+    }
+}
+
+impl From<SystemTime> for Moment {
+    fn from(time: SystemTime) -> Self {
+        Self(time)
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_rfc3339_nanos(self.0).fmt(f)
+    }
+}
+
+impl FromStr for Moment {
+    type Err = humantime::TimestampError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        humantime::parse_rfc3339(text).map(Self)
+    }
+}
+
+impl From<Moment> for String {
+    fn from(moment: Moment) -> Self {
+        moment.to_string()
+    }
+}
+
+impl TryFrom<String> for Moment {
+    type Error = humantime::TimestampError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_read_back_as_written() {
+        let of = vec![RunId::new("tiles", "1a2b3c4d", 2), RunId::new("tiles", "1a2b3c4d", 1)];
+        for (origin, text) in [
+            (Origin::Pipeline, r#""pipeline""#),
+            (Origin::Retry, r#""retry""#),
+            (
+                Origin::Compaction { of },
+                r#"{"compaction":{"of":["tiles-1a2b3c4d-0002","tiles-1a2b3c4d-0001"]}}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&origin).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Origin>(text).unwrap(), origin);
+        }
+        assert!(serde_json::from_str::<Origin>(r#"{"compaction":{"of":["tiles"]}}"#).is_err());
+    }
+
+    #[test]
+    fn moments_keep_their_nanoseconds() {
+        let moment: Moment = "2026-11-25T07:13:55.000000009Z".parse().unwrap();
+        assert_eq!(moment.next().to_string(), "2026-11-25T07:13:55.000000010Z");
+        assert_eq!(moment.to_the_second(), "2026-11-25T07:13:55Z");
+        let json = serde_json::to_string(&moment).unwrap();
+        assert_eq!(serde_json::from_str::<Moment>(&json).unwrap(), moment);
+    }
+}

@@ -1,0 +1,444 @@
+//! Decides which run of a pipeline to work on.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tokio::runtime::Handle;
+
+use crate::error::{Error, Result};
+use crate::plan::layout::RunId;
+use crate::plan::lineage::OutputRecord;
+use crate::plan::origin::{Moment, Origin};
+use crate::plan::publish::{
+    self, Described, Elected, Election, SOURCE_BYTES_KEY, check_fingerprint, check_shard_size, row_bytes,
+};
+use crate::plan::record::ModelRecord;
+use crate::plan::run::{Output, Run};
+use crate::plan::snapshot::{KnownRun, Scope, Snapshot};
+use crate::plan::sources::{self, EncodedSources, Source};
+use crate::source::{self, Discovered, Entry, InputSpec};
+use crate::storage::Storage;
+
+/// So often an election may be lost to a compaction, or its run be deleted, before somebody has to look.
+pub(super) const MAX_ELECTIONS: u32 = 8;
+
+/// Everything about a run to be, but its sources.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// The pipeline's name.
+    pub name: String,
+    /// The whole fingerprint.
+    pub fingerprint: String,
+    /// What all runs of the output share.
+    pub lineage: String,
+    /// The same for people.
+    pub lineage_description: String,
+    /// The model.
+    pub model: ModelRecord,
+    /// The resolved pipeline.
+    pub pipeline: serde_json::Value,
+    /// Tiles of a full shard.
+    pub shard_tiles: u32,
+    /// Bytes of one written embedding.
+    pub embedding_bytes: u64,
+}
+
+/// What there is to do.
+pub enum Decision {
+    /// An unfinished run goes on.
+    Continue(Run),
+    /// A new run was planned, by us or by a worker beside us.
+    New {
+        /// It.
+        run: Run,
+        /// The run before it, complete.
+        previous: Option<Box<Run>>,
+    },
+    /// Every source has its row already; the newest run, complete.
+    NothingNew(Run),
+}
+
+/// What a plan would amount to.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Preview {
+    /// The run that would go on or be planned.
+    pub run_id: String,
+    /// Whether that run's plan is published already.
+    pub published: bool,
+    /// Number of sources to process.
+    pub sources: u64,
+    /// Their bytes, as far as known.
+    pub source_bytes: u64,
+    /// Number of tiles.
+    pub tiles: u64,
+    /// Number of shards.
+    pub shards: u64,
+    /// Shards committed already.
+    pub committed_shards: u64,
+    /// Estimated bytes of the table that is still to be written.
+    pub table_bytes: u64,
+}
+
+/// Plans the runs of one output.
+pub struct Planner<'a> {
+    /// The output.
+    pub output: &'a Output,
+    /// The run to be.
+    pub draft: &'a Draft,
+    /// Access to the inputs.
+    pub storage: &'a Storage,
+    /// The inputs.
+    pub input: &'a InputSpec,
+    /// Where discovery may spill.
+    pub spool_dir: &'a Path,
+}
+
+/// The runs of this family, as far as they have got.
+pub(super) struct Family {
+    pub(super) snapshot: Snapshot,
+    /// Sequence number of the run to be.
+    pub(super) next: RunId,
+    /// The run that has to be finished first, if any. An unfinished compaction is none: it adds nothing.
+    pub(super) open: Option<OpenRun>,
+}
+
+/// A run that somebody has begun and that computes rows.
+pub(super) enum OpenRun {
+    /// Its plan is published; some shards are open.
+    Planned(RunId),
+    /// Its sources are elected, its plan is not published.
+    Elected(RunId),
+}
+
+impl OpenRun {
+    pub(super) fn id(&self) -> &RunId {
+        match self {
+            Self::Planned(id) | Self::Elected(id) => id,
+        }
+    }
+}
+
+impl Family {
+    /// Returns the completed runs, oldest first by age.
+    pub(super) fn covered(&self) -> Vec<&Run> {
+        let planned = self.snapshot.runs.iter().filter_map(|standing| standing.run.planned());
+        let unfinished = |run: &Run| self.open.as_ref().is_some_and(|open| *open.id() == run.id);
+        let mut runs: Vec<&Run> = planned.filter(|run| !unfinished(run)).collect();
+        runs.sort_by(|a, b| a.age().cmp(&b.age()));
+        runs
+    }
+
+    /// Returns the moment that a new run of the pipeline speaks of: later than that of any run before it,
+    /// however the clocks of the planners go.
+    pub(super) fn as_of(&self, planned_at: Moment) -> Moment {
+        self.just_after().map_or(planned_at, |after| after.max(planned_at))
+    }
+
+    /// Returns the moment just after the newest run.
+    pub(super) fn just_after(&self) -> Option<Moment> {
+        let planned = self.snapshot.runs.iter().filter_map(|standing| standing.run.planned());
+        planned.map(|run| run.as_of).max().map(Moment::next)
+    }
+}
+
+impl Planner<'_> {
+    /// Continues the unfinished run; else plans a new one over what is new or has changed.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the output is of another lineage, the inputs are wrong or nothing matches them;
+    /// as the stores answer otherwise.
+    pub async fn decide(&self) -> Result<Decision> {
+        check_shard_size(self.draft.shard_tiles, self.draft.embedding_bytes)?;
+        for _ in 0..MAX_ELECTIONS {
+            let family = self.family().await?;
+            match self.decide_among(&family).await {
+                Ok(Some(decision)) => return Ok(decision),
+                Ok(None) => {}
+                Err(error) => self.unless_deleted(&family, error).await?,
+            }
+        }
+        Err(lost_every_election())
+    }
+
+    /// Passes an error on, unless runs were deleted meanwhile, which explains it.
+    pub(super) async fn unless_deleted(&self, family: &Family, error: Error) -> Result<()> {
+        let now = self.output.snapshot(Scope::Family(family.next.family())).await?;
+        if now.deleted.len() == family.snapshot.deleted.len() { Err(error) } else { Ok(()) }
+    }
+
+    /// Returns `None` if the runs have changed meanwhile.
+    async fn decide_among(&self, family: &Family) -> Result<Option<Decision>> {
+        if family.open.is_some() {
+            return Ok(self.go_on(family).await?.map(Decision::Continue));
+        }
+        let discovered = self.discover().await?;
+        self.elect_lineage(discovered.extra.as_ref().map(|codec| codec.fields())).await?;
+        let encoded = self.encode_new_sources(discovered, family).await?;
+        let newest = family.covered().pop().map(|run| run.id.clone());
+        if encoded.num_sources == 0
+            && let Some(newest) = newest
+        {
+            return Ok(Run::open(self.output, &newest).await?.map(Decision::NothingNew));
+        }
+        let Some(run) = self.elect(&family.next, encoded).await? else { return Ok(None) };
+        let previous = match newest {
+            Some(id) => Run::open(self.output, &id).await?.map(Box::new),
+            None => None,
+        };
+        Ok(Some(Decision::New { run, previous }))
+    }
+
+    /// Opens the unfinished run, its plan published if it is not yet; `None` if it is deleted.
+    pub(super) async fn go_on(&self, family: &Family) -> Result<Option<Run>> {
+        let run = match &family.open {
+            None => None,
+            Some(OpenRun::Planned(id)) => Run::open(self.output, id).await?,
+            Some(OpenRun::Elected(id)) => self.publish_elected(id).await?,
+        };
+        let Some(run) = run else { return Ok(None) };
+        Ok((!self.output.is_deleted(&run.id).await?).then_some(run))
+    }
+
+    /// Makes these the sources of a run, or adopts the winner's, and publishes its plan.
+    ///
+    /// Returns `None` if the winner is a compaction, or the run is deleted.
+    pub(super) async fn elect(&self, id: &RunId, sources: EncodedSources) -> Result<Option<Run>> {
+        // The election: whoever creates this object decides what the run covers; the others adopt it.
+        self.output.bucket.put_new(&self.output.layout.sources(id), sources.bytes).await?;
+        if self.output.is_deleted(id).await? {
+            // Planned, worked on and deleted since we looked: these sources are nobody's.
+            self.output.bucket.delete(&self.output.layout.sources(id)).await?;
+            return Ok(None);
+        }
+        self.publish_elected(id).await
+    }
+
+    async fn publish_elected(&self, id: &RunId) -> Result<Option<Run>> {
+        let elected = self.elected(id).await?;
+        if elected.election.origin.is_compaction() {
+            return Ok(None);
+        }
+        let described = Described {
+            fingerprint: &self.draft.fingerprint,
+            model: &self.draft.model,
+            pipeline: &self.draft.pipeline,
+        };
+        let tiles = publish::whole_tiles(&elected.table)?;
+        publish::publish(self.output, id, &elected, described, tiles).await.map(Some)
+    }
+
+    async fn elected(&self, id: &RunId) -> Result<Elected> {
+        let elected = publish::elected(self.output, id).await?;
+        check_fingerprint(id, &elected.election.fingerprint, &self.draft.fingerprint)?;
+        Ok(elected)
+    }
+
+    /// Returns what [`Self::decide`] would do, without writing anything.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::decide`].
+    pub async fn preview(&self) -> Result<Preview> {
+        check_shard_size(self.draft.shard_tiles, self.draft.embedding_bytes)?;
+        let family = self.family().await?;
+        match &family.open {
+            Some(OpenRun::Planned(id)) => self.preview_of(family.planned(id)).await,
+            Some(OpenRun::Elected(id)) => {
+                let Elected { table, .. } = self.elected(id).await?;
+                Ok(self.preview_new(id, table.num_sources(), publish::source_bytes(&table)))
+            }
+            None => {
+                let encoded = self.encode_new_sources(self.discover().await?, &family).await?;
+                match family.covered().pop().filter(|_| encoded.num_sources == 0) {
+                    Some(newest) => self.preview_of(newest).await,
+                    None => Ok(self.preview_new(&family.next, encoded.num_sources, encoded.num_bytes)),
+                }
+            }
+        }
+    }
+
+    /// Returns how a published run stands.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers.
+    pub async fn preview_of(&self, run: &Run) -> Result<Preview> {
+        let plan = &run.record.plan;
+        let committed = run.committed().await?.shards.len() as u64;
+        let open = u64::from(plan.shards).saturating_sub(committed);
+        let tiles = plan.tiles.min(open * u64::from(plan.shard_tiles));
+        Ok(Preview {
+            run_id: run.id.to_string(),
+            published: true,
+            sources: plan.sources,
+            source_bytes: plan.source_bytes,
+            tiles: plan.tiles,
+            shards: plan.shards.into(),
+            committed_shards: committed,
+            table_bytes: tiles * self.row_bytes(),
+        })
+    }
+
+    fn preview_new(&self, id: &RunId, num_sources: u64, source_bytes: u64) -> Preview {
+        Preview {
+            run_id: id.to_string(),
+            published: false,
+            sources: num_sources,
+            source_bytes,
+            tiles: num_sources,
+            shards: num_sources.div_ceil(self.draft.shard_tiles.into()),
+            committed_shards: 0,
+            table_bytes: num_sources * self.row_bytes(),
+        }
+    }
+
+    fn row_bytes(&self) -> u64 {
+        row_bytes(self.draft.embedding_bytes)
+    }
+
+    /// Looks at the runs of this pipeline and fingerprint.
+    pub(super) async fn family(&self) -> Result<Family> {
+        if let Some(record) = OutputRecord::read(self.output).await? {
+            record.check_lineage(&self.draft.lineage, self.output)?;
+        }
+        let first = RunId::new(&self.draft.name, &self.draft.fingerprint, 1);
+        let mut snapshot = self.output.snapshot(Scope::Family(first.family())).await?;
+        let next = first.with_sequence(snapshot.next_sequence(first.family()));
+        let mut open = None;
+        let mut computed = None;
+        let mut unfinished_copies = Vec::new();
+        for standing in &snapshot.runs {
+            match &standing.run {
+                KnownRun::Planning(planning) if planning.origin.is_compaction() => {}
+                KnownRun::Planning(planning) => open = Some(OpenRun::Elected(planning.id.clone())),
+                KnownRun::Planned(run) => {
+                    check_fingerprint(&run.id, &run.record.fingerprint, &self.draft.fingerprint)?;
+                    if !run.record.origin.is_compaction() {
+                        computed = Some(run);
+                    } else if !run.complete().await? {
+                        unfinished_copies.push(run.id.clone());
+                    }
+                }
+            }
+        }
+        // A run is planned when all before it are complete, so only the last one can be open.
+        if let (None, Some(run)) = (&open, computed)
+            && !run.complete().await?
+        {
+            open = Some(OpenRun::Planned(run.id.clone()));
+        }
+        snapshot.runs.retain(|standing| !unfinished_copies.contains(standing.run.id()));
+        Ok(Family { snapshot, next, open })
+    }
+
+    /// Makes sure that the output takes rows with these manifest columns.
+    async fn elect_lineage(&self, extra: Option<&arrow::datatypes::Fields>) -> Result<()> {
+        OutputRecord::new(&self.draft.lineage, &self.draft.lineage_description, extra)
+            .elect(self.output)
+            .await
+    }
+
+    async fn discover(&self) -> Result<Discovered> {
+        let discovered = source::discover(self.input, self.storage, self.spool_dir).await?;
+        tracing::info!("{}", discovered.summary());
+        discovered.require_some()?;
+        Ok(discovered)
+    }
+
+    async fn encode_new_sources(&self, discovered: Discovered, family: &Family) -> Result<EncodedSources> {
+        let known = KnownSources::of(&family.covered())?;
+        let planned_at = Moment::now();
+        let election = Election {
+            shard_tiles: self.draft.shard_tiles,
+            fingerprint: self.draft.fingerprint.clone(),
+            origin: Origin::Pipeline,
+            planned_at: Some(planned_at),
+            as_of: Some(family.as_of(planned_at)),
+        };
+        let metadata = election.metadata()?;
+        tokio::task::spawn_blocking(move || encode_sources(&discovered, known, metadata))
+            .await
+            .map_err(|error| Error::bug("planning crashed").because(error))?
+    }
+}
+
+impl Family {
+    fn planned(&self, id: &RunId) -> &Run {
+        let standing = self.snapshot.standing(id).and_then(|standing| standing.run.planned());
+        standing.expect("an open run that is planned is one of the family")
+    }
+}
+
+pub(super) fn lost_every_election() -> Error {
+    Error::unavailable("other commands keep planning and deleting runs of this output")
+        .hint("run it again when fewer of them work on it")
+}
+
+fn encode_sources(
+    discovered: &Discovered,
+    mut known: KnownSources,
+    metadata: Vec<(String, String)>,
+) -> Result<EncodedSources> {
+    let entries = discovered.sources.entries().filter_map(move |entry| match entry {
+        Ok(entry) => match known.has(&entry) {
+            Ok(true) => None,
+            Ok(false) => Some(Ok(entry)),
+            Err(error) => Some(Err(error)),
+        },
+        Err(error) => Some(Err(error)),
+    });
+    sources::encode(entries, discovered.extra.as_deref(), metadata, SOURCE_BYTES_KEY)
+}
+
+/// The sources that earlier runs covered, walked in step with a sorted listing: memory is one record
+/// batch a run.
+struct KnownSources {
+    /// Oldest run first, so that the last hit is the newest version.
+    cursors: Vec<Cursor>,
+    runtime: Handle,
+}
+
+struct Cursor {
+    batches: BoxStream<'static, Result<Vec<Source>>>,
+    batch: Vec<Source>,
+    next: usize,
+}
+
+impl KnownSources {
+    fn of(runs: &[&Run]) -> Result<Self> {
+        let cursor = |run: &&Run| Ok(Cursor { batches: run.sources.stream()?, batch: Vec::new(), next: 0 });
+        Ok(Self { cursors: runs.iter().map(cursor).collect::<Result<_>>()?, runtime: Handle::current() })
+    }
+
+    /// Returns whether the newest run that covered this source saw the same version of it.
+    fn has(&mut self, entry: &Entry) -> Result<bool> {
+        let mut newest: Option<Option<Arc<str>>> = None;
+        for cursor in &mut self.cursors {
+            if let Some(source) = cursor.seek(&entry.uri, &self.runtime)? {
+                newest = Some(source.version.clone());
+            }
+        }
+        Ok(newest.is_some_and(|version| version.as_deref() == entry.version.as_deref()))
+    }
+}
+
+impl Cursor {
+    /// Moves on to `uri`; calls must come in order of URI.
+    fn seek(&mut self, uri: &str, runtime: &Handle) -> Result<Option<&Source>> {
+        loop {
+            while self.next < self.batch.len() && *self.batch[self.next].uri < *uri {
+                self.next += 1;
+            }
+            if self.next < self.batch.len() {
+                return Ok(self.batch.get(self.next).filter(|source| *source.uri == *uri));
+            }
+            match runtime.block_on(self.batches.next()) {
+                Some(batch) => (self.batch, self.next) = (batch?, 0),
+                None => return Ok(None),
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Plans a run over rejected tiles.
+//!
+//! Goes in: where the rejected rows are. Comes out: a run whose rows replace those tiles and no others.
+//! The sources are looked up anew, since a file that was repaired has another version; one that is still
+//! gone is planned, and rejected again.
+
+use std::collections::{BTreeMap, HashSet};
+
+use arrow::array::{Array, StructArray};
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::planner::{MAX_ELECTIONS, OpenRun, Planner, lost_every_election};
+use super::publish::{Election, SOURCE_BYTES_KEY};
+use super::run::{Run, Tile};
+use super::snapshot::Standing;
+use super::sources;
+use crate::error::{Error, Result};
+use crate::plan::{Moment, Origin, RunId, TileId};
+use crate::source::{self, Entry, ExtraCodec};
+use crate::storage::ObjectUri;
+
+/// How many sources are looked up at a time.
+const LOOKUPS: usize = 32;
+
+/// Where the row of a rejected tile is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Retry {
+    /// Its run.
+    pub run: RunId,
+    /// Its shard.
+    pub shard: u32,
+    /// The tile.
+    pub tile: TileId,
+}
+
+/// A run of retries.
+pub struct Retried {
+    /// It.
+    pub run: Run,
+    /// Whether it was planned before, and not finished.
+    pub continued: bool,
+}
+
+impl Planner<'_> {
+    /// Continues the unfinished retry of this pipeline and fingerprint; else plans one over these tiles.
+    ///
+    /// Memory: the tiles, and the tiles of one shard.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if a run that is no retry has to be finished first; as the stores answer otherwise.
+    pub async fn retry(&self, rejected: &[Retry]) -> Result<Retried> {
+        for _ in 0..MAX_ELECTIONS {
+            let family = self.family().await?;
+            if let Some(open) = &family.open {
+                self.check_open(open, family.snapshot.standing(open.id()))?;
+                match self.go_on(&family).await? {
+                    Some(run) => return Ok(Retried { run, continued: true }),
+                    None => continue,
+                }
+            }
+            let encoded = match self.encode_rejected(rejected, family.just_after()).await {
+                Ok(encoded) => encoded,
+                Err(error) => {
+                    self.unless_deleted(&family, error).await?;
+                    continue;
+                }
+            };
+            match self.elect(&family.next, encoded).await? {
+                Some(run) if run.record.origin == Origin::Retry => {
+                    return Ok(Retried { run, continued: false });
+                }
+                // A pipeline's run was faster, or a compaction, or this one is deleted: look again.
+                _ => {}
+            }
+        }
+        Err(lost_every_election())
+    }
+
+    fn check_open(&self, open: &OpenRun, standing: Option<&Standing>) -> Result<()> {
+        if standing.is_some_and(|standing| *standing.run.origin() == Origin::Retry) {
+            return Ok(());
+        }
+        Err(Error::unavailable(format!("run {} of {} is not complete", open.id(), self.output.uri))
+            .hint("run its pipeline again to finish it, then retry"))
+    }
+
+    async fn encode_rejected(
+        &self,
+        rejected: &[Retry],
+        as_of: Option<Moment>,
+    ) -> Result<sources::EncodedSources> {
+        let mut found = Rejected::default();
+        for ((run, shard), tiles) in by_shard(rejected) {
+            let run = Run::open(self.output, run).await?.ok_or_else(|| vanished(run))?;
+            found.add_shard(&run, shard, &tiles).await?;
+        }
+        let entries = self.look_up(found.entries).await?;
+        let election = Election {
+            shard_tiles: self.draft.shard_tiles,
+            fingerprint: self.draft.fingerprint.clone(),
+            origin: Origin::Retry,
+            planned_at: Some(Moment::now()),
+            as_of,
+        };
+        let entries = entries.into_iter().map(Ok);
+        sources::encode(entries, found.codec.as_ref(), election.metadata()?, SOURCE_BYTES_KEY)
+    }
+
+    /// Returns the sources as they are now, in order of URI.
+    async fn look_up(&self, sources: BTreeMap<String, Option<Vec<u8>>>) -> Result<Vec<Entry>> {
+        let looked_up = stream::iter(sources).map(|(uri, extra)| async move {
+            let found = source::look_up(self.storage, &ObjectUri::parse(&uri)?).await?;
+            Ok::<_, Error>(Entry { uri, extra, ..found })
+        });
+        looked_up.buffered(LOOKUPS).try_collect().await
+    }
+}
+
+fn by_shard(rejected: &[Retry]) -> BTreeMap<(&RunId, u32), HashSet<TileId>> {
+    let mut shards: BTreeMap<(&RunId, u32), HashSet<TileId>> = BTreeMap::new();
+    for reject in rejected {
+        shards.entry((&reject.run, reject.shard)).or_default().insert(reject.tile);
+    }
+    shards
+}
+
+/// The sources of rejected tiles with their manifest columns.
+#[derive(Default)]
+struct Rejected {
+    entries: BTreeMap<String, Option<Vec<u8>>>,
+    codec: Option<ExtraCodec>,
+}
+
+impl Rejected {
+    async fn add_shard(&mut self, run: &Run, number: u32, wanted: &HashSet<TileId>) -> Result<()> {
+        if let (None, Some(fields)) = (&self.codec, run.sources.extra_fields()) {
+            self.codec = Some(ExtraCodec::new(&fields)?);
+        }
+        let shard = run.shard(number).await?;
+        for (row, tile) in shard.tiles.iter().enumerate().filter(|(_, tile)| wanted.contains(&tile.id)) {
+            check_whole(tile)?;
+            let extra = encoded(self.codec.as_ref(), shard.extra.as_ref(), row)?;
+            self.entries.insert(tile.source.uri.to_string(), extra);
+        }
+        Ok(())
+    }
+}
+
+/// A plan is derived from its sources, each of which is one tile; only these can be planned again.
+fn check_whole(tile: &Tile) -> Result<()> {
+    if tile.id == TileId::of(&tile.source.uri, 0, 0, None) {
+        return Ok(());
+    }
+    Err(Error::config(format!("tile {} is a part of {}", tile.id, tile.source.uri))
+        .because("this version retries sources that are one tile")
+        .hint("run the pipeline with the version of tilefleet that planned it"))
+}
+
+/// Encodes one row of the manifest's columns; `None` if the source had no row in the manifest.
+pub(crate) fn encoded(
+    codec: Option<&ExtraCodec>,
+    extra: Option<&StructArray>,
+    row: usize,
+) -> Result<Option<Vec<u8>>> {
+    match (codec, extra.filter(|extra| extra.is_valid(row))) {
+        (Some(codec), Some(extra)) => {
+            let rows = codec.encode(extra.slice(row, 1).columns())?;
+            Ok(Some(rows.row(0).data().to_vec()))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn vanished(run: &RunId) -> Error {
+    Error::unavailable(format!("run {run} has vanished")).hint("try again")
+}

@@ -1,0 +1,111 @@
+//! `summary.json`: the final counts of a run, the same whoever writes them.
+
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+
+use crate::commit::{Counts, read_counts};
+use crate::error::{Error, Result};
+use crate::plan::{CommittedShard, Run};
+use crate::storage::Fault;
+
+/// A summary is small; a larger one is not ours.
+const MAX_SUMMARY_BYTES: u64 = 1 << 20;
+
+/// Requests for footers under way at once.
+const FOOTERS_AT_ONCE: usize = 16;
+
+/// The final counts of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The run.
+    pub run_id: String,
+    /// Number of sources.
+    pub sources: u64,
+    /// Number of shards.
+    pub shards: u32,
+    /// Number of tiles.
+    pub tiles: u64,
+    /// Their outcomes.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// Returns the final counts of a complete run; writes them if nobody has. Everyone who does writes the same.
+///
+/// # Errors
+///
+/// `Unavailable` if the run is not complete; as the store answers otherwise.
+pub async fn sum_up(run: &Run) -> Result<Summary> {
+    if let Some(summary) = read(run).await? {
+        return Ok(summary);
+    }
+    let summary = count(run).await?;
+    let mut json = serde_json::to_vec_pretty(&summary)
+        .map_err(|error| Error::bug("cannot write the summary").because(error))?;
+    json.push(b'\n');
+    run.output.bucket.put_replace(&run.output.layout.summary(&run.id), json.into()).await?;
+    Ok(summary)
+}
+
+/// Returns the counts of a run as far as it has got, writing nothing.
+///
+/// - `committed`: its committed shards
+///
+/// # Errors
+///
+/// As the store answers.
+pub async fn counts_so_far(run: &Run, committed: &[CommittedShard]) -> Result<Counts> {
+    match read(run).await? {
+        Some(summary) => Ok(summary.counts),
+        None => add_up(run, committed).await,
+    }
+}
+
+async fn read(run: &Run) -> Result<Option<Summary>> {
+    let key = run.output.layout.summary(&run.id);
+    match run.output.bucket.get(&key, MAX_SUMMARY_BYTES).await {
+        // One that cannot be read is counted anew.
+        Ok(object) => Ok(serde_json::from_slice(&object.bytes).ok()),
+        Err(Fault::Gone) => Ok(None),
+        Err(fault) => Err(fault.into_error(&key)),
+    }
+}
+
+async fn count(run: &Run) -> Result<Summary> {
+    let plan = &run.record.plan;
+    let committed = run.committed().await?.shards;
+    if run.output.is_deleted(&run.id).await? {
+        return Err(deleted_meanwhile(run));
+    }
+    let open = plan.shards as usize - committed.len();
+    if open > 0 {
+        let message = format!("{open} shards of run {} are open, though each was worked on", run.id);
+        return Err(Error::unavailable(message).hint("run the same command again to go on"));
+    }
+    Ok(Summary {
+        run_id: run.id.to_string(),
+        sources: plan.sources,
+        shards: plan.shards,
+        tiles: plan.tiles,
+        counts: add_up(run, &committed).await?,
+    })
+}
+
+/// Says that a worker's run is no more.
+#[must_use]
+pub fn deleted_meanwhile(run: &Run) -> Error {
+    Error::unavailable(format!("run {} was deleted while it was worked on", run.id))
+        .hint("run the same command again to plan another")
+}
+
+/// Adds up what the footers of shards say.
+async fn add_up(run: &Run, committed: &[CommittedShard]) -> Result<Counts> {
+    let keys: Vec<String> = committed.iter().map(|shard| run.shard_key(shard.number)).collect();
+    let footers = keys.into_iter().map(|key| async move { read_counts(&run.output.bucket, &key).await });
+    let mut counts = Counts::default();
+    let mut footers = futures::stream::iter(footers).buffered(FOOTERS_AT_ONCE);
+    while let Some(shard) = footers.next().await {
+        counts.merge(&shard?);
+    }
+    Ok(counts)
+}

@@ -1,0 +1,671 @@
+//! The life of an output: runs are listed, deleted and compacted, and no tile is ever lost or shown twice.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use arrow::array::{AsArray, RecordBatch};
+use serde_json::Value;
+
+use crate::fixture::{Job, assert_exit, jpeg, rows, shard_files, shown, shown_columns, stderr, wait_until};
+use crate::support;
+use crate::support::s3_server::S3Server;
+use crate::support::{Fault, FaultProxy, Rule};
+
+const LENIENT: &str = "[limits]\nmax_reject_ratio = 1.0";
+
+/// All that `tiles` says but where the rows lie.
+const ROWS: &str = "* EXCLUDE (run, shard)";
+
+fn runs_command(table: &Path, arguments: &[&str]) -> Command {
+    let mut command = support::tilefleet();
+    command.arg("runs").arg(table).args(arguments);
+    command
+}
+
+fn runs(table: &Path, arguments: &[&str]) -> Output {
+    runs_command(table, arguments).output().unwrap()
+}
+
+fn answer(table: &Path, arguments: &[&str]) -> Value {
+    let output = runs(table, &[arguments, &["--json"]].concat());
+    assert_exit(&output, 0);
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn ids(table: &Path) -> Vec<String> {
+    let listed = answer(table, &[]);
+    listed.as_array().unwrap().iter().map(|run| run["run_id"].as_str().unwrap().to_owned()).collect()
+}
+
+fn verify(table: &Path) -> Output {
+    support::tilefleet().arg("verify").arg(table).output().unwrap()
+}
+
+/// Verified, or not complete, but never violated.
+fn assert_sound(table: &Path) {
+    let output = verify(table);
+    assert!(
+        matches!(output.status.code(), Some(0 | 75)),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        stderr(&output)
+    );
+}
+
+/// Twelve nights: each brings new images, most change an old one, some bring rubbish.
+fn twelve_nights(settings: &str) -> Job {
+    let job = Job::new(3, &format!("[plan]\nshard_tiles = 4\n{LENIENT}\n{settings}"));
+    for night in 0..12 {
+        for index in 0..3 {
+            job.write_image(&format!("n{night:02}-{index}.jpg"), &jpeg(100 * night + index));
+        }
+        if night % 4 == 1 {
+            job.write_image(&format!("n{night:02}-bad.jpg"), b"");
+        }
+        if night % 3 == 2 {
+            job.write_image("00001.jpg", &jpeg(7000 + night));
+            job.write_image(&format!("n{:02}-1.jpg", night - 2), &jpeg(8000 + night));
+        }
+        job.run_ok(&[]);
+    }
+    job
+}
+
+#[test]
+fn twelve_nights_become_one_run() {
+    let job = twelve_nights("");
+    let table = job.table();
+    let newest = ids(&table).pop().unwrap();
+    // A retry is one more run, which replaces one tile.
+    job.write_image("n01-bad.jpg", &jpeg(3));
+    let retry = support::tilefleet().arg("rejects").arg(&table).args(["--retry", "--json"]).output().unwrap();
+    assert_exit(&retry, 0);
+    let (before, num_files) = (shown_columns(&table, ROWS), shard_files(&table).len());
+    assert_eq!(before.num_rows(), 3 + 36 + 3);
+    newest_in_duckdb(&table, before.num_rows());
+    assert_eq!(ids(&table).len(), 13);
+
+    let compacted = answer(&table, &["compact"]);
+    // Eight images that changed, and the tiles that were retried: each reject.
+    let expected = serde_json::json!([8 + 3, 42, num_files]);
+    let found = &compacted[0];
+    assert_eq!(
+        serde_json::json!([found["superseded"], found["tiles"], found["removed"]["files"]]),
+        expected,
+        "{compacted}"
+    );
+    assert_eq!(job.verify_ok().as_array().unwrap().len(), 1);
+    assert_eq!(shown_columns(&table, ROWS), before);
+    let files = shard_files(&table);
+    assert!(files.len() < num_files && files.len() == 42_usize.div_ceil(4), "{} files", files.len());
+    let all = ids(&table);
+    assert!(all.len() == 1 && all[0].ends_with("-0014"), "{all:?}");
+
+    // Nothing is left to do, neither here nor for the pipeline, and the next number is another.
+    assert_eq!(answer(&table, &["compact"]), serde_json::json!([]));
+    assert!(job.run_ok(&[]).contains("nothing new"));
+    job.write_image("late.jpg", &jpeg(4));
+    assert!(job.run_ok(&[]).contains("-0015  complete: 1 tile"));
+    let listed = answer(&table, &["list"]);
+    assert_eq!(listed[0]["origin"]["compaction"]["of"].as_array().unwrap().len(), 13);
+    assert_eq!(listed[0]["origin"]["compaction"]["of"][1], newest);
+    assert_eq!((&listed[0]["counts"]["rejected"], &listed[1]["origin"]), (&2.into(), &"pipeline".into()));
+    // Larger shards, and a compaction of a compaction.
+    let before = shown_columns(&table, ROWS);
+    answer(&table, &["compact", "--shard-tiles", "100"]);
+    assert_eq!((shown_columns(&table, ROWS), shard_files(&table).len()), (before, 1));
+    job.verify_ok();
+    let metadata = metadata(shard_files(&table).values().next().unwrap());
+    let constant = |key: &str| metadata.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+    let from = format!("{},{}", all[0], all[0].replace("-0014", "-0015"));
+    assert_eq!(constant("tilefleet.compacted_from"), Some(&*from));
+    assert_eq!(
+        (constant("tilefleet.provider"), constant("tilefleet.precision")),
+        (Some("cpu"), Some("fp32"))
+    );
+    read_elsewhere(&table, 43);
+}
+
+fn metadata(file: &Path) -> Vec<(String, String)> {
+    let file = fs::File::open(file).unwrap();
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let pairs = reader.metadata().file_metadata().key_value_metadata().unwrap();
+    pairs.iter().filter_map(|pair| Some((pair.key.clone(), pair.value.clone()?))).collect()
+}
+
+/// Readers that know nothing of runs see one folder with each tile once.
+fn read_elsewhere(table: &Path, num_rows: usize) {
+    let Some(python) = support::python() else { return };
+    let program = "import sys, os, duckdb, pyarrow.dataset as ds\n\
+        tiles = sys.argv[1]\n\
+        data = ds.dataset(tiles, partitioning='hive')\n\
+        sql = f\"SELECT count(DISTINCT tile_id), count(*) FROM read_parquet('{tiles}/*/*.parquet')\"\n\
+        print(len(os.listdir(tiles)), data.count_rows(), *duckdb.sql(sql).fetchone())";
+    let printed = support::run_python(&python, program, &[table.join("tiles")]);
+    assert_eq!(printed, format!("1 {num_rows} {num_rows} {num_rows}\n"));
+}
+
+/// The query that docs/sql.md gives for DuckDB finds the newest row of each tile.
+fn newest_in_duckdb(table: &Path, num_rows: usize) {
+    let Some(python) = support::python() else { return };
+    let docs = include_str!("../../docs/sql.md");
+    let (_, query) = docs.split_once("duckdb -c \"SELECT tiles.*").expect("the query is in docs/sql.md");
+    let (query, _) = query.split_once('"').expect("it ends");
+    let query = format!("SELECT tiles.* {}", query.replace("'out/", &format!("'{}/", table.display())));
+    let program = "import sys, duckdb\n\
+        print(*duckdb.sql(f'SELECT count(*), count(DISTINCT tile_id) FROM ({sys.argv[1]})').fetchone())";
+    assert_eq!(support::run_python(&python, program, &[&query]), format!("{num_rows} {num_rows}\n"));
+}
+
+/// Half-precision embeddings and the manifest's columns are copied as they are.
+#[test]
+fn compaction_keeps_float16_and_manifest_columns() {
+    let job = Job::new(9, "");
+    let manifest = job.path("list.csv");
+    let set = format!("input.manifest={}", manifest.display());
+    let arguments = ["--set", "input.uris=[]", "--set", &set, "--set", "output.embedding=float16"];
+    let mut text = "uri,site,weight\n".to_owned();
+    for night in 0..3 {
+        for index in 0..3 {
+            let (image, weight) = (3 * night + 2 - index, if index == 1 { "" } else { "0.5" });
+            writeln!(text, "images/{image:05}.jpg,site {image},{weight}").unwrap();
+        }
+        fs::write(&manifest, &text).unwrap();
+        job.run_ok(&arguments);
+    }
+    let before = shown_columns(&job.table(), ROWS);
+    assert_eq!((before.num_rows(), before["extra"].as_struct()["weight"].null_count()), (9, 3));
+    assert!(format!("{:?}", before.schema()).contains("Float16"));
+    answer(&job.table(), &["compact"]);
+    assert_eq!(shown_columns(&job.table(), ROWS), before);
+    job.verify_ok();
+    assert!(job.run_ok(&arguments).contains("nothing new"));
+}
+
+/// Deleting the newest run brings the older rows back; its id is never used again.
+#[test]
+fn a_deleted_run_is_gone_for_good() {
+    let job = Job::new(6, "");
+    let table = job.table();
+    job.run_ok(&[]);
+    let first = shown(&table);
+    job.write_image("00002.jpg", &jpeg(333));
+    job.write_image("new.jpg", &jpeg(444));
+    job.run_ok(&[]);
+    let newest = ids(&table).pop().unwrap();
+
+    let refused = runs(&table, &["delete", &newest]);
+    assert_exit(&refused, 64);
+    let said = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(said.contains("`tiles` loses 1 tile, and shows 1 tile of another run instead"), "{said}");
+    assert!(stderr(&refused).contains("--yes"), "{}", stderr(&refused));
+    assert_eq!(shown(&table).len(), 7, "nothing was deleted");
+    assert_exit(&runs(&table, &["delete", "photos-00000000-0009", "--yes"]), 78);
+
+    answer(&table, &["delete", &newest, "--yes"]);
+    assert_eq!(shown(&table), first);
+    job.verify_ok();
+    assert!(!table.join(format!("tiles/run={newest}")).exists());
+    let record: Vec<_> = fs::read_dir(table.join("_tilefleet").join(&newest)).unwrap().collect();
+    assert!(record.len() == 1 && table.join(format!("_tilefleet/{newest}/deleted.json")).exists());
+    answer(&table, &["delete", &newest, "--yes"]);
+
+    let report = job.run_ok(&[]);
+    assert!(report.contains("-0003  complete: 2 tiles"), "what was deleted is covered again: {report}");
+    assert_eq!(shown(&table).len(), 7);
+    job.verify_ok();
+
+    // All of them: then the output is empty, and its numbers go on.
+    let all = ids(&table);
+    answer(&table, &["delete", &all[0], &all[1], "--yes"]);
+    assert_exit(&verify(&table), 78);
+    assert_exit(&runs(&table, &[]), 78);
+    assert!(job.run_ok(&[]).contains("-0004  complete: 7 tiles"));
+}
+
+/// What a deletion or a late worker left is told, is no row, and goes when the run is deleted again.
+#[test]
+fn leftovers_of_a_deleted_run_are_no_rows() {
+    let job = Job::new(6, "[plan]\nshard_tiles = 2");
+    let table = job.table();
+    job.run_ok(&[]);
+    job.write_image("00002.jpg", &jpeg(333));
+    job.run_ok(&[]);
+    let first = ids(&table).remove(0);
+    let kept: Vec<(PathBuf, Vec<u8>)> = shard_files(&table)
+        .into_iter()
+        .filter(|(name, _)| name.contains("-0001/"))
+        .map(|(_, path)| (path.clone(), fs::read(path).unwrap()))
+        .collect();
+    answer(&table, &["delete", &first, "--yes"]);
+    job.verify_ok();
+    fs::create_dir_all(kept[1].0.parent().unwrap()).unwrap();
+    fs::write(&kept[1].0, &kept[1].1).unwrap();
+
+    let output = verify(&table);
+    assert_exit(&output, 75);
+    let said = stderr(&output);
+    assert!(said.contains("is deleted, and objects of it are left: 1") && said.contains("delete"), "{said}");
+    assert_eq!(count(&table, "tiles"), 1);
+    assert_eq!(count(&table, "tiles_all"), 1);
+    let status = support::tilefleet().arg("status").arg(&table).output().unwrap();
+    assert!(String::from_utf8_lossy(&status.stdout).contains("deleted, and 1 object of it left"));
+    assert_eq!(answer(&table, &[])[1]["state"], "deleted");
+    assert_exit(
+        &support::tilefleet().arg("verify").arg(&table).args(["--run", &first]).output().unwrap(),
+        75,
+    );
+    answer(&table, &["delete", &first, "--yes"]);
+    job.verify_ok();
+    let gone = support::tilefleet().arg("verify").arg(&table).args(["--run", &first]).output().unwrap();
+    assert_exit(&gone, 78);
+    assert!(stderr(&gone).contains("is deleted"), "{}", stderr(&gone));
+}
+
+fn count(table: &Path, view: &str) -> u64 {
+    let sql = format!("SELECT count(*) AS n FROM {view}");
+    let output = support::tilefleet().arg("query").arg(table).arg(sql).arg("--json").output().unwrap();
+    assert_exit(&output, 0);
+    serde_json::from_slice::<Value>(&output.stdout).unwrap()[0]["n"].as_u64().unwrap()
+}
+
+/// A run that is not complete may have a worker on it.
+#[test]
+fn an_open_run_is_deleted_only_by_force() {
+    let job = Job::new(3, "");
+    job.run_ok(&[]);
+    job.write_image("new.jpg", &jpeg(3));
+    assert_exit(&support::tilefleet().arg("plan").arg(&job.pipeline).output().unwrap(), 0);
+    let open = ids(&job.table()).pop().unwrap();
+    let refused = runs(&job.table(), &["delete", &open, "--yes"]);
+    assert_exit(&refused, 64);
+    assert!(stderr(&refused).contains("--force"), "{}", stderr(&refused));
+    answer(&job.table(), &["delete", &open, "--yes", "--force"]);
+    job.verify_ok();
+    assert!(job.run_ok(&[]).contains("-0003  complete: 1 tile"));
+}
+
+/// A worker on a run that is deleted meanwhile ends with 75, and its late rows are not counted.
+#[test]
+fn a_worker_on_a_deleted_run_fails() {
+    let job = Job::new(300, "[plan]\nshard_tiles = 2\n[run]\nthreads = 1\nbatch = 1");
+    let worker = job.run_command(&[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("some shards are committed", || shard_files(&job.table()).len() > 3);
+    let id = ids(&job.table()).remove(0);
+    answer(&job.table(), &["delete", &id, "--yes", "--force"]);
+    assert_exit(&worker.wait_with_output().unwrap(), 75);
+    answer(&job.table(), &["delete", &id, "--yes"]);
+    assert!(job.run_ok(&[]).contains("-0002  complete: 300 tiles"));
+    job.verify_ok();
+    assert_eq!((rows(&job.table()).len(), shown(&job.table()).len()), (300, 300));
+}
+
+/// Compacting the older of two pipelines over the same images does not make it the newer.
+#[test]
+fn an_old_family_stays_old() {
+    let job = Job::new(4, LENIENT);
+    let table = job.table();
+    job.write_image("bad.jpg", b"");
+    job.run_ok(&[]);
+    job.write_image("00001.jpg", &jpeg(33));
+    job.run_ok(&[]);
+    job.run_ok(&["--set", "name=second", "--set", "output.top_k=3"]);
+    let before = shown_columns(&table, "*");
+    assert!(
+        shown_columns(&table, "run")["run"]
+            .as_string::<i32>()
+            .iter()
+            .flatten()
+            .all(|run| run.starts_with("second-"))
+    );
+    answer(&table, &["compact"]);
+    assert_eq!(ids(&table).len(), 2);
+    assert_eq!(shown_columns(&table, "*"), before);
+    job.verify_ok();
+
+    // Nor does a retry of its rejects: none of them is shown.
+    let first = ids(&table).remove(0);
+    let rejects =
+        support::tilefleet().arg("rejects").arg(&table).args(["--run", &first, "--json"]).output().unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&rejects.stdout).unwrap().as_array().unwrap().len(), 1);
+    assert_exit(&support::tilefleet().arg("rejects").arg(&table).arg("--retry").output().unwrap(), 0);
+    assert!(ids(&table).pop().unwrap().starts_with("second-"));
+    assert_eq!(shown(&table).len(), 5);
+    job.verify_ok();
+}
+
+fn started(table: &Path, arguments: &[&str]) -> Child {
+    runs_command(table, arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Begins a compaction that ends in its sixth shard: a folder stands where its file would go.
+fn interrupted_compaction(table: &Path) {
+    let number = ids(table).len() + 1;
+    let run = ids(table)[0].replace("-0001", &format!("-{number:04}"));
+    let obstacle = table.join(format!("tiles/run={run}/shard-00000005.parquet"));
+    fs::create_dir_all(&obstacle).unwrap();
+    let output = runs(table, &["compact"]);
+    assert_exit(&output, 75);
+    fs::remove_dir(&obstacle).unwrap();
+    let num_copied = shard_files(table).keys().filter(|name| name.contains(&run)).count();
+    assert_eq!(num_copied, 5, "{}", stderr(&output));
+}
+
+/// A pipeline that is run while a compaction lies unfinished neither goes on with it nor is stopped by it,
+/// and its rows are the newer ones.
+#[test]
+fn a_run_beside_an_unfinished_compaction_wins() {
+    let job = twelve_nights("");
+    let table = job.table();
+    interrupted_compaction(&table);
+    let unfinished = verify(&table);
+    assert_exit(&unfinished, 75);
+    assert!(stderr(&unfinished).contains("runs OUTPUT compact"), "{}", stderr(&unfinished));
+
+    job.write_image("00000.jpg", &jpeg(1234));
+    job.write_image("n03-0.jpg", b"");
+    assert!(job.run_ok(&[]).contains("-0014  complete: 2 tiles"));
+    assert!(job.run_ok(&[]).contains("nothing new"));
+    let before = shown_columns(&table, ROWS);
+    // What is being compacted cannot be taken away from under it.
+    let refused = runs(&table, &["delete", &ids(&table)[4], "--yes"]);
+    assert_exit(&refused, 75);
+    assert!(stderr(&refused).contains("is being compacted into"), "{}", stderr(&refused));
+
+    let compacted = answer(&table, &["compact"]);
+    assert_eq!(compacted[0]["continued"], true);
+    assert_eq!(ids(&table).len(), 2);
+    assert_eq!(shown_columns(&table, ROWS), before);
+    let row = |rows: &[crate::fixture::Row], file: &str| {
+        rows.iter().find(|row| row.file() == file).unwrap().status.clone()
+    };
+    let rows = shown(&table);
+    assert_eq!((row(&rows, "n03-0.jpg"), rows.len()), ("rejected".into(), 42));
+    job.verify_ok();
+    answer(&table, &["compact"]);
+    assert_eq!((shown_columns(&table, ROWS), ids(&table).len()), (before, 1));
+    job.verify_ok();
+}
+
+/// A compaction that is given up leaves the runs as they were.
+#[test]
+fn an_unfinished_compaction_can_be_given_up() {
+    let job = twelve_nights("");
+    let table = job.table();
+    let before = shown_columns(&table, "*");
+    interrupted_compaction(&table);
+    let id = ids(&table).pop().unwrap();
+    assert_exit(&runs(&table, &["delete", &id, "--yes"]), 64);
+    answer(&table, &["delete", &id, "--yes", "--force"]);
+    assert_eq!(shown_columns(&table, "*"), before);
+    job.verify_ok();
+    answer(&table, &["compact"]);
+    assert!(ids(&table)[0].ends_with("-0014"));
+    job.verify_ok();
+}
+
+#[test]
+fn some_runs_can_be_compacted_if_none_lies_between() {
+    let job = twelve_nights("");
+    let (table, all) = (job.table(), ids(&job.table()));
+    let before = shown_columns(&table, ROWS);
+    let gap = runs(&table, &["compact", "--runs", &format!("{},{}", all[2], all[4])]);
+    assert_exit(&gap, 64);
+    assert!(stderr(&gap).contains(&format!("run {} lies between", all[3])), "{}", stderr(&gap));
+    assert_exit(&runs(&table, &["compact", "--runs", "photos-00000000-0001"]), 78);
+    assert_eq!(answer(&table, &["compact", "--runs", &all[2]]), serde_json::json!([]));
+    answer(&table, &["compact", "--runs", &all[2..7].join(",")]);
+    assert_eq!((ids(&table).len(), shown_columns(&table, ROWS)), (8, before.clone()));
+    job.verify_ok();
+    answer(&table, &["compact"]);
+    assert_eq!((ids(&table).len(), shown_columns(&table, ROWS)), (1, before));
+    job.verify_ok();
+}
+
+/// Records that say neither why nor when a run was planned are those of pipelines, in the order of their
+/// numbers, whatever a copy of the output did to the times of its files.
+#[test]
+fn records_of_older_versions_are_read() {
+    let job = Job::new(4, "");
+    let table = job.table();
+    for night in 0..3 {
+        job.write_image("00001.jpg", &jpeg(50 + night));
+        job.run_ok(&[]);
+    }
+    let before = shown_columns(&table, "*");
+    for (id, age) in ids(&table).iter().zip(0_u64..) {
+        let record = table.join(format!("_tilefleet/{id}/run.json"));
+        let mut json: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+        for field in ["origin", "planned_at", "as_of"] {
+            json.as_object_mut().unwrap().remove(field).unwrap();
+        }
+        fs::write(&record, json.to_string()).unwrap();
+        let time = std::time::SystemTime::now() - Duration::from_hours(age);
+        fs::File::open(&record).unwrap().set_modified(time).unwrap();
+    }
+    assert_eq!(shown_columns(&table, "*"), before);
+    assert!(job.run_ok(&[]).contains("nothing new"));
+    job.write_image("00001.jpg", &jpeg(60));
+    job.run_ok(&[]);
+    let before = shown_columns(&table, ROWS);
+    answer(&table, &["compact", "--runs", &ids(&table)[..3].join(",")]);
+    assert_eq!(shown_columns(&table, ROWS), before);
+    answer(&table, &["compact"]);
+    assert_eq!((shown_columns(&table, ROWS), ids(&table).len()), (before, 1));
+    job.verify_ok();
+}
+
+/// A linear congruential generator (Knuth's constants): the same moments each time, as far as can be.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// Copies an output, so that it can be compacted again.
+fn copied(table: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").arg(table).arg(to).status().unwrap().success());
+}
+
+fn kill(mut child: Child) -> bool {
+    let killed = child.try_wait().unwrap().is_none();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    killed
+}
+
+/// Killed twelve times in compacting and deleting, at any instruction: `tiles` shows the same rows each
+/// time, and in the end they lie in one run.
+#[test]
+fn kills_in_a_compaction_lose_and_double_nothing() {
+    let job = twelve_nights("");
+    let expected = shown_columns(&job.table(), ROWS);
+    let mut random = Random(0x5DEE_CE66);
+    let (mut num_killed, mut num_before, mut num_after) = (0, 0, 0);
+    for trial in 0.. {
+        let table = job.path(&format!("copy-{trial}"));
+        copied(&job.table(), &table);
+        while ids(&table).len() > 1 {
+            let files = shard_files(&table).len();
+            let child = started(&table, &["compact", "--shard-tiles", "2"]);
+            let step = random.below(12) as usize;
+            let tombstones = || {
+                fs::read_dir(table.join("_tilefleet"))
+                    .unwrap()
+                    .filter(|run| run.as_ref().unwrap().path().join("deleted.json").exists())
+                    .count()
+            };
+            let deleted = tombstones();
+            let give_up = std::time::Instant::now() + Duration::from_millis(400);
+            while shard_files(&table).len() < files + step
+                && tombstones() <= deleted + step / 4
+                && std::time::Instant::now() < give_up
+            {}
+            std::thread::sleep(Duration::from_millis(random.below(6)));
+            if kill(child) {
+                num_killed += 1;
+                if tombstones() == 0 { num_before += 1 } else { num_after += 1 }
+            }
+            assert_sound(&table);
+            assert_eq!(shown_columns(&table, ROWS), expected, "after kill {num_killed}");
+        }
+        while answer(&table, &["compact"]) != serde_json::json!([]) {}
+        assert_exit(&verify(&table), 0);
+        assert_eq!(shown_columns(&table, ROWS), expected);
+        if num_killed >= 12 {
+            break;
+        }
+    }
+    println!("{num_killed} kills: {num_before} while copying, {num_after} while deleting");
+}
+
+/// Killed in deleting: the tiles are those from before or those of the older runs, and deleting again ends it.
+#[test]
+fn kills_in_a_deletion_leave_one_or_the_other() {
+    let job = Job::new(60, "[plan]\nshard_tiles = 1");
+    job.run_ok(&[]);
+    let older = shown(&job.table());
+    (0..30).for_each(|index| job.write_image(&format!("{index:05}.jpg"), &jpeg(900 + index)));
+    job.run_ok(&[]);
+    let newer = shown(&job.table());
+    let newest = ids(&job.table()).pop().unwrap();
+    let mut random = Random(0x2545_F491);
+    let (mut num_before, mut num_after) = (0, 0);
+    for trial in 0..10 {
+        let table = job.path(&format!("copy-{trial}"));
+        copied(&job.table(), &table);
+        let child = started(&table, &["delete", &newest, "--yes"]);
+        // Every third kill falls into the start, the others after some files went.
+        if trial % 3 == 0 {
+            std::thread::sleep(Duration::from_millis(random.below(10)));
+        } else {
+            let left = 90 - 1 - random.below(29) as usize;
+            wait_until("some files went", || shard_files(&table).len() <= left);
+        }
+        kill(child);
+        assert_sound(&table);
+        let rows = shown(&table);
+        if table.join(format!("_tilefleet/{newest}/deleted.json")).exists() {
+            num_after += 1;
+            assert_eq!(rows, older);
+        } else {
+            num_before += 1;
+            assert_eq!(rows, newer);
+        }
+        answer(&table, &["delete", &newest, "--yes"]);
+        assert_eq!((shown(&table).len(), shard_files(&table).len()), (60, 60));
+        assert_exit(&verify(&table), 0);
+    }
+    println!("{num_before} kills before the tombstone, {num_after} after");
+}
+
+/// Two compactions at once share the work, and one may delete what the other still copies.
+#[test]
+fn compactions_at_once_make_one_run() {
+    let job = twelve_nights("");
+    let expected = shown_columns(&job.table(), ROWS);
+    let both: Vec<Child> =
+        (0..3).map(|_| started(&job.table(), &["compact", "--shard-tiles", "1"])).collect();
+    for child in both {
+        assert_exit(&child.wait_with_output().unwrap(), 0);
+    }
+    assert_eq!(ids(&job.table()).len(), 1);
+    assert_eq!(shown_columns(&job.table(), ROWS), expected);
+    job.verify_ok();
+}
+
+/// In a bucket, each kind of request fails once in mid-compaction; it goes on, and nothing is lost.
+#[test]
+fn a_bucket_that_fails_in_mid_compaction_loses_nothing() {
+    let Some(server) = support::seaweedfs() else { return };
+    let job = twelve_nights("");
+    server.create_bucket("tables");
+    server.put_dir("tables", "table", &job.table());
+    let expected = shown_columns(&job.table(), ROWS);
+    let at = |endpoint: &str, command: &str, arguments: &[&str]| {
+        let mut process = support::tilefleet();
+        process.args([command, "s3://tables/table"]).args(arguments);
+        process.args(["--set", "storage.max_retries=0", "--set", "storage.retry_timeout=1s"]);
+        process.envs(S3Server::variables(endpoint, S3Server::OWNER)).output().unwrap()
+    };
+    let here = server.endpoint();
+    let shown_there = || -> RecordBatch {
+        let out = job.path("there.parquet");
+        let _ = fs::remove_file(&out);
+        let sql = format!("SELECT {ROWS} FROM tiles ORDER BY source, tile_id");
+        assert_exit(&at(&here, "query", &[&sql, "--format", "parquet", "--out", out.to_str().unwrap()]), 0);
+        let file = fs::File::open(&out).unwrap();
+        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        let schema = reader.schema().clone();
+        let batches: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
+        arrow::compute::concat_batches(&schema, &batches).unwrap()
+    };
+    let lost = |method, key| Rule::new(Fault::LostReply).on_method(method).on_key(key).times(1);
+    let never = |method, key| Rule::new(Fault::Status(503)).on_method(method).on_key(key);
+    let faults = [
+        [lost("PUT", "-0013/sources.parquet"), never("PUT", "-0013/plan/")],
+        [lost("PUT", "-0013/plan/"), never("PUT", "-0013/run.json")],
+        [lost("PUT", "-0013/run.json"), never("PUT", "-0013/shard-00000000")],
+        [lost("PUT", "-0013/shard-00000003"), never("PUT", "-0013/shard-00000005")],
+        [lost("PUT", "-0013/shard-00000005"), never("GET", "-0010/shard-00000000")],
+        [lost("PUT", "-0013/summary.json"), never("PUT", "-0001/deleted.json")],
+        [lost("PUT", "-0001/deleted.json"), never("POST", "?delete")],
+        [lost("POST", "?delete"), never("POST", "?delete")],
+        [lost("POST", "?delete"), never("POST", "?delete")],
+        [lost("POST", "?delete"), never("PUT", "-0007/deleted.json")],
+    ];
+    for rules in faults {
+        let proxy = FaultProxy::before_server(&server);
+        let what = format!("{rules:?}");
+        for rule in rules {
+            proxy.add(rule);
+        }
+        assert_exit(&at(&proxy.endpoint(), "runs", &["compact"]), 75);
+        assert!(matches!(at(&here, "verify", &[]).status.code(), Some(0 | 75)), "after {what}");
+        assert_eq!(shown_there(), expected, "after {what}");
+    }
+    assert_exit(&at(&here, "runs", &["compact"]), 0);
+    let verified = at(&here, "verify", &["--json"]);
+    assert_exit(&verified, 0);
+    assert_eq!(serde_json::from_slice::<Value>(&verified.stdout).unwrap().as_array().unwrap().len(), 1);
+    assert_eq!(shown_there(), expected);
+    let folders: BTreeSet<String> = server
+        .keys("tables", "table/tiles")
+        .iter()
+        .map(|key| key.rsplit_once('/').unwrap().0.to_owned())
+        .collect();
+    assert_eq!(folders.len(), 1, "{folders:?}");
+}
+
+/// Someone who queries all the while never sees a tile twice, nor one missing.
+#[test]
+fn a_reader_beside_a_compaction_sees_each_tile_once() {
+    let job = twelve_nights("");
+    let table = job.table();
+    let expected = shown_columns(&table, ROWS);
+    let sql = "SELECT count(*) AS n, count(DISTINCT tile_id) AS ids, count(DISTINCT run) AS runs FROM tiles";
+    let mut compaction = started(&table, &["compact", "--shard-tiles", "1"]);
+    let mut num_answers = 0;
+    while compaction.try_wait().unwrap().is_none() {
+        let output = support::tilefleet().arg("query").arg(&table).arg(sql).arg("--json").output().unwrap();
+        match output.status.code() {
+            Some(0) => {
+                let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+                assert_eq!((&answer[0]["n"], &answer[0]["ids"]), (&42.into(), &42.into()), "{answer}");
+                num_answers += 1;
+            }
+            // The files went while they were read: asked again, it is answered.
+            code => assert_eq!(code, Some(75), "{}", stderr(&output)),
+        }
+    }
+    assert_exit(&compaction.wait_with_output().unwrap(), 0);
+    println!("{num_answers} answers beside the compaction");
+    assert_eq!(shown_columns(&table, ROWS), expected);
+}
