@@ -24,7 +24,6 @@ import sys
 from pathlib import Path
 
 import fake_listing
-import nearest
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
@@ -155,6 +154,9 @@ def bench_program(name):
 
 
 def nearest_neighbours(rounds, threads):
+    # Not above: its libraries are large, and a process that we start begins with our own peak memory.
+    import nearest
+
     nearest.measure(WORK, TILEFLEET, bench_program("fill"), rounds, threads)
 
 

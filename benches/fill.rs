@@ -51,7 +51,9 @@ async fn commit_shard(run: &Run, shard: &Shard) -> Result<()> {
     let mut random = Random(u64::from(shard.number) + 1);
     let embeddings: Vec<f32> = (0..rows.len() * length).map(|_| random.next()).collect();
     let mut counts = Counts::default();
-    rows.iter().for_each(|row| counts.add(&row.outcome));
+    for row in &rows {
+        counts.add(&row.outcome);
+    }
     let mut provenance = Provenance::new(run, shard.number, "fill");
     provenance.set_counts(&counts);
     let shard = ShardRows { shard: shard.number, rows: &rows, embeddings: &embeddings, extra: None };
