@@ -5,6 +5,7 @@ mod fixture;
 mod gone;
 mod jobs;
 mod killed;
+mod pace;
 mod pixels;
 mod proven;
 #[cfg(feature = "query")]
