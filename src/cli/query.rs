@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt;
 
-use crate::cli::block_on;
 use crate::cli::output_args::PlaceArgs;
+use crate::cli::{block_on, show};
 use crate::error::{Error, Result};
 use crate::query::show::{Format, Writer};
 use crate::query::{Queryable, fault};
@@ -20,26 +20,28 @@ use crate::query::{Queryable, fault};
 /// a table of the K tiles most like that one.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  tilefleet query out 'SELECT label, count(*) FROM predictions GROUP BY label ORDER BY 2 DESC'
+  tilefleet query out 'SELECT label, count(*) FROM predictions GROUP BY label'
   tilefleet query out 'SELECT reason, count(*) FROM rejects GROUP BY reason'
-  tilefleet query out \"SELECT source, similarity FROM nearest('0123456789abcdef0123456789abcdef', 10)\"
-  tilefleet query s3://bucket/out 'SELECT * FROM tiles' --format parquet --out tiles.parquet")]
+  tilefleet query out \\
+      \"SELECT * FROM nearest('0123456789abcdef0123456789abcdef', 10)\"
+  tilefleet query s3://bucket/out 'SELECT * FROM tiles' \\
+      --format parquet --out tiles.parquet")]
 pub struct Args {
     #[command(flatten)]
     place: PlaceArgs,
 
-    /// The query; one statement that only reads.
+    /// The query; one statement that only reads
     sql: String,
 
-    /// How the answer is written.
+    /// How the answer is written
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
 
-    /// The same as `--format json`.
+    /// The same as `--format json`
     #[arg(long, conflicts_with = "format")]
     json: bool,
 
-    /// Write to this file instead of standard output; it must not exist yet.
+    /// Write to this file instead of standard output; it must not exist yet
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -59,7 +61,8 @@ pub fn run(args: Args) -> Result<()> {
             Some(path) => Box::new(BufWriter::new(create(path)?)),
             None => Box::new(BufWriter::new(std::io::stdout())),
         };
-        let mut writer = Writer::new(format, out, &answer.schema())?;
+        let width = if args.out.is_some() { None } else { show::terminal_width() };
+        let mut writer = Writer::new(format, out, &answer.schema(), width)?;
         while let Some(batch) = answer.try_next().await.map_err(|cause| fault(&cause))? {
             writer.write(batch)?;
         }

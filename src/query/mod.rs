@@ -19,6 +19,7 @@ pub mod mean;
 mod nearest;
 mod newest;
 pub mod show;
+mod table;
 mod vectors;
 
 use datafusion::error::DataFusionError;
@@ -94,6 +95,9 @@ pub fn fault(cause: &DataFusionError) -> Error {
             .because(said)
             .hint("ask for fewer columns or rows"),
         DataFusionError::Internal(_) => Error::bug("the query engine failed").because(said),
+        _ if said.contains(" not supported: ") => Error::usage("the query is wrong")
+            .because(said)
+            .hint("a query only reads: begin with SELECT, WITH, EXPLAIN, SHOW or DESCRIBE"),
         _ => Error::usage("the query is wrong").because(said).hint(
             "tables: tiles, tiles_all, runs, predictions, rejects; `SHOW COLUMNS FROM tiles` lists columns",
         ),
