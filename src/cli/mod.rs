@@ -1,7 +1,9 @@
 //! The command line: parses, calls, prints; decides nothing.
 
+mod completions;
 mod config;
 mod demo;
+mod man;
 mod model;
 mod output_args;
 mod pipeline_args;
@@ -65,6 +67,8 @@ enum Command {
     /// Gets ONNX Runtime; says what this machine can do
     Runtime(runtime::Args),
     Config(config::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// What a process killed by SIGPIPE ends with.
@@ -125,6 +129,11 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Model(command) => model::run(command),
         Command::Runtime(args) => runtime::run(args),
         Command::Config(args) => config::run(args),
+        Command::Completions(args) => {
+            completions::run(args);
+            Ok(())
+        }
+        Command::Man(args) => man::run(args),
     }
 }
 

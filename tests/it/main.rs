@@ -5,6 +5,7 @@ mod fixture;
 mod gone;
 mod jobs;
 mod killed;
+mod manners;
 mod pace;
 mod pixels;
 mod proven;
