@@ -288,7 +288,10 @@ impl Planner<'_> {
             .get(SHARD_TILES_KEY)
             .and_then(|value| value.parse().ok())
             .filter(|value| *value > 0)
-            .ok_or_else(|| Error::config(format!("{} is damaged", self.output.layout.sources(id))))?;
+            .ok_or_else(|| {
+                let uri = self.output.bucket.uri(&self.output.layout.sources(id));
+                Error::config(format!("{uri} is damaged")).hint("restore the file, or choose another output")
+            })?;
         let totals = self.publish_parts(id, &table, shard_tiles).await?;
         let plan = PlanRecord {
             sources: table.num_sources(),

@@ -6,6 +6,7 @@ mod gone;
 mod jobs;
 mod killed;
 mod manners;
+mod messages;
 mod pace;
 mod pixels;
 mod proven;
