@@ -140,21 +140,30 @@ impl Error {
         hints
     }
 
+    /// Returns the messages of the causes, outermost first.
+    #[must_use]
+    pub fn causes(&self) -> Vec<String> {
+        let mut causes = vec![self.to_string()];
+        let mut next = self.source();
+        while let Some(cause) = next {
+            let message = cause.to_string().trim_end().to_owned();
+            // Many libraries repeat their cause in their own message; say each thing once.
+            if causes.last().is_some_and(|last| !last.contains(&message)) {
+                causes.push(message);
+            }
+            next = cause.source();
+        }
+        causes.split_off(1)
+    }
+
     /// Renders message, causes and hints as `main` prints them.
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = format!("error: {self}");
-        let mut last = self.to_string();
-        let mut next = self.source();
-        while let Some(cause) = next {
-            let message = cause.to_string();
-            // Many libraries repeat their cause in their own message; say each thing once.
-            if !last.contains(&message) {
-                text.push_str("\n  because: ");
-                text.push_str(&message);
-                last = message;
-            }
-            next = cause.source();
+        for cause in self.causes() {
+            text.push_str("\n  because: ");
+            // A cause of several lines, such as a place in a file, stands together.
+            text.push_str(&cause.replace('\n', "\n    "));
         }
         for hint in self.hints() {
             text.push_str("\n  hint: ");

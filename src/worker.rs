@@ -63,7 +63,7 @@ impl Job {
     pub fn open(loaded: &Loaded) -> Result<Self> {
         let pipeline = loaded.pipeline.clone();
         let storage = Storage::new(pipeline.storage.clone())?;
-        let output = Output::open(&storage, &ObjectUri::parse(&pipeline.output.uri)?);
+        let output = Output::open(&storage, &writable(&pipeline.output.uri)?);
         let names = model::Overrides {
             embedding: pipeline.model.embedding.clone(),
             logits: pipeline.model.logits.clone(),
@@ -239,8 +239,10 @@ impl Job {
             100.0 * ratio,
             100.0 * limit
         );
-        Err(Error::new(Kind::RejectsAboveLimit, message)
-            .hint("every row is committed, rejects included; raise the limit if that is expected"))
+        Err(Error::new(Kind::RejectsAboveLimit, message).hint(
+            "every row is committed, with its reason in the table (`SELECT * FROM rejects`); if so many are \
+             expected, raise the limit",
+        ))
     }
 
     fn open_sessions(&self) -> Result<Vec<Session>> {
@@ -294,6 +296,17 @@ impl Job {
             stop: stop.clone(),
         })
     }
+}
+
+/// Parses the output's URI; a web server, which takes no files, is refused before any work.
+fn writable(uri: &str) -> Result<ObjectUri> {
+    let uri = ObjectUri::parse(uri)?;
+    if uri.scheme().is_http() {
+        return Err(Error::config(format!("{uri} cannot be an output"))
+            .because("web servers take no files")
+            .hint("write to a local folder, s3://, gs:// or az://"));
+    }
+    Ok(uri)
 }
 
 /// Returns how many sessions share the threads if nobody says: on the CPU several sessions of few threads are

@@ -7,13 +7,16 @@ use super::print_json;
 use crate::config::{Loaded, Overrides, Setting};
 use crate::error::Result;
 
-/// Shows the merged configuration and where each value came from.
+/// Shows the merged configuration and where each value came from
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet config photos.toml
+  tilefleet config photos.toml --set run.batch=32 --json")]
 pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
 
-    /// Print JSON: the values, their origins, and what is missing for a run.
+    /// Print JSON: the values, their origins, and what is missing for a run
     #[arg(long)]
     json: bool,
 }

@@ -1,9 +1,11 @@
 //! The command line: parses, calls, prints; decides nothing.
 
 mod chip;
+mod completions;
 mod config;
 mod demo;
 mod inspect;
+mod man;
 mod model;
 mod output_args;
 mod pipeline_args;
@@ -20,28 +22,38 @@ mod verify;
 
 use std::future::Future;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Kind, Result};
+use crate::observe::stderr::{self, FORMAT_VARIABLE, Level};
 use crate::observe::{LogFormat, init_logging};
 
 pub use pipeline_args::PipelineArgs;
 
-/// Turns a bucket of image tiles into a queryable table of embeddings and predictions.
+/// Turns a bucket of image tiles into a queryable table of embeddings and predictions
 #[derive(Debug, Parser)]
 #[command(name = "tilefleet", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  tilefleet demo
+  tilefleet run pipelines/tiles.toml --input images/ \\
+      --model resnet152.onnx --output table
+  tilefleet verify table")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// Log format on standard error; by default text on a terminal and JSON elsewhere.
-    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    /// How standard error is written; else as `TILEFLEET_LOG_FORMAT` says, as text on a terminal, as JSON
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_enum, value_name = "text|json")]
+    #[arg(hide_possible_values = true)]
     log_format: Option<LogFormat>,
 
-    /// Say more; twice for debugging.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    /// Say more; twice for debugging
+    #[arg(short, long, global = true, help_heading = EVERYWHERE, action = clap::ArgAction::Count)]
     verbose: u8,
 }
+
+/// Heads the flags that every command has.
+const EVERYWHERE: &str = "Options of every command";
 
 /// The commands; what each says of itself stands with its arguments.
 #[derive(Debug, Subcommand)]
@@ -57,12 +69,14 @@ enum Command {
     Chip(chip::Args),
     Rejects(rejects::Args),
     Runs(runs::Args),
-    /// Build and look into models
+    /// Builds models and looks into them
     #[command(subcommand)]
     Model(model::Command),
-    /// Get ONNX Runtime; say what this machine can do
+    /// Gets ONNX Runtime; says what this machine can do
     Runtime(runtime::Args),
     Config(config::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// What a process killed by SIGPIPE ends with.
@@ -72,18 +86,43 @@ const BROKEN_PIPE_EXIT_CODE: i32 = 141;
 #[must_use]
 pub fn main() -> u8 {
     install_panic_message();
+    stderr::set_format(log_format());
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    init_logging(cli.log_format.unwrap_or_else(LogFormat::for_stderr), cli.verbose);
+    if let Some(format) = cli.log_format {
+        stderr::set_format(format);
+    }
+    init_logging(cli.verbose);
+    warn_of_unknown_format();
     match dispatch(cli.command) {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("{}", error.render());
+            stderr::say_error(&error);
             error.kind().exit_code()
         }
     }
+}
+
+/// Finds the log format without parsing: what is wrong with the command line is said in it, too.
+fn log_format() -> LogFormat {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
+    LogFormat::asked_for(&arguments, std::env::var(FORMAT_VARIABLE).ok().as_deref())
+}
+
+fn warn_of_unknown_format() {
+    let known = |value: &str| LogFormat::from_str(value, false).is_ok();
+    if let Some(value) = std::env::var(FORMAT_VARIABLE).ok().filter(|value| !known(value)) {
+        stderr::say(Level::Warn, &format!("{FORMAT_VARIABLE} is `{value}`, which is neither text nor json"));
+    }
+}
+
+/// Returns the description of the whole command line, for completions, manual pages and tests.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 fn dispatch(command: Command) -> Result<()> {
@@ -102,15 +141,38 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Model(command) => model::run(command),
         Command::Runtime(args) => runtime::run(args),
         Command::Config(args) => config::run(args),
+        Command::Completions(args) => {
+            completions::run(args);
+            Ok(())
+        }
+        Command::Man(args) => man::run(args),
     }
 }
 
 /// Prints help and version as asked for; anything else is wrong usage, which is 64 and not clap's 2.
 fn usage(error: &clap::Error) -> u8 {
-    // A closed standard output cannot be reported anywhere.
-    let _ = error.print();
+    if error.use_stderr() && stderr::format() == LogFormat::Json {
+        stderr::say_error(&usage_error(error));
+    } else {
+        // A closed standard output cannot be reported anywhere.
+        let _ = error.print();
+    }
     if error.use_stderr() { Kind::Usage.exit_code() } else { 0 }
 }
+
+/// Takes clap's message apart, for those who read JSON.
+fn usage_error(error: &clap::Error) -> Error {
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Error::usage("no command is given").hint("`tilefleet --help` lists the commands");
+    }
+    let text = error.render().to_string();
+    let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let message = message.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let tip = rest.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+    Error::usage(message).hint(tip.unwrap_or("`--help` lists the arguments"))
+}
+
+const REPORT_IT: &str = "this is a bug in tilefleet; please report it with the lines above";
 
 /// Makes a panic exit with 70 and say how to report it.
 fn install_panic_message() {
@@ -120,8 +182,15 @@ fn install_panic_message() {
         if info.payload_as_str().is_some_and(|message| message.starts_with("failed printing to stdout")) {
             std::process::exit(BROKEN_PIPE_EXIT_CODE);
         }
-        default(info);
-        eprintln!("hint: this is a bug in tilefleet; please report it with the lines above");
+        match stderr::format() {
+            LogFormat::Text => {
+                default(info);
+                stderr::say(Level::Info, &format!("hint: {REPORT_IT}"));
+            }
+            LogFormat::Json => {
+                stderr::say_error(&Error::bug(info.to_string()).hint(REPORT_IT));
+            }
+        }
         // Only the main thread ends the process; other threads' crashes are reported by those who join them.
         if std::thread::current().name() == Some("main") {
             std::process::exit(Kind::Bug.exit_code().into());
@@ -150,7 +219,6 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -17,103 +17,111 @@ use crate::model::weights::Weights;
 /// `tilefleet model …`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Build the ONNX file and the contract of a network from trained or seeded weights.
+    /// Builds the ONNX file and the contract of a network from trained or seeded weights
     Build(Box<BuildArgs>),
-    /// Show inputs, outputs, parameters, digest and contract of an ONNX file.
+    /// Shows inputs, outputs, parameters, digest and contract of an ONNX file
     Inspect(InspectArgs),
 }
 
 /// The arguments of `tilefleet model build`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet model build --arch resnet152 --weights resnet152.safetensors \\
+      --out resnet152.onnx
+  tilefleet model build --arch resnet50 --seed 1 --channels 9 --headless \\
+      --out backbone.onnx")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct BuildArgs {
-    /// The network.
+    /// The network
     #[arg(long, value_enum, value_name = "ARCH")]
     arch: Architecture,
-    /// The ONNX file to write; the contract goes beside it, as FILE.contract.toml.
+    /// The ONNX file to write; the contract goes beside it, as FILE.contract.toml
     #[arg(long, value_name = "FILE.onnx")]
     out: PathBuf,
 
-    /// Trained weights with the names of torchvision or timm.
+    /// Trained weights with the names of torchvision or timm
     #[arg(long, value_name = "FILE.safetensors", required_unless_present = "seed", conflicts_with = "seed")]
     weights: Option<PathBuf>,
-    /// What stands before the names in the weights, such as `backbone.`; by default found out.
+    /// What stands before the names in the weights, such as `backbone.`; by default found out
     #[arg(long, requires = "weights")]
     prefix: Option<String>,
-    /// Random weights, the same on every machine; their predictions mean nothing.
+    /// Random weights, the same on every machine; their predictions mean nothing
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Also write the seeded weights.
+    /// Also write the seeded weights
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "weights")]
     weights_out: Option<PathBuf>,
-    /// Number of bands of a seeded network [default: 3].
+    /// Number of bands of a seeded network [default: 3]
     #[arg(long, value_name = "N", conflicts_with = "weights", value_parser = clap::value_parser!(u16).range(1..))]
     channels: Option<u16>,
-    /// Number of classes of a seeded network [default: 1000].
+    /// Number of classes of a seeded network [default: 1000]
     #[arg(long, value_name = "N", conflicts_with_all = ["weights", "headless"], value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     classes: Option<u32>,
-    /// Leave the classifier out: embeddings only.
+    /// Leave the classifier out: embeddings only
     #[arg(long)]
     headless: bool,
 
-    /// Name in the contract [default: from the architecture and the seed or the weights' file].
+    /// Name in the contract [default: from the architecture and the seed or the weights' file]
     #[arg(long)]
     name: Option<String>,
-    /// Class names, one a line, in order of class id.
+    /// Class names, one a line, in order of class id
     #[arg(long, value_name = "FILE", conflicts_with = "headless")]
     labels: Option<PathBuf>,
-    /// How logits become scores.
+    /// How logits become scores
     #[arg(long, value_enum, default_value = "softmax", conflicts_with = "headless")]
     activation: Activation,
 
     /// Element type of the input: uint8 is normalised in the graph [default: uint8 for three bands,
-    /// otherwise float32].
+    /// otherwise float32]
     #[arg(long, value_enum, value_name = "TYPE")]
     input_type: Option<SampleType>,
-    /// Height and width of the input, in pixels.
+    /// Height and width of the input, in pixels
     #[arg(long, value_name = "PX", default_value_t = 224, value_parser = clap::value_parser!(u32).range(1..=16_384))]
     size: u32,
     /// Length of the short side to which tiles are resized before the centre crop, or `none` to reject
-    /// tiles of another size [default: 232/224 of the size for three bands, otherwise none].
+    /// tiles of another size [default: 232/224 of the size for three bands, otherwise none]
     #[arg(long, value_name = "PX|none")]
     resize: Option<ResizeTo>,
-    /// Filter of that resize, antialiased as in Pillow.
+    /// Filter of that resize, antialiased as in Pillow
     #[arg(long, value_enum, default_value = "bilinear")]
     interpolation: Interpolation,
-    /// Use tiles that already have the input's size as they are.
+    /// Use tiles that already have the input's size as they are
     #[arg(long)]
     keep_exact: bool,
-    /// Names of the bands in order [default: red,green,blue, or band1, band2, …].
+    /// Names of the bands in order [default: red,green,blue, or band1, band2, …]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     bands: Vec<String>,
-    /// What a sample means, such as srgb8, dn or reflectance [default: srgb8 for three bands, otherwise dn].
+    /// What a sample means, such as srgb8, dn or reflectance [default: srgb8 for three bands, otherwise dn]
     #[arg(long)]
     unit: Option<String>,
-    /// Factor applied to samples before mean and std [default: 1/255 for three bands or uint8, otherwise 1].
+    /// Factor applied to samples before mean and std [default: 1/255 for three bands or uint8, otherwise 1]
     #[arg(long, value_name = "FACTOR")]
     scale: Option<f64>,
-    /// Mean of each band after scaling [default: 0.485,0.456,0.406 for three bands, otherwise 0].
+    /// Mean of each band after scaling [default: 0.485,0.456,0.406 for three bands, otherwise 0]
     #[arg(long, value_name = "X,…", value_delimiter = ',', allow_negative_numbers = true)]
     mean: Vec<f64>,
-    /// Standard deviation of each band after scaling [default: 0.229,0.224,0.225 for three bands, otherwise 1].
+    /// Standard deviation of each band after scaling [default: 0.229,0.224,0.225 for three bands, otherwise 1]
     #[arg(long, value_name = "X,…", value_delimiter = ',')]
     std: Vec<f64>,
 
-    /// Replace files that exist.
+    /// Replace files that exist
     #[arg(long)]
     force: bool,
-    /// Print the answer as JSON.
+    /// Print the answer as JSON
     #[arg(long)]
     json: bool,
 }
 
 /// The arguments of `tilefleet model inspect`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet model inspect resnet152.onnx
+  tilefleet model inspect resnet152.onnx --json")]
 pub struct InspectArgs {
-    /// The ONNX file.
+    /// The ONNX file
     #[arg(value_name = "FILE.onnx")]
     file: PathBuf,
-    /// Print the answer as JSON.
+    /// Print the answer as JSON
     #[arg(long)]
     json: bool,
 }
@@ -228,7 +236,8 @@ impl BuildArgs {
                 let num_classes = (!self.headless).then_some(self.classes.unwrap_or(1000) as usize);
                 Ok(Weights::from_seed(seed, self.arch, self.channels.unwrap_or(3).into(), num_classes))
             }
-            (None, None) => Err(Error::usage("neither --weights nor --seed is given")),
+            (None, None) => Err(Error::usage("neither --weights nor --seed is given")
+                .hint("add --weights FILE.safetensors, or --seed N for random ones")),
         }
     }
 
@@ -257,7 +266,8 @@ impl BuildArgs {
         let is_rgb = options.bands.len() == 3;
         if options.sample_type == SampleType::Uint8 && !is_rgb {
             if self.mean.is_empty() || self.std.is_empty() {
-                return Err(Error::usage("a uint8 input of other than three bands needs --mean and --std"));
+                return Err(Error::usage("a uint8 input of other than three bands needs --mean and --std")
+                    .hint("give one value for each band, such as --mean 0.5,0.5 --std 0.2,0.2"));
             }
             options.normalise.scale = 1.0 / 255.0;
         }
@@ -301,8 +311,11 @@ impl BuildArgs {
 
 /// Reads one label a line; blank lines at the end do not count.
 fn read_labels(path: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|cause| Error::config(format!("cannot read labels {}", path.display())).because(cause))?;
+    let text = std::fs::read_to_string(path).map_err(|cause| {
+        Error::config(format!("cannot read labels {}", path.display()))
+            .because(cause)
+            .hint("give a text file with one class name a line")
+    })?;
     Ok(text.trim_end().lines().map(|line| line.trim().to_owned()).collect())
 }
 

@@ -8,7 +8,7 @@ use crate::storage::{ObjectUri, Storage};
 /// The output, and how to get at it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct PlaceArgs {
-    /// The output's folder or bucket prefix.
+    /// The output's folder or bucket prefix
     output: String,
 
     /// How to get at the output, such as `--set storage.region=eu-north-1`; repeatable
@@ -34,11 +34,11 @@ pub struct OutputArgs {
     #[command(flatten)]
     place: PlaceArgs,
 
-    /// Only this run; otherwise every run of the output.
+    /// Only this run; otherwise every run of the output
     #[arg(long, value_name = "ID")]
     run: Option<String>,
 
-    /// Print JSON.
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }

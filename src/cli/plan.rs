@@ -5,17 +5,21 @@ use crate::error::Result;
 use crate::plan::Preview;
 use crate::worker::Job;
 
-/// Says what a run would cover, and publishes its plan unless told not to.
+/// Says what a run would cover, and publishes its plan unless told not to
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet plan photos.toml --dry-run
+  tilefleet plan pipelines/tiles.toml --input images/ \\
+      --model resnet152.onnx --output table")]
 pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
 
-    /// Write nothing.
+    /// Write nothing
     #[arg(long)]
     dry_run: bool,
 
-    /// Print JSON.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use futures::TryStreamExt;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::block_on;
 use crate::cli::output_args::PlaceArgs;
+use crate::cli::{block_on, show};
 use crate::error::{Error, Kind, Result};
 use crate::model::file;
 use crate::plan::Output;
@@ -23,30 +23,32 @@ use crate::query::{Queryable, fault};
 /// a table of the K tiles most like that one.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  tilefleet query out 'SELECT label, count(*) FROM predictions GROUP BY label ORDER BY 2 DESC'
+  tilefleet query out 'SELECT label, count(*) FROM predictions GROUP BY label'
   tilefleet query out 'SELECT reason, count(*) FROM rejects GROUP BY reason'
-  tilefleet query out \"SELECT source, similarity FROM nearest('0123456789abcdef0123456789abcdef', 10)\"
-  tilefleet query s3://bucket/out 'SELECT * FROM tiles' --format parquet --out tiles.parquet")]
+  tilefleet query out \\
+      \"SELECT * FROM nearest('0123456789abcdef0123456789abcdef', 10)\"
+  tilefleet query s3://bucket/out 'SELECT * FROM tiles' \\
+      --format parquet --out tiles.parquet")]
 pub struct Args {
     #[command(flatten)]
     place: PlaceArgs,
 
-    /// The query; one statement that only reads.
+    /// The query; one statement that only reads
     sql: String,
 
-    /// How the answer is written.
+    /// How the answer is written
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
 
-    /// The same as `--format json`.
+    /// The same as `--format json`
     #[arg(long, conflicts_with = "format")]
     json: bool,
 
-    /// Write to this file instead of standard output; it is there when it is whole.
+    /// Write to this file instead of standard output; it is there when it is whole
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
-    /// Replace the file if it exists.
+    /// Replace the file if it exists
     #[arg(long, requires = "out")]
     force: bool,
 }
@@ -58,8 +60,10 @@ pub fn run(args: Args) -> Result<()> {
         return Err(Error::usage("Parquet cannot be written to standard output").hint("add `--out FILE`"));
     }
     let output = args.place.open()?;
-    let answer =
-        |out: &mut (dyn Write + Send)| block_on(or_interrupted(answer(&output, &args.sql, format, out)));
+    let width = if args.out.is_some() { None } else { show::terminal_width() };
+    let answer = |out: &mut (dyn Write + Send)| {
+        block_on(or_interrupted(answer(&output, &args.sql, format, width, out)))
+    };
     match &args.out {
         Some(path) => {
             if !args.force {
@@ -71,12 +75,18 @@ pub fn run(args: Args) -> Result<()> {
     }
 }
 
-async fn answer(output: &Output, sql: &str, format: Format, out: &mut (dyn Write + Send)) -> Result<()> {
+async fn answer(
+    output: &Output,
+    sql: &str,
+    format: Format,
+    width: Option<usize>,
+    out: &mut (dyn Write + Send),
+) -> Result<()> {
     let queryable = Queryable::open(output).await?;
     queryable.notes.iter().for_each(|note| tracing::warn!("{note}"));
     let mut answer = queryable.ask(sql).await?;
     let mut out = BufWriter::new(out);
-    let mut writer = Writer::new(format, &mut out, &answer.schema())?;
+    let mut writer = Writer::new(format, &mut out, &answer.schema(), width)?;
     while let Some(batch) = answer.try_next().await.map_err(|cause| fault(&cause))? {
         writer.write(batch)?;
         // Writing does not wait for anything, and only who waits hears a signal.

@@ -7,11 +7,12 @@ use crate::error::{Kind, Result};
 use crate::geometry::Size;
 use crate::model::ContractOrigin;
 use crate::model::contract::{Contract, Input};
-use crate::observe::{Progress, Ticker};
+use crate::observe::stderr::{Level, say};
+use crate::observe::{Progress, Snapshot, Stage, Ticker};
 use crate::pipeline::Stop;
 use crate::worker::{Job, Report};
 
-/// Plans if needed, then works on all open shards on this machine.
+/// Plans if needed, then works on all open shards on this machine
 ///
 /// Run it again after a crash or an interruption: only what is open is done. When the run is complete,
 /// a new one covers what is new or has changed.
@@ -19,14 +20,15 @@ use crate::worker::{Job, Report};
 /// Exit codes: 0 done; 65 too many rejects; 75 try again later; 78 the pipeline, the model or the
 /// credentials are wrong; 130 interrupted; 143 drained after SIGTERM.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  tilefleet run pipelines/tiles.toml --input s3://photos/2026/ \\\n      --model resnet152.onnx --output s3://tables/photos"
-)]
+#[command(after_help = "Examples:
+  tilefleet run pipelines/tiles.toml --input s3://photos/2026/ \\
+      --model resnet152.onnx --output s3://tables/photos
+  tilefleet run photos.toml --set run.batch=32 --json")]
 pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
 
-    /// Print the report as JSON.
+    /// Print the report as JSON
     #[arg(long)]
     json: bool,
 }
@@ -88,7 +90,7 @@ async fn listen(stop: Stop) {
         if stop.stopped() {
             std::process::exit(kind.exit_code().into());
         }
-        eprintln!("finishing what is nearly done, 10 s at most; once more to leave at once");
+        say(Level::Info, "finishing what is nearly done, 10 s at most; once more to leave at once");
         stop.request(kind);
     }
 }
@@ -97,11 +99,12 @@ async fn listen(stop: Stop) {
 pub fn say_what_is_assumed(job: &Job) {
     let model = job.model();
     if model.contract_origin == ContractOrigin::Assumed {
-        eprintln!(
-            "warning: {} has no contract; assumed: {} (recorded with the run; write a contract to be sure)",
+        let warning = format!(
+            "{} has no contract; assumed: {} (recorded with the run; write a contract to be sure)",
             model.name,
             assumptions(&model.contract)
         );
+        say(Level::Warn, &warning);
     }
 }
 
@@ -129,24 +132,20 @@ pub fn print(job: &Job, report: &Report) {
     let ours = &report.this_process;
     if ours.settled > 0 {
         println!(
-            "  {} here in {}: {:.1}/s",
+            "  {} here in {}: {:.1} tiles/s, {} fetched",
             show::counted(ours.settled, "tile"),
             show::seconds(ours.seconds),
-            ours.tiles_per_second
+            ours.tiles_per_second,
+            show::bytes(ours.fetched_bytes)
         );
         println!("  {}", where_the_time_went(ours));
     }
     println!("  table: {}", job.output().bucket.uri(&job.output().layout.table()));
 }
 
-/// Names the slowest stage by how long the model waited.
-fn where_the_time_went(ours: &crate::observe::Snapshot) -> String {
-    let busy = ours.infer_seconds / (ours.infer_seconds + ours.infer_wait_seconds).max(1e-9);
-    format!(
-        "model busy {:.0} % of the time; thread time: model {}, decode {}; fetched {}",
-        100.0 * busy,
-        show::seconds(ours.infer_seconds),
-        show::seconds(ours.decode_seconds),
-        show::bytes(ours.fetched_bytes)
-    )
+/// Names the slowest stage, and says how busy all of them were.
+fn where_the_time_went(ours: &Snapshot) -> String {
+    let stages = Stage::ALL.map(|stage| format!("{stage} {:.0} %", 100.0 * ours.busy.of(stage)));
+    let slowest = ours.slowest.map_or_else(String::new, |stage| format!("; {stage} is the slowest"));
+    format!("busy: {}{slowest}", stages.join(", "))
 }

@@ -18,13 +18,16 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Fetch ONNX Runtime with pip, check it, and put it into the cache
+    /// Fetches ONNX Runtime with pip, checks it, and puts it into the cache
     Install(InstallArgs),
-    /// Show which ONNX Runtime is used, which execution providers work, and what the machine offers
+    /// Shows which ONNX Runtime is used, which execution providers work, and what the machine offers
     Doctor(DoctorArgs),
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet runtime install
+  tilefleet runtime install --wheel onnxruntime.whl --force")]
 struct InstallArgs {
     /// Use this wheel instead of fetching one
     #[arg(long, value_name = "FILE")]
@@ -38,6 +41,9 @@ struct InstallArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet runtime doctor
+  tilefleet runtime doctor --json")]
 struct DoctorArgs {
     /// Print the findings as JSON
     #[arg(long)]

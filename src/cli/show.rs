@@ -1,50 +1,19 @@
-//! Numbers and counts as people read them.
+//! What several commands print for people.
 
 use crate::commit::Counts;
 use crate::plan::Origin;
+use crate::reason::Reason;
 
-/// Writes a size in binary units.
-#[must_use]
-pub fn bytes(num_bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = num_bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{num_bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
-}
+pub use crate::observe::words::{bytes, count, counted, seconds};
 
-/// Writes a number with thin groups of three digits.
-#[must_use]
-pub fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+/// Lines for whoever is no terminal are meant for one of so many columns.
+const USUAL_WIDTH: usize = 100;
 
-/// Writes a number of things, such as `1 shard` or `2,000 tiles`.
+/// Returns the columns of standard output's terminal; `None` if it is none.
 #[must_use]
-pub fn counted(number: u64, thing: &str) -> String {
-    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
-}
-
-/// Writes a duration in seconds as `1 h 02 min`, `3 min 20 s` or `4.2 s`.
-#[must_use]
-pub fn seconds(seconds: f64) -> String {
-    let whole = seconds.round() as u64;
-    match whole {
-        0..60 => format!("{seconds:.1} s"),
-        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
-        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
-    }
+pub fn terminal_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col.into())
 }
 
 /// Writes why a run exists, after its id; nothing for a pipeline's.
@@ -53,17 +22,31 @@ pub fn origin(origin: &Origin) -> String {
     if *origin == Origin::Pipeline { String::new() } else { format!(" ({origin})") }
 }
 
-/// Writes outcome counts: a line of totals, then a line a reason.
+/// Writes outcome counts: a line of totals, then a line a reason with its meaning where that fits.
 #[must_use]
 pub fn counts(counts: &Counts) -> String {
+    counts_within(counts, terminal_width().unwrap_or(USUAL_WIDTH))
+}
+
+/// Callers indent the lines by two columns.
+const INDENT: usize = 2;
+
+fn counts_within(counts: &Counts, width: usize) -> String {
     let totals = format!(
         "{} ok, {} skipped, {} rejected",
         count(counts.ok),
         count(counts.skipped),
         count(counts.rejected)
     );
-    let reasons = counts.reasons.iter().map(|(reason, number)| format!("  {:>8}  {reason}", count(*number)));
-    std::iter::once(totals).chain(reasons).collect::<Vec<_>>().join("\n")
+    let codes = counts.reasons.keys().map(String::len).max().unwrap_or_default();
+    let line = |(code, number): (&String, &u64)| {
+        let short = format!("  {:>8}  {code}", count(*number));
+        let known = Reason::ALL.iter().find(|reason| reason.code() == code);
+        let Some(meaning) = known.map(|reason| reason.meaning().trim_end_matches('.')) else { return short };
+        let long = format!("  {:>8}  {code:codes$}  {meaning}", count(*number));
+        if long.chars().count() + INDENT <= width { long } else { short }
+    };
+    std::iter::once(totals).chain(counts.reasons.iter().map(line)).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -71,14 +54,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_read_well() {
-        assert_eq!(count(0), "0");
-        assert_eq!(count(1_234_567), "1,234,567");
-        assert_eq!((counted(1, "shard"), counted(2000, "tile")), ("1 shard".into(), "2,000 tiles".into()));
-        assert_eq!(bytes(512), "512 B");
-        assert_eq!(bytes(34 << 20), "34.0 MiB");
-        assert_eq!(seconds(4.24), "4.2 s");
-        assert_eq!(seconds(200.0), "3 min 20 s");
-        assert_eq!(seconds(3720.0), "1 h 02 min");
+    fn reasons_come_with_their_meaning_where_it_fits() {
+        let reasons = [("empty", 1200), ("too_large", 3), ("of_a_newer_version", 1)];
+        let reasons = reasons.map(|(code, number)| (code.to_owned(), number)).into();
+        let counts = Counts { ok: 5000, skipped: 0, rejected: 1204, reasons };
+        assert_eq!(
+            counts_within(&counts, 80),
+            "5,000 ok, 0 skipped, 1,204 rejected\n     \
+             1,200  empty               The object has no bytes\n         \
+             1  of_a_newer_version\n         \
+             3  too_large"
+        );
+        assert!(!counts_within(&counts, 40).contains("no bytes"));
     }
 }

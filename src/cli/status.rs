@@ -10,6 +10,9 @@ use crate::status::Status;
 ///
 /// Exit 0 also while a run is not complete; `tilefleet verify` is the one that judges.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet status s3://tables/photos
+  tilefleet status table --run photos-0123abcd-0001 --json")]
 pub struct Args {
     #[command(flatten)]
     output: OutputArgs,

@@ -5,11 +5,14 @@ use crate::cli::{block_on, print_json, show};
 use crate::error::{Kind, Result};
 use crate::verify::{Verdict, verify_output};
 
-/// Proves that every planned tile has exactly one row.
+/// Proves that every planned tile has exactly one row
 ///
-/// Exit 0: proven. Exit 75: not complete yet. Exit 70: violated, with the list. Without --run nothing
-/// may lie in the table's folder but the shards of the output's runs.
+/// Exit codes: 0 proven; 70 violated, with the list; 75 not complete yet. Without --run nothing may lie in
+/// the table's folder but the shards of the output's runs.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet verify s3://tables/photos
+  tilefleet verify table --run photos-0123abcd-0001")]
 pub struct Args {
     #[command(flatten)]
     output: OutputArgs,

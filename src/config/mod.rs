@@ -95,6 +95,7 @@ impl Loaded {
         let text = std::fs::read_to_string(path).map_err(|cause| {
             Error::new(kind_of(&cause), format!("cannot read the pipeline file `{}`", path.display()))
                 .because(cause)
+                .hint("give the path of a TOML file; those in pipelines/ are examples")
         })?;
         let folder = std::env::current_dir()
             .map_err(|cause| Error::unavailable("cannot resolve the current folder").because(cause))?;
@@ -410,7 +411,7 @@ mod tests {
         };
         assert!(refused("storage.endpont=x").ends_with("hint: did you mean `storage.endpoint`?"));
         assert!(refused("endpoint=x").ends_with("hint: did you mean `storage.endpoint`?"));
-        assert!(refused("run.batch=3").ends_with("hint: the sections are storage"));
+        assert!(refused("run.batch=3").ends_with("hint: only the keys of [storage] can be set here"));
         assert!(refused("batch=3").ends_with("hint: only the keys of [storage] can be set here"));
         assert!(refused("storage.region").contains("has no value"));
     }

@@ -100,6 +100,7 @@ impl Settings {
         let invalid = |cause: toml::de::Error| {
             let line = cause.span().map_or(1, |span| line_of(text, &span));
             Error::config(format!("{}:{line} is not valid TOML: {}", path.display(), cause.message()))
+                .hint("correct that line; texts stand in quotes, lists in brackets")
         };
         for Entry { section, key, value, span } in parse(text).map_err(invalid)? {
             let origin = Origin::File { path: path.to_owned(), line: line_of(text, &span) };
@@ -164,7 +165,8 @@ impl Settings {
                 return Err(Error::config(format!(
                     "the value of `{name}` is not valid TOML: {} ({origin})",
                     cause.message()
-                )));
+                ))
+                .hint("quote it for the shell, such as --set 'input.uris=[\"images\"]'"));
             }
             Ok(_) | Err(_) => None,
         };
@@ -248,6 +250,7 @@ impl Settings {
         let sections = self.sections();
         let hint = match nearest(section, sections.iter().copied()) {
             Some(near) => format!("did you mean [{near}]?"),
+            None if sections.len() == 1 => format!("only the keys of [{}] can be set here", sections[0]),
             None => format!("the sections are {}", sections.join(", ")),
         };
         Err(Error::config(format!("unknown section [{section}] ({origin})")).hint(hint))

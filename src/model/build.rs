@@ -178,12 +178,14 @@ pub fn build(weights: &Weights, options: &BuildOptions) -> Result<BuiltModel> {
             "{} bands are named, but the weights take {}",
             options.bands.len(),
             weights.in_channels()
-        )));
+        ))
+        .hint("name as many with --bands as the weights take"));
     }
     let num_classes = weights.num_classes().filter(|_| !options.headless);
     let contract = options.contract(num_classes);
-    contract.validate()?;
-    options.normalise.validate(options.bands.len())?;
+    let by_flag = |error: Error| error.hint("correct the flag that sets it: see `--help`");
+    contract.validate().map_err(by_flag)?;
+    options.normalise.validate(options.bands.len()).map_err(by_flag)?;
     let graph = GraphBuilder::new(weights).network(options, num_classes)?;
     let model = ModelProto {
         ir_version: Some(IR_VERSION),

@@ -231,7 +231,10 @@ impl Contract {
     /// [`Kind::Config`](crate::error::Kind::Config): unreadable, an unknown or missing key, or values that
     /// contradict each other.
     pub fn load(path: &Path) -> Result<Self> {
-        let fails = || Error::config(format!("cannot read model contract {}", path.display()));
+        let fails = || {
+            Error::config(format!("cannot read model contract {}", path.display()))
+                .hint("correct the contract; `tilefleet model build` writes one that can be looked at")
+        };
         let text = std::fs::read_to_string(path).map_err(|cause| fails().because(cause))?;
         Self::from_toml(&text).map_err(|cause| fails().because(cause))
     }

@@ -80,7 +80,11 @@ fn cannot_write(path: &Path, cause: std::io::Error) -> Error {
         | ErrorKind::PermissionDenied => Kind::Config,
         _ => Kind::Unavailable,
     };
-    Error::new(kind, format!("cannot write {}", path.display())).because(cause)
+    let hint = match kind {
+        Kind::Config => "choose a folder that exists and can be written to",
+        _ => "check the disk and its free space, then try again",
+    };
+    Error::new(kind, format!("cannot write {}", path.display())).because(cause).hint(hint)
 }
 
 #[cfg(test)]

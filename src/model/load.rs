@@ -57,6 +57,9 @@ pub struct Overrides {
     pub logits: Option<String>,
 }
 
+const MISFIT: &str = "correct the contract, or take the one that was written for this model; \
+                      `tilefleet model inspect` shows the graph";
+
 /// Reads a model and its contract, and checks that they fit.
 ///
 /// The contract is the file beside the model, else the model's own metadata, else `ImageNet`'s for a model
@@ -97,7 +100,11 @@ pub(crate) fn read(path: &Path) -> Result<(Bytes, ModelProto)> {
             .because(cause)
             .hint("`tilefleet model build` makes one")
     })?;
-    let no_onnx = || Error::config(format!("{} is not an ONNX model", path.display()));
+    let no_onnx = || {
+        Error::config(format!("{} is not an ONNX model", path.display())).hint(
+            "if it should be one, copy it again: it may be cut short; `tilefleet model build` makes one",
+        )
+    };
     let proto = ModelProto::decode(bytes.clone()).map_err(|cause| no_onnx().because(cause))?;
     // Almost any short file decodes as a protobuf of unknown fields.
     if proto.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
@@ -316,7 +323,8 @@ fn check_input(graph: &Graph<'_>, input: &Input) -> Result<Option<usize>> {
             type_name(Some(elem_type)),
             input.layout,
             found.name
-        )));
+        ))
+        .hint(MISFIT));
     }
     Ok(match found.shape.as_deref() {
         Some([Axis::Fixed(batch), ..]) => usize::try_from(*batch).ok(),
@@ -360,7 +368,8 @@ fn check_output(graph: &Graph<'_>, key: &str, name: &str, length: usize) -> Resu
     };
     Err(Error::config(format!(
         "the contract's {key} is float32 [N, {length}], the graph's tensor `{name}` is {in_graph}"
-    )))
+    ))
+    .hint(MISFIT))
 }
 
 fn no_such_tensor(name: &str, key: &str) -> Error {

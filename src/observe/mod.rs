@@ -1,9 +1,14 @@
 //! What people see while a run goes on: counters, progress, logs.
 
 mod logging;
+mod pace;
 mod progress;
+pub mod stderr;
 mod ticker;
+pub mod words;
 
-pub use logging::{LogFormat, init as init_logging};
+pub use logging::init as init_logging;
+pub use pace::{Busy, Pace, Stage, Widths};
 pub use progress::{Progress, Snapshot};
+pub use stderr::LogFormat;
 pub use ticker::Ticker;

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::commit::Committed;
+use crate::observe::{Busy, Pace, Stage, Widths};
 
 /// Counters that the stages write and people read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Progress {
     started: OnceLock<Instant>,
+    widths: OnceLock<Widths>,
     /// Tiles of the run.
     planned: AtomicU64,
     /// Tiles of shards that were committed before this process began, or by workers beside it.
@@ -27,29 +29,8 @@ pub struct Progress {
     theirs: AtomicU64,
 }
 
-impl Default for Progress {
-    fn default() -> Self {
-        Self {
-            started: OnceLock::new(),
-            planned: AtomicU64::new(0),
-            elsewhere: AtomicU64::new(0),
-            settled: AtomicU64::new(0),
-            rejected: AtomicU64::new(0),
-            fetched_bytes: AtomicU64::new(0),
-            fetch_nanos: AtomicU64::new(0),
-            decode_nanos: AtomicU64::new(0),
-            infer_nanos: AtomicU64::new(0),
-            infer_wait_nanos: AtomicU64::new(0),
-            inferred: AtomicU64::new(0),
-            commit_nanos: AtomicU64::new(0),
-            ours: AtomicU64::new(0),
-            theirs: AtomicU64::new(0),
-        }
-    }
-}
-
 /// The counters at one moment.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Snapshot {
     /// Since work on shards began, in seconds; models are loaded and the plan is published before.
     pub seconds: f64,
@@ -81,9 +62,29 @@ pub struct Snapshot {
     pub shards_ours: u64,
     /// Shards this process worked on and another committed first.
     pub shards_theirs: u64,
+    /// How busy each stage was since work on shards began.
+    pub busy: Busy,
+    /// The busiest stage; `None` before any has done something.
+    pub slowest: Option<Stage>,
+    /// How many things each stage does at once.
+    #[serde(skip)]
+    pub widths: Widths,
+}
+
+impl Snapshot {
+    /// Returns how many tiles have their outcome, here or elsewhere.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.elsewhere + self.settled
+    }
 }
 
 impl Progress {
+    /// Notes how many things each stage does at once.
+    pub fn set_widths(&self, widths: Widths) {
+        self.widths.get_or_init(|| widths);
+    }
+
     /// Notes that work begins, how much there is, and how much of it is done already.
     pub fn begin(&self, planned: u64, done: u64) {
         self.started.get_or_init(Instant::now);
@@ -149,7 +150,7 @@ impl Progress {
         let seconds = |nanos: &AtomicU64| nanos.load(Relaxed) as f64 / 1e9;
         let took = self.started.get().map_or(0.0, |started| started.elapsed().as_secs_f64());
         let settled = self.settled.load(Relaxed);
-        Snapshot {
+        let mut now = Snapshot {
             seconds: took,
             tiles_per_second: settled as f64 / took.max(1e-9),
             planned: self.planned.load(Relaxed),
@@ -165,7 +166,12 @@ impl Progress {
             commit_seconds: seconds(&self.commit_nanos),
             shards_ours: self.ours.load(Relaxed),
             shards_theirs: self.theirs.load(Relaxed),
-        }
+            widths: self.widths.get().copied().unwrap_or_default(),
+            ..Snapshot::default()
+        };
+        now.busy = Pace::between(&Snapshot::default(), &now).busy;
+        now.slowest = now.busy.slowest();
+        now
     }
 }
 

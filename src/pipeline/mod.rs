@@ -39,7 +39,7 @@ use crate::fetch::{FetchedTile, Fetcher};
 use crate::format::image::{ImageHeader, Limits, parse_header};
 use crate::infer::Session;
 use crate::model::contract::{Input, SampleType};
-use crate::observe::Progress;
+use crate::observe::{Progress, Widths};
 use crate::plan::Run;
 use crate::preprocess::{InputSlotMut, Preprocess};
 use crate::reason::{Reason, Rejection};
@@ -117,6 +117,7 @@ struct Ways {
 /// The first error of any stage, or why a stop was asked for; shards that are not committed by then
 /// stay open.
 pub async fn process(stages: Arc<Stages>, sessions: Vec<Session>, work: OpenShards) -> Result<()> {
+    stages.progress.set_widths(stages.widths(sessions.len()));
     let (chips_in, chips_out) = batches(stages.batch, stages.max_wait);
     let (finished_in, finished_out) = tokio::sync::mpsc::unbounded_channel();
     let inference = start_sessions(&stages, sessions, &chips_out)?;
@@ -234,10 +235,29 @@ impl Stages {
         Ok(Ways {
             pool,
             requests: Arc::new(Semaphore::new(self.fetch_concurrency.get())),
-            fetched: ByteBudget::new(self.memory_bytes / 8),
+            fetched: ByteBudget::new(self.fetched_bytes()),
             decoded: ByteBudget::new(self.memory_bytes / 8 * 6),
             chips: ByteBudget::new(self.memory_bytes / 8),
         })
+    }
+
+    /// Returns how many bytes of encoded images may be there at once.
+    fn fetched_bytes(&self) -> u64 {
+        self.memory_bytes / 8
+    }
+
+    /// Returns how many things each stage can do at once; images that are large for `run.memory` leave room
+    /// for fewer requests than are allowed.
+    fn widths(&self, num_sessions: usize) -> Widths {
+        let plan = &self.run.record.plan;
+        let mean_bytes = plan.source_bytes.checked_div(plan.sources).filter(|&mean| mean > 0);
+        let that_fit = self.fetched_bytes() / mean_bytes.unwrap_or(UNKNOWN_SIZE_BYTES);
+        Widths {
+            fetch: that_fit.clamp(1, self.fetch_concurrency.get() as u64) as f64,
+            decode: self.decode_threads.get() as f64,
+            model: num_sessions as f64,
+            write: SHARDS_IN_MEMORY as f64,
+        }
     }
 
     /// Returns the size of one chip as the model wants it.

@@ -47,7 +47,12 @@ impl OutputRecord {
             Err(fault) => return Err(fault.into_error(&key)),
         };
         let record = serde_json::from_slice(&object.bytes);
-        Ok(Some(record.map_err(|error| Error::config(format!("{key} is damaged")).because(error))?))
+        let damaged = |error| {
+            Error::config(format!("{} is damaged", output.bucket.uri(&key))).because(error).hint(
+                "restore the file, or choose another output; the rows in the table's folder are untouched",
+            )
+        };
+        Ok(Some(record.map_err(damaged)?))
     }
 
     /// Makes this the output's record, or finds that the one there is the same.

@@ -72,7 +72,10 @@ impl Election {
     /// `Config` if the metadata is damaged.
     pub fn of(table: &SourceTable, id: &RunId) -> Result<Self> {
         let mut pairs = table.metadata();
-        let damaged = || Error::config(format!("the table of sources of run {id} is damaged"));
+        let damaged = || {
+            Error::config(format!("the table of sources of run {id} is damaged"))
+                .hint("restore the file, or choose another output")
+        };
         let shard_tiles = pairs.get(SHARD_TILES_KEY).and_then(|value| value.parse().ok());
         let origin = pairs.get(ORIGIN_KEY).map(|json| serde_json::from_str(json)).transpose();
         let moment = |key: &str| pairs.get(key).map(|text| text.parse::<Moment>()).transpose();

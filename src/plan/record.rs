@@ -87,7 +87,7 @@ impl RunRecord {
             Err(fault) => return Err(fault.into_error(&key)),
         };
         let record: Self = serde_json::from_slice(&object.bytes).map_err(|error| {
-            Error::config(format!("the run record {key} is damaged or of a newer version"))
+            Error::config(format!("the run record {} is damaged or of a newer version", bucket.uri(&key)))
                 .because(error)
                 .hint("use the tilefleet version that wrote it, or another output")
         })?;

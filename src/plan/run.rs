@@ -47,8 +47,11 @@ impl Output {
     #[must_use]
     pub fn no_run(&self, only: Option<&RunId>) -> Error {
         let what = only.map_or_else(|| "no run".to_owned(), |id| format!("no run {id}"));
-        Error::config(format!("there is {what} in {}", self.uri))
-            .hint("check the output's address; `tilefleet run` makes runs")
+        let hint = match only {
+            Some(_) => "`tilefleet status OUTPUT` lists the output's runs",
+            None => "check the output's address; `tilefleet run` makes runs",
+        };
+        Error::config(format!("there is {what} in {}", self.uri)).hint(hint)
     }
 
     /// Lists a folder; one that does not exist yet is empty, as in a bucket.

@@ -21,6 +21,7 @@ mod nearest;
 mod scan;
 pub mod show;
 mod similarity;
+mod table;
 mod vectors;
 
 use arrow::error::ArrowError;
@@ -100,6 +101,9 @@ pub fn fault(cause: &DataFusionError) -> Error {
             .because(said)
             .hint("ask for fewer columns or rows"),
         DataFusionError::Internal(_) => Error::bug("the query engine failed").because(said),
+        _ if said.contains(" not supported: ") => Error::usage("the query is wrong")
+            .because(said)
+            .hint("a query only reads: begin with SELECT, WITH, EXPLAIN, SHOW or DESCRIBE"),
         _ => Error::usage("the query is wrong").because(said).hint(
             "tables: tiles, tiles_all, runs, predictions, rejects; `SHOW COLUMNS FROM tiles` lists columns",
         ),

@@ -3,19 +3,17 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Float32Type, Schema, SchemaRef};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
-use arrow::util::pretty::pretty_format_batches_with_options;
+use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 
+use super::table;
 use crate::error::{Error, Result};
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people; embeddings are shortened.
+    /// For people: lists are shortened, and on a terminal long texts.
     Table,
     /// Comma-separated values with a header; lists and structs as JSON.
     Csv,
@@ -27,8 +25,8 @@ pub enum Format {
 
 /// Writes an answer batch by batch; a table is held back until it is whole, to find its widths.
 pub enum Writer<W: Write + Send> {
-    /// See [`Format::Table`].
-    Table(W, Vec<RecordBatch>, SchemaRef),
+    /// See [`Format::Table`]; with the columns of the terminal, if it is one.
+    Table(W, Vec<RecordBatch>, SchemaRef, Option<usize>),
     /// See [`Format::Csv`].
     Csv(Box<arrow::csv::Writer<W>>),
     /// See [`Format::Json`].
@@ -38,14 +36,15 @@ pub enum Writer<W: Write + Send> {
 }
 
 impl<W: Write + Send> Writer<W> {
-    /// Creates a writer for answers of this schema.
+    /// Creates a writer for answers of this schema; `width` is the number of columns of the terminal that a
+    /// table should fit.
     ///
     /// # Errors
     ///
     /// `Unavailable` if the format cannot hold such columns or nothing can be written.
-    pub fn new(format: Format, out: W, schema: &SchemaRef) -> Result<Self> {
+    pub fn new(format: Format, out: W, schema: &SchemaRef, width: Option<usize>) -> Result<Self> {
         Ok(match format {
-            Format::Table => Self::Table(out, Vec::new(), schema.clone()),
+            Format::Table => Self::Table(out, Vec::new(), schema.clone(), width),
             Format::Csv => Self::Csv(Box::new(arrow::csv::WriterBuilder::new().with_header(true).build(out))),
             Format::Json => {
                 Self::Json(arrow::json::WriterBuilder::new().with_explicit_nulls(true).build(out))
@@ -63,12 +62,13 @@ impl<W: Write + Send> Writer<W> {
     /// `Unavailable` if the disk is full or the reader is gone.
     pub fn write(&mut self, batch: RecordBatch) -> Result<()> {
         match self {
-            Self::Table(_, batches, _) => {
+            Self::Table(_, batches, ..) => {
                 batches.push(batch);
                 Ok(())
             }
-            Self::Csv(writer) => flat(&batch, json_text)
-                .and_then(|batch| writer.write(&batch).map_err(|cause| not_written(&cause))),
+            Self::Csv(writer) => {
+                flat(&batch).and_then(|batch| writer.write(&batch).map_err(|cause| not_written(&cause)))
+            }
             Self::Json(writer) => writer.write(&batch).map_err(|cause| not_written(&cause)),
             Self::Parquet(writer) => writer.write(&batch).map_err(|cause| not_written(&cause)),
         }
@@ -81,11 +81,8 @@ impl<W: Write + Send> Writer<W> {
     /// As [`Self::write`].
     pub fn finish(self) -> Result<()> {
         match self {
-            Self::Table(mut out, batches, schema) => {
-                let batches = batches.iter().map(|batch| flat(batch, short)).collect::<Result<Vec<_>>>()?;
-                let batches = if batches.is_empty() { vec![RecordBatch::new_empty(schema)] } else { batches };
-                let table = pretty_format_batches_with_options(&batches, &FormatOptions::default())
-                    .map_err(|cause| not_written(&cause))?;
+            Self::Table(mut out, batches, schema, width) => {
+                let table = table::draw(&batches, &schema, width).map_err(|cause| not_written(&cause))?;
                 let num_rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
                 let rows = if num_rows == 1 { "row" } else { "rows" };
                 writeln!(out, "{table}\n{num_rows} {rows}").map_err(|cause| not_written(&cause))
@@ -104,8 +101,8 @@ fn not_written(cause: &impl std::fmt::Display) -> Error {
     Error::unavailable("cannot write the answer").because(cause.to_string())
 }
 
-/// Turns columns that hold more than one value a row into text.
-fn flat(batch: &RecordBatch, text: fn(&ArrayRef, usize) -> Result<String>) -> Result<RecordBatch> {
+/// Turns columns that hold more than one value a row into JSON.
+fn flat(batch: &RecordBatch) -> Result<RecordBatch> {
     let mut fields = Vec::with_capacity(batch.num_columns());
     let mut columns = Vec::with_capacity(batch.num_columns());
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
@@ -114,7 +111,7 @@ fn flat(batch: &RecordBatch, text: fn(&ArrayRef, usize) -> Result<String>) -> Re
             columns.push(column.clone());
             continue;
         }
-        let row = |row: usize| (!column.is_null(row)).then(|| text(column, row)).transpose();
+        let row = |row: usize| (!column.is_null(row)).then(|| json_text(column, row)).transpose();
         let texts = (0..column.len()).map(row).collect::<Result<StringArray>>()?;
         fields.push(Arc::new(Field::new(field.name(), DataType::Utf8, true)));
         columns.push(Arc::new(texts) as ArrayRef);
@@ -131,19 +128,4 @@ fn json_text(column: &ArrayRef, row: usize) -> Result<String> {
     let line: serde_json::Value =
         serde_json::from_slice(&writer.into_inner()).map_err(|cause| not_written(&cause))?;
     Ok(line["value"].to_string())
-}
-
-/// So many numbers of an embedding tell two of them apart.
-const NUMBERS_SHOWN: usize = 3;
-
-fn short(column: &ArrayRef, row: usize) -> Result<String> {
-    let DataType::FixedSizeList(_, length) = column.data_type() else {
-        let shown = ArrayFormatter::try_new(column, &FormatOptions::default());
-        return Ok(shown.map_err(|cause| not_written(&cause))?.value(row).to_string());
-    };
-    let numbers = column.as_fixed_size_list().value(row);
-    let first = cast(&numbers.slice(0, numbers.len().min(NUMBERS_SHOWN)), &DataType::Float32)
-        .map_err(|cause| not_written(&cause))?;
-    let first = first.as_primitive::<Float32Type>().values().iter().map(|number| format!("{number:.4}"));
-    Ok(format!("[{}, … {length} in all]", first.collect::<Vec<_>>().join(", ")))
 }

@@ -24,6 +24,9 @@ use crate::error::{Error, Result};
 /// Rows of one record batch; bounds what is in memory at a time.
 const BATCH_ROWS: usize = 2048;
 
+const WELL_FORMED: &str =
+    "a manifest is a Parquet file, or a CSV file with a header and as many fields in every row";
+
 /// An opened manifest: its additional columns are known, its rows not read yet.
 pub(super) struct Manifest {
     name: String,
@@ -54,14 +57,16 @@ impl Manifest {
         let file = File::open(path)
             .map_err(|cause| Error::unavailable(format!("cannot read the copy of {name}")).because(cause))?;
         let extension = Path::new(name).extension().unwrap_or_default().to_ascii_lowercase();
-        let unreadable =
-            |cause: ArrowError| Error::config(format!("cannot read the manifest {name}")).because(cause);
+        let unreadable = |cause: ArrowError| {
+            Error::config(format!("cannot read the manifest {name}")).because(cause).hint(WELL_FORMED)
+        };
         let (schema, batches) = if extension == "parquet" {
             open_parquet(file).map_err(unreadable)?
         } else if extension == "csv" {
             open_csv(file).map_err(unreadable)?
         } else {
-            return Err(Error::config(format!("the manifest {name} is neither .parquet nor .csv")));
+            return Err(Error::config(format!("the manifest {name} is neither .parquet nor .csv"))
+                .hint("its name says what it is: rename or convert it"));
         };
         Self::with_schema(name, &schema, batches)
     }
@@ -70,16 +75,19 @@ impl Manifest {
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         let uri_column = names.iter().position(|column| *column == "uri").ok_or_else(|| {
             Error::config(format!("the manifest {name} has no column `uri`"))
-                .hint(format!("its columns are: {}", names.join(", ")))
+                .because(format!("its columns are: {}", names.join(", ")))
+                .hint("name the column that holds the paths or URIs of the images `uri`")
         })?;
         if let Some(twice) = names.iter().enumerate().find(|(at, column)| names[..*at].contains(column)) {
-            return Err(Error::config(format!("the manifest {name} has the column `{}` twice", twice.1)));
+            return Err(Error::config(format!("the manifest {name} has the column `{}` twice", twice.1))
+                .hint("rename or remove one of them"));
         }
         if !is_text(schema.field(uri_column).data_type()) {
             return Err(Error::config(format!(
                 "the column `uri` of {name} is {}, not text",
                 schema.field(uri_column).data_type()
-            )));
+            ))
+            .hint("write it as text: one path or URI a row"));
         }
         let extra_columns: Vec<usize> = (0..names.len()).filter(|column| *column != uri_column).collect();
         let fields: Vec<FieldRef> =
@@ -104,6 +112,7 @@ impl Manifest {
             let batch = batch.map_err(|cause| {
                 Error::config(format!("cannot read the manifest {} after row {}", self.name, first - 1))
                     .because(cause)
+                    .hint(WELL_FORMED)
             })?;
             let rows = self.rows_of(&batch, first)?;
             first += batch.num_rows() as u64;
@@ -120,7 +129,10 @@ impl Manifest {
         let mut uris = Vec::with_capacity(batch.num_rows());
         for (row, uri) in column.as_string::<i32>().iter().enumerate() {
             let uri = uri.map(str::trim).filter(|uri| !uri.is_empty());
-            let empty = || Error::config(format!("row {} of {} has no uri", first + row as u64, self.name));
+            let empty = || {
+                Error::config(format!("row {} of {} has no uri", first + row as u64, self.name))
+                    .hint("remove the row, or name a source in it")
+            };
             uris.push(uri.ok_or_else(empty)?.to_owned());
         }
         let extra = match &self.codec {

@@ -93,9 +93,10 @@ impl Discovered {
         if self.sources.num_entries > 0 {
             return Ok(());
         }
-        Err(Error::config("no sources were found")
-            .because(self.summary())
-            .hint("check [input]: a folder is searched with all its subfolders, `*` stays within one"))
+        Err(Error::config("no sources were found").because(self.summary()).hint(
+            "check [input]: a folder is searched with all its subfolders, `*` stays within one, a manifest has a row \
+             a source",
+        ))
     }
 }
 
@@ -356,7 +357,9 @@ impl Rules {
         let here = || format!("row {row} of {} cannot be used", self.manifest);
         let uri = self.folder.resolve(reference).map_err(|cause| Error::config(here()).because(cause))?;
         if uri.key().is_empty() {
-            return Err(Error::config(here()).because(format!("{uri} names no object")));
+            return Err(Error::config(here())
+                .because(format!("{uri} names no object"))
+                .hint("name a file in every row; folders are searched with input.uris"));
         }
         if self.allows(&uri) {
             return Ok(uri);

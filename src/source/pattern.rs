@@ -55,8 +55,11 @@ impl Pattern {
             _ => rest.to_owned(),
         };
         let glob = GlobBuilder::new(&rest).literal_separator(true).backslash_escape(true).build();
-        let glob =
-            glob.map_err(|cause| Error::config(format!("`{text}` is no valid pattern")).because(cause))?;
+        let glob = glob.map_err(|cause| {
+            Error::config(format!("`{text}` is no valid pattern"))
+                .because(cause)
+                .hint("close each [ and {; put a backslash before one that is meant literally")
+        })?;
         let hidden = rest.split('/').any(|segment| segment.starts_with('.'));
         Ok(Self::Glob { folder, matcher: glob.compile_matcher(), hidden })
     }

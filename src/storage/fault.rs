@@ -42,7 +42,9 @@ impl Fault {
     /// `uri` names the object in the message.
     pub fn into_error(self, uri: impl fmt::Display) -> Error {
         match self {
-            Self::Gone => Error::config(format!("{uri} does not exist")),
+            Self::Gone => {
+                Error::config(format!("{uri} does not exist")).hint("check the name and the folder")
+            }
             Self::Forbidden => Error::config(format!("{uri} may not be read (access denied)"))
                 .hint("check the permissions of these credentials, or of the file"),
             Self::TooLarge { size } => Error::config(format!("{uri} is too large ({size} bytes)")),
@@ -164,6 +166,8 @@ enum Verdict {
 }
 
 const CHECK_CREDENTIALS: &str = "check the credentials: renew them if they are temporary, or set storage.profile or storage.anonymous = true";
+const TRY_AGAIN: &str =
+    "run the same command again once the store answers; check storage.endpoint if it never has";
 const CHECK_REGION: &str = "set storage.region or AWS_REGION to the bucket's region";
 
 /// Classifies what a store answered; `doing` completes "cannot …", such as `read s3://b/k`.
@@ -173,7 +177,7 @@ pub(super) fn classify(error: &object_store::Error, doing: &str) -> Fault {
     Fault::Failed(match verdict(error, &evidence) {
         Verdict::Gone => return Fault::Gone,
         Verdict::Forbidden => return Fault::Forbidden,
-        Verdict::Later => Error::unavailable(cannot).because(evidence.summary()),
+        Verdict::Later => Error::unavailable(cannot).because(evidence.summary()).hint(TRY_AGAIN),
         Verdict::Fix(what, hint) => {
             Error::config(cannot).because(Error::config(what).because(evidence.summary())).hint(hint)
         }
@@ -362,7 +366,9 @@ pub(super) fn classify_io(error: io::Error, doing: &str) -> Fault {
     Fault::Failed(match verdict_of_io(error.kind(), error.raw_os_error()) {
         Verdict::Gone => return Fault::Gone,
         Verdict::Forbidden => return Fault::Forbidden,
-        Verdict::Later => Error::unavailable(cannot).because(error),
+        Verdict::Later => {
+            Error::unavailable(cannot).because(error).hint("check the disk, then run the same command again")
+        }
         Verdict::Fix(what, hint) => Error::config(cannot).because(what).hint(hint),
     })
 }
@@ -375,6 +381,11 @@ pub(super) fn write_failure(error: io::Error, doing: &str) -> Error {
             .because(error)
             .hint("another process has removed a file or folder of this one; run the same command again");
     }
+    if error.kind() == io::ErrorKind::NotADirectory {
+        return Error::config(format!("cannot {doing}"))
+            .because("a part of the path is a file, not a folder")
+            .hint("choose a folder, or a path at which nothing is yet");
+    }
     io_failure(error, doing)
 }
 
@@ -382,10 +393,12 @@ pub(super) fn write_failure(error: io::Error, doing: &str) -> Error {
 pub(super) fn io_failure(error: io::Error, doing: &str) -> Error {
     match classify_io(error, doing) {
         Fault::Failed(error) => error,
-        fault => Error::config(format!("cannot {doing}")).because(match fault {
-            Fault::Forbidden => "permission denied",
-            _ => "no such file or folder",
-        }),
+        Fault::Forbidden => Error::config(format!("cannot {doing}"))
+            .because("permission denied")
+            .hint("check the permissions of the file and of the folders above it"),
+        _ => Error::config(format!("cannot {doing}"))
+            .because("no such file or folder")
+            .hint("check the path; a relative one starts at the current folder"),
     }
 }
 

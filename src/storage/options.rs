@@ -76,7 +76,8 @@ pub(super) fn check_endpoint(name: &str, endpoint: &str) -> Result<()> {
         Error::config(format!("`{name}` is no URL")).because(cause).hint("write it as https://host:port")
     })?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(Error::config(format!("`{name}` is neither http:// nor https://")));
+        return Err(Error::config(format!("`{name}` is neither http:// nor https://"))
+            .hint("write it as https://host:port"));
     }
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
         return Err(Error::config(format!("`{name}` carries credentials or a query"))

@@ -57,6 +57,8 @@ pub struct ObjectUri {
     key: String,
 }
 
+const URL_FORM: &str = "write http://host/path or https://host/path";
+
 impl ObjectUri {
     /// Parses a URI or a local path.
     ///
@@ -69,7 +71,7 @@ impl ObjectUri {
     /// URL carries credentials or a query: it would be recorded in every row.
     pub fn parse(text: &str) -> Result<Self> {
         if text.is_empty() {
-            return Err(Error::config("an empty URI names no object"));
+            return Err(Error::config("an empty URI names no object").hint("give a local path or a URI"));
         }
         let Some((scheme, rest)) = split_scheme(text) else {
             return Self::from_path(Path::new(text.strip_prefix("file:").unwrap_or(text)));
@@ -110,7 +112,8 @@ impl ObjectUri {
     fn in_bucket(scheme: Scheme, rest: &str, text: &str) -> Result<Self> {
         let (store, key) = rest.split_once('/').unwrap_or((rest, ""));
         if store.is_empty() || store.contains(char::is_whitespace) {
-            return Err(Error::config(format!("`{}` names no bucket", sanitise(text))));
+            return Err(Error::config(format!("`{}` names no bucket", sanitise(text)))
+                .hint("write scheme://bucket/key, such as s3://photos/2026/"));
         }
         // Only Azure has an account before the host; anywhere else this would be a user and a password.
         if store.contains('@') && (scheme != Scheme::Az || store.contains(':')) {
@@ -122,8 +125,9 @@ impl ObjectUri {
     }
 
     fn parse_http(text: &str) -> Result<Self> {
-        let url = Url::parse(text)
-            .map_err(|cause| Error::config(format!("`{}` is no URL", sanitise(text))).because(cause))?;
+        let url = Url::parse(text).map_err(|cause| {
+            Error::config(format!("`{}` is no URL", sanitise(text))).because(cause).hint(URL_FORM)
+        })?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(has_credentials(text));
         }

@@ -8,8 +8,11 @@ mod gone;
 mod jobs;
 mod killed;
 mod look;
+mod manners;
+mod messages;
 #[cfg(feature = "query")]
 mod nearest;
+mod pace;
 mod pixels;
 mod proven;
 #[cfg(feature = "query")]

@@ -56,6 +56,8 @@ pub fn tilefleet() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tilefleet"));
     command.env_clear().env("HOME", "/nonexistent");
     command.env("TILEFLEET_CACHE", cache_dir().expect("the test process has a home folder"));
+    // What is said is compared as people read it, though nobody sits at a terminal.
+    command.env("TILEFLEET_LOG_FORMAT", "text");
     for name in ["PATH", "TMPDIR", "ORT_DYLIB_PATH"] {
         if let Some(value) = env::var_os(name) {
             command.env(name, value);

@@ -23,13 +23,16 @@ use crate::worker::{Job, Report};
 /// The seed of the demo's weights.
 const SEED: u64 = 152;
 
-/// Runs the whole job on generated images: model, plan, run, verify.
+/// Runs the whole job on generated images: model, plan, run, verify
 ///
 /// Needs no network but to fetch ONNX Runtime, and no accelerator. Exits 0 though it contains rejects on
 /// purpose.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet demo
+  tilefleet demo --folder /tmp/demo")]
 pub struct Args {
-    /// Where everything goes.
+    /// Where everything goes
     #[arg(long, value_name = "FOLDER", default_value = "tilefleet-demo")]
     folder: PathBuf,
 }

@@ -85,7 +85,7 @@ pub fn install(options: &InstallOptions) -> Result<Installed> {
         Some(file) => file.clone(),
         None => fetch(wheel, &python(), stage.path())?,
     };
-    check_digest(&file, wheel)?;
+    check_digest(&file, wheel, options.wheel.is_some())?;
     let unpacked = stage.path().join("library");
     unpack(&file, &unpacked)?;
     publish(&unpacked, &target, options.force)?;
@@ -161,14 +161,18 @@ fn pip_failure(stderr: &str, python: &Path) -> Error {
         .hint("check pip's index (`pip config list`), or pass a wheel with `--wheel FILE`")
 }
 
-fn check_digest(file: &Path, wheel: &Wheel) -> Result<()> {
+fn check_digest(file: &Path, wheel: &Wheel, is_given: bool) -> Result<()> {
     let found = sha256_of(file).map_err(|error| cannot_read(file, error))?;
     if found == wheel.sha256 {
         return Ok(());
     }
     Err(Error::config(format!("{} is not the official onnxruntime {PINNED_VERSION}", file_name(file)))
         .because(format!("its SHA-256 is {found}, not {}", wheel.sha256))
-        .hint(format!("the index serves another file: fetch the wheel for {} from PyPI", wheel.platform)))
+        .hint(if is_given {
+            format!("give the wheel for {} as it is on PyPI", wheel.platform)
+        } else {
+            format!("the index serves another file: fetch the wheel for {} from PyPI", wheel.platform)
+        }))
 }
 
 fn sha256_of(file: &Path) -> io::Result<String> {
@@ -248,7 +252,9 @@ fn file_name(path: &Path) -> String {
 }
 
 fn cannot_read(path: &Path, cause: io::Error) -> Error {
-    Error::config(format!("cannot read {}", path.display())).because(cause)
+    Error::config(format!("cannot read {}", path.display()))
+        .because(cause)
+        .hint("check the path that `--wheel` names")
 }
 
 fn cannot_write(path: &Path, cause: io::Error) -> Error {
@@ -311,7 +317,7 @@ mod tests {
     fn another_file_than_the_pinned_one_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let wheel = wheel_with(folder.path(), &[LIBRARY]);
-        let error = check_digest(&wheel, &WHEELS[0]).unwrap_err();
+        let error = check_digest(&wheel, &WHEELS[0], false).unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
         assert!(error.render().contains(WHEELS[0].sha256));
     }

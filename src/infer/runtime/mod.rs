@@ -75,7 +75,7 @@ fn open(located: Located) -> Result<Runtime> {
 
 const ADVICE: &str = "run `tilefleet runtime install`, or set ORT_DYLIB_PATH to another library";
 
-fn cannot_load(path: &Path, cause: String) -> Error {
+fn cannot_load(path: &Path, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::config(format!("cannot load ONNX Runtime from {}", path.display())).because(cause).hint(ADVICE)
 }
 
@@ -90,14 +90,13 @@ struct ApiBase {
 #[expect(unsafe_code, reason = "calls the C entry point that ort does not expose before it is initialised")]
 fn library_version(path: &Path) -> Result<String> {
     // SAFETY: the file is the one the user chose as ONNX Runtime; loading it runs its initialisers.
-    let library =
-        unsafe { libloading::Library::new(path) }.map_err(|error| cannot_load(path, error.to_string()))?;
+    let library = unsafe { libloading::Library::new(path) }.map_err(|error| cannot_load(path, error))?;
     // SAFETY: `OrtGetApiBase` has this signature in every version, takes nothing, and returns a static.
     let version = unsafe {
         let entry = library
             .get::<unsafe extern "system" fn() -> *const ApiBase>(b"OrtGetApiBase\0")
-            .map_err(|error| cannot_load(path, error.to_string()))?;
-        let base = entry().as_ref().ok_or_else(|| cannot_load(path, "it has no C API".to_owned()))?;
+            .map_err(|error| cannot_load(path, error))?;
+        let base = entry().as_ref().ok_or_else(|| cannot_load(path, "it has no C API"))?;
         CStr::from_ptr((base.get_version_string)()).to_string_lossy().into_owned()
     };
     // ONNX Runtime does not survive being unloaded, and `ort` loads it again in a moment.

@@ -36,7 +36,9 @@ impl FileWeights {
     /// of another shape or of a type that holds no real numbers.
     pub fn open(path: &Path, architecture: Architecture, prefix: Option<&str>) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|cause| {
-            Error::config(format!("cannot read weights {}", path.display())).because(cause)
+            Error::config(format!("cannot read weights {}", path.display()))
+                .because(cause)
+                .hint("give a safetensors file, or --seed N for random weights")
         })?;
         Self::from_bytes(path, bytes.into(), architecture, prefix)
     }

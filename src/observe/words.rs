@@ -1,0 +1,70 @@
+//! Numbers as people read them.
+
+/// Writes a size in binary units.
+#[must_use]
+pub fn bytes(num_bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = num_bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{num_bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// Writes a number with thin groups of three digits.
+#[must_use]
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Writes a number of things, such as `1 shard` or `2,000 tiles`.
+#[must_use]
+pub fn counted(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// Writes an estimate in seconds as `1 h 02 min`, `3 min 20 s` or `5 s`.
+#[must_use]
+pub fn seconds_left(left: f64) -> String {
+    let whole = left.ceil();
+    if whole < 60.0 { format!("{whole:.0} s") } else { seconds(whole) }
+}
+
+/// Writes a duration in seconds as `1 h 02 min`, `3 min 20 s` or `4.2 s`.
+#[must_use]
+pub fn seconds(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!((counted(1, "shard"), counted(2000, "tile")), ("1 shard".into(), "2,000 tiles".into()));
+        assert_eq!(bytes(512), "512 B");
+        assert_eq!(bytes(34 << 20), "34.0 MiB");
+        assert_eq!(seconds(4.24), "4.2 s");
+        assert_eq!(seconds(200.0), "3 min 20 s");
+        assert_eq!(seconds(3720.0), "1 h 02 min");
+        assert_eq!((seconds_left(4.2), seconds_left(59.9)), ("5 s".into(), "1 min 00 s".into()));
+    }
+}
