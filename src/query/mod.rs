@@ -79,7 +79,8 @@ impl Queryable {
     }
 }
 
-/// Tells a wrong query from what went wrong while it ran: an error of our own, a store that is away, a damaged file.
+/// Tells a wrong query from what went wrong while it ran: an error of our own, a store that is away,
+/// a damaged file.
 #[must_use]
 pub fn fault(cause: &DataFusionError) -> Error {
     let root = cause.find_root();
