@@ -14,6 +14,7 @@ use crate::geometry::Window;
 use crate::look::{FileFormat, Looker, Picture, Wanted, decode_window, model_input};
 use crate::model::contract::{Contract, Input};
 use crate::model::{self, ContractOrigin, file};
+use crate::observe::stderr::{Level, say};
 use crate::storage::ObjectUri;
 
 /// Writes the decoded samples of an image, or of a window of it, to a file
@@ -132,7 +133,7 @@ fn contract_of(path: &Path) -> Result<Contract> {
     let model = model::load(path, &model::Overrides::default())?;
     if model.contract_origin == ContractOrigin::Assumed {
         let assumed = assumptions(&model.contract);
-        eprintln!("warning: {} has no contract; assumed: {assumed}", model.name);
+        say(Level::Warn, &format!("{} has no contract; assumed: {assumed}", model.name));
     }
     Ok(model.contract)
 }

@@ -29,17 +29,21 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// List the runs (the default)
+    /// Lists the runs; the default
+    #[command(after_help = "Examples:\n  tilefleet runs s3://tables/photos list --json")]
     List,
     Delete(DeleteArgs),
     Compact(CompactArgs),
 }
 
-/// Delete runs, rows and all
+/// Deletes runs, rows and all
 ///
 /// Says what would go and exits 64 unless --yes is given. Deleting again what was interrupted removes
 /// the rest. The id of a deleted run is never used again; the next `run` covers what it covered.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet runs s3://tables/photos delete photos-1a2b3c4d-0003
+  tilefleet runs s3://tables/photos delete photos-1a2b3c4d-0003 --yes")]
 struct DeleteArgs {
     /// The runs
     #[arg(required = true, value_name = "ID")]
@@ -54,12 +58,15 @@ struct DeleteArgs {
     force: bool,
 }
 
-/// Merge completed runs into one with fewer files
+/// Merges completed runs into one with fewer files
 ///
 /// Rows are copied, not computed; rows that newer runs have replaced are dropped. The table `tiles` shows
 /// the same rows at every moment. The new run is verified before the old ones are deleted. Given again, an
 /// interrupted compaction goes on.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet runs s3://tables/photos compact
+  tilefleet runs s3://tables/photos compact --shard-tiles 8192")]
 struct CompactArgs {
     /// Tiles a shard; by default as in the newest of the runs
     #[arg(long, value_name = "N")]
