@@ -168,6 +168,10 @@ fn refuse(proposal: &Proposal, args: &DeleteArgs, json: bool) -> Result<()> {
 }
 
 fn print_consequences(proposal: &Proposal) {
+    if proposal.fall_back + proposal.vanish == 0 {
+        println!("`tiles` shows nothing of this");
+        return;
+    }
     println!(
         "`tiles` loses {}, and shows {} of another run instead",
         show::counted(proposal.vanish, "tile"),
