@@ -19,7 +19,7 @@ const AT_ONCE: usize = 8;
 #[command(after_help = "Examples:
   tilefleet inspect photo.jpg
   tilefleet inspect s3://photos/2026/a.jpg s3://photos/2026/b.tif --json
-  tilefleet inspect http://localhost:8000/scan.png --set limits.max_pixels=1_000_000_000")]
+  tilefleet inspect scan.png --set limits.max_pixels=1_000_000_000")]
 pub struct Args {
     /// Images: local paths, s3://, gs://, az:// or http(s):// addresses.
     #[arg(required = true, value_name = "SOURCE")]
@@ -55,7 +55,10 @@ pub fn run(args: Args) -> Result<()> {
         descriptions.push(description);
     }
     if args.json {
-        print_json(&descriptions)?;
+        // Where none could be looked at, the error is the only answer.
+        if descriptions.iter().any(|description| description.status != Status::Failed) {
+            print_json(&descriptions)?;
+        }
     } else {
         // Of a single source that failed, the error says all there is to say.
         let shown = |description: &&Description| description.status != Status::Failed || uris.len() > 1;

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::plan::{Origin, Output, RunId};
 use crate::runs::{self, Deleted, Proposal, RunInfo, State};
 
-/// Lists, deletes and compacts the runs of an output.
+/// Lists the runs of an output, deletes them, merges small ones
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet runs s3://tables/photos

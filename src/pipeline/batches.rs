@@ -121,7 +121,7 @@ impl<T> State<T> {
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(600);
+    const LONG: Duration = Duration::from_mins(10);
 
     fn ways(size: usize, max_wait: Duration) -> (ChipSender<u32>, Batches<u32>) {
         batches(NonZeroUsize::new(size).unwrap(), max_wait)

@@ -32,8 +32,9 @@ impl Page {
         symlink("table", job.path("out")).unwrap();
         let asked = rows(&job.table()).into_iter().find(|row| row.status == "ok").unwrap();
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/sql.md");
-        let text =
-            std::fs::read_to_string(page).unwrap().replace(LENGTH.0, LENGTH.1).replace(ASKED, &asked.tile_id);
+        let page = std::fs::read_to_string(page).unwrap();
+        let (_, text) = page.split_once("## The same questions elsewhere").expect("the page has this part");
+        let text = text.replace(LENGTH.0, LENGTH.1).replace(ASKED, &asked.tile_id);
         Self { text, job, asked }
     }
 
