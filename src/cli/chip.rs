@@ -29,8 +29,7 @@ use crate::storage::ObjectUri;
 #[command(after_help = "Examples:
   tilefleet chip photo.jpg --out photo.npy
   tilefleet chip s3://photos/2026/a.jpg --window 64,32,224,224 --out window.png
-  tilefleet chip photo.jpg --stage input --model resnet152.onnx --out input.npy
-  python3 -c 'import numpy; print(numpy.load(\"photo.npy\").shape)'")]
+  tilefleet chip photo.jpg --stage input --model resnet152.onnx --out input.npy")]
 pub struct Args {
     /// The image: a local path, an s3://, gs://, az:// or http(s):// address.
     source: String,
