@@ -31,6 +31,12 @@ impl ByteBudget {
         Self { units: Arc::new(Semaphore::new(capacity as usize)), capacity }
     }
 
+    /// Returns what holding so many bytes takes from a budget.
+    #[must_use]
+    pub fn rounded(num_bytes: u64) -> u64 {
+        num_bytes.next_multiple_of(UNIT_BYTES)
+    }
+
     /// Waits until the bytes fit.
     pub async fn hold(&self, num_bytes: u64) -> Held {
         let units = self.units_for(num_bytes);

@@ -117,12 +117,13 @@ struct Ways {
 /// The first error of any stage, or why a stop was asked for; shards that are not committed by then
 /// stay open.
 pub async fn process(stages: Arc<Stages>, sessions: Vec<Session>, work: OpenShards) -> Result<()> {
-    stages.progress.set_widths(stages.widths(sessions.len()));
+    let num_sessions = sessions.len();
+    stages.progress.set_widths(stages.widths(num_sessions));
     let (chips_in, chips_out) = batches(stages.batch, stages.max_wait);
     let (finished_in, finished_out) = tokio::sync::mpsc::unbounded_channel();
     let inference = start_sessions(&stages, sessions, &chips_out)?;
     drop(chips_out);
-    let feeding = tokio::spawn(feed(stages.clone(), work, chips_in, finished_in));
+    let feeding = tokio::spawn(feed(stages.clone(), work, num_sessions, chips_in, finished_in));
     let committing = tokio::spawn(commit_finished(stages.clone(), finished_out));
 
     let ended = async {
@@ -196,10 +197,11 @@ fn start_session(
 async fn feed(
     stages: Arc<Stages>,
     mut work: OpenShards,
+    num_sessions: usize,
     chips: ChipSender<Prepared>,
     finished: UnboundedSender<FinishedShard>,
 ) -> Result<()> {
-    let ways = Arc::new(stages.ways()?);
+    let ways = Arc::new(stages.ways(num_sessions)?);
     let places = Arc::new(Semaphore::new(SHARDS_IN_MEMORY));
     let feeding = async {
         loop {
@@ -226,7 +228,7 @@ async fn feed(
 }
 
 impl Stages {
-    fn ways(&self) -> Result<Ways> {
+    fn ways(&self, num_sessions: usize) -> Result<Ways> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.decode_threads.get())
             .thread_name(|index| format!("decode-{index}"))
@@ -237,8 +239,15 @@ impl Stages {
             requests: Arc::new(Semaphore::new(self.fetch_concurrency.get())),
             fetched: ByteBudget::new(self.fetched_bytes()),
             decoded: ByteBudget::new(self.memory_bytes / 8 * 6),
-            chips: ByteBudget::new(self.memory_bytes / 8),
+            chips: ByteBudget::new(self.chip_bytes(num_sessions)),
         })
+    }
+
+    /// Returns how many bytes of chips may wait: a batch for each session and another one at least, or no
+    /// batch would ever be whole.
+    fn chip_bytes(&self, num_sessions: usize) -> u64 {
+        let num_chips = (num_sessions as u64 + 1) * self.batch.get() as u64;
+        (self.memory_bytes / 8).max(num_chips * ByteBudget::rounded(self.tensor_bytes()))
     }
 
     /// Returns how many bytes of encoded images may be there at once.

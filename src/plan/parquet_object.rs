@@ -215,8 +215,7 @@ impl ParquetObject {
     ///
     /// As the store answers.
     pub async fn read_bytes(&self, range: Range<u64>) -> Result<Bytes> {
-        let bytes = self.reader.bucket.get_range(self.key(), range.start, range.end - range.start).await;
-        bytes.map_err(|fault| fault.into_error(self.key()))
+        self.reader.read(range).await
     }
 
     /// Streams all rows.
@@ -271,13 +270,21 @@ struct Reader {
     size_bytes: u64,
 }
 
+impl Reader {
+    async fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        let bytes = self.bucket.get_range(&self.key, range.start, range.end - range.start).await;
+        bytes.map_err(|fault| match fault {
+            // It was there when it was listed or opened: whoever looks again finds out what became of it.
+            Fault::Gone => Error::unavailable(format!("{} has vanished", self.bucket.uri(&self.key)))
+                .hint("it was listed a moment ago; try again"),
+            fault => fault.into_error(&self.key),
+        })
+    }
+}
+
 impl AsyncFileReader for Reader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
-        async move {
-            let bytes = self.bucket.get_range(&self.key, range.start, range.end - range.start).await;
-            bytes.map_err(|fault| ParquetError::External(Box::new(fault.into_error(&self.key))))
-        }
-        .boxed()
+        async move { self.read(range).await.map_err(|error| ParquetError::External(Box::new(error))) }.boxed()
     }
 
     fn get_metadata<'a>(

@@ -167,7 +167,8 @@ impl Search {
 
     /// Names the files to scan, and which of their rows `tiles` shows.
     async fn files(&self) -> OurResult<Files> {
-        let mut files = Files::new(self.shown.bucket.clone());
+        let columns = self.schema.fields().iter().take(COLUMNS.len()).cloned().collect();
+        let mut files = Files::new(self.shown.bucket.clone(), columns);
         for run in &self.shown.runs {
             let shown = if run.wholly { None } else { Some(Arc::new(self.tiles_of(&run.id).await?)) };
             for (key, size_bytes) in &run.shards {

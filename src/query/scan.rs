@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{FieldRef, Fields};
 use datafusion::common::runtime::SpawnedTask;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
@@ -86,6 +87,8 @@ impl Best {
 /// The files to scan.
 pub(super) struct Files {
     bucket: Bucket,
+    /// Columns that each has, beside the embedding.
+    columns: Fields,
     files: Vec<File>,
 }
 
@@ -98,8 +101,8 @@ struct File {
 }
 
 impl Files {
-    pub(super) fn new(bucket: Bucket) -> Self {
-        Self { bucket, files: Vec::new() }
+    pub(super) fn new(bucket: Bucket, columns: Fields) -> Self {
+        Self { bucket, columns, files: Vec::new() }
     }
 
     pub(super) fn add(&mut self, key: &str, size_bytes: u64, run: &str, shown: Option<Arc<HashSet<TileId>>>) {
@@ -151,11 +154,29 @@ impl Files {
     async fn open(&self, number: usize) -> Result<Arc<Opened>> {
         let File { key, size_bytes, shown, .. } = &self.files[number];
         let object = ParquetObject::open_indexed(&self.bucket, key, *size_bytes).await?;
+        self.check(&object)?;
         let shown = match shown {
             Some(shown) => Some(rows_of(&object, shown).await?),
             None => None,
         };
         Ok(Arc::new(Opened { number, object, shown }))
+    }
+}
+
+impl Files {
+    /// Refuses a file whose columns are not those of the table.
+    fn check(&self, object: &ParquetObject) -> Result<()> {
+        let schema = object.schema();
+        let has = |field: &FieldRef| {
+            schema.field_with_name(field.name()).is_ok_and(|found| found.data_type() == field.data_type())
+        };
+        let other = self.columns.iter().find(|field| !has(field)).map(|field| field.name().as_str());
+        match other.or_else(|| schema.field_with_name(EMBEDDING).is_err().then_some(EMBEDDING)) {
+            None => Ok(()),
+            Some(name) => Err(Error::unavailable("the query could not read a file of the output")
+                .because(format!("the column {name} of {} is not as in the table", object.key()))
+                .hint("`tilefleet verify OUTPUT` tells which file is damaged")),
+        }
     }
 }
 

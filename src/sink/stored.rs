@@ -192,7 +192,8 @@ fn after_length(body: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Reads runs of definition levels as rows; `None` unless they are `num_rows`, each whole or null.
 fn presence(mut runs: &[u8], length: usize, num_rows: usize) -> Option<Vec<bool>> {
-    let mut present = Vec::with_capacity(num_rows);
+    // Not reserved by what a footer claims: the runs pay for each row.
+    let mut present = Vec::new();
     while !runs.is_empty() {
         let (header, rest) = uleb128(runs)?;
         let (&level, rest) = rest.split_first()?;

@@ -294,3 +294,17 @@ fn nothing_new_is_success_and_nothing_at_all_is_not() {
     assert_exit(&output, 78);
     assert!(stderr(&output).contains("no sources were found"), "{}", stderr(&output));
 }
+
+/// A batch larger than the queue's share of `run.memory` still fills: none leaves partial by `max_wait` but
+/// the last.
+#[test]
+fn a_batch_fills_however_small_the_memory() {
+    let job = Job::new(150, "");
+    let settings = ["run.memory=1MiB", "run.batch=64", "run.max_wait=2m", "run.sessions=2"];
+    let flags = settings.iter().flat_map(|setting| ["--set", setting]);
+    let report = job.run_ok(&std::iter::once("--json").chain(flags).collect::<Vec<_>>());
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["summary"]["ok"], 150);
+    let seconds = report["this_process"]["seconds"].as_f64().unwrap();
+    assert!(seconds < 120.0, "a batch waited for chips that had no room: {seconds} s");
+}
