@@ -154,15 +154,24 @@ impl Found {
 
 fn say_what_next(folder: &Path, as_given: &Path, report: &Report) {
     let shown = as_given.display();
+    let question = if cfg!(feature = "query") {
+        format!(
+            "tilefleet query {shown}/table 'SELECT class_id, count(*) FROM predictions GROUP BY class_id'\n  "
+        )
+    } else {
+        String::new()
+    };
     println!(
         "\nThe table lies in {}/table/tiles, one Parquet file a shard.\n\
          The weights are random: these classes and embeddings mean nothing. For real ones take trained weights:\n  \
          tilefleet model build --arch resnet152 --weights resnet152.safetensors --out resnet152.onnx\n\n\
          Try next:\n  \
-         tilefleet run {shown}/demo.toml            nothing new; add an image to {shown}/images and it covers just that\n  \
-         tilefleet status {shown}/table\n  \
+         tilefleet run {shown}/demo.toml\n  \
+         tilefleet rejects {shown}/table\n  \
+         {question}\
          tilefleet verify {shown}/table --run {}\n  \
-         tilefleet run pipelines/tiles.toml --input FOLDER --model {shown}/resnet152.onnx --output my-table",
+         tilefleet run pipelines/tiles.toml --input FOLDER --model {shown}/resnet152.onnx --output my-table\n\
+         The first finds nothing new; add an image to {shown}/images, and it covers just that.",
         folder.display(),
         report.run_id
     );
