@@ -89,7 +89,7 @@ pub(super) struct Files {
     bucket: Bucket,
     /// Columns that each has, beside the embedding.
     columns: Fields,
-    files: Vec<File>,
+    all: Vec<File>,
 }
 
 struct File {
@@ -102,16 +102,16 @@ struct File {
 
 impl Files {
     pub(super) fn new(bucket: Bucket, columns: Fields) -> Self {
-        Self { bucket, columns, files: Vec::new() }
+        Self { bucket, columns, all: Vec::new() }
     }
 
     pub(super) fn add(&mut self, key: &str, size_bytes: u64, run: &str, shown: Option<Arc<HashSet<TileId>>>) {
-        self.files.push(File { key: key.to_owned(), size_bytes, run: run.to_owned(), shown });
+        self.all.push(File { key: key.to_owned(), size_bytes, run: run.to_owned(), shown });
     }
 
     /// Returns the run that wrote a file.
     pub(super) fn run(&self, file: usize) -> &str {
-        &self.files[file].run
+        &self.all[file].run
     }
 
     /// Reads some columns of some rows of one file; the rows rise.
@@ -125,7 +125,7 @@ impl Files {
         rows: &[usize],
         columns: &[&str],
     ) -> Result<Vec<RecordBatch>> {
-        let File { key, size_bytes, .. } = &self.files[file];
+        let File { key, size_bytes, .. } = &self.all[file];
         ParquetObject::open_indexed(&self.bucket, key, *size_bytes).await?.read_rows(rows, columns).await
     }
 
@@ -137,7 +137,7 @@ impl Files {
     pub(super) async fn best(&self, embedding: Vec<f32>, count: usize) -> Result<Vec<Hit>> {
         let query = Arc::new(Query { embedding, count });
         let at_once = if self.bucket.is_local() { num_cores() } else { num_cores().max(REMOTE_PARTS) };
-        let files = stream::iter(0..self.files.len()).map(|file| self.open(file)).buffered(FILES_AHEAD);
+        let files = stream::iter(0..self.all.len()).map(|file| self.open(file)).buffered(FILES_AHEAD);
         let parts = files.map_ok(|file| stream::iter(file.parts()).map(Ok)).try_flatten();
         let compared = parts.map_ok(|part| {
             let query = query.clone();
@@ -152,7 +152,7 @@ impl Files {
     }
 
     async fn open(&self, number: usize) -> Result<Arc<Opened>> {
-        let File { key, size_bytes, shown, .. } = &self.files[number];
+        let File { key, size_bytes, shown, .. } = &self.all[number];
         let object = ParquetObject::open_indexed(&self.bucket, key, *size_bytes).await?;
         self.check(&object)?;
         let shown = match shown {
