@@ -133,7 +133,7 @@ impl Compaction<'_> {
         }
         let Some(runs) = self.chosen(snapshot, family)? else { return Ok(Ok(None)) };
         let id = runs[0].id.with_sequence(snapshot.next_sequence(family));
-        let begun = self.begin(id.clone(), runs).await?;
+        let begun = self.begin(id.clone(), runs, snapshot).await?;
         let done = self.finish(begun, snapshot, false).await;
         self.unless_given_up(&id, done).await
     }
@@ -178,9 +178,11 @@ impl Compaction<'_> {
 
     /// Elects a compaction of these runs.
     ///
-    /// `Unavailable` if another run was elected, or this one is deleted: then look again.
-    async fn begin(&self, id: RunId, from: Vec<Arc<Run>>) -> Result<Begun> {
-        let newest = &from[0];
+    /// `Unavailable` if another run was elected, or this one is deleted: then look again. `Usage` if a retry
+    /// would be copied without the rows that it corrects.
+    async fn begin(&self, id: RunId, from: Vec<Arc<Run>>, snapshot: &Snapshot) -> Result<Begun> {
+        let (newest, oldest) = (&from[0], &from[from.len() - 1]);
+        let older = mergeable(snapshot, id.family()).into_iter().any(|run| run.age() < oldest.age());
         let shard_tiles = self.request.shard_tiles.unwrap_or(newest.record.plan.shard_tiles);
         plan::check_shard_size(shard_tiles, embedding_bytes(newest)?)?;
         let election = Election {
@@ -191,7 +193,7 @@ impl Compaction<'_> {
             as_of: Some(newest.as_of),
         };
         let key = self.output.layout.sources(&id);
-        self.output.bucket.put_new(&key, encode_sources(&from, &election).await?).await?;
+        self.output.bucket.put_new(&key, encode_sources(&from, &election, older).await?).await?;
         let lost = || Error::unavailable(format!("run {id} was begun by another command")).hint("try again");
         if self.output.is_deleted(&id).await? {
             // Planned, worked on and deleted since we looked: these sources are nobody's.
@@ -388,18 +390,32 @@ fn embedding_bytes(run: &Run) -> Result<u64> {
 }
 
 /// Encodes the table of sources that these runs cover.
-async fn encode_sources(from: &[Arc<Run>], election: &Election) -> Result<bytes::Bytes> {
+///
+/// - `older`: whether there are older runs, which are not copied; then each source must be covered as a whole
+async fn encode_sources(from: &[Arc<Run>], election: &Election, older: bool) -> Result<bytes::Bytes> {
+    let ids: Vec<RunId> = from.iter().map(|run| run.id.clone()).collect();
     let codec = from[0].sources.extra_fields().map(|fields| ExtraCodec::new(&fields)).transpose()?;
     let (mut merge, metadata, runtime) = (Merge::of(from), election.metadata()?, Handle::current());
     let encode = move || {
         let entries = std::iter::from_fn(|| {
             let merged = runtime.block_on(merge.next()).transpose()?;
-            Some(merged.and_then(|merged| entry(&merged, codec.as_ref())))
+            Some(merged.and_then(|merged| {
+                if older && !merged.whole {
+                    return Err(without_base(&ids[merged.tiles[0].run], &merged.source.uri));
+                }
+                entry(&merged, codec.as_ref())
+            }))
         });
         plan::encode(entries, codec.as_ref(), metadata, SOURCE_BYTES_KEY)
     };
     let encoded = tokio::task::spawn_blocking(encode).await;
     Ok(encoded.map_err(|error| Error::bug("planning crashed").because(error))??.bytes)
+}
+
+/// A compaction covers whole sources: without the run that a retry corrects, it would hide that run's tiles.
+fn without_base(retry: &RunId, uri: &str) -> Error {
+    Error::usage(format!("run {retry} is a retry, and the run that it corrects in {uri} is not among --runs"))
+        .hint("add the runs before it to --runs")
 }
 
 fn entry(merged: &Merged, codec: Option<&ExtraCodec>) -> Result<Entry> {

@@ -617,6 +617,30 @@ fn a_run_that_is_deleted_under_a_compaction_is_told() {
     job.verify_ok();
 }
 
+/// A retry is not compacted without the run that it corrects: a compaction covers whole sources.
+#[test]
+fn a_retry_is_compacted_with_what_it_corrects() {
+    let job = Job::new(3, LENIENT);
+    let table = job.table();
+    job.write_image("bad.jpg", b"");
+    job.run_ok(&[]);
+    job.write_image("bad.jpg", &jpeg(3));
+    let retry = support::tilefleet().arg("rejects").arg(&table).arg("--retry").output().unwrap();
+    assert_exit(&retry, 0);
+    job.write_image("new.jpg", &jpeg(4));
+    job.run_ok(&[]);
+    let all = ids(&table);
+    let refused = runs(&table, &["compact", "--runs", &all[1..].join(",")]);
+    assert_exit(&refused, 64);
+    let said = stderr(&refused);
+    assert!(said.contains(&format!("run {} is a retry", all[1])) && said.contains("bad.jpg"), "{said}");
+    assert_eq!(ids(&table), all);
+    let before = shown_columns(&table, ROWS);
+    answer(&table, &["compact", "--runs", &all[..2].join(",")]);
+    assert_eq!((shown_columns(&table, ROWS), ids(&table).len()), (before, 2));
+    job.verify_ok();
+}
+
 #[test]
 fn some_runs_can_be_compacted_if_none_lies_between() {
     let job = twelve_nights("");
