@@ -170,6 +170,29 @@ pub fn attempt_name() -> String {
     format!("{:x}-{:x}-{:x}", std::process::id(), nanos, COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Makes a shard's rows exist, unless their run is deleted: then nothing of them stays.
+///
+/// The deletion of a run lists what to remove after its tombstone is there. So whoever sees no tombstone
+/// after the PUT leaves nothing that the deletion does not remove.
+///
+/// # Errors
+///
+/// `Unavailable` if the run is deleted; else as [`commit`].
+pub async fn commit_shard(run: &Run, shard: u32, bytes: Bytes, provenance: &Provenance) -> Result<Committed> {
+    let (output, key) = (&run.output, run.shard_key(shard));
+    let deleted = || Error::unavailable(format!("run {} is deleted, and {key} with it", run.id));
+    if output.is_deleted(&run.id).await? {
+        return Err(deleted());
+    }
+    let committed = commit(&output.bucket, &key, bytes, provenance).await?;
+    if output.is_deleted(&run.id).await? {
+        output.bucket.delete(&key).await?;
+        output.bucket.remove_empty_folders(&output.layout.rows(&run.id)).await?;
+        return Err(deleted());
+    }
+    Ok(committed)
+}
+
 /// Makes a shard's rows exist.
 ///
 /// - `bytes`: the whole Parquet file, with `provenance` as its metadata

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::commit::Counts;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::newest::Newest;
 use crate::plan::{
-    DeletedRun, KnownRun, Moment, Origin, Output, Removed, Run, RunId, Scope, Snapshot, Standing, TileId, Why,
+    DeletedRun, KnownRun, Moment, Origin, Output, Removed, Run, RunId, Scope, Snapshot, Standing, TileId,
+    Tombstone, Why,
 };
 use crate::summary::counts_so_far;
+use crate::verify::verify;
 
 /// How far a run has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -128,8 +130,8 @@ pub struct Proposal {
 ///
 /// # Errors
 ///
-/// `Config` if there is no such run; `Unavailable` if one is being compacted; as the store answers
-/// otherwise.
+/// `Config` if there is no such run; `Unavailable` if one is being compacted, or is a compaction that has
+/// not deleted all that it replaces; as the store answers otherwise.
 pub async fn propose(output: &Output, ids: &[RunId]) -> Result<Proposal> {
     output.consistently(Scope::All, async |snapshot: Snapshot| propose_of(output, &snapshot, ids).await).await
 }
@@ -145,6 +147,7 @@ async fn propose_of(output: &Output, snapshot: &Snapshot, ids: &[RunId]) -> Resu
         }
     }
     refuse_compacted(snapshot, ids)?;
+    refuse_replacing(output, snapshot, ids).await?;
     let (fall_back, vanish) = Coverage::compare(snapshot, ids).await?;
     Ok(Proposal { runs, fall_back, vanish })
 }
@@ -155,13 +158,51 @@ fn refuse_compacted(snapshot: &Snapshot, ids: &[RunId]) -> Result<()> {
     let mut compacted = kept.flat_map(|standing| {
         let copied = standing.run.origin().replaced().iter().filter(|id| ids.contains(id));
         let live = copied.filter(|id| snapshot.standing(id).is_some());
-        live.map(move |id| (id, standing.run.id()))
+        live.map(move |id| (id, standing))
     });
-    compacted.next().map_or(Ok(()), |(id, into)| {
-        Err(Error::unavailable(format!("run {id} is being compacted into {into}")).hint(format!(
-            "`tilefleet runs OUTPUT compact` finishes that and deletes it; to give the compaction up, delete {into} first"
-        )))
-    })
+    let Some((id, standing)) = compacted.next() else { return Ok(()) };
+    let into = standing.run.id();
+    let give_up = match standing.completed() {
+        Some(_) => String::new(),
+        None => format!("; to give the compaction up, delete {into} first"),
+    };
+    let hint = format!("`tilefleet runs OUTPUT compact` finishes that and deletes it{give_up}");
+    Err(Error::unavailable(format!("run {id} is being compacted into {into}")).hint(hint))
+}
+
+/// A complete compaction may be the only run to hold a row, or be about to: it deletes what it replaces. One
+/// that cannot go on with that may be deleted, to give it up.
+async fn refuse_replacing(output: &Output, snapshot: &Snapshot, ids: &[RunId]) -> Result<()> {
+    for id in ids {
+        let Some(run) = snapshot.standing(id).and_then(Standing::completed) else { continue };
+        let mut of = run.record.origin.replaced().iter();
+        let stays = |id: &&RunId| snapshot.standing(id).is_some() && !ids.contains(id);
+        if let Some(left) = of.find(stays)
+            && can_replace(output, snapshot, run).await?
+        {
+            let message = format!("run {id} still has to delete what it replaces, such as {left}");
+            return Err(Error::unavailable(message)
+                .hint(format!("finish it with `tilefleet runs OUTPUT compact`, then delete {id}")));
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether compacting would go on to delete what this compaction replaces: not if somebody has
+/// deleted a part of it, nor if it is not verified.
+async fn can_replace(output: &Output, snapshot: &Snapshot, run: &Run) -> Result<bool> {
+    let of = run.record.origin.replaced();
+    for deleted in snapshot.deleted.iter().filter(|deleted| of.contains(&deleted.id)) {
+        let tombstone = Tombstone::read(output, &deleted.id).await?;
+        if tombstone.is_some_and(|tombstone| tombstone.why == Why::Deleted) {
+            return Ok(false);
+        }
+    }
+    match verify(run).await.and_then(|verdict| verdict.check()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == Kind::Unavailable => Err(error),
+        Err(_) => Ok(false),
+    }
 }
 
 /// What would be left to show for tiles.
@@ -229,16 +270,40 @@ pub struct Deleted {
 
 /// Deletes runs, or goes on with their deletion.
 ///
-/// - `ids`: as [`propose`] has found them
-///
 /// # Errors
 ///
-/// As the store answers; deleting them again removes what is left then.
-pub async fn delete(output: &Output, ids: &[RunId]) -> Result<Vec<Deleted>> {
+/// `Unavailable` if one was compacted since it was proposed, or is a compaction that was finished since; as
+/// the store answers otherwise. Deleting them again removes what is left then.
+pub async fn delete(output: &Output, proposal: &Proposal) -> Result<Vec<Deleted>> {
     let mut deleted = Vec::new();
-    for id in ids {
-        let removed = output.delete_run(id, Why::Deleted).await?;
-        deleted.push(Deleted { run_id: id.clone(), removed });
+    for proposed in &proposal.runs {
+        check_given_up(output, proposed).await?;
+        let RunInfo { run_id, state, .. } = proposed;
+        let (removed, why) = output.delete_run(run_id, Why::Deleted).await?;
+        if let Why::CompactedInto(into) = why
+            && *state != State::Deleted
+            && proposal.runs.iter().all(|run| run.run_id != into)
+        {
+            return Err(Error::unavailable(format!("run {run_id} was compacted into {into} meanwhile"))
+                .hint(format!("its rows are among those of {into}, and are deleted with that")));
+        }
+        deleted.push(Deleted { run_id: run_id.clone(), removed });
     }
     Ok(deleted)
+}
+
+/// A compaction that is to be given up must not have been finished meanwhile: it may be all there is of its
+/// rows.
+async fn check_given_up(output: &Output, proposed: &RunInfo) -> Result<()> {
+    let id = &proposed.run_id;
+    let was_open = matches!(proposed.state, State::Open | State::Planning);
+    if was_open
+        && proposed.origin.is_compaction()
+        && let Some(run) = Run::open(output, id).await?
+        && run.complete().await?
+    {
+        return Err(Error::unavailable(format!("run {id} was finished meanwhile"))
+            .hint("ask again what deleting it does"));
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::commit::{Counts, read_counts};
 use crate::error::{Error, Result};
-use crate::plan::{CommittedShard, Run};
+use crate::plan::{CommittedShard, Run, RunId};
 use crate::storage::Fault;
 
 /// A summary is small; a larger one is not ours.
@@ -75,7 +75,7 @@ async fn count(run: &Run) -> Result<Summary> {
     let plan = &run.record.plan;
     let committed = run.committed().await?.shards;
     if run.output.is_deleted(&run.id).await? {
-        return Err(deleted_meanwhile(run));
+        return Err(deleted_meanwhile(&run.id));
     }
     let open = plan.shards as usize - committed.len();
     if open > 0 {
@@ -93,8 +93,8 @@ async fn count(run: &Run) -> Result<Summary> {
 
 /// Says that a worker's run is no more.
 #[must_use]
-pub fn deleted_meanwhile(run: &Run) -> Error {
-    Error::unavailable(format!("run {} was deleted while it was worked on", run.id))
+pub fn deleted_meanwhile(id: &RunId) -> Error {
+    Error::unavailable(format!("run {id} was deleted while it was worked on"))
         .hint("run the same command again to plan another")
 }
 

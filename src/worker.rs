@@ -164,20 +164,28 @@ impl Job {
         }
     }
 
-    /// Tries rejected tiles again, or finishes the retry that was not finished.
+    /// Tries rejected tiles again, or finishes the retry that was not finished; `None` if newer runs have
+    /// replaced all of them.
     ///
     /// # Errors
     ///
     /// As [`Planner::retry`] and [`Self::run`].
-    pub async fn retry(&self, rejected: &[Retry], progress: Arc<Progress>, stop: Stop) -> Result<Report> {
+    pub async fn retry(
+        &self,
+        rejected: &[Retry],
+        progress: Arc<Progress>,
+        stop: Stop,
+    ) -> Result<Option<Report>> {
         let sessions = self.prepare().await?;
         let spool = spool_folder()?;
         let planner = self.planner(spool.path());
-        let Retried { run, continued } = stop.or(planner.retry(rejected)).await?;
+        let Some(Retried { run, continued }) = stop.or(planner.retry(rejected)).await? else {
+            return Ok(None);
+        };
         if continued {
             tracing::info!(run = %run.id, "this retry was not finished; it is now, and no other is planned");
         }
-        self.work_on(run, sessions, &progress, &stop).await
+        self.work_on(run, sessions, &progress, &stop).await.map(Some)
     }
 
     /// Opens the sessions: a provider that does not work must be told before anything is written.
@@ -201,7 +209,7 @@ impl Job {
         match process(stages, sessions, work).await {
             // Whatever was missing was deleted with the run.
             Err(error) if !error.kind().is_stop() && run.output.is_deleted(&run.id).await? => {
-                return Err(deleted_meanwhile(&run).because(error));
+                return Err(deleted_meanwhile(&run.id).because(error));
             }
             done => done?,
         }

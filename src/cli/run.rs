@@ -60,7 +60,7 @@ pub fn work(job: &Job) -> Result<Report> {
 /// # Errors
 ///
 /// As `work`.
-pub fn drive(work: impl AsyncFnOnce(Arc<Progress>, Stop) -> Result<Report>) -> Result<Report> {
+pub fn drive<T>(work: impl AsyncFnOnce(Arc<Progress>, Stop) -> Result<T>) -> Result<T> {
     let progress = Arc::new(Progress::default());
     block_on(async {
         let stop = Stop::default();

@@ -137,7 +137,7 @@ fn delete(output: &Output, args: &DeleteArgs, json: bool) -> Result<()> {
     ids.dedup();
     let proposal = block_on(runs::propose(output, &ids))?;
     refuse(&proposal, args, json)?;
-    let deleted = block_on(runs::delete(output, &ids))?;
+    let deleted = block_on(runs::delete(output, &proposal))?;
     if json {
         return print_json(&deleted);
     }

@@ -32,6 +32,8 @@ pub(super) struct Merged {
     pub(super) extra: Option<StructArray>,
     /// Its tiles in order.
     pub(super) tiles: Vec<Placed>,
+    /// Whether a run covers the source as a whole, so that these are all of its tiles.
+    pub(super) whole: bool,
 }
 
 /// A tile and where its newest row is.
@@ -88,8 +90,8 @@ impl Merge {
 /// The newest run that covers the source as a whole says which tiles there are, and in which order; newer
 /// retries replace some of them. Older runs say nothing any more.
 fn choose(mut groups: Vec<Group>) -> Merged {
-    let whole = groups.iter().position(|group| group.whole).unwrap_or(groups.len() - 1);
-    groups.truncate(whole + 1);
+    let whole = groups.iter().position(|group| group.whole);
+    groups.truncate(whole.map_or(groups.len(), |index| index + 1));
     let base = groups.pop().expect("the source was found in a run");
     let mut retried: HashMap<TileId, Placed> = HashMap::new();
     for placed in groups.into_iter().flat_map(|group| group.tiles) {
@@ -104,7 +106,7 @@ fn choose(mut groups: Vec<Group>) -> Merged {
     // A source that one run retried as a whole is the one that this run saw.
     let agreed = tiles.iter().all(|placed| placed.run == tiles[0].run);
     let source = if agreed { tiles[0].tile.source.clone() } else { seen };
-    Merged { source, extra: base.extra, tiles }
+    Merged { source, extra: base.extra, tiles, whole: whole.is_some() }
 }
 
 /// Walks the tiles of one run in the order of its plan.

@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 
 use self::merge::{Merge, Merged, Placed};
 use self::rows::{Computed, RowReader};
-use crate::commit::{Counts, Provenance, attempt_name, commit};
+use crate::commit::{Counts, Provenance, attempt_name, commit_shard};
 use crate::config::Pipeline;
 use crate::error::{Error, Result};
 use crate::plan::{
@@ -34,7 +34,7 @@ use crate::plan::{
 };
 use crate::sink::{self, Outcome, ShardRows, TableSpec, TileRow};
 use crate::source::{Entry, ExtraCodec};
-use crate::summary::sum_up;
+use crate::summary::{deleted_meanwhile, sum_up};
 use crate::verify::verify;
 
 /// What to compact.
@@ -75,7 +75,8 @@ pub struct Compacted {
 /// # Errors
 ///
 /// `Usage` if the runs asked for cannot be compacted together; `Config` if files are damaged; `Bug` if the
-/// new run is not verified, in which case nothing is deleted; as the store answers otherwise.
+/// new run is not verified, in which case nothing more is deleted; `Unavailable` if the new run is deleted
+/// meanwhile; as the store answers otherwise.
 pub async fn compact(output: &Output, request: &Request) -> Result<Vec<Compacted>> {
     let snapshot = output.snapshot(Scope::All).await?;
     if snapshot.runs.is_empty() {
@@ -104,6 +105,9 @@ struct Compaction<'a> {
     request: &'a Request,
 }
 
+/// What an attempt came to; an error in it is not taken up again.
+type Ended = Result<Option<Compacted>>;
+
 /// A compaction that is elected, and the runs it copies.
 struct Begun {
     id: RunId,
@@ -118,18 +122,32 @@ impl Compaction<'_> {
     async fn family(&self, family: &str) -> Result<Option<Compacted>> {
         self.output
             .consistently(Scope::All, async |snapshot: Snapshot| self.attempt(&snapshot, family).await)
-            .await
+            .await?
     }
 
     /// Goes on with the unfinished compaction of a family, else begins one.
-    async fn attempt(&self, snapshot: &Snapshot, family: &str) -> Result<Option<Compacted>> {
+    async fn attempt(&self, snapshot: &Snapshot, family: &str) -> Result<Ended> {
         if let Some(standing) = unfinished(snapshot, family) {
-            return self.go_on(snapshot, standing).await.map(Some);
+            let done = self.go_on(snapshot, standing).await;
+            return self.unless_given_up(standing.run.id(), done).await;
         }
-        let Some(runs) = self.chosen(snapshot, family)? else { return Ok(None) };
+        let Some(runs) = self.chosen(snapshot, family)? else { return Ok(Ok(None)) };
         let id = runs[0].id.with_sequence(snapshot.next_sequence(family));
-        let begun = self.begin(id, runs).await?;
-        self.finish(begun, snapshot, false).await.map(Some)
+        let begun = self.begin(id.clone(), runs, snapshot).await?;
+        let done = self.finish(begun, snapshot, false).await;
+        self.unless_given_up(&id, done).await
+    }
+
+    /// Whoever deletes a compaction gives it up: then what failed is not taken up again.
+    async fn unless_given_up(&self, id: &RunId, done: Result<Compacted>) -> Result<Ended> {
+        let error = match done {
+            Ok(compacted) => return Ok(Ok(Some(compacted))),
+            Err(error) => error,
+        };
+        match Tombstone::read(self.output, id).await?.map(|tombstone| tombstone.why) {
+            Some(Why::Deleted) => Ok(Err(deleted_meanwhile(id).because(error))),
+            Some(Why::CompactedInto(_)) | None => Err(error),
+        }
     }
 
     /// Chooses the runs to merge, newest first; `None` if there are fewer than two.
@@ -160,9 +178,11 @@ impl Compaction<'_> {
 
     /// Elects a compaction of these runs.
     ///
-    /// `Unavailable` if another run was elected, or this one is deleted: then look again.
-    async fn begin(&self, id: RunId, from: Vec<Arc<Run>>) -> Result<Begun> {
-        let newest = &from[0];
+    /// `Unavailable` if another run was elected, or this one is deleted: then look again. `Usage` if a retry
+    /// would be copied without the rows that it corrects.
+    async fn begin(&self, id: RunId, from: Vec<Arc<Run>>, snapshot: &Snapshot) -> Result<Begun> {
+        let (newest, oldest) = (&from[0], &from[from.len() - 1]);
+        let older = mergeable(snapshot, id.family()).into_iter().any(|run| run.age() < oldest.age());
         let shard_tiles = self.request.shard_tiles.unwrap_or(newest.record.plan.shard_tiles);
         plan::check_shard_size(shard_tiles, embedding_bytes(newest)?)?;
         let election = Election {
@@ -173,7 +193,7 @@ impl Compaction<'_> {
             as_of: Some(newest.as_of),
         };
         let key = self.output.layout.sources(&id);
-        self.output.bucket.put_new(&key, encode_sources(&from, &election).await?).await?;
+        self.output.bucket.put_new(&key, encode_sources(&from, &election, older).await?).await?;
         let lost = || Error::unavailable(format!("run {id} was begun by another command")).hint("try again");
         if self.output.is_deleted(&id).await? {
             // Planned, worked on and deleted since we looked: these sources are nobody's.
@@ -205,18 +225,24 @@ impl Compaction<'_> {
     /// Finds out why a run that is to be copied is not there. If its rows are in another of the runs,
     /// nothing is missing.
     async fn check_absent(&self, id: &RunId, replaced: &RunId, of: &[RunId]) -> Result<()> {
-        match Tombstone::read(self.output, replaced).await?.map(|tombstone| tombstone.why) {
-            Some(Why::CompactedInto(other)) if of.contains(&other) => Ok(()),
-            Some(Why::CompactedInto(other)) if other == *id => Err(Error::config(format!(
+        match self.compacted_into(id, replaced, of).await? {
+            Some(other) if other != *id => Ok(()),
+            Some(_) => Err(Error::config(format!(
                 "run {id} has lost shards, and the runs that it replaced are deleted"
             ))
             .hint("bring the shards back from a copy; `tilefleet verify OUTPUT` tells how many are missing")),
-            Some(_) => {
-                Err(Error::config(format!("run {replaced} was deleted while it was compacted into {id}"))
-                    .hint(format!("`tilefleet runs OUTPUT delete {id} --yes --force`, then compact again")))
-            }
             None => Err(Error::unavailable(format!("run {replaced} is to be compacted and is not complete"))
                 .hint("`tilefleet verify OUTPUT` tells what is missing")),
+        }
+    }
+
+    /// Returns which run the rows of a replaced one went into, this one or another of those that it
+    /// replaces; `None` if that run is not deleted. `Config` if somebody has deleted it.
+    async fn compacted_into(&self, id: &RunId, replaced: &RunId, of: &[RunId]) -> Result<Option<RunId>> {
+        match Tombstone::read(self.output, replaced).await?.map(|tombstone| tombstone.why) {
+            Some(Why::CompactedInto(other)) if other == *id || of.contains(&other) => Ok(Some(other)),
+            Some(_) => Err(deleted_under(id, replaced)),
+            None => Ok(None),
         }
     }
 
@@ -253,10 +279,13 @@ impl Compaction<'_> {
     /// Verifies a complete compaction, then deletes the runs it replaces.
     async fn replace(&self, run: &Run, snapshot: &Snapshot, continued: bool) -> Result<Compacted> {
         verify(run).await?.check().map_err(|error| {
-            Error::new(error.kind(), format!("run {} is not verified, so nothing was deleted", run.id))
+            Error::new(error.kind(), format!("run {} is not verified, so nothing more was deleted", run.id))
                 .because(error)
         })?;
         let of = run.record.origin.replaced();
+        for replaced in of {
+            self.compacted_into(&run.id, replaced, of).await?;
+        }
         for old in of.iter().filter_map(|id| snapshot.standing(id)?.run.planned()) {
             check_covers(run, old).await?;
         }
@@ -268,7 +297,11 @@ impl Compaction<'_> {
         for id in of.iter().rev() {
             let left = snapshot.deleted.iter().find(|deleted| deleted.id == *id);
             if left.is_none_or(|deleted| deleted.num_left() > 0) {
-                let gone = self.output.delete_run(id, Why::CompactedInto(run.id.clone())).await?;
+                self.check_stands(&run.id).await?;
+                let (gone, why) = self.output.delete_run(id, Why::CompactedInto(run.id.clone())).await?;
+                if why == Why::Deleted {
+                    return Err(deleted_under(&run.id, id));
+                }
                 removed = Removed { files: removed.files + gone.files, bytes: removed.bytes + gone.bytes };
             }
         }
@@ -284,6 +317,21 @@ impl Compaction<'_> {
             removed,
         })
     }
+
+    /// Makes sure that the rows of the next run to go are still in this one.
+    async fn check_stands(&self, id: &RunId) -> Result<()> {
+        if self.output.is_deleted(id).await? {
+            return Err(Error::unavailable(format!("run {id} is deleted, so what it replaces stays")));
+        }
+        Ok(())
+    }
+}
+
+/// Says that somebody has deleted a run whose rows a compaction holds.
+fn deleted_under(id: &RunId, replaced: &RunId) -> Error {
+    Error::config(format!("run {replaced} was deleted while it was compacted into {id}")).hint(format!(
+        "`tilefleet runs OUTPUT delete {id}` says what giving the compaction up does; compact again then"
+    ))
 }
 
 /// Makes sure, apart from how the compaction came about, that it holds every source of a run that is to go.
@@ -302,9 +350,8 @@ async fn check_covers(run: &Run, old: &Run) -> Result<()> {
         }
         if !found {
             let message = format!("run {} leaves out {uri}, which run {} holds", run.id, old.id);
-            return Err(
-                Error::bug(message).hint("nothing was deleted; keep the output as it is and report this")
-            );
+            return Err(Error::bug(message)
+                .hint("nothing more was deleted; keep the output as it is and report this"));
         }
     }
     Ok(())
@@ -343,18 +390,32 @@ fn embedding_bytes(run: &Run) -> Result<u64> {
 }
 
 /// Encodes the table of sources that these runs cover.
-async fn encode_sources(from: &[Arc<Run>], election: &Election) -> Result<bytes::Bytes> {
+///
+/// - `older`: whether there are older runs, which are not copied; then each source must be covered as a whole
+async fn encode_sources(from: &[Arc<Run>], election: &Election, older: bool) -> Result<bytes::Bytes> {
+    let ids: Vec<RunId> = from.iter().map(|run| run.id.clone()).collect();
     let codec = from[0].sources.extra_fields().map(|fields| ExtraCodec::new(&fields)).transpose()?;
     let (mut merge, metadata, runtime) = (Merge::of(from), election.metadata()?, Handle::current());
     let encode = move || {
         let entries = std::iter::from_fn(|| {
             let merged = runtime.block_on(merge.next()).transpose()?;
-            Some(merged.and_then(|merged| entry(&merged, codec.as_ref())))
+            Some(merged.and_then(|merged| {
+                if older && !merged.whole {
+                    return Err(without_base(&ids[merged.tiles[0].run], &merged.source.uri));
+                }
+                entry(&merged, codec.as_ref())
+            }))
         });
         plan::encode(entries, codec.as_ref(), metadata, SOURCE_BYTES_KEY)
     };
     let encoded = tokio::task::spawn_blocking(encode).await;
     Ok(encoded.map_err(|error| Error::bug("planning crashed").because(error))??.bytes)
+}
+
+/// A compaction covers whole sources: without the run that a retry corrects, it would hide that run's tiles.
+fn without_base(retry: &RunId, uri: &str) -> Error {
+    Error::usage(format!("run {retry} is a retry, and the run that it corrects in {uri} is not among --runs"))
+        .hint("add the runs before it to --runs")
 }
 
 fn entry(merged: &Merged, codec: Option<&ExtraCodec>) -> Result<Entry> {
@@ -455,8 +516,7 @@ impl Copy<'_> {
         }
         let provenance = self.provenance(number, placed, &counts, &computed);
         let bytes = self.encode(number, rows, embeddings, planned.extra, &provenance).await?;
-        let committed =
-            commit(&self.run.output.bucket, &self.run.shard_key(number), bytes, &provenance).await?;
+        let committed = commit_shard(self.run, number, bytes, &provenance).await?;
         tracing::info!(run = %self.run.id, shard = number, ?committed, "copied");
         Ok(())
     }

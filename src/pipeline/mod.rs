@@ -32,7 +32,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::commit::{Counts, Provenance, attempt_name, commit};
+use crate::commit::{Counts, Provenance, attempt_name, commit_shard};
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::fetch::{FetchedTile, Fetcher};
@@ -456,8 +456,7 @@ impl Stages {
         let (bytes, place) = tokio::task::spawn_blocking(move || stages.encode(shard, &pairs))
             .await
             .map_err(|error| Error::bug("encoding crashed").because(error))??;
-        let committed =
-            commit(&self.run.output.bucket, &self.run.shard_key(number), bytes, &provenance).await?;
+        let committed = commit_shard(&self.run, number, bytes, &provenance).await?;
         drop(place);
         self.progress.committed(committed, started.elapsed());
         tracing::debug!(shard = number, ?committed, "committed");

@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, HashSet};
 use arrow::array::{Array, StructArray};
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::planner::{MAX_ELECTIONS, OpenRun, Planner, lost_every_election};
+use super::planner::{Family, MAX_ELECTIONS, OpenRun, Planner, lost_every_election};
 use super::publish::{Election, SOURCE_BYTES_KEY};
 use super::run::{Run, Tile};
 use super::snapshot::Standing;
 use super::sources;
 use crate::error::{Error, Result};
+use crate::newest::Newest;
 use crate::plan::{Moment, Origin, RunId, TileId};
 use crate::source::{self, Entry, ExtraCodec};
 use crate::storage::ObjectUri;
@@ -42,24 +43,26 @@ pub struct Retried {
 }
 
 impl Planner<'_> {
-    /// Continues the unfinished retry of this pipeline and fingerprint; else plans one over these tiles.
+    /// Continues the unfinished retry of this pipeline and fingerprint; else plans one over those of these tiles
+    /// that no newer run has replaced since they were found. `None` if all of them are.
     ///
-    /// Memory: the tiles, and the tiles of one shard.
+    /// Memory: the tiles, the tiles of one shard, and what [`Newest::of`] needs.
     ///
     /// # Errors
     ///
     /// `Unavailable` if a run that is no retry has to be finished first; as the stores answer otherwise.
-    pub async fn retry(&self, rejected: &[Retry]) -> Result<Retried> {
+    pub async fn retry(&self, rejected: &[Retry]) -> Result<Option<Retried>> {
         for _ in 0..MAX_ELECTIONS {
             let family = self.family().await?;
             if let Some(open) = &family.open {
                 self.check_open(open, family.snapshot.standing(open.id()))?;
                 match self.go_on(&family).await? {
-                    Some(run) => return Ok(Retried { run, continued: true }),
+                    Some(run) => return Ok(Some(Retried { run, continued: true })),
                     None => continue,
                 }
             }
-            let encoded = match self.encode_rejected(rejected, family.just_after()).await {
+            let encoded = match self.encode_rejected(rejected, &family).await {
+                Ok(encoded) if encoded.num_sources == 0 => return Ok(None),
                 Ok(encoded) => encoded,
                 Err(error) => {
                     self.unless_deleted(&family, error).await?;
@@ -68,7 +71,7 @@ impl Planner<'_> {
             };
             match self.elect(&family.next, encoded).await? {
                 Some(run) if run.record.origin == Origin::Retry => {
-                    return Ok(Retried { run, continued: false });
+                    return Ok(Some(Retried { run, continued: false }));
                 }
                 // A pipeline's run was faster, or a compaction, or this one is deleted: look again.
                 _ => {}
@@ -85,15 +88,13 @@ impl Planner<'_> {
             .hint("run its pipeline again to finish it, then retry"))
     }
 
-    async fn encode_rejected(
-        &self,
-        rejected: &[Retry],
-        as_of: Option<Moment>,
-    ) -> Result<sources::EncodedSources> {
+    async fn encode_rejected(&self, rejected: &[Retry], family: &Family) -> Result<sources::EncodedSources> {
+        let covered = family.covered();
+        let newest = Newest::of(&covered).await?;
         let mut found = Rejected::default();
-        for ((run, shard), tiles) in by_shard(rejected) {
-            let run = Run::open(self.output, run).await?.ok_or_else(|| vanished(run))?;
-            found.add_shard(&run, shard, &tiles).await?;
+        for ((id, shard), tiles) in by_shard(rejected) {
+            let run = covered.iter().find(|run| run.id == *id).ok_or_else(|| vanished(id))?;
+            found.add_shard(run, shard, &tiles, &newest).await?;
         }
         let entries = self.look_up(found.entries).await?;
         let election = Election {
@@ -101,7 +102,7 @@ impl Planner<'_> {
             fingerprint: self.draft.fingerprint.clone(),
             origin: Origin::Retry,
             planned_at: Some(Moment::now()),
-            as_of,
+            as_of: family.just_after(),
         };
         let entries = entries.into_iter().map(Ok);
         sources::encode(entries, found.codec.as_ref(), election.metadata()?, SOURCE_BYTES_KEY)
@@ -133,12 +134,21 @@ struct Rejected {
 }
 
 impl Rejected {
-    async fn add_shard(&mut self, run: &Run, number: u32, wanted: &HashSet<TileId>) -> Result<()> {
+    /// Adds the sources of those tiles whose rows are still the newest.
+    async fn add_shard(
+        &mut self,
+        run: &Run,
+        number: u32,
+        wanted: &HashSet<TileId>,
+        newest: &Newest,
+    ) -> Result<()> {
         if let (None, Some(fields)) = (&self.codec, run.sources.extra_fields()) {
             self.codec = Some(ExtraCodec::new(&fields)?);
         }
         let shard = run.shard(number).await?;
-        for (row, tile) in shard.tiles.iter().enumerate().filter(|(_, tile)| wanted.contains(&tile.id)) {
+        let is_wanted =
+            |tile: &Tile| wanted.contains(&tile.id) && newest.shows(&run.id, &tile.source.uri, tile.id);
+        for (row, tile) in shard.tiles.iter().enumerate().filter(|(_, tile)| is_wanted(tile)) {
             check_whole(tile)?;
             let extra = encoded(self.codec.as_ref(), shard.extra.as_ref(), row)?;
             self.entries.insert(tile.source.uri.to_string(), extra);

@@ -295,7 +295,11 @@ impl Output {
             else {
                 continue;
             };
-            let Some(id) = RunId::parse(name).ok().filter(|id| scope.holds(id)) else { continue };
+            // Another spelling of an id, such as one with more zeros, is no run of ours.
+            let spelled_alike = |id: &RunId| id.to_string() == name;
+            let Some(id) = RunId::parse(name).ok().filter(|id| spelled_alike(id) && scope.holds(id)) else {
+                continue;
+            };
             if object.key.ends_with('/') {
                 continue; // A folder marker, which is no object.
             }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::plan::origin::Moment;
 use crate::plan::{Output, RunId};
-use crate::storage::Fault;
+use crate::storage::{Fault, Put};
 
 /// Tombstones are small; a larger one is not ours.
 const MAX_TOMBSTONE_BYTES: u64 = 1 << 20;
@@ -80,16 +80,19 @@ pub struct Removed {
 }
 
 impl Output {
-    /// Deletes a run, or goes on with its deletion; whoever was first says why.
+    /// Deletes a run, or goes on with its deletion; returns also why it is deleted: whoever was first says so.
     ///
     /// # Errors
     ///
     /// As the store answers; what is left then is removed by deleting once more.
-    pub async fn delete_run(&self, run: &RunId, why: Why) -> Result<Removed> {
-        let mut tombstone = serde_json::to_vec_pretty(&Tombstone::new(run, why))
+    pub async fn delete_run(&self, run: &RunId, why: Why) -> Result<(Removed, Why)> {
+        let mut tombstone = serde_json::to_vec_pretty(&Tombstone::new(run, why.clone()))
             .map_err(|error| Error::bug("cannot write a tombstone").because(error))?;
         tombstone.push(b'\n');
-        self.create(&self.layout.tombstone(run), Bytes::from(tombstone)).await?;
+        let why = match self.create(&self.layout.tombstone(run), Bytes::from(tombstone)).await? {
+            Put::Created => why,
+            Put::Exists => Tombstone::read(self, run).await?.map_or(why, |first| first.why),
+        };
         let mut removed = Removed::default();
         for (key, size_bytes) in self.objects(&self.layout.rows(run)).await? {
             self.bucket.delete(&key).await?;
@@ -98,7 +101,7 @@ impl Output {
         }
         self.bucket.remove_empty_folders(&self.layout.rows(run)).await?;
         self.delete_record(run).await?;
-        Ok(removed)
+        Ok((removed, why))
     }
 
     /// Removes the record but for its tombstone, `run.json` last: as long as there is anything, it says

@@ -136,8 +136,15 @@ fn walk_folder(
     ancestors: &mut Vec<(u64, u64)>,
     visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>> {
-    let names =
-        Names::of_folder(path).map_err(|cause| io_failure(cause, &format!("list {}", path.display())))?;
+    let failed = |cause| io_failure(cause, &format!("list {}", path.display()));
+    let entries = match fs::read_dir(&path) {
+        // Vanished since the folder above it was read.
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && ancestors.len() > 1 => {
+            return Ok(ControlFlow::Continue(()));
+        }
+        entries => entries.map_err(failed)?,
+    };
+    let names = Names::of(entries).map_err(failed)?;
     let key_length = key.len();
     for index in 0..names.len() {
         let name = names.get(index);
@@ -190,9 +197,9 @@ struct Names {
 }
 
 impl Names {
-    fn of_folder(path: &Path) -> io::Result<Self> {
+    fn of(folder: fs::ReadDir) -> io::Result<Self> {
         let mut names = Self { bytes: Vec::new(), entries: Vec::new() };
-        for entry in fs::read_dir(path)? {
+        for entry in folder {
             let entry = entry?;
             let kind = entry.file_type()?;
             let is_folder = if kind.is_symlink() { entry.path().is_dir() } else { kind.is_dir() };
@@ -463,6 +470,19 @@ mod tests {
         assert_eq!(listed(root), ["a", "b.txt", "b/1", "b/2", "c/d/e", "z-link"]);
         let absent = walk(&root.join("absent"), &mut |_| ControlFlow::Continue(())).unwrap_err();
         assert_eq!(absent.kind(), Kind::Config);
+    }
+
+    /// A run may be deleted while the table is listed.
+    #[test]
+    fn a_folder_that_vanishes_while_it_is_walked_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let walked = |ancestors: &[(u64, u64)]| {
+            let mut path = folder.path().join("run=1");
+            let mut key = encode_path(&path);
+            walk_folder(&mut path, &mut key, &mut ancestors.to_vec(), &mut |_| ControlFlow::Continue(()))
+        };
+        assert!(walked(&[(0, 0), (0, 1)]).unwrap().is_continue());
+        assert_eq!(walked(&[(0, 0)]).unwrap_err().kind(), Kind::Config, "the folder that was asked for");
     }
 
     #[test]

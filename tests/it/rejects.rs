@@ -3,8 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 
 use serde_json::Value;
+use tilefleet::config::{Overrides, Pipeline};
+use tilefleet::pipeline::Stop;
+use tilefleet::rejects::{Question, find};
+use tilefleet::worker::Job as WorkerJob;
 
 use crate::fixture::{Job, assert_exit, jpeg, model, shard_files, shown, stderr, wait_until};
 use crate::support;
@@ -93,6 +98,28 @@ fn repaired_sources_are_retried_once() {
     assert!(said.contains("complete: 1 tile in 1 shard"), "{said}");
     assert_eq!(text(&rejects(&job.table(), &["--retry"])), "nothing to retry\n");
     assert!(shown(&job.table()).iter().all(|row| row.status == "ok"));
+    job.verify_ok();
+}
+
+/// Rejects that were repaired between the question and the retry are left alone, whatever became of their files.
+#[test]
+fn what_was_repaired_meanwhile_is_not_retried() {
+    let job = with_rejects(3, 2, LENIENT);
+    job.run_ok(&[]);
+    let worker = WorkerJob::open(&Pipeline::load(&job.pipeline, &Overrides::default()).unwrap()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let found = runtime.block_on(find(worker.output(), &Question::default())).unwrap();
+    let places: Vec<_> = found.iter().map(|reject| reject.place().unwrap()).collect();
+    job.write_image("empty-000.jpg", &jpeg(1));
+    retried(&job.table(), &[]);
+    let before = (shown(&job.table()), shard_files(&job.table()).len());
+
+    let retry =
+        |places: &[_]| runtime.block_on(worker.retry(places, Arc::default(), Stop::default())).unwrap();
+    job.write_image("empty-000.jpg", b"");
+    assert!(retry(&places).is_none(), "there is nothing to retry of what newer runs have replaced");
+    assert!(retry(&[]).is_none());
+    assert_eq!((shown(&job.table()), shard_files(&job.table()).len()), before);
     job.verify_ok();
 }
 

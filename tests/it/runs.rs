@@ -5,10 +5,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
 use serde_json::Value;
+use tilefleet::error::Kind;
+use tilefleet::plan::{self, RunId, Tombstone, Why};
+use tilefleet::storage::{ObjectUri, Storage, StorageOptions};
 
 use crate::fixture::{Job, assert_exit, jpeg, rows, shard_files, shown, shown_columns, stderr, wait_until};
 use crate::support;
@@ -304,6 +307,43 @@ fn a_worker_on_a_deleted_run_fails() {
     assert_eq!((rows(&job.table()).len(), shown(&job.table()).len()), (300, 300));
 }
 
+/// Writes a tombstone and deletes nothing: a deletion that has come so far.
+fn bury(table: &Path, folder: &str, run: &str) {
+    let record = table.join("_tilefleet").join(folder);
+    fs::create_dir_all(&record).unwrap();
+    let tombstone = Tombstone::new(&RunId::parse(run).unwrap(), Why::Deleted);
+    // Readers beside us see all of it or nothing.
+    fs::write(record.join("half"), serde_json::to_vec(&tombstone).unwrap()).unwrap();
+    fs::rename(record.join("half"), record.join("deleted.json")).unwrap();
+}
+
+/// After the tombstone a worker leaves no more rows, and stops.
+#[test]
+fn no_rows_come_after_a_tombstone() {
+    let job = Job::new(300, "[plan]\nshard_tiles = 2\n[run]\nthreads = 1\nbatch = 1");
+    let worker = job.run_command(&[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("some shards are committed", || shard_files(&job.table()).len() > 3);
+    let id = ids(&job.table()).remove(0);
+    bury(&job.table(), &id, &id);
+    let before = shard_files(&job.table()).len();
+    assert!(before < 150, "the worker was done before; make the job longer");
+    let ended = worker.wait_with_output().unwrap();
+    assert_exit(&ended, 75);
+    assert!(stderr(&ended).contains("was deleted while it was worked on"), "{}", stderr(&ended));
+    assert!(shard_files(&job.table()).len() <= before, "rows of a deleted run");
+}
+
+/// A record whose name is another spelling of a run's id says nothing of that run.
+#[test]
+fn another_spelling_of_an_id_is_no_run() {
+    let job = Job::new(3, "");
+    job.run_ok(&[]);
+    let id = ids(&job.table()).remove(0);
+    bury(&job.table(), &id.replace("-0001", "-00001"), &id);
+    assert_eq!((ids(&job.table()), shown(&job.table()).len()), (vec![id], 3));
+    job.verify_ok();
+}
+
 /// Compacting the older of two pipelines over the same images does not make it the newer.
 #[test]
 fn an_old_family_stays_old() {
@@ -408,6 +448,199 @@ fn an_unfinished_compaction_can_be_given_up() {
     job.verify_ok();
 }
 
+/// Three runs, each with images of its own and a newer 00001.jpg.
+fn three_nights() -> Job {
+    let job = Job::new(3, &format!("[plan]\nshard_tiles = 1\n{LENIENT}"));
+    for night in 0..3 {
+        job.write_image("00001.jpg", &jpeg(70 + night));
+        job.write_image(&format!("n{night}.jpg"), &jpeg(80 + night));
+        job.run_ok(&[]);
+    }
+    job
+}
+
+/// Compacts until this run is to be deleted: a folder stands where its tombstone would go. Returns the new run.
+fn stopped_before_deleting(table: &Path, run: &str) -> String {
+    let obstacle = table.join(format!("_tilefleet/{run}/deleted.json"));
+    fs::create_dir(&obstacle).unwrap();
+    assert_exit(&runs(table, &["compact"]), 75);
+    fs::remove_dir(&obstacle).unwrap();
+    ids(table).pop().unwrap()
+}
+
+fn opened(table: &Path) -> plan::Output {
+    let uri = ObjectUri::parse(table.to_str().unwrap()).unwrap();
+    plan::Output::open(&Storage::new(StorageOptions::default()).unwrap(), &uri)
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Runtime::new().unwrap().block_on(work)
+}
+
+/// As long as a compaction deletes what it replaces, it is not deleted: it may be all there is of a row.
+#[test]
+fn a_compaction_that_has_deleted_a_part_is_not_deleted() {
+    let job = three_nights();
+    let (table, all) = (job.table(), ids(&job.table()));
+    let before = shown_columns(&table, ROWS);
+    let compaction = stopped_before_deleting(&table, &all[1]);
+    assert_eq!(ids(&table), [&all[1], &all[2], &compaction].map(String::clone), "the oldest is deleted");
+    let refused = runs(&table, &["delete", &compaction, "--yes", "--force"]);
+    assert_exit(&refused, 75);
+    let said = stderr(&refused);
+    assert!(
+        said.contains(&all[2]) && said.contains("finish it with `tilefleet runs OUTPUT compact`"),
+        "{said}"
+    );
+    let refused = runs(&table, &["delete", &all[2], "--yes"]);
+    assert_exit(&refused, 75);
+    assert!(!stderr(&refused).contains("give the compaction up"), "{}", stderr(&refused));
+    assert_eq!(shown_columns(&table, ROWS), before);
+
+    // All that it replaces may go with it.
+    let copy = job.path("copy");
+    copied(&table, &copy);
+    answer(&copy, &["delete", &all[1], &all[2], &compaction, "--yes"]);
+    assert_exit(&runs(&copy, &[]), 78);
+
+    assert_eq!(answer(&table, &["compact"])[0]["continued"], true);
+    assert_eq!(shown_columns(&table, ROWS), before);
+    job.verify_ok();
+    answer(&table, &["delete", &compaction, "--yes"]);
+    assert!(job.run_ok(&[]).contains("complete: 6 tiles"));
+}
+
+/// A compaction that is not sound deletes nothing; so it can be given up.
+#[test]
+fn a_damaged_compaction_can_be_given_up() {
+    let job = three_nights();
+    let table = job.table();
+    let before = shown_columns(&table, ROWS);
+    let compaction = stopped_before_deleting(&table, &ids(&table)[0]);
+    let shard = shard_files(&table).into_iter().find(|(name, _)| name.contains(&compaction)).unwrap().1;
+    fs::write(&shard, b"damaged").unwrap();
+    let refused = runs(&table, &["compact"]);
+    assert_exit(&refused, 70);
+    assert!(stderr(&refused).contains("so nothing more was deleted"), "{}", stderr(&refused));
+    answer(&table, &["delete", &compaction, "--yes"]);
+    assert_eq!(shown_columns(&table, ROWS), before);
+    job.verify_ok();
+}
+
+/// A compaction that is deleted all the same stops at the next run that it would delete.
+#[test]
+fn a_compaction_that_is_deleted_deletes_no_more() {
+    let job = three_nights();
+    for trial in 0.. {
+        assert!(trial < 30, "it went on to delete each time");
+        let table = job.path(&format!("copy-{trial}"));
+        copied(&job.table(), &table);
+        let all = ids(&table);
+        let first = table.join(format!("_tilefleet/{}/deleted.json", all[0]));
+        let compaction = all[0].replace("-0001", "-0004");
+        let child = started(&table, &["compact"]);
+        let give_up = Instant::now() + Duration::from_mins(1);
+        while !first.exists() && Instant::now() < give_up {}
+        bury(&table, &compaction, &compaction);
+        let ended = child.wait_with_output().unwrap();
+        if ended.status.success() {
+            continue;
+        }
+        assert_exit(&ended, 75);
+        let said = stderr(&ended);
+        assert!(said.contains(&format!("run {compaction} was deleted while it was worked on")), "{said}");
+        assert!(ids(&table).contains(&all[2]), "the newest stays: {said}");
+        break;
+    }
+}
+
+/// A run that is compacted between the question and the deletion is not gone, and that is said.
+#[test]
+fn a_deletion_that_a_compaction_beat_says_so() {
+    let job = three_nights();
+    let (table, all) = (job.table(), ids(&job.table()));
+    let before = shown_columns(&table, ROWS);
+    let (output, newest) = (opened(&table), RunId::parse(&all[2]).unwrap());
+    let proposal = block_on(tilefleet::runs::propose(&output, &[newest])).unwrap();
+    answer(&table, &["compact"]);
+    let compaction = ids(&table).pop().unwrap();
+    let error = block_on(tilefleet::runs::delete(&output, &proposal)).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable);
+    assert!(error.to_string().contains(&format!("was compacted into {compaction}")), "{error}");
+    assert_eq!(shown_columns(&table, ROWS), before);
+    // What was compacted when the question was asked is no surprise.
+    answer(&table, &["delete", &all[2], "--yes"]);
+}
+
+/// A compaction that is finished between the question and the deletion is not given up any more.
+#[test]
+fn a_compaction_that_was_finished_meanwhile_stays() {
+    let job = three_nights();
+    let table = job.table();
+    let before = shown_columns(&table, ROWS);
+    interrupted_compaction(&table);
+    let compaction = RunId::parse(&ids(&table)[3]).unwrap();
+    let output = opened(&table);
+    let proposal = block_on(tilefleet::runs::propose(&output, &[compaction])).unwrap();
+    answer(&table, &["compact"]);
+    let error = block_on(tilefleet::runs::delete(&output, &proposal)).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    assert_eq!(shown_columns(&table, ROWS), before);
+    job.verify_ok();
+}
+
+/// A run that somebody deletes while a compaction copies it does not stay as the compaction's.
+#[test]
+fn a_run_that_is_deleted_under_a_compaction_is_told() {
+    let job = three_nights();
+    let (table, all) = (job.table(), ids(&job.table()));
+    let compaction = stopped_before_deleting(&table, &all[0]);
+    block_on(opened(&table).delete_run(&RunId::parse(&all[2]).unwrap(), Why::Deleted)).unwrap();
+    let refused = runs(&table, &["compact"]);
+    assert_exit(&refused, 78);
+    let said = stderr(&refused);
+    assert!(
+        said.contains(&format!("{} was deleted while it was compacted into {compaction}", all[2])),
+        "{said}"
+    );
+    assert_eq!(ids(&table).len(), 3, "nothing more was deleted");
+
+    // The advice is right: what is left of the others is shown again.
+    let asked = runs(&table, &["delete", &compaction]);
+    assert_exit(&asked, 64);
+    let said = String::from_utf8_lossy(&asked.stdout).into_owned();
+    assert!(said.contains("`tiles` loses 1 tile, and shows 5 tiles of another run instead"), "{said}");
+    answer(&table, &["delete", &compaction, "--yes"]);
+    assert!(shown(&table).iter().all(|row| row.file() != "n2.jpg"));
+    answer(&table, &["compact"]);
+    assert_eq!((ids(&table).len(), shown(&table).len()), (1, 5));
+    job.verify_ok();
+}
+
+/// A retry is not compacted without the run that it corrects: a compaction covers whole sources.
+#[test]
+fn a_retry_is_compacted_with_what_it_corrects() {
+    let job = Job::new(3, LENIENT);
+    let table = job.table();
+    job.write_image("bad.jpg", b"");
+    job.run_ok(&[]);
+    job.write_image("bad.jpg", &jpeg(3));
+    let retry = support::tilefleet().arg("rejects").arg(&table).arg("--retry").output().unwrap();
+    assert_exit(&retry, 0);
+    job.write_image("new.jpg", &jpeg(4));
+    job.run_ok(&[]);
+    let all = ids(&table);
+    let refused = runs(&table, &["compact", "--runs", &all[1..].join(",")]);
+    assert_exit(&refused, 64);
+    let said = stderr(&refused);
+    assert!(said.contains(&format!("run {} is a retry", all[1])) && said.contains("bad.jpg"), "{said}");
+    assert_eq!(ids(&table), all);
+    let before = shown_columns(&table, ROWS);
+    answer(&table, &["compact", "--runs", &all[..2].join(",")]);
+    assert_eq!((shown_columns(&table, ROWS), ids(&table).len()), (before, 2));
+    job.verify_ok();
+}
+
 #[test]
 fn some_runs_can_be_compacted_if_none_lies_between() {
     let job = twelve_nights("");
@@ -503,10 +736,10 @@ fn kills_in_a_compaction_lose_and_double_nothing() {
                     .count()
             };
             let deleted = tombstones();
-            let give_up = std::time::Instant::now() + Duration::from_millis(400);
+            let give_up = Instant::now() + Duration::from_millis(400);
             while shard_files(&table).len() < files + step
                 && tombstones() <= deleted + step / 4
-                && std::time::Instant::now() < give_up
+                && Instant::now() < give_up
             {}
             std::thread::sleep(Duration::from_millis(random.below(6)));
             if kill(child) {
