@@ -29,9 +29,9 @@ pub fn skip<T>(what: &str) -> Option<T> {
 /// Returns the folder of real test data: `TILEFLEET_TEST_DATA`, else `../shared/data`.
 pub fn test_data() -> Option<PathBuf> {
     let folder = env::var_os("TILEFLEET_TEST_DATA").map_or_else(|| "../shared/data".into(), PathBuf::from);
-    // Paths are relative to the project, wherever the tests run.
+    // Paths are relative to the project, wherever the tests run; what is printed of them has no `..`.
     let folder = project().join(folder);
-    if folder.is_dir() { Some(folder) } else { skip(&format!("no test data in {}", folder.display())) }
+    folder.canonicalize().ok().or_else(|| skip(&format!("no test data in {}", folder.display())))
 }
 
 /// Returns the Python that `scripts/test-env` set up, with the packages in `scripts/test-requirements.txt`.
