@@ -27,9 +27,11 @@ pub mod plan;
 pub mod preprocess;
 #[cfg(feature = "query")]
 pub mod query;
+pub mod raster;
 pub mod reason;
 pub mod rejects;
 pub mod runs;
+pub mod scene;
 pub mod sink;
 pub mod source;
 pub mod status;

@@ -333,7 +333,7 @@ async fn looked_up(storage: &Storage, uri: &ObjectUri) -> Result<Option<ObjectIn
 
 fn entry_of(uri: &ObjectUri, info: Option<ObjectInfo>) -> Entry {
     let (size, version) = info.map_or((None, None), |info| (Some(info.size), info.version));
-    Entry { uri: uri.to_string(), version, size, extra: None }
+    Entry { uri: uri.to_string(), version, size, ..Entry::default() }
 }
 
 fn is_hidden(key: &str) -> bool {
