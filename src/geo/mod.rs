@@ -1,0 +1,3 @@
+//! Where the pixels of a scene lie on the Earth.
+
+pub mod tags;
