@@ -35,6 +35,7 @@ pub mod runs;
 pub mod scene;
 pub mod sink;
 pub mod source;
+pub mod stac;
 pub mod status;
 pub mod storage;
 pub mod summary;

@@ -130,6 +130,7 @@ impl Job {
             storage: &self.storage,
             input: &self.input,
             spool_dir,
+            cutting: self.cutting.as_ref(),
         }
     }
 

@@ -60,6 +60,14 @@ impl Partial {
         self.take_missing().map_or(Parsed::Done(parsed), Parsed::Needs)
     }
 
+    /// Returns the bytes of a range if all of them have been read.
+    #[must_use]
+    pub fn held(&self, range: &Range<u64>) -> Option<&[u8]> {
+        let start = usize::try_from(range.start).ok()?;
+        let len = usize::try_from(range.end.checked_sub(range.start)?).ok()?;
+        self.pieces.iter().find_map(|piece| slice(&piece.bytes, start.checked_sub(piece.start)?, len))
+    }
+
     /// Returns the first range that was missed since the last call.
     pub(crate) fn take_missing(&self) -> Option<Range<usize>> {
         self.missing.take().map(|(start, end)| start..end)
