@@ -7,6 +7,7 @@
 //! CMYK images are rejected as [`Reason::Unsupported`]: without their colour profile, their
 //! conversion would be a guess.
 
+pub mod blocks;
 pub mod chip;
 pub(crate) mod guard;
 mod jpeg;

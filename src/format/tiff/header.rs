@@ -5,6 +5,7 @@ use super::page::{Page, Photometric};
 use super::{metadata, pyramid, tag as own};
 use crate::format::bytes::Order;
 use crate::format::partial::View;
+use crate::format::sample::SampleKind;
 use crate::format::tags::{Directory, tag};
 use crate::geo::tags::GeoTags;
 use crate::geometry::Window;
@@ -69,8 +70,8 @@ pub enum Validity {
     All,
     /// By a mask, see [`Level::mask`].
     Mask,
-    /// Those with another value than this, in any of the bands.
-    Nodata(Nodata),
+    /// Those with another value than this, in any of the bands; where there is alpha, in this one.
+    Nodata(Nodata, Option<u16>),
     /// Those that the alpha band, the last of two or four, does not make fully transparent.
     Alpha(u16),
 }
@@ -81,11 +82,14 @@ impl TiffHeader {
     pub fn validity(&self, level: usize) -> Validity {
         let num_bands = self.bands.len();
         let last = self.bands.last().filter(|band| matches!(num_bands, 2 | 4) && band.colour == "alpha");
-        let eight_or_sixteen = self.levels[level].pixels.stored_bits <= 16;
-        match (&self.levels[level].mask, self.nodata, last) {
+        let alpha = last.map(|_| num_bands as u16 - 1);
+        let kind = self.levels[level].pixels.kind;
+        match (&self.levels[level].mask, self.nodata, alpha) {
             (Some(_), ..) => Validity::Mask,
-            (None, Some(nodata), _) => Validity::Nodata(nodata),
-            (None, None, Some(_)) if eight_or_sixteen => Validity::Alpha(num_bands as u16 - 1),
+            (None, Some(nodata), _) => Validity::Nodata(nodata, alpha.filter(|_| num_bands == 4)),
+            (None, None, Some(band)) if matches!(kind, SampleKind::U8 | SampleKind::U16) => {
+                Validity::Alpha(band)
+            }
             (None, None, _) => Validity::All,
         }
     }
@@ -100,7 +104,7 @@ impl TiffHeader {
         let Level { pixels, mask } = &self.levels[level];
         let masks = mask.as_ref().map_or_else(Vec::new, |mask| mask.blocks_for(window, &[0]));
         let alpha = match self.validity(level) {
-            Validity::Alpha(band) => Some(band),
+            Validity::Alpha(band) | Validity::Nodata(_, Some(band)) => Some(band),
             _ => None,
         };
         let bands: Vec<u16> = bands.iter().copied().chain(alpha).collect();

@@ -7,6 +7,7 @@ use super::header::Level;
 use super::page::Page;
 use super::tag as own;
 use crate::format::image::{corrupt, truncated};
+use crate::format::sample::SampleKind;
 use crate::format::tags::Directory;
 use crate::geometry::Size;
 use crate::reason::Rejection;
@@ -48,7 +49,7 @@ pub(super) fn levels(
     for (number, mask) in masks {
         let fits = |level: &&mut Level| level.mask.is_none() && level.pixels.size == mask.size;
         match levels.iter_mut().find(fits) {
-            Some(level) if mask.num_bands == 1 => level.mask = Some(mask),
+            Some(level) if mask.num_bands == 1 && mask.kind == SampleKind::U8 => level.mask = Some(mask),
             _ => notes.push(format!("page {number} is the mask of no level: {}", mask.size)),
         }
     }
