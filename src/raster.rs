@@ -6,13 +6,13 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::format::partial::{Parsed, Partial};
+use crate::observe::Traffic;
 use crate::reason::Rejection;
 use crate::storage::{Bucket, Expected, Fault, ObjectUri, Storage};
 
@@ -24,26 +24,6 @@ const GAP_BYTES: u64 = 4 << 10;
 const REQUEST_BYTES: u64 = 4 << 20;
 /// Requests for one call that are under way at once; what all calls share limits them further.
 const REQUESTS_AT_ONCE: usize = 32;
-
-/// What reading has cost.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    requests: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Traffic {
-    fn add(&self, num_bytes: usize) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(num_bytes as u64, Ordering::Relaxed);
-    }
-
-    /// Returns the number of requests and of bytes that came.
-    #[must_use]
-    pub fn total(&self) -> (u64, u64) {
-        (self.requests.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
-    }
-}
 
 /// One object in a store.
 pub struct Ranged {

@@ -8,11 +8,13 @@
 //! conversion would be a guess.
 
 pub mod blocks;
+mod area;
 pub mod chip;
 pub(crate) mod guard;
 mod jpeg;
 mod orient;
 mod png;
+pub mod scene;
 mod scratch;
 mod tiff;
 mod webp;

@@ -107,7 +107,8 @@ fn groups(cuts: &[Vec<Cut>]) -> impl Iterator<Item = Range<usize>> + '_ {
     })
 }
 
-fn blocks_of<'a>(scene: &'a OpenScene, cut: &'a Cut) -> impl Iterator<Item = BlockKey> + 'a {
+/// Returns the blocks that a cut needs.
+pub fn blocks_of<'a>(scene: &'a OpenScene, cut: &'a Cut) -> impl Iterator<Item = BlockKey> + 'a {
     let (object, level) = (cut.object, cut.level);
     let touched = cut.pixels.width > 0 && cut.pixels.height > 0;
     let header = &scene.objects[object].header;

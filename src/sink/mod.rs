@@ -17,7 +17,7 @@ mod stored;
 pub use embedding::check_embedding;
 pub use file::{ShardRows, encode};
 pub use predict::Scorer;
-pub use row::{Outcome, Prediction, TileRow};
+pub use row::{GeoRow, Outcome, Prediction, TileRow};
 pub use schema::{SCHEMA_VERSION, TableSpec, schema};
 pub use stored::{StoredEmbeddings, StoredPart};
 
