@@ -32,6 +32,7 @@ pub mod rejects;
 pub mod runs;
 pub mod sink;
 pub mod source;
+pub mod stac;
 pub mod status;
 pub mod storage;
 pub mod summary;

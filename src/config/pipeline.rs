@@ -11,7 +11,7 @@ use super::value::{ByteSize, Ratio, wrong};
 use crate::error::{Error, Result};
 use crate::infer::Provider;
 use crate::model::contract::{Accept, AcceptAlpha, AcceptGrey, AcceptSixteenBit};
-use crate::storage::StorageOptions;
+use crate::storage::{SignOptions, StorageOptions};
 
 /// The settings whose value is a local path or a URI.
 const PLACES: [&str; 5] = ["input.uris", "input.manifest", "input.allow", "model.file", "output.uri"];
@@ -378,6 +378,7 @@ pub(super) fn looking(settings: &Settings) -> Result<super::Looking> {
 
 /// Checks `[storage]`; the settings may hold no other section.
 pub(super) fn storage(settings: &Settings) -> Result<StorageOptions> {
+    let hosts = settings.read("storage.sign_hosts")?;
     let options = StorageOptions {
         endpoint: settings.read("storage.endpoint")?,
         region: settings.read("storage.region")?,
@@ -389,6 +390,9 @@ pub(super) fn storage(settings: &Settings) -> Result<StorageOptions> {
         retry_timeout: settings.read("storage.retry_timeout")?,
         request_timeout: settings.read("storage.request_timeout")?,
         connect_timeout: settings.read("storage.connect_timeout")?,
+        sign: settings
+            .read::<Option<String>>("storage.sign_endpoint")?
+            .map(|endpoint| SignOptions { endpoint, hosts }),
     };
     options.check()?;
     Ok(options)
