@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::settings::{Origin, Setting, Settings};
-use super::value::{FromSetting, Ratio, wrong};
+use super::value::{FromSetting, Ratio};
 use crate::error::{Error, Result};
 
 /// The keys of `[tiles]` that say nothing of whole images.

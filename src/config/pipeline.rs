@@ -12,7 +12,7 @@ use super::value::{ByteSize, PerCent, Ratio, wrong};
 use crate::error::{Error, Result};
 use crate::infer::Provider;
 use crate::model::contract::{Accept, AcceptAlpha, AcceptGrey, AcceptSixteenBit};
-use crate::storage::StorageOptions;
+use crate::storage::{SignOptions, StorageOptions};
 
 /// The settings whose value is a local path or a URI.
 const PLACES: [&str; 6] =
@@ -60,7 +60,7 @@ pub struct Input {
     pub stac: StacInput,
 }
 
-/// `[input]`, as far as it is about STAC items.
+/// `[search]`, and `[input]` as far as it is about STAC items.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StacInput {
     /// An interval of dates, as in STAC: `2024-05-01/..`.
@@ -71,8 +71,6 @@ pub struct StacInput {
     pub api: Option<String>,
     /// The collections that are searched.
     pub collections: Vec<String>,
-    /// More conditions of a search, as JSON.
-    pub query: Option<String>,
 }
 
 /// `[tiles]`: which images are converted; `None` leaves it to the model contract.
@@ -272,7 +270,7 @@ impl Pipeline {
         let Input { uris, manifest, stac, .. } = &self.input;
         let no_input = uris.is_empty() && manifest.is_none() && stac.api.is_none();
         let needs = [
-            (no_input, "no input: give --input URI, or set `input.uris`, `input.manifest` or `input.stac_api`"),
+            (no_input, "no input: give --input URI, or set `input.uris`, `input.manifest` or `search.api`"),
             (self.model.file.as_os_str().is_empty(), "no model: give --model FILE, or set `model.file`"),
             (self.output.uri.is_empty(), "no output: give --output URI, or set `output.uri`"),
         ];
@@ -300,9 +298,8 @@ fn input(settings: &Settings) -> Result<Input> {
         stac: StacInput {
             dates: settings.read("input.dates")?,
             max_cloud_cover: settings.read::<PerCent>("input.max_cloud_cover")?.0,
-            api: settings.read("input.stac_api")?,
-            collections: settings.read("input.collections")?,
-            query: settings.read("input.query")?,
+            api: settings.read("search.api")?,
+            collections: settings.read("search.collections")?,
         },
     };
     if !input.uris.is_empty() && input.manifest.is_some() {
@@ -409,6 +406,7 @@ pub(super) fn looking(settings: &Settings) -> Result<super::Looking> {
 
 /// Checks `[storage]`; the settings may hold no other section.
 pub(super) fn storage(settings: &Settings) -> Result<StorageOptions> {
+    let hosts = settings.read("storage.sign_hosts")?;
     let options = StorageOptions {
         endpoint: settings.read("storage.endpoint")?,
         region: settings.read("storage.region")?,
@@ -420,6 +418,9 @@ pub(super) fn storage(settings: &Settings) -> Result<StorageOptions> {
         retry_timeout: settings.read("storage.retry_timeout")?,
         request_timeout: settings.read("storage.request_timeout")?,
         connect_timeout: settings.read("storage.connect_timeout")?,
+        sign: settings
+            .read::<Option<String>>("storage.sign_endpoint")?
+            .map(|endpoint| SignOptions { endpoint, hosts }),
     };
     options.check()?;
     Ok(options)

@@ -19,7 +19,9 @@ use super::fault::failure;
 use super::options::{StorageOptions, check_endpoint};
 use super::patience::Patience;
 use super::profile::{Profile, ProfileCredentials};
+use super::sign::Signer;
 use super::uri::{ObjectUri, Scheme};
+use super::web::Web;
 use crate::error::{Error, Result};
 
 /// All that is needed to connect to a bucket, once it is used.
@@ -27,6 +29,7 @@ use crate::error::{Error, Result};
 pub(super) struct StorePlan {
     pub(super) options: Arc<StorageOptions>,
     pub(super) environment: Arc<Environment>,
+    signer: Option<Arc<Signer>>,
 }
 
 type Store = Arc<dyn ObjectStore>;
@@ -44,14 +47,30 @@ macro_rules! with_chain {
 
 /// Ends a builder: how often and how long to try.
 macro_rules! connected {
-    ($plan:expr, $builder:expr, $root:expr) => {{
-        let builder = $builder.with_retry($plan.retry()).with_http_connector($plan.connector());
+    ($plan:expr, $builder:expr, $root:expr) => {
+        connected!($plan, $builder, $root, $plan.connector(None))
+    };
+    ($plan:expr, $builder:expr, $root:expr, $connector:expr) => {{
+        let builder = $builder.with_retry($plan.retry()).with_http_connector($connector);
         let store = builder.build().map_err(|cause| cannot_connect(&cause, $root))?;
         Ok(Arc::new(store) as Store)
     }};
 }
 
 impl StorePlan {
+    /// Prepares connections; nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if requests to a token service cannot be prepared.
+    pub(super) fn new(options: StorageOptions, environment: Environment) -> Result<Self> {
+        let mut plan = Self { options: Arc::new(options), environment: Arc::new(environment), signer: None };
+        if let Some(sign) = &plan.options.sign {
+            plan.signer = Some(Arc::new(Signer::new(sign, Web::new(&plan, &sign.endpoint)?)));
+        }
+        Ok(plan)
+    }
+
     /// Returns how long an answer may pause.
     pub(super) fn patience(&self) -> Duration {
         self.options.request_timeout
@@ -232,11 +251,12 @@ impl StorePlan {
             .with_url(root.as_str())
             // Whoever writes http:// means it.
             .with_client_options(self.client_options("", Some(root.as_str())));
-        connected!(self, builder, root)
+        let covered = self.options.sign.as_ref().is_some_and(|sign| sign.covers(root.store()));
+        connected!(self, builder, root, self.connector(self.signer.clone().filter(|_| covered)))
     }
 
     /// Limits of the connection; `variable` allows plain `http`, and so does an endpoint that says so.
-    fn client_options(&self, variable: &str, endpoint: Option<&str>) -> ClientOptions {
+    pub(super) fn client_options(&self, variable: &str, endpoint: Option<&str>) -> ClientOptions {
         let plain = endpoint.is_some_and(|url| url.starts_with("http://"));
         let allow_http = self.options.allow_http || plain || self.environment.is_on(variable);
         ClientOptions::new()
@@ -247,8 +267,9 @@ impl StorePlan {
             .with_timeout_disabled()
     }
 
-    fn connector(&self) -> Patience {
-        Patience { limit: self.options.request_timeout }
+    /// Makes what makes clients; with a signer, their requests carry its tokens.
+    pub(super) fn connector(&self, signer: Option<Arc<Signer>>) -> Patience {
+        Patience { limit: self.options.request_timeout, signer }
     }
 
     fn retry(&self) -> RetryConfig {

@@ -27,6 +27,13 @@ pub(super) struct NoCredentials {
     pub(super) had_before: bool,
 }
 
+impl NoCredentials {
+    /// Says why there are none; `had_before` if the service that gives them is only away.
+    pub(super) fn new(detail: String, had_before: bool) -> Self {
+        Self { detail, had_before }
+    }
+}
+
 /// Marks the failures of another provider as failures to get credentials.
 pub(super) struct Marked<C> {
     inner: Arc<dyn CredentialProvider<Credential = C>>,
@@ -155,7 +162,7 @@ fn run(command: &str) -> Result<Temporary, String> {
 }
 
 /// Returns when credentials with this expiration are renewed: a minute before.
-fn renew_at(expiration: &str) -> SystemTime {
+pub(super) fn renew_at(expiration: &str) -> SystemTime {
     let in_utc = expiration.strip_suffix("+00:00").map(|time| format!("{time}Z"));
     let expires = humantime::parse_rfc3339_weak(in_utc.as_deref().unwrap_or(expiration));
     // A time zone we cannot read: ask again soon, which is always right and only slower.

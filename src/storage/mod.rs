@@ -20,7 +20,11 @@ mod options;
 mod patience;
 mod profile;
 mod sanitise;
+#[cfg(test)]
+pub(crate) mod served;
+mod sign;
 mod uri;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -32,8 +36,10 @@ pub use self::bucket::{Bucket, Expected, Object, ObjectInfo, Put};
 pub use self::fault::Fault;
 pub use self::options::StorageOptions;
 pub use self::sanitise::sanitise;
+pub use self::sign::SignOptions;
 pub use self::uri::{ObjectUri, Scheme};
 pub(crate) use self::uri::{percent_decoded, split_scheme};
+pub use self::web::{Answer, Web};
 
 use self::connect::StorePlan;
 use self::environment::Environment;
@@ -58,7 +64,7 @@ impl Storage {
 
     fn with_environment(options: StorageOptions, environment: Environment) -> Result<Self> {
         options.check()?;
-        let plan = StorePlan { options: Arc::new(options), environment: Arc::new(environment) };
+        let plan = StorePlan::new(options, environment)?;
         Ok(Self { plan, buckets: Arc::default() })
     }
 
@@ -77,6 +83,15 @@ impl Storage {
         };
         buckets.insert(uri.bucket_key().to_owned(), bucket.clone());
         bucket
+    }
+
+    /// Prepares a client for a web service that is asked questions; `url` is one of its.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if requests cannot be prepared on this machine.
+    pub fn web(&self, url: &str) -> Result<Web> {
+        Web::new(&self.plan, url)
     }
 
     /// Makes this bucket the one that is used for its URI, for tests.

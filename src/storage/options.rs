@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::sign::SignOptions;
 use crate::error::{Error, Result};
 
 /// `[storage]` as written in the pipeline file; every key is optional and none holds a credential.
@@ -39,6 +40,9 @@ pub struct StorageOptions {
     /// How long a connection may take to open.
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
+    /// Where tokens for requests to some web servers are to be had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sign: Option<SignOptions>,
 }
 
 impl Default for StorageOptions {
@@ -54,6 +58,7 @@ impl Default for StorageOptions {
             retry_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(5),
+            sign: None,
         }
     }
 }
@@ -65,7 +70,8 @@ impl StorageOptions {
     ///
     /// `Config` if the endpoint is no `http` or `https` URL or carries credentials or a query.
     pub fn check(&self) -> Result<()> {
-        self.endpoint.as_deref().map_or(Ok(()), |endpoint| check_endpoint("storage.endpoint", endpoint))
+        self.endpoint.as_deref().map_or(Ok(()), |endpoint| check_endpoint("storage.endpoint", endpoint))?;
+        self.sign.as_ref().map_or(Ok(()), SignOptions::check)
     }
 }
 

@@ -9,9 +9,11 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use http::Uri;
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
@@ -19,6 +21,7 @@ use object_store::client::{
 };
 
 use super::odd_keys;
+use super::sign::Signer;
 
 /// A line slower than this counts as not working, in bytes per second.
 const SLOWEST_LINE: u64 = 256 << 10;
@@ -28,12 +31,14 @@ const SLOWEST_LINE: u64 = 256 << 10;
 pub(super) struct Patience {
     /// How long a store may take to answer a request without a body.
     pub(super) limit: Duration,
+    /// What adds tokens to requests.
+    pub(super) signer: Option<Arc<Signer>>,
 }
 
 impl HttpConnector for Patience {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let inner = ReqwestConnector::default().connect(options)?;
-        Ok(HttpClient::new(Patient { inner, limit: self.limit }))
+        Ok(HttpClient::new(Patient { inner, limit: self.limit, signer: self.signer.clone() }))
     }
 }
 
@@ -41,6 +46,7 @@ impl HttpConnector for Patience {
 struct Patient {
     inner: HttpClient,
     limit: Duration,
+    signer: Option<Arc<Signer>>,
 }
 
 /// The store did not answer in time.
@@ -58,6 +64,26 @@ impl HttpService for Patient {
         Self: 'b,
     {
         Box::pin(async move {
+            let Some(signer) = &self.signer else { return self.timely(request).await };
+            let (signed, token) = signer.signed(request.uri()).await?;
+            let mut again = request.clone();
+            let first = self.timely(with_uri(request, signed)).await?;
+            if !matches!(first.status().as_u16(), 401 | 403) || !signer.forget(again.uri(), &token).await {
+                return Ok(first);
+            }
+            *again.uri_mut() = signer.signed(again.uri()).await?.0;
+            self.timely(again).await
+        })
+    }
+}
+
+impl Patient {
+    /// Sends a request and waits for the answer, but not for ever.
+    fn timely<'a>(
+        &'a self,
+        request: HttpRequest,
+    ) -> impl Future<Output = Result<HttpResponse, HttpError>> + Send + 'a {
+        async move {
             let body_bytes = request.body().content_length() as u64;
             let limit = self.limit + Duration::from_secs(body_bytes / SLOWEST_LINE);
             let answer = async {
@@ -67,8 +93,13 @@ impl HttpService for Patient {
             };
             let late = |_| Err(HttpError::new(HttpErrorKind::Timeout, NoAnswer(limit)));
             tokio::time::timeout(limit, answer).await.unwrap_or_else(late)
-        })
+        }
     }
+}
+
+fn with_uri(mut request: HttpRequest, uri: Uri) -> HttpRequest {
+    *request.uri_mut() = uri;
+    request
 }
 
 fn is_listing(query: &str) -> bool {

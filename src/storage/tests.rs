@@ -448,3 +448,153 @@ async fn a_listing_can_be_left_early() {
     assert!(listing.try_next().await.unwrap().unwrap().key.ends_with("/00000"));
     drop(listing);
 }
+
+mod signed {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::SystemTime;
+
+    use super::super::served::{Answered, Asked, Served};
+    use super::super::sign::SignOptions;
+    use super::*;
+
+    /// A store that wants a token in each request, and the service that gives it: `valid` says which of the
+    /// tokens that were given out the store accepts now.
+    fn archive(seconds: u64, valid: impl Fn(usize) -> bool + Send + Sync + 'static) -> Served {
+        let given = AtomicUsize::new(0);
+        Served::start(move |asked: &Asked, _: &str| -> Answered {
+            if let Some(container) = asked.target.strip_prefix("/token/") {
+                let number = given.fetch_add(1, Ordering::Relaxed) + 1;
+                let expiry =
+                    humantime::format_rfc3339_seconds(SystemTime::now() + Duration::from_secs(seconds));
+                assert_eq!(container, "127/box");
+                return (
+                    200,
+                    format!(r#"{{"msft:expiry": "{expiry}", "token": "sv=1&sig={SECRET}{number}"}}"#),
+                );
+            }
+            let number = asked.target.rsplit_once(SECRET).and_then(|(_, number)| number.parse().ok());
+            match number {
+                Some(number) if valid(number) && asked.target.starts_with("/box/scene.tif?") => {
+                    (200, "0123456789".into())
+                }
+                Some(number) if valid(number) => (404, String::new()),
+                _ => (403, String::new()),
+            }
+        })
+    }
+
+    fn storage(archive: &Served) -> Storage {
+        let host = archive.address.trim_start_matches("http://").to_owned();
+        let endpoint = format!("{}/token/{{account}}/{{container}}", archive.address);
+        let options = StorageOptions {
+            sign: Some(SignOptions { endpoint, hosts: vec![host] }),
+            retry_timeout: Duration::from_secs(2),
+            ..StorageOptions::default()
+        };
+        Storage::with_environment(options, Environment::default()).unwrap()
+    }
+
+    fn tokens(archive: &Served) -> usize {
+        archive.asked().iter().filter(|asked| asked.target.starts_with("/token/")).count()
+    }
+
+    async fn read(storage: &Storage, archive: &Served, key: &str) -> Result<Bytes, Fault> {
+        let uri = ObjectUri::parse(&format!("{}/box/{key}", archive.address)).unwrap();
+        let object = storage.bucket(&uri).get(uri.key(), 1 << 20).await?;
+        Ok(object.bytes)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_token_serves_all_requests_until_it_expires() {
+        let archive = archive(3600, |_| true);
+        let storage = storage(&archive);
+        let all = (0..8).map(|_| read(&storage, &archive, "scene.tif"));
+        for bytes in futures::future::join_all(all).await {
+            assert_eq!(&bytes.unwrap()[..], b"0123456789");
+        }
+        assert_eq!(tokens(&archive), 1);
+        assert!(matches!(read(&storage, &archive, "gone.tif").await, Err(Fault::Gone)));
+        // A token that is about to expire is not used again.
+        let archive = self::archive(30, |_| true);
+        let storage = self::storage(&archive);
+        for _ in 0..3 {
+            read(&storage, &archive, "scene.tif").await.unwrap();
+        }
+        assert_eq!(tokens(&archive), 3);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_refused_token_is_fetched_anew_once() {
+        let archive = archive(3600, |number| number == 2);
+        let storage = storage(&archive);
+        assert!(read(&storage, &archive, "scene.tif").await.is_ok());
+        assert_eq!(tokens(&archive), 2);
+        let archive = self::archive(3600, |_| false);
+        let storage = self::storage(&archive);
+        let fault = read(&storage, &archive, "scene.tif").await.unwrap_err();
+        assert!(matches!(fault, Fault::Forbidden), "{fault:?}");
+        assert_eq!(tokens(&archive), 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_message_holds_a_token() {
+        let archive = archive(3600, |_| true);
+        let storage = storage(&archive);
+        let uri = ObjectUri::parse(&format!("{}/box/scene.tif", archive.address)).unwrap();
+        let fault = storage.bucket(&uri).get(uri.key(), 3).await.unwrap_err();
+        let said = format!("{fault:?} {fault} {:?}", storage.bucket(&uri).uri("box"))
+            + &fault.into_error(&uri).render();
+        assert!(said.contains("too large") && !said.contains(SECRET), "{said}");
+        // The service that gives tokens refuses, then is not there at all.
+        for (status, kind) in [(404, Kind::Config), (503, Kind::Unavailable)] {
+            let broken = Served::start(move |_, _| (status, format!("{{\"token\": \"{SECRET}\"}}")));
+            let storage = self::storage(&broken);
+            let Fault::Failed(error) = read(&storage, &broken, "scene.tif").await.unwrap_err() else {
+                panic!("{status}")
+            };
+            assert_eq!(error.kind(), kind, "{}", error.render());
+            assert!(
+                error.render().contains("no token for 127/box") && !error.render().contains(SECRET),
+                "{}",
+                error.render()
+            );
+        }
+    }
+}
+
+mod web {
+    use super::super::served::Served;
+    use super::*;
+
+    fn client(served: &Served, retry_timeout: Duration) -> Web {
+        let options = StorageOptions { retry_timeout, ..StorageOptions::default() };
+        Storage::with_environment(options, Environment::default()).unwrap().web(&served.address).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn trouble_that_passes_is_waited_for_and_other_answers_are_answers() {
+        let served = Served::start(|asked, _| match asked.target.as_str() {
+            "/busy?sig=SECRET" => (503, String::new()),
+            "/refused" => (400, "why".to_owned()),
+            _ => (200, format!("{} {}", asked.method, asked.body)),
+        });
+        let web = client(&served, Duration::from_millis(500));
+        let url = |path: &str| format!("{}{path}", served.address);
+        let answer = web.post(&url("/x?a=1"), "{}".to_owned(), 100).await.unwrap();
+        assert_eq!((answer.status, &answer.body[..]), (200, &b"POST {}"[..]));
+        let answer = web.get(&url("/refused"), 100).await.unwrap();
+        assert!(!answer.is_success() && &answer.body[..] == b"why");
+        let error = web.get(&url("/busy?sig=SECRET"), 100).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable);
+        assert!(
+            error.render().contains("/busy?…") && error.render().contains("it answered 503"),
+            "{}",
+            error.render()
+        );
+        assert!(!error.render().contains("SECRET"));
+        let tries = served.asked().iter().filter(|asked| asked.target.starts_with("/busy")).count();
+        assert!(tries > 1, "{tries}");
+        let error = web.post(&url("/large"), "0123456789".to_owned(), 5).await.unwrap_err();
+        assert!(error.render().contains("more than 5 bytes"), "{}", error.render());
+    }
+}

@@ -1,0 +1,70 @@
+//! Where a link or an asset of a document leads.
+
+use crate::error::{Error, Result};
+use crate::storage::{ObjectUri, sanitise};
+
+/// Resolves a reference as it stands in a document of `folder`.
+///
+/// # Errors
+///
+/// `Config` if it names no object that can be read, or a file of this machine though the document comes from
+/// elsewhere.
+pub(super) fn resolve(href: &str, folder: &ObjectUri) -> Result<ObjectUri> {
+    let is_local = folder.scheme().is_local();
+    let from_host = href.strip_prefix('/').filter(|_| folder.scheme().is_http());
+    let uri = match from_host {
+        Some(path) => folder.with_key("").resolve(path)?,
+        None => folder.resolve(href)?,
+    };
+    if uri.scheme().is_local() && !is_local {
+        return Err(Error::config(format!(
+            "`{}` is a file of this machine, named by a document from {}",
+            sanitise(href),
+            folder.bucket_key()
+        )));
+    }
+    if uri.key().is_empty() {
+        return Err(Error::config(format!("{uri} names no object")));
+    }
+    Ok(uri)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(folder: &str, href: &str) -> Result<String> {
+        resolve(href, &ObjectUri::parse(folder).unwrap()).map(|uri| uri.to_string())
+    }
+
+    #[test]
+    fn references_lead_where_the_document_means() {
+        for (folder, href, expected) in [
+            ("/data/stac", "../B4.TIF", "file:///data/B4.TIF"),
+            ("/data/stac", "s3://b/B4.TIF", "s3://b/B4.TIF"),
+            ("s3://b/stac", "./B4.TIF", "s3://b/stac/B4.TIF"),
+            ("https://h/c/items", "/blobs/B4.tif", "https://h/blobs/B4.tif"),
+            ("https://h/c/items", "B4.tif", "https://h/c/items/B4.tif"),
+        ] {
+            assert_eq!(at(folder, href).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_comes_from_elsewhere_names_no_file_of_this_machine() {
+        for folder in ["https://h/c", "s3://b/c"] {
+            for href in ["file:///etc/passwd", "/etc/passwd", "file:/etc/passwd", "//etc/passwd"] {
+                if let Ok(uri) = at(folder, href) {
+                    assert!(
+                        uri.starts_with("https://h/") || uri.starts_with("s3://b/c/"),
+                        "{folder} {href}: {uri}"
+                    );
+                }
+            }
+        }
+        assert!(at("s3://b/c", "/etc/passwd").is_err());
+        assert!(at("https://h/c", "file:///etc/passwd").is_err());
+        let secret = at("https://h/c", "https://h/x?sig=SECRET").unwrap_err();
+        assert!(!secret.render().contains("SECRET"));
+    }
+}

@@ -1,0 +1,253 @@
+//! Reads STAC from wherever it lies, following links.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use futures::StreamExt as _;
+use futures::stream;
+
+use super::document::{BadItem, Catalog, Document, Link, Page, parse, read_item, why};
+use super::geoparquet;
+use super::href::resolve;
+use super::item::Item;
+use super::search;
+use super::wire::Place;
+use crate::error::{Error, Result};
+use crate::storage::{Fault, ObjectUri, Storage};
+
+/// How many items of one catalog are read at a time.
+const CONCURRENCY: usize = 16;
+
+/// What a document may cost that somebody else has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest JSON document, in bytes.
+    pub document_bytes: u64,
+    /// The largest table, in bytes.
+    pub table_bytes: u64,
+    /// How many documents are read.
+    pub documents: u64,
+    /// How many items are taken.
+    pub items: u64,
+    /// How deep catalogs may lie in each other.
+    pub depth: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            document_bytes: 64 << 20,
+            table_bytes: 4 << 30,
+            documents: 1_000_000,
+            items: 10_000_000,
+            depth: 32,
+        }
+    }
+}
+
+/// An item, or what stands where one should be.
+pub type Found = Result<Item, BadItem>;
+
+/// Where items go; an error of it ends the reading.
+pub(super) type Visit<'a> = dyn FnMut(Found) -> Result<()> + Send + 'a;
+
+/// Reads all items that a document holds or leads to, in the order of its links.
+///
+/// - `uri`: an item, an item collection, a collection, a catalog, or a stac-geoparquet table (`.parquet`)
+/// - `spool_folder`: where a table is copied to while it is read
+///
+/// # Errors
+///
+/// `Config` if the document or a catalog that it links to is not there, no STAC, or beyond a limit;
+/// `Unavailable` if a store is away. What is wrong with one item comes as a [`BadItem`] instead.
+pub async fn read(
+    storage: &Storage,
+    uri: &ObjectUri,
+    limits: &Limits,
+    spool_folder: &Path,
+    visit: &mut Visit<'_>,
+) -> Result<()> {
+    let mut walk = Walk::new(storage, uri, *limits);
+    if is_table(uri.key()) {
+        return walk.table(uri, spool_folder, visit).await;
+    }
+    while let Some((uri, depth)) = walk.open.pop() {
+        let document = walk.load(&uri).await.map_err(|fault| fault.into_error(&uri))?;
+        match parse(&document, &uri)? {
+            Document::Item(item) => walk.hand_on(Ok(*item), visit)?,
+            Document::Page(page) => walk.page(&uri, page, visit).await?,
+            Document::Catalog(catalog) => walk.catalog(&uri, depth, catalog, visit).await?,
+        }
+    }
+    Ok(())
+}
+
+fn is_table(key: &str) -> bool {
+    let extension = Path::new(key).extension().unwrap_or_default();
+    extension.eq_ignore_ascii_case("parquet") || extension.eq_ignore_ascii_case("geoparquet")
+}
+
+/// What is left to read, and how much has been.
+struct Walk<'a> {
+    storage: &'a Storage,
+    limits: Limits,
+    start: ObjectUri,
+    /// Documents to read, the next one last, with their depth.
+    open: Vec<(ObjectUri, u32)>,
+    /// Every document that was ever on that list: links may lead in circles.
+    known: HashSet<String>,
+    num_items: u64,
+}
+
+impl<'a> Walk<'a> {
+    fn new(storage: &'a Storage, start: &ObjectUri, limits: Limits) -> Self {
+        let known = HashSet::from([start.to_string()]);
+        Self { storage, limits, start: start.clone(), open: vec![(start.clone(), 0)], known, num_items: 0 }
+    }
+
+    fn hand_on(&mut self, found: Found, visit: &mut Visit<'_>) -> Result<()> {
+        self.num_items += 1;
+        if self.num_items > self.limits.items {
+            return Err(self.beyond(&format!("{} items", self.limits.items)));
+        }
+        visit(found)
+    }
+
+    fn beyond(&self, what: &str) -> Error {
+        Error::config(format!("{} leads to more than {what}", self.start))
+            .hint("name a collection further down, or search a STAC API for what you need")
+    }
+
+    async fn load(&self, uri: &ObjectUri) -> Result<bytes::Bytes, Fault> {
+        let object = self.storage.bucket(uri).get(uri.key(), self.limits.document_bytes).await?;
+        Ok(object.bytes)
+    }
+
+    /// Remembers a document; returns whether it is a new one.
+    fn is_new(&mut self, uri: &ObjectUri) -> Result<bool> {
+        let is_new = self.known.insert(uri.to_string());
+        if self.known.len() as u64 > self.limits.documents {
+            return Err(self.beyond(&format!("{} documents", self.limits.documents)));
+        }
+        Ok(is_new)
+    }
+
+    /// Hands on a page of items, and those of the pages after it.
+    async fn page(&mut self, uri: &ObjectUri, page: Page, visit: &mut Visit<'_>) -> Result<()> {
+        for found in page.items {
+            self.hand_on(found, visit)?;
+        }
+        match page.next {
+            Some(next) if uri.scheme().is_http() => self.follow(uri, next, visit).await,
+            Some(next) => Err(Error::config(format!("{uri} is one page of several"))
+                .because(format!("its next one is {}", crate::storage::sanitise(&next.href)))
+                .hint("save all items into one item collection")),
+            None => Ok(()),
+        }
+    }
+
+    async fn follow(&mut self, base: &ObjectUri, first: Link, visit: &mut Visit<'_>) -> Result<()> {
+        let mut pages = search::Pages::follow(self.storage, base, first, self.limits)?;
+        while let Some(items) = pages.next().await? {
+            for found in items {
+                self.hand_on(found, visit)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn catalog(
+        &mut self,
+        uri: &ObjectUri,
+        depth: u32,
+        catalog: Catalog,
+        visit: &mut Visit<'_>,
+    ) -> Result<()> {
+        let links = |rel: &'static str| catalog.links.iter().filter(move |link| link.rel == rel);
+        if links("search").next().is_some() {
+            return Err(Error::config(format!("{uri} is a STAC API"))
+                .because("it would lead to everything that its archive holds".to_owned())
+                .hint("say what you need of it with [search]"));
+        }
+        if depth >= self.limits.depth && links("child").next().is_some() {
+            return Err(self.beyond(&format!("{} levels of catalogs", self.limits.depth)));
+        }
+        let mut items = Vec::new();
+        for link in links("item") {
+            match resolve(&link.href, &uri.parent()) {
+                Ok(item) if self.is_new(&item)? => items.push(item),
+                Ok(_) => {}
+                Err(error) => self.hand_on(Err(BadItem { uri: uri.to_string(), why: why(&error) }), visit)?,
+            }
+        }
+        self.items(items, visit).await?;
+        if let Some(api) = links("items").next().filter(|_| links("item").next().is_none()) {
+            self.follow(uri, api.clone(), visit).await?;
+        }
+        // The list is taken from its end: the first child must come last.
+        let children: Vec<&Link> = links("child").collect();
+        for link in children.into_iter().rev() {
+            let child = resolve(&link.href, &uri.parent()).map_err(|cause| {
+                Error::config(format!("a link of {uri} cannot be followed")).because(cause)
+            })?;
+            if self.is_new(&child)? {
+                self.open.push((child, depth + 1));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads items, several at a time, and hands them on in their order.
+    async fn items(&mut self, uris: Vec<ObjectUri>, visit: &mut Visit<'_>) -> Result<()> {
+        let (storage, most) = (self.storage.clone(), self.limits.document_bytes);
+        let load = move |uri: ObjectUri| {
+            let storage = storage.clone();
+            async move {
+                let loaded = storage.bucket(&uri).get(uri.key(), most).await;
+                (uri, loaded)
+            }
+        };
+        let mut loaded = stream::iter(uris).map(load).buffered(CONCURRENCY);
+        while let Some((uri, object)) = loaded.next().await {
+            let found = match object {
+                Ok(object) => single(&object.bytes, &uri),
+                Err(Fault::Failed(error)) => return Err(error),
+                Err(fault) => Err(BadItem { uri: uri.to_string(), why: fault.to_string() }),
+            };
+            self.hand_on(found, visit)?;
+        }
+        Ok(())
+    }
+
+    async fn table(&mut self, uri: &ObjectUri, spool_folder: &Path, visit: &mut Visit<'_>) -> Result<()> {
+        let unusable = |cause| Error::unavailable("cannot write a copy of the table").because(cause);
+        std::fs::create_dir_all(spool_folder).map_err(unusable)?;
+        let copy = tempfile::NamedTempFile::new_in(spool_folder).map_err(unusable)?.into_temp_path();
+        let bucket = self.storage.bucket(uri);
+        let info = bucket.head(uri.key()).await.map_err(|fault| fault.into_error(uri))?;
+        if info.size > self.limits.table_bytes {
+            return Err(Fault::TooLarge { size: info.size }.into_error(uri));
+        }
+        bucket.download(uri.key(), &copy).await.map_err(|fault| fault.into_error(uri))?;
+        let (sender, mut receiver) = tokio::sync::mpsc::channel::<Vec<Found>>(2);
+        let (path, name) = (copy.to_path_buf(), uri.clone());
+        let reader = tokio::task::spawn_blocking(move || {
+            geoparquet::read(&path, &name, &mut |items| sender.blocking_send(items).is_ok())
+        });
+        while let Some(items) = receiver.recv().await {
+            for found in items {
+                self.hand_on(found, visit)?;
+            }
+        }
+        reader.await.map_err(|cause| Error::bug("the table's reader did not finish").because(cause))?
+    }
+}
+
+/// Reads the document of one item.
+fn single(bytes: &[u8], uri: &ObjectUri) -> Found {
+    let text = std::str::from_utf8(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
+    match text {
+        Ok(text) => read_item(text, &Place { document: uri, is_own: true }),
+        Err(cause) => Err(BadItem { uri: uri.to_string(), why: format!("it is no JSON: {cause}") }),
+    }
+}
