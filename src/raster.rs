@@ -93,10 +93,8 @@ impl Ranged {
             ranges.iter().map(|range| header.held(range).map(Bytes::copy_from_slice)).collect()
         };
         let missing: Vec<usize> = (0..ranges.len()).filter(|&at| found[at].is_none()).collect();
-        let requests = requests(ranges, missing);
-        let answers = stream::iter(&requests)
-            .map(|request| async move { Ok::<_, Fault>((request, self.fetch(request.range.clone()).await?)) });
-        let mut answers = answers.buffer_unordered(REQUESTS_AT_ONCE);
+        let asking: Vec<_> = requests(ranges, missing).into_iter().map(|request| self.answer(request)).collect();
+        let mut answers = stream::iter(asking).buffer_unordered(REQUESTS_AT_ONCE);
         while let Some((request, bytes)) = answers.try_next().await? {
             for &at in &request.answers {
                 let start = (ranges[at].start - request.range.start) as usize;
@@ -105,6 +103,11 @@ impl Ranged {
             }
         }
         Ok(found.into_iter().map(|bytes| bytes.expect("every range was held or fetched")).collect())
+    }
+
+    async fn answer(&self, request: Request) -> Result<(Request, Bytes), Fault> {
+        let bytes = self.fetch(request.range.clone()).await?;
+        Ok((request, bytes))
     }
 
     async fn fetch(&self, range: Range<u64>) -> Result<Bytes, Fault> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Clouds, Nodata};
-use crate::geo::Aoi;
+use crate::geo::{Aoi, Crs, Footprint, GeoTags, GeoTransform, Georeference, NoGeometry};
 use crate::geometry::{Rect, Size, Window};
 use crate::reason::{Reason, Rejection};
 
@@ -23,11 +23,9 @@ pub struct Tiling {
     /// Metres a pixel; `None`: as stored.
     pub gsd: Option<f64>,
     /// Windows that do not touch it are not planned.
-    pub aoi: Option<Aoi>,
+    pub aoi: Option<Area>,
     /// Names or numbers (from 1) of the bands, in the order of the model's input.
     pub bands: Vec<String>,
-    /// Whether `bands` comes from the pipeline rather than from the contract.
-    pub bands_named: bool,
     /// What the values mean that the model gets.
     pub unit: String,
     /// Factors of the samples: none, one, or one a band.
@@ -42,6 +40,17 @@ pub struct Tiling {
     pub clouds: Option<Clouds>,
     /// Spacing of the global grid, in kilometres.
     pub cell_km: u32,
+}
+
+/// An area of interest: the same text is the same area.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Area {
+    /// A box of four numbers, or GeoJSON.
+    pub text: String,
+    /// What it says.
+    #[serde(skip)]
+    pub aoi: Aoi,
 }
 
 /// What planning has found out about a source.
@@ -147,6 +156,9 @@ pub struct SceneObject {
     /// Its coordinate reference system, as an EPSG code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epsg: Option<u32>,
+    /// What describes a coordinate reference system that has no code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<GeoTags>,
 }
 
 /// One band of a scene.
@@ -184,6 +196,17 @@ impl Scene {
     #[must_use]
     pub fn reference(&self) -> &SceneObject {
         &self.objects[self.reference]
+    }
+
+    /// Returns the outline of a window on the Earth.
+    ///
+    /// - `place`: of the reference
+    ///
+    /// # Errors
+    ///
+    /// [`NoGeometry`] where the reference system ends.
+    pub fn footprint(&self, place: &Georeference, window: Window) -> Result<Footprint, NoGeometry> {
+        place.footprint(self.reference().size(), self.size, window)
     }
 
     /// Returns where a window lies at the reference's level 0; a scene smaller than a window is filled up
@@ -259,6 +282,21 @@ impl SceneObject {
     #[must_use]
     pub fn size(&self) -> Size {
         self.levels[0]
+    }
+
+    /// Returns where it lies on the Earth.
+    ///
+    /// # Errors
+    ///
+    /// [`NoGeometry`] where that is not beyond doubt.
+    pub fn georeference(&self) -> Result<Georeference, NoGeometry> {
+        let transform = GeoTransform(self.transform.ok_or(NoGeometry::NoTransform)?).checked()?;
+        let crs = match (self.epsg, &self.tags) {
+            (Some(code), _) => Crs::from_epsg(code)?,
+            (None, Some(tags)) => Crs::from_tags(tags)?,
+            (None, None) => return Err(NoGeometry::NoCrs),
+        };
+        Ok(Georeference::new(transform, crs))
     }
 
     /// Returns the coarsest level whose pixels are not larger than so many of level 0.
@@ -353,6 +391,7 @@ mod tests {
             levels: levels.iter().map(|&side| Size::new(side, side)).collect(),
             transform,
             epsg: Some(32_633),
+            tags: None,
         }
     }
 

@@ -459,7 +459,7 @@ async fn copy(run: &Run, from: &[Arc<Run>]) -> Result<()> {
     let contract = &run.record.model.contract;
     let mut copy = Copy {
         run,
-        table: TableSpec::new(contract, &pipeline.output, run.sources.extra_fields()),
+        table: TableSpec::new(contract, &pipeline.output, run.sources.extra_fields(), pipeline.grid.is_some()),
         merge: Merge::of(from),
         ahead: VecDeque::new(),
         from: from.to_vec(),

@@ -16,6 +16,7 @@
 mod batches;
 mod budget;
 mod infer_loop;
+mod places;
 mod scenes;
 mod shard;
 mod stop;
@@ -213,7 +214,9 @@ async fn feed(
         loop {
             let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
             let Some(number) = work.next(&stages.progress).await? else { return Ok(()) };
-            let shard = OpenShard::new(stages.run.shard(number).await?, place, finished.clone());
+            let cell_km = stages.tiling.as_ref().map(|tiling| tiling.cell_km);
+            let shard = stages.run.shard(number).await?;
+            let shard = OpenShard::new(shard, place, finished.clone(), cell_km);
             if let Some(tiling) = &stages.tiling {
                 send_windows(&stages, &ways, &shard, tiling, &chips);
                 continue;

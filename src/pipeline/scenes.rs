@@ -73,12 +73,18 @@ impl WindowsOnTheirWay {
         let reading = Reading::of(&opened, &cuts);
         let keys: Vec<BlockKey> = reading.blocks().collect();
         let tables = match fetcher.tables(&opened, &keys).await? {
-            Ok(tables) => Arc::new(tables),
+            Ok(tables) => tables,
             Err(rejection) => return self.reject_all(places, &rejection),
         };
         let _kept = self.ways.decoded.hold(reading.kept_bytes).await;
-        let groups = stream::iter(reading.groups).then(|group| self.fetch(opened.clone(), tables.clone(), group));
-        let mut groups = groups.buffered(GROUPS_AHEAD);
+        let fetching = Arc::new(Fetching {
+            stages: self.stages.clone(),
+            ways: self.ways.clone(),
+            opened: opened.clone(),
+            tables,
+        });
+        let groups = stream::iter(reading.groups).then(move |group| fetching.clone().start(group));
+        let mut groups = std::pin::pin!(groups.buffered(GROUPS_AHEAD));
         let mut blocks = Blocks::new();
         while let Some(fetched) = groups.next().await {
             let (group, arrived) = fetched.map_err(crashed)??;
@@ -117,18 +123,6 @@ impl WindowsOnTheirWay {
             }
         }
         (places, cuts)
-    }
-
-    /// Waits for room, then fetches the blocks of a group in a task of its own.
-    async fn fetch(&self, opened: Arc<OpenScene>, tables: Arc<Tables>, group: Group) -> JoinHandle<Result<Fetched>> {
-        let held = self.ways.fetched.hold(tables.stored_bytes(&group.arriving)).await;
-        let stages = self.stages.clone();
-        tokio::spawn(async move {
-            let started = Instant::now();
-            let arrived = stages.fetcher.blocks(&opened, &tables, &group.arriving).await?;
-            stages.progress.fetch_took(started.elapsed());
-            Ok((group, arrived.map(|arrived| (arrived, held))))
-        })
     }
 
     /// Decodes blocks on the CPU pool, all at once.
@@ -190,6 +184,27 @@ impl WindowsOnTheirWay {
 
     fn reject(&self, index: usize, rejection: Rejection) {
         reject(&self.stages, &self.shard, index, rejection);
+    }
+}
+
+/// What fetching the groups of one source needs.
+struct Fetching {
+    stages: Arc<Stages>,
+    ways: Arc<Ways>,
+    opened: Arc<OpenScene>,
+    tables: Tables,
+}
+
+impl Fetching {
+    /// Waits for room, then fetches the blocks of a group in a task of its own.
+    async fn start(self: Arc<Self>, group: Group) -> JoinHandle<Result<Fetched>> {
+        let held = self.ways.fetched.hold(self.tables.stored_bytes(&group.arriving)).await;
+        tokio::spawn(async move {
+            let started = Instant::now();
+            let arrived = self.stages.fetcher.blocks(&self.opened, &self.tables, &group.arriving).await?;
+            self.stages.progress.fetch_took(started.elapsed());
+            Ok((group, arrived.map(|arrived| (arrived, held))))
+        })
     }
 }
 

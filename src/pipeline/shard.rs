@@ -12,6 +12,8 @@ use crate::plan::{Shard, Tile};
 use crate::reason::{Reason, Rejection};
 use crate::sink::{Outcome, Prediction, TileRow};
 
+use super::places::Places;
+
 /// A shard whose tiles are being worked on.
 pub struct OpenShard {
     /// The shard as planned.
@@ -20,6 +22,7 @@ pub struct OpenShard {
     fed: AtomicBool,
     state: Mutex<State>,
     finished: UnboundedSender<FinishedShard>,
+    cell_km: Option<u32>,
 }
 
 struct State {
@@ -50,11 +53,14 @@ pub struct FinishedShard {
 
 impl OpenShard {
     /// Opens a shard; it goes to `finished` once every tile has its outcome.
+    ///
+    /// - `cell_km`: spacing of the global grid, where tiles are windows of scenes
     #[must_use]
     pub fn new(
         shard: Shard,
         permit: OwnedSemaphorePermit,
         finished: UnboundedSender<FinishedShard>,
+        cell_km: Option<u32>,
     ) -> Arc<Self> {
         let num_left = shard.tiles.len();
         let state = State {
@@ -66,7 +72,7 @@ impl OpenShard {
             permit: Some(permit),
         };
         let (opened, fed) = (Instant::now(), AtomicBool::new(false));
-        Arc::new(Self { shard, opened, fed, state: Mutex::new(state), finished })
+        Arc::new(Self { shard, opened, fed, state: Mutex::new(state), finished, cell_km })
     }
 
     /// Notes that all of its tiles are on their way.
@@ -135,9 +141,10 @@ impl OpenShard {
 
     fn finish(&self, state: &mut State) -> FinishedShard {
         let outcomes = std::mem::take(&mut state.outcomes);
-        let places = self.shard.tiles.iter().zip(outcomes).enumerate();
-        let rows = places.map(|(index, (tile, outcome))| TileRow {
-            geo: geo_row(tile, state.measures.get(&index).copied()),
+        let mut places = Places::new(self.cell_km);
+        let tiles = self.shard.tiles.iter().zip(outcomes).enumerate();
+        let rows = tiles.map(|(index, (tile, outcome))| TileRow {
+            geo: places.row(tile, state.measures.get(&index).copied()),
             tile_id: tile.id,
             source: tile.source.uri.clone(),
             source_version: tile.source.version.clone(),

@@ -7,6 +7,7 @@
 mod bands;
 mod grid;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -65,15 +66,11 @@ impl From<Rejection> for Unsurveyed {
 impl Surveyor {
     /// Prepares to survey with these settings.
     ///
-    /// - `requests`: shared by all who read at once
+    /// - `requests`: most requests at once
     #[must_use]
-    pub fn new(
-        storage: Storage,
-        tiling: Arc<Tiling>,
-        requests: Arc<Semaphore>,
-        traffic: Arc<Traffic>,
-    ) -> Self {
-        Self { storage, tiling, requests, traffic }
+    pub fn new(storage: Storage, tiling: Arc<Tiling>, requests: NonZeroUsize) -> Self {
+        let requests = Arc::new(Semaphore::new(requests.get()));
+        Self { storage, tiling, requests, traffic: Arc::default() }
     }
 
     /// Surveys a source.
@@ -91,12 +88,11 @@ impl Surveyor {
     }
 
     async fn scene(&self, entry: &Entry) -> Result<Result<Scene, Unsurveyed>> {
-        let item = match &entry.item {
-            None => None,
-            Some(json) => match serde_json::from_slice::<Item>(json) {
-                Ok(item) => Some(item),
-                Err(cause) => return Ok(Err(corrupt_item(&cause).into())),
-            },
+        let item = match entry.stac_item()?.transpose() {
+            Ok(item) => item,
+            Err(why) => {
+                return Ok(Err(Rejection::new(Reason::Corrupt, format!("the STAC item cannot be used: {why}")).into()));
+            }
         };
         let choices = match &item {
             None => bands::whole_file(&entry.uri, &self.tiling),
@@ -151,7 +147,7 @@ impl Surveyor {
         let (chosen, cloud) = choices.split_at(choices.len() - usize::from(tiling.clouds.is_some()));
         let mut bands = Vec::with_capacity(chosen.len());
         for (place, choice) in chosen.iter().enumerate() {
-            bands.push(choice.resolve(place, &opened[choice.object].header, tiling, item)?);
+            bands.push(choice.resolve(place, &opened[choice.object].header, tiling, item, &mut notes)?);
         }
         let clouds = cloud.first().map(|choice| {
             let band = choice.index(&opened[choice.object].header)?;
@@ -186,10 +182,6 @@ impl Surveyor {
         }
         Ok(scene)
     }
-}
-
-fn corrupt_item(cause: &serde_json::Error) -> Rejection {
-    Rejection::new(Reason::Corrupt, format!("the STAC item cannot be read: {cause}"))
 }
 
 /// Parses the header of a scene; a crash is a rejection like any other.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::tile_id::TileId;
 use super::tiles::PlannedTile;
-use crate::geo::Georeference;
 use crate::geometry::Window;
 use crate::scene::{Scene, Survey, Tiling};
 
@@ -40,11 +39,12 @@ fn tile(source_id: u64, uri: &str, level: u32, window: Option<Window>) -> Planne
 
 /// Returns whether a window touches the area of interest. Without georeference nothing does.
 fn within_area(scene: &Arc<Scene>, tiling: &Tiling) -> Box<dyn Fn(Window) -> bool + Send> {
-    let Some(aoi) = tiling.aoi.clone() else { return Box::new(|_| true) };
-    let Some(georeference) = Georeference::of(scene) else { return Box::new(|_| false) };
+    let Some(area) = tiling.aoi.clone() else { return Box::new(|_| true) };
+    let Ok(place) = scene.reference().georeference() else { return Box::new(|_| false) };
+    let scene = scene.clone();
     Box::new(move |window| {
-        let footprint = georeference.footprint(window);
-        footprint.is_ok_and(|footprint| aoi.intersects(&footprint))
+        let footprint = scene.footprint(&place, window);
+        footprint.is_ok_and(|footprint| area.aoi.intersects(&footprint))
     })
 }
 

@@ -9,6 +9,7 @@
 mod columns;
 mod embedding;
 mod file;
+mod geo;
 mod predict;
 mod row;
 mod schema;

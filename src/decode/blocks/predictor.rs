@@ -106,6 +106,6 @@ mod tests {
             (0..4).flat_map(|place| floats.map(|float| float.to_be_bytes()[place])).collect();
         let mut row = vec![0; 12];
         gather(&sorted, &mut row, 4);
-        assert_eq!(bytemuck::pod_collect_to_vec::<u8, f32>(&row), floats);
+        assert_eq!(bytemuck::allocation::pod_collect_to_vec::<u8, f32>(&row), floats);
     }
 }

@@ -7,7 +7,7 @@ use crate::format::bytes::Order;
 use crate::format::partial::View;
 use crate::format::sample::SampleKind;
 use crate::format::tags::{Directory, tag};
-use crate::geo::tags::GeoTags;
+use crate::geo::GeoTags;
 use crate::geometry::Window;
 use crate::reason::Rejection;
 

@@ -5,6 +5,7 @@ use crate::format::sample::SampleKind;
 use crate::format::tiff::{BandInfo, TiffHeader};
 use crate::reason::{Reason, Rejection};
 use crate::scene::{SceneBand, Tiling};
+use crate::stac::sentinel2::{Calibration, calibration};
 use crate::stac::{self, Item, Selected};
 
 /// Units whose values are the stored samples of 8 bits.
@@ -116,9 +117,10 @@ impl Choice {
         header: &TiffHeader,
         tiling: &Tiling,
         item: Option<&Item>,
+        notes: &mut Vec<String>,
     ) -> Result<SceneBand, Rejection> {
         let band = self.index(header)?;
-        let (scale, offset) = self.conversion(place, band, header, tiling, item)?;
+        let (scale, offset) = self.conversion(place, band, header, tiling, item, notes)?;
         let nodata = match tiling.nodata {
             Nodata::None => None,
             Nodata::Value(value) => Some(value),
@@ -139,6 +141,7 @@ impl Choice {
         header: &TiffHeader,
         tiling: &Tiling,
         item: Option<&Item>,
+        notes: &mut Vec<String>,
     ) -> Result<(f64, f64), Rejection> {
         let of = |list: &[f64]| list.get(place).or(list.first().filter(|_| list.len() == 1)).copied();
         let kind = header.levels[0].pixels.kind;
@@ -153,7 +156,16 @@ impl Choice {
         if DISPLAY_UNITS.contains(&tiling.unit.as_str()) || tiling.unit == STORED_UNIT {
             return Ok((1.0, asked.1.unwrap_or(0.0)));
         }
-        let said = self.said_conversion(item)?.or_else(|| in_file(&header.bands[usize::from(band)]));
+        let said = match self.said_conversion(item)? {
+            Some(Calibration { scale, offset, why }) => {
+                let note = format!("{}: {why}", self.name);
+                if !notes.contains(&note) {
+                    notes.push(note);
+                }
+                Some((scale, offset))
+            }
+            None => in_file(&header.bands[usize::from(band)]),
+        };
         let (scale, offset) = said.ok_or_else(|| {
             let detail = format!(
                 "the model takes {}, band {} has {kind} samples and nothing says how to convert them; \
@@ -166,9 +178,9 @@ impl Choice {
     }
 
     /// Returns what the item says; Sentinel-2's offset depends on the archive and the baseline.
-    fn said_conversion(&self, item: Option<&Item>) -> Result<Option<(f64, f64)>, Rejection> {
+    fn said_conversion(&self, item: Option<&Item>) -> Result<Option<Calibration>, Rejection> {
         let (Some(item), Some(selected)) = (item, &self.selected) else { return Ok(None) };
-        stac::conversion(item, selected)
+        calibration(item, selected)
             .map_err(|problem| Rejection::new(Reason::UnitMismatch, problem.to_string()))
     }
 }

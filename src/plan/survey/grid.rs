@@ -1,7 +1,7 @@
 //! Which grid the windows of a scene lie on.
 
 use super::Opened;
-use crate::geo;
+use crate::geo::{Crs, GeoTransform};
 use crate::geometry::Size;
 use crate::reason::{Reason, Rejection};
 use crate::scene::{AxisMap, SceneBand, SceneObject, Tiling};
@@ -22,14 +22,17 @@ pub(super) struct Place {
 
 /// Describes an object by its header.
 pub(super) fn object(opened: &Opened) -> SceneObject {
-    let located = geo::locate(&opened.header.geo);
+    let tags = &opened.header.geo;
+    let crs = Crs::from_tags(tags).ok();
+    let epsg = crs.as_ref().and_then(Crs::epsg);
     SceneObject {
         uri: opened.uri.to_string().into(),
         version: opened.version.clone(),
         size_bytes: opened.size_bytes,
         levels: opened.header.levels.iter().map(|level| level.pixels.size).collect(),
-        transform: located.transform,
-        epsg: located.epsg,
+        transform: GeoTransform::from_tags(tags).ok().map(|transform| transform.0),
+        epsg,
+        tags: (crs.is_some() && epsg.is_none()).then(|| tags.clone()),
     }
 }
 
@@ -49,7 +52,16 @@ pub(super) fn place(
         }
     }
     let found = &objects[reference];
-    let native = geo::ground_sample_distance(found);
+    let native = match found.georeference() {
+        Ok(place) => {
+            let (column, row) = (f64::from(found.size().width) / 2.0, f64::from(found.size().height) / 2.0);
+            place.ground_sample_distance(column, row).ok()
+        }
+        Err(why) => {
+            notes.push(format!("no geometry: {why}"));
+            None
+        }
+    };
     // Pixels of level 0 that one of the chip is wide.
     let pixels = match (tiling.gsd, native) {
         (None, _) => 1.0,
