@@ -34,8 +34,8 @@ pub(super) fn of_nodata(samples: &Samples, num_bands: usize, nodata: Nodata) -> 
         (integers: $($integer:ident $type:ty),+) => {
             match samples {
                 $(Samples::$integer(samples) => {
-                    let absent = whole(nodata, <$type>::MIN.into(), <$type>::MAX.into());
-                    any(samples, num_bands, |sample| Some(i128::from(sample)) != absent)
+                    let absent = nodata.integer.and_then(|integer| <$type>::try_from(integer).ok());
+                    any(samples, num_bands, |sample| Some(sample) != absent)
                 })+
                 Samples::F32(samples) => {
                     let absent = nodata.value as f32;
@@ -46,16 +46,6 @@ pub(super) fn of_nodata(samples: &Samples, num_bands: usize, nodata: Nodata) -> 
         };
     }
     valid!(integers: U8 u8, I8 i8, U16 u16, I16 i16, U32 u32, I32 i32, U64 u64, I64 i64)
-}
-
-/// Returns nodata as an integer of the range; `None` if none of them means it.
-fn whole(nodata: Nodata, min: i128, max: i128) -> Option<i128> {
-    let integer = match nodata.integer {
-        Some(integer) => integer,
-        None if nodata.value.is_finite() => nodata.value as i128,
-        None => return None,
-    };
-    (min..=max).contains(&integer).then_some(integer)
 }
 
 fn any<T: Copy>(samples: &[T], num_bands: usize, is_valid: impl Fn(T) -> bool) -> Vec<u8> {

@@ -63,6 +63,31 @@ pub struct Nodata {
     pub integer: Option<i128>,
 }
 
+impl Nodata {
+    /// Returns the value as samples of this kind have it; `None` if they cannot (GDAL's
+    /// `GDALNoDataMaskBand::IsNoDataInRange`).
+    pub(super) fn of_kind(self, kind: SampleKind) -> Option<Self> {
+        let (min, max) = match kind {
+            SampleKind::U8 => (0, i128::from(u8::MAX)),
+            SampleKind::I8 => (i8::MIN.into(), i8::MAX.into()),
+            SampleKind::U16 => (0, u16::MAX.into()),
+            SampleKind::I16 => (i16::MIN.into(), i16::MAX.into()),
+            SampleKind::U32 => (0, u32::MAX.into()),
+            SampleKind::I32 => (i32::MIN.into(), i32::MAX.into()),
+            SampleKind::U64 => (0, u64::MAX.into()),
+            SampleKind::I64 => (i64::MIN.into(), i64::MAX.into()),
+            SampleKind::F32 => {
+                let single = f64::from(self.value as f32);
+                let kept = if single.is_infinite() { self.value } else { single };
+                return Some(Self { value: kept, ..self });
+            }
+            SampleKind::F64 => return Some(self),
+        };
+        let integer = self.integer.or_else(|| self.value.is_finite().then_some(self.value as i128))?;
+        (min..=max).contains(&integer).then_some(Self { integer: Some(integer), ..self })
+    }
+}
+
 /// How a scene says which pixels are valid; the first that it has (GDAL, RFC 15).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Validity {
@@ -116,10 +141,10 @@ impl TiffHeader {
 pub(super) fn parse(file: View<'_>, first: Directory<'_>) -> Result<TiffHeader, Rejection> {
     let file_bytes = file.len() as u64;
     let pixels = Page::parse(&first, file_bytes)?;
-    let nodata = first.text(own::GDAL_NODATA).as_deref().and_then(metadata::nodata);
+    let mut notes = Vec::new();
+    let nodata = nodata(&first, &pixels, &mut notes);
     let items = first.text(own::GDAL_METADATA).map_or_else(Vec::new, |xml| metadata::items(&xml));
     let bands = bands(&first, &pixels, &items);
-    let mut notes = Vec::new();
     let mut levels = pyramid::levels(first, pixels, file_bytes, &mut notes)?;
     for level in &mut levels {
         level.pixels.fill = nodata;
@@ -135,12 +160,22 @@ pub(super) fn parse(file: View<'_>, first: Directory<'_>) -> Result<TiffHeader, 
     })
 }
 
+/// Returns the value of pixels without data, if samples can have it.
+fn nodata(directory: &Directory<'_>, page: &Page, notes: &mut Vec<String>) -> Option<Nodata> {
+    let text = directory.text(own::GDAL_NODATA)?;
+    let nodata = metadata::nodata(&text).and_then(|nodata| nodata.of_kind(page.kind));
+    if nodata.is_none() {
+        notes.push(format!("nodata {:?} is no {} and not used", text.trim(), page.kind));
+    }
+    nodata
+}
+
 fn bands(directory: &Directory<'_>, page: &Page, items: &[metadata::Item]) -> Vec<BandInfo> {
     let extra = directory.unsigned_list(tag::EXTRA_SAMPLES).unwrap_or_default();
     let num_bands = page.num_bands;
     let mut bands: Vec<BandInfo> = (0..num_bands)
         .map(|band| BandInfo {
-            colour: colour(page.photometric, num_bands, band, &extra).to_owned(),
+            colour: colour(page, band, &extra).to_owned(),
             description: None,
             scale: 1.0,
             offset: 0.0,
@@ -156,8 +191,11 @@ fn bands(directory: &Directory<'_>, page: &Page, items: &[metadata::Item]) -> Ve
 }
 
 /// Returns what a band shows by the tags alone, as GDAL names it.
-fn colour(photometric: Photometric, num_bands: u16, band: u16, extra: &[u64]) -> &'static str {
-    let colours: &[&str] = match photometric {
+fn colour(page: &Page, band: u16, extra: &[u64]) -> &'static str {
+    let num_bands = page.num_bands;
+    let colours: &[&str] = match page.photometric {
+        // GDAL shows two values as a palette of black and white.
+        Photometric::MinIsWhite | Photometric::MinIsBlack if page.stored_bits == 1 => &["palette"],
         Photometric::Rgb | Photometric::YCbCr if num_bands >= 3 => &["red", "green", "blue"],
         Photometric::Palette => &["palette"],
         Photometric::Cmyk if num_bands >= 4 => &["cyan", "magenta", "yellow", "black"],
