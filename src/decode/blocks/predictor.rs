@@ -65,7 +65,6 @@ fn sum_of<T: Copy, const BANDS: usize>(row: &mut [T], add: impl Fn(T, T) -> T) {
 fn gather(sorted: &[u8], row: &mut [u8], width: usize) {
     match width {
         2 => gather_of::<2>(sorted, row),
-        3 => gather_of::<3>(sorted, row),
         4 => gather_of::<4>(sorted, row),
         _ => gather_of::<8>(sorted, row),
     }
