@@ -13,6 +13,7 @@
 mod codec;
 mod jpeg;
 mod lerc;
+mod lzw;
 mod packbits;
 mod predictor;
 mod unpack;
