@@ -353,14 +353,15 @@ fn kind(bits: u16, format: u64) -> Result<SampleKind, Rejection> {
     Ok(match (format, bits) {
         (1 | 4, 1..=8) => SampleKind::U8,
         (1 | 4, 9..=16) => SampleKind::U16,
-        (1 | 4, 17..=32) => SampleKind::U32,
+        (1 | 4, 17..=23 | 25..=32) => SampleKind::U32,
         (1 | 4, 64) => SampleKind::U64,
         (2, 8) => SampleKind::I8,
         (2, 16) => SampleKind::I16,
         (2, 32) => SampleKind::I32,
         (2, 64) => SampleKind::I64,
-        (3, 16 | 24 | 32) => SampleKind::F32,
+        (3, 16 | 32) => SampleKind::F32,
         (3, 64) => SampleKind::F64,
+        // Of 24 bits, libtiff and GDAL disagree with TIFF 6.0 about the order of the bytes.
         (1 | 4, _) => return Err(unsupported(format!("TIFF with {bits}-bit unsigned samples"))),
         (2, _) => return Err(unsupported(format!("TIFF with {bits}-bit signed samples"))),
         (3, _) => return Err(unsupported(format!("TIFF with {bits}-bit float samples"))),
