@@ -16,6 +16,7 @@ pub mod decode;
 pub mod error;
 pub mod fetch;
 pub mod format;
+pub mod geo;
 pub mod geometry;
 pub mod infer;
 pub mod look;
