@@ -269,10 +269,10 @@ impl BuildArgs {
                 return Err(Error::usage("a uint8 input of other than three bands needs --mean and --std")
                     .hint("give one value for each band, such as --mean 0.5,0.5 --std 0.2,0.2"));
             }
-            options.normalise.scale = 1.0 / 255.0;
+            options.normalise.scale = (1.0 / 255.0).into();
         }
         if let Some(scale) = self.scale {
-            options.normalise.scale = scale;
+            options.normalise.scale = scale.into();
         }
         if !self.mean.is_empty() {
             options.normalise.mean.clone_from(&self.mean);

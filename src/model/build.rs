@@ -59,6 +59,8 @@ pub struct BuildOptions {
     pub bands: Vec<String>,
     /// What a sample means, such as `srgb8` or `dn`.
     pub unit: String,
+    /// The units of the bands, where they differ.
+    pub units: Option<Vec<String>>,
     /// How samples are normalised, in the graph or before.
     pub normalise: Normalise,
     /// How tiles of another size are resized; `None` rejects them.
@@ -100,6 +102,7 @@ impl BuildOptions {
             sample_type: if is_rgb { SampleType::Uint8 } else { SampleType::Float32 },
             bands: if is_rgb { rgb } else { (1..=num_bands).map(|band| format!("band{band}")).collect() },
             unit: if is_rgb { "srgb8" } else { "dn" }.to_owned(),
+            units: None,
             normalise: if is_rgb { imagenet() } else { identity(num_bands) },
             resize: is_rgb.then(|| usual_resize(224, Interpolation::Bilinear)),
             accept: if is_rgb { Accept::default() } else { accept_nothing() },
@@ -125,6 +128,7 @@ impl BuildOptions {
                 sample_type: self.sample_type,
                 bands: self.bands.clone(),
                 unit: self.unit.clone(),
+                units: self.units.clone(),
                 width: self.size,
                 height: self.size,
                 resize: self.resize,
@@ -149,7 +153,12 @@ impl BuildOptions {
 
 /// Returns `ImageNet`'s normalisation for samples in 0 to 255.
 pub fn imagenet() -> Normalise {
-    Normalise { scale: 1.0 / 255.0, mean: IMAGENET_MEAN.to_vec(), std: IMAGENET_STD.to_vec() }
+    Normalise {
+        scale: (1.0 / 255.0).into(),
+        clamp: None,
+        mean: IMAGENET_MEAN.to_vec(),
+        std: IMAGENET_STD.to_vec(),
+    }
 }
 
 /// Returns torchvision's `V2` proportion, 232 to 224, for an input of any size.
@@ -159,7 +168,7 @@ pub fn usual_resize(size: u32, interpolation: Interpolation) -> Resize {
 }
 
 fn identity(num_bands: usize) -> Normalise {
-    Normalise { scale: 1.0, mean: vec![0.0; num_bands], std: vec![1.0; num_bands] }
+    Normalise { scale: 1.0.into(), clamp: None, mean: vec![0.0; num_bands], std: vec![1.0; num_bands] }
 }
 
 fn accept_nothing() -> Accept {
@@ -186,6 +195,10 @@ pub fn build(weights: &Weights, options: &BuildOptions) -> Result<BuiltModel> {
     let by_flag = |error: Error| error.hint("correct the flag that sets it: see `--help`");
     contract.validate().map_err(by_flag)?;
     options.normalise.validate(options.bands.len()).map_err(by_flag)?;
+    if options.sample_type == SampleType::Uint8 && options.normalise.clamp.is_some() {
+        return Err(Error::config("values of a uint8 input are not clamped in the graph")
+            .hint("leave the clamp out, or build a float32 input"));
+    }
     let graph = GraphBuilder::new(weights).network(options, num_classes)?;
     let model = ModelProto {
         ir_version: Some(IR_VERSION),
@@ -263,7 +276,8 @@ impl<'w> GraphBuilder<'w> {
 
     /// `uint8 [N, H, W, C]` to normalised `float32 [N, C, H, W]`.
     fn normalised(&mut self, normalise: &Normalise) -> String {
-        let factor: Vec<f64> = normalise.std.iter().map(|std| normalise.scale / std).collect();
+        let factor = normalise.std.iter().enumerate().map(|(band, std)| normalise.scale.of(band) / std);
+        let factor: Vec<f64> = factor.collect();
         let offset: Vec<f64> =
             normalise.mean.iter().zip(&normalise.std).map(|(mean, std)| -mean / std).collect();
         let shape = [1, factor.len(), 1, 1];
