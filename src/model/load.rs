@@ -140,7 +140,8 @@ fn fit(path: &Path, proto: &ModelProto, overrides: &Overrides) -> Result<Fitted>
         None => match mlm::find(path)? {
             Some((item, text)) => {
                 let contract = described_contract(&text, &graph, overrides).map_err(|cause| {
-                    Error::config(format!("cannot take {} as the model's contract", item.display())).because(cause)
+                    Error::config(format!("cannot take {} as the model's contract", item.display()))
+                        .because(cause)
                 })?;
                 (contract, ContractOrigin::Stac)
             }
@@ -200,7 +201,9 @@ fn num_features(graph: &Graph<'_>, tensor: &str, key: &str) -> Result<usize> {
 fn described_contract(text: &str, graph: &Graph<'_>, overrides: &Overrides) -> Result<Contract> {
     let tensor = single_input(graph)?;
     let size = match tensor.shape.as_deref() {
-        Some([_, _, Axis::Fixed(height), Axis::Fixed(width)]) => Some((axis_length(*height)?, axis_length(*width)?)),
+        Some([_, _, Axis::Fixed(height), Axis::Fixed(width)]) => {
+            Some((axis_length(*height)?, axis_length(*width)?))
+        }
         _ => None,
     };
     let Mlm { name, input, features, classes } = mlm::parse(text, size)?;
@@ -208,7 +211,10 @@ fn described_contract(text: &str, graph: &Graph<'_>, overrides: &Overrides) -> R
     let of_graph = |name: &String| graph.computed(name).is_some().then(|| name.clone());
     let named = Overrides {
         embedding: overrides.embedding.clone().or_else(|| features.iter().find_map(of_graph)),
-        logits: overrides.logits.clone().or_else(|| classes.as_ref().and_then(|classes| of_graph(&classes.output))),
+        logits: overrides
+            .logits
+            .clone()
+            .or_else(|| classes.as_ref().and_then(|classes| of_graph(&classes.output))),
     };
     let mut output = assumed_output(graph, &named)?;
     if let (Some(classifier), Some(classes)) = (&mut output.classifier, classes) {

@@ -153,7 +153,8 @@ struct Class {
 pub(super) fn find(model: &Path) -> Result<Option<(PathBuf, String)>> {
     for (extension, is_ours) in [("stac.json", true), ("json", false)] {
         let path = model.with_extension(extension);
-        let cannot = |cause: std::io::Error| Error::config(format!("cannot read {}", path.display())).because(cause);
+        let cannot =
+            |cause: std::io::Error| Error::config(format!("cannot read {}", path.display())).because(cause);
         if !path.try_exists().map_err(cannot)? {
             continue;
         }
@@ -215,7 +216,8 @@ impl ModelInput {
         }
         let bands = self.bands.iter().map(ModelBand::plain_name).collect::<Result<Vec<_>>>()?;
         if bands.is_empty() {
-            return Err(Error::config("`mlm:input` names no bands").hint("list them in `bands`, in the model's order"));
+            return Err(Error::config("`mlm:input` names no bands")
+                .hint("list them in `bands`, in the model's order"));
         }
         let (layout, height, width) = self.input.axes(bands.len(), size)?;
         let sample_type = match self.input.data_type.as_str() {
@@ -267,7 +269,9 @@ impl ModelInput {
 impl ModelBand {
     fn plain_name(&self) -> Result<String> {
         match self {
-            Self::Name(name) | Self::Object { name, expression: None | Some(Value::Null) } => Ok(name.clone()),
+            Self::Name(name) | Self::Object { name, expression: None | Some(Value::Null) } => {
+                Ok(name.clone())
+            }
             Self::Object { name, expression: Some(expression) } => {
                 Err(unsupported(&format!("expression of band `{name}`"), expression))
             }
@@ -279,8 +283,11 @@ impl Structure {
     /// Returns layout, height and width.
     fn axes(&self, num_bands: usize, size: GraphSize) -> Result<(Layout, u32, u32)> {
         let wrong = |why: String| {
-            Error::config(format!("an input of shape {:?} in the order {:?} is not supported", self.shape, self.dim_order))
-                .because(why)
+            Error::config(format!(
+                "an input of shape {:?} in the order {:?} is not supported",
+                self.shape, self.dim_order
+            ))
+            .because(why)
         };
         if self.shape.len() != self.dim_order.len() {
             return Err(wrong("shape and dim_order have different lengths".to_owned()));
@@ -307,11 +314,15 @@ impl Structure {
                 _ => return Err(wrong(format!("the axis `{name}` is no batch, channel, height or width"))),
             }
         }
-        let layout = match order.as_str() {
-            "nchw" => Layout::Nchw,
-            "nhwc" => Layout::Nhwc,
-            _ => return Err(wrong("the axes are neither batch, channel, height, width nor batch, height, width, channel".to_owned())),
-        };
+        let layout =
+            match order.as_str() {
+                "nchw" => Layout::Nchw,
+                "nhwc" => Layout::Nhwc,
+                _ => return Err(wrong(
+                    "the axes are neither batch, channel, height, width nor batch, height, width, channel"
+                        .to_owned(),
+                )),
+            };
         let (height, width) = (height.or(size.map(|size| size.0)), width.or(size.map(|size| size.1)));
         match (height, width) {
             (Some(height), Some(width)) => Ok((layout, height, width)),
@@ -329,13 +340,19 @@ fn unit_of(band: &str, all: &[String], described: &[&Described]) -> String {
         return unit;
     }
     let is_eight_bit = found.iter().any(|band| band.data_type.as_deref() == Some("uint8"));
-    let is_colour = all.len() == 3 && ["red", "green", "blue"].iter().all(|name| all.iter().any(|band| band == name));
+    let is_colour =
+        all.len() == 3 && ["red", "green", "blue"].iter().all(|name| all.iter().any(|band| band == name));
     if is_eight_bit && is_colour { "srgb8" } else { "dn" }.to_owned()
 }
 
 fn features(outputs: &[ModelOutput]) -> Vec<String> {
-    let is_feature = |task: &String| matches!(task.as_str(), "feature-extraction" | "similarity-search" | "embedding");
-    outputs.iter().filter(|output| output.tasks.iter().any(is_feature)).map(|output| output.name.clone()).collect()
+    let is_feature =
+        |task: &String| matches!(task.as_str(), "feature-extraction" | "similarity-search" | "embedding");
+    outputs
+        .iter()
+        .filter(|output| output.tasks.iter().any(is_feature))
+        .map(|output| output.name.clone())
+        .collect()
 }
 
 fn classes(outputs: &[ModelOutput]) -> Result<Option<Classes>> {
@@ -354,7 +371,11 @@ fn classes(outputs: &[ModelOutput]) -> Result<Option<Classes>> {
         None => None,
         Some(function) => Some(activation_of(function)?),
     };
-    Ok(Some(Classes { output: output.name.clone(), labels: classes.into_iter().map(label).collect(), activation }))
+    Ok(Some(Classes {
+        output: output.name.clone(),
+        labels: classes.into_iter().map(label).collect(),
+        activation,
+    }))
 }
 
 fn activation_of(function: &Value) -> Result<Activation> {

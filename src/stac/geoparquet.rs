@@ -82,7 +82,8 @@ fn wanted_columns(schema: &Schema) -> Vec<usize> {
     let fields = schema.fields().iter().enumerate();
     fields
         .filter(|(_, field)| {
-            let other_time = matches!(field.data_type(), DataType::Timestamp(..)) && !TIMES.contains(&field.name().as_str());
+            let other_time = matches!(field.data_type(), DataType::Timestamp(..))
+                && !TIMES.contains(&field.name().as_str());
             !is_binary(field.data_type()) && !other_time
         })
         .map(|(index, _)| index)

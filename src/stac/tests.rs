@@ -393,7 +393,11 @@ async fn a_table_of_something_else_is_no_stac() {
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     let error = all(&path).await.unwrap_err();
-    assert!(error.render().contains("no column `id`") && error.render().contains("input.manifest"), "{}", error.render());
+    assert!(
+        error.render().contains("no column `id`") && error.render().contains("input.manifest"),
+        "{}",
+        error.render()
+    );
     std::fs::write(&path, "PAR1 or not").unwrap();
     let error = all(&path).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Config);

@@ -66,7 +66,14 @@ pub(super) fn from_statistics(norm_type: &str, statistics: &[Statistics]) -> Res
     }
     let scaling = |band: &Statistics| {
         let Statistics { minimum, maximum, mean, stddev } = *band;
-        Some(Scaling { kind: Some(norm_type.to_owned()), minimum, maximum, mean, stddev, ..Scaling::default() })
+        Some(Scaling {
+            kind: Some(norm_type.to_owned()),
+            minimum,
+            maximum,
+            mean,
+            stddev,
+            ..Scaling::default()
+        })
     };
     Ok(statistics.iter().map(scaling).collect())
 }
@@ -79,13 +86,19 @@ pub(super) fn from_statistics(norm_type: &str, statistics: &[Statistics]) -> Res
 /// [`Kind::Config`](crate::error::Kind::Config) with the band that a contract cannot express.
 pub(super) fn normalise(scalings: &[Option<Scaling>], num_bands: usize) -> Result<Option<Normalise>> {
     if scalings.len() != 1 && scalings.len() != num_bands {
-        return Err(Error::config(format!("`value_scaling` has {} objects for {num_bands} bands", scalings.len())));
+        return Err(Error::config(format!(
+            "`value_scaling` has {} objects for {num_bands} bands",
+            scalings.len()
+        )));
     }
     let scaling = |band: usize| &scalings[if scalings.len() == 1 { 0 } else { band }];
     let step = |band: usize| {
         Step::of(scaling(band).as_ref()).map_err(|cause| {
-            Error::config(format!("the `value_scaling` of band {} cannot be expressed in a contract", band + 1))
-                .because(cause)
+            Error::config(format!(
+                "the `value_scaling` of band {} cannot be expressed in a contract",
+                band + 1
+            ))
+            .because(cause)
         })
     };
     let steps = (0..num_bands).map(step).collect::<Result<Vec<_>>>()?;
@@ -119,12 +132,15 @@ impl Step {
         let clamp = |least, greatest| Ok(Self { clamp: Some([least, greatest]), ..Self::NOTHING });
         match kind {
             "min-max" => {
-                let (minimum, maximum) = (need(scaling.minimum, "minimum")?, need(scaling.maximum, "maximum")?);
+                let (minimum, maximum) =
+                    (need(scaling.minimum, "minimum")?, need(scaling.maximum, "maximum")?);
                 Ok(Self { mean: minimum, std: maximum - minimum, ..Self::NOTHING })
             }
-            "z-score" => {
-                Ok(Self { mean: need(scaling.mean, "mean")?, std: need(scaling.stddev, "stddev")?, ..Self::NOTHING })
-            }
+            "z-score" => Ok(Self {
+                mean: need(scaling.mean, "mean")?,
+                std: need(scaling.stddev, "stddev")?,
+                ..Self::NOTHING
+            }),
             "offset" => Ok(Self { mean: need(scaling.value, "value")?, ..Self::NOTHING }),
             "scale" => Ok(Self { std: need(scaling.value, "value")?, ..Self::NOTHING }),
             "clip" => clamp(need(scaling.minimum, "minimum")?, need(scaling.maximum, "maximum")?),

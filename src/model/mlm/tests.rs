@@ -15,7 +15,8 @@ fn item(input: Value, output: Value) -> String {
             {"name": "B08", "eo:common_name": "nir", "data_type": "uint16"},
         ],
     });
-    json!({"type": "Feature", "stac_version": "1.1.0", "id": "m", "properties": properties, "assets": {}}).to_string()
+    json!({"type": "Feature", "stac_version": "1.1.0", "id": "m", "properties": properties, "assets": {}})
+        .to_string()
 }
 
 fn two_bands(scaling: &Value) -> Value {
@@ -38,7 +39,10 @@ fn refused(input: Value, output: Value) -> String {
 #[test]
 fn the_input_is_what_the_item_says() {
     let mlm = parsed(&Value::Null).unwrap();
-    assert_eq!((mlm.name.as_str(), mlm.input.bands.as_slice()), ("landcover", &["B04".to_owned(), "B08".to_owned()][..]));
+    assert_eq!(
+        (mlm.name.as_str(), mlm.input.bands.as_slice()),
+        ("landcover", &["B04".to_owned(), "B08".to_owned()][..])
+    );
     assert_eq!((mlm.input.layout, mlm.input.sample_type), (Layout::Nchw, SampleType::Float32));
     assert_eq!((mlm.input.width, mlm.input.height, mlm.input.unit.as_str()), (64, 64, "dn"));
     assert_eq!((mlm.input.resize, mlm.input.normalise, mlm.classes), (None, None, None));
@@ -47,7 +51,9 @@ fn the_input_is_what_the_item_says() {
 #[test]
 fn every_scaling_that_a_contract_can_say_is_said() {
     let normalise = |scaling: Value| parsed(&scaling).unwrap().input.normalise.unwrap();
-    let both = normalise(json!([{"type": "min-max", "minimum": 10, "maximum": 30}, {"type": "z-score", "mean": 5, "stddev": 2}]));
+    let both = normalise(
+        json!([{"type": "min-max", "minimum": 10, "maximum": 30}, {"type": "z-score", "mean": 5, "stddev": 2}]),
+    );
     assert_eq!((both.scale, both.clamp), (PerBand::All(1.0), None));
     assert_eq!((both.mean.as_slice(), both.std.as_slice()), (&[10.0, 5.0][..], &[20.0, 2.0][..]));
     let both = normalise(json!([{"type": "offset", "value": 7}, {"type": "scale", "value": 10000}]));
@@ -74,11 +80,17 @@ fn what_a_contract_cannot_say_is_named() {
     let scaled = |scaling: Value| refused(two_bands(&scaling), json!({"name": "c"}));
     let message = scaled(json!([{"type": "min-max", "minimum": 0, "maximum": 1},
                                 {"type": "processing", "format": "gdal-calc", "expression": "A*2"}]));
-    assert!(message.contains("band 2 cannot be expressed") && message.contains("(gdal-calc): \"A*2\""), "{message}");
-    let message = scaled(json!([{"type": "clip", "minimum": 0, "maximum": 1}, {"type": "scale", "value": 2}]));
+    assert!(
+        message.contains("band 2 cannot be expressed") && message.contains("(gdal-calc): \"A*2\""),
+        "{message}"
+    );
+    let message =
+        scaled(json!([{"type": "clip", "minimum": 0, "maximum": 1}, {"type": "scale", "value": 2}]));
     assert!(message.contains("clips some bands and not others"), "{message}");
     assert!(scaled(json!([{"type": "z-score", "mean": 1}])).contains("`z-score` has no `stddev`"));
-    assert!(scaled(json!([{"type": "scale", "value": 0}])).contains("std holds a value that is not positive"));
+    assert!(
+        scaled(json!([{"type": "scale", "value": 0}])).contains("std holds a value that is not positive")
+    );
     assert!(scaled(json!([{"type": "l2"}])).contains("`l2` is unknown"));
     assert!(scaled(json!([null, null, null])).contains("3 objects for 2 bands"));
     let changed = |key: &str, value: Value| {
@@ -87,23 +99,52 @@ fn what_a_contract_cannot_say_is_named() {
         refused(input, json!({"name": "c"}))
     };
     let function = json!({"format": "python", "expression": "my_package:prepare"});
-    assert!(changed("pre_processing_function", function.clone()).contains("`pre_processing_function` cannot be expressed"));
-    assert!(changed("bands", json!(["B04", {"name": "NDVI", "format": "rio-calc", "expression": "(b1-b2)/(b1+b2)"}])).contains("expression of band `NDVI`"));
+    assert!(
+        changed("pre_processing_function", function.clone())
+            .contains("`pre_processing_function` cannot be expressed")
+    );
+    assert!(
+        changed(
+            "bands",
+            json!(["B04", {"name": "NDVI", "format": "rio-calc", "expression": "(b1-b2)/(b1+b2)"}])
+        )
+        .contains("expression of band `NDVI`")
+    );
     assert!(changed("bands", json!([])).contains("names no bands"));
     assert!(changed("norm_type", json!("l1")).contains("norm_type `l1`"));
     let structure = |shape: Value, order: Value, data_type: &str| {
         changed("input", json!({"shape": shape, "dim_order": order, "data_type": data_type}))
     };
     let order = json!(["batch", "channel", "height", "width"]);
-    assert!(structure(json!([-1, 3, 64, 64]), order.clone(), "float32").contains("it has 3 channels and names 2 bands"));
-    assert!(structure(json!([-1, 2, -1, -1]), order.clone(), "float32").contains("neither it nor the graph says"));
-    assert!(structure(json!([-1, 2, 64, 64]), order.clone(), "float16").contains("data_type `float16` is not supported"));
-    assert!(structure(json!([1, 4, 2, 64, 64]), json!(["batch", "time", "channel", "height", "width"]), "float32").contains("the axis `time`"));
-    assert!(structure(json!([2, 1, 64, 64]), json!(["channel", "batch", "height", "width"]), "float32").contains("the axes are neither"));
+    assert!(
+        structure(json!([-1, 3, 64, 64]), order.clone(), "float32")
+            .contains("it has 3 channels and names 2 bands")
+    );
+    assert!(
+        structure(json!([-1, 2, -1, -1]), order.clone(), "float32").contains("neither it nor the graph says")
+    );
+    assert!(
+        structure(json!([-1, 2, 64, 64]), order.clone(), "float16")
+            .contains("data_type `float16` is not supported")
+    );
+    assert!(
+        structure(
+            json!([1, 4, 2, 64, 64]),
+            json!(["batch", "time", "channel", "height", "width"]),
+            "float32"
+        )
+        .contains("the axis `time`")
+    );
+    assert!(
+        structure(json!([2, 1, 64, 64]), json!(["channel", "batch", "height", "width"]), "float32")
+            .contains("the axes are neither")
+    );
     let output = json!({"name": "c", "classification:classes": [{"value": 1, "name": "a"}]});
     assert!(refused(two_bands(&Value::Null), output).contains("are not 0, 1, 2"));
     let output = json!({"name": "c", "classification:classes": [{"value": 0, "name": "a"}], "post_processing_function": function});
-    assert!(refused(two_bands(&Value::Null), output).contains("`post_processing_function` cannot be expressed"));
+    assert!(
+        refused(two_bands(&Value::Null), output).contains("`post_processing_function` cannot be expressed")
+    );
     assert!(parse("{}", None).is_err() && parse("[", None).is_err());
 }
 
@@ -114,7 +155,10 @@ fn classes_are_labels_in_the_order_of_their_values() {
                         "post_processing_function": {"format": "python", "expression": "torch.nn.functional.sigmoid"}});
     let mlm = parse(&item(two_bands(&Value::Null), output), None).unwrap();
     let classes = mlm.classes.unwrap();
-    assert_eq!((classes.output.as_str(), classes.labels), ("logits", vec!["sea".to_owned(), "land".to_owned()]));
+    assert_eq!(
+        (classes.output.as_str(), classes.labels),
+        ("logits", vec!["sea".to_owned(), "land".to_owned()])
+    );
     assert_eq!(classes.activation, Some(Activation::Sigmoid));
 }
 
@@ -128,7 +172,10 @@ fn units_come_from_the_bands() {
         item["properties"]["bands"] = bands;
         parse(&item.to_string(), None).unwrap().input
     };
-    let reflectance = with(json!([{"name": "a", "unit": "reflectance"}, {"name": "b", "unit": "reflectance"}]), json!(["a", "b"]));
+    let reflectance = with(
+        json!([{"name": "a", "unit": "reflectance"}, {"name": "b", "unit": "reflectance"}]),
+        json!(["a", "b"]),
+    );
     assert_eq!((reflectance.unit.as_str(), reflectance.units), ("reflectance", None));
     let mixed = with(json!([{"name": "a", "unit": "K"}]), json!(["a", "b"]));
     assert_eq!((mixed.unit_of(0), mixed.unit_of(1)), ("K", "dn"));
