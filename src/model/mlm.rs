@@ -19,6 +19,7 @@
 //! <https://github.com/stac-extensions/mlm>, versions 1.0 to 1.4.
 
 mod scaling;
+mod write;
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use self::scaling::{Scaling, Statistics};
+pub use self::write::item;
 use super::contract::{
     Accept, AcceptAlpha, AcceptGrey, AcceptSixteenBit, Activation, Input, Layout, SampleType,
 };
@@ -109,7 +111,15 @@ struct ModelInput {
     // Versions before 1.3.
     norm_type: Option<String>,
     norm_clip: Option<Value>,
-    statistics: Option<Vec<Statistics>>,
+    statistics: Option<OneOrMore>,
+}
+
+/// Statistics for all bands, or a list for each.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(Statistics),
+    More(Vec<Statistics>),
 }
 
 #[derive(Deserialize)]
@@ -259,7 +269,11 @@ impl ModelInput {
         match &self.norm_type {
             None => Ok(None),
             Some(norm_type) => {
-                let statistics = self.statistics.as_deref().unwrap_or_default();
+                let statistics = match &self.statistics {
+                    Some(OneOrMore::One(statistics)) => std::slice::from_ref(statistics),
+                    Some(OneOrMore::More(statistics)) => statistics,
+                    None => &[],
+                };
                 scaling::normalise(&scaling::from_statistics(norm_type, statistics)?, num_bands)
             }
         }

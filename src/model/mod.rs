@@ -9,7 +9,7 @@ pub mod file;
 pub mod graph;
 pub mod inspect;
 mod load;
-mod mlm;
+pub mod mlm;
 pub mod onnx;
 mod per_band;
 pub mod resnet;

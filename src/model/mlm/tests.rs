@@ -198,3 +198,33 @@ fn the_item_is_found_beside_the_model() {
     assert!(path.ends_with("net.v2.stac.json") && parse(&text, None).is_err());
     assert_ne!(Contract::path_for(&model), path);
 }
+
+#[test]
+fn a_contract_comes_back_from_the_item_that_describes_it() {
+    let mut contract = Contract::from_toml(
+        "contract = 1\nname = \"toy-1\"\n[input]\ntensor = \"input\"\nlayout = \"nchw\"\nsample_type = \"float32\"\n\
+         bands = [\"red\", \"nir\"]\nunit = \"dn\"\nwidth = 32\nheight = 16\n[input.normalise]\nscale = 0.5\n\
+         mean = [1, 2]\nstd = [4, 8]\n[input.accept]\ngrey = \"reject\"\nalpha = \"reject\"\n[output]\n\
+         embedding = \"embedding\"\nembedding_length = 8\n[output.classifier]\nlogits = \"logits\"\nnum_classes = 2\n\
+         activation = \"sigmoid\"\nlabels = [\"sea\", \"land\"]\n",
+    )
+    .unwrap();
+    let described =
+        |contract: &Contract| super::item(contract, "00ff", "toy.onnx", "2024-05-01T00:00:00Z").to_string();
+    let mlm = parse(&described(&contract), None).unwrap();
+    let normalise = contract.input.normalise.as_mut().unwrap();
+    // The same function in other words.
+    (normalise.scale, normalise.mean, normalise.std) = (PerBand::All(1.0), vec![2.0, 4.0], vec![8.0, 16.0]);
+    assert_eq!(mlm.input, contract.input);
+    contract.input.units = Some(vec!["tci8".to_owned(), "dn".to_owned()]);
+    assert_eq!(parse(&described(&contract), None).unwrap().input.unit_of(0), "tci8");
+    assert_eq!(mlm.features, ["embedding"]);
+    let classes = mlm.classes.unwrap();
+    assert_eq!(
+        (classes.labels, classes.activation),
+        (vec!["sea".to_owned(), "land".to_owned()], Some(Activation::Sigmoid))
+    );
+    contract.input.normalise.as_mut().unwrap().clamp = Some([0.0, 1.0]);
+    let message = parse(&described(&contract), None).unwrap_err().render();
+    assert!(message.contains("numpy.clip(x * 1.0, 0.0, 1.0) - 2.0) / 8.0"), "{message}");
+}
