@@ -341,12 +341,16 @@ async fn an_api_that_refuses_circles_or_is_away_is_said() {
         "{}",
         error.render()
     );
-    let error = refuses(|asked, address| match asked.method.as_str() {
-        "GET" => (200, r#"{"conformsTo": ["x"]}"#.to_owned()),
-        _ => {
-            let next = json!({"rel": "next", "href": format!("{address}/v1/search"), "method": "POST", "merge": true});
-            (200, json!({"type": "FeatureCollection", "features": [feature("i", 1)], "links": [next]}).to_string())
+    let error = refuses(|asked, address| {
+        if asked.method == "GET" {
+            return (200, r#"{"conformsTo": ["x"]}"#.to_owned());
         }
+        let next =
+            json!({"rel": "next", "href": format!("{address}/v1/search"), "method": "POST", "merge": true});
+        (
+            200,
+            json!({"type": "FeatureCollection", "features": [feature("i", 1)], "links": [next]}).to_string(),
+        )
     })
     .await;
     assert!(error.render().contains("its pages lead in a circle"), "{}", error.render());
