@@ -5,6 +5,9 @@
 
 use std::fmt;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal,)+) => {
         /// A fixed reason code, as in the column `reason`.
@@ -61,10 +64,33 @@ reasons! {
     BandsMismatch = "bands_mismatch",
     /// The tile's size is not the one the model contract expects, and the contract allows no resize.
     SizeMismatch = "size_mismatch",
+    /// The values are in another unit than the model contract expects, and nothing says how to convert them.
+    UnitMismatch = "unit_mismatch",
+    /// The window does not lie within the image.
+    OutsideImage = "outside_image",
+    /// The objects of a scene do not fit on one grid.
+    GridMismatch = "grid_mismatch",
+    /// Skipped: the window has less valid pixels than `tiles.min_valid_fraction`.
+    Nodata = "nodata",
+    /// Skipped: the window has more clouds than `tiles.max_cloud_fraction`.
+    Clouds = "clouds",
     /// The decoder crashed on this input.
     DecoderCrash = "decoder_crash",
     /// The model yielded a value that is not a finite number.
     NotFinite = "not_finite",
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(self.code())
+    }
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let code = String::deserialize(input)?;
+        Self::of_code(&code).ok_or_else(|| D::Error::custom(format!("no reason has the code {code:?}")))
+    }
 }
 
 impl fmt::Display for Reason {

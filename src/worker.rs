@@ -3,6 +3,8 @@
 //! Goes in: a checked pipeline. Comes out: a [`Report`]. Whatever is wrong with the pipeline, the
 //! model, the runtime or the output is found before any image is read.
 
+mod tiling;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -18,8 +20,11 @@ use crate::model::{self, Model};
 use crate::observe::{Progress, Snapshot};
 use crate::pipeline::{SpareTensors, Stages, Stop, process};
 use crate::plan::fingerprint::{Lineage, Meaning};
-use crate::plan::{Decision, Draft, ModelRecord, Origin, Output, Planner, Preview, Retried, Retry, Run};
+use crate::plan::{
+    Cutting, Decision, Draft, ModelRecord, Origin, Output, Planner, Preview, Retried, Retry, Run, Surveyor,
+};
 use crate::preprocess::Preprocess;
+use crate::scene::Tiling;
 use crate::sink::{self, Scorer, TableSpec};
 use crate::source::InputSpec;
 use crate::storage::{ObjectUri, Storage};
@@ -39,6 +44,7 @@ pub struct Job {
     output: Output,
     model: Model,
     draft: Draft,
+    cutting: Option<Cutting>,
 }
 
 /// What a worker did and how the run stands.
@@ -72,15 +78,22 @@ impl Job {
         model.contract.input.accept = pipeline.tiles.over(model.contract.input.accept);
         // Found wrong now rather than at the first tile.
         Preprocess::new(&model.contract.input)?;
+        let tiling = tiling::resolve(&pipeline, &model.contract.input)?.map(Arc::new);
         let input = InputSpec {
             uris: pipeline.input.uris.clone(),
             manifest: pipeline.input.manifest.clone(),
             allow: pipeline.input.allow.clone(),
             look_up: true,
+            items: tiling.as_deref().map(|tiling| tiling::items(&pipeline.input, tiling)).transpose()?,
             exclude: Some(output.uri.clone()),
         };
-        let draft = draft(loaded, &model)?;
-        Ok(Self { pipeline, storage, input, output, model, draft })
+        let draft = draft(loaded, &model, tiling.as_deref())?;
+        let requests = pipeline.run.fetch_concurrency;
+        let cutting = tiling.map(|tiling| Cutting {
+            surveyor: Arc::new(Surveyor::new(storage.clone(), tiling.clone(), requests)),
+            tiling,
+        });
+        Ok(Self { pipeline, storage, input, output, model, draft, cutting })
     }
 
     /// Returns the model.
@@ -130,6 +143,7 @@ impl Job {
             storage: &self.storage,
             input: &self.input,
             spool_dir,
+            cutting: self.cutting.as_ref(),
         }
     }
 
@@ -287,13 +301,16 @@ impl Job {
                 self.storage.clone(),
                 run.clone(),
                 pipeline.limits.max_object_bytes,
+                pipeline.run.fetch_concurrency,
+                progress.traffic(),
             )),
+            tiling: self.cutting.as_ref().map(|cutting| cutting.tiling.clone()),
             limits: Limits::of_pixels(pipeline.limits.max_pixels),
             input: contract.input.clone(),
             preprocess: Preprocess::new(&contract.input)?,
             spare: Arc::new(SpareTensors::new(contract.input.sample_type, contract.input.num_samples())),
             scorer,
-            table: TableSpec::new(contract, &pipeline.output, run.sources.extra_fields()),
+            table: TableSpec::new(contract, &pipeline.output, run.sources.extra_fields(), self.cutting.is_some()),
             constants: constants(pipeline.run.provider, pipeline),
             batch: batch.unwrap_or(pipeline.run.batch),
             max_wait: pipeline.run.max_wait,
@@ -334,7 +351,7 @@ fn constants(provider: Provider, pipeline: &Pipeline) -> Vec<(String, String)> {
     ]
 }
 
-fn draft(loaded: &Loaded, model: &Model) -> Result<Draft> {
+fn draft(loaded: &Loaded, model: &Model, tiling: Option<&Tiling>) -> Result<Draft> {
     let pipeline = &loaded.pipeline;
     let meaning = Meaning {
         model_digest: &model.digest,
@@ -342,12 +359,13 @@ fn draft(loaded: &Loaded, model: &Model) -> Result<Draft> {
         precision: pipeline.run.precision.name(),
         embedding_type: pipeline.output.embedding.name(),
         top_k: pipeline.output.top_k,
+        tiling,
     };
     let classifier = model.contract.output.classifier.as_ref();
     let lineage = Lineage {
         schema: format!(
             "{:?}",
-            sink::schema(&TableSpec::new(&model.contract, &pipeline.output, None)).fields()
+            sink::schema(&TableSpec::new(&model.contract, &pipeline.output, None, tiling.is_some())).fields()
         ),
         activation: classifier.map(|classifier| classifier.activation),
         num_classes: classifier.map(|classifier| classifier.num_classes),

@@ -140,6 +140,7 @@ impl Shard {
             labels: Some(labels.into()),
             top_k: 5,
             extra: None,
+            geo: false,
         };
         let mut random = Random(1);
         let embeddings = (0..ROWS * embedding_length).map(|_| random.below(1 << 20) as f32 / 1e6).collect();
@@ -172,6 +173,7 @@ fn row(random: &mut Random, number: usize) -> TileRow {
         Outcome::Ok { detail: None, prediction, embedding: number }
     };
     TileRow {
+        geo: None,
         tile_id: TileId::of(&source, 0, 0, None),
         source,
         source_version: Some(format!("{number:032x}").into()),

@@ -160,7 +160,7 @@ mod tests {
         let placed = |x: &u32| {
             let window = Some(Window { x: *x, y: 0, width: 1, height: 1 });
             let version = Some(format!("v{run}").into());
-            let source = Source { uri: "s3://a/b".into(), version, size_bytes: None };
+            let source = Source { uri: "s3://a/b".into(), version, size_bytes: None, survey: None };
             let id = TileId::of(&source.uri, 0, 0, window);
             Placed { tile: Tile { id, source, level: 0, frame: 0, window }, run, shard: 0, row: 0 }
         };

@@ -29,7 +29,7 @@ use crate::commit::{Counts, Provenance, attempt_name, commit_shard};
 use crate::config::Pipeline;
 use crate::error::{Error, Result};
 use crate::plan::{
-    self, Described, Election, Moment, Origin, Output, PlannedTile, Removed, Run, RunId, SOURCE_BYTES_KEY,
+    self, Described, Election, Moment, Origin, Output, PlannedTile, Removed, Run, RunId, SOURCE_BYTES_KEY, Surveyed,
     Scope, Snapshot, Standing, Tombstone, Why,
 };
 use crate::sink::{self, Outcome, ShardRows, TableSpec, TileRow};
@@ -418,14 +418,17 @@ fn without_base(retry: &RunId, uri: &str) -> Error {
         .hint("add the runs before it to --runs")
 }
 
-fn entry(merged: &Merged, codec: Option<&ExtraCodec>) -> Result<Entry> {
+fn entry(merged: &Merged, codec: Option<&ExtraCodec>) -> Result<Surveyed> {
     let source = &merged.source;
-    Ok(Entry {
+    let entry = Entry {
         uri: source.uri.to_string(),
         version: source.version.as_deref().map(str::to_owned),
         size: source.size_bytes,
         extra: plan::encoded_extra(codec, merged.extra.as_ref(), 0)?,
-    })
+        item: None,
+    };
+    let survey = source.survey.as_ref().map(|survey| if merged.whole { survey.whole() } else { survey.clone() });
+    Ok(Surveyed { entry, survey })
 }
 
 /// Returns the tiles of a compaction in the order of their sources.
@@ -456,7 +459,7 @@ async fn copy(run: &Run, from: &[Arc<Run>]) -> Result<()> {
     let contract = &run.record.model.contract;
     let mut copy = Copy {
         run,
-        table: TableSpec::new(contract, &pipeline.output, run.sources.extra_fields()),
+        table: TableSpec::new(contract, &pipeline.output, run.sources.extra_fields(), pipeline.grid.is_some()),
         merge: Merge::of(from),
         ahead: VecDeque::new(),
         from: from.to_vec(),

@@ -1,5 +1,7 @@
 //! Rows of committed shards, read back as they were before they were columns.
 
+mod geo;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -109,7 +111,9 @@ impl OpenFile {
         let object = ParquetObject::open_with_pages(&run.output.bucket, &key)
             .await?
             .ok_or_else(|| Error::unavailable(format!("{key} has vanished")).hint("try again"))?;
-        let batches = object.read_columns(&COLUMNS).await?;
+        let has_geo = object.schema().field_with_name("geometry").is_ok();
+        let columns: Vec<&str> = COLUMNS.iter().chain(geo::COLUMNS.iter().filter(|_| has_geo)).copied().collect();
+        let batches = object.read_columns(&columns).await?;
         let schema =
             batches.first().map(RecordBatch::schema).ok_or_else(|| damaged(&key, "it has no rows"))?;
         let rows = concat_batches(&schema, &batches)
@@ -134,6 +138,7 @@ impl OpenFile {
             level: columns.levels.value(row) as u32,
             frame: columns.frames.value(row) as u32,
             window: columns.window(row),
+            geo: geo::read(&self.rows, row).map_err(|what| wrong(&what))?.map(Box::new),
             outcome: columns.outcome(row, embedding, classifier).ok_or_else(|| {
                 wrong(&format!("the outcome of tile {} is not one that this version knows", tile.id))
             })?,

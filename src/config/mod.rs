@@ -12,6 +12,7 @@
 //!
 //! A new key needs a line in `default.toml`, a field in [`Pipeline`] and the line that reads it.
 
+mod grid;
 mod pipeline;
 mod settings;
 mod value;
@@ -23,7 +24,8 @@ use toml::Value;
 use crate::error::{Error, Kind, Result};
 use crate::storage::StorageOptions;
 
-pub use pipeline::{EmbeddingType, Input, Limits, Model, Output, Pipeline, Plan, Precision, Run, Tiles};
+pub use grid::{Clouds, Grid, Nodata};
+pub use pipeline::{EmbeddingType, Input, Limits, Model, Output, Pipeline, Plan, Precision, Run, StacInput, Tiles};
 pub use settings::{Origin, Setting, Settings};
 
 /// What the command line sets.

@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use toml::Value;
 
+use super::grid::{Grid, grid};
 use super::settings::{Origin, Settings};
-use super::value::{ByteSize, Ratio, wrong};
+use super::value::{ByteSize, PerCent, Ratio, wrong};
 use crate::error::{Error, Result};
 use crate::infer::Provider;
 use crate::model::contract::{Accept, AcceptAlpha, AcceptGrey, AcceptSixteenBit};
 use crate::storage::{SignOptions, StorageOptions};
 
 /// The settings whose value is a local path or a URI.
-const PLACES: [&str; 5] = ["input.uris", "input.manifest", "input.allow", "model.file", "output.uri"];
+const PLACES: [&str; 6] =
+    ["input.uris", "input.manifest", "input.allow", "model.file", "output.uri", "tiles.aoi"];
 
 /// A shard's rows are held in memory at once, and a plan's row groups are shards.
 const MAX_SHARD_TILES: usize = 1_000_000;
@@ -28,6 +30,8 @@ pub struct Pipeline {
     pub input: Input,
     /// `[tiles]`
     pub tiles: Tiles,
+    /// `[tiles]` of scenes that are cut into windows; `None`: every source is one tile.
+    pub grid: Option<Grid>,
     /// `[plan]`
     pub plan: Plan,
     /// `[model]`
@@ -52,6 +56,21 @@ pub struct Input {
     /// Folders and buckets that a manifest may name; empty: any store, and local files only if the
     /// manifest is local itself.
     pub allow: Vec<String>,
+    /// Which STAC items are taken.
+    pub stac: StacInput,
+}
+
+/// `[search]`, and `[input]` as far as it is about STAC items.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StacInput {
+    /// An interval of dates, as in STAC: `2024-05-01/..`.
+    pub dates: Option<String>,
+    /// Most per cent of clouds.
+    pub max_cloud_cover: u8,
+    /// The STAC API that is searched.
+    pub api: Option<String>,
+    /// The collections that are searched.
+    pub collections: Vec<String>,
 }
 
 /// `[tiles]`: which images are converted; `None` leaves it to the model contract.
@@ -212,7 +231,8 @@ pub(super) fn resolve_paths(settings: &mut Settings, path: &Path, folder: &Path)
 
 /// Joins a local path to a folder, `.` and `..` resolved by name; leaves URLs and empty texts alone.
 fn absolute(place: &str, base: &Path) -> String {
-    if place.is_empty() || place.contains("://") || place.starts_with("file:") {
+    let is_box = place.split(',').filter(|edge| edge.trim().parse::<f64>().is_ok()).count() == 4;
+    if place.is_empty() || is_box || place.contains("://") || place.starts_with("file:") {
         return place.to_owned();
     }
     let mut path = PathBuf::new();
@@ -235,6 +255,7 @@ impl Pipeline {
             name: name(settings)?,
             input: input(settings)?,
             tiles: tiles(settings)?,
+            grid: grid(settings)?,
             plan: plan(settings)?,
             model: model(settings)?,
             run: run(settings)?,
@@ -246,9 +267,10 @@ impl Pipeline {
 
     /// Says what a run still needs.
     pub(super) fn missing(&self) -> Vec<String> {
-        let no_input = self.input.uris.is_empty() && self.input.manifest.is_none();
+        let Input { uris, manifest, stac, .. } = &self.input;
+        let no_input = uris.is_empty() && manifest.is_none() && stac.api.is_none();
         let needs = [
-            (no_input, "no input: give --input URI, or set `input.uris` or `input.manifest`"),
+            (no_input, "no input: give --input URI, or set `input.uris`, `input.manifest` or `search.api`"),
             (self.model.file.as_os_str().is_empty(), "no model: give --model FILE, or set `model.file`"),
             (self.output.uri.is_empty(), "no output: give --output URI, or set `output.uri`"),
         ];
@@ -273,6 +295,12 @@ fn input(settings: &Settings) -> Result<Input> {
         uris: uris.into_iter().filter(|uri| !uri.is_empty()).collect(),
         manifest: settings.read("input.manifest")?,
         allow: settings.read("input.allow")?,
+        stac: StacInput {
+            dates: settings.read("input.dates")?,
+            max_cloud_cover: settings.read::<PerCent>("input.max_cloud_cover")?.0,
+            api: settings.read("search.api")?,
+            collections: settings.read("search.collections")?,
+        },
     };
     if !input.uris.is_empty() && input.manifest.is_some() {
         let place = |name| format!("`{name}` ({})", settings.get(name).origin);

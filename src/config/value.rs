@@ -133,6 +133,18 @@ impl FromSetting for Ratio {
     }
 }
 
+/// A share of a whole, 0 to 100.
+pub(super) struct PerCent(pub(super) u8);
+
+impl FromSetting for PerCent {
+    const EXPECTED: &'static str = "a whole number of per cent from 0 to 100";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        let number = u8::try_from(setting.value.as_integer()?).ok()?;
+        (number <= 100).then_some(Self(number))
+    }
+}
+
 /// A number of bytes, at least 1.
 pub(super) struct ByteSize(pub(super) u64);
 

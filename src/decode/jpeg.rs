@@ -19,7 +19,7 @@ use crate::format::image::{ImageHeader, Limits, Photometric, corrupt, truncated,
 use crate::geometry::Window;
 use crate::reason::{Reason, Rejection};
 
-/// Decodes a grey or RGB image; samples outside of `needed` are unspecified.
+/// Decodes a grey or RGB image, or four components as they are; samples outside of `needed` are unspecified.
 pub(super) fn decode(
     header: &ImageHeader,
     bytes: &[u8],
@@ -38,6 +38,7 @@ fn decode_any(header: &ImageHeader, bytes: &[u8], limits: &Limits) -> Result<Sam
     let mut decoder = Decoder::new_with_limits(bytes, decode_limits(limits)).map_err(|e| reject(&e))?;
     decoder.set_output_format(match header.photometric {
         Photometric::Grey => PixelFormat::Grayscale,
+        Photometric::Cmyk => PixelFormat::Cmyk,
         _ => PixelFormat::Rgb,
     });
     // As libjpeg does by default; it only touches progressive files that leave out their last scans.

@@ -7,11 +7,14 @@
 //! CMYK images are rejected as [`Reason::Unsupported`]: without their colour profile, their
 //! conversion would be a guess.
 
+pub mod blocks;
+mod area;
 pub mod chip;
 pub(crate) mod guard;
 mod jpeg;
 mod orient;
 mod png;
+pub mod scene;
 mod scratch;
 mod tiff;
 mod webp;

@@ -1,6 +1,6 @@
 //! Applies an Exif orientation to pixels: exact, nothing is resampled.
 
-use crate::decode::chip::{Chip, Samples};
+use crate::decode::chip::{Chip, map_samples};
 use crate::format::image::Orientation;
 use crate::geometry::Size;
 
@@ -10,11 +10,7 @@ pub(super) fn apply(chip: Chip, orientation: Orientation) -> Chip {
         return chip;
     }
     let (stored, num_bands) = (chip.size, chip.bands.count());
-    let samples = match chip.samples {
-        Samples::U8(samples) => Samples::U8(turn(&samples, stored, num_bands, orientation)),
-        Samples::U16(samples) => Samples::U16(turn(&samples, stored, num_bands, orientation)),
-        Samples::F32(samples) => Samples::F32(turn(&samples, stored, num_bands, orientation)),
-    };
+    let samples = map_samples!(chip.samples, samples => turn(&samples, stored, num_bands, orientation));
     let size = if orientation.transposes() { stored.transposed() } else { stored };
     Chip { size, bands: chip.bands, samples }
 }
@@ -46,6 +42,7 @@ fn turn<T: Copy>(stored: &[T], size: Size, num_bands: usize, orientation: Orient
 mod tests {
     use super::*;
     use crate::decode::chip::Bands;
+    use crate::decode::chip::Samples;
 
     /// The letter F as every orientation stores it (Exif 2.32, tag 274) is seen upright.
     #[test]

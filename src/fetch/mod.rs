@@ -8,15 +8,25 @@
 //! run into rejects.
 
 mod judge;
+mod reading;
+mod scenes;
 mod shared;
 mod witness;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+pub use self::reading::{BlockKey, Group, Reading, blocks_of};
+pub(crate) use self::scenes::crashed;
+pub use self::scenes::{Arrived, OpenObject, OpenScene, Tables};
 
 use self::judge::{Judge, Memory, Missing};
+use self::scenes::Scenes;
 use crate::error::{Error, Result};
+use crate::observe::Traffic;
 use crate::plan::{Run, Source, Tile};
 use crate::reason::{Reason, Rejection};
 use crate::storage::{Expected, Fault, Object, ObjectUri, Storage, split_scheme};
@@ -39,13 +49,24 @@ pub struct Fetcher {
     run: Arc<Run>,
     max_object_bytes: u64,
     memory: Memory,
+    scenes: Scenes,
 }
 
 impl Fetcher {
-    /// Creates a fetcher; objects above `max_object_bytes` are rejected unread.
+    /// Creates a fetcher; objects that are read whole and have more than `max_object_bytes` are rejected unread.
+    ///
+    /// - `requests`: how many parts of objects are asked for at once
+    /// - `traffic`: counts them
     #[must_use]
-    pub fn new(storage: Storage, run: Arc<Run>, max_object_bytes: u64) -> Self {
-        Self { storage, run, max_object_bytes, memory: Memory::default() }
+    pub fn new(
+        storage: Storage,
+        run: Arc<Run>,
+        max_object_bytes: u64,
+        requests: NonZeroUsize,
+        traffic: Arc<Traffic>,
+    ) -> Self {
+        let scenes = Scenes::new(Arc::new(Semaphore::new(requests.get())), traffic);
+        Self { storage, run, max_object_bytes, memory: Memory::default(), scenes }
     }
 
     /// Returns how many of the first of these tiles, one at least, are best fetched in one go: small local
@@ -161,7 +182,7 @@ mod tests {
     fn tiles(sources: &[(&str, Option<u64>)]) -> Vec<Tile> {
         let tile = |&(uri, size_bytes): &(&str, Option<u64>)| Tile {
             id: TileId::of(uri, 0, 0, None),
-            source: Source { uri: uri.into(), version: None, size_bytes },
+            source: Source { uri: uri.into(), version: None, size_bytes, survey: None },
             level: 0,
             frame: 0,
             window: None,

@@ -10,6 +10,9 @@ pub(crate) enum Order {
 }
 
 impl Order {
+    /// That of this machine.
+    pub(crate) const NATIVE: Self = if cfg!(target_endian = "little") { Self::Little } else { Self::Big };
+
     /// Reads an unsigned 16-bit integer at `at`; `None` past the end.
     pub(crate) fn u16(self, bytes: &[u8], at: usize) -> Option<u16> {
         let raw = array(bytes, at)?;

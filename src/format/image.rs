@@ -11,9 +11,9 @@ mod tiff;
 mod webp;
 
 use std::fmt;
-use std::ops::Range;
 
-use crate::format::partial::{Partial, View};
+use crate::format::partial::{self, Partial, View};
+pub use crate::format::sample::SampleKind;
 use crate::format::tags::{Directory, tag};
 use crate::geometry::Size;
 use crate::reason::{Reason, Rejection};
@@ -89,39 +89,6 @@ pub fn sniff(bytes: &[u8]) -> Option<ImageFormat> {
         Some(ImageFormat::Tiff)
     } else {
         None
-    }
-}
-
-/// Type of the decoded samples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SampleKind {
-    /// Unsigned 8-bit; 1, 2 and 4 bits and palettes are expanded to it.
-    U8,
-    /// Unsigned 16-bit.
-    U16,
-    /// 32-bit float.
-    F32,
-}
-
-impl SampleKind {
-    /// Returns the size of one sample in memory.
-    #[must_use]
-    pub fn num_bytes(self) -> u64 {
-        match self {
-            Self::U8 => 1,
-            Self::U16 => 2,
-            Self::F32 => 4,
-        }
-    }
-}
-
-impl fmt::Display for SampleKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::U8 => "uint8",
-            Self::U16 => "uint16",
-            Self::F32 => "float32",
-        })
     }
 }
 
@@ -317,14 +284,8 @@ pub fn parse_header(bytes: &[u8]) -> Result<ImageHeader, Rejection> {
     parse(View::Whole(bytes))
 }
 
-/// What a parser says about an object that has been read in part.
-#[derive(Debug)]
-pub enum Parsed {
-    /// It has to see these bytes first.
-    Needs(Range<usize>),
-    /// It says what it would say about the whole object.
-    Done(Result<ImageHeader, Rejection>),
-}
+/// What the parser says about an image that has been read in part.
+pub type Parsed = partial::Parsed<ImageHeader>;
 
 /// Reads the header of an image from the parts of the object that have been read.
 ///
@@ -332,8 +293,7 @@ pub enum Parsed {
 /// only the beginnings are asked for; those of TIFF lie anywhere.
 #[must_use]
 pub fn parse_partial(object: &Partial) -> Parsed {
-    let parsed = parse(View::Partial(object));
-    object.take_missing().map_or(Parsed::Done(parsed), Parsed::Needs)
+    object.parse(parse)
 }
 
 /// Tells the format of an object whose first bytes have been read.

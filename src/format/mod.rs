@@ -5,4 +5,6 @@
 pub(crate) mod bytes;
 pub mod image;
 pub mod partial;
+pub mod sample;
 pub(crate) mod tags;
+pub mod tiff;

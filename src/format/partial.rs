@@ -8,6 +8,16 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use super::bytes::{Order, slice};
+use crate::reason::Rejection;
+
+/// What a parser says about an object that has been read in part.
+#[derive(Debug)]
+pub enum Parsed<T> {
+    /// It has to see these bytes first.
+    Needs(Range<usize>),
+    /// It says what it would say about the whole object.
+    Done(Result<T, Rejection>),
+}
 
 /// The ranges of an object that have been read so far.
 #[derive(Debug)]
@@ -42,6 +52,20 @@ impl Partial {
             Some(before) => before.bytes.extend_from_slice(bytes),
             None => self.pieces.push(Piece { start, bytes: bytes.to_vec() }),
         }
+    }
+
+    /// Runs a parser over what has been read.
+    pub(crate) fn parse<T>(&self, parser: impl FnOnce(View<'_>) -> Result<T, Rejection>) -> Parsed<T> {
+        let parsed = parser(View::Partial(self));
+        self.take_missing().map_or(Parsed::Done(parsed), Parsed::Needs)
+    }
+
+    /// Returns the bytes of a range if all of them have been read.
+    #[must_use]
+    pub fn held(&self, range: &Range<u64>) -> Option<&[u8]> {
+        let start = usize::try_from(range.start).ok()?;
+        let len = usize::try_from(range.end.checked_sub(range.start)?).ok()?;
+        self.pieces.iter().find_map(|piece| slice(&piece.bytes, start.checked_sub(piece.start)?, len))
     }
 
     /// Returns the first range that was missed since the last call.

@@ -24,6 +24,10 @@ pub(crate) mod tag {
 
 /// The longest list of values that is read from one tag.
 const MAX_VALUES: usize = 4096;
+/// The longest text, and the longest run of bytes, that is read from one tag.
+const MAX_BYTES: usize = 1 << 20;
+/// The most tags of one directory, as in libtiff.
+const MAX_ENTRIES: usize = 4096;
 
 /// One directory of tags.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +35,44 @@ pub(crate) struct Directory<'a> {
     file: View<'a>,
     order: Order,
     big: bool,
+    /// Where `entries` begin.
+    start: usize,
     entries: &'a [u8],
     next: u64,
+}
+
+/// Where the values of a tag lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Array {
+    /// Code of their type (TIFF 6.0, section 2).
+    kind: u16,
+    /// Number of values.
+    pub(crate) count: u64,
+    /// First byte in the file.
+    pub(crate) at: u64,
+}
+
+impl Array {
+    /// Returns the size of a value; `None` for a type that is not known.
+    pub(crate) fn width(self) -> Option<usize> {
+        match self.kind {
+            1 | 2 | 6 | 7 => Some(1),
+            3 | 8 => Some(2),
+            4 | 9 | 11 | 13 => Some(4),
+            5 | 10 | 12 | 16..=18 => Some(8),
+            _ => None,
+        }
+    }
+
+    /// Tells whether the values are unsigned integers, offsets included.
+    pub(crate) fn is_unsigned(self) -> bool {
+        matches!(self.kind, 1 | 3 | 4 | 13 | 16 | 18)
+    }
+
+    /// Returns the size of all values, saturating.
+    pub(crate) fn num_bytes(self) -> u64 {
+        self.count.saturating_mul(self.width().unwrap_or(0) as u64)
+    }
 }
 
 impl<'a> Directory<'a> {
@@ -58,11 +98,34 @@ impl<'a> Directory<'a> {
             (usize::from(file.u16(order, at)?), 2)
         };
         let start = at.checked_add(head)?;
+        if count > MAX_ENTRIES && big {
+            return None;
+        }
         let entries = file.slice(start, count.checked_mul(entry_bytes(big))?)?;
         let end = start + entries.len();
         // A missing link to the next directory is common in Exif and harmless.
         let next = if big { file.u64(order, end) } else { file.u32(order, end).map(u64::from) };
-        Some(Self { file, order, big, entries, next: next.unwrap_or(0) })
+        Some(Self { file, order, big, start, entries, next: next.unwrap_or(0) })
+    }
+
+    /// Reads another directory of the same file; `None` if it is not all there.
+    pub(crate) fn open(&self, offset: u64) -> Option<Self> {
+        Self::at(self.file, self.order, self.big, offset)
+    }
+
+    /// Returns where the next directory of the chain lies; 0 after the last one.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Returns the byte order of the file.
+    pub(crate) fn order(&self) -> Order {
+        self.order
+    }
+
+    /// Tells whether the file is a `BigTIFF`.
+    pub(crate) fn is_big(&self) -> bool {
+        self.big
     }
 
     /// Counts the directories of the chain from this one on, at most `limit`.
@@ -84,8 +147,27 @@ impl<'a> Directory<'a> {
         self.entry(tag).is_some()
     }
 
-    fn entry(&self, tag: u16) -> Option<&'a [u8]> {
-        self.entries.chunks_exact(entry_bytes(self.big)).find(|e| self.order.u16(e, 0) == Some(tag))
+    /// Returns where in the file an entry is, and its bytes.
+    fn entry(&self, tag: u16) -> Option<(usize, &'a [u8])> {
+        let size = entry_bytes(self.big);
+        let mut entries = self.entries.chunks_exact(size).enumerate();
+        let (index, entry) = entries.find(|(_, entry)| self.order.u16(entry, 0) == Some(tag))?;
+        Some((self.start + index * size, entry))
+    }
+
+    /// Returns where the values of a tag lie, without reading them.
+    pub(crate) fn array(&self, tag: u16) -> Option<Array> {
+        let (start, entry) = self.entry(tag)?;
+        let kind = self.order.u16(entry, 2)?;
+        let (count, field) =
+            if self.big { (self.order.u64(entry, 4)?, 12) } else { (self.order.u32(entry, 4)?.into(), 8) };
+        let inline = Array { kind, count, at: (start + field) as u64 };
+        if inline.num_bytes() <= (entry.len() - field) as u64 {
+            return Some(inline);
+        }
+        let offset =
+            if self.big { self.order.u64(entry, field)? } else { self.order.u32(entry, field)?.into() };
+        Some(Array { at: offset, ..inline })
     }
 
     /// Returns the first value of an unsigned integer tag.
@@ -95,31 +177,43 @@ impl<'a> Directory<'a> {
 
     /// Returns all values of an unsigned integer tag (BYTE, SHORT, LONG, LONG8).
     pub(crate) fn unsigned_list(&self, tag: u16) -> Option<Vec<u64>> {
-        let entry = self.entry(tag)?;
-        let width: usize = match self.order.u16(entry, 2)? {
-            1 => 1,
-            3 => 2,
-            4 => 4,
-            16 => 8,
-            _ => return None,
-        };
-        let (count, inline) = if self.big {
-            (usize::try_from(self.order.u64(entry, 4)?).ok()?, &entry[12..20])
-        } else {
-            (usize::try_from(self.order.u32(entry, 4)?).ok()?, &entry[8..12])
-        };
-        if count > MAX_VALUES {
-            return None;
+        let array = self.array(tag).filter(|array| array.is_unsigned())?;
+        let values = self.values(array, MAX_VALUES)?;
+        values.chunks_exact(array.width()?).map(|value| self.integer(value)).collect()
+    }
+
+    /// Returns all values of a tag of floating-point numbers.
+    pub(crate) fn float_list(&self, tag: u16) -> Option<Vec<f64>> {
+        let array = self.array(tag)?;
+        let values = self.values(array, MAX_VALUES)?;
+        match array.kind {
+            11 => values
+                .chunks_exact(4)
+                .map(|value| Some(f64::from(f32::from_bits(self.order.u32(value, 0)?))))
+                .collect(),
+            12 => {
+                values.chunks_exact(8).map(|value| Some(f64::from_bits(self.order.u64(value, 0)?))).collect()
+            }
+            _ => None,
         }
-        let len = count * width;
-        let values = if len <= inline.len() {
-            &inline[..len]
-        } else {
-            let offset =
-                if self.big { self.order.u64(inline, 0)? } else { self.order.u32(inline, 0)?.into() };
-            self.file.slice(usize::try_from(offset).ok()?, len)?
-        };
-        values.chunks_exact(width).map(|value| self.integer(value)).collect()
+    }
+
+    /// Returns a text up to its first NUL; bytes that are not UTF-8 are replaced.
+    pub(crate) fn text(&self, tag: u16) -> Option<String> {
+        let bytes = self.bytes(tag)?;
+        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
+    }
+
+    /// Returns the values of a tag of single bytes.
+    pub(crate) fn bytes(&self, tag: u16) -> Option<&'a [u8]> {
+        let array = self.array(tag).filter(|array| array.width() == Some(1))?;
+        self.values(array, MAX_BYTES)
+    }
+
+    fn values(&self, array: Array, max_count: usize) -> Option<&'a [u8]> {
+        let count = usize::try_from(array.count).ok().filter(|&count| count <= max_count)?;
+        self.file.slice(usize::try_from(array.at).ok()?, count * array.width()?)
     }
 
     fn integer(&self, value: &[u8]) -> Option<u64> {

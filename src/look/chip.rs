@@ -2,7 +2,7 @@
 
 use super::picture::{BANDS_LAST, Picture};
 use super::rejected;
-use crate::decode::chip::{Chip, Samples};
+use crate::decode::chip::{Chip, Samples, map_samples};
 use crate::decode::{decode, guard};
 use crate::error::{Error, Result};
 use crate::format::image::{ImageHeader, Limits, parse_header};
@@ -78,11 +78,7 @@ fn cropped(chip: Chip, window: Window) -> Chip {
     let columns = window.x as usize * num_bands..(window.x + window.width) as usize * num_bands;
     let rows = window.y as usize..(window.y + window.height) as usize;
     let cut = Cut { row_len: chip.size.width as usize * num_bands, columns, rows };
-    let samples = match chip.samples {
-        Samples::U8(samples) => Samples::U8(cut.of(&samples)),
-        Samples::U16(samples) => Samples::U16(cut.of(&samples)),
-        Samples::F32(samples) => Samples::F32(cut.of(&samples)),
-    };
+    let samples = map_samples!(chip.samples, samples => cut.of(&samples));
     Chip { size: Size::new(window.width, window.height), bands: chip.bands, samples }
 }
 
@@ -115,7 +111,7 @@ pub fn model_input(uri: &ObjectUri, chip: &Chip, input: &Input) -> Result<Pictur
     let slot = match &mut samples {
         Samples::U8(samples) => InputSlotMut::U8(samples),
         Samples::F32(samples) => InputSlotMut::F32(samples),
-        Samples::U16(_) => unreachable!("no contract takes 16-bit samples"),
+        _ => unreachable!("made above"),
     };
     preprocess.apply(chip, slot).map_err(|rejection| rejected(uri, rejection))?;
     Ok(Picture::of_input(input, preprocess.bands(), samples))

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use png::{BitDepth, ColorType, Encoder};
 
-use crate::decode::chip::{Bands, Samples};
+use crate::decode::chip::{Bands, Samples, with_samples};
 use crate::error::{Error, Result};
+use crate::format::sample::SampleKind;
 use crate::model::contract::{Input, Layout};
 
 /// Axes of images, and of models that take NHWC.
@@ -93,10 +94,17 @@ impl Picture {
     /// Writes version 1.0 of the format: a line of Python, then the samples, little-endian.
     fn write_npy(&self, out: &mut impl Write) -> io::Result<()> {
         const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
-        let kind = match self.samples {
-            Samples::U8(_) => "|u1",
-            Samples::U16(_) => "<u2",
-            Samples::F32(_) => "<f4",
+        let kind = match self.samples.kind() {
+            SampleKind::U8 => "|u1",
+            SampleKind::I8 => "|i1",
+            SampleKind::U16 => "<u2",
+            SampleKind::I16 => "<i2",
+            SampleKind::U32 => "<u4",
+            SampleKind::I32 => "<i4",
+            SampleKind::U64 => "<u8",
+            SampleKind::I64 => "<i8",
+            SampleKind::F32 => "<f4",
+            SampleKind::F64 => "<f8",
         };
         let [a, b, c] = self.shape;
         let mut header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({a}, {b}, {c}), }}");
@@ -107,15 +115,9 @@ impl Picture {
         out.write_all(MAGIC)?;
         out.write_all(&u16::try_from(header.len()).expect("three numbers are short").to_le_bytes())?;
         out.write_all(header.as_bytes())?;
-        match &self.samples {
-            Samples::U8(samples) => out.write_all(samples),
-            Samples::U16(samples) => {
-                samples.iter().try_for_each(|sample| out.write_all(&sample.to_le_bytes()))
-            }
-            Samples::F32(samples) => {
-                samples.iter().try_for_each(|sample| out.write_all(&sample.to_le_bytes()))
-            }
-        }
+        with_samples!(&self.samples, samples => {
+            samples.iter().try_for_each(|sample| out.write_all(&sample.to_le_bytes()))
+        })
     }
 
     fn write_png(&self, out: &mut impl Write) -> Result<()> {
@@ -131,7 +133,7 @@ impl Picture {
                 big_endian = samples.iter().flat_map(|sample| sample.to_be_bytes()).collect();
                 &big_endian
             }
-            Samples::F32(_) => unreachable!("refused above"),
+            _ => unreachable!("refused above"),
         };
         let mut writer = encoder.write_header().map_err(not_written)?;
         writer.write_image_data(bytes).map_err(not_written)?;
@@ -145,7 +147,7 @@ impl Picture {
         let depth = match self.samples {
             Samples::U8(_) => BitDepth::Eight,
             Samples::U16(_) => BitDepth::Sixteen,
-            Samples::F32(_) => return Err(cannot("float32 samples")),
+            _ => return Err(cannot(&format!("{} samples", self.samples.type_name()))),
         };
         if self.axes != BANDS_LAST {
             return Err(cannot(&format!("samples in the order {}", self.axes.join(", "))));

@@ -1,11 +1,11 @@
 //! Counters of a run in this process.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::commit::Committed;
-use crate::observe::{Busy, Pace, Stage, Widths};
+use crate::observe::{Busy, Pace, Stage, Traffic, Widths};
 
 /// Counters that the stages write and people read.
 #[derive(Debug, Default)]
@@ -18,7 +18,8 @@ pub struct Progress {
     elsewhere: AtomicU64,
     settled: AtomicU64,
     rejected: AtomicU64,
-    fetched_bytes: AtomicU64,
+    skipped: AtomicU64,
+    traffic: Arc<Traffic>,
     fetch_nanos: AtomicU64,
     decode_nanos: AtomicU64,
     infer_nanos: AtomicU64,
@@ -44,10 +45,14 @@ pub struct Snapshot {
     pub settled: u64,
     /// Of these, rejected.
     pub rejected: u64,
+    /// Of these, left out for lack of data or for clouds.
+    pub skipped: u64,
     /// Tiles that went through the model.
     pub inferred: u64,
     /// Bytes read from the sources.
     pub fetched_bytes: u64,
+    /// Requests that brought them.
+    pub fetch_requests: u64,
     /// Seconds spent fetching, added up over concurrent requests.
     pub fetch_seconds: f64,
     /// Seconds spent decoding and preprocessing, added up over threads.
@@ -97,9 +102,15 @@ impl Progress {
         self.elsewhere.fetch_add(num_tiles, Relaxed);
     }
 
-    /// Notes bytes brought.
+    /// Notes an object brought.
     pub fn fetched(&self, num_bytes: usize) {
-        self.fetched_bytes.fetch_add(num_bytes as u64, Relaxed);
+        self.traffic.add(num_bytes);
+    }
+
+    /// Returns the counter of requests, for those who read objects in parts.
+    #[must_use]
+    pub fn traffic(&self) -> Arc<Traffic> {
+        self.traffic.clone()
     }
 
     /// Notes a request that has ended.
@@ -115,6 +126,12 @@ impl Progress {
     /// Notes a rejected tile.
     pub fn rejected(&self) {
         self.rejected.fetch_add(1, Relaxed);
+        self.settled.fetch_add(1, Relaxed);
+    }
+
+    /// Notes a tile that is left out on purpose.
+    pub fn skipped(&self) {
+        self.skipped.fetch_add(1, Relaxed);
         self.settled.fetch_add(1, Relaxed);
     }
 
@@ -158,7 +175,9 @@ impl Progress {
             settled,
             rejected: self.rejected.load(Relaxed),
             inferred: self.inferred.load(Relaxed),
-            fetched_bytes: self.fetched_bytes.load(Relaxed),
+            skipped: self.skipped.load(Relaxed),
+            fetched_bytes: self.traffic.bytes(),
+            fetch_requests: self.traffic.requests(),
             fetch_seconds: seconds(&self.fetch_nanos),
             decode_seconds: seconds(&self.decode_nanos),
             infer_seconds: seconds(&self.infer_nanos),

@@ -16,6 +16,8 @@
 mod batches;
 mod budget;
 mod infer_loop;
+mod places;
+mod scenes;
 mod shard;
 mod stop;
 mod tensor;
@@ -34,6 +36,7 @@ use tokio::task::JoinSet;
 
 use crate::commit::{Counts, Provenance, attempt_name, commit_shard};
 use crate::decode;
+use crate::decode::chip::Chip;
 use crate::error::{Error, Result};
 use crate::fetch::{FetchedTile, Fetcher};
 use crate::format::image::{ImageHeader, Limits, parse_header};
@@ -43,10 +46,12 @@ use crate::observe::{Progress, Widths};
 use crate::plan::Run;
 use crate::preprocess::{InputSlotMut, Preprocess};
 use crate::reason::{Reason, Rejection};
+use crate::scene::Tiling;
 use crate::sink::{self, Scorer, ShardRows, TableSpec};
 use crate::work::OpenShards;
 
 use batches::{Batches, ChipSender, batches};
+use scenes::WindowsOnTheirWay;
 
 pub use budget::{ByteBudget, Held};
 pub use infer_loop::Prepared;
@@ -68,6 +73,8 @@ pub struct Stages {
     pub run: Arc<Run>,
     /// Brings bytes.
     pub fetcher: Arc<Fetcher>,
+    /// How scenes are cut into windows; `None`: every source is one tile.
+    pub tiling: Option<Arc<Tiling>>,
     /// Limits on what is decoded.
     pub limits: Limits,
     /// The model's input.
@@ -207,7 +214,13 @@ async fn feed(
         loop {
             let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
             let Some(number) = work.next(&stages.progress).await? else { return Ok(()) };
-            let shard = OpenShard::new(stages.run.shard(number).await?, place, finished.clone());
+            let cell_km = stages.tiling.as_ref().map(|tiling| tiling.cell_km);
+            let shard = stages.run.shard(number).await?;
+            let shard = OpenShard::new(shard, place, finished.clone(), cell_km);
+            if let Some(tiling) = &stages.tiling {
+                send_windows(&stages, &ways, &shard, tiling, &chips);
+                continue;
+            }
             let mut left = 0..shard.shard.tiles.len();
             while !left.is_empty() {
                 let end = left.start + Fetcher::group_len(&shard.shard.tiles[left.clone()]);
@@ -277,6 +290,31 @@ impl Stages {
         };
         self.input.num_samples() as u64 * element
     }
+}
+
+/// Lets the windows of a shard go their way in a task of their own.
+fn send_windows(
+    stages: &Arc<Stages>,
+    ways: &Arc<Ways>,
+    shard: &Arc<OpenShard>,
+    tiling: &Arc<Tiling>,
+    chips: &ChipSender<Prepared>,
+) {
+    let stop = stages.stop.clone();
+    let going = WindowsOnTheirWay {
+        stages: stages.clone(),
+        ways: ways.clone(),
+        shard: shard.clone(),
+        tiling: tiling.clone(),
+        chips: chips.clone(),
+    };
+    tokio::spawn(async move {
+        match AssertUnwindSafe(going.go()).catch_unwind().await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => stop.fail(error),
+            Err(_) => stop.fail(Error::bug("cutting windows crashed")),
+        }
+    });
 }
 
 /// A source whose size is unknown is taken to have so many bytes until it is there.
@@ -400,7 +438,10 @@ impl Stages {
 
     fn tensor(&self, header: &ImageHeader, bytes: &[u8]) -> Result<Tensor, Rejection> {
         let needed = self.preprocess.needed(header.oriented_size());
-        let chip = decode::decode(header, bytes, &self.limits, needed)?;
+        self.chip_tensor(decode::decode(header, bytes, &self.limits, needed)?)
+    }
+
+    fn chip_tensor(&self, chip: Chip) -> Result<Tensor, Rejection> {
         let mut tensor = self.spare.take();
         let fitted = self.preprocess.apply(
             &chip,

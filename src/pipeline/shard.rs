@@ -1,5 +1,6 @@
 //! A shard on its way through the stages: where its tiles' outcomes meet again.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -8,8 +9,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::plan::{Shard, Tile};
-use crate::reason::Rejection;
+use crate::reason::{Reason, Rejection};
 use crate::sink::{Outcome, Prediction, TileRow};
+
+use super::places::Places;
 
 /// A shard whose tiles are being worked on.
 pub struct OpenShard {
@@ -19,10 +22,13 @@ pub struct OpenShard {
     fed: AtomicBool,
     state: Mutex<State>,
     finished: UnboundedSender<FinishedShard>,
+    cell_km: Option<u32>,
 }
 
 struct State {
     outcomes: Vec<Option<Outcome>>,
+    /// Shares of valid pixels and of clouds, of windows of scenes.
+    measures: HashMap<usize, (f32, Option<f32>)>,
     embeddings: Vec<f32>,
     num_embeddings: usize,
     num_left: usize,
@@ -47,22 +53,26 @@ pub struct FinishedShard {
 
 impl OpenShard {
     /// Opens a shard; it goes to `finished` once every tile has its outcome.
+    ///
+    /// - `cell_km`: spacing of the global grid, where tiles are windows of scenes
     #[must_use]
     pub fn new(
         shard: Shard,
         permit: OwnedSemaphorePermit,
         finished: UnboundedSender<FinishedShard>,
+        cell_km: Option<u32>,
     ) -> Arc<Self> {
         let num_left = shard.tiles.len();
         let state = State {
             outcomes: vec![None; num_left],
+            measures: HashMap::new(),
             embeddings: Vec::new(),
             num_embeddings: 0,
             num_left,
             permit: Some(permit),
         };
         let (opened, fed) = (Instant::now(), AtomicBool::new(false));
-        Arc::new(Self { shard, opened, fed, state: Mutex::new(state), finished })
+        Arc::new(Self { shard, opened, fed, state: Mutex::new(state), finished, cell_km })
     }
 
     /// Notes that all of its tiles are on their way.
@@ -85,6 +95,17 @@ impl OpenShard {
     /// Records that a tile is rejected.
     pub fn reject(&self, index: usize, rejection: Rejection) {
         self.settle(index, |_| Outcome::Rejected(rejection));
+    }
+
+    /// Records that a tile is left out on purpose.
+    pub fn skip(&self, index: usize, reason: Reason, detail: String) {
+        self.settle(index, |_| Outcome::Skipped { reason, detail: Some(detail) });
+    }
+
+    /// Records how much of a window is valid, and how much of it is clouds.
+    pub fn measured(&self, index: usize, valid_fraction: f32, cloud_fraction: Option<f32>) {
+        let mut state = self.state.lock().expect("no holder of this lock panics");
+        state.measures.insert(index, (valid_fraction, cloud_fraction));
     }
 
     /// Records what the model says about a tile.
@@ -120,7 +141,10 @@ impl OpenShard {
 
     fn finish(&self, state: &mut State) -> FinishedShard {
         let outcomes = std::mem::take(&mut state.outcomes);
-        let rows = self.shard.tiles.iter().zip(outcomes).map(|(tile, outcome)| TileRow {
+        let mut places = Places::new(self.cell_km);
+        let tiles = self.shard.tiles.iter().zip(outcomes).enumerate();
+        let rows = tiles.map(|(index, (tile, outcome))| TileRow {
+            geo: places.row(tile, state.measures.get(&index).copied()),
             tile_id: tile.id,
             source: tile.source.uri.clone(),
             source_version: tile.source.version.clone(),

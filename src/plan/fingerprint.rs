@@ -22,6 +22,9 @@ pub struct Meaning<'a> {
     pub embedding_type: &'a str,
     /// Length of `top_k`.
     pub top_k: usize,
+    /// How scenes are cut into windows; left out where every source is one tile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tiling: Option<&'a crate::scene::Tiling>,
 }
 
 impl Meaning<'_> {

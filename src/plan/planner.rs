@@ -1,9 +1,10 @@
 //! Decides which run of a pipeline to work on.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use futures::stream::BoxStream;
 use tokio::runtime::Handle;
 
@@ -17,7 +18,10 @@ use crate::plan::publish::{
 use crate::plan::record::ModelRecord;
 use crate::plan::run::{Output, Run};
 use crate::plan::snapshot::{KnownRun, Scope, Snapshot};
-use crate::plan::sources::{self, EncodedSources, Source};
+use crate::plan::sources::{self, EncodedSources, Source, SourceTable};
+use crate::plan::survey::{Surveying, Surveyor};
+use crate::plan::windows::tiles_of;
+use crate::scene::{Survey, Tiling};
 use crate::source::{self, Discovered, Entry, InputSpec};
 use crate::storage::Storage;
 
@@ -73,12 +77,31 @@ pub struct Preview {
     pub source_bytes: u64,
     /// Number of tiles.
     pub tiles: u64,
+    /// Sources that are rejected by their headers, by reason; each is one of the tiles.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected: BTreeMap<&'static str, u64>,
     /// Number of shards.
     pub shards: u64,
     /// Shards committed already.
     pub committed_shards: u64,
     /// Estimated bytes of the table that is still to be written.
     pub table_bytes: u64,
+}
+
+/// What sources amount to.
+#[derive(Default)]
+struct Tally {
+    tiles: u64,
+    rejected: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    fn add(&mut self, survey: Option<&Survey>, uri: &str, tiling: Option<&Tiling>, shard_tiles: u32) {
+        self.tiles += tiles_of(0, uri, survey, tiling, shard_tiles).count() as u64;
+        if let Some(Survey::Rejected { reason, .. }) = survey {
+            *self.rejected.entry(reason.code()).or_default() += 1;
+        }
+    }
 }
 
 /// Plans the runs of one output.
@@ -93,6 +116,16 @@ pub struct Planner<'a> {
     pub input: &'a InputSpec,
     /// Where discovery may spill.
     pub spool_dir: &'a Path,
+    /// How scenes are cut into windows; `None`: every source is one tile.
+    pub cutting: Option<&'a Cutting>,
+}
+
+/// How scenes are cut into windows.
+pub struct Cutting {
+    /// Sizes, bands, units.
+    pub tiling: Arc<Tiling>,
+    /// Reads their headers.
+    pub surveyor: Arc<Surveyor>,
 }
 
 /// The runs of this family, as far as they have got.
@@ -176,7 +209,7 @@ impl Planner<'_> {
         }
         let discovered = self.discover().await?;
         self.elect_lineage(discovered.extra.as_ref().map(|codec| codec.fields())).await?;
-        let encoded = self.encode_new_sources(discovered, family).await?;
+        let (encoded, _) = self.encode_new_sources(discovered, family).await?;
         let newest = family.covered().pop().map(|run| run.id.clone());
         if encoded.num_sources == 0
             && let Some(newest) = newest
@@ -226,7 +259,7 @@ impl Planner<'_> {
             model: &self.draft.model,
             pipeline: &self.draft.pipeline,
         };
-        let tiles = publish::whole_tiles(&elected.table)?;
+        let tiles = publish::tiles(&elected.table, self.tiling(), elected.election.shard_tiles)?;
         publish::publish(self.output, id, &elected, described, tiles).await.map(Some)
     }
 
@@ -247,14 +280,17 @@ impl Planner<'_> {
         match &family.open {
             Some(OpenRun::Planned(id)) => self.preview_of(family.planned(id)).await,
             Some(OpenRun::Elected(id)) => {
-                let Elected { table, .. } = self.elected(id).await?;
-                Ok(self.preview_new(id, table.num_sources(), publish::source_bytes(&table)))
+                let Elected { table, election } = self.elected(id).await?;
+                let tally = self.tally(&table, election.shard_tiles).await?;
+                Ok(self.preview_new(id, table.num_sources(), publish::source_bytes(&table), tally))
             }
             None => {
-                let encoded = self.encode_new_sources(self.discover().await?, &family).await?;
+                let (encoded, tally) = self.encode_new_sources(self.discover().await?, &family).await?;
                 match family.covered().pop().filter(|_| encoded.num_sources == 0) {
                     Some(newest) => self.preview_of(newest).await,
-                    None => Ok(self.preview_new(&family.next, encoded.num_sources, encoded.num_bytes)),
+                    None => {
+                        Ok(self.preview_new(&family.next, encoded.num_sources, encoded.num_bytes, tally))
+                    }
                 }
             }
         }
@@ -276,23 +312,37 @@ impl Planner<'_> {
             sources: plan.sources,
             source_bytes: plan.source_bytes,
             tiles: plan.tiles,
+            rejected: self.tally(&run.sources, plan.shard_tiles).await?.rejected,
             shards: plan.shards.into(),
             committed_shards: committed,
             table_bytes: tiles * self.row_bytes(),
         })
     }
 
-    fn preview_new(&self, id: &RunId, num_sources: u64, source_bytes: u64) -> Preview {
+    fn preview_new(&self, id: &RunId, num_sources: u64, source_bytes: u64, tally: Tally) -> Preview {
         Preview {
             run_id: id.to_string(),
             published: false,
             sources: num_sources,
             source_bytes,
-            tiles: num_sources,
-            shards: num_sources.div_ceil(self.draft.shard_tiles.into()),
+            tiles: tally.tiles,
+            rejected: tally.rejected,
+            shards: tally.tiles.div_ceil(self.draft.shard_tiles.into()),
             committed_shards: 0,
-            table_bytes: num_sources * self.row_bytes(),
+            table_bytes: tally.tiles * self.row_bytes(),
         }
+    }
+
+    /// Counts the tiles that these sources are cut into, and the sources that cannot be.
+    async fn tally(&self, table: &SourceTable, shard_tiles: u32) -> Result<Tally> {
+        let mut tally = Tally::default();
+        let mut batches = table.stream()?;
+        while let Some(sources) = batches.try_next().await? {
+            for source in &sources {
+                tally.add(source.survey.as_ref(), &source.uri, self.tiling().map(Arc::as_ref), shard_tiles);
+            }
+        }
+        Ok(tally)
     }
 
     fn row_bytes(&self) -> u64 {
@@ -348,7 +398,11 @@ impl Planner<'_> {
         Ok(discovered)
     }
 
-    async fn encode_new_sources(&self, discovered: Discovered, family: &Family) -> Result<EncodedSources> {
+    async fn encode_new_sources(
+        &self,
+        discovered: Discovered,
+        family: &Family,
+    ) -> Result<(EncodedSources, Tally)> {
         let known = KnownSources::of(&family.covered())?;
         let planned_at = Moment::now();
         let election = Election {
@@ -359,9 +413,25 @@ impl Planner<'_> {
             as_of: Some(family.as_of(planned_at)),
         };
         let metadata = election.metadata()?;
-        tokio::task::spawn_blocking(move || encode_sources(&discovered, known, metadata))
+        let surveyor = self.cutting.map(|cutting| cutting.surveyor.clone());
+        let (tiling, shard_tiles) = (self.tiling().cloned(), self.draft.shard_tiles);
+        let encode = move || {
+            let (extra, mut tally) = (discovered.extra.clone(), Tally::default());
+            let surveyed = Surveying::of(new_entries(&discovered, known), surveyor).inspect(|surveyed| {
+                if let Ok(surveyed) = surveyed {
+                    tally.add(surveyed.survey.as_ref(), &surveyed.entry.uri, tiling.as_deref(), shard_tiles);
+                }
+            });
+            let encoded = sources::encode(surveyed, extra.as_deref(), metadata, SOURCE_BYTES_KEY)?;
+            Ok((encoded, tally))
+        };
+        tokio::task::spawn_blocking(encode)
             .await
             .map_err(|error| Error::bug("planning crashed").because(error))?
+    }
+
+    fn tiling(&self) -> Option<&Arc<Tiling>> {
+        self.cutting.map(|cutting| &cutting.tiling)
     }
 }
 
@@ -377,20 +447,16 @@ pub(super) fn lost_every_election() -> Error {
         .hint("run it again when fewer of them work on it")
 }
 
-fn encode_sources(
-    discovered: &Discovered,
-    mut known: KnownSources,
-    metadata: Vec<(String, String)>,
-) -> Result<EncodedSources> {
-    let entries = discovered.sources.entries().filter_map(move |entry| match entry {
+/// Leaves out what earlier runs covered.
+fn new_entries(discovered: &Discovered, mut known: KnownSources) -> impl Iterator<Item = Result<Entry>> + use<> {
+    discovered.sources.entries().filter_map(move |entry| match entry {
         Ok(entry) => match known.has(&entry) {
             Ok(true) => None,
             Ok(false) => Some(Ok(entry)),
             Err(error) => Some(Err(error)),
         },
         Err(error) => Some(Err(error)),
-    });
-    sources::encode(entries, discovered.extra.as_deref(), metadata, SOURCE_BYTES_KEY)
+    })
 }
 
 /// The sources that earlier runs covered, walked in step with a sorted listing: memory is one record
@@ -417,7 +483,11 @@ impl KnownSources {
     fn has(&mut self, entry: &Entry) -> Result<bool> {
         let mut newest: Option<Option<Arc<str>>> = None;
         for cursor in &mut self.cursors {
-            if let Some(source) = cursor.seek(&entry.uri, &self.runtime)? {
+            // A retry of some windows says nothing of the others.
+            let whole = |source: &&Source| {
+                source.survey.as_ref().and_then(Survey::scene).is_none_or(|scene| scene.only.is_none())
+            };
+            if let Some(source) = cursor.seek(&entry.uri, &self.runtime)?.filter(whole) {
                 newest = Some(source.version.clone());
             }
         }

@@ -4,18 +4,21 @@
 //! retry and compaction call it; what they have elected is in the metadata of `sources.parquet`, so that
 //! whoever finishes the planning writes the same `run.json`.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::error::{Error, Result};
-use crate::plan::TileId;
 use crate::plan::layout::RunId;
 use crate::plan::origin::{Moment, Origin};
 use crate::plan::record::{ModelRecord, PlanRecord, RunRecord};
 use crate::plan::run::{Output, Run};
-use crate::plan::sources::{Source, SourceTable};
+use crate::plan::sources::SourceTable;
 use crate::plan::tiles::{PlanTotals, PlanWriter, PlannedTile};
+use crate::plan::windows::tiles_of;
+use crate::scene::Tiling;
 
 /// Key-value metadata of `sources.parquet` that adopters plan by, whatever their own settings.
 const SHARD_TILES_KEY: &str = "tilefleet.shard_tiles";
@@ -185,19 +188,24 @@ async fn put_part(output: &Output, id: &RunId, part: Option<(u32, Bytes)>) -> Re
     output.create(&output.layout.plan_part(id, number), bytes).await.map(|_| ())
 }
 
-/// Cuts each source into one tile, the whole of it.
+/// Cuts all sources into tiles.
 ///
 /// # Errors
 ///
 /// As the store answers, in the stream.
-pub fn whole_tiles(table: &SourceTable) -> Result<BoxStream<'static, Result<PlannedTile>>> {
+pub fn tiles(
+    table: &SourceTable,
+    tiling: Option<&Arc<Tiling>>,
+    shard_tiles: u32,
+) -> Result<BoxStream<'static, Result<PlannedTile>>> {
     let sources = table.stream()?.map_ok(|batch| stream::iter(batch.into_iter().map(Ok))).try_flatten();
-    let numbered = sources.enumerate();
-    Ok(numbered.map(|(id, source)| source.map(|source| whole_tile(id as u64, &source))).boxed())
-}
-
-fn whole_tile(source_id: u64, source: &Source) -> PlannedTile {
-    PlannedTile { id: TileId::of(&source.uri, 0, 0, None), source_id, level: 0, frame: 0, window: None }
+    let numbered = sources.enumerate().map(|(id, source)| source.map(|source| (id as u64, source)));
+    let tiling = tiling.cloned();
+    let tiles = numbered.map_ok(move |(id, source)| {
+        let survey = source.survey.as_ref();
+        stream::iter(tiles_of(id, &source.uri, survey, tiling.as_deref(), shard_tiles).map(Ok))
+    });
+    Ok(tiles.try_flatten().boxed())
 }
 
 /// Returns the sources' bytes, added up as far as known.

@@ -2,9 +2,11 @@
 //!
 //! Goes in: where the rejected rows are. Comes out: a run whose rows replace those tiles and no others.
 //! The sources are looked up anew, since a file that was repaired has another version; one that is still
-//! gone is planned, and rejected again.
+//! gone is planned, and rejected again. Of a scene the windows are planned that were rejected, and no others.
+//! A scene whose header was rejected has no windows to retry: it is planned anew when it has changed.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use arrow::array::{Array, StructArray};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -13,10 +15,11 @@ use super::planner::{Family, MAX_ELECTIONS, OpenRun, Planner, lost_every_electio
 use super::publish::{Election, SOURCE_BYTES_KEY};
 use super::run::{Run, Tile};
 use super::snapshot::Standing;
-use super::sources;
+use super::sources::{self, Surveyed};
 use crate::error::{Error, Result};
 use crate::newest::Newest;
 use crate::plan::{Moment, Origin, RunId, TileId};
+use crate::scene::{Scene, Survey};
 use crate::source::{self, Entry, ExtraCodec};
 use crate::storage::ObjectUri;
 
@@ -94,7 +97,10 @@ impl Planner<'_> {
         let mut found = Rejected::default();
         for ((id, shard), tiles) in by_shard(rejected) {
             let run = covered.iter().find(|run| run.id == *id).ok_or_else(|| vanished(id))?;
-            found.add_shard(run, shard, &tiles, &newest).await?;
+            found.add_shard(run, shard, &tiles, &newest, self.cutting.is_some()).await?;
+        }
+        if found.entries.is_empty() && found.num_unplanned > 0 {
+            return Err(without_windows(found.num_unplanned));
         }
         let entries = self.look_up(found.entries).await?;
         let election = Election {
@@ -109,12 +115,32 @@ impl Planner<'_> {
     }
 
     /// Returns the sources as they are now, in order of URI.
-    async fn look_up(&self, sources: BTreeMap<String, Option<Vec<u8>>>) -> Result<Vec<Entry>> {
-        let looked_up = stream::iter(sources).map(|(uri, extra)| async move {
-            let found = source::look_up(self.storage, &ObjectUri::parse(&uri)?).await?;
-            Ok::<_, Error>(Entry { uri, extra, ..found })
-        });
+    async fn look_up(&self, sources: BTreeMap<Arc<str>, Again>) -> Result<Vec<Surveyed>> {
+        let looked_up = stream::iter(sources).map(|(uri, again)| self.look_up_one(uri, again));
         looked_up.buffered(LOOKUPS).try_collect().await
+    }
+
+    async fn look_up_one(&self, uri: Arc<str>, again: Again) -> Result<Surveyed> {
+        let Again { version, extra, scene } = again;
+        let Some(scene) = scene else {
+            let found = source::look_up(self.storage, &ObjectUri::parse(&uri)?).await?;
+            return Ok(Entry { uri: uri.to_string(), extra, ..found }.into());
+        };
+        let mut scene = Scene::clone(&scene);
+        let mut entry = Entry { uri: uri.to_string(), extra, version, ..Entry::default() };
+        for object in &mut scene.objects {
+            let found = source::look_up(self.storage, &ObjectUri::parse(&object.uri)?).await?;
+            if found.uri == entry.uri {
+                entry.version = found.version.clone();
+            }
+            // One that is gone stays as it was planned: reading it says so.
+            if let Some(size) = found.size {
+                object.size_bytes = size;
+                object.version = found.version.map(Into::into);
+            }
+            *entry.size.get_or_insert(0) += object.size_bytes;
+        }
+        Ok(Surveyed { entry, survey: Some(Survey::Scene(Arc::new(scene))) })
     }
 }
 
@@ -126,21 +152,36 @@ fn by_shard(rejected: &[Retry]) -> BTreeMap<(&RunId, u32), HashSet<TileId>> {
     shards
 }
 
-/// The sources of rejected tiles with their manifest columns.
+/// The sources of rejected tiles.
 #[derive(Default)]
 struct Rejected {
-    entries: BTreeMap<String, Option<Vec<u8>>>,
+    entries: BTreeMap<Arc<str>, Again>,
     codec: Option<ExtraCodec>,
+    /// Scenes that were never cut into windows.
+    num_unplanned: u64,
+}
+
+/// A source that is tried again.
+struct Again {
+    /// As it was planned.
+    version: Option<String>,
+    /// The manifest's columns.
+    extra: Option<Vec<u8>>,
+    /// The scene with its rejected windows; `None` for a source that is one tile.
+    scene: Option<Arc<Scene>>,
 }
 
 impl Rejected {
     /// Adds the sources of those tiles whose rows are still the newest.
+    ///
+    /// - `cut`: whether the pipeline cuts scenes into windows
     async fn add_shard(
         &mut self,
         run: &Run,
         number: u32,
         wanted: &HashSet<TileId>,
         newest: &Newest,
+        cut: bool,
     ) -> Result<()> {
         if let (None, Some(fields)) = (&self.codec, run.sources.extra_fields()) {
             self.codec = Some(ExtraCodec::new(&fields)?);
@@ -149,22 +190,28 @@ impl Rejected {
         let is_wanted =
             |tile: &Tile| wanted.contains(&tile.id) && newest.shows(&run.id, &tile.source.uri, tile.id);
         for (row, tile) in shard.tiles.iter().enumerate().filter(|(_, tile)| is_wanted(tile)) {
-            check_whole(tile)?;
+            let scene = tile.source.survey.as_ref().and_then(Survey::scene);
+            if cut && scene.is_none() {
+                self.num_unplanned += 1;
+                continue;
+            }
             let extra = encoded(self.codec.as_ref(), shard.extra.as_ref(), row)?;
-            self.entries.insert(tile.source.uri.to_string(), extra);
+            let again = self.entries.entry(tile.source.uri.clone()).or_insert_with(|| Again {
+                version: tile.source.version.as_deref().map(str::to_owned),
+                extra,
+                scene: scene.map(|scene| Arc::new(Scene { only: Some(Vec::new()), ..Scene::clone(scene) })),
+            });
+            if let (Some(scene), Some(window)) = (&mut again.scene, tile.window) {
+                Arc::make_mut(scene).only.get_or_insert_default().push(window);
+            }
         }
         Ok(())
     }
 }
 
-/// A plan is derived from its sources, each of which is one tile; only these can be planned again.
-fn check_whole(tile: &Tile) -> Result<()> {
-    if tile.id == TileId::of(&tile.source.uri, 0, 0, None) {
-        return Ok(());
-    }
-    Err(Error::config(format!("tile {} is a part of {}", tile.id, tile.source.uri))
-        .because("this version retries sources that are one tile")
-        .hint("run the pipeline with the version of tilefleet that planned it"))
+fn without_windows(num_scenes: u64) -> Error {
+    Error::usage(format!("{num_scenes} scenes were rejected by their headers, which retrying does not change"))
+        .hint("repair or replace them, then run the pipeline again: it plans anew what has changed")
 }
 
 /// Encodes one row of the manifest's columns; `None` if the source had no row in the manifest.

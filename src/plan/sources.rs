@@ -20,6 +20,7 @@ use parquet::file::properties::WriterProperties;
 
 use crate::error::{Error, Result};
 use crate::plan::parquet_object::ParquetObject;
+use crate::scene::Survey;
 use crate::source::{Entry, ExtraCodec};
 use crate::storage::Bucket;
 
@@ -36,6 +37,8 @@ pub struct Source {
     pub version: Option<Arc<str>>,
     /// Size in bytes when planned.
     pub size_bytes: Option<u64>,
+    /// What its headers say, if it was to be cut into windows and answered.
+    pub survey: Option<Survey>,
 }
 
 /// A contiguous range of sources with their manifest columns.
@@ -55,6 +58,7 @@ fn schema(extra: Option<&Fields>) -> SchemaRef {
         Field::new("uri", DataType::Utf8, false),
         Field::new("version", DataType::Utf8, true),
         Field::new("size", DataType::Int64, true),
+        Field::new("survey", DataType::Utf8, true),
     ];
     if let Some(extra) = extra {
         fields.push(Field::new("extra", DataType::Struct(extra.clone()), true));
@@ -73,7 +77,7 @@ fn schema(extra: Option<&Fields>) -> SchemaRef {
 ///
 /// Whatever `entries` yields; `Bug` if Parquet cannot be written.
 pub fn encode(
-    entries: impl Iterator<Item = Result<Entry>>,
+    entries: impl Iterator<Item = Result<Surveyed>>,
     extra: Option<&ExtraCodec>,
     metadata: Vec<(String, String)>,
     bytes_key: &str,
@@ -86,7 +90,7 @@ pub fn encode(
     let mut chunk = Vec::with_capacity(ROWS_PER_GROUP);
     for entry in entries {
         let entry = entry?;
-        num_bytes += entry.size.unwrap_or(0);
+        num_bytes += entry.entry.size.unwrap_or(0);
         chunk.push(entry);
         if chunk.len() == ROWS_PER_GROUP {
             writer.write(&record_batch(&schema, num_sources, &chunk, extra)?).map_err(bug)?;
@@ -101,6 +105,25 @@ pub fn encode(
     writer.append_key_value_metadata(KeyValue::new(bytes_key.to_owned(), num_bytes.to_string()));
     let bytes = Bytes::from(writer.into_inner().map_err(bug)?);
     Ok(EncodedSources { bytes, num_sources, num_bytes })
+}
+
+fn to_json(survey: &Survey) -> Result<String> {
+    serde_json::to_string(survey).map_err(bug)
+}
+
+/// A source as discovered, and what its headers say.
+#[derive(Clone, Debug, Default)]
+pub struct Surveyed {
+    /// It.
+    pub entry: Entry,
+    /// See [`Source::survey`].
+    pub survey: Option<Survey>,
+}
+
+impl From<Entry> for Surveyed {
+    fn from(entry: Entry) -> Self {
+        Self { entry, survey: None }
+    }
 }
 
 /// The encoded table and what it counts.
@@ -127,14 +150,18 @@ fn properties(metadata: Vec<(String, String)>) -> WriterProperties {
 fn record_batch(
     schema: &SchemaRef,
     first_id: u64,
-    entries: &[Entry],
+    surveyed: &[Surveyed],
     extra: Option<&ExtraCodec>,
 ) -> Result<RecordBatch> {
+    let entries: Vec<&Entry> = surveyed.iter().map(|surveyed| &surveyed.entry).collect();
+    let surveys = surveyed.iter().map(|surveyed| surveyed.survey.as_ref().map(to_json).transpose());
     let ids = Int64Array::from_iter_values((first_id as i64)..(first_id as i64 + entries.len() as i64));
     let uris = StringArray::from_iter_values(entries.iter().map(|entry| entry.uri.as_str()));
     let versions = entries.iter().map(|entry| entry.version.as_deref()).collect::<StringArray>();
     let sizes = entries.iter().map(|entry| entry.size.map(|size| size as i64)).collect::<Int64Array>();
-    let mut columns: Vec<ArrayRef> = vec![Arc::new(ids), Arc::new(uris), Arc::new(versions), Arc::new(sizes)];
+    let surveys = surveys.collect::<Result<StringArray>>()?;
+    let mut columns: Vec<ArrayRef> =
+        vec![Arc::new(ids), Arc::new(uris), Arc::new(versions), Arc::new(sizes), Arc::new(surveys)];
     if let Some(codec) = extra {
         let rows: Vec<Option<&[u8]>> = entries.iter().map(|entry| entry.extra.as_deref()).collect();
         columns.push(Arc::new(codec.decode(&rows)?));
@@ -225,11 +252,16 @@ fn append_sources(batch: &RecordBatch, sources: &mut Vec<Source>) -> Result<()> 
     let text = |name: &str| column(name)?.as_string_opt::<i32>().ok_or_else(|| damaged(name));
     let (uris, versions) = (text("uri")?, text("version")?);
     let sizes = column("size")?.as_primitive_opt::<Int64Type>().ok_or_else(|| damaged("size"))?;
+    // Tables of older versions have no surveys.
+    let surveys = batch.column_by_name("survey").and_then(|column| column.as_string_opt::<i32>());
     for row in 0..batch.num_rows() {
+        let survey = surveys.filter(|surveys| surveys.is_valid(row)).map(|surveys| surveys.value(row));
+        let survey = survey.map(serde_json::from_str).transpose();
         sources.push(Source {
             uri: uris.value(row).into(),
             version: versions.is_valid(row).then(|| versions.value(row).into()),
             size_bytes: sizes.is_valid(row).then(|| sizes.value(row) as u64),
+            survey: survey.map_err(|cause| damaged("survey").because(cause))?,
         });
     }
     Ok(())

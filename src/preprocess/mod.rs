@@ -131,11 +131,26 @@ impl Preprocess {
             }
             (Samples::U16(_), true) => return Err(bit_depth("16-bit samples, the model takes 8-bit ones")),
             (Samples::F32(_), true) => return Err(bit_depth("float samples, the model takes 8-bit ones")),
-            (Samples::U16(_) | Samples::F32(_), false) if self.sample_type == SampleType::Uint8 => {
-                return Err(bit_depth("samples of more than 8 bits, the model takes 8-bit ones"));
+            (other, display) if display || self.sample_type == SampleType::Uint8 => {
+                let kind = other.type_name();
+                return Err(bit_depth(&format!("{kind} samples, the model takes 8-bit ones")));
             }
-            (Samples::U16(samples), false) => self.float(chip, samples, &selection, &fit, &mut sink),
-            (Samples::F32(samples), false) => self.float(chip, samples, &selection, &fit, &mut sink),
+            // 64-bit integers lose what a model's float32 would not hold either.
+            (Samples::U64(samples), _) => {
+                let samples: Vec<f64> = samples.iter().map(|&sample| sample as f64).collect();
+                self.float(chip, &samples, &selection, &fit, &mut sink);
+            }
+            (Samples::I64(samples), _) => {
+                let samples: Vec<f64> = samples.iter().map(|&sample| sample as f64).collect();
+                self.float(chip, &samples, &selection, &fit, &mut sink);
+            }
+            (Samples::I8(samples), _) => self.float(chip, samples, &selection, &fit, &mut sink),
+            (Samples::U16(samples), _) => self.float(chip, samples, &selection, &fit, &mut sink),
+            (Samples::I16(samples), _) => self.float(chip, samples, &selection, &fit, &mut sink),
+            (Samples::U32(samples), _) => self.float(chip, samples, &selection, &fit, &mut sink),
+            (Samples::I32(samples), _) => self.float(chip, samples, &selection, &fit, &mut sink),
+            (Samples::F32(samples), _) => self.float(chip, samples, &selection, &fit, &mut sink),
+            (Samples::F64(samples), _) => self.float(chip, samples, &selection, &fit, &mut sink),
         }
         Ok(())
     }

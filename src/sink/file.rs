@@ -16,6 +16,7 @@ use parquet::schema::types::ColumnPath;
 
 use super::columns::columns;
 use super::embedding;
+use super::geo;
 use super::row::{Outcome, TileRow};
 use super::schema::{SCHEMA_VERSION, TableSpec, schema};
 use crate::error::{Error, Result};
@@ -67,8 +68,14 @@ pub fn encode(spec: &TableSpec, shard: &ShardRows<'_>, provenance: &[(String, St
         columns(spec, shard.shard, shard.rows)?.into_iter().map(Column::Array).collect();
     arrays.push(Column::Embedding(embeddings(spec, shard)?));
     arrays.extend(shard.extra.map(|extra| Column::Array(Arc::new(extra.clone()))));
+    let ours = provenance.iter().map(|(key, value)| (format!("{KEY_PREFIX}{key}"), value.clone()));
+    let mut metadata: Vec<(String, String)> = ours.collect();
+    if spec.geo {
+        arrays.extend(geo::columns(shard.rows).into_iter().map(Column::Array));
+        metadata.push((geo::GEO_KEY.to_owned(), geo::metadata(shard.rows)));
+    }
     let broken = |cause| Error::bug(format!("cannot encode shard {}", shard.shard)).because(cause);
-    write(spec, shard.rows.len(), &arrays, provenance).map_err(broken)
+    write(spec, shard.rows.len(), &arrays, &metadata).map_err(broken)
 }
 
 /// One top-level column of the whole shard.
@@ -124,12 +131,12 @@ fn write(
     spec: &TableSpec,
     num_rows: usize,
     columns: &[Column<'_>],
-    provenance: &[(String, String)],
+    metadata: &[(String, String)],
 ) -> ParquetResult<Bytes> {
     let schema = schema(spec);
     let bytes_per_row = spec.embedding_length * spec.embedding_type.num_bytes() + OTHER_BYTES_PER_ROW;
     let rows_per_group = (ROW_GROUP_BYTES / bytes_per_row).max(1);
-    let properties = properties(&schema, num_rows.min(rows_per_group), provenance)?;
+    let properties = properties(&schema, num_rows.min(rows_per_group), metadata)?;
     let options = ArrowWriterOptions::new().with_properties(properties);
     let file = Vec::with_capacity(num_rows * bytes_per_row + 64 * 1024);
     let (mut file, factory) =
@@ -182,12 +189,11 @@ fn no_leaf() -> ParquetError {
 fn properties(
     schema: &SchemaRef,
     rows_per_group: usize,
-    provenance: &[(String, String)],
+    metadata: &[(String, String)],
 ) -> ParquetResult<WriterProperties> {
-    let version = (VERSION_KEY.to_owned(), SCHEMA_VERSION.to_owned());
-    let metadata = std::iter::once(&version)
-        .chain(provenance)
-        .map(|(key, value)| KeyValue::new(format!("{KEY_PREFIX}{key}"), value.clone()));
+    let version = (format!("{KEY_PREFIX}{VERSION_KEY}"), SCHEMA_VERSION.to_owned());
+    let metadata = std::iter::once(&version).chain(metadata);
+    let metadata = metadata.map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
     let tile_id = ColumnPath::from("tile_id");
     let mut properties = WriterProperties::builder()
         .set_created_by(CREATED_BY.to_owned())
@@ -233,6 +239,7 @@ mod tests {
             labels: Some(["river", "forest"].map(String::from).to_vec().into()),
             top_k: 2,
             extra: None,
+            geo: false,
         }
     }
 
@@ -240,7 +247,7 @@ mod tests {
         let uri = format!("s3://scenes/{number}.jpg");
         let window = (number % 2 == 1).then_some(Window { x: number, y: 2, width: 3, height: 4 });
         let tile_id = TileId::of(&uri, 0, 0, window);
-        TileRow { tile_id, source: uri.into(), source_version: None, level: 0, frame: 0, window, outcome }
+        TileRow { tile_id, source: uri.into(), source_version: None, level: 0, frame: 0, window, outcome, geo: None }
     }
 
     fn ok(embedding: usize) -> Outcome {

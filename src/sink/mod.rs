@@ -9,6 +9,7 @@
 mod columns;
 mod embedding;
 mod file;
+mod geo;
 mod predict;
 mod row;
 mod schema;
@@ -17,7 +18,7 @@ mod stored;
 pub use embedding::check_embedding;
 pub use file::{ShardRows, encode};
 pub use predict::Scorer;
-pub use row::{Outcome, Prediction, TileRow};
+pub use row::{GeoRow, Outcome, Prediction, TileRow};
 pub use schema::{SCHEMA_VERSION, TableSpec, schema};
 pub use stored::{StoredEmbeddings, StoredPart};
 

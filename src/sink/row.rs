@@ -23,6 +23,31 @@ pub struct TileRow {
     pub window: Option<Window>,
     /// What became of it.
     pub outcome: Outcome,
+    /// Where it lies on the Earth, and how much of it is there; for windows of scenes.
+    pub geo: Option<Box<GeoRow>>,
+}
+
+/// Where a window lies on the Earth, and how much of it is there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GeoRow {
+    /// Its outline in WGS 84 longitude and latitude (OGC:CRS84), as WKB.
+    pub geometry: Option<Vec<u8>>,
+    /// West, south, east and north of it, in degrees.
+    pub bbox: Option<[f64; 4]>,
+    /// Longitude and latitude of its centre, in degrees.
+    pub centre: Option<[f64; 2]>,
+    /// Its coordinate reference system.
+    pub epsg: Option<u32>,
+    /// When it was taken, in microseconds since 1970 UTC.
+    pub datetime: Option<i64>,
+    /// The cell of the global grid that its centre lies in.
+    pub cell: Option<String>,
+    /// Share of its pixels that are valid in all bands.
+    pub valid_fraction: Option<f32>,
+    /// Metres a pixel of the chip.
+    pub gsd: Option<f64>,
+    /// Share of its pixels that are clouds.
+    pub cloud_fraction: Option<f32>,
 }
 
 /// What became of a tile.

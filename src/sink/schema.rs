@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 
+use super::geo;
 use crate::config::{EmbeddingType, Output};
 use crate::model::contract::Contract;
 
@@ -25,12 +26,14 @@ pub struct TableSpec {
     pub top_k: usize,
     /// The manifest's additional columns, where there are any.
     pub extra: Option<Fields>,
+    /// Whether rows say where they lie on the Earth.
+    pub geo: bool,
 }
 
 impl TableSpec {
     /// Describes the table of a model's rows.
     #[must_use]
-    pub fn new(contract: &Contract, output: &Output, extra: Option<Fields>) -> Self {
+    pub fn new(contract: &Contract, output: &Output, extra: Option<Fields>, geo: bool) -> Self {
         let classifier = contract.output.classifier.as_ref();
         Self {
             embedding_length: contract.output.embedding_length,
@@ -39,6 +42,7 @@ impl TableSpec {
             labels: classifier.and_then(|classifier| classifier.labels.clone()).map(Into::into),
             top_k: output.top_k,
             extra,
+            geo,
         }
     }
 }
@@ -55,11 +59,13 @@ impl TableSpec {
 /// | prediction | `class_id`?, `label`?, `score`?, `top_k`? |
 /// | embedding | `embedding`? |
 /// | extra | `extra`?, only if the manifest has additional columns |
+/// | geo | `geometry`?, `bbox`?, `centre_lon`?, `centre_lat`?, `epsg`?, `datetime`?, `cell`?, `valid_fraction`?, `gsd`?, `cloud_fraction`?, only for windows of scenes |
 ///
 /// A question mark: nullable.
 #[must_use]
 pub fn schema(spec: &TableSpec) -> SchemaRef {
-    let groups = [identity(), window(), outcome(), prediction(), embedding(spec), extra(spec)];
+    let geo = if spec.geo { geo::fields() } else { Vec::new() };
+    let groups = [identity(), window(), outcome(), prediction(), embedding(spec), extra(spec), geo];
     Arc::new(Schema::new(groups.into_iter().flatten().collect::<Fields>()))
 }
 
@@ -142,6 +148,7 @@ mod tests {
             labels: None,
             top_k: 5,
             extra: None,
+            geo: false,
         }
     }
 

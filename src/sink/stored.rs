@@ -270,6 +270,7 @@ mod tests {
             labels: None,
             top_k: 0,
             extra: None,
+            geo: false,
         };
         let embeddings: Vec<f32> = rows.iter().flatten().flatten().copied().collect();
         let mut next = 0..;
@@ -280,6 +281,7 @@ mod tests {
             level: 0,
             frame: 0,
             window: None,
+            geo: None,
             outcome: if present {
                 let embedding = next.next().expect("numbers do not end");
                 Outcome::Ok { detail: None, prediction: None, embedding }

@@ -11,6 +11,7 @@
 //! ```
 
 mod extra;
+mod items;
 mod manifest;
 mod pattern;
 mod spool;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 pub use self::extra::ExtraCodec;
+pub use self::items::ItemSpec;
 pub use self::spool::{Entries, Entry, Sorted};
 
 use self::manifest::{Manifest, Rows};
@@ -43,7 +45,7 @@ const ROWS_AHEAD: usize = 2;
 const MOST_SHOWN: usize = 8;
 
 /// What to look for: `[input]` of the pipeline file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct InputSpec {
     /// Folders, key prefixes, single objects and patterns; URIs or local paths.
     pub uris: Vec<String>,
@@ -53,6 +55,8 @@ pub struct InputSpec {
     pub allow: Vec<String>,
     /// Whether each object of the manifest is looked up for its version and size.
     pub look_up: bool,
+    /// Which STAC items are taken; `None`: a STAC document is a file like any other.
+    pub items: Option<ItemSpec>,
     /// Left out with all that lies below: the output, which would else become input of its next run.
     pub exclude: Option<ObjectUri>,
 }
@@ -115,12 +119,16 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
     let mut search = Search {
         storage: storage.clone(),
         spool: Spool::new(spool_folder, BUFFER_BYTES),
+        items: spec.items.clone(),
         exclude: spec.exclude.clone(),
         num_ignored: 0,
         looked_at: Vec::new(),
     };
     for text in &spec.uris {
-        search.add(Pattern::parse(text)?, text).await?;
+        search.add(Pattern::parse(text)?, text, spool_folder).await?;
+    }
+    if let Some(ItemSpec { filter, search: Some(query) }) = &spec.items {
+        search.add_search(query, filter).await?;
     }
     let extra = match &spec.manifest {
         Some(manifest) => search.add_manifest(manifest, spec, spool_folder).await?,
@@ -133,15 +141,19 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
 struct Search {
     storage: Storage,
     spool: Spool,
+    items: Option<ItemSpec>,
     exclude: Option<ObjectUri>,
     num_ignored: u64,
     looked_at: Vec<String>,
 }
 
 impl Search {
-    async fn add(&mut self, pattern: Pattern, text: &str) -> Result<()> {
+    async fn add(&mut self, pattern: Pattern, text: &str, spool_folder: &Path) -> Result<()> {
         match pattern {
-            Pattern::Place(uri) => self.add_place(&uri, text).await,
+            Pattern::Place(uri) => self.add_place(&uri, text, spool_folder).await,
+            Pattern::Glob { folder, matcher, .. } if self.items.is_some() && text.ends_with("json") => {
+                self.add_documents(&folder, &matcher, spool_folder).await
+            }
             Pattern::Glob { folder, matcher, hidden } => {
                 let local = folder.scheme().is_local();
                 let takes = |key: &str| {
@@ -158,7 +170,7 @@ impl Search {
     }
 
     /// Adds an object, or all objects of a folder: which of the two it is, the store says.
-    async fn add_place(&mut self, uri: &ObjectUri, text: &str) -> Result<()> {
+    async fn add_place(&mut self, uri: &ObjectUri, text: &str, spool_folder: &Path) -> Result<()> {
         let is_folder = uri.key().is_empty() || text.ends_with('/');
         let found = if is_folder && !uri.scheme().is_http() {
             Err(Fault::Gone)
@@ -166,6 +178,7 @@ impl Search {
             self.storage.bucket(uri).head(uri.key()).await
         };
         let fault = match found {
+            Ok(info) if self.is_stac(uri, &info).await? => return self.add_items(uri, spool_folder).await,
             Ok(info) => return self.add_object(uri, Some(info)),
             Err(Fault::Failed(error)) => return Err(error),
             Err(fault) => fault,
@@ -333,7 +346,7 @@ async fn looked_up(storage: &Storage, uri: &ObjectUri) -> Result<Option<ObjectIn
 
 fn entry_of(uri: &ObjectUri, info: Option<ObjectInfo>) -> Entry {
     let (size, version) = info.map_or((None, None), |info| (Some(info.size), info.version));
-    Entry { uri: uri.to_string(), version, size, extra: None }
+    Entry { uri: uri.to_string(), version, size, ..Entry::default() }
 }
 
 fn is_hidden(key: &str) -> bool {

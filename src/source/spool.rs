@@ -38,6 +38,8 @@ pub struct Entry {
     pub size: Option<u64>,
     /// The manifest's other columns, encoded by [`super::ExtraCodec`].
     pub extra: Option<Vec<u8>>,
+    /// The STAC item that it is, as JSON of [`crate::stac::Item`].
+    pub item: Option<Vec<u8>>,
 }
 
 /// Collects entries in any order.
@@ -243,6 +245,9 @@ impl Counts {
         if first.extra.is_none() {
             first.extra = second.extra;
         }
+        if first.item.is_none() {
+            first.item = second.item;
+        }
     }
 
     fn conflict(&self) -> Result<()> {
@@ -253,21 +258,24 @@ impl Counts {
     }
 }
 
-/// Record: total length, URI length, flags, size (8 bytes), version length, then the three texts.
-const HEADER_BYTES: usize = 4 + 4 + 1 + 8 + 4;
+/// Record: total length, URI length, flags, size (8 bytes), version length, extra length, then the four texts.
+const HEADER_BYTES: usize = 4 + 4 + 1 + 8 + 4 + 4;
 const HAS_VERSION: u8 = 1;
 const HAS_SIZE: u8 = 2;
 const HAS_EXTRA: u8 = 4;
+const HAS_ITEM: u8 = 8;
 
 fn write_entry(out: &mut (impl Write + ?Sized), entry: &Entry) -> io::Result<()> {
     let version = entry.version.as_deref().unwrap_or_default().as_bytes();
     let extra = entry.extra.as_deref().unwrap_or_default();
-    let length = HEADER_BYTES + entry.uri.len() + version.len() + extra.len();
+    let item = entry.item.as_deref().unwrap_or_default();
+    let length = HEADER_BYTES + entry.uri.len() + version.len() + extra.len() + item.len();
     let mut flags = 0;
     for (flag, is_set) in [
         (HAS_VERSION, entry.version.is_some()),
         (HAS_SIZE, entry.size.is_some()),
         (HAS_EXTRA, entry.extra.is_some()),
+        (HAS_ITEM, entry.item.is_some()),
     ] {
         flags |= if is_set { flag } else { 0 };
     }
@@ -276,8 +284,9 @@ fn write_entry(out: &mut (impl Write + ?Sized), entry: &Entry) -> io::Result<()>
     header[4..8].copy_from_slice(&(entry.uri.len() as u32).to_le_bytes());
     header[8] = flags;
     header[9..17].copy_from_slice(&entry.size.unwrap_or(0).to_le_bytes());
-    header[17..].copy_from_slice(&(version.len() as u32).to_le_bytes());
-    for part in [&header[..], entry.uri.as_bytes(), version, extra] {
+    header[17..21].copy_from_slice(&(version.len() as u32).to_le_bytes());
+    header[21..].copy_from_slice(&(extra.len() as u32).to_le_bytes());
+    for part in [&header[..], entry.uri.as_bytes(), version, extra, item] {
         out.write_all(part)?;
     }
     Ok(())
@@ -295,7 +304,8 @@ fn entry_of(record: &[u8]) -> io::Result<Entry> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(io::Error::other);
     let (header, rest) = record.split_at(HEADER_BYTES);
     let (uri, rest) = rest.split_at(read_u32(&header[4..]));
-    let (version, extra) = rest.split_at(read_u32(&header[17..]));
+    let (version, rest) = rest.split_at(read_u32(&header[17..]));
+    let (extra, item) = rest.split_at(read_u32(&header[21..]));
     let has = |flag| header[8] & flag != 0;
     let mut size = [0; 8];
     size.copy_from_slice(&header[9..17]);
@@ -304,6 +314,7 @@ fn entry_of(record: &[u8]) -> io::Result<Entry> {
         version: has(HAS_VERSION).then(|| text(version)).transpose()?,
         size: has(HAS_SIZE).then(|| u64::from_le_bytes(size)),
         extra: has(HAS_EXTRA).then(|| extra.to_vec()),
+        item: has(HAS_ITEM).then(|| item.to_vec()),
     })
 }
 
@@ -414,6 +425,7 @@ mod tests {
             version: Some("v".into()),
             size: Some(0),
             extra: Some(vec![0, 255]),
+            item: Some(b"{}".to_vec()),
             ..entry("s3://b/ä")
         };
         let empty = Entry { version: Some(String::new()), extra: Some(Vec::new()), ..entry("s3://b/b") };
@@ -457,7 +469,7 @@ mod tests {
         for number in shuffled(1_000_000) {
             let uri = format!("s3://scenes/2024/collection/{:03}/tile-{number:09}.jpg", number % 512);
             let version = Some(format!("{number:032x}"));
-            spool.push(&Entry { uri, version, size: Some(number), extra: None }).unwrap();
+            spool.push(&Entry { uri, version, size: Some(number), ..Entry::default() }).unwrap();
         }
         let pushed = started.elapsed();
         let sorted = spool.finish().unwrap();

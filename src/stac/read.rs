@@ -167,7 +167,7 @@ impl<'a> Walk<'a> {
         if links("search").next().is_some() {
             return Err(Error::config(format!("{uri} is a STAC API"))
                 .because("it would lead to everything that its archive holds".to_owned())
-                .hint("say what you need of it with [input.search]"));
+                .hint("say what you need of it with [search]"));
         }
         if depth >= self.limits.depth && links("child").next().is_some() {
             return Err(self.beyond(&format!("{} levels of catalogs", self.limits.depth)));

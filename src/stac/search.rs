@@ -21,7 +21,7 @@ use crate::storage::{Answer, ObjectUri, Storage, Web, sanitise};
 /// An API may filter a page after it has counted it; so many empty ones in a row are no search any more.
 const MOST_EMPTY: u32 = 20;
 
-/// `[input.search]` as written in the pipeline file.
+/// `[search]` as written in the pipeline file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
@@ -67,21 +67,21 @@ impl Search {
         self.base()?;
         self.filter()?.check()?;
         if self.collections.is_empty() {
-            return Err(Error::config("input.search.collections is empty")
+            return Err(Error::config("search.collections is empty")
                 .hint("name the collections to search, such as [\"sentinel-2-l2a\"]"));
         }
         if self.bbox.is_some() && self.intersects.is_some() {
             return Err(
-                Error::config("input.search has both bbox and intersects").hint("leave one of them out")
+                Error::config("search has both bbox and intersects").hint("leave one of them out")
             );
         }
         if self.bbox.is_none() && self.intersects.is_none() && self.datetime.is_none() {
-            return Err(Error::config("input.search asks for whole collections")
+            return Err(Error::config("search asks for whole collections")
                 .hint("say where (bbox, intersects) or when (datetime)"));
         }
         if !(1..=10_000).contains(&self.limit) {
             return Err(Error::config(format!(
-                "input.search.limit is {}, not a number from 1 to 10000",
+                "search.limit is {}, not a number from 1 to 10000",
                 self.limit
             )));
         }
@@ -96,7 +96,7 @@ impl Search {
     pub fn filter(&self) -> Result<Filter> {
         let area = match self.bbox {
             Some(numbers) => Some(Bbox::of(&numbers).ok_or_else(|| {
-                Error::config(format!("input.search.bbox {numbers:?} is no box"))
+                Error::config(format!("tiles.aoi {numbers:?} is no box"))
                     .hint("write [west, south, east, north]")
             })?),
             None => None,
@@ -110,7 +110,7 @@ impl Search {
         if base.scheme().is_http() {
             return Ok(base);
         }
-        Err(Error::config(format!("input.search.api `{base}` is no URL")).hint("write https://host/path"))
+        Err(Error::config(format!("search.api `{base}` is no URL")).hint("write https://host/path"))
     }
 
     /// Starts the search.
@@ -268,7 +268,7 @@ impl Pages {
         self.num_items += page.items.len() as u64;
         if self.num_items > self.limits.items {
             return Err(Error::config(format!("{} finds more than {} items", self.base, self.limits.items))
-                .hint("ask for less (dates, area, clouds), or raise input.search.max_items"));
+                .hint("ask for less (dates, area, clouds), or raise search.max_items"));
         }
         self.num_empty = if page.items.is_empty() { self.num_empty + 1 } else { 0 };
         if self.num_empty > MOST_EMPTY {
@@ -314,7 +314,7 @@ impl Pages {
     fn failed(&self, why: String) -> Error {
         Error::config(format!("cannot search {}", self.base))
             .because(why)
-            .hint("check collections, datetime and area in [input.search]")
+            .hint("check collections, datetime and area in [search]")
     }
 }
 

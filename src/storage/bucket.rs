@@ -286,24 +286,40 @@ impl Bucket {
     ///
     /// As [`Fault`] says; `Failed` if the object ends before `start`.
     pub async fn get_range(&self, key: &str, start: u64, length: u64) -> Result<Bytes, Fault> {
+        self.get_range_expected(key, start, length, &Expected::default()).await
+    }
+
+    /// As [`Bucket::get_range`], if the object is still the one that is expected.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Changed`] if the object is another; else as [`Bucket::get_range`].
+    pub async fn get_range_expected(
+        &self,
+        key: &str,
+        start: u64,
+        length: u64,
+        expected: &Expected,
+    ) -> Result<Bytes, Fault> {
         if length == 0 {
             return Ok(Bytes::new());
         }
         let Some(store) = self.store().await? else {
-            let path = path_of_key(key);
-            return blocking(move || local::read_range(&path, start, length)).await?;
+            let (path, expected) = (path_of_key(key), expected.clone());
+            return blocking(move || local::read_range(&path, start, length, &expected)).await?;
         };
         let range = Some(GetRange::Bounded(start..start.saturating_add(length)));
         let options = GetOptions { range, ..GetOptions::default() };
         let opened = store.get_opts(&self.path(key)?, options).await;
         let opened = opened.map_err(|cause| self.fault(&cause, "read", key))?;
-        let expected = opened.range.end - opened.range.start;
+        expected.check(opened.meta.size, version_of(&opened.meta).as_deref())?;
+        let announced = opened.range.end - opened.range.start;
         let mut stream = opened.into_stream();
-        let mut bytes = BytesMut::with_capacity(usize::try_from(expected.min(length)).unwrap_or(0));
+        let mut bytes = BytesMut::with_capacity(usize::try_from(announced.min(length)).unwrap_or(0));
         while let Some(piece) = self.next_piece(&mut stream, key).await? {
             bytes.extend_from_slice(&piece);
         }
-        if bytes.len() as u64 != expected {
+        if bytes.len() as u64 != announced {
             return Err(Error::unavailable(format!("cannot {}", self.doing("read", key)))
                 .because("the answer was cut short")
                 .into());

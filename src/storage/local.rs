@@ -35,9 +35,10 @@ pub(super) fn read(path: &Path, expected: &Expected, max_bytes: u64) -> Result<O
     Ok(Object { bytes: Bytes::from(bytes), version: Some(version), size })
 }
 
-/// Reads `length` bytes from `start`, or up to the end of the file.
-pub(super) fn read_range(path: &Path, start: u64, length: u64) -> Result<Bytes, Fault> {
+/// Reads `length` bytes from `start`, or up to the end of the file, if it is the one that is expected.
+pub(super) fn read_range(path: &Path, start: u64, length: u64, expected: &Expected) -> Result<Bytes, Fault> {
     let (file, metadata) = open(path)?;
+    expected.check(metadata.len(), Some(&version_of(&metadata)))?;
     let length = length.min(metadata.len().saturating_sub(start));
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     file.read_exact_at(&mut bytes, start)
@@ -409,8 +410,9 @@ mod tests {
         assert!(matches!(read(&folder.path().join("b"), &Expected::default(), 9), Err(Fault::Gone)));
         assert!(matches!(read(&path.join("b"), &Expected::default(), 9), Err(Fault::Gone)));
         assert!(matches!(read(folder.path(), &Expected::default(), 9), Err(Fault::Gone)));
-        assert_eq!(&read_range(&path, 2, 3).unwrap()[..], b"234");
-        assert_eq!(&read_range(&path, 8, 30).unwrap()[..], b"89");
+        let any = Expected::default();
+        assert_eq!(&read_range(&path, 2, 3, &any).unwrap()[..], b"234");
+        assert_eq!(&read_range(&path, 8, 30, &any).unwrap()[..], b"89");
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod rejects;
 mod resnet;
 #[cfg(feature = "query")]
 mod runs;
+mod scenes;
 mod stores;
 mod support;
 #[cfg(feature = "query")]

@@ -178,6 +178,7 @@ fn samples(chip: &Chip) -> Vec<f64> {
         Samples::U8(samples) => samples.iter().map(|&sample| f64::from(sample)).collect(),
         Samples::U16(samples) => samples.iter().map(|&sample| f64::from(sample)).collect(),
         Samples::F32(samples) => samples.iter().map(|&sample| f64::from(sample)).collect(),
+        other => panic!("no image of the oracle has {}", other.type_name()),
     }
 }
 

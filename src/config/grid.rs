@@ -1,0 +1,255 @@
+//! `[tiles]`, as far as it says how scenes are cut into windows.
+
+use std::num::NonZeroU32;
+
+use super::settings::{Origin, Setting, Settings};
+use super::value::{FromSetting, Ratio};
+use crate::error::{Error, Result};
+
+/// The keys of `[tiles]` that say nothing of whole images.
+const KEYS: [&str; 15] = [
+    "size",
+    "stride",
+    "gsd",
+    "aoi",
+    "bands",
+    "unit",
+    "scale",
+    "offset",
+    "nodata",
+    "min_valid_fraction",
+    "cloud_band",
+    "cloud_values",
+    "cloud_bits",
+    "max_cloud_fraction",
+    "cell_km",
+];
+
+/// How scenes are cut into windows, and what their samples mean.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grid {
+    /// Width and height of a window, in pixels of `gsd`; `None`: the model's.
+    pub size: Option<NonZeroU32>,
+    /// From one window to the next, in pixels of `gsd`; `None`: as `size`.
+    pub stride: Option<NonZeroU32>,
+    /// Metres a pixel; `None`: as stored.
+    pub gsd: Option<f64>,
+    /// A GeoJSON file, or `west,south,east,north` in degrees.
+    pub aoi: Option<String>,
+    /// Names or numbers (from 1) of the bands; empty: those of the contract.
+    pub bands: Vec<String>,
+    /// What the values mean that the model gets; `None`: what the contract says.
+    pub unit: Option<String>,
+    /// Factors of the samples: none, one, or one a band.
+    pub scale: Vec<f64>,
+    /// Added after that: none, one, or one a band.
+    pub offset: Vec<f64>,
+    /// Which sample stands for no data.
+    pub nodata: Nodata,
+    /// Windows with a smaller share of valid pixels are skipped.
+    pub min_valid_fraction: f64,
+    /// Which windows are left out for their clouds.
+    pub clouds: Option<Clouds>,
+    /// Spacing of the global grid, in kilometres.
+    pub cell_km: NonZeroU32,
+}
+
+/// Which sample stands for no data.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Nodata {
+    /// The one that file or STAC item name.
+    File,
+    /// None.
+    None,
+    /// This one.
+    Value(f64),
+}
+
+/// Where clouds are said to be, and how many of them are too many.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Clouds {
+    /// Name of the band.
+    pub band: String,
+    /// Its values that mean clouds.
+    pub values: Vec<u32>,
+    /// The numbers of its bits that do.
+    pub bits: Vec<u32>,
+    /// Windows with a larger share of such pixels are skipped.
+    pub max_fraction: f64,
+}
+
+/// Reads the grid; `None` for whole images.
+pub(super) fn grid(settings: &Settings) -> Result<Option<Grid>> {
+    if !settings.choice("tiles.grid", &[("whole", false), ("regular", true)])? {
+        return refuse_idle(settings).map(|()| None);
+    }
+    let grid = Grid {
+        size: settings.read::<Length>("tiles.size")?.0,
+        stride: settings.read::<Length>("tiles.stride")?.0,
+        gsd: settings.read::<Gsd>("tiles.gsd")?.0,
+        aoi: settings.read("tiles.aoi")?,
+        bands: settings.read::<Names>("tiles.bands")?.0,
+        unit: settings.read::<Option<String>>("tiles.unit")?.filter(|unit| unit != "contract"),
+        scale: settings.read("tiles.scale")?,
+        offset: settings.read("tiles.offset")?,
+        nodata: settings.read("tiles.nodata")?,
+        min_valid_fraction: settings.read::<Ratio>("tiles.min_valid_fraction")?.0,
+        clouds: clouds(settings)?,
+        cell_km: settings.read::<CellSpacing>("tiles.cell_km")?.0,
+    };
+    Ok(Some(grid))
+}
+
+/// Refuses what would have no effect.
+fn refuse_idle(settings: &Settings) -> Result<()> {
+    let mut idle = KEYS.iter().map(|key| settings.get(&format!("tiles.{key}")));
+    match idle.find(|setting| !matches!(setting.origin, Origin::Default | Origin::Record(_))) {
+        None => Ok(()),
+        Some(setting) => {
+            Err(Error::config(format!("`{}` ({}) is for windows", setting.name(), setting.origin))
+                .because("`tiles.grid` is \"whole\": every source is one tile")
+                .hint("set tiles.grid = \"regular\" to cut scenes into windows"))
+        }
+    }
+}
+
+fn clouds(settings: &Settings) -> Result<Option<Clouds>> {
+    let values = settings.read::<Vec<u32>>("tiles.cloud_values")?;
+    let bits = settings.read::<Vec<u32>>("tiles.cloud_bits")?;
+    let max_fraction = settings.read::<Ratio>("tiles.max_cloud_fraction")?.0;
+    let Some(band) = settings.read::<Option<String>>("tiles.cloud_band")? else {
+        if values.is_empty() && bits.is_empty() && max_fraction >= 1.0 {
+            return Ok(None);
+        }
+        return Err(Error::config("clouds are described, but not where to look for them")
+            .hint("set tiles.cloud_band to the band that says where clouds are, such as \"scl\""));
+    };
+    if values.is_empty() && bits.is_empty() {
+        return Err(Error::config(format!("`tiles.cloud_band` is \"{band}\", but not what in it means clouds"))
+            .hint("set tiles.cloud_values, such as [3, 8, 9, 10] for Sentinel-2's scl, or tiles.cloud_bits, such as [1, 3, 4] for Landsat's qa_pixel"));
+    }
+    if let Some(bit) = bits.iter().find(|bit| **bit > 31) {
+        return Err(Error::config(format!("`tiles.cloud_bits` has {bit}")).hint("bits count from 0 to 31"));
+    }
+    Ok(Some(Clouds { band, values, bits, max_fraction }))
+}
+
+/// A number of pixels, or a word for what follows from elsewhere.
+struct Length(Option<NonZeroU32>);
+
+impl FromSetting for Length {
+    const EXPECTED: &'static str = "a number of pixels from 1 to 65535, or the word that is its default";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        match setting.value.as_str() {
+            Some("contract" | "size") => Some(Self(None)),
+            _ => {
+                let pixels = u32::from_setting(setting).filter(|pixels| *pixels <= 65_535)?;
+                NonZeroU32::new(pixels).map(|pixels| Self(Some(pixels)))
+            }
+        }
+    }
+}
+
+/// Metres a pixel.
+struct Gsd(Option<f64>);
+
+impl FromSetting for Gsd {
+    const EXPECTED: &'static str = "\"native\", or metres a pixel above 0";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        if setting.value.as_str() == Some("native") {
+            return Some(Self(None));
+        }
+        f64::from_setting(setting).filter(|gsd| *gsd > 0.0).map(|gsd| Self(Some(gsd)))
+    }
+}
+
+/// Names and numbers of bands.
+struct Names(Vec<String>);
+
+impl FromSetting for Names {
+    const EXPECTED: &'static str = "a list of names or numbers of bands";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        use toml::Value;
+        let name = |value: &Value| match value {
+            Value::String(name) => Some(name.clone()),
+            Value::Integer(number) => Some(number.to_string()),
+            _ => None,
+        };
+        match &setting.value {
+            Value::Array(items) => items.iter().map(name).collect::<Option<_>>().map(Self),
+            single => name(single).map(|name| Self(vec![name])),
+        }
+    }
+}
+
+impl FromSetting for Nodata {
+    const EXPECTED: &'static str = "\"file\", \"none\" or a number";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        match setting.value.as_str() {
+            Some("file") => Some(Self::File),
+            Some("none") => Some(Self::None),
+            Some("nan") => Some(Self::Value(f64::NAN)),
+            _ => f64::from_setting(setting).map(Self::Value),
+        }
+    }
+}
+
+struct CellSpacing(NonZeroU32);
+
+impl FromSetting for CellSpacing {
+    const EXPECTED: &'static str = "a whole number of kilometres from 1 to 1000";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        let km = u32::from_setting(setting).filter(|km| *km <= 1000)?;
+        NonZeroU32::new(km).map(Self)
+    }
+}
+
+impl FromSetting for u32 {
+    const EXPECTED: &'static str = "a whole number of at least 0";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        setting.value.as_integer()?.try_into().ok()
+    }
+}
+
+impl FromSetting for Vec<u32> {
+    const EXPECTED: &'static str = "a list of whole numbers of at least 0";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        let number = |value: &toml::Value| value.as_integer()?.try_into().ok();
+        match &setting.value {
+            toml::Value::Array(items) => items.iter().map(number).collect(),
+            single => number(single).map(|number| vec![number]),
+        }
+    }
+}
+
+impl FromSetting for f64 {
+    const EXPECTED: &'static str = "a finite number";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        number(&setting.value)
+    }
+}
+
+impl FromSetting for Vec<f64> {
+    const EXPECTED: &'static str = "a finite number, or a list of them";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        match &setting.value {
+            toml::Value::Array(items) => items.iter().map(number).collect(),
+            single => number(single).map(|number| vec![number]),
+        }
+    }
+}
+
+fn number(value: &toml::Value) -> Option<f64> {
+    let number = value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64))?;
+    number.is_finite().then_some(number)
+}

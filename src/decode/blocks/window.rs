@@ -1,0 +1,186 @@
+//! Cuts a window out of decoded blocks.
+
+use super::Block;
+use super::validity;
+use crate::decode::chip::Samples;
+use crate::format::tiff::{BlockId, Page, TiffHeader, Validity};
+use crate::geometry::{Size, Window};
+use crate::reason::Rejection;
+
+/// Which page of a level a block is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// The samples.
+    Pixels,
+    /// The mask.
+    Mask,
+}
+
+/// The samples of a window, as stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WindowSamples {
+    /// Width and height.
+    pub size: Size,
+    /// Number of bands.
+    pub num_bands: u16,
+    /// `[height, width, bands]`, row-major.
+    pub samples: Samples,
+    /// `[height, width]`: 0 where a pixel is not valid, else 255 or its alpha; `None` where all are valid
+    /// because the scene has neither mask nor alpha nor nodata.
+    pub valid: Option<Vec<u8>>,
+}
+
+/// Puts the samples of a window together.
+///
+/// - `level`: of `header`, 0 being full size
+/// - `window`: pixels of the level, inside of it
+/// - `bands`: counted from 0, in the order wanted
+/// - `block`: returns decoded blocks; asked for those of [`TiffHeader::blocks_for`], and each once for
+///   every band
+///
+/// # Errors
+///
+/// Those of `block`.
+///
+/// # Reference
+///
+/// `rasterio.DatasetReader.read` and `dataset_mask`; with bands selected, a pixel is valid by nodata if it is
+/// in any of these.
+pub fn read_window<'a>(
+    header: &TiffHeader,
+    level: usize,
+    window: Window,
+    bands: &[u16],
+    mut block: impl FnMut(Part, BlockId) -> Result<&'a Block, Rejection>,
+) -> Result<WindowSamples, Rejection> {
+    let size = Size::new(window.width, window.height);
+    let chosen = &header.levels[level];
+    let pixels = |band: u16, block: &mut dyn FnMut(Part, BlockId) -> Result<&'a Block, Rejection>| {
+        gather(&chosen.pixels, window, &[band], &mut |id| block(Part::Pixels, id))
+    };
+    let samples = gather(&chosen.pixels, window, bands, &mut |id| block(Part::Pixels, id))?;
+    let valid = match header.validity(level) {
+        Validity::All => None,
+        Validity::Mask => {
+            let mask = chosen.mask.as_ref().expect("validity has seen it");
+            let stored = gather(mask, window, &[0], &mut |id| block(Part::Mask, id))?;
+            Some(validity::of_mask(&stored, mask.stored_bits))
+        }
+        Validity::Alpha(band) => Some(validity::of_alpha(&pixels(band, &mut block)?)),
+        Validity::Nodata(nodata, Some(band)) => {
+            Some(validity::of_nodata(&pixels(band, &mut block)?, 1, nodata))
+        }
+        Validity::Nodata(nodata, None) => Some(validity::of_nodata(&samples, bands.len(), nodata)),
+    };
+    Ok(WindowSamples { size, num_bands: bands.len() as u16, samples, valid })
+}
+
+/// Copies the bands of a window out of the blocks of a page.
+fn gather<'a>(
+    page: &Page,
+    window: Window,
+    bands: &[u16],
+    block: &mut dyn FnMut(BlockId) -> Result<&'a Block, Rejection>,
+) -> Result<Samples, Rejection> {
+    let len = window.width as usize * window.height as usize * bands.len();
+    let mut samples = Samples::zeroed(page.kind, len);
+    let (columns, rows) = page.grid_of(window);
+    let all = bands.iter().copied().eq(0..page.num_bands);
+    for row in rows {
+        for column in columns.clone() {
+            // Where a block has all bands, in the order wanted, whole rows are copied.
+            if all && !page.separate {
+                let block = block(page.block_at(column, row, 0))?;
+                let run = Run { from: 0, to: 0, length: bands.len() };
+                copy(block, page.block_bands().into(), window, &mut samples, bands.len(), run);
+                continue;
+            }
+            for (to, &band) in bands.iter().enumerate() {
+                let block = block(page.block_at(column, row, band))?;
+                let from = if page.separate { 0 } else { band.into() };
+                let run = Run { from, to, length: 1 };
+                copy(block, page.block_bands().into(), window, &mut samples, bands.len(), run);
+            }
+        }
+    }
+    Ok(samples)
+}
+
+/// Neighbouring bands of a pixel that are copied: where they begin in the block and in the window.
+#[derive(Clone, Copy)]
+struct Run {
+    from: usize,
+    to: usize,
+    length: usize,
+}
+
+/// Copies what a block has of a window.
+fn copy(
+    block: &Block,
+    block_bands: usize,
+    window: Window,
+    samples: &mut Samples,
+    window_bands: usize,
+    run: Run,
+) {
+    let shared = Shared::of(block.window, window);
+    macro_rules! copied {
+        ($($kind:ident)+) => {
+            match (&block.samples, samples) {
+                $((Samples::$kind(from), Samples::$kind(to)) => {
+                    shared.copy(from, block_bands, to, window_bands, run);
+                })+
+                _ => unreachable!("a page's blocks have its type"),
+            }
+        };
+    }
+    copied!(U8 I8 U16 I16 U32 I32 U64 I64 F32 F64);
+}
+
+/// The pixels that a block and a window share.
+struct Shared {
+    width: usize,
+    height: usize,
+    /// First column and row in the block.
+    from: (usize, usize),
+    /// First column and row in the window.
+    to: (usize, usize),
+    block_width: usize,
+    window_width: usize,
+}
+
+impl Shared {
+    fn of(block: Window, window: Window) -> Self {
+        let (x, y) = (block.x.max(window.x), block.y.max(window.y));
+        let end = |a: u32, a_length: u32, b: u32, b_length: u32| {
+            (u64::from(a) + u64::from(a_length)).min(u64::from(b) + u64::from(b_length))
+        };
+        let right = end(block.x, block.width, window.x, window.width);
+        let lower = end(block.y, block.height, window.y, window.height);
+        Self {
+            width: right.saturating_sub(x.into()) as usize,
+            height: lower.saturating_sub(y.into()) as usize,
+            from: ((x - block.x) as usize, (y - block.y) as usize),
+            to: ((x - window.x) as usize, (y - window.y) as usize),
+            block_width: block.width as usize,
+            window_width: window.width as usize,
+        }
+    }
+
+    fn copy<T: Copy>(&self, from: &[T], from_bands: usize, to: &mut [T], to_bands: usize, run: Run) {
+        for row in 0..self.height {
+            let first = ((self.from.1 + row) * self.block_width + self.from.0) * from_bands;
+            let source = &from[first..][..self.width * from_bands];
+            let first = ((self.to.1 + row) * self.window_width + self.to.0) * to_bands;
+            let target = &mut to[first..][..self.width * to_bands];
+            if run.length == from_bands && run.length == to_bands {
+                target.copy_from_slice(source);
+                continue;
+            }
+            let pixels = source.chunks_exact(from_bands).zip(target.chunks_exact_mut(to_bands));
+            for (source, target) in pixels {
+                target[run.to..][..run.length].copy_from_slice(&source[run.from..][..run.length]);
+            }
+        }
+    }
+}

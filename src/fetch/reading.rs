@@ -1,0 +1,141 @@
+//! In which order the blocks of a shard's windows are read, and how long they are kept.
+//!
+//! Windows are taken in groups that lie side by side; each block is read with the first group that needs it
+//! and dropped after the last, so that it is fetched and decoded once a shard.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::scenes::OpenScene;
+use crate::format::tiff::BlockId;
+use crate::scene::Cut;
+
+/// Windows of a group at most.
+const GROUP: usize = 32;
+
+/// One block of a scene.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlockKey {
+    /// Which object of the scene.
+    pub object: usize,
+    /// Which of its levels.
+    pub level: usize,
+    /// Whether it is of the level's mask.
+    pub mask: bool,
+    /// Which block of that page.
+    pub id: BlockId,
+}
+
+/// Windows that are read together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Which of the windows.
+    pub tiles: Range<usize>,
+    /// Blocks that no group before has read.
+    pub arriving: Vec<BlockKey>,
+    /// Blocks that no group after this needs.
+    pub leaving: Vec<BlockKey>,
+}
+
+/// How some windows of one scene are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The groups, in order.
+    pub groups: Vec<Group>,
+    /// Most bytes of decoded blocks that are kept at once.
+    pub kept_bytes: u64,
+}
+
+impl Reading {
+    /// Plans the reading of windows.
+    ///
+    /// - `cuts`: for each window what it needs of each object
+    #[must_use]
+    pub fn of(scene: &OpenScene, cuts: &[Vec<Cut>]) -> Self {
+        let needed: Vec<(Range<usize>, Vec<BlockKey>)> = groups(cuts)
+            .map(|tiles| {
+                let mut keys: Vec<BlockKey> =
+                    cuts[tiles.clone()].iter().flatten().flat_map(|cut| blocks_of(scene, cut)).collect();
+                keys.sort_unstable();
+                keys.dedup();
+                (tiles, keys)
+            })
+            .collect();
+        Self::from_needed(needed, |key| {
+            scene.objects[key.object].page(key.level, key.mask).block_bytes(key.id)
+        })
+    }
+
+    fn from_needed(needed: Vec<(Range<usize>, Vec<BlockKey>)>, bytes: impl Fn(BlockKey) -> u64) -> Self {
+        let mut last: HashMap<BlockKey, usize> = HashMap::new();
+        for (group, (_, keys)) in needed.iter().enumerate() {
+            last.extend(keys.iter().map(|key| (*key, group)));
+        }
+        let mut seen: HashMap<BlockKey, ()> = HashMap::new();
+        let mut reading = Self::default();
+        let mut kept = 0;
+        for (group, (tiles, keys)) in needed.into_iter().enumerate() {
+            let arriving: Vec<BlockKey> =
+                keys.iter().copied().filter(|key| seen.insert(*key, ()).is_none()).collect();
+            let leaving: Vec<BlockKey> = keys.into_iter().filter(|key| last[key] == group).collect();
+            kept += arriving.iter().map(|key| bytes(*key)).sum::<u64>();
+            reading.kept_bytes = reading.kept_bytes.max(kept);
+            kept -= leaving.iter().map(|key| bytes(*key)).sum::<u64>();
+            reading.groups.push(Group { tiles, arriving, leaving });
+        }
+        reading
+    }
+
+    /// Returns all blocks that are read.
+    pub fn blocks(&self) -> impl Iterator<Item = BlockKey> + '_ {
+        self.groups.iter().flat_map(|group| group.arriving.iter().copied())
+    }
+}
+
+/// Splits windows into runs that lie in one row.
+fn groups(cuts: &[Vec<Cut>]) -> impl Iterator<Item = Range<usize>> + '_ {
+    let row = |tile: usize| cuts[tile].first().map(|cut| cut.pixels.y);
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        if start == cuts.len() {
+            return None;
+        }
+        let same = (start..cuts.len()).take(GROUP).take_while(|&tile| row(tile) == row(start)).count();
+        let group = start..start + same;
+        start = group.end;
+        Some(group)
+    })
+}
+
+/// Returns the blocks that a cut needs.
+pub fn blocks_of<'a>(scene: &'a OpenScene, cut: &'a Cut) -> impl Iterator<Item = BlockKey> + 'a {
+    let (object, level) = (cut.object, cut.level);
+    let touched = cut.pixels.width > 0 && cut.pixels.height > 0;
+    let header = &scene.objects[object].header;
+    let (pixels, masks) =
+        if touched { header.blocks_for(level, cut.pixels, &cut.bands) } else { Default::default() };
+    let key = move |mask: bool| move |id: BlockId| BlockKey { object, level, mask, id };
+    pixels.into_iter().map(key(false)).chain(masks.into_iter().map(key(true)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: u32) -> BlockKey {
+        BlockKey { object: 0, level: 0, mask: false, id: BlockId(id) }
+    }
+
+    #[test]
+    fn blocks_come_once_and_leave_after_their_last_use() {
+        let keys = |ids: &[u32]| ids.iter().map(|id| key(*id)).collect::<Vec<_>>();
+        let needed = vec![(0..2, keys(&[1, 2])), (2..4, keys(&[2, 3])), (4..6, keys(&[1]))];
+        let reading = Reading::from_needed(needed, |_| 10);
+        let arriving: Vec<_> = reading.groups.iter().map(|group| group.arriving.clone()).collect();
+        let leaving: Vec<_> = reading.groups.iter().map(|group| group.leaving.clone()).collect();
+        assert_eq!(arriving, [keys(&[1, 2]), keys(&[3]), keys(&[])]);
+        assert_eq!(leaving, [keys(&[]), keys(&[2, 3]), keys(&[1])]);
+        assert_eq!(reading.kept_bytes, 30);
+        assert_eq!(reading.blocks().count(), 3);
+    }
+}

@@ -1,0 +1,94 @@
+//! Which pages of a file are the levels of one scene: overviews and masks, by `NewSubfileType` (TIFF 6.0,
+//! tag 254) and size, as GDAL takes them.
+
+use std::collections::HashSet;
+
+use super::header::Level;
+use super::page::Page;
+use super::tag as own;
+use crate::format::image::{corrupt, truncated};
+use crate::format::sample::SampleKind;
+use crate::format::tags::Directory;
+use crate::geometry::Size;
+use crate::reason::Rejection;
+
+/// Pages after so many are not looked at.
+const MAX_PAGES: usize = 512;
+/// Bits of `NewSubfileType`.
+const REDUCED: u64 = 1;
+const MASK: u64 = 4;
+
+/// Sorts the pages from `first` on into levels, the largest first.
+///
+/// - `pixels`: what the first directory says
+/// - `notes`: takes what is left out, and why
+pub(super) fn levels(
+    first: Directory<'_>,
+    pixels: Page,
+    file_bytes: u64,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Level>, Rejection> {
+    let mut levels = vec![Level { pixels, mask: None }];
+    let mut masks = Vec::new();
+    for (number, directory) in others(first, notes)? {
+        let kind = directory.unsigned(own::NEW_SUBFILE_TYPE).unwrap_or(0);
+        if kind & (REDUCED | MASK) == 0 {
+            notes.push(format!("page {number} is another image"));
+            continue;
+        }
+        match Page::parse(&directory, file_bytes) {
+            Err(rejection) => notes.push(format!("page {number} is not used: {rejection}")),
+            Ok(page) if kind & MASK != 0 => masks.push((number, page)),
+            Ok(page) if is_overview(&page, &levels[0].pixels) => {
+                levels.push(Level { pixels: page, mask: None })
+            }
+            Ok(page) => notes.push(format!("page {number} is no overview: {} {}", page.size, page.kind)),
+        }
+    }
+    levels[1..].sort_by_key(|level| std::cmp::Reverse(level.pixels.size.num_pixels()));
+    for (number, mask) in masks {
+        let fits = |level: &&mut Level| level.mask.is_none() && level.pixels.size == mask.size;
+        match levels.iter_mut().find(fits) {
+            Some(level) if mask.num_bands == 1 && mask.kind == SampleKind::U8 => level.mask = Some(mask),
+            _ => notes.push(format!("page {number} is the mask of no level: {}", mask.size)),
+        }
+    }
+    Ok(levels)
+}
+
+fn is_overview(page: &Page, full: &Page) -> bool {
+    let Size { width, height } = full.size;
+    let smaller = page.size.width <= width && page.size.height <= height && page.size != full.size;
+    smaller && page.num_bands == full.num_bands && page.kind == full.kind
+}
+
+/// Returns the directories after the first one: of the chain, then those that the first one points to.
+fn others<'a>(
+    first: Directory<'a>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<(usize, Directory<'a>)>, Rejection> {
+    let mut found = Vec::new();
+    let mut seen = HashSet::new();
+    let mut next = first.next();
+    while next != 0 {
+        if !seen.insert(next) {
+            return Err(corrupt("the directories are chained in a circle"));
+        }
+        if found.len() + 1 == MAX_PAGES {
+            notes.push(format!("pages after the first {MAX_PAGES} are not looked at"));
+            break;
+        }
+        let directory =
+            first.open(next).ok_or_else(|| truncated("the object ends before its last directory"))?;
+        found.push((found.len() + 1, directory));
+        next = directory.next();
+    }
+    for offset in first.unsigned_list(own::SUB_IFDS).unwrap_or_default() {
+        if seen.insert(offset) && found.len() + 1 < MAX_PAGES {
+            let directory =
+                first.open(offset).ok_or_else(|| truncated("the object ends before its last directory"))?;
+            found.push((found.len() + 1, directory));
+        }
+    }
+    Ok(found)
+}

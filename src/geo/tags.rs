@@ -1,0 +1,126 @@
+//! The `GeoTIFF` tags of a file, as they stand in its first directory.
+
+use serde::{Deserialize, Serialize};
+
+/// Raw `GeoTIFF` tags (OGC 19-008r4); what is absent is empty.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GeoTags {
+    /// `ModelPixelScaleTag` (33550): size of a pixel along x, y and z, in units of the CRS.
+    pub pixel_scale: Option<[f64; 3]>,
+    /// `ModelTiepointTag` (33922): six numbers a tiepoint, column, row, level, x, y, z.
+    pub tiepoints: Vec<f64>,
+    /// `ModelTransformationTag` (34264): a 4×4 matrix from pixel to CRS, row-major.
+    pub transformation: Option<[f64; 16]>,
+    /// `GeoKeyDirectoryTag` (34735): a header of four and four numbers a key.
+    pub key_directory: Vec<u16>,
+    /// `GeoDoubleParamsTag` (34736): values of keys that are doubles.
+    pub doubles: Vec<f64>,
+    /// `GeoAsciiParamsTag` (34737): values of keys that are text, each ended by `|`.
+    pub ascii: String,
+}
+
+/// Numbers of the keys that are looked at (OGC 19-008r4, annex A).
+pub(super) mod key {
+    pub const MODEL_TYPE: u16 = 1024;
+    pub const RASTER_TYPE: u16 = 1025;
+    pub const GEODETIC_CRS: u16 = 2048;
+    pub const GEODETIC_CITATION: u16 = 2049;
+    pub const GEODETIC_DATUM: u16 = 2050;
+    pub const PRIME_MERIDIAN: u16 = 2051;
+    pub const ANGULAR_UNITS: u16 = 2054;
+    pub const ELLIPSOID: u16 = 2056;
+    pub const SEMI_MAJOR: u16 = 2057;
+    pub const SEMI_MINOR: u16 = 2058;
+    pub const INVERSE_FLATTENING: u16 = 2059;
+    pub const PRIME_MERIDIAN_LONGITUDE: u16 = 2061;
+    pub const PROJECTED_CRS: u16 = 3072;
+    pub const PROJECTED_CITATION: u16 = 3073;
+    pub const PROJECTION: u16 = 3074;
+    pub const PROJECTION_METHOD: u16 = 3075;
+    pub const LINEAR_UNITS: u16 = 3076;
+    pub const STANDARD_PARALLEL_1: u16 = 3078;
+    pub const STANDARD_PARALLEL_2: u16 = 3079;
+    pub const NATURAL_ORIGIN_LONGITUDE: u16 = 3080;
+    pub const NATURAL_ORIGIN_LATITUDE: u16 = 3081;
+    pub const FALSE_EASTING: u16 = 3082;
+    pub const FALSE_NORTHING: u16 = 3083;
+    pub const FALSE_ORIGIN_LONGITUDE: u16 = 3084;
+    pub const FALSE_ORIGIN_LATITUDE: u16 = 3085;
+    pub const FALSE_ORIGIN_EASTING: u16 = 3086;
+    pub const FALSE_ORIGIN_NORTHING: u16 = 3087;
+    pub const CENTRE_LONGITUDE: u16 = 3088;
+    pub const CENTRE_LATITUDE: u16 = 3089;
+    pub const SCALE_AT_ORIGIN: u16 = 3092;
+    pub const STRAIGHT_VERTICAL_POLE: u16 = 3095;
+}
+
+/// What a key says instead of a code when parameters follow.
+pub(super) const USER_DEFINED: u16 = 32767;
+
+impl GeoTags {
+    /// Returns whether the file has no `GeoTIFF` tag at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns the value of a key that is a code or a number below 65536.
+    pub(super) fn code(&self, key: u16) -> Option<u16> {
+        self.entry(key).filter(|entry| entry.location == 0).map(|entry| entry.value)
+    }
+
+    /// Returns the value of a key that is a double.
+    pub(super) fn double(&self, key: u16) -> Option<f64> {
+        let entry = self.entry(key).filter(|entry| entry.location == 34736)?;
+        self.doubles.get(usize::from(entry.value)).copied()
+    }
+
+    /// Returns the value of a key that is text, without the `|` at its end.
+    pub(super) fn text(&self, key: u16) -> Option<&str> {
+        let entry = self.entry(key).filter(|entry| entry.location == 34737)?;
+        let start = usize::from(entry.value);
+        let text = self.ascii.get(start..start + usize::from(entry.count))?;
+        Some(text.trim_end_matches(['|', '\0']))
+    }
+
+    fn entry(&self, key: u16) -> Option<Entry> {
+        let entries = self.key_directory.get(4..)?.chunks_exact(4);
+        let found = entries.take(usize::from(self.key_directory[3])).find(|entry| entry[0] == key)?;
+        Some(Entry { location: found[1], count: found[2], value: found[3] })
+    }
+}
+
+/// One key of the directory: where its value lies, how long it is, and the value or its index.
+struct Entry {
+    location: u16,
+    count: u16,
+    value: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_where_the_directory_says() {
+        let tags = GeoTags {
+            key_directory: vec![1, 1, 0, 3, 1024, 0, 1, 1, 1026, 34737, 7, 0, 2057, 34736, 1, 1],
+            doubles: vec![0.0, 6_378_137.0],
+            ascii: "WGS 84|".into(),
+            ..GeoTags::default()
+        };
+        assert_eq!(tags.code(1024), Some(1));
+        assert_eq!(tags.text(1026), Some("WGS 84"));
+        assert_eq!(tags.double(2057), Some(6_378_137.0));
+        assert_eq!((tags.code(1026), tags.code(4), tags.double(1024)), (None, None, None));
+    }
+
+    #[test]
+    fn a_directory_that_lies_about_its_length_is_read_as_far_as_it_goes() {
+        let tags = |key_directory| GeoTags { key_directory, ..GeoTags::default() };
+        assert_eq!(tags(vec![1, 1, 0, 900, 1024, 0, 1, 2]).code(1024), Some(2));
+        assert_eq!(tags(vec![1, 1, 0, 900, 1024, 0]).code(1024), None);
+        assert_eq!(tags(vec![1, 1, 0, 1, 1026, 34737, 9, 60000]).text(1026), None);
+        assert_eq!(tags(vec![1, 1]).code(1024), None);
+    }
+}

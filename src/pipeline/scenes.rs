@@ -1,0 +1,301 @@
+//! Windows of scenes, from planned to decoded.
+//!
+//! ```text
+//! group of windows ─▶ fetch new blocks ─▶ decode them ─▶ keep ─▶ cut and stack ─▶ preprocess ─▶ chips
+//!   (some ahead)        tokio, ranges       rayon         until    rayon, a window each
+//!                                                       last use
+//! ```
+//!
+//! Each block is fetched and decoded once for all windows of a source in a shard. Room for the blocks that are
+//! kept is taken before the first of them is fetched, and whoever has it waits for nothing but what frees
+//! itself, so that shards cannot wait for each other for ever.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::{StreamExt, stream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::budget::Held;
+use super::infer_loop::Prepared;
+use super::shard::OpenShard;
+use super::{ChipSender, Stages, Ways};
+use crate::config::Clouds;
+use crate::decode::blocks::{Block, Part, decode_block, read_window};
+use crate::decode::scene::{Piece, SceneChip, stack};
+use crate::error::{Error, Result};
+use crate::fetch::{Arrived, BlockKey, Group, OpenScene, Reading, Tables, crashed};
+use crate::reason::{Reason, Rejection};
+use crate::scene::{Cut, Tiling};
+
+/// So many groups of windows are fetched ahead, as far as their bytes have room.
+const GROUPS_AHEAD: usize = 8;
+
+/// Decoded blocks by their place; a block that cannot be decoded fails the windows that need it.
+type Blocks = HashMap<BlockKey, Arc<Result<Block, Rejection>>>;
+
+/// The windows of one shard.
+pub(super) struct WindowsOnTheirWay {
+    pub(super) stages: Arc<Stages>,
+    pub(super) ways: Arc<Ways>,
+    pub(super) shard: Arc<OpenShard>,
+    pub(super) tiling: Arc<Tiling>,
+    pub(super) chips: ChipSender<Prepared>,
+}
+
+impl WindowsOnTheirWay {
+    /// Sends all windows on their way, source by source.
+    pub(super) async fn go(self) -> Result<()> {
+        let tiles = &self.shard.shard.tiles;
+        let mut start = 0;
+        while start < tiles.len() {
+            let source = &tiles[start].source.uri;
+            let end = start + tiles[start..].iter().take_while(|tile| tile.source.uri == *source).count();
+            self.source(start..end).await?;
+            start = end;
+        }
+        self.shard.all_fed();
+        Ok(())
+    }
+
+    async fn source(&self, tiles: Range<usize>) -> Result<()> {
+        let source = &self.shard.tile(tiles.start).source;
+        let fetcher = &self.stages.fetcher;
+        let opened = match fetcher.open_scene(source).await? {
+            Ok(opened) => opened,
+            Err(rejection) => return self.reject_all(tiles, &rejection),
+        };
+        let (places, cuts) = self.cuts(&opened, tiles.clone());
+        let reading = Reading::of(&opened, &cuts);
+        let keys: Vec<BlockKey> = reading.blocks().collect();
+        let tables = match fetcher.tables(&opened, &keys).await? {
+            Ok(tables) => tables,
+            Err(rejection) => return self.reject_all(places, &rejection),
+        };
+        let _kept = self.ways.decoded.hold(reading.kept_bytes).await;
+        let fetching = Arc::new(Fetching {
+            stages: self.stages.clone(),
+            ways: self.ways.clone(),
+            opened: opened.clone(),
+            tables,
+        });
+        let groups = stream::iter(reading.groups).then(move |group| fetching.clone().start(group));
+        let mut groups = std::pin::pin!(groups.buffered(GROUPS_AHEAD));
+        let mut blocks = Blocks::new();
+        while let Some(fetched) = groups.next().await {
+            let (group, arrived) = fetched.map_err(crashed)??;
+            let windows = places[group.tiles.clone()].iter().zip(&cuts[group.tiles.clone()]);
+            match arrived {
+                Ok((arrived, held)) => {
+                    self.decode(&opened, arrived, &mut blocks).await?;
+                    drop(held);
+                    for (&place, cuts) in windows {
+                        self.cut(&opened, place, cuts, &blocks).await;
+                    }
+                }
+                Err(rejection) => return self.reject_rest(&places, group.tiles.start, &rejection),
+            }
+            for key in &group.leaving {
+                blocks.remove(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns which tiles lie within the scene, and what each needs; rejects the others.
+    fn cuts(&self, opened: &OpenScene, tiles: Range<usize>) -> (Vec<usize>, Vec<Vec<Cut>>) {
+        let (mut places, mut cuts) = (Vec::new(), Vec::new());
+        for place in tiles {
+            let tile = self.shard.tile(place);
+            match tile.window.filter(|window| window.is_within(opened.scene.size)) {
+                Some(window) if tile.level == opened.scene.level => {
+                    places.push(place);
+                    cuts.push(opened.scene.cuts(window, self.tiling.size));
+                }
+                _ => {
+                    let detail = format!("the scene has {} at level {}", opened.scene.size, opened.scene.level);
+                    self.reject(place, Rejection::new(Reason::OutsideImage, detail));
+                }
+            }
+        }
+        (places, cuts)
+    }
+
+    /// Decodes blocks on the CPU pool, all at once.
+    async fn decode(&self, opened: &Arc<OpenScene>, arrived: Vec<Arrived>, blocks: &mut Blocks) -> Result<()> {
+        let mut decoding = Vec::with_capacity(arrived.len());
+        for (key, stored) in arrived {
+            let (answer, answered) = oneshot::channel();
+            let (opened, progress) = (opened.clone(), self.stages.progress.clone());
+            self.ways.pool.spawn(move || {
+                let started = Instant::now();
+                let page = opened.objects[key.object].page(key.level, key.mask);
+                let block = stored.and_then(|stored| decode_block(page, key.id, stored.as_deref()));
+                progress.decoded(started.elapsed());
+                // Nobody waits for it if the run is being abandoned.
+                let _ = answer.send(block);
+            });
+            decoding.push((key, answered));
+        }
+        for (key, answered) in decoding {
+            let block = answered.await.map_err(|error| Error::bug("decoding crashed").because(error))?;
+            blocks.insert(key, Arc::new(block));
+        }
+        Ok(())
+    }
+
+    /// Waits for room, then cuts one window out of its blocks on the CPU pool.
+    async fn cut(&self, opened: &Arc<OpenScene>, index: usize, cuts: &[Cut], blocks: &Blocks) {
+        let held = self.ways.chips.hold(self.stages.tensor_bytes()).await;
+        let opened = opened.clone();
+        let needed = WindowBlocks::of(&opened, cuts, blocks);
+        let window = WindowOnItsWay {
+            stages: self.stages.clone(),
+            shard: self.shard.clone(),
+            tiling: self.tiling.clone(),
+            index,
+        };
+        let (chips, stop) = (self.chips.clone(), self.stages.stop.clone());
+        let job = move || {
+            let started = Instant::now();
+            let chip = needed.stack(&opened, &window);
+            window.finish(chip, held, started, &chips);
+        };
+        self.ways.pool.spawn(move || {
+            if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                stop.fail(Error::bug("preprocessing crashed"));
+            }
+        });
+    }
+
+    fn reject_rest(&self, places: &[usize], from: usize, rejection: &Rejection) -> Result<()> {
+        self.reject_all(places[from..].iter().copied(), rejection)
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "ends the ways through a source, like its other ends")]
+    fn reject_all(&self, places: impl IntoIterator<Item = usize>, rejection: &Rejection) -> Result<()> {
+        places.into_iter().for_each(|place| self.reject(place, rejection.clone()));
+        Ok(())
+    }
+
+    fn reject(&self, index: usize, rejection: Rejection) {
+        reject(&self.stages, &self.shard, index, rejection);
+    }
+}
+
+/// What fetching the groups of one source needs.
+struct Fetching {
+    stages: Arc<Stages>,
+    ways: Arc<Ways>,
+    opened: Arc<OpenScene>,
+    tables: Tables,
+}
+
+impl Fetching {
+    /// Waits for room, then fetches the blocks of a group in a task of its own.
+    async fn start(self: Arc<Self>, group: Group) -> JoinHandle<Result<Fetched>> {
+        let held = self.ways.fetched.hold(self.tables.stored_bytes(&group.arriving)).await;
+        tokio::spawn(async move {
+            let started = Instant::now();
+            let arrived = self.stages.fetcher.blocks(&self.opened, &self.tables, &group.arriving).await?;
+            self.stages.progress.fetch_took(started.elapsed());
+            Ok((group, arrived.map(|arrived| (arrived, held))))
+        })
+    }
+}
+
+/// A group and its blocks with the room they take, or why none of them could be had.
+type Fetched = (Group, Result<(Vec<Arrived>, Held), Rejection>);
+
+fn reject(stages: &Stages, shard: &OpenShard, index: usize, rejection: Rejection) {
+    let tile = shard.tile(index);
+    tracing::debug!(tile = %tile.id, reason = rejection.reason.code(), "rejected");
+    stages.progress.rejected();
+    shard.reject(index, rejection);
+}
+
+/// The decoded blocks of one window.
+struct WindowBlocks {
+    cuts: Vec<Cut>,
+    blocks: Blocks,
+}
+
+impl WindowBlocks {
+    fn of(opened: &OpenScene, cuts: &[Cut], blocks: &Blocks) -> Self {
+        let keys = cuts.iter().flat_map(|cut| crate::fetch::blocks_of(opened, cut));
+        let found = keys.map(|key| (key, blocks[&key].clone())).collect();
+        Self { cuts: cuts.to_vec(), blocks: found }
+    }
+
+    /// Stacks the window's bands; the first block that is damaged is its rejection.
+    fn stack(self, opened: &OpenScene, window: &WindowOnItsWay) -> Result<SceneChip, Rejection> {
+        let mut pieces = Vec::with_capacity(self.cuts.len());
+        for cut in self.cuts {
+            let header = &opened.objects[cut.object].header;
+            let (object, level) = (cut.object, cut.level);
+            let block = |part: Part, id| {
+                let key = BlockKey { object, level, mask: part == Part::Mask, id };
+                self.blocks[&key].as_ref().as_ref().map_err(Clone::clone)
+            };
+            let touched = cut.pixels.width > 0 && cut.pixels.height > 0;
+            let samples = touched.then(|| read_window(header, level, cut.pixels, &cut.bands, block)).transpose()?;
+            pieces.push(Piece { masked: Piece::is_masked(header, level), cut, samples });
+        }
+        let (tiling, meaning) = (&window.tiling, window.stages.preprocess.bands());
+        Ok(stack(&opened.scene, tiling.clouds.as_ref(), meaning, tiling.size, &pieces))
+    }
+}
+
+/// One window between the stages.
+struct WindowOnItsWay {
+    stages: Arc<Stages>,
+    shard: Arc<OpenShard>,
+    tiling: Arc<Tiling>,
+    index: usize,
+}
+
+impl WindowOnItsWay {
+    fn finish(
+        self,
+        chip: Result<SceneChip, Rejection>,
+        held: Held,
+        started: Instant,
+        chips: &ChipSender<Prepared>,
+    ) {
+        let tensor = chip.and_then(|chip| {
+            let (valid, clouds) = (chip.valid_fraction, chip.cloud_fraction);
+            self.shard.measured(self.index, valid, clouds);
+            match self.skipped(valid, clouds) {
+                Some(skipped) => Ok(Err(skipped)),
+                None => self.stages.chip_tensor(chip.chip).map(Ok),
+            }
+        });
+        self.stages.progress.decoded(started.elapsed());
+        match tensor {
+            Ok(Ok(tensor)) => {
+                let Self { shard, index, .. } = self;
+                chips.send(Prepared { shard, index, tensor: Some(tensor), detail: None, held: Some(held) });
+            }
+            Ok(Err((reason, detail))) => {
+                self.stages.progress.skipped();
+                self.shard.skip(self.index, reason, detail);
+            }
+            Err(rejection) => reject(&self.stages, &self.shard, self.index, rejection),
+        }
+    }
+
+    /// Returns why the window is left out, if it is.
+    fn skipped(&self, valid: f32, clouds: Option<f32>) -> Option<(Reason, String)> {
+        let least = self.tiling.min_valid_fraction;
+        if valid == 0.0 || f64::from(valid) < least {
+            return Some((Reason::Nodata, format!("{:.1} % of the pixels are valid", 100.0 * valid)));
+        }
+        let most = self.tiling.clouds.as_ref().map(|Clouds { max_fraction, .. }| *max_fraction);
+        let (clouds, _) = clouds.zip(most).filter(|(clouds, most)| f64::from(*clouds) > *most)?;
+        Some((Reason::Clouds, format!("{:.1} % of the pixels are clouds", 100.0 * clouds)))
+    }
+}

@@ -1,0 +1,239 @@
+//! Reads the headers of scenes when planning.
+//!
+//! Goes in: a source as discovered. Comes out: the [`Scene`] that its windows, blocks and footprints follow
+//! from, or the rejection that becomes its one row. A source that does not answer is left to the worker, which
+//! tells one object that is gone from a store that is away. No pixel is read.
+
+mod bands;
+mod grid;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use self::bands::Choice;
+use super::sources::Surveyed;
+use super::windows::{MOST_WINDOWS, count};
+use crate::decode::guard;
+use crate::error::Result;
+use crate::format::image::{ImageFormat, sniff_partial};
+use crate::format::partial::{Parsed, Partial};
+use crate::format::tiff::{self, TiffHeader};
+use crate::observe::Traffic;
+use crate::raster::Ranged;
+use crate::reason::{Reason, Rejection};
+use crate::scene::{Scene, SceneBand, SceneObject, Survey, Tiling};
+use crate::source::Entry;
+use crate::stac::Item;
+use crate::storage::{Fault, ObjectUri, Storage};
+
+/// So many sources are surveyed at once.
+const AT_ONCE: usize = 32;
+
+/// Surveys sources.
+pub struct Surveyor {
+    storage: Storage,
+    tiling: Arc<Tiling>,
+    requests: Arc<Semaphore>,
+    traffic: Arc<Traffic>,
+}
+
+/// A header, and the object that it was read from.
+struct Opened {
+    uri: ObjectUri,
+    version: Option<Arc<str>>,
+    size_bytes: u64,
+    header: TiffHeader,
+}
+
+/// What reading a source's headers can come to, besides a header.
+enum Unsurveyed {
+    /// The store did not answer for this object.
+    NoAnswer,
+    /// It would fail again tomorrow.
+    Rejected(Rejection),
+}
+
+impl From<Rejection> for Unsurveyed {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl Surveyor {
+    /// Prepares to survey with these settings.
+    ///
+    /// - `requests`: most requests at once
+    #[must_use]
+    pub fn new(storage: Storage, tiling: Arc<Tiling>, requests: NonZeroUsize) -> Self {
+        let requests = Arc::new(Semaphore::new(requests.get()));
+        Self { storage, tiling, requests, traffic: Arc::default() }
+    }
+
+    /// Surveys a source.
+    ///
+    /// # Errors
+    ///
+    /// `Config` or `Unavailable` if a store is away or the access is wrong.
+    pub async fn survey(&self, entry: Entry) -> Result<Surveyed> {
+        let survey = match self.scene(&entry).await? {
+            Ok(scene) => Some(Survey::Scene(Arc::new(scene))),
+            Err(Unsurveyed::Rejected(rejection)) => Some(rejection.into()),
+            Err(Unsurveyed::NoAnswer) => None,
+        };
+        Ok(Surveyed { entry, survey })
+    }
+
+    async fn scene(&self, entry: &Entry) -> Result<Result<Scene, Unsurveyed>> {
+        let item = match entry.stac_item()?.transpose() {
+            Ok(item) => item,
+            Err(why) => {
+                return Ok(Err(Rejection::new(Reason::Corrupt, format!("the STAC item cannot be used: {why}")).into()));
+            }
+        };
+        let choices = match &item {
+            None => bands::whole_file(&entry.uri, &self.tiling),
+            Some(item) => bands::of_item(item, &self.tiling),
+        };
+        let choices = match choices {
+            Ok(choices) => choices,
+            Err(rejection) => return Ok(Err(rejection.into())),
+        };
+        let mut opened = Vec::with_capacity(choices.uris.len());
+        let opening = stream::iter(&choices.uris).map(|uri| self.open(uri, entry));
+        let mut opening = opening.buffered(AT_ONCE);
+        while let Some(object) = opening.try_next().await? {
+            match object {
+                Ok(object) => opened.push(object),
+                Err(unsurveyed) => return Ok(Err(unsurveyed)),
+            }
+        }
+        Ok(self.assemble(&choices.bands, choices.notes, &opened, item.as_ref()).map_err(Into::into))
+    }
+
+    /// Reads the header of an object.
+    async fn open(&self, uri: &str, entry: &Entry) -> Result<Result<Opened, Unsurveyed>> {
+        let uri = ObjectUri::parse(uri)?;
+        let (size_bytes, version) = match (entry.size, uri.to_string() == entry.uri) {
+            (Some(size), true) => (size, entry.version.clone()),
+            _ => match self.storage.bucket(&uri).head(uri.key()).await {
+                Ok(info) => (info.size, info.version),
+                Err(Fault::Failed(error)) => return Err(error),
+                Err(_) => return Ok(Err(Unsurveyed::NoAnswer)),
+            },
+        };
+        let version: Option<Arc<str>> = version.map(Into::into);
+        let (requests, traffic) = (self.requests.clone(), self.traffic.clone());
+        let object = Ranged::new(&self.storage, &uri, size_bytes, version.clone(), requests, traffic);
+        match object.parse(parse_scene).await {
+            Ok(Ok(header)) => Ok(Ok(Opened { uri, version, size_bytes, header })),
+            Ok(Err(rejection)) => Ok(Err(rejection.into())),
+            Err(Fault::Failed(error)) => Err(error),
+            Err(_) => Ok(Err(Unsurveyed::NoAnswer)),
+        }
+    }
+
+    fn assemble(
+        &self,
+        choices: &[Choice],
+        mut notes: Vec<String>,
+        opened: &[Opened],
+        item: Option<&Item>,
+    ) -> Result<Scene, Rejection> {
+        let tiling = &*self.tiling;
+        let (chosen, cloud) = choices.split_at(choices.len() - usize::from(tiling.clouds.is_some()));
+        let mut bands = Vec::with_capacity(chosen.len());
+        for (place, choice) in chosen.iter().enumerate() {
+            bands.push(choice.resolve(place, &opened[choice.object].header, tiling, item, &mut notes)?);
+        }
+        let clouds = cloud.first().map(|choice| {
+            let band = choice.index(&opened[choice.object].header)?;
+            Ok::<_, Rejection>(SceneBand { object: choice.object, band, scale: 1.0, offset: 0.0, nodata: None })
+        });
+        let clouds = clouds.transpose()?;
+        let objects: Vec<SceneObject> = opened.iter().map(grid::object).collect();
+        let place = grid::place(&objects, &bands, clouds.as_ref(), tiling, &mut notes)?;
+        for object in opened {
+            notes.extend(object.header.notes.iter().cloned());
+        }
+        let reference = &opened[place.reference].header.levels[place.level as usize];
+        let scene = Scene {
+            in_rows: reference.pixels.block.width >= reference.pixels.size.width,
+            size: reference.pixels.size,
+            objects,
+            bands,
+            clouds,
+            reference: place.reference,
+            level: place.level,
+            window: place.window,
+            stride: place.stride,
+            gsd: place.gsd,
+            datetime: item.and_then(|item| item.datetime),
+            notes,
+            only: None,
+        };
+        let num_windows = count(&scene);
+        if num_windows > MOST_WINDOWS {
+            let detail = format!("{} would be cut into {num_windows} windows, the most are {MOST_WINDOWS}", scene.size);
+            return Err(Rejection::new(Reason::TooLarge, detail));
+        }
+        Ok(scene)
+    }
+}
+
+/// Parses the header of a scene; a crash is a rejection like any other.
+pub(crate) fn parse_scene(object: &Partial) -> Parsed<TiffHeader> {
+    let parsed = guard::catch(|| {
+        let header = tiff::parse_partial(object);
+        let Parsed::Done(Err(rejection)) = header else { return Ok(header) };
+        Ok(Parsed::Done(Err(match sniff_partial(object) {
+            Some(ImageFormat::Tiff) => rejection,
+            Some(other) => {
+                Rejection::new(Reason::Unsupported, format!("{other} cannot be cut into windows, only TIFF can"))
+            }
+            None => Rejection::new(Reason::NotAnImage, "not a TIFF by its content"),
+        })))
+    });
+    parsed.unwrap_or_else(|crash| Parsed::Done(Err(crash)))
+}
+
+/// Surveys sources on their way, several at once and in their order.
+pub(super) struct Surveying<I> {
+    entries: I,
+    surveyor: Option<Arc<Surveyor>>,
+    ahead: std::vec::IntoIter<Surveyed>,
+    runtime: Handle,
+}
+
+impl<I: Iterator<Item = Result<Entry>>> Surveying<I> {
+    /// Passes entries on as they are if there is no surveyor.
+    pub(super) fn of(entries: I, surveyor: Option<Arc<Surveyor>>) -> Self {
+        Self { entries, surveyor, ahead: Vec::new().into_iter(), runtime: Handle::current() }
+    }
+
+    fn survey_next(&mut self, surveyor: &Surveyor) -> Result<()> {
+        let entries: Vec<Entry> = self.entries.by_ref().take(4 * AT_ONCE).collect::<Result<_>>()?;
+        let surveys = stream::iter(entries).map(|entry| surveyor.survey(entry)).buffered(AT_ONCE);
+        self.ahead = self.runtime.block_on(surveys.try_collect::<Vec<_>>())?.into_iter();
+        Ok(())
+    }
+}
+
+impl<I: Iterator<Item = Result<Entry>>> Iterator for Surveying<I> {
+    type Item = Result<Surveyed>;
+
+    fn next(&mut self) -> Option<Result<Surveyed>> {
+        let Some(surveyor) = self.surveyor.clone() else {
+            return self.entries.next().map(|entry| entry.map(Into::into));
+        };
+        if self.ahead.len() == 0
+            && let Err(error) = self.survey_next(&surveyor)
+        {
+            return Some(Err(error));
+        }
+        self.ahead.next().map(Ok)
+    }
+}

@@ -1,0 +1,190 @@
+//! Which bands of which files become the bands of the model's input, and what their samples mean.
+
+use crate::config::Nodata;
+use crate::format::sample::SampleKind;
+use crate::format::tiff::{BandInfo, TiffHeader};
+use crate::reason::{Reason, Rejection};
+use crate::scene::{SceneBand, Tiling};
+use crate::stac::sentinel2::{Calibration, calibration};
+use crate::stac::{self, Item, Selected};
+
+/// Units whose values are the stored samples of 8 bits.
+const DISPLAY_UNITS: [&str; 2] = ["srgb8", "tci8"];
+/// The unit whose values are the stored samples, whatever they are.
+const STORED_UNIT: &str = "dn";
+
+/// The files of a source, and the band of one of them for each band that is needed.
+pub(super) struct Choices {
+    /// Each file once.
+    pub(super) uris: Vec<String>,
+    /// In the order of the model's input; after them the band of the clouds, if one is asked for.
+    pub(super) bands: Vec<Choice>,
+    /// What was decided on the way.
+    pub(super) notes: Vec<String>,
+}
+
+/// A band that is needed, as far as it is known before the file is opened.
+pub(super) struct Choice {
+    /// Which file.
+    pub(super) object: usize,
+    /// What it is called.
+    name: String,
+    /// Where it is found, by a STAC item.
+    selected: Option<Selected>,
+}
+
+/// Looks for all bands in one file.
+pub(super) fn whole_file(uri: &str, tiling: &Tiling) -> Result<Choices, Rejection> {
+    let choice = |name: &String| Choice { object: 0, name: name.clone(), selected: None };
+    let bands = needed(tiling).map(choice).collect();
+    Ok(Choices { uris: vec![uri.to_owned()], bands, notes: Vec::new() })
+}
+
+/// Looks for all bands among the assets of an item.
+pub(super) fn of_item(item: &Item, tiling: &Tiling) -> Result<Choices, Rejection> {
+    let names: Vec<&String> = needed(tiling).collect();
+    let selected = stac::select(item, &names).map_err(|problem| mismatch(problem.to_string()))?;
+    let mut choices = Choices { uris: Vec::new(), bands: Vec::new(), notes: Vec::new() };
+    for (name, selected) in names.into_iter().zip(selected) {
+        let uri = item.assets[selected.asset].uri(None).map_err(|problem| mismatch(problem.to_string()))?;
+        let uri = uri.to_string();
+        let object = choices.uris.iter().position(|known| *known == uri).unwrap_or(choices.uris.len());
+        if object == choices.uris.len() {
+            choices.uris.push(uri);
+        }
+        choices.bands.push(Choice { object, name: name.clone(), selected: Some(selected) });
+    }
+    Ok(choices)
+}
+
+fn needed(tiling: &Tiling) -> impl Iterator<Item = &String> {
+    tiling.bands.iter().chain(tiling.clouds.as_ref().map(|clouds| &clouds.band))
+}
+
+fn mismatch(detail: impl Into<String>) -> Rejection {
+    Rejection::new(Reason::BandsMismatch, detail)
+}
+
+impl Choice {
+    /// Returns which band of its file it is, from 0.
+    pub(super) fn index(&self, header: &TiffHeader) -> Result<u16, Rejection> {
+        let index = match &self.selected {
+            Some(selected) if selected.described || selected.band > 0 => selected.band,
+            Some(_) if header.bands.len() == 1 => 0,
+            Some(_) => {
+                let found = header.bands.len();
+                return Err(mismatch(format!("the file of band {} has {found} bands, name one of them", self.name)));
+            }
+            None => self.index_by_name(&header.bands)?,
+        };
+        if index >= header.bands.len() {
+            let found = header.bands.len();
+            return Err(mismatch(format!("band {} is the {}th of its file, which has {found}", self.name, index + 1)));
+        }
+        Ok(index as u16)
+    }
+
+    /// Finds a band by its number, its description or the colour that the file says it shows.
+    fn index_by_name(&self, bands: &[BandInfo]) -> Result<usize, Rejection> {
+        if let Some(number) = self.name.parse::<usize>().ok().filter(|number| *number > 0) {
+            return Ok(number - 1);
+        }
+        let named = |band: &BandInfo| {
+            let description = band.description.as_deref().is_some_and(|text| self.name.eq_ignore_ascii_case(text));
+            description || self.name.eq_ignore_ascii_case(&band.colour)
+        };
+        let mut found = bands.iter().enumerate().filter(|(_, band)| named(band)).map(|(index, _)| index);
+        match (found.next(), found.next()) {
+            (Some(index), None) => Ok(index),
+            (Some(_), Some(_)) => Err(mismatch(format!("several bands are called {}", self.name))),
+            (None, _) => {
+                let list = bands.iter().map(|band| band.description.as_deref().unwrap_or(&band.colour));
+                let list = list.collect::<Vec<_>>().join(", ");
+                Err(mismatch(format!(
+                    "no band is called {}, there are {list}; name them by number with tiles.bands",
+                    self.name
+                )))
+            }
+        }
+    }
+
+    /// Decides what the samples of a band mean.
+    ///
+    /// - `place`: which band of the model's input it becomes
+    pub(super) fn resolve(
+        &self,
+        place: usize,
+        header: &TiffHeader,
+        tiling: &Tiling,
+        item: Option<&Item>,
+        notes: &mut Vec<String>,
+    ) -> Result<SceneBand, Rejection> {
+        let band = self.index(header)?;
+        let (scale, offset) = self.conversion(place, band, header, tiling, item, notes)?;
+        let nodata = match tiling.nodata {
+            Nodata::None => None,
+            Nodata::Value(value) => Some(value),
+            Nodata::File => self.said_nodata().or(header.nodata.map(|nodata| nodata.value)),
+        };
+        Ok(SceneBand { object: self.object, band, scale, offset, nodata })
+    }
+
+    fn said_nodata(&self) -> Option<f64> {
+        self.selected.as_ref().and_then(|selected| selected.details.nodata)
+    }
+
+    /// Returns factor and summand from samples to values of the model's unit.
+    fn conversion(
+        &self,
+        place: usize,
+        band: u16,
+        header: &TiffHeader,
+        tiling: &Tiling,
+        item: Option<&Item>,
+        notes: &mut Vec<String>,
+    ) -> Result<(f64, f64), Rejection> {
+        let of = |list: &[f64]| list.get(place).or(list.first().filter(|_| list.len() == 1)).copied();
+        let kind = header.levels[0].pixels.kind;
+        if DISPLAY_UNITS.contains(&tiling.unit.as_str()) && kind != SampleKind::U8 {
+            let detail = format!("the model takes {}, band {} has {kind} samples", tiling.unit, self.name);
+            return Err(Rejection::new(Reason::BitDepthMismatch, detail));
+        }
+        let asked = (of(&tiling.scale), of(&tiling.offset));
+        if let (Some(scale), offset) = asked {
+            return Ok((scale, offset.unwrap_or(0.0)));
+        }
+        if DISPLAY_UNITS.contains(&tiling.unit.as_str()) || tiling.unit == STORED_UNIT {
+            return Ok((1.0, asked.1.unwrap_or(0.0)));
+        }
+        let said = match self.said_conversion(item)? {
+            Some(Calibration { scale, offset, why }) => {
+                let note = format!("{}: {why}", self.name);
+                if !notes.contains(&note) {
+                    notes.push(note);
+                }
+                Some((scale, offset))
+            }
+            None => in_file(&header.bands[usize::from(band)]),
+        };
+        let (scale, offset) = said.ok_or_else(|| {
+            let detail = format!(
+                "the model takes {}, band {} has {kind} samples and nothing says how to convert them; \
+                 set tiles.scale and tiles.offset",
+                tiling.unit, self.name
+            );
+            Rejection::new(Reason::UnitMismatch, detail)
+        })?;
+        Ok((scale, asked.1.unwrap_or(offset)))
+    }
+
+    /// Returns what the item says; Sentinel-2's offset depends on the archive and the baseline.
+    fn said_conversion(&self, item: Option<&Item>) -> Result<Option<Calibration>, Rejection> {
+        let (Some(item), Some(selected)) = (item, &self.selected) else { return Ok(None) };
+        calibration(item, selected)
+            .map_err(|problem| Rejection::new(Reason::UnitMismatch, problem.to_string()))
+    }
+}
+
+fn in_file(band: &BandInfo) -> Option<(f64, f64)> {
+    (band.scale != 1.0 || band.offset != 0.0).then_some((band.scale, band.offset))
+}

@@ -1,0 +1,147 @@
+//! From sources to tiles: a pure function of the table of sources and the tiling.
+
+use std::sync::Arc;
+
+use super::tile_id::TileId;
+use super::tiles::PlannedTile;
+use crate::geometry::Window;
+use crate::scene::{Scene, Survey, Tiling};
+
+/// Most windows of one scene; a header that leads to more is rejected.
+pub(super) const MOST_WINDOWS: u64 = 1 << 24;
+
+/// Cuts a source into its tiles: the windows of a scene, or the whole of it.
+///
+/// - `shard_tiles`: windows come in square blocks of so many, so that a shard is compact; of scenes that are
+///   stored in rows, in rows
+pub(super) fn tiles_of(
+    source_id: u64,
+    uri: &str,
+    survey: Option<&Survey>,
+    tiling: Option<&Tiling>,
+    shard_tiles: u32,
+) -> Box<dyn Iterator<Item = PlannedTile> + Send> {
+    let Some((scene, tiling)) = survey.and_then(Survey::scene).zip(tiling) else {
+        return Box::new(std::iter::once(tile(source_id, uri, 0, None)));
+    };
+    let (uri, level) = (Arc::<str>::from(uri), scene.level);
+    let cut = move |window| tile(source_id, &uri, level, Some(window));
+    if let Some(only) = scene.only.clone() {
+        return Box::new(only.into_iter().map(cut));
+    }
+    let touches = within_area(scene, tiling);
+    Box::new(windows(scene, shard_tiles).filter(move |window| touches(*window)).map(cut))
+}
+
+fn tile(source_id: u64, uri: &str, level: u32, window: Option<Window>) -> PlannedTile {
+    PlannedTile { id: TileId::of(uri, level, 0, window), source_id, level, frame: 0, window }
+}
+
+/// Returns whether a window touches the area of interest. Without georeference nothing does.
+fn within_area(scene: &Arc<Scene>, tiling: &Tiling) -> Box<dyn Fn(Window) -> bool + Send> {
+    let Some(area) = tiling.aoi.clone() else { return Box::new(|_| true) };
+    let Ok(place) = scene.reference().georeference() else { return Box::new(|_| false) };
+    let scene = scene.clone();
+    Box::new(move |window| {
+        let footprint = scene.footprint(&place, window);
+        footprint.is_ok_and(|footprint| area.aoi.intersects(&footprint))
+    })
+}
+
+/// Returns how many windows a scene has, before an area of interest thins them out.
+pub(super) fn count(scene: &Scene) -> u64 {
+    let along = |length, window| Axis { length, window, stride: scene.stride }.count();
+    let (across, down) =
+        (along(scene.size.width, scene.window.width), along(scene.size.height, scene.window.height));
+    across.saturating_mul(down)
+}
+
+/// Yields the windows of a regular grid, block by block.
+fn windows(scene: &Scene, shard_tiles: u32) -> impl Iterator<Item = Window> + use<> {
+    let across = Axis { length: scene.size.width, window: scene.window.width, stride: scene.stride };
+    let down = Axis { length: scene.size.height, window: scene.window.height, stride: scene.stride };
+    let (columns, rows) = (across.count(), down.count());
+    let side = u64::from(shard_tiles.isqrt().max(1));
+    let (block_columns, block_rows) = if scene.in_rows { (columns, 1) } else { (side, side) };
+    let blocks = (0..rows).step_by(block_rows as usize).flat_map(move |row| {
+        (0..columns).step_by(block_columns as usize).map(move |column| (row, column))
+    });
+    blocks.flat_map(move |(first_row, first_column)| {
+        let row_range = first_row..rows.min(first_row + block_rows);
+        let column_range = first_column..columns.min(first_column + block_columns);
+        row_range.flat_map(move |row| {
+            column_range.clone().map(move |column| Window {
+                x: across.start(column),
+                y: down.start(row),
+                width: across.clipped(),
+                height: down.clipped(),
+            })
+        })
+    })
+}
+
+/// Where windows begin along one axis.
+#[derive(Clone, Copy)]
+struct Axis {
+    length: u32,
+    window: u32,
+    stride: f64,
+}
+
+impl Axis {
+    /// Returns the number of windows: as many as fit at the stride, and one that is shifted inward if pixels
+    /// are left over.
+    fn count(self) -> u64 {
+        let room = self.length.saturating_sub(self.window);
+        if room == 0 {
+            return 1;
+        }
+        // The first window whose rounded start reaches the end is the last one.
+        ((f64::from(room) - 0.5) / self.stride).ceil() as u64 + 1
+    }
+
+    fn start(self, index: u64) -> u32 {
+        let room = self.length.saturating_sub(self.window);
+        room.min((index as f64 * self.stride).round() as u32)
+    }
+
+    /// Returns the length of a window: all of a scene that is smaller.
+    fn clipped(self) -> u32 {
+        self.window.min(self.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn axis(length: u32, window: u32, stride: f64) -> Vec<u32> {
+        let axis = Axis { length, window, stride };
+        (0..axis.count()).map(|index| axis.start(index)).collect()
+    }
+
+    #[test]
+    fn the_last_window_is_shifted_inward() {
+        assert_eq!(axis(1000, 224, 224.0), [0, 224, 448, 672, 776]);
+        assert_eq!(axis(448, 224, 224.0), [0, 224]);
+        assert_eq!(axis(224, 224, 224.0), [0]);
+        assert_eq!(axis(100, 224, 224.0), [0]);
+        assert_eq!(axis(449, 224, 112.0), [0, 112, 224, 225]);
+        assert_eq!(axis(10, 4, 2.5), [0, 3, 5, 6]);
+    }
+
+    proptest! {
+        /// Without gaps between windows, every pixel lies in one, and no window is planned twice.
+        #[test]
+        fn every_pixel_is_covered(length in 1_u32..3000, window in 1_u32..400, share in 0.1_f64..=1.0) {
+            let stride = (f64::from(window) * share).max(1.0);
+            let starts = axis(length, window, stride);
+            prop_assert!(starts.windows(2).all(|pair| pair[0] < pair[1] && pair[1] <= pair[0] + window));
+            prop_assert_eq!(starts[0], 0);
+            let end = starts.last().unwrap() + window;
+            prop_assert!(end >= length && (end == length || length < window));
+        }
+    }
+}

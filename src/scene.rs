@@ -1,0 +1,464 @@
+//! Scenes: sources that are cut into windows, as planning records them.
+//!
+//! Planning reads the headers of a source's objects once and writes down here what follows from them;
+//! the windows of the plan, the blocks that are fetched and the footprints of the rows are functions of
+//! this record and of the [`Tiling`]. It lies in `sources.parquet`, so that all workers plan the same.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Clouds, Nodata};
+use crate::geo::{Aoi, Crs, Footprint, GeoTags, GeoTransform, Georeference, NoGeometry};
+use crate::geometry::{Rect, Size, Window};
+use crate::reason::{Reason, Rejection};
+
+/// How scenes are cut into windows, and what their samples mean: part of the fingerprint.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tiling {
+    /// Width and height of a window, in pixels of `gsd`.
+    pub size: u32,
+    /// From one window to the next, in pixels of `gsd`.
+    pub stride: u32,
+    /// Metres a pixel; `None`: as stored.
+    pub gsd: Option<f64>,
+    /// Windows that do not touch it are not planned.
+    pub aoi: Option<Area>,
+    /// Names or numbers (from 1) of the bands, in the order of the model's input.
+    pub bands: Vec<String>,
+    /// What the values mean that the model gets.
+    pub unit: String,
+    /// Factors of the samples: none, one, or one a band.
+    pub scale: Vec<f64>,
+    /// Added after that: none, one, or one a band.
+    pub offset: Vec<f64>,
+    /// Which sample stands for no data.
+    pub nodata: Nodata,
+    /// Windows with a smaller share of valid pixels are skipped.
+    pub min_valid_fraction: f64,
+    /// Which windows are left out for their clouds.
+    pub clouds: Option<Clouds>,
+    /// Spacing of the global grid, in kilometres.
+    pub cell_km: u32,
+}
+
+/// An area of interest: the same text is the same area.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Area {
+    /// A box of four numbers, or GeoJSON.
+    pub text: String,
+    /// What it says.
+    #[serde(skip)]
+    pub aoi: Aoi,
+}
+
+/// What planning has found out about a source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Survey {
+    /// It is cut into windows.
+    Scene(Arc<Scene>),
+    /// It is one planned row that says why there are no windows.
+    Rejected {
+        /// The fixed code.
+        reason: Reason,
+        /// The particulars.
+        detail: String,
+    },
+}
+
+impl Survey {
+    /// Returns the scene, if there is one.
+    #[must_use]
+    pub fn scene(&self) -> Option<&Arc<Scene>> {
+        match self {
+            Self::Scene(scene) => Some(scene),
+            Self::Rejected { .. } => None,
+        }
+    }
+
+    /// Returns the same without being limited to some windows.
+    #[must_use]
+    pub fn whole(&self) -> Self {
+        match self {
+            Self::Scene(scene) => Self::Scene(Arc::new(Scene { only: None, ..Scene::clone(scene) })),
+            Self::Rejected { .. } => self.clone(),
+        }
+    }
+
+    /// Returns why there is no scene, if so.
+    #[must_use]
+    pub fn rejection(&self) -> Option<Rejection> {
+        match self {
+            Self::Scene(_) => None,
+            Self::Rejected { reason, detail } => Some(Rejection::new(*reason, detail.clone())),
+        }
+    }
+}
+
+impl From<Rejection> for Survey {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected { reason: rejection.reason, detail: rejection.detail }
+    }
+}
+
+/// A source that is cut into windows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scene {
+    /// The objects that its pixels lie in.
+    pub objects: Vec<SceneObject>,
+    /// The bands in the order of the model's input.
+    pub bands: Vec<SceneBand>,
+    /// Where clouds are said to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clouds: Option<SceneBand>,
+    /// The object in whose pixels windows are counted.
+    pub reference: usize,
+    /// Its level that windows are cut from.
+    pub level: u32,
+    /// Size of that level, in pixels.
+    pub size: Size,
+    /// Size of a window, in pixels of that level.
+    pub window: Size,
+    /// From one window to the next, in pixels of that level; not whole where `gsd` is asked for.
+    pub stride: f64,
+    /// Whether blocks run across the whole width, so that windows are best read row by row.
+    pub in_rows: bool,
+    /// Metres a pixel of the chip, as far as known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gsd: Option<f64>,
+    /// When it was taken, in microseconds since 1970 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datetime: Option<i64>,
+    /// What was taken for granted or decided, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Only these windows, and no others: a retry's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Vec<Window>>,
+}
+
+/// One object of a scene, as it was when planned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SceneObject {
+    /// Canonical URI.
+    pub uri: Arc<str>,
+    /// Its version then.
+    pub version: Option<Arc<str>>,
+    /// Its size then, in bytes.
+    pub size_bytes: u64,
+    /// Sizes of its levels, in pixels; the first is full size.
+    pub levels: Vec<Size>,
+    /// From pixel corners to its coordinate reference system, as GDAL orders the six coefficients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform: Option<[f64; 6]>,
+    /// Its coordinate reference system, as an EPSG code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epsg: Option<u32>,
+    /// What describes a coordinate reference system that has no code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<GeoTags>,
+}
+
+/// One band of a scene.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SceneBand {
+    /// Which object it lies in.
+    pub object: usize,
+    /// Which band of that object, from 0.
+    pub band: u16,
+    /// `value = sample × scale + offset`
+    pub scale: f64,
+    /// See `scale`.
+    pub offset: f64,
+    /// The sample that stands for no data; absent: none does. JSON has no NaN, so it is a text.
+    #[serde(default, with = "nodata", skip_serializing_if = "Option::is_none")]
+    pub nodata: Option<f64>,
+}
+
+impl SceneBand {
+    /// Tells whether values are the stored samples.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.scale == 1.0 && self.offset == 0.0
+    }
+
+    /// Tells whether a sample stands for no data.
+    #[must_use]
+    pub fn is_nodata(&self, sample: f64) -> bool {
+        sample.is_nan() || self.nodata == Some(sample)
+    }
+}
+
+impl Scene {
+    /// Returns the object in whose pixels windows are counted.
+    #[must_use]
+    pub fn reference(&self) -> &SceneObject {
+        &self.objects[self.reference]
+    }
+
+    /// Returns the outline of a window on the Earth.
+    ///
+    /// - `place`: of the reference
+    ///
+    /// # Errors
+    ///
+    /// [`NoGeometry`] where the reference system ends.
+    pub fn footprint(&self, place: &Georeference, window: Window) -> Result<Footprint, NoGeometry> {
+        place.footprint(self.reference().size(), self.size, window)
+    }
+
+    /// Returns where a window lies at the reference's level 0; a scene smaller than a window is filled up
+    /// with missing pixels on the right and below.
+    #[must_use]
+    pub fn full_rect(&self, window: Window) -> Rect {
+        let full = self.reference().size();
+        let across = f64::from(full.width) / f64::from(self.size.width);
+        let down = f64::from(full.height) / f64::from(self.size.height);
+        Rect {
+            x: f64::from(window.x) * across,
+            y: f64::from(window.y) * down,
+            width: f64::from(self.window.width) * across,
+            height: f64::from(self.window.height) * down,
+        }
+    }
+
+    /// Returns what a chip of a window needs of each object, clouds included.
+    ///
+    /// - `side`: width and height of the chip
+    ///
+    /// Of each object the coarsest level is taken whose pixels are not larger than the chip's.
+    #[must_use]
+    pub fn cuts(&self, window: Window, side: u32) -> Vec<Cut> {
+        let full = self.full_rect(window);
+        let used = (0..self.objects.len()).map(|object| (object, self.bands_of(object)));
+        let cut = |(object, bands): (usize, Vec<u16>)| {
+            let found = &self.objects[object];
+            let map = AxisMap::between(self.reference(), found)?;
+            let rect = map.apply(full);
+            let level = found.level_for(rect.width / f64::from(side));
+            let (level_size, size) = (found.levels[level], found.size());
+            let across = f64::from(level_size.width) / f64::from(size.width);
+            let down = f64::from(level_size.height) / f64::from(size.height);
+            let rect = Rect {
+                x: rect.x * across,
+                y: rect.y * down,
+                width: rect.width * across,
+                height: rect.height * down,
+            };
+            Some(Cut { object, level, pixels: rect.touched(level_size), rect, bands })
+        };
+        used.filter(|(_, bands)| !bands.is_empty()).filter_map(cut).collect()
+    }
+
+    /// Returns which bands of an object are needed, each once, in order.
+    fn bands_of(&self, object: usize) -> Vec<u16> {
+        let needed = self.bands.iter().chain(&self.clouds).filter(|band| band.object == object);
+        let mut bands: Vec<u16> = needed.map(|band| band.band).collect();
+        bands.sort_unstable();
+        bands.dedup();
+        bands
+    }
+}
+
+/// What a chip needs of one object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cut {
+    /// Which object.
+    pub object: usize,
+    /// Which of its levels.
+    pub level: usize,
+    /// Where the chip lies, in pixels of that level.
+    pub rect: Rect,
+    /// The pixels that the chip touches; none if it lies outside.
+    pub pixels: Window,
+    /// Which bands, from 0, in order.
+    pub bands: Vec<u16>,
+}
+
+impl SceneObject {
+    /// Returns the size of its level 0.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        self.levels[0]
+    }
+
+    /// Returns where it lies on the Earth.
+    ///
+    /// # Errors
+    ///
+    /// [`NoGeometry`] where that is not beyond doubt.
+    pub fn georeference(&self) -> Result<Georeference, NoGeometry> {
+        let transform = GeoTransform(self.transform.ok_or(NoGeometry::NoTransform)?).checked()?;
+        let crs = match (self.epsg, &self.tags) {
+            (Some(code), _) => Crs::from_epsg(code)?,
+            (None, Some(tags)) => Crs::from_tags(tags)?,
+            (None, None) => return Err(NoGeometry::NoCrs),
+        };
+        Ok(Georeference::new(transform, crs))
+    }
+
+    /// Returns the coarsest level whose pixels are not larger than so many of level 0.
+    #[must_use]
+    pub fn level_for(&self, pixels: f64) -> usize {
+        let fits = |size: &Size| f64::from(self.size().width) / f64::from(size.width) <= pixels * (1.0 + 1e-6);
+        self.levels.iter().rposition(fits).unwrap_or(0)
+    }
+}
+
+/// How pixels of one grid lie in another that is parallel to it: a factor and a shift along each axis.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AxisMap {
+    across: (f64, f64),
+    down: (f64, f64),
+}
+
+impl AxisMap {
+    /// Returns the map from the pixels of one object to those of another, both at level 0; `None` if their
+    /// grids are not parallel or lie in different coordinate reference systems.
+    ///
+    /// Objects without georeference cover the same area as far as anybody can tell.
+    #[must_use]
+    pub fn between(from: &SceneObject, to: &SceneObject) -> Option<Self> {
+        let ratio = |to: u32, from: u32| (f64::from(to) / f64::from(from), 0.0);
+        let (Some(a), Some(b)) = (from.transform, to.transform) else {
+            let (from_size, to_size) = (from.size(), to.size());
+            return (from.transform.is_none() && to.transform.is_none()).then(|| Self {
+                across: ratio(to_size.width, from_size.width),
+                down: ratio(to_size.height, from_size.height),
+            });
+        };
+        if from.epsg != to.epsg {
+            return None;
+        }
+        // The inverse of `b` after `a`, of which the mixed terms must vanish.
+        let determinant = b[1] * b[5] - b[2] * b[4];
+        let inverse = |x: f64, y: f64| {
+            ((b[5] * x - b[2] * y) / determinant, (b[1] * y - b[4] * x) / determinant)
+        };
+        let (xx, yx) = inverse(a[1], a[4]);
+        let (xy, yy) = inverse(a[2], a[5]);
+        let (tx, ty) = inverse(a[0] - b[0], a[3] - b[3]);
+        let parallel = xy.abs() < 1e-9 * xx.abs() && yx.abs() < 1e-9 * yy.abs() && xx > 0.0 && yy > 0.0;
+        let exact = |factor: f64| if (factor - factor.round()).abs() < 1e-9 { factor.round() } else { factor };
+        parallel.then(|| Self { across: (exact(xx), tx), down: (exact(yy), ty) })
+    }
+
+    /// Maps a rectangle.
+    #[must_use]
+    pub fn apply(&self, rect: Rect) -> Rect {
+        Rect {
+            x: rect.x * self.across.0 + self.across.1,
+            y: rect.y * self.down.0 + self.down.1,
+            width: rect.width * self.across.0,
+            height: rect.height * self.down.0,
+        }
+    }
+
+    /// Returns how many pixels of the other grid one of this is wide.
+    #[must_use]
+    pub fn across_factor(&self) -> f64 {
+        self.across.0
+    }
+}
+
+mod nodata {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<f64>, out: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(number) => out.serialize_str(&number.to_string()),
+            None => out.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Option<f64>, D::Error> {
+        let text = Option::<String>::deserialize(input)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(levels: &[u32], transform: Option<[f64; 6]>) -> SceneObject {
+        SceneObject {
+            uri: "s3://scenes/a.tif".into(),
+            version: None,
+            size_bytes: 1,
+            levels: levels.iter().map(|&side| Size::new(side, side)).collect(),
+            transform,
+            epsg: Some(32_633),
+            tags: None,
+        }
+    }
+
+    fn band(object: usize) -> SceneBand {
+        SceneBand { object, band: 0, scale: 1.0, offset: 0.0, nodata: None }
+    }
+
+    fn scene(objects: Vec<SceneObject>) -> Scene {
+        let (size, bands) = (objects[0].size(), (0..objects.len()).map(band).collect());
+        Scene {
+            objects,
+            bands,
+            clouds: None,
+            reference: 0,
+            level: 0,
+            size,
+            window: Size::new(100, 100),
+            stride: 100.0,
+            in_rows: false,
+            gsd: None,
+            datetime: None,
+            notes: Vec::new(),
+            only: None,
+        }
+    }
+
+    #[test]
+    fn coarser_bands_are_cut_where_the_reference_is() {
+        let ten = object(&[1000, 500, 250], Some([600_000.0, 10.0, 0.0, 5e6, 0.0, -10.0]));
+        let twenty = object(&[500, 250], Some([600_000.0, 20.0, 0.0, 5e6, 0.0, -20.0]));
+        let scene = scene(vec![ten, twenty]);
+        let cuts = scene.cuts(Window { x: 200, y: 100, width: 100, height: 100 }, 100);
+        assert_eq!(cuts[0].rect, Rect { x: 200.0, y: 100.0, width: 100.0, height: 100.0 });
+        assert_eq!(cuts[1].rect, Rect { x: 100.0, y: 50.0, width: 50.0, height: 50.0 });
+        assert_eq!(cuts[1].pixels, Window { x: 100, y: 50, width: 50, height: 50 });
+        assert_eq!((cuts[0].level, cuts[1].level), (0, 0));
+        let halved = scene.cuts(Window { x: 200, y: 100, width: 100, height: 100 }, 50);
+        assert_eq!((halved[0].level, halved[1].level), (1, 0), "overviews not coarser than the chip");
+    }
+
+    #[test]
+    fn grids_must_be_parallel_and_of_one_reference_system() {
+        let north_up = object(&[100], Some([0.0, 10.0, 0.0, 0.0, 0.0, -10.0]));
+        let south_up = object(&[100], Some([0.0, 10.0, 0.0, 0.0, 0.0, 10.0]));
+        let rotated = object(&[100], Some([0.0, 10.0, 1.0, 0.0, 1.0, -10.0]));
+        let elsewhere = SceneObject { epsg: Some(4326), ..north_up.clone() };
+        let bare = object(&[50], None);
+        assert!(AxisMap::between(&north_up, &north_up).is_some());
+        for other in [&south_up, &rotated, &elsewhere, &bare] {
+            assert_eq!(AxisMap::between(&north_up, other), None);
+        }
+        assert!(AxisMap::between(&rotated, &rotated).is_some());
+        let halves = AxisMap::between(&object(&[100], None), &bare).unwrap();
+        assert_eq!(halves.apply(Rect { x: 10.0, y: 0.0, width: 4.0, height: 2.0 }).width, 2.0);
+    }
+
+    #[test]
+    fn a_survey_survives_json() {
+        let mut scene = scene(vec![object(&[100], Some([0.1, 10.0, 0.0, 1.0 / 3.0, 0.0, -10.0]))]);
+        scene.bands[0].nodata = Some(-9999.5);
+        scene.only = Some(vec![Window { x: 1, y: 2, width: 3, height: 4 }]);
+        for survey in [
+            Survey::Scene(Arc::new(scene)),
+            Survey::from(Rejection::new(Reason::Corrupt, "no directory")),
+        ] {
+            let json = serde_json::to_string(&survey).unwrap();
+            assert_eq!(serde_json::from_str::<Survey>(&json).unwrap(), survey);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Settles how scenes are cut: the pipeline's `[tiles]` held against the model's contract.
+
+use crate::config::{Grid, Input, Pipeline, StacInput};
+use crate::error::{Error, Result};
+use crate::geo::Aoi;
+use crate::model::contract;
+use crate::scene::{Area, Tiling};
+use crate::source::ItemSpec;
+use crate::stac::{self, Filter, Interval};
+
+/// More items than this are an error, not a smaller run.
+const MOST_SEARCHED: u64 = 100_000;
+/// Items of a page of a search.
+const PAGE_ITEMS: u32 = 200;
+
+/// Returns how scenes are cut; `None` if every source is one tile.
+///
+/// # Errors
+///
+/// `Config` where pipeline and contract contradict each other, or the area of interest cannot be read.
+pub(super) fn resolve(pipeline: &Pipeline, model: &contract::Input) -> Result<Option<Tiling>> {
+    let Some(grid) = &pipeline.grid else { return Ok(None) };
+    check_unit(grid, model)?;
+    let size = size(grid, model)?;
+    let bands = if grid.bands.is_empty() { model.bands.clone() } else { grid.bands.clone() };
+    if bands.len() != model.bands.len() {
+        let (named, wanted) = (bands.len(), model.bands.len());
+        return Err(Error::config(format!("tiles.bands names {named} bands, the model takes {wanted}"))
+            .because(format!("the model's bands are {}", model.bands.join(", ")))
+            .hint("name a band of the scene for each of them, in their order"));
+    }
+    for (key, list) in [("scale", &grid.scale), ("offset", &grid.offset)] {
+        if list.len() > 1 && list.len() != bands.len() {
+            let (given, wanted) = (list.len(), bands.len());
+            return Err(Error::config(format!("tiles.{key} has {given} numbers for {wanted} bands"))
+                .hint("give one number for all bands, or one for each"));
+        }
+    }
+    Ok(Some(Tiling {
+        size,
+        stride: grid.stride.map_or(size, std::num::NonZero::get),
+        gsd: grid.gsd,
+        aoi: grid.aoi.as_deref().map(read_aoi).transpose()?,
+        bands,
+        unit: model.unit.clone(),
+        scale: grid.scale.clone(),
+        offset: grid.offset.clone(),
+        nodata: grid.nodata,
+        min_valid_fraction: grid.min_valid_fraction,
+        clouds: grid.clouds.clone(),
+        cell_km: grid.cell_km.get(),
+    }))
+}
+
+fn check_unit(grid: &Grid, model: &contract::Input) -> Result<()> {
+    match &grid.unit {
+        Some(unit) if *unit != model.unit => {
+            Err(Error::config(format!("the model takes {}, tiles.unit says {unit}", model.unit))
+                .hint("leave tiles.unit out, or choose the model that was trained on such values"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn size(grid: &Grid, model: &contract::Input) -> Result<u32> {
+    if let Some(size) = grid.size {
+        return Ok(size.get());
+    }
+    if model.width == model.height {
+        return Ok(model.width);
+    }
+    Err(Error::config(format!("the model takes {}×{} pixels, and windows are squares", model.width, model.height))
+        .hint("set tiles.size"))
+}
+
+/// Reads an area of interest: a box of four numbers, or a GeoJSON file.
+fn read_aoi(text: &str) -> Result<Area> {
+    if text.split(',').count() == 4 || text.trim_start().starts_with('{') {
+        return Ok(Area { aoi: Aoi::parse(text)?, text: text.to_owned() });
+    }
+    let path = text.strip_prefix("file://").unwrap_or(text);
+    let json = std::fs::read_to_string(path).map_err(|cause| {
+        Error::config(format!("cannot read the area of interest {path}"))
+            .because(cause)
+            .hint("set tiles.aoi to a local GeoJSON file, or to \"west,south,east,north\" in degrees")
+    })?;
+    Ok(Area { aoi: Aoi::parse(&json)?, text: json })
+}
+
+/// Returns which STAC items are taken.
+///
+/// # Errors
+///
+/// `Config` if dates or search are wrong.
+pub(super) fn items(input: &Input, tiling: &Tiling) -> Result<ItemSpec> {
+    let StacInput { dates, max_cloud_cover, api, collections } = &input.stac;
+    let most = Some(f64::from(*max_cloud_cover)).filter(|most| *most < 100.0);
+    let filter = Filter {
+        dates: dates.as_deref().map(Interval::parse).transpose()?,
+        max_cloud_cover: most,
+        area: tiling.aoi.as_ref().and_then(|area| stac::Bbox::of(&area.aoi.bbox())),
+    };
+    let search = api.as_ref().map(|api| stac::Search {
+        api: api.clone(),
+        collections: collections.clone(),
+        bbox: tiling.aoi.as_ref().map(|area| area.aoi.bbox()),
+        intersects: None,
+        datetime: dates.clone(),
+        max_cloud_cover: most,
+        limit: PAGE_ITEMS,
+        max_items: MOST_SEARCHED,
+    });
+    if let Some(search) = &search {
+        search.check()?;
+    }
+    Ok(ItemSpec { filter, search })
+}

@@ -1,0 +1,292 @@
+//! `GeoTIFF`: every window of every real file holds the samples that GDAL reads, or is rejected.
+//!
+//! The files are read as a run reads them, a range at a time. `scripts/golden/scenes_golden.py` wrote what
+//! GDAL reads. `docs/conformance.md` is written by this test: `TILEFLEET_WRITE_DOCS=1` rewrites it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tilefleet::decode::blocks::{Block, Part, WindowSamples, decode_block, read_window};
+use tilefleet::decode::chip::Samples;
+use tilefleet::format::partial::{Parsed, Partial};
+use tilefleet::format::tiff::{BlockId, Compression, Layout, Page, TiffHeader, parse_blocks, parse_partial};
+use tilefleet::geometry::Window;
+use tilefleet::reason::Rejection;
+
+use crate::support;
+
+/// A scene in a local file, read by ranges.
+pub struct Scene {
+    file: File,
+    object: Partial,
+    pub header: TiffHeader,
+}
+
+impl Scene {
+    /// Reads the header of a file.
+    pub fn open(path: &Path) -> Result<Self, Rejection> {
+        let file = File::open(path).unwrap();
+        let mut object = Partial::new(file.metadata().unwrap().len() as usize);
+        let header = complete(&file, &mut object, parse_partial)?;
+        Ok(Self { file, object, header })
+    }
+
+    /// Reads a window with all its bands, and nothing but the blocks that it needs.
+    pub fn window(&mut self, level: usize, window: Window) -> Result<WindowSamples, Rejection> {
+        let bands: Vec<u16> = (0..self.header.levels[level].pixels.num_bands).collect();
+        let (pixels, masks) = self.header.blocks_for(level, window, &bands);
+        let chosen = self.header.levels[level].clone();
+        let mut blocks = HashMap::new();
+        self.decode(&chosen.pixels, Part::Pixels, &pixels, &mut blocks)?;
+        if let Some(mask) = &chosen.mask {
+            self.decode(mask, Part::Mask, &masks, &mut blocks)?;
+        }
+        read_window(&self.header, level, window, &bands, |part, id| Ok(&blocks[&(part, id)]))
+    }
+
+    fn decode(
+        &mut self,
+        page: &Page,
+        part: Part,
+        ids: &[BlockId],
+        blocks: &mut HashMap<(Part, BlockId), Block>,
+    ) -> Result<(), Rejection> {
+        let table = complete(&self.file, &mut self.object, |object| parse_blocks(object, page, ids))?;
+        for &id in ids {
+            let stored = table.range(id)?.map(|range| {
+                let mut bytes = vec![0; (range.end - range.start) as usize];
+                self.file.read_exact_at(&mut bytes, range.start).unwrap();
+                bytes
+            });
+            blocks.insert((part, id), decode_block(page, id, stored.as_deref())?);
+        }
+        Ok(())
+    }
+}
+
+/// Brings the ranges that a parser asks for until it has an answer.
+fn complete<T>(
+    file: &File,
+    object: &mut Partial,
+    parse: impl Fn(&Partial) -> Parsed<T>,
+) -> Result<T, Rejection> {
+    loop {
+        match parse(object) {
+            Parsed::Done(answer) => return answer,
+            Parsed::Needs(range) => {
+                let mut bytes = vec![0; range.len()];
+                file.read_exact_at(&mut bytes, range.start as u64).unwrap();
+                object.add(range.start, &bytes);
+            }
+        }
+    }
+}
+
+/// What GDAL says of one file.
+#[derive(Deserialize)]
+struct Golden {
+    error: Option<String>,
+    #[serde(default)]
+    bands: Vec<(String, f64, f64)>,
+    nodata: Option<String>,
+    converted_from: Option<String>,
+    #[serde(default)]
+    levels: Vec<GoldenLevel>,
+}
+
+#[derive(Deserialize)]
+struct GoldenLevel {
+    dtype: String,
+    shape: [u32; 3],
+    windows: Vec<Vec<Value>>,
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest[..8].iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+fn little_endian(samples: &Samples) -> &[u8] {
+    assert!(cfg!(target_endian = "little"), "the digests are of little-endian samples");
+    samples.bytes()
+}
+
+/// Converts CMYK to RGBA as libtiff does for GDAL (`tif_getimage.c`, `putRGBcontig8bitCMYKtile`).
+fn rgba_of_cmyk(cmyk: &[u8]) -> Vec<u8> {
+    let pixel = |cmyk: &[u8; 4]| {
+        let [cyan, magenta, yellow, black] = cmyk.map(u16::from);
+        let ink = |ink: u16| ((255 - black) * (255 - ink) / 255) as u8;
+        [ink(cyan), ink(magenta), ink(yellow), 255]
+    };
+    cmyk.as_chunks().0.iter().flat_map(pixel).collect()
+}
+
+/// How one file compares.
+#[derive(Default)]
+struct Row {
+    layout: String,
+    num_levels: usize,
+    windows: usize,
+    equal: usize,
+    /// JPEG windows that are libjpeg-turbo's.
+    turbo: usize,
+    /// How far IJG's are from those.
+    apart: u64,
+    rejected: BTreeMap<String, usize>,
+    different: Vec<String>,
+    note: String,
+}
+
+impl Row {
+    fn compare(path: &Path, golden: &Golden) -> Self {
+        let mut row = Self::default();
+        let mut scene = match Scene::open(path) {
+            Ok(scene) => scene,
+            Err(rejection) => {
+                row.windows = golden.levels.iter().map(|level| level.windows.len()).sum();
+                row.rejected.insert(rejection.to_string(), row.windows.max(1));
+                return row;
+            }
+        };
+        row.layout = layout(&scene.header);
+        row.num_levels = scene.header.levels.len();
+        if golden.converted_from.is_some() {
+            "GDAL converts to RGBA; equal once converted the same way".clone_into(&mut row.note);
+        }
+        row.compare_header(&scene.header, golden);
+        for (number, level) in golden.levels.iter().enumerate().take(row.num_levels) {
+            row.compare_level(&mut scene, number, level, golden.converted_from.is_some());
+        }
+        row
+    }
+
+    fn compare_header(&mut self, header: &TiffHeader, golden: &Golden) {
+        if let Some(error) = &golden.error {
+            self.different.push(format!("GDAL refuses it: {error}"));
+        }
+        if header.levels.len() != golden.levels.len() {
+            self.different.push(format!("{} levels, not {}", header.levels.len(), golden.levels.len()));
+        }
+        let nodata = golden.nodata.as_ref().map(|text| text.parse::<f64>().unwrap());
+        let ours = header.nodata.map(|nodata| nodata.value);
+        if ours.map(f64::to_bits) != nodata.map(f64::to_bits)
+            && !(ours.is_some_and(f64::is_nan) && nodata.is_some_and(f64::is_nan))
+        {
+            self.different.push(format!("nodata {ours:?}, not {nodata:?}"));
+        }
+        let bands: Vec<_> =
+            header.bands.iter().map(|band| (band.colour.clone(), band.scale, band.offset)).collect();
+        if golden.converted_from.is_none() && bands != golden.bands {
+            self.different.push(format!("bands {bands:?}, not {:?}", golden.bands));
+        }
+    }
+
+    fn compare_level(&mut self, scene: &mut Scene, number: usize, level: &GoldenLevel, converted: bool) {
+        let page = scene.header.levels[number].pixels.clone();
+        let shape = [page.size.height, page.size.width, page.num_bands.into()];
+        if shape != level.shape || (page.kind.name() != level.dtype && !converted) {
+            self.different.push(format!("level {number}: {} {shape:?}", page.kind));
+            return;
+        }
+        for told in &level.windows {
+            let number_at = |at: usize| u32::try_from(told[at].as_u64().unwrap()).unwrap();
+            let window =
+                Window { x: number_at(0), y: number_at(1), width: number_at(2), height: number_at(3) };
+            self.windows += 1;
+            let read = match scene.window(number, window) {
+                Ok(read) => read,
+                Err(rejection) => {
+                    *self.rejected.entry(rejection.to_string()).or_default() += 1;
+                    continue;
+                }
+            };
+            let mut samples = little_endian(&read.samples).to_vec();
+            if converted {
+                samples = rgba_of_cmyk(&samples);
+            }
+            let valid = read.valid.unwrap_or_else(|| vec![255; read.size.num_pixels() as usize]);
+            let ours = [digest(&samples), digest(&valid)];
+            self.judge(&format!("level {number}, {window}"), &ours, &told[4..]);
+        }
+    }
+}
+
+impl Row {
+    /// Compares digests of samples and mask with GDAL's, and with those of libjpeg-turbo.
+    fn judge(&mut self, what: &str, ours: &[String; 2], theirs: &[Value]) {
+        let is = |value: &Value, ours: &String| value.as_str() == Some(ours);
+        let [samples, mask] = ours;
+        match theirs {
+            [gdal, valid, ..] if is(gdal, samples) && is(valid, mask) => self.equal += 1,
+            [_, valid, turbo, apart] if is(turbo, samples) && is(valid, mask) => {
+                self.turbo += 1;
+                self.apart = self.apart.max(apart.as_u64().unwrap());
+            }
+            [error] if error == "error" => self.different.push(format!("{what}: GDAL cannot read it")),
+            _ => self.different.push(format!("{what}: {ours:?}, not {theirs:?}")),
+        }
+    }
+}
+
+fn layout(header: &TiffHeader) -> String {
+    let page = &header.levels[0].pixels;
+    let mut text = match page.layout {
+        Layout::Tiles => format!("tiles {}", page.block),
+        Layout::Strips => format!("strips of {}", page.block.height),
+    };
+    if page.separate {
+        text.push_str(", separate bands");
+    }
+    if header.big_tiff {
+        text.push_str(", BigTIFF");
+    }
+    if header.big_endian {
+        text.push_str(", big-endian");
+    }
+    let num_masks = header.levels.iter().filter(|level| level.mask.is_some()).count();
+    if num_masks > 0 {
+        write!(text, ", {num_masks} masks").unwrap();
+    }
+    let predictor = page.predictor.code();
+    let codec = match page.compression {
+        Compression::None => "none".to_owned(),
+        codec if predictor > 1 => format!("{codec}, predictor {predictor}"),
+        codec => codec.to_string(),
+    };
+    format!("{} × {} ({} bits) | {text} | {codec}", page.num_bands, page.kind, page.stored_bits)
+}
+
+fn golden() -> BTreeMap<String, Golden> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/scenes.json");
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Every file of the test data, every level, every window.
+#[test]
+fn scenes_hold_the_samples_of_gdal() {
+    let Some(data) = support::test_data() else { return };
+    let folder: PathBuf = data.join("satellite");
+    let mut different = Vec::new();
+    let mut counts = (0, 0);
+    for (name, golden) in golden() {
+        let row = Row::compare(&folder.join(&name), &golden);
+        counts.0 += row.windows;
+        counts.1 += row.equal;
+        println!(
+            "{name} | {} | {} levels | {} of {} equal | {} {} {:?} {}",
+            row.layout, row.num_levels, row.equal, row.windows, row.turbo, row.apart, row.rejected, row.note
+        );
+        different.extend(row.different.iter().map(|what| format!("{name}: {what}")));
+    }
+    println!("{counts:?}");
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
