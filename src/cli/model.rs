@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::model::build::{BuildOptions, BuiltModel, build, usual_resize};
+use crate::model::build::{BuildOptions, BuiltModel, build, build_for, usual_resize};
 use crate::model::contract::{Activation, Contract, Interpolation, Resize, SampleType};
 use crate::model::file;
 use crate::model::inspect::Report;
@@ -23,12 +23,35 @@ pub enum Command {
     Inspect(InspectArgs),
 }
 
+/// The flags whose values a contract holds.
+const CONTRACT_FLAGS: [&str; 16] = [
+    "channels",
+    "classes",
+    "headless",
+    "name",
+    "labels",
+    "activation",
+    "input_type",
+    "size",
+    "resize",
+    "interpolation",
+    "keep_exact",
+    "bands",
+    "unit",
+    "scale",
+    "mean",
+    "std",
+];
+
 /// The arguments of `tilefleet model build`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet model build --arch resnet152 --weights resnet152.safetensors \\
       --out resnet152.onnx
   tilefleet model build --arch resnet50 --seed 1 --channels 9 --headless \\
+      --out backbone.onnx
+  tilefleet model build --arch resnet152 --weights backbone.safetensors \\
+      --contract satlas-sentinel2-resnet152-si-ms.contract.toml \\
       --out backbone.onnx")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct BuildArgs {
@@ -60,6 +83,9 @@ pub struct BuildArgs {
     /// Leave the classifier out: embeddings only
     #[arg(long)]
     headless: bool,
+    /// Take all that the model expects and yields from this contract, which it then fits
+    #[arg(long, value_name = "FILE.contract.toml", conflicts_with_all = CONTRACT_FLAGS)]
+    contract: Option<PathBuf>,
 
     /// Name in the contract [default: from the architecture and the seed or the weights' file]
     #[arg(long)]
@@ -167,8 +193,12 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
     if !args.force {
         refuse_existing(args)?;
     }
-    let weights = args.open_weights()?;
-    let built = build(&weights, &args.options(&weights)?)?;
+    let contract = args.contract.as_deref().map(Contract::load).transpose()?;
+    let weights = args.open_weights(contract.as_ref())?;
+    let built = match &contract {
+        Some(contract) => build_for(&weights, args.arch, contract)?,
+        None => build(&weights, &args.options(&weights)?)?,
+    };
     if let (Some(path), Weights::Seeded(seeded)) = (&args.weights_out, &weights) {
         seeded.write(path, args.force)?;
     }
@@ -229,8 +259,15 @@ fn print_built(out: &Path, built: &BuiltModel, ignored: &[String], json: bool) {
 }
 
 impl BuildArgs {
-    fn open_weights(&self) -> Result<Weights> {
+    fn open_weights(&self, contract: Option<&Contract>) -> Result<Weights> {
         match (&self.weights, self.seed) {
+            (None, Some(seed)) if contract.is_some() => {
+                let (num_bands, num_classes) = contract.map_or((3, None), |contract| {
+                    let classifier = contract.output.classifier.as_ref();
+                    (contract.input.bands.len(), classifier.map(|classifier| classifier.num_classes))
+                });
+                Ok(Weights::from_seed(seed, self.arch, num_bands, num_classes))
+            }
             (Some(path), _) => Weights::from_file(path, self.arch, self.prefix.as_deref()),
             (None, Some(seed)) => {
                 let num_classes = (!self.headless).then_some(self.classes.unwrap_or(1000) as usize);
@@ -269,10 +306,10 @@ impl BuildArgs {
                 return Err(Error::usage("a uint8 input of other than three bands needs --mean and --std")
                     .hint("give one value for each band, such as --mean 0.5,0.5 --std 0.2,0.2"));
             }
-            options.normalise.scale = 1.0 / 255.0;
+            options.normalise.scale = (1.0 / 255.0).into();
         }
         if let Some(scale) = self.scale {
-            options.normalise.scale = scale;
+            options.normalise.scale = scale.into();
         }
         if !self.mean.is_empty() {
             options.normalise.mean.clone_from(&self.mean);
@@ -341,7 +378,7 @@ mod tests {
         else {
             panic!("not build");
         };
-        args.options(&args.open_weights()?)
+        args.options(&args.open_weights(None)?)
     }
 
     #[test]
@@ -385,6 +422,8 @@ mod tests {
             "--seed 1 --headless --classes 3",
             "--weights w --channels 3",
             "--seed 1 --resize x",
+            "--seed 1 --contract c.toml --size 64",
+            "--seed 1 --contract c.toml --channels 9",
         ] {
             assert!(
                 parse(format!("build --arch resnet18 --out m.onnx {words}").trim_end()).is_err(),

@@ -370,6 +370,7 @@ mod tests {
                 sample_type: SampleType::Float32,
                 bands: vec!["red".into(), "green".into(), "blue".into()],
                 unit: "dn".into(),
+                units: None,
                 width: 8,
                 height: 8,
                 resize: None,

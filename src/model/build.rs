@@ -7,10 +7,12 @@
 //! Equal inputs give equal bytes: neither a clock nor this tool's version goes in, so that the digest
 //! stands for the weights.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use bytes::Bytes;
 use prost::Message;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::contract::{
@@ -59,6 +61,8 @@ pub struct BuildOptions {
     pub bands: Vec<String>,
     /// What a sample means, such as `srgb8` or `dn`.
     pub unit: String,
+    /// The units of the bands, where they differ.
+    pub units: Option<Vec<String>>,
     /// How samples are normalised, in the graph or before.
     pub normalise: Normalise,
     /// How tiles of another size are resized; `None` rejects them.
@@ -100,6 +104,7 @@ impl BuildOptions {
             sample_type: if is_rgb { SampleType::Uint8 } else { SampleType::Float32 },
             bands: if is_rgb { rgb } else { (1..=num_bands).map(|band| format!("band{band}")).collect() },
             unit: if is_rgb { "srgb8" } else { "dn" }.to_owned(),
+            units: None,
             normalise: if is_rgb { imagenet() } else { identity(num_bands) },
             resize: is_rgb.then(|| usual_resize(224, Interpolation::Bilinear)),
             accept: if is_rgb { Accept::default() } else { accept_nothing() },
@@ -125,6 +130,7 @@ impl BuildOptions {
                 sample_type: self.sample_type,
                 bands: self.bands.clone(),
                 unit: self.unit.clone(),
+                units: self.units.clone(),
                 width: self.size,
                 height: self.size,
                 resize: self.resize,
@@ -149,7 +155,12 @@ impl BuildOptions {
 
 /// Returns `ImageNet`'s normalisation for samples in 0 to 255.
 pub fn imagenet() -> Normalise {
-    Normalise { scale: 1.0 / 255.0, mean: IMAGENET_MEAN.to_vec(), std: IMAGENET_STD.to_vec() }
+    Normalise {
+        scale: (1.0 / 255.0).into(),
+        clamp: None,
+        mean: IMAGENET_MEAN.to_vec(),
+        std: IMAGENET_STD.to_vec(),
+    }
 }
 
 /// Returns torchvision's `V2` proportion, 232 to 224, for an input of any size.
@@ -159,7 +170,7 @@ pub fn usual_resize(size: u32, interpolation: Interpolation) -> Resize {
 }
 
 fn identity(num_bands: usize) -> Normalise {
-    Normalise { scale: 1.0, mean: vec![0.0; num_bands], std: vec![1.0; num_bands] }
+    Normalise { scale: 1.0.into(), clamp: None, mean: vec![0.0; num_bands], std: vec![1.0; num_bands] }
 }
 
 fn accept_nothing() -> Accept {
@@ -186,6 +197,10 @@ pub fn build(weights: &Weights, options: &BuildOptions) -> Result<BuiltModel> {
     let by_flag = |error: Error| error.hint("correct the flag that sets it: see `--help`");
     contract.validate().map_err(by_flag)?;
     options.normalise.validate(options.bands.len()).map_err(by_flag)?;
+    if options.sample_type == SampleType::Uint8 && options.normalise.clamp.is_some() {
+        return Err(Error::config("values of a uint8 input are not clamped in the graph")
+            .hint("leave the clamp out, or build a float32 input"));
+    }
     let graph = GraphBuilder::new(weights).network(options, num_classes)?;
     let model = ModelProto {
         ir_version: Some(IR_VERSION),
@@ -201,6 +216,68 @@ pub fn build(weights: &Weights, options: &BuildOptions) -> Result<BuiltModel> {
     let bytes = Bytes::from(model.encode_to_vec());
     let digest = hex(&Sha256::digest(&bytes));
     Ok(BuiltModel { bytes, digest, contract })
+}
+
+/// Builds a model that fits a contract.
+///
+/// # Errors
+///
+/// [`Kind::Config`](crate::error::Kind::Config) where a built model cannot be as the contract says, with what
+/// differs; otherwise as [`build`].
+pub fn build_for(weights: &Weights, architecture: Architecture, contract: &Contract) -> Result<BuiltModel> {
+    let misfit = || Error::config(format!("no built model fits the contract `{}`", contract.name));
+    let (input, classifier) = (&contract.input, contract.output.classifier.as_ref());
+    let Some(normalise) = input.normalise.clone().filter(|_| input.sample_type == SampleType::Float32) else {
+        return Err(misfit()
+            .because("it leaves normalisation to the graph, and does not say which")
+            .hint("give --input-type, --mean and --std instead of --contract"));
+    };
+    if input.width != input.height {
+        return Err(misfit().because(format!("its input is {}×{}, not square", input.width, input.height)));
+    }
+    let options = BuildOptions {
+        architecture,
+        name: contract.name.clone(),
+        size: input.width,
+        sample_type: input.sample_type,
+        bands: input.bands.clone(),
+        unit: input.unit.clone(),
+        units: input.units.clone(),
+        normalise,
+        resize: input.resize,
+        accept: input.accept,
+        activation: classifier.map_or(Activation::Softmax, |classifier| classifier.activation),
+        labels: classifier.and_then(|classifier| classifier.labels.clone()),
+        headless: classifier.is_none(),
+    };
+    let built = build(weights, &options).map_err(|cause| misfit().because(cause))?;
+    match first_difference(contract, &built.contract)? {
+        Some((key, said, has)) => Err(misfit().because(format!("its {key} is {said}, the model's {has}")).hint(
+            "take the architecture and the weights that it was written for; a built model's tensors are `input`, \
+             `embedding` and `logits`",
+        )),
+        None => Ok(built),
+    }
+}
+
+/// Returns the first key, in the order of their names, whose values differ, with both.
+fn first_difference(one: &Contract, other: &Contract) -> Result<Option<(String, String, String)>> {
+    let value = |contract: &Contract| {
+        serde_json::to_value(contract)
+            .map_err(|cause| Error::bug("cannot render a model contract").because(cause))
+    };
+    Ok(difference_at(String::new(), &value(one)?, &value(other)?))
+}
+
+fn difference_at(key: String, one: &Value, other: &Value) -> Option<(String, String, String)> {
+    let (Value::Object(ones), Value::Object(others)) = (one, other) else {
+        return (one != other).then(|| (key, one.to_string(), other.to_string()));
+    };
+    let keys: BTreeSet<&String> = ones.keys().chain(others.keys()).collect();
+    keys.into_iter().find_map(|name| {
+        let path = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+        difference_at(path, ones.get(name).unwrap_or(&Value::Null), others.get(name).unwrap_or(&Value::Null))
+    })
 }
 
 impl BuiltModel {
@@ -263,7 +340,8 @@ impl<'w> GraphBuilder<'w> {
 
     /// `uint8 [N, H, W, C]` to normalised `float32 [N, C, H, W]`.
     fn normalised(&mut self, normalise: &Normalise) -> String {
-        let factor: Vec<f64> = normalise.std.iter().map(|std| normalise.scale / std).collect();
+        let factor = normalise.std.iter().enumerate().map(|(band, std)| normalise.scale.of(band) / std);
+        let factor: Vec<f64> = factor.collect();
         let offset: Vec<f64> =
             normalise.mean.iter().zip(&normalise.std).map(|(mean, std)| -mean / std).collect();
         let shape = [1, factor.len(), 1, 1];
@@ -446,6 +524,70 @@ mod tests {
             let got = dot(&folded) + bias[channel];
             assert!((got - expected).abs() < 1e-12 * expected.abs(), "{got} {expected}");
         }
+    }
+
+    #[test]
+    fn a_model_is_built_for_a_contract_or_says_why_not() {
+        let weights = Weights::from_seed(1, ARCH, 3, Some(4));
+        let contract = built(|options| {
+            options.sample_type = SampleType::Float32;
+            options.name = "other".to_owned();
+            options.units = Some(["tci8", "dn", "dn"].map(str::to_owned).to_vec());
+            options.normalise.clamp = Some([0.0, 1.0]);
+            options.activation = Activation::Sigmoid;
+        })
+        .contract;
+        let again = build_for(&weights, ARCH, &contract).unwrap();
+        assert_eq!(again.contract, contract);
+        let refused = |change: &dyn Fn(&mut Contract)| {
+            let mut changed = contract.clone();
+            change(&mut changed);
+            build_for(&weights, ARCH, &changed).unwrap_err().render()
+        };
+        let message = refused(&|contract| contract.output.embedding_length = 2048);
+        assert!(message.contains("its output.embedding_length is 2048, the model's 512"), "{message}");
+        let message = refused(&|contract| contract.input.tensor = "image".to_owned());
+        assert!(message.contains("its input.tensor is \"image\", the model's \"input\""), "{message}");
+        let headless =
+            Contract { output: Output { classifier: None, ..contract.output.clone() }, ..contract.clone() };
+        assert_eq!(
+            build_for(&weights, ARCH, &headless).unwrap().contract,
+            headless,
+            "the weights' classifier is left out"
+        );
+        let message = refused(&|contract| contract.input.bands.push("nir".to_owned()));
+        assert!(message.contains("4 bands are named, but the weights take 3"), "{message}");
+        let message = refused(&|contract| contract.input.normalise = None);
+        assert!(message.contains("leaves normalisation to the graph"), "{message}");
+        let message = refused(&|contract| contract.input.height = 64);
+        assert!(message.contains("224×64, not square"), "{message}");
+    }
+
+    #[test]
+    fn the_contracts_that_ship_are_sound() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("contracts");
+        let load = |name: &str| {
+            let path = folder.join(format!("satlas-sentinel2-resnet152-{name}.contract.toml"));
+            Contract::load(&path).unwrap_or_else(|error| panic!("{}", error.render()))
+        };
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 4);
+        for (bands, count) in [("rgb", 3), ("ms", 9)] {
+            let (single, multi) = (load(&format!("si-{bands}")), load(&format!("mi-{bands}")));
+            assert_eq!(single.name, format!("satlas-sentinel2-resnet152-si-{bands}"));
+            assert_eq!(Contract { name: single.name.clone(), ..multi }, single);
+            let Input { bands, normalise, .. } = &single.input;
+            assert_eq!(
+                (bands.len(), &bands[..3]),
+                (count, &["tci_red", "tci_green", "tci_blue"].map(str::to_owned)[..])
+            );
+            let normalise = normalise.as_ref().unwrap();
+            for band in 0..count {
+                let (unit, scale) = if band < 3 { ("tci8", 1.0 / 255.0) } else { ("dn", 1.0 / 8160.0) };
+                assert_eq!(single.input.unit_of(band), unit);
+                assert_eq!(normalise.scale.of(band).to_bits(), f64::to_bits(scale));
+            }
+        }
+        assert_eq!(load("si-ms").input.normalise.unwrap().clamp, Some([0.0, 1.0]));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+pub use super::per_band::PerBand;
 use crate::error::{Error, Result};
 
 /// The version of the format that this build reads and writes.
@@ -48,6 +49,9 @@ pub struct Input {
     pub bands: Vec<String>,
     /// What one sample means: `srgb8` (8-bit display values), `dn` (raw digital numbers), `reflectance`, …
     pub unit: String,
+    /// The units of the bands in their order, where they differ; they come before `unit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub units: Option<Vec<String>>,
     /// Width of the input, in pixels.
     pub width: u32,
     /// Height of the input, in pixels.
@@ -55,7 +59,7 @@ pub struct Input {
     /// How a tile of another size becomes one of this size; absent: such a tile is rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resize: Option<Resize>,
-    /// `value = (sample × scale − mean) / std`; absent where the graph normalises by itself
+    /// `value = (clamp(sample × scale) − mean) / std`; absent where the graph normalises by itself
     /// (always for `uint8`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalise: Option<Normalise>,
@@ -69,6 +73,12 @@ impl Input {
     #[must_use]
     pub fn num_samples(&self) -> usize {
         self.width as usize * self.height as usize * self.bands.len()
+    }
+
+    /// Returns what a sample of a band means.
+    #[must_use]
+    pub fn unit_of(&self, band: usize) -> &str {
+        self.units.as_ref().and_then(|units| units.get(band)).unwrap_or(&self.unit)
     }
 }
 
@@ -119,8 +129,11 @@ pub enum Interpolation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalise {
-    /// Factor applied to the stored sample; 1/255 for `ImageNet` models.
-    pub scale: f64,
+    /// Factor applied to the stored sample, one for all bands or one for each; 1/255 for `ImageNet` models.
+    pub scale: PerBand,
+    /// Least and greatest value after scaling; what lies beyond becomes them. Absent: nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clamp: Option<[f64; 2]>,
     /// Mean of each band after scaling.
     pub mean: Vec<f64>,
     /// Standard deviation of each band after scaling.
@@ -320,6 +333,15 @@ impl Input {
         if self.width == 0 || self.height == 0 {
             return Err(Error::config(format!("input size {}×{} has no pixels", self.width, self.height)));
         }
+        if let Some(units) = &self.units
+            && units.len() != self.bands.len()
+        {
+            return Err(Error::config(format!(
+                "input.units has {} values for {} bands",
+                units.len(),
+                self.bands.len()
+            )));
+        }
         if let Some(resize) = self.resize
             && resize.short_side < self.width.max(self.height)
         {
@@ -339,17 +361,31 @@ impl Input {
 }
 
 impl Normalise {
-    pub(super) fn validate(&self, num_bands: usize) -> Result<()> {
-        for (key, values) in [("mean", &self.mean), ("std", &self.std)] {
-            if values.len() != num_bands {
+    /// Checks that there is a usable value for each band.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`](crate::error::Kind::Config) with the key and the reason.
+    pub(crate) fn validate(&self, num_bands: usize) -> Result<()> {
+        let scales = match &self.scale {
+            PerBand::All(_) => num_bands,
+            PerBand::Each(values) => values.len(),
+        };
+        for (key, count) in [("scale", scales), ("mean", self.mean.len()), ("std", self.std.len())] {
+            if count != num_bands {
                 return Err(Error::config(format!(
-                    "input.normalise.{key} has {} values for {num_bands} bands",
-                    values.len()
+                    "input.normalise.{key} has {count} values for {num_bands} bands"
                 )));
             }
         }
-        let finite = self.mean.iter().chain(&self.std).all(|value| value.is_finite());
-        if !finite || !self.scale.is_finite() || self.scale == 0.0 {
+        if let Some([least, greatest]) = self.clamp
+            && !(least.is_finite() && greatest.is_finite() && least < greatest)
+        {
+            return Err(Error::config(format!("input.normalise.clamp [{least}, {greatest}] is no range")));
+        }
+        let scales = self.scale.values();
+        let finite = self.mean.iter().chain(&self.std).chain(scales).all(|value| value.is_finite());
+        if !finite || scales.contains(&0.0) {
             return Err(Error::config("input.normalise holds a scale of 0 or a value that is not finite"));
         }
         if self.std.iter().any(|&std| std <= 0.0) {
@@ -501,6 +537,7 @@ mod tests {
                 sample_type: SampleType::Float32,
                 bands: ["red", "green", "blue"].map(str::to_owned).to_vec(),
                 unit: "srgb8".to_owned(),
+                units: None,
                 width: 224,
                 height: 224,
                 resize: Some(Resize {
@@ -509,7 +546,8 @@ mod tests {
                     keep_exact: true,
                 }),
                 normalise: Some(Normalise {
-                    scale: 1.0 / 255.0,
+                    scale: (1.0 / 255.0).into(),
+                    clamp: None,
                     mean: vec![0.485, 0.456, 0.406],
                     std: vec![0.229, 0.224, 0.225],
                 }),
@@ -544,6 +582,8 @@ mod tests {
     #[test]
     fn the_digest_depends_on_every_value_and_on_nothing_else() {
         let digest = contract().digest().unwrap();
+        // As before there were `units`, `clamp` and a scale for each band: old runs go on.
+        assert_eq!(digest, "c8c024170f3cf7eb8238baa24eb513f65b24fb2b3b6df6c14606b1eb503fc0db");
         assert_eq!(digest, contract().digest().unwrap());
         let mut other = contract();
         other.input.normalise.as_mut().unwrap().mean[2] += 1e-12;
@@ -586,8 +626,37 @@ mod tests {
             message(|contract| contract.input.height = 240),
             "input.resize.short_side 232 is smaller than the input, 224×240"
         );
+        assert_eq!(
+            message(|contract| contract.input.normalise.as_mut().unwrap().scale = PerBand::Each(vec![1.0])),
+            "input.normalise.scale has 1 values for 3 bands"
+        );
+        assert_eq!(
+            message(|contract| contract.input.normalise.as_mut().unwrap().clamp = Some([1.0, 0.0])),
+            "input.normalise.clamp [1, 0] is no range"
+        );
+        assert_eq!(
+            message(|contract| contract.input.units = Some(vec!["dn".to_owned()])),
+            "input.units has 1 values for 3 bands"
+        );
         assert!(message(|contract| contract.version = 2).contains("version 2"));
         assert!(message(|contract| contract.input.normalise.as_mut().unwrap().std[0] = 0.0).contains("std"));
+    }
+
+    #[test]
+    fn bands_may_differ_in_scale_and_unit() {
+        let mut contract = contract();
+        contract.input.units = Some(["tci8", "dn", "dn"].map(str::to_owned).to_vec());
+        let normalise = contract.input.normalise.as_mut().unwrap();
+        normalise.scale = PerBand::Each(vec![1.0 / 255.0, 1.0 / 8160.0, 1.0]);
+        normalise.clamp = Some([0.0, 1.0]);
+        assert_eq!(Contract::from_toml(&contract.to_toml().unwrap()).unwrap(), contract);
+        assert_eq!(Contract::from_json(&contract.to_canonical_json().unwrap()).unwrap(), contract);
+        assert_eq!((contract.input.unit_of(0), contract.input.unit_of(2)), ("tci8", "dn"));
+        let text = contract.to_toml().unwrap().replace("clamp = [0.0, 1.0]", "clamp = [0, 1]");
+        assert_eq!(Contract::from_toml(&text).unwrap(), contract);
+        let text = text.replace("scale = [", "scale = [\"a\", ");
+        let error = Contract::from_toml(&text).unwrap_err().render();
+        assert!(error.contains("expected a number, or a list with a number for each band"), "{error}");
     }
 
     #[test]

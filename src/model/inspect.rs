@@ -142,12 +142,20 @@ impl fmt::Display for ContractReport {
         let origin = match self.origin {
             ContractOrigin::File => "from the file beside the model",
             ContractOrigin::Metadata => "from the model's metadata",
+            ContractOrigin::Stac => "from the STAC Item beside the model",
             ContractOrigin::Assumed => "ASSUMED: nobody wrote one, so ImageNet's is taken",
         };
         let (input, output) = (&self.contract.input, &self.contract.output);
         writeln!(f, "contract    {}, {origin}", self.contract.name)?;
         writeln!(f, "  sha256    {}", self.digest)?;
-        writeln!(f, "  bands     {} in {}", input.bands.join(", "), input.unit)?;
+        match &input.units {
+            Some(units) => {
+                let bands: Vec<String> =
+                    input.bands.iter().zip(units).map(|(band, unit)| format!("{band} in {unit}")).collect();
+                writeln!(f, "  bands     {}", bands.join(", "))?;
+            }
+            None => writeln!(f, "  bands     {} in {}", input.bands.join(", "), input.unit)?,
+        }
         match input.resize {
             Some(resize) => {
                 let exact = if resize.keep_exact { ", unless exact already" } else { "" };
@@ -161,11 +169,14 @@ impl fmt::Display for ContractReport {
             None => writeln!(f, "  size      {}×{}, others are rejected", input.width, input.height)?,
         }
         match &input.normalise {
-            Some(normalise) => writeln!(
-                f,
-                "  normalise (sample × {} − {:?}) / {:?}",
-                normalise.scale, normalise.mean, normalise.std
-            )?,
+            Some(normalise) => {
+                let scaled = format!("sample × {}", normalise.scale);
+                let clamped = match normalise.clamp {
+                    Some([least, greatest]) => format!("clamp({scaled}, {least}, {greatest})"),
+                    None => scaled,
+                };
+                writeln!(f, "  normalise ({clamped} − {:?}) / {:?}", normalise.mean, normalise.std)?;
+            }
             None => writeln!(f, "  normalise in the graph, if at all")?,
         }
         writeln!(f, "  embedding {}, {} features", output.embedding, output.embedding_length)?;

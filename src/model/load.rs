@@ -14,6 +14,7 @@ use super::contract::{
     SampleType, VERSION, hex,
 };
 use super::graph::{Axis, FoundClassifier, Graph, TensorInfo, external_tensor, type_name};
+use super::mlm::{self, Mlm};
 use super::onnx::{FLOAT, GraphProto, ModelProto, UINT8, exposing_outputs};
 use crate::error::{Error, Result};
 
@@ -44,6 +45,8 @@ pub enum ContractOrigin {
     File,
     /// The metadata of the model.
     Metadata,
+    /// The STAC Item with the MLM extension beside the model.
+    Stac,
     /// Nobody said; `ImageNet`'s contract was assumed.
     Assumed,
 }
@@ -62,8 +65,8 @@ const MISFIT: &str = "correct the contract, or take the one that was written for
 
 /// Reads a model and its contract, and checks that they fit.
 ///
-/// The contract is the file beside the model, else the model's own metadata, else `ImageNet`'s for a model
-/// that could be meant by it. Outputs that the contract names may be intermediate tensors; these are
+/// The contract is the file beside the model, else the model's own metadata, else a STAC Item with the MLM
+/// extension beside it (`NAME.stac.json` or `NAME.json`), else `ImageNet`'s for a model that could be meant by it. Outputs that the contract names may be intermediate tensors; these are
 /// exposed.
 ///
 /// # Errors
@@ -134,7 +137,16 @@ fn fit(path: &Path, proto: &ModelProto, overrides: &Overrides) -> Result<Fitted>
             override_outputs(&mut contract, &graph, overrides)?;
             (contract, origin)
         }
-        None => (assumed_contract(path, &graph, overrides)?, ContractOrigin::Assumed),
+        None => match mlm::find(path)? {
+            Some((item, text)) => {
+                let contract = described_contract(&text, &graph, overrides).map_err(|cause| {
+                    Error::config(format!("cannot take {} as the model's contract", item.display()))
+                        .because(cause)
+                })?;
+                (contract, ContractOrigin::Stac)
+            }
+            None => (assumed_contract(path, &graph, overrides)?, ContractOrigin::Assumed),
+        },
     };
     contract.validate()?;
     let static_batch = check_input(&graph, &contract.input)?;
@@ -185,6 +197,35 @@ fn num_features(graph: &Graph<'_>, tensor: &str, key: &str) -> Result<usize> {
     })
 }
 
+/// The contract that an MLM Item describes, with the tensors that the graph has.
+fn described_contract(text: &str, graph: &Graph<'_>, overrides: &Overrides) -> Result<Contract> {
+    let tensor = single_input(graph)?;
+    let size = match tensor.shape.as_deref() {
+        Some([_, _, Axis::Fixed(height), Axis::Fixed(width)]) => {
+            Some((axis_length(*height)?, axis_length(*width)?))
+        }
+        _ => None,
+    };
+    let Mlm { name, input, features, classes } = mlm::parse(text, size)?;
+    // An Item may name tensors, or only what they are about.
+    let of_graph = |name: &String| graph.computed(name).is_some().then(|| name.clone());
+    let named = Overrides {
+        embedding: overrides.embedding.clone().or_else(|| features.iter().find_map(of_graph)),
+        logits: overrides
+            .logits
+            .clone()
+            .or_else(|| classes.as_ref().and_then(|classes| of_graph(&classes.output))),
+    };
+    let mut output = assumed_output(graph, &named)?;
+    if let (Some(classifier), Some(classes)) = (&mut output.classifier, classes) {
+        classifier.labels = Some(classes.labels);
+        if let Some(activation) = classes.activation.filter(|_| classifier.activation != Activation::None) {
+            classifier.activation = activation;
+        }
+    }
+    Ok(Contract { version: VERSION, name, input: Input { tensor: tensor.name, ..input }, output })
+}
+
 /// `ImageNet`'s contract for a model that takes three float channels of a fixed size.
 fn assumed_contract(path: &Path, graph: &Graph<'_>, overrides: &Overrides) -> Result<Contract> {
     let input = assumed_input(graph)?;
@@ -213,6 +254,7 @@ fn assumed_input(graph: &Graph<'_>) -> Result<Input> {
         sample_type: SampleType::Float32,
         bands: ["red", "green", "blue"].map(str::to_owned).to_vec(),
         unit: "srgb8".to_owned(),
+        units: None,
         width,
         height,
         resize: (width == height).then_some(Resize {
@@ -383,6 +425,7 @@ impl fmt::Display for ContractOrigin {
         f.write_str(match self {
             Self::File => "file",
             Self::Metadata => "metadata",
+            Self::Stac => "stac",
             Self::Assumed => "assumed",
         })
     }
@@ -608,6 +651,44 @@ mod tests {
         std::fs::remove_file(Contract::path_for(&path)).unwrap();
         let model = load(&path, &Overrides::default()).unwrap();
         assert_eq!((model.contract_origin, &model.contract), (ContractOrigin::Metadata, &built.contract));
+    }
+
+    #[test]
+    fn an_mlm_item_comes_before_what_is_assumed() {
+        let disk = OnDisk::new(&foreign(None));
+        let item = |labels: &[&str]| {
+            let classes: Vec<_> = labels
+                .iter()
+                .enumerate()
+                .map(|(value, name)| serde_json::json!({"value": value, "name": name}))
+                .collect();
+            serde_json::json!({"type": "Feature", "properties": {
+                "mlm:name": "foreign",
+                "mlm:input": [{
+                    "name": "RGB", "bands": ["red", "green", "blue"],
+                    "input": {"shape": [-1, 3, -1, -1], "dim_order": ["batch", "channel", "height", "width"],
+                              "data_type": "float32"},
+                    "value_scaling": [{"type": "scale", "value": 255}],
+                }],
+                "mlm:output": [{"name": "classes", "tasks": ["classification"], "classification:classes": classes}],
+            }})
+        };
+        let write = |item: &serde_json::Value| {
+            std::fs::write(disk.folder.path().join("m.stac.json"), item.to_string()).unwrap();
+        };
+        write(&item(&["sea", "land"]));
+        let model = disk.load().unwrap();
+        assert_eq!(model.contract_origin, ContractOrigin::Stac);
+        let (input, output) = (&model.contract.input, &model.contract.output);
+        assert_eq!((input.tensor.as_str(), input.width, input.unit.as_str()), ("pixels", 64, "dn"));
+        assert_eq!((output.embedding.as_str(), output.embedding_length), ("features", 3));
+        let classifier = output.classifier.as_ref().unwrap();
+        assert_eq!(classifier.labels.as_deref(), Some(&["sea".to_owned(), "land".to_owned()][..]));
+        write(&item(&["sea", "land", "sky"]));
+        assert!(disk.refused().contains("labels has 3 entries for 2 classes"), "{}", disk.refused());
+        write(&serde_json::json!({"type": "Feature", "properties": {}}));
+        let message = disk.refused();
+        assert!(message.contains("cannot take") && message.contains("m.stac.json"), "{message}");
     }
 
     #[test]

@@ -9,7 +9,9 @@ pub mod file;
 pub mod graph;
 pub mod inspect;
 mod load;
+pub mod mlm;
 pub mod onnx;
+mod per_band;
 pub mod resnet;
 pub mod weights;
 

@@ -218,14 +218,7 @@ fn check(input: &Input) -> Result<(), Error> {
         return Err(Error::config("the contract normalises an input of type uint8")
             .hint("leave out [input.normalise]: the graph normalises by itself"));
     }
-    if normalise.mean.len() != num_bands || normalise.std.len() != num_bands {
-        return Err(Error::config(format!("mean and std do not have {num_bands} values, one for each band")));
-    }
-    let finite = normalise.mean.iter().chain([&normalise.scale]).all(|value| value.is_finite());
-    if !finite || !normalise.std.iter().all(|value| value.is_normal()) {
-        return Err(Error::config("a mean, std or scale is not a finite number, or a std is 0"));
-    }
-    Ok(())
+    normalise.validate(num_bands)
 }
 
 fn bit_depth(detail: &str) -> Rejection {

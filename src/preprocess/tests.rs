@@ -9,6 +9,7 @@ fn input(width: u32, height: u32) -> Input {
         sample_type: SampleType::Uint8,
         bands: ["red", "green", "blue"].map(str::to_owned).to_vec(),
         unit: "srgb8".to_owned(),
+        units: None,
         width,
         height,
         resize: None,
@@ -99,7 +100,8 @@ fn float_samples_are_no_display_values() {
 
 #[test]
 fn sixteen_bit_samples_are_normalised_in_double_precision() {
-    let normalise = Normalise { scale: 1e-4, mean: vec![0.1, 0.2, 0.3], std: vec![0.5, 0.25, 2.0] };
+    let normalise =
+        Normalise { scale: 1e-4.into(), clamp: None, mean: vec![0.1, 0.2, 0.3], std: vec![0.5, 0.25, 2.0] };
     let numbers = Input {
         unit: "reflectance".to_owned(),
         sample_type: SampleType::Float32,
@@ -120,7 +122,8 @@ fn an_image_smaller_than_the_crop_lies_in_black() {
     // The first sample is 0, but its pixel is not black.
     let (b, i) = (true, false);
     assert_eq!(pixels, [b, i, i, b, b, i, i, b, b, b, b, b]);
-    let normalise = Normalise { scale: 1.0, mean: vec![1.0, 2.0, 3.0], std: vec![1.0; 3] };
+    let normalise =
+        Normalise { scale: 1.0.into(), clamp: None, mean: vec![1.0, 2.0, 3.0], std: vec![1.0; 3] };
     for layout in [Layout::Nhwc, Layout::Nchw] {
         let normalised = Input {
             layout,
@@ -145,7 +148,8 @@ fn extreme_ratios_cost_only_what_is_kept() {
 
 #[test]
 fn contradictions_in_a_contract_are_errors() {
-    let normalise = Some(Normalise { scale: 1.0, mean: vec![0.0; 3], std: vec![1.0, 0.0, 1.0] });
+    let normalise =
+        Some(Normalise { scale: 1.0.into(), clamp: None, mean: vec![0.0; 3], std: vec![1.0, 0.0, 1.0] });
     let zero_std = Input { sample_type: SampleType::Float32, normalise: normalise.clone(), ..input(1, 1) };
     let bytes = Input { normalise, ..input(1, 1) };
     let no_bands = Input { bands: Vec::new(), ..input(1, 1) };

@@ -69,7 +69,7 @@ struct Head<'a> {
 
 /// Returns whether an object that begins with these bytes seems to be a STAC document in JSON.
 ///
-/// A photo, a table or GeoJSON without STAC's keys is none. It takes what `input.uris` names one by one; what
+/// A photo, a table or `GeoJSON` without STAC's keys is none. It takes what `input.uris` names one by one; what
 /// turns out to be no STAC after all is an error when it is read.
 pub fn looks_like_stac(head: &[u8]) -> bool {
     let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);

@@ -86,7 +86,7 @@ impl Filter {
         }
         match (self.max_cloud_cover, item.cloud_cover) {
             (Some(_), None) => Verdict::NoCloudCover,
-            (Some(most), Some(percent)) if !(percent <= most) => Verdict::TooCloudy,
+            (Some(most), Some(percent)) if percent > most => Verdict::TooCloudy,
             _ => Verdict::Taken,
         }
     }

@@ -5,9 +5,11 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Schema};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Schema, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::json::LineDelimitedWriter;
 use parquet::arrow::ProjectionMask;
@@ -25,6 +27,9 @@ const BATCH_ROWS: usize = 512;
 /// Fields of an item that are no properties.
 const OWN: [&str; 8] =
     ["type", "stac_version", "stac_extensions", "id", "bbox", "links", "assets", "collection"];
+
+/// Its times.
+const TIMES: [&str; 3] = ["datetime", "start_datetime", "end_datetime"];
 
 /// Reads a table and hands on its items, some at a time, until `visit` returns `false`.
 ///
@@ -69,18 +74,39 @@ fn check(schema: &Schema, uri: &ObjectUri) -> Result<()> {
     Ok(())
 }
 
-/// All but binary columns, which hold geometries.
+/// All but binary columns, which hold geometries, and times that no item is judged by.
 fn wanted_columns(schema: &Schema) -> Vec<usize> {
     let is_binary = |data_type: &DataType| {
         matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
     };
     let fields = schema.fields().iter().enumerate();
-    fields.filter(|(_, field)| !is_binary(field.data_type())).map(|(index, _)| index).collect()
+    fields
+        .filter(|(_, field)| {
+            let other_time = matches!(field.data_type(), DataType::Timestamp(..))
+                && !TIMES.contains(&field.name().as_str());
+            !is_binary(field.data_type()) && !other_time
+        })
+        .map(|(index, _)| index)
+        .collect()
+}
+
+/// Gives times an offset instead of the name of a zone, which would need a list of all zones to be written;
+/// they count from 1970 in UTC whatever the name.
+fn with_offsets(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let utc = DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("+00:00")));
+    let in_utc = |column: &ArrayRef| match column.data_type() {
+        DataType::Timestamp(..) => cast(column, &utc),
+        _ => Ok(Arc::clone(column)),
+    };
+    let schema = batch.schema();
+    let names = schema.fields().iter().map(|field| field.name().clone());
+    let columns = batch.columns().iter().map(in_utc).collect::<Result<Vec<_>, _>>()?;
+    RecordBatch::try_from_iter_with_nullable(names.zip(columns).map(|(name, column)| (name, column, true)))
 }
 
 fn items_of(batch: &RecordBatch, uri: &ObjectUri) -> Result<Vec<Found>, ArrowError> {
     let mut lines = LineDelimitedWriter::new(Vec::new());
-    lines.write(batch)?;
+    lines.write(&with_offsets(batch)?)?;
     lines.finish()?;
     let place = Place { document: uri, is_own: false };
     let lines = lines.into_inner();
@@ -99,9 +125,6 @@ fn item_json(row: &[u8]) -> Result<String, ArrowError> {
             "bbox" => {
                 item.insert(key, bbox_of(value));
             }
-            "datetime" | "start_datetime" | "end_datetime" => {
-                properties.insert(key, time_of(value));
-            }
             own if OWN.contains(&own) => {
                 item.insert(key, value);
             }
@@ -119,12 +142,4 @@ fn bbox_of(value: Value) -> Value {
     let Value::Object(corners) = value else { return value };
     let corner = |key: &str| corners.get(key).cloned().unwrap_or(Value::Null);
     ["xmin", "ymin", "xmax", "ymax"].map(corner).into_iter().collect()
-}
-
-/// A timestamp without a zone is meant in UTC.
-fn time_of(value: Value) -> Value {
-    match value {
-        Value::String(text) if super::time::parse(&text).is_none() => format!("{text}Z").into(),
-        other => other,
-    }
 }

@@ -14,6 +14,7 @@
 //! a store can name no file of this machine; one item that cannot be used is handed on as a [`BadItem`], so
 //! that it becomes a row, and never ends the reading of the others.
 
+mod describe;
 mod document;
 pub mod filter;
 mod geoparquet;
@@ -31,6 +32,7 @@ mod examples;
 #[cfg(test)]
 mod tests;
 
+pub use self::describe::{ChipLayout, Column, RunDescription, Shard, Source, describe};
 pub use self::document::{BadItem, looks_like_stac};
 pub use self::filter::{Filter, Verdict};
 pub use self::item::{Asset, Band, Bbox, Item};

@@ -32,7 +32,7 @@ pub struct Search {
     /// West, south, east, north in degrees; west is greater than east across the antimeridian.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bbox: Option<[f64; 4]>,
-    /// A GeoJSON geometry that items must touch; not together with `bbox`.
+    /// A `GeoJSON` geometry that items must touch; not together with `bbox`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intersects: Option<Value>,
     /// When items were taken, such as `2024-05-01/2024-08-31`.

@@ -11,7 +11,7 @@
 //! 7. 2 to 4 again, upper and lower case being the same.
 //!
 //! Pictures made for people (`visual`, `thumbnail`, …) are found by their key alone: their `red` is another
-//! quantity than the band `red`. Where several assets hold the same band, GeoTIFF comes before JPEG 2000,
+//! quantity than the band `red`. Where several assets hold the same band, `GeoTIFF` comes before JPEG 2000,
 //! then the finest resolution; if that decides nothing, the name is ambiguous.
 
 use std::fmt;
@@ -194,17 +194,15 @@ fn choose(item: &Item, wanted: &str, mut candidates: Vec<(usize, usize)>) -> Res
         let finest = candidates.iter().filter_map(gsd).fold(f64::INFINITY, f64::min);
         candidates.retain(|candidate| gsd(candidate).is_some_and(|gsd| gsd <= finest));
     }
-    match candidates[..] {
-        [(index, band)] => Ok(selected(item, index, band)),
-        _ => {
-            let places: Vec<String> =
-                candidates.iter().map(|(index, band)| place(&item.assets[*index], *band)).collect();
-            Err(Problem::with_hint(
-                format!("band `{wanted}` is in several places: {}", places.join(", ")),
-                "name the one that is meant, by its key or as KEY/BAND",
-            ))
-        }
+    if let [(index, band)] = candidates[..] {
+        return Ok(selected(item, index, band));
     }
+    let places: Vec<String> =
+        candidates.iter().map(|(index, band)| place(&item.assets[*index], *band)).collect();
+    Err(Problem::with_hint(
+        format!("band `{wanted}` is in several places: {}", places.join(", ")),
+        "name the one that is meant, by its key or as KEY/BAND",
+    ))
 }
 
 fn selected(item: &Item, index: usize, band: usize) -> Selected {
@@ -230,9 +228,10 @@ fn missing(item: &Item, wanted: &str) -> Problem {
         })
         .map(|(asset, _)| format!("{}/{wanted}", asset.key))
         .collect();
-    let only = match pictures.is_empty() {
-        true => String::new(),
-        false => format!(" (but for the picture {})", pictures.join(", ")),
+    let only = if pictures.is_empty() {
+        String::new()
+    } else {
+        format!(" (but for the picture {})", pictures.join(", "))
     };
     Problem::with_hint(
         format!("there is no band `{wanted}`{only}; it has {}", list_of(item)),

@@ -18,7 +18,7 @@ use super::select::{Problem, Selected, is_picture};
 /// Samples for a reflectance of 1.
 const QUANTIFICATION: f64 = 10_000.0;
 /// `BOA_ADD_OFFSET` (level 2A) and `RADIO_ADD_OFFSET` (level 1C) of all baselines that have one.
-const ADD_OFFSET: f64 = -1000.0;
+const ADD_OFFSET: i32 = -1000;
 /// The first baseline that has one.
 const FIRST_BASELINE: u32 = 400;
 
@@ -43,7 +43,7 @@ const NAMES: [&[&str]; 13] = [
 #[derive(Clone, Debug, PartialEq)]
 pub struct AddOffset {
     /// In units of samples (digital numbers): −1000 or 0.
-    pub dn: f64,
+    pub dn: i32,
     /// What decided it, for the record.
     pub why: String,
 }
@@ -105,15 +105,15 @@ pub fn sentinel2_offset(item: &Item) -> Result<Option<AddOffset>, Problem> {
         return Ok(None);
     }
     let declared = declared_offset(item);
-    let decided = |dn: f64, why: String| {
-        let ignored = declared.filter(|declared| (declared - dn).abs() > 0.5);
+    let decided = |dn: i32, why: String| {
+        let ignored = declared.filter(|declared| *declared != dn);
         let note = ignored.map_or_else(String::new, |declared| {
             format!("; the declared offset of {declared} is ignored, as it contradicts that")
         });
         Ok(Some(AddOffset { dn, why: format!("{why}{note}") }))
     };
     if item.boa_offset_applied == Some(true) {
-        return decided(0.0, "the archive has removed the offset (boa_offset_applied = true)".to_owned());
+        return decided(0, "the archive has removed the offset (boa_offset_applied = true)".to_owned());
     }
     let Some(baseline) = &item.processing_baseline else {
         return Err(unclear("it does not say its processing baseline".to_owned()));
@@ -123,7 +123,7 @@ pub fn sentinel2_offset(item: &Item) -> Result<Option<AddOffset>, Problem> {
     };
     if number < FIRST_BASELINE {
         return decided(
-            0.0,
+            0,
             format!("processing baseline {baseline} is before 04.00, which introduced the offset"),
         );
     }
@@ -138,7 +138,7 @@ pub fn sentinel2_offset(item: &Item) -> Result<Option<AddOffset>, Problem> {
         )));
     }
     match declared {
-        Some(declared) if (declared - ADD_OFFSET).abs() > 0.5 => Err(unclear(format!(
+        Some(declared) if declared != ADD_OFFSET => Err(unclear(format!(
             "its baseline is {baseline}, which has an offset of {ADD_OFFSET}, but it declares one of {declared}"
         ))),
         Some(_) => {
@@ -157,7 +157,7 @@ pub fn sentinel2_offset(item: &Item) -> Result<Option<AddOffset>, Problem> {
 pub fn calibration(item: &Item, selected: &Selected) -> Result<Option<Calibration>, Problem> {
     if is_sentinel2(item) && is_reflectance(item, selected) {
         let Some(AddOffset { dn, why }) = sentinel2_offset(item)? else { return Ok(None) };
-        let (scale, offset) = (1.0 / QUANTIFICATION, dn / QUANTIFICATION);
+        let (scale, offset) = (1.0 / QUANTIFICATION, f64::from(dn) / QUANTIFICATION);
         return Ok(Some(Calibration { scale, offset, why }));
     }
     let Band { scale, offset, .. } = selected.details;
@@ -168,15 +168,35 @@ pub fn calibration(item: &Item, selected: &Selected) -> Result<Option<Calibratio
     Ok(Some(Calibration { scale: scale.unwrap_or(1.0), offset: offset.unwrap_or(0.0), why }))
 }
 
+/// Says how the samples of a band become values of a unit.
+///
+/// Stored samples (`dn`) of Sentinel-2's reflectance bands are brought to one scale as well, that from before
+/// baseline 04.00: else scenes of the same place would differ by 1000. `None` where samples are taken as they are,
+/// or where nothing says how to convert them.
+///
+/// # Errors
+///
+/// As [`sentinel2_offset`].
+pub fn calibration_to(unit: &str, item: &Item, selected: &Selected) -> Result<Option<Calibration>, Problem> {
+    match unit {
+        "dn" if is_sentinel2(item) && is_reflectance(item, selected) => {
+            let in_samples = |AddOffset { dn, why }| Calibration { scale: 1.0, offset: f64::from(dn), why };
+            Ok(sentinel2_offset(item)?.map(in_samples))
+        }
+        "dn" | "srgb8" | "tci8" => Ok(None),
+        _ => calibration(item, selected),
+    }
+}
+
 /// The offset that reflectance bands declare, in units of samples; `None` if they declare none or several.
-fn declared_offset(item: &Item) -> Option<f64> {
+fn declared_offset(item: &Item) -> Option<i32> {
     let mut declared = None;
     for asset in item.assets.iter().filter(|asset| !is_picture(asset)) {
         for band in &asset.bands {
             // Classes and optical thickness are no reflectance, and have other scales.
             let is_reflectance = band.scale.is_some_and(|scale| (scale * QUANTIFICATION - 1.0).abs() < 1e-9);
             if let (true, Some(offset)) = (is_reflectance, band.offset) {
-                let dn = (offset * QUANTIFICATION).round();
+                let dn = (offset * QUANTIFICATION).round() as i32;
                 if declared.is_some_and(|known| known != dn) {
                     return None;
                 }
@@ -219,7 +239,7 @@ mod tests {
     use super::super::select::select;
     use super::*;
 
-    fn dn(item: &Item) -> f64 {
+    fn dn(item: &Item) -> i32 {
         sentinel2_offset(item).unwrap_or_else(|problem| panic!("{problem}")).unwrap().dn
     }
 
@@ -229,22 +249,22 @@ mod tests {
 
     #[test]
     fn archives_that_deliver_as_esa_keep_the_offset_from_baseline_four() {
-        assert_eq!(dn(&planetary_computer("05.09")), -1000.0);
-        assert_eq!(dn(&planetary_computer("04.00")), -1000.0);
-        assert_eq!(dn(&planetary_computer("03.01")), 0.0);
-        assert_eq!(dn(&copernicus("05.11")), -1000.0);
-        assert_eq!(dn(&copernicus("N0511")), -1000.0);
+        assert_eq!(dn(&planetary_computer("05.09")), -1000);
+        assert_eq!(dn(&planetary_computer("04.00")), -1000);
+        assert_eq!(dn(&planetary_computer("03.01")), 0);
+        assert_eq!(dn(&copernicus("05.11")), -1000);
+        assert_eq!(dn(&copernicus("N0511")), -1000);
         let old = sentinel2_offset(&copernicus("02.14")).unwrap().unwrap();
-        assert_eq!(old.dn, 0.0);
+        assert_eq!(old.dn, 0);
         assert!(old.why.contains("declared offset of -1000 is ignored"), "{}", old.why);
     }
 
     #[test]
     fn an_offset_that_was_removed_is_not_removed_again() {
         let removed = sentinel2_offset(&earth_search("05.09", "true")).unwrap().unwrap();
-        assert_eq!(removed.dn, 0.0);
+        assert_eq!(removed.dn, 0);
         assert!(removed.why.contains("declared offset of -1000 is ignored"), "{}", removed.why);
-        assert_eq!(dn(&earth_search("02.14", "false")), 0.0);
+        assert_eq!(dn(&earth_search("02.14", "false")), 0);
     }
 
     #[test]
@@ -277,8 +297,18 @@ mod tests {
         assert_eq!((red.scale, red.offset), (1e-4, -0.1));
         assert_eq!(calibrated(&scene, "SCL"), None);
         assert_eq!(calibrated(&scene, "tci_red"), None);
-        assert_eq!(calibrated(&earth_search("05.09", "true"), "B05").unwrap().offset, 0.0);
-        assert_eq!(calibrated(&copernicus("05.11"), "B05_20m").unwrap().offset, -0.1);
+        let offset = |item: &Item, name: &str| calibrated(item, name).map(|found| found.offset);
+        assert_eq!(offset(&earth_search("05.09", "true"), "B05"), Some(0.0));
+        assert_eq!(offset(&copernicus("05.11"), "B05_20m"), Some(-0.1));
+        let to = |unit: &str, name: &str| {
+            let scene = planetary_computer("05.09");
+            calibration_to(unit, &scene, &select(&scene, &[name]).unwrap()[0])
+                .unwrap()
+                .map(|c| (c.scale, c.offset))
+        };
+        assert_eq!(to("dn", "B05"), Some((1.0, -1000.0)));
+        assert_eq!(to("reflectance", "B05"), Some((1e-4, -0.1)));
+        assert_eq!((to("tci8", "tci_red"), to("dn", "SCL")), (None, None));
         let landsat = item(
             r#"{"platform": "landsat-8"}"#,
             r#"{"nir08": {"href": "n.tif", "raster:bands": [{"scale": 0.0000275, "offset": -0.2}]}, "B9": {"href": "c.tif"}}"#,

@@ -62,6 +62,7 @@ fn link(rel: &str, href: &str) -> Value {
 fn test_data() -> Option<PathBuf> {
     let fallback = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let data = std::env::var_os("TILEFLEET_TEST_DATA").map_or(fallback, PathBuf::from).join("satellite/stac");
+    let data = data.canonicalize().unwrap_or(data);
     if !data.is_dir() {
         assert!(std::env::var_os("TILEFLEET_REQUIRE_ALL").is_none(), "no test data in {}", data.display());
         eprintln!("SKIPPED: no test data in {}", data.display());
@@ -340,12 +341,16 @@ async fn an_api_that_refuses_circles_or_is_away_is_said() {
         "{}",
         error.render()
     );
-    let error = refuses(|asked, address| match asked.method.as_str() {
-        "GET" => (200, r#"{"conformsTo": ["x"]}"#.to_owned()),
-        _ => {
-            let next = json!({"rel": "next", "href": format!("{address}/v1/search"), "method": "POST", "merge": true});
-            (200, json!({"type": "FeatureCollection", "features": [feature("i", 1)], "links": [next]}).to_string())
+    let error = refuses(|asked, address| {
+        if asked.method == "GET" {
+            return (200, r#"{"conformsTo": ["x"]}"#.to_owned());
         }
+        let next =
+            json!({"rel": "next", "href": format!("{address}/v1/search"), "method": "POST", "merge": true});
+        (
+            200,
+            json!({"type": "FeatureCollection", "features": [feature("i", 1)], "links": [next]}).to_string(),
+        )
     })
     .await;
     assert!(error.render().contains("its pages lead in a circle"), "{}", error.render());
@@ -363,4 +368,45 @@ async fn an_api_that_refuses_circles_or_is_away_is_said() {
     })
     .await;
     assert!(error.render().contains("leads to another host"), "{}", error.render());
+}
+
+/// The table was made of the item collection by the Python package stac-geoparquet.
+#[tokio::test]
+async fn a_table_holds_what_the_item_collection_holds() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/stac");
+    let table = all(&golden.join("items.parquet")).await.unwrap();
+    let collection = all(&golden.join("items.json")).await.unwrap();
+    assert_eq!(table.len(), 2);
+    for (row, feature) in table.into_iter().zip(collection) {
+        let feature = feature.unwrap();
+        let uri = feature.uri.replace("items.json#", "items.parquet#");
+        // The table's geometries are left out.
+        assert_eq!(row.unwrap(), Item { geometry: None, uri, ..feature });
+    }
+}
+
+#[tokio::test]
+async fn a_table_of_something_else_is_no_stac() {
+    use arrow::array::{ArrayRef, RecordBatch, StringArray};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("list.parquet");
+    let uris: ArrayRef = std::sync::Arc::new(StringArray::from(vec!["a.tif"]));
+    let batch = RecordBatch::try_from_iter([("uri", uris)]).unwrap();
+    let file = std::fs::File::create(&path).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let error = all(&path).await.unwrap_err();
+    assert!(
+        error.render().contains("no column `id`") && error.render().contains("input.manifest"),
+        "{}",
+        error.render()
+    );
+    std::fs::write(&path, "PAR1 or not").unwrap();
+    let error = all(&path).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Config);
+    assert!(error.render().contains("cannot read the table"), "{}", error.render());
+    let small = Limits { table_bytes: 4, ..Limits::default() };
+    let error = all_within(path.to_str().unwrap(), &small).await.unwrap_err();
+    assert!(error.render().contains("too large"), "{}", error.render());
 }

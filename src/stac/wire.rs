@@ -90,6 +90,7 @@ struct Alternate {
 
 /// What bands inherit.
 #[derive(Default, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "`common_name` is STAC's word")]
 struct Common {
     #[serde(rename = "eo:common_name")]
     common_name: Option<String>,

@@ -79,21 +79,16 @@ impl HttpService for Patient {
 
 impl Patient {
     /// Sends a request and waits for the answer, but not for ever.
-    fn timely<'a>(
-        &'a self,
-        request: HttpRequest,
-    ) -> impl Future<Output = Result<HttpResponse, HttpError>> + Send + 'a {
-        async move {
-            let body_bytes = request.body().content_length() as u64;
-            let limit = self.limit + Duration::from_secs(body_bytes / SLOWEST_LINE);
-            let answer = async {
-                let listing = request.uri().query().is_some_and(is_listing);
-                let response = self.inner.execute(request).await?;
-                if listing { whole(response).await } else { Ok(response) }
-            };
-            let late = |_| Err(HttpError::new(HttpErrorKind::Timeout, NoAnswer(limit)));
-            tokio::time::timeout(limit, answer).await.unwrap_or_else(late)
-        }
+    async fn timely(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let body_bytes = request.body().content_length() as u64;
+        let limit = self.limit + Duration::from_secs(body_bytes / SLOWEST_LINE);
+        let answer = async {
+            let listing = request.uri().query().is_some_and(is_listing);
+            let response = self.inner.execute(request).await?;
+            if listing { whole(response).await } else { Ok(response) }
+        };
+        let late = |_| Err(HttpError::new(HttpErrorKind::Timeout, NoAnswer(limit)));
+        tokio::time::timeout(limit, answer).await.unwrap_or_else(late)
     }
 }
 
