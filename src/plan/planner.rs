@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt};
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
@@ -18,7 +18,7 @@ use crate::plan::publish::{
 use crate::plan::record::ModelRecord;
 use crate::plan::run::{Output, Run};
 use crate::plan::snapshot::{KnownRun, Scope, Snapshot};
-use crate::plan::sources::{self, EncodedSources, Source, SourceTable};
+use crate::plan::sources::{self, EncodedSources, Source, SourceTable, Surveyed};
 use crate::plan::survey::{Surveying, Surveyor};
 use crate::plan::windows::tiles_of;
 use crate::scene::{Survey, Tiling};
@@ -96,11 +96,20 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, survey: Option<&Survey>, uri: &str, tiling: Option<&Tiling>, shard_tiles: u32) {
-        self.tiles += tiles_of(0, uri, survey, tiling, shard_tiles).count() as u64;
+    /// Adds a source; returns the number of its tiles.
+    fn add(
+        &mut self,
+        survey: Option<&Survey>,
+        uri: &str,
+        tiling: Option<&Tiling>,
+        shard_tiles: u32,
+    ) -> u64 {
+        let num_tiles = tiles_of(0, uri, survey, tiling, shard_tiles).count() as u64;
+        self.tiles += num_tiles;
         if let Some(Survey::Rejected { reason, .. }) = survey {
             *self.rejected.entry(reason.code()).or_default() += 1;
         }
+        num_tiles
     }
 }
 
@@ -216,6 +225,9 @@ impl Planner<'_> {
         {
             return Ok(Run::open(self.output, &newest).await?.map(Decision::NothingNew));
         }
+        if encoded.num_sources == 0 {
+            return Err(outside_area());
+        }
         let Some(run) = self.elect(&family.next, encoded).await? else { return Ok(None) };
         let previous = match newest {
             Some(id) => Run::open(self.output, &id).await?.map(Box::new),
@@ -288,9 +300,7 @@ impl Planner<'_> {
                 let (encoded, tally) = self.encode_new_sources(self.discover().await?, &family).await?;
                 match family.covered().pop().filter(|_| encoded.num_sources == 0) {
                     Some(newest) => self.preview_of(newest).await,
-                    None => {
-                        Ok(self.preview_new(&family.next, encoded.num_sources, encoded.num_bytes, tally))
-                    }
+                    None => Ok(self.preview_new(&family.next, encoded.num_sources, encoded.num_bytes, tally)),
                 }
             }
         }
@@ -417,11 +427,11 @@ impl Planner<'_> {
         let (tiling, shard_tiles) = (self.tiling().cloned(), self.draft.shard_tiles);
         let encode = move || {
             let (extra, mut tally) = (discovered.extra.clone(), Tally::default());
-            let surveyed = Surveying::of(new_entries(&discovered, known), surveyor).inspect(|surveyed| {
-                if let Ok(surveyed) = surveyed {
-                    tally.add(surveyed.survey.as_ref(), &surveyed.entry.uri, tiling.as_deref(), shard_tiles);
-                }
-            });
+            let mut in_area = |surveyed: &Surveyed| {
+                tally.add(surveyed.survey.as_ref(), &surveyed.entry.uri, tiling.as_deref(), shard_tiles) > 0
+            };
+            let surveyed = Surveying::of(new_entries(&discovered, known), surveyor);
+            let surveyed = surveyed.filter(|surveyed| surveyed.as_ref().map_or(true, &mut in_area));
             let encoded = sources::encode(surveyed, extra.as_deref(), metadata, SOURCE_BYTES_KEY)?;
             Ok((encoded, tally))
         };
@@ -442,13 +452,22 @@ impl Family {
     }
 }
 
+/// Sources were found, and all of them left out: only an area of interest does that.
+fn outside_area() -> Error {
+    Error::config("no window of any source touches the area of interest")
+        .hint("check tiles.aoi: longitudes come first, and scenes without a georeference touch no area")
+}
+
 pub(super) fn lost_every_election() -> Error {
     Error::unavailable("other commands keep planning and deleting runs of this output")
         .hint("run it again when fewer of them work on it")
 }
 
 /// Leaves out what earlier runs covered.
-fn new_entries(discovered: &Discovered, mut known: KnownSources) -> impl Iterator<Item = Result<Entry>> + use<> {
+fn new_entries(
+    discovered: &Discovered,
+    mut known: KnownSources,
+) -> impl Iterator<Item = Result<Entry>> + use<> {
     discovered.sources.entries().filter_map(move |entry| match entry {
         Ok(entry) => match known.has(&entry) {
             Ok(true) => None,

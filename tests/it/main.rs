@@ -28,3 +28,5 @@ mod support;
 #[cfg(feature = "query")]
 mod table;
 mod trained;
+#[cfg(feature = "query")]
+mod windows;

@@ -73,13 +73,20 @@ impl Choice {
             Some(_) if header.bands.len() == 1 => 0,
             Some(_) => {
                 let found = header.bands.len();
-                return Err(mismatch(format!("the file of band {} has {found} bands, name one of them", self.name)));
+                return Err(mismatch(format!(
+                    "the file of band {} has {found} bands, name one of them",
+                    self.name
+                )));
             }
             None => self.index_by_name(&header.bands)?,
         };
         if index >= header.bands.len() {
             let found = header.bands.len();
-            return Err(mismatch(format!("band {} is the {}th of its file, which has {found}", self.name, index + 1)));
+            return Err(mismatch(format!(
+                "band {} is the {}th of its file, which has {found}",
+                self.name,
+                index + 1
+            )));
         }
         Ok(index as u16)
     }
@@ -90,7 +97,8 @@ impl Choice {
             return Ok(number - 1);
         }
         let named = |band: &BandInfo| {
-            let description = band.description.as_deref().is_some_and(|text| self.name.eq_ignore_ascii_case(text));
+            let description =
+                band.description.as_deref().is_some_and(|text| self.name.eq_ignore_ascii_case(text));
             description || self.name.eq_ignore_ascii_case(&band.colour)
         };
         let mut found = bands.iter().enumerate().filter(|(_, band)| named(band)).map(|(index, _)| index);
