@@ -5,7 +5,7 @@ use crate::format::sample::SampleKind;
 use crate::format::tiff::{BandInfo, TiffHeader};
 use crate::reason::{Reason, Rejection};
 use crate::scene::{SceneBand, Tiling};
-use crate::stac::sentinel2::{Calibration, calibration};
+use crate::stac::sentinel2::{Calibration, calibration_to};
 use crate::stac::{self, Item, Selected};
 
 /// Units whose values are the stored samples of 8 bits.
@@ -152,33 +152,31 @@ impl Choice {
         notes: &mut Vec<String>,
     ) -> Result<(f64, f64), Rejection> {
         let of = |list: &[f64]| list.get(place).or(list.first().filter(|_| list.len() == 1)).copied();
-        let kind = header.levels[0].pixels.kind;
-        if DISPLAY_UNITS.contains(&tiling.unit.as_str()) && kind != SampleKind::U8 {
-            let detail = format!("the model takes {}, band {} has {kind} samples", tiling.unit, self.name);
+        let (unit, kind) = (tiling.units[place].as_str(), header.levels[0].pixels.kind);
+        if DISPLAY_UNITS.contains(&unit) && kind != SampleKind::U8 {
+            let detail = format!("the model takes {unit}, band {} has {kind} samples", self.name);
             return Err(Rejection::new(Reason::BitDepthMismatch, detail));
         }
         let asked = (of(&tiling.scale), of(&tiling.offset));
         if let (Some(scale), offset) = asked {
             return Ok((scale, offset.unwrap_or(0.0)));
         }
-        if DISPLAY_UNITS.contains(&tiling.unit.as_str()) || tiling.unit == STORED_UNIT {
-            return Ok((1.0, asked.1.unwrap_or(0.0)));
-        }
-        let said = match self.said_conversion(item)? {
+        let stored = DISPLAY_UNITS.contains(&unit) || unit == STORED_UNIT;
+        let said = match self.said_conversion(unit, item)? {
             Some(Calibration { scale, offset, why }) => {
-                let note = format!("{}: {why}", self.name);
-                if !notes.contains(&note) {
-                    notes.push(note);
+                if !notes.contains(&why) {
+                    notes.push(why);
                 }
                 Some((scale, offset))
             }
+            None if stored => Some((1.0, 0.0)),
             None => in_file(&header.bands[usize::from(band)]),
         };
         let (scale, offset) = said.ok_or_else(|| {
             let detail = format!(
-                "the model takes {}, band {} has {kind} samples and nothing says how to convert them; \
+                "the model takes {unit}, band {} has {kind} samples and nothing says how to convert them; \
                  set tiles.scale and tiles.offset",
-                tiling.unit, self.name
+                self.name
             );
             Rejection::new(Reason::UnitMismatch, detail)
         })?;
@@ -186,9 +184,9 @@ impl Choice {
     }
 
     /// Returns what the item says; Sentinel-2's offset depends on the archive and the baseline.
-    fn said_conversion(&self, item: Option<&Item>) -> Result<Option<Calibration>, Rejection> {
+    fn said_conversion(&self, unit: &str, item: Option<&Item>) -> Result<Option<Calibration>, Rejection> {
         let (Some(item), Some(selected)) = (item, &self.selected) else { return Ok(None) };
-        calibration(item, selected)
+        calibration_to(unit, item, selected)
             .map_err(|problem| Rejection::new(Reason::UnitMismatch, problem.to_string()))
     }
 }
