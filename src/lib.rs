@@ -15,6 +15,7 @@ pub mod config;
 pub mod decode;
 pub mod error;
 pub mod fetch;
+pub mod fit;
 pub mod format;
 pub mod geometry;
 pub mod infer;
