@@ -18,6 +18,7 @@ pub mod fetch;
 pub mod fit;
 pub mod format;
 pub mod geometry;
+pub mod head;
 pub mod infer;
 pub mod look;
 pub mod model;

@@ -126,12 +126,13 @@ mod tests {
         add_weighted(&mut sums, rows, &found, 3);
         for class in 0..3 {
             for row in 0..7 {
-                let products = (0..length)
-                    .map(|at| f64::from(values[row * length + at]) * weights[class * length + at]);
+                let products =
+                    (0..length).map(|at| f64::from(values[row * length + at]) * weights[class * length + at]);
                 assert_eq!(found[row * 3 + class], products.sum::<f64>() + bias[class]);
             }
             for at in 0..length {
-                let products = (0..7).map(|row| found[row * 3 + class] * f64::from(values[row * length + at]));
+                let products =
+                    (0..7).map(|row| found[row * 3 + class] * f64::from(values[row * length + at]));
                 let expected: f64 = 1.0 + products.sum::<f64>();
                 assert!((sums[class * length + at] - expected).abs() <= 1e-12 * expected.abs());
             }

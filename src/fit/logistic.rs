@@ -30,13 +30,7 @@ pub(super) fn fit(
 /// Returns `(Σ log loss + l2/2 · ‖w‖²) / n`, and its gradient.
 ///
 /// - `point`, `gradient`: weights `[classes, length]`, then bias `[classes]`
-fn objective(
-    samples: &Samples<'_>,
-    scaling: &Scaling,
-    l2: f64,
-    point: &[f64],
-    gradient: &mut [f64],
-) -> f64 {
+fn objective(samples: &Samples<'_>, scaling: &Scaling, l2: f64, point: &[f64], gradient: &mut [f64]) -> f64 {
     let Samples { rows, classes, num_classes } = *samples;
     let (weights, bias) = point.split_at(num_classes * rows.length);
     let (folded, shifted) = scaling.fold(weights, bias);
@@ -46,7 +40,11 @@ fn objective(
     for (block, classes) in rows.blocks(BLOCK_ROWS).zip(classes.chunks(BLOCK_ROWS)) {
         let mut errors = dense::scores(block, &folded, &shifted);
         let each = errors.par_chunks_mut(num_classes).zip(classes);
-        loss += each.map(|(scores, class)| to_errors(scores, *class as usize)).collect::<Vec<_>>().iter().sum::<f64>();
+        loss += each
+            .map(|(scores, class)| to_errors(scores, *class as usize))
+            .collect::<Vec<_>>()
+            .iter()
+            .sum::<f64>();
         for errors in errors.chunks_exact(num_classes) {
             dense::add_scaled(to_bias, errors, 1.0);
         }

@@ -16,8 +16,9 @@ pub(super) fn fit(
     l2: f64,
 ) -> Option<(Vec<f64>, Vec<f64>, usize, f64)> {
     let bias = mean_targets(samples);
-    let weights =
-        if samples.rows.len() <= samples.rows.length { over_samples } else { over_features }(samples, scaling, &bias, l2)?;
+    let weights = if samples.rows.len() <= samples.rows.length { over_samples } else { over_features }(
+        samples, scaling, &bias, l2,
+    )?;
     Some((weights, bias, 0, 0.0))
 }
 

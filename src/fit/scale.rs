@@ -41,7 +41,8 @@ impl Scaling {
     pub(super) fn fold(&self, weights: &[f64], bias: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let length = self.mean.len();
         let inverse = self.inverse.iter().cycle();
-        let weights: Vec<f64> = weights.iter().zip(inverse).map(|(weight, inverse)| weight * inverse).collect();
+        let weights: Vec<f64> =
+            weights.iter().zip(inverse).map(|(weight, inverse)| weight * inverse).collect();
         let shifted = weights.chunks_exact(length).zip(bias).map(|(row, bias)| bias - dot(row, &self.mean));
         let bias = shifted.collect();
         (weights, bias)

@@ -1,6 +1,7 @@
 //! `tilefleet model …`: a file a command.
 
 mod build;
+pub(in crate::cli) mod head;
 mod inspect;
 
 use clap::Subcommand;
@@ -14,6 +15,7 @@ pub enum Command {
     Build(Box<build::Args>),
     /// Shows inputs, outputs, parameters, digest and contract of an ONNX file
     Inspect(inspect::Args),
+    Head(Box<head::Args>),
 }
 
 /// Runs `tilefleet model`.
@@ -25,5 +27,6 @@ pub fn run(command: Command) -> Result<()> {
     match command {
         Command::Build(args) => build::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Head(args) => head::run(&args),
     }
 }
