@@ -446,6 +446,7 @@ mod tests {
                     num_classes: 10,
                     activation: Activation::Softmax,
                     labels: None,
+                    fitted: None,
                 });
             })
             .contains("no output `logits`")

@@ -120,6 +120,7 @@ impl BuildOptions {
             num_classes,
             activation: self.activation,
             labels: self.labels.clone(),
+            fitted: None,
         });
         Contract {
             version: VERSION,

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 pub use super::per_band::PerBand;
 use crate::error::{Error, Result};
+use crate::fit::Kind;
 
 /// The version of the format that this build reads and writes.
 pub const VERSION: u32 = 1;
@@ -217,6 +218,32 @@ pub struct Classifier {
     /// Class names in order of class id; absent where they are not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<String>>,
+    /// How it was fitted; absent unless `tilefleet model head` made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fitted: Option<FittedOn>,
+}
+
+/// How a classifier was fitted on embeddings of its network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FittedOn {
+    /// Which classifier it is.
+    pub kind: Kind,
+    /// Strength of the penalty on large weights.
+    pub l2: f64,
+    /// Number of tiles that it was fitted on.
+    pub num_tiles: u64,
+    /// Number of tiles that were held out.
+    pub num_held_out: u64,
+    /// Share of right predictions on those; absent if there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// The runs that the embeddings are from.
+    pub runs: Vec<String>,
+    /// Where the labels are from: SHA-256 of their file, in hex, or `extra.` and the manifest's column.
+    pub labels: String,
+    /// SHA-256 of the ONNX file that made the embeddings, in hex.
+    pub backbone: String,
 }
 
 /// How logits become scores.
@@ -458,7 +485,7 @@ impl fmt::Display for Activation {
 }
 
 /// Renders bytes as lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
@@ -561,6 +588,16 @@ mod tests {
                     num_classes: 2,
                     activation: Activation::Softmax,
                     labels: Some(vec!["sea \"blue\"".to_owned(), "land".to_owned()]),
+                    fitted: Some(FittedOn {
+                        kind: Kind::Ridge,
+                        l2: 0.1,
+                        num_tiles: 80,
+                        num_held_out: 0,
+                        accuracy: None,
+                        runs: vec!["photos-01234567-0001".to_owned()],
+                        labels: "extra.site".to_owned(),
+                        backbone: "00ff".to_owned(),
+                    }),
                 }),
             },
         }

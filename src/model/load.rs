@@ -300,7 +300,7 @@ fn assumed_classifier(graph: &Graph<'_>, logits: &str, num_classes: usize) -> Cl
     // A graph that ends in softmax or sigmoid yields scores: applying one again would flatten them.
     let is_activated = graph.classifier_before(logits).is_some_and(|found| found.activated);
     let activation = if is_activated { Activation::None } else { Activation::Softmax };
-    Classifier { logits: logits.to_owned(), num_classes, activation, labels: None }
+    Classifier { logits: logits.to_owned(), num_classes, activation, labels: None, fitted: None }
 }
 
 /// The one output that a classifier makes; none is fine where the embedding is named.

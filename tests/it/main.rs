@@ -5,6 +5,7 @@ mod commands;
 mod elsewhere;
 mod fixture;
 mod gone;
+mod head;
 mod jobs;
 mod killed;
 mod look;

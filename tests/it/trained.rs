@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::fixture::{Job, model, rows};
+use crate::fixture::{Job, Mednist, rows};
 use crate::support;
 
 /// Correct predictions of Python's ONNX Runtime with Pillow on the same 500 JPEGs; within 2 of these.
@@ -41,12 +41,10 @@ fn trained_networks_predict_as_in_python() {
 #[test]
 fn mednist_through_resnet152_is_480_rows() {
     let Some(data) = support::test_data() else { return };
-    let job = Job::new(0, "[plan]\nshard_tiles = 100");
-    let network = model("resnet152", &["--arch", "resnet152"]);
-    let images = data.join("medical/mednist");
-    job.run_ok(&["--input", images.to_str().unwrap(), "--model", network.to_str().unwrap()]);
-    job.verify_ok();
-    let rows = rows(&job.table());
+    let table = Mednist::of(&data).table();
+    let verdict = support::tilefleet().arg("verify").arg(&table).output().unwrap();
+    crate::fixture::assert_exit(&verdict, 0);
+    let rows = rows(&table);
     assert_eq!(rows.len(), 480);
     assert!(rows.iter().all(|row| row.status == "ok"));
     assert!(rows.iter().all(|row| row.embedding.as_ref().is_some_and(|embedding| embedding.len() == 2048)));

@@ -31,22 +31,45 @@ struct Picture {
     rgb: Vec<u8>,
 }
 
+/// Images that come in after the others.
+pub const NUM_NEW: usize = 20;
+
 /// Writes all images into `folder`; those already there are left as they are.
 ///
 /// # Errors
 ///
 /// `Unavailable` if the folder cannot be written.
 pub fn write_all(folder: &Path) -> Result<()> {
-    for index in 0..NUM_SOUND {
-        let kind = KINDS[index % KINDS.len()];
-        let (extension, encode) = format_of(index);
-        let path = folder.join(kind).join(format!("{kind}-{index:04}.{extension}"));
-        write_new(&path, || encode(&sized_picture(index)))?;
-    }
+    (0..NUM_SOUND).try_for_each(|index| write_sound(folder, index))?;
     for (name, make) in BROKEN {
         write_new(&folder.join("broken").join(name), make)?;
     }
     Ok(())
+}
+
+/// Writes images that are not among the others, of the same kinds.
+///
+/// # Errors
+///
+/// As [`write_all`].
+pub fn write_more(folder: &Path) -> Result<()> {
+    (NUM_SOUND..NUM_SOUND + NUM_NEW).try_for_each(|index| write_sound(folder, index))
+}
+
+fn write_sound(folder: &Path, index: usize) -> Result<()> {
+    write_new(&folder.join(path_of(index)), || format_of(index).1(&sized_picture(index)))
+}
+
+/// The path of an image below its folder: the first part is its kind.
+fn path_of(index: usize) -> String {
+    let (kind, extension) = (KINDS[index % KINDS.len()], format_of(index).0);
+    format!("{kind}/{kind}-{index:04}.{extension}")
+}
+
+/// Returns a table that says of which kind each sound image is, as CSV; `folder` stands before the paths.
+pub fn labels(folder: &str) -> String {
+    let line = |index| format!("{folder}/{},{}\n", path_of(index), KINDS[index % KINDS.len()]);
+    std::iter::once("source,label\n".to_owned()).chain((0..NUM_SOUND).map(line)).collect()
 }
 
 type Encode = fn(&Picture) -> Result<Vec<u8>>;
