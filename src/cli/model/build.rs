@@ -1,27 +1,16 @@
-//! `tilefleet model build|inspect`: make a `ResNet`; look into any ONNX file.
+//! `tilefleet model build`: makes a `ResNet`.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::Subcommand;
 use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::model::build::{BuildOptions, BuiltModel, build, usual_resize};
 use crate::model::contract::{Activation, Contract, Interpolation, Resize, SampleType};
 use crate::model::file;
-use crate::model::inspect::Report;
 use crate::model::resnet::Architecture;
 use crate::model::weights::Weights;
-
-/// `tilefleet model …`.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Builds the ONNX file and the contract of a network from trained or seeded weights
-    Build(Box<BuildArgs>),
-    /// Shows inputs, outputs, parameters, digest and contract of an ONNX file
-    Inspect(InspectArgs),
-}
 
 /// The arguments of `tilefleet model build`.
 #[derive(Debug, clap::Args)]
@@ -31,7 +20,7 @@ pub enum Command {
   tilefleet model build --arch resnet50 --seed 1 --channels 9 --headless \\
       --out backbone.onnx")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
-pub struct BuildArgs {
+pub struct Args {
     /// The network
     #[arg(long, value_enum, value_name = "ARCH")]
     arch: Architecture,
@@ -112,20 +101,6 @@ pub struct BuildArgs {
     json: bool,
 }
 
-/// The arguments of `tilefleet model inspect`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
-  tilefleet model inspect resnet152.onnx
-  tilefleet model inspect resnet152.onnx --json")]
-pub struct InspectArgs {
-    /// The ONNX file
-    #[arg(value_name = "FILE.onnx")]
-    file: PathBuf,
-    /// Print the answer as JSON
-    #[arg(long)]
-    json: bool,
-}
-
 /// A length in pixels, or none.
 #[derive(Clone, Copy, Debug)]
 enum ResizeTo {
@@ -145,25 +120,13 @@ impl FromStr for ResizeTo {
     }
 }
 
-/// Runs `tilefleet model`.
-///
-/// # Errors
-///
-/// As [`run_build`] and [`run_inspect`].
-pub fn run(command: Command) -> Result<()> {
-    match command {
-        Command::Build(args) => run_build(&args),
-        Command::Inspect(args) => run_inspect(&args),
-    }
-}
-
 /// Builds a model, writes it with its contract, and says what was written.
 ///
 /// # Errors
 ///
 /// [`Kind::Usage`](crate::error::Kind::Usage) where a file exists and `--force` is not given; otherwise as
 /// [`Weights::from_file`], [`build`] and [`BuiltModel::write`].
-pub fn run_build(args: &BuildArgs) -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
     if !args.force {
         refuse_existing(args)?;
     }
@@ -181,25 +144,8 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
     Ok(())
 }
 
-/// Says what an ONNX file holds.
-///
-/// # Errors
-///
-/// [`Kind::Config`](crate::error::Kind::Config) where the file cannot be read or is no ONNX.
-pub fn run_inspect(args: &InspectArgs) -> Result<()> {
-    let report = Report::of(&args.file)?;
-    if args.json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|cause| Error::bug("cannot write the findings as JSON").because(cause))?;
-        println!("{text}");
-    } else {
-        print!("{report}");
-    }
-    Ok(())
-}
-
 /// Asks before the work, not after it.
-fn refuse_existing(args: &BuildArgs) -> Result<()> {
+fn refuse_existing(args: &Args) -> Result<()> {
     let contract = Contract::path_for(&args.out);
     [Some(&args.out), Some(&contract), args.weights_out.as_ref()]
         .into_iter()
@@ -228,7 +174,7 @@ fn print_built(out: &Path, built: &BuiltModel, ignored: &[String], json: bool) {
     }
 }
 
-impl BuildArgs {
+impl Args {
     fn open_weights(&self) -> Result<Weights> {
         match (&self.weights, self.seed) {
             (Some(path), _) => Weights::from_file(path, self.arch, self.prefix.as_deref()),
@@ -324,6 +270,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::cli::model::{Command, run};
     use crate::error::Kind;
 
     #[derive(Debug, Parser)]
