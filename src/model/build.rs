@@ -136,6 +136,7 @@ impl BuildOptions {
                 embedding_length: self.architecture.embedding_length(),
                 classifier,
             },
+            quantisation: None,
         }
     }
 

@@ -10,7 +10,10 @@ pub mod graph;
 pub mod inspect;
 mod load;
 pub mod onnx;
+pub mod precision;
+pub mod quantise;
 pub mod resnet;
 pub mod weights;
 
 pub use load::{ContractOrigin, Model, Overrides, load};
+pub use precision::Precision;

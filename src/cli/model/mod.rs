@@ -2,6 +2,7 @@
 
 mod build;
 mod inspect;
+mod quantize;
 
 use clap::Subcommand;
 
@@ -14,6 +15,7 @@ pub enum Command {
     Build(Box<build::Args>),
     /// Shows inputs, outputs, parameters, digest and contract of an ONNX file
     Inspect(inspect::Args),
+    Quantize(Box<quantize::Args>),
 }
 
 /// Runs `tilefleet model`.
@@ -25,5 +27,6 @@ pub fn run(command: Command) -> Result<()> {
     match command {
         Command::Build(args) => build::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
     }
 }
