@@ -119,7 +119,7 @@ mod tests {
         let mut comparison = Comparison::default();
         comparison.add_embeddings(&[3.0, 4.0, 1.0, 0.0], &[3.0, 4.0, 1.0, 1.0], 2);
         comparison.add_logits(&[1.0, 2.0, 5.0, 0.0], &[1.0, 2.0, 4.0, 4.5], 2);
-        assert!((comparison.cosine_mean() - (1.0 + 0.5_f64.sqrt()) / 2.0).abs() < 1e-9);
+        assert!((comparison.cosine_mean() - f64::midpoint(1.0, 0.5_f64.sqrt())).abs() < 1e-9);
         assert!((comparison.cosine_min() - 0.5_f64.sqrt()).abs() < 1e-9);
         assert!((comparison.top1_agreement() - 0.5).abs() < 1e-9);
         assert!((comparison.logits_error() - ((1.0 + 4.5 * 4.5) / 30.0_f64).sqrt()).abs() < 1e-9);

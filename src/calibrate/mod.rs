@@ -128,12 +128,15 @@ impl<'a> Calibration<'a> {
 
     /// Returns the int8 graph, and which layers stay float in it for their noise, with their decibels.
     fn near_enough(&self, ranges: &Ranges, tiles: &Tiles) -> Result<(Bytes, Vec<(usize, f64)>)> {
-        let batches = &tiles.batches[..tiles.batches.len().min(JUDGED_TILES.div_ceil(self.batch_len(tiles)))];
+        let batch_len = tiles.batches.first().map_or(1, InputBatch::len);
+        let batches = &tiles.batches[..tiles.batches.len().min(JUDGED_TILES.div_ceil(batch_len))];
         let all = self.prepared.quantised(ranges, &self.named)?;
         let most = match self.settings.keep_worst {
             Some(0) => return Ok((all, Vec::new())),
             Some(number) => number,
-            None if self.compare(&all, batches)?.cosine_mean() >= NEAR_ENOUGH => return Ok((all, Vec::new())),
+            None if self.compare(&all, batches)?.cosine_mean() >= NEAR_ENOUGH => {
+                return Ok((all, Vec::new()));
+            }
             None => self.prepared.layers().len().div_ceil(LAYERS_A_FLOAT_ONE),
         };
         say(Level::Info, "looking for the layers that hurt");
@@ -221,10 +224,6 @@ impl<'a> Calibration<'a> {
     /// Returns how many chips are computed for a batch: a static model pads it.
     fn num_chips(&self, batch: &InputBatch) -> usize {
         self.model.static_batch.unwrap_or(batch.len())
-    }
-
-    fn batch_len(&self, tiles: &Tiles) -> usize {
-        tiles.batches.first().map_or(1, |batch| batch.len().max(1))
     }
 }
 

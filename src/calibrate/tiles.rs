@@ -1,7 +1,6 @@
 //! Which tiles a model is calibrated with and compared on, and their samples as the model gets them.
 
 use std::num::NonZeroUsize;
-use std::ops::Range;
 use std::path::Path;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -114,7 +113,8 @@ impl<'a> Reader<'a> {
             divided(&sources, counts)?
         } else {
             let others = self.discover(&wanted.held_out, spool.path()).await?;
-            let calibration = some_of(&sources, number(wanted.num_calibration, USUAL_CALIBRATION, &sources)?)?;
+            let calibration =
+                some_of(&sources, number(wanted.num_calibration, USUAL_CALIBRATION, &sources)?)?;
             let held_out = some_of(&others, number(wanted.num_held_out, USUAL_HELD_OUT, &others)?)?;
             refuse_common(&calibration, &held_out)?;
             [calibration, held_out]
@@ -167,7 +167,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Decodes a piece on all cores, and appends what can be used.
-    fn add(&self, tiles: &mut Tiles, piece: Vec<(ObjectUri, Result<bytes::Bytes, Rejection>)>, how: &Preprocess) {
+    fn add(
+        &self,
+        tiles: &mut Tiles,
+        piece: Vec<(ObjectUri, Result<bytes::Bytes, Rejection>)>,
+        how: &Preprocess,
+    ) {
         use rayon::prelude::*;
         let decoded: Vec<_> = piece
             .into_par_iter()
@@ -217,9 +222,7 @@ fn counts(
         (Some(calibration), None) => {
             [calibration, USUAL_HELD_OUT.min(there.saturating_sub(calibration)).max(1)]
         }
-        (None, Some(held_out)) => {
-            [USUAL_CALIBRATION.min(there.saturating_sub(held_out)).max(1), held_out]
-        }
+        (None, Some(held_out)) => [USUAL_CALIBRATION.min(there.saturating_sub(held_out)).max(1), held_out],
         (Some(calibration), Some(held_out)) => [calibration, held_out],
     };
     let [calibration, held_out] = counts;
@@ -237,10 +240,10 @@ fn counts(
 fn number(asked: Option<NonZeroUsize>, usual: usize, sources: &Sorted) -> Result<usize> {
     let there = usize::try_from(sources.num_entries).unwrap_or(usize::MAX);
     match asked.map(NonZeroUsize::get) {
-        Some(asked) if asked > there => Err(Error::config(format!(
-            "there are too few tiles: {there}, and {asked} are wanted"
-        ))
-        .hint("name more sources, or ask for fewer with --calibration-tiles and --held-out-tiles")),
+        Some(asked) if asked > there => {
+            Err(Error::config(format!("there are too few tiles: {there}, and {asked} are wanted"))
+                .hint("name more sources, or ask for fewer with --calibration-tiles and --held-out-tiles"))
+        }
         Some(asked) => Ok(asked),
         None => Ok(usual.min(there)),
     }
@@ -283,15 +286,6 @@ fn refuse_common(calibration: &[ObjectUri], held_out: &[ObjectUri]) -> Result<()
     }
 }
 
-/// Returns the batches' places in a list of all their chips.
-pub fn places(batches: &[InputBatch]) -> impl Iterator<Item = (Range<usize>, &InputBatch)> {
-    batches.iter().scan(0, |first, batch| {
-        let place = *first..*first + batch.len();
-        *first = place.end;
-        Some((place, batch))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,7 +305,8 @@ mod tests {
 
     #[test]
     fn too_few_tiles_are_refused() {
-        for refused in [counts(1, None, None), counts(100, some(100), None), counts(100, some(60), some(41))] {
+        for refused in [counts(1, None, None), counts(100, some(100), None), counts(100, some(60), some(41))]
+        {
             let error = refused.unwrap_err();
             assert_eq!(error.kind().exit_code(), 78);
             assert!(error.to_string().contains("too few tiles"), "{error}");

@@ -106,8 +106,12 @@ impl InputBatch {
         let place = self.len * self.chip_len()..(self.len + chips.len) * self.chip_len();
         self.set_len(self.len + chips.len);
         match (&mut self.buffer, &chips.buffer) {
-            (Buffer::U8(ours), Buffer::U8(theirs)) => ours[place.clone()].copy_from_slice(&theirs[..place.len()]),
-            (Buffer::F32(ours), Buffer::F32(theirs)) => ours[place.clone()].copy_from_slice(&theirs[..place.len()]),
+            (Buffer::U8(ours), Buffer::U8(theirs)) => {
+                ours[place.clone()].copy_from_slice(&theirs[..place.len()])
+            }
+            (Buffer::F32(ours), Buffer::F32(theirs)) => {
+                ours[place.clone()].copy_from_slice(&theirs[..place.len()])
+            }
             _ => panic!("chips of one model have one type"),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Batch norm is folded into the convolution before it, so the graph has convolutions with bias, `Relu`,
 //! `Add`, pooling and one `Gemm`; weights are initializers, which ONNX Runtime can lay out anew for the
-//! processor. Outputs are `embedding` `[N, features]` and, unless headless, `logits` `[N, classes]`.
+//! processor. In fp16 the convolutions and what is between them are; the input stage, pooling and the classifier
+//! stay fp32, and so do input and outputs. Outputs are `embedding` `[N, features]` and, unless headless, `logits` `[N, classes]`.
 //!
 //! Equal inputs give equal bytes: neither a clock nor this tool's version goes in, so that the digest
 //! stands for the weights.
@@ -10,6 +11,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use half::f16;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
@@ -19,9 +21,10 @@ use super::contract::{
 };
 use super::file;
 use super::onnx::{
-    AttributeProto, DimensionProto, FLOAT, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    AttributeProto, DimensionProto, FLOAT, FLOAT16, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     StringStringEntryProto, TensorProto, UINT8, ValueInfoProto,
 };
+use super::precision::Precision;
 use super::resnet::{Architecture, BlockSpec, ConvSpec};
 use super::weights::Weights;
 use crate::error::{Error, Result};
@@ -71,6 +74,8 @@ pub struct BuildOptions {
     pub labels: Option<Vec<String>>,
     /// Whether the classifier is left out.
     pub headless: bool,
+    /// Precision of the convolutions; [`Precision::Int8`] is not made here but by [`super::quantise`].
+    pub precision: Precision,
 }
 
 /// A model and its contract, not yet on disk.
@@ -106,6 +111,7 @@ impl BuildOptions {
             activation: Activation::Softmax,
             labels: None,
             headless: false,
+            precision: Precision::Fp32,
         }
     }
 
@@ -172,7 +178,8 @@ fn accept_nothing() -> Accept {
 /// # Errors
 ///
 /// [`Kind::Config`](crate::error::Kind::Config) where options and weights contradict each other, or where
-/// folding gives values that are not finite.
+/// folding gives values that are not finite in the precision; [`Kind::Usage`](crate::error::Kind::Usage) for
+/// int8.
 pub fn build(weights: &Weights, options: &BuildOptions) -> Result<BuiltModel> {
     if options.bands.len() != weights.in_channels() {
         return Err(Error::config(format!(
@@ -182,12 +189,16 @@ pub fn build(weights: &Weights, options: &BuildOptions) -> Result<BuiltModel> {
         ))
         .hint("name as many with --bands as the weights take"));
     }
+    if options.precision == Precision::Int8 {
+        return Err(Error::usage("an int8 network cannot be built: its ranges are taken from images")
+            .hint("build it in fp32, then quantise it with `tilefleet model quantize`"));
+    }
     let num_classes = weights.num_classes().filter(|_| !options.headless);
     let contract = options.contract(num_classes);
     let by_flag = |error: Error| error.hint("correct the flag that sets it: see `--help`");
     contract.validate().map_err(by_flag)?;
     options.normalise.validate(options.bands.len()).map_err(by_flag)?;
-    let graph = GraphBuilder::new(weights).network(options, num_classes)?;
+    let graph = GraphBuilder::new(weights, options.precision).network(options, num_classes)?;
     let model = ModelProto {
         ir_version: Some(IR_VERSION),
         producer_name: "tilefleet".to_owned(),
@@ -224,13 +235,14 @@ impl BuiltModel {
 /// Collects nodes and initializers; each method returns the name of the tensor that it made.
 struct GraphBuilder<'w> {
     weights: &'w Weights,
+    precision: Precision,
     node: Vec<NodeProto>,
     initializer: Vec<TensorProto>,
 }
 
 impl<'w> GraphBuilder<'w> {
-    fn new(weights: &'w Weights) -> Self {
-        Self { weights, node: Vec::new(), initializer: Vec::new() }
+    fn new(weights: &'w Weights, precision: Precision) -> Self {
+        Self { weights, precision, node: Vec::new(), initializer: Vec::new() }
     }
 
     fn network(mut self, options: &BuildOptions, num_classes: Option<usize>) -> Result<GraphProto> {
@@ -239,12 +251,15 @@ impl<'w> GraphBuilder<'w> {
             SampleType::Uint8 => self.normalised(&options.normalise),
             SampleType::Float32 => INPUT.to_owned(),
         };
+        tensor = self.cast(&tensor, "normalised_half", FLOAT16);
         tensor = self.conv(&architecture.stem(self.weights.in_channels()), &tensor)?;
         tensor = self.add_node("Relu", &[&tensor], "relu", vec![]);
         tensor = self.add_node("MaxPool", &[&tensor], "maxpool", window(3, 2));
         for block in architecture.blocks() {
             tensor = self.block(&block, &tensor)?;
         }
+        // In fp16 a sum of 49 features overflows sooner than its mean, and the embedding would lose digits.
+        tensor = self.cast(&tensor, "features", FLOAT);
         tensor = self.add_node("GlobalAveragePool", &[&tensor], "avgpool", vec![]);
         tensor = self.add_node("Flatten", &[&tensor], EMBEDDING, vec![AttributeProto::int("axis", 1)]);
         let mut output = vec![float_rows(EMBEDDING, architecture.embedding_length())];
@@ -312,15 +327,15 @@ impl<'w> GraphBuilder<'w> {
         };
         let (weight, bias) = norm.fold_into(weight);
         let (weight_name, bias_name) = (format!("{}.weight", spec.conv), format!("{}.bias", spec.conv));
-        if !all_finite(&weight) || !all_finite(&bias) {
+        if !self.all_finite(&weight) || !self.all_finite(&bias) {
             return Err(Error::config(format!(
-                "folding {} into {} gives values that are not finite",
-                spec.norm, spec.conv
+                "folding {} into {} gives values that are not finite in {}",
+                spec.norm, spec.conv, self.precision
             ))
             .hint("the weights are damaged or were trained to overflow; check running_var"));
         }
-        self.add_initializer(&weight_name, &spec.shape(), f32_bytes(weight));
-        self.add_initializer(&bias_name, &[spec.out_channels], f32_bytes(bias));
+        self.add_weights(&weight_name, &spec.shape(), weight);
+        self.add_weights(&bias_name, &[spec.out_channels], bias);
         let attributes = window(spec.kernel, spec.stride);
         Ok(self.add_node("Conv", &[input, &weight_name, &bias_name], &spec.conv, attributes))
     }
@@ -332,6 +347,32 @@ impl<'w> GraphBuilder<'w> {
         let transposed = vec![AttributeProto::int("transB", 1)];
         self.add_node("Gemm", &[input, "fc.weight", "fc.bias"], LOGITS, transposed);
         Ok(())
+    }
+
+    /// Changes the type of a tensor on the way into the convolutions or out of them, where these are not fp32.
+    fn cast(&mut self, tensor: &str, output: &str, elem_type: i32) -> String {
+        match self.precision {
+            Precision::Fp16 => {
+                let to = vec![AttributeProto::int("to", elem_type.into())];
+                self.add_node("Cast", &[tensor], output, to)
+            }
+            _ => tensor.to_owned(),
+        }
+    }
+
+    fn add_weights(&mut self, name: &str, shape: &[usize], values: Vec<f64>) {
+        self.initializer.push(match self.precision {
+            Precision::Fp16 => TensorProto::new(name, FLOAT16, shape, f16_bytes(&values)),
+            _ => TensorProto::float(name, shape, f32_bytes(values)),
+        });
+    }
+
+    /// Whether all stay finite in the precision of the weights.
+    fn all_finite(&self, values: &[f64]) -> bool {
+        values.iter().all(|&value| match self.precision {
+            Precision::Fp16 => f16::from_f64(value).is_finite(),
+            _ => (value as f32).is_finite(),
+        })
     }
 
     fn add_node(
@@ -380,17 +421,16 @@ impl BatchNorm {
     }
 }
 
-/// Whether all stay finite as `f32`.
-fn all_finite(values: &[f64]) -> bool {
-    values.iter().all(|&value| (value as f32).is_finite())
-}
-
 fn f32_bytes(values: Vec<f64>) -> Bytes {
     let mut bytes = Vec::with_capacity(4 * values.len());
     for value in values {
         bytes.extend_from_slice(&(value as f32).to_le_bytes());
     }
     bytes.into()
+}
+
+fn f16_bytes(values: &[f64]) -> Bytes {
+    values.iter().flat_map(|&value| f16::from_f64(value).to_le_bytes()).collect()
 }
 
 /// Attributes of a square window that is padded by half its size.

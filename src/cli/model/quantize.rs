@@ -21,6 +21,8 @@ use crate::model::{self, ContractOrigin, Model, Overrides, Precision, file};
 use crate::observe::stderr::{Level, say};
 use crate::plan::fingerprint::hex;
 
+/// Leaves out a value in a hundred thousand at each end: single outliers, and nothing that matters.
+const USUAL_PERCENTILE: f64 = 99.999;
 /// A mean cosine below this is worth a warning.
 const TOO_FAR: f64 = 0.99;
 
@@ -55,7 +57,7 @@ pub struct Args {
     /// How ranges are chosen: from the smallest to the largest value, without the tails, or by what is lost
     #[arg(long, value_enum, default_value = "percentile")]
     method: MethodName,
-    /// Values below the upper and above the lower end of a range, each, in percent [default: 99.99]
+    /// Values below the upper and above the lower end of a range, each, in percent [default: 99.999]
     #[arg(long, value_name = "P")]
     percentile: Option<Percent>,
     /// Layers that stay float, by the names of their nodes, weights or results; repeatable
@@ -114,7 +116,7 @@ impl FromStr for Percent {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.parse() {
             Ok(percent) if percent > 50.0 && percent <= 100.0 => Ok(Self(percent)),
-            _ => Err("expected a number above 50 and up to 100, such as 99.99".to_owned()),
+            _ => Err("expected a number above 50 and up to 100, such as 99.999".to_owned()),
         }
     }
 }
@@ -177,7 +179,9 @@ impl Args {
             target: self.target,
             method: match self.method {
                 MethodName::Minmax => Method::Minmax,
-                MethodName::Percentile => Method::Percentile(self.percentile.map_or(99.99, |it| it.0)),
+                MethodName::Percentile => {
+                    Method::Percentile(self.percentile.map_or(USUAL_PERCENTILE, |it| it.0))
+                }
                 MethodName::Entropy => Method::Entropy,
             },
             exclude: self.exclude.clone(),

@@ -91,7 +91,6 @@ impl Layers {
 }
 
 struct Finder<'g> {
-    graph: &'g GraphProto,
     initializers: HashMap<&'g str, &'g TensorProto>,
     consumers: HashMap<&'g str, Vec<&'g NodeProto>>,
     /// Tensors that stay float, whatever happens.
@@ -114,7 +113,6 @@ impl<'g> Finder<'g> {
         let outputs = graph.output.iter().map(|info| info.name.as_str());
         let classifier = output.classifier.as_ref().map(|classifier| classifier.logits.as_str());
         Self {
-            graph,
             initializers: by_name(&graph.initializer),
             consumers,
             yielded: outputs.chain([output.embedding.as_str()]).chain(classifier).collect(),
@@ -141,10 +139,11 @@ impl<'g> Finder<'g> {
         };
         let name = name_of(node, found.as_ref().ok().and_then(|(_, weights)| weights.as_ref()));
         let output = self.behind_rectifier(&node.output[0]);
-        let found = found.and_then(|found| match self.yielded.contains(output.as_str()) {
-            true => Err("its result is an output of the model"),
-            false => Ok(found),
-        });
+        let is_yielded = self.yielded.contains(output.as_str());
+        let found =
+            found.and_then(
+                |found| if is_yielded { Err("its result is an output of the model") } else { Ok(found) },
+            );
         match found {
             Ok((inputs, weights)) => {
                 if node.op_type == "MaxPool" && output == node.output[0] {
@@ -167,7 +166,8 @@ impl<'g> Finder<'g> {
         if self.yielded.contains(node.input[0].as_str()) || self.is_classifier(node) {
             return Err("the classifier reads the float embedding");
         }
-        let is_plain = |name: &str| node.attribute(name).and_then(|it| it.f).is_none_or(|it| it == 1.0);
+        let is_one = |factor: f32| (factor - 1.0).abs() < f32::EPSILON;
+        let is_plain = |name: &str| node.attribute(name).and_then(|it| it.f).is_none_or(is_one);
         if !is_plain("alpha") || !is_plain("beta") || node.int_attribute("transA", 0) != 0 {
             return Err("it scales or transposes its operands");
         }
@@ -214,9 +214,8 @@ impl<'g> Finder<'g> {
     fn sum(&self, node: &NodeProto) -> Option<Vec<String>> {
         let [a, b] = &node.input[..] else { return None };
         let is_constant = |name: &String| self.initializers.contains_key(name.as_str());
-        let is_residual = !is_constant(a)
-            && !is_constant(b)
-            && (self.quantised.contains(a) || self.quantised.contains(b));
+        let is_residual =
+            !is_constant(a) && !is_constant(b) && (self.quantised.contains(a) || self.quantised.contains(b));
         is_residual.then(|| vec![a.clone(), b.clone()])
     }
 

@@ -12,6 +12,9 @@ mod range;
 mod rewrite;
 mod weights;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 

@@ -31,8 +31,8 @@ pub fn check(model: &ModelProto, graph: &GraphProto) -> Result<()> {
             return Err(Error::config("the model is quantised already")
                 .hint("give the fp32 model that it was made from"));
         }
-        other => {
-            return Err(Error::config(format!("the model is {other}, and only fp32 can be quantised"))
+        Precision::Fp16 => {
+            return Err(Error::config("the model is fp16, and only fp32 can be quantised")
                 .hint("give the fp32 model; ours are made by `tilefleet model build`"));
         }
     }
@@ -56,8 +56,7 @@ pub fn check(model: &ModelProto, graph: &GraphProto) -> Result<()> {
 /// Turns `Constant` nodes into initializers, and lets readers of a renamed constant read the constant itself.
 pub fn hoist_constants(graph: &mut GraphProto) {
     let mut renamed: HashMap<String, String> = HashMap::new();
-    let mut constants: HashSet<String> =
-        graph.initializer.iter().map(|tensor| tensor.name.clone()).collect();
+    let mut constants: HashSet<String> = graph.initializer.iter().map(|tensor| tensor.name.clone()).collect();
     let yielded: HashSet<String> = graph.output.iter().map(|info| info.name.clone()).collect();
     let mut kept = Vec::with_capacity(graph.node.len());
     for mut node in std::mem::take(&mut graph.node) {
@@ -67,7 +66,8 @@ pub fn hoist_constants(graph: &mut GraphProto) {
             }
         }
         let is_free = node.output.len() == 1 && !yielded.contains(&node.output[0]);
-        if is_free && node.is("Constant")
+        if is_free
+            && node.is("Constant")
             && let Some(tensor) = node.attribute("value").and_then(|value| value.t.clone())
         {
             constants.insert(node.output[0].clone());
@@ -143,7 +143,9 @@ fn fold(graph: &mut GraphProto, index: usize) -> Result<(), &'static str> {
         .collect();
     let num_weights = folded.len() / num_channels;
     for (filter, factor) in folded.chunks_exact_mut(num_weights).zip(&factors) {
-        filter.iter_mut().for_each(|weight| *weight = (f64::from(*weight) * factor) as f32);
+        for weight in filter {
+            *weight = (f64::from(*weight) * factor) as f32;
+        }
     }
     let shift = |channel: usize| {
         let centred = f64::from(bias[channel]) - f64::from(mean[channel]);

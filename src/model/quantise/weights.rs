@@ -25,13 +25,7 @@ impl QuantisedWeights {
     /// - `dims`: that shape
     /// - `bias`: a value for each channel, if there is one
     /// - `input_scale`: of the activations that the weights meet
-    pub fn of(
-        weights: &[f32],
-        dims: &[usize],
-        axis: usize,
-        bias: Option<&[f32]>,
-        input_scale: f32,
-    ) -> Self {
+    pub fn of(weights: &[f32], dims: &[usize], axis: usize, bias: Option<&[f32]>, input_scale: f32) -> Self {
         let num_channels = dims[axis];
         let inner: usize = dims[axis + 1..].iter().product();
         let channel = |index: usize| index / inner % num_channels;

@@ -1,0 +1,235 @@
+//! Int8 and fp16 models come near the fp32 ones that they were made from, and runs say which they used.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::fixture::{Job, assert_exit, jpeg, model, rows, shard_files, small_model, stderr};
+use crate::support;
+use crate::trained::num_correct;
+
+/// Images like those of a job.
+fn images(count: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for index in 0..count {
+        std::fs::write(folder.path().join(format!("{index:03}.jpg")), jpeg(index)).unwrap();
+    }
+    folder
+}
+
+fn quantize(model: &Path, calibration: &Path, out: &Path, flags: &[&str]) -> Command {
+    let mut command = support::tilefleet();
+    command.args(["model", "quantize"]).arg(model).arg("--calibration").arg(calibration);
+    command.arg("--out").arg(out).args(flags);
+    command
+}
+
+/// Quantises and returns what the command answers.
+fn quantised(model: &Path, calibration: &Path, out: &Path, flags: &[&str]) -> Value {
+    let output = quantize(model, calibration, out, flags).arg("--json").output().unwrap();
+    assert_exit(&output, 0);
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn refused(mut command: Command, code: i32) -> String {
+    let output: Output = command.output().unwrap();
+    assert_exit(&output, code);
+    stderr(&output)
+}
+
+/// The trained networks of CIFAR-10 lose at most 5 of 500 by each method; they are foreign and have no contract.
+#[test]
+fn trained_networks_stay_right_in_8_bits() {
+    let Some(data) = support::test_data() else { return };
+    let photos = data.join("photos/cifar10");
+    for (network, reference) in crate::trained::REFERENCE {
+        let fp32 = data.join("models").join(network);
+        for method in ["percentile", "minmax", "entropy"] {
+            let folder = tempfile::tempdir().unwrap();
+            let int8 = folder.path().join("int8.onnx");
+            let answer = quantised(&fp32, &photos, &int8, &["--method", method]);
+            let record = &answer["quantisation"];
+            let cosine = record["cosine_mean"].as_f64().unwrap();
+            assert!(cosine >= 0.99, "{record}");
+            assert!(record["top1_agreement"].as_f64().unwrap() >= 0.9, "{record}");
+            assert_eq!((&record["calibration_tiles"], &record["held_out_tiles"]), (&256.into(), &128.into()));
+            assert_eq!(record["assumed_contract"], true);
+            let correct = num_correct(&photos, &int8);
+            println!("{network} by {method}: {correct} correct, {reference} in fp32; cosine {cosine}");
+            assert!(correct.abs_diff(reference) <= 5, "{correct} correct, {reference} in fp32");
+        }
+    }
+}
+
+/// A run takes the precision of its model, records it, and refuses another one.
+#[test]
+fn a_run_takes_and_records_the_precision_of_its_model() {
+    let job = Job::new(6, "");
+    let photos = images(24);
+    let int8 = job.path("int8.onnx");
+    quantised(small_model(), photos.path(), &int8, &[]);
+    let int8 = int8.to_str().unwrap();
+    for (flags, precision) in [(&[][..], "fp32"), (&["--model", int8], "int8")] {
+        job.run_ok(flags);
+        let recorded = shard_files(&job.table()).values().map(|file| precision_of(file)).collect::<Vec<_>>();
+        assert!(recorded.contains(&precision.to_owned()), "{recorded:?}");
+    }
+    let runs = shard_files(&job.table()).len();
+    assert_eq!(runs, 2, "another model is another run");
+    let all = rows(&job.table());
+    let halves = all.split_at(6);
+    for (a, b) in halves.0.iter().zip(halves.1) {
+        assert_eq!(a.source, b.source);
+        let cosine = cosine(a.embedding.as_ref().unwrap(), b.embedding.as_ref().unwrap());
+        assert!(cosine >= 0.98, "{cosine}");
+    }
+    let message = refused(job.run_command(&["--precision", "int8"]), 78);
+    assert!(message.contains("the model file is fp32") && message.contains("model quantize"), "{message}");
+    let message = refused(job.run_command(&["--precision", "fp32", "--model", int8]), 78);
+    assert!(message.contains("the model file is int8"), "{message}");
+}
+
+/// The record in a contract is of how the model was made: a run that goes on without it is the same run.
+#[test]
+fn the_record_of_a_quantisation_is_no_part_of_the_fingerprint() {
+    let job = Job::new(4, "");
+    let int8 = job.path("int8.onnx");
+    quantised(small_model(), images(12).path(), &int8, &[]);
+    let flags = ["--model", int8.to_str().unwrap()];
+    job.run_ok(&flags);
+    let contract = job.path("int8.contract.toml");
+    let text = std::fs::read_to_string(&contract).unwrap();
+    let (meaning, record) = text.split_once("[quantisation]").unwrap();
+    assert!(record.contains("cosine_mean"));
+    std::fs::write(&contract, meaning).unwrap();
+    assert!(job.run_ok(&flags).contains("nothing new"));
+}
+
+/// Same tiles, same model: equal bytes. The tiles to compare on are others than those to calibrate with.
+#[test]
+fn a_quantisation_can_be_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = images(20);
+    let out = |name: &str| folder.path().join(name);
+    let answers = ["a.onnx", "b.onnx"].map(|name| quantised(small_model(), photos.path(), &out(name), &[]));
+    assert_eq!(answers[0]["digest"], answers[1]["digest"]);
+    let record = &answers[0]["quantisation"];
+    assert_eq!((&record["calibration_tiles"], &record["held_out_tiles"]), (&13.into(), &7.into()));
+    let flags = ["--held-out", photos.path().to_str().unwrap()];
+    let message = refused(quantize(small_model(), photos.path(), &out("c.onnx"), &flags), 78);
+    assert!(message.contains("to calibrate with and to compare on"), "{message}");
+    let flags = ["--calibration-tiles", "15", "--held-out-tiles", "6"];
+    let message = refused(quantize(small_model(), photos.path(), &out("c.onnx"), &flags), 78);
+    assert!(message.contains("too few tiles: 20"), "{message}");
+    let message = refused(quantize(small_model(), photos.path(), &out("a.onnx"), &[]), 64);
+    assert!(message.contains("exists already"), "{message}");
+    let message = refused(quantize(&out("a.onnx"), photos.path(), &out("c.onnx"), &[]), 78);
+    assert!(message.contains("quantised already"), "{message}");
+}
+
+/// Named layers stay float, and so do the noisiest on request; the record says which.
+#[test]
+fn layers_that_hurt_stay_float() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = images(12);
+    let flags = ["--exclude", "conv1,layer4.0.conv1", "--keep-worst", "2"];
+    let answer = quantised(small_model(), photos.path(), &folder.path().join("m.onnx"), &flags);
+    let left = answer["quantisation"]["float_layers"].as_array().unwrap();
+    let with = |reason: &str| {
+        let has = |layer: &&Value| layer["reason"].as_str().unwrap().contains(reason);
+        left.iter().filter(has).map(|layer| layer["layer"].as_str().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(with("--exclude"), ["conv1", "layer4.0.conv1"]);
+    assert_eq!(with("rounding costs most").len(), 2);
+    assert_eq!(with("classifier"), ["logits"]);
+    let flags = ["--exclude", "conv9"];
+    let message = refused(quantize(small_model(), photos.path(), &folder.path().join("n.onnx"), &flags), 64);
+    assert!(message.contains("no layer conv9") && message.contains("named like conv1"), "{message}");
+}
+
+/// `TensorRT`'s form, run on the CPU, comes as near.
+#[test]
+fn the_form_for_tensorrt_is_as_near() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = images(24);
+    let out = folder.path().join("trt.onnx");
+    let answer = quantised(small_model(), photos.path(), &out, &["--target", "tensorrt"]);
+    let record = &answer["quantisation"];
+    assert_eq!(record["target"], "tensorrt");
+    assert!(record["cosine_mean"].as_f64().unwrap() >= 0.98, "{record}");
+}
+
+/// What a run would reject is left out and said; of nothing but that no model is made.
+#[test]
+fn tiles_that_cannot_be_decoded_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = images(12);
+    let damaged = jpeg(3);
+    std::fs::write(photos.path().join("003.jpg"), &damaged[..damaged.len() / 2]).unwrap();
+    let output = quantize(small_model(), photos.path(), &folder.path().join("m.onnx"), &[]).output().unwrap();
+    assert_exit(&output, 0);
+    assert!(stderr(&output).contains("1 tiles are left out"), "{}", stderr(&output));
+    for entry in std::fs::read_dir(photos.path()).unwrap() {
+        std::fs::write(entry.unwrap().path(), b"no image").unwrap();
+    }
+    let message = refused(quantize(small_model(), photos.path(), &folder.path().join("n.onnx"), &[]), 78);
+    assert!(message.contains("none of 8 tiles to calibrate with can be used"), "{message}");
+}
+
+/// fp16 networks run on the CPU too, and come as near as 11 bits can.
+#[test]
+fn fp16_networks_are_parallel_to_fp32_ones() {
+    let size = ["--size", "64", "--resize", "72", "--classes", "10"];
+    for arch in ["resnet18", "resnet50"] {
+        let job = Job::new(6, "");
+        let build = |name: &str, precision: &str| {
+            model(name, &[&["--arch", arch, "--precision", precision], &size[..]].concat())
+        };
+        let pair = [build(&format!("{arch}-fp32"), "fp32"), build(&format!("{arch}-fp16"), "fp16")];
+        let sizes = pair.each_ref().map(|file| std::fs::metadata(file).unwrap().len());
+        assert!(sizes[1] < sizes[0] * 51 / 100, "{sizes:?}");
+        for file in &pair {
+            let output = job.table().with_file_name(file.file_stem().unwrap());
+            job.run_ok(&["--model", file.to_str().unwrap(), "--output", output.to_str().unwrap()]);
+        }
+        let [exact, half] = pair.map(|file| rows(&job.table().with_file_name(file.file_stem().unwrap())));
+        for (exact, half) in exact.iter().zip(&half) {
+            let cosine = cosine(exact.embedding.as_ref().unwrap(), half.embedding.as_ref().unwrap());
+            assert!(cosine >= 0.999, "{arch}: {cosine}");
+        }
+        let table = job.table().with_file_name(format!("{arch}-fp16"));
+        assert_eq!(shard_files(&table).values().map(|file| precision_of(file)).collect::<Vec<_>>(), ["fp16"]);
+    }
+}
+
+/// The seeded ResNet-152 on real medical images; few of them, since it is large.
+#[test]
+fn resnet152_comes_near_on_mednist() {
+    let Some(data) = support::test_data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("int8.onnx");
+    let network = model("resnet152", &["--arch", "resnet152"]);
+    let flags = ["--calibration-tiles", "48", "--held-out-tiles", "48"];
+    let answer = quantised(&network, &data.join("medical/mednist"), &out, &flags);
+    let record = &answer["quantisation"];
+    println!("{record}");
+    assert!(record["cosine_mean"].as_f64().unwrap() >= 0.99, "{record}");
+    assert_eq!(record["int8_layers"], 206, "no layer has to stay float");
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+fn precision_of(file: &PathBuf) -> String {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    let reader = SerializedFileReader::new(std::fs::File::open(file).unwrap()).unwrap();
+    let entries = reader.metadata().file_metadata().key_value_metadata().unwrap().clone();
+    entries
+        .into_iter()
+        .find(|entry| entry.key == "tilefleet.precision")
+        .and_then(|entry| entry.value)
+        .unwrap()
+}
