@@ -1,9 +1,9 @@
 //! The part of the ONNX protobuf that we write and look at.
 //!
 //! Field numbers are those of `onnx.proto`; whatever is not listed here is skipped when decoding. A model of
-//! someone else that is decoded and encoded again loses it: notes for people, and of what computes sparse
-//! constants in attributes, types other than tensors, functions' attributes. [`super::quantise`] refuses models
-//! that could need those. [`exposing_outputs`] adds to any model without touching its bytes.
+//! someone else that is decoded and encoded again loses it: notes for people, functions' attributes, and what
+//! hangs on types other than tensors. So [`super::quantise`], which does that, takes plain graphs only;
+//! [`exposing_outputs`] adds to any model without touching its bytes.
 //!
 //! Decoding from [`Bytes`] shares them: raw tensor data is a slice of the file, not a copy.
 //!

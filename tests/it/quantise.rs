@@ -3,7 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use prost::Message;
 use serde_json::Value;
+use tilefleet::model::onnx::{
+    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    ValueInfoProto,
+};
 
 use crate::fixture::{Job, assert_exit, jpeg, model, rows, shard_files, small_model, stderr};
 use crate::support;
@@ -148,6 +153,20 @@ fn layers_that_hurt_stay_float() {
     assert!(message.contains("no layer conv9") && message.contains("named like conv1"), "{message}");
 }
 
+/// A foreign network as exporters write it: batch norms, constants as nodes, a mean over axes, a product and a bias.
+#[test]
+fn foreign_networks_with_batch_norms_are_quantised() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = folder.path().join("foreign.onnx");
+    std::fs::write(&network, foreign()).unwrap();
+    let answer = quantised(&network, images(24).path(), &folder.path().join("int8.onnx"), &[]);
+    let record = &answer["quantisation"];
+    assert!(record["cosine_mean"].as_f64().unwrap() >= 0.995, "{record}");
+    assert_eq!(record["int8_layers"], 4, "two convolutions, a maximum and a sum");
+    let left = record["float_layers"].as_array().unwrap();
+    assert_eq!(left.iter().map(|layer| layer["layer"].as_str().unwrap()).collect::<Vec<_>>(), ["product"]);
+}
+
 /// `TensorRT`'s form, run on the CPU, comes as near.
 #[test]
 fn the_form_for_tensorrt_is_as_near() {
@@ -210,12 +229,94 @@ fn resnet152_comes_near_on_mednist() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("int8.onnx");
     let network = model("resnet152", &["--arch", "resnet152"]);
-    let flags = ["--calibration-tiles", "48", "--held-out-tiles", "48"];
+    let flags = ["--calibration-tiles", "24", "--held-out-tiles", "24"];
     let answer = quantised(&network, &data.join("medical/mednist"), &out, &flags);
     let record = &answer["quantisation"];
     println!("{record}");
     assert!(record["cosine_mean"].as_f64().unwrap() >= 0.99, "{record}");
     assert_eq!(record["int8_layers"], 206, "no layer has to stay float");
+}
+
+/// Conv, norm, Relu, MaxPool, Conv, norm, residual Add, Relu, ReduceMean, MatMul, Add.
+fn foreign() -> Vec<u8> {
+    let node = |op_type: &str, inputs: &[&str], output: &str, attributes: Vec<AttributeProto>| NodeProto {
+        name: String::new(),
+        ..NodeProto::new(op_type, inputs, output, attributes)
+    };
+    let window = |size: i64, stride: i64| {
+        vec![
+            AttributeProto::ints("kernel_shape", &[size; 2]),
+            AttributeProto::ints("pads", &[size / 2; 4]),
+            AttributeProto::ints("strides", &[stride; 2]),
+        ]
+    };
+    let value = AttributeProto {
+        name: "value".to_owned(),
+        t: Some(weights("", &[8, 8, 3, 3], 2, 0.2)),
+        r#type: Some(4),
+        ..AttributeProto::default()
+    };
+    let norm = |input: &str, output: &str| {
+        node("BatchNormalization", &[input, "gamma", "beta", "mean", "variance"], output, vec![])
+    };
+    let node = vec![
+        node("Conv", &["pixels", "stem.weight"], "stem", window(3, 2)),
+        norm("stem", "stem_normed"),
+        node("Relu", &["stem_normed"], "stem_rectified", vec![]),
+        node("MaxPool", &["stem_rectified"], "pooled", window(3, 2)),
+        node("Constant", &[], "branch.weight", vec![value]),
+        node("Conv", &["pooled", "branch.weight", "beta"], "branch", window(3, 1)),
+        norm("branch", "branch_normed"),
+        node("Add", &["branch_normed", "pooled"], "sum", vec![]),
+        node("Relu", &["sum"], "last", vec![]),
+        node(
+            "ReduceMean",
+            &["last"],
+            "features",
+            vec![AttributeProto::ints("axes", &[2, 3]), AttributeProto::int("keepdims", 0)],
+        ),
+        node("MatMul", &["features", "matrix"], "product", vec![]),
+        node("Add", &["product", "shift"], "scores", vec![]),
+    ];
+    let positive = |name: &str, seed: u64| {
+        let floats: Vec<f32> =
+            weights(name, &[8], seed, 0.5).floats().unwrap().iter().map(|x| x + 1.0).collect();
+        TensorProto::of_floats(name, &[8], &floats)
+    };
+    let axis = DimensionProto::fixed;
+    let graph = GraphProto {
+        node,
+        initializer: vec![
+            weights("stem.weight", &[8, 3, 3, 3], 1, 0.3),
+            positive("gamma", 3),
+            weights("beta", &[8], 4, 0.5),
+            weights("mean", &[8], 5, 0.5),
+            positive("variance", 6),
+            weights("matrix", &[8, 5], 7, 0.5),
+            weights("shift", &[5], 8, 0.5),
+        ],
+        input: vec![ValueInfoProto::new(
+            "pixels",
+            1,
+            vec![DimensionProto::named("batch"), axis(3), axis(64), axis(64)],
+        )],
+        output: vec![ValueInfoProto::new("scores", 1, vec![DimensionProto::named("batch"), axis(5)])],
+        ..GraphProto::default()
+    };
+    let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: Some(17) }];
+    ModelProto { ir_version: Some(8), graph: Some(graph), opset_import, ..ModelProto::default() }
+        .encode_to_vec()
+}
+
+/// Uniform numbers of at most `largest`, from a linear congruential generator (Knuth's MMIX constants).
+fn weights(name: &str, dims: &[usize], seed: u64, largest: f32) -> TensorProto {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 40) as f32 / (1_u32 << 23) as f32 - 1.0) * largest
+    };
+    let floats: Vec<f32> = (0..dims.iter().product()).map(|_| next()).collect();
+    TensorProto::of_floats(name, dims, &floats)
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f32 {

@@ -192,6 +192,9 @@ impl<'g> Finder<'g> {
         axis: usize,
         fits: impl Fn(&TensorProto) -> bool,
     ) -> Result<Weights, &'static str> {
+        if self.initializers.contains_key(node.input[0].as_str()) {
+            return Err("it reads a constant");
+        }
         let name = node.input.get(1).ok_or("it has no weights")?;
         let tensor = self.initializers.get(name.as_str()).ok_or("its weights are computed")?;
         if tensor.data_type != Some(FLOAT) || !fits(tensor) {
@@ -225,10 +228,15 @@ impl<'g> Finder<'g> {
     /// do it.
     fn behind_rectifier(&self, tensor: &str) -> String {
         match self.consumers.get(tensor).map(Vec::as_slice) {
-            Some([only]) if only.is("Relu") && !self.yielded.contains(tensor) => only.output[0].clone(),
+            Some([only]) if is_rectifier(only) && !self.yielded.contains(tensor) => only.output[0].clone(),
             _ => tensor.to_owned(),
         }
     }
+}
+
+/// Whether the node cuts values off; what it leaves is all that the 8 bits have to cover.
+fn is_rectifier(node: &NodeProto) -> bool {
+    node.is("Relu") || node.is("Clip")
 }
 
 type Found = Result<(Vec<String>, Option<Weights>), &'static str>;
