@@ -1,11 +1,13 @@
 """Measures tilefleet side by side with its peers, in alternation, and prints medians and ratios.
 
-    scripts/bench [--only a,b,c,d,nearest,micro] [--rounds N]
+    scripts/bench [--only a,b,c,d,int8,quantised,nearest,micro] [--rounds N]
 
 - a: ResNet-152 fp32, end to end, over a bare session on resident tensors with as many threads
 - b: an almost-free model, so that the pipeline itself is measured, over plain Python
 - c: peak memory at 2,000 and at 20,000 tiles
 - d: peak memory while planning a million keys
+- int8: ResNet-152 by `model quantize` over fp32, both end to end
+- quantised: our int8 models over those of ONNX Runtime's Python quantizer, in speed and accuracy
 - nearest: the nearest neighbours of a tile among 100,000, over pyarrow and NumPy
 - micro: decode, resize, encode, commit and compare, each alone
 
@@ -31,6 +33,7 @@ WORK = TARGET / "bench"
 TILEFLEET = TARGET / "release" / "tilefleet"
 BATCH = 16
 RESNET_IMAGES = 320
+INT8_IMAGES = 640
 
 
 def last_json(text):
@@ -93,11 +96,17 @@ def some_images(count):
     return folder
 
 
-def resnet_over_bare_session(rounds, threads):
-    model, images = WORK / "resnet152.onnx", some_images(RESNET_IMAGES)
+def resnet152():
+    """Returns a seeded ResNet-152."""
+    model = WORK / "resnet152.onnx"
     if not model.is_file():
         command = [TILEFLEET, "model", "build", "--arch", "resnet152", "--seed", "0", "--out", model]
         subprocess.run(command, check=True, stdout=sys.stderr)
+    return model
+
+
+def resnet_over_bare_session(rounds, threads):
+    model, images = resnet152(), some_images(RESNET_IMAGES)
     bare = [bench_program("bare_session"), "--model", model, "--batch", BATCH, "--threads", threads]
     alternate(
         f"(a) ResNet-152 fp32, {RESNET_IMAGES} JPEG files, batch {BATCH}, one session of {threads} threads",
@@ -105,6 +114,25 @@ def resnet_over_bare_session(rounds, threads):
         tilefleet=lambda: tilefleet_rate(images, model, f"run.threads={threads}", "run.sessions=1"),
         bare_session=lambda: run(*bare, "--runs", RESNET_IMAGES // BATCH)[0]["images_per_second"],
     )
+
+
+def int8_over_fp32(rounds, threads):
+    fp32, int8, images = resnet152(), WORK / "resnet152-int8.onnx", some_images(INT8_IMAGES)
+    command = [TILEFLEET, "model", "quantize", fp32, "--calibration", WORK / "inputs" / "images"]
+    command += ["--calibration-tiles", "64", "--held-out-tiles", "32", "--out", int8, "--force"]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    alternate(
+        f"(int8) ResNet-152, {INT8_IMAGES} JPEG files end to end, batch {BATCH}, {threads} threads",
+        rounds,
+        int8=lambda: tilefleet_rate(images, int8, f"run.threads={threads}"),
+        fp32=lambda: tilefleet_rate(images, fp32, f"run.threads={threads}"),
+    )
+
+
+def int8_over_onnxruntimes(rounds, threads):
+    import quantised
+
+    quantised.measure(WORK, TILEFLEET, resnet152(), rounds, threads)
 
 
 def pipeline_over_python(rounds, threads):
@@ -181,6 +209,8 @@ MEASUREMENTS = {
     "b": pipeline_over_python,
     "c": peak_memory,
     "d": planning_memory,
+    "int8": int8_over_fp32,
+    "quantised": int8_over_onnxruntimes,
     "nearest": nearest_neighbours,
     "micro": micro,
 }
@@ -194,7 +224,7 @@ def main():
     arguments = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
     names = arguments.only.split(",")
-    if set(names) & set("abcd"):
+    if set(names) & {*"abcd", "int8"}:
         make_inputs()
     print(f"{platform.system()} {platform.machine()}, {arguments.threads} threads")
     for name in names:

@@ -8,6 +8,7 @@
 //! ([`geometry`], [`error`], [`reason`], [`config`]), never from its right. Only [`pipeline`] and
 //! [`worker`] see the whole row. ARCHITECTURE.md has the map of rooms.
 
+pub mod calibrate;
 pub mod cli;
 pub mod commit;
 pub mod compact;

@@ -16,7 +16,7 @@ use crate::fetch::Fetcher;
 use crate::format::image::Limits;
 use crate::infer::{self, Provider, Session, SessionOptions};
 use crate::model::contract::Contract;
-use crate::model::{self, Model};
+use crate::model::{self, Model, Precision};
 use crate::observe::{Progress, Snapshot};
 use crate::pipeline::{SpareTensors, Stages, Stop, process};
 use crate::plan::fingerprint::{Lineage, Meaning};
@@ -87,6 +87,7 @@ impl Job {
             items: tiling.as_deref().map(|tiling| tiling::items(&pipeline.input, tiling)).transpose()?,
             exclude: Some(output.uri.clone()),
         };
+        Precision::agreed(pipeline.run.precision, model.precision)?;
         let draft = draft(loaded, &model, tiling.as_deref())?;
         let requests = pipeline.run.fetch_concurrency;
         let cutting = tiling.map(|tiling| Cutting {
@@ -316,7 +317,7 @@ impl Job {
                 run.sources.extra_fields(),
                 self.cutting.is_some(),
             ),
-            constants: constants(pipeline.run.provider, pipeline),
+            constants: constants(pipeline.run.provider, self.model.precision),
             batch: batch.unwrap_or(pipeline.run.batch),
             max_wait: pipeline.run.max_wait,
             fetch_concurrency: pipeline.run.fetch_concurrency,
@@ -349,19 +350,20 @@ fn sessions_for(provider: Provider, threads: NonZeroUsize, model_bytes: usize) -
     NonZeroUsize::new(fitting.min(MOST_SESSIONS)).map_or(NonZeroUsize::MIN, |most| most.min(threads))
 }
 
-fn constants(provider: Provider, pipeline: &Pipeline) -> Vec<(String, String)> {
+fn constants(provider: Provider, precision: Precision) -> Vec<(String, String)> {
     vec![
         ("provider".to_owned(), provider.name().to_owned()),
-        ("precision".to_owned(), pipeline.run.precision.name().to_owned()),
+        ("precision".to_owned(), precision.name().to_owned()),
     ]
 }
 
 fn draft(loaded: &Loaded, model: &Model, tiling: Option<&Tiling>) -> Result<Draft> {
     let pipeline = &loaded.pipeline;
+    let contract = model.contract.meaning();
     let meaning = Meaning {
         model_digest: &model.digest,
-        contract: &model.contract,
-        precision: pipeline.run.precision.name(),
+        contract: &contract,
+        precision: model.precision.name(),
         embedding_type: pipeline.output.embedding.name(),
         top_k: pipeline.output.top_k,
         tiling,

@@ -25,9 +25,7 @@ use crate::error::{Error, Kind, Result};
 use crate::storage::StorageOptions;
 
 pub use grid::{Clouds, Grid, Nodata};
-pub use pipeline::{
-    EmbeddingType, Input, Limits, Model, Output, Pipeline, Plan, Precision, Run, StacInput, Tiles,
-};
+pub use pipeline::{EmbeddingType, Input, Limits, Model, Output, Pipeline, Plan, Run, StacInput, Tiles};
 pub use settings::{Origin, Setting, Settings};
 
 /// What the command line sets.
@@ -360,7 +358,7 @@ mod tests {
             "error: `run.provider` is \"cuda\" (--set run.provider), which this build leaves out\n  hint: this \
              build has \"cpu\""
         );
-        assert!(text("run.precision=int8").contains("which this build leaves out"));
+        assert!(text("run.precision=tf32").contains("which this build leaves out"));
         assert_eq!(
             text("run.provider=gpu"),
             "error: `run.provider` must be \"cpu\", not the string \"gpu\" (--set run.provider)"

@@ -11,6 +11,7 @@ use super::settings::{Origin, Settings};
 use super::value::{ByteSize, PerCent, Ratio, wrong};
 use crate::error::{Error, Result};
 use crate::infer::Provider;
+use crate::model::Precision;
 use crate::model::contract::{Accept, AcceptAlpha, AcceptGrey, AcceptSixteenBit};
 use crate::storage::{SignOptions, StorageOptions};
 
@@ -119,8 +120,8 @@ pub struct Model {
 pub struct Run {
     /// Execution provider.
     pub provider: Provider,
-    /// Precision of the network's arithmetic.
-    pub precision: Precision,
+    /// Precision of the network's arithmetic; `None`: what the model file has.
+    pub precision: Option<Precision>,
     /// Chips a session run.
     pub batch: NonZeroUsize,
     /// CPU threads in all; `None`: as many as the machine has.
@@ -133,23 +134,6 @@ pub struct Run {
     pub memory_bytes: u64,
     /// A partial batch leaves after this long.
     pub max_wait: Duration,
-}
-
-/// Precision of the network's arithmetic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// 32-bit float.
-    Fp32,
-}
-
-impl Precision {
-    /// Returns the name as in pipeline files.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Fp32 => "fp32",
-        }
-    }
 }
 
 /// `[output]`: the table.
@@ -355,10 +339,10 @@ fn model(settings: &Settings) -> Result<Model> {
 
 fn run(settings: &Settings) -> Result<Run> {
     refuse_left_out(settings, "run.provider", &["cuda", "tensorrt"], "cpu")?;
-    refuse_left_out(settings, "run.precision", &["tf32", "fp16", "int8"], "fp32")?;
+    refuse_left_out(settings, "run.precision", &["tf32"], "fp32")?;
     Ok(Run {
         provider: settings.choice("run.provider", &[("cpu", Provider::Cpu)])?,
-        precision: settings.choice("run.precision", &[("fp32", Precision::Fp32)])?,
+        precision: precision(settings)?,
         batch: settings.read("run.batch")?,
         threads: settings.read("run.threads")?,
         sessions: settings.read("run.sessions")?,
@@ -366,6 +350,12 @@ fn run(settings: &Settings) -> Result<Run> {
         memory_bytes: settings.read::<ByteSize>("run.memory")?.0,
         max_wait: settings.read("run.max_wait")?,
     })
+}
+
+fn precision(settings: &Settings) -> Result<Option<Precision>> {
+    let named = Precision::ALL.map(|precision| (precision.name(), Some(precision)));
+    let choices: Vec<_> = std::iter::once(("auto", None)).chain(named).collect();
+    settings.choice("run.precision", &choices)
 }
 
 /// Tells a word that means something elsewhere from one that means nothing.

@@ -12,8 +12,10 @@ pub mod probe;
 pub mod provider;
 pub mod runtime;
 pub mod session;
+pub mod tap;
 
 pub use batch::{InputBatch, SamplesMut};
 pub use provider::Provider;
 pub use runtime::Runtime;
 pub use session::{Outputs, Session, SessionOptions};
+pub use tap::Tap;

@@ -378,6 +378,7 @@ mod tests {
                 accept: Accept::default(),
             },
             output: Output { embedding: "output".into(), embedding_length: 4, classifier: None },
+            quantisation: None,
         }
     }
 

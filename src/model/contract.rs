@@ -12,6 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub use super::per_band::PerBand;
+use super::quantise::{LeftFloat, Target};
 use crate::error::{Error, Result};
 use crate::fit::Kind;
 
@@ -34,6 +35,45 @@ pub struct Contract {
     pub input: Input,
     /// What comes out.
     pub output: Output,
+    /// How an int8 model was made and how near it comes to its original; absent for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantisation: Option<Quantisation>,
+}
+
+/// How an int8 model was made, and how near it comes to the fp32 model on tiles that it was not made from.
+///
+/// A record: it changes no row, which is why a run's fingerprint leaves it out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quantisation {
+    /// What it is to run on.
+    pub target: Target,
+    /// How ranges were chosen: `minmax`, `percentile 99.99`, `entropy`.
+    pub method: String,
+    /// SHA-256 of the fp32 file, in hex.
+    pub source_digest: String,
+    /// Whether nobody wrote the fp32 model's contract and `ImageNet`'s was assumed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub assumed_contract: bool,
+    /// Number of tiles that the ranges were taken from.
+    pub calibration_tiles: usize,
+    /// Number of other tiles, on which the following was measured.
+    pub held_out_tiles: usize,
+    /// Mean cosine of the angle between both models' embeddings of a tile.
+    pub cosine_mean: f64,
+    /// The smallest such cosine.
+    pub cosine_min: f64,
+    /// Share of tiles of which both say the same class; absent without a classifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top1_agreement: Option<f64>,
+    /// Root mean square of the logits' difference over that of the logits; absent without a classifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logits_error: Option<f64>,
+    /// Number of layers in 8 bits.
+    pub int8_layers: usize,
+    /// Layers that stayed float, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub float_layers: Vec<LeftFloat>,
 }
 
 /// The model's input tensor and how pixels become it.
@@ -337,6 +377,12 @@ impl Contract {
         Ok(hex(&Sha256::digest(self.to_canonical_json()?)))
     }
 
+    /// Returns what of the contract gives a row its meaning; the rest is a record of how the model was made.
+    #[must_use]
+    pub fn meaning(&self) -> Self {
+        Self { quantisation: None, ..self.clone() }
+    }
+
     /// Checks what can be checked without the graph.
     ///
     /// # Errors
@@ -600,6 +646,7 @@ mod tests {
                     }),
                 }),
             },
+            quantisation: None,
         }
     }
 

@@ -14,8 +14,11 @@ mod load;
 pub mod mlm;
 pub mod onnx;
 mod per_band;
+pub mod precision;
 mod prune;
+pub mod quantise;
 pub mod resnet;
 pub mod weights;
 
 pub use load::{ContractOrigin, Model, Overrides, load};
+pub use precision::Precision;

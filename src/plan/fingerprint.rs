@@ -14,7 +14,7 @@ const FINGERPRINT_VERSION: u32 = 1;
 pub struct Meaning<'a> {
     /// SHA-256 of the model's bytes.
     pub model_digest: &'a str,
-    /// The contract in force, with the pipeline's overrides applied.
+    /// What the contract in force means, with the pipeline's overrides applied.
     pub contract: &'a crate::model::contract::Contract,
     /// Numeric precision of the model's arithmetic.
     pub precision: &'a str,

@@ -16,6 +16,7 @@ mod nearest;
 mod pace;
 mod pixels;
 mod proven;
+mod quantise;
 #[cfg(feature = "query")]
 mod query;
 #[cfg(feature = "query")]

@@ -8,9 +8,9 @@ use serde_json::json;
 use crate::error::{Error, Result};
 use crate::model::build::{BuildOptions, BuiltModel, build, build_for, usual_resize};
 use crate::model::contract::{Activation, Contract, Interpolation, Resize, SampleType};
-use crate::model::file;
 use crate::model::resnet::Architecture;
 use crate::model::weights::Weights;
+use crate::model::{Precision, file};
 
 /// The flags whose values a contract holds.
 const CONTRACT_FLAGS: [&str; 16] = [
@@ -76,7 +76,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE.contract.toml", conflicts_with_all = CONTRACT_FLAGS)]
     contract: Option<PathBuf>,
 
-    /// Name in the contract [default: from the architecture and the seed or the weights' file]
+    /// Name in the contract [default: from the architecture, the seed or the weights' file, and the precision]
     #[arg(long)]
     name: Option<String>,
     /// Class names, one a line, in order of class id
@@ -86,6 +86,9 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "softmax", conflicts_with = "headless")]
     activation: Activation,
 
+    /// Precision of the convolutions: fp16 for GPUs; int8 is made by `tilefleet model quantize`
+    #[arg(long, value_enum, default_value = "fp32")]
+    precision: Precision,
     /// Element type of the input: uint8 is normalised in the graph [default: uint8 for three bands,
     /// otherwise float32]
     #[arg(long, value_enum, value_name = "TYPE")]
@@ -159,7 +162,7 @@ pub fn run(args: &Args) -> Result<()> {
     let contract = args.contract.as_deref().map(Contract::load).transpose()?;
     let weights = args.open_weights(contract.as_ref())?;
     let built = match &contract {
-        Some(contract) => build_for(&weights, args.arch, contract)?,
+        Some(contract) => build_for(&weights, args.arch, contract, args.precision)?,
         None => build(&weights, &args.options(&weights)?)?,
     };
     if let (Some(path), Weights::Seeded(seeded)) = (&args.weights_out, &weights) {
@@ -229,6 +232,7 @@ impl Args {
         options.size = self.size;
         options.activation = self.activation;
         options.headless = self.headless;
+        options.precision = self.precision;
         options.labels = self.labels.as_deref().map(read_labels).transpose()?;
         options.resize = self.resize(options.resize.is_some());
         if !self.bands.is_empty() {
@@ -283,11 +287,15 @@ impl Args {
         }
         let arch = self.arch.name();
         let stem = self.weights.as_deref().and_then(Path::file_stem).map(|stem| stem.to_string_lossy());
-        match (stem, self.seed) {
+        let name = match (stem, self.seed) {
             (Some(stem), _) if stem.starts_with(arch) => stem.into_owned(),
             (Some(stem), _) => format!("{arch}-{stem}"),
             (None, Some(seed)) => format!("{arch}-seed{seed}"),
             (None, None) => arch.to_owned(),
+        };
+        match self.precision {
+            Precision::Fp32 => name,
+            other => format!("{name}-{other}"),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod build;
 pub(in crate::cli) mod head;
 mod inspect;
+mod quantize;
 
 use clap::Subcommand;
 
@@ -16,6 +17,7 @@ pub enum Command {
     /// Shows inputs, outputs, parameters, digest and contract of an ONNX file
     Inspect(inspect::Args),
     Head(Box<head::Args>),
+    Quantize(Box<quantize::Args>),
 }
 
 /// Runs `tilefleet model`.
@@ -28,5 +30,6 @@ pub fn run(command: Command) -> Result<()> {
         Command::Build(args) => build::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Head(args) => head::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
     }
 }
