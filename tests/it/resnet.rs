@@ -8,9 +8,10 @@ use bytes::Bytes;
 use prost::Message;
 use serde::Deserialize;
 use tilefleet::infer::batch::{InputBatch, SamplesMut};
+use bytes::Bytes;
 use tilefleet::infer::provider::Provider;
 use tilefleet::infer::runtime::{self, Runtime};
-use tilefleet::infer::session::{Outputs, Session, SessionOptions};
+use tilefleet::infer::{Outputs, Session, SessionOptions};
 use tilefleet::model::build::{BuildOptions, build};
 use tilefleet::model::contract::{Contract, SampleType};
 use tilefleet::model::onnx::ModelProto;
@@ -98,7 +99,7 @@ fn onnx_runtime() -> Option<&'static Runtime> {
 
 fn run(runtime: &Runtime, model: &[u8], contract: &Contract, batch: &InputBatch) -> Outputs {
     let options = SessionOptions::new(Provider::Cpu, NonZeroUsize::new(2).unwrap());
-    Session::open(runtime, model, contract, &options).unwrap().run(batch).unwrap()
+    Session::open(runtime, &Bytes::copy_from_slice(model), contract, &options).unwrap().run(batch).unwrap()
 }
 
 fn relative_difference(got: &[f32], expected: &[f32]) -> f32 {

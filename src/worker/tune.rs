@@ -1,0 +1,324 @@
+//! How the CPU is used best: sessions, spinning and batch, found out by a short measured probe.
+//!
+//! The probe runs the model on noise while other threads decode real tiles of the run, one for each chip, so
+//! that both share the cores as they will. It is worth its time in long runs only: it may take
+//! [`WORTH`] of what the run is going to take, and tries fewer ways where that is less.
+//!
+//! ```text
+//! sessions × threads, as now ─▶ other divisions ─▶ spinning, if a session has threads ─▶ other batches
+//! ```
+//!
+//! Rows do not depend on what is chosen.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Barrier, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::lanes::{CpuShape, Lanes, Wanted, sessions_that_fit};
+use crate::error::{Error, Result};
+use crate::infer::{Failure, InputBatch, Lane, Provider, SamplesMut, runtime};
+
+/// The share of a run's time that finding out may take.
+const WORTH: f64 = 0.02;
+/// No probe is worth anything below so many tiles.
+const FEWEST_TILES: u64 = 1000;
+/// It never takes longer.
+const MOST_TIME: Duration = Duration::from_secs(30);
+/// Each way is measured for so long at least, one batch a session at least.
+const TRIAL: Duration = Duration::from_millis(300);
+/// Another way must be faster by so much: less may be chance.
+const CLEARLY: f64 = 1.03;
+/// So many sessions at most are tried.
+const MOST_SESSIONS: usize = 16;
+/// Batches that are tried, the likeliest first.
+const BATCHES: [usize; 4] = [8, 32, 4, 1];
+
+/// What one way of using the CPU brought.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Trial {
+    /// Sessions side by side.
+    pub sessions: usize,
+    /// Whether idle threads span.
+    pub spinning: bool,
+    /// Chips a session run.
+    pub batch: usize,
+    /// Chips a second, decoding included.
+    pub chips_per_second: f64,
+}
+
+/// Returns whether a run of so many tiles may be long enough, and leaves something to choose.
+pub(super) fn may_pay(wanted: &Wanted<'_>, tiles: u64) -> bool {
+    wanted.run.provider == Provider::Cpu && tiles >= FEWEST_TILES && !Choice::of(wanted).is_none()
+}
+
+/// Tries other ways of using the CPU as far as that is worth its time, and returns the fastest.
+///
+/// - `lanes`: as they are open now
+/// - `tiles`: tiles that this process has before it
+/// - `decode`: decodes and preprocesses one tile
+///
+/// # Errors
+///
+/// As opening and running sessions.
+pub(super) fn tune(
+    wanted: &Wanted<'_>,
+    lanes: Lanes,
+    tiles: u64,
+    decode: &(dyn Fn() + Sync),
+) -> Result<Lanes> {
+    let choice = Choice::of(wanted);
+    let started = Instant::now();
+    let best =
+        Search { wanted, decode, tiles, started, trials: Vec::new(), current: (wanted.cpu_shape(), lanes) };
+    let lanes = best.run(&choice)?;
+    let chosen = &lanes.inference;
+    tracing::info!(
+        sessions = chosen.sessions,
+        threads = chosen.threads,
+        spinning = chosen.spinning,
+        batch = chosen.batch,
+        tried = chosen.measured.len(),
+        seconds = started.elapsed().as_secs_f64(),
+        "chose how to use the CPU"
+    );
+    Ok(lanes)
+}
+
+/// What nobody has fixed.
+struct Choice {
+    sessions: Vec<NonZeroUsize>,
+    spinning: bool,
+    batches: Vec<NonZeroUsize>,
+}
+
+impl Choice {
+    fn of(wanted: &Wanted<'_>) -> Self {
+        let run = wanted.run;
+        let most = sessions_that_fit(wanted.threads(), wanted.model.bytes.len(), MOST_SESSIONS);
+        let sessions = divisions(most).into_iter().filter(|_| run.sessions.is_none());
+        let fixed = run.batch.is_some() || wanted.model.static_batch.is_some();
+        let batches = BATCHES.into_iter().filter_map(NonZeroUsize::new).filter(|_| !fixed);
+        Self { sessions: sessions.collect(), spinning: run.spinning.is_none(), batches: batches.collect() }
+    }
+
+    fn is_none(&self) -> bool {
+        self.sessions.is_empty() && self.batches.is_empty() && !self.spinning
+    }
+}
+
+/// Returns the numbers of sessions that are tried: the powers of two, and as many as there may be.
+fn divisions(most: NonZeroUsize) -> Vec<NonZeroUsize> {
+    let mut counts: Vec<_> =
+        std::iter::successors(Some(NonZeroUsize::MIN), |count| count.checked_add(count.get()))
+            .take_while(|count| *count < most)
+            .collect();
+    counts.push(most);
+    counts
+}
+
+struct Search<'a> {
+    wanted: &'a Wanted<'a>,
+    decode: &'a (dyn Fn() + Sync),
+    tiles: u64,
+    started: Instant,
+    trials: Vec<Trial>,
+    /// The best way so far, its sessions open.
+    current: (CpuShape, Lanes),
+}
+
+impl Search<'_> {
+    fn run(mut self, choice: &Choice) -> Result<Lanes> {
+        let (shape, lanes) = &mut self.current;
+        let rate = rate(&mut lanes.lanes, shape.batch, self.wanted.threads(), self.decode)?;
+        self.note(self.current.0, rate);
+        let budget = Duration::from_secs_f64(WORTH * self.tiles as f64 / rate).min(MOST_TIME);
+        let mut best = rate;
+        for &sessions in &choice.sessions {
+            let shape = CpuShape { sessions, ..self.current.0 };
+            self.reopened(shape, &mut best, budget)?;
+        }
+        if choice.spinning && self.current.0.threads(self.wanted.threads()).get() > 1 {
+            let shape = CpuShape { spinning: true, ..self.current.0 };
+            self.reopened(shape, &mut best, budget)?;
+        }
+        for &batch in &choice.batches {
+            self.rebatched(batch, &mut best, budget)?;
+        }
+        let (shape, mut lanes) = self.current;
+        for lane in &mut lanes.lanes {
+            lane.device = crate::infer::Device::new(lane.device.name().to_owned(), shape.batch);
+        }
+        lanes.inference.batch = shape.batch.get();
+        lanes.inference.measured = self.trials;
+        Ok(lanes)
+    }
+
+    /// Returns whether another trial is worth its time, going by what those before took.
+    fn is_worth(&self, budget: Duration) -> bool {
+        let spent = self.started.elapsed();
+        spent + spent / self.trials.len().max(1) as u32 <= budget
+    }
+
+    fn is_tried(&self, shape: CpuShape) -> bool {
+        let like = |trial: &Trial| {
+            (trial.sessions, trial.spinning, trial.batch)
+                == (shape.sessions.get(), shape.spinning, shape.batch.get())
+        };
+        self.trials.iter().any(like)
+    }
+
+    fn note(&mut self, shape: CpuShape, chips_per_second: f64) {
+        let (sessions, batch) = (shape.sessions.get(), shape.batch.get());
+        self.trials.push(Trial { sessions, spinning: shape.spinning, batch, chips_per_second });
+    }
+
+    /// Tries other sessions.
+    fn reopened(&mut self, shape: CpuShape, best: &mut f64, budget: Duration) -> Result<()> {
+        if self.is_tried(shape) || !self.is_worth(budget) {
+            return Ok(());
+        }
+        let mut lanes = self.wanted.open_cpu(runtime::load_for(Provider::Cpu)?, shape)?;
+        let rate = rate(&mut lanes.lanes, shape.batch, self.wanted.threads(), self.decode)?;
+        self.note(shape, rate);
+        if rate > CLEARLY * *best {
+            *best = rate;
+            self.current = (shape, lanes);
+        }
+        Ok(())
+    }
+
+    /// Tries another batch in the same sessions.
+    fn rebatched(&mut self, batch: NonZeroUsize, best: &mut f64, budget: Duration) -> Result<()> {
+        let shape = CpuShape { batch, ..self.current.0 };
+        if self.is_tried(shape) || !self.is_worth(budget) {
+            return Ok(());
+        }
+        let rate = rate(&mut self.current.1.lanes, batch, self.wanted.threads(), self.decode)?;
+        self.note(shape, rate);
+        if rate > CLEARLY * *best {
+            *best = rate;
+            self.current.0 = shape;
+        }
+        Ok(())
+    }
+}
+
+/// Measures how many chips a second the sessions infer while as many tiles are decoded beside them.
+fn rate(
+    lanes: &mut [Lane],
+    batch: NonZeroUsize,
+    decode_threads: NonZeroUsize,
+    decode: &(dyn Fn() + Sync),
+) -> Result<f64> {
+    let owed = Owed::default();
+    let barrier = Barrier::new(lanes.len() + 1);
+    std::thread::scope(|scope| {
+        let decoders: Vec<_> =
+            (0..decode_threads.get()).map(|_| scope.spawn(|| owed.work_off(decode))).collect();
+        let sessions: Vec<_> = lanes
+            .iter_mut()
+            .map(|lane| scope.spawn(|| run_for_a_while(lane, batch, &owed, &barrier)))
+            .collect();
+        barrier.wait();
+        let started = Instant::now();
+        let chips: Result<Vec<u64>> =
+            sessions.into_iter().map(|session| session.join().map_err(|_| crashed())?).collect();
+        owed.close();
+        for decoder in decoders {
+            decoder.join().map_err(|_| crashed())?;
+        }
+        Ok(chips?.iter().sum::<u64>() as f64 / started.elapsed().as_secs_f64())
+    })
+}
+
+fn crashed() -> Error {
+    Error::bug("a thread crashed while it was measured")
+}
+
+/// Runs a session again and again once all are warm; returns the chips that it inferred.
+fn run_for_a_while(lane: &mut Lane, batch: NonZeroUsize, owed: &Owed, barrier: &Barrier) -> Result<u64> {
+    let warmed = warm(lane, batch);
+    // Whatever happened: the others wait for this one.
+    barrier.wait();
+    let input = warmed?;
+    let started = Instant::now();
+    let mut chips = 0;
+    loop {
+        lane.runner.run(&input).map_err(Error::from)?;
+        chips += batch.get() as u64;
+        owed.add(batch.get());
+        if started.elapsed() >= TRIAL {
+            return Ok(chips);
+        }
+    }
+}
+
+fn warm(lane: &mut Lane, batch: NonZeroUsize) -> Result<InputBatch> {
+    let mut input = lane.runner.new_batch(batch)?;
+    fill(input.samples_mut());
+    input.set_len(batch.get());
+    lane.runner.run(&input).map_err(|failure: Failure| Error::from(failure))?;
+    Ok(input)
+}
+
+/// Fills a batch with noise from a linear congruential generator (Knuth's MMIX constants): arithmetic on
+/// zeros may be faster than on pixels.
+fn fill(samples: SamplesMut<'_>) {
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_be_bytes()[0]
+    };
+    match samples {
+        SamplesMut::U8(samples) => samples.fill_with(next),
+        SamplesMut::F32(samples) => samples.fill_with(|| (f32::from(next()) - 128.0) / 64.0),
+    }
+}
+
+/// Tiles that are still to be decoded: as many as chips were inferred.
+#[derive(Default)]
+struct Owed {
+    tiles: Mutex<usize>,
+    changed: Condvar,
+    closed: AtomicBool,
+}
+
+/// A session waits when decoding is so many of its batches behind.
+const MOST_BEHIND: usize = 4;
+
+impl Owed {
+    fn add(&self, chips: usize) {
+        let mut tiles = self.tiles.lock().expect("no holder of this lock panics");
+        *tiles += chips;
+        self.changed.notify_all();
+        while *tiles > MOST_BEHIND * chips {
+            tiles = self.changed.wait(tiles).expect("no holder of this lock panics");
+        }
+    }
+
+    /// Decodes what is owed until there is no more to come.
+    fn work_off(&self, decode: &(dyn Fn() + Sync)) {
+        loop {
+            let mut tiles = self.tiles.lock().expect("no holder of this lock panics");
+            while *tiles == 0 && !self.closed.load(Ordering::Acquire) {
+                tiles = self.changed.wait(tiles).expect("no holder of this lock panics");
+            }
+            if self.closed.load(Ordering::Acquire) {
+                return;
+            }
+            *tiles -= 1;
+            drop(tiles);
+            decode();
+            self.changed.notify_all();
+        }
+    }
+
+    fn close(&self) {
+        let _tiles = self.tiles.lock().expect("no holder of this lock panics");
+        self.closed.store(true, Ordering::Release);
+        self.changed.notify_all();
+    }
+}
