@@ -148,26 +148,39 @@ impl Job {
     /// The stop's cause if it was stopped; else as the stages.
     pub async fn run(&self, progress: Arc<Progress>, stop: Stop) -> Result<Report> {
         loop {
-            let lanes = self.prepare().await?;
-            let (run, nothing_new) = match stop.or(self.decide()).await? {
-                Decision::Continue(run) => (run, false),
-                Decision::NothingNew(run) => (run, true),
-                Decision::New { run, previous } => {
-                    if let Some(previous) = previous {
-                        stop.or(sum_up_if_there(&previous)).await?;
-                    }
-                    (run, false)
-                }
-            };
-            let is_retry = run.record.origin == Origin::Retry;
-            if nothing_new {
-                return self.report(&run, true, lanes.inference, &progress, &stop).await;
-            }
-            let report = self.work_on(run, lanes, &progress, &stop).await?;
-            if !is_retry {
+            let (report, more) = self.run_once(self.prepare().await?, &progress, &stop).await?;
+            if !more {
                 return Ok(report);
             }
         }
+    }
+
+    /// Plans if needed and works on all open shards in sessions that the caller has opened: on devices of its
+    /// own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub async fn run_in(&self, lanes: Lanes, progress: Arc<Progress>, stop: Stop) -> Result<Report> {
+        self.run_once(lanes, &progress, &stop).await.map(|(report, _)| report)
+    }
+
+    /// Works on one run; returns whether another is to be looked for, since this one was a retry.
+    async fn run_once(&self, lanes: Lanes, progress: &Arc<Progress>, stop: &Stop) -> Result<(Report, bool)> {
+        let run = match stop.or(self.decide()).await? {
+            Decision::Continue(run) => run,
+            Decision::NothingNew(run) => {
+                return Ok((self.report(&run, true, lanes.inference, progress, stop).await?, false));
+            }
+            Decision::New { run, previous } => {
+                if let Some(previous) = previous {
+                    stop.or(sum_up_if_there(&previous)).await?;
+                }
+                run
+            }
+        };
+        let is_retry = run.record.origin == Origin::Retry;
+        Ok((self.work_on(run, lanes, progress, stop).await?, is_retry))
     }
 
     /// Tries rejected tiles again, or finishes the retry that was not finished; `None` if newer runs have
@@ -211,7 +224,7 @@ impl Job {
         tracing::info!(run = %run.id, tiles = run.record.plan.tiles, shards = run.num_shards(), "working");
         let work = OpenShards::of(run.clone(), beginning(), progress).await?;
         let mut stages = self.stages(&run, progress, stop)?;
-        let Lanes { lanes, inference } = stop.or(self.tuned(lanes, &stages, &work)).await?;
+        let Lanes { lanes, inference } = stop.or(self.tuned(lanes, &stages, &work, stop)).await?;
         stages.batch = NonZeroUsize::new(inference.batch).unwrap_or(NonZeroUsize::MIN);
         match process(Arc::new(stages), lanes, work).await {
             // Whatever was missing was deleted with the run.
@@ -224,7 +237,7 @@ impl Job {
     }
 
     /// Finds out how the CPU is used best, if there is enough to do.
-    async fn tuned(&self, lanes: Lanes, stages: &Stages, work: &OpenShards) -> Result<Lanes> {
+    async fn tuned(&self, lanes: Lanes, stages: &Stages, work: &OpenShards, stop: &Stop) -> Result<Lanes> {
         let Some((shard, tiles)) = work.peek().filter(|(_, tiles)| tune::may_pay(&self.wanted(), *tiles))
         else {
             return Ok(lanes);
@@ -237,7 +250,7 @@ impl Job {
             }
         };
         // Nothing else runs yet.
-        tune::tune(&self.wanted(), lanes, tiles, &decode)
+        tune::tune(&self.wanted(), lanes, tiles, &decode, &|| stop.stopped())
     }
 
     async fn report(

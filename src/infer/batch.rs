@@ -39,6 +39,15 @@ pub enum SamplesMut<'a> {
     F32(&'a mut [f32]),
 }
 
+/// The whole buffer of an [`InputBatch`], for reading; slots as in [`SamplesMut`].
+#[derive(Debug)]
+pub enum Samples<'a> {
+    /// Contract `uint8`.
+    U8(&'a [u8]),
+    /// Contract `float32`.
+    F32(&'a [f32]),
+}
+
 impl InputBatch {
     /// Allocates room for `capacity` chips, and starts empty.
     #[must_use]
@@ -73,11 +82,9 @@ impl InputBatch {
     /// Returns a copy in ordinary memory, which outlives whatever this batch was allocated for.
     #[must_use]
     pub fn in_ordinary_memory(&self) -> Self {
-        let buffer = match &self.buffer {
-            Buffer::U8(samples) => Buffer::U8(samples.clone()),
-            Buffer::F32(samples) => Buffer::F32(samples.clone()),
-            Buffer::BoundU8(tensor) => Buffer::U8(tensor.extract_tensor().1.to_vec()),
-            Buffer::BoundF32(tensor) => Buffer::F32(tensor.extract_tensor().1.to_vec()),
+        let buffer = match self.samples() {
+            Samples::U8(samples) => Buffer::U8(samples.to_vec()),
+            Samples::F32(samples) => Buffer::F32(samples.to_vec()),
         };
         Self { buffer, chip_shape: self.chip_shape, capacity: self.capacity, len: self.len }
     }
@@ -90,12 +97,14 @@ impl InputBatch {
     pub fn copy_from(&mut self, other: &Self, chips: std::ops::Range<usize>) {
         let (len, chip_len) = (chips.len(), self.chip_len());
         let from = chips.start * chip_len..chips.end * chip_len;
-        match (self.samples_mut(), &other.buffer) {
-            (SamplesMut::U8(to), Buffer::U8(samples)) => to[..len * chip_len].copy_from_slice(&samples[from]),
-            (SamplesMut::F32(to), Buffer::F32(samples)) => {
+        match (self.samples_mut(), other.samples()) {
+            (SamplesMut::U8(to), Samples::U8(samples)) => {
                 to[..len * chip_len].copy_from_slice(&samples[from])
             }
-            _ => panic!("the other batch is in ordinary memory and laid out for the same model"),
+            (SamplesMut::F32(to), Samples::F32(samples)) => {
+                to[..len * chip_len].copy_from_slice(&samples[from])
+            }
+            _ => panic!("the other batch is laid out for another model"),
         }
         self.set_len(len);
     }
@@ -141,6 +150,17 @@ impl InputBatch {
         match &self.buffer {
             Buffer::U8(_) | Buffer::BoundU8(_) => num_samples,
             Buffer::F32(_) | Buffer::BoundF32(_) => 4 * num_samples,
+        }
+    }
+
+    /// Returns the buffer for reading, all slots of it.
+    #[must_use]
+    pub fn samples(&self) -> Samples<'_> {
+        match &self.buffer {
+            Buffer::U8(samples) => Samples::U8(samples),
+            Buffer::F32(samples) => Samples::F32(samples),
+            Buffer::BoundU8(tensor) => Samples::U8(tensor.extract_tensor().1),
+            Buffer::BoundF32(tensor) => Samples::F32(tensor.extract_tensor().1),
         }
     }
 

@@ -8,6 +8,8 @@ use std::path::Path;
 use libloading::{Library, Symbol};
 use serde::Serialize;
 
+use super::libraries::loader_says;
+
 /// The driver's library, as the loader finds it.
 pub const LIBRARY: &str = "libcuda.so.1";
 
@@ -57,7 +59,7 @@ impl Driver {
     #[expect(unsafe_code, reason = "a driver is reached through its C interface only")]
     fn open(library: &Path) -> Result<Self, String> {
         // SAFETY: loading the installed driver runs its initialisers, as in every program that uses it.
-        let library = unsafe { Library::new(library) }.map_err(|error| error.to_string())?;
+        let library = unsafe { Library::new(library) }.map_err(|error| loader_says(&error))?;
         Ok(Self(library))
     }
 
@@ -116,7 +118,7 @@ impl Driver {
     #[expect(unsafe_code, reason = "a driver is reached through its C interface only")]
     fn call<F>(&self, name: &str, call: impl FnOnce(Symbol<'_, F>) -> c_int) -> Result<c_int, String> {
         // SAFETY: every caller names a function of the driver API together with its type in `cuda.h`.
-        let function = unsafe { self.0.get::<F>(name) }.map_err(|error| error.to_string())?;
+        let function = unsafe { self.0.get::<F>(name) }.map_err(|error| loader_says(&error))?;
         Ok(call(function))
     }
 }

@@ -1,7 +1,5 @@
 //! Why a batch failed, and who acts next.
 
-use std::fmt::Display;
-
 use crate::error::Error;
 
 /// Why a batch has no outputs.
@@ -25,13 +23,16 @@ impl From<Failure> for Error {
 ///
 /// - `proven`: whether a batch of this size has run before
 pub(super) fn judge<R>(error: &ort::Error<R>, num_chips: usize, proven: bool) -> Failure {
+    classify(error.code(), message_of(error), num_chips, proven)
+}
+
+fn classify(code: ort::ErrorCode, cause: String, num_chips: usize, proven: bool) -> Failure {
     let message = format!("the model failed on a batch of {num_chips}");
-    let cause = message_of(error);
     if is_out_of_memory(&cause) {
         let error = Error::unavailable(message).because(cause);
         return Failure::OutOfMemory(error.hint("lower `run.batch`, or free memory"));
     }
-    Failure::Other(if is_lost(error.code(), &cause) {
+    Failure::Other(if is_lost(code, &cause) {
         Error::unavailable("the device is lost")
             .because(cause)
             .hint("check it with `nvidia-smi`; another worker, or this one later, goes on where this ended")
@@ -90,9 +91,7 @@ fn is_lost(code: ort::ErrorCode, message: &str) -> bool {
 /// Returns ONNX Runtime's message on one line. Its errors from builders are not `Send + Sync`, and so
 /// cannot be a cause themselves.
 pub(super) fn message_of<R>(error: &ort::Error<R>) -> String {
-    let message: &dyn Display = &error.message();
-    let text = message.to_string();
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = error.message().lines().map(str::trim).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join("; ")
 }
 
@@ -102,7 +101,7 @@ mod tests {
     use crate::error::Kind;
 
     fn judged(message: &str, proven: bool) -> Failure {
-        judge(&ort::Error::<()>::new(message), 8, proven)
+        classify(ort::ErrorCode::RuntimeException, message.to_owned(), 8, proven)
     }
 
     #[test]

@@ -14,8 +14,8 @@ use super::provider::Provider;
 use super::runtime::Runtime;
 use crate::error::{Error, Result};
 
-/// What the CUDA provider loads when it first computes, and cannot do without.
-const LAZY: &[&str] = &["libcudnn.so.9"];
+/// What providers load when they first compute, and cannot do without.
+const LAZY: &[&str] = &["libcudnn.so.9", driver::LIBRARY];
 
 /// What cuDNN loads while it works; it is taken from beside ONNX Runtime if it is there.
 const OPTIONAL: &[&str] = &["libnvrtc-builtins.so.13.0", "libnvrtc.so.13", "libcufft.so.12"];
@@ -108,8 +108,13 @@ fn open_for_good(path: &Path) -> Result<(), String> {
     #[cfg(not(unix))]
     // SAFETY: these are the libraries that the provider would load itself in a moment.
     let opened = unsafe { libloading::Library::new(path) };
-    std::mem::forget(opened.map_err(|error| error.to_string())?);
+    std::mem::forget(opened.map_err(|error| loader_says(&error))?);
     Ok(())
+}
+
+/// Returns the loader's own words.
+pub(super) fn loader_says(error: &libloading::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn refusal(provider: Provider, missing: &[Missing]) -> Error {

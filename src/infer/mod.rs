@@ -24,7 +24,7 @@ pub mod runner;
 pub mod runtime;
 pub mod session;
 
-pub use batch::{InputBatch, SamplesMut};
+pub use batch::{InputBatch, Samples, SamplesMut};
 pub use failure::Failure;
 pub use options::{CudaOptions, Devices, ProviderOptions, TensorrtOptions};
 pub use outputs::Outputs;

@@ -7,6 +7,7 @@ use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::ep::{ArenaExtendStrategy, CPU, CUDA, ExecutionProvider, ExecutionProviderDispatch, TensorRT};
 use serde::{Deserialize, Serialize};
 
+use super::driver;
 use super::engines::EngineCache;
 use super::options::{ConvSearch, CudaOptions, ProviderOptions, TensorrtOptions};
 use super::runtime::Runtime;
@@ -89,8 +90,13 @@ impl Provider {
             return Ok(());
         }
         let library = runtime.located.path.display();
+        // Said now: what the hint brings would take a while to find out the same.
+        let driver = match driver::gpus() {
+            Err(cause) => format!("; NVIDIA's driver is missing, too: {cause}"),
+            Ok(_) => String::new(),
+        };
         Err(Error::config(format!("the execution provider `{self}` is not there"))
-            .because(format!("ONNX Runtime {} at {library} was built without it", runtime.version))
+            .because(format!("ONNX Runtime {} at {library} was built without it{driver}", runtime.version))
             .hint("run `tilefleet runtime install --provider cuda`, or choose `cpu`"))
     }
 

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::lanes::{CpuShape, Lanes, Wanted, sessions_that_fit};
 use crate::error::{Error, Result};
-use crate::infer::{Failure, InputBatch, Lane, Provider, SamplesMut, runtime};
+use crate::infer::{Device, InputBatch, Lane, Provider, SamplesMut, runtime};
 
 /// The share of a run's time that finding out may take.
 const WORTH: f64 = 0.02;
@@ -59,21 +59,32 @@ pub(super) fn may_pay(wanted: &Wanted<'_>, tiles: u64) -> bool {
 /// - `lanes`: as they are open now
 /// - `tiles`: tiles that this process has before it
 /// - `decode`: decodes and preprocesses one tile
+/// - `stop`: whether the process has been told to end
 ///
 /// # Errors
 ///
 /// As opening and running sessions.
 pub(super) fn tune(
     wanted: &Wanted<'_>,
-    lanes: Lanes,
+    mut lanes: Lanes,
     tiles: u64,
     decode: &(dyn Fn() + Sync),
+    stop: &dyn Fn() -> bool,
 ) -> Result<Lanes> {
-    let choice = Choice::of(wanted);
-    let started = Instant::now();
-    let best =
-        Search { wanted, decode, tiles, started, trials: Vec::new(), current: (wanted.cpu_shape(), lanes) };
-    let lanes = best.run(&choice)?;
+    let (choice, shape, started) = (Choice::of(wanted), wanted.cpu_shape(), Instant::now());
+    let chip = first_look(&mut lanes, shape.batch)?;
+    let sessions = shape.sessions.get() as f64;
+    let budget = Duration::from_secs_f64(WORTH * tiles as f64 * chip / sessions).min(MOST_TIME);
+    let most = (TRIAL.as_secs_f64() / chip) as usize;
+    let quick = NonZeroUsize::new(shape.batch.get().min(most)).unwrap_or(NonZeroUsize::MIN);
+    let quick = if wanted.model.static_batch.is_some() { shape.batch } else { quick };
+    // Warming up and measuring, at least twice, or nothing is compared.
+    if budget < 4 * TRIAL {
+        return Ok(lanes);
+    }
+    let search =
+        Search { wanted, decode, stop, started, budget, trials: Vec::new(), best: 0.0, shape, lanes };
+    let lanes = search.run(&choice, quick)?;
     let chosen = &lanes.inference;
     tracing::info!(
         sessions = chosen.sessions,
@@ -122,44 +133,45 @@ fn divisions(most: NonZeroUsize) -> Vec<NonZeroUsize> {
 struct Search<'a> {
     wanted: &'a Wanted<'a>,
     decode: &'a (dyn Fn() + Sync),
-    tiles: u64,
+    stop: &'a dyn Fn() -> bool,
     started: Instant,
+    /// All trials end within it, as far as can be told before.
+    budget: Duration,
     trials: Vec<Trial>,
+    best: f64,
     /// The best way so far, its sessions open.
-    current: (CpuShape, Lanes),
+    shape: CpuShape,
+    lanes: Lanes,
 }
 
 impl Search<'_> {
-    fn run(mut self, choice: &Choice) -> Result<Lanes> {
-        let (shape, lanes) = &mut self.current;
-        let rate = rate(&mut lanes.lanes, shape.batch, self.wanted.threads(), self.decode)?;
-        self.note(self.current.0, rate);
-        let budget = Duration::from_secs_f64(WORTH * self.tiles as f64 / rate).min(MOST_TIME);
-        let mut best = rate;
+    /// Tries what is left to choose, the batch last: divisions are compared at a batch of which several are done
+    /// in the time of a trial.
+    fn run(mut self, choice: &Choice, quick: NonZeroUsize) -> Result<Lanes> {
+        let batch = self.shape.batch;
+        self.shape.batch = quick;
+        self.best = self.measure(self.shape, None)?;
         for &sessions in &choice.sessions {
-            let shape = CpuShape { sessions, ..self.current.0 };
-            self.reopened(shape, &mut best, budget)?;
+            self.reopened(CpuShape { sessions, ..self.shape })?;
         }
-        if choice.spinning && self.current.0.threads(self.wanted.threads()).get() > 1 {
-            let shape = CpuShape { spinning: true, ..self.current.0 };
-            self.reopened(shape, &mut best, budget)?;
+        if choice.spinning && self.shape.threads(self.wanted.threads()).get() > 1 {
+            self.reopened(CpuShape { spinning: true, ..self.shape })?;
         }
-        for &batch in &choice.batches {
-            self.rebatched(batch, &mut best, budget)?;
-        }
-        let (shape, mut lanes) = self.current;
-        for lane in &mut lanes.lanes {
-            lane.device = crate::infer::Device::new(lane.device.name().to_owned(), shape.batch);
-        }
+        self.shape.batch = batch;
+        self.choose_batch(choice)?;
+        let Self { shape, mut lanes, trials, .. } = self;
+        let device = Device::new("cpu".into(), shape.batch);
+        lanes.lanes.iter_mut().for_each(|lane| lane.device = device.clone());
         lanes.inference.batch = shape.batch.get();
-        lanes.inference.measured = self.trials;
+        lanes.inference.measured = trials;
         Ok(lanes)
     }
 
-    /// Returns whether another trial is worth its time, going by what those before took.
-    fn is_worth(&self, budget: Duration) -> bool {
+    /// Returns whether a trial is worth its time, going by what the slowest before took.
+    fn is_worth(&self, slower: f64) -> bool {
         let spent = self.started.elapsed();
-        spent + spent / self.trials.len().max(1) as u32 <= budget
+        let mean = spent / self.trials.len().max(1) as u32;
+        !(self.stop)() && spent + mean.mul_f64(slower) <= self.budget
     }
 
     fn is_tried(&self, shape: CpuShape) -> bool {
@@ -170,40 +182,60 @@ impl Search<'_> {
         self.trials.iter().any(like)
     }
 
-    fn note(&mut self, shape: CpuShape, chips_per_second: f64) {
+    /// Measures a way, in other sessions or in those that are the best so far.
+    fn measure(&mut self, shape: CpuShape, others: Option<&mut Lanes>) -> Result<f64> {
+        let lanes = others.unwrap_or(&mut self.lanes);
+        let rate = rate(&mut lanes.lanes, shape.batch, self.wanted.threads(), self.decode)?;
         let (sessions, batch) = (shape.sessions.get(), shape.batch.get());
-        self.trials.push(Trial { sessions, spinning: shape.spinning, batch, chips_per_second });
+        self.trials.push(Trial { sessions, spinning: shape.spinning, batch, chips_per_second: rate });
+        Ok(rate)
     }
 
     /// Tries other sessions.
-    fn reopened(&mut self, shape: CpuShape, best: &mut f64, budget: Duration) -> Result<()> {
-        if self.is_tried(shape) || !self.is_worth(budget) {
+    fn reopened(&mut self, shape: CpuShape) -> Result<()> {
+        if self.is_tried(shape) || !self.is_worth(1.0) {
             return Ok(());
         }
         let mut lanes = self.wanted.open_cpu(runtime::load_for(Provider::Cpu)?, shape)?;
-        let rate = rate(&mut lanes.lanes, shape.batch, self.wanted.threads(), self.decode)?;
-        self.note(shape, rate);
-        if rate > CLEARLY * *best {
-            *best = rate;
-            self.current = (shape, lanes);
+        let rate = self.measure(shape, Some(&mut lanes))?;
+        if rate > CLEARLY * self.best {
+            (self.best, self.shape, self.lanes) = (rate, shape, lanes);
         }
         Ok(())
     }
 
-    /// Tries another batch in the same sessions.
-    fn rebatched(&mut self, batch: NonZeroUsize, best: &mut f64, budget: Duration) -> Result<()> {
-        let shape = CpuShape { batch, ..self.current.0 };
-        if self.is_tried(shape) || !self.is_worth(budget) {
+    /// Tries other batches in the best sessions, if there is time for the one they have to beat.
+    fn choose_batch(&mut self, choice: &Choice) -> Result<()> {
+        let slower = |batch: NonZeroUsize| (batch.get() as f64 / self.trials[0].batch as f64).max(1.0);
+        if choice.batches.is_empty() || !self.is_worth(2.0 * slower(self.shape.batch)) {
             return Ok(());
         }
-        let rate = rate(&mut self.current.1.lanes, batch, self.wanted.threads(), self.decode)?;
-        self.note(shape, rate);
-        if rate > CLEARLY * *best {
-            *best = rate;
-            self.current.0 = shape;
+        if !self.is_tried(self.shape) {
+            self.best = self.measure(self.shape, None)?;
+        }
+        for &batch in &choice.batches {
+            let shape = CpuShape { batch, ..self.shape };
+            if self.is_tried(shape) || !self.is_worth(1.0) {
+                continue;
+            }
+            let rate = self.measure(shape, None)?;
+            if rate > CLEARLY * self.best {
+                (self.best, self.shape) = (rate, shape);
+            }
         }
         Ok(())
     }
+}
+
+/// Returns roughly how long one session takes for a chip, in seconds.
+fn first_look(lanes: &mut Lanes, batch: NonZeroUsize) -> Result<f64> {
+    let Some(lane) = lanes.lanes.first_mut() else { return Err(Error::bug("there is no session")) };
+    // A model for any batch takes one chip, one for a fixed batch takes no other.
+    let batch = if lane.runner.static_batch().is_some() { batch } else { NonZeroUsize::MIN };
+    let input = warm(lane, batch)?;
+    let started = Instant::now();
+    lane.runner.run(&input).map_err(Error::from)?;
+    Ok(started.elapsed().as_secs_f64() / batch.get() as f64)
 }
 
 /// Measures how many chips a second the sessions infer while as many tiles are decoded beside them.
@@ -260,7 +292,7 @@ fn warm(lane: &mut Lane, batch: NonZeroUsize) -> Result<InputBatch> {
     let mut input = lane.runner.new_batch(batch)?;
     fill(input.samples_mut());
     input.set_len(batch.get());
-    lane.runner.run(&input).map_err(|failure: Failure| Error::from(failure))?;
+    lane.runner.run(&input).map_err(Error::from)?;
     Ok(input)
 }
 
@@ -320,5 +352,69 @@ impl Owed {
         let _tiles = self.tiles.lock().expect("no holder of this lock panics");
         self.closed.store(true, Ordering::Release);
         self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::infer::{BatchRunner, Failure, Outputs, probe};
+
+    fn size(number: usize) -> NonZeroUsize {
+        NonZeroUsize::new(number).unwrap()
+    }
+
+    #[test]
+    fn threads_are_divided_by_powers_of_two() {
+        let counts = |most| divisions(size(most)).into_iter().map(NonZeroUsize::get).collect::<Vec<_>>();
+        assert_eq!(counts(1), [1]);
+        assert_eq!(counts(2), [1, 2]);
+        assert_eq!(counts(12), [1, 2, 4, 8, 12]);
+    }
+
+    /// A session that computes nothing, and counts.
+    struct Counting(std::sync::Arc<AtomicUsize>);
+
+    impl BatchRunner for Counting {
+        fn static_batch(&self) -> Option<usize> {
+            None
+        }
+
+        fn new_batch(&self, capacity: NonZeroUsize) -> Result<InputBatch> {
+            Ok(InputBatch::new(&probe::contract().input, capacity))
+        }
+
+        fn run(&mut self, batch: &InputBatch) -> Result<Outputs, Failure> {
+            self.0.fetch_add(batch.len(), Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(2));
+            Ok(Outputs::new(vec![0.0; batch.len()], None, batch.len()))
+        }
+
+        fn shrink(&mut self, _: NonZeroUsize) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is measured is decoding and inference together: neither gets ahead of the other by much.
+    #[test]
+    fn as_many_tiles_are_decoded_as_chips_are_inferred() {
+        let (inferred, decoded) = (std::sync::Arc::new(AtomicUsize::new(0)), AtomicUsize::new(0));
+        let device = Device::new("cpu".into(), size(4));
+        let lane = || Lane { runner: Box::new(Counting(inferred.clone())), device: device.clone() };
+        let mut lanes = [lane(), lane()];
+        let decode = || {
+            decoded.fetch_add(1, Ordering::Relaxed);
+        };
+        let rate = rate(&mut lanes, size(4), size(2), &decode).unwrap();
+        assert!(rate > 0.0);
+        let warming = 2 * 4;
+        let (inferred, decoded) =
+            (inferred.load(Ordering::Relaxed) - warming, decoded.load(Ordering::Relaxed));
+        assert!(
+            decoded <= inferred && inferred - decoded <= (MOST_BEHIND + 2) * 4,
+            "{decoded} of {inferred}"
+        );
     }
 }

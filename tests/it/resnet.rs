@@ -8,7 +8,6 @@ use bytes::Bytes;
 use prost::Message;
 use serde::Deserialize;
 use tilefleet::infer::batch::{InputBatch, SamplesMut};
-use bytes::Bytes;
 use tilefleet::infer::provider::Provider;
 use tilefleet::infer::runtime::{self, Runtime};
 use tilefleet::infer::{Outputs, Session, SessionOptions};
@@ -97,7 +96,7 @@ fn onnx_runtime() -> Option<&'static Runtime> {
     runtime::load().map_or_else(|error| support::skip(&error.render()), Some)
 }
 
-fn run(runtime: &Runtime, model: &[u8], contract: &Contract, batch: &InputBatch) -> Outputs {
+fn run(runtime: &'static Runtime, model: &[u8], contract: &Contract, batch: &InputBatch) -> Outputs {
     let options = SessionOptions::new(Provider::Cpu, NonZeroUsize::new(2).unwrap());
     Session::open(runtime, &Bytes::copy_from_slice(model), contract, &options).unwrap().run(batch).unwrap()
 }
