@@ -66,7 +66,7 @@ pub struct Quantised {
 /// An fp32 model to be quantised.
 #[derive(Debug)]
 pub struct Calibration<'a> {
-    runtime: &'a Runtime,
+    runtime: &'static Runtime,
     model: &'a Model,
     prepared: Prepared,
     settings: &'a Settings,
@@ -80,7 +80,7 @@ impl<'a> Calibration<'a> {
     /// # Errors
     ///
     /// `Config` if it cannot, `Usage` if it has no layer of a name that is to stay float.
-    pub fn new(runtime: &'a Runtime, model: &'a Model, settings: &'a Settings) -> Result<Self> {
+    pub fn new(runtime: &'static Runtime, model: &'a Model, settings: &'a Settings) -> Result<Self> {
         let prepared = Prepared::of(model.bytes.clone(), &model.contract.output, settings.target)?;
         let named = prepared.named(&settings.exclude)?;
         Ok(Self { runtime, model, prepared, settings, named })
@@ -212,7 +212,7 @@ impl<'a> Calibration<'a> {
         }
     }
 
-    fn session(&self, model: &[u8]) -> Result<Session> {
+    fn session(&self, model: &Bytes) -> Result<Session> {
         let options = SessionOptions::new(Provider::Cpu, self.settings.threads);
         Session::open(self.runtime, model, &self.model.contract, &options)
     }

@@ -104,7 +104,7 @@ mod tests {
         let again = folder.path().join("job.toml");
         std::fs::write(&again, as_toml(&loaded(&[]))).unwrap();
         let loaded = Loaded::read(&again, &Overrides::default()).unwrap();
-        assert_eq!(loaded.pipeline.run.batch.get(), 2);
+        assert_eq!(loaded.pipeline.run.batch, std::num::NonZeroUsize::new(2));
         assert_eq!(loaded.pipeline.output.uri, "s3://b/table");
     }
 

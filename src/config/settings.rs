@@ -438,7 +438,7 @@ mod tests {
         assert_eq!(
             text,
             "error: unknown section [weather] (job.toml:1)\n  hint: the sections are input, tiles, plan, \
-             model, run, output, limits, storage"
+             model, run, cuda, tensorrt, output, limits, storage"
         );
     }
 

@@ -5,9 +5,10 @@ use std::num::NonZeroUsize;
 use ort::session::{Session as OrtSession, SessionInputValue, SessionOutputs};
 use ort::value::TensorRef;
 
-use super::batch::{Buffer, InputBatch};
+use super::batch::{InputBatch, Samples};
+use super::failure::message_of;
 use super::runtime::Runtime;
-use super::session::{message_of, new_builder};
+use super::session::new_builder;
 use crate::error::{Error, Result};
 use crate::model::onnx::exposing_outputs;
 
@@ -77,9 +78,9 @@ fn infer<'s>(
     num_chips: usize,
 ) -> ort::Result<SessionOutputs<'s>> {
     let (shape, num_samples) = (batch.shape(num_chips), num_chips * batch.chip_len());
-    let tensor: SessionInputValue<'_> = match batch.buffer() {
-        Buffer::U8(samples) => TensorRef::from_array_view((shape, &samples[..num_samples]))?.into(),
-        Buffer::F32(samples) => TensorRef::from_array_view((shape, &samples[..num_samples]))?.into(),
+    let tensor: SessionInputValue<'_> = match batch.samples() {
+        Samples::U8(samples) => TensorRef::from_array_view((shape, &samples[..num_samples]))?.into(),
+        Samples::F32(samples) => TensorRef::from_array_view((shape, &samples[..num_samples]))?.into(),
     };
     session.run([tensor])
 }

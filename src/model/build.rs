@@ -201,7 +201,7 @@ pub fn build(weights: &Weights, options: &BuildOptions) -> Result<BuiltModel> {
         ))
         .hint("name as many with --bands as the weights take"));
     }
-    if options.precision == Precision::Int8 {
+    if matches!(options.precision, Precision::Int8 | Precision::Tf32) {
         return Err(Error::usage("an int8 network cannot be built: its ranges are taken from images")
             .hint("build it in fp32, then quantise it with `tilefleet model quantize`"));
     }

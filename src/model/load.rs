@@ -228,7 +228,13 @@ fn described_contract(text: &str, graph: &Graph<'_>, overrides: &Overrides) -> R
             classifier.activation = activation;
         }
     }
-    Ok(Contract { version: VERSION, name, input: Input { tensor: tensor.name, ..input }, output, quantisation: None })
+    Ok(Contract {
+        version: VERSION,
+        name,
+        input: Input { tensor: tensor.name, ..input },
+        output,
+        quantisation: None,
+    })
 }
 
 /// `ImageNet`'s contract for a model that takes three float channels of a fixed size.

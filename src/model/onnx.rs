@@ -422,6 +422,18 @@ pub fn exposing_outputs(model: Bytes, tensors: &[&str]) -> Bytes {
     joined.into()
 }
 
+/// Returns the model with another name for its graph; its own bytes come first and unchanged.
+///
+/// As in [`exposing_outputs`], but of a field that is not repeated the last one counts.
+///
+/// - `model`: an encoded `ModelProto`
+pub fn renaming_graph(model: Bytes, name: &str) -> Bytes {
+    let graph = GraphProto { name: name.to_owned(), ..GraphProto::default() };
+    let mut joined = Vec::from(model);
+    joined.extend_from_slice(&ModelProto { graph: Some(graph), ..ModelProto::default() }.encode_to_vec());
+    joined.into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -450,6 +462,15 @@ mod tests {
         let outputs: Vec<_> = graph.output.iter().map(|output| output.name.as_str()).collect();
         assert_eq!(outputs, ["logits", "features"]);
         assert_eq!((graph.node.len(), graph.initializer.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_renamed_graph_keeps_everything_else() {
+        let mut original = model_with_output("logits");
+        original.graph.as_mut().unwrap().name = "old".into();
+        let renamed = ModelProto::decode(renaming_graph(original.encode_to_vec().into(), "new")).unwrap();
+        original.graph.as_mut().unwrap().name = "new".into();
+        assert_eq!(renamed, original);
     }
 
     #[test]

@@ -97,13 +97,7 @@ struct Tally {
 
 impl Tally {
     /// Adds a source; returns the number of its tiles.
-    fn add(
-        &mut self,
-        survey: Option<&Survey>,
-        uri: &str,
-        tiling: Option<&Tiling>,
-        shard_tiles: u32,
-    ) -> u64 {
+    fn add(&mut self, survey: Option<&Survey>, uri: &str, tiling: Option<&Tiling>, shard_tiles: u32) -> u64 {
         let num_tiles = tiles_of(0, uri, survey, tiling, shard_tiles).count() as u64;
         self.tiles += num_tiles;
         if let Some(Survey::Rejected { reason, .. }) = survey {

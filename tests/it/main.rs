@@ -2,6 +2,7 @@
 
 mod commands;
 #[cfg(feature = "query")]
+mod devices;
 mod elsewhere;
 mod fixture;
 mod gone;

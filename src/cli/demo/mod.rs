@@ -13,6 +13,7 @@ use arrow::datatypes::Int32Type;
 use crate::cli::{block_on, show};
 use crate::config::{Overrides, Pipeline};
 use crate::error::{Error, Result};
+use crate::infer::Provider;
 use crate::infer::runtime::{InstallOptions, install, locate};
 use crate::model::build::{BuildOptions, build};
 use crate::model::resnet::Architecture;
@@ -43,7 +44,7 @@ pub fn run(args: Args) -> Result<()> {
     let folder = std::path::absolute(&args.folder)
         .map_err(|error| Error::config(format!("{} is no folder", args.folder.display())).because(error))?;
     step("ONNX Runtime");
-    if locate().is_err() {
+    if locate(Provider::Cpu).is_err() {
         install(&InstallOptions::default())?;
     }
     step(&format!(

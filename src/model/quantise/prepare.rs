@@ -26,7 +26,7 @@ pub fn check(model: &ModelProto, graph: &GraphProto) -> Result<()> {
             .hint("export it with opset 17, or convert it: in Python, onnx.version_converter"));
     }
     match Precision::of(graph) {
-        Precision::Fp32 => {}
+        Precision::Fp32 | Precision::Tf32 => {}
         Precision::Int8 => {
             return Err(Error::config("the model is quantised already")
                 .hint("give the fp32 model that it was made from"));
