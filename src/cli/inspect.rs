@@ -133,6 +133,7 @@ fn image_lines(image: &Image) -> Vec<(&'static str, String)> {
     let how = [image.subsampling, image.interlaced.then_some("interlaced")].into_iter().flatten();
     let compression: Vec<&str> = std::iter::once(image.compression.as_str()).chain(how).collect();
     let frames = match image.num_pages {
+        _ if image.scene.is_some() => image.num_frames.to_string(),
         0 | 1 => image.num_frames.to_string(),
         pages => format!("{}, the first of {pages} pages", image.num_frames),
     };

@@ -81,7 +81,7 @@ impl Scene {
             },
             nodata: header.nodata.map(|nodata| match nodata.integer {
                 Some(integer) => integer.to_string(),
-                None => nodata.value.to_string().to_lowercase(),
+                None => format!("{:?}", nodata.value).to_lowercase(),
             }),
             predictor: page.predictor.code(),
             separate_bands: page.separate,

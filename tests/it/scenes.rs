@@ -109,7 +109,8 @@ struct GoldenLevel {
     windows: Vec<Vec<Value>>,
 }
 
-fn digest(bytes: &[u8]) -> String {
+/// Returns the first digits of the SHA-256 of bytes, as in the golden values.
+pub fn digest(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest[..8].iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
@@ -288,6 +289,26 @@ fn layout(header: &TiffHeader) -> String {
 
 fn golden() -> BTreeMap<String, Golden> {
     parsed(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/scenes.json"))
+}
+
+/// One window of a file, and the digests that its samples may have: GDAL's, or libjpeg-turbo's.
+pub struct GoldenWindow {
+    pub level: usize,
+    pub window: [u32; 4],
+    pub digests: Vec<String>,
+}
+
+/// Returns the windows of one file of the test data.
+pub fn golden_windows(name: &str) -> Vec<GoldenWindow> {
+    let all = golden();
+    let levels = all[name].levels.iter().enumerate();
+    let windows = levels.flat_map(|(level, told)| told.windows.iter().map(move |window| (level, window)));
+    let window = |(level, told): (usize, &Vec<Value>)| GoldenWindow {
+        level,
+        window: [0, 1, 2, 3].map(|at| u32::try_from(told[at].as_u64().unwrap()).unwrap()),
+        digests: [4, 6].iter().filter_map(|&at| Some(told.get(at)?.as_str()?.to_owned())).collect(),
+    };
+    windows.map(window).collect()
 }
 
 fn parsed(path: &Path) -> BTreeMap<String, Golden> {

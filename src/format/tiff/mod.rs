@@ -85,3 +85,6 @@ fn parse(file: View<'_>) -> Result<TiffHeader, Rejection> {
         Directory::first(file).ok_or_else(|| truncated("the object ends before its first directory"))?;
     header::parse(file, first)
 }
+
+#[cfg(test)]
+mod tests;
