@@ -14,7 +14,7 @@ const NUM_MUTATIONS: usize = 300;
 const MOST_BYTES: usize = 80_000;
 
 /// A linear congruential generator: the same mutations each time.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     fn below(&mut self, limit: usize) -> usize {
@@ -48,6 +48,15 @@ fn mutated(file: &[u8], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
+/// Reads so many mutations of a file.
+pub fn torment(file: &[u8], num_mutations: usize, random: &mut Random) {
+    for _ in 0..num_mutations {
+        let bytes = mutated(file, random);
+        bodies::header(&bytes);
+        bodies::blocks(&bytes);
+    }
+}
+
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -77,11 +86,7 @@ fn mutated_scenes_are_read_or_rejected() {
             continue;
         }
         num_files += 1;
-        for _ in 0..NUM_MUTATIONS {
-            let bytes = mutated(&file, &mut random);
-            bodies::header(&bytes);
-            bodies::blocks(&bytes);
-        }
+        torment(&file, NUM_MUTATIONS, &mut random);
     }
     assert!(num_files > 50, "{num_files} files");
 }

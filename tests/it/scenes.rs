@@ -21,6 +21,7 @@ use tilefleet::format::tiff::{BlockId, Compression, Layout, Page, TiffHeader, pa
 use tilefleet::geometry::Window;
 use tilefleet::reason::Rejection;
 
+use crate::mutated::{Random, torment};
 use crate::support;
 
 /// A scene in a local file, read by ranges.
@@ -315,7 +316,7 @@ fn parsed(path: &Path) -> BTreeMap<String, Golden> {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Every layout, type and codec that GDAL writes.
+/// Every layout, type and codec that GDAL writes; mutated, they are read or rejected without a crash.
 #[test]
 fn generated_scenes_hold_the_samples_of_gdal() {
     let Some(python) = support::python() else { return };
@@ -324,10 +325,12 @@ fn generated_scenes_hold_the_samples_of_gdal() {
     support::stdout_of(Command::new(python).arg(script).arg(folder.path()));
     let golden = parsed(&folder.path().join("golden.json"));
     let mut different = Vec::new();
+    let mut random = Random(3);
     for (name, golden) in &golden {
         let row = Row::compare(&folder.path().join(name), golden);
         different.extend(row.different.iter().map(|what| format!("{name}: {what}")));
         different.extend(row.rejected.keys().map(|what| format!("{name}: {what}")));
+        torment(&fs::read(folder.path().join(name)).unwrap(), 12, &mut random);
     }
     assert!(different.is_empty(), "{} differences:\n{}", different.len(), different.join("\n"));
     assert!(golden.len() > 1000, "{} files", golden.len());
