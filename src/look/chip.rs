@@ -56,7 +56,7 @@ fn check_part(uri: &ObjectUri, header: &ImageHeader, wanted: Wanted) -> Result<(
     })
 }
 
-fn check_window(uri: &ObjectUri, size: Size, window: Window) -> Result<()> {
+pub(super) fn check_window(uri: &ObjectUri, size: Size, window: Window) -> Result<()> {
     let ends = |start: u32, length: u32| u64::from(start) + u64::from(length);
     if window.width == 0 || window.height == 0 {
         return Err(Error::usage(format!("the window {window} has no pixels; {uri} is {size}")));

@@ -10,8 +10,10 @@ mod head;
 mod jobs;
 mod killed;
 mod look;
+mod look_scenes;
 mod manners;
 mod messages;
+mod mutated;
 #[cfg(feature = "query")]
 mod nearest;
 mod pace;

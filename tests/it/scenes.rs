@@ -21,6 +21,7 @@ use tilefleet::format::tiff::{BlockId, Compression, Layout, Page, TiffHeader, pa
 use tilefleet::geometry::Window;
 use tilefleet::reason::Rejection;
 
+use crate::mutated::{Random, torment};
 use crate::support;
 
 /// A scene in a local file, read by ranges.
@@ -109,7 +110,8 @@ struct GoldenLevel {
     windows: Vec<Vec<Value>>,
 }
 
-fn digest(bytes: &[u8]) -> String {
+/// Returns the first digits of the SHA-256 of bytes, as in the golden values.
+pub fn digest(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest[..8].iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
@@ -290,11 +292,31 @@ fn golden() -> BTreeMap<String, Golden> {
     parsed(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/scenes.json"))
 }
 
+/// One window of a file, and the digests that its samples may have: GDAL's, or libjpeg-turbo's.
+pub struct GoldenWindow {
+    pub level: usize,
+    pub window: [u32; 4],
+    pub digests: Vec<String>,
+}
+
+/// Returns the windows of one file of the test data.
+pub fn golden_windows(name: &str) -> Vec<GoldenWindow> {
+    let all = golden();
+    let levels = all[name].levels.iter().enumerate();
+    let windows = levels.flat_map(|(level, told)| told.windows.iter().map(move |window| (level, window)));
+    let window = |(level, told): (usize, &Vec<Value>)| GoldenWindow {
+        level,
+        window: [0, 1, 2, 3].map(|at| u32::try_from(told[at].as_u64().unwrap()).unwrap()),
+        digests: [4, 6].iter().filter_map(|&at| Some(told.get(at)?.as_str()?.to_owned())).collect(),
+    };
+    windows.map(window).collect()
+}
+
 fn parsed(path: &Path) -> BTreeMap<String, Golden> {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Every layout, type and codec that GDAL writes.
+/// Every layout, type and codec that GDAL writes; mutated, they are read or rejected without a crash.
 #[test]
 fn generated_scenes_hold_the_samples_of_gdal() {
     let Some(python) = support::python() else { return };
@@ -303,10 +325,12 @@ fn generated_scenes_hold_the_samples_of_gdal() {
     support::stdout_of(Command::new(python).arg(script).arg(folder.path()));
     let golden = parsed(&folder.path().join("golden.json"));
     let mut different = Vec::new();
+    let mut random = Random(3);
     for (name, golden) in &golden {
         let row = Row::compare(&folder.path().join(name), golden);
         different.extend(row.different.iter().map(|what| format!("{name}: {what}")));
         different.extend(row.rejected.keys().map(|what| format!("{name}: {what}")));
+        torment(&fs::read(folder.path().join(name)).unwrap(), 12, &mut random);
     }
     assert!(different.is_empty(), "{} differences:\n{}", different.len(), different.join("\n"));
     assert!(golden.len() > 1000, "{} files", golden.len());
