@@ -37,7 +37,7 @@ pub struct Wanted {
     pub num_held_out: Option<NonZeroUsize>,
 }
 
-/// Tiles as a model gets them.
+/// Tiles as a model gets them, all in memory: 150 kB each for 8-bit RGB at 224 × 224, four times that for floats.
 #[derive(Debug)]
 pub struct Tiles {
     /// The samples.
@@ -129,7 +129,11 @@ impl<'a> Reader<'a> {
     async fn discover(&self, uris: &[String], spool: &Path) -> Result<Sorted> {
         let spec = InputSpec { uris: uris.to_vec(), ..InputSpec::default() };
         let found = discover(&spec, &self.storage, spool).await?;
-        found.require_some()?;
+        if found.sources.num_entries == 0 {
+            return Err(Error::config("no images were found to calibrate with or to compare on")
+                .because(found.summary())
+                .hint("check --calibration and --held-out: a folder is searched with all its subfolders"));
+        }
         Ok(found.sources)
     }
 
@@ -180,7 +184,7 @@ impl<'a> Reader<'a> {
             .collect();
         for (uri, samples) in decoded {
             match samples {
-                Ok(samples) => self.push(tiles, &samples),
+                Ok(samples) => self.push(tiles, samples),
                 Err(rejection) => tiles.rejected.push((uri, rejection)),
             }
         }
@@ -199,11 +203,18 @@ impl<'a> Reader<'a> {
         how.apply(&chip, slot).map(|()| samples)
     }
 
-    fn push(&self, tiles: &mut Tiles, samples: &InputBatch) {
+    fn push(&self, tiles: &mut Tiles, mut samples: InputBatch) {
         if tiles.batches.last().is_none_or(|batch| batch.len() == batch.capacity()) {
             tiles.batches.push(InputBatch::new(self.input, self.batch));
         }
-        tiles.batches.last_mut().expect("pushed if there was none").push(samples);
+        let batch = tiles.batches.last_mut().expect("pushed if there was none");
+        let place = batch.len() * batch.chip_len()..(batch.len() + 1) * batch.chip_len();
+        batch.set_len(batch.len() + 1);
+        match (batch.samples_mut(), samples.samples_mut()) {
+            (SamplesMut::U8(batch), SamplesMut::U8(samples)) => batch[place].copy_from_slice(samples),
+            (SamplesMut::F32(batch), SamplesMut::F32(samples)) => batch[place].copy_from_slice(samples),
+            _ => unreachable!("both are made for the same input"),
+        }
     }
 }
 
@@ -230,7 +241,7 @@ fn counts(
         return Ok(counts);
     }
     Err(Error::config(format!(
-        "there are too few tiles: {there}, and {} to calibrate with and {} others to compare on are wanted",
+        "{there} tiles are too few: {} are wanted to calibrate with, and {} to compare on",
         calibration.max(1),
         held_out.max(1)
     ))
@@ -241,7 +252,7 @@ fn number(asked: Option<NonZeroUsize>, usual: usize, sources: &Sorted) -> Result
     let there = usize::try_from(sources.num_entries).unwrap_or(usize::MAX);
     match asked.map(NonZeroUsize::get) {
         Some(asked) if asked > there => {
-            Err(Error::config(format!("there are too few tiles: {there}, and {asked} are wanted"))
+            Err(Error::config(format!("{there} tiles are too few: {asked} are wanted"))
                 .hint("name more sources, or ask for fewer with --calibration-tiles and --held-out-tiles"))
         }
         Some(asked) => Ok(asked),
@@ -309,7 +320,7 @@ mod tests {
         {
             let error = refused.unwrap_err();
             assert_eq!(error.kind().exit_code(), 78);
-            assert!(error.to_string().contains("too few tiles"), "{error}");
+            assert!(error.to_string().contains("too few"), "{error}");
         }
     }
 }

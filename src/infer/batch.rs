@@ -174,26 +174,6 @@ impl InputBatch {
         }
     }
 
-    /// Appends the chips of another batch.
-    ///
-    /// # Panics
-    ///
-    /// If there is no room for them, or they are laid out otherwise.
-    pub fn push(&mut self, chips: &Self) {
-        assert_eq!(chips.chip_shape, self.chip_shape, "chips of one model have one shape");
-        let place = self.len * self.chip_len()..(self.len + chips.len) * self.chip_len();
-        self.set_len(self.len + chips.len);
-        match (&mut self.buffer, &chips.buffer) {
-            (Buffer::U8(ours), Buffer::U8(theirs)) => {
-                ours[place.clone()].copy_from_slice(&theirs[..place.len()])
-            }
-            (Buffer::F32(ours), Buffer::F32(theirs)) => {
-                ours[place.clone()].copy_from_slice(&theirs[..place.len()])
-            }
-            _ => panic!("chips of one model have one type"),
-        }
-    }
-
     /// Returns whether this batch is laid out for such an input.
     pub(super) fn fits(&self, input: &Input) -> bool {
         let same_type = match &self.buffer {

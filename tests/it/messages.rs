@@ -218,6 +218,40 @@ fn model() {
         book.refused(&[&["model", "build", "--arch", "resnet18"], flags].concat());
     }
     book.refused(&["model", "build", "--arch", "resnet19", "--seed", "1", "--out", "new.onnx"]);
+    book.refused(&[
+        "model",
+        "build",
+        "--arch",
+        "resnet18",
+        "--seed",
+        "1",
+        "--precision",
+        "int8",
+        "--out",
+        "new.onnx",
+    ]);
+    let quantize: [&[&str]; 7] = [
+        &["none.onnx", "--calibration", "images", "--out", "new.onnx"],
+        &["model.onnx", "--calibration", "images", "--out", "model.onnx"],
+        &["model.onnx", "--calibration", "no-such-folder", "--out", "new.onnx"],
+        &["model.onnx", "--calibration", "images", "--calibration-tiles", "1000", "--out", "new.onnx"],
+        &["model.onnx", "--calibration", "images", "--exclude", "conv9", "--out", "new.onnx"],
+        &[
+            "model.onnx",
+            "--calibration",
+            "images",
+            "--method",
+            "minmax",
+            "--percentile",
+            "99",
+            "--out",
+            "new.onnx",
+        ],
+        &["model.onnx", "--calibration", "images", "--keep-worst", "some", "--out", "new.onnx"],
+    ];
+    for flags in quantize {
+        book.refused(&[&["model", "quantize"], flags].concat());
+    }
     book.compare("model");
 }
 

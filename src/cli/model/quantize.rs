@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::calibrate::{Calibration, Quantised, Reader, Settings, Split, Tiles, Wanted};
 use crate::cli::run::assumptions;
-use crate::cli::{block_on, print_json};
+use crate::cli::{block_on, print_json, show};
 use crate::config::looking;
 use crate::error::{Error, Result};
 use crate::infer::runtime;
@@ -266,7 +266,7 @@ fn say_what_is_left_out(tiles: &Split) {
         .flat_map(|Tiles { rejected, .. }| rejected)
         .collect();
     if let Some((uri, rejection)) = rejected.first() {
-        let count = rejected.len();
-        say(Level::Warn, &format!("{count} tiles are left out, the first is {uri}: {rejection}"));
+        let count = show::counted(rejected.len() as u64, "tile");
+        say(Level::Warn, &format!("left out: {count}, the first is {uri}: {rejection}"));
     }
 }
