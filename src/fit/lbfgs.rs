@@ -96,7 +96,9 @@ fn direction(gradient: &[f64], steps: &VecDeque<Step>) -> Vec<f64> {
     }
     if let Some(last) = steps.back() {
         let scale = 1.0 / (last.inverse * dot(&last.change, &last.change));
-        direction.iter_mut().for_each(|part| *part *= scale);
+        for part in &mut direction {
+            *part *= scale;
+        }
     }
     for (step, factor) in steps.iter().zip(factors.into_iter().rev()) {
         let back = step.inverse * dot(&step.change, &direction);

@@ -57,7 +57,9 @@ fn objective(samples: &Samples<'_>, scaling: &Scaling, l2: f64, point: &[f64], g
             *part = (standardised + l2 * weights[class * rows.length + feature]) / num;
         }
     }
-    to_bias.iter_mut().for_each(|part| *part /= num);
+    for part in to_bias.iter_mut() {
+        *part /= num;
+    }
     (loss + 0.5 * l2 * dot(weights, weights)) / num
 }
 
@@ -70,7 +72,9 @@ fn to_errors(scores: &mut [f64], class: usize) -> f64 {
         *score = (*score - largest).exp();
         sum += *score;
     }
-    scores.iter_mut().for_each(|score| *score /= sum);
+    for score in scores.iter_mut() {
+        *score /= sum;
+    }
     scores[class] -= 1.0;
     sum.ln() - own
 }

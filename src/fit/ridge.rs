@@ -120,7 +120,9 @@ fn solve(mut system: Vec<f64>, side: usize, l2: f64, right: &mut [f64], width: u
         for (other, solved) in solved.chunks_exact(width).enumerate() {
             add_scaled(own, solved, -system[row * side + other]);
         }
-        own.iter_mut().for_each(|value| *value /= system[row * side + row]);
+        for value in own.iter_mut() {
+            *value /= system[row * side + row];
+        }
     }
     for row in (0..side).rev() {
         let (rest, solved) = right.split_at_mut((row + 1) * width);
@@ -128,7 +130,9 @@ fn solve(mut system: Vec<f64>, side: usize, l2: f64, right: &mut [f64], width: u
         for (other, solved) in solved.chunks_exact(width).enumerate() {
             add_scaled(own, solved, -system[(row + 1 + other) * side + row]);
         }
-        own.iter_mut().for_each(|value| *value /= system[row * side + row]);
+        for value in own.iter_mut() {
+            *value /= system[row * side + row];
+        }
     }
     Some(())
 }

@@ -82,7 +82,7 @@ impl LabelFile {
     pub async fn read(storage: &Storage, name: &str, label_column: &str, key: Option<&str>) -> Result<Self> {
         let uri = ObjectUri::parse(name)?;
         let object = storage.bucket(&uri).get(uri.key(), MAX_FILE_BYTES).await;
-        let object = object.map_err(|fault| fault.into_error(uri.key())).map_err(|error| {
+        let object = object.map_err(|fault| fault.into_error(uri.as_str())).map_err(|error| {
             Error::new(error.kind(), format!("cannot read the labels {name}"))
                 .because(error)
                 .hint(WELL_FORMED)
@@ -293,7 +293,10 @@ impl Columns<'_> {
     fn missing(&self, what: &str, schema: &Schema) -> Error {
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         Error::config(format!("the labels {} have no column {what}", self.name))
-            .because(format!("its columns are: {}", names.join(", ")))
+            .because(match names[..] {
+                [] => "the file is empty".to_owned(),
+                _ => format!("the columns are: {}", names.join(", ")),
+            })
             .hint("name the column with --label-column or --key")
     }
 

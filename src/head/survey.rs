@@ -403,7 +403,9 @@ fn class_names<'a>(labels: impl Iterator<Item = &'a str>) -> Result<Vec<String>>
 
 fn check_classes(classes: &[String], to_fit: &[LabelledTile]) -> Result<()> {
     let mut occurs = vec![false; classes.len()];
-    to_fit.iter().for_each(|tile| occurs[tile.class as usize] = true);
+    for tile in to_fit {
+        occurs[tile.class as usize] = true;
+    }
     match occurs.iter().position(|occurs| !occurs) {
         None => Ok(()),
         Some(class) => {

@@ -143,7 +143,7 @@ pub fn model(name: &str, arguments: &[&str]) -> PathBuf {
     path
 }
 
-/// The 480 MedNIST images through a seeded ResNet-152, computed once for all tests of this process.
+/// The 480 `MedNIST` images through a seeded ResNet-152, computed once for all tests of this process.
 pub struct Mednist {
     pub folder: PathBuf,
 }

@@ -76,6 +76,8 @@ impl Book {
             ("job-", "0123456789abcdef", "FINGERPRINT"),
             ("give the wheel for ", "abcdefghijklmnopqrstuvwxyz_0123456789", "PLATFORM"),
             ("0d9d4138aad2, not ", "0123456789abcdef", "SHA256"),
+            ("its SHA-256 is ", "0123456789abcdef", "SHA256"),
+            ("the run's model had ", "0123456789abcdef", "SHA256"),
         ] {
             said = redact_after(&said, start, letters, to);
         }

@@ -85,7 +85,7 @@ impl Kinds {
             100.0 * self.accuracy
         );
         for (kind, (all, right)) in &self.new {
-            println!("  {:<8} {right} of {all}", kind);
+            println!("  {kind:<8} {right} of {all}");
         }
     }
 }

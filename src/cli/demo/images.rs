@@ -98,6 +98,17 @@ fn write_new(path: &Path, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<()> 
 
 const KINDS: [&str; 5] = ["fields", "rings", "stripes", "cells", "dunes"];
 
+/// Two colours of each kind, between which its pictures vary.
+const PALETTES: [[[u8; 3]; 2]; 5] = [
+    [[196, 178, 88], [70, 120, 50]],
+    [[30, 60, 120], [150, 200, 220]],
+    [[110, 110, 115], [225, 225, 220]],
+    [[238, 225, 235], [120, 50, 130]],
+    [[215, 170, 110], [150, 95, 55]],
+];
+/// So much a channel of a picture's colours may differ from those.
+const COLOUR_SPREAD: f32 = 70.0;
+
 fn sized_picture(index: usize) -> Picture {
     let mut random = Random(index as u64 + 1);
     let width = 160 + random.below(320) as u32;
@@ -109,7 +120,8 @@ fn sized_picture(index: usize) -> Picture {
 fn picture(index: usize, width: u32, height: u32) -> Picture {
     let mut random = Random(0x5EED ^ index as u64);
     let paint: Paint = [fields, rings, stripes, cells, dunes][index % KINDS.len()];
-    let palette: [[f32; 3]; 2] = std::array::from_fn(|_| std::array::from_fn(|_| random.unit() * 255.0));
+    let palette = PALETTES[index % KINDS.len()]
+        .map(|colour| colour.map(|channel| f32::from(channel) + (random.unit() - 0.5) * COLOUR_SPREAD));
     let knobs: [f32; 4] = std::array::from_fn(|_| random.unit());
     let mut rgb = Vec::with_capacity(width as usize * height as usize * 3);
     for y in 0..height {

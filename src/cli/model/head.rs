@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, value_name = "COLUMN")]
     label_column: Option<String>,
     /// The column of the labels that says what is labelled: `tile_id`, or another with URIs or paths of
-    /// sources [default: tile_id, source or uri, whichever is there]
+    /// sources [default: `tile_id`, `source` or `uri`, whichever is there]
     #[arg(long, value_name = "COLUMN", requires = "labels")]
     key: Option<String>,
     /// Only the rows of this run, whether newer ones replace them or not
@@ -72,8 +72,8 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Take a sample of at most so many labelled tiles
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
-    max_tiles: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = at_least_two)]
+    max_tiles: Option<usize>,
 
     /// How to get at output and labels, such as `--set storage.region=eu-north-1`; repeatable
     #[arg(long = "set", value_name = "storage.KEY=VALUE")]
@@ -84,6 +84,11 @@ pub struct Args {
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
+}
+
+fn at_least_two(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number >= 2);
+    number.ok_or_else(|| "expected a whole number from 2".to_owned())
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -128,22 +133,16 @@ impl Args {
             l2: self.l2,
             held_out: self.held_out,
             seed: self.seed,
-            max_tiles: self.max_tiles.map(|max| usize::try_from(max).unwrap_or(usize::MAX)),
+            max_tiles: self.max_tiles,
         })
     }
 
     async fn read_labels(&self, storage: &Storage) -> Result<Labels> {
-        let column = self.label_column.as_deref();
-        Ok(match &self.labels {
-            Some(name) => {
-                let column = column.unwrap_or("label");
-                Labels::File(LabelFile::read(storage, name, column, self.key.as_deref()).await?)
-            }
-            None => {
-                let column = column.unwrap_or("label");
-                Labels::Extra(column.strip_prefix("extra.").unwrap_or(column).to_owned())
-            }
-        })
+        let column = self.label_column.as_deref().unwrap_or("label");
+        let Some(name) = &self.labels else {
+            return Ok(Labels::Extra(column.strip_prefix("extra.").unwrap_or(column).to_owned()));
+        };
+        Ok(Labels::File(LabelFile::read(storage, name, column, self.key.as_deref()).await?))
     }
 
     /// The network is needed again for the next head.
@@ -286,7 +285,7 @@ impl<'a> Answer<'a> {
                 self.l2, self.iterations, self.gradient
             ),
             Kind::Ridge => {
-                println!("fit        ridge, l2 {}; scores are no probabilities (activation none)", self.l2)
+                println!("fit        ridge, l2 {}; scores are no probabilities (activation none)", self.l2);
             }
         }
         let percent =
