@@ -14,7 +14,6 @@ use super::options::ProviderOptions;
 use super::probe::probe;
 use super::provider::Provider;
 use super::runtime::{self, Build, Located, Origin, Runtime};
-use crate::config::Precision;
 use crate::error::Error;
 
 /// The doctor's findings.
@@ -167,7 +166,7 @@ fn examine_provider(runtime: Option<&Runtime>, provider: Provider) -> ProviderFi
         return ProviderFinding { name: provider, compiled_in: false, works: false, reason };
     };
     let compiled_in = provider.is_compiled_in(runtime);
-    let reason = match probe(runtime, provider, 0, Precision::Fp32, &ProviderOptions::default()) {
+    let reason = match probe(runtime, provider, 0, "fp32", &ProviderOptions::default()) {
         Ok(()) => None,
         Err(_) if !compiled_in => Some("the library was built without it".to_owned()),
         Err(error) => Some(reason_of(&error)),

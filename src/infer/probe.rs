@@ -12,7 +12,6 @@ use super::provider::{Provider, Registration};
 use super::runtime::Runtime;
 use super::session::new_builder;
 use super::{driver, libraries};
-use crate::config::Precision;
 use crate::error::{Error, Result};
 
 /// Convolution, rectifier and a fully connected layer; `scripts/make-probe` wrote it.
@@ -37,7 +36,7 @@ pub fn probe(
     runtime: &Runtime,
     provider: Provider,
     device: u32,
-    precision: Precision,
+    precision: &'static str,
     options: &ProviderOptions,
 ) -> Result<()> {
     provider.require(runtime)?;
