@@ -153,8 +153,8 @@ def fixed_settings(threads):
 
 def automatic(rounds, threads):
     everything = WORK / "inputs" / "many"
-    for arch, images in ("resnet152", some_images(RESNET_IMAGES)), ("resnet18", WORK / "inputs" / "images"):
-        best = automatic_over_fixed(arch, images, rounds, threads, fixed_settings(threads))
+    for arch in ("resnet152", "resnet18"):
+        best = automatic_over_fixed(arch, some_images(RESNET_IMAGES), rounds, threads, fixed_settings(threads))
     # Long enough that the process measures, which costs part of the time.
     automatic_over_fixed("resnet18", everything, 1, threads, best)
 

@@ -13,7 +13,7 @@ use super::driver::{self, Gpus};
 use super::options::ProviderOptions;
 use super::probe::probe;
 use super::provider::Provider;
-use super::runtime::{self, Build, Located, Origin, Runtime};
+use super::runtime::{self, Located, Origin, Runtime};
 use crate::error::Error;
 
 /// The doctor's findings.
@@ -116,7 +116,7 @@ pub fn examine() -> Report {
         gpus_error: gpus.as_ref().err().cloned(),
         gpus: gpus.ok(),
         machine: Machine::this_one(),
-        cache: Build::Cpu.library_dir().ok(),
+        cache: runtime::cache_dir().ok(),
     }
 }
 
