@@ -183,6 +183,17 @@ impl Job {
         self.run_once(lanes, &progress, &stop).await.map(|(report, _)| report)
     }
 
+    /// Measures how many chips a second the model infers by itself, with the sessions that a run would have.
+    ///
+    /// # Errors
+    ///
+    /// As opening and running sessions.
+    pub async fn bare_rate(&self, at_least: std::time::Duration) -> Result<(f64, Inference)> {
+        let mut lanes = self.wanted().open().await?;
+        let rate = tune::bare_rate(&mut lanes, at_least)?;
+        Ok((rate, lanes.inference))
+    }
+
     /// Works on one run; returns whether another is to be looked for, since this one was a retry.
     async fn run_once(&self, lanes: Lanes, progress: &Arc<Progress>, stop: &Stop) -> Result<(Report, bool)> {
         let run = match stop.or(self.decide()).await? {

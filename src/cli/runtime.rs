@@ -1,14 +1,17 @@
 //! `tilefleet runtime install|doctor`: get ONNX Runtime; say what this machine can do and why not.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::json;
 
+use crate::cli::{PipelineArgs, block_on, print_json};
 use crate::error::{Error, Result};
 use crate::infer::doctor;
 use crate::infer::runtime::{Build, InstallOptions, install};
 use crate::observe::stderr::{Level, say};
+use crate::worker::Job;
 
 /// The arguments of `tilefleet runtime`.
 #[derive(Debug, clap::Args)]
@@ -23,6 +26,20 @@ enum Command {
     Install(InstallArgs),
     /// Shows which ONNX Runtime is used, which execution providers work, and what the machine offers
     Doctor(DoctorArgs),
+    /// Measures how many chips a second a pipeline's model infers by itself
+    #[command(hide = true)]
+    Bench(BenchArgs),
+}
+
+/// For `benches/gpu`: the same sessions as in a run, on noise that lies in memory.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  tilefleet runtime bench photos.toml --provider cuda")]
+struct BenchArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Measure for so many seconds at least
+    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    seconds: f64,
 }
 
 #[derive(Debug, clap::Args)]
@@ -65,6 +82,7 @@ pub fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Install(args) => run_install(args),
         Command::Doctor(args) => run_doctor(&args),
+        Command::Bench(args) => run_bench(args),
     }
 }
 
@@ -87,6 +105,14 @@ fn run_install(args: InstallArgs) -> Result<()> {
     let state = if installed.fetched { "installed" } else { "already installed" };
     println!("ONNX Runtime {} {state}: {}", installed.version, installed.path.display());
     Ok(())
+}
+
+fn run_bench(args: BenchArgs) -> Result<()> {
+    let at_least = Duration::try_from_secs_f64(args.seconds)
+        .map_err(|error| Error::usage("--seconds is no time").because(error).hint("give it as 10 or 0.5"))?;
+    let job = Job::open(&args.pipeline.load()?)?;
+    let (rate, inference) = block_on(job.bare_rate(at_least))?;
+    print_json(&json!({"chips_per_second": rate, "inference": inference}))
 }
 
 fn run_doctor(args: &DoctorArgs) -> Result<()> {

@@ -13,9 +13,8 @@ use super::driver::{self, Gpus};
 use super::options::ProviderOptions;
 use super::probe::probe;
 use super::provider::Provider;
-use super::runtime::{self, Build, Located, Origin, Runtime};
+use super::runtime::{self, Located, Origin, Runtime};
 use crate::error::Error;
-use crate::model::Precision;
 
 /// The doctor's findings.
 #[derive(Clone, Debug, Serialize)]
@@ -117,7 +116,7 @@ pub fn examine() -> Report {
         gpus_error: gpus.as_ref().err().cloned(),
         gpus: gpus.ok(),
         machine: Machine::this_one(),
-        cache: Build::Cpu.library_dir().ok(),
+        cache: runtime::cache_dir().ok(),
     }
 }
 
@@ -167,7 +166,7 @@ fn examine_provider(runtime: Option<&Runtime>, provider: Provider) -> ProviderFi
         return ProviderFinding { name: provider, compiled_in: false, works: false, reason };
     };
     let compiled_in = provider.is_compiled_in(runtime);
-    let reason = match probe(runtime, provider, 0, Precision::Fp32, &ProviderOptions::default()) {
+    let reason = match probe(runtime, provider, 0, "fp32", &ProviderOptions::default()) {
         Ok(()) => None,
         Err(_) if !compiled_in => Some("the library was built without it".to_owned()),
         Err(error) => Some(reason_of(&error)),

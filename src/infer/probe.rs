@@ -13,7 +13,6 @@ use super::runtime::Runtime;
 use super::session::new_builder;
 use super::{driver, libraries};
 use crate::error::{Error, Result};
-use crate::model::Precision;
 
 /// Convolution, rectifier and a fully connected layer; `scripts/make-probe` wrote it.
 pub(super) const MODEL: &[u8] = include_bytes!("probe.onnx");
@@ -37,7 +36,7 @@ pub fn probe(
     runtime: &Runtime,
     provider: Provider,
     device: u32,
-    precision: Precision,
+    precision: &'static str,
     options: &ProviderOptions,
 ) -> Result<()> {
     provider.require(runtime)?;

@@ -12,7 +12,6 @@ use super::engines::EngineCache;
 use super::options::{ConvSearch, CudaOptions, ProviderOptions, TensorrtOptions};
 use super::runtime::Runtime;
 use crate::error::{Error, Result};
-use crate::model::Precision;
 
 /// ONNX Runtime's backend for a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -31,8 +30,8 @@ pub enum Provider {
 pub(crate) struct Registration<'a> {
     /// Number of the accelerator.
     pub device: u32,
-    /// Precision of the network's arithmetic.
-    pub precision: Precision,
+    /// Precision of the network's arithmetic, by its name in `run.precision`.
+    pub precision: &'static str,
     /// What the pipeline says.
     pub options: &'a ProviderOptions,
     /// Where `TensorRT` finds and leaves its engines; nowhere for a probe.
@@ -127,7 +126,7 @@ fn cuda(with: Registration<'_>, options: &CudaOptions) -> CUDA {
         .with_conv_algorithm_search(search)
         .with_prefer_nhwc(options.prefer_nhwc)
         // Said always: ONNX Runtime's own default has changed before.
-        .with_tf32(with.precision.name() == "tf32")
+        .with_tf32(with.precision == "tf32")
         // Several sessions share a device: doubling what one holds would starve the others.
         .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested);
     match options.memory_bytes {
@@ -139,8 +138,8 @@ fn cuda(with: Registration<'_>, options: &CudaOptions) -> CUDA {
 fn tensorrt(with: Registration<'_>, options: &TensorrtOptions) -> TensorRT {
     let mut tensorrt = TensorRT::default()
         .with_device_id(with.device.cast_signed())
-        .with_fp16(with.precision.name() == "fp16")
-        .with_int8(with.precision.name() == "int8")
+        .with_fp16(with.precision == "fp16")
+        .with_int8(with.precision == "int8")
         .with_builder_optimization_level(options.optimisation);
     if let Some(limit) = options.workspace_bytes {
         tensorrt = tensorrt.with_max_workspace_size(usize::try_from(limit).unwrap_or(usize::MAX));

@@ -26,7 +26,6 @@ use super::runner::BatchRunner;
 use super::runtime::Runtime;
 use super::{fits, probe};
 use crate::error::{Error, Result};
-use crate::model::Precision;
 use crate::model::contract::{Contract, Output};
 use crate::model::onnx::renaming_graph;
 
@@ -37,8 +36,8 @@ pub struct SessionOptions {
     pub provider: Provider,
     /// Number of the accelerator; the CPU is always 0.
     pub device: u32,
-    /// Precision of the network's arithmetic.
-    pub precision: Precision,
+    /// Precision of the network's arithmetic, by its name in `run.precision`.
+    pub precision: &'static str,
     /// Threads within an operator, the calling one included.
     pub threads: NonZeroUsize,
     /// Whether idle threads spin instead of sleeping. Spinning threads starve the decoders that share
@@ -60,7 +59,7 @@ impl SessionOptions {
         Self {
             provider,
             device: 0,
-            precision: Precision::Fp32,
+            precision: "fp32",
             threads,
             spinning: false,
             fixed_batch: None,
@@ -411,7 +410,7 @@ mod tests {
 
     #[test]
     fn the_cpu_passes_the_probe() {
-        probe::probe(runtime(), Provider::Cpu, 0, Precision::Fp32, &ProviderOptions::default()).unwrap();
+        probe::probe(runtime(), Provider::Cpu, 0, "fp32", &ProviderOptions::default()).unwrap();
     }
 
     /// The way of an accelerator, with ordinary memory in place of pinned.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::format::tiff::{self, Layout, TiffHeader, Validity};
-use crate::geo::tags::GeoTags;
+use crate::geo::GeoTags;
 
 /// `GeoTIFF` keys that hold an EPSG code (OGC 19-008r4, annex B).
 const PROJECTED_CRS: u16 = 3072;

@@ -96,6 +96,7 @@ mod tests {
             precision: "fp32",
             embedding_type: "float32",
             top_k: 5,
+            tiling: None,
         };
         meaning.fingerprint().unwrap()
     }

@@ -86,6 +86,11 @@ impl Wanted<'_> {
         self.run.threads.unwrap_or_else(super::num_cores)
     }
 
+    /// Returns the name of the precision of the network's arithmetic.
+    fn precision(&self) -> &'static str {
+        self.model.precision.name()
+    }
+
     fn batch(&self, default: usize) -> NonZeroUsize {
         let fixed = self.model.static_batch.and_then(NonZeroUsize::new).or(self.run.batch);
         fixed.or(NonZeroUsize::new(default)).unwrap_or(NonZeroUsize::MIN)
@@ -105,7 +110,7 @@ impl Wanted<'_> {
         let threads = shape.threads(self.threads());
         let options = SessionOptions {
             spinning: shape.spinning,
-            precision: self.model.precision,
+            precision: self.precision(),
             ..SessionOptions::new(Provider::Cpu, threads)
         };
         let device = Device::new("cpu".into(), shape.batch);
@@ -171,7 +176,7 @@ impl Wanted<'_> {
         }
         let options = SessionOptions {
             device: gpu.number,
-            precision: self.model.precision,
+            precision: self.precision(),
             fixed_batch: Some(batch),
             options: Arc::new(self.run.providers.clone()),
             engines: engines.clone(),
@@ -215,7 +220,7 @@ impl Wanted<'_> {
     /// `TensorRT` computes float32 with TF32 unless the environment forbids it, and ONNX Runtime has no way to
     /// tell it otherwise.
     fn refuse_unwanted_tf32(&self) -> Result<()> {
-        if self.run.provider != Provider::Tensorrt || self.model.precision.name() != "fp32" || tf32_off() {
+        if self.run.provider != Provider::Tensorrt || self.precision() != "fp32" || tf32_off() {
             return Ok(());
         }
         Err(Error::config("`tensorrt` computes fp32 with TF32, which rounds to 10 bits")
@@ -231,7 +236,7 @@ impl Wanted<'_> {
         let key = EngineKey {
             model_digest: &self.model.digest,
             shape: input_shape(&self.model.contract.input, batch.get()),
-            precision: self.model.precision.name(),
+            precision: self.precision(),
             tf32_off: tf32_off(),
             optimisation: self.run.providers.tensorrt.optimisation,
             gpu: &gpu.name,

@@ -185,7 +185,8 @@ impl Search<'_> {
     /// Measures a way, in other sessions or in those that are the best so far.
     fn measure(&mut self, shape: CpuShape, others: Option<&mut Lanes>) -> Result<f64> {
         let lanes = others.unwrap_or(&mut self.lanes);
-        let rate = rate(&mut lanes.lanes, shape.batch, self.wanted.threads(), self.decode)?;
+        let load = Load { decode_threads: self.wanted.threads(), decode: self.decode, at_least: TRIAL };
+        let rate = rate(&mut lanes.lanes, shape.batch, load)?;
         let (sessions, batch) = (shape.sessions.get(), shape.batch.get());
         self.trials.push(Trial { sessions, spinning: shape.spinning, batch, chips_per_second: rate });
         Ok(rate)
@@ -238,13 +239,28 @@ fn first_look(lanes: &mut Lanes, batch: NonZeroUsize) -> Result<f64> {
     Ok(started.elapsed().as_secs_f64() / batch.get() as f64)
 }
 
-/// Measures how many chips a second the sessions infer while as many tiles are decoded beside them.
-fn rate(
-    lanes: &mut [Lane],
-    batch: NonZeroUsize,
+/// What is measured beside the sessions, and for how long.
+#[derive(Clone, Copy)]
+struct Load<'a> {
     decode_threads: NonZeroUsize,
-    decode: &(dyn Fn() + Sync),
-) -> Result<f64> {
+    /// Decodes and preprocesses one tile.
+    decode: &'a (dyn Fn() + Sync),
+    at_least: Duration,
+}
+
+/// Measures how many chips a second the sessions infer by themselves, on noise that lies in memory.
+///
+/// # Errors
+///
+/// As running sessions.
+pub(super) fn bare_rate(lanes: &mut Lanes, at_least: Duration) -> Result<f64> {
+    let batch = NonZeroUsize::new(lanes.inference.batch).unwrap_or(NonZeroUsize::MIN);
+    rate(&mut lanes.lanes, batch, Load { decode_threads: NonZeroUsize::MIN, decode: &|| (), at_least })
+}
+
+/// Measures how many chips a second the sessions infer while as many tiles are decoded beside them.
+fn rate(lanes: &mut [Lane], batch: NonZeroUsize, load: Load<'_>) -> Result<f64> {
+    let Load { decode_threads, decode, at_least } = load;
     let owed = Owed::default();
     let barrier = Barrier::new(lanes.len() + 1);
     std::thread::scope(|scope| {
@@ -252,7 +268,7 @@ fn rate(
             (0..decode_threads.get()).map(|_| scope.spawn(|| owed.work_off(decode))).collect();
         let sessions: Vec<_> = lanes
             .iter_mut()
-            .map(|lane| scope.spawn(|| run_for_a_while(lane, batch, &owed, &barrier)))
+            .map(|lane| scope.spawn(|| run_for_a_while(lane, batch, at_least, &owed, &barrier)))
             .collect();
         barrier.wait();
         let started = Instant::now();
@@ -271,7 +287,13 @@ fn crashed() -> Error {
 }
 
 /// Runs a session again and again once all are warm; returns the chips that it inferred.
-fn run_for_a_while(lane: &mut Lane, batch: NonZeroUsize, owed: &Owed, barrier: &Barrier) -> Result<u64> {
+fn run_for_a_while(
+    lane: &mut Lane,
+    batch: NonZeroUsize,
+    at_least: Duration,
+    owed: &Owed,
+    barrier: &Barrier,
+) -> Result<u64> {
     let warmed = warm(lane, batch);
     // Whatever happened: the others wait for this one.
     barrier.wait();
@@ -282,7 +304,7 @@ fn run_for_a_while(lane: &mut Lane, batch: NonZeroUsize, owed: &Owed, barrier: &
         lane.runner.run(&input).map_err(Error::from)?;
         chips += batch.get() as u64;
         owed.add(batch.get());
-        if started.elapsed() >= TRIAL {
+        if started.elapsed() >= at_least {
             return Ok(chips);
         }
     }
@@ -407,7 +429,8 @@ mod tests {
         let decode = || {
             decoded.fetch_add(1, Ordering::Relaxed);
         };
-        let rate = rate(&mut lanes, size(4), size(2), &decode).unwrap();
+        let load = Load { decode_threads: size(2), decode: &decode, at_least: TRIAL };
+        let rate = rate(&mut lanes, size(4), load).unwrap();
         assert!(rate > 0.0);
         let warming = 2 * 4;
         let (inferred, decoded) =

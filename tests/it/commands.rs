@@ -54,7 +54,12 @@ fn an_absent_provider_is_78_before_any_work() {
     for provider in ["cuda", "tensorrt"] {
         let output = job.run(&["--provider", provider]);
         assert_exit(&output, 78);
-        assert!(stderr(&output).contains(provider), "{}", stderr(&output));
+        let said = stderr(&output);
+        assert!(said.contains(&format!("the execution provider `{provider}`")), "{said}");
+        // Which library or which build, and what brings it.
+        assert!(said.contains(" missing") || said.contains("built without it"), "{said}");
+        assert!(said.contains("hint: ") && said.contains("`cpu`"), "{said}");
+        assert!(output.stdout.is_empty());
     }
     assert!(!job.table().exists());
 }

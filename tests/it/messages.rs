@@ -182,7 +182,6 @@ fn pipeline_file() {
         book.refused(&["run", "job.toml", "--set", set]);
     }
     book.refused(&["run", "job.toml", "--provider", "abacus"]);
-    book.refused(&["run", "job.toml", "--provider", "cuda"]);
     book.refused(&["config", "misspelt.toml"]);
     book.compare("pipeline_file");
 }
