@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::OnceLock;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float32Type, Float64Type, Int32Type};
@@ -119,7 +120,7 @@ fn rows_say_where_they_lie() {
     let gsd = columns["gsd"].as_primitive::<Float64Type>();
     assert!((gsd.value(0) - 300.04).abs() < 0.1, "{}", gsd.value(0));
     let valid = columns["valid_fraction"].as_primitive::<Float32Type>();
-    assert!(valid.values().iter().any(|valid| *valid > 0.9) && valid.values().contains(&0.0));
+    assert!(valid.values().iter().any(|valid| *valid > 0.5) && valid.values().contains(&0.0));
     assert!(columns["cell"].as_string::<i32>().iter().all(|cell| cell.unwrap().contains('U')));
 }
 
@@ -128,8 +129,9 @@ fn landsat_item() -> Option<PathBuf> {
 }
 
 fn six_band_model() -> String {
-    let path = model("six", &["--arch", "resnet18", "--classes", "10", "--channels", "6", "--size", "64"]);
-    path.to_str().unwrap().to_owned()
+    static MODEL: OnceLock<PathBuf> = OnceLock::new();
+    let arguments = ["--arch", "resnet18", "--classes", "10", "--channels", "6", "--size", "64"];
+    MODEL.get_or_init(|| model("six", &arguments)).to_str().unwrap().to_owned()
 }
 
 fn number(report: &Value, key: &str) -> u64 {
@@ -305,7 +307,7 @@ fn a_scene_whose_header_is_wrong_is_one_row() {
         .map(|row| (row.file().to_owned(), row.reason.clone().unwrap()))
         .collect();
     let expected = [
-        ("cut.tif", "not_an_image"),
+        ("cut.tif", "truncated"),
         ("grey.tif", "bands_mismatch"),
         ("photo.tif", "unsupported"),
         ("text.tif", "not_an_image"),
@@ -373,8 +375,10 @@ fn clouds_are_skipped_and_their_share_recorded() {
 fn a_coarser_resolution_is_read_from_an_overview() {
     let Some(folder) = geotiffs() else { return };
     let scene = folder.join("rio-tiler/mosaic_cog1.tif");
-    let model =
-        model("three", &["--arch", "resnet18", "--classes", "10", "--input-type", "float32", "--size", "64"]);
+    let model = model(
+        "three",
+        &["--arch", "resnet18", "--classes", "10", "--input-type", "float32", "--unit", "dn", "--size", "64"],
+    );
     let of = |gsd: &str| {
         let job = job(&format!("bands = [1, 2, 3]\ngsd = {gsd}"));
         let report = run(&job, &scene, &["--model", model.to_str().unwrap(), "--set", "tiles.nodata=0"]);
@@ -404,7 +408,7 @@ fn compacted_windows_keep_their_place() {
         "tile_id, geometry, bbox, centre_lon, centre_lat, epsg, cell, gsd, valid_fraction, status, embedding";
     let before = shown_columns(&job.table(), columns);
     let mut compact = support::tilefleet();
-    compact.arg("runs").arg(job.table()).args(["compact", "--yes"]);
+    compact.arg("runs").arg(job.table()).args(["compact"]);
     assert_exit(&compact.output().unwrap(), 0);
     job.verify_ok();
     assert_eq!(shown_columns(&job.table(), columns), before);
