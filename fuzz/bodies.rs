@@ -27,7 +27,7 @@ pub fn header(bytes: &[u8]) {
     let in_parts = complete(bytes, &mut object, parse_partial);
     // Compared as text, since NaN is equal to nothing.
     assert_eq!(format!("{whole:?}"), format!("{in_parts:?}"));
-    is_georeferenced(&object);
+    let _ = is_georeferenced(&object);
 }
 
 /// Decodes blocks of anything that has the header of a scene, and cuts windows out of them.
