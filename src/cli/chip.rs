@@ -20,7 +20,7 @@ use crate::storage::ObjectUri;
 /// Writes the decoded samples of an image, or of a window of it, to a file
 ///
 /// The samples are those that a run works on: unscaled, in the image's own type, orientation applied, as
-/// `[height, width, bands]`. Of a GeoTIFF only the blocks are read that the window needs, from the level
+/// `[height, width, bands]`. Of a scene only the blocks are read that the window needs, from the level
 /// that is asked for. With `--stage input` they are what the
 /// model gets: bands chosen, resized, cropped, and normalised where the contract leaves that to us; as
 /// `[height, width, bands]` for a model that takes NHWC (uint8, normalised in the graph), as

@@ -40,7 +40,7 @@ fn mutated(file: &[u8], random: &mut Random) -> Vec<u8> {
                 bytes[at..end].fill(if random.below(2) == 0 { 0xFF } else { 0 });
             }
             _ if bytes.len() > 100 && random.below(4) == 0 => {
-                bytes.truncate(bytes.len() - random.below(90) - 1)
+                bytes.truncate(bytes.len() - random.below(90) - 1);
             }
             _ => bytes[at] = bytes[at].wrapping_add(1),
         }

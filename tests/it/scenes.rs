@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::env;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -120,7 +121,7 @@ pub fn digest(bytes: &[u8]) -> String {
 }
 
 fn little_endian(samples: &Samples) -> &[u8] {
-    assert!(cfg!(target_endian = "little"), "the digests are of little-endian samples");
+    const { assert!(cfg!(target_endian = "little"), "the digests are of little-endian samples") };
     samples.bytes()
 }
 
@@ -357,7 +358,7 @@ fn real_scenes_hold_the_samples_of_gdal() {
 fn num_files(folder: &Path) -> usize {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries
-        .map(|path| match path.extension().map(|extension| extension.to_ascii_lowercase()) {
+        .map(|path| match path.extension().map(OsStr::to_ascii_lowercase) {
             _ if path.is_dir() => num_files(&path),
             Some(extension) if extension == "tif" || extension == "tiff" => 1,
             _ => 0,

@@ -46,7 +46,7 @@ trait Codes {
 }
 
 fn run<C: Codes>(codes: &mut C, out: &mut [u8]) -> Result<usize, Rejection> {
-    let mut table = [Piece::default(); MAX_CODES];
+    let mut table = vec![Piece::default(); MAX_CODES];
     let (mut next, mut width) = (FIRST_FREE, MIN_WIDTH);
     let mut before: Option<Piece> = None;
     let mut at = 0;

@@ -20,6 +20,7 @@ mod unpack;
 mod validity;
 mod window;
 
+pub(super) use window::read_page;
 pub use window::{Part, WindowSamples, read_window};
 
 use crate::decode::chip::{Samples, with_samples};

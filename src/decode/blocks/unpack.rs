@@ -57,7 +57,7 @@ fn unpacked(page: &Page, window: Window, packed: &[u8]) -> Samples {
 /// The samples of a row of bits.
 struct Bits<'a> {
     bytes: &'a [u8],
-    bits: u32,
+    width: u32,
     remaining: usize,
     /// Bits read but not returned, the oldest the highest of the `held` lowest.
     buffer: u64,
@@ -65,8 +65,8 @@ struct Bits<'a> {
 }
 
 impl<'a> Bits<'a> {
-    fn of(bytes: &'a [u8], bits: u32, remaining: usize) -> Self {
-        Self { bytes, bits, remaining, buffer: 0, held: 0 }
+    fn of(bytes: &'a [u8], width: u32, remaining: usize) -> Self {
+        Self { bytes, width, remaining, buffer: 0, held: 0 }
     }
 }
 
@@ -75,14 +75,14 @@ impl Iterator for Bits<'_> {
 
     fn next(&mut self) -> Option<u32> {
         self.remaining = self.remaining.checked_sub(1)?;
-        while self.held < self.bits {
+        while self.held < self.width {
             let (&byte, rest) = self.bytes.split_first()?;
             self.bytes = rest;
             self.buffer = self.buffer << 8 | u64::from(byte);
             self.held += 8;
         }
-        self.held -= self.bits;
-        Some((self.buffer >> self.held & ((1 << self.bits) - 1)) as u32)
+        self.held -= self.width;
+        Some((self.buffer >> self.held & ((1 << self.width) - 1)) as u32)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -1,5 +1,7 @@
 //! Cuts a window out of decoded blocks.
 
+use std::borrow::Borrow;
+
 use super::Block;
 use super::validity;
 use crate::decode::chip::Samples;
@@ -75,12 +77,25 @@ pub fn read_window<'a>(
     Ok(WindowSamples { size, num_bands: bands.len() as u16, samples, valid })
 }
 
+/// Puts all samples of a page together, a block at a time.
+///
+/// # Errors
+///
+/// Those of `block`.
+pub(in crate::decode) fn read_page(
+    page: &Page,
+    mut block: impl FnMut(BlockId) -> Result<Block, Rejection>,
+) -> Result<Samples, Rejection> {
+    let bands: Vec<u16> = (0..page.num_bands).collect();
+    gather(page, Window::whole(page.size), &bands, &mut block)
+}
+
 /// Copies the bands of a window out of the blocks of a page.
-fn gather<'a>(
+fn gather<B: Borrow<Block>>(
     page: &Page,
     window: Window,
     bands: &[u16],
-    block: &mut dyn FnMut(BlockId) -> Result<&'a Block, Rejection>,
+    block: &mut dyn FnMut(BlockId) -> Result<B, Rejection>,
 ) -> Result<Samples, Rejection> {
     let len = window.width as usize * window.height as usize * bands.len();
     let mut samples = Samples::zeroed(page.kind, len);
@@ -92,14 +107,14 @@ fn gather<'a>(
             if all && !page.separate {
                 let block = block(page.block_at(column, row, 0))?;
                 let run = Run { from: 0, to: 0, length: bands.len() };
-                copy(block, page.block_bands().into(), window, &mut samples, bands.len(), run);
+                copy(block.borrow(), page.block_bands().into(), window, &mut samples, bands.len(), run);
                 continue;
             }
             for (to, &band) in bands.iter().enumerate() {
                 let block = block(page.block_at(column, row, band))?;
                 let from = if page.separate { 0 } else { band.into() };
                 let run = Run { from, to, length: 1 };
-                copy(block, page.block_bands().into(), window, &mut samples, bands.len(), run);
+                copy(block.borrow(), page.block_bands().into(), window, &mut samples, bands.len(), run);
             }
         }
     }

@@ -54,7 +54,7 @@ pub fn parse_blocks(object: &Partial, page: &Page, blocks: &[BlockId]) -> Parsed
     object.parse(|file| table(file, page, blocks))
 }
 
-fn table(file: View<'_>, page: &Page, blocks: &[BlockId]) -> Result<BlockTable, Rejection> {
+pub(super) fn table(file: View<'_>, page: &Page, blocks: &[BlockId]) -> Result<BlockTable, Rejection> {
     let first = blocks.iter().map(|id| id.0).min().unwrap_or(0);
     let end = blocks.iter().map(|id| id.0 + 1).max().unwrap_or(0);
     let ranges = if page.cut {
@@ -101,10 +101,7 @@ fn implied_counts(
     entries: Range<u32>,
 ) -> Result<Vec<u64>, Rejection> {
     if page.compression == Compression::None {
-        let rows = |id| match page.cut {
-            true => page.size.height,
-            false => page.block_window(BlockId(id)).height,
-        };
+        let rows = |id| if page.cut { page.size.height } else { page.block_window(BlockId(id)).height };
         return Ok(entries.map(|id| u64::from(rows(id)) * page.stored_row_bytes()).collect());
     }
     match offsets {

@@ -68,6 +68,21 @@ pub fn parse_partial(object: &Partial) -> Parsed<TiffHeader> {
     object.parse(parse)
 }
 
+/// Reads the first page of a whole object, and where all of its blocks lie.
+///
+/// # Errors
+///
+/// As [`parse_header`], of this page alone.
+pub(crate) fn first_page(bytes: &[u8]) -> Result<(Page, BlockTable), Rejection> {
+    let file = View::Whole(bytes);
+    let first =
+        Directory::first(file).ok_or_else(|| truncated("the object ends before its first directory"))?;
+    let page = Page::parse(&first, bytes.len() as u64)?;
+    let last = BlockId((page.num_blocks() - 1) as u32);
+    let table = blocks::table(file, &page, &[BlockId(0), last])?;
+    Ok((page, table))
+}
+
 /// Tells whether the first image of a file has a place on the Earth, by the tags alone.
 #[must_use]
 pub fn is_georeferenced(object: &Partial) -> bool {

@@ -42,7 +42,7 @@ pub(super) fn levels(
             Err(rejection) => notes.push(format!("page {number} is not used: {rejection}")),
             Ok(page) if kind & MASK != 0 => masks.push((number, page)),
             Ok(page) if is_overview(&page, &levels[0].pixels) => {
-                levels.push(Level { pixels: page, mask: None })
+                levels.push(Level { pixels: page, mask: None });
             }
             Ok(page) => notes.push(format!("page {number} is no overview: {} {}", page.size, page.kind)),
         }

@@ -8,6 +8,9 @@ use crate::reason::Reason;
 /// Tags of a directory: code, type, values.
 type Tags = Vec<(u16, u16, Vec<u32>)>;
 
+/// Tags instead of those of [`grey`]; one without values goes away.
+type Changes<'a> = &'a [(u16, u16, &'a [u32])];
+
 const SHORT: u16 = 3;
 const LONG: u16 = 4;
 
@@ -26,7 +29,7 @@ fn grey() -> Tags {
     ]
 }
 
-fn with(changes: &[(u16, u16, &[u32])]) -> Tags {
+fn with(changes: Changes<'_>) -> Tags {
     let mut tags = grey();
     for &(code, kind, values) in changes {
         tags.retain(|tag| tag.0 != code);
@@ -121,7 +124,7 @@ fn directories_in_a_circle_are_corrupt() {
 
 #[test]
 fn absurd_sizes_are_refused_by_the_header() {
-    let absurd: &[(&[(u16, u16, &[u32])], Reason)] = &[
+    let absurd: &[(Changes<'_>, Reason)] = &[
         (&[(256, LONG, &[0])], Reason::Corrupt),
         (&[(256, LONG, &[u32::MAX])], Reason::TooLarge),
         (&[(322, LONG, &[1 << 30]), (323, LONG, &[1 << 30])], Reason::TooLarge),
@@ -156,7 +159,7 @@ fn a_block_table_beyond_the_file_is_truncated() {
 #[test]
 fn overviews_and_masks_are_sorted_by_size() {
     let overview = |side: u32| with(&[(254, LONG, &[1]), (256, SHORT, &[side]), (257, SHORT, &[side])]);
-    let mask = |kind: u32, changes: &[(u16, u16, &[u32])]| {
+    let mask = |kind: u32, changes: Changes<'_>| {
         with(&[&[(254, LONG, &[kind][..]), (258, SHORT, &[1][..]), (262, SHORT, &[4][..])], changes].concat())
     };
     let small_mask = mask(5, &[(256, SHORT, &[5]), (257, SHORT, &[5])]);
