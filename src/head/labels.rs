@@ -229,7 +229,7 @@ impl Columns<'_> {
                 let places = self.places(&schema)?;
                 let reader = ReaderBuilder::new(Arc::new(schema.clone())).with_header(true);
                 let reader =
-                    reader.with_projection(places.clone()).build(Cursor::new(bytes)).map_err(unreadable)?;
+                    reader.with_projection(sorted(&places)).build(Cursor::new(bytes)).map_err(unreadable)?;
                 self.collected(schema, &places, reader).map_err(unreadable)?
             }
             Some("parquet") => {
@@ -256,8 +256,7 @@ impl Columns<'_> {
     ) -> Result<Result<Tables>, ArrowError> {
         let mut texts = Vec::new();
         let names = ["key", "label", SPLIT];
-        let mut in_order = places.to_vec();
-        in_order.sort_unstable();
+        let in_order = sorted(places);
         for batch in batches {
             let batch = batch?;
             let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
@@ -305,6 +304,12 @@ impl Columns<'_> {
         Error::config(format!("the column `{name}` of {} is {data_type}", self.name))
             .hint("keys are text; labels are text or whole numbers")
     }
+}
+
+fn sorted(places: &[usize]) -> Vec<usize> {
+    let mut sorted = places.to_vec();
+    sorted.sort_unstable();
+    sorted
 }
 
 /// All columns are text: a label `007` stays one.

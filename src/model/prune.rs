@@ -112,6 +112,10 @@ impl Kept {
             match field.number {
                 GRAPH => {
                     let graph = self.copy_graph(field.value)?;
+                    // A head that was put there before leaves nothing of its part.
+                    if graph.is_empty() {
+                        continue;
+                    }
                     // The tag of a number below 16 is one byte.
                     copy.push(field.whole[0]);
                     encode_length_delimiter(graph.len(), &mut copy).ok()?;

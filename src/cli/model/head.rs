@@ -28,9 +28,7 @@ use crate::storage::{ObjectUri, Storage};
   tilefleet model head s3://tables/photos --labels labels.csv \\
       --out photos.onnx
   tilefleet model head table --label-column land_cover --kind ridge \\
-      --held-out 0.5 --out land-cover.onnx
-  tilefleet run pipelines/tiles.toml --input s3://photos/2026/ \\
-      --model photos.onnx --output s3://tables/photo-classes")]
+      --held-out 0.5 --out land-cover.onnx")]
 pub struct Args {
     /// The output's folder or bucket prefix
     output: String,
