@@ -209,7 +209,7 @@ impl Job {
             }
         };
         let is_retry = run.record.origin == Origin::Retry;
-        Ok((self.work_on(run, lanes, progress, stop).await?, is_retry))
+        Ok((Box::pin(self.work_on(run, lanes, progress, stop)).await?, is_retry))
     }
 
     /// Tries rejected tiles again, or finishes the retry that was not finished; `None` if newer runs have
@@ -233,7 +233,7 @@ impl Job {
         if continued {
             tracing::info!(run = %run.id, "this retry was not finished; it is now, and no other is planned");
         }
-        self.work_on(run, lanes, &progress, &stop).await.map(Some)
+        Box::pin(self.work_on(run, lanes, &progress, &stop)).await.map(Some)
     }
 
     /// Opens the sessions: a provider that does not work must be told before anything is written.

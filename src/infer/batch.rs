@@ -99,10 +99,10 @@ impl InputBatch {
         let from = chips.start * chip_len..chips.end * chip_len;
         match (self.samples_mut(), other.samples()) {
             (SamplesMut::U8(to), Samples::U8(samples)) => {
-                to[..len * chip_len].copy_from_slice(&samples[from])
+                to[..len * chip_len].copy_from_slice(&samples[from]);
             }
             (SamplesMut::F32(to), Samples::F32(samples)) => {
-                to[..len * chip_len].copy_from_slice(&samples[from])
+                to[..len * chip_len].copy_from_slice(&samples[from]);
             }
             _ => panic!("the other batch is laid out for another model"),
         }
@@ -218,7 +218,7 @@ mod tests {
         half.copy_from(&whole.in_ordinary_memory(), 1..3);
         assert_eq!((half.len(), half.capacity(), half.num_bytes()), (2, 2, 2 * chip_len * 4));
         let SamplesMut::F32(samples) = half.samples_mut() else { panic!("the contract says float32") };
-        assert!(samples[..chip_len].iter().all(|sample| *sample == 1.0));
-        assert!(samples[chip_len..].iter().all(|sample| *sample == 2.0));
+        assert!(samples[..chip_len].iter().all(|sample| sample.to_bits() == 1.0_f32.to_bits()));
+        assert!(samples[chip_len..].iter().all(|sample| sample.to_bits() == 2.0_f32.to_bits()));
     }
 }

@@ -64,7 +64,7 @@ impl Driver {
     }
 
     fn gpus(&self) -> Result<Gpus, String> {
-        match self.call("cuInit", |function: Symbol<'_, One<c_uint>>| one(&function, 0))? {
+        match self.call("cuInit", |function: Symbol<'_, One<c_uint>>| one(*function, 0))? {
             SUCCESS | NO_DEVICE => {}
             code => return Err(format!("cuInit gave error {code}")),
         }
@@ -77,7 +77,7 @@ impl Driver {
     fn gpu(&self, number: u32) -> Result<Gpu, String> {
         let mut device: c_int = 0;
         let code = self.call("cuDeviceGet", |function: Symbol<'_, Two<*mut c_int, c_int>>| {
-            two(&function, &raw mut device, number as c_int)
+            two(*function, &raw mut device, number as c_int)
         })?;
         succeeded("cuDeviceGet", code)?;
         let capability =
@@ -89,10 +89,10 @@ impl Driver {
         let mut text: [c_char; 256] = [0; 256];
         let code =
             self.call("cuDeviceGetName", |function: Symbol<'_, Three<*mut c_char, c_int, c_int>>| {
-                three(&function, text.as_mut_ptr(), text.len() as c_int, device)
+                three(*function, text.as_mut_ptr(), text.len() as c_int, device)
             })?;
         succeeded("cuDeviceGetName", code)?;
-        let bytes = text.map(|letter| letter.cast_unsigned());
+        let bytes = text.map(c_char::cast_unsigned);
         let name = CStr::from_bytes_until_nul(&bytes).map_err(|error| error.to_string())?;
         Ok(name.to_string_lossy().into_owned())
     }
@@ -101,7 +101,7 @@ impl Driver {
         let mut value: c_int = 0;
         let name = "cuDeviceGetAttribute";
         let code = self.call(name, |function: Symbol<'_, Three<*mut c_int, c_int, c_int>>| {
-            three(&function, &raw mut value, attribute, device)
+            three(*function, &raw mut value, attribute, device)
         })?;
         succeeded(name, code)?;
         Ok(value.unsigned_abs())
@@ -110,7 +110,7 @@ impl Driver {
     /// Calls a function that writes one integer.
     fn number(&self, name: &str) -> Result<u32, String> {
         let mut value: c_int = 0;
-        let code = self.call(name, |function: Symbol<'_, One<*mut c_int>>| one(&function, &raw mut value))?;
+        let code = self.call(name, |function: Symbol<'_, One<*mut c_int>>| one(*function, &raw mut value))?;
         succeeded(name, code)?;
         Ok(value.unsigned_abs())
     }
@@ -124,19 +124,19 @@ impl Driver {
 }
 
 #[expect(unsafe_code, reason = "a driver is reached through its C interface only")]
-fn one<T>(function: &One<T>, argument: T) -> c_int {
+fn one<T>(function: One<T>, argument: T) -> c_int {
     // SAFETY: pointers among the arguments lead to variables of the caller that outlive the call.
     unsafe { function(argument) }
 }
 
 #[expect(unsafe_code, reason = "a driver is reached through its C interface only")]
-fn two<T, U>(function: &Two<T, U>, first: T, second: U) -> c_int {
+fn two<T, U>(function: Two<T, U>, first: T, second: U) -> c_int {
     // SAFETY: as in `one`.
     unsafe { function(first, second) }
 }
 
 #[expect(unsafe_code, reason = "a driver is reached through its C interface only")]
-fn three<T, U, V>(function: &Three<T, U, V>, first: T, second: U, third: V) -> c_int {
+fn three<T, U, V>(function: Three<T, U, V>, first: T, second: U, third: V) -> c_int {
     // SAFETY: as in `one`; a text buffer is passed with its length.
     unsafe { function(first, second, third) }
 }

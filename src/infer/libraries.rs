@@ -43,8 +43,12 @@ pub fn load(runtime: &Runtime, provider: Provider) -> Result<()> {
     }
     let mut loader = Loader { folders: folders(&beside), seen: BTreeSet::new(), missing: Vec::new() };
     loader.load_needed(&file);
-    LAZY.iter().for_each(|name| loader.load(name));
-    OPTIONAL.iter().for_each(|name| loader.load_if_beside(name));
+    for name in LAZY {
+        loader.load(name);
+    }
+    for name in OPTIONAL {
+        loader.load_if_beside(name);
+    }
     if loader.missing.is_empty() { Ok(()) } else { Err(refusal(provider, &loader.missing)) }
 }
 

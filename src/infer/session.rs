@@ -232,19 +232,15 @@ impl Loaded {
     }
 
     fn infer(&mut self, batch: &InputBatch, num_chips: usize, contract: &Contract) -> ort::Result<Values> {
-        match &mut self.binding {
-            Some(binding) => {
-                bind(binding, &contract.input.tensor, batch)?;
-                let tensors = take(&mut self.model.run_binding(binding)?, &contract.output)?;
-                // The next run writes into the same memory.
-                Ok((Floats::copied(&tensors.0), tensors.1.as_ref().map(Floats::copied)))
-            }
-            None => {
-                // By position: it was checked that there is this one input.
-                let tensors = take(&mut self.model.run([view(batch, num_chips)?])?, &contract.output)?;
-                Ok((Floats::Tensor(tensors.0), tensors.1.map(Floats::Tensor)))
-            }
+        if let Some(binding) = &mut self.binding {
+            bind(binding, &contract.input.tensor, batch)?;
+            let tensors = take(&mut self.model.run_binding(binding)?, &contract.output)?;
+            // The next run writes into the same memory.
+            return Ok((Floats::copied(&tensors.0), tensors.1.as_ref().map(Floats::copied)));
         }
+        // By position: it was checked that there is this one input.
+        let tensors = take(&mut self.model.run([view(batch, num_chips)?])?, &contract.output)?;
+        Ok((Floats::Tensor(tensors.0), tensors.1.map(Floats::Tensor)))
     }
 }
 

@@ -168,7 +168,7 @@ impl Wanted<'_> {
         if let Some((engines, (bucket, folder))) = &shared {
             match engines.bring(bucket, folder).await {
                 Ok(0) => {
-                    tracing::info!(engine = engines.digest(), "no engine yet; building one can take minutes")
+                    tracing::info!(engine = engines.digest(), "no engine yet; building one can take minutes");
                 }
                 Ok(files) => tracing::info!(engine = engines.digest(), files, "an engine was brought"),
                 Err(error) => tracing::warn!("no engine can be brought, so one is built: {}", error.render()),

@@ -34,8 +34,9 @@ impl Pip {
             return Err(failure(&String::from_utf8_lossy(&output.stderr), &self.python, wheel));
         }
         let is_it = |path: &PathBuf| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            name.starts_with(&wheel.file_start()) && name.ends_with(".whl")
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(&wheel.file_start())
+                && path.extension().is_some_and(|extension| extension == "whl")
         };
         fs::read_dir(folder)
             .into_iter()
