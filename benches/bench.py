@@ -1,6 +1,6 @@
 """Measures tilefleet side by side with its peers, in alternation, and prints medians and ratios.
 
-    scripts/bench [--only a,b,c,d,int8,quantised,auto,nearest,micro] [--rounds N]
+    scripts/bench [--only a,b,c,d,int8,quantised,auto,windows,scenes,nearest,micro] [--rounds N]
 
 - a: ResNet-152 fp32, end to end, over a bare session on resident tensors with as many threads
 - b: an almost-free model, so that the pipeline itself is measured, over plain Python
@@ -9,6 +9,8 @@
 - int8: ResNet-152 by `model quantize` over fp32, both end to end
 - quantised: our int8 models over those of ONNX Runtime's Python quantizer, in speed and accuracy
 - auto: the CPU as tilefleet uses it by itself, over the best of several fixed settings, for two networks
+- windows: windows of a COG over rasterio, local and from an S3 server 20 ms away
+- scenes: peak memory of scenes of 4,000 and of 40,000 pixels a side
 - nearest: the nearest neighbours of a tile among 100,000, over pyarrow and NumPy
 - micro: decode, resize, encode, commit and compare, each alone
 
@@ -27,6 +29,7 @@ import sys
 from pathlib import Path
 
 import fake_listing
+import windows
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
@@ -247,6 +250,15 @@ def make_inputs():
         file.read_bytes()
 
 
+def windows_over_rasterio(rounds, threads):
+    weed = ROOT / ".venv" / "bin" / "weed"
+    windows.measure(WORK, weed, tilefleet, alternate, rounds, threads)
+
+
+def scene_memory(_rounds, _threads):
+    windows.memory(WORK, tilefleet)
+
+
 MEASUREMENTS = {
     "a": resnet_over_bare_session,
     "b": pipeline_over_python,
@@ -255,6 +267,8 @@ MEASUREMENTS = {
     "int8": int8_over_fp32,
     "quantised": int8_over_onnxruntimes,
     "auto": automatic,
+    "windows": windows_over_rasterio,
+    "scenes": scene_memory,
     "nearest": nearest_neighbours,
     "micro": micro,
 }
