@@ -20,6 +20,7 @@ pub mod fit;
 pub mod format;
 pub mod geo;
 pub mod geometry;
+pub(crate) mod guard;
 pub mod head;
 pub mod infer;
 pub mod look;

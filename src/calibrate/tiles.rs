@@ -6,7 +6,8 @@ use std::path::Path;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::config::Looking;
-use crate::decode::{decode, guard};
+use crate::decode::decode;
+use crate::guard;
 use crate::error::{Error, Result};
 use crate::fetch::too_large;
 use crate::format::image::{Limits, parse_header};

@@ -10,7 +10,6 @@
 mod area;
 pub mod blocks;
 pub mod chip;
-pub(crate) mod guard;
 mod jpeg;
 mod orient;
 mod png;
@@ -25,6 +24,7 @@ use crate::decode::chip::{Bands, Chip};
 use crate::format::image::{
     ImageFormat, ImageHeader, Limits, Orientation, Photometric, corrupt, parse_header, unsupported,
 };
+use crate::guard;
 use crate::geometry::Window;
 use crate::reason::{Reason, Rejection};
 

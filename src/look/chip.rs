@@ -3,7 +3,8 @@
 use super::picture::{BANDS_LAST, Picture};
 use super::rejected;
 use crate::decode::chip::{Chip, Samples, map_samples};
-use crate::decode::{decode, guard};
+use crate::decode::decode;
+use crate::guard;
 use crate::error::{Error, Result};
 use crate::format::image::{ImageHeader, Limits, parse_header};
 use crate::geometry::{Size, Window};

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::Looker;
-use crate::decode::guard;
+use crate::guard;
 use crate::fetch::too_large;
 use crate::format::image::{
     ImageFormat, ImageHeader, parse_header, parse_partial, sniff, sniff_partial, sniff_start,

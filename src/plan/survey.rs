@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use self::bands::Choice;
 use super::sources::Surveyed;
 use super::windows::{MOST_WINDOWS, count};
-use crate::decode::guard;
+use crate::guard;
 use crate::error::Result;
 use crate::format::image::{ImageFormat, sniff_partial};
 use crate::format::partial::{Parsed, Partial};
