@@ -38,7 +38,7 @@ use crate::error::{Error, Result};
 pub enum Target {
     /// Processors: unsigned activations with any zero point, which are the fast ones there.
     Cpu,
-    /// `TensorRT`: signed activations around zero.
+    /// NVIDIA's GPUs through their own engines: signed activations around zero.
     Tensorrt,
 }
 
