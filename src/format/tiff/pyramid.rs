@@ -55,6 +55,12 @@ pub(super) fn levels(
             _ => notes.push(format!("page {number} is the mask of no level: {}", mask.size)),
         }
     }
+    if levels[0].mask.is_some() {
+        let without = levels.iter().enumerate().filter(|(_, level)| level.mask.is_none());
+        notes.extend(
+            without.map(|(number, _)| format!("level {number} has no mask: all of its pixels are valid")),
+        );
+    }
     Ok((levels, num_pages))
 }
 

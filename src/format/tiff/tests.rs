@@ -172,11 +172,25 @@ fn overviews_and_masks_are_sorted_by_size() {
     assert_eq!(sizes, [20, 10, 5]);
     let masked: Vec<bool> = header.levels.iter().map(|level| level.mask.is_some()).collect();
     assert_eq!(masked, [true, false, true]);
-    assert_eq!(header.notes.len(), 2, "{:?}", header.notes);
+    assert_eq!(header.notes.len(), 3, "{:?}", header.notes);
     assert_eq!(
         (header.num_pages, header.validity(0), header.validity(1)),
         (7, Validity::Mask, Validity::All)
     );
+}
+
+#[test]
+fn overviews_may_hang_below_the_first_page() {
+    let overview = with(&[(254, LONG, &[1]), (256, SHORT, &[10]), (257, SHORT, &[5])]);
+    let mut file = file(&[with(&[(330, LONG, &[0])]), overview], 0);
+    let link = 264 + 2 + 12 * 10;
+    let second: [u8; 4] = file[link..link + 4].try_into().unwrap();
+    file[link..link + 4].fill(0);
+    let sub_directories = file.windows(4).position(|entry| entry == [0x4A, 1, 4, 0]).unwrap();
+    file[sub_directories + 8..sub_directories + 12].copy_from_slice(&second);
+    let header = parse_header(&file).unwrap();
+    assert_eq!(header.levels[1].pixels.size, Size::new(10, 5));
+    assert!(header.is_scene());
 }
 
 #[test]
