@@ -7,10 +7,10 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::config::Looking;
 use crate::decode::decode;
-use crate::guard;
 use crate::error::{Error, Result};
 use crate::fetch::too_large;
 use crate::format::image::{Limits, parse_header};
+use crate::guard;
 use crate::infer::{InputBatch, SamplesMut};
 use crate::model::contract::Input;
 use crate::preprocess::{InputSlotMut, Preprocess};

@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(line("sessions"), "sessions = \"auto\" # default");
         assert_eq!(
             line("# for a run"),
-            "# for a run there is no input: give --input URI, or set `input.uris` or `input.manifest`"
+            "# for a run there is no input: give --input URI, or set `input.uris`, `input.manifest` or `search.api`"
         );
     }
 

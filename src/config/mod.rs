@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(
             missing(""),
             [
-                "no input: give --input URI, or set `input.uris` or `input.manifest`",
+                "no input: give --input URI, or set `input.uris`, `input.manifest` or `search.api`",
                 "no model: give --model FILE, or set `model.file`",
                 "no output: give --output URI, or set `output.uri`",
             ]

@@ -24,8 +24,8 @@ use crate::decode::chip::{Bands, Chip};
 use crate::format::image::{
     ImageFormat, ImageHeader, Limits, Orientation, Photometric, corrupt, parse_header, unsupported,
 };
-use crate::guard;
 use crate::geometry::Window;
+use crate::guard;
 use crate::reason::{Reason, Rejection};
 
 /// Reads the header of one object and decodes it.

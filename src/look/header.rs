@@ -5,13 +5,13 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::Looker;
-use crate::guard;
 use crate::fetch::too_large;
 use crate::format::image::{
     ImageFormat, ImageHeader, parse_header, parse_partial, sniff, sniff_partial, sniff_start,
 };
 use crate::format::partial::{Parsed, Partial};
 use crate::format::tiff::{self, TiffHeader};
+use crate::guard;
 use crate::reason::Rejection;
 use crate::storage::{Bucket, Fault, ObjectInfo, ObjectUri};
 

@@ -24,10 +24,10 @@ pub(super) use window::read_page;
 pub use window::{Part, WindowSamples, read_window};
 
 use crate::decode::chip::{Samples, with_samples};
-use crate::guard;
 use crate::format::bytes::Order;
 use crate::format::tiff::{BlockId, Compression, Nodata, Page, Predictor};
 use crate::geometry::Window;
+use crate::guard;
 use crate::reason::Rejection;
 
 /// The samples of one block.
