@@ -104,9 +104,9 @@ pub(super) fn grid(settings: &Settings) -> Result<Option<Grid>> {
 /// Refuses what would have no effect.
 fn refuse_idle(settings: &Settings) -> Result<()> {
     let defaults = Settings::defaults();
-    let name = |key| format!("tiles.{key}");
-    let idle = |key: &&&str| settings.get(&name(key)).value != defaults.get(&name(key)).value;
-    match KEYS.iter().find(idle).map(|key| settings.get(&name(key))) {
+    let names = KEYS.map(|key| format!("tiles.{key}"));
+    let idle = names.iter().find(|name| settings.get(name).value != defaults.get(name).value);
+    match idle.map(|name| settings.get(name)) {
         None => Ok(()),
         Some(setting) => {
             Err(Error::config(format!("`{}` ({}) is for windows", setting.name(), setting.origin))
