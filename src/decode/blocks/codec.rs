@@ -61,7 +61,25 @@ fn short(found: usize, expected: usize) -> Rejection {
     truncated(format!("a block has {found} of {expected} bytes of samples"))
 }
 
+/// Inflates with libdeflate; tells whether the stream is whole and exactly as long as wanted.
+#[cfg(feature = "libdeflate")]
+fn inflate_whole(stored: &[u8], out: &mut [u8]) -> bool {
+    thread_local! {
+        static STATE: RefCell<libdeflater::Decompressor> = RefCell::new(libdeflater::Decompressor::new());
+    }
+    STATE.with_borrow_mut(|state| state.zlib_decompress(stored, out)) == Ok(out.len())
+}
+
+/// Without libdeflate there is only one way.
+#[cfg(not(feature = "libdeflate"))]
+fn inflate_whole(_: &[u8], _: &mut [u8]) -> bool {
+    false
+}
+
 fn inflate(stored: &[u8], out: &mut [u8]) -> Result<(), Rejection> {
+    if inflate_whole(stored, out) {
+        return Ok(());
+    }
     thread_local! {
         static STATE: RefCell<Decompress> = RefCell::new(Decompress::new(true));
     }
