@@ -26,12 +26,12 @@ enum Command {
     Install(InstallArgs),
     /// Shows which ONNX Runtime is used, which execution providers work, and what the machine offers
     Doctor(DoctorArgs),
-    /// Measures how many chips a second a pipeline's model infers by itself
-    #[command(hide = true)]
     Bench(BenchArgs),
 }
 
-/// For `benches/gpu`: the same sessions as in a run, on noise that lies in memory.
+/// Measures how many chips a second a pipeline's model infers by itself
+///
+/// With the sessions that a run would have, on noise that lies in memory; reads no input and writes no output.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  tilefleet runtime bench photos.toml --provider cuda")]
 struct BenchArgs {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::lanes::{CpuShape, Lanes, Wanted, sessions_that_fit};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::infer::{Device, InputBatch, Lane, Provider, SamplesMut, runtime};
 
 /// The share of a run's time that finding out may take.
@@ -72,7 +72,7 @@ pub(super) fn tune(
     stop: &dyn Fn() -> bool,
 ) -> Result<Lanes> {
     let (choice, shape, started) = (Choice::of(wanted), wanted.cpu_shape(), Instant::now());
-    let chip = first_look(&mut lanes, shape.batch)?;
+    let Some(chip) = if_it_fits(first_look(&mut lanes, shape.batch))? else { return Ok(lanes) };
     let sessions = shape.sessions.get() as f64;
     let budget = Duration::from_secs_f64(WORTH * tiles as f64 * chip / sessions).min(MOST_TIME);
     let most = (TRIAL.as_secs_f64() / chip) as usize;
@@ -150,7 +150,7 @@ impl Search<'_> {
     fn run(mut self, choice: &Choice, quick: NonZeroUsize) -> Result<Lanes> {
         let batch = self.shape.batch;
         self.shape.batch = quick;
-        self.best = self.measure(self.shape, None)?;
+        self.best = self.measure(self.shape, None)?.unwrap_or(0.0);
         for &sessions in &choice.sessions {
             self.reopened(CpuShape { sessions, ..self.shape })?;
         }
@@ -182,14 +182,15 @@ impl Search<'_> {
         self.trials.iter().any(like)
     }
 
-    /// Measures a way, in other sessions or in those that are the best so far.
-    fn measure(&mut self, shape: CpuShape, others: Option<&mut Lanes>) -> Result<f64> {
+    /// Measures a way, in other sessions or in those that are the best so far; `None` if it does not fit into
+    /// memory.
+    fn measure(&mut self, shape: CpuShape, others: Option<&mut Lanes>) -> Result<Option<f64>> {
         let lanes = others.unwrap_or(&mut self.lanes);
         let load = Load { decode_threads: self.wanted.threads(), decode: self.decode, at_least: TRIAL };
-        let rate = rate(&mut lanes.lanes, shape.batch, load)?;
+        let Some(rate) = if_it_fits(rate(&mut lanes.lanes, shape.batch, load))? else { return Ok(None) };
         let (sessions, batch) = (shape.sessions.get(), shape.batch.get());
         self.trials.push(Trial { sessions, spinning: shape.spinning, batch, chips_per_second: rate });
-        Ok(rate)
+        Ok(Some(rate))
     }
 
     /// Tries other sessions.
@@ -197,9 +198,10 @@ impl Search<'_> {
         if self.is_tried(shape) || !self.is_worth(1.0) {
             return Ok(());
         }
-        let mut lanes = self.wanted.open_cpu(runtime::load_for(Provider::Cpu)?, shape)?;
+        let opened = self.wanted.open_cpu(runtime::load_for(Provider::Cpu)?, shape);
+        let Some(mut lanes) = if_it_fits(opened)? else { return Ok(()) };
         let rate = self.measure(shape, Some(&mut lanes))?;
-        if rate > CLEARLY * self.best {
+        if let Some(rate) = rate.filter(|rate| *rate > CLEARLY * self.best) {
             (self.best, self.shape, self.lanes) = (rate, shape, lanes);
         }
         Ok(())
@@ -207,12 +209,15 @@ impl Search<'_> {
 
     /// Tries other batches in the best sessions, if there is time for the one they have to beat.
     fn choose_batch(&mut self, choice: &Choice) -> Result<()> {
-        let slower = |batch: NonZeroUsize| (batch.get() as f64 / self.trials[0].batch as f64).max(1.0);
+        let Some(first) = self.trials.first().map(|trial| trial.batch) else { return Ok(()) };
+        let slower = |batch: NonZeroUsize| (batch.get() as f64 / first as f64).max(1.0);
         if choice.batches.is_empty() || !self.is_worth(2.0 * slower(self.shape.batch)) {
             return Ok(());
         }
         if !self.is_tried(self.shape) {
-            self.best = self.measure(self.shape, None)?;
+            // What does not fit is halved when the run begins, and nothing larger is tried.
+            let Some(rate) = self.measure(self.shape, None)? else { return Ok(()) };
+            self.best = rate;
         }
         for &batch in &choice.batches {
             let shape = CpuShape { batch, ..self.shape };
@@ -220,11 +225,22 @@ impl Search<'_> {
                 continue;
             }
             let rate = self.measure(shape, None)?;
-            if rate > CLEARLY * self.best {
+            if let Some(rate) = rate.filter(|rate| *rate > CLEARLY * self.best) {
                 (self.best, self.shape) = (rate, shape);
             }
         }
         Ok(())
+    }
+}
+
+/// Takes what does not fit into memory for a way that is not open: a probe must never end a run.
+fn if_it_fits<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == Kind::Unavailable => {
+            tracing::debug!("not tried on: {}", error.render());
+            Ok(None)
+        }
+        result => result.map(Some),
     }
 }
 
