@@ -9,14 +9,18 @@ use crate::error::Result;
 const TILES: usize = 8;
 
 impl Stages {
-    /// Fetches the first tiles of a shard; those that cannot be fetched are left out.
+    /// Fetches the first tiles of a shard; those that cannot be fetched are left out, and so are windows, whose
+    /// sources are too large to be fetched whole.
     ///
     /// # Errors
     ///
     /// As the fetcher.
     pub async fn sample(&self, shard: u32) -> Result<Vec<Bytes>> {
-        let shard = self.run.shard(shard).await?;
         let mut sample = Vec::new();
+        if self.tiling.is_some() {
+            return Ok(sample);
+        }
+        let shard = self.run.shard(shard).await?;
         for tile in shard.tiles.iter().take(TILES) {
             let fetched = self.fetcher.fetch(std::slice::from_ref(tile)).await?;
             sample.extend(fetched.into_iter().filter_map(|tile| Some(tile.ok()?.bytes)));
