@@ -92,6 +92,7 @@ fn preprocess(interpolation: Interpolation) -> Preprocess {
         sample_type: SampleType::Uint8,
         bands: ["red", "green", "blue"].map(str::to_owned).to_vec(),
         unit: "srgb8".to_owned(),
+        units: None,
         width: 224,
         height: 224,
         resize: Some(Resize { short_side: 256, interpolation, keep_exact: false }),

@@ -14,6 +14,7 @@ pub mod compact;
 pub mod config;
 pub mod decode;
 pub mod error;
+pub mod export;
 pub mod fetch;
 pub mod format;
 pub mod geo;

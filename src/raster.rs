@@ -93,7 +93,8 @@ impl Ranged {
             ranges.iter().map(|range| header.held(range).map(Bytes::copy_from_slice)).collect()
         };
         let missing: Vec<usize> = (0..ranges.len()).filter(|&at| found[at].is_none()).collect();
-        let asking: Vec<_> = requests(ranges, missing).into_iter().map(|request| self.answer(request)).collect();
+        let asking: Vec<_> =
+            requests(ranges, missing).into_iter().map(|request| self.answer(request)).collect();
         let mut answers = stream::iter(asking).buffer_unordered(REQUESTS_AT_ONCE);
         while let Some((request, bytes)) = answers.try_next().await? {
             for &at in &request.answers {
@@ -160,8 +161,11 @@ mod tests {
     #[test]
     fn neighbours_come_with_one_request() {
         let ranges = [100..200, 5000..6000, 208..300, 10_200..10_300];
-        assert_eq!(joined(&ranges), [(100..300, vec![0, 2]), (5000..6000, vec![1]), (10_200..10_300, vec![3])]
-            .map(|(range, answers)| (range, answers)));
+        assert_eq!(
+            joined(&ranges),
+            [(100..300, vec![0, 2]), (5000..6000, vec![1]), (10_200..10_300, vec![3])]
+                .map(|(range, answers)| (range, answers))
+        );
         assert_eq!(joined(&[0..100, 50..80]), [(0..100, vec![0, 1])]);
         let large = [0..REQUEST_BYTES, REQUEST_BYTES..REQUEST_BYTES + 1];
         assert_eq!(joined(&large).len(), 2);

@@ -302,7 +302,8 @@ impl SceneObject {
     /// Returns the coarsest level whose pixels are not larger than so many of level 0.
     #[must_use]
     pub fn level_for(&self, pixels: f64) -> usize {
-        let fits = |size: &Size| f64::from(self.size().width) / f64::from(size.width) <= pixels * (1.0 + 1e-6);
+        let fits =
+            |size: &Size| f64::from(self.size().width) / f64::from(size.width) <= pixels * (1.0 + 1e-6);
         self.levels.iter().rposition(fits).unwrap_or(0)
     }
 }
@@ -334,14 +335,14 @@ impl AxisMap {
         }
         // The inverse of `b` after `a`, of which the mixed terms must vanish.
         let determinant = b[1] * b[5] - b[2] * b[4];
-        let inverse = |x: f64, y: f64| {
-            ((b[5] * x - b[2] * y) / determinant, (b[1] * y - b[4] * x) / determinant)
-        };
+        let inverse =
+            |x: f64, y: f64| ((b[5] * x - b[2] * y) / determinant, (b[1] * y - b[4] * x) / determinant);
         let (xx, yx) = inverse(a[1], a[4]);
         let (xy, yy) = inverse(a[2], a[5]);
         let (tx, ty) = inverse(a[0] - b[0], a[3] - b[3]);
         let parallel = xy.abs() < 1e-9 * xx.abs() && yx.abs() < 1e-9 * yy.abs() && xx > 0.0 && yy > 0.0;
-        let exact = |factor: f64| if (factor - factor.round()).abs() < 1e-9 { factor.round() } else { factor };
+        let exact =
+            |factor: f64| if (factor - factor.round()).abs() < 1e-9 { factor.round() } else { factor };
         parallel.then(|| Self { across: (exact(xx), tx), down: (exact(yy), ty) })
     }
 
@@ -453,10 +454,9 @@ mod tests {
         let mut scene = scene(vec![object(&[100], Some([0.1, 10.0, 0.0, 1.0 / 3.0, 0.0, -10.0]))]);
         scene.bands[0].nodata = Some(-9999.5);
         scene.only = Some(vec![Window { x: 1, y: 2, width: 3, height: 4 }]);
-        for survey in [
-            Survey::Scene(Arc::new(scene)),
-            Survey::from(Rejection::new(Reason::Corrupt, "no directory")),
-        ] {
+        for survey in
+            [Survey::Scene(Arc::new(scene)), Survey::from(Rejection::new(Reason::Corrupt, "no directory"))]
+        {
             let json = serde_json::to_string(&survey).unwrap();
             assert_eq!(serde_json::from_str::<Survey>(&json).unwrap(), survey);
         }

@@ -310,7 +310,12 @@ impl Job {
             preprocess: Preprocess::new(&contract.input)?,
             spare: Arc::new(SpareTensors::new(contract.input.sample_type, contract.input.num_samples())),
             scorer,
-            table: TableSpec::new(contract, &pipeline.output, run.sources.extra_fields(), self.cutting.is_some()),
+            table: TableSpec::new(
+                contract,
+                &pipeline.output,
+                run.sources.extra_fields(),
+                self.cutting.is_some(),
+            ),
             constants: constants(pipeline.run.provider, pipeline),
             batch: batch.unwrap_or(pipeline.run.batch),
             max_wait: pipeline.run.max_wait,

@@ -29,8 +29,8 @@ use crate::commit::{Counts, Provenance, attempt_name, commit_shard};
 use crate::config::Pipeline;
 use crate::error::{Error, Result};
 use crate::plan::{
-    self, Described, Election, Moment, Origin, Output, PlannedTile, Removed, Run, RunId, SOURCE_BYTES_KEY, Surveyed,
-    Scope, Snapshot, Standing, Tombstone, Why,
+    self, Described, Election, Moment, Origin, Output, PlannedTile, Removed, Run, RunId, SOURCE_BYTES_KEY,
+    Scope, Snapshot, Standing, Surveyed, Tombstone, Why,
 };
 use crate::sink::{self, Outcome, ShardRows, TableSpec, TileRow};
 use crate::source::{Entry, ExtraCodec};
@@ -427,7 +427,8 @@ fn entry(merged: &Merged, codec: Option<&ExtraCodec>) -> Result<Surveyed> {
         extra: plan::encoded_extra(codec, merged.extra.as_ref(), 0)?,
         item: None,
     };
-    let survey = source.survey.as_ref().map(|survey| if merged.whole { survey.whole() } else { survey.clone() });
+    let survey =
+        source.survey.as_ref().map(|survey| if merged.whole { survey.whole() } else { survey.clone() });
     Ok(Surveyed { entry, survey })
 }
 
@@ -459,7 +460,12 @@ async fn copy(run: &Run, from: &[Arc<Run>]) -> Result<()> {
     let contract = &run.record.model.contract;
     let mut copy = Copy {
         run,
-        table: TableSpec::new(contract, &pipeline.output, run.sources.extra_fields(), pipeline.grid.is_some()),
+        table: TableSpec::new(
+            contract,
+            &pipeline.output,
+            run.sources.extra_fields(),
+            pipeline.grid.is_some(),
+        ),
         merge: Merge::of(from),
         ahead: VecDeque::new(),
         from: from.to_vec(),

@@ -112,7 +112,8 @@ impl OpenFile {
             .await?
             .ok_or_else(|| Error::unavailable(format!("{key} has vanished")).hint("try again"))?;
         let has_geo = object.schema().field_with_name("geometry").is_ok();
-        let columns: Vec<&str> = COLUMNS.iter().chain(geo::COLUMNS.iter().filter(|_| has_geo)).copied().collect();
+        let columns: Vec<&str> =
+            COLUMNS.iter().chain(geo::COLUMNS.iter().filter(|_| has_geo)).copied().collect();
         let batches = object.read_columns(&columns).await?;
         let schema =
             batches.first().map(RecordBatch::schema).ok_or_else(|| damaged(&key, "it has no rows"))?;

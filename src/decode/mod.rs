@@ -7,8 +7,8 @@
 //! CMYK images are rejected as [`Reason::Unsupported`]: without their colour profile, their
 //! conversion would be a guess.
 
-pub mod blocks;
 mod area;
+pub mod blocks;
 pub mod chip;
 pub(crate) mod guard;
 mod jpeg;

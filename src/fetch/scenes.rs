@@ -11,9 +11,9 @@ use super::Fetcher;
 use super::reading::BlockKey;
 use crate::error::{Error, Result};
 use crate::format::tiff::{BlockId, BlockTable, Page, TiffHeader, parse_blocks};
+use crate::observe::Traffic;
 use crate::plan::Source;
 use crate::plan::parse_scene;
-use crate::observe::Traffic;
 use crate::raster::Ranged;
 use crate::reason::{Reason, Rejection};
 use crate::scene::{Scene, SceneObject, Survey};
@@ -109,7 +109,9 @@ impl Fetcher {
 
     async fn open_objects(&self, scene: &Arc<Scene>) -> Result<Result<Arc<OpenScene>, Rejection>> {
         let mut objects = Vec::with_capacity(scene.objects.len());
-        for opened in futures::future::join_all(scene.objects.iter().map(|object| self.open_object(object))).await {
+        for opened in
+            futures::future::join_all(scene.objects.iter().map(|object| self.open_object(object))).await
+        {
             match opened? {
                 Ok(object) => objects.push(object),
                 Err(rejection) => return Ok(Err(rejection)),

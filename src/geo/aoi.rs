@@ -91,7 +91,8 @@ fn cross(own: &[[f64; 2]], ring: &[[f64; 2]], around: [f64; 4]) -> bool {
 
 /// Whether two segments share a point, ends included.
 fn segments_meet(a: [f64; 2], b: [f64; 2], c: [f64; 2], d: [f64; 2]) -> bool {
-    let side = |p: [f64; 2], q: [f64; 2], r: [f64; 2]| (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0]);
+    let side =
+        |p: [f64; 2], q: [f64; 2], r: [f64; 2]| (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0]);
     let (first, second) = (side(a, b, c) * side(a, b, d), side(c, d, a) * side(c, d, b));
     first <= 0.0 && second <= 0.0 && overlap(bounds(&[a, b]), bounds(&[c, d]))
 }
@@ -134,8 +135,10 @@ fn geojson(text: &str) -> Result<Vec<Area>> {
     }
     let num_points: usize = polygons.iter().flat_map(|area| &area.rings).map(Vec::len).sum();
     if num_points > MAX_POINTS {
-        return Err(Error::config(format!("the area of interest has {num_points} points, {MAX_POINTS} at most"))
-            .hint("simplify it: every window is held against all of them"));
+        return Err(Error::config(format!(
+            "the area of interest has {num_points} points, {MAX_POINTS} at most"
+        ))
+        .hint("simplify it: every window is held against all of them"));
     }
     Ok(polygons)
 }
@@ -144,7 +147,9 @@ fn geojson(text: &str) -> Result<Vec<Area>> {
 fn collect(value: &Value, into: &mut Vec<Area>) -> Result<()> {
     let kind = value["type"].as_str().unwrap_or("without type");
     match kind {
-        "FeatureCollection" => list(&value["features"])?.iter().try_for_each(|feature| collect(feature, into)),
+        "FeatureCollection" => {
+            list(&value["features"])?.iter().try_for_each(|feature| collect(feature, into))
+        }
         // A feature may have no geometry (RFC 7946, section 3.2).
         "Feature" if value["geometry"].is_null() => Ok(()),
         "Feature" => collect(&value["geometry"], into),

@@ -45,8 +45,9 @@ impl Crs {
     ///
     /// [`NoGeometry::UnsupportedCrs`] unless its definition has been compared with PROJ.
     pub fn from_epsg(code: u32) -> Result<Self, NoGeometry> {
-        let definition = epsg::definition(code)
-            .ok_or_else(|| NoGeometry::UnsupportedCrs(format!("EPSG:{code} has not been held against PROJ")))?;
+        let definition = epsg::definition(code).ok_or_else(|| {
+            NoGeometry::UnsupportedCrs(format!("EPSG:{code} has not been held against PROJ"))
+        })?;
         Self::from_proj(Some(code), definition)
     }
 

@@ -52,9 +52,9 @@ pub(super) fn definition(tags: &GeoTags) -> Result<Definition, NoGeometry> {
 
 /// What the software of Esri writes where it has no code: a whole description in the citation.
 fn esri_text(tags: &GeoTags) -> Option<&str> {
-    let citation = [key::PROJECTED_CITATION, key::GEODETIC_CITATION].into_iter().find_map(|key| {
-        tags.text(key).and_then(|text| text.strip_prefix("ESRI PE String = "))
-    });
+    let citation = [key::PROJECTED_CITATION, key::GEODETIC_CITATION]
+        .into_iter()
+        .find_map(|key| tags.text(key).and_then(|text| text.strip_prefix("ESRI PE String = ")));
     let coded = tags.code(key::PROJECTED_CRS).is_some_and(|code| code != USER_DEFINED);
     citation.filter(|_| !coded)
 }
@@ -124,7 +124,11 @@ fn method(tags: &GeoTags) -> Result<String, NoGeometry> {
         ),
         Some(17) => equirectangular(tags, longitude, &offset),
         Some(24) => format!("+proj=sinu +lon_0={longitude} {offset}"),
-        Some(code) => return Err(not_on_earth(tags).unwrap_or_else(|| unsupported(&format!("projection method {code}")))),
+        Some(code) => {
+            return Err(
+                not_on_earth(tags).unwrap_or_else(|| unsupported(&format!("projection method {code}")))
+            );
+        }
         None => return Err(unsupported("a projection without a method")),
     })
 }
@@ -141,14 +145,18 @@ fn datum(tags: &GeoTags) -> Result<String, NoGeometry> {
     }
     let meridian = tags.double(key::PRIME_MERIDIAN_LONGITUDE).unwrap_or(0.0);
     if meridian != 0.0 || !matches!(tags.code(key::PRIME_MERIDIAN), None | Some(8901 | USER_DEFINED)) {
-        return Err(not_on_earth(tags).unwrap_or_else(|| unsupported("a prime meridian other than Greenwich")));
+        return Err(
+            not_on_earth(tags).unwrap_or_else(|| unsupported("a prime meridian other than Greenwich"))
+        );
     }
     match (tags.code(key::GEODETIC_CRS), tags.code(key::GEODETIC_DATUM)) {
         (Some(4326), _) | (None | Some(USER_DEFINED), Some(6326)) => Ok("+datum=WGS84".into()),
         (Some(4269), _) | (None | Some(USER_DEFINED), Some(6269)) => Ok("+datum=NAD83".into()),
         (Some(4258), _) | (None | Some(USER_DEFINED), Some(6258)) => Ok("+ellps=GRS80 +towgs84=0,0,0".into()),
         (None | Some(USER_DEFINED), None | Some(USER_DEFINED)) => ellipsoid(tags),
-        (Some(code), _) if code != USER_DEFINED => Err(unsupported(&format!("a projection over EPSG:{code}"))),
+        (Some(code), _) if code != USER_DEFINED => {
+            Err(unsupported(&format!("a projection over EPSG:{code}")))
+        }
         (_, code) => Err(unsupported(&format!("a projection over datum EPSG:{}", code.unwrap_or(0)))),
     }
 }
@@ -161,9 +169,9 @@ fn ellipsoid(tags: &GeoTags) -> Result<String, NoGeometry> {
         Some(code) => return Err(unsupported(&format!("an unknown datum on ellipsoid EPSG:{code}"))),
     }
     let axis = tags.double(key::SEMI_MAJOR);
-    let inverse = tags.double(key::INVERSE_FLATTENING).or_else(|| {
-        tags.double(key::SEMI_MINOR).zip(axis).map(|(minor, major)| major / (major - minor))
-    });
+    let inverse = tags
+        .double(key::INVERSE_FLATTENING)
+        .or_else(|| tags.double(key::SEMI_MINOR).zip(axis).map(|(minor, major)| major / (major - minor)));
     let name = tags.text(key::GEODETIC_CITATION).unwrap_or("an ellipsoid of its own");
     like_wgs84(name, axis, inverse)
 }

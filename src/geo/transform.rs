@@ -1,7 +1,7 @@
 //! From pixels to coordinates of the CRS: six coefficients, as GDAL has them.
 
-use super::tags::{GeoTags, key};
 use super::NoGeometry;
+use super::tags::{GeoTags, key};
 
 /// An affine transform from pixel corners to coordinates of the CRS.
 ///

@@ -37,7 +37,8 @@ fn datum(root: &Node) -> Result<String, NoGeometry> {
     let geographic = root.child("GEOGCS").ok_or_else(unknown)?;
     let datum = geographic.child("DATUM").ok_or_else(unknown)?;
     let ellipsoid = datum.child("SPHEROID").ok_or_else(unknown)?;
-    let like = like_wgs84(geographic.name(), ellipsoid.numbers.first().copied(), ellipsoid.numbers.get(1).copied())?;
+    let like =
+        like_wgs84(geographic.name(), ellipsoid.numbers.first().copied(), ellipsoid.numbers.get(1).copied())?;
     if geographic.child("PRIMEM").and_then(|node| node.numbers.first().copied()).unwrap_or(0.0) != 0.0 {
         return Err(unsupported(root.name()));
     }
@@ -56,11 +57,8 @@ fn projection(root: &Node) -> Result<String, NoGeometry> {
         of("latitude_of_origin").or(of("latitude_of_center")).unwrap_or(0.0),
         of("central_meridian").or(of("longitude_of_center")).unwrap_or(0.0)
     );
-    let offset = format!(
-        "+x_0={} +y_0={}",
-        of("false_easting").unwrap_or(0.0),
-        of("false_northing").unwrap_or(0.0)
-    );
+    let offset =
+        format!("+x_0={} +y_0={}", of("false_easting").unwrap_or(0.0), of("false_northing").unwrap_or(0.0));
     let parallels = || {
         let both = of("standard_parallel_1").zip(of("standard_parallel_2"));
         both.map(|(first, second)| format!("+lat_1={first} +lat_2={second}"))
@@ -93,7 +91,10 @@ impl Node {
     fn parse(text: &str, depth: usize) -> Option<(Self, &str)> {
         let (keyword, mut rest) = text.split_once('[')?;
         let word = keyword.trim();
-        if depth > MAX_DEPTH || word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        if depth > MAX_DEPTH
+            || word.is_empty()
+            || !word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        {
             return None;
         }
         let mut node = Self { keyword: word.to_uppercase(), ..Self::default() };

@@ -117,7 +117,8 @@ impl WindowsOnTheirWay {
                     cuts.push(opened.scene.cuts(window, self.tiling.size));
                 }
                 _ => {
-                    let detail = format!("the scene has {} at level {}", opened.scene.size, opened.scene.level);
+                    let detail =
+                        format!("the scene has {} at level {}", opened.scene.size, opened.scene.level);
                     self.reject(place, Rejection::new(Reason::OutsideImage, detail));
                 }
             }
@@ -126,7 +127,12 @@ impl WindowsOnTheirWay {
     }
 
     /// Decodes blocks on the CPU pool, all at once.
-    async fn decode(&self, opened: &Arc<OpenScene>, arrived: Vec<Arrived>, blocks: &mut Blocks) -> Result<()> {
+    async fn decode(
+        &self,
+        opened: &Arc<OpenScene>,
+        arrived: Vec<Arrived>,
+        blocks: &mut Blocks,
+    ) -> Result<()> {
         let mut decoding = Vec::with_capacity(arrived.len());
         for (key, stored) in arrived {
             let (answer, answered) = oneshot::channel();
@@ -242,7 +248,8 @@ impl WindowBlocks {
                 self.blocks[&key].as_ref().as_ref().map_err(Clone::clone)
             };
             let touched = cut.pixels.width > 0 && cut.pixels.height > 0;
-            let samples = touched.then(|| read_window(header, level, cut.pixels, &cut.bands, block)).transpose()?;
+            let samples =
+                touched.then(|| read_window(header, level, cut.pixels, &cut.bands, block)).transpose()?;
             pieces.push(Piece { masked: Piece::is_masked(header, level), cut, samples });
         }
         let (tiling, meaning) = (&window.tiling, window.stages.preprocess.bands());

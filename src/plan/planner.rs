@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt};
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
@@ -288,9 +288,7 @@ impl Planner<'_> {
                 let (encoded, tally) = self.encode_new_sources(self.discover().await?, &family).await?;
                 match family.covered().pop().filter(|_| encoded.num_sources == 0) {
                     Some(newest) => self.preview_of(newest).await,
-                    None => {
-                        Ok(self.preview_new(&family.next, encoded.num_sources, encoded.num_bytes, tally))
-                    }
+                    None => Ok(self.preview_new(&family.next, encoded.num_sources, encoded.num_bytes, tally)),
                 }
             }
         }
@@ -448,7 +446,10 @@ pub(super) fn lost_every_election() -> Error {
 }
 
 /// Leaves out what earlier runs covered.
-fn new_entries(discovered: &Discovered, mut known: KnownSources) -> impl Iterator<Item = Result<Entry>> + use<> {
+fn new_entries(
+    discovered: &Discovered,
+    mut known: KnownSources,
+) -> impl Iterator<Item = Result<Entry>> + use<> {
     discovered.sources.entries().filter_map(move |entry| match entry {
         Ok(entry) => match known.has(&entry) {
             Ok(true) => None,

@@ -210,8 +210,10 @@ impl Rejected {
 }
 
 fn without_windows(num_scenes: u64) -> Error {
-    Error::usage(format!("{num_scenes} scenes were rejected by their headers, which retrying does not change"))
-        .hint("repair or replace them, then run the pipeline again: it plans anew what has changed")
+    Error::usage(format!(
+        "{num_scenes} scenes were rejected by their headers, which retrying does not change"
+    ))
+    .hint("repair or replace them, then run the pipeline again: it plans anew what has changed")
 }
 
 /// Encodes one row of the manifest's columns; `None` if the source had no row in the manifest.

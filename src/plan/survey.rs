@@ -91,7 +91,11 @@ impl Surveyor {
         let item = match entry.stac_item()?.transpose() {
             Ok(item) => item,
             Err(why) => {
-                return Ok(Err(Rejection::new(Reason::Corrupt, format!("the STAC item cannot be used: {why}")).into()));
+                return Ok(Err(Rejection::new(
+                    Reason::Corrupt,
+                    format!("the STAC item cannot be used: {why}"),
+                )
+                .into()));
             }
         };
         let choices = match &item {
@@ -151,7 +155,13 @@ impl Surveyor {
         }
         let clouds = cloud.first().map(|choice| {
             let band = choice.index(&opened[choice.object].header)?;
-            Ok::<_, Rejection>(SceneBand { object: choice.object, band, scale: 1.0, offset: 0.0, nodata: None })
+            Ok::<_, Rejection>(SceneBand {
+                object: choice.object,
+                band,
+                scale: 1.0,
+                offset: 0.0,
+                nodata: None,
+            })
         });
         let clouds = clouds.transpose()?;
         let objects: Vec<SceneObject> = opened.iter().map(grid::object).collect();
@@ -177,7 +187,10 @@ impl Surveyor {
         };
         let num_windows = count(&scene);
         if num_windows > MOST_WINDOWS {
-            let detail = format!("{} would be cut into {num_windows} windows, the most are {MOST_WINDOWS}", scene.size);
+            let detail = format!(
+                "{} would be cut into {num_windows} windows, the most are {MOST_WINDOWS}",
+                scene.size
+            );
             return Err(Rejection::new(Reason::TooLarge, detail));
         }
         Ok(scene)
@@ -191,9 +204,10 @@ pub(crate) fn parse_scene(object: &Partial) -> Parsed<TiffHeader> {
         let Parsed::Done(Err(rejection)) = header else { return Ok(header) };
         Ok(Parsed::Done(Err(match sniff_partial(object) {
             Some(ImageFormat::Tiff) => rejection,
-            Some(other) => {
-                Rejection::new(Reason::Unsupported, format!("{other} cannot be cut into windows, only TIFF can"))
-            }
+            Some(other) => Rejection::new(
+                Reason::Unsupported,
+                format!("{other} cannot be cut into windows, only TIFF can"),
+            ),
             None => Rejection::new(Reason::NotAnImage, "not a TIFF by its content"),
         })))
     });

@@ -63,9 +63,9 @@ fn windows(scene: &Scene, shard_tiles: u32) -> impl Iterator<Item = Window> + us
     let (columns, rows) = (across.count(), down.count());
     let side = u64::from(shard_tiles.isqrt().max(1));
     let (block_columns, block_rows) = if scene.in_rows { (columns, 1) } else { (side, side) };
-    let blocks = (0..rows).step_by(block_rows as usize).flat_map(move |row| {
-        (0..columns).step_by(block_columns as usize).map(move |column| (row, column))
-    });
+    let blocks = (0..rows)
+        .step_by(block_rows as usize)
+        .flat_map(move |row| (0..columns).step_by(block_columns as usize).map(move |column| (row, column)));
     blocks.flat_map(move |(first_row, first_column)| {
         let row_range = first_row..rows.min(first_row + block_rows);
         let column_range = first_column..columns.min(first_column + block_columns);

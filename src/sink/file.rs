@@ -247,7 +247,16 @@ mod tests {
         let uri = format!("s3://scenes/{number}.jpg");
         let window = (number % 2 == 1).then_some(Window { x: number, y: 2, width: 3, height: 4 });
         let tile_id = TileId::of(&uri, 0, 0, window);
-        TileRow { tile_id, source: uri.into(), source_version: None, level: 0, frame: 0, window, outcome, geo: None }
+        TileRow {
+            tile_id,
+            source: uri.into(),
+            source_version: None,
+            level: 0,
+            frame: 0,
+            window,
+            outcome,
+            geo: None,
+        }
     }
 
     fn ok(embedding: usize) -> Outcome {

@@ -84,8 +84,7 @@ pub(super) fn metadata(rows: &[TileRow]) -> String {
     types.sort_unstable();
     types.dedup();
     let around = geo().filter_map(|geo| geo.bbox);
-    let around =
-        around.reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])]);
+    let around = around.reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])]);
     let covering = |edge: &str| json!(["bbox", edge]);
     let mut column = json!({
         "encoding": "WKB",

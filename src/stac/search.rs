@@ -71,9 +71,7 @@ impl Search {
                 .hint("name the collections to search, such as [\"sentinel-2-l2a\"]"));
         }
         if self.bbox.is_some() && self.intersects.is_some() {
-            return Err(
-                Error::config("search has both bbox and intersects").hint("leave one of them out")
-            );
+            return Err(Error::config("search has both bbox and intersects").hint("leave one of them out"));
         }
         if self.bbox.is_none() && self.intersects.is_none() && self.datetime.is_none() {
             return Err(Error::config("search asks for whole collections")

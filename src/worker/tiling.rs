@@ -69,8 +69,11 @@ fn size(grid: &Grid, model: &contract::Input) -> Result<u32> {
     if model.width == model.height {
         return Ok(model.width);
     }
-    Err(Error::config(format!("the model takes {}×{} pixels, and windows are squares", model.width, model.height))
-        .hint("set tiles.size"))
+    Err(Error::config(format!(
+        "the model takes {}×{} pixels, and windows are squares",
+        model.width, model.height
+    ))
+    .hint("set tiles.size"))
 }
 
 /// Reads an area of interest: a box of four numbers, or a GeoJSON file.

@@ -28,7 +28,8 @@ pub(super) fn read(rows: &RecordBatch, row: usize) -> Result<Option<GeoRow>, Str
     if rows.column_by_name("geometry").is_none() {
         return Ok(None);
     }
-    let centre = [number::<Float64Type>(rows, "centre_lon", row)?, number::<Float64Type>(rows, "centre_lat", row)?];
+    let centre =
+        [number::<Float64Type>(rows, "centre_lon", row)?, number::<Float64Type>(rows, "centre_lat", row)?];
     Ok(Some(GeoRow {
         geometry: column(rows, "geometry", |array| array.as_binary_opt::<i32>().cloned())?
             .filter_valid(row, |array| array.value(row).to_vec()),
@@ -52,18 +53,27 @@ fn bbox(rows: &RecordBatch, row: usize) -> Result<Option<[f64; 4]>, String> {
     }
     let mut found = [0.0; 4];
     for (place, edge) in found.iter_mut().zip(edges()) {
-        let edge = edge.and_then(|edge| edge.as_primitive_opt::<Float64Type>()).ok_or_else(|| wrong("bbox"))?;
+        let edge =
+            edge.and_then(|edge| edge.as_primitive_opt::<Float64Type>()).ok_or_else(|| wrong("bbox"))?;
         *place = edge.value(row);
     }
     Ok(Some(found))
 }
 
-fn number<T: ArrowPrimitiveType>(rows: &RecordBatch, name: &str, row: usize) -> Result<Option<T::Native>, String> {
+fn number<T: ArrowPrimitiveType>(
+    rows: &RecordBatch,
+    name: &str,
+    row: usize,
+) -> Result<Option<T::Native>, String> {
     let array = column(rows, name, |array| array.as_primitive_opt::<T>().cloned())?;
     Ok(array.is_valid(row).then(|| array.value(row)))
 }
 
-fn column<A>(rows: &RecordBatch, name: &str, typed: impl FnOnce(&dyn Array) -> Option<A>) -> Result<A, String> {
+fn column<A>(
+    rows: &RecordBatch,
+    name: &str,
+    typed: impl FnOnce(&dyn Array) -> Option<A>,
+) -> Result<A, String> {
     rows.column_by_name(name).and_then(|array| typed(array.as_ref())).ok_or_else(|| wrong(name))
 }
 

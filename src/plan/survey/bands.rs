@@ -5,7 +5,7 @@ use crate::format::sample::SampleKind;
 use crate::format::tiff::{BandInfo, TiffHeader};
 use crate::reason::{Reason, Rejection};
 use crate::scene::{SceneBand, Tiling};
-use crate::stac::sentinel2::{Calibration, calibration};
+use crate::stac::sentinel2::{Calibration, calibration_to};
 use crate::stac::{self, Item, Selected};
 
 /// Units whose values are the stored samples of 8 bits.
@@ -73,13 +73,20 @@ impl Choice {
             Some(_) if header.bands.len() == 1 => 0,
             Some(_) => {
                 let found = header.bands.len();
-                return Err(mismatch(format!("the file of band {} has {found} bands, name one of them", self.name)));
+                return Err(mismatch(format!(
+                    "the file of band {} has {found} bands, name one of them",
+                    self.name
+                )));
             }
             None => self.index_by_name(&header.bands)?,
         };
         if index >= header.bands.len() {
             let found = header.bands.len();
-            return Err(mismatch(format!("band {} is the {}th of its file, which has {found}", self.name, index + 1)));
+            return Err(mismatch(format!(
+                "band {} is the {}th of its file, which has {found}",
+                self.name,
+                index + 1
+            )));
         }
         Ok(index as u16)
     }
@@ -90,7 +97,8 @@ impl Choice {
             return Ok(number - 1);
         }
         let named = |band: &BandInfo| {
-            let description = band.description.as_deref().is_some_and(|text| self.name.eq_ignore_ascii_case(text));
+            let description =
+                band.description.as_deref().is_some_and(|text| self.name.eq_ignore_ascii_case(text));
             description || self.name.eq_ignore_ascii_case(&band.colour)
         };
         let mut found = bands.iter().enumerate().filter(|(_, band)| named(band)).map(|(index, _)| index);
@@ -153,10 +161,8 @@ impl Choice {
         if let (Some(scale), offset) = asked {
             return Ok((scale, offset.unwrap_or(0.0)));
         }
-        if DISPLAY_UNITS.contains(&tiling.unit.as_str()) || tiling.unit == STORED_UNIT {
-            return Ok((1.0, asked.1.unwrap_or(0.0)));
-        }
-        let said = match self.said_conversion(item)? {
+        let is_stored = DISPLAY_UNITS.contains(&tiling.unit.as_str()) || tiling.unit == STORED_UNIT;
+        let said = match self.said_conversion(&tiling.unit, item)? {
             Some(Calibration { scale, offset, why }) => {
                 let note = format!("{}: {why}", self.name);
                 if !notes.contains(&note) {
@@ -164,6 +170,7 @@ impl Choice {
                 }
                 Some((scale, offset))
             }
+            None if is_stored => Some((1.0, 0.0)),
             None => in_file(&header.bands[usize::from(band)]),
         };
         let (scale, offset) = said.ok_or_else(|| {
@@ -178,9 +185,9 @@ impl Choice {
     }
 
     /// Returns what the item says; Sentinel-2's offset depends on the archive and the baseline.
-    fn said_conversion(&self, item: Option<&Item>) -> Result<Option<Calibration>, Rejection> {
+    fn said_conversion(&self, unit: &str, item: Option<&Item>) -> Result<Option<Calibration>, Rejection> {
         let (Some(item), Some(selected)) = (item, &self.selected) else { return Ok(None) };
-        calibration(item, selected)
+        calibration_to(unit, item, selected)
             .map_err(|problem| Rejection::new(Reason::UnitMismatch, problem.to_string()))
     }
 }

@@ -47,8 +47,10 @@ pub(super) fn place(
     let reference = finest(objects, bands);
     for band in bands.iter().chain(clouds) {
         if AxisMap::between(&objects[reference], &objects[band.object]).is_none() {
-            return Err(mismatch("the files of its bands lie on grids that are not parallel, or in different coordinate \
-                 reference systems"));
+            return Err(mismatch(
+                "the files of its bands lie on grids that are not parallel, or in different coordinate \
+                 reference systems",
+            ));
         }
     }
     let found = &objects[reference];
@@ -67,7 +69,9 @@ pub(super) fn place(
         (None, _) => 1.0,
         (Some(gsd), Some(native)) => gsd / native,
         (Some(gsd), None) => {
-            return Err(mismatch(&format!("{gsd} metres a pixel are asked for, and the scene does not say how large its are")));
+            return Err(mismatch(&format!(
+                "{gsd} metres a pixel are asked for, and the scene does not say how large its are"
+            )));
         }
     };
     if pixels < 1.0 - 1e-6 {
