@@ -15,6 +15,7 @@ pub mod compact;
 pub mod config;
 pub mod decode;
 pub mod error;
+pub mod export;
 pub mod fetch;
 pub mod fit;
 pub mod format;

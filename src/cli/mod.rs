@@ -4,6 +4,7 @@ mod chip;
 mod completions;
 mod config;
 mod demo;
+mod export;
 mod inspect;
 mod man;
 mod model;
@@ -67,6 +68,7 @@ enum Command {
     Query(query::Args),
     Inspect(inspect::Args),
     Chip(chip::Args),
+    Export(export::Args),
     Rejects(rejects::Args),
     Runs(runs::Args),
     /// Builds models and looks into them
@@ -136,6 +138,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Query(args) => query::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Chip(args) => chip::run(args),
+        Command::Export(args) => export::run(args),
         Command::Rejects(args) => rejects::run(args),
         Command::Runs(args) => runs::run(args),
         Command::Model(command) => model::run(command),

@@ -28,6 +28,7 @@ mod resnet;
 #[cfg(feature = "query")]
 mod runs;
 mod scenes;
+mod stac;
 mod stores;
 mod support;
 #[cfg(feature = "query")]
