@@ -176,7 +176,7 @@ def measure(arguments, torch, card):
     reference = ours.embeddings(ours.run(fp32, few, "cpu")[1])
     parity = min(cosines(torch, ours.embeddings(ours.run(fp16, few, "cuda", batch)[1]), reference))
     eager, compiled = torch_networks(torch, arguments.arch)
-    out_of_the_box = (batch, "cuda.conv_search=exhaustive", "cuda.prefer_nhwc=false", "run.sessions=1")
+    out_of_the_box = (batch, "cuda.conv_search=exhaustive", "cuda.prefer_nhwc=false", "run.sessions=1", "run.precision=tf32")
     contestants = {
         "bare, fp16": lambda: ours.bare(fp16, images, "cuda", batch),
         "pipeline from JPEG, fp16": lambda: ours.run(fp16, images, "cuda", batch)[0],

@@ -103,7 +103,12 @@ impl Noise {
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     let norms = (dot(a, a) * dot(b, b)).sqrt();
-    if norms > 0.0 { (dot(a, b) / norms).min(1.0) } else { f64::from(u8::from(a == b)) }
+    if norms == 0.0 {
+        return f64::from(u8::from(a == b));
+    }
+    let cosine = dot(a, b) / norms;
+    // What is not finite is like nothing.
+    if cosine.is_nan() { 0.0 } else { cosine.min(1.0) }
 }
 
 fn largest(logits: &[f32]) -> Option<usize> {

@@ -94,10 +94,14 @@ pub fn num_bytes(kind: Kind, num_samples: usize, length: usize, num_classes: usi
         Kind::Logistic => (2 * lbfgs::HISTORY + 10) as u64 * (num_classes as u64) * (length as u64 + 1),
         Kind::Ridge => {
             let side = num_samples.min(length) as u64;
-            side * side + side.max(num_samples as u64).min(4096) * length as u64 * 2
+            side * side
+                + side.max(num_samples as u64).min(4096) * length as u64 * 2
+                + 3 * num_classes as u64 * (length as u64 + side)
         }
     };
-    floats.saturating_mul(8)
+    // The confusion of the classes, of both halves.
+    let confusion = 2 * (num_classes as u64).saturating_mul(num_classes as u64);
+    floats.saturating_add(confusion).saturating_mul(8)
 }
 
 fn to_f32(values: &[f64]) -> Option<Vec<f32>> {

@@ -19,7 +19,7 @@ use crate::plan::{ModelRecord, Output, ParquetObject, Run, RunId, Scope, Snapsho
 /// Shards whose identities are read ahead.
 const AHEAD: usize = 8;
 /// More classes than anybody tells apart: what names each tile is no label.
-const MAX_CLASSES: usize = 100_000;
+const MAX_CLASSES: usize = 4_096;
 
 /// The labelled rows of an output.
 #[derive(Clone, Debug)]
@@ -369,7 +369,14 @@ fn extra_of(batch: &RecordBatch, column: &str) -> Result<Extra> {
         Error::config(format!("the manifest's column `{column}` holds neither text nor whole numbers"))
             .hint("give labels in a file: --labels FILE")
     })?;
-    let splits = extra.column_by_name("split").filter(|_| column != "split").and_then(text);
+    let split = extra.column_by_name("split").filter(|_| column != "split");
+    let splits = split.map(|split| {
+        text(split).ok_or_else(|| {
+            Error::config("the manifest's column `split` holds neither text nor whole numbers")
+                .hint("write `train` or `test` there, or leave the column out")
+        })
+    });
+    let splits = splits.transpose()?;
     Ok(Extra { labels, splits })
 }
 

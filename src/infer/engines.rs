@@ -121,7 +121,11 @@ impl EngineCache {
                 continue;
             }
             // Whole or not at all: a session that finds half an engine fails.
-            let stage = self.folder.join(format!(".{name}.{}", std::process::id()));
+            let stage = tempfile::NamedTempFile::with_prefix_in(".", &self.folder)
+                .map_err(|cause| {
+                    Error::unavailable(format!("cannot write in {}", self.folder.display())).because(cause)
+                })?
+                .into_temp_path();
             let landed =
                 bucket.download(&object.key, &stage).await.map_err(|fault| fault.into_error(&object.key));
             let landed = landed.and_then(|_| {
@@ -129,7 +133,6 @@ impl EngineCache {
                     Error::unavailable(format!("cannot write {}", file.display())).because(cause)
                 })
             });
-            let _ = std::fs::remove_file(&stage);
             landed?;
             brought += 1;
         }

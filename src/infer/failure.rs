@@ -82,8 +82,13 @@ fn is_out_of_memory(message: &str) -> bool {
 }
 
 fn is_lost(code: ort::ErrorCode, message: &str) -> bool {
+    // What the network asks for and the device cannot do is no trouble that passes.
+    let asks_too_much = ["NOT_SUPPORTED", "BAD_PARAM", "no kernel image"];
+    if asks_too_much.iter().any(|sign| message.contains(sign)) {
+        return false;
+    }
     code == ort::ErrorCode::DeviceReset
-        || ["CUDA failure", "CUDA error", "CUDNN failure", "CUBLAS failure"]
+        || ["CUDA failure", "CUDA error", "CUDNN failure", "CUBLAS failure", "Cuda Runtime"]
             .iter()
             .any(|sign| message.contains(sign))
 }

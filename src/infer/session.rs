@@ -72,7 +72,8 @@ impl SessionOptions {
 /// A model, loaded and checked against its contract.
 #[derive(Debug)]
 pub struct Session {
-    loaded: Loaded,
+    /// `None` while it is loaded again, and after that failed.
+    loaded: Option<Loaded>,
     static_batch: Option<usize>,
     /// Batch sizes that have run: what fails later at such a size is not the model's fault.
     proven: BTreeSet<usize>,
@@ -116,7 +117,15 @@ impl Session {
         let loaded = Loaded::open(runtime, model, options).map_err(|error| load_error(&error))?;
         let static_batch = fits::check(&loaded.model, contract)?;
         let (bytes, contract, options) = (model.clone(), contract.clone(), options.clone());
-        Ok(Self { loaded, static_batch, proven: BTreeSet::new(), runtime, bytes, contract, options })
+        Ok(Self {
+            loaded: Some(loaded),
+            static_batch,
+            proven: BTreeSet::new(),
+            runtime,
+            bytes,
+            contract,
+            options,
+        })
     }
 
     /// Runs the model on the chips of a batch.
@@ -159,15 +168,17 @@ impl BatchRunner for Session {
         let Some(memory) = pinned(self.options.provider, self.options.device) else {
             return Ok(InputBatch::new(input, capacity));
         };
+        let loaded = self.loaded.as_ref().ok_or_else(unloaded)?;
         let batch = memory
-            .and_then(|memory| Allocator::new(&self.loaded.model, memory))
+            .and_then(|memory| Allocator::new(&loaded.model, memory))
             .and_then(|memory| InputBatch::bound(input, capacity, &memory));
         batch.map_err(|error| Error::from(judge(&error, capacity.get(), true)))
     }
 
     fn run(&mut self, batch: &InputBatch) -> Result<Outputs, Failure> {
         let num_chips = self.num_chips_to_run(batch).map_err(Failure::Other)?;
-        let values = self.loaded.infer(batch, num_chips, &self.contract);
+        let loaded = self.loaded.as_mut().ok_or_else(|| Failure::Other(unloaded()))?;
+        let values = loaded.infer(batch, num_chips, &self.contract);
         let values = values.map_err(|error| judge(&error, num_chips, self.proven.contains(&num_chips)))?;
         let outputs = Outputs::of(values, &self.contract.output, num_chips, batch.len());
         let outputs = outputs.map_err(Failure::Other)?;
@@ -183,11 +194,17 @@ impl BatchRunner for Session {
         // An engine of the cache is for another shape; this one is built again where it is needed.
         self.options.engines = None;
         // The device's memory goes back with the session that holds it, so that one goes first.
-        self.loaded.binding = None;
-        self.loaded =
+        self.loaded = None;
+        let loaded =
             Loaded::open(self.runtime, &self.bytes, &self.options).map_err(|error| load_error(&error))?;
+        self.loaded = Some(loaded);
         Ok(())
     }
+}
+
+fn unloaded() -> Error {
+    Error::unavailable("the model could not be loaded again for a smaller batch")
+        .hint("free memory, then try again")
 }
 
 /// Embeddings, and logits of a model that has a classifier.
@@ -416,10 +433,11 @@ mod tests {
         let mut session = Session::open(runtime(), &model(), &contract, &options()).unwrap();
         let memory =
             || MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default).unwrap();
-        let mut binding = session.loaded.model.create_binding().unwrap();
+        let loaded = session.loaded.as_mut().unwrap();
+        let mut binding = loaded.model.create_binding().unwrap();
         binding.bind_output_to_device("output", &memory()).unwrap();
-        session.loaded.binding = Some(binding);
-        let allocator = Allocator::new(&session.loaded.model, memory()).unwrap();
+        loaded.binding = Some(binding);
+        let allocator = Allocator::new(&loaded.model, memory()).unwrap();
         let mut batch = InputBatch::bound(&contract.input, NonZeroUsize::MIN, &allocator).unwrap();
         batch.set_len(1);
         let of_zeros = session.run(&batch).unwrap().embeddings().to_vec();

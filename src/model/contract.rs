@@ -380,7 +380,11 @@ impl Contract {
     /// Returns what of the contract gives a row its meaning; the rest is a record of how the model was made.
     #[must_use]
     pub fn meaning(&self) -> Self {
-        Self { quantisation: None, ..self.clone() }
+        let mut meaning = Self { quantisation: None, ..self.clone() };
+        if let Some(classifier) = &mut meaning.output.classifier {
+            classifier.fitted = None;
+        }
+        meaning
     }
 
     /// Checks what can be checked without the graph.

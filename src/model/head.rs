@@ -109,7 +109,12 @@ impl Backbone {
             }
             name
         };
-        let names = Names { logits: free("logits"), weight: free("head.weight"), bias: free("head.bias") };
+        let names = Names {
+            flat: free("head.flat"),
+            logits: free("logits"),
+            weight: free("head.weight"),
+            bias: free("head.bias"),
+        };
         let contract = with_classifier(contract, head, &names.logits);
         contract.validate()?;
         let mut graph = self.classifier(embedding, head.linear, &names);
@@ -134,9 +139,13 @@ impl Backbone {
         let (num_classes, length) = (linear.bias.len(), linear.weights.len() / linear.bias.len());
         let transposed = vec![AttributeProto::int("transB", 1)];
         let logits = vec![self.batch_axis(), DimensionProto::fixed(num_classes)];
-        let inputs = [embedding, &names.weight, &names.bias];
+        let inputs = [&*names.flat, &names.weight, &names.bias];
         GraphProto {
-            node: vec![NodeProto::new("Gemm", &inputs, &names.logits, transposed)],
+            // A pooled embedding may be `[n, length, 1, 1]`.
+            node: vec![
+                NodeProto::new("Flatten", &[embedding], &names.flat, vec![AttributeProto::int("axis", 1)]),
+                NodeProto::new("Gemm", &inputs, &names.logits, transposed),
+            ],
             initializer: vec![
                 TensorProto::float(&names.weight, &[num_classes, length], le_bytes(&linear.weights)),
                 TensorProto::float(&names.bias, &[num_classes], le_bytes(&linear.bias)),
@@ -174,6 +183,7 @@ const NAME_IT: &str = "name the ONNX file that the run used with --model";
 
 /// Names that are free in the graph.
 struct Names {
+    flat: String,
     logits: String,
     weight: String,
     bias: String,
@@ -182,6 +192,11 @@ struct Names {
 fn with_classifier(contract: &Contract, head: &Head<'_>, logits: &str) -> Contract {
     let mut contract = contract.clone();
     head.name.clone_into(&mut contract.name);
+    if let Some(quantisation) = &mut contract.quantisation {
+        // They were measured with the classifier that is gone.
+        quantisation.top1_agreement = None;
+        quantisation.logits_error = None;
+    }
     contract.output.classifier = Some(Classifier {
         logits: logits.to_owned(),
         num_classes: head.labels.len(),

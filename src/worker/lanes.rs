@@ -217,15 +217,15 @@ impl Wanted<'_> {
             .hint("`nvidia-smi` shows what the driver sees; choose others with `run.devices`, or `cpu`")
     }
 
-    /// `TensorRT` computes float32 with TF32 unless the environment forbids it, and ONNX Runtime has no way to
+    /// `TensorRT` computes what is float32, also in an fp16 or int8 network, with TF32 unless the environment forbids it, and ONNX Runtime has no way to
     /// tell it otherwise.
     fn refuse_unwanted_tf32(&self) -> Result<()> {
-        if self.run.provider != Provider::Tensorrt || self.precision() != "fp32" || tf32_off() {
+        if self.run.provider != Provider::Tensorrt || self.precision() == "tf32" || tf32_off() {
             return Ok(());
         }
-        Err(Error::config("`tensorrt` computes fp32 with TF32, which rounds to 10 bits")
+        Err(Error::config("`tensorrt` computes float32 with TF32, which rounds to 10 bits")
             .because("ONNX Runtime has no switch for it")
-            .hint("choose `--precision tf32` or fp16, or set NVIDIA_TF32_OVERRIDE=0 in the environment"))
+            .hint("set NVIDIA_TF32_OVERRIDE=0 in the environment; or choose `--precision tf32` for an fp32 model"))
     }
 
     fn engines(&self, runtime: &Runtime, gpu: &Gpu, batch: NonZeroUsize) -> Result<Option<EngineCache>> {

@@ -11,6 +11,7 @@
 //! Rows do not depend on what is chosen.
 
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -310,7 +311,7 @@ fn run_for_a_while(
     owed: &Owed,
     barrier: &Barrier,
 ) -> Result<u64> {
-    let warmed = warm(lane, batch);
+    let warmed = catch_unwind(AssertUnwindSafe(|| warm(lane, batch))).unwrap_or_else(|_| Err(crashed()));
     // Whatever happened: the others wait for this one.
     barrier.wait();
     let input = warmed?;
@@ -381,7 +382,8 @@ impl Owed {
             }
             *tiles -= 1;
             drop(tiles);
-            decode();
+            // A crash is that tile's, and the run will tell of it.
+            let _ = catch_unwind(AssertUnwindSafe(decode));
             self.changed.notify_all();
         }
     }

@@ -36,6 +36,11 @@ pub fn check(model: &ModelProto, graph: &GraphProto) -> Result<()> {
                 .hint("give the fp32 model; ours are made by `tilefleet model build`"));
         }
     }
+    if let Some(node) = graph.node.iter().find(|node| is_short(node)) {
+        return Err(Error::config("the model is damaged")
+            .because(format!("the node `{}` ({}) lacks inputs or outputs", node.name, node.op_type))
+            .hint("check the file, for example with onnx.checker in Python"));
+    }
     let has_branch = |node: &NodeProto| {
         node.attribute.iter().any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty())
     };
@@ -81,6 +86,17 @@ pub fn hoist_constants(graph: &mut GraphProto) {
     graph.node = kept;
     // Old files list initializers among the inputs as well.
     graph.input.retain(|input| !constants.contains(&input.name));
+}
+
+/// Whether a node has fewer inputs or outputs than its operator needs; those that are read by position are known.
+fn is_short(node: &NodeProto) -> bool {
+    let least = match node.op_type.as_str() {
+        "Constant" => 0,
+        "Conv" | "Gemm" | "MatMul" | "Add" | "Sub" | "Mul" | "Div" | "Reshape" => 2,
+        "BatchNormalization" => 5,
+        _ => usize::from(node.op_type != "RandomNormal" && node.op_type != "RandomUniform"),
+    };
+    node.input.len() < least || node.output.is_empty()
 }
 
 /// Folds each batch norm into the convolution before it; returns those that have none, with the reason.
