@@ -7,7 +7,8 @@
 
 A record is the code (uint16) and, as float64, x and y in units of the system and longitude and latitude by
 pyproj; little-endian. `sweep` takes 12 places in the area of use of every projected and geographic system,
-`golden` 2 others for each code of the table. pyproj chooses the datum shift, among those without grid files.
+`golden` 2 others for each code of the table. pyproj chooses the datum shift, among those without grid files;
+systems where it chooses between several by place are left out of the sweep, and so of the table.
 """
 
 import itertools
@@ -21,6 +22,7 @@ import warnings
 import pyproj
 from pyproj.database import query_crs_info
 from pyproj.enums import PJType
+from pyproj.transformer import TransformerGroup
 
 warnings.simplefilter("ignore")
 ROOT = pathlib.Path(__file__).parents[2]
@@ -44,6 +46,26 @@ def records(code, area, shares):
             yield struct.pack("<H4d", code, x, y, *place)
 
 
+def is_ambiguous(code, area):
+    """Whether PROJ has several datum shifts that differ, and chooses by place: no one definition can follow.
+
+    NAD83 and GDA94 are excepted. They are taken as WGS 84, as PROJ does but for a few islands.
+    """
+    if (geodetic := pyproj.CRS(code).geodetic_crs) and geodetic.to_epsg() in (4269, 4283):
+        return False
+    try:
+        group = TransformerGroup(f"EPSG:{code}", "EPSG:4326", always_xy=True).transformers
+    except IndexError:  # pyproj, where there is none at all
+        return True
+    shifts = [one for one in group if "Ballpark" not in one.description] or group
+    places = [struct.unpack("<H4d", record) for record in records(code, area, SWEEP[:1])] if len(shifts) > 1 else []
+    for _, x, y, longitude, latitude in places:
+        others = (one.transform(x, y) for one in shifts)
+        if any(max(abs(to[0] - longitude), abs(to[1] - latitude)) > 1e-7 for to in others):
+            return True
+    return False
+
+
 def systems():
     kinds = [PJType.PROJECTED_CRS, PJType.GEOGRAPHIC_2D_CRS]
     for info in query_crs_info("EPSG", kinds, allow_deprecated=True):
@@ -62,7 +84,10 @@ def main():
         wanted, shares, target = in_table(), GOLDEN, ROOT / "tests/golden/epsg.bin"
     else:
         wanted, shares, target = lambda code: True, SWEEP, pathlib.Path(sys.argv[2])
-    found = [record for code, area in systems() if wanted(code) for record in records(code, area, shares)]
+    chosen = [(code, area) for code, area in systems() if wanted(code)]
+    if sys.argv[1] == "sweep":
+        chosen = [(code, area) for code, area in chosen if not is_ambiguous(code, area)]
+    found = [record for code, area in chosen for record in records(code, area, shares)]
     target.write_bytes(b"".join(found))
     print(f"{len(found)} places by pyproj {pyproj.__version__}, PROJ {pyproj.proj_version_str}")
 
