@@ -111,12 +111,15 @@ impl Crs {
     ///
     /// [`NoGeometry::OutsideCrs`] where the projection has no value.
     pub fn from_lon_lat(&self, longitude: f64, latitude: f64) -> Result<(f64, f64), NoGeometry> {
-        let mut point = self.projected(longitude, latitude)?;
+        let (mut east, mut north) = (longitude, latitude);
+        let mut point = self.projected(east, north)?;
         // A datum shift of places without height is undone only nearly, by metres.
         for _ in 0..2 {
             let (back, up) = self.to_lon_lat(point.0, point.1)?;
-            let turn = ((longitude - back) / 360.0).round() * 360.0;
-            point = self.projected(longitude + (longitude - back - turn), latitude + (latitude - up))?;
+            let missing = longitude - back;
+            east += missing - (missing / 360.0).round() * 360.0;
+            north += latitude - up;
+            point = self.projected(east, north)?;
         }
         Ok(point)
     }

@@ -102,6 +102,10 @@ const NOT_PLACED: &[(&str, &str)] = &[
     ("rasterio/float.tif", "the file names no coordinate reference system"),
     ("rasterio/rotated.tif", "the file names no coordinate reference system"),
     ("rio-tiler/cog_nonearth.tif", "its coordinate reference system is not on Earth: GCS_EUROPA"),
+    (
+        "synthetic/tokyo.tif",
+        "its coordinate reference system is not supported: EPSG:30169 has not been held against PROJ",
+    ),
     ("synthetic/no-crs.tif", "the file names no coordinate reference system"),
     (
         "synthetic/ground-control-points.tif",
