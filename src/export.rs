@@ -134,8 +134,7 @@ fn href(uri: &crate::storage::ObjectUri, folder: &Path) -> Result<String> {
 
 /// Returns the way from a folder to a file, both absolute; `None` where it cannot be written as text.
 fn relative(folder: &Path, file: &Path) -> Option<String> {
-    let plain = |path: &Path| -> Vec<Component<'_>> { path.components().collect::<Vec<_>>() };
-    let (from, to): (Vec<_>, Vec<_>) = (plain(folder), plain(file));
+    let (from, to): (Vec<_>, Vec<_>) = (folder.components().collect(), file.components().collect());
     if from.contains(&Component::ParentDir) {
         return None;
     }
