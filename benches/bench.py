@@ -1,11 +1,16 @@
 """Measures tilefleet side by side with its peers, in alternation, and prints medians and ratios.
 
-    scripts/bench [--only a,b,c,d,nearest,micro] [--rounds N]
+    scripts/bench [--only a,b,c,d,int8,quantised,auto,windows,scenes,nearest,micro] [--rounds N]
 
 - a: ResNet-152 fp32, end to end, over a bare session on resident tensors with as many threads
 - b: an almost-free model, so that the pipeline itself is measured, over plain Python
 - c: peak memory at 2,000 and at 20,000 tiles
 - d: peak memory while planning a million keys
+- int8: ResNet-152 by `model quantize` over fp32, both end to end
+- quantised: our int8 models over those of ONNX Runtime's Python quantizer, in speed and accuracy
+- auto: the CPU as tilefleet uses it by itself, over the best of several fixed settings, for two networks
+- windows: windows of a COG over rasterio, local and from an S3 server 20 ms away
+- scenes: peak memory of scenes of 4,000 and of 40,000 pixels a side
 - nearest: the nearest neighbours of a tile among 100,000, over pyarrow and NumPy
 - micro: decode, resize, encode, commit and compare, each alone
 
@@ -24,6 +29,7 @@ import sys
 from pathlib import Path
 
 import fake_listing
+import windows
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
@@ -31,6 +37,7 @@ WORK = TARGET / "bench"
 TILEFLEET = TARGET / "release" / "tilefleet"
 BATCH = 16
 RESNET_IMAGES = 320
+INT8_IMAGES = 640
 
 
 def last_json(text):
@@ -93,11 +100,17 @@ def some_images(count):
     return folder
 
 
-def resnet_over_bare_session(rounds, threads):
-    model, images = WORK / "resnet152.onnx", some_images(RESNET_IMAGES)
+def seeded(arch):
+    """Returns a network with weights from a seed."""
+    model = WORK / f"{arch}.onnx"
     if not model.is_file():
-        command = [TILEFLEET, "model", "build", "--arch", "resnet152", "--seed", "0", "--out", model]
+        command = [TILEFLEET, "model", "build", "--arch", arch, "--seed", "0", "--out", model]
         subprocess.run(command, check=True, stdout=sys.stderr)
+    return model
+
+
+def resnet_over_bare_session(rounds, threads):
+    model, images = seeded("resnet152"), some_images(RESNET_IMAGES)
     bare = [bench_program("bare_session"), "--model", model, "--batch", BATCH, "--threads", threads]
     alternate(
         f"(a) ResNet-152 fp32, {RESNET_IMAGES} JPEG files, batch {BATCH}, one session of {threads} threads",
@@ -105,6 +118,25 @@ def resnet_over_bare_session(rounds, threads):
         tilefleet=lambda: tilefleet_rate(images, model, f"run.threads={threads}", "run.sessions=1"),
         bare_session=lambda: run(*bare, "--runs", RESNET_IMAGES // BATCH)[0]["images_per_second"],
     )
+
+
+def int8_over_fp32(rounds, threads):
+    fp32, int8, images = seeded("resnet152"), WORK / "resnet152-int8.onnx", some_images(INT8_IMAGES)
+    command = [TILEFLEET, "model", "quantize", fp32, "--calibration", WORK / "inputs" / "images"]
+    command += ["--calibration-tiles", "64", "--held-out-tiles", "32", "--out", int8, "--force"]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    alternate(
+        f"(int8) ResNet-152, {INT8_IMAGES} JPEG files end to end, batch {BATCH}, {threads} threads",
+        rounds,
+        int8=lambda: tilefleet_rate(images, int8, f"run.threads={threads}"),
+        fp32=lambda: tilefleet_rate(images, fp32, f"run.threads={threads}"),
+    )
+
+
+def int8_over_onnxruntimes(rounds, threads):
+    import quantised
+
+    quantised.measure(WORK, TILEFLEET, seeded("resnet152"), rounds, threads)
 
 
 def pipeline_over_python(rounds, threads):
@@ -128,6 +160,48 @@ def peak_memory(_rounds, _threads):
         peaks.append(peak)
         print(f"  {report['summary']['tiles']:>6} tiles   {peak / 2**20:8.1f} MiB")
     print(f"  ratio          {peaks[1] / peaks[0]:8.3f}")
+
+
+def fixed_settings(threads):
+    """Returns ways of using the CPU that somebody might have written into a pipeline."""
+    ways = [(1, batch, spinning) for batch in (4, BATCH) for spinning in (False, True)]
+    ways += [(threads, batch, False) for batch in (1, 4, BATCH)]
+    return {
+        f"{sessions} sessions, batch {batch}{', spinning' * spinning}": (
+            f"run.sessions={sessions}",
+            f"run.batch={batch}",
+            f"run.spinning={str(spinning).lower()}",
+        )
+        for sessions, batch, spinning in ways
+    }
+
+
+def automatic(rounds, threads):
+    everything = WORK / "inputs" / "many"
+    for arch in ("resnet152", "resnet18"):
+        best = automatic_over_fixed(arch, some_images(RESNET_IMAGES), rounds, threads, fixed_settings(threads))
+    # Long enough that the process measures, which costs part of the time.
+    automatic_over_fixed("resnet18", everything, 1, threads, best)
+
+
+def automatic_over_fixed(arch, images, rounds, threads, fixed):
+    """Runs the CPU as chosen and as fixed in turns; returns the best fixed settings."""
+    model, rates, chosen = seeded(arch), {}, None
+    for _ in range(rounds):
+        for name, settings in {"auto": ("run.batch=auto",), **fixed}.items():
+            report, _ = tilefleet(images, model, f"run.threads={threads}", *settings)
+            rates.setdefault(name, []).append(report["this_process"]["tiles_per_second"])
+            chosen = report["inference"] if name == "auto" else chosen
+            print(f"  {name}: {rates[name][-1]:.2f} images/s", file=sys.stderr)
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    best = max(fixed, key=medians.get)
+    how = {key: chosen[key] for key in ("sessions", "threads", "spinning", "batch")}
+    print(f"(auto) {arch}, {report['summary']['tiles']:,} JPEG files, {threads} threads, {rounds} rounds in turns")
+    print(f"  chosen, after {len(chosen['measured'])} trials: {how}")
+    for name, median in medians.items():
+        print(f"  {name:<34} {median:8.1f} images/s  ({min(rates[name]):.1f} to {max(rates[name]):.1f})")
+    print(f"  auto over the best fixed ({best})  {medians['auto'] / medians[best]:.3f}")
+    return {best: fixed[best]}
 
 
 def planning_memory(_rounds, _threads):
@@ -176,11 +250,25 @@ def make_inputs():
         file.read_bytes()
 
 
+def windows_over_rasterio(rounds, threads):
+    weed = ROOT / ".venv" / "bin" / "weed"
+    windows.measure(WORK, weed, tilefleet, alternate, rounds, threads)
+
+
+def scene_memory(_rounds, _threads):
+    windows.memory(WORK, tilefleet)
+
+
 MEASUREMENTS = {
     "a": resnet_over_bare_session,
     "b": pipeline_over_python,
     "c": peak_memory,
     "d": planning_memory,
+    "int8": int8_over_fp32,
+    "quantised": int8_over_onnxruntimes,
+    "auto": automatic,
+    "windows": windows_over_rasterio,
+    "scenes": scene_memory,
     "nearest": nearest_neighbours,
     "micro": micro,
 }
@@ -194,7 +282,7 @@ def main():
     arguments = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
     names = arguments.only.split(",")
-    if set(names) & set("abcd"):
+    if set(names) & {*"abcd", "int8", "auto"}:
         make_inputs()
     print(f"{platform.system()} {platform.machine()}, {arguments.threads} threads")
     for name in names:

@@ -46,6 +46,7 @@ async fn commit_shard(run: &Run, shard: &Shard) -> Result<()> {
         labels: None,
         top_k: 0,
         extra: None,
+        geo: false,
     };
     let rows: Vec<TileRow> = shard.tiles.iter().enumerate().map(|(number, tile)| row(number, tile)).collect();
     let mut random = Random(u64::from(shard.number) + 1);
@@ -68,6 +69,7 @@ fn row(number: usize, tile: &Tile) -> TileRow {
         Outcome::Ok { detail: None, prediction: None, embedding: number }
     };
     TileRow {
+        geo: None,
         tile_id: tile.id,
         source: tile.source.uri.clone(),
         source_version: tile.source.version.clone(),

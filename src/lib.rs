@@ -8,6 +8,7 @@
 //! ([`geometry`], [`error`], [`reason`], [`config`]), never from its right. Only [`pipeline`] and
 //! [`worker`] see the whole row. ARCHITECTURE.md has the map of rooms.
 
+pub mod calibrate;
 pub mod cli;
 pub mod commit;
 pub mod compact;
@@ -16,9 +17,12 @@ pub mod decode;
 pub mod error;
 pub mod export;
 pub mod fetch;
+pub mod fit;
 pub mod format;
 pub mod geo;
 pub mod geometry;
+pub(crate) mod guard;
+pub mod head;
 pub mod infer;
 pub mod look;
 pub mod model;

@@ -26,8 +26,8 @@ pub struct Tiling {
     pub aoi: Option<Area>,
     /// Names or numbers (from 1) of the bands, in the order of the model's input.
     pub bands: Vec<String>,
-    /// What the values mean that the model gets.
-    pub unit: String,
+    /// What the values mean that the model gets, band by band.
+    pub units: Vec<String>,
     /// Factors of the samples: none, one, or one a band.
     pub scale: Vec<f64>,
     /// Added after that: none, one, or one a band.

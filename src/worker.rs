@@ -3,10 +3,13 @@
 //! Goes in: a checked pipeline. Comes out: a [`Report`]. Whatever is wrong with the pipeline, the
 //! model, the runtime or the output is found before any image is read.
 
+mod lanes;
 mod tiling;
+mod tune;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
 
@@ -14,9 +17,9 @@ use crate::config::{Loaded, Pipeline};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetcher;
 use crate::format::image::Limits;
-use crate::infer::{self, Provider, Session, SessionOptions};
+use crate::infer::Provider;
 use crate::model::contract::Contract;
-use crate::model::{self, Model};
+use crate::model::{self, Model, Precision};
 use crate::observe::{Progress, Snapshot};
 use crate::pipeline::{SpareTensors, Stages, Stop, process};
 use crate::plan::fingerprint::{Lineage, Meaning};
@@ -31,10 +34,10 @@ use crate::storage::{ObjectUri, Storage};
 use crate::summary::{Summary, deleted_meanwhile, sum_up};
 use crate::work::OpenShards;
 
-/// So many sessions at most share the threads if nobody says how many.
-const MOST_SESSIONS: usize = 4;
-/// Their copies of the weights hold so many bytes together at most.
-const MOST_WEIGHT_BYTES: usize = 1 << 30;
+pub use lanes::{Inference, Lanes};
+pub use tune::Trial;
+
+use lanes::Wanted;
 
 /// A job that has been checked as far as it can be without reading images.
 pub struct Job {
@@ -58,6 +61,8 @@ pub struct Report {
     pub summary: Summary,
     /// What this process did.
     pub this_process: Snapshot,
+    /// How it ran the model.
+    pub inference: Inference,
 }
 
 impl Job {
@@ -87,6 +92,11 @@ impl Job {
             items: tiling.as_deref().map(|tiling| tiling::items(&pipeline.input, tiling)).transpose()?,
             exclude: Some(output.uri.clone()),
         };
+        model.precision = Precision::agreed(pipeline.run.precision, model.precision)?;
+        if model.precision == Precision::Tf32 && pipeline.run.provider == Provider::Cpu {
+            return Err(Error::config("`run.precision` is \"tf32\", which the CPU does not have")
+                .hint("leave the precision at \"auto\", or choose `--provider cuda`"));
+        }
         let draft = draft(loaded, &model, tiling.as_deref())?;
         let requests = pipeline.run.fetch_concurrency;
         let cutting = tiling.map(|tiling| Cutting {
@@ -156,26 +166,50 @@ impl Job {
     /// The stop's cause if it was stopped; else as the stages.
     pub async fn run(&self, progress: Arc<Progress>, stop: Stop) -> Result<Report> {
         loop {
-            let sessions = self.prepare().await?;
-            let (run, nothing_new) = match stop.or(self.decide()).await? {
-                Decision::Continue(run) => (run, false),
-                Decision::NothingNew(run) => (run, true),
-                Decision::New { run, previous } => {
-                    if let Some(previous) = previous {
-                        stop.or(sum_up_if_there(&previous)).await?;
-                    }
-                    (run, false)
-                }
-            };
-            let is_retry = run.record.origin == Origin::Retry;
-            if nothing_new {
-                return self.report(&run, true, &progress, &stop).await;
-            }
-            let report = self.work_on(run, sessions, &progress, &stop).await?;
-            if !is_retry {
+            let (report, more) = self.run_once(self.prepare().await?, &progress, &stop).await?;
+            if !more {
                 return Ok(report);
             }
         }
+    }
+
+    /// Plans if needed and works on all open shards in sessions that the caller has opened: on devices of its
+    /// own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub async fn run_in(&self, lanes: Lanes, progress: Arc<Progress>, stop: Stop) -> Result<Report> {
+        self.run_once(lanes, &progress, &stop).await.map(|(report, _)| report)
+    }
+
+    /// Measures how many chips a second the model infers by itself, with the sessions that a run would have.
+    ///
+    /// # Errors
+    ///
+    /// As opening and running sessions.
+    pub async fn bare_rate(&self, at_least: std::time::Duration) -> Result<(f64, Inference)> {
+        let mut lanes = self.wanted().open().await?;
+        let rate = tune::bare_rate(&mut lanes, at_least)?;
+        Ok((rate, lanes.inference))
+    }
+
+    /// Works on one run; returns whether another is to be looked for, since this one was a retry.
+    async fn run_once(&self, lanes: Lanes, progress: &Arc<Progress>, stop: &Stop) -> Result<(Report, bool)> {
+        let run = match stop.or(self.decide()).await? {
+            Decision::Continue(run) => run,
+            Decision::NothingNew(run) => {
+                return Ok((self.report(&run, true, lanes.inference, progress, stop).await?, false));
+            }
+            Decision::New { run, previous } => {
+                if let Some(previous) = previous {
+                    stop.or(sum_up_if_there(&previous)).await?;
+                }
+                run
+            }
+        };
+        let is_retry = run.record.origin == Origin::Retry;
+        Ok((Box::pin(self.work_on(run, lanes, progress, stop)).await?, is_retry))
     }
 
     /// Tries rejected tiles again, or finishes the retry that was not finished; `None` if newer runs have
@@ -190,7 +224,7 @@ impl Job {
         progress: Arc<Progress>,
         stop: Stop,
     ) -> Result<Option<Report>> {
-        let sessions = self.prepare().await?;
+        let lanes = self.prepare().await?;
         let spool = spool_folder()?;
         let planner = self.planner(spool.path());
         let Some(Retried { run, continued }) = stop.or(planner.retry(rejected)).await? else {
@@ -199,41 +233,66 @@ impl Job {
         if continued {
             tracing::info!(run = %run.id, "this retry was not finished; it is now, and no other is planned");
         }
-        self.work_on(run, sessions, &progress, &stop).await.map(Some)
+        Box::pin(self.work_on(run, lanes, &progress, &stop)).await.map(Some)
     }
 
     /// Opens the sessions: a provider that does not work must be told before anything is written.
-    async fn prepare(&self) -> Result<Vec<Session>> {
-        let sessions = self.open_sessions()?;
+    async fn prepare(&self) -> Result<Lanes> {
+        let lanes = self.wanted().open().await?;
         self.output.bucket.sweep_staging().await;
-        Ok(sessions)
+        Ok(lanes)
     }
 
-    async fn work_on(
-        &self,
-        run: Run,
-        sessions: Vec<Session>,
-        progress: &Arc<Progress>,
-        stop: &Stop,
-    ) -> Result<Report> {
+    fn wanted(&self) -> Wanted<'_> {
+        let Self { pipeline, model, output, storage, .. } = self;
+        Wanted { run: &pipeline.run, model, output, storage }
+    }
+
+    async fn work_on(&self, run: Run, lanes: Lanes, progress: &Arc<Progress>, stop: &Stop) -> Result<Report> {
         let run = Arc::new(run);
         tracing::info!(run = %run.id, tiles = run.record.plan.tiles, shards = run.num_shards(), "working");
         let work = OpenShards::of(run.clone(), beginning(), progress).await?;
-        let stages = Arc::new(self.stages(&run, &sessions, progress, stop)?);
-        match process(stages, sessions, work).await {
+        let mut stages = self.stages(&run, progress, stop)?;
+        let Lanes { lanes, inference } = stop.or(self.tuned(lanes, &stages, &work, stop)).await?;
+        stages.batch = NonZeroUsize::new(inference.batch).unwrap_or(NonZeroUsize::MIN);
+        match process(Arc::new(stages), lanes, work).await {
             // Whatever was missing was deleted with the run.
             Err(error) if !error.kind().is_stop() && run.output.is_deleted(&run.id).await? => {
                 return Err(deleted_meanwhile(&run.id).because(error));
             }
             done => done?,
         }
-        self.report(&run, false, progress, stop).await
+        self.report(&run, false, inference, progress, stop).await
     }
 
-    async fn report(&self, run: &Run, nothing_new: bool, progress: &Progress, stop: &Stop) -> Result<Report> {
+    /// Finds out how the CPU is used best, if there is enough to do.
+    async fn tuned(&self, lanes: Lanes, stages: &Stages, work: &OpenShards, stop: &Stop) -> Result<Lanes> {
+        let Some((shard, tiles)) = work.peek().filter(|(_, tiles)| tune::may_pay(&self.wanted(), *tiles))
+        else {
+            return Ok(lanes);
+        };
+        let sample = stages.sample(shard).await?;
+        let turn = AtomicUsize::new(0);
+        let decode = || {
+            if let Some(at) = turn.fetch_add(1, Ordering::Relaxed).checked_rem(sample.len()) {
+                stages.decode_for_nothing(&sample[at]);
+            }
+        };
+        // Nothing else runs yet.
+        tune::tune(&self.wanted(), lanes, tiles, &decode, &|| stop.stopped())
+    }
+
+    async fn report(
+        &self,
+        run: &Run,
+        nothing_new: bool,
+        inference: Inference,
+        progress: &Progress,
+        stop: &Stop,
+    ) -> Result<Report> {
         let this_process = progress.snapshot();
         let summary = stop.or(sum_up(run)).await?;
-        Ok(Report { run_id: run.id.to_string(), nothing_new, summary, this_process })
+        Ok(Report { run_id: run.id.to_string(), nothing_new, summary, this_process, inference })
     }
 
     /// Returns the whole fingerprint of this job's runs.
@@ -267,29 +326,8 @@ impl Job {
         ))
     }
 
-    fn open_sessions(&self) -> Result<Vec<Session>> {
-        let runtime = infer::runtime::load()?;
-        let run = &self.pipeline.run;
-        let threads = run.threads.unwrap_or_else(num_cores);
-        let count =
-            run.sessions.unwrap_or_else(|| sessions_for(run.provider, threads, self.model.bytes.len()));
-        let threads = NonZeroUsize::new(threads.get().div_ceil(count.get()))
-            .expect("a quotient rounded up of a positive number");
-        let options = SessionOptions::new(run.provider, threads);
-        (0..count.get())
-            .map(|_| Session::open(runtime, &self.model.bytes, &self.model.contract, &options))
-            .collect()
-    }
-
-    fn stages(
-        &self,
-        run: &Arc<Run>,
-        sessions: &[Session],
-        progress: &Arc<Progress>,
-        stop: &Stop,
-    ) -> Result<Stages> {
+    fn stages(&self, run: &Arc<Run>, progress: &Arc<Progress>, stop: &Stop) -> Result<Stages> {
         let (pipeline, contract) = (&self.pipeline, &self.model.contract);
-        let batch = sessions.iter().find_map(Session::static_batch).and_then(NonZeroUsize::new);
         let scorer = contract
             .output
             .classifier
@@ -316,8 +354,8 @@ impl Job {
                 run.sources.extra_fields(),
                 self.cutting.is_some(),
             ),
-            constants: constants(pipeline.run.provider, pipeline),
-            batch: batch.unwrap_or(pipeline.run.batch),
+            constants: constants(pipeline.run.provider, self.model.precision),
+            batch: NonZeroUsize::MIN,
             max_wait: pipeline.run.max_wait,
             fetch_concurrency: pipeline.run.fetch_concurrency,
             decode_threads: num_cores(),
@@ -339,29 +377,20 @@ fn writable(uri: &str) -> Result<ObjectUri> {
     Ok(uri)
 }
 
-/// Returns how many sessions share the threads if nobody says: on the CPU several sessions of few threads are
-/// faster than one of many, and each keeps its own copy of the weights.
-fn sessions_for(provider: Provider, threads: NonZeroUsize, model_bytes: usize) -> NonZeroUsize {
-    if provider != Provider::Cpu {
-        return NonZeroUsize::MIN;
-    }
-    let fitting = MOST_WEIGHT_BYTES / model_bytes.max(1);
-    NonZeroUsize::new(fitting.min(MOST_SESSIONS)).map_or(NonZeroUsize::MIN, |most| most.min(threads))
-}
-
-fn constants(provider: Provider, pipeline: &Pipeline) -> Vec<(String, String)> {
+fn constants(provider: Provider, precision: Precision) -> Vec<(String, String)> {
     vec![
         ("provider".to_owned(), provider.name().to_owned()),
-        ("precision".to_owned(), pipeline.run.precision.name().to_owned()),
+        ("precision".to_owned(), precision.name().to_owned()),
     ]
 }
 
 fn draft(loaded: &Loaded, model: &Model, tiling: Option<&Tiling>) -> Result<Draft> {
     let pipeline = &loaded.pipeline;
+    let contract = model.contract.meaning();
     let meaning = Meaning {
         model_digest: &model.digest,
-        contract: &model.contract,
-        precision: pipeline.run.precision.name(),
+        contract: &contract,
+        precision: model.precision.name(),
         embedding_type: pipeline.output.embedding.name(),
         top_k: pipeline.output.top_k,
         tiling,
@@ -428,22 +457,4 @@ fn spool_folder() -> Result<tempfile::TempDir> {
         .prefix("tilefleet-spool-")
         .tempdir()
         .map_err(|error| Error::unavailable("cannot create a temporary folder").because(error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sessions_share_threads_as_far_as_their_weights_fit() {
-        let sessions = |provider, threads, model_bytes| {
-            sessions_for(provider, NonZeroUsize::new(threads).unwrap(), model_bytes).get()
-        };
-        assert_eq!(sessions(Provider::Cpu, 1, 1), 1);
-        assert_eq!(sessions(Provider::Cpu, 2, 241 << 20), 2);
-        assert_eq!(sessions(Provider::Cpu, 64, 241 << 20), 4);
-        assert_eq!(sessions(Provider::Cpu, 64, 600 << 20), 1);
-        assert_eq!(sessions(Provider::Cpu, 64, usize::MAX), 1);
-        assert_eq!(sessions(Provider::Cuda, 64, 1), 1);
-    }
 }

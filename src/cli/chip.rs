@@ -11,7 +11,7 @@ use super::{block_on, print_json};
 use crate::config::{Looking, looking};
 use crate::error::{Error, Result};
 use crate::geometry::Window;
-use crate::look::{FileFormat, Looker, Picture, Wanted, decode_window, model_input};
+use crate::look::{FileFormat, Looker, Picture, Wanted, model_input};
 use crate::model::contract::{Contract, Input};
 use crate::model::{self, ContractOrigin, file};
 use crate::observe::stderr::{Level, say};
@@ -19,8 +19,9 @@ use crate::storage::ObjectUri;
 
 /// Writes the decoded samples of an image, or of a window of it, to a file
 ///
-/// The samples are those that a run works on: unscaled, in the image's own type (uint8, uint16,
-/// float32), orientation applied, as `[height, width, bands]`. With `--stage input` they are what the
+/// The samples are those that a run works on: unscaled, in the image's own type, orientation applied, as
+/// `[height, width, bands]`. Of a scene only the blocks are read that the window needs, from the level
+/// that is asked for. With `--stage input` they are what the
 /// model gets: bands chosen, resized, cropped, and normalised where the contract leaves that to us; as
 /// `[height, width, bands]` for a model that takes NHWC (uint8, normalised in the graph), as
 /// `[bands, height, width]` for one that takes NCHW (float32). A damaged image is an error with the
@@ -29,6 +30,7 @@ use crate::storage::ObjectUri;
 #[command(after_help = "Examples:
   tilefleet chip photo.jpg --out photo.npy
   tilefleet chip s3://photos/2026/a.jpg --window 64,32,224,224 --out window.png
+  tilefleet chip s3://scenes/a.tif --window 0,0,512,512 --level 2 --out a.npy
   tilefleet chip photo.jpg --stage input --model resnet152.onnx --out input.npy")]
 pub struct Args {
     /// The image: a local path, an s3://, gs://, az:// or http(s):// address.
@@ -42,7 +44,7 @@ pub struct Args {
     #[arg(long, value_name = "X,Y,W,H")]
     window: Option<WindowArg>,
 
-    /// The level, 0 being full size; plain images have no other.
+    /// The level, 0 being full size, then the overviews; plain images have no other.
     #[arg(long, value_name = "N", default_value_t = 0)]
     level: u32,
 
@@ -115,16 +117,15 @@ pub fn run(args: Args) -> Result<()> {
     let settings = looking(&args.set)?;
     let input = args.input(&settings)?;
     let looker = Looker::new(&settings)?;
-    let bytes = block_on(looker.read(&uri))?;
     let wanted = Wanted { window: args.window.map(|window| window.0), level: args.level, frame: args.frame };
-    let chip = decode_window(&uri, &bytes, looker.limits(), wanted)?;
+    let (chip, read_bytes) = block_on(looker.chip(&uri, wanted))?;
     let picture = match &input {
         Some(input) => model_input(&uri, &chip, input)?,
         None => chip.into(),
     };
     picture.check(format)?;
     write(&picture, format, &args.out, args.force)?;
-    args.print(&uri, &picture)
+    args.print(&uri, &picture, read_bytes)
 }
 
 /// Reads a model's contract; says on standard error what is assumed without one.
@@ -163,7 +164,7 @@ impl Args {
         Ok(Some(Input { accept, ..contract.input }))
     }
 
-    fn print(&self, uri: &ObjectUri, picture: &Picture) -> Result<()> {
+    fn print(&self, uri: &ObjectUri, picture: &Picture, read_bytes: u64) -> Result<()> {
         let sample_type = picture.samples.type_name();
         if self.json {
             let window = self.window.map(|WindowArg(w)| [w.x, w.y, w.width, w.height]);
@@ -178,6 +179,7 @@ impl Args {
                 "axes": picture.axes,
                 "sample_type": sample_type,
                 "bands": picture.bands.to_string(),
+                "read_bytes": read_bytes,
             }));
         }
         let [a, b, c] = picture.shape;

@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(line("sessions"), "sessions = \"auto\" # default");
         assert_eq!(
             line("# for a run"),
-            "# for a run there is no input: give --input URI, or set `input.uris` or `input.manifest`"
+            "# for a run there is no input: give --input URI, or set `input.uris`, `input.manifest` or `search.api`"
         );
     }
 
@@ -104,7 +104,7 @@ mod tests {
         let again = folder.path().join("job.toml");
         std::fs::write(&again, as_toml(&loaded(&[]))).unwrap();
         let loaded = Loaded::read(&again, &Overrides::default()).unwrap();
-        assert_eq!(loaded.pipeline.run.batch.get(), 2);
+        assert_eq!(loaded.pipeline.run.batch, std::num::NonZeroUsize::new(2));
         assert_eq!(loaded.pipeline.output.uri, "s3://b/table");
     }
 

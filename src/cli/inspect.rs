@@ -5,7 +5,7 @@ use futures::{StreamExt, stream};
 use super::{block_on, print_json, show};
 use crate::config::looking;
 use crate::error::{Error, Kind, Result};
-use crate::look::{Description, Image, Looker, Status};
+use crate::look::{Band, Blocks, Description, Image, Looker, Scene, Status};
 use crate::storage::ObjectUri;
 
 /// So many sources are looked at at once.
@@ -131,8 +131,9 @@ fn image_lines(image: &Image) -> Vec<(&'static str, String)> {
         }
     };
     let how = [image.subsampling, image.interlaced.then_some("interlaced")].into_iter().flatten();
-    let compression: Vec<&str> = std::iter::once(image.compression).chain(how).collect();
+    let compression: Vec<&str> = std::iter::once(image.compression.as_str()).chain(how).collect();
     let frames = match image.num_pages {
+        _ if image.scene.is_some() => image.num_frames.to_string(),
         0 | 1 => image.num_frames.to_string(),
         pages => format!("{}, the first of {pages} pages", image.num_frames),
     };
@@ -144,13 +145,60 @@ fn image_lines(image: &Image) -> Vec<(&'static str, String)> {
         ("bands", format!("{}, {}", image.num_bands, image.photometric)),
         ("samples", format!("{}, {stored_bits}, {decoded} decoded", image.sample_type)),
         ("compression", compression.join(", ")),
-        ("levels", image.levels.len().to_string()),
+        ("levels", levels(image)),
         ("frames", frames),
     ];
+    if let Some(scene) = &image.scene {
+        lines.extend(scene_lines(scene));
+    }
     if image.icc_profile {
         lines.push(("profile", "ICC, which is not applied".to_owned()));
     }
     lines
+}
+
+/// Names the sizes of the levels, if there is more than one.
+fn levels(image: &Image) -> String {
+    let sizes = image.levels.iter().map(|level| format!("{}×{}", level.width, level.height));
+    match image.levels.len() {
+        1 => "1".to_owned(),
+        count => format!("{count}: {}", sizes.collect::<Vec<_>>().join(", ")),
+    }
+}
+
+fn scene_lines(scene: &Scene) -> Vec<(&'static str, String)> {
+    let Blocks { layout, block_width, block_height, num_blocks, .. } = &scene.levels[0];
+    let mut blocks = format!("{num_blocks} {layout} of {block_width}×{block_height}");
+    blocks.push_str(if scene.separate_bands { ", each of one band" } else { "" });
+    let predictor = (scene.predictor > 1).then(|| format!(", predictor {}", scene.predictor));
+    blocks.push_str(&predictor.unwrap_or_default());
+    let valid = match (scene.valid_by, &scene.nodata) {
+        ("nodata", Some(nodata)) => format!("all but {nodata}"),
+        ("all", _) => "all pixels".to_owned(),
+        (by, _) => format!("by {by}"),
+    };
+    let kind = [(scene.big_tiff, "BigTIFF"), (scene.big_endian, "big-endian")];
+    let kind: Vec<&str> = kind.into_iter().filter_map(|(is, name)| is.then_some(name)).collect();
+    let mut lines = vec![("blocks", blocks), ("valid", valid)];
+    if !kind.is_empty() {
+        lines.push(("file", kind.join(", ")));
+    }
+    lines.push(("crs", scene.epsg.map_or_else(|| "no EPSG code".to_owned(), |code| format!("EPSG:{code}"))));
+    lines.extend(scene.bands.iter().enumerate().map(|(number, band)| ("band", described(number, band))));
+    lines.extend(scene.notes.iter().map(|note| ("note", note.clone())));
+    lines
+}
+
+/// Says what is known of a band; people count bands from 1, as GDAL does.
+fn described(number: usize, band: &Band) -> String {
+    let scaled = (band.scale, band.offset) != (1.0, 0.0);
+    let parts = [
+        Some(format!("{}, {}", number + 1, band.colour)),
+        band.description.clone(),
+        scaled.then(|| format!("value = sample × {} + {}", band.scale, band.offset)),
+        band.unit.clone(),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::settings::{Origin, Setting, Settings};
+use super::settings::{Setting, Settings};
 use super::value::{FromSetting, Ratio};
 use crate::error::{Error, Result};
 
@@ -103,8 +103,10 @@ pub(super) fn grid(settings: &Settings) -> Result<Option<Grid>> {
 
 /// Refuses what would have no effect.
 fn refuse_idle(settings: &Settings) -> Result<()> {
-    let mut idle = KEYS.iter().map(|key| settings.get(&format!("tiles.{key}")));
-    match idle.find(|setting| !matches!(setting.origin, Origin::Default | Origin::Record(_))) {
+    let defaults = Settings::defaults();
+    let names = KEYS.map(|key| format!("tiles.{key}"));
+    let idle = names.iter().find(|name| settings.get(name).value != defaults.get(name).value);
+    match idle.map(|name| settings.get(name)) {
         None => Ok(()),
         Some(setting) => {
             Err(Error::config(format!("`{}` ({}) is for windows", setting.name(), setting.origin))

@@ -25,9 +25,7 @@ use crate::error::{Error, Kind, Result};
 use crate::storage::StorageOptions;
 
 pub use grid::{Clouds, Grid, Nodata};
-pub use pipeline::{
-    EmbeddingType, Input, Limits, Model, Output, Pipeline, Plan, Precision, Run, StacInput, Tiles,
-};
+pub use pipeline::{EmbeddingType, Input, Limits, Model, Output, Pipeline, Plan, Run, StacInput, Tiles};
 pub use settings::{Origin, Setting, Settings};
 
 /// What the command line sets.
@@ -271,7 +269,8 @@ mod tests {
         let overrides = Overrides { output: Some("flag".into()), ..set("run.threads=3") };
         let loaded = merged(&file, &environment, &overrides).unwrap();
         let run = &loaded.pipeline.run;
-        assert_eq!((run.batch.get(), run.sessions.unwrap().get(), run.threads.unwrap().get()), (1, 2, 3));
+        let counts = [run.batch, run.sessions, run.threads].map(|count| count.unwrap().get());
+        assert_eq!(counts, [1, 2, 3]);
         assert_eq!(loaded.pipeline.output.uri, "/srv/flag");
         assert_eq!(origin(&loaded, "run.fetch_concurrency"), "default");
         assert_eq!(origin(&loaded, "run.batch"), "jobs/tiles.toml:8");
@@ -320,7 +319,7 @@ mod tests {
         assert_eq!(
             missing(""),
             [
-                "no input: give --input URI, or set `input.uris` or `input.manifest`",
+                "no input: give --input URI, or set `input.uris`, `input.manifest` or `search.api`",
                 "no model: give --model FILE, or set `model.file`",
                 "no output: give --output URI, or set `output.uri`",
             ]
@@ -353,17 +352,12 @@ mod tests {
     }
 
     #[test]
-    fn what_this_build_leaves_out_is_said() {
+    fn an_unknown_provider_names_the_known_ones() {
         let text = |assignment: &str| merged(SPINE, &[], &set(assignment)).unwrap_err().render();
         assert_eq!(
-            text("run.provider=cuda"),
-            "error: `run.provider` is \"cuda\" (--set run.provider), which this build leaves out\n  hint: this \
-             build has \"cpu\""
-        );
-        assert!(text("run.precision=int8").contains("which this build leaves out"));
-        assert_eq!(
             text("run.provider=gpu"),
-            "error: `run.provider` must be \"cpu\", not the string \"gpu\" (--set run.provider)"
+            "error: `run.provider` must be \"cpu\" or \"cuda\" or \"tensorrt\", not the string \"gpu\" (--set \
+             run.provider)"
         );
     }
 
@@ -372,8 +366,18 @@ mod tests {
         let text = |assignment: &str| merged(SPINE, &[], &set(assignment)).unwrap_err().to_string();
         assert_eq!(
             text("run.batch=0"),
-            "`run.batch` must be a whole number of at least 1, not the integer 0 (--set run.batch)"
+            "`run.batch` must be \"auto\" or a whole number of at least 1, not the integer 0 (--set run.batch)"
         );
+        assert_eq!(
+            text("run.devices=[0, 0]"),
+            "`run.devices` must be \"all\" or a list of different numbers, such as [0, 1], not a list (--set \
+             run.devices)"
+        );
+        assert!(
+            text("tensorrt.optimisation=6")
+                .starts_with("`tensorrt.optimisation` must be a whole number from 0")
+        );
+        assert_eq!(text("cuda.prefer_nhcw=true"), "unknown key `cuda.prefer_nhcw` (--set cuda.prefer_nhcw)");
         assert_eq!(
             text("tiles.grey=maybe"),
             "`tiles.grey` must be \"contract\" or \"replicate\" or \"reject\", not the string \"maybe\" \

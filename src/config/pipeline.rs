@@ -10,13 +10,22 @@ use super::grid::{Grid, grid};
 use super::settings::{Origin, Settings};
 use super::value::{ByteSize, PerCent, Ratio, wrong};
 use crate::error::{Error, Result};
-use crate::infer::Provider;
+use crate::infer::options::ConvSearch;
+use crate::infer::{CudaOptions, Devices, Provider, ProviderOptions, TensorrtOptions};
+use crate::model::Precision;
 use crate::model::contract::{Accept, AcceptAlpha, AcceptGrey, AcceptSixteenBit};
 use crate::storage::{SignOptions, StorageOptions};
 
 /// The settings whose value is a local path or a URI.
-const PLACES: [&str; 6] =
-    ["input.uris", "input.manifest", "input.allow", "model.file", "output.uri", "tiles.aoi"];
+const PLACES: [&str; 7] = [
+    "input.uris",
+    "input.manifest",
+    "input.allow",
+    "model.file",
+    "tensorrt.cache",
+    "output.uri",
+    "tiles.aoi",
+];
 
 /// A shard's rows are held in memory at once, and a plan's row groups are shards.
 const MAX_SHARD_TILES: usize = 1_000_000;
@@ -115,41 +124,30 @@ pub struct Model {
 }
 
 /// `[run]`: how the work is done. Nothing here changes a row's meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     /// Execution provider.
     pub provider: Provider,
-    /// Precision of the network's arithmetic.
-    pub precision: Precision,
-    /// Chips a session run.
-    pub batch: NonZeroUsize,
+    /// Accelerators.
+    pub devices: Devices,
+    /// Precision of the network's arithmetic; `None`: what the model file has.
+    pub precision: Option<Precision>,
+    /// Chips a session run; `None`: as the provider likes it.
+    pub batch: Option<NonZeroUsize>,
     /// CPU threads in all; `None`: as many as the machine has.
     pub threads: Option<NonZeroUsize>,
     /// Sessions side by side, which share the threads; `None`: as the provider likes it.
     pub sessions: Option<NonZeroUsize>,
+    /// Whether idle threads of a session spin; `None`: as it turns out.
+    pub spinning: Option<bool>,
+    /// What execution providers are told: `run.cpu_fallback`, `[cuda]`, `[tensorrt]`.
+    pub providers: ProviderOptions,
     /// Most requests to the store at once.
     pub fetch_concurrency: NonZeroUsize,
     /// Most bytes in the queues between the stages, all together.
     pub memory_bytes: u64,
     /// A partial batch leaves after this long.
     pub max_wait: Duration,
-}
-
-/// Precision of the network's arithmetic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// 32-bit float.
-    Fp32,
-}
-
-impl Precision {
-    /// Returns the name as in pipeline files.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Fp32 => "fp32",
-        }
-    }
 }
 
 /// `[output]`: the table.
@@ -354,31 +352,56 @@ fn model(settings: &Settings) -> Result<Model> {
 }
 
 fn run(settings: &Settings) -> Result<Run> {
-    refuse_left_out(settings, "run.provider", &["cuda", "tensorrt"], "cpu")?;
-    refuse_left_out(settings, "run.precision", &["tf32", "fp16", "int8"], "fp32")?;
     Ok(Run {
-        provider: settings.choice("run.provider", &[("cpu", Provider::Cpu)])?,
-        precision: settings.choice("run.precision", &[("fp32", Precision::Fp32)])?,
+        provider: settings
+            .choice("run.provider", &Provider::ALL.map(|provider| (provider.name(), provider)))?,
+        devices: settings.read("run.devices")?,
+        precision: precision(settings)?,
         batch: settings.read("run.batch")?,
         threads: settings.read("run.threads")?,
         sessions: settings.read("run.sessions")?,
+        spinning: settings.read("run.spinning")?,
+        providers: providers(settings)?,
         fetch_concurrency: settings.read("run.fetch_concurrency")?,
         memory_bytes: settings.read::<ByteSize>("run.memory")?.0,
         max_wait: settings.read("run.max_wait")?,
     })
 }
 
-/// Tells a word that means something elsewhere from one that means nothing.
-fn refuse_left_out(settings: &Settings, name: &str, left_out: &[&str], built: &str) -> Result<()> {
-    let setting = settings.get(name);
-    match setting.value.as_str().filter(|word| left_out.contains(word)) {
-        None => Ok(()),
-        Some(word) => {
-            let place = &setting.origin;
-            Err(Error::config(format!("`{name}` is \"{word}\" ({place}), which this build leaves out"))
-                .hint(format!("this build has \"{built}\"")))
-        }
+fn precision(settings: &Settings) -> Result<Option<Precision>> {
+    let named = Precision::ALL.map(|precision| (precision.name(), Some(precision)));
+    let choices: Vec<_> = std::iter::once(("auto", None)).chain(named).collect();
+    settings.choice("run.precision", &choices)
+}
+
+/// Most effort of `TensorRT`'s builder.
+const MOST_OPTIMISATION: usize = 5;
+
+fn providers(settings: &Settings) -> Result<ProviderOptions> {
+    let searches = [
+        ("heuristic", ConvSearch::Heuristic),
+        ("exhaustive", ConvSearch::Exhaustive),
+        ("default", ConvSearch::Default),
+    ];
+    let num_bytes = |name| settings.read::<Option<ByteSize>>(name).map(|size| size.map(|size| size.0));
+    let optimisation: usize = settings.read("tensorrt.optimisation")?;
+    if optimisation > MOST_OPTIMISATION {
+        let expected = format!("a whole number from 0 to {MOST_OPTIMISATION}");
+        return Err(wrong(settings.get("tensorrt.optimisation"), &expected));
     }
+    Ok(ProviderOptions {
+        cpu_fallback: settings.read("run.cpu_fallback")?,
+        cuda: CudaOptions {
+            conv_search: settings.choice("cuda.conv_search", &searches)?,
+            prefer_nhwc: settings.read("cuda.prefer_nhwc")?,
+            memory_bytes: num_bytes("cuda.memory")?,
+        },
+        tensorrt: TensorrtOptions {
+            cache: settings.read("tensorrt.cache")?,
+            optimisation: optimisation as u8,
+            workspace_bytes: num_bytes("tensorrt.workspace")?,
+        },
+    })
 }
 
 fn output(settings: &Settings) -> Result<Output> {
@@ -441,6 +464,8 @@ mod tests {
         assert_eq!(pipeline.run.memory_bytes, 512 << 20);
         assert_eq!(pipeline.limits.max_object_bytes, 256 << 20);
         assert_eq!(pipeline.storage, StorageOptions::default());
+        assert_eq!(pipeline.run.providers, ProviderOptions::default());
+        assert_eq!(pipeline.run.devices, Devices::These(vec![0]));
     }
 
     #[test]

@@ -437,8 +437,8 @@ mod tests {
         let text = rendered(laid("[weather]\n"));
         assert_eq!(
             text,
-            "error: unknown section [weather] (job.toml:1)\n  hint: the sections are input, tiles, plan, \
-             model, run, output, limits, storage"
+            "error: unknown section [weather] (job.toml:1)\n  hint: the sections are input, search, tiles, plan, \
+             model, run, cuda, tensorrt, output, limits, storage"
         );
     }
 

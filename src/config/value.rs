@@ -1,5 +1,6 @@
 //! From settings to checked values: what each type accepts, and what it says to anything else.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use toml::Value;
 
 use super::settings::{Setting, Settings};
 use crate::error::{Error, Result};
+use crate::infer::Devices;
 
 /// A type that a setting can be read as.
 pub(super) trait FromSetting: Sized {
@@ -108,6 +110,49 @@ impl FromSetting for Option<NonZeroUsize> {
         match setting.value.as_str() {
             Some("auto") => Some(None),
             _ => NonZeroUsize::from_setting(setting).map(Some),
+        }
+    }
+}
+
+/// `None` leaves the choice to the machine.
+impl FromSetting for Option<bool> {
+    const EXPECTED: &'static str = "\"auto\" or true or false";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        match setting.value.as_str() {
+            Some("auto") => Some(None),
+            _ => bool::from_setting(setting).map(Some),
+        }
+    }
+}
+
+/// Each device once, and one at least.
+impl FromSetting for Devices {
+    const EXPECTED: &'static str = "\"all\" or a list of different numbers, such as [0, 1]";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        let numbers = match &setting.value {
+            Value::String(word) if word == "all" => return Some(Self::All),
+            Value::Integer(number) => vec![u32::try_from(*number).ok()?],
+            Value::Array(items) => {
+                let number = |item: &Value| u32::try_from(item.as_integer()?).ok();
+                items.iter().map(number).collect::<Option<_>>()?
+            }
+            _ => return None,
+        };
+        let different: BTreeSet<_> = numbers.iter().collect();
+        (!numbers.is_empty() && different.len() == numbers.len()).then_some(Self::These(numbers))
+    }
+}
+
+/// An empty text means "not set".
+impl FromSetting for Option<ByteSize> {
+    const EXPECTED: &'static str = ByteSize::EXPECTED;
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        match setting.value.as_str() {
+            Some("") => Some(None),
+            _ => ByteSize::from_setting(setting).map(Some),
         }
     }
 }
@@ -241,10 +286,25 @@ mod tests {
     }
 
     #[test]
+    fn devices_are_all_or_numbers() {
+        assert_eq!(Devices::from_setting(&setting("all")), Some(Devices::All));
+        assert_eq!(Devices::from_setting(&setting(vec![2, 0])), Some(Devices::These(vec![2, 0])));
+        assert_eq!(Devices::from_setting(&setting(1)), Some(Devices::These(vec![1])));
+        let none: Vec<i64> = Vec::new();
+        for value in [Value::from(none), Value::from(vec![0, 0]), Value::from(vec![-1]), Value::from("first")]
+        {
+            assert_eq!(Devices::from_setting(&setting(value.clone())), None, "{value}");
+        }
+    }
+
+    #[test]
     fn automatic_counts_and_lists() {
         assert_eq!(Option::<NonZeroUsize>::from_setting(&setting("auto")), Some(None));
         assert_eq!(Option::<NonZeroUsize>::from_setting(&setting(2)), Some(NonZeroUsize::new(2)));
         assert_eq!(Option::<NonZeroUsize>::from_setting(&setting(0)), None);
+        assert_eq!(Option::<bool>::from_setting(&setting("auto")), Some(None));
+        assert_eq!(Option::<bool>::from_setting(&setting(true)), Some(Some(true)));
+        assert_eq!(Option::<bool>::from_setting(&setting("yes")), None);
         assert_eq!(Vec::<String>::from_setting(&setting("one")), Some(vec!["one".to_owned()]));
         assert_eq!(Vec::<String>::from_setting(&setting(vec![1])), None);
         assert_eq!(Option::<String>::from_setting(&setting("")), Some(None));

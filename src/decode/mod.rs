@@ -10,7 +10,6 @@
 mod area;
 pub mod blocks;
 pub mod chip;
-pub(crate) mod guard;
 mod jpeg;
 mod orient;
 mod png;
@@ -26,6 +25,7 @@ use crate::format::image::{
     ImageFormat, ImageHeader, Limits, Orientation, Photometric, corrupt, parse_header, unsupported,
 };
 use crate::geometry::Window;
+use crate::guard;
 use crate::reason::{Reason, Rejection};
 
 /// Reads the header of one object and decodes it.

@@ -1,7 +1,7 @@
 //! From windows of the files of a scene to one chip: bands stacked on one grid, values in the model's unit.
 //!
 //! In go the samples of each file that the chip touches, as stored; out comes a [`SceneChip`], with the share of
-//! its pixels that are valid in all bands. Pixels that are not are 0 in every band. Nothing is fetched or
+//! its pixels that are valid in all bands. Where a band has no data its value is 0. Nothing is fetched or
 //! decoded here, and whether so few valid pixels are enough is decided elsewhere.
 
 use super::area::{AreaAxis, Stored};
@@ -68,7 +68,7 @@ pub fn stack(
             None => canvas.valid.fill(false),
         }
     }
-    let num_valid = canvas.clear_invalid();
+    let num_valid = canvas.valid.iter().filter(|valid| **valid).count();
     let as_bytes = scene.bands.iter().all(|band| band.is_stored() && is_bytes(band, pieces));
     let samples = if as_bytes {
         Samples::U8(canvas.values.iter().map(|value| value.round() as u8).collect())
@@ -98,7 +98,7 @@ fn is_bytes(band: &SceneBand, pieces: &[Piece]) -> bool {
 
 /// The pixels of a chip as they come together.
 struct Canvas {
-    /// `[side, side, bands]`
+    /// `[side, side, bands]`; 0 where there is no data
     values: Vec<f32>,
     num_bands: usize,
     /// `[side, side]`
@@ -132,13 +132,6 @@ impl Canvas {
                 None => self.valid[pixel] = false,
             });
         });
-    }
-
-    /// Makes 0 of what is not valid in all bands; returns how many pixels are.
-    fn clear_invalid(&mut self) -> usize {
-        let pixels = self.values.chunks_exact_mut(self.num_bands).zip(&self.valid);
-        pixels.filter(|(_, valid)| !**valid).for_each(|(pixel, _)| pixel.fill(0.0));
-        self.valid.iter().filter(|valid| **valid).count()
     }
 }
 

@@ -296,6 +296,12 @@ pub fn parse_partial(object: &Partial) -> Parsed {
     object.parse(parse)
 }
 
+/// Tells the format of an object, once its first bytes have been read.
+#[must_use]
+pub fn sniff_start(object: &Partial) -> partial::Parsed<Option<ImageFormat>> {
+    object.parse(|view| Ok(sniff(view.slice(0, view.len().min(SNIFFED_BYTES)).unwrap_or_default())))
+}
+
 /// Tells the format of an object whose first bytes have been read.
 #[must_use]
 pub fn sniff_partial(object: &Partial) -> Option<ImageFormat> {

@@ -115,7 +115,7 @@ fn boxes(text: &str) -> Result<Vec<Area>> {
     for corner in [[west, south], [east, north]] {
         check(corner)?;
     }
-    if south >= north || west == east {
+    if south >= north || (east - west).abs() == 0.0 {
         return Err(Error::config(format!("area of interest `{}` is empty", text.trim()))
             .hint("the order is west,south,east,north"));
     }
@@ -143,7 +143,7 @@ fn geojson(text: &str) -> Result<Vec<Area>> {
     Ok(polygons)
 }
 
-/// Follows features to their geometries. Recursion ends: serde_json reads 128 levels at most.
+/// Follows features to their geometries. Recursion ends: `serde_json` reads 128 levels at most.
 fn collect(value: &Value, into: &mut Vec<Area>) -> Result<()> {
     let kind = value["type"].as_str().unwrap_or("without type");
     match kind {
@@ -207,4 +207,83 @@ fn list(value: &Value) -> Result<&Vec<Value>> {
 
 fn malformed(what: &str) -> Error {
     Error::config(format!("the area of interest has {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geo::{Crs, GeoTransform, Georeference};
+    use crate::geometry::{Size, Window};
+
+    /// A window of 1 by 1 degrees whose lower left corner is at these degrees.
+    fn degree_at(west: f64, south: f64) -> Footprint {
+        let crs = Crs::from_epsg(4326).unwrap();
+        let place = Georeference::new(GeoTransform([west, 0.1, 0.0, south + 1.0, 0.0, -0.1]), crs);
+        let size = Size::new(10, 10);
+        place.footprint(size, size, Window::whole(size)).unwrap()
+    }
+
+    fn touches(aoi: &str, west: f64, south: f64) -> bool {
+        Aoi::parse(aoi).unwrap().intersects(&degree_at(west, south))
+    }
+
+    const RING: &str = r#"{"type":"Polygon","coordinates":[
+        [[0,0],[20,0],[20,20],[0,20],[0,0]], [[5,5],[5,15],[15,15],[15,5],[5,5]]]}"#;
+
+    #[test]
+    fn a_window_inside_across_around_or_at_the_edge_is_in() {
+        assert!(touches(RING, 2.0, 2.0));
+        assert!(touches(RING, -0.5, 8.0));
+        assert!(touches("0.4,0.4,0.6,0.6", 0.0, 0.0));
+        assert!(touches(RING, 20.0, 3.0));
+        assert!(touches("-5,0.4,5,0.6", 0.0, 0.0));
+    }
+
+    #[test]
+    fn a_window_outside_or_in_a_hole_is_out() {
+        assert!(!touches(RING, 21.0, 2.0));
+        assert!(!touches(RING, 2.0, 20.5));
+        assert!(!touches(RING, 9.0, 9.0));
+        assert!(touches(RING, 4.5, 9.0));
+    }
+
+    #[test]
+    fn boxes_and_windows_meet_across_the_antimeridian() {
+        assert!(touches("179,-1,-179,1", 179.5, 0.0));
+        assert!(touches("179,-1,-179,1", -179.8, 0.0));
+        assert!(touches("-180,-1,-179.9,1", 179.5, 0.0));
+        assert!(!touches("179,-1,-179,1", 0.0, 0.0));
+        assert!(!touches("-180,-1,-179.9,1", 178.5, 0.0));
+    }
+
+    #[test]
+    fn features_are_followed_to_their_polygons() {
+        let collection = format!(
+            r#"{{"type":"FeatureCollection","features":[{{"type":"Feature","geometry":null}},
+            {{"type":"Feature","properties":{{}},"geometry":{RING}}},
+            {{"type":"Feature","geometry":{{"type":"MultiPolygon","coordinates":[[[[40,0],[41,0],[41,1],[40,0]]]]}}}}]}}"#
+        );
+        assert!(touches(&collection, 2.0, 2.0));
+        assert!(touches(&collection, 40.0, 0.0));
+        assert!(!touches(&collection, 45.0, 0.0));
+    }
+
+    #[test]
+    fn what_is_no_area_is_said() {
+        let says = |text: &str| Aoi::parse(text).unwrap_err().render();
+        assert!(says("9,53,10").contains("is no box"));
+        assert!(says("9,53,10,x").contains("is no box"));
+        assert!(says("53,95,54,96").contains("a point at 53, 95"));
+        assert!(says("9,54,10,53").contains("is empty"));
+        assert!(says("{\"type\":").contains("no valid GeoJSON"));
+        assert!(says(r#"{"type":"Point","coordinates":[1,2]}"#).contains("GeoJSON object Point"));
+        assert!(says(r#"{"coordinates":[1,2]}"#).contains("object without type"));
+        assert!(says(r#"{"type":"FeatureCollection","features":[]}"#).contains("has no polygon"));
+        assert!(says(r#"{"type":"Polygon","coordinates":[]}"#).contains("without ring"));
+        assert!(says(r#"{"type":"Polygon","coordinates":[[[0,0],[1,0],[1,1]]]}"#).contains("not closed"));
+        assert!(says(r#"{"type":"Polygon","coordinates":[[["a",0]]]}"#).contains("longitude and latitude"));
+        let many = vec!["[1,1]"; MAX_POINTS + 1].join(",");
+        let many = format!(r#"{{"type":"Polygon","coordinates":[[{many}]]}}"#);
+        assert!(says(&many).contains("200001 points, 200000 at most"));
+    }
 }

@@ -28,7 +28,7 @@ pub const DEFAULT_SPACING_KM: f64 = 10.0;
 /// easternmost cell continues beyond the antimeridian.
 ///
 /// ```
-/// assert_eq!(tilefleet::geo::cell(-74.0, 40.7, 10.0), "453U_624L");
+/// assert_eq!(tilefleet::geo::cell(-74.0, 40.7, 10.0), "453U_625L");
 /// ```
 #[must_use]
 pub fn cell(longitude: f64, latitude: f64, spacing_km: f64) -> String {
@@ -46,4 +46,27 @@ pub fn cell(longitude: f64, latitude: f64, spacing_km: f64) -> String {
 
 fn name(index: f64, positive: char, negative: char) -> String {
     format!("{}{}", index.abs(), if index < 0.0 { negative } else { positive })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `tests/golden/cells.json` by `scripts/golden/cells_golden.py`.
+    #[test]
+    fn cells_are_those_of_the_grids_points() {
+        let golden = include_str!("../../tests/golden/cells.json");
+        let cases: Vec<(f64, f64, f64, String)> = serde_json::from_str(golden).unwrap();
+        assert!(cases.len() > 500);
+        for (longitude, latitude, spacing_km, name) in cases {
+            let found = cell(longitude, latitude, spacing_km);
+            assert_eq!(found, name, "{longitude}, {latitude} at {spacing_km} km");
+        }
+    }
+
+    #[test]
+    fn the_poles_have_cells() {
+        assert_eq!(cell(0.0, 90.0, 10.0), "1001U_0R");
+        assert_eq!(cell(0.0, -90.0, 10.0), "1002D_0R");
+    }
 }

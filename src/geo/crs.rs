@@ -51,7 +51,7 @@ impl Crs {
         Self::from_proj(Some(code), definition)
     }
 
-    fn from_proj(epsg: Option<u32>, definition: &str) -> Result<Self, NoGeometry> {
+    pub(super) fn from_proj(epsg: Option<u32>, definition: &str) -> Result<Self, NoGeometry> {
         let unsupported =
             |cause: proj4rs::errors::Error| NoGeometry::UnsupportedCrs(format!("{definition}: {cause}"));
         let proj = Proj::from_proj_string(definition).map_err(unsupported)?;
@@ -105,12 +105,24 @@ impl Crs {
         placed(turned + ((x - turned) / 360.0).round() * 360.0, latitude.to_degrees())
     }
 
-    /// Returns the coordinates of longitude and latitude in degrees.
+    /// Returns the coordinates of longitude and latitude in degrees: what [`Self::to_lon_lat`] takes back there.
     ///
     /// # Errors
     ///
     /// [`NoGeometry::OutsideCrs`] where the projection has no value.
     pub fn from_lon_lat(&self, longitude: f64, latitude: f64) -> Result<(f64, f64), NoGeometry> {
+        let mut point = self.projected(longitude, latitude)?;
+        // A datum shift of places without height is undone only nearly, by metres.
+        for _ in 0..2 {
+            let (back, up) = self.to_lon_lat(point.0, point.1)?;
+            let turn = ((longitude - back) / 360.0).round() * 360.0;
+            point = self.projected(longitude + (longitude - back - turn), latitude + (latitude - up))?;
+        }
+        Ok(point)
+    }
+
+    fn projected(&self, longitude: f64, latitude: f64) -> Result<(f64, f64), NoGeometry> {
+        let latitude = latitude.clamp(-90.0, 90.0);
         let (x, y) = convert(&self.wgs84, &self.proj, (longitude.to_radians(), latitude.to_radians()))?;
         let (x, y) = if self.is_geographic() { (x.to_degrees(), y.to_degrees()) } else { (x, y) };
         if x.is_finite() && y.is_finite() { Ok((x, y)) } else { Err(NoGeometry::OutsideCrs) }

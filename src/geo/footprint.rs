@@ -4,7 +4,8 @@ use super::wkb::{self, Ring};
 use super::{Georeference, NoGeometry};
 use crate::geometry::Window;
 
-/// Edges are divided until what they enclose is right within so many degrees: a tenth of a metre.
+/// Edges are divided until they are right within so many degrees, a tenth of a metre; of a window that is larger
+/// than a degree, within such a part of it.
 const TOLERANCE: f64 = 1e-6;
 
 /// An edge is halved at most so many times.
@@ -13,8 +14,8 @@ const MAX_HALVINGS: u32 = 8;
 /// The outline of a window in longitude and latitude (OGC:CRS84), and what is derived from it.
 ///
 /// The ring runs counter-clockwise (RFC 7946, section 3.1.6; `GeoParquet`'s `orientation`). Its corners are
-/// exact; along curved edges there are as many points as it takes to be right within 1e-6 degrees. A window that
-/// crosses the antimeridian is cut there into two rings (RFC 7946, section 3.1.9).
+/// exact; along curved edges there are as many points as it takes to be right within 1e-6 degrees, or a millionth
+/// of a window that is larger than one degree. A window that crosses the antimeridian is cut there into two rings (RFC 7946, section 3.1.9).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Footprint {
     rings: Vec<Ring>,
@@ -134,10 +135,11 @@ fn outline(place: &Georeference, window: &Rectangle) -> Result<Ring, NoGeometry>
     let corners = window.corners();
     let start = lon_lat(place, corners[0])?;
     let mut ring = vec![start];
+    let tolerance = tolerance(place, &corners)?;
     for side in 0..4 {
         let (from, to) = (corners[side], corners[(side + 1) % 4]);
         let last = *ring.last().expect("the ring begins with a corner");
-        let edge = Edge { place, from, to };
+        let edge = Edge { place, from, to, tolerance };
         if place.crs().is_geographic() {
             ring.push(lon_lat(place, to)?);
         } else {
@@ -168,6 +170,19 @@ struct Edge<'a> {
     place: &'a Georeference,
     from: [f64; 2],
     to: [f64; 2],
+    tolerance: f64,
+}
+
+/// Returns how far in degrees a straight line may be from an edge.
+fn tolerance(place: &Georeference, corners: &[[f64; 2]; 4]) -> Result<f64, NoGeometry> {
+    let first = lon_lat(place, corners[0])?;
+    let mut extent = 1.0_f64;
+    for &corner in &corners[1..] {
+        let [longitude, latitude] = lon_lat(place, corner)?;
+        let across = nearest_turn(longitude, first[0]) - first[0];
+        extent = extent.max(across.abs()).max((latitude - first[1]).abs());
+    }
+    Ok(TOLERANCE * extent)
 }
 
 impl Edge<'_> {
@@ -190,8 +205,10 @@ impl Edge<'_> {
     ) -> Result<(), NoGeometry> {
         let middle = f64::midpoint(from.0, to.0);
         let point = self.at(middle, from.1)?;
-        let straight = distance_to_line(point, from.1, to.1) <= TOLERANCE / 2.0;
-        if straight || halvings == 0 {
+        // An edge that bends both ways may meet the line in the middle, but not also at a quarter.
+        let quarter = self.at(f64::midpoint(from.0, middle), from.1)?;
+        let apart = [point, quarter].map(|point| distance_to_line(point, from.1, to.1));
+        if apart.iter().all(|&degrees| degrees <= self.tolerance / 2.0) || halvings == 0 {
             ring.push(to.1);
             return Ok(());
         }
@@ -268,4 +285,79 @@ fn clip(ring: &[[f64; 2]], inside: impl Fn(f64) -> f64) -> Option<Ring> {
     kept.push(first);
     let [west, south, east, north] = bounds(&kept);
     (kept.len() >= 4 && east - west > 1e-12 && north - south > 1e-12).then_some(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geo::{Crs, GeoTransform};
+    use crate::geometry::Size;
+
+    fn footprint(epsg: u32, transform: [f64; 6], window: Window) -> Result<Footprint, NoGeometry> {
+        let place = Georeference::new(GeoTransform(transform), Crs::from_epsg(epsg).unwrap());
+        let size = Size::new(10_000, 10_000);
+        place.footprint(size, size, window)
+    }
+
+    const TILE: Window = Window { x: 224, y: 448, width: 224, height: 224 };
+
+    #[test]
+    fn rings_are_closed_and_run_counter_clockwise_however_the_image_lies() {
+        for (across, down) in [(10.0, -10.0), (10.0, 10.0), (-10.0, -10.0), (-10.0, 10.0)] {
+            let found = footprint(32633, [500_000.0, across, 0.0, 6e6, 0.0, down], TILE).unwrap();
+            let [ring] = found.rings() else { panic!("{found:?}") };
+            assert_eq!(ring.first(), ring.last());
+            assert!(signed_area(ring) > 0.0);
+            assert!(found.corners().iter().all(|corner| ring.contains(corner)), "{found:?}");
+            assert!(ring.len() <= 13 + 4, "{} points", ring.len());
+        }
+    }
+
+    #[test]
+    fn what_crosses_the_antimeridian_is_cut_there() {
+        let found = footprint(4326, [179.0, 0.01, 0.0, 10.0, 0.0, -0.01], TILE).unwrap();
+        assert!(!found.crosses_antimeridian());
+        assert!((found.centre()[0] + 177.64).abs() < 1e-9);
+        let across = Window { x: 0, y: 0, width: 300, height: 100 };
+        let found = footprint(4326, [179.0, 0.01, 0.0, 10.0, 0.0, -0.01], across).unwrap();
+        let [east, west] = found.rings() else { panic!("{found:?}") };
+        assert_eq!((bounds(east), bounds(west)), ([179.0, 9.0, 180.0, 10.0], [-180.0, 9.0, -178.0, 10.0]));
+        assert!(signed_area(east) > 0.0 && signed_area(west) > 0.0);
+        assert_eq!(found.bbox().to_vec(), [-180.0, 9.0, 180.0, 10.0]);
+        assert_eq!(found.centre().to_vec(), [-179.5, 9.5]);
+    }
+
+    #[test]
+    fn windows_that_no_ring_can_describe_have_none() {
+        let around_the_pole = footprint(3413, [-1120.0, 10.0, 0.0, 1120.0, 0.0, -10.0], TILE);
+        assert!(around_the_pole.is_ok());
+        let pole = Window { x: 0, y: 0, width: 224, height: 224 };
+        assert_eq!(footprint(3413, [-1120.0, 10.0, 0.0, 1120.0, 0.0, -10.0], pole), Err(NoGeometry::Pole));
+        let world = Window { x: 0, y: 0, width: 3610, height: 10 };
+        assert_eq!(footprint(4326, [-180.0, 0.1, 0.0, 1.0, 0.0, -0.1], world), Err(NoGeometry::TooWide));
+        let beyond = footprint(4326, [0.0, 0.1, 0.0, 100.0, 0.0, -0.1], Window { y: 0, ..TILE });
+        assert_eq!(beyond, Err(NoGeometry::OutsideCrs));
+    }
+
+    #[test]
+    fn gsd_is_the_projections_own_unless_it_stretches() {
+        let gsd = |epsg, transform| footprint(epsg, transform, TILE).unwrap().gsd();
+        assert!((gsd(32633, [500_000.0, 10.0, 0.0, 6e6, 0.0, -10.0]) - 10.0).abs() < 1e-12);
+        assert!((gsd(2225, [6e6, 1.0, 0.0, 2.2e6, 0.0, -1.0]) - 0.304_800_6).abs() < 1e-7);
+        let at_60 = gsd(3857, [1e6, 10.0, 0.0, 8_399_737.9, 0.0, -10.0]);
+        assert!((at_60 / 5.0 - 1.0).abs() < 0.01, "{at_60}");
+        let at_equator = gsd(4326, [10.0, 1e-4, 0.0, 0.0, 0.0, -1e-4]);
+        assert!((at_equator - 11.09).abs() < 0.01, "{at_equator}");
+    }
+
+    #[test]
+    fn wkb_is_a_polygon_or_a_multi_polygon_of_two() {
+        let at = |x| {
+            footprint(4326, [179.5, 0.01, 0.0, 10.0, 0.0, -0.01], Window { x, y: 0, width: 30, height: 30 })
+        };
+        let polygon = at(100).unwrap().wkb();
+        assert_eq!((&polygon[..9], polygon.len()), (&[1, 3, 0, 0, 0, 1, 0, 0, 0][..], 9 + 4 + 5 * 16));
+        let two = at(35).unwrap().wkb();
+        assert_eq!((&two[..9], two.len()), (&[1, 6, 0, 0, 0, 2, 0, 0, 0][..], 9 + 2 * (9 + 4 + 5 * 16)));
+    }
 }

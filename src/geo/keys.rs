@@ -18,6 +18,10 @@ const MODEL_GEOCENTRIC: u16 = 3;
 const METRE: u16 = 9001;
 const DEGREE: u16 = 9102;
 
+/// The sphere of MODIS's sinusoidal grid, in metres. PROJ takes longitude and latitude on it as those of WGS 84,
+/// and so does everyone who uses these products.
+const MODIS_RADIUS: f64 = 6_371_007.181;
+
 /// Reads the keys.
 ///
 /// # Errors
@@ -172,8 +176,17 @@ fn ellipsoid(tags: &GeoTags) -> Result<String, NoGeometry> {
     let inverse = tags
         .double(key::INVERSE_FLATTENING)
         .or_else(|| tags.double(key::SEMI_MINOR).zip(axis).map(|(minor, major)| major / (major - minor)));
-    let name = tags.text(key::GEODETIC_CITATION).unwrap_or("an ellipsoid of its own");
-    like_wgs84(name, axis, inverse)
+    if axis == Some(MODIS_RADIUS) && inverse.is_none_or(|inverse| inverse == 0.0 || inverse.is_infinite()) {
+        return Ok(format!("+R={MODIS_RADIUS}"));
+    }
+    like_wgs84(datum_name(tags), axis, inverse)
+}
+
+/// What GDAL writes for a name of its own: `GCS Name = …|Datum = …|…`.
+fn datum_name(tags: &GeoTags) -> &str {
+    let citation = tags.text(key::GEODETIC_CITATION).unwrap_or("an ellipsoid of its own");
+    let first = citation.split('|').next().unwrap_or(citation);
+    first.strip_prefix("GCS Name = ").unwrap_or(first)
 }
 
 /// Returns the ellipsoid as part of a PROJ string if a datum on it may be taken as WGS 84.

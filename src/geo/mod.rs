@@ -15,6 +15,8 @@ mod footprint;
 mod georeference;
 mod keys;
 mod tags;
+#[cfg(test)]
+mod tests;
 mod transform;
 mod wkb;
 mod wkt;

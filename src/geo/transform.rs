@@ -102,14 +102,20 @@ mod tests {
     #[test]
     fn a_tiepoint_may_name_any_pixel() {
         let tags = scaled([10.0, 20.0, 0.0], &[3.0, 2.0, 0.0, 530.0, 960.0, 0.0]);
-        assert_eq!(GeoTransform::from_tags(&tags).unwrap().0, [500.0, 10.0, 0.0, 1000.0, 0.0, -20.0]);
+        assert_eq!(
+            GeoTransform::from_tags(&tags).unwrap().0.to_vec(),
+            [500.0, 10.0, 0.0, 1000.0, 0.0, -20.0]
+        );
     }
 
     #[test]
     fn pixel_is_point_is_half_a_pixel_back() {
         let mut tags = scaled([10.0, 10.0, 0.0], &[0.0, 0.0, 0.0, 505.0, 995.0, 0.0]);
         tags.key_directory = vec![1, 1, 0, 1, 1025, 0, 1, 2];
-        assert_eq!(GeoTransform::from_tags(&tags).unwrap().0, [500.0, 10.0, 0.0, 1000.0, 0.0, -10.0]);
+        assert_eq!(
+            GeoTransform::from_tags(&tags).unwrap().0.to_vec(),
+            [500.0, 10.0, 0.0, 1000.0, 0.0, -10.0]
+        );
     }
 
     #[test]

@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::thread::available_parallelism;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::driver::{self, Gpus};
+use super::options::ProviderOptions;
 use super::probe::probe;
 use super::provider::Provider;
-use super::runtime::{self, Origin, Runtime};
+use super::runtime::{self, Located, Origin, Runtime};
 use crate::error::Error;
 
 /// The doctor's findings.
@@ -24,14 +27,33 @@ pub struct Report {
     pub library_hint: Option<String>,
     /// One finding a provider, in the order of [`Provider::ALL`].
     pub providers: Vec<ProviderFinding>,
+    /// The other ONNX Runtimes that are installed, each with what its providers do.
+    pub others: Vec<Other>,
+    /// The accelerators that NVIDIA's driver sees; absent if `gpus_error` says why not.
+    pub gpus: Option<Gpus>,
+    /// Why the driver cannot be asked.
+    pub gpus_error: Option<String>,
     /// The machine.
     pub machine: Machine,
     /// Where `tilefleet runtime install` puts ONNX Runtime.
     pub cache: Option<PathBuf>,
 }
 
-/// A loaded ONNX Runtime.
+/// An ONNX Runtime that is chosen for some providers only.
 #[derive(Clone, Debug, Serialize)]
+pub struct Other {
+    /// Where it lies.
+    pub located: Located,
+    /// The loaded library; absent if `error` says why not.
+    pub library: Option<Library>,
+    /// Why it could not be examined.
+    pub error: Option<String>,
+    /// One finding a provider.
+    pub providers: Vec<ProviderFinding>,
+}
+
+/// A loaded ONNX Runtime.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Library {
     /// The library's file.
     pub path: PathBuf,
@@ -44,7 +66,7 @@ pub struct Library {
 }
 
 /// Whether a provider can be used.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProviderFinding {
     /// The provider.
     pub name: Provider,
@@ -83,13 +105,49 @@ pub fn examine() -> Report {
     let runtime = runtime::load();
     let library_error = runtime.as_ref().err();
     let providers = Provider::ALL.map(|provider| examine_provider(runtime.as_ref().ok().copied(), provider));
+    let all = runtime::locate_all().unwrap_or_default();
+    let gpus = driver::gpus();
     Report {
         library: runtime.as_ref().ok().map(|runtime| library_of(runtime)),
         library_error: library_error.map(reason_of),
         library_hint: library_error.map(|error| error.hints().join("; ")),
         providers: providers.into(),
+        others: all.into_iter().skip(1).map(examine_other).collect(),
+        gpus_error: gpus.as_ref().err().cloned(),
+        gpus: gpus.ok(),
         machine: Machine::this_one(),
-        cache: runtime::library_dir().ok(),
+        cache: runtime::cache_dir().ok(),
+    }
+}
+
+/// What another process found out about its ONNX Runtime.
+#[derive(Deserialize)]
+struct Answer {
+    library: Option<Library>,
+    library_error: Option<String>,
+    providers: Vec<ProviderFinding>,
+}
+
+/// Examines another ONNX Runtime in a process of its own: one process has one, and a driver in trouble may
+/// take the process with it.
+fn examine_other(located: Located) -> Other {
+    let answer = std::env::current_exe().map_err(|error| error.to_string()).and_then(|executable| {
+        let output = Command::new(executable)
+            .args(["runtime", "doctor", "--json"])
+            .env("ORT_DYLIB_PATH", &located.path)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()
+            .map_err(|error| error.to_string())?;
+        serde_json::from_slice::<Answer>(&output.stdout)
+            .map_err(|_| format!("the process that examined it gave no answer ({})", output.status))
+    });
+    match answer {
+        Ok(Answer { library, library_error, providers }) => {
+            let library = library.map(|library| Library { origin: located.origin, ..library });
+            Other { located, library, error: library_error, providers }
+        }
+        Err(error) => Other { located, library: None, error: Some(error), providers: Vec::new() },
     }
 }
 
@@ -108,7 +166,7 @@ fn examine_provider(runtime: Option<&Runtime>, provider: Provider) -> ProviderFi
         return ProviderFinding { name: provider, compiled_in: false, works: false, reason };
     };
     let compiled_in = provider.is_compiled_in(runtime);
-    let reason = match probe(runtime, provider) {
+    let reason = match probe(runtime, provider, 0, "fp32", &ProviderOptions::default()) {
         Ok(()) => None,
         Err(_) if !compiled_in => Some("the library was built without it".to_owned()),
         Err(error) => Some(reason_of(&error)),
@@ -139,22 +197,63 @@ impl Report {
     pub fn render(&self) -> String {
         let mut lines = Vec::new();
         match &self.library {
-            Some(library) => {
-                lines.push(row("ONNX Runtime", format!("{} ({})", library.version, library.origin)));
-                lines.push(row("", library.path.display()));
-                lines.push(row("", &library.build));
-            }
+            Some(library) => lines.extend(library.rows()),
             None => lines.push(row("ONNX Runtime", self.library_error.as_deref().unwrap_or("not found"))),
+        }
+        lines.extend(self.providers.iter().map(|finding| row(finding.name.name(), finding.verdict())));
+        lines.push(String::new());
+        for other in &self.others {
+            lines.extend(other.rows());
+            lines.push(String::new());
         }
         if let Some(cache) = &self.cache {
             let state = if cache.is_dir() { "" } else { " (empty)" };
             lines.push(row("cache", format!("{}{state}", cache.display())));
         }
-        lines.push(String::new());
-        lines.extend(self.providers.iter().map(|finding| row(finding.name.name(), finding.verdict())));
-        lines.push(String::new());
+        lines.extend(self.gpu_rows());
         lines.extend(self.machine.rows());
         lines.join("\n")
+    }
+}
+
+impl Report {
+    fn gpu_rows(&self) -> Vec<String> {
+        let Some(gpus) = &self.gpus else {
+            return vec![row("NVIDIA", self.gpus_error.as_deref().unwrap_or("no driver"))];
+        };
+        let (major, minor) = gpus.cuda;
+        let mut rows =
+            vec![row("NVIDIA", format!("driver for CUDA {major}.{minor}, {} devices", gpus.devices.len()))];
+        rows.extend(gpus.devices.iter().map(|gpu| {
+            let (major, minor) = gpu.capability;
+            row("", format!("{}: {}, compute capability {major}.{minor}", gpu.number, gpu.name))
+        }));
+        rows
+    }
+}
+
+impl Library {
+    fn rows(&self) -> [String; 3] {
+        [
+            row("ONNX Runtime", format!("{} ({})", self.version, self.origin)),
+            row("", self.path.display()),
+            row("", &self.build),
+        ]
+    }
+}
+
+impl Other {
+    fn rows(&self) -> Vec<String> {
+        let mut rows = match &self.library {
+            Some(library) => library.rows().to_vec(),
+            None => vec![
+                row("ONNX Runtime", format!("not usable ({})", self.located.origin)),
+                row("", self.located.path.display()),
+            ],
+        };
+        rows.extend(self.error.as_deref().map(|error| row("", error)));
+        rows.extend(self.providers.iter().map(|finding| row(finding.name.name(), finding.verdict())));
+        rows
     }
 }
 
@@ -299,11 +398,15 @@ mod tests {
             library_error: Some("ONNX Runtime is not installed".to_owned()),
             library_hint: None,
             providers: vec![cpu],
+            others: Vec::new(),
+            gpus: None,
+            gpus_error: Some("libcuda.so.1: cannot open shared object file".to_owned()),
             machine: Machine::this_one(),
             cache: None,
         };
         assert!(!report.is_usable());
         assert!(report.render().contains("ONNX Runtime  ONNX Runtime is not installed"));
         assert!(report.render().contains("cpu           does not work: there is no ONNX Runtime"));
+        assert!(report.render().contains("NVIDIA        libcuda.so.1: cannot open"));
     }
 }

@@ -6,9 +6,12 @@
 use ort::session::Session;
 use ort::value::TensorRef;
 
-use super::provider::Provider;
+use super::failure::message_of;
+use super::options::ProviderOptions;
+use super::provider::{Provider, Registration};
 use super::runtime::Runtime;
-use super::session::{message_of, new_builder};
+use super::session::new_builder;
+use super::{driver, libraries};
 use crate::error::{Error, Result};
 
 /// Convolution, rectifier and a fully connected layer; `scripts/make-probe` wrote it.
@@ -22,16 +25,28 @@ const EXPECTED: [f32; 4] = [2.037_109_4, -1.892_578_1, -6.585_937_5, 7.480_468_8
 /// Room for TF32 and for fp16 accumulation, relative to the largest expected value.
 const TOLERANCE: f32 = 1e-2;
 
-/// Runs the probe on one provider, with nothing to fall back to.
+/// Finds out whether a provider works on a device: loads what it stands on, and runs the probe with nothing to
+/// fall back to.
 ///
 /// # Errors
 ///
-/// [`Kind::Config`](crate::error::Kind::Config) if the provider is not compiled in, cannot be registered
-/// (its libraries are missing), fails to run, or computes something else.
-pub fn probe(runtime: &Runtime, provider: Provider) -> Result<()> {
+/// [`Kind::Config`](crate::error::Kind::Config) if the provider is not compiled in, a library or the
+/// device is missing, it cannot be registered, fails to run, or computes something else.
+pub fn probe(
+    runtime: &Runtime,
+    provider: Provider,
+    device: u32,
+    precision: &'static str,
+    options: &ProviderOptions,
+) -> Result<()> {
     provider.require(runtime)?;
-    let output = run(runtime, provider).map_err(|cause| {
-        Error::config(format!("the execution provider `{provider}` does not work"))
+    if provider.is_accelerator() {
+        libraries::load(runtime, provider)?;
+        require_device(provider, device)?;
+    }
+    let with = Registration { device, precision, options, engines: None };
+    let output = run(runtime, provider, with).map_err(|cause| {
+        Error::config(format!("the execution provider `{provider}` does not work here"))
             .because(cause)
             .hint("`tilefleet runtime doctor` says what this machine can do; `cpu` always works")
     })?;
@@ -43,8 +58,25 @@ pub fn probe(runtime: &Runtime, provider: Provider) -> Result<()> {
         .hint("check the driver and the library versions; `cpu` always works"))
 }
 
-fn run(runtime: &Runtime, provider: Provider) -> Result<Vec<f32>, String> {
-    let mut session = open(runtime, provider).map_err(|error| message_of(&error))?;
+/// A device that is not there would be ONNX Runtime's to explain, in fewer words.
+fn require_device(provider: Provider, device: u32) -> Result<()> {
+    let refused = |cause: String| {
+        Err(Error::config(format!("the execution provider `{provider}` does not work here"))
+            .because(cause)
+            .hint("`nvidia-smi` shows what the driver sees; choose others with `run.devices`, or `cpu`"))
+    };
+    match driver::gpus() {
+        Err(cause) => refused(format!("NVIDIA's driver does not answer: {cause}")),
+        Ok(gpus) if gpus.devices.is_empty() => refused("NVIDIA's driver sees no device".to_owned()),
+        Ok(gpus) if gpus.devices.iter().all(|gpu| gpu.number != device) => {
+            refused(format!("there is no device {device}: NVIDIA's driver sees {}", gpus.devices.len()))
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+fn run(runtime: &Runtime, provider: Provider, with: Registration<'_>) -> Result<Vec<f32>, String> {
+    let mut session = open(runtime, provider, with).map_err(|error| message_of(&error))?;
     let input: Vec<f32> = (0..INPUT_SHAPE.iter().product()).map(input_at).collect();
     let tensor = TensorRef::from_array_view((INPUT_SHAPE, &*input)).map_err(|error| message_of(&error))?;
     let outputs = session.run(ort::inputs![tensor]).map_err(|error| message_of(&error))?;
@@ -52,9 +84,9 @@ fn run(runtime: &Runtime, provider: Provider) -> Result<Vec<f32>, String> {
     Ok(output.to_vec())
 }
 
-fn open(runtime: &Runtime, provider: Provider) -> ort::Result<Session> {
+fn open(runtime: &Runtime, provider: Provider, with: Registration<'_>) -> ort::Result<Session> {
     let mut builder = new_builder(runtime)?.with_intra_threads(1)?;
-    if let Some(registration) = provider.registration() {
+    if let Some(registration) = provider.registration(with) {
         builder = builder.with_disable_cpu_fallback()?.with_execution_providers([registration])?;
     }
     builder.commit_from_memory(MODEL)
@@ -70,6 +102,31 @@ pub(super) fn agrees(output: &[f32]) -> bool {
     let largest = EXPECTED.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
     let near = |(found, expected): (&f32, &f32)| (found - expected).abs() <= TOLERANCE * largest;
     output.len() == EXPECTED.len() && output.iter().zip(&EXPECTED).all(near)
+}
+
+/// The contract of the probe's model: its batch is fixed at 1.
+#[cfg(test)]
+pub(crate) fn contract() -> crate::model::contract::Contract {
+    use crate::model::contract::{Accept, Contract, Input, Layout, Output, SampleType};
+    Contract {
+        version: 1,
+        name: "probe".into(),
+        input: Input {
+            tensor: "input".into(),
+            layout: Layout::Nchw,
+            sample_type: SampleType::Float32,
+            bands: vec!["red".into(), "green".into(), "blue".into()],
+            unit: "dn".into(),
+            units: None,
+            width: 8,
+            height: 8,
+            resize: None,
+            normalise: None,
+            accept: Accept::default(),
+        },
+        output: Output { embedding: "output".into(), embedding_length: 4, classifier: None },
+        quantisation: None,
+    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use super::picture::{BANDS_LAST, Picture};
 use super::rejected;
 use crate::decode::chip::{Chip, Samples, map_samples};
-use crate::decode::{decode, guard};
+use crate::decode::decode;
 use crate::error::{Error, Result};
 use crate::format::image::{ImageHeader, Limits, parse_header};
 use crate::geometry::{Size, Window};
+use crate::guard;
 use crate::model::contract::{Input, SampleType};
 use crate::preprocess::{InputSlotMut, Preprocess};
 use crate::storage::ObjectUri;
@@ -56,7 +57,7 @@ fn check_part(uri: &ObjectUri, header: &ImageHeader, wanted: Wanted) -> Result<(
     })
 }
 
-fn check_window(uri: &ObjectUri, size: Size, window: Window) -> Result<()> {
+pub(super) fn check_window(uri: &ObjectUri, size: Size, window: Window) -> Result<()> {
     let ends = |start: u32, length: u32| u64::from(start) + u64::from(length);
     if window.width == 0 || window.height == 0 {
         return Err(Error::usage(format!("the window {window} has no pixels; {uri} is {size}")));

@@ -2,11 +2,14 @@
 
 use serde::Serialize;
 
-use super::header::Looked;
+use super::header::{Header, Looked};
 use super::rejected;
+use super::scene::Scene;
 use crate::decode;
 use crate::error::{Error, Result};
-use crate::format::image::{ImageFormat, ImageHeader, Limits};
+use crate::format::image::{ImageFormat, ImageHeader, Limits, Orientation};
+use crate::format::tiff::{self, TiffHeader};
+use crate::geometry::Size;
 use crate::reason::Rejection;
 use crate::storage::ObjectUri;
 
@@ -71,7 +74,7 @@ pub struct Image {
     /// Bits of a sample, or of a palette index, as stored.
     pub stored_bits: u16,
     /// How the samples are compressed.
-    pub compression: &'static str,
+    pub compression: String,
     /// How much coarser colour is stored than brightness; JPEG only.
     pub subsampling: Option<&'static str>,
     /// Whether coarse rows are stored first; PNG only.
@@ -86,6 +89,8 @@ pub struct Image {
     pub num_frames: u32,
     /// Number of pages or animation frames in the file.
     pub num_pages: u32,
+    /// What more there is to say of a scene; `None` for a plain image.
+    pub scene: Option<Scene>,
 }
 
 /// Size of one level, in pixels.
@@ -99,7 +104,11 @@ pub struct Level {
 
 impl Description {
     pub(super) fn new(uri: &ObjectUri, looked: Looked, limits: &Limits) -> Self {
-        let check = |header: &ImageHeader| decode::check(header, limits).map(|_| ());
+        let check = |header: &Header| match header {
+            Header::Image(header) => decode::check(header, limits).map(|_| ()),
+            // Its windows are checked, not the whole.
+            Header::Scene(_) => Ok(()),
+        };
         let fits = looked.header.as_ref().map_err(Clone::clone).and_then(check);
         let rejection = looked.unread.or(fits.err());
         Self {
@@ -112,7 +121,10 @@ impl Description {
             read_bytes: looked.read_bytes,
             format: looked.format.map(ImageFormat::name),
             extension_agrees: looked.format.map(|format| format.extension_matches(uri.as_str())),
-            image: looked.header.ok().as_ref().map(Image::new),
+            image: looked.header.ok().as_ref().map(|header| match header {
+                Header::Image(header) => Image::new(header),
+                Header::Scene(header) => Image::of_scene(header),
+            }),
             rejection: rejection.map(|rejection| (uri.clone(), rejection)),
         }
     }
@@ -161,7 +173,7 @@ impl Image {
             photometric: header.photometric.to_string(),
             sample_type: header.sample_kind.to_string(),
             stored_bits: header.stored_bits,
-            compression: header.compression,
+            compression: header.compression.to_owned(),
             subsampling: header.subsampling,
             interlaced: header.interlaced,
             icc_profile: header.icc_profile,
@@ -169,6 +181,36 @@ impl Image {
             levels: vec![Level { width: seen.width, height: seen.height }],
             num_frames: 1,
             num_pages: header.num_pages,
+            scene: None,
+        }
+    }
+
+    fn of_scene(header: &TiffHeader) -> Self {
+        let page = &header.levels[0].pixels;
+        let Size { width, height } = page.size;
+        let level =
+            |level: &tiff::Level| Level { width: level.pixels.size.width, height: level.pixels.size.height };
+        let sample_bytes = u64::from(page.num_bands) * page.kind.num_bytes();
+        Self {
+            width,
+            height,
+            stored_width: width,
+            stored_height: height,
+            // Scenes are placed by their geotransform; nothing is turned.
+            orientation: Orientation::UPRIGHT.code(),
+            num_bands: page.num_bands,
+            photometric: page.photometric.to_string(),
+            sample_type: page.kind.to_string(),
+            stored_bits: page.stored_bits,
+            compression: page.compression.to_string(),
+            subsampling: None,
+            interlaced: false,
+            icc_profile: false,
+            decoded_bytes: page.size.num_pixels().saturating_mul(sample_bytes),
+            levels: header.levels.iter().map(level).collect(),
+            num_frames: 1,
+            num_pages: header.num_pages,
+            scene: Some(Scene::new(header)),
         }
     }
 }

@@ -2,13 +2,16 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use super::Looker;
-use crate::decode::guard;
 use crate::fetch::too_large;
 use crate::format::image::{
-    ImageFormat, ImageHeader, Parsed, parse_header, parse_partial, sniff, sniff_partial,
+    ImageFormat, ImageHeader, parse_header, parse_partial, sniff, sniff_partial, sniff_start,
 };
-use crate::format::partial::Partial;
+use crate::format::partial::{Parsed, Partial};
+use crate::format::tiff::{self, TiffHeader};
+use crate::guard;
 use crate::reason::Rejection;
 use crate::storage::{Bucket, Fault, ObjectInfo, ObjectUri};
 
@@ -25,9 +28,21 @@ pub(super) struct Looked {
     pub(super) read_bytes: u64,
     /// The format by content, also where the header is damaged.
     pub(super) format: Option<ImageFormat>,
-    pub(super) header: Result<ImageHeader, Rejection>,
+    pub(super) header: Result<Header, Rejection>,
     /// Why a run would not even read the object.
     pub(super) unread: Option<Rejection>,
+    /// What has been read.
+    pub(super) object: Partial,
+    /// All bytes, where no less could be had.
+    pub(super) whole: Option<Bytes>,
+}
+
+/// What an object's header says.
+pub(super) enum Header {
+    /// One image, read as a whole.
+    Image(ImageHeader),
+    /// A scene, read by blocks.
+    Scene(Box<TiffHeader>),
 }
 
 impl Looker {
@@ -47,48 +62,44 @@ impl Looker {
     }
 
     async fn header_by_ranges(&self, bucket: &Bucket, info: &ObjectInfo) -> Result<Looked, Fault> {
-        let mut object = Partial::new(usize::try_from(info.size).unwrap_or(usize::MAX));
-        let mut ahead = ReadAhead::default();
-        let mut read_bytes = 0;
         let unread = (info.size > self.max_object_bytes).then(|| too_large(info.size, self.max_object_bytes));
-        let header = loop {
-            let parsed = guard::catch(|| Ok(parse_partial(&object)));
-            let needed = match parsed.unwrap_or_else(|crash| Parsed::Done(Err(crash))) {
-                Parsed::Done(header) => break header,
-                Parsed::Needs(range) => range,
-            };
-            if let Some(rejection) = unread.clone().filter(|_| read_bytes >= self.max_object_bytes) {
-                break Err(rejection);
-            }
-            let length = ahead.length(&needed);
-            let bytes = bucket.get_range(&info.key, needed.start as u64, length as u64).await?;
-            if bytes.len() < needed.len() {
-                return Err(Fault::Changed { version: None });
-            }
-            object.add(needed.start, &bytes);
-            read_bytes += bytes.len() as u64;
+        let mut ranges = Ranges::new(bucket, info, self.max_object_bytes);
+        let header = match ranges.answer(scene_of).await? {
+            Ok(Some(scene)) => Ok(Header::Scene(scene)),
+            Ok(None) => ranges.answer(parse_partial).await?.map(Header::Image),
+            Err(rejection) => Err(rejection),
         };
-        let format = sniff_partial(&object);
+        // A scene is never read as a whole, however large.
+        let unread = unread.filter(|_| !matches!(header, Ok(Header::Scene(_))));
+        let Ranges { object, read_bytes, .. } = ranges;
         Ok(Looked {
             size_bytes: info.size,
             version: info.version.clone(),
             read_bytes,
-            format,
+            format: sniff_partial(&object),
             header,
             unread,
+            object,
+            whole: None,
         })
     }
 
     async fn header_of_whole(&self, bucket: &Bucket, uri: &ObjectUri) -> Result<Looked, Fault> {
         match bucket.get(uri.key(), self.max_object_bytes).await {
-            Ok(object) => Ok(Looked {
-                size_bytes: object.size,
-                version: object.version,
-                read_bytes: object.bytes.len() as u64,
-                format: sniff(&object.bytes),
-                header: guard::catch(|| parse_header(&object.bytes)),
-                unread: None,
-            }),
+            Ok(whole) => {
+                let mut object = Partial::new(whole.bytes.len());
+                object.add(0, &whole.bytes);
+                Ok(Looked {
+                    size_bytes: whole.size,
+                    version: whole.version,
+                    read_bytes: whole.bytes.len() as u64,
+                    format: sniff(&whole.bytes),
+                    header: header_of(&object, &whole.bytes),
+                    unread: None,
+                    object,
+                    whole: Some(whole.bytes),
+                })
+            }
             Err(Fault::TooLarge { size }) => {
                 let rejection = too_large(size, self.max_object_bytes);
                 Ok(Looked {
@@ -98,9 +109,111 @@ impl Looker {
                     format: None,
                     header: Err(rejection.clone()),
                     unread: Some(rejection),
+                    object: Partial::new(0),
+                    whole: None,
                 })
             }
             Err(fault) => Err(fault),
+        }
+    }
+}
+
+/// Returns the header of a scene; `None` for other objects, plain TIFF among them.
+fn scene_of(object: &Partial) -> Parsed<Option<Box<TiffHeader>>> {
+    match sniff_start(object) {
+        Parsed::Done(Ok(Some(ImageFormat::Tiff))) => {}
+        Parsed::Done(_) => return Parsed::Done(Ok(None)),
+        Parsed::Needs(range) => return Parsed::Needs(range),
+    }
+    match tiff::parse_partial(object) {
+        Parsed::Needs(range) => Parsed::Needs(range),
+        Parsed::Done(Ok(header)) => Parsed::Done(Ok(header.is_scene().then(|| Box::new(header)))),
+        Parsed::Done(Err(rejection)) if tiff::is_georeferenced(object) => Parsed::Done(Err(rejection)),
+        Parsed::Done(Err(_)) => Parsed::Done(Ok(None)),
+    }
+}
+
+fn header_of(object: &Partial, bytes: &[u8]) -> Result<Header, Rejection> {
+    guard::catch(|| match scene_of(object) {
+        Parsed::Done(Ok(Some(scene))) => Ok(Header::Scene(scene)),
+        Parsed::Done(Err(rejection)) => Err(rejection),
+        Parsed::Done(Ok(None)) | Parsed::Needs(_) => parse_header(bytes).map(Header::Image),
+    })
+}
+
+/// Reads an object as far as parsers ask for it.
+pub(super) struct Ranges<'a> {
+    bucket: &'a Bucket,
+    key: &'a str,
+    object: Partial,
+    /// All bytes, where no less could be had.
+    whole: Option<Bytes>,
+    ahead: ReadAhead,
+    pub(super) read_bytes: u64,
+    most_bytes: u64,
+    size: u64,
+}
+
+impl<'a> Ranges<'a> {
+    fn new(bucket: &'a Bucket, info: &'a ObjectInfo, most_bytes: u64) -> Self {
+        let object = Partial::new(usize::try_from(info.size).unwrap_or(usize::MAX));
+        let (key, size) = (info.key.as_str(), info.size);
+        Self {
+            bucket,
+            key,
+            object,
+            whole: None,
+            ahead: ReadAhead::default(),
+            read_bytes: 0,
+            most_bytes,
+            size,
+        }
+    }
+
+    /// Goes on with an object whose header has been read.
+    pub(super) fn again(
+        bucket: &'a Bucket,
+        key: &'a str,
+        object: Partial,
+        whole: Option<Bytes>,
+        read_bytes: u64,
+    ) -> Self {
+        let ahead = ReadAhead::default();
+        Self { bucket, key, object, whole, ahead, read_bytes, most_bytes: u64::MAX, size: 0 }
+    }
+
+    /// Reads a range, as far as the object goes.
+    pub(super) async fn get(&self, start: u64, length: u64) -> Result<Bytes, Fault> {
+        match &self.whole {
+            Some(whole) => {
+                let end = (start + length).min(whole.len() as u64);
+                Ok(whole.slice(start.min(end) as usize..end as usize))
+            }
+            None => self.bucket.get_range(self.key, start, length).await,
+        }
+    }
+
+    /// Runs a parser until it has an answer; a crash of it is one, and so is a header without end.
+    pub(super) async fn answer<T>(
+        &mut self,
+        parse: impl Fn(&Partial) -> Parsed<T>,
+    ) -> Result<Result<T, Rejection>, Fault> {
+        loop {
+            let parsed = guard::catch(|| Ok(parse(&self.object)));
+            let needed = match parsed.unwrap_or_else(|crash| Parsed::Done(Err(crash))) {
+                Parsed::Done(answer) => return Ok(answer),
+                Parsed::Needs(range) => range,
+            };
+            if self.read_bytes >= self.most_bytes && self.size > self.most_bytes {
+                return Ok(Err(too_large(self.size, self.most_bytes)));
+            }
+            let length = self.ahead.length(&needed);
+            let bytes = self.get(needed.start as u64, length as u64).await?;
+            if bytes.len() < needed.len() {
+                return Err(Fault::Changed { version: None });
+            }
+            self.object.add(needed.start, &bytes);
+            self.read_bytes += bytes.len() as u64;
         }
     }
 }

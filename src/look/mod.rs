@@ -8,23 +8,30 @@
 //! ```text
 //! inspect   size and version ─▶ a range ─▶ parse ─▶ [ the range it asks for ─▶ parse ] ─▶ Description
 //! chip      whole object ─▶ decode ─▶ window ─▶ [ preprocess ] ─▶ Picture ─▶ .npy, .png
+//!           scene: header ─▶ block table ─▶ blocks ─▶ window ─▶ …
 //! ```
 
+mod blocks;
 mod chip;
 mod describe;
 mod header;
 mod picture;
+mod scene;
 
 use bytes::Bytes;
 
+use self::blocks::read_scene;
 pub use self::chip::{Wanted, decode_window, model_input};
 pub use self::describe::{Description, Image, Level, Status};
+use self::header::{Header, Ranges};
 pub use self::picture::{FileFormat, Picture};
+pub use self::scene::{Band, Blocks, Scene};
 
 use crate::config::Looking;
+use crate::decode::chip::Chip;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::too_large;
-use crate::format::image::Limits;
+use crate::format::image::{ImageFormat, Limits};
 use crate::reason::{Reason, Rejection};
 use crate::storage::{Fault, ObjectUri, Storage};
 
@@ -66,12 +73,34 @@ impl Looker {
         Ok(Description::new(uri, looked, &self.limits))
     }
 
-    /// Reads a whole object.
+    /// Decodes the part of a source that is wanted; returns also how many bytes were read for it.
+    ///
+    /// Of a scene only the blocks are read that the window needs, of a plain image all of it.
     ///
     /// # Errors
     ///
-    /// As [`Self::describe`], and `Rejected` if it is larger than `limits.max_object`.
-    pub async fn read(&self, uri: &ObjectUri) -> Result<Bytes> {
+    /// As [`Self::describe`] and [`decode_window`].
+    pub async fn chip(&self, uri: &ObjectUri, wanted: Wanted) -> Result<(Chip, u64)> {
+        let bucket = self.storage.bucket(uri);
+        let mut looked = self.header(uri).await.map_err(|fault| not_had(fault, uri))?;
+        let bytes = match (looked.header, looked.whole.take()) {
+            (Ok(Header::Scene(header)), whole) => {
+                let mut ranges = Ranges::again(&bucket, uri.key(), looked.object, whole, looked.read_bytes);
+                let chip = read_scene(uri, &mut ranges, &header, &self.limits, wanted).await?;
+                return Ok((chip, ranges.read_bytes));
+            }
+            // Damage that only the directories of a scene tell of.
+            (Err(rejection), _) if looked.format == Some(ImageFormat::Tiff) => {
+                return Err(rejected(uri, rejection));
+            }
+            (_, Some(bytes)) => bytes,
+            (_, None) => self.read(uri).await?,
+        };
+        let chip = decode_window(uri, &bytes, &self.limits, wanted)?;
+        Ok((chip, bytes.len() as u64))
+    }
+
+    async fn read(&self, uri: &ObjectUri) -> Result<Bytes> {
         match self.storage.bucket(uri).get(uri.key(), self.max_object_bytes).await {
             Ok(object) => Ok(object.bytes),
             Err(Fault::TooLarge { size }) => Err(rejected(uri, too_large(size, self.max_object_bytes))),

@@ -2,7 +2,8 @@
 //!
 //! Batch norm is folded into the convolution before it, so the graph has convolutions with bias, `Relu`,
 //! `Add`, pooling and one `Gemm`; weights are initializers, which ONNX Runtime can lay out anew for the
-//! processor. Outputs are `embedding` `[N, features]` and, unless headless, `logits` `[N, classes]`.
+//! processor. In fp16 the convolutions and what is between them are; the input stage, pooling and the classifier
+//! stay fp32, and so do input and outputs. Outputs are `embedding` `[N, features]` and, unless headless, `logits` `[N, classes]`.
 //!
 //! Equal inputs give equal bytes: neither a clock nor this tool's version goes in, so that the digest
 //! stands for the weights.
@@ -11,6 +12,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use bytes::Bytes;
+use half::f16;
 use prost::Message;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -21,9 +23,10 @@ use super::contract::{
 };
 use super::file;
 use super::onnx::{
-    AttributeProto, DimensionProto, FLOAT, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    AttributeProto, DimensionProto, FLOAT, FLOAT16, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     StringStringEntryProto, TensorProto, UINT8, ValueInfoProto,
 };
+use super::precision::Precision;
 use super::resnet::{Architecture, BlockSpec, ConvSpec};
 use super::weights::Weights;
 use crate::error::{Error, Result};
@@ -75,6 +78,8 @@ pub struct BuildOptions {
     pub labels: Option<Vec<String>>,
     /// Whether the classifier is left out.
     pub headless: bool,
+    /// Precision of the convolutions; [`Precision::Int8`] is not made here but by [`super::quantise`].
+    pub precision: Precision,
 }
 
 /// A model and its contract, not yet on disk.
@@ -111,6 +116,7 @@ impl BuildOptions {
             activation: Activation::Softmax,
             labels: None,
             headless: false,
+            precision: Precision::Fp32,
         }
     }
 
@@ -120,6 +126,7 @@ impl BuildOptions {
             num_classes,
             activation: self.activation,
             labels: self.labels.clone(),
+            fitted: None,
         });
         Contract {
             version: VERSION,
@@ -142,6 +149,7 @@ impl BuildOptions {
                 embedding_length: self.architecture.embedding_length(),
                 classifier,
             },
+            quantisation: None,
         }
     }
 
@@ -182,7 +190,8 @@ fn accept_nothing() -> Accept {
 /// # Errors
 ///
 /// [`Kind::Config`](crate::error::Kind::Config) where options and weights contradict each other, or where
-/// folding gives values that are not finite.
+/// folding gives values that are not finite in the precision; [`Kind::Usage`](crate::error::Kind::Usage) for
+/// int8.
 pub fn build(weights: &Weights, options: &BuildOptions) -> Result<BuiltModel> {
     if options.bands.len() != weights.in_channels() {
         return Err(Error::config(format!(
@@ -191,6 +200,10 @@ pub fn build(weights: &Weights, options: &BuildOptions) -> Result<BuiltModel> {
             weights.in_channels()
         ))
         .hint("name as many with --bands as the weights take"));
+    }
+    if matches!(options.precision, Precision::Int8 | Precision::Tf32) {
+        return Err(Error::usage("an int8 network cannot be built: its ranges are taken from images")
+            .hint("build it in fp32, then quantise it with `tilefleet model quantize`"));
     }
     let num_classes = weights.num_classes().filter(|_| !options.headless);
     let contract = options.contract(num_classes);
@@ -201,7 +214,7 @@ pub fn build(weights: &Weights, options: &BuildOptions) -> Result<BuiltModel> {
         return Err(Error::config("values of a uint8 input are not clamped in the graph")
             .hint("leave the clamp out, or build a float32 input"));
     }
-    let graph = GraphBuilder::new(weights).network(options, num_classes)?;
+    let graph = GraphBuilder::new(weights, options.precision).network(options, num_classes)?;
     let model = ModelProto {
         ir_version: Some(IR_VERSION),
         producer_name: "tilefleet".to_owned(),
@@ -224,7 +237,12 @@ pub fn build(weights: &Weights, options: &BuildOptions) -> Result<BuiltModel> {
 ///
 /// [`Kind::Config`](crate::error::Kind::Config) where a built model cannot be as the contract says, with what
 /// differs; otherwise as [`build`].
-pub fn build_for(weights: &Weights, architecture: Architecture, contract: &Contract) -> Result<BuiltModel> {
+pub fn build_for(
+    weights: &Weights,
+    architecture: Architecture,
+    contract: &Contract,
+    precision: Precision,
+) -> Result<BuiltModel> {
     let misfit = || Error::config(format!("no built model fits the contract `{}`", contract.name));
     let (input, classifier) = (&contract.input, contract.output.classifier.as_ref());
     let Some(normalise) = input.normalise.clone().filter(|_| input.sample_type == SampleType::Float32) else {
@@ -249,6 +267,7 @@ pub fn build_for(weights: &Weights, architecture: Architecture, contract: &Contr
         activation: classifier.map_or(Activation::Softmax, |classifier| classifier.activation),
         labels: classifier.and_then(|classifier| classifier.labels.clone()),
         headless: classifier.is_none(),
+        precision,
     };
     let built = build(weights, &options).map_err(|cause| misfit().because(cause))?;
     match first_difference(contract, &built.contract)? {
@@ -300,13 +319,14 @@ impl BuiltModel {
 /// Collects nodes and initializers; each method returns the name of the tensor that it made.
 struct GraphBuilder<'w> {
     weights: &'w Weights,
+    precision: Precision,
     node: Vec<NodeProto>,
     initializer: Vec<TensorProto>,
 }
 
 impl<'w> GraphBuilder<'w> {
-    fn new(weights: &'w Weights) -> Self {
-        Self { weights, node: Vec::new(), initializer: Vec::new() }
+    fn new(weights: &'w Weights, precision: Precision) -> Self {
+        Self { weights, precision, node: Vec::new(), initializer: Vec::new() }
     }
 
     fn network(mut self, options: &BuildOptions, num_classes: Option<usize>) -> Result<GraphProto> {
@@ -315,12 +335,15 @@ impl<'w> GraphBuilder<'w> {
             SampleType::Uint8 => self.normalised(&options.normalise),
             SampleType::Float32 => INPUT.to_owned(),
         };
+        tensor = self.cast(&tensor, "normalised_half", FLOAT16);
         tensor = self.conv(&architecture.stem(self.weights.in_channels()), &tensor)?;
         tensor = self.add_node("Relu", &[&tensor], "relu", vec![]);
         tensor = self.add_node("MaxPool", &[&tensor], "maxpool", window(3, 2));
         for block in architecture.blocks() {
             tensor = self.block(&block, &tensor)?;
         }
+        // In fp16 a sum of 49 features overflows sooner than its mean, and the embedding would lose digits.
+        tensor = self.cast(&tensor, "features", FLOAT);
         tensor = self.add_node("GlobalAveragePool", &[&tensor], "avgpool", vec![]);
         tensor = self.add_node("Flatten", &[&tensor], EMBEDDING, vec![AttributeProto::int("axis", 1)]);
         let mut output = vec![float_rows(EMBEDDING, architecture.embedding_length())];
@@ -389,15 +412,15 @@ impl<'w> GraphBuilder<'w> {
         };
         let (weight, bias) = norm.fold_into(weight);
         let (weight_name, bias_name) = (format!("{}.weight", spec.conv), format!("{}.bias", spec.conv));
-        if !all_finite(&weight) || !all_finite(&bias) {
+        if !self.all_finite(&weight) || !self.all_finite(&bias) {
             return Err(Error::config(format!(
-                "folding {} into {} gives values that are not finite",
-                spec.norm, spec.conv
+                "folding {} into {} gives values that are not finite in {}",
+                spec.norm, spec.conv, self.precision
             ))
             .hint("the weights are damaged or were trained to overflow; check running_var"));
         }
-        self.add_initializer(&weight_name, &spec.shape(), f32_bytes(weight));
-        self.add_initializer(&bias_name, &[spec.out_channels], f32_bytes(bias));
+        self.add_weights(&weight_name, &spec.shape(), weight);
+        self.add_weights(&bias_name, &[spec.out_channels], bias);
         let attributes = window(spec.kernel, spec.stride);
         Ok(self.add_node("Conv", &[input, &weight_name, &bias_name], &spec.conv, attributes))
     }
@@ -409,6 +432,32 @@ impl<'w> GraphBuilder<'w> {
         let transposed = vec![AttributeProto::int("transB", 1)];
         self.add_node("Gemm", &[input, "fc.weight", "fc.bias"], LOGITS, transposed);
         Ok(())
+    }
+
+    /// Changes the type of a tensor on the way into the convolutions or out of them, where these are not fp32.
+    fn cast(&mut self, tensor: &str, output: &str, elem_type: i32) -> String {
+        match self.precision {
+            Precision::Fp16 => {
+                let to = vec![AttributeProto::int("to", elem_type.into())];
+                self.add_node("Cast", &[tensor], output, to)
+            }
+            _ => tensor.to_owned(),
+        }
+    }
+
+    fn add_weights(&mut self, name: &str, shape: &[usize], values: Vec<f64>) {
+        self.initializer.push(match self.precision {
+            Precision::Fp16 => TensorProto::new(name, FLOAT16, shape, f16_bytes(&values)),
+            _ => TensorProto::float(name, shape, f32_bytes(values)),
+        });
+    }
+
+    /// Whether all stay finite in the precision of the weights.
+    fn all_finite(&self, values: &[f64]) -> bool {
+        values.iter().all(|&value| match self.precision {
+            Precision::Fp16 => f16::from_f64(value).is_finite(),
+            _ => (value as f32).is_finite(),
+        })
     }
 
     fn add_node(
@@ -457,17 +506,16 @@ impl BatchNorm {
     }
 }
 
-/// Whether all stay finite as `f32`.
-fn all_finite(values: &[f64]) -> bool {
-    values.iter().all(|&value| (value as f32).is_finite())
-}
-
 fn f32_bytes(values: Vec<f64>) -> Bytes {
     let mut bytes = Vec::with_capacity(4 * values.len());
     for value in values {
         bytes.extend_from_slice(&(value as f32).to_le_bytes());
     }
     bytes.into()
+}
+
+fn f16_bytes(values: &[f64]) -> Bytes {
+    values.iter().flat_map(|&value| f16::from_f64(value).to_le_bytes()).collect()
 }
 
 /// Attributes of a square window that is padded by half its size.
@@ -537,12 +585,12 @@ mod tests {
             options.activation = Activation::Sigmoid;
         })
         .contract;
-        let again = build_for(&weights, ARCH, &contract).unwrap();
+        let again = build_for(&weights, ARCH, &contract, Precision::Fp32).unwrap();
         assert_eq!(again.contract, contract);
         let refused = |change: &dyn Fn(&mut Contract)| {
             let mut changed = contract.clone();
             change(&mut changed);
-            build_for(&weights, ARCH, &changed).unwrap_err().render()
+            build_for(&weights, ARCH, &changed, Precision::Fp32).unwrap_err().render()
         };
         let message = refused(&|contract| contract.output.embedding_length = 2048);
         assert!(message.contains("its output.embedding_length is 2048, the model's 512"), "{message}");
@@ -551,7 +599,7 @@ mod tests {
         let headless =
             Contract { output: Output { classifier: None, ..contract.output.clone() }, ..contract.clone() };
         assert_eq!(
-            build_for(&weights, ARCH, &headless).unwrap().contract,
+            build_for(&weights, ARCH, &headless, Precision::Fp32).unwrap().contract,
             headless,
             "the weights' classifier is left out"
         );

@@ -12,7 +12,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub use super::per_band::PerBand;
+use super::quantise::{LeftFloat, Target};
 use crate::error::{Error, Result};
+use crate::fit::Kind;
 
 /// The version of the format that this build reads and writes.
 pub const VERSION: u32 = 1;
@@ -33,6 +35,45 @@ pub struct Contract {
     pub input: Input,
     /// What comes out.
     pub output: Output,
+    /// How an int8 model was made and how near it comes to its original; absent for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantisation: Option<Quantisation>,
+}
+
+/// How an int8 model was made, and how near it comes to the fp32 model on tiles that it was not made from.
+///
+/// A record: it changes no row, which is why a run's fingerprint leaves it out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quantisation {
+    /// What it is to run on.
+    pub target: Target,
+    /// How ranges were chosen: `minmax`, `percentile 99.99`, `entropy`.
+    pub method: String,
+    /// SHA-256 of the fp32 file, in hex.
+    pub source_digest: String,
+    /// Whether nobody wrote the fp32 model's contract and `ImageNet`'s was assumed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub assumed_contract: bool,
+    /// Number of tiles that the ranges were taken from.
+    pub calibration_tiles: usize,
+    /// Number of other tiles, on which the following was measured.
+    pub held_out_tiles: usize,
+    /// Mean cosine of the angle between both models' embeddings of a tile.
+    pub cosine_mean: f64,
+    /// The smallest such cosine.
+    pub cosine_min: f64,
+    /// Share of tiles of which both say the same class; absent without a classifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top1_agreement: Option<f64>,
+    /// Root mean square of the logits' difference over that of the logits; absent without a classifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logits_error: Option<f64>,
+    /// Number of layers in 8 bits.
+    pub int8_layers: usize,
+    /// Layers that stayed float, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub float_layers: Vec<LeftFloat>,
 }
 
 /// The model's input tensor and how pixels become it.
@@ -217,6 +258,32 @@ pub struct Classifier {
     /// Class names in order of class id; absent where they are not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<String>>,
+    /// How it was fitted; absent unless `tilefleet model head` made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fitted: Option<FittedOn>,
+}
+
+/// How a classifier was fitted on embeddings of its network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FittedOn {
+    /// Which classifier it is.
+    pub kind: Kind,
+    /// Strength of the penalty on large weights.
+    pub l2: f64,
+    /// Number of tiles that it was fitted on.
+    pub num_tiles: u64,
+    /// Number of tiles that were held out.
+    pub num_held_out: u64,
+    /// Share of right predictions on those; absent if there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// The runs that the embeddings are from.
+    pub runs: Vec<String>,
+    /// Where the labels are from: SHA-256 of their file, in hex, or `extra.` and the manifest's column.
+    pub labels: String,
+    /// SHA-256 of the ONNX file that made the embeddings, in hex.
+    pub backbone: String,
 }
 
 /// How logits become scores.
@@ -308,6 +375,12 @@ impl Contract {
     /// As [`Self::to_canonical_json`].
     pub fn digest(&self) -> Result<String> {
         Ok(hex(&Sha256::digest(self.to_canonical_json()?)))
+    }
+
+    /// Returns what of the contract gives a row its meaning; the rest is a record of how the model was made.
+    #[must_use]
+    pub fn meaning(&self) -> Self {
+        Self { quantisation: None, ..self.clone() }
     }
 
     /// Checks what can be checked without the graph.
@@ -458,7 +531,7 @@ impl fmt::Display for Activation {
 }
 
 /// Renders bytes as lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
@@ -561,8 +634,19 @@ mod tests {
                     num_classes: 2,
                     activation: Activation::Softmax,
                     labels: Some(vec!["sea \"blue\"".to_owned(), "land".to_owned()]),
+                    fitted: Some(FittedOn {
+                        kind: Kind::Ridge,
+                        l2: 0.1,
+                        num_tiles: 80,
+                        num_held_out: 0,
+                        accuracy: None,
+                        runs: vec!["photos-01234567-0001".to_owned()],
+                        labels: "extra.site".to_owned(),
+                        backbone: "00ff".to_owned(),
+                    }),
                 }),
             },
+            quantisation: None,
         }
     }
 
@@ -581,11 +665,13 @@ mod tests {
 
     #[test]
     fn the_digest_depends_on_every_value_and_on_nothing_else() {
-        let digest = contract().digest().unwrap();
-        // As before there were `units`, `clamp` and a scale for each band: old runs go on.
+        let mut contract = contract();
+        contract.output.classifier.as_mut().unwrap().fitted = None;
+        let digest = contract.digest().unwrap();
+        // As before there were `units`, `clamp`, a scale for each band, and fitted heads: old runs go on.
         assert_eq!(digest, "c8c024170f3cf7eb8238baa24eb513f65b24fb2b3b6df6c14606b1eb503fc0db");
-        assert_eq!(digest, contract().digest().unwrap());
-        let mut other = contract();
+        assert_eq!(digest, contract.clone().digest().unwrap());
+        let mut other = contract;
         other.input.normalise.as_mut().unwrap().mean[2] += 1e-12;
         assert_ne!(digest, other.digest().unwrap());
     }

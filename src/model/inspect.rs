@@ -11,6 +11,7 @@ use super::contract::{Contract, hex};
 use super::graph::{Graph, TensorInfo};
 use super::load::{ContractOrigin, Overrides, load, read};
 use super::onnx::{GraphProto, ModelProto};
+use super::precision::Precision;
 use crate::error::Result;
 
 /// What an ONNX file holds.
@@ -34,6 +35,8 @@ pub struct Report {
     pub outputs: Vec<TensorInfo>,
     /// Number of elements of all initializers.
     pub num_parameters: u64,
+    /// Precision of the network's arithmetic.
+    pub precision: Precision,
     /// How often each operator occurs.
     pub operators: BTreeMap<String, usize>,
     /// The contract, if there is one that fits.
@@ -99,6 +102,7 @@ impl Report {
             inputs: graph.inputs(),
             outputs: graph.outputs(),
             num_parameters: num_parameters(graph_proto),
+            precision: Precision::of(graph_proto),
             operators,
             contract: None,
             unusable: None,
@@ -124,6 +128,7 @@ impl fmt::Display for Report {
         writeln!(f, "format      IR {}, opset {}", self.ir_version, opsets.join(", "))?;
         writeln!(f, "operators   {} ({})", self.operators.values().sum::<usize>(), operators.join(", "))?;
         writeln!(f, "parameters  {}", grouped(self.num_parameters))?;
+        writeln!(f, "precision   {}", self.precision)?;
         for (what, tensors) in [("input", &self.inputs), ("output", &self.outputs)] {
             for tensor in tensors {
                 writeln!(f, "{what:<12}{}: {tensor}", tensor.name)?;
@@ -188,9 +193,21 @@ impl fmt::Display for ContractReport {
                     f,
                     "  logits    {logits}, {num_classes} classes {labels}, activation {}",
                     classifier.activation
-                )
+                )?;
             }
-            None => writeln!(f, "  logits    none (headless)"),
+            None => writeln!(f, "  logits    none (headless)")?,
+        }
+        match &self.contract.quantisation {
+            Some(record) => writeln!(
+                f,
+                "  quantised for {}, {} layers in int8, {} float; embedding cosine {:.5} on {} tiles",
+                record.target,
+                record.int8_layers,
+                record.float_layers.len(),
+                record.cosine_mean,
+                record.held_out_tiles
+            ),
+            None => Ok(()),
         }
     }
 }

@@ -16,6 +16,7 @@ use super::contract::{
 use super::graph::{Axis, FoundClassifier, Graph, TensorInfo, external_tensor, type_name};
 use super::mlm::{self, Mlm};
 use super::onnx::{FLOAT, GraphProto, ModelProto, UINT8, exposing_outputs};
+use super::precision::Precision;
 use crate::error::{Error, Result};
 
 /// A model that fits its contract, ready for a session.
@@ -35,6 +36,8 @@ pub struct Model {
     pub contract_digest: String,
     /// The only batch size that the model takes; `None` if it takes any.
     pub static_batch: Option<usize>,
+    /// Precision of its arithmetic.
+    pub precision: Precision,
 }
 
 /// Where a contract comes from.
@@ -78,6 +81,7 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Model> {
     let misfit = || Error::config(format!("model {} cannot be used", path.display()));
     let digest = hex(&Sha256::digest(&bytes));
     let fitted = fit(path, &proto, overrides).map_err(|cause| misfit().because(cause))?;
+    let precision = proto.graph.as_ref().map_or(Precision::Fp32, Precision::of);
     // The decoded model shares the bytes; without it they can be extended in place.
     drop(proto);
     let hidden: Vec<&str> = fitted.hidden.iter().map(String::as_str).collect();
@@ -89,6 +93,7 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Model> {
         contract_origin: fitted.origin,
         digest,
         static_batch: fitted.static_batch,
+        precision,
     })
 }
 
@@ -223,7 +228,13 @@ fn described_contract(text: &str, graph: &Graph<'_>, overrides: &Overrides) -> R
             classifier.activation = activation;
         }
     }
-    Ok(Contract { version: VERSION, name, input: Input { tensor: tensor.name, ..input }, output })
+    Ok(Contract {
+        version: VERSION,
+        name,
+        input: Input { tensor: tensor.name, ..input },
+        output,
+        quantisation: None,
+    })
 }
 
 /// `ImageNet`'s contract for a model that takes three float channels of a fixed size.
@@ -231,7 +242,7 @@ fn assumed_contract(path: &Path, graph: &Graph<'_>, overrides: &Overrides) -> Re
     let input = assumed_input(graph)?;
     let output = assumed_output(graph, overrides)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Contract { version: VERSION, name, input, output })
+    Ok(Contract { version: VERSION, name, input, output, quantisation: None })
 }
 
 fn assumed_input(graph: &Graph<'_>) -> Result<Input> {
@@ -300,7 +311,7 @@ fn assumed_classifier(graph: &Graph<'_>, logits: &str, num_classes: usize) -> Cl
     // A graph that ends in softmax or sigmoid yields scores: applying one again would flatten them.
     let is_activated = graph.classifier_before(logits).is_some_and(|found| found.activated);
     let activation = if is_activated { Activation::None } else { Activation::Softmax };
-    Classifier { logits: logits.to_owned(), num_classes, activation, labels: None }
+    Classifier { logits: logits.to_owned(), num_classes, activation, labels: None, fitted: None }
 }
 
 /// The one output that a classifier makes; none is fine where the embedding is named.

@@ -1,18 +1,24 @@
 //! Models: graph, weights and contract.
 //!
 //! [`build`] makes a `ResNet` and its contract; [`load()`] reads any ONNX file, holds it against its contract
-//! and hands bytes and contract to `infer`. No module here runs a model.
+//! and hands bytes and contract to `infer`; [`head`] puts a fitted classifier behind an embedding. No module
+//! here runs a model.
 
 pub mod build;
 pub mod contract;
 pub mod file;
 pub mod graph;
+pub mod head;
 pub mod inspect;
 mod load;
 pub mod mlm;
 pub mod onnx;
 mod per_band;
+pub mod precision;
+mod prune;
+pub mod quantise;
 pub mod resnet;
 pub mod weights;
 
 pub use load::{ContractOrigin, Model, Overrides, load};
+pub use precision::Precision;

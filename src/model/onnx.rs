@@ -1,8 +1,9 @@
 //! The part of the ONNX protobuf that we write and look at.
 //!
-//! Field numbers are those of `onnx.proto`; whatever is not listed here is skipped when decoding. So a
-//! model of someone else must never be decoded and encoded again: it would lose what we do not know.
-//! [`exposing_outputs`] adds to such a model without touching its bytes.
+//! Field numbers are those of `onnx.proto`; whatever is not listed here is skipped when decoding. A model of
+//! someone else that is decoded and encoded again loses it: notes for people, functions' attributes, and what
+//! hangs on types other than tensors. So [`super::quantise`], which does that, takes plain graphs only;
+//! [`exposing_outputs`] adds to any model without touching its bytes.
 //!
 //! Decoding from [`Bytes`] shares them: raw tensor data is a slice of the file, not a copy.
 //!
@@ -17,6 +18,12 @@ use prost::Message;
 pub const FLOAT: i32 = 1;
 /// ONNX element type `UINT8`.
 pub const UINT8: i32 = 2;
+/// ONNX element type `INT8`.
+pub const INT8: i32 = 3;
+/// ONNX element type `INT64`.
+pub const INT64: i32 = 7;
+/// ONNX element type `FLOAT16`.
+pub const FLOAT16: i32 = 10;
 /// `TensorProto.data_location`: the data lie in another file.
 pub const EXTERNAL: i32 = 1;
 
@@ -96,6 +103,9 @@ pub struct NodeProto {
     /// Domain of the operator; empty for ONNX's own.
     #[prost(string, tag = "7")]
     pub domain: String,
+    /// Which of several functions of that name.
+    #[prost(string, tag = "8")]
+    pub overload: String,
 }
 
 /// A named parameter of a node.
@@ -110,15 +120,24 @@ pub struct AttributeProto {
     /// An integer.
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
+    /// Text.
+    #[prost(bytes = "bytes", optional, tag = "4")]
+    pub s: Option<Bytes>,
     /// A tensor.
     #[prost(message, optional, tag = "5")]
     pub t: Option<TensorProto>,
     /// A graph.
     #[prost(message, optional, tag = "6")]
     pub g: Option<GraphProto>,
+    /// Floats.
+    #[prost(float, repeated, packed = "false", tag = "7")]
+    pub floats: Vec<f32>,
     /// Integers.
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
+    /// Texts.
+    #[prost(bytes = "bytes", repeated, tag = "9")]
+    pub strings: Vec<Bytes>,
     /// Tensors.
     #[prost(message, repeated, tag = "10")]
     pub tensors: Vec<TensorProto>,
@@ -134,6 +153,9 @@ pub struct AttributeProto {
     /// Sparse tensors.
     #[prost(message, repeated, tag = "23")]
     pub sparse_tensors: Vec<SparseTensorProto>,
+    /// In a function: the caller's attribute that holds the value.
+    #[prost(string, tag = "21")]
+    pub ref_attr_name: String,
 }
 
 /// A constant tensor.
@@ -145,12 +167,30 @@ pub struct TensorProto {
     /// Element type.
     #[prost(int32, optional, tag = "2")]
     pub data_type: Option<i32>,
+    /// Elements, where `raw_data` is absent.
+    #[prost(float, repeated, tag = "4")]
+    pub float_data: Vec<f32>,
+    /// Likewise.
+    #[prost(int32, repeated, tag = "5")]
+    pub int32_data: Vec<i32>,
+    /// Likewise.
+    #[prost(bytes = "bytes", repeated, tag = "6")]
+    pub string_data: Vec<Bytes>,
+    /// Likewise.
+    #[prost(int64, repeated, tag = "7")]
+    pub int64_data: Vec<i64>,
     /// Name.
     #[prost(string, tag = "8")]
     pub name: String,
     /// Elements, row-major and little-endian.
     #[prost(bytes = "bytes", optional, tag = "9")]
     pub raw_data: Option<Bytes>,
+    /// Elements, where `raw_data` is absent.
+    #[prost(double, repeated, tag = "10")]
+    pub double_data: Vec<f64>,
+    /// Likewise.
+    #[prost(uint64, repeated, tag = "11")]
+    pub uint64_data: Vec<u64>,
     /// Where the elements lie if not here.
     #[prost(message, repeated, tag = "13")]
     pub external_data: Vec<StringStringEntryProto>,
@@ -262,7 +302,13 @@ impl NodeProto {
             op_type: op_type.to_owned(),
             attribute,
             domain: String::new(),
+            overload: String::new(),
         }
+    }
+
+    /// Returns whether this is an operator of ONNX's own set.
+    pub fn is(&self, op_type: &str) -> bool {
+        self.op_type == op_type && matches!(self.domain.as_str(), "" | "ai.onnx")
     }
 
     /// Returns the attribute of that name.
@@ -292,13 +338,37 @@ impl AttributeProto {
 impl TensorProto {
     /// Creates a float tensor; `raw_data` holds its elements, little-endian.
     pub fn float(name: &str, dims: &[usize], raw_data: Bytes) -> Self {
+        Self::new(name, FLOAT, dims, raw_data)
+    }
+
+    /// Creates a tensor; `raw_data` holds its elements, little-endian.
+    pub fn new(name: &str, elem_type: i32, dims: &[usize], raw_data: Bytes) -> Self {
         Self {
             dims: dims.iter().map(|&dim| dim as i64).collect(),
-            data_type: Some(FLOAT),
+            data_type: Some(elem_type),
             name: name.to_owned(),
             raw_data: Some(raw_data),
             ..Self::default()
         }
+    }
+
+    /// Creates a float tensor from its elements.
+    pub fn of_floats(name: &str, dims: &[usize], elements: &[f32]) -> Self {
+        Self::float(name, dims, elements.iter().flat_map(|element| element.to_le_bytes()).collect())
+    }
+
+    /// Returns the elements of a float tensor; `None` if it has another type, or not as many as its shape says.
+    pub fn floats(&self) -> Option<Vec<f32>> {
+        let num_elements: i64 = self.dims.iter().product();
+        let elements: Vec<f32> = match (&self.raw_data, self.data_type) {
+            (Some(raw), Some(FLOAT)) => raw
+                .chunks_exact(4)
+                .map(|bytes| f32::from_le_bytes(bytes.try_into().expect("chunks of four")))
+                .collect(),
+            (None, Some(FLOAT)) => self.float_data.clone(),
+            _ => return None,
+        };
+        (usize::try_from(num_elements) == Ok(elements.len())).then_some(elements)
     }
 
     /// Returns whether the elements lie in another file.
@@ -352,6 +422,18 @@ pub fn exposing_outputs(model: Bytes, tensors: &[&str]) -> Bytes {
     joined.into()
 }
 
+/// Returns the model with another name for its graph; its own bytes come first and unchanged.
+///
+/// As in [`exposing_outputs`], but of a field that is not repeated the last one counts.
+///
+/// - `model`: an encoded `ModelProto`
+pub fn renaming_graph(model: Bytes, name: &str) -> Bytes {
+    let graph = GraphProto { name: name.to_owned(), ..GraphProto::default() };
+    let mut joined = Vec::from(model);
+    joined.extend_from_slice(&ModelProto { graph: Some(graph), ..ModelProto::default() }.encode_to_vec());
+    joined.into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,6 +462,15 @@ mod tests {
         let outputs: Vec<_> = graph.output.iter().map(|output| output.name.as_str()).collect();
         assert_eq!(outputs, ["logits", "features"]);
         assert_eq!((graph.node.len(), graph.initializer.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_renamed_graph_keeps_everything_else() {
+        let mut original = model_with_output("logits");
+        original.graph.as_mut().unwrap().name = "old".into();
+        let renamed = ModelProto::decode(renaming_graph(original.encode_to_vec().into(), "new")).unwrap();
+        original.graph.as_mut().unwrap().name = "new".into();
+        assert_eq!(renamed, original);
     }
 
     #[test]

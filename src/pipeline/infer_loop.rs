@@ -4,9 +4,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::error::Result;
-use crate::infer::{InputBatch, SamplesMut, Session};
-use crate::model::contract::Input;
+use crate::error::{Error, Result};
+use crate::infer::{Failure, InputBatch, Lane, Outputs, SamplesMut};
 use crate::observe::Progress;
 use crate::pipeline::batches::Batches;
 use crate::pipeline::budget::Held;
@@ -32,12 +31,10 @@ pub struct Prepared {
 
 /// What a session's thread needs.
 pub struct InferLoop {
-    /// The session; one a thread.
-    pub session: Session,
+    /// The session and its device; one session a thread.
+    pub lane: Lane,
     /// Prepared chips; ends when every sender is gone.
     pub chips: Batches<Prepared>,
-    /// Chips a session run; a shorter tail is padded.
-    pub batch: NonZeroUsize,
     /// From logits to scores; `None` for a headless model.
     pub scorer: Option<Scorer>,
     /// How embeddings are written, and so what they may hold.
@@ -55,9 +52,9 @@ impl InferLoop {
     ///
     /// # Errors
     ///
-    /// As the session: the chips of that batch stay without outcome, so their shards stay open.
-    pub fn run(mut self, input: &Input) -> Result<()> {
-        let mut batch = InputBatch::new(input, self.batch);
+    /// As the session, but that a batch which does not fit into memory is halved: the chips of that batch stay without outcome, so their shards stay open.
+    pub fn run(mut self) -> Result<()> {
+        let mut batch = self.lane.runner.new_batch(self.lane.device.batch())?;
         loop {
             let waited = Instant::now();
             let gathered = self.chips.next();
@@ -67,25 +64,79 @@ impl InferLoop {
                 // Only what can still become a whole shard is worth the time that is left.
                 gathered.retain(|chip| chip.shard.fed());
             }
-            if !gathered.is_empty() {
-                self.infer(&mut batch, gathered)?;
-            }
+            self.infer(&mut batch, gathered)?;
         }
     }
 
-    fn infer(&mut self, batch: &mut InputBatch, mut gathered: Vec<Prepared>) -> Result<()> {
+    /// Infers chips in as many batches as it takes.
+    fn infer(&mut self, batch: &mut InputBatch, mut chips: Vec<Prepared>) -> Result<()> {
+        if self.lane.device.batch().get() < batch.capacity() {
+            self.shrink(batch)?;
+        }
+        while !chips.is_empty() {
+            let rest = chips.split_off(chips.len().min(batch.capacity()));
+            self.fill(batch, &mut chips);
+            batch.set_len(chips.len());
+            self.infer_filled(batch, chips)?;
+            chips = rest;
+        }
+        Ok(())
+    }
+
+    /// Infers the chips that a batch holds.
+    fn infer_filled(&mut self, batch: &mut InputBatch, chips: Vec<Prepared>) -> Result<()> {
         let started = Instant::now();
-        self.fill(batch, &mut gathered);
-        batch.set_len(gathered.len());
-        let outputs = self.session.run(batch)?;
-        self.progress.inferred(gathered.len(), started.elapsed());
+        match self.lane.runner.run(batch) {
+            Ok(outputs) => {
+                self.progress.inferred(chips.len(), started.elapsed());
+                self.settle_all(chips, &outputs);
+                Ok(())
+            }
+            Err(Failure::OutOfMemory(error)) => self.infer_smaller(batch, chips, error),
+            Err(Failure::Other(error)) => Err(error),
+        }
+    }
+
+    /// Infers the chips of a batch that does not fit into memory in smaller ones.
+    fn infer_smaller(
+        &mut self,
+        batch: &mut InputBatch,
+        mut chips: Vec<Prepared>,
+        error: Error,
+    ) -> Result<()> {
+        let too_large = NonZeroUsize::new(batch.capacity()).expect("a batch has room for a chip");
+        // A model that takes one size only cannot be helped.
+        if self.lane.runner.static_batch().is_some() || self.lane.device.halve(too_large).is_none() {
+            return Err(error);
+        }
+        let whole = batch.in_ordinary_memory();
+        self.shrink(batch)?;
+        let mut first = 0;
+        while !chips.is_empty() {
+            let rest = chips.split_off(chips.len().min(batch.capacity()));
+            batch.copy_from(&whole, first..first + chips.len());
+            first += chips.len();
+            self.infer_filled(batch, chips)?;
+            chips = rest;
+        }
+        Ok(())
+    }
+
+    /// Follows the device to the batch that fits it.
+    fn shrink(&mut self, batch: &mut InputBatch) -> Result<()> {
+        let size = self.lane.device.batch();
+        self.lane.runner.shrink(size)?;
+        *batch = self.lane.runner.new_batch(size)?;
+        Ok(())
+    }
+
+    fn settle_all(&self, chips: Vec<Prepared>, outputs: &Outputs) {
         let embeddings = outputs.embeddings().chunks_exact(outputs.embeddings().len() / outputs.len());
         let logits = outputs.logits().map(|logits| logits.chunks_exact(logits.len() / outputs.len()));
         let mut logits = logits.into_iter().flatten();
-        for (chip, embedding) in gathered.into_iter().zip(embeddings) {
+        for (chip, embedding) in chips.into_iter().zip(embeddings) {
             self.settle(chip, embedding, logits.next());
         }
-        Ok(())
     }
 
     /// Copies the chips into the batch; their buffers and their places in the queue are free again.

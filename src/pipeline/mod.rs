@@ -17,6 +17,7 @@ mod batches;
 mod budget;
 mod infer_loop;
 mod places;
+mod sample;
 mod scenes;
 mod shard;
 mod stop;
@@ -40,7 +41,7 @@ use crate::decode::chip::Chip;
 use crate::error::{Error, Result};
 use crate::fetch::{FetchedTile, Fetcher};
 use crate::format::image::{ImageHeader, Limits, parse_header};
-use crate::infer::Session;
+use crate::infer::Lane;
 use crate::model::contract::{Input, SampleType};
 use crate::observe::{Progress, Widths};
 use crate::plan::Run;
@@ -123,12 +124,12 @@ struct Ways {
 ///
 /// The first error of any stage, or why a stop was asked for; shards that are not committed by then
 /// stay open.
-pub async fn process(stages: Arc<Stages>, sessions: Vec<Session>, work: OpenShards) -> Result<()> {
-    let num_sessions = sessions.len();
+pub async fn process(stages: Arc<Stages>, lanes: Vec<Lane>, work: OpenShards) -> Result<()> {
+    let num_sessions = lanes.len();
     stages.progress.set_widths(stages.widths(num_sessions));
     let (chips_in, chips_out) = batches(stages.batch, stages.max_wait);
     let (finished_in, finished_out) = tokio::sync::mpsc::unbounded_channel();
-    let inference = start_sessions(&stages, sessions, &chips_out)?;
+    let inference = start_sessions(&stages, lanes, &chips_out)?;
     drop(chips_out);
     let feeding = tokio::spawn(feed(stages.clone(), work, num_sessions, chips_in, finished_in));
     let committing = tokio::spawn(commit_finished(stages.clone(), finished_out));
@@ -162,26 +163,21 @@ fn join<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Re
 
 fn start_sessions(
     stages: &Arc<Stages>,
-    sessions: Vec<Session>,
+    lanes: Vec<Lane>,
     chips: &Batches<Prepared>,
 ) -> Result<Vec<JoinHandle<()>>> {
-    sessions
-        .into_iter()
-        .enumerate()
-        .map(|(index, session)| start_session(stages, session, chips, index))
-        .collect()
+    lanes.into_iter().enumerate().map(|(index, lane)| start_session(stages, lane, chips, index)).collect()
 }
 
 fn start_session(
     stages: &Arc<Stages>,
-    session: Session,
+    lane: Lane,
     chips: &Batches<Prepared>,
     index: usize,
 ) -> Result<JoinHandle<()>> {
     let inference = infer_loop::InferLoop {
-        session,
+        lane,
         chips: chips.clone(),
-        batch: stages.batch,
         scorer: stages.scorer,
         embedding_type: stages.table.embedding_type,
         progress: stages.progress.clone(),
@@ -189,7 +185,7 @@ fn start_session(
         spare: stages.spare.clone(),
     };
     let stages = stages.clone();
-    let run = move || match catch_unwind(AssertUnwindSafe(|| inference.run(&stages.input))) {
+    let run = move || match catch_unwind(AssertUnwindSafe(|| inference.run())) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => stages.stop.fail(error),
         Err(_) => stages.stop.fail(Error::bug("a session's thread crashed")),

@@ -55,14 +55,17 @@ impl WindowsOnTheirWay {
         while start < tiles.len() {
             let source = &tiles[start].source.uri;
             let end = start + tiles[start..].iter().take_while(|tile| tile.source.uri == *source).count();
-            self.source(start..end).await?;
+            if !self.source(start..end).await? {
+                return Ok(());
+            }
             start = end;
         }
         self.shard.all_fed();
         Ok(())
     }
 
-    async fn source(&self, tiles: Range<usize>) -> Result<()> {
+    /// Sends the windows of one source on their way; returns `false` if a stop was asked for before the end.
+    async fn source(&self, tiles: Range<usize>) -> Result<bool> {
         let source = &self.shard.tile(tiles.start).source;
         let fetcher = &self.stages.fetcher;
         let opened = match fetcher.open_scene(source).await? {
@@ -87,6 +90,10 @@ impl WindowsOnTheirWay {
         let mut groups = std::pin::pin!(groups.buffered(GROUPS_AHEAD));
         let mut blocks = Blocks::new();
         while let Some(fetched) = groups.next().await {
+            if self.stages.stop.stopped() {
+                // The shard stays open: it would not be whole before the process has to end.
+                return Ok(false);
+            }
             let (group, arrived) = fetched.map_err(crashed)??;
             let windows = places[group.tiles.clone()].iter().zip(&cuts[group.tiles.clone()]);
             match arrived {
@@ -103,7 +110,7 @@ impl WindowsOnTheirWay {
                 blocks.remove(key);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Returns which tiles lie within the scene, and what each needs; rejects the others.
@@ -178,14 +185,14 @@ impl WindowsOnTheirWay {
         });
     }
 
-    fn reject_rest(&self, places: &[usize], from: usize, rejection: &Rejection) -> Result<()> {
+    fn reject_rest(&self, places: &[usize], from: usize, rejection: &Rejection) -> Result<bool> {
         self.reject_all(places[from..].iter().copied(), rejection)
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "ends the ways through a source, like its other ends")]
-    fn reject_all(&self, places: impl IntoIterator<Item = usize>, rejection: &Rejection) -> Result<()> {
+    fn reject_all(&self, places: impl IntoIterator<Item = usize>, rejection: &Rejection) -> Result<bool> {
         places.into_iter().for_each(|place| self.reject(place, rejection.clone()));
-        Ok(())
+        Ok(true)
     }
 
     fn reject(&self, index: usize, rejection: Rejection) {

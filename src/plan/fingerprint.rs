@@ -14,7 +14,7 @@ const FINGERPRINT_VERSION: u32 = 1;
 pub struct Meaning<'a> {
     /// SHA-256 of the model's bytes.
     pub model_digest: &'a str,
-    /// The contract in force, with the pipeline's overrides applied.
+    /// What the contract in force means, with the pipeline's overrides applied.
     pub contract: &'a crate::model::contract::Contract,
     /// Numeric precision of the model's arithmetic.
     pub precision: &'a str,
@@ -77,4 +77,59 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::contract::{Contract, Quantisation};
+    use crate::model::quantise::Target;
+
+    const CONTRACT: &str = r#"{"contract":1,"name":"toy","input":{"tensor":"x","layout":"nhwc","sample_type":"uint8","bands":["red"],"unit":"dn","width":8,"height":8,"accept":{"grey":"reject","alpha":"reject","sixteen_bit":"reject"}},"output":{"embedding":"e","embedding_length":4}}"#;
+
+    fn fingerprint(contract: &Contract) -> String {
+        let contract = contract.meaning();
+        let model_digest = "00ff";
+        let meaning = Meaning {
+            model_digest,
+            contract: &contract,
+            precision: "fp32",
+            embedding_type: "float32",
+            top_k: 5,
+            tiling: None,
+        };
+        meaning.fingerprint().unwrap()
+    }
+
+    /// Runs that exist go on: what was hashed before there were int8 models is hashed now.
+    #[test]
+    fn the_fingerprint_of_an_fp32_model_stays() {
+        let before = format!(
+            r#"[1,{{"model_digest":"00ff","contract":{CONTRACT},"precision":"fp32","embedding_type":"float32","top_k":5}}]"#
+        );
+        let contract = Contract::from_json(CONTRACT).unwrap();
+        assert_eq!(fingerprint(&contract), hex(&Sha256::digest(before)));
+    }
+
+    #[test]
+    fn how_a_model_was_quantised_is_no_part_of_it() {
+        let plain = Contract::from_json(CONTRACT).unwrap();
+        let record = Quantisation {
+            target: Target::Cpu,
+            method: "minmax".to_owned(),
+            source_digest: "aa".to_owned(),
+            assumed_contract: false,
+            calibration_tiles: 2,
+            held_out_tiles: 1,
+            cosine_mean: 0.999,
+            cosine_min: 0.99,
+            top1_agreement: None,
+            logits_error: None,
+            int8_layers: 1,
+            float_layers: Vec::new(),
+        };
+        let recorded = Contract { quantisation: Some(record), ..plain.clone() };
+        assert_eq!(fingerprint(&plain), fingerprint(&recorded));
+        assert_ne!(plain.digest().unwrap(), recorded.digest().unwrap(), "the contract's own digest has it");
+    }
 }

@@ -18,7 +18,7 @@ use crate::plan::publish::{
 use crate::plan::record::ModelRecord;
 use crate::plan::run::{Output, Run};
 use crate::plan::snapshot::{KnownRun, Scope, Snapshot};
-use crate::plan::sources::{self, EncodedSources, Source, SourceTable};
+use crate::plan::sources::{self, EncodedSources, Source, SourceTable, Surveyed};
 use crate::plan::survey::{Surveying, Surveyor};
 use crate::plan::windows::tiles_of;
 use crate::scene::{Survey, Tiling};
@@ -96,11 +96,14 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, survey: Option<&Survey>, uri: &str, tiling: Option<&Tiling>, shard_tiles: u32) {
-        self.tiles += tiles_of(0, uri, survey, tiling, shard_tiles).count() as u64;
+    /// Adds a source; returns the number of its tiles.
+    fn add(&mut self, survey: Option<&Survey>, uri: &str, tiling: Option<&Tiling>, shard_tiles: u32) -> u64 {
+        let num_tiles = tiles_of(0, uri, survey, tiling, shard_tiles).count() as u64;
+        self.tiles += num_tiles;
         if let Some(Survey::Rejected { reason, .. }) = survey {
             *self.rejected.entry(reason.code()).or_default() += 1;
         }
+        num_tiles
     }
 }
 
@@ -215,6 +218,9 @@ impl Planner<'_> {
             && let Some(newest) = newest
         {
             return Ok(Run::open(self.output, &newest).await?.map(Decision::NothingNew));
+        }
+        if encoded.num_sources == 0 {
+            return Err(outside_area());
         }
         let Some(run) = self.elect(&family.next, encoded).await? else { return Ok(None) };
         let previous = match newest {
@@ -415,11 +421,11 @@ impl Planner<'_> {
         let (tiling, shard_tiles) = (self.tiling().cloned(), self.draft.shard_tiles);
         let encode = move || {
             let (extra, mut tally) = (discovered.extra.clone(), Tally::default());
-            let surveyed = Surveying::of(new_entries(&discovered, known), surveyor).inspect(|surveyed| {
-                if let Ok(surveyed) = surveyed {
-                    tally.add(surveyed.survey.as_ref(), &surveyed.entry.uri, tiling.as_deref(), shard_tiles);
-                }
-            });
+            let mut in_area = |surveyed: &Surveyed| {
+                tally.add(surveyed.survey.as_ref(), &surveyed.entry.uri, tiling.as_deref(), shard_tiles) > 0
+            };
+            let surveyed = Surveying::of(new_entries(&discovered, known), surveyor);
+            let surveyed = surveyed.filter(|surveyed| surveyed.as_ref().map_or(true, &mut in_area));
             let encoded = sources::encode(surveyed, extra.as_deref(), metadata, SOURCE_BYTES_KEY)?;
             Ok((encoded, tally))
         };
@@ -438,6 +444,12 @@ impl Family {
         let standing = self.snapshot.standing(id).and_then(|standing| standing.run.planned());
         standing.expect("an open run that is planned is one of the family")
     }
+}
+
+/// Sources were found, and all of them left out: only an area of interest does that.
+fn outside_area() -> Error {
+    Error::config("no window of any source touches the area of interest")
+        .hint("check tiles.aoi: longitudes come first, and scenes without a georeference touch no area")
 }
 
 pub(super) fn lost_every_election() -> Error {

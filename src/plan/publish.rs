@@ -198,7 +198,8 @@ pub fn tiles(
     tiling: Option<&Arc<Tiling>>,
     shard_tiles: u32,
 ) -> Result<BoxStream<'static, Result<PlannedTile>>> {
-    let sources = table.stream()?.map_ok(|batch| stream::iter(batch.into_iter().map(Ok))).try_flatten();
+    let sources =
+        table.stream()?.map_ok(|batch| stream::iter(batch.into_iter().map(Ok::<_, Error>))).try_flatten();
     let numbered = sources.enumerate().map(|(id, source)| source.map(|source| (id as u64, source)));
     let tiling = tiling.cloned();
     let tiles = numbered.map_ok(move |(id, source)| {

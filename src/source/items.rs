@@ -11,7 +11,6 @@ use sha2::{Digest, Sha256};
 use super::pattern::relative;
 use super::{Entry, Search};
 use crate::error::{Error, Result};
-use crate::plan::fingerprint::hex;
 use crate::stac::{self, BadItem, Filter, Item, Limits, Verdict};
 use crate::storage::{Fault, ObjectInfo, ObjectUri};
 
@@ -133,7 +132,8 @@ fn entry(found: stac::Found) -> Result<Entry> {
     };
     let json = serde_json::to_vec::<ItemRecord>(&record)
         .map_err(|error| Error::bug("cannot write a STAC item").because(error))?;
-    let version = hex(&Sha256::digest(&json)[..16]);
+    let digest = Sha256::digest(&json);
+    let version = format!("{:032x}", u128::from_be_bytes(std::array::from_fn(|index| digest[index])));
     Ok(Entry { uri, version: Some(version), item: Some(json), ..Entry::default() })
 }
 

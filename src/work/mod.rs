@@ -38,6 +38,14 @@ impl OpenShards {
         Ok(Self { run, order: open.into_iter() })
     }
 
+    /// Returns the shard that comes next unless somebody else commits it, and the number of tiles of all that
+    /// are left.
+    #[must_use]
+    pub fn peek(&self) -> Option<(u32, u64)> {
+        let left = self.order.as_slice();
+        Some((*left.first()?, left.iter().map(|number| self.run.num_tiles(*number)).sum()))
+    }
+
     /// Returns the next shard that nobody has committed; `None` when there is none left.
     ///
     /// # Errors

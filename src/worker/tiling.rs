@@ -42,7 +42,7 @@ pub(super) fn resolve(pipeline: &Pipeline, model: &contract::Input) -> Result<Op
         gsd: grid.gsd,
         aoi: grid.aoi.as_deref().map(read_aoi).transpose()?,
         bands,
-        unit: model.unit.clone(),
+        units: (0..model.bands.len()).map(|band| model.unit_of(band).to_owned()).collect(),
         scale: grid.scale.clone(),
         offset: grid.offset.clone(),
         nodata: grid.nodata,

@@ -54,7 +54,12 @@ fn an_absent_provider_is_78_before_any_work() {
     for provider in ["cuda", "tensorrt"] {
         let output = job.run(&["--provider", provider]);
         assert_exit(&output, 78);
-        assert!(stderr(&output).contains(provider), "{}", stderr(&output));
+        let said = stderr(&output);
+        assert!(said.contains(&format!("the execution provider `{provider}`")), "{said}");
+        // Which library or which build, and what brings it.
+        assert!(said.contains(" missing") || said.contains("built without it"), "{said}");
+        assert!(said.contains("hint: ") && said.contains("`cpu`"), "{said}");
+        assert!(output.stdout.is_empty());
     }
     assert!(!job.table().exists());
 }
@@ -150,6 +155,12 @@ fn the_demo_ends_in_a_verified_table() {
     {
         assert!(said.to_lowercase().contains(words), "no `{words}` in:\n{said}");
     }
+    let (_, share) = said.split_once("60 labelled images that were held out the head gets ").unwrap();
+    let share: u32 = share.split_once(" % right").unwrap().0.parse().unwrap();
+    assert!(share >= 70, "the head gets {share} % right, one in five by chance");
+    let new = crate::fixture::rows(&folder.path().join("tilefleet-demo/kinds-table"));
+    let right = new.iter().filter(|row| row.label.as_deref() == row.source.rsplit('/').nth(1));
+    assert!(new.len() == 20 && right.count() >= 12, "{new:?}");
     let verify =
         support::tilefleet().arg("verify").arg(folder.path().join("tilefleet-demo/table")).output().unwrap();
     assert_exit(&verify, 0);

@@ -143,6 +143,37 @@ pub fn model(name: &str, arguments: &[&str]) -> PathBuf {
     path
 }
 
+/// The 480 `MedNIST` images through a seeded ResNet-152, computed once for all tests of this process.
+pub struct Mednist {
+    pub folder: PathBuf,
+}
+
+impl Mednist {
+    pub fn of(data: &Path) -> &'static Self {
+        static MEDNIST: OnceLock<Mednist> = OnceLock::new();
+        MEDNIST.get_or_init(|| {
+            let folder =
+                PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("mednist-{}", std::process::id()));
+            fs::create_dir_all(&folder).unwrap();
+            let images = data.join("medical/mednist");
+            let text = format!(
+                "[input]\nuris = [\"{}\"]\n[model]\nfile = \"{}\"\n[output]\nuri = \"table\"\n[plan]\nshard_tiles = 100\n",
+                images.display(),
+                model("resnet152", &["--arch", "resnet152"]).display()
+            );
+            fs::write(folder.join("mednist.toml"), text).unwrap();
+            let mut command = support::tilefleet();
+            command.arg("run").arg(folder.join("mednist.toml"));
+            assert_exit(&command.output().unwrap(), 0);
+            Self { folder }
+        })
+    }
+
+    pub fn table(&self) -> PathBuf {
+        self.folder.join("table")
+    }
+}
+
 /// A JPEG whose size, colours and pattern depend on the index.
 pub fn jpeg(index: usize) -> Vec<u8> {
     let (width, height) = (70 + index % 37, 64 + index % 23);

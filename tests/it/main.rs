@@ -2,19 +2,24 @@
 
 mod commands;
 #[cfg(feature = "query")]
+mod devices;
 mod elsewhere;
 mod fixture;
 mod gone;
+mod head;
 mod jobs;
 mod killed;
 mod look;
+mod look_scenes;
 mod manners;
 mod messages;
+mod mutated;
 #[cfg(feature = "query")]
 mod nearest;
 mod pace;
 mod pixels;
 mod proven;
+mod quantise;
 #[cfg(feature = "query")]
 mod query;
 #[cfg(feature = "query")]
@@ -29,3 +34,5 @@ mod support;
 #[cfg(feature = "query")]
 mod table;
 mod trained;
+#[cfg(feature = "query")]
+mod windows;

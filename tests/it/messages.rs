@@ -76,6 +76,8 @@ impl Book {
             ("job-", "0123456789abcdef", "FINGERPRINT"),
             ("give the wheel for ", "abcdefghijklmnopqrstuvwxyz_0123456789", "PLATFORM"),
             ("0d9d4138aad2, not ", "0123456789abcdef", "SHA256"),
+            ("its SHA-256 is ", "0123456789abcdef", "SHA256"),
+            ("the run's model had ", "0123456789abcdef", "SHA256"),
         ] {
             said = redact_after(&said, start, letters, to);
         }
@@ -180,7 +182,6 @@ fn pipeline_file() {
         book.refused(&["run", "job.toml", "--set", set]);
     }
     book.refused(&["run", "job.toml", "--provider", "abacus"]);
-    book.refused(&["run", "job.toml", "--provider", "cuda"]);
     book.refused(&["config", "misspelt.toml"]);
     book.compare("pipeline_file");
 }
@@ -218,7 +219,100 @@ fn model() {
         book.refused(&[&["model", "build", "--arch", "resnet18"], flags].concat());
     }
     book.refused(&["model", "build", "--arch", "resnet19", "--seed", "1", "--out", "new.onnx"]);
+    book.refused(&[
+        "model",
+        "build",
+        "--arch",
+        "resnet18",
+        "--seed",
+        "1",
+        "--precision",
+        "int8",
+        "--out",
+        "new.onnx",
+    ]);
+    let quantize: [&[&str]; 7] = [
+        &["none.onnx", "--calibration", "images", "--out", "new.onnx"],
+        &["model.onnx", "--calibration", "images", "--out", "model.onnx"],
+        &["model.onnx", "--calibration", "no-such-folder", "--out", "new.onnx"],
+        &["model.onnx", "--calibration", "images", "--calibration-tiles", "1000", "--out", "new.onnx"],
+        &["model.onnx", "--calibration", "images", "--exclude", "conv9", "--out", "new.onnx"],
+        &[
+            "model.onnx",
+            "--calibration",
+            "images",
+            "--method",
+            "minmax",
+            "--percentile",
+            "99",
+            "--out",
+            "new.onnx",
+        ],
+        &["model.onnx", "--calibration", "images", "--keep-worst", "some", "--out", "new.onnx"],
+    ];
+    for flags in quantize {
+        book.refused(&[&["model", "quantize"], flags].concat());
+    }
     book.compare("model");
+}
+
+#[test]
+fn head() {
+    let mut book = Book::new();
+    book.refused(&["model", "head", "table", "--out", "head.onnx"]);
+    book.write("labels.csv", "source,label\nimages/00000.jpg,sea\nimages/00001.jpg,land\n");
+    let call = ["model", "head", "table", "--out", "head.onnx", "--labels", "labels.csv"];
+    book.refused(&call);
+    book.job_ok(&["plan", "job.toml"]);
+    book.refused(&call);
+    book.job_ok(&["run", "job.toml"]);
+    for flags in [
+        &["--l2", "0"][..],
+        &["--held-out", "1"],
+        &["--max-tiles", "1"],
+        &["--kind", "forest"],
+        &["--label-column", "class"],
+        &["--key", "path"],
+        &["--run", "job-01234567-0001"],
+        &["--model", "none.onnx"],
+        &["--model", "images/00000.jpg"],
+    ] {
+        book.refused(&[&call, flags].concat());
+    }
+    book.refused(&["model", "head", "table", "--out", "head.onnx", "--label-column", "site"]);
+    book.refused(&["model", "head", "table", "--out", "model.onnx", "--labels", "labels.csv"]);
+    book.refused(&["model", "head", "table", "--out", "model.onnx", "--labels", "labels.csv", "--force"]);
+    for (name, text) in [
+        ("none.csv", ""),
+        ("labels.txt", "source,label\n"),
+        ("no-key.csv", "path,label\nimages/00000.jpg,sea\n"),
+        ("one.csv", "source,label\nimages/00000.jpg,sea\nimages/00001.jpg,sea\n"),
+        ("other.csv", "source,label\nphotos/00000.jpg,sea\n"),
+        ("twice.csv", "source,label\nimages/00000.jpg,sea\nimages/00000.jpg,land\n"),
+        ("id.csv", "tile_id,label\nimages/00000.jpg,sea\n"),
+        ("blank.csv", "source,label\n,sea\n"),
+        ("split.csv", "source,label,split\nimages/00000.jpg,sea,val\n"),
+        ("test.csv", "source,label,split\nimages/00000.jpg,sea,train\nimages/00001.jpg,land,test\n"),
+    ] {
+        book.write(name, text);
+        book.refused(&["model", "head", "table", "--out", "head.onnx", "--labels", name]);
+    }
+    book.refused(&["model", "head", "table", "--out", "head.onnx", "--labels", "nowhere.csv"]);
+    let other = crate::fixture::model(
+        "other-seed",
+        &["--arch", "resnet18", "--seed", "8", "--classes", "10", "--size", "64", "--resize", "72"],
+    );
+    let (network, contract) = (book.job.path("other.onnx"), book.job.path("other.contract.toml"));
+    symlink(&other, &network).unwrap();
+    symlink(other.with_extension("contract.toml"), contract).unwrap();
+    book.refused(&[&call, &["--model", "other.onnx"][..]].concat());
+    fs::rename(book.job.path("model.onnx"), book.job.path("moved.onnx")).unwrap();
+    book.refused(&call);
+    fs::create_dir(book.job.path("more")).unwrap();
+    fs::write(book.job.path("more/00002.jpg"), crate::fixture::jpeg(2)).unwrap();
+    book.job_ok(&["run", "job.toml", "--input", "more", "--model", "other.onnx"]);
+    book.refused(&call);
+    book.compare("head");
 }
 
 #[test]

@@ -63,7 +63,7 @@ async fn commit_shard(run: &Run, number: u32, kind: EmbeddingType, content: &imp
         };
         let Tile { id: tile_id, source, level, frame, window } = tile;
         let (source, source_version) = (source.uri, source.version);
-        TileRow { tile_id, source, source_version, level, frame, window, outcome }
+        TileRow { tile_id, source, source_version, level, frame, window, outcome, geo: None }
     };
     let rows: Vec<TileRow> = run.shard(number).await.unwrap().tiles.into_iter().map(&mut row).collect();
     let spec = TableSpec {
@@ -73,6 +73,7 @@ async fn commit_shard(run: &Run, number: u32, kind: EmbeddingType, content: &imp
         labels: None,
         top_k: 0,
         extra: None,
+        geo: false,
     };
     let provenance = Provenance::new(run, number, "test");
     let shard = ShardRows { shard: number, rows: &rows, embeddings: &embeddings, extra: None };

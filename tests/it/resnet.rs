@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tilefleet::infer::batch::{InputBatch, SamplesMut};
 use tilefleet::infer::provider::Provider;
 use tilefleet::infer::runtime::{self, Runtime};
-use tilefleet::infer::session::{Outputs, Session, SessionOptions};
+use tilefleet::infer::{Outputs, Session, SessionOptions};
 use tilefleet::model::build::{BuildOptions, build};
 use tilefleet::model::contract::{Contract, SampleType};
 use tilefleet::model::onnx::ModelProto;
@@ -96,9 +96,9 @@ fn onnx_runtime() -> Option<&'static Runtime> {
     runtime::load().map_or_else(|error| support::skip(&error.render()), Some)
 }
 
-fn run(runtime: &Runtime, model: &[u8], contract: &Contract, batch: &InputBatch) -> Outputs {
+fn run(runtime: &'static Runtime, model: &[u8], contract: &Contract, batch: &InputBatch) -> Outputs {
     let options = SessionOptions::new(Provider::Cpu, NonZeroUsize::new(2).unwrap());
-    Session::open(runtime, model, contract, &options).unwrap().run(batch).unwrap()
+    Session::open(runtime, &Bytes::copy_from_slice(model), contract, &options).unwrap().run(batch).unwrap()
 }
 
 fn relative_difference(got: &[f32], expected: &[f32]) -> f32 {

@@ -4,10 +4,13 @@
 //! GDAL reads. `docs/conformance.md` is written by this test: `TILEFLEET_WRITE_DOCS=1` rewrites it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::env;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,6 +22,7 @@ use tilefleet::format::tiff::{BlockId, Compression, Layout, Page, TiffHeader, pa
 use tilefleet::geometry::Window;
 use tilefleet::reason::Rejection;
 
+use crate::mutated::{Random, torment};
 use crate::support;
 
 /// A scene in a local file, read by ranges.
@@ -107,7 +111,8 @@ struct GoldenLevel {
     windows: Vec<Vec<Value>>,
 }
 
-fn digest(bytes: &[u8]) -> String {
+/// Returns the first digits of the SHA-256 of bytes, as in the golden values.
+pub fn digest(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest[..8].iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
@@ -116,7 +121,7 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 fn little_endian(samples: &Samples) -> &[u8] {
-    assert!(cfg!(target_endian = "little"), "the digests are of little-endian samples");
+    const { assert!(cfg!(target_endian = "little"), "the digests are of little-endian samples") };
     samples.bytes()
 }
 
@@ -143,7 +148,8 @@ struct Row {
     apart: u64,
     rejected: BTreeMap<String, usize>,
     different: Vec<String>,
-    note: String,
+    /// Whether GDAL converts to RGBA what we leave as it is.
+    converted: bool,
 }
 
 impl Row {
@@ -159,12 +165,10 @@ impl Row {
         };
         row.layout = layout(&scene.header);
         row.num_levels = scene.header.levels.len();
-        if golden.converted_from.is_some() {
-            "GDAL converts to RGBA; equal once converted the same way".clone_into(&mut row.note);
-        }
+        row.converted = golden.converted_from.is_some();
         row.compare_header(&scene.header, golden);
         for (number, level) in golden.levels.iter().enumerate().take(row.num_levels) {
-            row.compare_level(&mut scene, number, level, golden.converted_from.is_some());
+            row.compare_level(&mut scene, number, level);
         }
         row
     }
@@ -190,10 +194,10 @@ impl Row {
         }
     }
 
-    fn compare_level(&mut self, scene: &mut Scene, number: usize, level: &GoldenLevel, converted: bool) {
+    fn compare_level(&mut self, scene: &mut Scene, number: usize, level: &GoldenLevel) {
         let page = scene.header.levels[number].pixels.clone();
         let shape = [page.size.height, page.size.width, page.num_bands.into()];
-        if shape != level.shape || (page.kind.name() != level.dtype && !converted) {
+        if shape != level.shape || (page.kind.name() != level.dtype && !self.converted) {
             self.different.push(format!("level {number}: {} {shape:?}", page.kind));
             return;
         }
@@ -210,7 +214,7 @@ impl Row {
                 }
             };
             let mut samples = little_endian(&read.samples).to_vec();
-            if converted {
+            if self.converted {
                 samples = rgba_of_cmyk(&samples);
             }
             let valid = read.valid.unwrap_or_else(|| vec![255; read.size.num_pixels() as usize]);
@@ -221,6 +225,19 @@ impl Row {
 }
 
 impl Row {
+    fn remarks(&self) -> String {
+        let mut remarks: Vec<String> = Vec::new();
+        if self.converted {
+            remarks.push("once converted to RGBA as GDAL does".to_owned());
+        }
+        if self.turbo > 0 {
+            let Self { turbo, apart, .. } = self;
+            remarks.push(format!("{turbo} as libjpeg-turbo, up to {apart} from libjpeg 9"));
+        }
+        remarks.extend(self.rejected.iter().map(|(what, count)| format!("{count} rejected, {what}")));
+        remarks.join("; ")
+    }
+
     /// Compares digests of samples and mask with GDAL's, and with those of libjpeg-turbo.
     fn judge(&mut self, what: &str, ours: &[String; 2], theirs: &[Value]) {
         let is = |value: &Value, ours: &String| value.as_str() == Some(ours);
@@ -253,8 +270,10 @@ fn layout(header: &TiffHeader) -> String {
         text.push_str(", big-endian");
     }
     let num_masks = header.levels.iter().filter(|level| level.mask.is_some()).count();
-    if num_masks > 0 {
-        write!(text, ", {num_masks} masks").unwrap();
+    match num_masks {
+        0 => {}
+        1 => text.push_str(", a mask"),
+        _ => write!(text, ", {num_masks} masks").unwrap(),
     }
     let predictor = page.predictor.code();
     let codec = match page.compression {
@@ -262,31 +281,126 @@ fn layout(header: &TiffHeader) -> String {
         codec if predictor > 1 => format!("{codec}, predictor {predictor}"),
         codec => codec.to_string(),
     };
-    format!("{} × {} ({} bits) | {text} | {codec}", page.num_bands, page.kind, page.stored_bits)
+    let bits = match page.stored_bits {
+        bits if u64::from(bits) == 8 * page.kind.num_bytes() => String::new(),
+        1 => " (1 bit)".to_owned(),
+        bits => format!(" ({bits} bits)"),
+    };
+    format!("{} × {}{bits} | {text} | {codec}", page.num_bands, page.kind)
 }
 
 fn golden() -> BTreeMap<String, Golden> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/scenes.json");
+    parsed(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/scenes.json"))
+}
+
+/// One window of a file, and the digests that its samples may have: GDAL's, or libjpeg-turbo's.
+pub struct GoldenWindow {
+    pub level: usize,
+    pub window: [u32; 4],
+    pub digests: Vec<String>,
+}
+
+/// Returns the windows of one file of the test data.
+pub fn golden_windows(name: &str) -> Vec<GoldenWindow> {
+    let all = golden();
+    let levels = all[name].levels.iter().enumerate();
+    let windows = levels.flat_map(|(level, told)| told.windows.iter().map(move |window| (level, window)));
+    let window = |(level, told): (usize, &Vec<Value>)| GoldenWindow {
+        level,
+        window: [0, 1, 2, 3].map(|at| u32::try_from(told[at].as_u64().unwrap()).unwrap()),
+        digests: [4, 6].iter().filter_map(|&at| Some(told.get(at)?.as_str()?.to_owned())).collect(),
+    };
+    windows.map(window).collect()
+}
+
+fn parsed(path: &Path) -> BTreeMap<String, Golden> {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Every file of the test data, every level, every window.
+/// Every layout, type and codec that GDAL writes; mutated, they are read or rejected without a crash.
 #[test]
-fn scenes_hold_the_samples_of_gdal() {
+fn generated_scenes_hold_the_samples_of_gdal() {
+    let Some(python) = support::python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/oracles/scenes_oracle.py");
+    support::stdout_of(Command::new(python).arg(script).arg(folder.path()));
+    let golden = parsed(&folder.path().join("golden.json"));
+    let mut different = Vec::new();
+    let mut random = Random(3);
+    for (name, golden) in &golden {
+        let row = Row::compare(&folder.path().join(name), golden);
+        different.extend(row.different.iter().map(|what| format!("{name}: {what}")));
+        different.extend(row.rejected.keys().map(|what| format!("{name}: {what}")));
+        torment(&fs::read(folder.path().join(name)).unwrap(), 12, &mut random);
+    }
+    assert!(different.is_empty(), "{} differences:\n{}", different.len(), different.join("\n"));
+    assert!(golden.len() > 1000, "{} files", golden.len());
+}
+
+/// Every file of the test data, every level, every window; and what the documentation says of it.
+#[test]
+fn real_scenes_hold_the_samples_of_gdal() {
     let Some(data) = support::test_data() else { return };
     let folder: PathBuf = data.join("satellite");
-    let mut different = Vec::new();
-    let mut counts = (0, 0);
-    for (name, golden) in golden() {
-        let row = Row::compare(&folder.join(&name), &golden);
-        counts.0 += row.windows;
-        counts.1 += row.equal;
-        println!(
-            "{name} | {} | {} levels | {} of {} equal | {} {} {:?} {}",
-            row.layout, row.num_levels, row.equal, row.windows, row.turbo, row.apart, row.rejected, row.note
-        );
-        different.extend(row.different.iter().map(|what| format!("{name}: {what}")));
+    let golden = golden();
+    let rows: Vec<(&String, Row)> =
+        golden.iter().map(|(name, golden)| (name, Row::compare(&folder.join(name), golden))).collect();
+    let found = num_files(&folder);
+    assert_eq!(rows.len(), found, "make tests/golden/scenes.json anew, there are {found} files");
+    let different: Vec<String> = rows
+        .iter()
+        .flat_map(|(name, row)| row.different.iter().map(move |what| format!("{name}: {what}")))
+        .collect();
+    assert!(different.is_empty(), "{} differences:\n{}", different.len(), different.join("\n"));
+    keep_table(&table(&rows));
+}
+
+fn num_files(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .map(|path| match path.extension().map(OsStr::to_ascii_lowercase) {
+            _ if path.is_dir() => num_files(&path),
+            Some(extension) if extension == "tif" || extension == "tiff" => 1,
+            _ => 0,
+        })
+        .sum()
+}
+
+fn table(rows: &[(&String, Row)]) -> String {
+    let sum = |of: fn(&Row) -> usize| rows.iter().map(|(_, row)| of(row)).sum::<usize>();
+    let rejected = sum(|row| row.rejected.values().sum());
+    let mut text = format!(
+        "{} files, {} windows: {} equal to GDAL, {} equal to libjpeg-turbo, {rejected} rejected, 0 different.\n\n",
+        rows.len(),
+        sum(|row| row.windows),
+        sum(|row| row.equal),
+        sum(|row| row.turbo),
+    );
+    text.push_str(
+        "| file | bands | layout | compression | levels | equal | remarks |\n|---|---|---|---|---|---|---|\n",
+    );
+    for (name, row) in rows {
+        let name = name.strip_prefix("geotiff/").unwrap_or(name);
+        let layout = if row.layout.is_empty() { " | | " } else { &row.layout };
+        let (levels, equal, windows) = (row.num_levels, row.equal + row.turbo, row.windows);
+        let remarks = row.remarks();
+        writeln!(text, "| {name} | {layout} | {levels} | {equal} of {windows} | {remarks} |").unwrap();
     }
-    println!("{counts:?}");
-    assert!(different.is_empty(), "{}", different.join("\n"));
+    text.trim_end().to_owned()
+}
+
+/// Compares the table with the one in the documentation, or puts it there.
+fn keep_table(table: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/conformance.md");
+    let documented = fs::read_to_string(&path).unwrap();
+    let (head, rest) = documented.split_once("held to it by a test -->\n").expect("the table's beginning");
+    let (kept, tail) = rest.split_once("<!-- end -->").expect("the table's end");
+    if env::var_os("TILEFLEET_WRITE_DOCS").is_some() {
+        fs::write(&path, format!("{head}held to it by a test -->\n{table}\n<!-- end -->{tail}")).unwrap();
+    } else {
+        assert!(
+            kept.trim_end() == table,
+            "docs/conformance.md is out of date: TILEFLEET_WRITE_DOCS=1 rewrites it"
+        );
+    }
 }

@@ -77,6 +77,7 @@ fn spec(embedding_type: EmbeddingType) -> TableSpec {
         labels: Some(LABELS.map(String::from).to_vec().into()),
         top_k: 2,
         extra: Some(extra().fields().clone()),
+        geo: false,
     }
 }
 
@@ -111,7 +112,7 @@ fn row(shard: u32, number: usize) -> TileRow {
     };
     let tile_id = TileId::of(&source, 0, 0, window);
     let source_version = Some(Arc::from("\"etag\""));
-    TileRow { tile_id, source, source_version, level: 0, frame: 0, window, outcome }
+    TileRow { tile_id, source, source_version, level: 0, frame: 0, window, outcome, geo: None }
 }
 
 /// The row as a reader should see it.

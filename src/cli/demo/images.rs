@@ -31,22 +31,45 @@ struct Picture {
     rgb: Vec<u8>,
 }
 
+/// Images that come in after the others.
+pub const NUM_NEW: usize = 20;
+
 /// Writes all images into `folder`; those already there are left as they are.
 ///
 /// # Errors
 ///
 /// `Unavailable` if the folder cannot be written.
 pub fn write_all(folder: &Path) -> Result<()> {
-    for index in 0..NUM_SOUND {
-        let kind = KINDS[index % KINDS.len()];
-        let (extension, encode) = format_of(index);
-        let path = folder.join(kind).join(format!("{kind}-{index:04}.{extension}"));
-        write_new(&path, || encode(&sized_picture(index)))?;
-    }
+    (0..NUM_SOUND).try_for_each(|index| write_sound(folder, index))?;
     for (name, make) in BROKEN {
         write_new(&folder.join("broken").join(name), make)?;
     }
     Ok(())
+}
+
+/// Writes images that are not among the others, of the same kinds.
+///
+/// # Errors
+///
+/// As [`write_all`].
+pub fn write_more(folder: &Path) -> Result<()> {
+    (NUM_SOUND..NUM_SOUND + NUM_NEW).try_for_each(|index| write_sound(folder, index))
+}
+
+fn write_sound(folder: &Path, index: usize) -> Result<()> {
+    write_new(&folder.join(path_of(index)), || format_of(index).1(&sized_picture(index)))
+}
+
+/// The path of an image below its folder: the first part is its kind.
+fn path_of(index: usize) -> String {
+    let (kind, extension) = (KINDS[index % KINDS.len()], format_of(index).0);
+    format!("{kind}/{kind}-{index:04}.{extension}")
+}
+
+/// Returns a table that says of which kind each sound image is, as CSV; `folder` stands before the paths.
+pub fn labels(folder: &str) -> String {
+    let line = |index| format!("{folder}/{},{}\n", path_of(index), KINDS[index % KINDS.len()]);
+    std::iter::once("source,label\n".to_owned()).chain((0..NUM_SOUND).map(line)).collect()
 }
 
 type Encode = fn(&Picture) -> Result<Vec<u8>>;
@@ -75,6 +98,17 @@ fn write_new(path: &Path, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<()> 
 
 const KINDS: [&str; 5] = ["fields", "rings", "stripes", "cells", "dunes"];
 
+/// Two colours of each kind, between which its pictures vary.
+const PALETTES: [[[u8; 3]; 2]; 5] = [
+    [[196, 178, 88], [70, 120, 50]],
+    [[30, 60, 120], [150, 200, 220]],
+    [[110, 110, 115], [225, 225, 220]],
+    [[238, 225, 235], [120, 50, 130]],
+    [[215, 170, 110], [150, 95, 55]],
+];
+/// So much a channel of a picture's colours may differ from those.
+const COLOUR_SPREAD: f32 = 70.0;
+
 fn sized_picture(index: usize) -> Picture {
     let mut random = Random(index as u64 + 1);
     let width = 160 + random.below(320) as u32;
@@ -86,7 +120,8 @@ fn sized_picture(index: usize) -> Picture {
 fn picture(index: usize, width: u32, height: u32) -> Picture {
     let mut random = Random(0x5EED ^ index as u64);
     let paint: Paint = [fields, rings, stripes, cells, dunes][index % KINDS.len()];
-    let palette: [[f32; 3]; 2] = std::array::from_fn(|_| std::array::from_fn(|_| random.unit() * 255.0));
+    let palette = PALETTES[index % KINDS.len()]
+        .map(|colour| colour.map(|channel| f32::from(channel) + (random.unit() - 0.5) * COLOUR_SPREAD));
     let knobs: [f32; 4] = std::array::from_fn(|_| random.unit());
     let mut rgb = Vec::with_capacity(width as usize * height as usize * 3);
     for y in 0..height {

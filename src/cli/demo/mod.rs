@@ -1,5 +1,6 @@
 //! `tilefleet demo`: the whole job on generated images.
 
+mod head;
 mod images;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use arrow::datatypes::Int32Type;
 use crate::cli::{block_on, show};
 use crate::config::{Overrides, Pipeline};
 use crate::error::{Error, Result};
+use crate::infer::Provider;
 use crate::infer::runtime::{InstallOptions, install, locate};
 use crate::model::build::{BuildOptions, build};
 use crate::model::resnet::Architecture;
@@ -23,7 +25,7 @@ use crate::worker::{Job, Report};
 /// The seed of the demo's weights.
 const SEED: u64 = 152;
 
-/// Runs the whole job on generated images: model, plan, run, verify
+/// Runs the whole job on generated images: model, plan, run, verify, a head
 ///
 /// Needs no network but to fetch ONNX Runtime, and no accelerator. Exits 0 though it contains rejects on
 /// purpose.
@@ -42,7 +44,7 @@ pub fn run(args: Args) -> Result<()> {
     let folder = std::path::absolute(&args.folder)
         .map_err(|error| Error::config(format!("{} is no folder", args.folder.display())).because(error))?;
     step("ONNX Runtime");
-    if locate().is_err() {
+    if locate(Provider::Cpu).is_err() {
         install(&InstallOptions::default())?;
     }
     step(&format!(
@@ -70,6 +72,15 @@ pub fn run(args: Args) -> Result<()> {
     crate::cli::verify::print(&verdict);
     verdict.check()?;
     found.print();
+
+    step("a head: a classifier of the images' kinds, fitted on their embeddings");
+    let made = head::fit(&folder, job.output())?;
+    println!(
+        "fitted on {}; kinds.onnx is the network with it",
+        show::counted(made.survey.num_fitted as u64, "labelled tile")
+    );
+    step(&format!("{} new images, by kinds.onnx", images::NUM_NEW));
+    head::run_on_new(&folder, &pipeline, &made)?.print();
     say_what_next(&folder, &args.folder, &report);
     Ok(())
 }
@@ -101,6 +112,19 @@ fn write_pipeline(folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Reads some columns of all rows of a run.
+async fn shard_rows(run: &Run, columns: &[&str]) -> Result<Vec<arrow::array::RecordBatch>> {
+    let mut batches = Vec::new();
+    for shard in run.committed().await?.shards {
+        let key = run.shard_key(shard.number);
+        let object = ParquetObject::open(&run.output.bucket, &key)
+            .await?
+            .ok_or_else(|| Error::unavailable(format!("{key} was listed and is gone")))?;
+        batches.extend(object.read_columns(columns).await?);
+    }
+    Ok(batches)
+}
+
 /// What the table says, for printing.
 #[derive(Default)]
 struct Found {
@@ -111,14 +135,8 @@ struct Found {
 impl Found {
     async fn read(run: &Run) -> Result<Self> {
         let mut found = Self::default();
-        for shard in run.committed().await?.shards {
-            let key = run.shard_key(shard.number);
-            let object = ParquetObject::open(&run.output.bucket, &key)
-                .await?
-                .ok_or_else(|| Error::unavailable(format!("{key} was listed and is gone")))?;
-            for batch in object.read_columns(&["source", "status", "reason", "detail", "class_id"]).await? {
-                found.add(&batch);
-            }
+        for batch in shard_rows(run, &["source", "status", "reason", "detail", "class_id"]).await? {
+            found.add(&batch);
         }
         Ok(found)
     }
@@ -163,13 +181,15 @@ fn say_what_next(folder: &Path, as_given: &Path, report: &Report) {
     };
     println!(
         "\nThe table lies in {}/table/tiles, one Parquet file a shard.\n\
-         The weights are random: these classes and embeddings mean nothing. For real ones take trained weights:\n  \
+         The weights are random, so that the network's own classes mean nothing; what the head says of the\n\
+         images' kinds does. Better embeddings come with trained weights:\n  \
          tilefleet model build --arch resnet152 --weights resnet152.safetensors --out resnet152.onnx\n\n\
          Try next:\n  \
          tilefleet run {shown}/demo.toml\n  \
          tilefleet rejects {shown}/table\n  \
          {question}\
          tilefleet verify {shown}/table --run {}\n  \
+         tilefleet model head {shown}/table --labels {shown}/labels.csv --held-out 0.5 --out my-kinds.onnx\n  \
          tilefleet run pipelines/tiles.toml --input FOLDER --model {shown}/resnet152.onnx --output my-table\n\
          The first finds nothing new; add an image to {shown}/images, and it covers just that.",
         folder.display(),

@@ -8,9 +8,8 @@ use std::io::Cursor;
 
 use flate2::{Decompress, FlushDecompress, Status};
 use image_webp::WebPDecoder;
-use weezl::{BitOrder, LzwStatus};
 
-use super::packbits;
+use super::{lzw, packbits};
 use crate::decode::chip::Samples;
 use crate::format::image::{corrupt, truncated, unsupported};
 use crate::format::tiff::{Compression, Page};
@@ -44,12 +43,9 @@ pub(super) fn decompress(compression: Compression, stored: &[u8], out: &mut [u8]
             out.copy_from_slice(stored.get(..out.len()).ok_or_else(|| short(stored.len(), out.len()))?);
             Ok(())
         }
-        Compression::Lzw => lzw(stored, out),
+        Compression::Lzw => filled(lzw::decode(stored, out)?, out.len()),
         Compression::Deflate => inflate(stored, out),
-        Compression::PackBits => {
-            let written = packbits::decode(stored, out);
-            if written == out.len() { Ok(()) } else { Err(short(written, out.len())) }
-        }
+        Compression::PackBits => filled(packbits::decode(stored, out), out.len()),
         Compression::Zstd => zstd(stored, out),
         Compression::Jpeg | Compression::WebP | Compression::Lerc(_) => {
             Err(unsupported(format!("{compression} inside of another compression")))
@@ -57,11 +53,33 @@ pub(super) fn decompress(compression: Compression, stored: &[u8], out: &mut [u8]
     }
 }
 
+fn filled(written: usize, expected: usize) -> Result<(), Rejection> {
+    if written == expected { Ok(()) } else { Err(short(written, expected)) }
+}
+
 fn short(found: usize, expected: usize) -> Rejection {
     truncated(format!("a block has {found} of {expected} bytes of samples"))
 }
 
+/// Inflates with libdeflate; tells whether the stream is whole and exactly as long as wanted.
+#[cfg(feature = "libdeflate")]
+fn inflate_whole(stored: &[u8], out: &mut [u8]) -> bool {
+    thread_local! {
+        static STATE: RefCell<libdeflater::Decompressor> = RefCell::new(libdeflater::Decompressor::new());
+    }
+    STATE.with_borrow_mut(|state| state.zlib_decompress(stored, out)) == Ok(out.len())
+}
+
+/// Without libdeflate there is only one way.
+#[cfg(not(feature = "libdeflate"))]
+fn inflate_whole(_: &[u8], _: &mut [u8]) -> bool {
+    false
+}
+
 fn inflate(stored: &[u8], out: &mut [u8]) -> Result<(), Rejection> {
+    if inflate_whole(stored, out) {
+        return Ok(());
+    }
     thread_local! {
         static STATE: RefCell<Decompress> = RefCell::new(Decompress::new(true));
     }
@@ -97,30 +115,6 @@ fn zstd(stored: &[u8], out: &mut [u8]) -> Result<(), Rejection> {
         std::io::ErrorKind::UnexpectedEof => truncated("a block ends before its samples do (zstd)"),
         _ => failed(error),
     })
-}
-
-fn lzw(stored: &[u8], out: &mut [u8]) -> Result<(), Rejection> {
-    // Writers before TIFF 5.0 began with the lowest bit, and switched to wider codes one later. Their first
-    // code, 256, can be told from that of the others (libtiff, tif_lzw.c).
-    let old = matches!(stored, [0, second, ..] if second & 1 == 1);
-    let configuration = if old {
-        weezl::decode::Configuration::new(BitOrder::Lsb, 8)
-    } else {
-        weezl::decode::Configuration::with_tiff_size_switch(BitOrder::Msb, 8)
-    };
-    let mut decoder = configuration.with_yield_on_full_buffer(true).build();
-    let (mut read, mut written) = (0, 0);
-    while written < out.len() {
-        let step = decoder.decode_bytes(&stored[read..], &mut out[written..]);
-        read += step.consumed_in;
-        written += step.consumed_out;
-        match step.status {
-            Ok(LzwStatus::Ok) if step.consumed_in + step.consumed_out > 0 => {}
-            Ok(_) => break,
-            Err(error) => return Err(corrupt(format!("LZW: {error}"))),
-        }
-    }
-    if written == out.len() { Ok(()) } else { Err(short(written, out.len())) }
 }
 
 /// Decodes a WebP block, lossless or lossy.

@@ -12,20 +12,22 @@
 
 mod codec;
 mod jpeg;
+mod lerc;
+mod lzw;
 mod packbits;
 mod predictor;
 mod unpack;
 mod validity;
 mod window;
 
+pub(super) use window::read_page;
 pub use window::{Part, WindowSamples, read_window};
 
 use crate::decode::chip::{Samples, with_samples};
-use crate::decode::guard;
 use crate::format::bytes::Order;
-use crate::format::image::corrupt;
 use crate::format::tiff::{BlockId, Compression, Nodata, Page, Predictor};
 use crate::geometry::Window;
+use crate::guard;
 use crate::reason::Rejection;
 
 /// The samples of one block.
@@ -64,7 +66,7 @@ fn decode(page: &Page, window: Window, stored: &[u8]) -> Result<Samples, Rejecti
     match page.compression {
         Compression::Jpeg => jpeg::decode(page, window, stored),
         Compression::WebP => codec::webp(page, window, &codec::bits_in_order(page, stored)),
-        Compression::Lerc(_) => Err(corrupt("LERC")),
+        Compression::Lerc(_) => lerc::decode(page, window, &codec::bits_in_order(page, stored)),
         _ => bytes_of(page, window, &codec::bits_in_order(page, stored)),
     }
 }

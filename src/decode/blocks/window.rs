@@ -1,5 +1,7 @@
 //! Cuts a window out of decoded blocks.
 
+use std::borrow::Borrow;
+
 use super::Block;
 use super::validity;
 use crate::decode::chip::Samples;
@@ -75,43 +77,61 @@ pub fn read_window<'a>(
     Ok(WindowSamples { size, num_bands: bands.len() as u16, samples, valid })
 }
 
+/// Puts all samples of a page together, a block at a time.
+///
+/// # Errors
+///
+/// Those of `block`.
+pub(in crate::decode) fn read_page(
+    page: &Page,
+    mut block: impl FnMut(BlockId) -> Result<Block, Rejection>,
+) -> Result<Samples, Rejection> {
+    let bands: Vec<u16> = (0..page.num_bands).collect();
+    gather(page, Window::whole(page.size), &bands, &mut block)
+}
+
 /// Copies the bands of a window out of the blocks of a page.
-fn gather<'a>(
+fn gather<B: Borrow<Block>>(
     page: &Page,
     window: Window,
     bands: &[u16],
-    block: &mut dyn FnMut(BlockId) -> Result<&'a Block, Rejection>,
+    block: &mut dyn FnMut(BlockId) -> Result<B, Rejection>,
 ) -> Result<Samples, Rejection> {
     let len = window.width as usize * window.height as usize * bands.len();
     let mut samples = Samples::zeroed(page.kind, len);
     let (columns, rows) = page.grid_of(window);
-    let all = bands.iter().copied().eq(0..page.num_bands);
+    let runs = runs(bands, page.separate);
     for row in rows {
         for column in columns.clone() {
-            // Where a block has all bands, in the order wanted, whole rows are copied.
-            if all && !page.separate {
-                let block = block(page.block_at(column, row, 0))?;
-                let run = Run { from: 0, to: 0, length: bands.len() };
-                copy(block, page.block_bands().into(), window, &mut samples, bands.len(), run);
-                continue;
-            }
-            for (to, &band) in bands.iter().enumerate() {
-                let block = block(page.block_at(column, row, band))?;
-                let from = if page.separate { 0 } else { band.into() };
-                let run = Run { from, to, length: 1 };
-                copy(block, page.block_bands().into(), window, &mut samples, bands.len(), run);
+            for &run in &runs {
+                let block = block(page.block_at(column, row, run.from as u16))?;
+                let from = if page.separate { 0 } else { run.from };
+                let run = Run { from, ..run };
+                copy(block.borrow(), page.block_bands().into(), window, &mut samples, bands.len(), run);
             }
         }
     }
     Ok(samples)
 }
 
-/// Neighbouring bands of a pixel that are copied: where they begin in the block and in the window.
-#[derive(Clone, Copy)]
+/// Neighbouring bands of a pixel that are copied together: where they begin in the block and in the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Run {
     from: usize,
     to: usize,
     length: usize,
+}
+
+/// Groups bands that follow each other, if they are stored together.
+fn runs(bands: &[u16], separate: bool) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for (to, from) in bands.iter().map(|&band| usize::from(band)).enumerate() {
+        match runs.last_mut() {
+            Some(last) if !separate && last.from + last.length == from => last.length += 1,
+            _ => runs.push(Run { from, to, length: 1 }),
+        }
+    }
+    runs
 }
 
 /// Copies what a block has of a window.
@@ -178,9 +198,42 @@ impl Shared {
                 continue;
             }
             let pixels = source.chunks_exact(from_bands).zip(target.chunks_exact_mut(to_bands));
-            for (source, target) in pixels {
-                target[run.to..][..run.length].copy_from_slice(&source[run.from..][..run.length]);
+            if run.length == 1 {
+                pixels.for_each(|(source, target)| target[run.to] = source[run.from]);
+            } else {
+                pixels.for_each(|(source, target)| {
+                    target[run.to..][..run.length].copy_from_slice(&source[run.from..][..run.length]);
+                });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bands_that_follow_each_other_are_copied_together() {
+        let lengths = |bands: &[u16], separate| -> Vec<(usize, usize, usize)> {
+            runs(bands, separate).iter().map(|run| (run.from, run.to, run.length)).collect()
+        };
+        assert_eq!(lengths(&[0, 1, 2], false), [(0, 0, 3)]);
+        assert_eq!(lengths(&[3, 4, 0, 0], false), [(3, 0, 2), (0, 2, 1), (0, 3, 1)]);
+        assert_eq!(lengths(&[0, 1], true), [(0, 0, 1), (1, 1, 1)]);
+    }
+
+    #[test]
+    fn a_window_takes_the_bands_that_are_wanted() {
+        // 3×2 pixels of three bands: 100 × row + 10 × column + band.
+        let sample = |at: u16| 100 * (at / 9) + 10 * (at % 9 / 3) + at % 3;
+        let whole = Window { x: 0, y: 0, width: 3, height: 2 };
+        let block = Block { window: whole, samples: Samples::U16((0..18).map(sample).collect()) };
+        let window = Window { x: 1, y: 0, width: 2, height: 2 };
+        let mut samples = Samples::zeroed(block.samples.kind(), 8);
+        for run in runs(&[2, 0], false) {
+            copy(&block, 3, window, &mut samples, 2, run);
+        }
+        assert_eq!(samples, Samples::U16(vec![12, 10, 22, 20, 112, 110, 122, 120]));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::compression::Compression;
 use super::page::Page;
 use crate::format::bytes::Order;
 use crate::format::image::{corrupt, truncated};
@@ -53,21 +54,43 @@ pub fn parse_blocks(object: &Partial, page: &Page, blocks: &[BlockId]) -> Parsed
     object.parse(|file| table(file, page, blocks))
 }
 
-fn table(file: View<'_>, page: &Page, blocks: &[BlockId]) -> Result<BlockTable, Rejection> {
+pub(super) fn table(file: View<'_>, page: &Page, blocks: &[BlockId]) -> Result<BlockTable, Rejection> {
     let first = blocks.iter().map(|id| id.0).min().unwrap_or(0);
     let end = blocks.iter().map(|id| id.0 + 1).max().unwrap_or(0);
-    let entries = u64::from(first)..u64::from(end);
-    let offsets = integers(file, page.order, page.offsets, entries.clone());
-    // Both are asked for before either is missed, so that neighbouring arrays come with one request.
-    let counts = match page.byte_counts {
-        Some(array) => integers(file, page.order, array, entries),
-        None => Some(implied_counts(file, page, offsets.as_deref(), first..end)?),
+    let ranges = if page.cut {
+        let (first_strip, end_strip) = (first / page.num_down(), end.div_ceil(page.num_down()));
+        let strips = stored_ranges(file, page, first_strip..end_strip)?;
+        (first..end)
+            .map(|id| piece(page, id, strips[(id / page.num_down() - first_strip) as usize]))
+            .collect()
+    } else {
+        stored_ranges(file, page, first..end)?
     };
-    let (Some(offsets), Some(counts)) = (offsets, counts) else {
-        return Err(truncated("the object ends before its block table does"));
-    };
-    let ranges = offsets.into_iter().zip(counts).collect();
     Ok(BlockTable { first, ranges, file_bytes: file.len() as u64 })
+}
+
+/// Returns the part of a strip, of all rows of a band or of all bands, that a block is cut out of.
+fn piece(page: &Page, id: u32, (offset, length): (u64, u64)) -> (u64, u64) {
+    let window = page.block_window(BlockId(id));
+    let before = u64::from(window.y) * page.stored_row_bytes();
+    let wanted = u64::from(window.height) * page.stored_row_bytes();
+    // One that is not stored stays so.
+    let there = if length == 0 { 0 } else { wanted.min(length.saturating_sub(before)).max(1) };
+    (offset.saturating_add(before), there)
+}
+
+/// Reads a part of the offsets and of the sizes.
+fn stored_ranges(file: View<'_>, page: &Page, entries: Range<u32>) -> Result<Vec<(u64, u64)>, Rejection> {
+    let of = |array| integers(file, page.order, array, entries.start.into()..entries.end.into());
+    let offsets = of(page.offsets);
+    let counts = match page.byte_counts {
+        Some(array) => of(array),
+        None => Some(implied_counts(file, page, offsets.as_deref(), entries.clone())?),
+    };
+    match (offsets, counts) {
+        (Some(offsets), Some(counts)) => Ok(offsets.into_iter().zip(counts).collect()),
+        _ => Err(truncated("the object ends before its block table does")),
+    }
 }
 
 /// Returns what the sizes must be where the tag is missing, as with the oldest writers.
@@ -77,9 +100,9 @@ fn implied_counts(
     offsets: Option<&[u64]>,
     entries: Range<u32>,
 ) -> Result<Vec<u64>, Rejection> {
-    if page.compression == super::Compression::None {
-        let rows = |id| u64::from(page.block_window(BlockId(id)).height);
-        return Ok(entries.map(|id| rows(id) * page.stored_row_bytes()).collect());
+    if page.compression == Compression::None {
+        let rows = |id| if page.cut { page.size.height } else { page.block_window(BlockId(id)).height };
+        return Ok(entries.map(|id| u64::from(rows(id)) * page.stored_row_bytes()).collect());
     }
     match offsets {
         Some(&[offset]) if page.num_blocks() == 1 => Ok(vec![(file.len() as u64).saturating_sub(offset)]),

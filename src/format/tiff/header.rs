@@ -20,6 +20,8 @@ pub struct TiffHeader {
     pub big_endian: bool,
     /// Full size, then overviews from the largest to the smallest.
     pub levels: Vec<Level>,
+    /// Number of images in the file, masks and what is not used included.
+    pub num_pages: u32,
     /// What is known of each band.
     pub bands: Vec<BandInfo>,
     /// The value of pixels without data, of all bands.
@@ -102,6 +104,14 @@ pub enum Validity {
 }
 
 impl TiffHeader {
+    /// Tells a scene from a plain image: it has a place on the Earth, nodata, overviews or a mask.
+    #[must_use]
+    pub fn is_scene(&self) -> bool {
+        let [full, overviews @ ..] = self.levels.as_slice() else { return false };
+        let has_place = self.geo != GeoTags::default();
+        has_place || self.nodata.is_some() || full.mask.is_some() || !overviews.is_empty()
+    }
+
     /// Returns how a level says which pixels are valid.
     #[must_use]
     pub fn validity(&self, level: usize) -> Validity {
@@ -145,7 +155,7 @@ pub(super) fn parse(file: View<'_>, first: Directory<'_>) -> Result<TiffHeader, 
     let nodata = nodata(&first, &pixels, &mut notes);
     let items = first.text(own::GDAL_METADATA).map_or_else(Vec::new, |xml| metadata::items(&xml));
     let bands = bands(&first, &pixels, &items);
-    let mut levels = pyramid::levels(first, pixels, file_bytes, &mut notes)?;
+    let (mut levels, num_pages) = pyramid::levels(first, pixels, file_bytes, &mut notes)?;
     for level in &mut levels {
         level.pixels.fill = nodata;
     }
@@ -153,6 +163,7 @@ pub(super) fn parse(file: View<'_>, first: Directory<'_>) -> Result<TiffHeader, 
         big_tiff: first.is_big(),
         big_endian: first.order() == Order::Big,
         levels,
+        num_pages,
         bands,
         nodata,
         geo: geo_tags(&first),

@@ -68,8 +68,38 @@ pub fn parse_partial(object: &Partial) -> Parsed<TiffHeader> {
     object.parse(parse)
 }
 
+/// Reads the first page of a whole object, and where all of its blocks lie.
+///
+/// # Errors
+///
+/// As [`parse_header`], of this page alone.
+pub(crate) fn first_page(bytes: &[u8]) -> Result<(Page, BlockTable), Rejection> {
+    let file = View::Whole(bytes);
+    let first =
+        Directory::first(file).ok_or_else(|| truncated("the object ends before its first directory"))?;
+    let page = Page::parse(&first, bytes.len() as u64)?;
+    let last = BlockId((page.num_blocks() - 1) as u32);
+    let table = blocks::table(file, &page, &[BlockId(0), last])?;
+    Ok((page, table))
+}
+
+/// Tells whether the first image of a file has a place on the Earth, by the tags alone.
+#[must_use]
+pub fn is_georeferenced(object: &Partial) -> bool {
+    let first = Directory::first(View::Partial(object));
+    let has_place =
+        |first: Directory<'_>| [tag::GEO_KEYS, tag::PIXEL_SCALE].iter().any(|&tag| first.has(tag));
+    let found = first.is_some_and(has_place);
+    // What is not there is not asked for.
+    object.take_missing();
+    found
+}
+
 fn parse(file: View<'_>) -> Result<TiffHeader, Rejection> {
     let first =
         Directory::first(file).ok_or_else(|| truncated("the object ends before its first directory"))?;
     header::parse(file, first)
 }
+
+#[cfg(test)]
+mod tests;

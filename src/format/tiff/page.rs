@@ -17,6 +17,8 @@ use crate::reason::{Reason, Rejection};
 
 /// The most bytes that one block may decode to.
 const MAX_BLOCK_BYTES: u64 = 1 << 30;
+/// An uncompressed image in one strip is read in pieces of about so many bytes, as libtiff does.
+const CUT_BYTES: u64 = 256 << 10;
 /// The widest and the highest image, as in GDAL.
 const MAX_SIDE: u64 = i32::MAX as u64;
 
@@ -81,6 +83,8 @@ pub struct Page {
     pub(crate) reversed_bits: bool,
     /// What JPEG blocks have in common (tag 347).
     pub(crate) jpeg_tables: Option<Arc<[u8]>>,
+    /// Whether blocks are pieces of uncompressed strips that hold all rows.
+    pub(super) cut: bool,
     /// Where the blocks' offsets lie.
     pub(super) offsets: Array,
     /// Where the blocks' sizes lie.
@@ -101,7 +105,7 @@ impl Page {
             Layout::Strips => [own::STRIP_OFFSETS, own::STRIP_BYTE_COUNTS],
         };
         let offsets = directory.array(offsets_tag).ok_or_else(|| missing(offsets_tag))?;
-        let page = Self {
+        let mut page = Self {
             size,
             layout,
             block,
@@ -116,12 +120,25 @@ impl Page {
             order: directory.order(),
             reversed_bits: directory.unsigned(tag::FILL_ORDER) == Some(2),
             jpeg_tables: directory.bytes(own::JPEG_TABLES).map(Into::into),
+            cut: false,
             offsets,
             byte_counts: directory.array(counts_tag),
         };
         page.check_samples()?;
+        page.cut();
         page.check_blocks(file_bytes)?;
         Ok(page)
+    }
+
+    /// Makes pieces of a strip that holds all rows, if nothing stands in the way.
+    fn cut(&mut self) {
+        let row_bytes = self.stored_row_bytes();
+        let is_large = row_bytes.saturating_mul(self.size.height.into()) > CUT_BYTES;
+        let is_one = self.layout == Layout::Strips && self.block.height == self.size.height;
+        if is_one && is_large && self.compression == Compression::None {
+            self.block.height = (CUT_BYTES / row_bytes).max(1) as u32;
+            self.cut = true;
+        }
     }
 
     /// Refuses combinations of samples, predictor and compression that no reader knows.
@@ -157,7 +174,7 @@ impl Page {
             let detail = format!("a block of {} decodes to {bytes} bytes", self.block);
             return Err(Rejection::new(Reason::TooLarge, detail));
         }
-        let num_blocks = self.num_blocks();
+        let num_blocks = if self.cut { self.num_planes().into() } else { self.num_blocks() };
         for (array, what) in [(Some(self.offsets), "offsets"), (self.byte_counts, "sizes")] {
             let Some(array) = array else { continue };
             if !array.is_unsigned() {
@@ -174,8 +191,8 @@ impl Page {
                 ));
             }
         }
-        if u32::try_from(num_blocks).is_err() {
-            return Err(Rejection::new(Reason::TooLarge, format!("{num_blocks} blocks")));
+        if u32::try_from(self.num_blocks()).is_err() {
+            return Err(Rejection::new(Reason::TooLarge, format!("{} blocks", self.num_blocks())));
         }
         Ok(())
     }
@@ -201,9 +218,12 @@ impl Page {
     /// Returns the number of blocks of the page, all bands together.
     #[must_use]
     pub fn num_blocks(&self) -> u64 {
-        let planes = if self.separate { self.num_bands } else { 1 };
         let a_plane = u64::from(self.num_across()) * u64::from(self.num_down());
-        a_plane.saturating_mul(u64::from(planes))
+        a_plane.saturating_mul(self.num_planes().into())
+    }
+
+    fn num_planes(&self) -> u16 {
+        if self.separate { self.num_bands } else { 1 }
     }
 
     /// Returns the block in this column and row of the grid that holds a band.
@@ -353,14 +373,15 @@ fn kind(bits: u16, format: u64) -> Result<SampleKind, Rejection> {
     Ok(match (format, bits) {
         (1 | 4, 1..=8) => SampleKind::U8,
         (1 | 4, 9..=16) => SampleKind::U16,
-        (1 | 4, 17..=32) => SampleKind::U32,
+        (1 | 4, 17..=23 | 25..=32) => SampleKind::U32,
         (1 | 4, 64) => SampleKind::U64,
         (2, 8) => SampleKind::I8,
         (2, 16) => SampleKind::I16,
         (2, 32) => SampleKind::I32,
         (2, 64) => SampleKind::I64,
-        (3, 16 | 24 | 32) => SampleKind::F32,
+        (3, 16 | 32) => SampleKind::F32,
         (3, 64) => SampleKind::F64,
+        // Of 24 bits, libtiff and GDAL disagree with TIFF 6.0 about the order of the bytes.
         (1 | 4, _) => return Err(unsupported(format!("TIFF with {bits}-bit unsigned samples"))),
         (2, _) => return Err(unsupported(format!("TIFF with {bits}-bit signed samples"))),
         (3, _) => return Err(unsupported(format!("TIFF with {bits}-bit float samples"))),

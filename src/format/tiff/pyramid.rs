@@ -18,7 +18,7 @@ const MAX_PAGES: usize = 512;
 const REDUCED: u64 = 1;
 const MASK: u64 = 4;
 
-/// Sorts the pages from `first` on into levels, the largest first.
+/// Sorts the pages from `first` on into levels, the largest first; returns also how many pages there are.
 ///
 /// - `pixels`: what the first directory says
 /// - `notes`: takes what is left out, and why
@@ -27,10 +27,12 @@ pub(super) fn levels(
     pixels: Page,
     file_bytes: u64,
     notes: &mut Vec<String>,
-) -> Result<Vec<Level>, Rejection> {
+) -> Result<(Vec<Level>, u32), Rejection> {
     let mut levels = vec![Level { pixels, mask: None }];
     let mut masks = Vec::new();
-    for (number, directory) in others(first, notes)? {
+    let others = others(first, notes)?;
+    let num_pages = others.len() as u32 + 1;
+    for (number, directory) in others {
         let kind = directory.unsigned(own::NEW_SUBFILE_TYPE).unwrap_or(0);
         if kind & (REDUCED | MASK) == 0 {
             notes.push(format!("page {number} is another image"));
@@ -40,7 +42,7 @@ pub(super) fn levels(
             Err(rejection) => notes.push(format!("page {number} is not used: {rejection}")),
             Ok(page) if kind & MASK != 0 => masks.push((number, page)),
             Ok(page) if is_overview(&page, &levels[0].pixels) => {
-                levels.push(Level { pixels: page, mask: None })
+                levels.push(Level { pixels: page, mask: None });
             }
             Ok(page) => notes.push(format!("page {number} is no overview: {} {}", page.size, page.kind)),
         }
@@ -53,7 +55,13 @@ pub(super) fn levels(
             _ => notes.push(format!("page {number} is the mask of no level: {}", mask.size)),
         }
     }
-    Ok(levels)
+    if levels[0].mask.is_some() {
+        let without = levels.iter().enumerate().filter(|(_, level)| level.mask.is_none());
+        notes.extend(
+            without.map(|(number, _)| format!("level {number} has no mask: all of its pixels are valid")),
+        );
+    }
+    Ok((levels, num_pages))
 }
 
 fn is_overview(page: &Page, full: &Page) -> bool {

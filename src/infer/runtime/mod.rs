@@ -6,6 +6,8 @@
 mod cache;
 mod install;
 mod locate;
+mod pip;
+mod wheels;
 
 use std::ffi::{CStr, c_char};
 use std::path::{Path, PathBuf};
@@ -14,14 +16,12 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
+use super::provider::Provider;
 use crate::error::{Error, Result};
 
-pub use cache::{cache_dir, library_dir};
+pub use cache::{Build, cache_dir};
 pub use install::{InstallOptions, Installed, install};
-pub use locate::{Located, Origin, locate};
-
-/// The version of ONNX Runtime that [`install()`] fetches.
-pub const PINNED_VERSION: &str = "1.32.0";
+pub use locate::{Located, Origin, locate, locate_all};
 
 /// The oldest minor version of ONNX Runtime 1.x whose C API has what `ort` calls (feature `api-24`).
 const OLDEST_MINOR: u32 = 24;
@@ -39,18 +39,28 @@ pub struct Runtime {
     pub version: String,
 }
 
-/// Finds and loads ONNX Runtime, once a process; later calls return the same runtime.
+/// Finds and loads an ONNX Runtime for the CPU, as [`load_for`].
+///
+/// # Errors
+///
+/// As [`load_for`].
+pub fn load() -> Result<&'static Runtime> {
+    load_for(Provider::Cpu)
+}
+
+/// Finds and loads an ONNX Runtime that has a provider, or any if none has, once a process; later calls return
+/// the same runtime, whatever they ask for.
 ///
 /// # Errors
 ///
 /// [`Kind::Config`](crate::error::Kind::Config) if there is no library, or if the one found cannot be
 /// loaded or is older than 1.24.
-pub fn load() -> Result<&'static Runtime> {
+pub fn load_for(provider: Provider) -> Result<&'static Runtime> {
     let _loading = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }
-    let runtime = open(locate()?)?;
+    let runtime = open(locate(provider)?)?;
     Ok(RUNTIME.get_or_init(|| runtime))
 }
 

@@ -152,32 +152,31 @@ impl Choice {
         notes: &mut Vec<String>,
     ) -> Result<(f64, f64), Rejection> {
         let of = |list: &[f64]| list.get(place).or(list.first().filter(|_| list.len() == 1)).copied();
-        let kind = header.levels[0].pixels.kind;
-        if DISPLAY_UNITS.contains(&tiling.unit.as_str()) && kind != SampleKind::U8 {
-            let detail = format!("the model takes {}, band {} has {kind} samples", tiling.unit, self.name);
+        let (unit, kind) = (tiling.units[place].as_str(), header.levels[0].pixels.kind);
+        if DISPLAY_UNITS.contains(&unit) && kind != SampleKind::U8 {
+            let detail = format!("the model takes {unit}, band {} has {kind} samples", self.name);
             return Err(Rejection::new(Reason::BitDepthMismatch, detail));
         }
         let asked = (of(&tiling.scale), of(&tiling.offset));
         if let (Some(scale), offset) = asked {
             return Ok((scale, offset.unwrap_or(0.0)));
         }
-        let is_stored = DISPLAY_UNITS.contains(&tiling.unit.as_str()) || tiling.unit == STORED_UNIT;
-        let said = match self.said_conversion(&tiling.unit, item)? {
+        let stored = DISPLAY_UNITS.contains(&unit) || unit == STORED_UNIT;
+        let said = match self.said_conversion(unit, item)? {
             Some(Calibration { scale, offset, why }) => {
-                let note = format!("{}: {why}", self.name);
-                if !notes.contains(&note) {
-                    notes.push(note);
+                if !notes.contains(&why) {
+                    notes.push(why);
                 }
                 Some((scale, offset))
             }
-            None if is_stored => Some((1.0, 0.0)),
+            None if stored => Some((1.0, 0.0)),
             None => in_file(&header.bands[usize::from(band)]),
         };
         let (scale, offset) = said.ok_or_else(|| {
             let detail = format!(
-                "the model takes {}, band {} has {kind} samples and nothing says how to convert them; \
+                "the model takes {unit}, band {} has {kind} samples and nothing says how to convert them; \
                  set tiles.scale and tiles.offset",
-                tiling.unit, self.name
+                self.name
             );
             Rejection::new(Reason::UnitMismatch, detail)
         })?;

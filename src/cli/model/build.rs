@@ -1,27 +1,16 @@
-//! `tilefleet model build|inspect`: make a `ResNet`; look into any ONNX file.
+//! `tilefleet model build`: makes a `ResNet`.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::Subcommand;
 use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::model::build::{BuildOptions, BuiltModel, build, build_for, usual_resize};
 use crate::model::contract::{Activation, Contract, Interpolation, Resize, SampleType};
-use crate::model::file;
-use crate::model::inspect::Report;
 use crate::model::resnet::Architecture;
 use crate::model::weights::Weights;
-
-/// `tilefleet model …`.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Builds the ONNX file and the contract of a network from trained or seeded weights
-    Build(Box<BuildArgs>),
-    /// Shows inputs, outputs, parameters, digest and contract of an ONNX file
-    Inspect(InspectArgs),
-}
+use crate::model::{Precision, file};
 
 /// The flags whose values a contract holds.
 const CONTRACT_FLAGS: [&str; 16] = [
@@ -54,7 +43,7 @@ const CONTRACT_FLAGS: [&str; 16] = [
       --contract satlas-sentinel2-resnet152-si-ms.contract.toml \\
       --out backbone.onnx")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
-pub struct BuildArgs {
+pub struct Args {
     /// The network
     #[arg(long, value_enum, value_name = "ARCH")]
     arch: Architecture,
@@ -87,7 +76,7 @@ pub struct BuildArgs {
     #[arg(long, value_name = "FILE.contract.toml", conflicts_with_all = CONTRACT_FLAGS)]
     contract: Option<PathBuf>,
 
-    /// Name in the contract [default: from the architecture and the seed or the weights' file]
+    /// Name in the contract [default: from the architecture, the seed or the weights' file, and the precision]
     #[arg(long)]
     name: Option<String>,
     /// Class names, one a line, in order of class id
@@ -97,6 +86,9 @@ pub struct BuildArgs {
     #[arg(long, value_enum, default_value = "softmax", conflicts_with = "headless")]
     activation: Activation,
 
+    /// Precision of the convolutions: fp16 for GPUs; int8 is made by `tilefleet model quantize`
+    #[arg(long, value_enum, default_value = "fp32")]
+    precision: Precision,
     /// Element type of the input: uint8 is normalised in the graph [default: uint8 for three bands,
     /// otherwise float32]
     #[arg(long, value_enum, value_name = "TYPE")]
@@ -138,20 +130,6 @@ pub struct BuildArgs {
     json: bool,
 }
 
-/// The arguments of `tilefleet model inspect`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
-  tilefleet model inspect resnet152.onnx
-  tilefleet model inspect resnet152.onnx --json")]
-pub struct InspectArgs {
-    /// The ONNX file
-    #[arg(value_name = "FILE.onnx")]
-    file: PathBuf,
-    /// Print the answer as JSON
-    #[arg(long)]
-    json: bool,
-}
-
 /// A length in pixels, or none.
 #[derive(Clone, Copy, Debug)]
 enum ResizeTo {
@@ -171,32 +149,20 @@ impl FromStr for ResizeTo {
     }
 }
 
-/// Runs `tilefleet model`.
-///
-/// # Errors
-///
-/// As [`run_build`] and [`run_inspect`].
-pub fn run(command: Command) -> Result<()> {
-    match command {
-        Command::Build(args) => run_build(&args),
-        Command::Inspect(args) => run_inspect(&args),
-    }
-}
-
 /// Builds a model, writes it with its contract, and says what was written.
 ///
 /// # Errors
 ///
 /// [`Kind::Usage`](crate::error::Kind::Usage) where a file exists and `--force` is not given; otherwise as
 /// [`Weights::from_file`], [`build`] and [`BuiltModel::write`].
-pub fn run_build(args: &BuildArgs) -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
     if !args.force {
         refuse_existing(args)?;
     }
     let contract = args.contract.as_deref().map(Contract::load).transpose()?;
     let weights = args.open_weights(contract.as_ref())?;
     let built = match &contract {
-        Some(contract) => build_for(&weights, args.arch, contract)?,
+        Some(contract) => build_for(&weights, args.arch, contract, args.precision)?,
         None => build(&weights, &args.options(&weights)?)?,
     };
     if let (Some(path), Weights::Seeded(seeded)) = (&args.weights_out, &weights) {
@@ -211,25 +177,8 @@ pub fn run_build(args: &BuildArgs) -> Result<()> {
     Ok(())
 }
 
-/// Says what an ONNX file holds.
-///
-/// # Errors
-///
-/// [`Kind::Config`](crate::error::Kind::Config) where the file cannot be read or is no ONNX.
-pub fn run_inspect(args: &InspectArgs) -> Result<()> {
-    let report = Report::of(&args.file)?;
-    if args.json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|cause| Error::bug("cannot write the findings as JSON").because(cause))?;
-        println!("{text}");
-    } else {
-        print!("{report}");
-    }
-    Ok(())
-}
-
 /// Asks before the work, not after it.
-fn refuse_existing(args: &BuildArgs) -> Result<()> {
+fn refuse_existing(args: &Args) -> Result<()> {
     let contract = Contract::path_for(&args.out);
     [Some(&args.out), Some(&contract), args.weights_out.as_ref()]
         .into_iter()
@@ -258,7 +207,7 @@ fn print_built(out: &Path, built: &BuiltModel, ignored: &[String], json: bool) {
     }
 }
 
-impl BuildArgs {
+impl Args {
     fn open_weights(&self, contract: Option<&Contract>) -> Result<Weights> {
         match (&self.weights, self.seed) {
             (None, Some(seed)) if contract.is_some() => {
@@ -283,6 +232,7 @@ impl BuildArgs {
         options.size = self.size;
         options.activation = self.activation;
         options.headless = self.headless;
+        options.precision = self.precision;
         options.labels = self.labels.as_deref().map(read_labels).transpose()?;
         options.resize = self.resize(options.resize.is_some());
         if !self.bands.is_empty() {
@@ -337,11 +287,15 @@ impl BuildArgs {
         }
         let arch = self.arch.name();
         let stem = self.weights.as_deref().and_then(Path::file_stem).map(|stem| stem.to_string_lossy());
-        match (stem, self.seed) {
+        let name = match (stem, self.seed) {
             (Some(stem), _) if stem.starts_with(arch) => stem.into_owned(),
             (Some(stem), _) => format!("{arch}-{stem}"),
             (None, Some(seed)) => format!("{arch}-seed{seed}"),
             (None, None) => arch.to_owned(),
+        };
+        match self.precision {
+            Precision::Fp32 => name,
+            other => format!("{name}-{other}"),
         }
     }
 }
@@ -361,6 +315,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::cli::model::{Command, run};
     use crate::error::Kind;
 
     #[derive(Debug, Parser)]

@@ -1,0 +1,248 @@
+"""Windows of a deflate COG: tilefleet over rasterio (GDAL), locally and from an S3 server that is 20 ms away.
+
+tilefleet plans, fetches, decodes, runs an almost-free model and commits a verified table; rasterio reads the
+same windows into arrays, with as many threads and a file handle a thread, row by row, and does nothing with
+them. Also the peak memory of scenes of 4,000 and 40,000 pixels a side.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+import onnx_bytes as onnx
+
+SIDE, BANDS = 224, 3
+SCENE = 8_064
+DELAY_SECONDS = 0.020
+KEYS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench-secret"}
+
+CONTRACT = f"""\
+contract = 1
+name = "almost-free-windows"
+
+[input]
+tensor = "input"
+layout = "nchw"
+sample_type = "float32"
+bands = ["1", "2", "3"]
+unit = "dn"
+width = {SIDE}
+height = {SIDE}
+
+[output]
+embedding = "embedding"
+embedding_length = {BANDS}
+"""
+
+
+def make_model(folder):
+    """The mean of every band."""
+    model = onnx.model(
+        "free-windows",
+        onnx.node("GlobalAveragePool", ["input"], "means"),
+        onnx.node("Flatten", ["means"], "embedding", axis=1),
+        onnx.graph_input("input", ["n", BANDS, SIDE, SIDE], onnx.FLOAT),
+        onnx.graph_output("embedding", ["n", BANDS]),
+    )
+    (folder / "windows.onnx").write_bytes(model)
+    (folder / "windows.contract.toml").write_text(CONTRACT)
+    return folder / "windows.onnx"
+
+
+def make_scene(path, side, block=512):
+    """Writes a COG of 16-bit bands, deflate with predictor 2, that looks like land: smooth with noise."""
+    if path.is_file():
+        return path
+    import rasterio
+    from rasterio.transform import from_origin
+
+    random = np.random.default_rng(7)
+    base = random.integers(200, 3000, (side // 64 + 2, side // 64 + 2, BANDS))
+    profile = dict(driver="GTiff", width=side, height=side, count=BANDS, dtype="uint16", crs="EPSG:32633")
+    profile |= dict(transform=from_origin(600_000, 5_500_000, 10, 10), tiled=True, blockxsize=block, blockysize=block)
+    profile |= dict(compress="deflate", predictor=2, interleave="pixel", bigtiff="if_safer", nodata=0)
+    partial = path.with_suffix(".part")
+    with rasterio.open(partial, "w", **profile) as file:
+        for y in range(0, side, block):
+            height = min(block, side - y)
+            rows = base[(y + np.arange(height)) // 64][:, np.arange(side) // 64]
+            noise = random.integers(0, 60, rows.shape, dtype=np.int16)
+            strip = (rows + noise).astype(np.uint16).transpose(2, 0, 1)
+            file.write(strip, window=((y, y + height), (0, side)))
+    partial.rename(path)
+    return path
+
+
+def starts(length):
+    last = length - SIDE
+    return sorted({*range(0, last + 1, SIDE), last})
+
+
+def rasterio_rate(path, threads, side):
+    """Reads all windows; returns windows a second."""
+    import rasterio
+    from rasterio.windows import Window
+
+    rows = starts(side)
+
+    def read(share):
+        with rasterio.open(path) as file:
+            for y in share:
+                for x in starts(side):
+                    file.read(window=Window(x, y, SIDE, SIDE))
+
+    began = time.perf_counter()
+    # Neighbouring rows share blocks, so that each thread takes a run of them.
+    shares = [rows[len(rows) * part // threads : len(rows) * (part + 1) // threads] for part in range(threads)]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(read, shares))
+    return len(rows) ** 2 / (time.perf_counter() - began)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def s3_server(weed, objects):
+    """Starts SeaweedFS with objects in the bucket `scenes`; yields its port."""
+    with tempfile.TemporaryDirectory() as folder:
+        ports = {name: (free_port(), free_port()) for name in ("s3", "filer", "master", "volume")}
+        keys = {"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}
+        identity = {"name": "bench", "credentials": [keys], "actions": ["Admin", "Read", "Write", "List"]}
+        config = Path(folder) / "s3.json"
+        config.write_text(json.dumps({"identities": [identity]}))
+        command = [weed, "-logtostderr", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-s3"]
+        command += [f"-s3.config={config}", f"-filer.localSocket={folder}/filer.sock", f"-s3.localSocket={folder}/s3.sock"]
+        command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.volumeSizeLimitMB=1024", "-volume.max=100"]
+        for name, (http, grpc) in ports.items():
+            command += [f"-{name}.port={http}", f"-{name}.port.grpc={grpc}"]
+        with open(Path(folder) / "log", "wb") as log:
+            server = subprocess.Popen(list(map(str, command)), stderr=log, stdout=log)
+        try:
+            upload(ports["s3"][0], objects)
+            yield ports["s3"][0]
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def upload(port, objects):
+    from pyarrow import fs
+
+    store = fs.S3FileSystem(
+        access_key=KEYS["AWS_ACCESS_KEY_ID"],
+        secret_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+        endpoint_override=f"127.0.0.1:{port}",
+        scheme="http",
+        region="us-east-1",
+        allow_bucket_creation=True,
+    )
+    for attempt in range(60):
+        try:
+            store.create_dir("scenes")
+            break
+        except OSError:
+            time.sleep(1)
+    for path in objects:
+        with store.open_output_stream(f"scenes/{path.name}") as out:
+            out.write(path.read_bytes())
+
+
+@contextlib.contextmanager
+def distance(port):
+    """A proxy that lets every request wait; yields its port."""
+    ready, place = threading.Event(), {}
+
+    async def pump(reader, writer, delay):
+        try:
+            while data := await reader.read(1 << 18):
+                if delay:
+                    await asyncio.sleep(delay)
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async def serve(reader, writer):
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pump(reader, back, DELAY_SECONDS), pump(there, writer, 0))
+
+    async def main():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20)
+        place["port"], place["loop"] = server.sockets[0].getsockname()[1], asyncio.get_running_loop()
+        place["stop"] = asyncio.Event()
+        ready.set()
+        await place["stop"].wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),), daemon=True)
+    thread.start()
+    ready.wait()
+    try:
+        yield place["port"]
+    finally:
+        place["loop"].call_soon_threadsafe(place["stop"].set)
+        thread.join()
+
+
+def measure(work, weed, tilefleet, alternate, rounds, threads):
+    """Prints the ratios.
+
+    - `tilefleet(input, model, *settings)`: runs the pipeline; returns its report and its peak memory
+    """
+    model, scene = make_model(work), make_scene(work / "scene.tif", SCENE)
+    scene.read_bytes()
+    settings = ["tiles.grid=regular", f"run.threads={threads}", "plan.shard_tiles=1024"]
+
+    def ours(source):
+        report, _ = tilefleet(source, model, *settings)
+        now = report["this_process"]
+        return now["settled"] / now["seconds"]
+
+    alternate(
+        f"(windows) {SCENE}×{SCENE}×{BANDS} uint16 deflate COG, local, {threads} threads, in windows instead of images",
+        rounds,
+        tilefleet=lambda: ours(scene),
+        rasterio=lambda: rasterio_rate(scene, threads, SCENE),
+    )
+    with s3_server(weed, [scene]) as port, distance(port) as far:
+        ours_environment = KEYS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{far}", "AWS_ALLOW_HTTP": "true"}
+        theirs = {"AWS_S3_ENDPOINT": f"127.0.0.1:{far}", "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
+        theirs |= {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_MULTIPLEX": "YES", "AWS_REGION": "us-east-1"}
+        theirs |= {"GDAL_INGESTED_BYTES_AT_OPEN": "32768", "VSI_CACHE": "FALSE"}
+        os.environ.update(ours_environment | theirs | {"AWS_DEFAULT_REGION": "us-east-1"})
+        alternate(
+            f"(windows) the same from SeaweedFS, {1000 * DELAY_SECONDS:.0f} ms away",
+            rounds,
+            tilefleet=lambda: ours(f"s3://scenes/{scene.name}"),
+            rasterio=lambda: rasterio_rate(f"/vsis3/scenes/{scene.name}", threads, SCENE),
+        )
+
+
+def memory(work, tilefleet):
+    """Prints peak memory of a small and a large scene."""
+    model = make_model(work)
+    print("(scenes) peak memory, almost-free model, plan.shard_tiles 256, run.memory 128MiB")
+    peaks = []
+    for side in (4_000, 40_000):
+        scene = make_scene(work / f"scene-{side}.tif", side)
+        report, peak = tilefleet(scene, model, "tiles.grid=regular", "plan.shard_tiles=256", "run.memory=128MiB")
+        peaks.append(peak)
+        print(f"  {side:>6} pixels a side, {report['summary']['tiles']:>6} windows   {peak / 2**20:8.1f} MiB")
+    print(f"  ratio          {peaks[1] / peaks[0]:8.3f}")

@@ -1,0 +1,108 @@
+//! What the fuzz targets do with any bytes. `cargo test --test it mutated` does the same with mutated real files,
+//! so that what is found stays found without nightly.
+
+use tilefleet::decode::blocks::{Part, decode_block, read_window};
+use tilefleet::format::partial::{Parsed, Partial};
+use tilefleet::format::tiff::{
+    BlockId, Level, Page, TiffHeader, is_georeferenced, parse_blocks, parse_header, parse_partial,
+};
+use tilefleet::geometry::Window;
+use tilefleet::reason::{Reason, Rejection};
+
+/// Larger blocks are left out: what is looked for is found in small ones.
+const MOST_BLOCK_BYTES: u64 = 1 << 24;
+/// So many blocks of a page are decoded.
+const NUM_BLOCKS: u64 = 4;
+/// So many levels are looked at.
+const NUM_LEVELS: usize = 3;
+
+/// Parses anything as the header of a scene, as a whole and in parts: both say the same.
+///
+/// # Panics
+///
+/// If they do not, if a parser asks for what it has, or if one crashes.
+pub fn header(bytes: &[u8]) {
+    let whole = parse_header(bytes);
+    let mut object = Partial::new(bytes.len());
+    let in_parts = complete(bytes, &mut object, parse_partial);
+    // Compared as text, since NaN is equal to nothing.
+    assert_eq!(format!("{whole:?}"), format!("{in_parts:?}"));
+    let _ = is_georeferenced(&object);
+}
+
+/// Decodes blocks of anything that has the header of a scene, and cuts windows out of them.
+///
+/// # Panics
+///
+/// If a decoder crashes, or yields a block of another size than its header says.
+pub fn blocks(bytes: &[u8]) {
+    let Ok(header) = parse_header(bytes) else { return };
+    for (number, level) in header.levels.iter().enumerate().take(NUM_LEVELS) {
+        for page in [Some(&level.pixels), level.mask.as_ref()].into_iter().flatten() {
+            let last = page.num_blocks() - 1;
+            (0..NUM_BLOCKS.min(last + 1))
+                .for_each(|step| drop(block(bytes, page, BlockId((last * step / NUM_BLOCKS) as u32))));
+        }
+        window(bytes, &header, number, level);
+    }
+}
+
+/// Reads a window across the corner of a block.
+fn window(bytes: &[u8], header: &TiffHeader, number: usize, level: &Level) {
+    let page = &level.pixels;
+    let (x, y) =
+        (page.block.width.min(page.size.width - 1) / 2, page.block.height.min(page.size.height - 1) / 2);
+    let window =
+        Window { x, y, width: (page.size.width - x).min(40), height: (page.size.height - y).min(40) };
+    let bands: Vec<u16> = (0..page.num_bands.min(4)).rev().collect();
+    let (pixels, masks) = header.blocks_for(number, window, &bands);
+    if pixels.len() + masks.len() > 200 || page.max_block_bytes() > MOST_BLOCK_BYTES {
+        return;
+    }
+    let decoded = |page: &Page, ids: &[BlockId]| -> Result<Vec<_>, Rejection> {
+        ids.iter().map(|&id| block(bytes, page, id).map(|block| (id, block))).collect()
+    };
+    let masks = level.mask.as_ref().map_or(Ok(Vec::new()), |mask| decoded(mask, &masks));
+    let (Ok(pixels), Ok(masks)) = (decoded(page, &pixels), masks) else { return };
+    let read = read_window(header, number, window, &bands, |part, id| {
+        let blocks = if part == Part::Pixels { &pixels } else { &masks };
+        Ok(&blocks.iter().find(|(found, _)| *found == id).expect("blocks_for names every block").1)
+    });
+    let read = read.expect("every block is there");
+    let num_pixels = read.size.num_pixels() as usize;
+    assert_eq!(read.samples.len(), num_pixels * bands.len());
+    assert!(read.valid.is_none_or(|valid| valid.len() == num_pixels));
+}
+
+fn block(bytes: &[u8], page: &Page, id: BlockId) -> Result<tilefleet::decode::blocks::Block, Rejection> {
+    if page.block_bytes(id) > MOST_BLOCK_BYTES {
+        return Err(Rejection::new(Reason::TooLarge, "left out"));
+    }
+    let mut object = Partial::new(bytes.len());
+    let table = complete(bytes, &mut object, |object| parse_blocks(object, page, &[id]))?;
+    let stored = table.range(id)?.map(|range| &bytes[range.start as usize..range.end as usize]);
+    let decoded = decode_block(page, id, stored);
+    if let Err(rejection) = &decoded {
+        assert_ne!(rejection.reason, Reason::DecoderCrash, "{rejection}");
+    }
+    let decoded = decoded?;
+    assert_eq!(decoded.samples.num_bytes() as u64, page.block_bytes(id), "{page:?}");
+    Ok(decoded)
+}
+
+/// Brings what a parser asks for.
+fn complete<T>(
+    bytes: &[u8],
+    object: &mut Partial,
+    parse: impl Fn(&Partial) -> Parsed<T>,
+) -> Result<T, Rejection> {
+    loop {
+        match parse(object) {
+            Parsed::Done(answer) => return answer,
+            Parsed::Needs(range) => {
+                assert!(!range.is_empty(), "a parser asks for what it has");
+                object.add(range.start, &bytes[range]);
+            }
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! `tilefleet model head`: fits a classifier on the embeddings of an output.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::cli::{block_on, print_json, show};
+use crate::config::{Pipeline, storage_options};
+use crate::error::{Error, Result};
+use crate::fit::Kind;
+use crate::head::{self, ClassReport, LabelFile, Labels, NotUsed, Request, Survey, Trained};
+use crate::model::build::BuiltModel;
+use crate::model::contract::{Activation, Contract};
+use crate::model::file;
+use crate::model::head::{Backbone, Head};
+use crate::plan::{Output, RunId};
+use crate::storage::{ObjectUri, Storage};
+
+/// Fits a classifier on the embeddings of an output and writes the network with it
+///
+/// Takes the rows that `tilefleet query` shows as `tiles`, and labels from a CSV or Parquet file with a column
+/// `tile_id` or `source` and a column `label`, or from a column of the manifest. Some tiles of each class are
+/// held out, and how many of these the classifier gets right is reported: with a column `split`, `test` and not
+/// `train` is held out. The new model is the run's network with this classifier in place of its own; give it
+/// an output of its own, since its classes are others.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet model head s3://tables/photos --labels labels.csv \\
+      --out photos.onnx
+  tilefleet model head table --label-column land_cover --kind ridge \\
+      --held-out 0.5 --out land-cover.onnx")]
+pub struct Args {
+    /// The output's folder or bucket prefix
+    output: String,
+    /// The labels: a path or URI, `.csv` or `.parquet`
+    #[arg(long, value_name = "FILE", required_unless_present = "label_column")]
+    labels: Option<String>,
+    /// The ONNX file to write; the contract goes beside it, as FILE.contract.toml
+    #[arg(long, value_name = "FILE.onnx")]
+    out: PathBuf,
+
+    /// The column with labels [default: label]; without --labels, a column of the manifest
+    #[arg(long, value_name = "COLUMN")]
+    label_column: Option<String>,
+    /// The column of the labels that says what is labelled: `tile_id`, or another with URIs or paths of
+    /// sources [default: `tile_id`, `source` or `uri`, whichever is there]
+    #[arg(long, value_name = "COLUMN", requires = "labels")]
+    key: Option<String>,
+    /// Only the rows of this run, whether newer ones replace them or not
+    #[arg(long, value_name = "ID")]
+    run: Option<String>,
+    /// The run's ONNX file, where it is not where the run found it
+    #[arg(long, value_name = "FILE.onnx")]
+    model: Option<PathBuf>,
+    /// Name in the contract [default: the network's and `-head`]
+    #[arg(long)]
+    name: Option<String>,
+
+    /// Which classifier
+    #[arg(long, value_enum, default_value = "logistic")]
+    kind: Kind,
+    /// Penalty on large weights: 1/C of scikit-learn's logistic regression, alpha of its ridge classifier, on
+    /// standardised features
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = positive)]
+    l2: f64,
+    /// Share of each class to hold out, unless a column `split` says which tiles are
+    #[arg(long, value_name = "RATIO", default_value_t = 0.2, value_parser = share)]
+    held_out: f64,
+    /// Choose other tiles to hold out, and for a sample
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Take a sample of at most so many labelled tiles
+    #[arg(long, value_name = "N", value_parser = at_least_two)]
+    max_tiles: Option<usize>,
+
+    /// How to get at output and labels, such as `--set storage.region=eu-north-1`; repeatable
+    #[arg(long = "set", value_name = "storage.KEY=VALUE")]
+    set: Vec<String>,
+    /// Replace files that exist
+    #[arg(long)]
+    force: bool,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn at_least_two(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number >= 2);
+    number.ok_or_else(|| "expected a whole number from 2".to_owned())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "expected a number above 0".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| (0.0..1.0).contains(number));
+    number.ok_or_else(|| "expected a share from 0 to below 1, such as 0.2".to_owned())
+}
+
+/// Fits, reports, and writes the model.
+///
+/// # Errors
+///
+/// `Usage` where a file exists and `--force` is not given, or more memory is needed than is allowed; `Config`
+/// for what is wrong with labels, output or model; as the store answers otherwise.
+pub fn run(args: &Args) -> Result<()> {
+    if !args.force {
+        file::refuse_existing(&args.out)?;
+        file::refuse_existing(&Contract::path_for(&args.out))?;
+    }
+    let storage = Storage::new(storage_options(&args.set)?)?;
+    let output = Output::open(&storage, &ObjectUri::parse(&args.output)?);
+    let job = Job { labels: block_on(args.read_labels(&storage))?, output, request: args.request()? };
+    let made = job.make(args.model.as_deref(), args.name.as_deref(), |backbone| args.check_out(backbone))?;
+    made.built.write(&args.out, args.force)?;
+    let answer = Answer::new(&args.out, &job.request, &made);
+    if args.json {
+        return print_json(&answer);
+    }
+    answer.print();
+    Ok(())
+}
+
+impl Args {
+    fn request(&self) -> Result<Request> {
+        Ok(Request {
+            run: self.run.as_deref().map(RunId::parse).transpose()?,
+            kind: self.kind,
+            l2: self.l2,
+            held_out: self.held_out,
+            seed: self.seed,
+            max_tiles: self.max_tiles,
+        })
+    }
+
+    async fn read_labels(&self, storage: &Storage) -> Result<Labels> {
+        let column = self.label_column.as_deref().unwrap_or("label");
+        let Some(name) = &self.labels else {
+            return Ok(Labels::Extra(column.strip_prefix("extra.").unwrap_or(column).to_owned()));
+        };
+        Ok(Labels::File(LabelFile::read(storage, name, column, self.key.as_deref()).await?))
+    }
+
+    /// The network is needed again for the next head.
+    fn check_out(&self, backbone: &Path) -> Result<()> {
+        let same = std::fs::canonicalize(&self.out)
+            .is_ok_and(|out| std::fs::canonicalize(backbone).is_ok_and(|in_| in_ == out));
+        if same {
+            return Err(Error::usage(format!("{} is the network itself", self.out.display()))
+                .hint("choose another name with --out"));
+        }
+        Ok(())
+    }
+}
+
+/// What is to be fitted on what.
+pub(in crate::cli) struct Job {
+    pub(in crate::cli) output: Output,
+    pub(in crate::cli) labels: Labels,
+    pub(in crate::cli) request: Request,
+}
+
+/// A network with a fitted classifier, not yet on disk.
+pub(in crate::cli) struct Made {
+    pub(in crate::cli) survey: Survey,
+    pub(in crate::cli) trained: Trained,
+    pub(in crate::cli) built: BuiltModel,
+}
+
+impl Job {
+    /// Does everything but writing; whatever is wrong with the model is found before embeddings are read.
+    ///
+    /// - `model`: the run's ONNX file, where it has moved
+    /// - `check`: looks at where it was found
+    pub(in crate::cli) fn make(
+        &self,
+        model: Option<&Path>,
+        name: Option<&str>,
+        check: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Made> {
+        let survey = block_on(head::survey(&self.output, &self.labels, &self.request))?;
+        let path = match model {
+            Some(path) => path.to_owned(),
+            None => recorded_model(&survey)?,
+        };
+        let backbone = Backbone::open(&path, &survey.model.digest)?;
+        check(&path)?;
+        head::check_memory(&survey, self.request.kind)?;
+        let embeddings = block_on(survey.read(&self.output))?;
+        let trained = head::train(&survey, &embeddings, &self.request)?;
+        let of_contract = head::name_of(&survey.model);
+        let head = Head {
+            name: name.unwrap_or(&of_contract),
+            linear: &trained.linear,
+            activation: trained.activation,
+            labels: survey.classes.clone(),
+            fitted: trained.fitted_on(&survey, &self.request, &self.labels),
+        };
+        let built = backbone.with_head(&survey.model.contract, &head)?;
+        Ok(Made { survey, trained, built })
+    }
+}
+
+/// Returns where the run found its model.
+fn recorded_model(survey: &Survey) -> Result<PathBuf> {
+    let run = survey.runs.first().map(ToString::to_string).unwrap_or_default();
+    Ok(Pipeline::recorded(&survey.pipeline, &run)?.model.file)
+}
+
+/// What is said at the end.
+#[derive(Serialize)]
+struct Answer<'a> {
+    model: &'a Path,
+    contract: PathBuf,
+    name: &'a str,
+    digest: &'a str,
+    num_bytes: usize,
+    backbone: &'a str,
+    runs: &'a [RunId],
+    kind: Kind,
+    l2: f64,
+    activation: Activation,
+    iterations: usize,
+    gradient: f64,
+    num_fitted: usize,
+    num_held_out: usize,
+    split_given: bool,
+    not_used: NotUsed,
+    /// On the tiles held out.
+    accuracy: Option<f64>,
+    accuracy_on_fitted: Option<f64>,
+    classes: Vec<ClassReport>,
+    /// On the tiles held out: a row a class, a column a prediction.
+    confusion: &'a [Vec<u64>],
+}
+
+/// With more classes the whole matrix is no longer read by anybody.
+const MOST_COLUMNS: usize = 12;
+
+impl<'a> Answer<'a> {
+    fn new(out: &'a Path, request: &Request, made: &'a Made) -> Self {
+        let Made { survey, trained, built } = made;
+        Self {
+            model: out,
+            contract: Contract::path_for(out),
+            name: &built.contract.name,
+            digest: &built.digest,
+            num_bytes: built.bytes.len(),
+            backbone: &survey.model.digest,
+            runs: &survey.runs,
+            kind: request.kind,
+            l2: request.l2,
+            activation: trained.activation,
+            iterations: trained.iterations,
+            gradient: trained.gradient,
+            num_fitted: survey.num_fitted,
+            num_held_out: survey.num_held_out(),
+            split_given: survey.split_given,
+            not_used: survey.not_used,
+            accuracy: trained.on_held_out.accuracy,
+            accuracy_on_fitted: trained.on_fitted.accuracy,
+            classes: trained.classes(survey),
+            confusion: &trained.on_held_out.confusion,
+        }
+    }
+
+    fn print(&self) {
+        let chosen = if self.split_given { "as the labels say" } else { "chosen by tile id" };
+        println!(
+            "tiles      {} of {} classes to fit on, {} held out, {chosen}",
+            show::count(self.num_fitted as u64),
+            show::count(self.classes.len() as u64),
+            show::count(self.num_held_out as u64)
+        );
+        for (count, what) in self.left_aside() {
+            println!("not used   {what}: {}", show::count(count));
+        }
+        match self.kind {
+            Kind::Logistic => println!(
+                "fit        logistic, l2 {}, {} steps, gradient {:.1e}; scores are probabilities",
+                self.l2, self.iterations, self.gradient
+            ),
+            Kind::Ridge => {
+                println!("fit        ridge, l2 {}; scores are no probabilities (activation none)", self.l2);
+            }
+        }
+        let percent =
+            |share: Option<f64>| share.map_or("–".to_owned(), |share| format!("{:.1} %", 100.0 * share));
+        match self.accuracy {
+            Some(_) => println!(
+                "accuracy   {} of the tiles held out, {} of those fitted on",
+                percent(self.accuracy),
+                percent(self.accuracy_on_fitted)
+            ),
+            None => println!(
+                "accuracy   unknown, since no tile was held out; {} of the tiles fitted on",
+                percent(self.accuracy_on_fitted)
+            ),
+        }
+        if self.accuracy.is_some() {
+            self.print_classes();
+            self.print_confusion();
+        }
+        println!("\n{}  {:.1} MB  sha256 {}", self.model.display(), self.num_bytes as f64 / 1e6, self.digest);
+        println!("{}", self.contract.display());
+    }
+
+    fn left_aside(&self) -> impl Iterator<Item = (u64, &'static str)> {
+        let left = self.not_used;
+        [
+            (left.unlabelled_tiles, "tiles without a label"),
+            (left.without_embedding, "labelled tiles without an embedding"),
+            (left.unmatched_labels, "labels of nothing in the output"),
+            (left.blank_labels, "rows of the labels without a label or a split"),
+            (left.beyond_sample, "labelled tiles beyond --max-tiles"),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+    }
+
+    fn print_classes(&self) {
+        let width = self.label_width();
+        println!("\n{:<width$}  precision  recall  held out  fitted on", "class");
+        let share = |share: Option<f64>| share.map_or("–".to_owned(), |share| format!("{share:.3}"));
+        for class in &self.classes {
+            let ClassReport { label, num_fitted, num_held_out, score } = class;
+            println!(
+                "{:<width$}  {:>9}  {:>6}  {:>8}  {:>9}",
+                short(label),
+                share(score.precision),
+                share(score.recall),
+                show::count(*num_held_out),
+                show::count(*num_fitted)
+            );
+        }
+    }
+
+    /// Prints the matrix, or of many classes what was mistaken most.
+    fn print_confusion(&self) {
+        let width = self.label_width();
+        if self.classes.len() > MOST_COLUMNS {
+            return self.print_mistakes();
+        }
+        println!("\nA row is a class, a column what its tiles were taken for:");
+        let columns: Vec<String> = (1..=self.classes.len()).map(|column| format!("{column:>6}")).collect();
+        println!("{:<width$}   {}", "", columns.concat());
+        for (number, (class, row)) in (1..).zip(self.classes.iter().zip(self.confusion)) {
+            let counts: Vec<String> = row.iter().map(|count| format!("{count:>6}")).collect();
+            println!("{:<width$} {number:>2}{}", short(&class.label), counts.concat());
+        }
+    }
+
+    fn print_mistakes(&self) {
+        let mut mistakes: Vec<(u64, usize, usize)> = Vec::new();
+        for (class, row) in self.confusion.iter().enumerate() {
+            let others = row.iter().enumerate().filter(|(other, count)| *other != class && **count > 0);
+            mistakes.extend(others.map(|(other, count)| (*count, class, other)));
+        }
+        mistakes.sort_by_key(|(count, class, other)| (std::cmp::Reverse(*count), *class, *other));
+        println!("\nMost frequent mistakes; --json has the whole matrix:");
+        for (count, class, other) in mistakes.into_iter().take(10) {
+            let (class, other) = (&self.classes[class].label, &self.classes[other].label);
+            println!("  {:>6}  {} taken for {}", show::count(count), short(class), short(other));
+        }
+    }
+
+    fn label_width(&self) -> usize {
+        self.classes.iter().map(|class| short(&class.label).chars().count()).max().unwrap_or_default().max(5)
+    }
+}
+
+/// Cuts a long label.
+fn short(label: &str) -> String {
+    const MOST: usize = 30;
+    match label.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &label[..end]),
+        None => label.to_owned(),
+    }
+}

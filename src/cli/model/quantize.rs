@@ -1,0 +1,272 @@
+//! `tilefleet model quantize`: makes an int8 model of an fp32 one.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::calibrate::{Calibration, Quantised, Reader, Settings, Split, Tiles, Wanted};
+use crate::cli::run::assumptions;
+use crate::cli::{block_on, print_json, show};
+use crate::config::looking;
+use crate::error::{Error, Result};
+use crate::infer::runtime;
+use crate::model::build::BuiltModel;
+use crate::model::contract::{Contract, Quantisation};
+use crate::model::quantise::{Method, Target};
+use crate::model::{self, ContractOrigin, Model, Overrides, Precision, file};
+use crate::observe::stderr::{Level, say};
+use crate::plan::fingerprint::hex;
+
+/// Leaves out a value in a hundred thousand at each end: single outliers, and nothing that matters.
+const USUAL_PERCENTILE: f64 = 99.999;
+/// A mean cosine below this is worth a warning.
+const TOO_FAR: f64 = 0.99;
+
+/// Makes an int8 model of an fp32 one, and says how near it comes
+///
+/// Ranges of the activations are taken from some tiles, read as a run would read them; on others both models are
+/// compared, and the figures go into the contract. Convolutions, hidden fully connected layers, residual sums and
+/// maximum pools become 8-bit; the embedding, what pools it, and the classifier stay float. On processors with
+/// VNNI a ResNet-152 then runs three to four times as fast. The network must be fp32, of opset 13 or newer.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet model quantize resnet152.onnx --calibration s3://photos/2026/ \\
+      --out resnet152-int8.onnx
+  tilefleet model quantize my.onnx --calibration images/ --method entropy \\
+      --exclude conv1,layer1.0.conv1 --out my-int8.onnx
+  tilefleet model quantize my.onnx --calibration images/ --target tensorrt \\
+      --out my-trt.onnx")]
+pub struct Args {
+    /// The fp32 model; its contract lies beside it or in it, or ImageNet's is assumed
+    #[arg(value_name = "MODEL.onnx")]
+    model: PathBuf,
+    /// Images like those to come: folders, objects, globs; local, s3://, gs://, az://
+    #[arg(long, value_name = "URI", num_args = 1.., required = true)]
+    calibration: Vec<String>,
+    /// The ONNX file to write; the contract goes beside it, as FILE.contract.toml
+    #[arg(long, value_name = "FILE.onnx")]
+    out: PathBuf,
+
+    /// What the model is to run on
+    #[arg(long, value_enum, default_value = "cpu")]
+    target: Target,
+    /// How ranges are chosen: from the smallest to the largest value, without the tails, or by what is lost
+    #[arg(long, value_enum, default_value = "percentile")]
+    method: MethodName,
+    /// Values below the upper and above the lower end of a range, each, in percent [default: 99.999]
+    #[arg(long, value_name = "P")]
+    percentile: Option<Percent>,
+    /// Layers that stay float, by the names of their nodes, weights or results; repeatable
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    exclude: Vec<String>,
+    /// How many layers more stay float, those whose rounding costs most; `auto`: as many as it takes for a mean
+    /// cosine of 0.99 on tiles of the calibration, one in eight at most
+    #[arg(long, value_name = "N|auto", default_value = "auto")]
+    keep_worst: KeepWorst,
+
+    /// Number of tiles to calibrate with [default: 256, or two thirds of what there is]
+    #[arg(long, value_name = "N")]
+    calibration_tiles: Option<NonZeroUsize>,
+    /// Images to compare on [default: others of the calibration's]
+    #[arg(long, value_name = "URI", num_args = 1..)]
+    held_out: Vec<String>,
+    /// Number of tiles to compare on [default: 128, or a third of what there is]
+    #[arg(long, value_name = "N")]
+    held_out_tiles: Option<NonZeroUsize>,
+
+    /// Tensor with the features, where it is not to be found by itself
+    #[arg(long, value_name = "NAME")]
+    embedding: Option<String>,
+    /// Tensor with the raw classifier outputs, likewise
+    #[arg(long, value_name = "NAME")]
+    logits: Option<String>,
+    /// How to get at the images and what is allowed, such as `--set tiles.sixteen_bit=scale`; repeatable
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+    /// CPU threads [default: as many as the machine has]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Replace files that exist
+    #[arg(long)]
+    force: bool,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A method as on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MethodName {
+    Minmax,
+    Percentile,
+    Entropy,
+}
+
+/// A percentage that leaves at least the middle.
+#[derive(Clone, Copy, Debug)]
+struct Percent(f64);
+
+impl FromStr for Percent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(percent) if percent > 50.0 && percent <= 100.0 => Ok(Self(percent)),
+            _ => Err("expected a number above 50 and up to 100, such as 99.999".to_owned()),
+        }
+    }
+}
+
+/// How many layers stay float by themselves.
+#[derive(Clone, Copy, Debug)]
+enum KeepWorst {
+    Auto,
+    Number(usize),
+}
+
+impl FromStr for KeepWorst {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            _ if text == "auto" => Ok(Self::Auto),
+            Ok(number) => Ok(Self::Number(number)),
+            Err(_) => Err("expected a number of layers or `auto`".to_owned()),
+        }
+    }
+}
+
+/// Quantises a model, writes it with its contract, and says how near it comes.
+///
+/// # Errors
+///
+/// [`Kind::Usage`](crate::error::Kind::Usage) where a file exists and `--force` is not given;
+/// [`Kind::Config`](crate::error::Kind::Config) where the model cannot be quantised or there are too few tiles.
+pub fn run(args: &Args) -> Result<()> {
+    let settings = args.settings()?;
+    if !args.force {
+        [&args.out, &Contract::path_for(&args.out)]
+            .into_iter()
+            .try_for_each(|path| file::refuse_existing(path))?;
+    }
+    let model = args.load()?;
+    let calibration = Calibration::new(runtime::load()?, &model, &settings)?;
+    let looking = looking(&args.set)?;
+    let mut input = model.contract.input.clone();
+    input.accept = looking.tiles.over(input.accept);
+    let reader = Reader::new(&looking, &input, Calibration::batch(&model))?;
+    let tiles = block_on(reader.read(&args.wanted()))?;
+    say_what_is_left_out(&tiles);
+    let Quantised { bytes, contract } = calibration.quantise(&tiles)?;
+    let digest = hex(&Sha256::digest(&bytes));
+    let built = BuiltModel { bytes, digest, contract };
+    built.write(&args.out, args.force)?;
+    args.print(&model, &built)
+}
+
+impl Args {
+    fn settings(&self) -> Result<Settings> {
+        if self.percentile.is_some() && self.method != MethodName::Percentile {
+            return Err(Error::usage("--percentile says nothing to another method")
+                .hint("leave it out, or add `--method percentile`"));
+        }
+        let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Ok(Settings {
+            target: self.target,
+            method: match self.method {
+                MethodName::Minmax => Method::Minmax,
+                MethodName::Percentile => {
+                    Method::Percentile(self.percentile.map_or(USUAL_PERCENTILE, |it| it.0))
+                }
+                MethodName::Entropy => Method::Entropy,
+            },
+            exclude: self.exclude.clone(),
+            keep_worst: match self.keep_worst {
+                KeepWorst::Auto => None,
+                KeepWorst::Number(number) => Some(number),
+            },
+            threads: self.threads.unwrap_or_else(cores),
+        })
+    }
+
+    fn load(&self) -> Result<Model> {
+        let overrides = Overrides { embedding: self.embedding.clone(), logits: self.logits.clone() };
+        let model = model::load(&self.model, &overrides)?;
+        if model.contract_origin == ContractOrigin::Assumed {
+            let assumed = assumptions(&model.contract);
+            say(Level::Warn, &format!("{} has no contract; assumed: {assumed}", model.name));
+        }
+        Ok(model)
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            calibration: self.calibration.clone(),
+            held_out: self.held_out.clone(),
+            num_calibration: self.calibration_tiles,
+            num_held_out: self.held_out_tiles,
+        }
+    }
+
+    fn print(&self, model: &Model, built: &BuiltModel) -> Result<()> {
+        let contract = Contract::path_for(&self.out);
+        let record = built.contract.quantisation.as_ref().expect("every int8 model has a record");
+        if record.cosine_mean < TOO_FAR {
+            say(
+                Level::Warn,
+                &format!(
+                    "the embeddings differ: mean cosine {:.4}; try another --method, more tiles, or --keep-worst",
+                    record.cosine_mean
+                ),
+            );
+        }
+        if self.json {
+            return print_json(&json!({
+                "model": self.out,
+                "contract": contract,
+                "name": built.contract.name,
+                "digest": built.digest,
+                "num_bytes": built.bytes.len(),
+                "precision": Precision::Int8.name(),
+                "quantisation": record,
+            }));
+        }
+        let megabytes = |bytes: usize| bytes as f64 / 1e6;
+        let (ours, theirs) = (megabytes(built.bytes.len()), megabytes(model.bytes.len()));
+        println!("{}  {ours:.1} MB of {theirs:.1} MB  sha256 {}", self.out.display(), built.digest);
+        println!("{}", contract.display());
+        print_record(record);
+        Ok(())
+    }
+}
+
+/// Prints how near the models are, as far as it was measured.
+fn print_record(record: &Quantisation) {
+    println!("ranges      {} over {} tiles, for {}", record.method, record.calibration_tiles, record.target);
+    println!("compared    on {} other tiles with the fp32 model:", record.held_out_tiles);
+    println!("  embedding cosine {:.5} in the mean, {:.5} at least", record.cosine_mean, record.cosine_min);
+    if let (Some(agreement), Some(error)) = (record.top1_agreement, record.logits_error) {
+        println!("  class     the same for {:.1} %", 100.0 * agreement);
+        println!("  logits    {:.1} % off (root mean square)", 100.0 * error);
+    }
+    println!("layers      {} in int8, {} float", record.int8_layers, record.float_layers.len());
+    for left in &record.float_layers {
+        println!("  {}: {}", left.layer, left.reason);
+    }
+}
+
+/// Says which tiles a run would reject.
+fn say_what_is_left_out(tiles: &Split) {
+    let rejected: Vec<_> = [&tiles.calibration, &tiles.held_out]
+        .into_iter()
+        .flat_map(|Tiles { rejected, .. }| rejected)
+        .collect();
+    if let Some((uri, rejection)) = rejected.first() {
+        let count = show::counted(rejected.len() as u64, "tile");
+        say(Level::Warn, &format!("left out: {count}, the first is {uri}: {rejection}"));
+    }
+}

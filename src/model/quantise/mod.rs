@@ -1,0 +1,189 @@
+//! Quantises a float graph: from ranges of its activations to an int8 graph.
+//!
+//! Goes in: an fp32 model that fits its contract. [`Prepared`] says which tensors have to be observed; once there
+//! are ranges for them, out comes the model with pairs of `QuantizeLinear` and `DequantizeLinear` around
+//! convolutions, hidden fully connected layers, residual sums and maximum pools. Weights are signed with a scale
+//! for each output channel, biases stay float, as do the embedding, what pools it, and the classifier.
+//! [`crate::calibrate`] calls it; nothing here runs a model.
+
+mod layers;
+mod prepare;
+mod range;
+mod rewrite;
+mod weights;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+
+use bytes::Bytes;
+use clap::ValueEnum;
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+pub use self::range::{Histogram, Method, Range};
+pub use self::rewrite::Ranges;
+
+use self::layers::Layers;
+use self::rewrite::Rewriter;
+use super::contract::{Contract, METADATA_KEY, Output};
+use super::onnx::{GraphProto, ModelProto, StringStringEntryProto, TensorProto};
+use crate::error::{Error, Result};
+
+/// What the int8 model is to run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// Processors: unsigned activations with any zero point, which are the fast ones there.
+    Cpu,
+    /// NVIDIA's GPUs through their own engines: signed activations around zero.
+    Tensorrt,
+}
+
+/// A layer that stays float.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeftFloat {
+    /// What people call it.
+    pub layer: String,
+    /// Why it does.
+    pub reason: String,
+}
+
+/// A float model that can be quantised.
+#[derive(Debug)]
+pub struct Prepared {
+    model: ModelProto,
+    layers: Layers,
+    left: Vec<LeftFloat>,
+    target: Target,
+}
+
+impl Prepared {
+    /// Reads a model, folds its batch norms and finds its layers.
+    ///
+    /// - `bytes`: an fp32 ONNX file
+    /// - `output`: what it yields, which stays float
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`](crate::error::Kind::Config) if it cannot be quantised.
+    pub fn of(bytes: Bytes, output: &Output, target: Target) -> Result<Self> {
+        let undecodable = |cause| Error::config("the model is not an ONNX model").because(cause);
+        let mut model = ModelProto::decode(bytes).map_err(undecodable)?;
+        let mut graph = model.graph.take().unwrap_or_default();
+        prepare::check(&model, &graph)?;
+        prepare::hoist_constants(&mut graph);
+        let mut left = prepare::fold_batch_norms(&mut graph);
+        prepare::flatten_input_stage(&mut graph, target);
+        let (layers, unfit) = Layers::of(&graph, output);
+        left.extend(unfit);
+        if layers.layers.is_empty() {
+            return Err(Error::config("the model has no layer that could be quantised")
+                .because("convolutions with constant float32 weights are, and what is between them")
+                .hint("`tilefleet model inspect` lists its operators"));
+        }
+        model.graph = Some(graph);
+        Ok(Self { model, layers, left, target })
+    }
+
+    /// Returns the names of the layers that can be quantised.
+    pub fn layers(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.layers.layers.iter().map(|layer| layer.name.as_str())
+    }
+
+    /// Returns what stays float whatever is asked for.
+    pub fn left(&self) -> &[LeftFloat] {
+        &self.left
+    }
+
+    /// Returns the layers that people mean by these names.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Usage`](crate::error::Kind::Usage) if a name means none.
+    pub fn named(&self, names: &[String]) -> Result<BTreeSet<usize>> {
+        let (found, unknown) = self.layers.named(self.graph(), names);
+        if unknown.is_empty() {
+            return Ok(found);
+        }
+        let some: Vec<&str> = self.layers().take(4).collect();
+        Err(Error::usage(format!("the model has no layer {}", unknown.join(", ")))
+            .hint(format!("its layers are named like {}", some.join(", "))))
+    }
+
+    /// Returns the float model.
+    pub fn float(&self) -> Bytes {
+        self.with_graph(self.graph().clone())
+    }
+
+    /// Returns the tensors whose ranges have to be known.
+    pub fn observed(&self) -> Vec<String> {
+        let sources: BTreeSet<String> = self.layers.tensors(&BTreeSet::new()).into_values().collect();
+        sources.into_iter().collect()
+    }
+
+    /// Returns the int8 model.
+    ///
+    /// - `float`: layers that stay float
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Bug`](crate::error::Kind::Bug) if a range is missing.
+    pub fn quantised(&self, ranges: &Ranges, float: &BTreeSet<usize>) -> Result<Bytes> {
+        Ok(self.with_graph(self.rewriter(ranges).quantised(float)?))
+    }
+
+    /// Returns the float model with a quantised copy of each layer beside it, and for each layer the tensors that
+    /// hold its exact result and its copy's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::quantised`].
+    pub fn doubled(&self, ranges: &Ranges) -> Result<(Bytes, Vec<[String; 2]>)> {
+        let (graph, results) = self.rewriter(ranges).doubled()?;
+        Ok((self.with_graph(graph), results))
+    }
+
+    fn rewriter<'a>(&'a self, ranges: &'a Ranges) -> Rewriter<'a> {
+        Rewriter::new(self.graph(), &self.layers, ranges, self.target)
+    }
+
+    fn graph(&self) -> &GraphProto {
+        self.model.graph.as_ref().expect("set when prepared")
+    }
+
+    fn with_graph(&self, graph: GraphProto) -> Bytes {
+        let model = ModelProto { graph: Some(graph), ..self.model.clone() };
+        model.encode_to_vec().into()
+    }
+}
+
+/// Returns the model with this contract in its metadata.
+///
+/// # Errors
+///
+/// [`Kind::Bug`](crate::error::Kind::Bug) if it cannot be written.
+pub fn with_contract(model: Bytes, contract: &Contract) -> Result<Bytes> {
+    let undecodable = |cause| Error::bug("a model that was written cannot be read").because(cause);
+    let mut model = ModelProto::decode(model).map_err(undecodable)?;
+    model.metadata_props.retain(|entry| entry.key != METADATA_KEY);
+    let (key, value) = (METADATA_KEY.to_owned(), contract.to_canonical_json()?);
+    model.metadata_props.push(StringStringEntryProto { key, value });
+    Ok(model.encode_to_vec().into())
+}
+
+fn by_name(tensors: &[TensorProto]) -> HashMap<&str, &TensorProto> {
+    tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect()
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cpu => "cpu",
+            Self::Tensorrt => "tensorrt",
+        })
+    }
+}

@@ -1,0 +1,85 @@
+//! Weights as signed 8-bit integers, symmetric around zero, with a scale for each output channel.
+
+use bytes::Bytes;
+
+/// The largest magnitude that is used: −128 is left out, so that a negated filter has negated weights.
+const LARGEST: f32 = 127.0;
+
+/// ONNX Runtime keeps the bias as a multiple of input scale × weight scale in 32 bits; a quarter of that range
+/// is left for the sum.
+const LARGEST_BIAS: f32 = (1_u32 << 29) as f32;
+
+/// Quantised weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantisedWeights {
+    /// The integers, in the order of the floats.
+    pub values: Vec<i8>,
+    /// A positive scale for each channel.
+    pub scales: Vec<f32>,
+}
+
+impl QuantisedWeights {
+    /// Quantises weights.
+    ///
+    /// - `weights`: row-major, of a shape whose axis `axis` has the output channels
+    /// - `dims`: that shape
+    /// - `bias`: a value for each channel, if there is one
+    /// - `input_scale`: of the activations that the weights meet
+    pub fn of(weights: &[f32], dims: &[usize], axis: usize, bias: Option<&[f32]>, input_scale: f32) -> Self {
+        let num_channels = dims[axis];
+        let inner: usize = dims[axis + 1..].iter().product();
+        let channel = |index: usize| index / inner % num_channels;
+        let mut scales = vec![0.0_f32; num_channels];
+        for (index, weight) in weights.iter().enumerate() {
+            let largest = &mut scales[channel(index)];
+            *largest = largest.max(weight.abs());
+        }
+        for (index, scale) in scales.iter_mut().enumerate() {
+            let least = bias.map_or(0.0, |bias| bias[index].abs() / input_scale / LARGEST_BIAS);
+            *scale = (*scale / LARGEST).max(least);
+            // A channel of zeros, or of numbers too small to divide by.
+            if *scale < f32::MIN_POSITIVE {
+                *scale = 1.0;
+            }
+        }
+        let values = weights.iter().enumerate().map(|(index, weight)| {
+            (weight / scales[channel(index)]).round_ties_even().clamp(-LARGEST, LARGEST) as i8
+        });
+        Self { values: values.collect(), scales }
+    }
+
+    /// Returns the integers as bytes.
+    pub fn bytes(&self) -> Bytes {
+        self.values.iter().map(|value| value.to_le_bytes()[0]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_output_channel_has_a_scale_of_its_own() {
+        let weights = [1.0, -2.0, 0.004, 0.001];
+        let by_row = QuantisedWeights::of(&weights, &[2, 2], 0, None, 1.0);
+        assert_eq!(by_row.scales, [2.0 / 127.0, 0.004 / 127.0]);
+        assert_eq!(by_row.values, [64, -127, 127, 32]);
+        let by_column = QuantisedWeights::of(&weights, &[2, 2], 1, None, 1.0);
+        assert_eq!(by_column.scales, [1.0 / 127.0, 2.0 / 127.0]);
+        assert_eq!(by_column.values, [127, -127, 1, 0]);
+    }
+
+    #[test]
+    fn a_channel_of_zeros_stays_zero() {
+        let quantised = QuantisedWeights::of(&[0.0, 0.0], &[1, 2], 0, None, 1.0);
+        assert_eq!((quantised.values, quantised.scales), (vec![0, 0], vec![1.0]));
+    }
+
+    /// A dead channel's bias would overflow 32 bits at the scale of its weights.
+    #[test]
+    fn the_scale_leaves_room_for_the_bias() {
+        let quantised = QuantisedWeights::of(&[1e-20], &[1, 1], 0, Some(&[3.0]), 0.5);
+        let bias = 3.0 / (0.5 * quantised.scales[0]);
+        assert!(bias <= LARGEST_BIAS * 1.001, "{bias}");
+    }
+}

@@ -1,0 +1,92 @@
+//! Mutated real files: whatever is in a file, it is read or rejected, without a crash and in bounded time.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[path = "../../fuzz/bodies.rs"]
+mod bodies;
+
+use crate::support;
+
+/// Mutations of each file.
+const NUM_MUTATIONS: usize = 300;
+/// Larger files say nothing new.
+const MOST_BYTES: usize = 80_000;
+
+/// A linear congruential generator: the same mutations each time.
+pub struct Random(pub u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit.max(1)
+    }
+}
+
+/// Changes some bytes, most of them where directories tend to be, or cuts the file.
+fn mutated(file: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut bytes = file.to_vec();
+    for _ in 0..=random.below(4) {
+        let near = if random.below(3) == 0 { bytes.len() } else { bytes.len().min(700) };
+        let from_end = random.below(3) == 0;
+        let at = random.below(near);
+        let at = if from_end { bytes.len() - 1 - at } else { at };
+        match random.below(5) {
+            0 => bytes[at] = random.below(256) as u8,
+            1 => bytes[at] ^= 1 << random.below(8),
+            2 => bytes[at] = [0, 1, 0x7F, 0x80, 0xFF][random.below(5)],
+            3 => {
+                let end = bytes.len().min(at + 4);
+                bytes[at..end].fill(if random.below(2) == 0 { 0xFF } else { 0 });
+            }
+            _ if bytes.len() > 100 && random.below(4) == 0 => {
+                bytes.truncate(bytes.len() - random.below(90) - 1);
+            }
+            _ => bytes[at] = bytes[at].wrapping_add(1),
+        }
+    }
+    bytes
+}
+
+/// Reads so many mutations of a file.
+pub fn torment(file: &[u8], num_mutations: usize, random: &mut Random) {
+    for _ in 0..num_mutations {
+        let bytes = mutated(file, random);
+        bodies::header(&bytes);
+        bodies::blocks(&bytes);
+    }
+}
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension.to_ascii_lowercase().to_string_lossy().starts_with("tif"))
+        {
+            found.push(path);
+        }
+    }
+}
+
+/// Headers and blocks of mutated files, those of the test data that are small.
+#[test]
+fn mutated_scenes_are_read_or_rejected() {
+    let Some(data) = support::test_data() else { return };
+    let mut paths = Vec::new();
+    files(&data.join("satellite"), &mut paths);
+    paths.sort();
+    let mut random = Random(11);
+    let mut num_files = 0;
+    for path in paths {
+        let file = fs::read(&path).unwrap();
+        if file.len() > MOST_BYTES {
+            continue;
+        }
+        num_files += 1;
+        torment(&file, NUM_MUTATIONS, &mut random);
+    }
+    assert!(num_files > 50, "{num_files} files");
+}

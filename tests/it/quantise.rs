@@ -1,0 +1,336 @@
+//! Int8 and fp16 models come near the fp32 ones that they were made from, and runs say which they used.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use prost::Message;
+use serde_json::Value;
+use tilefleet::model::onnx::{
+    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    ValueInfoProto,
+};
+
+use crate::fixture::{Job, assert_exit, jpeg, model, rows, shard_files, small_model, stderr};
+use crate::support;
+use crate::trained::num_correct;
+
+/// Images like those of a job.
+fn images(count: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for index in 0..count {
+        std::fs::write(folder.path().join(format!("{index:03}.jpg")), jpeg(index)).unwrap();
+    }
+    folder
+}
+
+fn quantize(model: &Path, calibration: &Path, out: &Path, flags: &[&str]) -> Command {
+    let mut command = support::tilefleet();
+    command.args(["model", "quantize"]).arg(model).arg("--calibration").arg(calibration);
+    command.arg("--out").arg(out).args(flags);
+    command
+}
+
+/// Quantises and returns what the command answers.
+fn quantised(model: &Path, calibration: &Path, out: &Path, flags: &[&str]) -> Value {
+    let output = quantize(model, calibration, out, flags).arg("--json").output().unwrap();
+    assert_exit(&output, 0);
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn refused(mut command: Command, code: i32) -> String {
+    let output: Output = command.output().unwrap();
+    assert_exit(&output, code);
+    stderr(&output)
+}
+
+/// The trained networks of CIFAR-10 lose at most 5 of 500 by each method; they are foreign and have no contract.
+#[test]
+fn trained_networks_stay_right_in_8_bits() {
+    let Some(data) = support::test_data() else { return };
+    let photos = data.join("photos/cifar10");
+    for (network, reference) in crate::trained::REFERENCE {
+        let fp32 = data.join("models").join(network);
+        for method in ["percentile", "minmax", "entropy"] {
+            let folder = tempfile::tempdir().unwrap();
+            let int8 = folder.path().join("int8.onnx");
+            let answer = quantised(&fp32, &photos, &int8, &["--method", method]);
+            let record = &answer["quantisation"];
+            let cosine = record["cosine_mean"].as_f64().unwrap();
+            assert!(cosine >= 0.99, "{record}");
+            assert!(record["top1_agreement"].as_f64().unwrap() >= 0.9, "{record}");
+            assert_eq!((&record["calibration_tiles"], &record["held_out_tiles"]), (&256.into(), &128.into()));
+            assert_eq!(record["assumed_contract"], true);
+            let correct = num_correct(&photos, &int8);
+            println!("{network} by {method}: {correct} correct, {reference} in fp32; cosine {cosine}");
+            assert!(correct.abs_diff(reference) <= 5, "{correct} correct, {reference} in fp32");
+        }
+    }
+}
+
+/// A run takes the precision of its model, records it, and refuses another one.
+#[test]
+fn a_run_takes_and_records_the_precision_of_its_model() {
+    let job = Job::new(6, "");
+    let photos = images(24);
+    let int8 = job.path("int8.onnx");
+    quantised(small_model(), photos.path(), &int8, &[]);
+    let int8 = int8.to_str().unwrap();
+    for (flags, precision) in [(&[][..], "fp32"), (&["--model", int8], "int8")] {
+        job.run_ok(flags);
+        let recorded = shard_files(&job.table()).values().map(precision_of).collect::<Vec<_>>();
+        assert!(recorded.contains(&precision.to_owned()), "{recorded:?}");
+    }
+    let runs = shard_files(&job.table()).len();
+    assert_eq!(runs, 2, "another model is another run");
+    let all = rows(&job.table());
+    let halves = all.split_at(6);
+    for (a, b) in halves.0.iter().zip(halves.1) {
+        assert_eq!(a.source, b.source);
+        let cosine = cosine(a.embedding.as_ref().unwrap(), b.embedding.as_ref().unwrap());
+        assert!(cosine >= 0.98, "{cosine}");
+    }
+    let message = refused(job.run_command(&["--precision", "int8"]), 78);
+    assert!(message.contains("the model file is fp32") && message.contains("model quantize"), "{message}");
+    let message = refused(job.run_command(&["--precision", "fp32", "--model", int8]), 78);
+    assert!(message.contains("the model file is int8"), "{message}");
+}
+
+/// The record in a contract is of how the model was made: a run that goes on without it is the same run.
+#[test]
+fn the_record_of_a_quantisation_is_no_part_of_the_fingerprint() {
+    let job = Job::new(4, "");
+    let int8 = job.path("int8.onnx");
+    quantised(small_model(), images(12).path(), &int8, &[]);
+    let flags = ["--model", int8.to_str().unwrap()];
+    job.run_ok(&flags);
+    let contract = job.path("int8.contract.toml");
+    let text = std::fs::read_to_string(&contract).unwrap();
+    let (meaning, record) = text.split_once("[quantisation]").unwrap();
+    assert!(record.contains("cosine_mean"));
+    std::fs::write(&contract, meaning).unwrap();
+    assert!(job.run_ok(&flags).contains("nothing new"));
+}
+
+/// Same tiles, same model: equal bytes. The tiles to compare on are others than those to calibrate with.
+#[test]
+fn a_quantisation_can_be_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = images(20);
+    let out = |name: &str| folder.path().join(name);
+    let answers = ["a.onnx", "b.onnx"].map(|name| quantised(small_model(), photos.path(), &out(name), &[]));
+    assert_eq!(answers[0]["digest"], answers[1]["digest"]);
+    let record = &answers[0]["quantisation"];
+    assert_eq!((&record["calibration_tiles"], &record["held_out_tiles"]), (&13.into(), &7.into()));
+    let flags = ["--held-out", photos.path().to_str().unwrap()];
+    let message = refused(quantize(small_model(), photos.path(), &out("c.onnx"), &flags), 78);
+    assert!(message.contains("to calibrate with and to compare on"), "{message}");
+    let flags = ["--calibration-tiles", "15", "--held-out-tiles", "6"];
+    let message = refused(quantize(small_model(), photos.path(), &out("c.onnx"), &flags), 78);
+    assert!(message.contains("20 tiles are too few"), "{message}");
+    let message = refused(quantize(small_model(), photos.path(), &out("a.onnx"), &[]), 64);
+    assert!(message.contains("exists already"), "{message}");
+    let message = refused(quantize(&out("a.onnx"), photos.path(), &out("c.onnx"), &[]), 78);
+    assert!(message.contains("quantised already"), "{message}");
+}
+
+/// Named layers stay float, and so do the noisiest on request; the record says which.
+#[test]
+fn layers_that_hurt_stay_float() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = images(12);
+    let flags = ["--exclude", "conv1,layer4.0.conv1", "--keep-worst", "2"];
+    let answer = quantised(small_model(), photos.path(), &folder.path().join("m.onnx"), &flags);
+    let left = answer["quantisation"]["float_layers"].as_array().unwrap();
+    let with = |reason: &str| {
+        let has = |layer: &&Value| layer["reason"].as_str().unwrap().contains(reason);
+        left.iter().filter(has).map(|layer| layer["layer"].as_str().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(with("--exclude"), ["conv1", "layer4.0.conv1"]);
+    assert_eq!(with("rounding costs most").len(), 2);
+    assert_eq!(with("classifier"), ["logits"]);
+    let flags = ["--exclude", "conv9"];
+    let message = refused(quantize(small_model(), photos.path(), &folder.path().join("n.onnx"), &flags), 64);
+    assert!(message.contains("no layer conv9") && message.contains("named like conv1"), "{message}");
+}
+
+/// A foreign network as exporters write it: batch norms, constants as nodes, a mean over axes, a product and a bias.
+#[test]
+fn foreign_networks_with_batch_norms_are_quantised() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = folder.path().join("foreign.onnx");
+    std::fs::write(&network, foreign()).unwrap();
+    let answer = quantised(&network, images(24).path(), &folder.path().join("int8.onnx"), &[]);
+    let record = &answer["quantisation"];
+    assert!(record["cosine_mean"].as_f64().unwrap() >= 0.995, "{record}");
+    assert_eq!(record["int8_layers"], 4, "two convolutions, a maximum and a sum");
+    let left = record["float_layers"].as_array().unwrap();
+    assert_eq!(left.iter().map(|layer| layer["layer"].as_str().unwrap()).collect::<Vec<_>>(), ["product"]);
+}
+
+/// `TensorRT`'s form, run on the CPU, comes as near.
+#[test]
+fn the_form_for_tensorrt_is_as_near() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = images(24);
+    let out = folder.path().join("trt.onnx");
+    let answer = quantised(small_model(), photos.path(), &out, &["--target", "tensorrt"]);
+    let record = &answer["quantisation"];
+    assert_eq!(record["target"], "tensorrt");
+    assert!(record["cosine_mean"].as_f64().unwrap() >= 0.98, "{record}");
+}
+
+/// What a run would reject is left out and said; of nothing but that no model is made.
+#[test]
+fn tiles_that_cannot_be_decoded_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = images(12);
+    let damaged = jpeg(3);
+    std::fs::write(photos.path().join("003.jpg"), &damaged[..damaged.len() / 2]).unwrap();
+    let output = quantize(small_model(), photos.path(), &folder.path().join("m.onnx"), &[]).output().unwrap();
+    assert_exit(&output, 0);
+    assert!(stderr(&output).contains("left out: 1 tile, the first is"), "{}", stderr(&output));
+    for entry in std::fs::read_dir(photos.path()).unwrap() {
+        std::fs::write(entry.unwrap().path(), b"no image").unwrap();
+    }
+    let message = refused(quantize(small_model(), photos.path(), &folder.path().join("n.onnx"), &[]), 78);
+    assert!(message.contains("none of 8 tiles to calibrate with can be used"), "{message}");
+}
+
+/// fp16 networks run on the CPU too, and come as near as 11 bits can.
+#[test]
+fn fp16_networks_are_parallel_to_fp32_ones() {
+    let size = ["--size", "64", "--resize", "72", "--classes", "10"];
+    for arch in ["resnet18", "resnet50"] {
+        let job = Job::new(6, "");
+        let build = |name: &str, precision: &str| {
+            model(name, &[&["--arch", arch, "--precision", precision], &size[..]].concat())
+        };
+        let pair = [build(&format!("{arch}-fp32"), "fp32"), build(&format!("{arch}-fp16"), "fp16")];
+        let sizes = pair.each_ref().map(|file| std::fs::metadata(file).unwrap().len());
+        assert!(sizes[1] < sizes[0] * 51 / 100, "{sizes:?}");
+        for file in &pair {
+            let output = job.table().with_file_name(file.file_stem().unwrap());
+            job.run_ok(&["--model", file.to_str().unwrap(), "--output", output.to_str().unwrap()]);
+        }
+        let [exact, half] = pair.map(|file| rows(&job.table().with_file_name(file.file_stem().unwrap())));
+        for (exact, half) in exact.iter().zip(&half) {
+            let cosine = cosine(exact.embedding.as_ref().unwrap(), half.embedding.as_ref().unwrap());
+            assert!(cosine >= 0.999, "{arch}: {cosine}");
+        }
+        let table = job.table().with_file_name(format!("{arch}-fp16"));
+        assert_eq!(shard_files(&table).values().map(precision_of).collect::<Vec<_>>(), ["fp16"]);
+    }
+}
+
+/// The seeded ResNet-152 on real medical images; few of them, since it is large.
+#[test]
+fn resnet152_comes_near_on_mednist() {
+    let Some(data) = support::test_data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("int8.onnx");
+    let network = model("resnet152", &["--arch", "resnet152"]);
+    let flags = ["--calibration-tiles", "24", "--held-out-tiles", "24"];
+    let answer = quantised(&network, &data.join("medical/mednist"), &out, &flags);
+    let record = &answer["quantisation"];
+    println!("{record}");
+    assert!(record["cosine_mean"].as_f64().unwrap() >= 0.99, "{record}");
+    assert_eq!(record["int8_layers"], 206, "no layer has to stay float");
+}
+
+/// Two convolutions with norms, a maximum and a residual sum, a mean, a product and its bias.
+fn foreign() -> Vec<u8> {
+    let node = |op_type: &str, inputs: &[&str], output: &str, attributes: Vec<AttributeProto>| NodeProto {
+        name: String::new(),
+        ..NodeProto::new(op_type, inputs, output, attributes)
+    };
+    let window = |size: i64, stride: i64| {
+        vec![
+            AttributeProto::ints("kernel_shape", &[size; 2]),
+            AttributeProto::ints("pads", &[size / 2; 4]),
+            AttributeProto::ints("strides", &[stride; 2]),
+        ]
+    };
+    let value = AttributeProto {
+        name: "value".to_owned(),
+        t: Some(weights("", &[8, 8, 3, 3], 2, 0.2)),
+        r#type: Some(4),
+        ..AttributeProto::default()
+    };
+    let norm = |input: &str, output: &str| {
+        node("BatchNormalization", &[input, "gamma", "beta", "mean", "variance"], output, vec![])
+    };
+    let node = vec![
+        node("Conv", &["pixels", "stem.weight"], "stem", window(3, 2)),
+        norm("stem", "stem_normed"),
+        node("Relu", &["stem_normed"], "stem_rectified", vec![]),
+        node("MaxPool", &["stem_rectified"], "pooled", window(3, 2)),
+        node("Constant", &[], "branch.weight", vec![value]),
+        node("Conv", &["pooled", "branch.weight", "beta"], "branch", window(3, 1)),
+        norm("branch", "branch_normed"),
+        node("Add", &["branch_normed", "pooled"], "sum", vec![]),
+        node("Relu", &["sum"], "last", vec![]),
+        node(
+            "ReduceMean",
+            &["last"],
+            "features",
+            vec![AttributeProto::ints("axes", &[2, 3]), AttributeProto::int("keepdims", 0)],
+        ),
+        node("MatMul", &["features", "matrix"], "product", vec![]),
+        node("Add", &["product", "shift"], "scores", vec![]),
+    ];
+    let positive = |name: &str, seed: u64| {
+        let floats: Vec<f32> =
+            weights(name, &[8], seed, 0.5).floats().unwrap().iter().map(|x| x + 1.0).collect();
+        TensorProto::of_floats(name, &[8], &floats)
+    };
+    let axis = DimensionProto::fixed;
+    let graph = GraphProto {
+        node,
+        initializer: vec![
+            weights("stem.weight", &[8, 3, 3, 3], 1, 0.3),
+            positive("gamma", 3),
+            weights("beta", &[8], 4, 0.5),
+            weights("mean", &[8], 5, 0.5),
+            positive("variance", 6),
+            weights("matrix", &[8, 5], 7, 0.5),
+            weights("shift", &[5], 8, 0.5),
+        ],
+        input: vec![ValueInfoProto::new(
+            "pixels",
+            1,
+            vec![DimensionProto::named("batch"), axis(3), axis(64), axis(64)],
+        )],
+        output: vec![ValueInfoProto::new("scores", 1, vec![DimensionProto::named("batch"), axis(5)])],
+        ..GraphProto::default()
+    };
+    let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: Some(17) }];
+    ModelProto { ir_version: Some(8), graph: Some(graph), opset_import, ..ModelProto::default() }
+        .encode_to_vec()
+}
+
+/// Uniform numbers of at most `largest`, from a linear congruential generator (Knuth's MMIX constants).
+fn weights(name: &str, dims: &[usize], seed: u64, largest: f32) -> TensorProto {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 40) as f32 / (1_u32 << 23) as f32 - 1.0) * largest
+    };
+    let floats: Vec<f32> = (0..dims.iter().product()).map(|_| next()).collect();
+    TensorProto::of_floats(name, dims, &floats)
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+fn precision_of(file: &PathBuf) -> String {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    let reader = SerializedFileReader::new(std::fs::File::open(file).unwrap()).unwrap();
+    let entries = reader.metadata().file_metadata().key_value_metadata().unwrap().clone();
+    entries
+        .into_iter()
+        .find(|entry| entry.key == "tilefleet.precision")
+        .and_then(|entry| entry.value)
+        .unwrap()
+}
