@@ -6,6 +6,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 use serde_json::Value;
 
@@ -173,7 +174,7 @@ fn statistics<'a>(
 ) -> impl Iterator<Item = Option<&'a Statistics>> {
     let groups = footer.parquet().row_groups().iter();
     groups
-        .flat_map(|group| group.columns())
+        .flat_map(RowGroupMetaData::columns)
         .filter(move |chunk| chunk.column_path().string() == column)
         .map(|chunk| chunk.statistics())
 }
