@@ -8,7 +8,8 @@
 A record is the code (uint16) and, as float64, x and y in units of the system and longitude and latitude by
 pyproj; little-endian. `sweep` takes 12 places in the area of use of every projected and geographic system,
 `golden` 2 others for each code of the table. pyproj chooses the datum shift, among those without grid files;
-systems where it chooses between several by place are left out of the sweep, and so of the table.
+systems where it chooses between several by place are left out of the sweep, and so of the table. What the places
+of `golden` refute is taken out of the table as well: EPSG:4421 and 26901, NAD83 in the Aleutian Islands.
 """
 
 import itertools
@@ -57,10 +58,9 @@ def is_ambiguous(code, area):
         group = TransformerGroup(f"EPSG:{code}", "EPSG:4326", always_xy=True).transformers
     except IndexError:  # pyproj, where there is none at all
         return True
-    shifts = [one for one in group if "Ballpark" not in one.description] or group
-    places = [struct.unpack("<H4d", record) for record in records(code, area, SWEEP[:1])] if len(shifts) > 1 else []
+    places = [struct.unpack("<H4d", record) for record in records(code, area, SWEEP[:1])] if len(group) > 1 else []
     for _, x, y, longitude, latitude in places:
-        others = (one.transform(x, y) for one in shifts)
+        others = (one.transform(x, y) for one in group)
         if any(max(abs(to[0] - longitude), abs(to[1] - latitude)) > 1e-7 for to in others):
             return True
     return False
