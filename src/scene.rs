@@ -46,7 +46,7 @@ pub struct Tiling {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Area {
-    /// A box of four numbers, or GeoJSON.
+    /// A box of four numbers, or `GeoJSON`.
     pub text: String,
     /// What it says.
     #[serde(skip)]
@@ -181,7 +181,7 @@ impl SceneBand {
     /// Tells whether values are the stored samples.
     #[must_use]
     pub fn is_stored(&self) -> bool {
-        self.scale == 1.0 && self.offset == 0.0
+        (self.scale, self.offset) == (1.0, 0.0)
     }
 
     /// Tells whether a sample stands for no data.
@@ -367,6 +367,7 @@ impl AxisMap {
 mod nodata {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
+    #[expect(clippy::ref_option, reason = "serde's signature")]
     pub(super) fn serialize<S: Serializer>(value: &Option<f64>, out: S) -> Result<S::Ok, S::Error> {
         match value {
             Some(number) => out.serialize_str(&number.to_string()),
@@ -446,7 +447,8 @@ mod tests {
         }
         assert!(AxisMap::between(&rotated, &rotated).is_some());
         let halves = AxisMap::between(&object(&[100], None), &bare).unwrap();
-        assert_eq!(halves.apply(Rect { x: 10.0, y: 0.0, width: 4.0, height: 2.0 }).width, 2.0);
+        let half = Rect { x: 5.0, y: 0.0, width: 2.0, height: 1.0 };
+        assert_eq!(halves.apply(Rect { x: 10.0, y: 0.0, width: 4.0, height: 2.0 }), half);
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl Job {
     /// The stop's cause if it was stopped; else as the stages.
     pub async fn run(&self, progress: Arc<Progress>, stop: Stop) -> Result<Report> {
         loop {
-            let (report, more) = self.run_once(self.prepare().await?, &progress, &stop).await?;
+            let (report, more) = Box::pin(self.run_once(self.prepare().await?, &progress, &stop)).await?;
             if !more {
                 return Ok(report);
             }
@@ -180,7 +180,7 @@ impl Job {
     ///
     /// As [`Self::run`].
     pub async fn run_in(&self, lanes: Lanes, progress: Arc<Progress>, stop: Stop) -> Result<Report> {
-        self.run_once(lanes, &progress, &stop).await.map(|(report, _)| report)
+        Box::pin(self.run_once(lanes, &progress, &stop)).await.map(|(report, _)| report)
     }
 
     /// Measures how many chips a second the model infers by itself, with the sessions that a run would have.

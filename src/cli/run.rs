@@ -52,7 +52,7 @@ pub fn run(args: Args) -> Result<()> {
 ///
 /// As [`Job::run`].
 pub fn work(job: &Job) -> Result<Report> {
-    drive(async |progress, stop| job.run(progress, stop).await)
+    drive(async |progress, stop| Box::pin(job.run(progress, stop)).await)
 }
 
 /// Does work with progress on standard error, until done or told to stop.

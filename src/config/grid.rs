@@ -34,7 +34,7 @@ pub struct Grid {
     pub stride: Option<NonZeroU32>,
     /// Metres a pixel; `None`: as stored.
     pub gsd: Option<f64>,
-    /// A GeoJSON file, or `west,south,east,north` in degrees.
+    /// A `GeoJSON` file, or `west,south,east,north` in degrees.
     pub aoi: Option<String>,
     /// Names or numbers (from 1) of the bands; empty: those of the contract.
     pub bands: Vec<String>,
@@ -144,13 +144,11 @@ impl FromSetting for Length {
     const EXPECTED: &'static str = "a number of pixels from 1 to 65535, or the word that is its default";
 
     fn from_setting(setting: &Setting) -> Option<Self> {
-        match setting.value.as_str() {
-            Some("contract" | "size") => Some(Self(None)),
-            _ => {
-                let pixels = u32::from_setting(setting).filter(|pixels| *pixels <= 65_535)?;
-                NonZeroU32::new(pixels).map(|pixels| Self(Some(pixels)))
-            }
+        if let Some("contract" | "size") = setting.value.as_str() {
+            return Some(Self(None));
         }
+        let pixels = u32::from_setting(setting).filter(|pixels| *pixels <= 65_535)?;
+        NonZeroU32::new(pixels).map(|pixels| Self(Some(pixels)))
     }
 }
 

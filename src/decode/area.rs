@@ -24,7 +24,9 @@ impl AreaAxis {
     pub(super) fn new(start: f64, length: f64, stored: u32, count: u32) -> Self {
         let start = snapped(start);
         let step = snapped(length) / f64::from(count);
-        let shift = (step == 1.0 && start.fract() == 0.0).then_some(start as i64);
+        // Both were snapped to whole pixels if they are that near.
+        let whole = (step - 1.0).abs() < f64::EPSILON && start.fract().abs() < f64::EPSILON;
+        let shift = whole.then_some(start as i64);
         let (mut spans, mut weights) = (Vec::with_capacity(count as usize + 1), Vec::new());
         for index in 0..count {
             let from = start + f64::from(index) * step;

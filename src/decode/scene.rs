@@ -106,6 +106,7 @@ struct Canvas {
 }
 
 impl Canvas {
+    #[expect(clippy::unnecessary_cast, reason = "of all sample types only one is f64")]
     fn draw(
         &mut self,
         place: usize,
@@ -136,6 +137,7 @@ impl Canvas {
 }
 
 /// Returns which share of the pixels under a chip are clouds.
+#[expect(clippy::unnecessary_cast, reason = "of all sample types only one is f64")]
 fn share(clouds: &Clouds, band: &SceneBand, pieces: &[Piece]) -> f32 {
     let piece = pieces.iter().find(|piece| piece.cut.object == band.object);
     let Some((piece, samples)) = piece.and_then(|piece| Some((piece, piece.samples.as_ref()?))) else {

@@ -3,7 +3,7 @@
 //! Windows are taken in groups that lie side by side; each block is read with the first group that needs it
 //! and dropped after the last, so that it is fetched and decoded once a shard.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::scenes::OpenScene;
@@ -71,12 +71,11 @@ impl Reading {
         for (group, (_, keys)) in needed.iter().enumerate() {
             last.extend(keys.iter().map(|key| (*key, group)));
         }
-        let mut seen: HashMap<BlockKey, ()> = HashMap::new();
+        let mut seen: HashSet<BlockKey> = HashSet::new();
         let mut reading = Self::default();
         let mut kept = 0;
         for (group, (tiles, keys)) in needed.into_iter().enumerate() {
-            let arriving: Vec<BlockKey> =
-                keys.iter().copied().filter(|key| seen.insert(*key, ()).is_none()).collect();
+            let arriving: Vec<BlockKey> = keys.iter().copied().filter(|key| seen.insert(*key)).collect();
             let leaving: Vec<BlockKey> = keys.into_iter().filter(|key| last[key] == group).collect();
             kept += arriving.iter().map(|key| bytes(*key)).sum::<u64>();
             reading.kept_bytes = reading.kept_bytes.max(kept);

@@ -131,7 +131,7 @@ impl Planner<'_> {
         for object in &mut scene.objects {
             let found = source::look_up(self.storage, &ObjectUri::parse(&object.uri)?).await?;
             if found.uri == entry.uri {
-                entry.version = found.version.clone();
+                entry.version.clone_from(&found.version);
             }
             // One that is gone stays as it was planned: reading it says so.
             if let Some(size) = found.size {

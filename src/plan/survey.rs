@@ -99,7 +99,7 @@ impl Surveyor {
             }
         };
         let choices = match &item {
-            None => bands::whole_file(&entry.uri, &self.tiling),
+            None => Ok(bands::whole_file(&entry.uri, &self.tiling)),
             Some(item) => bands::of_item(item, &self.tiling),
         };
         let choices = match choices {

@@ -76,7 +76,7 @@ fn size(grid: &Grid, model: &contract::Input) -> Result<u32> {
     .hint("set tiles.size"))
 }
 
-/// Reads an area of interest: a box of four numbers, or a GeoJSON file.
+/// Reads an area of interest: a box of four numbers, or a `GeoJSON` file.
 fn read_aoi(text: &str) -> Result<Area> {
     if text.split(',').count() == 4 || text.trim_start().starts_with('{') {
         return Ok(Area { aoi: Aoi::parse(text)?, text: text.to_owned() });

@@ -34,10 +34,10 @@ pub(super) struct Choice {
 }
 
 /// Looks for all bands in one file.
-pub(super) fn whole_file(uri: &str, tiling: &Tiling) -> Result<Choices, Rejection> {
+pub(super) fn whole_file(uri: &str, tiling: &Tiling) -> Choices {
     let choice = |name: &String| Choice { object: 0, name: name.clone(), selected: None };
     let bands = needed(tiling).map(choice).collect();
-    Ok(Choices { uris: vec![uri.to_owned()], bands, notes: Vec::new() })
+    Choices { uris: vec![uri.to_owned()], bands, notes: Vec::new() }
 }
 
 /// Looks for all bands among the assets of an item.
@@ -192,5 +192,5 @@ impl Choice {
 }
 
 fn in_file(band: &BandInfo) -> Option<(f64, f64)> {
-    (band.scale != 1.0 || band.offset != 0.0).then_some((band.scale, band.offset))
+    ((band.scale, band.offset) != (1.0, 0.0)).then_some((band.scale, band.offset))
 }
