@@ -10,6 +10,7 @@
 
 pub mod calibrate;
 pub mod cli;
+pub mod cog;
 pub mod commit;
 pub mod compact;
 pub mod config;

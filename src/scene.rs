@@ -198,6 +198,17 @@ impl Scene {
         &self.objects[self.reference]
     }
 
+    /// Returns whether its windows are those of another scene, at the same places.
+    #[must_use]
+    pub fn has_grid_of(&self, other: &Self) -> bool {
+        let place = |scene: &Self| {
+            let reference = scene.reference();
+            (reference.size(), reference.transform, reference.epsg, reference.tags.clone())
+        };
+        let grid = |scene: &Self| (scene.size, scene.window, scene.stride);
+        grid(self) == grid(other) && place(self) == place(other)
+    }
+
     /// Returns the outline of a window on the Earth.
     ///
     /// - `place`: of the reference

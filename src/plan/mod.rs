@@ -45,3 +45,4 @@ pub(crate) use survey::parse_scene;
 pub use tile_id::TileId;
 pub use tiles::{PlanPart, PlanTotals, PlanWriter, PlannedTile};
 pub use tombstone::{Removed, Tombstone, Why};
+pub use windows::{grid_of, place_in_grid};

@@ -50,16 +50,32 @@ fn within_area(scene: &Arc<Scene>, tiling: &Tiling) -> Box<dyn Fn(Window) -> boo
 
 /// Returns how many windows a scene has, before an area of interest thins them out.
 pub(super) fn count(scene: &Scene) -> u64 {
-    let along = |length, window| Axis { length, window, stride: scene.stride }.count();
-    let (across, down) =
-        (along(scene.size.width, scene.window.width), along(scene.size.height, scene.window.height));
+    let (across, down) = grid_of(scene);
     across.saturating_mul(down)
+}
+
+/// Returns how many windows lie beside and below one another, before an area of interest thins them out.
+#[must_use]
+pub fn grid_of(scene: &Scene) -> (u64, u64) {
+    let (across, down) = axes(scene);
+    (across.count(), down.count())
+}
+
+/// Returns the column and row of a window in its grid; `None` if it is not one of the grid's.
+#[must_use]
+pub fn place_in_grid(scene: &Scene, x: u32, y: u32) -> Option<(u64, u64)> {
+    let (across, down) = axes(scene);
+    Some((across.index(x)?, down.index(y)?))
+}
+
+fn axes(scene: &Scene) -> (Axis, Axis) {
+    let along = |length, window| Axis { length, window, stride: scene.stride };
+    (along(scene.size.width, scene.window.width), along(scene.size.height, scene.window.height))
 }
 
 /// Yields the windows of a regular grid, block by block.
 fn windows(scene: &Scene, shard_tiles: u32) -> impl Iterator<Item = Window> + use<> {
-    let across = Axis { length: scene.size.width, window: scene.window.width, stride: scene.stride };
-    let down = Axis { length: scene.size.height, window: scene.window.height, stride: scene.stride };
+    let (across, down) = axes(scene);
     let (columns, rows) = (across.count(), down.count());
     let side = u64::from(shard_tiles.isqrt().max(1));
     let (block_columns, block_rows) = if scene.in_rows { (columns, 1) } else { (side, side) };
@@ -105,6 +121,13 @@ impl Axis {
         room.min((index as f64 * self.stride).round() as u32)
     }
 
+    /// Returns which window begins there.
+    fn index(self, start: u32) -> Option<u64> {
+        let last = self.count() - 1;
+        let near = ((f64::from(start) / self.stride).round() as u64).min(last);
+        [near, last].into_iter().find(|index| self.start(*index) == start)
+    }
+
     /// Returns the length of a window: all of a scene that is smaller.
     fn clipped(self) -> u32 {
         self.window.min(self.length)
@@ -140,6 +163,9 @@ mod tests {
             let starts = axis(length, window, stride);
             prop_assert!(starts.windows(2).all(|pair| pair[0] < pair[1] && pair[1] <= pair[0] + window));
             prop_assert_eq!(starts[0], 0);
+            let axis = Axis { length, window, stride };
+            prop_assert!(starts.iter().enumerate().all(|(index, start)| axis.index(*start) == Some(index as u64)));
+            prop_assert_eq!(axis.index(length), None);
             let end = starts.last().unwrap() + window;
             prop_assert!(end >= length && (end == length || length < window));
         }

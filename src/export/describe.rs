@@ -1,7 +1,4 @@
-//! Completed runs in other people's formats.
-//!
-//! Goes in: a run and what is committed of it. Comes out: a description for catalogues. Of the rows only the
-//! footers of their files are read.
+//! A run as catalogues describe it.
 
 use std::path::{Component, Path, PathBuf};
 
