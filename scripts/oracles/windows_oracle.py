@@ -3,12 +3,15 @@
 Usage: windows_oracle.py crops TABLE OUT BAND...
        windows_oracle.py footprints TABLE SCENE
        windows_oracle.py readers TABLE
+       windows_oracle.py maps TABLE CLASS SCORE SCENE
 
 `crops` cuts every window that has an embedding out of the files with rasterio, stacks the bands, and saves
 it as OUT/TILE_ID.tif. BAND is FILE:NUMBER; a file with larger pixels than the first is repeated to its grid.
 `footprints` compares geometry, bbox and centre of every row with rasterio's transform and pyproj, in degrees,
 and prints the largest deviation. `readers` opens the table with GeoPandas and DuckDB spatial and prints,
-as JSON, what each of them counts. Needs rasterio, pyproj, pyarrow, GeoPandas and DuckDB with its extension.
+as JSON, what each of them counts and what geoparquet-validator says. `maps` looks up the centre of every
+window on the exported maps, has rio-cogeo validate both, and prints what is not as it should be. Needs
+rasterio, pyproj, pyarrow, GeoPandas, DuckDB with its extension, geoparquet-validator and rio-cogeo.
 """
 
 import json
@@ -94,7 +97,53 @@ def readers(table):
     ).fetchone()
     counted["duckdb"] = found[0]
     counted["duckdb_corner"] = found[1:]
+    import geoparquet_validator
+
+    reports = [geoparquet_validator.check(name) for name in files]
+    counted["failed"] = [test for report in reports for test in geoparquet_validator.failed(report)]
+    counted["passed"] = sum(outcome["status"] == "pass" for outcome in reports[0]["outcomes"])
     print(json.dumps(counted))
+
+
+def maps(table, class_map, score_map, scene):
+    import rasterio
+    from rio_cogeo import cog_validate
+
+    problems = []
+    for name in (class_map, score_map):
+        valid, errors, warnings = cog_validate(name, quiet=True)
+        problems += [f"{name}: {said}" for said in errors + warnings]
+        problems += [] if valid else [f"{name} is no valid COG"]
+    count, missing, expected = 0, [], {}
+    with rasterio.open(class_map) as classes, rasterio.open(score_map) as scores, rasterio.open(scene) as source:
+        for file in (classes, scores):
+            if file.crs != source.crs:
+                problems.append(f"{file.name}: {file.crs} instead of {source.crs}")
+        class_ids, values = classes.read(1), scores.read(1)
+        for row in rows(table):
+            count += 1
+            centre = source.transform @ (row["x"] + row["width"] / 2, row["y"] + row["height"] / 2)
+            column, line = (~classes.transform) @ centre
+            # Windows that were shifted inward lie nearer to their neighbour than to their own pixel's centre.
+            shifted = row["x"] + row["width"] == source.width, row["y"] + row["height"] == source.height
+            place = tuple(
+                size - 1 if moved else int(np.floor(at))
+                for at, moved, size in ((line, shifted[1], classes.height), (column, shifted[0], classes.width))
+            )
+            if not all(moved or abs(at % 1 - 0.5) < 1e-6 for at, moved in zip((column, line), shifted)):
+                missing.append(f"the centre of {row['x']}, {row['y']} lies at {column}, {line}")
+            expected[place] = (row["class_id"], row["score"])
+        for place, (class_id, score) in expected.items():
+            if class_ids[place] != (classes.nodata if class_id is None else class_id):
+                missing.append(f"class at {place}: {class_ids[place]} instead of {class_id}")
+            if not np.array_equal(values[place], np.float32(np.nan if score is None else score), equal_nan=True):
+                missing.append(f"score at {place}: {values[place]} instead of {score}")
+        if len(expected) != count or classes.shape != scores.shape:
+            problems.append(f"{count} rows, {len(expected)} pixels")
+        for factor in classes.overviews(1):
+            if not set(np.unique(classes.read(1, out_shape=[-(-side // factor) for side in classes.shape]))) <= set(np.unique(class_ids)):
+                problems.append("an overview has classes of its own")
+    print(json.dumps({"rows": count, "problems": problems + missing[:5]}))
 
 
 if __name__ == "__main__":
@@ -105,5 +154,7 @@ if __name__ == "__main__":
         footprints(*arguments)
     elif command == "readers":
         readers(*arguments)
+    elif command == "maps":
+        maps(*arguments)
     else:
         sys.exit(__doc__)

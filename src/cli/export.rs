@@ -156,8 +156,13 @@ mod tests {
 
     #[test]
     fn files_are_named_after_their_scenes() {
-        let sources =
-            ["s3://b/a/B04.tif", "s3://b/c/b04.tiff", "https://h/x y.json#item", "s3://b/b04.2.tif", "s3://b/.tif"];
+        let sources = [
+            "s3://b/a/B04.tif",
+            "s3://b/c/b04.tiff",
+            "https://h/x y.json#item",
+            "s3://b/b04.2.tif",
+            "s3://b/.tif",
+        ];
         assert_eq!(names(sources.into_iter()), ["B04", "b04.2", "x_y", "b04.2.2", "scene"]);
     }
 }

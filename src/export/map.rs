@@ -182,9 +182,9 @@ fn draw_rows(
         let (x, y) = (xs.value(row) as u32, ys.value(row) as u32);
         let predicted = (statuses.value(row) == "ok" && classes.is_valid(row))
             .then(|| (classes.value(row) as u16, scores.value(row)));
-        sheet.set(x, y, predicted).ok_or_else(|| {
-            Error::config(format!("{} has no window at {x}, {y}", sources.value(row)))
-        })?;
+        sheet
+            .set(x, y, predicted)
+            .ok_or_else(|| Error::config(format!("{} has no window at {x}, {y}", sources.value(row))))?;
     }
     Ok(())
 }

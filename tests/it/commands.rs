@@ -161,7 +161,16 @@ fn the_demo_ends_in_a_verified_table() {
     let new = crate::fixture::rows(&folder.path().join("tilefleet-demo/kinds-table"));
     let right = new.iter().filter(|row| row.label.as_deref() == row.source.rsplit('/').nth(1));
     assert!(new.len() == 20 && right.count() >= 12, "{new:?}");
-    let verify =
-        support::tilefleet().arg("verify").arg(folder.path().join("tilefleet-demo/table")).output().unwrap();
-    assert_exit(&verify, 0);
+    let verified = |table: &str| {
+        let table = folder.path().join("tilefleet-demo").join(table);
+        support::tilefleet().arg("verify").arg(table).output().unwrap()
+    };
+    assert_exit(&verified("table"), 0);
+    assert_exit(&verified("scene-table"), 0);
+    let Some(python) = support::python() else { return };
+    let check = "import sys; from rio_cogeo import cog_validate; print([cog_validate(file, quiet=True) for file in sys.argv[1:]])";
+    let files = ["scene/scene.tif", "maps/scene-class.tif", "maps/scene-score.tif"];
+    let files = files.map(|file| folder.path().join("tilefleet-demo").join(file).display().to_string());
+    let said = support::run_python(&python, check, &files.each_ref().map(String::as_str));
+    assert_eq!(said.trim(), "[(True, [], []), (True, [], []), (True, [], [])]");
 }

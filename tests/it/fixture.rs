@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -126,13 +126,18 @@ pub fn stderr(output: &Output) -> String {
 /// A seeded ResNet-18 for 64×64 inputs and 10 classes: real, and fast enough for many runs.
 pub fn small_model() -> &'static Path {
     static MODEL: OnceLock<PathBuf> = OnceLock::new();
-    MODEL.get_or_init(|| {
-        model("small", &["--arch", "resnet18", "--classes", "10", "--size", "64", "--resize", "72"])
-    })
+    let arguments = ["--arch", "resnet18", "--classes", "10", "--size", "64", "--resize", "72"];
+    MODEL.get_or_init(|| model("small", &arguments))
 }
 
 /// Builds a model once for all tests of this process.
 pub fn model(name: &str, arguments: &[&str]) -> PathBuf {
+    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap();
+    built.entry(name.to_owned()).or_insert_with(|| build_model(name, arguments)).clone()
+}
+
+fn build_model(name: &str, arguments: &[&str]) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("models-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join(format!("{name}.onnx"));

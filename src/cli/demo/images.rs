@@ -231,7 +231,7 @@ fn cannot_encode(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> 
 }
 
 /// SplitMix64 (Steele, Lea and Flood 2014): the pictures must be the same on every machine.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -242,7 +242,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn unit(&mut self) -> f32 {
+    pub(super) fn unit(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1 << 24) as f32
     }
 

@@ -2,6 +2,7 @@
 
 mod head;
 mod images;
+mod scene;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,7 +26,7 @@ use crate::worker::{Job, Report};
 /// The seed of the demo's weights.
 const SEED: u64 = 152;
 
-/// Runs the whole job on generated images: model, plan, run, verify, a head
+/// Runs the whole job on generated images: model, plan, run, verify, a head, a scene
 ///
 /// Needs no network but to fetch ONNX Runtime, and no accelerator. Exits 0 though it contains rejects on
 /// purpose.
@@ -81,6 +82,9 @@ pub fn run(args: Args) -> Result<()> {
     );
     step(&format!("{} new images, by kinds.onnx", images::NUM_NEW));
     head::run_on_new(&folder, &pipeline, &made)?.print();
+
+    step("a scene: windows of a four-band COG, and a map of their classes");
+    scene::run(&folder)?;
     say_what_next(&folder, &args.folder, &report);
     Ok(())
 }
@@ -189,6 +193,7 @@ fn say_what_next(folder: &Path, as_given: &Path, report: &Report) {
          tilefleet rejects {shown}/table\n  \
          {question}\
          tilefleet verify {shown}/table --run {}\n  \
+         tilefleet inspect {shown}/scene/scene.tif\n  \
          tilefleet model head {shown}/table --labels {shown}/labels.csv --held-out 0.5 --out my-kinds.onnx\n  \
          tilefleet run pipelines/tiles.toml --input FOLDER --model {shown}/resnet152.onnx --output my-table\n\
          The first finds nothing new; add an image to {shown}/images, and it covers just that.",
