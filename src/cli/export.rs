@@ -18,25 +18,19 @@ use crate::stac::describe;
 /// `--stac`: a STAC Collection of a run, with an Item for each file of its rows and one, with the MLM extension,
 /// for its model. Rows stay where they are; only their files' footers are read.
 ///
-/// `--cog`: of each scene two cloud-optimised GeoTIFFs, NAME-class.tif with the predicted class of every window
+/// `--cog`: of each scene two cloud-optimised `GeoTIFFs`, NAME-class.tif with the predicted class of every window
 /// and NAME-score.tif with its score. A pixel is a window; where nothing was predicted there is nodata.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet export s3://tables/scenes --stac --out catalogue
   tilefleet export table --stac --out table/stac --license CC-BY-4.0
   tilefleet export table --cog --out maps")]
-#[command(group(clap::ArgGroup::new("format").required(true)))]
 pub struct Args {
     #[command(flatten)]
     place: PlaceArgs,
 
-    /// Describe a run as a STAC Collection
-    #[arg(long, group = "format")]
-    stac: bool,
-
-    /// Draw predicted classes and their scores as maps
-    #[arg(long, group = "format")]
-    cog: bool,
+    #[command(flatten)]
+    format: Format,
 
     /// The folder to write to; it is made if need be
     #[arg(long, value_name = "FOLDER")]
@@ -59,11 +53,24 @@ pub struct Args {
     json: bool,
 }
 
+/// What is written.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Format {
+    /// Describe a run as a STAC Collection
+    #[arg(long)]
+    stac: bool,
+
+    /// Draw predicted classes and their scores as maps
+    #[arg(long)]
+    cog: bool,
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let output = args.place.open()?;
     let run = args.run.as_deref().map(RunId::parse).transpose()?;
-    if args.cog { draw(&args, &output, run) } else { catalogue(&args, &output, run) }
+    if args.format.cog { draw(&args, &output, run) } else { catalogue(&args, &output, run) }
 }
 
 fn catalogue(args: &Args, output: &Output, run: Option<RunId>) -> Result<()> {

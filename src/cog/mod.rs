@@ -6,7 +6,7 @@
 //!
 //! # Reference
 //!
-//! OGC 21-026, "Cloud Optimized GeoTIFF"; OGC 19-008r4 for the keys.
+//! OGC 21-026, "Cloud Optimized `GeoTIFF`"; OGC 19-008r4 for the keys.
 
 mod directory;
 mod sample;
@@ -72,7 +72,7 @@ pub enum System {
     /// By its code.
     Epsg(u32),
     /// As another file describes it.
-    Tags(GeoTags),
+    Tags(Box<GeoTags>),
     /// Not at all.
     Unknown,
 }
@@ -282,7 +282,7 @@ fn describe_place(place: &Place, directory: &mut Directory) {
     }
     let tags = match &place.system {
         System::Epsg(code) => keys_of(*code),
-        System::Tags(tags) => with_pixel_is_area(tags.clone()),
+        System::Tags(tags) => with_pixel_is_area(GeoTags::clone(tags)),
         System::Unknown => keys(&[]),
     };
     directory.set(tag::KEY_DIRECTORY, Value::Short(tags.key_directory));

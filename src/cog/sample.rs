@@ -73,6 +73,7 @@ impl Sample for f32 {
         (samples.iter().map(|it| f64::from(*it)).sum::<f64>() / samples.len() as f64) as Self
     }
 
+    #[expect(clippy::float_cmp, reason = "the same sample is meant, not a near one")]
     fn is(self, other: Self) -> bool {
         self == other || self.is_nan() && other.is_nan()
     }

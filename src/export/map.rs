@@ -205,7 +205,7 @@ impl Sheet {
 impl Legend {
     fn of(run: &Run, classifier: &Classifier) -> Result<Self> {
         let count = classifier.num_classes;
-        let nodata = if count <= usize::from(u8::MAX) { u16::from(u8::MAX) } else { u16::MAX };
+        let nodata = if u8::try_from(count).is_ok() { u16::from(u8::MAX) } else { u16::MAX };
         if count > usize::from(nodata) {
             return Err(Error::config(format!("{count} classes are too many for a map"))
                 .hint("a map's pixels have 16 bits: up to 65535 classes"));
@@ -285,7 +285,7 @@ fn place_of(scene: &Scene) -> Option<Place> {
     let transform = GeoTransform(reference.transform?).checked().ok()?;
     let system = match (reference.epsg, &reference.tags) {
         (Some(code), _) => System::Epsg(code),
-        (None, Some(tags)) => System::Tags(tags.clone()),
+        (None, Some(tags)) => System::Tags(Box::new(tags.clone())),
         (None, None) => System::Unknown,
     };
     let across = f64::from(reference.size().width) / f64::from(scene.size.width);
