@@ -2,6 +2,7 @@
 //!
 //! Runs are compared by [`Run::age`]. A run covers its sources as a whole: what older runs say of them is
 //! replaced. A retry covers its tiles only: the other tiles of their sources stay those of the run before.
+//! Only scenes that a retry has cut anew it covers as a whole.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -94,18 +95,30 @@ impl Seen {
 
     /// Goes on to an older retry; returns `None` if all of it is replaced.
     async fn retry(&mut self, run: &Run) -> Result<Option<Replaced>> {
-        let mut replaced = Replaced::default();
+        let (mut replaced, mut whole) = (Replaced::default(), HashSet::new());
         let mut num_shown = 0_u64;
         for number in 0..run.num_shards() {
             for tile in run.shard(number).await?.tiles {
                 if self.sources.contains(&tile.source.uri) {
                     replaced.sources.insert(tile.source.uri);
+                } else if tile.source.is_whole_scene() {
+                    let retried = self.retried.get(&tile.source.uri);
+                    if retried.is_some_and(|tiles| tiles.contains(&tile.id)) {
+                        replaced.tiles.insert(tile.id);
+                    } else {
+                        num_shown += 1;
+                    }
+                    whole.insert(tile.source.uri);
                 } else if self.retried.entry(tile.source.uri).or_default().insert(tile.id) {
                     num_shown += 1;
                 } else {
                     replaced.tiles.insert(tile.id);
                 }
             }
+        }
+        for uri in whole {
+            self.retried.remove(&uri);
+            self.sources.insert(uri);
         }
         Ok((num_shown > 0).then_some(replaced))
     }

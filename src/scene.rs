@@ -66,6 +66,11 @@ pub enum Survey {
         /// The particulars.
         detail: String,
     },
+    /// It is one planned row, since a store did not answer for one of its objects. The worker finds out why.
+    Unanswered {
+        /// That object.
+        uri: Arc<str>,
+    },
 }
 
 impl Survey {
@@ -74,7 +79,7 @@ impl Survey {
     pub fn scene(&self) -> Option<&Arc<Scene>> {
         match self {
             Self::Scene(scene) => Some(scene),
-            Self::Rejected { .. } => None,
+            Self::Rejected { .. } | Self::Unanswered { .. } => None,
         }
     }
 
@@ -83,16 +88,7 @@ impl Survey {
     pub fn whole(&self) -> Self {
         match self {
             Self::Scene(scene) => Self::Scene(Arc::new(Scene { only: None, ..Scene::clone(scene) })),
-            Self::Rejected { .. } => self.clone(),
-        }
-    }
-
-    /// Returns why there is no scene, if so.
-    #[must_use]
-    pub fn rejection(&self) -> Option<Rejection> {
-        match self {
-            Self::Scene(_) => None,
-            Self::Rejected { reason, detail } => Some(Rejection::new(*reason, detail.clone())),
+            Self::Rejected { .. } | Self::Unanswered { .. } => self.clone(),
         }
     }
 }
@@ -121,8 +117,8 @@ pub struct Scene {
     pub size: Size,
     /// Size of a window, in pixels of that level.
     pub window: Size,
-    /// From one window to the next, in pixels of that level; not whole where `gsd` is asked for.
-    pub stride: f64,
+    /// From one window to the next, across and down, in pixels of that level; not whole where `gsd` is asked for.
+    pub stride: [f64; 2],
     /// Whether blocks run across the whole width, so that windows are best read row by row.
     pub in_rows: bool,
     /// Metres a pixel of the chip, as far as known.
@@ -150,13 +146,16 @@ pub struct SceneObject {
     pub size_bytes: u64,
     /// Sizes of its levels, in pixels; the first is full size.
     pub levels: Vec<Size>,
+    /// Levels that do not say which pixels are valid though the first one does: no chip is read from them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without_mask: Vec<usize>,
     /// From pixel corners to its coordinate reference system, as GDAL orders the six coefficients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transform: Option<[f64; 6]>,
     /// Its coordinate reference system, as an EPSG code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epsg: Option<u32>,
-    /// What describes a coordinate reference system that has no code.
+    /// What the file says about a coordinate reference system that has no code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<GeoTags>,
 }
@@ -209,6 +208,19 @@ impl Scene {
         grid(self) == grid(other) && place(self) == place(other)
     }
 
+    /// Returns whether it is a scene that was planned before, if the versions of its objects are left out.
+    #[must_use]
+    pub fn is_again(&self, before: &Self) -> bool {
+        let timeless = |scene: &Self| {
+            let mut scene = Self { only: None, ..scene.clone() };
+            for object in &mut scene.objects {
+                (object.version, object.size_bytes) = (None, 0);
+            }
+            scene
+        };
+        timeless(self) == timeless(before)
+    }
+
     /// Returns the outline of a window on the Earth.
     ///
     /// - `place`: of the reference
@@ -248,7 +260,7 @@ impl Scene {
             let found = &self.objects[object];
             let map = AxisMap::between(self.reference(), found)?;
             let rect = map.apply(full);
-            let level = found.level_for(rect.width / f64::from(side));
+            let level = found.level_for([rect.width, rect.height].map(|length| length / f64::from(side)));
             let (level_size, size) = (found.levels[level], found.size());
             let across = f64::from(level_size.width) / f64::from(size.width);
             let down = f64::from(level_size.height) / f64::from(size.height);
@@ -310,12 +322,28 @@ impl SceneObject {
         Ok(Georeference::new(transform, crs))
     }
 
-    /// Returns the coarsest level whose pixels are not larger than so many of level 0.
+    /// Returns the coarsest level whose pixels are not wider and higher than so many of level 0, and that says which
+    /// of them are valid if level 0 does.
     #[must_use]
-    pub fn level_for(&self, pixels: f64) -> usize {
+    pub fn level_for(&self, [across, down]: [f64; 2]) -> usize {
+        let full = self.size();
         let fits =
-            |size: &Size| f64::from(self.size().width) / f64::from(size.width) <= pixels * (1.0 + 1e-6);
-        self.levels.iter().rposition(fits).unwrap_or(0)
+            |full: u32, level: u32, most: f64| f64::from(full) / f64::from(level) <= most * (1.0 + 1e-6);
+        let is_fine = |number: &usize| {
+            let size = self.levels[*number];
+            fits(full.width, size.width, across) && fits(full.height, size.height, down)
+        };
+        let usable = (0..self.levels.len()).filter(|number| !self.without_mask.contains(number));
+        usable.rev().find(is_fine).unwrap_or(0)
+    }
+
+    /// Tells whether the coordinate reference system is the same, as far as it can be told.
+    fn has_system_of(&self, other: &Self) -> bool {
+        let keys = |object: &Self| {
+            let tags = object.tags.clone().unwrap_or_default();
+            (object.epsg, tags.key_directory, tags.doubles, tags.ascii)
+        };
+        keys(self) == keys(other)
     }
 }
 
@@ -341,7 +369,7 @@ impl AxisMap {
                 down: ratio(to_size.height, from_size.height),
             });
         };
-        if from.epsg != to.epsg {
+        if !from.has_system_of(to) {
             return None;
         }
         // The inverse of `b` after `a`, of which the mixed terms must vanish.
@@ -402,6 +430,7 @@ mod tests {
             version: None,
             size_bytes: 1,
             levels: levels.iter().map(|&side| Size::new(side, side)).collect(),
+            without_mask: Vec::new(),
             transform,
             epsg: Some(32_633),
             tags: None,
@@ -422,7 +451,7 @@ mod tests {
             level: 0,
             size,
             window: Size::new(100, 100),
-            stride: 100.0,
+            stride: [100.0; 2],
             in_rows: false,
             gsd: None,
             datetime: None,
@@ -443,6 +472,27 @@ mod tests {
         assert_eq!((cuts[0].level, cuts[1].level), (0, 0));
         let halved = scene.cuts(Window { x: 200, y: 100, width: 100, height: 100 }, 50);
         assert_eq!((halved[0].level, halved[1].level), (1, 0), "overviews not coarser than the chip");
+    }
+
+    #[test]
+    fn levels_are_no_coarser_than_asked_and_say_what_is_valid() {
+        let mut object = object(&[1000, 500, 250, 125], None);
+        let levels = |object: &SceneObject| [1.0, 2.0, 3.9, 9.0].map(|pixels| object.level_for([pixels; 2]));
+        assert_eq!(levels(&object), [0, 1, 1, 3]);
+        assert_eq!(object.level_for([4.0, 2.0]), 1, "neither wider nor higher");
+        object.without_mask = vec![1, 3];
+        assert_eq!(levels(&object), [0, 0, 0, 2]);
+    }
+
+    #[test]
+    fn systems_without_a_code_are_told_apart_by_their_keys() {
+        let keyed = |value| SceneObject {
+            epsg: None,
+            tags: Some(GeoTags { key_directory: vec![1, 1, 0, 1, 3072, 0, 1, value], ..GeoTags::default() }),
+            ..object(&[100], Some([0.0, 10.0, 0.0, 0.0, 0.0, -10.0]))
+        };
+        assert!(AxisMap::between(&keyed(27_700), &keyed(27_700)).is_some());
+        assert_eq!(AxisMap::between(&keyed(27_700), &keyed(31_467)), None);
     }
 
     #[test]

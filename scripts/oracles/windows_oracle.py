@@ -4,13 +4,17 @@ Usage: windows_oracle.py crops TABLE OUT BAND...
        windows_oracle.py footprints TABLE SCENE
        windows_oracle.py readers TABLE
        windows_oracle.py maps TABLE CLASS SCORE SCENE
+       windows_oracle.py make alpha|mask|float|clouds OUT
+       windows_oracle.py validity TABLE SCENE [NODATA]
 
 `crops` cuts every window that has an embedding out of the files with rasterio, stacks the bands, and saves
 it as OUT/TILE_ID.tif. BAND is FILE:NUMBER; a file with larger pixels than the first is repeated to its grid.
 `footprints` compares geometry, bbox and centre of every row with rasterio's transform and pyproj, in degrees,
 and prints the largest deviation. `readers` opens the table with GeoPandas and DuckDB spatial and prints,
 as JSON, what each of them counts and what geoparquet-validator says. `maps` looks up the centre of every
-window on the exported maps, has rio-cogeo validate both, and prints what is not as it should be. Needs
+window on the exported maps, has rio-cogeo validate both, and prints what is not as it should be. `make` writes
+a scene whose valid pixels are easily got wrong; `validity` prints the largest difference between a row's
+valid_fraction and rasterio's mask under its window, in pixels of full size. Needs
 rasterio, pyproj, pyarrow, GeoPandas, DuckDB with its extension, geoparquet-validator and rio-cogeo.
 """
 
@@ -146,6 +150,65 @@ def maps(table, class_map, score_map, scene):
     print(json.dumps({"rows": count, "problems": problems + missing[:5]}))
 
 
+def make(kind, out):
+    import rasterio
+    from rasterio.enums import ColorInterp, Resampling
+    from rasterio.transform import from_origin
+
+    side = 256
+    rng = np.random.default_rng(7)
+    profile = dict(driver="GTiff", width=side, height=side, tiled=True, blockxsize=64, blockysize=64)
+    profile |= dict(crs="EPSG:32633", transform=from_origin(500_000, 5_300_000, 10, 10))
+    colours = rng.integers(1, 255, (3, side, side), dtype=np.uint8)
+    if kind == "alpha":
+        # Transparent above, with colours that are not the nodata value.
+        alpha = np.full((1, side, side), 255, np.uint8)
+        alpha[:, : side // 2 + 10] = 0
+        with rasterio.open(out, "w", count=4, dtype="uint8", nodata=0, photometric="RGB", **profile) as file:
+            file.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+            file.write(np.concatenate([colours, alpha]))
+    elif kind == "mask":
+        # Overviews first, so that the mask has none.
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+            with rasterio.open(out, "w", count=3, dtype="uint8", photometric="RGB", **profile) as file:
+                file.write(colours)
+            with rasterio.open(out, "r+") as file:
+                file.build_overviews([2], Resampling.nearest)
+            with rasterio.open(out, "r+") as file:
+                mask = np.full((side, side), 255, np.uint8)
+                mask[:, : side // 2 + 4] = 0
+                file.write_mask(mask)
+    elif kind == "float":
+        samples = rng.random((3, side, side), dtype=np.float32)
+        samples[:, :, : side // 2 + 5] = np.float32(-9999.9)
+        with rasterio.open(out, "w", count=3, dtype="float32", **profile) as file:
+            file.write(samples)
+    elif kind == "clouds":
+        # Classes of the upper left quarter alone; all of it is cloud (9).
+        profile |= dict(width=side // 4, height=side // 4, transform=from_origin(500_000, 5_300_000, 20, 20))
+        with rasterio.open(out, "w", count=1, dtype="uint8", **profile) as file:
+            file.write(np.full((1, side // 4, side // 4), 9, np.uint8))
+    else:
+        sys.exit(__doc__)
+
+
+def validity(table, scene, nodata=None):
+    import rasterio
+    from rasterio.windows import Window
+
+    worst, count = 0.0, 0
+    with rasterio.open(scene) as file:
+        for row in rows(table):
+            window = Window(*(row[edge] for edge in ("x", "y", "width", "height")))
+            if nodata is None:
+                valid = file.dataset_mask(window=window) > 0
+            else:
+                valid = (file.read(window=window) != np.float32(nodata)).all(0)
+            worst = max(worst, abs(valid.mean() - row["valid_fraction"]))
+            count += 1
+    print(json.dumps({"worst": worst, "rows": count}))
+
+
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
     if command == "crops":
@@ -154,7 +217,7 @@ if __name__ == "__main__":
         footprints(*arguments)
     elif command == "readers":
         readers(*arguments)
-    elif command == "maps":
-        maps(*arguments)
+    elif command in ("maps", "make", "validity"):
+        globals()[command](*arguments)
     else:
         sys.exit(__doc__)

@@ -143,6 +143,7 @@ impl Cursor {
             if group.tiles.is_empty() {
                 let extra = shard.extra.as_ref().filter(|extra| extra.is_valid(self.at));
                 group.extra = extra.map(|extra| extra.slice(self.at, 1));
+                group.whole |= tile.source.is_whole_scene();
             }
             group.tiles.push(Placed { tile, run, shard: shard.number, row: self.at });
             self.at += 1;
@@ -160,7 +161,7 @@ mod tests {
         let placed = |x: &u32| {
             let window = Some(Window { x: *x, y: 0, width: 1, height: 1 });
             let version = Some(format!("v{run}").into());
-            let source = Source { uri: "s3://a/b".into(), version, size_bytes: None, survey: None };
+            let source = Source { uri: "s3://a/b".into(), version, size_bytes: None, ..Source::default() };
             let id = TileId::of(&source.uri, 0, 0, window);
             Placed { tile: Tile { id, source, level: 0, frame: 0, window }, run, shard: 0, row: 0 }
         };

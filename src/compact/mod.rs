@@ -425,7 +425,7 @@ fn entry(merged: &Merged, codec: Option<&ExtraCodec>) -> Result<Surveyed> {
         version: source.version.as_deref().map(str::to_owned),
         size: source.size_bytes,
         extra: plan::encoded_extra(codec, merged.extra.as_ref(), 0)?,
-        item: None,
+        item: source.item.as_deref().map(|item| item.as_bytes().to_vec()),
     };
     let survey =
         source.survey.as_ref().map(|survey| if merged.whole { survey.whole() } else { survey.clone() });

@@ -18,7 +18,7 @@ pub struct Piece {
     pub cut: Cut,
     /// `[height, width, bands]` of `cut.pixels` and `cut.bands`; `None` if the chip does not touch the file.
     pub samples: Option<WindowSamples>,
-    /// Whether `samples.valid` comes from a mask or an alpha band. By nodata, pixels are judged band by band here.
+    /// Whether `samples.valid` comes from a mask or an alpha band. By nodata alone, pixels are judged band by band here.
     pub masked: bool,
 }
 
@@ -26,7 +26,8 @@ impl Piece {
     /// Tells whether a level says by a mask or an alpha band which pixels are valid.
     #[must_use]
     pub fn is_masked(header: &TiffHeader, level: usize) -> bool {
-        matches!(header.validity(level), Validity::Mask | Validity::Alpha(_))
+        use Validity::{Alpha, Mask, Nodata};
+        matches!(header.validity(level), Mask | Alpha(_) | Nodata(_, Some(_)))
     }
 }
 
@@ -68,6 +69,11 @@ pub fn stack(
             None => canvas.valid.fill(false),
         }
     }
+    let clouds = clouds.zip(scene.clouds.as_ref());
+    let cloud_fraction = clouds.and_then(|(clouds, band)| {
+        let (piece, axes) = pieces.iter().zip(&axes).find(|(piece, _)| piece.cut.object == band.object)?;
+        share(clouds, band, piece, axes, &canvas.valid)
+    });
     let num_valid = canvas.valid.iter().filter(|valid| **valid).count();
     let as_bytes = scene.bands.iter().all(|band| band.is_stored() && is_bytes(band, pieces));
     let samples = if as_bytes {
@@ -78,7 +84,7 @@ pub fn stack(
     SceneChip {
         chip: Chip { size, bands: meaning, samples },
         valid_fraction: num_valid as f32 / num_pixels as f32,
-        cloud_fraction: clouds.zip(scene.clouds.as_ref()).map(|(clouds, band)| share(clouds, band, pieces)),
+        cloud_fraction,
     }
 }
 
@@ -136,21 +142,33 @@ impl Canvas {
     }
 }
 
-/// Returns which share of the pixels under a chip are clouds.
+/// Returns which share of a chip's valid pixels are clouds; `None` if that is not said of half of them.
 #[expect(clippy::unnecessary_cast, reason = "of all sample types only one is f64")]
-fn share(clouds: &Clouds, band: &SceneBand, pieces: &[Piece]) -> f32 {
-    let piece = pieces.iter().find(|piece| piece.cut.object == band.object);
-    let Some((piece, samples)) = piece.and_then(|piece| Some((piece, piece.samples.as_ref()?))) else {
-        return 0.0;
-    };
+fn share(
+    clouds: &Clouds,
+    band: &SceneBand,
+    piece: &Piece,
+    axes: &(AreaAxis, AreaAxis),
+    valid: &[bool],
+) -> Option<f32> {
+    let samples = piece.samples.as_ref()?;
     let index = piece.cut.bands.iter().position(|number| *number == band.band).unwrap_or(0);
     let num_bands = usize::from(samples.num_bands);
     let is_cloud = |value: f64| {
         let value = value as u32;
         clouds.values.contains(&value) || clouds.bits.iter().any(|bit| value >> bit & 1 == 1)
     };
-    let found = with_samples!(&samples.samples, stored => {
-        stored.iter().skip(index).step_by(num_bands).filter(|sample| is_cloud(**sample as f64)).count()
+    let (mut cloudy, mut known) = (0.0, 0_u32);
+    with_samples!(&samples.samples, stored => {
+        let value = |pixel: usize| f64::from(u8::from(is_cloud(stored[pixel * num_bands + index] as f64)));
+        let stored = Stored { size: samples.size, value, valid: |_| true, axes: (&axes.0, &axes.1) };
+        stored.resample(|pixel, share| {
+            if let Some(share) = share.filter(|_| valid[pixel]) {
+                cloudy += share;
+                known += 1;
+            }
+        });
     });
-    found as f32 / samples.size.num_pixels().max(1) as f32
+    let num_valid = valid.iter().filter(|valid| **valid).count();
+    (known > 0 && 2 * known as usize >= num_valid).then(|| (cloudy / f64::from(known)) as f32)
 }

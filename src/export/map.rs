@@ -291,9 +291,9 @@ fn place_of(scene: &Scene) -> Option<Place> {
     let across = f64::from(reference.size().width) / f64::from(scene.size.width);
     let down = f64::from(reference.size().height) / f64::from(scene.size.height);
     // Around the centre of the first window.
-    let margin = |window: u32| (f64::from(window) - scene.stride) / 2.0;
-    let (left, top) = (margin(scene.window.width) * across, margin(scene.window.height) * down);
-    let transform = transform.regrid(left, top, scene.stride * across, scene.stride * down);
+    let [right, below] = scene.stride;
+    let (left, top) = (f64::from(scene.window.width) - right, f64::from(scene.window.height) - below);
+    let transform = transform.regrid(left / 2.0 * across, top / 2.0 * down, right * across, below * down);
     Some(Place { transform, system })
 }
 

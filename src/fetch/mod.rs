@@ -19,7 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-pub use self::reading::{BlockKey, Group, Reading, blocks_of};
+pub use self::reading::{BlockKey, Group, Reading, block_bytes, blocks_of, sample_bytes};
 pub(crate) use self::scenes::crashed;
 pub use self::scenes::{Arrived, OpenObject, OpenScene, Tables};
 
@@ -182,7 +182,7 @@ mod tests {
     fn tiles(sources: &[(&str, Option<u64>)]) -> Vec<Tile> {
         let tile = |&(uri, size_bytes): &(&str, Option<u64>)| Tile {
             id: TileId::of(uri, 0, 0, None),
-            source: Source { uri: uri.into(), version: None, size_bytes, survey: None },
+            source: Source { uri: uri.into(), version: None, size_bytes, ..Source::default() },
             level: 0,
             frame: 0,
             window: None,

@@ -50,9 +50,11 @@ impl Reading {
     /// Plans the reading of windows.
     ///
     /// - `cuts`: for each window what it needs of each object
+    /// - `most_bytes`: windows of a group take no more in memory, unless it is one
     #[must_use]
-    pub fn of(scene: &OpenScene, cuts: &[Vec<Cut>]) -> Self {
-        let needed: Vec<(Range<usize>, Vec<BlockKey>)> = groups(cuts)
+    pub fn of(scene: &OpenScene, cuts: &[Vec<Cut>], most_bytes: u64) -> Self {
+        let size = |tile: usize| cuts[tile].iter().map(|cut| sample_bytes(scene, cut)).sum();
+        let needed: Vec<(Range<usize>, Vec<BlockKey>)> = groups(cuts, size, most_bytes)
             .map(|tiles| {
                 let mut keys: Vec<BlockKey> =
                     cuts[tiles.clone()].iter().flatten().flat_map(|cut| blocks_of(scene, cut)).collect();
@@ -91,19 +93,41 @@ impl Reading {
     }
 }
 
-/// Splits windows into runs that lie in one row.
-fn groups(cuts: &[Vec<Cut>]) -> impl Iterator<Item = Range<usize>> + '_ {
+/// Splits windows into runs that lie in one row and are not too large together.
+fn groups(
+    cuts: &[Vec<Cut>],
+    size: impl Fn(usize) -> u64,
+    most_bytes: u64,
+) -> impl Iterator<Item = Range<usize>> {
     let row = |tile: usize| cuts[tile].first().map(|cut| cut.pixels.y);
     let mut start = 0;
     std::iter::from_fn(move || {
         if start == cuts.len() {
             return None;
         }
-        let same = (start..cuts.len()).take(GROUP).take_while(|&tile| row(tile) == row(start)).count();
+        let mut bytes = 0_u64;
+        let mut fits = |tile: usize| {
+            bytes = bytes.saturating_add(size(tile));
+            tile == start || (row(tile) == row(start) && bytes <= most_bytes)
+        };
+        let same = (start..cuts.len()).take(GROUP).take_while(|&tile| fits(tile)).count();
         let group = start..start + same;
         start = group.end;
         Some(group)
     })
+}
+
+/// Returns how many bytes the samples of a cut take, with those of the bands that come along in its blocks.
+pub fn sample_bytes(scene: &OpenScene, cut: &Cut) -> u64 {
+    let page = scene.objects[cut.object].page(cut.level, false);
+    let num_bands = if page.separate { cut.bands.len() as u64 } else { page.num_bands.into() };
+    cut.pixels.size().num_pixels() * num_bands * page.kind.num_bytes()
+}
+
+/// Returns how many bytes the blocks under a cut take once they are decoded.
+pub fn block_bytes(scene: &OpenScene, cut: &Cut) -> u64 {
+    let bytes = |key: BlockKey| scene.objects[key.object].page(key.level, key.mask).block_bytes(key.id);
+    blocks_of(scene, cut).map(bytes).fold(0, u64::saturating_add)
 }
 
 /// Returns the blocks that a cut needs.
@@ -120,9 +144,24 @@ pub fn blocks_of<'a>(scene: &'a OpenScene, cut: &'a Cut) -> impl Iterator<Item =
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::geometry::{Rect, Window};
 
     fn key(id: u32) -> BlockKey {
         BlockKey { object: 0, level: 0, mask: false, id: BlockId(id) }
+    }
+
+    #[test]
+    fn groups_are_in_one_row_and_not_too_large() {
+        let cut = |y| {
+            let pixels = Window { x: 0, y, width: 1, height: 1 };
+            let rect = Rect { x: 0.0, y: 0.0, width: 1.0, height: 1.0 };
+            vec![Cut { object: 0, level: 0, rect, pixels, bands: vec![0] }]
+        };
+        let cuts = [0, 0, 0, 7, 7].map(cut);
+        let split = |most| groups(&cuts, |_| 10, most).collect::<Vec<_>>();
+        assert_eq!(split(100), [0..3, 3..5]);
+        assert_eq!(split(20), [0..2, 2..3, 3..5]);
+        assert_eq!(split(5), [0..1, 1..2, 2..3, 3..4, 4..5]);
     }
 
     #[test]

@@ -22,6 +22,9 @@ use crate::storage::{Fault, ObjectUri};
 /// So many scenes stay open: those of the shards in memory, and their neighbours.
 const MOST_OPEN: usize = 8;
 
+/// What helps where an object of a scene has changed.
+const RETRY_CUTS_ANEW: &str = "; `tilefleet rejects OUTPUT --retry` cuts the scene anew";
+
 /// Scenes that are open.
 pub(super) struct Scenes {
     requests: Arc<Semaphore>,
@@ -89,21 +92,23 @@ impl Fetcher {
             Some(Survey::Rejected { reason, detail }) => {
                 return Ok(Err(Rejection::new(*reason, detail.clone())));
             }
-            None => return self.judge_unsurveyed(source).await.map(Err),
+            Some(Survey::Unanswered { uri }) => {
+                return self.judge_unanswered(source, &ObjectUri::parse(uri)?).await.map(Err);
+            }
+            None => return self.judge_unanswered(source, &ObjectUri::parse(&source.uri)?).await.map(Err),
         };
         let slot = self.scenes.slot(scene);
         slot.get_or_try_init(|| self.open_objects(scene)).await.cloned()
     }
 
-    /// A source that did not answer when planned is gone now, or has come back meanwhile.
-    async fn judge_unsurveyed(&self, source: &Source) -> Result<Rejection> {
-        let uri = ObjectUri::parse(&source.uri)?;
-        match self.storage.bucket(&uri).head(uri.key()).await {
+    /// An object that did not answer when planned is gone now, or has come back meanwhile.
+    async fn judge_unanswered(&self, source: &Source, uri: &ObjectUri) -> Result<Rejection> {
+        match self.storage.bucket(uri).head(uri.key()).await {
             Ok(_) => Ok(Rejection::new(
                 Reason::Changed,
-                "the object did not answer when it was planned and is there now; the next run covers it",
+                format!("{uri} did not answer when it was planned and is there now{RETRY_CUTS_ANEW}"),
             )),
-            Err(fault) => self.judge_fault(fault, source, &uri).await,
+            Err(fault) => self.judge_fault(fault, source, uri).await,
         }
     }
 
@@ -129,7 +134,7 @@ impl Fetcher {
             uri: planned.uri.clone(),
             version: planned.version.clone(),
             size_bytes: Some(planned.size_bytes),
-            survey: None,
+            ..Source::default()
         };
         let header = match ranged.parse(parse_scene).await {
             Ok(Ok(header)) => header,
@@ -138,7 +143,7 @@ impl Fetcher {
         };
         self.memory.was_read(&uri);
         if !header.levels.iter().map(|level| level.pixels.size).eq(planned.levels.iter().copied()) {
-            let detail = "the levels of the object are others than when it was planned";
+            let detail = format!("{uri} has other levels than when it was planned{RETRY_CUTS_ANEW}");
             return Ok(Err(Rejection::new(Reason::Changed, detail)));
         }
         Ok(Ok(OpenObject { header, source, uri, ranged }))

@@ -22,8 +22,8 @@ pub(crate) mod tag {
     pub(crate) const ICC_PROFILE: u16 = 34_675;
 }
 
-/// The longest list of values that is read from one tag.
-const MAX_VALUES: usize = 4096;
+/// The longest list of values that is read from one tag: one for each of the most bands.
+const MAX_VALUES: usize = u16::MAX as usize;
 /// The longest text, and the longest run of bytes, that is read from one tag.
 const MAX_BYTES: usize = 1 << 20;
 /// The most tags of one directory, as in libtiff.

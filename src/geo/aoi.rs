@@ -41,12 +41,32 @@ impl Aoi {
         Ok(Self { polygons })
     }
 
-    /// Returns a box around the area, as west, south, east and north in degrees.
+    /// Returns a box around the area, as west, south, east and north in degrees. West is greater than east where
+    /// the area reaches the antimeridian from both sides and leaves a gap elsewhere.
     #[must_use]
     pub fn bbox(&self) -> [f64; 4] {
         let all = self.polygons.iter().map(|area| area.bounds);
-        all.reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])])
-            .expect("an area has a polygon, checked when it was read")
+        let [west, south, east, north] = all
+            .reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])])
+            .expect("an area has a polygon, checked when it was read");
+        let gap = if west <= -180.0 && east >= 180.0 { self.widest_gap() } else { None };
+        gap.map_or([west, south, east, north], |(start, end)| [end, south, start, north])
+    }
+
+    /// Returns the longitudes between which nothing of the area lies, if there are such.
+    fn widest_gap(&self) -> Option<(f64, f64)> {
+        let mut spans: Vec<(f64, f64)> =
+            self.polygons.iter().map(|area| (area.bounds[0], area.bounds[2])).collect();
+        spans.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (mut reached, mut widest) = (spans[0].1, None);
+        for (west, east) in spans {
+            let is_wider = widest.is_none_or(|(start, end)| west - reached > end - start);
+            if west > reached && is_wider {
+                widest = Some((reached, west));
+            }
+            reached = reached.max(east);
+        }
+        widest
     }
 
     /// Returns whether a window touches the area.
@@ -285,5 +305,13 @@ mod tests {
         let many = vec!["[1,1]"; MAX_POINTS + 1].join(",");
         let many = format!(r#"{{"type":"Polygon","coordinates":[[{many}]]}}"#);
         assert!(says(&many).contains("200001 points, 200000 at most"));
+    }
+
+    #[test]
+    fn a_box_around_an_area_across_the_antimeridian_is_narrow() {
+        let bbox = |text: &str| Aoi::parse(text).unwrap().bbox().to_vec();
+        assert_eq!(bbox("179,-19,-179,-16"), [179.0, -19.0, -179.0, -16.0].to_vec());
+        assert_eq!(bbox("9.5,53.3,10.4,53.8"), [9.5, 53.3, 10.4, 53.8].to_vec());
+        assert_eq!(bbox("-180,-90,180,90"), [-180.0, -90.0, 180.0, 90.0].to_vec());
     }
 }

@@ -84,8 +84,34 @@ impl Georeference {
         }
     }
 
-    /// Measures one pixel on the ellipsoid, from its centre to those of its neighbours.
+    /// Returns width and height of a pixel of level 0 in metres, along its own edges; else as
+    /// [`Self::ground_sample_distance`].
+    ///
+    /// # Errors
+    ///
+    /// [`NoGeometry::OutsideCrs`] where the reference system ends.
+    pub fn pixel(&self, column: f64, row: f64) -> Result<[f64; 2], NoGeometry> {
+        let c = &self.transform.0;
+        match self.crs.metres_per_unit() {
+            Some(metres) if !self.crs.stretches() => {
+                Ok([c[1].hypot(c[4]) * metres, c[2].hypot(c[5]) * metres])
+            }
+            _ => {
+                let (right, below) = self.steps(column, row)?;
+                Ok([right.0.hypot(right.1), below.0.hypot(below.1)])
+            }
+        }
+    }
+
+    /// Measures one pixel on the ellipsoid.
     fn measured(&self, column: f64, row: f64) -> Result<f64, NoGeometry> {
+        let (right, below) = self.steps(column, row)?;
+        Ok((right.0 * below.1 - right.1 * below.0).abs().sqrt())
+    }
+
+    /// Returns the ways from a place to its neighbours right and below, east and north, in metres.
+    #[expect(clippy::type_complexity, reason = "two ways of two numbers")]
+    fn steps(&self, column: f64, row: f64) -> Result<((f64, f64), (f64, f64)), NoGeometry> {
         let (longitude, latitude) = self.to_lon_lat(column, row)?;
         let (metres_east, metres_north) = super::ellipsoid::metres_per_degree(latitude);
         let step = |column, row| -> Result<(f64, f64), NoGeometry> {
@@ -94,7 +120,6 @@ impl Georeference {
             Ok((turn * metres_east, (to_latitude - latitude) * metres_north))
         };
         // Half a pixel to either side would leave the Earth at its edges less often, but not never.
-        let (right, below) = (step(column + 1.0, row)?, step(column, row + 1.0)?);
-        Ok((right.0 * below.1 - right.1 * below.0).abs().sqrt())
+        Ok((step(column + 1.0, row)?, step(column, row + 1.0)?))
     }
 }

@@ -28,7 +28,9 @@ use crate::config::Clouds;
 use crate::decode::blocks::{Block, Part, decode_block, read_window};
 use crate::decode::scene::{Piece, SceneChip, stack};
 use crate::error::{Error, Result};
-use crate::fetch::{Arrived, BlockKey, Group, OpenScene, Reading, Tables, crashed};
+use crate::fetch::{
+    Arrived, BlockKey, Group, OpenScene, Reading, Tables, block_bytes, crashed, sample_bytes,
+};
 use crate::reason::{Reason, Rejection};
 use crate::scene::{Cut, Tiling};
 
@@ -73,13 +75,18 @@ impl WindowsOnTheirWay {
             Err(rejection) => return self.reject_all(tiles, &rejection),
         };
         let (places, cuts) = self.cuts(&opened, tiles.clone());
-        let reading = Reading::of(&opened, &cuts);
+        let reading = Reading::of(&opened, &cuts, self.stages.memory_bytes / 4);
         let keys: Vec<BlockKey> = reading.blocks().collect();
         let tables = match fetcher.tables(&opened, &keys).await? {
             Ok(tables) => tables,
             Err(rejection) => return self.reject_all(places, &rejection),
         };
-        let _kept = self.ways.decoded.hold(reading.kept_bytes).await;
+        // Besides the blocks, each thread holds the samples of the window that it works on.
+        let window = |cuts: &Vec<Cut>| cuts.iter().map(|cut| sample_bytes(&opened, cut)).sum::<u64>();
+        let samples = cuts.iter().map(window).max().unwrap_or(0);
+        let threads = self.stages.decode_threads.get() as u64;
+        let kept_bytes = reading.kept_bytes.saturating_add(samples.saturating_mul(threads));
+        let _kept = self.ways.decoded.hold(kept_bytes).await;
         let fetching = Arc::new(Fetching {
             stages: self.stages.clone(),
             ways: self.ways.clone(),
@@ -120,8 +127,13 @@ impl WindowsOnTheirWay {
             let tile = self.shard.tile(place);
             match tile.window.filter(|window| window.is_within(opened.scene.size)) {
                 Some(window) if tile.level == opened.scene.level => {
+                    let cut = opened.scene.cuts(window, self.tiling.size);
+                    if let Some(rejection) = self.too_large(opened, &cut) {
+                        self.reject(place, rejection);
+                        continue;
+                    }
                     places.push(place);
-                    cuts.push(opened.scene.cuts(window, self.tiling.size));
+                    cuts.push(cut);
                 }
                 _ => {
                     let detail =
@@ -131,6 +143,26 @@ impl WindowsOnTheirWay {
             }
         }
         (places, cuts)
+    }
+
+    /// Rejects a window that covers more stored pixels, or lies in larger blocks, than an image may have.
+    fn too_large(&self, opened: &OpenScene, cuts: &[Cut]) -> Option<Rejection> {
+        let limits = &self.stages.limits;
+        let pixels = cuts.iter().map(|cut| cut.pixels.size().num_pixels()).max().unwrap_or(0);
+        let bytes = cuts.iter().map(|cut| block_bytes(opened, cut)).fold(0, u64::saturating_add);
+        let detail = if pixels > limits.max_pixels {
+            format!(
+                "the window covers {pixels} stored pixels, limits.max_pixels allows {}",
+                limits.max_pixels
+            )
+        } else if bytes > limits.max_decoded_bytes {
+            let most = limits.max_decoded_bytes;
+            format!("the blocks of the window decode to {bytes} bytes, limits.max_pixels allows {most}")
+        } else {
+            return None;
+        };
+        let advice = "raise it, or ask for a smaller tiles.gsd or files with overviews";
+        Some(Rejection::new(Reason::TooLarge, format!("{detail}; {advice}")))
     }
 
     /// Decodes blocks on the CPU pool, all at once.
@@ -308,8 +340,13 @@ impl WindowOnItsWay {
         if valid == 0.0 || f64::from(valid) < least {
             return Some((Reason::Nodata, format!("{:.1} % of the pixels are valid", 100.0 * valid)));
         }
-        let most = self.tiling.clouds.as_ref().map(|Clouds { max_fraction, .. }| *max_fraction);
-        let (clouds, _) = clouds.zip(most).filter(|(clouds, most)| f64::from(*clouds) > *most)?;
-        Some((Reason::Clouds, format!("{:.1} % of the pixels are clouds", 100.0 * clouds)))
+        let most = self.tiling.clouds.as_ref().map(|Clouds { max_fraction, .. }| *max_fraction)?;
+        match clouds {
+            Some(clouds) if f64::from(clouds) > most => {
+                Some((Reason::Clouds, format!("{:.1} % of the valid pixels are clouds", 100.0 * clouds)))
+            }
+            None if most < 1.0 => Some((Reason::Clouds, "nothing says where clouds are".to_owned())),
+            _ => None,
+        }
     }
 }

@@ -449,7 +449,7 @@ impl Family {
 /// Sources were found, and all of them left out: only an area of interest does that.
 fn outside_area() -> Error {
     Error::config("no window of any source touches the area of interest")
-        .hint("check tiles.aoi: longitudes come first, and scenes without a georeference touch no area")
+        .hint("check tiles.aoi: longitudes come first")
 }
 
 pub(super) fn lost_every_election() -> Error {
@@ -497,9 +497,7 @@ impl KnownSources {
         let mut newest: Option<Option<Arc<str>>> = None;
         for cursor in &mut self.cursors {
             // A retry of some windows says nothing of the others.
-            let whole = |source: &&Source| {
-                source.survey.as_ref().and_then(Survey::scene).is_none_or(|scene| scene.only.is_none())
-            };
+            let whole = |source: &&Source| source.scene().is_none_or(|scene| scene.only.is_none());
             if let Some(source) = cursor.seek(&entry.uri, &self.runtime)?.filter(whole) {
                 newest = Some(source.version.clone());
             }

@@ -2,8 +2,8 @@
 //!
 //! Goes in: where the rejected rows are. Comes out: a run whose rows replace those tiles and no others.
 //! The sources are looked up anew, since a file that was repaired has another version; one that is still
-//! gone is planned, and rejected again. Of a scene the windows are planned that were rejected, and no others.
-//! A scene whose header was rejected has no windows to retry: it is planned anew when it has changed.
+//! gone is planned, and rejected again. Scenes are surveyed anew: of one that is the same the windows are planned
+//! that were rejected, and no others; one that has changed, or could not be cut before, is planned as a whole.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -15,8 +15,9 @@ use super::planner::{Family, MAX_ELECTIONS, OpenRun, Planner, lost_every_electio
 use super::publish::{Election, SOURCE_BYTES_KEY};
 use super::run::{Run, Tile};
 use super::snapshot::Standing;
-use super::sources::{self, Surveyed};
+use super::sources::{self, Source, Surveyed};
 use crate::error::{Error, Result};
+use crate::geometry::Window;
 use crate::newest::Newest;
 use crate::plan::{Moment, Origin, RunId, TileId};
 use crate::scene::{Scene, Survey};
@@ -97,10 +98,7 @@ impl Planner<'_> {
         let mut found = Rejected::default();
         for ((id, shard), tiles) in by_shard(rejected) {
             let run = covered.iter().find(|run| run.id == *id).ok_or_else(|| vanished(id))?;
-            found.add_shard(run, shard, &tiles, &newest, self.cutting.is_some()).await?;
-        }
-        if found.entries.is_empty() && found.num_unplanned > 0 {
-            return Err(without_windows(found.num_unplanned));
+            found.add_shard(run, shard, &tiles, &newest).await?;
         }
         let entries = self.look_up(found.entries).await?;
         let election = Election {
@@ -121,27 +119,34 @@ impl Planner<'_> {
     }
 
     async fn look_up_one(&self, uri: Arc<str>, again: Again) -> Result<Surveyed> {
-        let Again { version, extra, scene } = again;
-        let Some(scene) = scene else {
+        let Again { planned, extra, windows } = again;
+        let entry = if let Some(item) = &planned.item {
+            // What a STAC item says is what it said: an item that has changed the next run covers.
+            let version = planned.version.as_deref().map(str::to_owned);
+            let item = Some(item.as_bytes().to_vec());
+            Entry { uri: uri.to_string(), version, extra, item, ..Entry::default() }
+        } else {
             let found = source::look_up(self.storage, &ObjectUri::parse(&uri)?).await?;
-            return Ok(Entry { uri: uri.to_string(), extra, ..found }.into());
+            Entry { uri: uri.to_string(), extra, ..found }
         };
-        let mut scene = Scene::clone(&scene);
-        let mut entry = Entry { uri: uri.to_string(), extra, version, ..Entry::default() };
-        for object in &mut scene.objects {
-            let found = source::look_up(self.storage, &ObjectUri::parse(&object.uri)?).await?;
-            if found.uri == entry.uri {
-                entry.version.clone_from(&found.version);
-            }
-            // One that is gone stays as it was planned: reading it says so.
-            if let Some(size) = found.size {
-                object.size_bytes = size;
-                object.version = found.version.map(Into::into);
-            }
-            *entry.size.get_or_insert(0) += object.size_bytes;
+        match self.cutting {
+            None => Ok(entry.into()),
+            Some(cutting) => Ok(limited(cutting.surveyor.survey(entry).await?, &planned, windows)),
         }
-        Ok(Surveyed { entry, survey: Some(Survey::Scene(Arc::new(scene))) })
     }
+}
+
+/// Limits a scene to the windows that were rejected, if it is the one that was planned. One that is another by
+/// now is cut anew as a whole; one that cannot be opened stays as it was planned, and reading it says why.
+fn limited(surveyed: Surveyed, planned: &Source, windows: Vec<Window>) -> Surveyed {
+    let now = surveyed.survey.as_ref().and_then(Survey::scene);
+    let scene = match (now, planned.scene()) {
+        (Some(now), Some(before)) if now.is_again(before) => now,
+        (None, Some(before)) => before,
+        _ => return surveyed,
+    };
+    let only = Scene { only: Some(windows), ..Scene::clone(scene) };
+    Surveyed { survey: Some(Survey::Scene(Arc::new(only))), ..surveyed }
 }
 
 fn by_shard(rejected: &[Retry]) -> BTreeMap<(&RunId, u32), HashSet<TileId>> {
@@ -157,31 +162,26 @@ fn by_shard(rejected: &[Retry]) -> BTreeMap<(&RunId, u32), HashSet<TileId>> {
 struct Rejected {
     entries: BTreeMap<Arc<str>, Again>,
     codec: Option<ExtraCodec>,
-    /// Scenes that were never cut into windows.
-    num_unplanned: u64,
 }
 
 /// A source that is tried again.
 struct Again {
     /// As it was planned.
-    version: Option<String>,
+    planned: Source,
     /// The manifest's columns.
     extra: Option<Vec<u8>>,
-    /// The scene with its rejected windows; `None` for a source that is one tile.
-    scene: Option<Arc<Scene>>,
+    /// Its rejected windows; none if it was one tile.
+    windows: Vec<Window>,
 }
 
 impl Rejected {
     /// Adds the sources of those tiles whose rows are still the newest.
-    ///
-    /// - `cut`: whether the pipeline cuts scenes into windows
     async fn add_shard(
         &mut self,
         run: &Run,
         number: u32,
         wanted: &HashSet<TileId>,
         newest: &Newest,
-        cut: bool,
     ) -> Result<()> {
         if let (None, Some(fields)) = (&self.codec, run.sources.extra_fields()) {
             self.codec = Some(ExtraCodec::new(&fields)?);
@@ -190,30 +190,16 @@ impl Rejected {
         let is_wanted =
             |tile: &Tile| wanted.contains(&tile.id) && newest.shows(&run.id, &tile.source.uri, tile.id);
         for (row, tile) in shard.tiles.iter().enumerate().filter(|(_, tile)| is_wanted(tile)) {
-            let scene = tile.source.survey.as_ref().and_then(Survey::scene);
-            if cut && scene.is_none() {
-                self.num_unplanned += 1;
-                continue;
-            }
             let extra = encoded(self.codec.as_ref(), shard.extra.as_ref(), row)?;
             let again = self.entries.entry(tile.source.uri.clone()).or_insert_with(|| Again {
-                version: tile.source.version.as_deref().map(str::to_owned),
+                planned: tile.source.clone(),
                 extra,
-                scene: scene.map(|scene| Arc::new(Scene { only: Some(Vec::new()), ..Scene::clone(scene) })),
+                windows: Vec::new(),
             });
-            if let (Some(scene), Some(window)) = (&mut again.scene, tile.window) {
-                Arc::make_mut(scene).only.get_or_insert_default().push(window);
-            }
+            again.windows.extend(tile.window);
         }
         Ok(())
     }
-}
-
-fn without_windows(num_scenes: u64) -> Error {
-    Error::usage(format!(
-        "{num_scenes} scenes were rejected by their headers, which retrying does not change"
-    ))
-    .hint("repair or replace them, then run the pipeline again: it plans anew what has changed")
 }
 
 /// Encodes one row of the manifest's columns; `None` if the source had no row in the manifest.

@@ -20,7 +20,7 @@ use parquet::file::properties::WriterProperties;
 
 use crate::error::{Error, Result};
 use crate::plan::parquet_object::ParquetObject;
-use crate::scene::Survey;
+use crate::scene::{Scene, Survey};
 use crate::source::{Entry, ExtraCodec};
 use crate::storage::Bucket;
 
@@ -29,7 +29,7 @@ use crate::storage::Bucket;
 const ROWS_PER_GROUP: usize = 8192;
 
 /// One source as planned.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Source {
     /// Canonical URI.
     pub uri: Arc<str>,
@@ -37,8 +37,24 @@ pub struct Source {
     pub version: Option<Arc<str>>,
     /// Size in bytes when planned.
     pub size_bytes: Option<u64>,
-    /// What its headers say, if it was to be cut into windows and answered.
+    /// What its headers say, if it was to be cut into windows.
     pub survey: Option<Survey>,
+    /// The STAC item that it is, as JSON: a retry surveys it again.
+    pub item: Option<Arc<str>>,
+}
+
+impl Source {
+    /// Returns the scene that it is, if it is cut into windows.
+    #[must_use]
+    pub fn scene(&self) -> Option<&Arc<Scene>> {
+        self.survey.as_ref().and_then(Survey::scene)
+    }
+
+    /// Returns whether it is a scene of which all windows are planned.
+    #[must_use]
+    pub fn is_whole_scene(&self) -> bool {
+        self.scene().is_some_and(|scene| scene.only.is_none())
+    }
 }
 
 /// A contiguous range of sources with their manifest columns.
@@ -59,6 +75,7 @@ fn schema(extra: Option<&Fields>) -> SchemaRef {
         Field::new("version", DataType::Utf8, true),
         Field::new("size", DataType::Int64, true),
         Field::new("survey", DataType::Utf8, true),
+        Field::new("item", DataType::Utf8, true),
     ];
     if let Some(extra) = extra {
         fields.push(Field::new("extra", DataType::Struct(extra.clone()), true));
@@ -160,8 +177,16 @@ fn record_batch(
     let versions = entries.iter().map(|entry| entry.version.as_deref()).collect::<StringArray>();
     let sizes = entries.iter().map(|entry| entry.size.map(|size| size as i64)).collect::<Int64Array>();
     let surveys = surveys.collect::<Result<StringArray>>()?;
-    let mut columns: Vec<ArrayRef> =
-        vec![Arc::new(ids), Arc::new(uris), Arc::new(versions), Arc::new(sizes), Arc::new(surveys)];
+    let items = entries.iter().map(|entry| entry.item.as_deref().map(str::from_utf8).transpose());
+    let items = items.collect::<std::result::Result<StringArray, _>>().map_err(bug)?;
+    let mut columns: Vec<ArrayRef> = vec![
+        Arc::new(ids),
+        Arc::new(uris),
+        Arc::new(versions),
+        Arc::new(sizes),
+        Arc::new(surveys),
+        Arc::new(items),
+    ];
     if let Some(codec) = extra {
         let rows: Vec<Option<&[u8]>> = entries.iter().map(|entry| entry.extra.as_deref()).collect();
         columns.push(Arc::new(codec.decode(&rows)?));
@@ -253,15 +278,18 @@ fn append_sources(batch: &RecordBatch, sources: &mut Vec<Source>) -> Result<()> 
     let (uris, versions) = (text("uri")?, text("version")?);
     let sizes = column("size")?.as_primitive_opt::<Int64Type>().ok_or_else(|| damaged("size"))?;
     // Tables of older versions have no surveys.
-    let surveys = batch.column_by_name("survey").and_then(|column| column.as_string_opt::<i32>());
+    let optional = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
+    let (surveys, items) = (optional("survey"), optional("item"));
     for row in 0..batch.num_rows() {
         let survey = surveys.filter(|surveys| surveys.is_valid(row)).map(|surveys| surveys.value(row));
         let survey = survey.map(serde_json::from_str).transpose();
+        let item = items.filter(|items| items.is_valid(row)).map(|items| items.value(row));
         sources.push(Source {
             uri: uris.value(row).into(),
             version: versions.is_valid(row).then(|| versions.value(row).into()),
             size_bytes: sizes.is_valid(row).then(|| sizes.value(row) as u64),
             survey: survey.map_err(|cause| damaged("survey").because(cause))?,
+            item: item.map(Into::into),
         });
     }
     Ok(())

@@ -52,7 +52,7 @@ struct Opened {
 /// What reading a source's headers can come to, besides a header.
 enum Unsurveyed {
     /// The store did not answer for this object.
-    NoAnswer,
+    NoAnswer(ObjectUri),
     /// It would fail again tomorrow.
     Rejected(Rejection),
 }
@@ -82,7 +82,7 @@ impl Surveyor {
         let survey = match self.scene(&entry).await? {
             Ok(scene) => Some(Survey::Scene(Arc::new(scene))),
             Err(Unsurveyed::Rejected(rejection)) => Some(rejection.into()),
-            Err(Unsurveyed::NoAnswer) => None,
+            Err(Unsurveyed::NoAnswer(uri)) => Some(Survey::Unanswered { uri: uri.to_string().into() }),
         };
         Ok(Surveyed { entry, survey })
     }
@@ -126,7 +126,7 @@ impl Surveyor {
             _ => match self.storage.bucket(&uri).head(uri.key()).await {
                 Ok(info) => (info.size, info.version),
                 Err(Fault::Failed(error)) => return Err(error),
-                Err(_) => return Ok(Err(Unsurveyed::NoAnswer)),
+                Err(_) => return Ok(Err(Unsurveyed::NoAnswer(uri))),
             },
         };
         let version: Option<Arc<str>> = version.map(Into::into);
@@ -136,7 +136,7 @@ impl Surveyor {
             Ok(Ok(header)) => Ok(Ok(Opened { uri, version, size_bytes, header })),
             Ok(Err(rejection)) => Ok(Err(rejection.into())),
             Err(Fault::Failed(error)) => Err(error),
-            Err(_) => Ok(Err(Unsurveyed::NoAnswer)),
+            Err(_) => Ok(Err(Unsurveyed::NoAnswer(uri))),
         }
     }
 
@@ -165,6 +165,10 @@ impl Surveyor {
         });
         let clouds = clouds.transpose()?;
         let objects: Vec<SceneObject> = opened.iter().map(grid::object).collect();
+        if let (Some(_), Err(why)) = (&tiling.aoi, objects[0].georeference()) {
+            let detail = format!("whether it touches the area of interest cannot be told: {why}");
+            return Err(Rejection::new(Reason::GridMismatch, detail));
+        }
         let place = grid::place(&objects, &bands, clouds.as_ref(), tiling, &mut notes)?;
         for object in opened {
             notes.extend(object.header.notes.iter().cloned());

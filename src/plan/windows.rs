@@ -37,14 +37,15 @@ fn tile(source_id: u64, uri: &str, level: u32, window: Option<Window>) -> Planne
     PlannedTile { id: TileId::of(uri, level, 0, window), source_id, level, frame: 0, window }
 }
 
-/// Returns whether a window touches the area of interest. Without georeference nothing does.
+/// Returns whether a window may touch the area of interest: one without an outline, at a pole for example, may.
+/// Scenes without a place are rejected when they are surveyed.
 fn within_area(scene: &Arc<Scene>, tiling: &Tiling) -> Box<dyn Fn(Window) -> bool + Send> {
     let Some(area) = tiling.aoi.clone() else { return Box::new(|_| true) };
     let Ok(place) = scene.reference().georeference() else { return Box::new(|_| false) };
     let scene = scene.clone();
     Box::new(move |window| {
         let footprint = scene.footprint(&place, window);
-        footprint.is_ok_and(|footprint| area.aoi.intersects(&footprint))
+        footprint.map_or(true, |footprint| area.aoi.intersects(&footprint))
     })
 }
 
@@ -69,8 +70,11 @@ pub fn place_in_grid(scene: &Scene, x: u32, y: u32) -> Option<(u64, u64)> {
 }
 
 fn axes(scene: &Scene) -> (Axis, Axis) {
-    let along = |length, window| Axis { length, window, stride: scene.stride };
-    (along(scene.size.width, scene.window.width), along(scene.size.height, scene.window.height))
+    let [right, below] = scene.stride;
+    (
+        Axis { length: scene.size.width, window: scene.window.width, stride: right },
+        Axis { length: scene.size.height, window: scene.window.height, stride: below },
+    )
 }
 
 /// Yields the windows of a regular grid, block by block.

@@ -83,8 +83,7 @@ pub(super) fn metadata(rows: &[TileRow]) -> String {
     let mut types: Vec<&str> = geo().filter_map(|geo| geometry_type(geo.geometry.as_deref()?)).collect();
     types.sort_unstable();
     types.dedup();
-    let around = geo().filter_map(|geo| geo.bbox);
-    let around = around.reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])]);
+    let around = around(geo());
     let covering = |edge: &str| json!(["bbox", edge]);
     let mut column = json!({
         "encoding": "WKB",
@@ -101,11 +100,91 @@ pub(super) fn metadata(rows: &[TileRow]) -> String {
     json!({"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}).to_string()
 }
 
+/// Returns a box around all rows. West is greater than east where a row crosses the antimeridian and longitudes
+/// are left out elsewhere.
+///
+/// # Reference
+///
+/// RFC 7946, section 5.2.
+fn around<'a>(rows: impl Iterator<Item = &'a GeoRow>) -> Option<[f64; 4]> {
+    let mut boxes = Vec::new();
+    let mut crosses = false;
+    for row in rows {
+        let Some(bbox) = row.bbox else { continue };
+        match row.geometry.as_deref().map(parts_of) {
+            Some(parts) if parts.len() > 1 => {
+                crosses = true;
+                boxes.extend(parts);
+            }
+            _ => boxes.push(bbox),
+        }
+    }
+    let join = |a: [f64; 4], b: [f64; 4]| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])];
+    let all = boxes.iter().copied().reduce(join)?;
+    if !crosses {
+        return Some(all);
+    }
+    let (eastern, western): (Vec<[f64; 4]>, Vec<[f64; 4]>) = boxes.iter().partition(|bbox| bbox[0] >= 0.0);
+    let [west, east] = [eastern.into_iter().reduce(join)?[0], western.into_iter().reduce(join)?[2]];
+    Some(if west > east { [west, all[1], east, all[3]] } else { all })
+}
+
+/// Returns the boxes of the polygons in well-known binary of ours: little-endian, one ring each.
+fn parts_of(wkb: &[u8]) -> Vec<[f64; 4]> {
+    let integer = |at: usize| wkb.get(at..at + 4).map(|bytes| u32::from_le_bytes(bytes.try_into().unwrap()));
+    let double = |at: usize| wkb.get(at..at + 8).map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap()));
+    if geometry_type(wkb) != Some("MultiPolygon") {
+        return Vec::new();
+    }
+    let (mut parts, mut at) = (Vec::new(), 9);
+    while let (Some(1), Some(num_points)) = (integer(at + 5), integer(at + 9)) {
+        let mut bbox = [f64::INFINITY, f64::INFINITY, f64::NEG_INFINITY, f64::NEG_INFINITY];
+        for point in 0..num_points as usize {
+            let place = at + 13 + 16 * point;
+            let (Some(x), Some(y)) = (double(place), double(place + 8)) else { return parts };
+            bbox = [bbox[0].min(x), bbox[1].min(y), bbox[2].max(x), bbox[3].max(y)];
+        }
+        parts.push(bbox);
+        at += 13 + 16 * num_points as usize;
+    }
+    parts
+}
+
 /// Tells what kind of geometry well-known binary holds.
 fn geometry_type(wkb: &[u8]) -> Option<&'static str> {
     match wkb.get(..5)? {
         [1, 3, 0, 0, 0] => Some("Polygon"),
         [1, 6, 0, 0, 0] => Some("MultiPolygon"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geo::{Crs, GeoTransform, Georeference};
+    use crate::geometry::{Size, Window};
+
+    fn row(west: f64) -> GeoRow {
+        let place = Georeference::new(
+            GeoTransform([west, 0.1, 0.0, -17.0, 0.0, -0.1]),
+            Crs::from_epsg(4326).unwrap(),
+        );
+        let size = Size::new(10, 10);
+        let footprint = place.footprint(size, size, Window::whole(size)).unwrap();
+        GeoRow { geometry: Some(footprint.wkb()), bbox: Some(footprint.bbox()), ..GeoRow::default() }
+    }
+
+    fn near(found: Option<[f64; 4]>, expected: [f64; 4]) -> bool {
+        found.unwrap().iter().zip(expected).all(|(one, other)| (one - other).abs() < 1e-9)
+    }
+
+    #[test]
+    fn a_box_across_the_antimeridian_goes_from_west_to_east() {
+        let (fiji, beside, europe) = (row(179.5), row(177.0), row(9.0));
+        assert!(near(around([&beside, &europe].into_iter()), [9.0, -18.0, 178.0, -17.0]));
+        assert!(near(around([&fiji, &beside].into_iter()), [177.0, -18.0, -179.5, -17.0]));
+        assert!(near(around([&fiji, &europe].into_iter()), [9.0, -18.0, -179.5, -17.0]));
+        assert_eq!(around(std::iter::empty()), None);
     }
 }

@@ -266,7 +266,7 @@ impl Pages {
         self.num_items += page.items.len() as u64;
         if self.num_items > self.limits.items {
             return Err(Error::config(format!("{} finds more than {} items", self.base, self.limits.items))
-                .hint("ask for less (dates, area, clouds), or raise search.max_items"));
+                .hint("ask for less: input.dates, tiles.aoi, input.max_cloud_cover"));
         }
         self.num_empty = if page.items.is_empty() { self.num_empty + 1 } else { 0 };
         if self.num_empty > MOST_EMPTY {

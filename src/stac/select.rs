@@ -29,7 +29,7 @@ pub struct Selected {
     pub key: String,
     /// Number of the band in the file, from 0.
     pub band: usize,
-    /// Whether the item describes the file's bands; if not, the file must turn out to have one.
+    /// Whether it is known which band of the file it is; if not, the file must turn out to have one.
     pub described: bool,
     /// What the item says of the band.
     pub details: Band,
@@ -54,6 +54,11 @@ impl Problem {
     /// Makes a problem with what to do about it.
     pub(super) fn with_hint(message: String, hint: &str) -> Self {
         Self { message, hint: hint.to_owned() }
+    }
+
+    /// Returns what is wrong and what to do about it, for a row of the table.
+    pub fn with_advice(&self) -> String {
+        format!("{}; {}", self.message, self.hint)
     }
 
     /// Turns it into an error that ends a command, for the item of this URI.
@@ -161,7 +166,7 @@ fn band_within(item: &Item, index: usize, wanted: &str) -> Result<Selected, Prob
     let number = wanted.parse().ok().and_then(|number: usize| number.checked_sub(1));
     let number = number.filter(|band| asset.bands.is_empty() || *band < asset.bands.len());
     match position.or(number) {
-        Some(band) => Ok(Selected { described: !asset.bands.is_empty(), ..selected(item, index, band) }),
+        Some(band) => Ok(Selected { described: true, ..selected(item, index, band) }),
         None => Err(Problem::with_hint(
             format!("asset `{}` has no band `{wanted}`; it has {}", asset.key, bands_of(asset)),
             "name one of them as KEY/BAND, or by its number from 1",

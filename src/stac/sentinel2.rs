@@ -39,6 +39,10 @@ const NAMES: [&[&str]; 13] = [
     &["B12", "swir22"],
 ];
 
+/// How the names of assets begin that are no reflectance: classes, masks, thickness, water, angles.
+const OTHERS: [&str; 13] =
+    ["scl", "aot", "wvp", "cld", "cloud", "clouds", "snw", "snow", "msk", "mask", "qa", "qa60", "angles"];
+
 /// What must be added to samples, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AddOffset {
@@ -85,14 +89,19 @@ pub(super) fn is_true_colour(asset: &Asset) -> bool {
     matches!(key.trim_end_matches("-jp2"), "visual" | "tci" | "tci_10m")
 }
 
-/// Returns whether a band holds reflectance, by its names.
+/// Returns whether a band holds reflectance: all do but pictures and what is known to be something else, so that
+/// an unusual spelling is no reason to leave the offset out.
 fn is_reflectance(item: &Item, selected: &Selected) -> bool {
     let Band { name, common_name, .. } = &selected.details;
-    let known = |name: &str| !names_of(name).is_empty() || name == "rededge";
-    let by_name =
-        [name.as_deref(), common_name.as_deref(), Some(&selected.key)].into_iter().flatten().any(known);
-    let folded = selected.key.split('_').next().is_some_and(known);
-    !is_picture(&item.assets[selected.asset]) && (by_name || folded)
+    let names = [name.as_deref(), common_name.as_deref(), Some(&selected.key)];
+    let other = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        OTHERS.iter().any(|other| {
+            let rest = name.strip_prefix(other);
+            rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric()))
+        })
+    };
+    !is_picture(&item.assets[selected.asset]) && !names.into_iter().flatten().any(other)
 }
 
 /// Decides what must be added to the samples of the reflectance bands; `None` for another satellite.
@@ -104,9 +113,9 @@ pub fn sentinel2_offset(item: &Item) -> Result<Option<AddOffset>, Problem> {
     if !is_sentinel2(item) {
         return Ok(None);
     }
-    let declared = declared_offset(item);
+    let declared = declared_offsets(item);
     let decided = |dn: i32, why: String| {
-        let ignored = declared.filter(|declared| *declared != dn);
+        let ignored = declared.iter().find(|declared| **declared != dn);
         let note = ignored.map_or_else(String::new, |declared| {
             format!("; the declared offset of {declared} is ignored, as it contradicts that")
         });
@@ -137,14 +146,17 @@ pub fn sentinel2_offset(item: &Item) -> Result<Option<AddOffset>, Problem> {
             "its baseline is {baseline} and it lies in an archive that removes the offset, but it does not say whether it did"
         )));
     }
-    match declared {
-        Some(declared) if declared != ADD_OFFSET => Err(unclear(format!(
-            "its baseline is {baseline}, which has an offset of {ADD_OFFSET}, but it declares one of {declared}"
-        ))),
-        Some(_) => {
+    match declared[..] {
+        [] => decided(ADD_OFFSET, format!("processing baseline {baseline} is 04.00 or later")),
+        [ADD_OFFSET] => {
             decided(ADD_OFFSET, format!("processing baseline {baseline}, and the item declares the offset"))
         }
-        None => decided(ADD_OFFSET, format!("processing baseline {baseline} is 04.00 or later")),
+        [declared] => Err(unclear(format!(
+            "its baseline is {baseline}, which has an offset of {ADD_OFFSET}, but it declares one of {declared}"
+        ))),
+        _ => Err(unclear(format!(
+            "its baseline is {baseline}, but its bands declare different offsets: {declared:?}"
+        ))),
     }
 }
 
@@ -168,6 +180,12 @@ pub fn calibration(item: &Item, selected: &Selected) -> Result<Option<Calibratio
     Ok(Some(Calibration { scale: scale.unwrap_or(1.0), offset: offset.unwrap_or(0.0), why }))
 }
 
+/// Returns the factor from samples of a reflectance band to values of a unit, whatever the offset is.
+#[must_use]
+pub fn scale_to(unit: &str) -> f64 {
+    if unit == "dn" { 1.0 } else { 1.0 / QUANTIFICATION }
+}
+
 /// Says how the samples of a band become values of a unit.
 ///
 /// Stored samples (`dn`) of Sentinel-2's reflectance bands are brought to one scale as well, that from before
@@ -188,22 +206,17 @@ pub fn calibration_to(unit: &str, item: &Item, selected: &Selected) -> Result<Op
     }
 }
 
-/// The offset that reflectance bands declare, in units of samples; `None` if they declare none or several.
-fn declared_offset(item: &Item) -> Option<i32> {
-    let mut declared = None;
-    for asset in item.assets.iter().filter(|asset| !is_picture(asset)) {
-        for band in &asset.bands {
-            // Classes and optical thickness are no reflectance, and have other scales.
-            let is_reflectance = band.scale.is_some_and(|scale| (scale * QUANTIFICATION - 1.0).abs() < 1e-9);
-            if let (true, Some(offset)) = (is_reflectance, band.offset) {
-                let dn = (offset * QUANTIFICATION).round() as i32;
-                if declared.is_some_and(|known| known != dn) {
-                    return None;
-                }
-                declared = Some(dn);
-            }
-        }
-    }
+/// The offsets that reflectance bands declare, in units of samples, each once.
+fn declared_offsets(item: &Item) -> Vec<i32> {
+    let bands = item.assets.iter().filter(|asset| !is_picture(asset)).flat_map(|asset| &asset.bands);
+    // Classes and optical thickness are no reflectance, and have other scales.
+    let is_reflectance =
+        |band: &&Band| band.scale.is_some_and(|scale| (scale * QUANTIFICATION - 1.0).abs() < 1e-9);
+    let in_samples = |offset: f64| (offset * QUANTIFICATION).round() as i32;
+    let mut declared: Vec<i32> =
+        bands.filter(is_reflectance).filter_map(|band| band.offset).map(in_samples).collect();
+    declared.sort_unstable();
+    declared.dedup();
     declared
 }
 
@@ -228,8 +241,8 @@ fn removes_offset_silently(item: &Item) -> bool {
 fn unclear(why: String) -> Problem {
     Problem::with_hint(
         format!("it is not clear whether the samples hold Sentinel-2's offset of 1000: {why}"),
-        "compare a few samples with ESA's product, then set `tiles.offset` (-0.1 if the offset is still in, 0 if it is \
-         not), or take an archive that leaves no doubt, such as Earth Search's sentinel-2-c1-l2a",
+        "compare a few samples with ESA's product, then set `tiles.offset` (if the offset is still in: -0.1, or -1000 for \
+         a model that takes dn; 0 if it is not), or take an archive that leaves no doubt, such as Earth Search's sentinel-2-c1-l2a",
     )
 }
 
@@ -265,6 +278,38 @@ mod tests {
         assert_eq!(removed.dn, 0);
         assert!(removed.why.contains("declared offset of -1000 is ignored"), "{}", removed.why);
         assert_eq!(dn(&earth_search("02.14", "false")), 0);
+    }
+
+    #[test]
+    fn bands_of_other_spellings_have_the_offset_too() {
+        let assets = r#"{"B4": {"href": "b4.tif"}, "b04": {"href": "b04.tif"}, "stack": {"href": "stack.tif"},
+            "scl-jp2": {"href": "scl.tif"}, "AOT_10m": {"href": "aot.tif"}, "cloud": {"href": "cloud.tif"}}"#;
+        let properties = r#"{"platform": "sentinel-2c", "s2:processing_baseline": "05.11"}"#;
+        let item = in_collection("S2", properties, assets);
+        let offset = |name: &str| {
+            let found = select(&item, &[name]).unwrap_or_else(|problem| panic!("{problem}")).remove(0);
+            calibration_to("dn", &item, &found).unwrap().map(|calibration| calibration.offset)
+        };
+        for name in ["B4", "b04", "stack/3"] {
+            assert_eq!(offset(name), Some(-1000.0), "{name}");
+        }
+        for name in ["scl-jp2", "AOT_10m", "cloud"] {
+            assert_eq!(offset(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn versions_of_other_processors_are_no_baselines() {
+        for version in ["4.10.4", "5.9", "0511"] {
+            let properties = format!(r#"{{"platform": "sentinel-2c", "processing:version": "{version}"}}"#);
+            let item = in_collection("S2", &properties, r#"{"B02": {"href": "b.tif"}}"#);
+            assert!(unclear(&item).contains("does not say its processing baseline"), "{version}");
+        }
+        let bands = r#"{"B02": {"href": "b.tif", "raster:bands": [{"scale": 0.0001, "offset": 0}]},
+            "B03": {"href": "c.tif", "raster:bands": [{"scale": 0.0001, "offset": -0.1}]}}"#;
+        let properties = r#"{"platform": "sentinel-2c", "s2:processing_baseline": "05.11"}"#;
+        let message = unclear(&in_collection("S2", properties, bands));
+        assert!(message.contains("declare different offsets: [-1000, 0]"), "{message}");
     }
 
     #[test]

@@ -126,6 +126,18 @@ enum Scalar {
 }
 
 impl Scalar {
+    /// Tells whether it is written as ESA writes its baselines, `05.09` or `N0509`: other processors number
+    /// their versions too.
+    fn is_baseline(&self) -> bool {
+        let Self::Text(text) = self else { return false };
+        let digits =
+            |text: &str, count| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.split_once('.') {
+            Some((major, minor)) => digits(major.trim_start_matches('N'), 2) && digits(minor, 2),
+            None => text.strip_prefix('N').is_some_and(|number| digits(number, 4)),
+        }
+    }
+
     fn into_text(self) -> String {
         match self {
             Self::Text(text) => text,
@@ -175,7 +187,8 @@ pub(super) fn item_of(json: &str, place: &Place<'_>) -> Result<Item, Error> {
         Some(time) => (Some(time), false),
         None => (time_of("start_datetime", properties.start_datetime.as_deref())?, true),
     };
-    let baseline = properties.s2_baseline.or(properties.sentinel_baseline).or(properties.processing_version);
+    let baseline = properties.s2_baseline.or(properties.sentinel_baseline);
+    let baseline = baseline.or(properties.processing_version.filter(Scalar::is_baseline));
     Ok(Item {
         id: wire.id,
         uri,

@@ -55,6 +55,14 @@ impl SignOptions {
     /// `Config` if the endpoint is no URL, carries credentials or a query, or no host is named.
     pub(super) fn check(&self) -> Result<()> {
         check_endpoint("storage.sign_endpoint", &self.endpoint)?;
+        let is_wild = self.hosts.iter().any(|host| host.starts_with("*."));
+        if is_wild && !self.endpoint.contains("{account}") {
+            return Err(Error::config(
+                "`storage.sign_endpoint` gives one token for all of `storage.sign_hosts`",
+            )
+            .because("whoever owns any of these hosts would be sent it: STAC items name hosts")
+            .hint("name the hosts one by one, or put {account} into the endpoint"));
+        }
         if self.hosts.is_empty() {
             return Err(
                 Error::config("`storage.sign_hosts` is empty").hint("leave it out, or name the hosts")

@@ -484,14 +484,18 @@ mod signed {
     }
 
     fn storage(archive: &Served) -> Storage {
+        Storage::with_environment(options(archive), Environment::default()).unwrap()
+    }
+
+    fn options(archive: &Served) -> StorageOptions {
         let host = archive.address.trim_start_matches("http://").to_owned();
         let endpoint = format!("{}/token/{{account}}/{{container}}", archive.address);
-        let options = StorageOptions {
+        StorageOptions {
             sign: Some(SignOptions { endpoint, hosts: vec![host] }),
+            allow_http: true,
             retry_timeout: Duration::from_secs(2),
             ..StorageOptions::default()
-        };
-        Storage::with_environment(options, Environment::default()).unwrap()
+        }
     }
 
     fn tokens(archive: &Served) -> usize {
@@ -521,6 +525,30 @@ mod signed {
             read(&storage, &archive, "scene.tif").await.unwrap();
         }
         assert_eq!(tokens(&archive), 3);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_token_goes_out_in_the_clear() {
+        let archive = archive(3600, |_| true);
+        let options = StorageOptions { allow_http: false, ..options(&archive) };
+        let storage = Storage::with_environment(options, Environment::default()).unwrap();
+        assert!(matches!(read(&storage, &archive, "scene.tif").await, Err(Fault::Forbidden)));
+        assert_eq!(tokens(&archive), 0);
+    }
+
+    #[test]
+    fn one_token_is_not_for_the_hosts_of_anybody() {
+        let options = |endpoint: &str, hosts: &[&str]| StorageOptions {
+            sign: Some(SignOptions {
+                endpoint: endpoint.to_owned(),
+                hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+            }),
+            ..StorageOptions::default()
+        };
+        let refused = |endpoint, hosts: &[&str]| Storage::new(options(endpoint, hosts)).is_err();
+        assert!(refused("https://tokens.example/one", &["*.blob.core.windows.net"]));
+        assert!(!refused("https://tokens.example/one", &["ours.blob.core.windows.net"]));
+        assert!(!refused("https://tokens.example/{account}", &["*.blob.core.windows.net"]));
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float32Type, Float64Type, Int32Type};
@@ -125,6 +124,69 @@ fn rows_say_where_they_lie() {
         valid.values().iter().any(|valid| *valid > 0.9) && valid.values().iter().any(|valid| *valid < 0.5)
     );
     assert!(columns["cell"].as_string::<i32>().iter().all(|cell| cell.unwrap().contains('U')));
+}
+
+fn made(job: &Job, kind: &str) -> Option<PathBuf> {
+    let path = job.path(&format!("images/{kind}.tif"));
+    oracle(&["make", kind, path.to_str().unwrap()])?;
+    Some(path)
+}
+
+/// Runs a scene that the oracle makes, and holds the share of valid pixels of each window against GDAL's.
+fn assert_valid_pixels(kind: &str, tiles: &str, model: Option<&Path>, nodata: Option<&str>) {
+    let job = job(&format!("size = 64\n{tiles}"));
+    let Some(scene) = made(&job, kind) else { return };
+    let model = model.map(|model| ["--model", model.to_str().unwrap()]);
+    let report = run(&job, &scene, model.as_ref().map_or(&[], |model| model));
+    let tiles = job.path("table/tiles");
+    let mut words = vec!["validity", tiles.to_str().unwrap(), scene.to_str().unwrap()];
+    words.extend(nodata);
+    let Some(said) = oracle(&words) else { return };
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["rows"], report["summary"]["tiles"]);
+    assert!(report["summary"]["skipped"].as_u64().unwrap() > 0, "{kind}: {report}");
+    assert!(said["worst"].as_f64().unwrap() < 1e-6, "{kind}: {said}");
+}
+
+fn three_band_model() -> PathBuf {
+    let float = ["--input-type", "float32", "--unit", "dn", "--size", "64"];
+    model("three", &[&["--arch", "resnet18", "--classes", "10"][..], &float].concat())
+}
+
+#[test]
+fn what_is_valid_is_what_gdal_says() {
+    let model = three_band_model();
+    assert_valid_pixels("alpha", "bands = [1, 2, 3]", None, None);
+    assert_valid_pixels("mask", "", None, None);
+    // The overview has no mask: it is not read.
+    assert_valid_pixels("mask", "gsd = 20", None, None);
+    let nodata = "-9999.9";
+    let tiles = format!("bands = [1, 2, 3]\nnodata = {nodata}");
+    assert_valid_pixels("float", &tiles, Some(&model), Some(nodata));
+}
+
+/// Where nothing is said of clouds a window is not clear.
+#[test]
+fn windows_outside_of_the_clouds_file_are_not_clear() {
+    let clouds = "cloud_band = \"scl\"\ncloud_values = [9]\nmax_cloud_fraction = 0.5";
+    let job = job(&format!("size = 64\nbands = [\"data/1\", \"data/2\", \"data/3\"]\n{clouds}"));
+    if made(&job, "alpha").and_then(|_| made(&job, "clouds")).is_none() {
+        return;
+    }
+    let item = write_item(&job, "alpha.tif", Some("clouds.tif"));
+    run(&job, &item, &[]);
+    let columns = shown_columns(&job.table(), "x, y, status, reason, cloud_fraction, valid_fraction");
+    let fractions = columns["cloud_fraction"].as_primitive::<Float32Type>();
+    let reasons = columns["reason"].as_string::<i32>();
+    let valid = columns["valid_fraction"].as_primitive::<Float32Type>();
+    for row in 0..columns.num_rows() {
+        let edge = |name: &str| columns[name].as_primitive::<Int32Type>().value(row);
+        // Clouds cover 128 × 128 pixels of 10 m, of which none is valid.
+        let covered = edge("x") < 128 && edge("y") < 128;
+        assert_eq!(fractions.is_valid(row), covered && valid.value(row) > 0.0);
+        let expected = if valid.value(row) == 0.0 { "nodata" } else { "clouds" };
+        assert_eq!(reasons.value(row), expected, "window {}, {}", edge("x"), edge("y"));
+    }
 }
 
 fn landsat_item() -> Option<PathBuf> {
@@ -271,10 +333,7 @@ fn a_damaged_block_costs_the_windows_that_need_it_and_a_retry_brings_them_back()
     }
     // Repaired, the rejected windows and no others are computed again.
     fs::copy(&scene, &damaged).unwrap();
-    let mut retry = support::tilefleet();
-    retry.arg("rejects").arg(job.table()).arg("--retry");
-    let output = retry.output().unwrap();
-    assert_exit(&output, 0);
+    retry(&job);
     let after = windows(&job.table());
     assert_eq!(after.len(), found.len());
     assert!(after.iter().all(|(status, ..)| status != "rejected"), "{after:?}");
@@ -317,9 +376,69 @@ fn a_scene_whose_header_is_wrong_is_one_row() {
     let expected: BTreeMap<String, String> =
         expected.map(|(file, reason)| (file.to_owned(), reason.to_owned())).into();
     assert_eq!(reasons, expected);
-    let retry: Output = support::tilefleet().arg("rejects").arg(job.table()).arg("--retry").output().unwrap();
-    assert_exit(&retry, 64);
-    assert!(stderr(&retry).contains("rejected by their headers"), "{}", stderr(&retry));
+    // Repaired, a scene is cut as a whole; the others are rejected again.
+    job.write_image("cut.tif", &sound);
+    retry(&job);
+    job.verify_ok();
+    let after = shown(&job.table());
+    assert_eq!(after.len(), 64 + 64 + 3);
+    assert_eq!(after.iter().filter(|row| row.status == "rejected").count(), 3);
+}
+
+fn retry(job: &Job) {
+    let output = support::tilefleet().arg("rejects").arg(job.table()).arg("--retry").output().unwrap();
+    assert_exit(&output, 0);
+}
+
+fn write_item(job: &Job, asset: &str, clouds: Option<&str>) -> PathBuf {
+    let file = |name: &str| serde_json::json!({"href": format!("./{name}"), "type": "image/tiff"});
+    let mut item = serde_json::json!({
+        "type": "Feature", "stac_version": "1.0.0", "id": "one", "geometry": null, "links": [],
+        "properties": {"datetime": "2024-05-01T10:00:00Z"},
+        "assets": {"data": file(asset)},
+    });
+    if let Some(clouds) = clouds {
+        item["assets"]["scl"] = file(clouds);
+    }
+    let path = job.path("images/one.json");
+    fs::write(&path, item.to_string()).unwrap();
+    path
+}
+
+/// The item stays as it is; what becomes of its file is found by retries.
+#[test]
+fn a_scene_of_an_item_is_cut_anew_once_its_file_is_there() {
+    let Some(folder) = geotiffs() else { return };
+    let job = job("size = 64\nbands = [\"data/1\", \"data/2\", \"data/3\"]");
+    let (item, more) = (write_item(&job, "asset.tif", None), ["--set", "limits.max_reject_ratio=1"]);
+    job.write_image("beside.txt", b"the folder is there");
+    run(&job, &item, &more);
+    let found = shown(&job.table());
+    assert_eq!((found.len(), found[0].reason.as_deref()), (1, Some("gone")), "{found:?}");
+    let scene = folder.join("rasterio/rgb_lzw.tif");
+    let (damaged, _) = with_damaged_block(&scene, &job);
+    fs::rename(&damaged, job.path("images/asset.tif")).unwrap();
+    assert!(run(&job, &item, &more)["nothing_new"].as_bool().unwrap(), "the item has not changed");
+    let output = support::tilefleet().arg("rejects").arg(job.table()).arg("--retry").output().unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 65)), "{}", stderr(&output));
+    let once = windows(&job.table());
+    let rejected = |found: &[(String, Option<String>, Window)]| {
+        found.iter().filter(|(status, ..)| status == "rejected").count()
+    };
+    assert!(once.len() > 9 && (1..once.len()).contains(&rejected(&once)), "{once:?}");
+    // Another file in its place, of another size: all of it is cut anew.
+    fs::copy(folder.join("rasterio/RGB.byte.tif"), job.path("images/asset.tif")).unwrap();
+    retry(&job);
+    let twice = windows(&job.table());
+    assert_eq!((twice.len(), rejected(&twice)), (13 * 12, 0), "791×718 pixels");
+    job.verify_ok();
+    let mut compact = support::tilefleet();
+    assert_exit(&compact.arg("runs").arg(job.table()).arg("compact").output().unwrap(), 0);
+    let sorted = |mut found: Vec<(String, Option<String>, Window)>| {
+        found.sort_by_key(|(.., window)| (window.y, window.x));
+        found
+    };
+    assert_eq!(sorted(windows(&job.table())), sorted(twice));
 }
 
 #[test]
@@ -377,10 +496,7 @@ fn clouds_are_skipped_and_their_share_recorded() {
 fn a_coarser_resolution_is_read_from_an_overview() {
     let Some(folder) = geotiffs() else { return };
     let scene = folder.join("rio-tiler/mosaic_cog1.tif");
-    let model = model(
-        "three",
-        &["--arch", "resnet18", "--classes", "10", "--input-type", "float32", "--unit", "dn", "--size", "64"],
-    );
+    let model = three_band_model();
     let of = |gsd: &str| {
         let job = job(&format!("bands = [1, 2, 3]\ngsd = {gsd}"));
         let report = run(&job, &scene, &["--model", model.to_str().unwrap(), "--set", "tiles.nodata=0"]);
@@ -487,7 +603,7 @@ fn maps_show_what_a_retry_brought() {
     let counts = &report["summary"];
     assert_eq!(mapped("before"), counts["ok"].as_u64().unwrap());
     fs::copy(&scene, &damaged).unwrap();
-    assert_exit(&support::tilefleet().arg("rejects").arg(job.table()).arg("--retry").output().unwrap(), 0);
+    retry(&job);
     assert_eq!(mapped("after"), counts["ok"].as_u64().unwrap() + counts["rejected"].as_u64().unwrap());
 }
 

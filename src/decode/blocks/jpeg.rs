@@ -20,7 +20,12 @@ pub(super) fn decode(page: &Page, window: Window, stored: &[u8]) -> Result<Sampl
         return Err(corrupt(format!("a block of {} components, not {bands}", header.num_bands)));
     }
     let size = Size::new(window.width, window.height);
-    if header.size.width != size.width || header.size.height < size.height {
+    // The last strip may hold rows beyond the image, and a block rows that fill up its last units.
+    let most = u64::from(page.block.height).next_multiple_of(16);
+    if header.size.width != size.width
+        || header.size.height < size.height
+        || u64::from(header.size.height) > most
+    {
         return Err(corrupt(format!("a block of {} pixels, not {size}", header.size)));
     }
     let limits = Limits { max_pixels: header.size.num_pixels(), max_decoded_bytes: header.decoded_bytes() };

@@ -10,6 +10,9 @@ use crate::format::partial::{Parsed, Partial, View};
 use crate::format::tags::Array;
 use crate::reason::Rejection;
 
+/// What a block may be larger than twice what it decodes to: headers and tables.
+const OVERHEAD_BYTES: u64 = 64 << 10;
+
 /// One block of a page: its place in the block table. Row by row, band after band if they are separate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlockId(pub u32);
@@ -21,6 +24,8 @@ pub struct BlockTable {
     /// Offset and number of bytes of each block from `first` on.
     ranges: Vec<(u64, u64)>,
     file_bytes: u64,
+    /// So many bytes of a block are read at most.
+    most: u64,
 }
 
 impl BlockTable {
@@ -38,7 +43,8 @@ impl BlockTable {
         if length == 0 {
             return Ok(None);
         }
-        match offset.checked_add(length).filter(|&end| end <= self.file_bytes) {
+        // What comes after so much is no part of what the block decodes to.
+        match offset.checked_add(length.min(self.most)).filter(|&end| end <= self.file_bytes) {
             Some(end) => Ok(Some(offset..end)),
             None => Err(truncated(format!("the object ends before block {} does", id.0))),
         }
@@ -66,7 +72,8 @@ pub(super) fn table(file: View<'_>, page: &Page, blocks: &[BlockId]) -> Result<B
     } else {
         stored_ranges(file, page, first..end)?
     };
-    Ok(BlockTable { first, ranges, file_bytes: file.len() as u64 })
+    let most = page.max_block_bytes().saturating_mul(2).saturating_add(OVERHEAD_BYTES);
+    Ok(BlockTable { first, ranges, file_bytes: file.len() as u64, most })
 }
 
 /// Returns the part of a strip, of all rows of a band or of all bands, that a block is cut out of.

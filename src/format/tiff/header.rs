@@ -66,9 +66,17 @@ pub struct Nodata {
 }
 
 impl Nodata {
+    /// Takes a value that stands elsewhere than in the file.
+    #[must_use]
+    pub fn of(value: f64) -> Self {
+        let is_whole = value.fract() == 0.0 && value.abs() < 1e30;
+        Self { value, integer: is_whole.then_some(value as i128) }
+    }
+
     /// Returns the value as samples of this kind have it; `None` if they cannot (GDAL's
     /// `GDALNoDataMaskBand::IsNoDataInRange`).
-    pub(super) fn of_kind(self, kind: SampleKind) -> Option<Self> {
+    #[must_use]
+    pub fn of_kind(self, kind: SampleKind) -> Option<Self> {
         let (min, max) = match kind {
             SampleKind::U8 => (0, i128::from(u8::MAX)),
             SampleKind::I8 => (i8::MIN.into(), i8::MAX.into()),

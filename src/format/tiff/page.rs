@@ -19,6 +19,8 @@ use crate::reason::{Reason, Rejection};
 const MAX_BLOCK_BYTES: u64 = 1 << 30;
 /// An uncompressed image in one strip is read in pieces of about so many bytes, as libtiff does.
 const CUT_BYTES: u64 = 256 << 10;
+/// The most bytes of JPEG tables: four of each kind are less than 3 KiB.
+const MAX_JPEG_TABLES: u64 = 64 << 10;
 /// The widest and the highest image, as in GDAL.
 const MAX_SIDE: u64 = i32::MAX as u64;
 
@@ -110,7 +112,7 @@ impl Page {
             layout,
             block,
             num_bands,
-            separate: num_bands > 1 && directory.unsigned(tag::PLANAR) == Some(2),
+            separate: num_bands > 1 && stated(directory, tag::PLANAR, 1)? == 2,
             kind: kind(stored_bits, format)?,
             stored_bits,
             photometric,
@@ -118,8 +120,8 @@ impl Page {
             predictor: predictor(directory, compression)?,
             fill: None,
             order: directory.order(),
-            reversed_bits: directory.unsigned(tag::FILL_ORDER) == Some(2),
-            jpeg_tables: directory.bytes(own::JPEG_TABLES).map(Into::into),
+            reversed_bits: stated(directory, tag::FILL_ORDER, 1)? == 2,
+            jpeg_tables: jpeg_tables(directory, compression)?,
             cut: false,
             offsets,
             byte_counts: directory.array(counts_tag),
@@ -301,6 +303,28 @@ fn missing(tag: u16) -> Rejection {
     corrupt(format!("tag {tag} is missing"))
 }
 
+fn unreadable(tag: u16) -> Rejection {
+    corrupt(format!("tag {tag} cannot be read"))
+}
+
+/// Returns the first value of a tag that has a default. One that is there and cannot be read is no default.
+fn stated(directory: &Directory<'_>, tag: u16, default: u64) -> Result<u64, Rejection> {
+    match directory.unsigned(tag) {
+        Some(value) => Ok(value),
+        None if directory.has(tag) => Err(unreadable(tag)),
+        None => Ok(default),
+    }
+}
+
+/// Returns what the blocks of a JPEG page have in common.
+fn jpeg_tables(directory: &Directory<'_>, compression: Compression) -> Result<Option<Arc<[u8]>>, Rejection> {
+    let Some(array) = directory.array(own::JPEG_TABLES).filter(|_| compression == Compression::Jpeg) else {
+        return Ok(None);
+    };
+    let tables = directory.bytes(own::JPEG_TABLES).filter(|_| array.count <= MAX_JPEG_TABLES);
+    tables.map(|tables| Some(tables.into())).ok_or_else(|| unreadable(own::JPEG_TABLES))
+}
+
 fn side(directory: &Directory<'_>, tag: u16) -> Result<u32, Rejection> {
     let value = directory.unsigned(tag).ok_or_else(|| missing(tag))?;
     match u32::try_from(value) {
@@ -311,7 +335,7 @@ fn side(directory: &Directory<'_>, tag: u16) -> Result<u32, Rejection> {
 }
 
 fn num_bands(directory: &Directory<'_>) -> Result<u16, Rejection> {
-    let count = directory.unsigned(tag::SAMPLES_PER_PIXEL).unwrap_or(1);
+    let count = stated(directory, tag::SAMPLES_PER_PIXEL, 1)?;
     u16::try_from(count)
         .ok()
         .filter(|&count| count > 0)
@@ -319,7 +343,7 @@ fn num_bands(directory: &Directory<'_>) -> Result<u16, Rejection> {
 }
 
 fn compression(directory: &Directory<'_>) -> Result<Compression, Rejection> {
-    let code = directory.unsigned(tag::COMPRESSION).unwrap_or(1);
+    let code = stated(directory, tag::COMPRESSION, 1)?;
     let lerc_parameters = directory.unsigned_list(own::LERC_PARAMETERS).unwrap_or_default();
     Compression::new(code, &lerc_parameters).map_err(|name| unsupported(format!("TIFF with {name}")))
 }
@@ -328,7 +352,7 @@ fn predictor(directory: &Directory<'_>, compression: Compression) -> Result<Pred
     if !compression.takes_predictor() {
         return Ok(Predictor::None);
     }
-    match directory.unsigned(own::PREDICTOR).unwrap_or(1) {
+    match stated(directory, own::PREDICTOR, 1)? {
         1 => Ok(Predictor::None),
         2 => Ok(Predictor::Horizontal),
         3 => Ok(Predictor::FloatingPoint),
@@ -362,7 +386,10 @@ fn sample_format(directory: &Directory<'_>) -> Result<(u16, u64), Rejection> {
 
 /// Returns the one value that a tag has for every band; 1 by default.
 fn uniform(directory: &Directory<'_>, tag: u16) -> Result<u64, Rejection> {
-    let Some(values) = directory.unsigned_list(tag) else { return Ok(1) };
+    if !directory.has(tag) {
+        return Ok(1);
+    }
+    let values = directory.unsigned_list(tag).ok_or_else(|| unreadable(tag))?;
     match values.first() {
         Some(&first) if values.iter().all(|&value| value == first) => Ok(first),
         _ => Err(unsupported(format!("bands of different kinds (tag {tag})"))),
@@ -396,9 +423,9 @@ fn block_size(directory: &Directory<'_>, size: Size) -> Result<(Layout, Size), R
         return Ok((Layout::Tiles, block));
     }
     // By default, and with 2³² − 1, all rows are one strip.
-    let rows = match directory.unsigned(own::ROWS_PER_STRIP) {
-        Some(0) => return Err(corrupt("strips without rows")),
-        rows => rows.unwrap_or(u64::MAX).min(size.height.into()) as u32,
+    let rows = match stated(directory, own::ROWS_PER_STRIP, u64::MAX)? {
+        0 => return Err(corrupt("strips without rows")),
+        rows => rows.min(size.height.into()) as u32,
     };
     Ok((Layout::Strips, Size::new(size.width, rows)))
 }

@@ -2,11 +2,11 @@
 
 use crate::config::Nodata;
 use crate::format::sample::SampleKind;
-use crate::format::tiff::{BandInfo, TiffHeader};
+use crate::format::tiff::{self, BandInfo, TiffHeader, Validity};
 use crate::reason::{Reason, Rejection};
 use crate::scene::{SceneBand, Tiling};
-use crate::stac::sentinel2::{Calibration, calibration_to};
-use crate::stac::{self, Item, Selected};
+use crate::stac::sentinel2::{self, Calibration, calibration_to};
+use crate::stac::{self, Item, Problem, Selected};
 
 /// Units whose values are the stored samples of 8 bits.
 const DISPLAY_UNITS: [&str; 2] = ["srgb8", "tci8"];
@@ -74,7 +74,7 @@ impl Choice {
             Some(_) => {
                 let found = header.bands.len();
                 return Err(mismatch(format!(
-                    "the file of band {} has {found} bands, name one of them",
+                    "the file of band {0} has {found} bands, name one of them: {0}/1 is the first",
                     self.name
                 )));
             }
@@ -129,16 +129,27 @@ impl Choice {
     ) -> Result<SceneBand, Rejection> {
         let band = self.index(header)?;
         let (scale, offset) = self.conversion(place, band, header, tiling, item, notes)?;
-        let nodata = match tiling.nodata {
-            Nodata::None => None,
-            Nodata::Value(value) => Some(value),
-            Nodata::File => self.said_nodata().or(header.nodata.map(|nodata| nodata.value)),
-        };
+        let nodata = self.nodata(header, tiling, notes);
         Ok(SceneBand { object: self.object, band, scale, offset, nodata })
     }
 
-    fn said_nodata(&self) -> Option<f64> {
-        self.selected.as_ref().and_then(|selected| selected.details.nodata)
+    /// Returns the sample that stands for no data, as the samples' type has it. NaN always does.
+    fn nodata(&self, header: &TiffHeader, tiling: &Tiling, notes: &mut Vec<String>) -> Option<f64> {
+        let said = || self.selected.as_ref().and_then(|selected| selected.details.nodata);
+        let kind = header.levels[0].pixels.kind;
+        let value = match tiling.nodata {
+            Nodata::None => return None,
+            Nodata::Value(value) => value,
+            Nodata::File => match said().filter(|value| tiff::Nodata::of(*value).of_kind(kind).is_some()) {
+                Some(value) => value,
+                None => return in_file_nodata(header),
+            },
+        };
+        let stored = tiff::Nodata::of(value).of_kind(kind);
+        if stored.is_none() && !value.is_nan() {
+            notes.push(format!("band {}: nodata {value} cannot stand in {kind} samples", self.name));
+        }
+        stored.map(|nodata| nodata.value).filter(|value| !value.is_nan())
     }
 
     /// Returns factor and summand from samples to values of the model's unit.
@@ -157,37 +168,58 @@ impl Choice {
             let detail = format!("the model takes {unit}, band {} has {kind} samples", self.name);
             return Err(Rejection::new(Reason::BitDepthMismatch, detail));
         }
-        let asked = (of(&tiling.scale), of(&tiling.offset));
-        if let (Some(scale), offset) = asked {
-            return Ok((scale, offset.unwrap_or(0.0)));
+        if DISPLAY_UNITS.contains(&unit) {
+            return Ok((1.0, 0.0));
         }
-        let stored = DISPLAY_UNITS.contains(&unit) || unit == STORED_UNIT;
-        let said = match self.said_conversion(unit, item)? {
-            Some(Calibration { scale, offset, why }) => {
+        let asked = (of(&tiling.scale), of(&tiling.offset));
+        if let (Some(scale), Some(offset)) = asked {
+            return Ok((scale, offset));
+        }
+        let said = match (self.said_conversion(unit, item), asked.1) {
+            (Err(problem), None) => {
+                return Err(Rejection::new(Reason::UnitMismatch, problem.with_advice()));
+            }
+            // What is unclear of Sentinel-2 is the offset alone, and that is given.
+            (Err(_), Some(offset)) => Some((sentinel2::scale_to(unit), offset)),
+            (Ok(Some(Calibration { scale, offset, why })), _) => {
                 if !notes.contains(&why) {
                     notes.push(why);
                 }
                 Some((scale, offset))
             }
-            None if stored => Some((1.0, 0.0)),
-            None => in_file(&header.bands[usize::from(band)]),
+            (Ok(None), _) if unit == STORED_UNIT => Some((1.0, 0.0)),
+            (Ok(None), _) => in_file(&header.bands[usize::from(band)]),
         };
-        let (scale, offset) = said.ok_or_else(|| {
-            let detail = format!(
-                "the model takes {unit}, band {} has {kind} samples and nothing says how to convert them; \
-                 set tiles.scale and tiles.offset",
-                self.name
-            );
-            Rejection::new(Reason::UnitMismatch, detail)
-        })?;
-        Ok((scale, asked.1.unwrap_or(offset)))
+        match (asked, said) {
+            ((None, offset), Some(said)) => Ok((said.0, offset.unwrap_or(said.1))),
+            // The sample that means 0 stays the same.
+            ((Some(scale), None), Some(said)) => Ok((scale, scale / said.0 * said.1)),
+            ((Some(scale), offset), _) => Ok((scale, offset.unwrap_or(0.0))),
+            ((None, _), None) => {
+                let detail = format!(
+                    "the model takes {unit}, band {} has {kind} samples and nothing says how to convert them; \
+                     set tiles.scale and tiles.offset",
+                    self.name
+                );
+                Err(Rejection::new(Reason::UnitMismatch, detail))
+            }
+        }
     }
 
     /// Returns what the item says; Sentinel-2's offset depends on the archive and the baseline.
-    fn said_conversion(&self, unit: &str, item: Option<&Item>) -> Result<Option<Calibration>, Rejection> {
-        let (Some(item), Some(selected)) = (item, &self.selected) else { return Ok(None) };
-        calibration_to(unit, item, selected)
-            .map_err(|problem| Rejection::new(Reason::UnitMismatch, problem.to_string()))
+    fn said_conversion(&self, unit: &str, item: Option<&Item>) -> Result<Option<Calibration>, Problem> {
+        match (item, &self.selected) {
+            (Some(item), Some(selected)) => calibration_to(unit, item, selected),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Returns the file's sample without data. Where an alpha band holds it, that band says what is valid.
+fn in_file_nodata(header: &TiffHeader) -> Option<f64> {
+    match header.validity(0) {
+        Validity::Nodata(_, Some(_)) => None,
+        _ => header.nodata.map(|nodata| nodata.value).filter(|value| !value.is_nan()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which grid the windows of a scene lie on.
 
 use super::Opened;
+use crate::format::tiff::Level;
 use crate::geo::{Crs, GeoTransform};
 use crate::geometry::Size;
 use crate::reason::{Reason, Rejection};
@@ -15,7 +16,7 @@ pub(super) struct Place {
     /// Size of a window, in pixels of that level.
     pub(super) window: Size,
     /// From one window to the next.
-    pub(super) stride: f64,
+    pub(super) stride: [f64; 2],
     /// Metres a pixel of the chip.
     pub(super) gsd: Option<f64>,
 }
@@ -29,11 +30,17 @@ pub(super) fn object(opened: &Opened) -> SceneObject {
         uri: opened.uri.to_string().into(),
         version: opened.version.clone(),
         size_bytes: opened.size_bytes,
+        without_mask: levels_without_mask(&opened.header.levels),
         levels: opened.header.levels.iter().map(|level| level.pixels.size).collect(),
         transform: GeoTransform::from_tags(tags).ok().map(|transform| transform.0),
         epsg,
-        tags: (crs.is_some() && epsg.is_none()).then(|| tags.clone()),
+        tags: (epsg.is_none() && !tags.is_empty()).then(|| tags.clone()),
     }
+}
+
+fn levels_without_mask(levels: &[Level]) -> Vec<usize> {
+    let without = levels.iter().enumerate().filter(|(_, level)| level.mask.is_none());
+    if levels[0].mask.is_none() { Vec::new() } else { without.map(|(number, _)| number).collect() }
 }
 
 /// Chooses the finest of the objects as reference, and the level and the size of its windows.
@@ -54,39 +61,42 @@ pub(super) fn place(
         }
     }
     let found = &objects[reference];
-    let native = match found.georeference() {
-        Ok(place) => {
-            let (column, row) = (f64::from(found.size().width) / 2.0, f64::from(found.size().height) / 2.0);
-            place.ground_sample_distance(column, row).ok()
-        }
-        Err(why) => {
-            notes.push(format!("no geometry: {why}"));
-            None
-        }
-    };
-    // Pixels of level 0 that one of the chip is wide.
-    let pixels = match (tiling.gsd, native) {
-        (None, _) => 1.0,
-        (Some(gsd), Some(native)) => gsd / native,
+    let (column, row) = (f64::from(found.size().width) / 2.0, f64::from(found.size().height) / 2.0);
+    let georeference = found.georeference().inspect_err(|why| notes.push(format!("no geometry: {why}"))).ok();
+    let native = georeference.as_ref().and_then(|place| place.ground_sample_distance(column, row).ok());
+    // Pixels of level 0 that one of the chip is wide and high.
+    let [across, down] = match (tiling.gsd, georeference.and_then(|place| place.pixel(column, row).ok())) {
+        (None, _) => [1.0; 2],
+        (Some(gsd), Some(pixel)) => pixels_in(gsd, pixel),
         (Some(gsd), None) => {
             return Err(mismatch(&format!(
                 "{gsd} metres a pixel are asked for, and the scene does not say how large its are"
             )));
         }
     };
-    if pixels < 1.0 - 1e-6 {
+    if across.min(down) < 1.0 - 1e-6 {
         notes.push(format!("pixels are repeated: they are larger than {} m", tiling.gsd.unwrap_or_default()));
     }
-    let level = found.level_for(pixels);
-    let scale = f64::from(found.size().width) / f64::from(found.levels[level].width);
-    let side = ((f64::from(tiling.size) * pixels / scale).round() as u32).max(1);
+    let level = found.level_for([across, down]);
+    let (full, reduced) = (found.size(), found.levels[level]);
+    let across = across * f64::from(reduced.width) / f64::from(full.width);
+    let down = down * f64::from(reduced.height) / f64::from(full.height);
+    let side = |pixels: f64| ((f64::from(tiling.size) * pixels).round() as u32).max(1);
+    let stride = |pixels: f64| (f64::from(tiling.stride) * pixels).max(1.0);
     Ok(Place {
         reference,
         level: level as u32,
-        window: Size::new(side, side),
-        stride: (f64::from(tiling.stride) * pixels / scale).max(1.0),
+        window: Size::new(side(across), side(down)),
+        stride: [stride(across), stride(down)],
         gsd: tiling.gsd.or(native),
     })
+}
+
+/// Returns how many pixels are so many metres, across and down. Pixels that are nearly square, as those of Web
+/// Mercator on the ground, are taken as such, so that windows are.
+fn pixels_in(gsd: f64, [width, height]: [f64; 2]) -> [f64; 2] {
+    let nearly_square = (width / height - 1.0).abs() < 0.02;
+    if nearly_square { [gsd / (width * height).sqrt(); 2] } else { [gsd / width, gsd / height] }
 }
 
 /// Returns the object with the smallest pixels; without georeference the one with the most.
