@@ -8,12 +8,12 @@ them. Also the peak memory of scenes of 4,000 and 40,000 pixels a side.
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import os
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -163,10 +163,8 @@ def upload(port, objects):
             out.write(path.read_bytes())
 
 
-@contextlib.contextmanager
-def distance(port):
-    """A proxy that lets every request wait; yields its port."""
-    ready, place = threading.Event(), {}
+def wait_between(port, ready):
+    """Serves as a proxy before a port, and lets every request wait; says on which port through `ready`."""
 
     async def pump(reader, writer, delay):
         try:
@@ -186,19 +184,23 @@ def distance(port):
 
     async def main():
         server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20)
-        place["port"], place["loop"] = server.sockets[0].getsockname()[1], asyncio.get_running_loop()
-        place["stop"] = asyncio.Event()
-        ready.set()
-        await place["stop"].wait()
+        ready.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
 
-    thread = threading.Thread(target=asyncio.run, args=(main(),), daemon=True)
-    thread.start()
-    ready.wait()
+    asyncio.run(main())
+
+
+@contextlib.contextmanager
+def distance(port):
+    """A proxy that lets every request wait, in a process of its own; yields its port."""
+    ready, told = multiprocessing.Pipe(duplex=False)
+    proxy = multiprocessing.get_context("spawn").Process(target=wait_between, args=(port, told), daemon=True)
+    proxy.start()
     try:
-        yield place["port"]
+        yield ready.recv()
     finally:
-        place["loop"].call_soon_threadsafe(place["stop"].set)
-        thread.join()
+        proxy.kill()
+        proxy.join()
 
 
 def measure(work, weed, tilefleet, alternate, rounds, threads):

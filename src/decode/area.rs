@@ -47,6 +47,14 @@ impl AreaAxis {
         self.spans.len() - 1
     }
 
+    /// Returns which stored pixel the first one is, if all that come out are stored ones, side by side.
+    ///
+    /// - `stored`: number of stored pixels
+    pub(super) fn whole(&self, stored: u32) -> Option<usize> {
+        let first = usize::try_from(self.shift?).ok()?;
+        (first + self.count() <= stored as usize).then_some(first)
+    }
+
     fn of(&self, index: usize) -> (usize, &[f64]) {
         let (first, begin) = self.spans[index];
         (first as usize, &self.weights[begin..self.spans[index + 1].1])

@@ -4,12 +4,13 @@
 //! its pixels that are valid in all bands. Where a band has no data its value is 0. Nothing is fetched or
 //! decoded here, and whether so few valid pixels are enough is decided elsewhere.
 
-use super::area::{AreaAxis, Stored};
+use super::area::{self, AreaAxis};
 use super::blocks::WindowSamples;
 use super::chip::{Bands, Chip, Samples, with_samples};
 use crate::config::Clouds;
 use crate::format::tiff::{TiffHeader, Validity};
 use crate::geometry::Size;
+use crate::preprocess::Direct;
 use crate::scene::{Cut, Scene, SceneBand};
 
 /// What was read of one file for a chip.
@@ -35,10 +36,40 @@ impl Piece {
 pub struct SceneChip {
     /// `[side, side, bands]`: 8 bits if all files are and nothing is converted, else 32-bit float.
     pub chip: Chip,
+    /// What was found out about its pixels.
+    pub measured: Measured,
+}
+
+/// How much of a chip there is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
     /// Share of pixels that are valid in all bands.
     pub valid_fraction: f32,
-    /// Share of pixels that are clouds, if the scene says where they are.
+    /// Share of valid pixels that are clouds, if the scene says where they are.
     pub cloud_fraction: Option<f32>,
+}
+
+/// Where the values of a chip go.
+struct Target<'a> {
+    values: &'a mut [f32],
+    /// What values become, for those that go into a model's input at once.
+    direct: Option<Direct<'a>>,
+    num_bands: usize,
+}
+
+impl Target<'_> {
+    /// Returns where a band of the first pixel lies, and how far it is to the next pixel.
+    fn place(&self, band: usize) -> (usize, usize) {
+        self.direct.map_or((band, self.num_bands), |direct| direct.place(band))
+    }
+
+    fn is_plain(&self, band: usize) -> bool {
+        self.direct.is_none_or(|direct| direct.is_plain(band))
+    }
+
+    fn element(&self, band: usize, value: f32) -> f32 {
+        self.direct.map_or(value, |direct| direct.element(band, value))
+    }
 }
 
 /// Stacks the bands of a chip.
@@ -54,19 +85,47 @@ pub fn stack(
     side: u32,
     pieces: &[Piece],
 ) -> SceneChip {
-    let size = Size::new(side, side);
-    let num_pixels = size.num_pixels() as usize;
-    let mut canvas = Canvas {
-        values: vec![0.0; num_pixels * scene.bands.len()],
-        num_bands: scene.bands.len(),
-        valid: vec![true; num_pixels],
+    let (size, num_bands) = (Size::new(side, side), scene.bands.len());
+    let mut values = vec![0.0; size.num_pixels() as usize * num_bands];
+    let target = Target { values: &mut values, direct: None, num_bands };
+    let measured = draw(scene, clouds, side, pieces, target);
+    let samples = if is_bytes(scene, pieces) {
+        Samples::U8(values.iter().map(|value| value.round() as u8).collect())
+    } else {
+        Samples::F32(values)
     };
+    SceneChip { chip: Chip { size, bands: meaning, samples }, measured }
+}
+
+/// Stacks the bands of a chip in a model's input, as [`stack`] and preprocessing do one after the other; `None`
+/// if the chip would be one of 8 bits, whose values are rounded.
+///
+/// - `slot`: every element is written
+#[must_use]
+pub fn stack_into(
+    scene: &Scene,
+    clouds: Option<&Clouds>,
+    side: u32,
+    pieces: &[Piece],
+    direct: Direct<'_>,
+    slot: &mut [f32],
+) -> Option<Measured> {
+    if is_bytes(scene, pieces) {
+        return None;
+    }
+    let target = Target { values: slot, direct: Some(direct), num_bands: scene.bands.len() };
+    Some(draw(scene, clouds, side, pieces, target))
+}
+
+fn draw(scene: &Scene, clouds: Option<&Clouds>, side: u32, pieces: &[Piece], target: Target<'_>) -> Measured {
+    let num_pixels = Size::new(side, side).num_pixels() as usize;
+    let mut canvas = Canvas { target, side: side as usize, valid: vec![true; num_pixels] };
     let axes: Vec<(AreaAxis, AreaAxis)> = pieces.iter().map(|piece| axes(&piece.cut, side)).collect();
     for (place, band) in scene.bands.iter().enumerate() {
         let found = pieces.iter().zip(&axes).find(|(piece, _)| piece.cut.object == band.object);
         match found.and_then(|(piece, axes)| piece.samples.as_ref().map(|samples| (piece, samples, axes))) {
             Some((piece, samples, axes)) => canvas.draw(place, band, piece, samples, axes),
-            None => canvas.valid.fill(false),
+            None => canvas.leave_out(place),
         }
     }
     let clouds = clouds.zip(scene.clouds.as_ref());
@@ -75,17 +134,7 @@ pub fn stack(
         share(clouds, band, piece, axes, &canvas.valid)
     });
     let num_valid = canvas.valid.iter().filter(|valid| **valid).count();
-    let as_bytes = scene.bands.iter().all(|band| band.is_stored() && is_bytes(band, pieces));
-    let samples = if as_bytes {
-        Samples::U8(canvas.values.iter().map(|value| value.round() as u8).collect())
-    } else {
-        Samples::F32(canvas.values)
-    };
-    SceneChip {
-        chip: Chip { size, bands: meaning, samples },
-        valid_fraction: num_valid as f32 / num_pixels as f32,
-        cloud_fraction,
-    }
+    Measured { valid_fraction: num_valid as f32 / num_pixels as f32, cloud_fraction }
 }
 
 fn axes(cut: &Cut, side: u32) -> (AreaAxis, AreaAxis) {
@@ -96,23 +145,37 @@ fn axes(cut: &Cut, side: u32) -> (AreaAxis, AreaAxis) {
     )
 }
 
-fn is_bytes(band: &SceneBand, pieces: &[Piece]) -> bool {
-    let piece = pieces.iter().find(|piece| piece.cut.object == band.object);
-    let samples = piece.and_then(|piece| piece.samples.as_ref());
-    samples.is_none_or(|samples| matches!(samples.samples, Samples::U8(_)))
+/// Tells whether a chip is one of 8 bits: all of its files are, and nothing is converted.
+fn is_bytes(scene: &Scene, pieces: &[Piece]) -> bool {
+    scene.bands.iter().all(|band| {
+        let piece = pieces.iter().find(|piece| piece.cut.object == band.object);
+        let samples = piece.and_then(|piece| piece.samples.as_ref());
+        band.is_stored() && samples.is_none_or(|samples| matches!(samples.samples, Samples::U8(_)))
+    })
 }
 
 /// The pixels of a chip as they come together.
-struct Canvas {
-    /// `[side, side, bands]`; 0 where there is no data
-    values: Vec<f32>,
-    num_bands: usize,
+struct Canvas<'a> {
+    /// 0 before normalisation where there is no data
+    target: Target<'a>,
+    side: usize,
     /// `[side, side]`
     valid: Vec<bool>,
 }
 
-impl Canvas {
-    #[expect(clippy::unnecessary_cast, reason = "of all sample types only one is f64")]
+impl Canvas<'_> {
+    /// Writes a band of which there is nothing.
+    fn leave_out(&mut self, place: usize) {
+        self.valid.fill(false);
+        let absent = self.target.element(place, 0.0);
+        let (first, step) = self.target.place(place);
+        self.target.values[first..]
+            .iter_mut()
+            .step_by(step)
+            .take(self.side * self.side)
+            .for_each(|value| *value = absent);
+    }
+
     fn draw(
         &mut self,
         place: usize,
@@ -123,24 +186,154 @@ impl Canvas {
     ) {
         let index = piece.cut.bands.iter().position(|number| *number == band.band);
         let index = index.expect("a cut has all bands of its object");
-        let num_bands = usize::from(samples.num_bands);
         let mask = samples.valid.as_deref().filter(|_| piece.masked);
         let (across, down) = (&axes.0, &axes.1);
-        with_samples!(&samples.samples, stored => {
-            let value = |pixel: usize| stored[pixel * num_bands + index] as f64;
-            let valid = |pixel: usize| {
-                mask.is_none_or(|mask| mask[pixel] != 0) && !band.is_nodata(value(pixel))
+        let corner = across.whole(samples.size.width).zip(down.whole(samples.size.height));
+        match corner.filter(|_| mask.is_none()) {
+            Some(corner) => with_samples!(&samples.samples, stored => {
+                self.copy(place, band, &Plane { stored, samples, index }, corner);
+            }),
+            None => with_samples!(&samples.samples, stored => {
+                self.resample(place, band, &Plane { stored, samples, index }, mask, (across, down));
+            }),
+        }
+    }
+
+    /// Writes a band whose stored pixels are those of the chip.
+    fn copy<T: Stored>(
+        &mut self,
+        place: usize,
+        band: &SceneBand,
+        plane: &Plane<'_, T>,
+        corner: (usize, usize),
+    ) {
+        let nodata = band.nodata.and_then(T::of);
+        let is_absent = |sample: T| sample.is_nan() || nodata == Some(sample);
+        let (target, absent) = (&self.target, self.target.element(place, 0.0));
+        if band.is_stored() && target.is_plain(place) {
+            let value =
+                |sample: T| if is_absent(sample) { (absent, false) } else { (sample.value() as f32, true) };
+            self.copy_rows(place, plane, corner, value);
+        } else {
+            let (scale, offset, direct) = (band.scale, band.offset, target.direct);
+            let value = |sample: T| {
+                let value = (sample.value() * scale + offset) as f32;
+                let value = direct.map_or(value, |direct| direct.element(place, value));
+                if is_absent(sample) { (absent, false) } else { (value, true) }
             };
-            let stored = Stored { size: samples.size, value, valid, axes: (across, down) };
-            stored.resample(|pixel, value| match value {
-                Some(value) => {
-                    self.values[pixel * self.num_bands + place] = (value * band.scale + band.offset) as f32;
-                }
-                None => self.valid[pixel] = false,
-            });
+            self.copy_rows(place, plane, corner, value);
+        }
+    }
+
+    fn copy_rows<T: Stored>(
+        &mut self,
+        place: usize,
+        plane: &Plane<'_, T>,
+        (left, top): (usize, usize),
+        value: impl Fn(T) -> (f32, bool),
+    ) {
+        let (width, num_bands) = (plane.samples.size.width as usize, usize::from(plane.samples.num_bands));
+        let (side, (first, step)) = (self.side, self.target.place(place));
+        let mut row_of_band = Vec::with_capacity(side);
+        for row in 0..side {
+            let start = ((top + row) * width + left) * num_bands;
+            let stored = &plane.stored[start..start + side * num_bands];
+            // Loops over neighbours are many times as fast as over every n-th.
+            row_of_band.clear();
+            take_band(stored, num_bands, plane.index, &mut row_of_band);
+            let valid = self.valid[row * side..][..side].iter_mut();
+            let places = &mut self.target.values[first + row * side * step..];
+            let mut put = |(place, (valid, sample)): (&mut f32, (&mut bool, &T))| {
+                let (element, is_valid) = value(*sample);
+                *place = element;
+                *valid &= is_valid;
+            };
+            if step == 1 {
+                places[..side].iter_mut().zip(valid.zip(&row_of_band)).for_each(put);
+            } else {
+                places.iter_mut().step_by(step).zip(valid.zip(&row_of_band)).for_each(&mut put);
+            }
+        }
+    }
+
+    /// Writes a band whose pixels are means of stored ones, or repeated.
+    fn resample<T: Stored>(
+        &mut self,
+        place: usize,
+        band: &SceneBand,
+        plane: &Plane<'_, T>,
+        mask: Option<&[u8]>,
+        axes: (&AreaAxis, &AreaAxis),
+    ) {
+        let num_bands = usize::from(plane.samples.num_bands);
+        let value = |pixel: usize| plane.stored[pixel * num_bands + plane.index].value();
+        let valid = |pixel: usize| mask.is_none_or(|mask| mask[pixel] != 0) && !band.is_nodata(value(pixel));
+        let stored = area::Stored { size: plane.samples.size, value, valid, axes };
+        let (first, step) = self.target.place(place);
+        stored.resample(|pixel, value| {
+            let converted = value.map_or(0.0, |value| (value * band.scale + band.offset) as f32);
+            self.target.values[first + pixel * step] = self.target.element(place, converted);
+            self.valid[pixel] &= value.is_some();
         });
     }
 }
+
+/// Appends every `num_bands`-th sample, from that of the band on.
+fn take_band<T: Copy>(stored: &[T], num_bands: usize, index: usize, band: &mut Vec<T>) {
+    fn of<T: Copy, const N: usize>(stored: &[T], index: usize, band: &mut Vec<T>) {
+        let index = index.min(N - 1);
+        band.extend(stored.as_chunks::<N>().0.iter().map(|pixel| pixel[index]));
+    }
+    match num_bands {
+        1 => band.extend_from_slice(stored),
+        2 => of::<T, 2>(stored, index, band),
+        3 => of::<T, 3>(stored, index, band),
+        4 => of::<T, 4>(stored, index, band),
+        _ => band.extend(stored.iter().skip(index).step_by(num_bands)),
+    }
+}
+
+/// One band of a window as stored.
+struct Plane<'a, T> {
+    stored: &'a [T],
+    samples: &'a WindowSamples,
+    index: usize,
+}
+
+/// A type of stored samples.
+trait Stored: Copy + PartialEq {
+    fn value(self) -> f64;
+
+    /// Returns the sample of this value, if there is one.
+    fn of(value: f64) -> Option<Self>;
+
+    fn is_nan(self) -> bool;
+}
+
+macro_rules! stored {
+    ($($kind:ty: $is_nan:expr),*) => {$(
+        impl Stored for $kind {
+            #[inline]
+            #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "of all sample types one is f64")]
+            fn value(self) -> f64 {
+                self as f64
+            }
+
+            #[allow(clippy::unnecessary_cast, clippy::float_cmp, reason = "the value itself is meant")]
+            fn of(value: f64) -> Option<Self> {
+                (value as Self as f64 == value).then_some(value as Self)
+            }
+
+            #[inline]
+            fn is_nan(self) -> bool {
+                ($is_nan)(self)
+            }
+        }
+    )*};
+}
+
+stored!(u8: |_| false, i8: |_| false, u16: |_| false, i16: |_| false, u32: |_| false, i32: |_| false);
+stored!(u64: |_| false, i64: |_| false, f32: f32::is_nan, f64: f64::is_nan);
 
 /// Returns which share of a chip's valid pixels are clouds; `None` if that is not said of half of them.
 #[expect(clippy::unnecessary_cast, reason = "of all sample types only one is f64")]
@@ -161,7 +354,7 @@ fn share(
     let (mut cloudy, mut known) = (0.0, 0_u32);
     with_samples!(&samples.samples, stored => {
         let value = |pixel: usize| f64::from(u8::from(is_cloud(stored[pixel * num_bands + index] as f64)));
-        let stored = Stored { size: samples.size, value, valid: |_| true, axes: (&axes.0, &axes.1) };
+        let stored = area::Stored { size: samples.size, value, valid: |_| true, axes: (&axes.0, &axes.1) };
         stored.resample(|pixel, share| {
             if let Some(share) = share.filter(|_| valid[pixel]) {
                 cloudy += share;

@@ -23,14 +23,16 @@ use tokio::task::JoinHandle;
 use super::budget::Held;
 use super::infer_loop::Prepared;
 use super::shard::OpenShard;
+use super::tensor::Tensor;
 use super::{ChipSender, Stages, Ways};
 use crate::config::Clouds;
-use crate::decode::blocks::{Block, Part, decode_block, read_window};
-use crate::decode::scene::{Piece, SceneChip, stack};
+use crate::decode::blocks::{Block, Part, decode_block, read_samples, read_window};
+use crate::decode::scene::{Measured, Piece, SceneChip, stack, stack_into};
 use crate::error::{Error, Result};
 use crate::fetch::{
     Arrived, BlockKey, Group, OpenScene, Reading, Tables, block_bytes, crashed, sample_bytes,
 };
+use crate::geometry::Size;
 use crate::reason::{Reason, Rejection};
 use crate::scene::{Cut, Tiling};
 
@@ -207,8 +209,8 @@ impl WindowsOnTheirWay {
         let (chips, stop) = (self.chips.clone(), self.stages.stop.clone());
         let job = move || {
             let started = Instant::now();
-            let chip = needed.stack(&opened, &window);
-            window.finish(chip, held, started, &chips);
+            let drawn = needed.draw(&opened, &window);
+            window.finish(drawn, held, started, &chips);
         };
         self.ways.pool.spawn(move || {
             if catch_unwind(AssertUnwindSafe(job)).is_err() {
@@ -277,7 +279,7 @@ impl WindowBlocks {
     }
 
     /// Stacks the window's bands; the first block that is damaged is its rejection.
-    fn stack(self, opened: &OpenScene, window: &WindowOnItsWay) -> Result<SceneChip, Rejection> {
+    fn draw(self, opened: &OpenScene, window: &WindowOnItsWay) -> Result<Drawn, Rejection> {
         let mut pieces = Vec::with_capacity(self.cuts.len());
         for cut in self.cuts {
             let header = &opened.objects[cut.object].header;
@@ -287,12 +289,56 @@ impl WindowBlocks {
                 self.blocks[&key].as_ref().as_ref().map_err(Clone::clone)
             };
             let touched = cut.pixels.width > 0 && cut.pixels.height > 0;
-            let samples =
-                touched.then(|| read_window(header, level, cut.pixels, &cut.bands, block)).transpose()?;
-            pieces.push(Piece { masked: Piece::is_masked(header, level), cut, samples });
+            let masked = Piece::is_masked(header, level);
+            let read = || match masked {
+                true => read_window(header, level, cut.pixels, &cut.bands, block),
+                false => read_samples(header, level, cut.pixels, &cut.bands, |id| block(Part::Pixels, id)),
+            };
+            let samples = touched.then(read).transpose()?;
+            pieces.push(Piece { masked, cut, samples });
         }
-        let (tiling, meaning) = (&window.tiling, window.stages.preprocess.bands());
-        Ok(stack(&opened.scene, tiling.clouds.as_ref(), meaning, tiling.size, &pieces))
+        let (stages, scene) = (&window.stages, &opened.scene);
+        let (side, clouds) = (window.tiling.size, window.tiling.clouds.as_ref());
+        if let Some(direct) = stages.preprocess.direct(Size::new(side, side))
+            && let Tensor::F32(mut slot) = stages.spare.take()
+        {
+            let measured = stack_into(scene, clouds, side, &pieces, direct, &mut slot);
+            match measured {
+                Some(measured) => return Ok(Drawn::Tensor(Tensor::F32(slot), measured)),
+                None => stages.spare.give_back(Tensor::F32(slot)),
+            }
+        }
+        Ok(Drawn::Chip(stack(scene, clouds, stages.preprocess.bands(), side, &pieces)))
+    }
+}
+
+/// A window that is stacked.
+enum Drawn {
+    /// It is to be laid out as the model's input.
+    Chip(SceneChip),
+    /// It is laid out already.
+    Tensor(Tensor, Measured),
+}
+
+impl Drawn {
+    fn measured(&self) -> Measured {
+        match self {
+            Self::Chip(chip) => chip.measured,
+            Self::Tensor(_, measured) => *measured,
+        }
+    }
+
+    fn tensor(self, stages: &Stages) -> Result<Tensor, Rejection> {
+        match self {
+            Self::Chip(chip) => stages.chip_tensor(chip.chip),
+            Self::Tensor(tensor, _) => Ok(tensor),
+        }
+    }
+
+    fn give_back(self, stages: &Stages) {
+        if let Self::Tensor(tensor, _) = self {
+            stages.spare.give_back(tensor);
+        }
     }
 }
 
@@ -307,17 +353,20 @@ struct WindowOnItsWay {
 impl WindowOnItsWay {
     fn finish(
         self,
-        chip: Result<SceneChip, Rejection>,
+        drawn: Result<Drawn, Rejection>,
         held: Held,
         started: Instant,
         chips: &ChipSender<Prepared>,
     ) {
-        let tensor = chip.and_then(|chip| {
-            let (valid, clouds) = (chip.valid_fraction, chip.cloud_fraction);
-            self.shard.measured(self.index, valid, clouds);
-            match self.skipped(valid, clouds) {
-                Some(skipped) => Ok(Err(skipped)),
-                None => self.stages.chip_tensor(chip.chip).map(Ok),
+        let tensor = drawn.and_then(|drawn| {
+            let Measured { valid_fraction, cloud_fraction } = drawn.measured();
+            self.shard.measured(self.index, valid_fraction, cloud_fraction);
+            match self.skipped(valid_fraction, cloud_fraction) {
+                Some(skipped) => {
+                    drawn.give_back(&self.stages);
+                    Ok(Err(skipped))
+                }
+                None => drawn.tensor(&self.stages).map(Ok),
             }
         });
         self.stages.progress.decoded(started.elapsed());

@@ -102,6 +102,18 @@ impl Preprocess {
         })
     }
 
+    /// Returns how values become elements of the slot if a chip of floats of this size goes in as it is: neither
+    /// resized nor cropped, its bands those of the input.
+    #[must_use]
+    pub fn direct(&self, size: Size) -> Option<Direct<'_>> {
+        let selection = self.bands.select(self.bands()).ok()?;
+        let fit = self.fit(size).ok()?;
+        let is_whole = fit.resized == size && fit.covers(self.size) && size == self.size;
+        let is_plain = selection.is_identity(self.bands.count()) && selection.replicate() == 1;
+        let takes_floats = self.sample_type == SampleType::Float32 && !self.display;
+        (is_whole && is_plain && takes_floats).then_some(Direct { preprocess: self })
+    }
+
     /// Writes one chip into its slot of the input tensor.
     ///
     /// - `chip`: `[height, width, bands]`, 8 or 16 bits or float
@@ -202,6 +214,37 @@ impl Preprocess {
                 sink.row_f64(fit, y, row, &self.normaliser);
             });
         });
+    }
+}
+
+/// How single values become elements of a slot of floats, see [`Preprocess::direct`].
+#[derive(Clone, Copy, Debug)]
+pub struct Direct<'a> {
+    preprocess: &'a Preprocess,
+}
+
+impl Direct<'_> {
+    /// Returns where a band of the first pixel lies, and how far it is to the next pixel.
+    #[must_use]
+    pub fn place(&self, band: usize) -> (usize, usize) {
+        let Preprocess { layout, size, bands, .. } = self.preprocess;
+        match layout {
+            Layout::Nhwc => (band, bands.count()),
+            Layout::Nchw => (band * size.num_pixels() as usize, 1),
+        }
+    }
+
+    /// Returns the element that a value of a band becomes.
+    #[inline]
+    #[must_use]
+    pub fn element(&self, band: usize, value: f32) -> f32 {
+        self.preprocess.normaliser.of_f64(band, f64::from(value))
+    }
+
+    /// Tells whether values of a band become elements as they are.
+    #[must_use]
+    pub fn is_plain(&self, band: usize) -> bool {
+        self.preprocess.normaliser.is_plain(band)
     }
 }
 

@@ -41,6 +41,14 @@ impl Normaliser {
     }
 }
 
+impl Normaliser {
+    /// Tells whether samples of a band keep their value.
+    pub(super) fn is_plain(&self, band: usize) -> bool {
+        let Band { scale, mean, std, clamp, .. } = &self.bands[band];
+        (*scale, *mean, *std) == (1.0, 0.0, 1.0) && clamp.is_none()
+    }
+}
+
 impl Band {
     fn new(scale: f64, clamp: Option<[f64; 2]>, mean: f64, std: f64) -> Self {
         let mut band = Self { scale, mean, std, clamp, table: [0.0; 256] };

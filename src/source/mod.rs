@@ -106,8 +106,8 @@ impl Discovered {
 
 /// Finds all sources; large numbers of them are sorted in files of `spool_folder`.
 ///
-/// Names that begin with a dot, folder markers, keys that cannot be addressed and what lies in
-/// [`InputSpec::exclude`] are left out and counted. A manifest may name
+/// Names that begin with a dot, folder markers, keys that cannot be addressed, what GDAL puts beside scenes and what
+/// lies in [`InputSpec::exclude`] are left out and counted. A manifest may name
 /// objects in any bucket and on any web server, but local files only if it is one itself; `allow`
 /// replaces these rules by its own. A manifest's object that is gone or forbidden stays a source.
 ///
@@ -227,7 +227,7 @@ impl Search {
     ) -> Result<u64> {
         let bucket = self.storage.bucket(folder);
         let mut listing = bucket.list(folder.key());
-        let (mut num_seen, mut num_taken) = (0, 0);
+        let (mut num_seen, mut num_taken, mut num_sidecars) = (0, 0, 0);
         let (ignored_before, mut odd) = (self.num_ignored, Odd::default());
         while let Some(info) = listing.try_next().await? {
             num_seen += 1;
@@ -235,12 +235,20 @@ impl Search {
                 odd.add(info.key);
             } else if info.key.ends_with('/') || (!hidden && is_hidden(relative(folder, &info.key))) {
                 self.num_ignored += 1;
+            } else if self.items.is_some() && is_sidecar(&info.key) {
+                self.num_ignored += 1;
+                num_sidecars += 1;
             } else if takes(&info.key) {
                 let uri = bucket.uri(&info.key);
                 num_taken += u64::from(self.take(&uri, entry_of(&uri, Some(info)))?);
             }
         }
         self.num_ignored += odd.count;
+        if num_sidecars > 0 {
+            tracing::warn!(
+                "{folder}: {num_sidecars} files beside scenes (.ovr, .msk, .aux.xml) are not used"
+            );
+        }
         self.looked_at.push(format!(
             "{}: {num_seen} objects below {folder}, {num_taken} of them taken, {} ignored{odd}",
             sanitise(text),
@@ -351,6 +359,12 @@ fn entry_of(uri: &ObjectUri, info: Option<ObjectInfo>) -> Entry {
 
 fn is_hidden(key: &str) -> bool {
     key.split('/').any(|segment| segment.starts_with('.'))
+}
+
+/// Tells what GDAL puts beside a scene: overviews, masks, statistics. On its own it is no scene.
+fn is_sidecar(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    [".ovr", ".msk", ".aux.xml"].iter().any(|ending| key.ends_with(ending))
 }
 
 /// Which objects a manifest may name: a manifest from elsewhere must not read this machine's files.

@@ -86,6 +86,16 @@ async fn finding_nothing_says_where_was_looked() {
     );
 }
 
+#[tokio::test]
+async fn what_lies_beside_scenes_is_no_scene() {
+    let storage =
+        store_with(&[("a.tif", "a"), ("a.tif.OVR", "o"), ("a.tif.msk", "m"), ("a.aux.xml", "x")]).await;
+    let scenes = InputSpec { items: Some(ItemSpec::default()), ..uris(&["s3://b/"]) };
+    let discovered = find(scenes, &storage).await.unwrap();
+    assert_eq!((found(&discovered), discovered.num_ignored), (vec!["s3://b/a.tif".to_owned()], 3));
+    assert_eq!(found(&find(uris(&["s3://b/"]), &storage).await.unwrap()).len(), 4);
+}
+
 /// An output inside an input must not become its next input.
 #[tokio::test]
 async fn the_output_is_left_out() {

@@ -21,7 +21,7 @@ mod validity;
 mod window;
 
 pub(super) use window::read_page;
-pub use window::{Part, WindowSamples, read_window};
+pub use window::{Part, WindowSamples, read_samples, read_window};
 
 use crate::decode::chip::{Samples, with_samples};
 use crate::format::bytes::Order;

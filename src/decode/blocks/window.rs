@@ -77,6 +77,23 @@ pub fn read_window<'a>(
     Ok(WindowSamples { size, num_bands: bands.len() as u16, samples, valid })
 }
 
+/// Puts the samples of a window together, as [`read_window`] does, and does not ask which of them are valid.
+///
+/// # Errors
+///
+/// Those of `block`.
+pub fn read_samples<'a>(
+    header: &TiffHeader,
+    level: usize,
+    window: Window,
+    bands: &[u16],
+    mut block: impl FnMut(BlockId) -> Result<&'a Block, Rejection>,
+) -> Result<WindowSamples, Rejection> {
+    let samples = gather(&header.levels[level].pixels, window, bands, &mut block)?;
+    let size = Size::new(window.width, window.height);
+    Ok(WindowSamples { size, num_bands: bands.len() as u16, samples, valid: None })
+}
+
 /// Puts all samples of a page together, a block at a time.
 ///
 /// # Errors
