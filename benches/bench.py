@@ -255,8 +255,8 @@ def windows_over_rasterio(rounds, threads):
     windows.measure(WORK, weed, tilefleet, alternate, rounds, threads)
 
 
-def scene_memory(_rounds, _threads):
-    windows.memory(WORK, tilefleet)
+def scene_memory(rounds, _threads):
+    windows.memory(WORK, tilefleet, rounds)
 
 
 MEASUREMENTS = {

@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -237,14 +238,29 @@ def measure(work, weed, tilefleet, alternate, rounds, threads):
         )
 
 
-def memory(work, tilefleet):
-    """Prints peak memory of a small and a large scene."""
+def memory(work, tilefleet, rounds):
+    """Prints peak memory of a small scene, of a hundred of them, and of one as large as those."""
     model = make_model(work)
-    print("(scenes) peak memory, almost-free model, plan.shard_tiles 256, run.memory 128MiB")
-    peaks = []
-    for side in (4_000, 40_000):
-        scene = make_scene(work / f"scene-{side}.tif", side)
-        report, peak = tilefleet(scene, model, "tiles.grid=regular", "plan.shard_tiles=256", "run.memory=128MiB")
-        peaks.append(peak)
-        print(f"  {side:>6} pixels a side, {report['summary']['tiles']:>6} windows   {peak / 2**20:8.1f} MiB")
-    print(f"  ratio          {peaks[1] / peaks[0]:8.3f}")
+    settings = ["tiles.grid=regular", "plan.shard_tiles=256", "run.memory=32MiB", "run.batch=4"]
+    print(f"(scenes) peak memory, almost-free model, {', '.join(settings[1:])}, {rounds} rounds in turns")
+    # In a process of its own: what a parent held when it forked counts as its child's peak.
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        small, large = pool.starmap(make_scene, [(work / f"scene-{side}.tif", side) for side in (4_000, 40_000)])
+    hundred = work / "scenes-4000"
+    hundred.mkdir(exist_ok=True)
+    for number in range(100):
+        link = hundred / f"{number:02}.tif"
+        if not link.exists():
+            os.link(small, link)
+    inputs = {"one of 4,000 pixels a side": small, "a hundred of them": hundred, "one of 40,000": large}
+    peaks, windows = {name: [] for name in inputs}, {}
+    for _ in range(rounds):
+        for name, source in inputs.items():
+            report, peak = tilefleet(source, model, *settings)
+            peaks[name].append(peak / 2**20)
+            windows[name] = report["summary"]["tiles"]
+    medians = {name: statistics.median(found) for name, found in peaks.items()}
+    for name, found in peaks.items():
+        spread = f"{min(found):.1f} to {max(found):.1f}"
+        print(f"  {name:<28} {windows[name]:>6} windows   {medians[name]:8.1f} MiB  ({spread})")
+    print(f"  the large over the small one       {medians['one of 40,000'] / medians['one of 4,000 pixels a side']:8.3f}")

@@ -25,9 +25,13 @@ const MOST_OPEN: usize = 8;
 /// What helps where an object of a scene has changed.
 const RETRY_CUTS_ANEW: &str = "; `tilefleet rejects OUTPUT --retry` cuts the scene anew";
 
+/// So many local files are read at once: more make nothing faster, and each holds its bytes.
+const LOCAL_READS: usize = 4;
+
 /// Scenes that are open.
 pub(super) struct Scenes {
     requests: Arc<Semaphore>,
+    local_reads: Arc<Semaphore>,
     traffic: Arc<Traffic>,
     /// The last ones used, newest last.
     open: Mutex<VecDeque<(Arc<Scene>, Slot)>>,
@@ -37,7 +41,8 @@ type Slot = Arc<OnceCell<Result<Arc<OpenScene>, Rejection>>>;
 
 impl Scenes {
     pub(super) fn new(requests: Arc<Semaphore>, traffic: Arc<Traffic>) -> Self {
-        Self { requests, traffic, open: Mutex::default() }
+        let local_reads = Arc::new(Semaphore::new(LOCAL_READS));
+        Self { requests, local_reads, traffic, open: Mutex::default() }
     }
 
     fn slot(&self, scene: &Arc<Scene>) -> Slot {
@@ -127,7 +132,9 @@ impl Fetcher {
 
     async fn open_object(&self, planned: &SceneObject) -> Result<Result<OpenObject, Rejection>> {
         let uri = ObjectUri::parse(&planned.uri)?;
-        let (requests, traffic) = (self.scenes.requests.clone(), self.scenes.traffic.clone());
+        let Scenes { requests, local_reads, traffic, .. } = &self.scenes;
+        let requests = if uri.local_path().is_some() { local_reads } else { requests };
+        let (requests, traffic) = (requests.clone(), traffic.clone());
         let version = planned.version.clone();
         let ranged = Ranged::new(&self.storage, &uri, planned.size_bytes, version, requests, traffic);
         let source = Source {
