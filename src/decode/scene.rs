@@ -365,3 +365,100 @@ fn share(
     let num_valid = valid.iter().filter(|valid| **valid).count();
     (known > 0 && 2 * known as usize >= num_valid).then(|| (cloudy / f64::from(known)) as f32)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::geometry::{Rect, Window};
+    use crate::model::contract::{Accept, Input, Layout, Normalise, SampleType};
+    use crate::preprocess::{InputSlotMut, Preprocess};
+
+    const SIDE: u32 = 8;
+
+    fn preprocess(layout: Layout, normalise: Option<Normalise>) -> Preprocess {
+        let input = Input {
+            tensor: "input".to_owned(),
+            layout,
+            sample_type: SampleType::Float32,
+            bands: vec!["nir".to_owned(), "red".to_owned()],
+            unit: "reflectance".to_owned(),
+            units: None,
+            width: SIDE,
+            height: SIDE,
+            resize: None,
+            normalise,
+            accept: Accept::default(),
+        };
+        Preprocess::new(&input).unwrap()
+    }
+
+    fn scene(scales: [(f64, f64); 2]) -> Scene {
+        let object = serde_json::json!({"uri": "s3://b/a.tif", "version": null, "size_bytes": 1,
+            "levels": [{"width": 100, "height": 100}]});
+        let band = |(scale, offset): (f64, f64), band| serde_json::json!({"object": 0, "band": band, "scale": scale, "offset": offset, "nodata": "7"});
+        let scene = serde_json::json!({"objects": [object], "bands": [band(scales[0], 1), band(scales[1], 0)],
+            "reference": 0, "level": 0, "size": {"width": 100, "height": 100},
+            "window": {"width": SIDE, "height": SIDE}, "stride": [8.0, 8.0], "in_rows": false});
+        serde_json::from_value(scene).unwrap()
+    }
+
+    /// A chip of three bands, of which two are used, from `x`, `y` and that much larger.
+    fn piece(x: f64, y: f64, factor: f64, stored: Vec<u16>) -> Piece {
+        let length = f64::from(SIDE) * factor;
+        let rect = Rect { x, y, width: length, height: length };
+        let pixels = rect.touched(Size::new(100, 100));
+        let size = Size::new(pixels.width, pixels.height);
+        let len = size.num_pixels() as usize * 2;
+        let samples = Samples::U16(stored.into_iter().cycle().take(len).collect());
+        let samples = WindowSamples { size, num_bands: 2, samples, valid: None };
+        Piece {
+            cut: Cut { object: 0, level: 0, rect, pixels, bands: vec![0, 1] },
+            samples: Some(samples),
+            masked: false,
+        }
+    }
+
+    proptest! {
+        /// Straight into the input is the same as by way of a chip, to the bit.
+        #[test]
+        fn both_ways_to_the_input_are_one(
+            stored in prop::collection::vec(0_u16..12, 64),
+            x in 0_u32..96, y in 0_u32..96,
+            factor in prop::sample::select(vec![1.0, 2.0, 0.5, 1.3]),
+            scales in prop::sample::select(vec![[(1.0, 0.0); 2], [(0.25, -0.5), (1.0, 0.0)]]),
+            nhwc in any::<bool>(), normalised in any::<bool>(),
+        ) {
+            let normalise = normalised.then(|| Normalise {
+                scale: 0.1.into(), clamp: Some([0.0, 0.9]), mean: vec![0.3, 0.1], std: vec![0.7, 1.3],
+            });
+            let preprocess = preprocess(if nhwc { Layout::Nhwc } else { Layout::Nchw }, normalise);
+            let (scene, pieces) = (scene(scales), [piece(f64::from(x), f64::from(y), factor, stored)]);
+            let by_chip = stack(&scene, None, preprocess.bands(), SIDE, &pieces);
+            let mut expected = vec![f32::NAN; preprocess.slot_len()];
+            preprocess.apply(&by_chip.chip, InputSlotMut::F32(&mut expected)).unwrap();
+            let mut slot = vec![f32::NAN; preprocess.slot_len()];
+            let direct = preprocess.direct(Size::new(SIDE, SIDE)).unwrap();
+            let measured = stack_into(&scene, None, SIDE, &pieces, direct, &mut slot).unwrap();
+            prop_assert_eq!(measured, by_chip.measured);
+            let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+            prop_assert_eq!(bits(&slot), bits(&expected));
+        }
+    }
+
+    #[test]
+    fn what_is_resized_or_rounded_goes_by_way_of_a_chip() {
+        let plain = preprocess(Layout::Nchw, None);
+        assert!(plain.direct(Size::new(SIDE + 1, SIDE)).is_none());
+        let whole = Window::whole(Size::new(SIDE, SIDE));
+        let mut bytes = piece(0.0, 0.0, 1.0, vec![1]);
+        assert_eq!(bytes.cut.pixels, whole);
+        bytes.samples.as_mut().unwrap().samples =
+            Samples::U8(vec![1; whole.size().num_pixels() as usize * 2]);
+        let mut slot = vec![0.0; plain.slot_len()];
+        let direct = plain.direct(whole.size()).unwrap();
+        let scene = scene([(1.0, 0.0); 2]);
+        assert!(stack_into(&scene, None, SIDE, &[bytes], direct, &mut slot).is_none());
+    }
+}

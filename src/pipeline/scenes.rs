@@ -290,12 +290,14 @@ impl WindowBlocks {
             };
             let touched = cut.pixels.width > 0 && cut.pixels.height > 0;
             let masked = Piece::is_masked(header, level);
-            let read = || match masked {
-                true => read_window(header, level, cut.pixels, &cut.bands, block),
-                false => read_samples(header, level, cut.pixels, &cut.bands, |id| block(Part::Pixels, id)),
+            let read = || {
+                if masked {
+                    return read_window(header, level, cut.pixels, &cut.bands, block);
+                }
+                read_samples(header, level, cut.pixels, &cut.bands, |id| block(Part::Pixels, id))
             };
             let samples = touched.then(read).transpose()?;
-            pieces.push(Piece { masked, cut, samples });
+            pieces.push(Piece { cut, samples, masked });
         }
         let (stages, scene) = (&window.stages, &opened.scene);
         let (side, clouds) = (window.tiling.size, window.tiling.clouds.as_ref());
