@@ -9,7 +9,7 @@
 - int8: ResNet-152 by `model quantize` over fp32, both end to end
 - quantised: our int8 models over those of ONNX Runtime's Python quantizer, in speed and accuracy
 - auto: the CPU as tilefleet uses it by itself, over the best of several fixed settings, for two networks
-- windows: windows of a COG over rasterio, local and from an S3 server 20 ms away
+- windows: windows of a COG over the same job by rasterio and over its reading alone, local and from S3 20 ms away
 - scenes: peak memory of scenes of 4,000 and of 40,000 pixels a side
 - nearest: the nearest neighbours of a tile among 100,000, over pyarrow and NumPy
 - micro: decode, resize, encode, commit and compare, each alone

@@ -1,8 +1,9 @@
 """Windows of a deflate COG: tilefleet over rasterio (GDAL), locally and from an S3 server that is 20 ms away.
 
-tilefleet plans, fetches, decodes, runs an almost-free model and commits a verified table; rasterio reads the
-same windows into arrays, with as many threads and a file handle a thread, row by row, and does nothing with
-them. Also the peak memory of scenes of 4,000 and 40,000 pixels a side.
+tilefleet plans, fetches, decodes, runs an almost-free model and commits a verified table. Beside it stand the same
+job written with rasterio, and rasterio reading the same windows into arrays and doing nothing with them, each with
+as many threads and a file handle a thread, row by row. Also the peak memory of scenes of 4,000 and 40,000 pixels
+a side.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ import onnx_bytes as onnx
 SIDE, BANDS = 224, 3
 SCENE = 8_064
 DELAY_SECONDS = 0.020
+PEER = Path(__file__).resolve().parent / "peers" / "rasterio_windows.py"
 KEYS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench-secret"}
 
 CONTRACT = f"""\
@@ -218,24 +220,30 @@ def measure(work, weed, tilefleet, alternate, rounds, threads):
         now = report["this_process"]
         return now["settled"] / now["seconds"]
 
-    alternate(
-        f"(windows) {SCENE}×{SCENE}×{BANDS} uint16 deflate COG, local, {threads} threads, in windows instead of images",
-        rounds,
-        tilefleet=lambda: ours(scene),
-        rasterio=lambda: rasterio_rate(scene, threads, SCENE),
-    )
+    def job(source):
+        command = [sys.executable, PEER, source, model, work / "peer.parquet", str(SIDE), "--threads", str(threads)]
+        answer = subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE)
+        return json.loads(answer.stdout)["windows_per_second"]
+
+    def beside(title, source, theirs):
+        alternate(f"(windows) {title}, in windows", rounds, tilefleet=lambda: ours(source), job=lambda: job(theirs))
+        alternate(
+            f"(windows) {title}, in windows, rasterio reading alone",
+            rounds,
+            tilefleet=lambda: ours(source),
+            reading=lambda: rasterio_rate(theirs, threads, SCENE),
+        )
+
+    title = f"{SCENE}×{SCENE}×{BANDS} uint16 deflate COG, {threads} threads"
+    beside(f"{title}, a local file", scene, scene)
     with s3_server(weed, [scene]) as port, distance(port) as far:
         ours_environment = KEYS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{far}", "AWS_ALLOW_HTTP": "true"}
         theirs = {"AWS_S3_ENDPOINT": f"127.0.0.1:{far}", "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
         theirs |= {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_MULTIPLEX": "YES", "AWS_REGION": "us-east-1"}
         theirs |= {"GDAL_INGESTED_BYTES_AT_OPEN": "32768", "VSI_CACHE": "FALSE"}
         os.environ.update(ours_environment | theirs | {"AWS_DEFAULT_REGION": "us-east-1"})
-        alternate(
-            f"(windows) the same from SeaweedFS, {1000 * DELAY_SECONDS:.0f} ms away",
-            rounds,
-            tilefleet=lambda: ours(f"s3://scenes/{scene.name}"),
-            rasterio=lambda: rasterio_rate(f"/vsis3/scenes/{scene.name}", threads, SCENE),
-        )
+        far_title = f"the same from SeaweedFS, {1000 * DELAY_SECONDS:.0f} ms away"
+        beside(far_title, f"s3://scenes/{scene.name}", f"/vsis3/scenes/{scene.name}")
 
 
 def memory(work, tilefleet, rounds):

@@ -68,11 +68,11 @@ reasons! {
     UnitMismatch = "unit_mismatch",
     /// The window does not lie within the image.
     OutsideImage = "outside_image",
-    /// The objects of a scene do not fit on one grid.
+    /// The objects of a scene do not fit on one grid, or it has no place that `tiles.aoi` or `tiles.gsd` needs.
     GridMismatch = "grid_mismatch",
     /// Skipped: the window has less valid pixels than `tiles.min_valid_fraction`.
     Nodata = "nodata",
-    /// Skipped: the window has more clouds than `tiles.max_cloud_fraction`.
+    /// Skipped: the window has more clouds than `tiles.max_cloud_fraction`, or nothing says how many.
     Clouds = "clouds",
     /// The decoder crashed on this input.
     DecoderCrash = "decoder_crash",

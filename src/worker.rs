@@ -19,6 +19,7 @@ use crate::fetch::Fetcher;
 use crate::format::image::Limits;
 use crate::infer::Provider;
 use crate::model::contract::Contract;
+use crate::model::quantise::Target;
 use crate::model::{self, Model, Precision};
 use crate::observe::{Progress, Snapshot};
 use crate::pipeline::{SpareTensors, Stages, Stop, process};
@@ -97,6 +98,7 @@ impl Job {
             return Err(Error::config("`run.precision` is \"tf32\", which the CPU does not have")
                 .hint("leave the precision at \"auto\", or choose `--provider cuda`"));
         }
+        check_target(pipeline.run.provider, &model)?;
         let draft = draft(loaded, &model, tiling.as_deref())?;
         let requests = pipeline.run.fetch_concurrency;
         let cutting = tiling.map(|tiling| Cutting {
@@ -375,6 +377,16 @@ fn writable(uri: &str) -> Result<ObjectUri> {
             .hint("write to a local folder, s3://, gs:// or az://"));
     }
     Ok(uri)
+}
+
+/// Refuses an int8 model whose ranges `TensorRT` cannot use.
+fn check_target(provider: Provider, model: &Model) -> Result<()> {
+    let target = model.contract.quantisation.as_ref().map(|quantisation| quantisation.target);
+    if (provider, target) != (Provider::Tensorrt, Some(Target::Cpu)) {
+        return Ok(());
+    }
+    Err(Error::config("the model was quantised for the CPU: its activations are unsigned, TensorRT's are signed")
+        .hint("make another from the fp32 file: `tilefleet model quantize --target tensorrt`, or run it on the CPU"))
 }
 
 fn constants(provider: Provider, precision: Precision) -> Vec<(String, String)> {

@@ -93,6 +93,8 @@ fn a_run_takes_and_records_the_precision_of_its_model() {
     assert!(message.contains("the model file is fp32") && message.contains("model quantize"), "{message}");
     let message = refused(job.run_command(&["--precision", "fp32", "--model", int8]), 78);
     assert!(message.contains("the model file is int8"), "{message}");
+    let message = refused(job.run_command(&["--provider", "tensorrt", "--model", int8]), 78);
+    assert!(message.contains("quantised for the CPU") && message.contains("--target tensorrt"), "{message}");
 }
 
 /// The record in a contract is of how the model was made: a run that goes on without it is the same run.
