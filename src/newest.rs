@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::plan::{Origin, Run, RunId, TileId};
 
 /// Sources looked at in one go.
-const SOURCES_AT_ONCE: u64 = 1 << 16;
+const SOURCES_AT_ONCE: u64 = 1 << 13;
 
 /// The rows that are the newest.
 #[derive(Debug, Default)]

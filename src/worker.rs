@@ -385,8 +385,12 @@ fn check_target(provider: Provider, model: &Model) -> Result<()> {
     if (provider, target) != (Provider::Tensorrt, Some(Target::Cpu)) {
         return Ok(());
     }
-    Err(Error::config("the model was quantised for the CPU: its activations are unsigned, TensorRT's are signed")
-        .hint("make another from the fp32 file: `tilefleet model quantize --target tensorrt`, or run it on the CPU"))
+    Err(Error::config(
+        "the model was quantised for the CPU: its activations are unsigned, TensorRT's are signed",
+    )
+    .hint(
+        "make another from the fp32 file: `tilefleet model quantize --target tensorrt`, or run it on the CPU",
+    ))
 }
 
 fn constants(provider: Provider, precision: Precision) -> Vec<(String, String)> {

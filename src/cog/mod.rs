@@ -282,6 +282,7 @@ fn describe_place(place: &Place, directory: &mut Directory) {
     }
     let tags = match &place.system {
         System::Epsg(code) => keys_of(*code),
+        System::Tags(tags) if tags.key_directory.is_empty() => keys(&[]),
         System::Tags(tags) => with_pixel_is_area(GeoTags::clone(tags)),
         System::Unknown => keys(&[]),
     };

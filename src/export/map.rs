@@ -103,7 +103,7 @@ async fn draw(output: &Output, runs: &[&Run], newest: Option<&Newest>) -> Result
         let legend = Arc::new(Legend::of(run, classifier)?);
         lay_out(run, &legend, &mut sheets).await?;
         for number in 0..run.num_shards() {
-            draw_shard(run, number, newest, &mut sheets).await?;
+            draw_shard(run, number, newest, &legend, &mut sheets).await?;
         }
     }
     if sheets.is_empty() {
@@ -124,7 +124,15 @@ async fn lay_out(run: &Run, legend: &Arc<Legend>, sheets: &mut BTreeMap<Arc<str>
     let mut sources = run.sources.stream()?;
     while let Some(batch) = sources.try_next().await? {
         for source in batch {
-            let Some(scene) = source.survey.as_ref().and_then(Survey::scene) else { continue };
+            let scene = match &source.survey {
+                Some(Survey::Scene(scene)) => scene,
+                // It was one, and is none any more.
+                Some(Survey::Rejected { .. }) => {
+                    sheets.remove(&source.uri);
+                    continue;
+                }
+                Some(Survey::Unanswered { .. }) | None => continue,
+            };
             let same = sheets.get(&source.uri).is_some_and(|sheet| sheet.scene.has_grid_of(scene));
             if !same {
                 let map = Map::empty(source.uri.clone(), scene, legend)?;
@@ -139,6 +147,7 @@ async fn draw_shard(
     run: &Run,
     number: u32,
     newest: Option<&Newest>,
+    legend: &Arc<Legend>,
     sheets: &mut BTreeMap<Arc<str>, Sheet>,
 ) -> Result<()> {
     let key = run.shard_key(number);
@@ -146,7 +155,7 @@ async fn draw_shard(
         .await?
         .ok_or_else(|| Error::unavailable(format!("{key} was listed and is gone")).hint("ask again"))?;
     for batch in object.read_columns(&COLUMNS).await? {
-        draw_rows(&batch, run, newest, sheets)
+        draw_rows(&batch, run, newest, legend, sheets)
             .map_err(|cause| Error::config(format!("{key} has not the columns of a shard")).because(cause))?;
     }
     Ok(())
@@ -156,6 +165,7 @@ fn draw_rows(
     batch: &RecordBatch,
     run: &Run,
     newest: Option<&Newest>,
+    legend: &Arc<Legend>,
     sheets: &mut BTreeMap<Arc<str>, Sheet>,
 ) -> Result<()> {
     let missing = |name: &str| Error::config(format!("column `{name}` is missing or of another type"));
@@ -179,6 +189,8 @@ fn draw_rows(
         if !newest.map_or(Ok(true), shows)? {
             continue;
         }
+        // Runs come oldest first: the map is said to be of the newest that has a part in it.
+        sheet.map.legend = legend.clone();
         let (x, y) = (xs.value(row) as u32, ys.value(row) as u32);
         let predicted = (statuses.value(row) == "ok" && classes.is_valid(row))
             .then(|| (classes.value(row) as u16, scores.value(row)));

@@ -170,7 +170,9 @@ fn changed(version: Option<&str>) -> Rejection {
     let now = version.map_or_else(String::new, |version| format!(" and is now version {version}"));
     Rejection::new(
         Reason::Changed,
-        format!("the object has changed since it was planned{now}; the next run covers it"),
+        format!(
+            "the object has changed since it was planned{now}; `tilefleet rejects OUTPUT --retry` reads it anew"
+        ),
     )
 }
 

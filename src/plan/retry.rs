@@ -16,10 +16,12 @@ use super::publish::{Election, SOURCE_BYTES_KEY};
 use super::run::{Run, Tile};
 use super::snapshot::Standing;
 use super::sources::{self, Source, Surveyed};
+use super::windows::tiles_of;
 use crate::error::{Error, Result};
 use crate::geometry::Window;
 use crate::newest::Newest;
 use crate::plan::{Moment, Origin, RunId, TileId};
+use crate::reason::{Reason, Rejection};
 use crate::scene::{Scene, Survey};
 use crate::source::{self, Entry, ExtraCodec};
 use crate::storage::ObjectUri;
@@ -131,22 +133,39 @@ impl Planner<'_> {
         };
         match self.cutting {
             None => Ok(entry.into()),
-            Some(cutting) => Ok(limited(cutting.surveyor.survey(entry).await?, &planned, windows)),
+            Some(cutting) => {
+                let surveyed = limited(cutting.surveyor.survey(entry).await?, &planned, windows);
+                let tiling = Some(cutting.tiling.as_ref());
+                let mut tiles = tiles_of(0, &uri, surveyed.survey.as_ref(), tiling, self.draft.shard_tiles);
+                Ok(if tiles.next().is_some() { surveyed } else { outside(surveyed) })
+            }
         }
     }
 }
 
 /// Limits a scene to the windows that were rejected, if it is the one that was planned. One that is another by
-/// now is cut anew as a whole; one that cannot be opened stays as it was planned, and reading it says why.
+/// now is planned anew as a whole; one that does not answer stays as it was planned, and reading it says why.
 fn limited(surveyed: Surveyed, planned: &Source, windows: Vec<Window>) -> Surveyed {
-    let now = surveyed.survey.as_ref().and_then(Survey::scene);
-    let scene = match (now, planned.scene()) {
-        (Some(now), Some(before)) if now.is_again(before) => now,
-        (None, Some(before)) => before,
+    let scene = match (&surveyed.survey, planned.scene()) {
+        (Some(Survey::Scene(now)), Some(before)) if is_same(now, before, planned) => now,
+        (Some(Survey::Unanswered { .. }) | None, Some(before)) => before,
         _ => return surveyed,
     };
     let only = Scene { only: Some(windows), ..Scene::clone(scene) };
     Surveyed { survey: Some(Survey::Scene(Arc::new(only))), ..surveyed }
+}
+
+/// A file that was repaired is another version of the same scene, and the next run covers it as a whole. No run
+/// does so behind an item that has not changed: there another version is another scene.
+fn is_same(now: &Scene, before: &Scene, planned: &Source) -> bool {
+    let versions = |scene: &Scene| scene.objects.iter().map(|it| it.version.clone()).collect::<Vec<_>>();
+    now.is_again(before) && (planned.item.is_none() || versions(now) == versions(before))
+}
+
+/// Of a scene that has moved out of the area of interest a row remains that says so.
+fn outside(surveyed: Surveyed) -> Surveyed {
+    let detail = "no window of the scene touches the area of interest any more";
+    Surveyed { survey: Some(Rejection::new(Reason::GridMismatch, detail).into()), ..surveyed }
 }
 
 fn by_shard(rejected: &[Retry]) -> BTreeMap<(&RunId, u32), HashSet<TileId>> {

@@ -50,10 +50,15 @@ impl Source {
         self.survey.as_ref().and_then(Survey::scene)
     }
 
-    /// Returns whether it is a scene of which all windows are planned.
+    /// Returns whether its tiles are all that there is of a scene, so that they replace whatever was before, also if
+    /// a retry has planned them.
     #[must_use]
     pub fn is_whole_scene(&self) -> bool {
-        self.scene().is_some_and(|scene| scene.only.is_none())
+        match &self.survey {
+            Some(Survey::Scene(scene)) => scene.only.is_none(),
+            Some(Survey::Rejected { .. }) => true,
+            Some(Survey::Unanswered { .. }) | None => false,
+        }
     }
 }
 

@@ -385,9 +385,11 @@ fn a_scene_whose_header_is_wrong_is_one_row() {
     assert_eq!(after.iter().filter(|row| row.status == "rejected").count(), 3);
 }
 
-fn retry(job: &Job) {
-    let output = support::tilefleet().arg("rejects").arg(job.table()).arg("--retry").output().unwrap();
-    assert_exit(&output, 0);
+fn retry(job: &Job) -> String {
+    let mut command = support::tilefleet();
+    let output = command.arg("rejects").arg(job.table()).arg("--retry").output().unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 65)), "{}", stderr(&output));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn write_item(job: &Job, asset: &str, clouds: Option<&str>) -> PathBuf {
@@ -405,32 +407,68 @@ fn write_item(job: &Job, asset: &str, clouds: Option<&str>) -> PathBuf {
     path
 }
 
-/// The item stays as it is; what becomes of its file is found by retries.
+fn num_rejected(found: &[(String, Option<String>, Window)]) -> usize {
+    found.iter().filter(|(status, ..)| status == "rejected").count()
+}
+
+/// An item whose file has a damaged block, in a table; returns the item and the windows.
+fn damaged_item(job: &Job, scene: &Path) -> (PathBuf, usize) {
+    let item = write_item(job, "asset.tif", None);
+    let (damaged, _) = with_damaged_block(scene, job);
+    fs::rename(&damaged, job.path("images/asset.tif")).unwrap();
+    run(job, &item, &["--set", "limits.max_reject_ratio=1"]);
+    let found = windows(&job.table());
+    assert!(found.len() > 9 && (1..found.len()).contains(&num_rejected(&found)), "{found:?}");
+    (item, found.len())
+}
+
+const DATA_BANDS: &str = "size = 64\nbands = [\"data/1\", \"data/2\", \"data/3\"]";
+
 #[test]
-fn a_scene_of_an_item_is_cut_anew_once_its_file_is_there() {
+fn a_scene_whose_file_was_missing_is_cut_by_a_retry() {
     let Some(folder) = geotiffs() else { return };
-    let job = job("size = 64\nbands = [\"data/1\", \"data/2\", \"data/3\"]");
+    let job = job(DATA_BANDS);
     let (item, more) = (write_item(&job, "asset.tif", None), ["--set", "limits.max_reject_ratio=1"]);
     job.write_image("beside.txt", b"the folder is there");
     run(&job, &item, &more);
     let found = shown(&job.table());
     assert_eq!((found.len(), found[0].reason.as_deref()), (1, Some("gone")), "{found:?}");
-    let scene = folder.join("rasterio/rgb_lzw.tif");
-    let (damaged, _) = with_damaged_block(&scene, &job);
-    fs::rename(&damaged, job.path("images/asset.tif")).unwrap();
+    fs::copy(folder.join("rasterio/RGB.byte.tif"), job.path("images/asset.tif")).unwrap();
     assert!(run(&job, &item, &more)["nothing_new"].as_bool().unwrap(), "the item has not changed");
-    let output = support::tilefleet().arg("rejects").arg(job.table()).arg("--retry").output().unwrap();
-    assert!(matches!(output.status.code(), Some(0 | 65)), "{}", stderr(&output));
-    let once = windows(&job.table());
-    let rejected = |found: &[(String, Option<String>, Window)]| {
-        found.iter().filter(|(status, ..)| status == "rejected").count()
-    };
-    assert!(once.len() > 9 && (1..once.len()).contains(&rejected(&once)), "{once:?}");
-    // Another file in its place, of another size: all of it is cut anew.
+    retry(&job);
+    let cut = windows(&job.table());
+    assert_eq!((cut.len(), num_rejected(&cut)), (13 * 12, 0), "791×718 pixels");
+    job.verify_ok();
+}
+
+/// Behind an item that has not changed only a retry notices another file: all windows are computed again.
+#[test]
+fn a_scene_of_an_item_is_of_one_file() {
+    let Some(folder) = geotiffs() else { return };
+    let (scene, job) = (folder.join("rasterio/rgb_lzw.tif"), job(DATA_BANDS));
+    let (_, num_windows) = damaged_item(&job, &scene);
+    fs::copy(&scene, job.path("images/asset.tif")).unwrap();
+    let said = retry(&job);
+    assert!(said.contains(&format!("{num_windows} tiles")), "{said}");
+    let found = windows(&job.table());
+    assert_eq!((found.len(), num_rejected(&found)), (num_windows, 0));
+    job.verify_ok();
+}
+
+#[test]
+fn a_scene_of_an_item_that_has_become_another_is_cut_anew() {
+    let Some(folder) = geotiffs() else { return };
+    let (scene, job) = (folder.join("rasterio/rgb_lzw.tif"), job(DATA_BANDS));
+    damaged_item(&job, &scene);
+    job.write_image("asset.tif", b"no scene any more");
+    retry(&job);
+    let found = windows(&job.table());
+    assert_eq!((found.len(), found[0].1.as_deref()), (1, Some("not_an_image")), "{found:?}");
+    job.verify_ok();
     fs::copy(folder.join("rasterio/RGB.byte.tif"), job.path("images/asset.tif")).unwrap();
     retry(&job);
-    let twice = windows(&job.table());
-    assert_eq!((twice.len(), rejected(&twice)), (13 * 12, 0), "791×718 pixels");
+    let cut = windows(&job.table());
+    assert_eq!((cut.len(), num_rejected(&cut)), (13 * 12, 0), "791×718 pixels");
     job.verify_ok();
     let mut compact = support::tilefleet();
     assert_exit(&compact.arg("runs").arg(job.table()).arg("compact").output().unwrap(), 0);
@@ -438,7 +476,21 @@ fn a_scene_of_an_item_is_cut_anew_once_its_file_is_there() {
         found.sort_by_key(|(.., window)| (window.y, window.x));
         found
     };
-    assert_eq!(sorted(windows(&job.table())), sorted(twice));
+    assert_eq!(sorted(windows(&job.table())), sorted(cut));
+}
+
+/// A scene that a repaired header places elsewhere is a row that says so, and a run is never empty.
+#[test]
+fn a_scene_that_turns_out_to_lie_elsewhere_is_a_row() {
+    let Some(scene) = rgb_scene() else { return };
+    let job = job("size = 100\naoi = \"9.5,53.3,10.4,53.8\"");
+    job.write_image("cut.tif", &fs::read(&scene).unwrap()[..4]);
+    job.run_ok(&["--set", "limits.max_reject_ratio=1"]);
+    fs::copy(&scene, job.path("images/cut.tif")).unwrap();
+    retry(&job);
+    let found = shown(&job.table());
+    assert_eq!((found.len(), found[0].reason.as_deref()), (1, Some("grid_mismatch")), "{found:?}");
+    job.verify_ok();
 }
 
 #[test]
