@@ -18,7 +18,7 @@ test: test-env ## Run all tests, setting up what they need
 	$(TILEFLEET) runtime install
 	cargo test --locked
 
-bench: ## Measure against a bare session, plain Python, pyarrow and parquet-rs (about 20 minutes)
+bench: ## Measure against a bare session, plain Python, pyarrow and parquet-rs (an hour or more, 6 GB of disk)
 	scripts/bench
 
 peers: ## Run the same jobs in Ray Data, Daft and plain Python (about 30 minutes)

@@ -94,11 +94,7 @@ impl Job {
             exclude: Some(output.uri.clone()),
         };
         model.precision = Precision::agreed(pipeline.run.precision, model.precision)?;
-        if model.precision == Precision::Tf32 && pipeline.run.provider == Provider::Cpu {
-            return Err(Error::config("`run.precision` is \"tf32\", which the CPU does not have")
-                .hint("leave the precision at \"auto\", or choose `--provider cuda`"));
-        }
-        check_target(pipeline.run.provider, &model)?;
+        check_provider(pipeline.run.provider, &model)?;
         let draft = draft(loaded, &model, tiling.as_deref())?;
         let requests = pipeline.run.fetch_concurrency;
         let cutting = tiling.map(|tiling| Cutting {
@@ -379,18 +375,22 @@ fn writable(uri: &str) -> Result<ObjectUri> {
     Ok(uri)
 }
 
-/// Refuses an int8 model whose ranges `TensorRT` cannot use.
-fn check_target(provider: Provider, model: &Model) -> Result<()> {
-    let target = model.contract.quantisation.as_ref().map(|quantisation| quantisation.target);
-    if (provider, target) != (Provider::Tensorrt, Some(Target::Cpu)) {
-        return Ok(());
+/// Refuses what the provider cannot compute with.
+fn check_provider(provider: Provider, model: &Model) -> Result<()> {
+    if model.precision == Precision::Tf32 && provider == Provider::Cpu {
+        return Err(Error::config("`run.precision` is \"tf32\", which the CPU does not have")
+            .hint("leave the precision at \"auto\", or choose `--provider cuda`"));
     }
-    Err(Error::config(
-        "the model was quantised for the CPU: its activations are unsigned, TensorRT's are signed",
-    )
-    .hint(
-        "make another from the fp32 file: `tilefleet model quantize --target tensorrt`, or run it on the CPU",
-    ))
+    let target = model.contract.quantisation.as_ref().map(|quantisation| quantisation.target);
+    if provider == Provider::Tensorrt && target == Some(Target::Cpu) {
+        return Err(Error::config(
+            "the model was quantised for the CPU: its activations are unsigned, TensorRT's are signed",
+        )
+        .hint(
+            "make another from the fp32 file: `tilefleet model quantize --target tensorrt`, or run it on the CPU",
+        ));
+    }
+    Ok(())
 }
 
 fn constants(provider: Provider, precision: Precision) -> Vec<(String, String)> {

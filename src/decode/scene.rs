@@ -336,7 +336,6 @@ stored!(u8: |_| false, i8: |_| false, u16: |_| false, i16: |_| false, u32: |_| f
 stored!(u64: |_| false, i64: |_| false, f32: f32::is_nan, f64: f64::is_nan);
 
 /// Returns which share of a chip's valid pixels are clouds; `None` if that is not said of half of them.
-#[expect(clippy::unnecessary_cast, reason = "of all sample types only one is f64")]
 fn share(
     clouds: &Clouds,
     band: &SceneBand,
@@ -353,7 +352,7 @@ fn share(
     };
     let (mut cloudy, mut known) = (0.0, 0_u32);
     with_samples!(&samples.samples, stored => {
-        let value = |pixel: usize| f64::from(u8::from(is_cloud(stored[pixel * num_bands + index] as f64)));
+        let value = |pixel: usize| f64::from(u8::from(is_cloud(stored[pixel * num_bands + index].value())));
         let stored = area::Stored { size: samples.size, value, valid: |_| true, axes: (&axes.0, &axes.1) };
         stored.resample(|pixel, share| {
             if let Some(share) = share.filter(|_| valid[pixel]) {
@@ -404,7 +403,7 @@ mod tests {
         serde_json::from_value(scene).unwrap()
     }
 
-    /// A chip of three bands, of which two are used, from `x`, `y` and that much larger.
+    /// A chip of two bands from `x`, `y` and that much larger.
     fn piece(x: f64, y: f64, factor: f64, stored: Vec<u16>) -> Piece {
         let length = f64::from(SIDE) * factor;
         let rect = Rect { x, y, width: length, height: length };

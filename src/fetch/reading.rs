@@ -63,9 +63,7 @@ impl Reading {
                 (tiles, keys)
             })
             .collect();
-        Self::from_needed(needed, |key| {
-            scene.objects[key.object].page(key.level, key.mask).block_bytes(key.id)
-        })
+        Self::from_needed(needed, |key| decoded_bytes(scene, key))
     }
 
     fn from_needed(needed: Vec<(Range<usize>, Vec<BlockKey>)>, bytes: impl Fn(BlockKey) -> u64) -> Self {
@@ -126,8 +124,11 @@ pub fn sample_bytes(scene: &OpenScene, cut: &Cut) -> u64 {
 
 /// Returns how many bytes the blocks under a cut take once they are decoded.
 pub fn block_bytes(scene: &OpenScene, cut: &Cut) -> u64 {
-    let bytes = |key: BlockKey| scene.objects[key.object].page(key.level, key.mask).block_bytes(key.id);
-    blocks_of(scene, cut).map(bytes).fold(0, u64::saturating_add)
+    blocks_of(scene, cut).map(|key| decoded_bytes(scene, key)).fold(0, u64::saturating_add)
+}
+
+fn decoded_bytes(scene: &OpenScene, key: BlockKey) -> u64 {
+    scene.objects[key.object].page(key.level, key.mask).block_bytes(key.id)
 }
 
 /// Returns the blocks that a cut needs.

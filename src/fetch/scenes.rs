@@ -97,23 +97,22 @@ impl Fetcher {
             Some(Survey::Rejected { reason, detail }) => {
                 return Ok(Err(Rejection::new(*reason, detail.clone())));
             }
-            Some(Survey::Unanswered { uri }) => {
-                return self.judge_unanswered(source, &ObjectUri::parse(uri)?).await.map(Err);
-            }
-            None => return self.judge_unanswered(source, &ObjectUri::parse(&source.uri)?).await.map(Err),
+            Some(Survey::Unanswered { uri }) => return self.judge_unanswered(source, uri).await.map(Err),
+            None => return self.judge_unanswered(source, &source.uri).await.map(Err),
         };
         let slot = self.scenes.slot(scene);
         slot.get_or_try_init(|| self.open_objects(scene)).await.cloned()
     }
 
     /// An object that did not answer when planned is gone now, or has come back meanwhile.
-    async fn judge_unanswered(&self, source: &Source, uri: &ObjectUri) -> Result<Rejection> {
-        match self.storage.bucket(uri).head(uri.key()).await {
+    async fn judge_unanswered(&self, source: &Source, uri: &str) -> Result<Rejection> {
+        let uri = ObjectUri::parse(uri)?;
+        match self.storage.bucket(&uri).head(uri.key()).await {
             Ok(_) => Ok(Rejection::new(
                 Reason::Changed,
                 format!("{uri} did not answer when it was planned and is there now{RETRY_CUTS_ANEW}"),
             )),
-            Err(fault) => self.judge_fault(fault, source, uri).await,
+            Err(fault) => self.judge_fault(fault, source, &uri).await,
         }
     }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Footprint;
+use super::bbox::around_across_antimeridian;
 use super::footprint::bounds;
 use crate::error::{Error, Result};
 
@@ -45,28 +46,8 @@ impl Aoi {
     /// the area reaches the antimeridian from both sides and leaves a gap elsewhere.
     #[must_use]
     pub fn bbox(&self) -> [f64; 4] {
-        let all = self.polygons.iter().map(|area| area.bounds);
-        let [west, south, east, north] = all
-            .reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])])
-            .expect("an area has a polygon, checked when it was read");
-        let gap = if west <= -180.0 && east >= 180.0 { self.widest_gap() } else { None };
-        gap.map_or([west, south, east, north], |(start, end)| [end, south, start, north])
-    }
-
-    /// Returns the longitudes between which nothing of the area lies, if there are such.
-    fn widest_gap(&self) -> Option<(f64, f64)> {
-        let mut spans: Vec<(f64, f64)> =
-            self.polygons.iter().map(|area| (area.bounds[0], area.bounds[2])).collect();
-        spans.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let (mut reached, mut widest) = (spans[0].1, None);
-        for (west, east) in spans {
-            let is_wider = widest.is_none_or(|(start, end)| west - reached > end - start);
-            if west > reached && is_wider {
-                widest = Some((reached, west));
-            }
-            reached = reached.max(east);
-        }
-        widest
+        let bounds: Vec<[f64; 4]> = self.polygons.iter().map(|area| area.bounds).collect();
+        around_across_antimeridian(&bounds).expect("an area has a polygon, checked when it was read")
     }
 
     /// Returns whether a window touches the area.

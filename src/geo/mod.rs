@@ -7,6 +7,7 @@
 //! no geometry and a [`NoGeometry`] that says why.
 
 mod aoi;
+mod bbox;
 pub mod cell;
 mod crs;
 mod ellipsoid;
@@ -22,12 +23,14 @@ mod wkb;
 mod wkt;
 
 pub use aoi::Aoi;
+pub use bbox::{around, around_across_antimeridian};
 pub use cell::cell;
 pub use crs::Crs;
 pub use footprint::Footprint;
 pub use georeference::Georeference;
 pub use tags::GeoTags;
 pub use transform::GeoTransform;
+pub use wkb::parts;
 
 /// Why something has no geometry. It is no error: its rows have empty geo columns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::geo::{self, Georeference};
 use crate::plan::Tile;
-use crate::scene::{Scene, Survey};
+use crate::scene::Scene;
 use crate::sink::GeoRow;
 
 /// Places windows; those of one scene after the other share its georeference.
@@ -24,7 +24,7 @@ impl Places {
     /// - `measured`: shares of valid pixels and of clouds
     pub(super) fn row(&mut self, tile: &Tile, measured: Option<(f32, Option<f32>)>) -> Option<Box<GeoRow>> {
         let cell_km = self.cell_km?;
-        let scene = tile.source.survey.as_ref().and_then(Survey::scene)?;
+        let scene = tile.source.scene()?;
         let mut row = GeoRow {
             epsg: scene.reference().epsg,
             datetime: scene.datetime,

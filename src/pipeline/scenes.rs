@@ -151,17 +151,19 @@ impl WindowsOnTheirWay {
     fn too_large(&self, opened: &OpenScene, cuts: &[Cut]) -> Option<Rejection> {
         let limits = &self.stages.limits;
         let pixels = cuts.iter().map(|cut| cut.pixels.size().num_pixels()).max().unwrap_or(0);
-        let bytes = cuts.iter().map(|cut| block_bytes(opened, cut)).fold(0, u64::saturating_add);
+        // Only of a window that is no larger the blocks are few enough to be counted.
+        let bytes = || cuts.iter().map(|cut| block_bytes(opened, cut)).fold(0, u64::saturating_add);
         let detail = if pixels > limits.max_pixels {
             format!(
                 "the window covers {pixels} stored pixels, limits.max_pixels allows {}",
                 limits.max_pixels
             )
-        } else if bytes > limits.max_decoded_bytes {
-            let most = limits.max_decoded_bytes;
-            format!("the blocks of the window decode to {bytes} bytes, limits.max_pixels allows {most}")
         } else {
-            return None;
+            let (bytes, most) = (bytes(), limits.max_decoded_bytes);
+            if bytes <= most {
+                return None;
+            }
+            format!("the blocks of the window decode to {bytes} bytes, limits.max_pixels allows {most}")
         };
         let advice = "raise it, or ask for a smaller tiles.gsd or files with overviews";
         Some(Rejection::new(Reason::TooLarge, format!("{detail}; {advice}")))

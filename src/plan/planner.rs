@@ -497,8 +497,7 @@ impl KnownSources {
         let mut newest: Option<Option<Arc<str>>> = None;
         for cursor in &mut self.cursors {
             // A retry of some windows says nothing of the others.
-            let whole = |source: &&Source| source.scene().is_none_or(|scene| scene.only.is_none());
-            if let Some(source) = cursor.seek(&entry.uri, &self.runtime)?.filter(whole) {
+            if let Some(source) = cursor.seek(&entry.uri, &self.runtime)?.filter(|source| !source.is_part()) {
                 newest = Some(source.version.clone());
             }
         }

@@ -50,15 +50,17 @@ impl Source {
         self.survey.as_ref().and_then(Survey::scene)
     }
 
+    /// Returns whether only some windows of a scene are planned, as a retry does.
+    #[must_use]
+    pub fn is_part(&self) -> bool {
+        self.scene().is_some_and(|scene| scene.only.is_some())
+    }
+
     /// Returns whether its tiles are all that there is of a scene, so that they replace whatever was before, also if
     /// a retry has planned them.
     #[must_use]
     pub fn is_whole_scene(&self) -> bool {
-        match &self.survey {
-            Some(Survey::Scene(scene)) => scene.only.is_none(),
-            Some(Survey::Rejected { .. }) => true,
-            Some(Survey::Unanswered { .. }) | None => false,
-        }
+        matches!(self.survey, Some(Survey::Scene(_) | Survey::Rejected { .. })) && !self.is_part()
     }
 }
 

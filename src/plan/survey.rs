@@ -165,10 +165,6 @@ impl Surveyor {
         });
         let clouds = clouds.transpose()?;
         let objects: Vec<SceneObject> = opened.iter().map(grid::object).collect();
-        if let (Some(_), Err(why)) = (&tiling.aoi, objects[0].georeference()) {
-            let detail = format!("whether it touches the area of interest cannot be told: {why}");
-            return Err(Rejection::new(Reason::GridMismatch, detail));
-        }
         let place = grid::place(&objects, &bands, clouds.as_ref(), tiling, &mut notes)?;
         for object in opened {
             notes.extend(object.header.notes.iter().cloned());

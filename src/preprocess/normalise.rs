@@ -39,9 +39,7 @@ impl Normaliser {
     pub(super) fn of_f64(&self, band: usize, sample: f64) -> f32 {
         self.bands[band].value(sample)
     }
-}
 
-impl Normaliser {
     /// Tells whether samples of a band keep their value.
     pub(super) fn is_plain(&self, band: usize) -> bool {
         let Band { scale, mean, std, clamp, .. } = &self.bands[band];

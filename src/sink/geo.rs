@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use serde_json::json;
 
 use super::row::{GeoRow, TileRow};
+use crate::geo;
 
 /// The key of the file metadata that makes a Parquet file a `GeoParquet` file.
 pub(super) const GEO_KEY: &str = "geo";
@@ -102,52 +103,20 @@ pub(super) fn metadata(rows: &[TileRow]) -> String {
 
 /// Returns a box around all rows. West is greater than east where a row crosses the antimeridian and longitudes
 /// are left out elsewhere.
-///
-/// # Reference
-///
-/// RFC 7946, section 5.2.
 fn around<'a>(rows: impl Iterator<Item = &'a GeoRow>) -> Option<[f64; 4]> {
     let mut boxes = Vec::new();
     let mut crosses = false;
     for row in rows {
         let Some(bbox) = row.bbox else { continue };
-        match row.geometry.as_deref().map(parts_of) {
-            Some(parts) if parts.len() > 1 => {
+        match row.geometry.as_deref().filter(|wkb| geometry_type(wkb) == Some("MultiPolygon")) {
+            Some(wkb) => {
                 crosses = true;
-                boxes.extend(parts);
+                boxes.extend(geo::parts(wkb));
             }
-            _ => boxes.push(bbox),
+            None => boxes.push(bbox),
         }
     }
-    let join = |a: [f64; 4], b: [f64; 4]| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])];
-    let all = boxes.iter().copied().reduce(join)?;
-    if !crosses {
-        return Some(all);
-    }
-    let (eastern, western): (Vec<[f64; 4]>, Vec<[f64; 4]>) = boxes.iter().partition(|bbox| bbox[0] >= 0.0);
-    let [west, east] = [eastern.into_iter().reduce(join)?[0], western.into_iter().reduce(join)?[2]];
-    Some(if west > east { [west, all[1], east, all[3]] } else { all })
-}
-
-/// Returns the boxes of the polygons in well-known binary of ours: little-endian, one ring each.
-fn parts_of(wkb: &[u8]) -> Vec<[f64; 4]> {
-    let integer = |at: usize| wkb.get(at..at + 4).map(|bytes| u32::from_le_bytes(bytes.try_into().unwrap()));
-    let double = |at: usize| wkb.get(at..at + 8).map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap()));
-    if geometry_type(wkb) != Some("MultiPolygon") {
-        return Vec::new();
-    }
-    let (mut parts, mut at) = (Vec::new(), 9);
-    while let (Some(1), Some(num_points)) = (integer(at + 5), integer(at + 9)) {
-        let mut bbox = [f64::INFINITY, f64::INFINITY, f64::NEG_INFINITY, f64::NEG_INFINITY];
-        for point in 0..num_points as usize {
-            let place = at + 13 + 16 * point;
-            let (Some(x), Some(y)) = (double(place), double(place + 8)) else { return parts };
-            bbox = [bbox[0].min(x), bbox[1].min(y), bbox[2].max(x), bbox[3].max(y)];
-        }
-        parts.push(bbox);
-        at += 13 + 16 * num_points as usize;
-    }
-    parts
+    if crosses { geo::around_across_antimeridian(&boxes) } else { geo::around(&boxes) }
 }
 
 /// Tells what kind of geometry well-known binary holds.

@@ -411,15 +411,15 @@ fn num_rejected(found: &[(String, Option<String>, Window)]) -> usize {
     found.iter().filter(|(status, ..)| status == "rejected").count()
 }
 
-/// An item whose file has a damaged block, in a table; returns the item and the windows.
-fn damaged_item(job: &Job, scene: &Path) -> (PathBuf, usize) {
+/// Runs an item whose file has a damaged block; returns the number of windows.
+fn run_damaged_item(job: &Job, scene: &Path) -> usize {
     let item = write_item(job, "asset.tif", None);
     let (damaged, _) = with_damaged_block(scene, job);
     fs::rename(&damaged, job.path("images/asset.tif")).unwrap();
     run(job, &item, &["--set", "limits.max_reject_ratio=1"]);
     let found = windows(&job.table());
     assert!(found.len() > 9 && (1..found.len()).contains(&num_rejected(&found)), "{found:?}");
-    (item, found.len())
+    found.len()
 }
 
 const DATA_BANDS: &str = "size = 64\nbands = [\"data/1\", \"data/2\", \"data/3\"]";
@@ -446,7 +446,7 @@ fn a_scene_whose_file_was_missing_is_cut_by_a_retry() {
 fn a_scene_of_an_item_is_of_one_file() {
     let Some(folder) = geotiffs() else { return };
     let (scene, job) = (folder.join("rasterio/rgb_lzw.tif"), job(DATA_BANDS));
-    let (_, num_windows) = damaged_item(&job, &scene);
+    let num_windows = run_damaged_item(&job, &scene);
     fs::copy(&scene, job.path("images/asset.tif")).unwrap();
     let said = retry(&job);
     assert!(said.contains(&format!("{num_windows} tiles")), "{said}");
@@ -459,7 +459,7 @@ fn a_scene_of_an_item_is_of_one_file() {
 fn a_scene_of_an_item_that_has_become_another_is_cut_anew() {
     let Some(folder) = geotiffs() else { return };
     let (scene, job) = (folder.join("rasterio/rgb_lzw.tif"), job(DATA_BANDS));
-    damaged_item(&job, &scene);
+    run_damaged_item(&job, &scene);
     job.write_image("asset.tif", b"no scene any more");
     retry(&job);
     let found = windows(&job.table());

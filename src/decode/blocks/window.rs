@@ -55,12 +55,11 @@ pub fn read_window<'a>(
     bands: &[u16],
     mut block: impl FnMut(Part, BlockId) -> Result<&'a Block, Rejection>,
 ) -> Result<WindowSamples, Rejection> {
-    let size = Size::new(window.width, window.height);
+    let found = read_samples(header, level, window, bands, |id| block(Part::Pixels, id))?;
     let chosen = &header.levels[level];
     let pixels = |band: u16, block: &mut dyn FnMut(Part, BlockId) -> Result<&'a Block, Rejection>| {
         gather(&chosen.pixels, window, &[band], &mut |id| block(Part::Pixels, id))
     };
-    let samples = gather(&chosen.pixels, window, bands, &mut |id| block(Part::Pixels, id))?;
     let valid = match header.validity(level) {
         Validity::All => None,
         Validity::Mask => {
@@ -72,9 +71,9 @@ pub fn read_window<'a>(
         Validity::Nodata(nodata, Some(band)) => {
             Some(validity::of_nodata(&pixels(band, &mut block)?, 1, nodata))
         }
-        Validity::Nodata(nodata, None) => Some(validity::of_nodata(&samples, bands.len(), nodata)),
+        Validity::Nodata(nodata, None) => Some(validity::of_nodata(&found.samples, bands.len(), nodata)),
     };
-    Ok(WindowSamples { size, num_bands: bands.len() as u16, samples, valid })
+    Ok(WindowSamples { valid, ..found })
 }
 
 /// Puts the samples of a window together, as [`read_window`] does, and does not ask which of them are valid.

@@ -6,7 +6,7 @@ use crate::format::tiff::{self, BandInfo, TiffHeader, Validity};
 use crate::reason::{Reason, Rejection};
 use crate::scene::{SceneBand, Tiling};
 use crate::stac::sentinel2::{self, Calibration, calibration_to};
-use crate::stac::{self, Item, Problem, Selected};
+use crate::stac::{self, Item, Selected};
 
 /// Units whose values are the stored samples of 8 bits.
 const DISPLAY_UNITS: [&str; 2] = ["srgb8", "tci8"];
@@ -175,21 +175,8 @@ impl Choice {
         if let (Some(scale), Some(offset)) = asked {
             return Ok((scale, offset));
         }
-        let said = match (self.said_conversion(unit, item), asked.1) {
-            (Err(problem), None) => {
-                return Err(Rejection::new(Reason::UnitMismatch, problem.with_advice()));
-            }
-            // What is unclear of Sentinel-2 is the offset alone, and that is given.
-            (Err(_), Some(offset)) => Some((sentinel2::scale_to(unit), offset)),
-            (Ok(Some(Calibration { scale, offset, why })), _) => {
-                if !notes.contains(&why) {
-                    notes.push(why);
-                }
-                Some((scale, offset))
-            }
-            (Ok(None), _) if unit == STORED_UNIT => Some((1.0, 0.0)),
-            (Ok(None), _) => in_file(&header.bands[usize::from(band)]),
-        };
+        let in_file = &header.bands[usize::from(band)];
+        let said = self.said(unit, item, in_file, asked.1, notes)?;
         match (asked, said) {
             ((None, offset), Some(said)) => Ok((said.0, offset.unwrap_or(said.1))),
             // The sample that means 0 stays the same.
@@ -206,11 +193,34 @@ impl Choice {
         }
     }
 
-    /// Returns what the item says; Sentinel-2's offset depends on the archive and the baseline.
-    fn said_conversion(&self, unit: &str, item: Option<&Item>) -> Result<Option<Calibration>, Problem> {
-        match (item, &self.selected) {
+    /// Returns factor and summand as the item says, else the file; Sentinel-2's offset depends on the archive and
+    /// the baseline.
+    ///
+    /// - `offset`: as the pipeline says
+    fn said(
+        &self,
+        unit: &str,
+        item: Option<&Item>,
+        in_file: &BandInfo,
+        offset: Option<f64>,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<(f64, f64)>, Rejection> {
+        let by_item = match (item, &self.selected) {
             (Some(item), Some(selected)) => calibration_to(unit, item, selected),
             _ => Ok(None),
+        };
+        match (by_item, offset) {
+            (Ok(Some(Calibration { scale, offset, why })), _) => {
+                if !notes.contains(&why) {
+                    notes.push(why);
+                }
+                Ok(Some((scale, offset)))
+            }
+            (Ok(None), _) if unit == STORED_UNIT => Ok(Some((1.0, 0.0))),
+            (Ok(None), _) => Ok(conversion_of(in_file)),
+            // What is unclear of Sentinel-2 is the offset alone, and that is given.
+            (Err(_), Some(offset)) => Ok(Some((sentinel2::scale_to(unit), offset))),
+            (Err(problem), None) => Err(Rejection::new(Reason::UnitMismatch, problem.with_advice())),
         }
     }
 }
@@ -223,6 +233,6 @@ fn in_file_nodata(header: &TiffHeader) -> Option<f64> {
     }
 }
 
-fn in_file(band: &BandInfo) -> Option<(f64, f64)> {
+fn conversion_of(band: &BandInfo) -> Option<(f64, f64)> {
     ((band.scale, band.offset) != (1.0, 0.0)).then_some((band.scale, band.offset))
 }

@@ -62,7 +62,16 @@ pub(super) fn place(
     }
     let found = &objects[reference];
     let (column, row) = (f64::from(found.size().width) / 2.0, f64::from(found.size().height) / 2.0);
-    let georeference = found.georeference().inspect_err(|why| notes.push(format!("no geometry: {why}"))).ok();
+    let georeference = match found.georeference() {
+        Ok(place) => Some(place),
+        Err(why) if tiling.aoi.is_some() => {
+            return Err(mismatch(&format!("whether it touches the area of interest cannot be told: {why}")));
+        }
+        Err(why) => {
+            notes.push(format!("no geometry: {why}"));
+            None
+        }
+    };
     let native = georeference.as_ref().and_then(|place| place.ground_sample_distance(column, row).ok());
     // Pixels of level 0 that one of the chip is wide and high.
     let [across, down] = match (tiling.gsd, georeference.and_then(|place| place.pixel(column, row).ok())) {
