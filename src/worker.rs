@@ -10,6 +10,7 @@ mod tune;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -194,7 +195,10 @@ impl Job {
 
     /// Works on one run; returns whether another is to be looked for, since this one was a retry.
     async fn run_once(&self, lanes: Lanes, progress: &Arc<Progress>, stop: &Stop) -> Result<(Report, bool)> {
-        let run = match stop.or(self.decide()).await? {
+        let started = Instant::now();
+        let decision = stop.or(self.decide()).await?;
+        progress.planning_took(started.elapsed());
+        let run = match decision {
             Decision::Continue(run) => run,
             Decision::NothingNew(run) => {
                 return Ok((self.report(&run, true, lanes.inference, progress, stop).await?, false));
@@ -225,7 +229,10 @@ impl Job {
         let lanes = self.prepare().await?;
         let spool = spool_folder()?;
         let planner = self.planner(spool.path());
-        let Some(Retried { run, continued }) = stop.or(planner.retry(rejected)).await? else {
+        let started = Instant::now();
+        let retried = stop.or(planner.retry(rejected)).await?;
+        progress.planning_took(started.elapsed());
+        let Some(Retried { run, continued }) = retried else {
             return Ok(None);
         };
         if continued {

@@ -114,8 +114,8 @@ class Seen:
 
     @property
     def rate(self):
-        own = self.report.get("this_process", {}).get("tiles_per_second")
-        return own if own is not None else self.report["images_per_second"]
+        ours = "this_process" in self.report
+        return bench.rate_of(self.report) if ours else self.report["images_per_second"]
 
 
 def last_report(log):

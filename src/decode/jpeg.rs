@@ -2,13 +2,17 @@
 //!
 //! libjpeg only warns where entropy-coded data is short, left over or out of step, and fills in grey.
 //! [`audit`] follows every code of every scan first, so that such a file is rejected instead. Most files
-//! are usual and whole: [`baseline`] decodes those in one pass, with the crate's transform.
+//! are usual and whole: [`baseline`] decodes those in one pass, to the same samples.
 
 mod audit;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod baseline;
 mod bits;
 mod coefficients;
+mod group;
 mod huffman;
+mod kernels;
 mod upsample;
 
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};

@@ -28,6 +28,7 @@ pub struct Progress {
     commit_nanos: AtomicU64,
     ours: AtomicU64,
     theirs: AtomicU64,
+    planning_nanos: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -35,6 +36,8 @@ pub struct Progress {
 pub struct Snapshot {
     /// Since work on shards began, in seconds; models are loaded and the plan is published before.
     pub seconds: f64,
+    /// Seconds spent finding the run or planning it, the listing of the input included.
+    pub planning_seconds: f64,
     /// Tiles settled a second since then.
     pub tiles_per_second: f64,
     /// Tiles of the run.
@@ -88,6 +91,11 @@ impl Progress {
     /// Notes how many things each stage does at once.
     pub fn set_widths(&self, widths: Widths) {
         self.widths.get_or_init(|| widths);
+    }
+
+    /// Notes that a run was found or planned.
+    pub fn planning_took(&self, took: Duration) {
+        add_time(&self.planning_nanos, took);
     }
 
     /// Notes that work begins, how much there is, and how much of it is done already.
@@ -169,6 +177,7 @@ impl Progress {
         let settled = self.settled.load(Relaxed);
         let mut now = Snapshot {
             seconds: took,
+            planning_seconds: seconds(&self.planning_nanos),
             tiles_per_second: settled as f64 / took.max(1e-9),
             planned: self.planned.load(Relaxed),
             elsewhere: self.elsewhere.load(Relaxed),

@@ -329,7 +329,7 @@ async fn send_tiles(
     let held = ways.fetched.hold(sizes.map(|size| size.unwrap_or(UNKNOWN_SIZE_BYTES)).sum()).await;
     let (stages, ways, shard) = (stages.clone(), ways.clone(), shard.clone());
     let stop = stages.stop.clone();
-    let going = TilesOnTheirWay { stages, ways, shard, range, held }.go(request, chips.clone());
+    let going = TilesOnTheirWay { stages, ways, shard, range, held, request }.go(chips.clone());
     tokio::spawn(async move {
         if AssertUnwindSafe(going).catch_unwind().await.is_err() {
             stop.fail(Error::bug("fetching crashed"));
@@ -345,20 +345,22 @@ struct TilesOnTheirWay {
     range: Range<usize>,
     /// Their encoded bytes.
     held: Held,
+    request: OwnedSemaphorePermit,
 }
 
 impl TilesOnTheirWay {
-    async fn go(self, request: OwnedSemaphorePermit, chips: ChipSender<Prepared>) {
-        let Self { stages, ways, shard, range, held } = self;
+    async fn go(self, chips: ChipSender<Prepared>) {
+        let Self { stages, ways, shard, range, held, request } = self;
         let started = Instant::now();
         let fetched = stages.fetcher.fetch(&shard.shard.tiles[range.clone()]).await;
-        drop(request);
+        // Files that are read in groups come at once: to be far ahead of decoding only pushes them out of caches.
+        let request = (range.len() > 1).then_some(request);
         stages.progress.fetch_took(started.elapsed());
         let fetched = match fetched {
             Ok(fetched) => fetched,
             Err(error) => return stages.stop.fail(error),
         };
-        let held = Arc::new(held);
+        let held = Arc::new((held, request));
         for (index, fetched) in range.zip(fetched) {
             let (stages, ways, shard) = (stages.clone(), ways.clone(), shard.clone());
             let tile = TileOnItsWay { stages, ways, shard, index, _held: held.clone() };
@@ -376,8 +378,8 @@ struct TileOnItsWay {
     ways: Arc<Ways>,
     shard: Arc<OpenShard>,
     index: usize,
-    /// The encoded bytes of all tiles of its request.
-    _held: Arc<Held>,
+    /// The encoded bytes of all tiles of its request, and of local files the request.
+    _held: Arc<(Held, Option<OwnedSemaphorePermit>)>,
 }
 
 impl TileOnItsWay {

@@ -5,6 +5,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 
 use super::axis::{Axis, PRECISION_BITS};
 use super::bands::Selection;
@@ -27,17 +29,34 @@ pub(super) struct Buffers {
     between: Vec<u8>,
     row: Vec<u8>,
     #[cfg(target_arch = "x86_64")]
-    weights: avx2::Weights,
+    weights: Weights,
 }
 
-/// Resamples horizontally, then vertically; calls `emit` with each row, `[width, bands]`.
+/// The horizontal weights in the orders that vectors want.
+#[cfg(target_arch = "x86_64")]
+#[derive(Default)]
+struct Weights {
+    avx2: avx2::Weights,
+    avx512: avx512::Weights,
+}
+
+/// Where finished rows go, each `[width, bands]`.
+pub(super) trait Target {
+    /// Returns where row `y` can be written as it is.
+    fn row_mut(&mut self, y: usize, len: usize) -> Option<&mut [u8]>;
+
+    /// Takes row `y`.
+    fn put(&mut self, y: usize, row: &[u8]);
+}
+
+/// Resamples horizontally, then vertically.
 pub(super) fn resample(
     image: &Image<'_>,
     selection: &Selection,
     across: &Axis,
     down: &Axis,
     buffers: &mut Buffers,
-    mut emit: impl FnMut(usize, &[u8]),
+    target: &mut impl Target,
 ) {
     let num_bands = selection.bands().len();
     let (first_row, end_row) = down.needed();
@@ -65,10 +84,12 @@ pub(super) fn resample(
     for index in 0..down.count() {
         let (first, weights) = down.fixed_at(index);
         if down.is_identity() {
-            emit(index, &between.samples[(first - first_row) * between.stride..][..row_len]);
+            target.put(index, &between.samples[(first - first_row) * between.stride..][..row_len]);
+        } else if let Some(row) = target.row_mut(index, row_len) {
+            vertical(&between, first - first_row, weights, row);
         } else {
             vertical(&between, first - first_row, weights, &mut buffers.row);
-            emit(index, &buffers.row);
+            target.put(index, &buffers.row);
         }
     }
 }
@@ -91,8 +112,10 @@ fn select(rows: &[u8], num_bands: usize, selection: &Selection, selected: &mut V
 }
 
 #[cfg(target_arch = "x86_64")]
-fn horizontal(rows: &Rows<'_>, across: &Axis, between: &mut [u8], weights: &mut avx2::Weights) {
-    if rows.num_bands != 3 || !avx2::horizontal(rows, across, between, weights) {
+fn horizontal(rows: &Rows<'_>, across: &Axis, between: &mut [u8], weights: &mut Weights) {
+    let done = avx512::horizontal(rows, across, between, &mut weights.avx512)
+        || avx2::horizontal(rows, across, between, &mut weights.avx2);
+    if !done {
         horizontal_plain(rows, across, between);
     }
 }
@@ -196,12 +219,13 @@ mod tests {
     /// The vector versions give the bits of the plain ones, for all remainders and numbers of weights.
     #[test]
     fn vector_and_plain_passes_are_equal() {
-        let sizes = [(1, 1), (2, 9), (5, 3), (31, 40), (64, 65), (113, 7), (300, 211)];
-        for (width, height) in sizes {
-            let samples: Vec<u8> =
-                (0..u64::from(width * height * 3)).map(|at| (at * at / 7 % 256) as u8).collect();
-            let rows = Rows { samples: &samples, stride: width as usize * 3, num_bands: 3 };
-            for (short_side, crop) in [(13, 11), (1, 1), (64, 64), (90, 33)] {
+        let sizes = [(1, 1), (2, 9), (5, 3), (31, 40), (64, 65), (113, 7), (300, 211), (1500, 90)];
+        for ((width, height), num_bands) in sizes.into_iter().flat_map(|size| [1, 2, 3, 4].map(|n| (size, n)))
+        {
+            let len = u64::from(width * height) * num_bands as u64;
+            let samples: Vec<u8> = (0..len).map(|at| (at * at / 7 % 256) as u8).collect();
+            let rows = Rows { samples: &samples, stride: width as usize * num_bands, num_bands };
+            for (short_side, crop) in [(13, 11), (1, 1), (64, 64), (90, 33), (256, 224)] {
                 for filter in [Interpolation::Bilinear, Interpolation::Bicubic] {
                     let size = Size::new(width, height);
                     let fit = Fit::resized(size, short_side, Size::new(crop, crop));
@@ -214,19 +238,26 @@ mod tests {
     }
 
     fn check(rows: &Rows<'_>, height: usize, across: &Axis, down: &Axis) {
-        let mut plain = vec![0; height * across.count() * 3];
+        let mut plain = vec![0; height * across.count() * rows.num_bands];
         horizontal_plain(rows, across, &mut plain);
         #[cfg(target_arch = "x86_64")]
         {
+            let weights = &mut Weights::default();
             let mut vector = vec![1; plain.len()];
-            horizontal(rows, across, &mut vector, &mut avx2::Weights::default());
-            assert_eq!(vector, plain);
+            if avx2::horizontal(rows, across, &mut vector, &mut weights.avx2) {
+                assert_eq!(vector, plain);
+            }
+            vector.fill(1);
+            if avx512::horizontal(rows, across, &mut vector, &mut weights.avx512) {
+                assert_eq!(vector, plain);
+            }
         }
         for index in 0..down.count() {
             let (first, weights) = down.fixed_at(index);
-            let (mut vector, mut plain) = (vec![1; rows.stride], vec![2; rows.stride]);
-            vertical(rows, first, weights, &mut vector);
+            let mut plain = vec![2; rows.stride];
             vertical_plain(rows, first, weights, &mut plain);
+            let mut vector = vec![1; rows.stride];
+            vertical(rows, first, weights, &mut vector);
             assert_eq!(vector, plain);
         }
     }

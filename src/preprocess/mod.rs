@@ -191,9 +191,8 @@ impl Preprocess {
             let (across, down) = scratch.axes.of(chip.size, fit, self.interpolation());
             let image = fixed::Image { samples, size: chip.size, num_bands };
             sink.blank(fit, &self.normaliser);
-            fixed::resample(&image, selection, across, down, &mut scratch.bytes, |y, row| {
-                sink.row_u8(fit, y, row, &self.normaliser);
-            });
+            let mut target = EightBit { sink, fit, normaliser: &self.normaliser };
+            fixed::resample(&image, selection, across, down, &mut scratch.bytes, &mut target);
         });
     }
 
@@ -286,6 +285,27 @@ fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
         static SCRATCH: RefCell<Scratch> = RefCell::default();
     }
     SCRATCH.with_borrow_mut(work)
+}
+
+/// Where finished rows of 8-bit samples go.
+struct EightBit<'a, 'b> {
+    sink: &'a mut Sink<'b>,
+    fit: &'a Fit,
+    normaliser: &'a Normaliser,
+}
+
+impl fixed::Target for EightBit<'_, '_> {
+    fn row_mut(&mut self, y: usize, len: usize) -> Option<&mut [u8]> {
+        let place = self.sink.place(self.fit, y, len);
+        match &mut self.sink.slot {
+            InputSlotMut::U8(slot) if place.is_packed() => Some(&mut slot[place.first..place.first + len]),
+            _ => None,
+        }
+    }
+
+    fn put(&mut self, y: usize, row: &[u8]) {
+        self.sink.row_u8(self.fit, y, row, self.normaliser);
+    }
 }
 
 /// Where finished rows go.

@@ -6,6 +6,7 @@
 //! a few bytes of run lengths and one copy, because a fixed-size list repeats the same levels in every
 //! row.
 
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use arrow::datatypes::ToByteSlice;
@@ -13,12 +14,11 @@ use bytes::Bytes;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use parquet::basic::{Encoding, PageType};
-use parquet::column::page::{CompressedPage, Page, PageWriter};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder, PageEncodingStats};
+use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
-use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
 use crate::config::EmbeddingType;
@@ -52,13 +52,13 @@ pub fn check_embedding(kind: EmbeddingType, embedding: &[f32]) -> Result<(), Rej
     Err(Rejection::new(Reason::NotFinite, detail))
 }
 
-/// A finished column chunk, to be spliced into a row group.
-pub(super) struct Chunk {
-    pub(super) bytes: Bytes,
+/// A column chunk, to be spliced into a row group.
+pub(super) struct Chunk<'a> {
+    pub(super) pages: Pages<'a>,
     pub(super) close: ColumnCloseResult,
 }
 
-/// Encodes the embeddings of one row group; `rows` yields each row's embedding or null.
+/// Lays out the embeddings of one row group; `rows` yields each row's embedding or null.
 ///
 /// The levels are those of `optional group (LIST) { repeated group { required float } }`:
 /// definition [`NULL`] for a null row and [`PRESENT`] for a value, repetition 0 for a row's first value and 1 after.
@@ -66,48 +66,43 @@ pub(super) struct Chunk {
 /// # Reference
 ///
 /// parquet-format, `Encodings.md`: plain, and the run-length half of the RLE/bit-packing hybrid.
-pub(super) fn chunk(
+pub(super) fn chunk<'a>(
     column: &ColumnDescPtr,
     kind: EmbeddingType,
     length: usize,
-    rows: &[Option<&[f32]>],
-) -> ParquetResult<Chunk> {
+    rows: &'a [Option<&'a [f32]>],
+) -> ParquetResult<Chunk<'a>> {
     let rows_per_page = (PAGE_BYTES / (length * kind.num_bytes()).max(1)).max(1);
-    let mut sink = TrackedWrite::new(Vec::with_capacity(rows.len() * (length * kind.num_bytes() + 8)));
-    let mut writer = SerializedPageWriter::new(&mut sink);
+    let pages: Vec<Page<'a>> = rows.chunks(rows_per_page).map(|rows| Page::new(kind, length, rows)).collect();
     let mut offsets = OffsetIndexBuilder::new();
-    let (mut num_levels, mut num_pages) = (0i64, 0);
-    for rows in rows.chunks(rows_per_page) {
-        let written = writer.write_page(page(kind, length, rows))?;
-        offsets.append_row_count(rows.len() as i64);
-        offsets.append_offset_and_size(written.offset as i64, written.compressed_size as i32);
-        num_levels += i64::from(written.num_values);
-        num_pages += 1;
+    let mut size = 0;
+    for page in &pages {
+        offsets.append_row_count(page.rows.len() as i64);
+        offsets.append_offset_and_size(size, page.num_bytes as i32);
+        size += page.num_bytes as i64;
     }
-    let bytes = Bytes::from(sink.into_inner()?);
-    let size = bytes.len() as i64;
     let metadata = ColumnChunkMetaData::builder(Arc::clone(column))
         .set_encodings(vec![Encoding::PLAIN, Encoding::RLE])
         .set_page_encoding_stats(vec![PageEncodingStats {
             page_type: PageType::DATA_PAGE,
             encoding: Encoding::PLAIN,
-            count: num_pages,
+            count: pages.len() as i32,
         }])
-        .set_num_values(num_levels)
+        .set_num_values(pages.iter().map(|page| page.num_levels as i64).sum())
         .set_statistics(null_count(kind, rows.iter().filter(|row| row.is_none()).count()))
         .set_total_compressed_size(size)
         .set_total_uncompressed_size(size)
         .set_data_page_offset(0)
         .build()?;
     let close = ColumnCloseResult {
-        bytes_written: bytes.len() as u64,
+        bytes_written: size as u64,
         rows_written: rows.len() as u64,
         metadata,
         bloom_filter: None,
         column_index: None,
         offset_index: Some(offsets.build()),
     };
-    Ok(Chunk { bytes, close })
+    Ok(Chunk { pages: Pages { kind, pages: pages.into() }, close })
 }
 
 /// States the number of null rows, and no range: those of floats in a list are of no use to anybody.
@@ -121,25 +116,158 @@ fn null_count(kind: EmbeddingType, num_nulls: usize) -> Statistics {
     }
 }
 
-/// Lays out one data page: repetition levels, definition levels, values.
-fn page(kind: EmbeddingType, length: usize, rows: &[Option<&[f32]>]) -> CompressedPage {
-    let num_present = rows.iter().flatten().count();
-    let num_levels = num_present * length + rows.len() - num_present;
-    let mut body = Vec::with_capacity(num_present * length * kind.num_bytes() + 8 * rows.len() + 32);
-    push_levels(&mut body, length, rows.iter().map(Option::is_some));
-    for embedding in rows.iter().flatten() {
-        push_values(&mut body, kind, embedding);
+/// One data page: header, repetition levels, definition levels, values.
+struct Page<'a> {
+    /// All before the values.
+    front: Vec<u8>,
+    rows: &'a [Option<&'a [f32]>],
+    num_levels: usize,
+    num_bytes: usize,
+}
+
+impl<'a> Page<'a> {
+    fn new(kind: EmbeddingType, length: usize, rows: &'a [Option<&'a [f32]>]) -> Self {
+        let num_present = rows.iter().flatten().count();
+        let num_levels = num_present * length + rows.len() - num_present;
+        let mut levels = Vec::with_capacity(8 * rows.len() + 32);
+        push_levels(&mut levels, length, rows.iter().map(Option::is_some));
+        let num_value_bytes = num_present * length * kind.num_bytes();
+        let mut front = header(levels.len() + num_value_bytes, num_levels);
+        front.extend(levels);
+        let num_bytes = front.len() + num_value_bytes;
+        Self { front, rows, num_levels, num_bytes }
     }
-    let num_bytes = body.len();
-    let page = Page::DataPage {
-        buf: Bytes::from(body),
-        num_values: num_levels as u32,
-        encoding: Encoding::PLAIN,
-        def_level_encoding: Encoding::RLE,
-        rep_level_encoding: Encoding::RLE,
-        statistics: None,
-    };
-    CompressedPage::new(page, num_bytes)
+}
+
+/// Returns the header of an uncompressed data page (parquet-format, `PageHeader` in Thrift's compact protocol).
+fn header(num_bytes: usize, num_levels: usize) -> Vec<u8> {
+    const DATA_PAGE: usize = 0;
+    const PLAIN: usize = 0;
+    const RLE: usize = 3;
+    const NEXT_BUT_ONE_STRUCT: u8 = 0x2C;
+    const STOP: u8 = 0;
+    let mut header = Vec::with_capacity(32);
+    push_fields(&mut header, &[DATA_PAGE, num_bytes, num_bytes]);
+    header.push(NEXT_BUT_ONE_STRUCT);
+    push_fields(&mut header, &[num_levels, PLAIN, RLE, RLE]);
+    header.extend([STOP, STOP]);
+    header
+}
+
+/// Appends fields of 32 bits, each numbered one more than the one before; no value is negative.
+fn push_fields(header: &mut Vec<u8>, values: &[usize]) {
+    const NEXT_I32: u8 = 0x15;
+    for value in values {
+        header.push(NEXT_I32);
+        // Zigzag doubles what is not negative.
+        push_varint(header, 2 * value);
+    }
+}
+
+/// Appends a number as ULEB128.
+fn push_varint(bytes: &mut Vec<u8>, mut value: usize) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+/// Pages whose values are copied, or converted, only when they are read: into the file.
+#[derive(Clone)]
+pub(super) struct Pages<'a> {
+    kind: EmbeddingType,
+    pages: Arc<[Page<'a>]>,
+}
+
+impl<'a> Pages<'a> {
+    /// Returns the bytes of all pages, piece by piece.
+    fn pieces(self) -> impl Iterator<Item = Piece<'a>> {
+        let Self { kind, pages } = self;
+        (0..pages.len()).flat_map(move |page| {
+            let (front, rows) = (Piece::Front(Arc::clone(&pages), page), pages[page].rows);
+            std::iter::once(front).chain(rows.iter().flatten().map(move |row| Piece::of(kind, row)))
+        })
+    }
+}
+
+/// Some bytes of a page.
+enum Piece<'a> {
+    Front(Arc<[Page<'a>]>, usize),
+    Values(&'a [f32]),
+    Halves(Vec<f16>),
+}
+
+impl<'a> Piece<'a> {
+    /// Returns the values of one row in the plain encoding: little-endian, one after the other.
+    fn of(kind: EmbeddingType, embedding: &'a [f32]) -> Self {
+        const { assert!(cfg!(target_endian = "little"), "values are copied as they lie in memory") };
+        match kind {
+            EmbeddingType::Float32 => Self::Values(embedding),
+            EmbeddingType::Float16 => {
+                let mut halves = vec![f16::ZERO; embedding.len()];
+                halves.convert_from_f32_slice(embedding);
+                Self::Halves(halves)
+            }
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Front(pages, page) => &pages[*page].front,
+            Self::Values(values) => values.to_byte_slice(),
+            Self::Halves(halves) => halves.to_byte_slice(),
+        }
+    }
+}
+
+impl Length for Pages<'_> {
+    fn len(&self) -> u64 {
+        self.pages.iter().map(|page| page.num_bytes as u64).sum()
+    }
+}
+
+impl<'a> ChunkReader for Pages<'a> {
+    type T = PagesReader<'a>;
+
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        let mut reader =
+            PagesReader { pieces: Box::new(self.clone().pieces()), piece: Piece::Values(&[]), at: 0 };
+        io::copy(&mut reader.by_ref().take(start), &mut io::sink())?;
+        Ok(reader)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        let mut bytes = vec![0; length];
+        self.get_read(start)?.read_exact(&mut bytes)?;
+        Ok(bytes.into())
+    }
+}
+
+/// Reads pages from front to back.
+pub(super) struct PagesReader<'a> {
+    pieces: Box<dyn Iterator<Item = Piece<'a>> + 'a>,
+    piece: Piece<'a>,
+    at: usize,
+}
+
+impl Read for PagesReader<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < out.len() {
+            let rest = &self.piece.bytes()[self.at..];
+            if rest.is_empty() {
+                let Some(next) = self.pieces.next() else { break };
+                (self.piece, self.at) = (next, 0);
+                continue;
+            }
+            let len = rest.len().min(out.len() - filled);
+            out[filled..filled + len].copy_from_slice(&rest[..len]);
+            filled += len;
+            self.at += len;
+        }
+        Ok(filled)
+    }
 }
 
 /// Appends the levels of rows that are `present` or null.
@@ -157,19 +285,6 @@ pub(super) fn push_levels(body: &mut Vec<u8>, length: usize, present: impl Itera
     }
     repetition.finish(body);
     definition.finish(body);
-}
-
-/// Appends values in the plain encoding: little-endian, one after the other.
-fn push_values(body: &mut Vec<u8>, kind: EmbeddingType, embedding: &[f32]) {
-    const { assert!(cfg!(target_endian = "little"), "values are copied as they lie in memory") };
-    match kind {
-        EmbeddingType::Float32 => body.extend_from_slice(embedding.to_byte_slice()),
-        EmbeddingType::Float16 => {
-            let mut halves = vec![f16::ZERO; embedding.len()];
-            halves.convert_from_f32_slice(embedding);
-            body.extend_from_slice(halves.to_byte_slice());
-        }
-    }
 }
 
 /// Levels as runs of equal values.
@@ -194,12 +309,8 @@ impl Runs {
         if self.count == 0 {
             return;
         }
-        let mut header = self.count << 1;
-        while header >= 0x80 {
-            self.encoded.push(header as u8 | 0x80);
-            header >>= 7;
-        }
-        self.encoded.extend([header as u8, self.level]);
+        push_varint(&mut self.encoded, self.count << 1);
+        self.encoded.push(self.level);
         self.count = 0;
     }
 
@@ -213,7 +324,41 @@ impl Runs {
 
 #[cfg(test)]
 mod tests {
+    use parquet::column::page::{CompressedPage, Page as ReferencePage, PageWriter};
+    use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
+
     use super::*;
+
+    /// parquet-rs writes the same bytes around the same body.
+    #[test]
+    fn headers_are_those_of_parquet_rs() {
+        let values = [vec![1.5; 40], vec![-2.0; 40]];
+        for num_rows in [1, 2, 3, 300, 40_000] {
+            let rows: Vec<Option<&[f32]>> =
+                (0..num_rows).map(|row| values.get(row % 3).map(Vec::as_slice)).collect();
+            for kind in [EmbeddingType::Float32, EmbeddingType::Float16] {
+                let page = Page::new(kind, 40, &rows);
+                let num_levels = page.num_levels;
+                let pages = Pages { kind, pages: [page].into() };
+                let ours = pages.get_bytes(0, pages.len() as usize).unwrap();
+                let is_header = |len: &usize| header(ours.len() - len, num_levels).len() == *len;
+                let body_len = ours.len() - (0..40).find(is_header).unwrap();
+                let mut sink = TrackedWrite::new(Vec::new());
+                let page = ReferencePage::DataPage {
+                    buf: ours.slice(ours.len() - body_len..),
+                    num_values: num_levels as u32,
+                    encoding: Encoding::PLAIN,
+                    def_level_encoding: Encoding::RLE,
+                    rep_level_encoding: Encoding::RLE,
+                    statistics: None,
+                };
+                let page = CompressedPage::new(page, body_len);
+                let written = SerializedPageWriter::new(&mut sink).write_page(page).unwrap();
+                assert_eq!(written.compressed_size, ours.len());
+                assert!(sink.into_inner().unwrap() == ours, "{num_rows} rows");
+            }
+        }
+    }
 
     fn encoded(runs: &[(u8, usize)]) -> Vec<u8> {
         let mut all = Runs::default();

@@ -166,7 +166,7 @@ fn write_row_group(
                 let leaf = leaf_descriptors.next().ok_or_else(no_leaf)?;
                 let (kind, length) = (spec.embedding_type, spec.embedding_length);
                 let chunk = embedding::chunk(&leaf, kind, length, &embeddings[rows.clone()])?;
-                group.append_column(&chunk.bytes, chunk.close)?;
+                group.append_column(&chunk.pages, chunk.close)?;
             }
             Column::Array(array) => {
                 for leaf in compute_leaves(field, &array.slice(rows.start, rows.len()))? {

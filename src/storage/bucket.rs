@@ -577,27 +577,29 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// Walks on a blocking thread, a bounded number of entries ahead of the reader.
+/// Lists a folder, many files at a time: waking a task costs more than looking at a file.
 fn list_local(root: PathBuf) -> BoxStream<'static, Result<ObjectInfo>> {
-    const AHEAD: usize = 1024;
+    const AT_ONCE: usize = 256;
+    const AHEAD: usize = 4;
     let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
     let walk = move || {
-        let walked = local::walk(&root, &mut |info| match sender.blocking_send(Ok(info)) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
+        let mut found = Vec::new();
+        let walked = local::walk(&root, &mut |info| {
+            found.push(Ok(info));
+            let is_wanted = found.len() < AT_ONCE || sender.blocking_send(std::mem::take(&mut found)).is_ok();
+            if is_wanted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
-        if let Err(error) = walked {
-            // Whoever has stopped listening does not want the error either.
-            let _ = sender.blocking_send(Err(error));
-        }
+        found.extend(walked.err().map(Err));
+        // Whoever has stopped listening does not want the error either.
+        let _ = sender.blocking_send(found);
     };
     let start = async move {
         tokio::task::spawn_blocking(walk);
-        stream::unfold(
-            receiver,
-            |mut receiver| async move { receiver.recv().await.map(|info| (info, receiver)) },
-        )
+        stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|found| (stream::iter(found), receiver))
+        })
     };
-    stream::once(start).flatten().boxed()
+    stream::once(start).flatten().flatten().boxed()
 }
 
 fn info_of(meta: ObjectMeta) -> ObjectInfo {

@@ -6,7 +6,7 @@
 //! file does not pay for, apart from one bit a coefficient of progressive frames.
 
 use super::bits::{Balance, BitReader};
-use super::huffman::{END_OF_BLOCK, Table, Tables};
+use super::huffman::{END_OF_BLOCK, Leap, Table, Tables};
 use crate::format::bytes::Order;
 use crate::format::image::jpeg::{Component, Frame, Segments, is_frame, marker};
 use crate::format::image::{corrupt, truncated, unsupported};
@@ -330,26 +330,23 @@ fn no_end() -> Rejection {
 /// Skips one block of a sequential scan.
 fn skip_block(reader: &mut BitReader<'_>, dc: &Table, ac: &Table) -> Result<(), Rejection> {
     skip_dc(reader, Some(dc))?;
+    let mut bits = *reader;
     let mut at = 1;
     while at < 64 {
-        let mut bits = *reader;
-        let mut long = false;
-        while at < 64 && !long {
-            bits.refill();
-            let Some(step) = ac.step(&bits) else {
-                long = true;
-                continue;
-            };
-            let whole = at + step.first_passed() < 64;
-            bits.drop(if whole { step.bits() } else { step.first_bits() });
-            at += if whole { step.passed() } else { step.first_passed() };
-        }
-        *reader = bits;
-        if long {
-            at += ac.take_long_step(reader)?;
-        }
+        bits.refill();
+        let window = bits.peek(16);
+        let leap = ac.leaps()[window >> (16 - Leap::LOOKUP_BITS)];
+        let (used, passed) = if leap.fits(64 - at) {
+            (leap.bits() & 63, leap.passed())
+        } else {
+            let (used, passed) = ac.reach_at(window)?;
+            (used, passed as usize)
+        };
+        bits.drop(used);
+        at += passed;
     }
-    if at > 64 && at < END_OF_BLOCK {
+    *reader = bits;
+    if at > 64 && at < END_OF_BLOCK as usize {
         return Err(corrupt("a block has more than 64 coefficients"));
     }
     Ok(())

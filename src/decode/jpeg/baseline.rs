@@ -7,9 +7,11 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::coefficients::{Coding, Entropy};
+use super::coefficients::{Coding, Entropy, ZIGZAG};
+use super::group::{BLOCKS, Coefficients, Group};
 use super::huffman::{Table, Tables};
-use super::upsample::{Kernels, Row};
+use super::kernels::Kernels;
+use super::upsample::Row;
 use crate::decode::scratch;
 use crate::format::bytes::Order;
 use crate::format::image::ImageHeader;
@@ -63,7 +65,7 @@ struct Head {
     frame: Option<Frame>,
     /// Quantisation table of each component.
     destinations: Vec<u8>,
-    quantisation: [Option<[u16; 64]>; 4],
+    quantisation: [Option<[u8; 64]>; 4],
     tables: Tables,
     restart_interval: u32,
 }
@@ -74,8 +76,8 @@ impl Head {
         let (definitions, rest) = body.as_chunks::<65>();
         for [target, values @ ..] in definitions {
             let mut table = [0; 64];
-            for (&place, &value) in super::coefficients::ZIGZAG.iter().zip(values) {
-                table[usize::from(place)] = value.into();
+            for (&place, &value) in ZIGZAG.iter().zip(values) {
+                table[usize::from(place)] = value;
             }
             *self.quantisation.get_mut(usize::from(*target))? = Some(table);
         }
@@ -165,7 +167,7 @@ impl Sampling {
 struct Plane<'a> {
     dc: &'a Table,
     ac: &'a Table,
-    quantisation: &'a [u16; 64],
+    quantisation: &'a [u8; 64],
 }
 
 /// The part of an image that is turned into samples; of the rest only the codes are followed.
@@ -226,39 +228,57 @@ impl Layout<'_> {
         (self.size.width.div_ceil(8 * h), self.size.height.div_ceil(8 * v))
     }
 
-    /// Returns how a component's samples are stored: blocks across and down in an MCU, stride, bytes.
-    fn store(&self, component: usize) -> Store {
+    /// Returns how the samples of the components are stored, one plane behind the other.
+    fn stores(&self) -> Vec<Store> {
         let (mcus_x, mcus_y) = self.mcus();
-        let (h, v) = if component == 0 { self.sampling.blocks() } else { (1, 1) };
-        let stride = (mcus_x * h) as usize * 8;
-        Store { h: h as usize, v: v as usize, stride, len: stride * (mcus_y * v) as usize * 8 }
+        let mut end = 0;
+        let store = |component: usize| {
+            let (h, v) = if component == 0 { self.sampling.blocks() } else { (1, 1) };
+            let stride = (mcus_x * h) as usize * 8;
+            let first = end;
+            end += stride * (mcus_y * v) as usize * 8;
+            Store { h: h as usize, v: v as usize, stride, first, end }
+        };
+        (0..self.planes.len()).map(store).collect()
     }
 
     /// Tells whether the data can hold all blocks, so that memory is worth taking.
     fn is_paid_for(&self, data: &[u8]) -> bool {
-        let num_samples: usize = (0..self.planes.len()).map(|component| self.store(component).len).sum();
+        let num_samples = self.stores().last().map_or(0, |store| store.end);
         num_samples / 64 * MIN_BLOCK_BITS <= data.len() * 8
+    }
+
+    /// Returns the quantisation of four blocks, of the next four, and so on until they are the first again.
+    fn quantisations(&self, stores: &[Store]) -> Vec<Coefficients> {
+        let mcu: Vec<&[u8; 64]> = self
+            .planes
+            .iter()
+            .zip(stores)
+            .flat_map(|(plane, store)| std::iter::repeat_n(plane.quantisation, store.h * store.v))
+            .collect();
+        // Sooner than that if the MCU's blocks and four have a divisor in common.
+        let turns = (1..=mcu.len()).find(|turns| (turns * BLOCKS).is_multiple_of(mcu.len()));
+        let of_turn = |turn| std::array::from_fn(|index| mcu[(turn * BLOCKS + index) % mcu.len()]);
+        (0..turns.unwrap_or(0)).map(|turn| Coefficients::quantisation(of_turn(turn))).collect()
     }
 
     /// Decodes the scan and returns the length of its data.
     fn decode(&self, data: &[u8], buffers: &mut Buffers, samples: &mut [u8]) -> Option<usize> {
         let (mcus_x, mcus_y) = self.mcus();
-        let stores: Vec<Store> = (0..self.planes.len()).map(|component| self.store(component)).collect();
-        let total: usize = stores.iter().map(|store| store.len).sum();
+        let stores = self.stores();
+        let total = stores.last().map_or(0, |store| store.end);
         if buffers.planes.len() < total {
             buffers.planes.resize(total, 0);
         }
         let Buffers { planes, entropy, rows } = buffers;
-        let mut planes: Vec<&mut [u8]> = split(planes, &stores);
         let kernels = Kernels::of_this_machine();
         let num_mcus = mcus_x * mcus_y;
         let interval = if self.restart_interval == 0 { num_mcus } else { self.restart_interval };
         let mut entropy = Entropy::new(data, entropy);
-        let codings: Vec<Coding<'_>> = self
-            .planes
-            .iter()
-            .map(|plane| Coding::new(plane.dc, plane.ac, plane.quantisation, kernels))
-            .collect();
+        let codings: Vec<Coding<'_>> =
+            self.planes.iter().map(|plane| Coding::new(plane.dc, plane.ac)).collect();
+        let quantisations = self.quantisations(&stores);
+        let mut group = Group::new(kernels, &quantisations, planes);
         let mut painter = Painter { layout: self, kernels, rows, next: 0 };
         let mut index = 0;
         while index < num_mcus {
@@ -268,13 +288,14 @@ impl Layout<'_> {
                 entropy.begin_segment(index / interval)?;
             }
             let end = row_end.min((index / interval + 1).saturating_mul(interval)).min(num_mcus);
-            entropy.decode_mcus(index..end, mcus_x, &self.part.mcus, &codings, &stores, &mut planes)?;
+            entropy.decode_mcus(index..end, mcus_x, &self.part.mcus, &codings, &stores, &mut group)?;
             index = end;
             if index % interval == 0 || index == num_mcus {
                 entropy.end_segment(index == num_mcus)?;
             }
             if index == row_end {
-                painter.paint(index / mcus_x, &planes, &stores, samples);
+                group.end_row();
+                painter.paint(index / mcus_x, group.planes(), &stores, samples);
             }
         }
         Some(entropy.used())
@@ -288,16 +309,21 @@ pub(super) struct Store {
     /// Blocks down in an MCU.
     pub(super) v: usize,
     pub(super) stride: usize,
-    len: usize,
+    first: usize,
+    end: usize,
 }
 
-fn split<'a>(mut planes: &'a mut [u8], stores: &[Store]) -> Vec<&'a mut [u8]> {
-    let cut = |store: &Store| {
-        let (plane, rest) = std::mem::take(&mut planes).split_at_mut(store.len);
-        planes = rest;
-        plane
-    };
-    stores.iter().map(cut).collect()
+impl Store {
+    /// Returns the first sample of block `v`, `h` of an MCU.
+    #[inline]
+    pub(super) fn first_of(&self, row: usize, column: usize, v: usize, h: usize) -> usize {
+        self.first + ((row * self.v + v) * self.stride + column * self.h + h) * 8
+    }
+
+    /// Returns the samples from a row on.
+    fn row<'a>(&self, row: usize, planes: &'a [u8]) -> &'a [u8] {
+        &planes[self.first + row * self.stride..self.end]
+    }
 }
 
 /// Buffers that a thread uses again for the next image.
@@ -332,7 +358,7 @@ struct Painter<'a> {
 
 impl Painter<'_> {
     /// Paints what the first `mcu_rows` rows of MCUs determine.
-    fn paint(&mut self, mcu_rows: u32, planes: &[&mut [u8]], stores: &[Store], samples: &mut [u8]) {
+    fn paint(&mut self, mcu_rows: u32, planes: &[u8], stores: &[Store], samples: &mut [u8]) {
         let chroma = self.layout.chroma_size();
         // Interpolation looks one row ahead.
         let ahead = u32::from(self.layout.sampling == Sampling::Quarter);
@@ -340,7 +366,7 @@ impl Painter<'_> {
         let needed = &self.layout.part.rows;
         for row in self.next.max(needed.start)..(end as usize).min(needed.end) {
             match self.layout.sampling {
-                Sampling::Full if planes.len() == 1 => self.grey(row, planes, stores, samples),
+                Sampling::Full if stores.len() == 1 => self.grey(row, planes, stores, samples),
                 Sampling::Full => self.full(row, planes, stores, samples),
                 Sampling::HalfWidth => self.half_width(row, planes, stores, samples),
                 Sampling::Quarter => self.quarter(row, planes, stores, samples),
@@ -349,19 +375,19 @@ impl Painter<'_> {
         self.next = end as usize;
     }
 
-    fn grey(&self, row: usize, planes: &[&mut [u8]], stores: &[Store], samples: &mut [u8]) {
+    fn grey(&self, row: usize, planes: &[u8], stores: &[Store], samples: &mut [u8]) {
         let width = self.layout.size.width as usize;
         let columns = self.layout.part.columns.clone();
-        let stored = &planes[0][row * stores[0].stride..][columns.clone()];
+        let stored = &stores[0].row(row, planes)[columns.clone()];
         samples[row * width..][columns].copy_from_slice(stored);
     }
 
-    fn full(&self, row: usize, planes: &[&mut [u8]], stores: &[Store], samples: &mut [u8]) {
+    fn full(&self, row: usize, planes: &[u8], stores: &[Store], samples: &mut [u8]) {
         let [cb, cr] = [1, 2].map(|component| self.chroma(component, row, planes, stores));
         self.convert(row, self.luma(row, planes, stores), cb, cr, samples);
     }
 
-    fn half_width(&mut self, row: usize, planes: &[&mut [u8]], stores: &[Store], samples: &mut [u8]) {
+    fn half_width(&mut self, row: usize, planes: &[u8], stores: &[Store], samples: &mut [u8]) {
         for component in [1, 2] {
             let chroma = self.chroma(component, row, planes, stores);
             self.rows[component - 1].stretch(chroma, self.kernels);
@@ -369,7 +395,7 @@ impl Painter<'_> {
         self.convert_stretched(row, self.luma(row, planes, stores), samples);
     }
 
-    fn quarter(&mut self, row: usize, planes: &[&mut [u8]], stores: &[Store], samples: &mut [u8]) {
+    fn quarter(&mut self, row: usize, planes: &[u8], stores: &[Store], samples: &mut [u8]) {
         let last = self.layout.chroma_size().height as usize - 1;
         let neighbours = [row.saturating_sub(1), (row + 1).min(last)];
         for (y, neighbour) in (2 * row..self.layout.size.height as usize).zip(neighbours) {
@@ -381,18 +407,12 @@ impl Painter<'_> {
         }
     }
 
-    fn luma<'a>(&self, row: usize, planes: &'a [&mut [u8]], stores: &[Store]) -> &'a [u8] {
-        &planes[0][row * stores[0].stride..][self.layout.part.columns.clone()]
+    fn luma<'a>(&self, row: usize, planes: &'a [u8], stores: &[Store]) -> &'a [u8] {
+        &stores[0].row(row, planes)[self.layout.part.columns.clone()]
     }
 
-    fn chroma<'a>(
-        &self,
-        component: usize,
-        row: usize,
-        planes: &'a [&mut [u8]],
-        stores: &[Store],
-    ) -> &'a [u8] {
-        &planes[component][row * stores[component].stride..][self.layout.part.chroma.clone()]
+    fn chroma<'a>(&self, component: usize, row: usize, planes: &'a [u8], stores: &[Store]) -> &'a [u8] {
+        &stores[component].row(row, planes)[self.layout.part.chroma.clone()]
     }
 
     /// Converts with chroma of twice the width, which may begin before the luma.

@@ -1,19 +1,32 @@
-//! Reads the blocks of a sequential scan: Huffman codes in, samples out.
+//! Reads the blocks of a sequential scan: Huffman codes in, coefficients out.
 
 use std::ops::Range;
 
 use super::baseline::Store;
-use super::huffman::{Coefficient, END_OF_BLOCK, Table};
-use super::upsample::Kernels;
+use super::group::{Block, Coefficients, Group};
+use super::huffman::{Difference, END_OF_BLOCK, Leap, Table};
 use crate::format::image::jpeg::marker;
 
-/// Place of each coefficient in natural order (T.81, figure A.6), then a place for those of a run that
-/// reaches beyond the block.
-pub(super) const ZIGZAG: [u8; 80] = [
+/// Place of each coefficient in natural order (T.81, figure A.6).
+pub(super) const ZIGZAG: [u8; 64] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7,
     14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39,
-    46, 53, 60, 61, 54, 47, 55, 62, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
+    46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
+
+/// Coefficients of a block, and those of a run that reaches beyond it.
+const MAX_REACH: usize = 128;
+
+/// Place of each coefficient in a [`Block`]; what reaches beyond it goes to the last one.
+static PLACES: [u8; MAX_REACH] = {
+    let mut places = [Coefficients::place(63); MAX_REACH];
+    let mut at = 0;
+    while at < 64 {
+        places[at] = Coefficients::place(ZIGZAG[at]);
+        at += 1;
+    }
+    places
+};
 
 /// More bits than the values of 8-bit samples take (T.81, tables F.1 and F.2).
 const MAX_DC_BITS: u32 = 11;
@@ -25,19 +38,13 @@ const PADDING: usize = 16;
 pub(super) struct Coding<'a> {
     dc: &'a Table,
     ac: &'a Table,
-    coefficients: &'a [Coefficient; 1 << Coefficient::LOOKUP_BITS],
-    quantisation: &'a [u16; 64],
-    kernels: &'a Kernels,
+    differences: &'a [Difference; 1 << Difference::LOOKUP_BITS],
+    leaps: &'a [Leap; 1 << Leap::LOOKUP_BITS],
 }
 
 impl<'a> Coding<'a> {
-    pub(super) fn new(
-        dc: &'a Table,
-        ac: &'a Table,
-        quantisation: &'a [u16; 64],
-        kernels: &'a Kernels,
-    ) -> Self {
-        Self { dc, ac, coefficients: ac.coefficients(), quantisation, kernels }
+    pub(super) fn new(dc: &'a Table, ac: &'a Table) -> Self {
+        Self { dc, ac, differences: dc.differences(), leaps: ac.leaps() }
     }
 }
 
@@ -81,6 +88,13 @@ impl Bits {
     fn drop(&mut self, count: u32) {
         self.window <<= count;
         self.available -= count;
+    }
+
+    /// Drops as many bits as the lower six bits of `count` say: just what a shift looks at.
+    #[inline]
+    fn drop_lower(&mut self, count: u32) {
+        self.window = self.window.wrapping_shl(count);
+        self.available -= count & 63;
     }
 
     /// Takes a value of 1 to 16 bits (T.81, F.2.2.1, EXTEND).
@@ -141,7 +155,7 @@ impl<'a> Entropy<'a> {
         needed: &[Range<u32>; 2],
         codings: &[Coding<'_>],
         stores: &[Store],
-        planes: &mut [&mut [u8]],
+        group: &mut Group<'_>,
     ) -> Option<()> {
         let (row, columns) = (range.start / mcus_x, range.start % mcus_x..(range.end - 1) % mcus_x + 1);
         if !needed[1].contains(&row) {
@@ -150,7 +164,7 @@ impl<'a> Entropy<'a> {
         let clamp = |column: u32| column.clamp(columns.start, columns.end);
         let (first, end) = (clamp(needed[0].start), clamp(needed[0].end));
         self.skip_mcus(columns.start..first, codings, stores)?;
-        self.paint_mcus(row as usize, first as usize..end as usize, codings, stores, planes)?;
+        self.paint_mcus(row as usize, first as usize..end as usize, codings, stores, group)?;
         self.skip_mcus(end..columns.end, codings, stores)
     }
 
@@ -160,18 +174,16 @@ impl<'a> Entropy<'a> {
         columns: Range<usize>,
         codings: &[Coding<'_>],
         stores: &[Store],
-        planes: &mut [&mut [u8]],
+        group: &mut Group<'_>,
     ) -> Option<()> {
         let mut bits = self.bits;
         for column in columns {
             for (component, (coding, store)) in codings.iter().zip(stores).enumerate() {
-                let plane = &mut *planes[component];
-                let first = (row * store.v * store.stride + column * store.h) * 8;
+                let prediction = &mut self.predictions[component];
                 for v in 0..store.v {
                     for h in 0..store.h {
-                        let out = &mut plane[first + (v * store.stride + h) * 8..];
-                        let prediction = &mut self.predictions[component];
-                        coding.block(&mut bits, self.plain, prediction, out, store.stride)?;
+                        coding.block(&mut bits, self.plain, prediction, group.next())?;
+                        group.push(store.first_of(row, column, v, h), store.stride);
                     }
                 }
             }
@@ -195,52 +207,18 @@ impl<'a> Entropy<'a> {
 }
 
 impl Coding<'_> {
-    /// Decodes one block into eight rows of `out`.
+    /// Reads one block.
     #[inline]
-    fn block(
-        &self,
-        bits: &mut Bits,
-        plain: &[u8],
-        prediction: &mut i32,
-        out: &mut [u8],
-        stride: usize,
-    ) -> Option<()> {
-        let mut block = [0i16; 64];
+    fn block(&self, bits: &mut Bits, plain: &[u8], prediction: &mut i32, block: &mut Block) -> Option<()> {
         block[0] = self.dc(bits, plain, prediction)?;
-        let at = self.ac(bits, plain, &mut block)?;
-        let mut samples = [0; 64];
-        let value = i32::from(block[0]) * i32::from(self.quantisation[0]);
-        if at == 1 && value.abs() < 1 << 13 {
-            // As the transform: descaled by 3 bits, and moved to 0..=255.
-            samples = [(((value * 4 + 16) >> 5) + 128).clamp(0, 255) as u8; 64];
-        } else {
-            self.kernels.transform(&block, self.quantisation, &mut samples);
-        }
-        for (row, samples) in samples.as_chunks::<8>().0.iter().enumerate() {
-            out[row * stride..][..8].copy_from_slice(samples);
-        }
-        Some(())
+        self.ac(bits, plain, |at, value| block[usize::from(PLACES[at % MAX_REACH])] = value)
     }
 
     /// Follows the codes of one block, as [`Self::block`] does.
     #[inline]
     fn skip_block(&self, bits: &mut Bits, plain: &[u8], prediction: &mut i32) -> Option<()> {
         self.dc(bits, plain, prediction)?;
-        let mut at = 1;
-        while at < 64 {
-            bits.refill(plain)?;
-            let window = bits.peek(16);
-            let step = self.ac.step_at(window);
-            let whole = at + step.first_passed() < 64;
-            let (used, passed) = match step.bits() {
-                0 => self.ac.long_step_at(window).ok()?,
-                _ if whole => (step.bits(), step.passed()),
-                _ => (step.first_bits(), step.first_passed()),
-            };
-            bits.drop(used);
-            at += passed;
-        }
-        (at == 64 || at >= END_OF_BLOCK).then_some(())
+        self.ac(bits, plain, |_, _| ())
     }
 
     #[inline]
@@ -252,7 +230,17 @@ impl Coding<'_> {
 
     #[inline]
     fn dc_difference(&self, bits: &mut Bits) -> Option<i32> {
-        let (len, symbol) = self.dc.code_at(bits.peek(16))?;
+        let difference = self.differences[bits.peek(Difference::LOOKUP_BITS)];
+        if difference.bits() == 0 {
+            return self.long_difference(bits);
+        }
+        bits.drop(difference.bits());
+        Some(difference.value())
+    }
+
+    #[cold]
+    fn long_difference(&self, bits: &mut Bits) -> Option<i32> {
+        let (len, symbol) = self.dc.code_at(bits.peek(16)).ok()?;
         bits.drop(len);
         match u32::from(symbol) {
             0 => Some(0),
@@ -261,46 +249,47 @@ impl Coding<'_> {
         }
     }
 
-    /// Reads the AC coefficients; returns 1 if there are none, else some other number.
+    /// Reads the AC coefficients; `enter` gets each once or twice.
     #[inline]
-    fn ac(&self, reader: &mut Bits, plain: &[u8], block: &mut [i16; 64]) -> Option<usize> {
+    fn ac(&self, reader: &mut Bits, plain: &[u8], mut enter: impl FnMut(usize, i16)) -> Option<()> {
         let mut bits = *reader;
         let mut at = 1;
         while at < 64 {
             bits.refill(plain)?;
             // Two codes with their values take at most 2 × (16 + 10) bits.
             for _ in 0..2 {
-                let next = self.coefficients[bits.peek(Coefficient::LOOKUP_BITS)];
-                if let Some(value) = next.value() {
-                    at += next.run();
-                    block[usize::from(ZIGZAG[at]) & 63] = value;
-                    bits.drop(next.bits());
-                    at += 1;
-                } else {
-                    let (len, symbol) = self.ac.code_at(bits.peek(16))?;
-                    bits.drop(len);
-                    let (run, count) = (usize::from(symbol >> 4), u32::from(symbol & 15));
-                    if count == 0 {
-                        if run < 15 {
-                            *reader = bits;
-                            return Some(at);
-                        }
-                        at += 16;
-                    } else if count <= MAX_AC_BITS {
-                        at += run;
-                        block[usize::from(ZIGZAG[at]) & 63] = bits.take_value(count) as i16;
-                        at += 1;
-                    } else {
-                        return None;
-                    }
+                let mut leap = self.leaps[bits.peek(Leap::LOOKUP_BITS)];
+                if !leap.fits(64 - at) {
+                    leap = self.one(bits.window)?;
                 }
+                for (before, value) in leap.coefficients() {
+                    enter(at + before, value);
+                }
+                bits.drop_lower(leap.bits());
+                at += leap.passed();
                 if at >= 64 {
                     break;
                 }
             }
         }
         *reader = bits;
-        (at == 64).then_some(at)
+        (at == 64 || at >= END_OF_BLOCK as usize).then_some(())
+    }
+
+    /// Returns the code that begins the window with its value, as one leap.
+    #[cold]
+    fn one(&self, window: u64) -> Option<Leap> {
+        let (len, symbol) = self.ac.code_at((window >> 48) as usize).ok()?;
+        let (run, count) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+        match (run, count) {
+            (15, 0) => Some(Leap::of(len, 0, 16, 0)),
+            (_, 0) => Some(Leap::of(len, 0, END_OF_BLOCK, 0)),
+            (_, 1..=MAX_AC_BITS) => {
+                let value = extend((window << len >> (64 - count)) as i32, count);
+                Some(Leap::of(len + count, run, run + 1, value as i16))
+            }
+            _ => None,
+        }
     }
 }
 

@@ -16,78 +16,116 @@ const MAX_KEPT: usize = 16;
 /// Added to the coefficient index by an end-of-block code, which no run can reach.
 pub(super) const END_OF_BLOCK: u32 = 128;
 
-/// One or two codes with the bits of their values, as one step through a block.
+/// What one lookup takes of a block: up to two coefficients, then maybe the end of the block.
 ///
-/// Bits 0 to 7: bits of both; 8 to 15: coefficients passed by both; 16 to 23 and 24 to 31: the same
-/// of the first alone. Zero where the code is longer than the lookup.
+/// Bits 0 to 5: bits of all codes and values; 8 to 15: coefficients passed, more by [`END_OF_BLOCK`] at
+/// the end; 16 to 20 and 21 to 25: coefficients before each of the two; 26 to 31: coefficients passed
+/// without the last code; 32 to 47 and 48 to 63: the two values. A single coefficient stands there twice,
+/// and the end alone as a zero, which is there anyway.
 #[derive(Clone, Copy)]
-pub(super) struct Step(u32);
+pub(super) struct Leap(u64);
 
-impl Step {
-    fn one(bits: u32, passed: u32) -> Self {
-        Self((bits | passed << 8) * 0x1_0001)
+impl Leap {
+    /// More would take fewer lookups, from tables that push each other out of the first cache.
+    pub(super) const LOOKUP_BITS: u32 = 10;
+    /// The lookup does not reach; no block has so many coefficients left.
+    const TOO_SHORT: Self = Self(63 << 26);
+
+    fn new(first: Single, second: Option<Single>, end: Option<Single>) -> Self {
+        let last = second.unwrap_or(first);
+        let before_second = second.map_or(0, |_| first.passed);
+        let before_end = before_second + last.passed;
+        let before_last = if end.is_some() { before_end } else { before_second };
+        let passed = before_end + end.map_or(0, |end| end.passed);
+        let bits = [Some(first), second, end].into_iter().flatten().map(|single| single.bits).sum::<u32>();
+        let place = |before: u32, single: Single| before + single.before();
+        let low =
+            bits | passed << 8 | place(0, first) << 16 | place(before_second, last) << 21 | before_last << 26;
+        let values = u64::from(first.value as u16) | u64::from(last.value as u16) << 16;
+        Self(u64::from(low) | values << 32)
     }
 
-    fn with(self, next: Self) -> Self {
-        let (bits, passed) =
-            (self.first_bits() + next.first_bits(), self.first_passed() + next.first_passed());
-        Self(self.0 & 0xFFFF_0000 | passed << 8 | bits)
+    /// One code: its bits with those of its value, coefficients before the value, coefficients passed.
+    pub(super) fn of(bits: u32, before: u32, passed: u32, value: i16) -> Self {
+        let low = bits | passed << 8 | before << 16 | before << 21;
+        let values = u64::from(value as u16) * 0x1_0001;
+        Self(u64::from(low) | values << 32)
     }
 
+    /// Tells whether the block has coefficients left for all codes of the lookup.
+    ///
+    /// - `left`: coefficients left, at most 63
+    #[inline]
+    pub(super) fn fits(self, left: usize) -> bool {
+        ((self.0 as u32) >> 26) < left as u32
+    }
+
+    /// Returns the bits of all codes and values, in the lower six bits of the number.
     #[inline]
     pub(super) fn bits(self) -> u32 {
-        self.0 & 0xFF
+        self.0 as u32
     }
 
     #[inline]
-    pub(super) fn passed(self) -> u32 {
-        self.0 >> 8 & 0xFF
-    }
-
-    #[inline]
-    pub(super) fn first_bits(self) -> u32 {
-        self.0 >> 16 & 0xFF
-    }
-
-    #[inline]
-    pub(super) fn first_passed(self) -> u32 {
-        self.0 >> 24
-    }
-}
-
-/// An AC code with its value.
-///
-/// Bits 0 to 7: bits of both; 8 to 15: zero coefficients before; 16 to 31: the value, which is zero
-/// where code and value are longer than the lookup, or where there is no value.
-#[derive(Clone, Copy)]
-pub(super) struct Coefficient(u32);
-
-impl Coefficient {
-    pub(super) const LOOKUP_BITS: u32 = 10;
-
-    #[inline]
-    pub(super) fn value(self) -> Option<i16> {
-        let value = (self.0 >> 16) as i16;
-        (value != 0).then_some(value)
-    }
-
-    #[inline]
-    pub(super) fn run(self) -> usize {
+    pub(super) fn passed(self) -> usize {
         (self.0 >> 8 & 0xFF) as usize
     }
 
+    /// Returns two coefficients, which may be one and the same: how many pass before, and the value.
+    #[inline]
+    pub(super) fn coefficients(self) -> [(usize, i16); 2] {
+        let offset = |shift: u32| (self.0 >> shift & 31) as usize;
+        [(offset(16), (self.0 >> 32) as i16), (offset(21), (self.0 >> 48) as i16)]
+    }
+}
+
+/// A code with its value.
+#[derive(Clone, Copy)]
+struct Single {
+    bits: u32,
+    /// Coefficients passed; [`END_OF_BLOCK`] at the end.
+    passed: u32,
+    value: i16,
+}
+
+impl Single {
+    fn is_end(self) -> bool {
+        self.passed == END_OF_BLOCK
+    }
+
+    /// Returns the zero coefficients before the value.
+    fn before(self) -> u32 {
+        if self.is_end() { 0 } else { self.passed - 1 }
+    }
+}
+
+/// A DC code with its value.
+///
+/// Bits 0 to 5: bits of both, zero where the lookup does not reach; 16 to 31: the value.
+#[derive(Clone, Copy)]
+pub(super) struct Difference(u32);
+
+impl Difference {
+    pub(super) const LOOKUP_BITS: u32 = 10;
+
+    /// Returns the bits of code and value.
     #[inline]
     pub(super) fn bits(self) -> u32 {
-        self.0 & 0xFF
+        self.0 & 63
+    }
+
+    #[inline]
+    pub(super) fn value(self) -> i32 {
+        (self.0 as i32) >> 16
     }
 }
 
 /// A Huffman table of one DHT segment.
 pub(super) struct Table {
-    /// By the next [`LOOKUP_BITS`] bits: the steps of a sequential AC scan.
-    steps: OnceCell<Box<[Step; 1 << LOOKUP_BITS]>>,
-    /// By the next [`Coefficient::LOOKUP_BITS`] bits: the values of a sequential AC scan.
-    coefficients: OnceCell<Box<[Coefficient; 1 << Coefficient::LOOKUP_BITS]>>,
+    /// By the next [`Leap::LOOKUP_BITS`] bits: the values of a sequential AC scan.
+    leaps: OnceCell<Box<[Leap; 1 << Leap::LOOKUP_BITS]>>,
+    /// By the next [`Difference::LOOKUP_BITS`] bits: the values of a DC scan.
+    differences: OnceCell<Box<[Difference; 1 << Difference::LOOKUP_BITS]>>,
     /// By the next [`LOOKUP_BITS`] bits: length of the code (0: longer) and its symbol.
     symbols: Box<[(u8, u8); 1 << LOOKUP_BITS]>,
     /// First code after those of each length, left-aligned to 16 bits.
@@ -101,8 +139,8 @@ impl Table {
     /// Builds a table from the counts of codes by length and the symbols (T.81, annex C).
     fn build(counts: &[u8], values: &[u8]) -> Result<Self, Rejection> {
         let mut table = Self {
-            steps: OnceCell::new(),
-            coefficients: OnceCell::new(),
+            leaps: OnceCell::new(),
+            differences: OnceCell::new(),
             symbols: Box::new([(0, 0); 1 << LOOKUP_BITS]),
             limits: [0; MAX_CODE_BITS + 1],
             offsets: [0; MAX_CODE_BITS + 1],
@@ -133,105 +171,72 @@ impl Table {
         }
     }
 
-    fn steps(&self) -> &[Step; 1 << LOOKUP_BITS] {
-        self.steps.get_or_init(|| {
-            let mut steps = Box::new([Step(0); 1 << LOOKUP_BITS]);
-            steps.iter_mut().enumerate().for_each(|(window, step)| *step = self.combined(window));
-            steps
+    /// Returns the leaps through the AC coefficients of a sequential scan.
+    pub(super) fn leaps(&self) -> &[Leap; 1 << Leap::LOOKUP_BITS] {
+        self.leaps.get_or_init(|| {
+            let singles: Vec<_> =
+                (0..1 << Leap::LOOKUP_BITS).map(|window| self.single_value(window)).collect();
+            let mut leaps = Box::new([Leap::TOO_SHORT; 1 << Leap::LOOKUP_BITS]);
+            leaps.iter_mut().enumerate().for_each(|(window, leap)| {
+                if let Some(first) = singles[window] {
+                    *leap = followed(window, first, &singles);
+                }
+            });
+            leaps
         })
     }
 
-    /// Returns the values by the next bits.
-    pub(super) fn coefficients(&self) -> &[Coefficient; 1 << Coefficient::LOOKUP_BITS] {
-        self.coefficients.get_or_init(|| {
-            let mut table = Box::new([Coefficient(0); 1 << Coefficient::LOOKUP_BITS]);
-            table.iter_mut().enumerate().for_each(|(window, entry)| *entry = self.coefficient(window));
+    /// Returns the code that begins a lookup and lies in it with its value; none for a run of sixteen zeros.
+    fn single_value(&self, window: usize) -> Option<Single> {
+        let (code_bits, symbol) = self.symbols[window << (LOOKUP_BITS - Leap::LOOKUP_BITS)];
+        let (run, value_bits) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+        let bits = u32::from(code_bits) + value_bits;
+        if code_bits == 0 || bits > Leap::LOOKUP_BITS || (run, value_bits) == (15, 0) {
+            return None;
+        }
+        let passed = if value_bits == 0 { END_OF_BLOCK } else { run + 1 };
+        let value = value_in(window >> (Leap::LOOKUP_BITS - bits), value_bits);
+        Some(Single { bits, passed, value: value as i16 })
+    }
+
+    /// Returns the values of DC codes by the next bits.
+    pub(super) fn differences(&self) -> &[Difference; 1 << Difference::LOOKUP_BITS] {
+        self.differences.get_or_init(|| {
+            let mut table = Box::new([Difference(0); 1 << Difference::LOOKUP_BITS]);
+            table.iter_mut().enumerate().for_each(|(window, entry)| *entry = self.difference(window));
             table
         })
     }
 
-    fn coefficient(&self, window: usize) -> Coefficient {
-        let wide = window << (LOOKUP_BITS - Coefficient::LOOKUP_BITS);
-        let (code_bits, symbol) = self.symbols[wide];
-        let (run, value_bits) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-        let bits = u32::from(code_bits) + value_bits;
-        if code_bits == 0 || value_bits == 0 || bits > Coefficient::LOOKUP_BITS {
-            return Coefficient(0);
+    fn difference(&self, window: usize) -> Difference {
+        let (code_bits, value_bits) = self.symbols[window << (LOOKUP_BITS - Difference::LOOKUP_BITS)];
+        let bits = u32::from(code_bits) + u32::from(value_bits);
+        if code_bits == 0 || bits > Difference::LOOKUP_BITS {
+            return Difference(0);
         }
-        let raw = window >> (Coefficient::LOOKUP_BITS - bits) & ((1 << value_bits) - 1);
-        let value = extend(raw as i32, value_bits);
-        Coefficient((value as u32) << 16 | run << 8 | bits)
+        let value = value_in(window >> (Difference::LOOKUP_BITS - bits), value_bits.into());
+        Difference((value as u32) << 16 | bits)
     }
 
     /// Returns the length and the symbol of the code that begins the next 16 bits.
     #[inline]
-    pub(super) fn code_at(&self, window: usize) -> Option<(u32, u8)> {
+    pub(super) fn code_at(&self, window: usize) -> Result<(u32, u8), Rejection> {
         match self.symbols[window >> (MAX_CODE_BITS as u32 - LOOKUP_BITS)] {
-            (0, _) => self.search(window).ok(),
-            (bits, symbol) => Some((bits.into(), symbol)),
+            (0, _) => self.search(window),
+            (bits, symbol) => Ok((bits.into(), symbol)),
         }
     }
 
-    fn combined(&self, window: usize) -> Step {
-        let Some(first) = self.single(window) else { return Step(0) };
-        let used = first.first_bits();
-        if used >= LOOKUP_BITS || first.first_passed() >= END_OF_BLOCK {
-            return first;
-        }
-        let rest = window << used & ((1 << LOOKUP_BITS) - 1);
-        match self.symbols[rest] {
-            (bits, _) if bits == 0 || u32::from(bits) > LOOKUP_BITS - used => first,
-            _ => self.single(rest).map_or(first, |second| first.with(second)),
-        }
-    }
-
-    fn single(&self, window: usize) -> Option<Step> {
-        let (bits, symbol) = self.symbols[window];
-        (bits != 0).then(|| {
-            let (bits, passed) = Self::reach(u32::from(bits), symbol);
-            Step::one(bits, passed)
-        })
-    }
-
-    /// Returns the bits of a sequential AC code with its value, and the coefficients it passes.
-    fn reach(code_bits: u32, symbol: u8) -> (u32, u32) {
+    /// Returns the bits of the AC code, with its value, that begins the next 16 bits, and the coefficients it
+    /// passes: more by [`END_OF_BLOCK`] at the end.
+    pub(super) fn reach_at(&self, window: usize) -> Result<(u32, u32), Rejection> {
+        let (code_bits, symbol) = self.code_at(window)?;
         let (run, value_bits) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-        match (run, value_bits) {
+        Ok(match (run, value_bits) {
             (15, 0) => (code_bits, 16),
             (_, 0) => (code_bits, END_OF_BLOCK),
             _ => (code_bits + value_bits, run + 1),
-        }
-    }
-
-    /// Returns the step at the reader's position; `None` where the first code is longer than the lookup.
-    #[inline]
-    pub(super) fn step(&self, reader: &BitReader<'_>) -> Option<Step> {
-        let step = self.step_at(reader.peek(MAX_CODE_BITS as u32));
-        (step.0 != 0).then_some(step)
-    }
-
-    /// Returns the step that begins the next 16 bits; of no bits where the first code is longer than the
-    /// lookup.
-    #[inline]
-    pub(super) fn step_at(&self, window: usize) -> Step {
-        self.steps()[window >> (MAX_CODE_BITS as u32 - LOOKUP_BITS)]
-    }
-
-    /// Returns the bits of the code, with its value, that begins the next 16 bits, and the coefficients it
-    /// passes.
-    #[cold]
-    pub(super) fn long_step_at(&self, window: usize) -> Result<(u32, u32), Rejection> {
-        let (bits, symbol) = self.search(window)?;
-        Ok(Self::reach(bits, symbol))
-    }
-
-    /// Takes one code with its value and returns the coefficients it passes.
-    #[cold]
-    pub(super) fn take_long_step(&self, reader: &mut BitReader<'_>) -> Result<u32, Rejection> {
-        reader.refill();
-        let (bits, passed) = self.long_step_at(reader.peek(MAX_CODE_BITS as u32))?;
-        reader.drop(bits);
-        Ok(passed)
+        })
     }
 
     /// Takes a code and returns its symbol.
@@ -292,6 +297,32 @@ impl Tables {
     fn get(&self, class: usize, destination: u8) -> Result<&Table, Rejection> {
         let table = self.0[class].get(usize::from(destination)).and_then(Option::as_deref);
         table.ok_or_else(|| corrupt("a scan refers to a Huffman table that is not there"))
+    }
+}
+
+/// Returns the value in the last bits of a window.
+fn value_in(window: usize, bits: u32) -> i32 {
+    if bits == 0 { 0 } else { extend((window & ((1 << bits) - 1)) as i32, bits) }
+}
+
+/// Adds to the first code of a lookup those behind that lie in it with their values.
+fn followed(window: usize, first: Single, singles: &[Option<Single>]) -> Leap {
+    let next = |used: u32| {
+        let rest = window << used & ((1 << Leap::LOOKUP_BITS) - 1);
+        singles[rest].filter(|single| used + single.bits <= Leap::LOOKUP_BITS)
+    };
+    if first.is_end() {
+        return Leap::new(first, None, None);
+    }
+    match next(first.bits) {
+        None => Leap::new(first, None, None),
+        Some(end) if end.is_end() => Leap::new(first, None, Some(end)),
+        // Two runs that are longer do not fit into the bits of a leap.
+        Some(second) if first.passed + second.passed > 32 => Leap::new(first, None, None),
+        Some(second) => {
+            let end = next(first.bits + second.bits).filter(|single| single.is_end());
+            Leap::new(first, Some(second), end)
+        }
     }
 }
 

@@ -1,38 +1,6 @@
-//! Interpolation of chroma rows and conversion to RGB, with the samples of libjpeg.
+//! Interpolation of chroma rows, with the samples of libjpeg.
 
-use std::sync::OnceLock;
-
-use libjpeg_turbo_rs::simd::{SimdRoutines, detect};
-
-/// The fastest kernels for this machine.
-pub(super) struct Kernels {
-    routines: SimdRoutines,
-    #[cfg(target_arch = "x86_64")]
-    avx2: bool,
-}
-
-impl Kernels {
-    pub(super) fn of_this_machine() -> &'static Self {
-        static KERNELS: OnceLock<Kernels> = OnceLock::new();
-        KERNELS.get_or_init(|| Self {
-            routines: detect(),
-            #[cfg(target_arch = "x86_64")]
-            avx2: is_x86_feature_detected!("avx2"),
-        })
-    }
-
-    /// Dequantises and transforms one block, in natural order.
-    #[inline]
-    pub(super) fn transform(&self, coefficients: &[i16; 64], quantisation: &[u16; 64], out: &mut [u8; 64]) {
-        (self.routines.idct_islow)(coefficients, quantisation, out);
-    }
-
-    /// Converts one row of `out.len() / 3` pixels.
-    pub(super) fn rgb(&self, y: &[u8], cb: &[u8], cr: &[u8], out: &mut [u8]) {
-        let width = out.len() / 3;
-        self.routines.ycbcr_to_rgb_row(y, cb, cr, out, width);
-    }
-}
+use super::kernels::Kernels;
 
 /// A chroma row of twice the width.
 #[derive(Default)]
@@ -50,12 +18,19 @@ impl Row {
     /// Interpolates across only (4:2:2); at least three samples.
     pub(super) fn stretch(&mut self, row: &[u8], kernels: &Kernels) {
         self.samples.resize(2 * row.len(), 0);
-        kernels.routines.fancy_upsample_h2v1(row, row.len(), &mut self.samples);
+        kernels.stretch(row, &mut self.samples);
     }
 
     /// Interpolates between a row and its neighbour, then across (4:2:0).
     pub(super) fn blend(&mut self, row: &[u8], neighbour: &[u8], kernels: &Kernels) {
         self.samples.resize(2 * row.len(), 0);
+        #[cfg(target_arch = "x86_64")]
+        if kernels.blend(row, neighbour, &mut self.samples) {
+            for at in [0, row.len() - 1] {
+                blend_one(at, row, neighbour, &mut self.samples);
+            }
+            return;
+        }
         self.sums.resize(row.len(), 0);
         #[cfg(target_arch = "x86_64")]
         if kernels.avx2 {
@@ -79,6 +54,20 @@ fn blend(row: &[u8], neighbour: &[u8], sums: &mut [u16], out: &mut [u8]) {
     blend_from(0, sums, out);
 }
 
+/// Writes the two samples of one.
+#[cfg(target_arch = "x86_64")]
+fn blend_one(at: usize, row: &[u8], neighbour: &[u8], out: &mut [u8]) {
+    let last = row.len() - 1;
+    let [before, own, after] = [at.saturating_sub(1), at, last.min(at + 1)]
+        .map(|at| 3 * u16::from(row[at]) + u16::from(neighbour[at]));
+    out[2 * at..2 * at + 2].copy_from_slice(&blended(before, own, after));
+}
+
+/// At most 4 × 1020 + 8 before the shift.
+fn blended(before: u16, own: u16, after: u16) -> [u8; 2] {
+    [((3 * own + before + 8) >> 4) as u8, ((3 * own + after + 7) >> 4) as u8]
+}
+
 /// Weighs a row 3 : 1 against its neighbour.
 #[expect(clippy::inline_always, reason = "it is compiled a second time inside the AVX2 version")]
 #[inline(always)]
@@ -92,9 +81,7 @@ fn add(row: &[u8], neighbour: &[u8], sums: &mut [u16]) {
 fn blend_from(first: usize, sums: &[u16], out: &mut [u8]) {
     let last = sums.len() - 1;
     for (at, out) in out.as_chunks_mut::<2>().0.iter_mut().enumerate().skip(first) {
-        let (before, sum, after) = (sums[at.saturating_sub(1)], sums[at], sums[last.min(at + 1)]);
-        // At most 4 × 1020 + 8.
-        *out = [((3 * sum + before + 8) >> 4) as u8, ((3 * sum + after + 7) >> 4) as u8];
+        *out = blended(sums[at.saturating_sub(1)], sums[at], sums[last.min(at + 1)]);
     }
 }
 
@@ -148,6 +135,26 @@ mod avx2 {
         // SAFETY: both are 32 bytes without a meaning.
         unsafe {
             *out = transmute::<__m256i, [u8; 2 * LANES]>(lanes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_every_length_are_blended_alike() {
+        for len in 3..200 {
+            let [near, far]: [Vec<u8>; 2] =
+                [37, 91].map(|factor| (0..len).map(|at| (at * at * factor / 5 % 256) as u8).collect());
+            let mut row = Row::default();
+            row.blend(&near, &far, Kernels::of_this_machine());
+            let (mut sums, mut plain) = (vec![0; len], vec![0; 2 * len]);
+            blend(&near, &far, &mut sums, &mut plain);
+            assert_eq!(row.samples(), plain, "{len}");
+            row.blend(&near, &far, &Kernels::of_any_machine());
+            assert_eq!(row.samples(), plain, "{len}");
         }
     }
 }

@@ -68,9 +68,9 @@ fn spread(first: i32, second: i32) -> i64 {
     (pair | pair << 32).cast_signed()
 }
 
-/// Resamples rows of three-band pixels; `false` if this machine has no AVX2.
+/// Resamples rows of three-band pixels; `false` if they are others, or this machine has no AVX2.
 pub(super) fn horizontal(rows: &Rows<'_>, across: &Axis, between: &mut [u8], weights: &mut Weights) -> bool {
-    if !is_x86_feature_detected!("avx2") {
+    if rows.num_bands != 3 || !is_x86_feature_detected!("avx2") {
         return false;
     }
     #[expect(unsafe_code, reason = "AVX2 was detected above")]
