@@ -46,19 +46,22 @@ impl Axis {
             key,
             ranges: Vec::with_capacity(key.kept.count),
             weights: vec![0.0; key.kept.count * stride],
-            fixed: Vec::new(),
+            fixed: vec![0; key.kept.count * stride],
             stride,
         };
-        for (index, weights) in axis.weights.chunks_exact_mut(stride).enumerate() {
+        let stored = axis.weights.chunks_exact_mut(stride).zip(axis.fixed.chunks_exact_mut(stride));
+        for (index, (weights, fixed)) in stored.enumerate() {
             let centre = ((key.kept.first + index) as f64 + 0.5) * scale;
             // Both ends are rounded by adding a half and cutting off; below zero that is zero.
             let first = (centre - support + 0.5).max(0.0) as usize;
             let end = ((centre + support + 0.5) as usize).min(key.len);
             let count = end - first;
             weigh(&mut weights[..count], first, centre, filter_scale, key.filter);
+            for (fixed, &weight) in fixed.iter_mut().zip(&weights[..count]) {
+                *fixed = fixed_point(weight);
+            }
             axis.ranges.push((first, count));
         }
-        axis.fixed = axis.weights.iter().map(|&weight| fixed(weight)).collect();
         axis
     }
 
@@ -118,7 +121,7 @@ fn weigh(weights: &mut [f64], first: usize, centre: f64, filter_scale: f64, filt
     }
 }
 
-fn fixed(weight: f64) -> i32 {
+fn fixed_point(weight: f64) -> i32 {
     let half = if weight < 0.0 { -0.5 } else { 0.5 };
     (half + weight * f64::from(1 << PRECISION_BITS)) as i32
 }

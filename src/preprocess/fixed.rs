@@ -166,7 +166,7 @@ fn horizontal_bands(row: &[u8], num_bands: usize, across: &Axis, out: &mut [u8])
 /// Computes one row from `weights.len()` rows, beginning with row `first`.
 fn vertical(rows: &Rows<'_>, first: usize, weights: &[i32], out: &mut [u8]) {
     #[cfg(target_arch = "x86_64")]
-    if avx2::vertical(rows, first, weights, out) {
+    if avx512::vertical(rows, first, weights, out) || avx2::vertical(rows, first, weights, out) {
         return;
     }
     vertical_plain(rows, first, weights, out);
@@ -256,9 +256,13 @@ mod tests {
             let (first, weights) = down.fixed_at(index);
             let mut plain = vec![2; rows.stride];
             vertical_plain(rows, first, weights, &mut plain);
-            let mut vector = vec![1; rows.stride];
-            vertical(rows, first, weights, &mut vector);
-            assert_eq!(vector, plain);
+            #[cfg(target_arch = "x86_64")]
+            for vertical in [avx2::vertical, avx512::vertical] {
+                let mut vector = vec![1; rows.stride];
+                if vertical(rows, first, weights, &mut vector) {
+                    assert_eq!(vector, plain);
+                }
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The AVX-512 version of the horizontal pass: the same integers, sixteen sums of four taps at once.
+//! AVX-512 versions of the two passes: the same integers, in the horizontal one sixteen sums of four taps at once.
 //!
 //! The dot products of VNNI multiply bytes: each weight is `(high × 2⁸ + middle) × 2⁸ + low` with three
 //! signed digits, whose sums are put together at the end. All of it wraps alike, so nothing is lost.
@@ -9,7 +9,7 @@ use std::arch::x86_64::{
 };
 use std::mem::transmute;
 
-use super::{Axis, HALF, PRECISION_BITS, Rows};
+use super::{Axis, HALF, PRECISION_BITS, Rows, vertical_plain};
 
 /// Bytes of one vector.
 const VECTOR: usize = 64;
@@ -247,4 +247,23 @@ fn store16(out: &mut [u8], samples: __m128i) {
 #[inline(never)]
 fn store_rest(out: &mut [u8], samples: [u8; LANES]) {
     out.copy_from_slice(&samples[..out.len()]);
+}
+
+/// Computes one row from several; `false` if this machine cannot.
+pub(super) fn vertical(rows: &Rows<'_>, first: usize, weights: &[i32], out: &mut [u8]) -> bool {
+    if !is_available() {
+        return false;
+    }
+    #[expect(unsafe_code, reason = "the instructions were detected above")]
+    // SAFETY: the only precondition is that the machine has them.
+    unsafe {
+        vertical_row(rows, first, weights, out);
+    }
+    true
+}
+
+/// The plain version, compiled for vectors of 16 sums.
+#[target_feature(enable = "avx512bw")]
+fn vertical_row(rows: &Rows<'_>, first: usize, weights: &[i32], out: &mut [u8]) {
+    vertical_plain(rows, first, weights, out);
 }
