@@ -330,9 +330,35 @@ fn stage(target: &Path, staging: &Path, bytes: &[u8]) -> Result<tempfile::TempPa
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(staging)
         .map_err(failed)?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    write_early(file.as_file_mut(), bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
     Ok(file.into_temp_path())
 }
+
+/// Writes piece by piece, and lets the system begin with each at once: less is left to wait for in the end.
+fn write_early(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    const PIECE: usize = 1 << 20;
+    for (index, piece) in bytes.chunks(PIECE).enumerate() {
+        file.write_all(piece)?;
+        if piece.len() == PIECE {
+            begin_flush(file, index * PIECE, PIECE);
+        }
+    }
+    Ok(())
+}
+
+/// Asks for some bytes to be written back; whether they were is told by flushing the file.
+#[cfg(target_os = "linux")]
+fn begin_flush(file: &File, start: usize, len: usize) {
+    use std::os::fd::AsRawFd as _;
+    #[expect(unsafe_code, reason = "no crate of ours has this call")]
+    // SAFETY: it takes plain numbers, and the file is open.
+    unsafe {
+        libc::sync_file_range(file.as_raw_fd(), start as i64, len as i64, libc::SYNC_FILE_RANGE_WRITE);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn begin_flush(_file: &File, _start: usize, _len: usize) {}
 
 #[cfg(target_os = "linux")]
 fn rename_new(from: &Path, to: &Path) -> io::Result<Put> {

@@ -452,6 +452,8 @@ mod tests {
             })
             .collect();
         files.push(encoder(PixelFormat::Grayscale).encode().unwrap());
+        // Most of its values are longer than a lookup.
+        files.push(encoder(PixelFormat::Rgb).quality(100).encode().unwrap());
         files
     }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::baseline::Store;
 use super::group::{Block, Coefficients, Group};
-use super::huffman::{Difference, END_OF_BLOCK, Leap, Table};
+use super::huffman::{Difference, END_OF_BLOCK, Leap, MAX_AC_BITS, MAX_DC_BITS, Table, value_at};
 use crate::format::image::jpeg::marker;
 
 /// Place of each coefficient in natural order (T.81, figure A.6).
@@ -28,9 +28,6 @@ static PLACES: [u8; MAX_REACH] = {
     places
 };
 
-/// More bits than the values of 8-bit samples take (T.81, tables F.1 and F.2).
-const MAX_DC_BITS: u32 = 11;
-const MAX_AC_BITS: u32 = 10;
 /// Zeros after a segment: what a reader looks at beyond the end.
 const PADDING: usize = 16;
 
@@ -96,19 +93,6 @@ impl Bits {
         self.window = self.window.wrapping_shl(count);
         self.available -= count & 63;
     }
-
-    /// Takes a value of 1 to 16 bits (T.81, F.2.2.1, EXTEND).
-    #[inline]
-    fn take_value(&mut self, count: u32) -> i32 {
-        let raw = self.peek(count) as i32;
-        self.drop(count);
-        extend(raw, count)
-    }
-}
-
-/// Returns the value of `raw`, which has `count` bits.
-pub(super) fn extend(raw: i32, count: u32) -> i32 {
-    if raw < 1 << (count - 1) { raw - (1 << count) + 1 } else { raw }
 }
 
 impl<'a> Entropy<'a> {
@@ -230,21 +214,24 @@ impl Coding<'_> {
 
     #[inline]
     fn dc_difference(&self, bits: &mut Bits) -> Option<i32> {
-        let difference = self.differences[bits.peek(Difference::LOOKUP_BITS)];
-        if difference.bits() == 0 {
-            return self.long_difference(bits);
-        }
-        bits.drop(difference.bits());
-        Some(difference.value())
+        let difference = self.differences[bits.peek(Difference::LOOKUP_BITS)].read(bits.window);
+        let (used, value) = match difference {
+            Some(difference) => difference,
+            None => self.long_difference(bits.window)?,
+        };
+        bits.drop(used);
+        Some(value)
     }
 
+    /// Returns the bits of the DC code that begins the window, with its value, and the value.
+    ///
+    /// What is not usual takes and gives numbers, as the bits would else be kept in memory all along.
     #[cold]
-    fn long_difference(&self, bits: &mut Bits) -> Option<i32> {
-        let (len, symbol) = self.dc.code_at(bits.peek(16)).ok()?;
-        bits.drop(len);
+    fn long_difference(&self, window: u64) -> Option<(u32, i32)> {
+        let (len, symbol) = self.dc.code_at((window >> 48) as usize).ok()?;
         match u32::from(symbol) {
-            0 => Some(0),
-            count if count <= MAX_DC_BITS => Some(bits.take_value(count)),
+            0 => Some((len, 0)),
+            count if count <= MAX_DC_BITS => Some((len + count, value_at(window << len, count))),
             _ => None,
         }
     }
@@ -260,7 +247,10 @@ impl Coding<'_> {
             for _ in 0..2 {
                 let mut leap = self.leaps[bits.peek(Leap::LOOKUP_BITS)];
                 if !leap.fits(64 - at) {
-                    leap = self.one(bits.window)?;
+                    leap = match leap.with_value(bits.window) {
+                        Some(leap) => leap,
+                        None => self.one(bits.window)?,
+                    };
                 }
                 for (before, value) in leap.coefficients() {
                     enter(at + before, value);
@@ -285,8 +275,7 @@ impl Coding<'_> {
             (15, 0) => Some(Leap::of(len, 0, 16, 0)),
             (_, 0) => Some(Leap::of(len, 0, END_OF_BLOCK, 0)),
             (_, 1..=MAX_AC_BITS) => {
-                let value = extend((window << len >> (64 - count)) as i32, count);
-                Some(Leap::of(len + count, run, run + 1, value as i16))
+                Some(Leap::of(len + count, run, run + 1, value_at(window << len, count) as i16))
             }
             _ => None,
         }
@@ -300,7 +289,7 @@ fn unstuff(data: &[u8], plain: &mut Vec<u8>) -> Option<usize> {
     plain.clear();
     let mut at = 0;
     loop {
-        let run = position_of_ff(&data[at..])?;
+        let run = memchr::memchr(0xFF, &data[at..])?;
         plain.extend_from_slice(&data[at..at + run]);
         at += run;
         match data.get(at + 1)? {
@@ -310,12 +299,4 @@ fn unstuff(data: &[u8], plain: &mut Vec<u8>) -> Option<usize> {
         }
         at += 2;
     }
-}
-
-/// Returns where the first byte 0xFF is.
-fn position_of_ff(bytes: &[u8]) -> Option<usize> {
-    let (blocks, _) = bytes.as_chunks::<16>();
-    let is_plain = |block: &&[u8; 16]| block.iter().fold(0, |largest: u8, &byte| largest.max(byte)) < 0xFF;
-    let skipped = blocks.iter().take_while(is_plain).count() * 16;
-    bytes[skipped..].iter().position(|&byte| byte == 0xFF).map(|at| skipped + at)
 }

@@ -4,7 +4,6 @@ use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 use super::bits::BitReader;
-use super::coefficients::extend;
 use crate::format::image::corrupt;
 use crate::reason::Rejection;
 
@@ -13,13 +12,17 @@ const MAX_CODE_BITS: usize = 16;
 /// Tables kept for the next images: most files carry the same four.
 const MAX_KEPT: usize = 16;
 
+/// More bits than the values of 8-bit samples take (T.81, tables F.1 and F.2).
+pub(super) const MAX_DC_BITS: u32 = 11;
+pub(super) const MAX_AC_BITS: u32 = 10;
+
 /// Added to the coefficient index by an end-of-block code, which no run can reach.
 pub(super) const END_OF_BLOCK: u32 = 128;
 
 /// What one lookup takes of a block: up to two coefficients, then maybe the end of the block.
 ///
-/// Bits 0 to 5: bits of all codes and values; 8 to 15: coefficients passed, more by [`END_OF_BLOCK`] at
-/// the end; 16 to 20 and 21 to 25: coefficients before each of the two; 26 to 31: coefficients passed
+/// Bits 0 to 5: bits of all codes and values; 6: see [`Leap::WIDE`]; 8 to 15: coefficients passed, more by
+/// [`END_OF_BLOCK`] at the end; 16 to 20 and 21 to 25: coefficients before each of the two; 26 to 31: coefficients passed
 /// without the last code; 32 to 47 and 48 to 63: the two values. A single coefficient stands there twice,
 /// and the end alone as a zero, which is there anyway.
 #[derive(Clone, Copy)]
@@ -30,6 +33,8 @@ impl Leap {
     pub(super) const LOOKUP_BITS: u32 = 10;
     /// The lookup does not reach; no block has so many coefficients left.
     const TOO_SHORT: Self = Self(63 << 26);
+    /// The code lies in the lookup, its value does not: in place of the value stand its bits.
+    const WIDE: u64 = 1 << 6;
 
     fn new(first: Single, second: Option<Single>, end: Option<Single>) -> Self {
         let last = second.unwrap_or(first);
@@ -50,6 +55,24 @@ impl Leap {
         let low = bits | passed << 8 | before << 16 | before << 21;
         let values = u64::from(value as u16) * 0x1_0001;
         Self(u64::from(low) | values << 32)
+    }
+
+    /// A code whose value does not lie in the lookup.
+    fn wide(code_bits: u32, value_bits: u32, run: u32) -> Self {
+        let leap = Self::of(code_bits + value_bits, run, run + 1, value_bits as i16);
+        Self(leap.0 | Self::WIDE | Self::TOO_SHORT.0)
+    }
+
+    /// Returns the leap with the value that the window has, if the code lies in the lookup.
+    #[inline]
+    pub(super) fn with_value(self, window: u64) -> Option<Self> {
+        if self.0 & Self::WIDE == 0 {
+            return None;
+        }
+        let value_bits = (self.0 >> 32) as u32 & 0xFF;
+        let value = value_at(window << ((self.bits() & 63) - value_bits), value_bits);
+        let values = u64::from(value as u16) * 0x1_0001;
+        Some(Self(self.0 & 0xFFFF_FFFF | values << 32))
     }
 
     /// Tells whether the block has coefficients left for all codes of the lookup.
@@ -101,22 +124,23 @@ impl Single {
 
 /// A DC code with its value.
 ///
-/// Bits 0 to 5: bits of both, zero where the lookup does not reach; 16 to 31: the value.
+/// Bits 0 to 5: bits of both, zero where the code is longer than the lookup; 8 to 15: the bits of the value, if
+/// that does not lie in the lookup; 16 to 31: the value, if it does.
 #[derive(Clone, Copy)]
 pub(super) struct Difference(u32);
 
 impl Difference {
     pub(super) const LOOKUP_BITS: u32 = 10;
 
-    /// Returns the bits of code and value.
+    /// Returns the bits of code and value, and the value; `None` where the code is longer than the lookup.
     #[inline]
-    pub(super) fn bits(self) -> u32 {
-        self.0 & 63
-    }
-
-    #[inline]
-    pub(super) fn value(self) -> i32 {
-        (self.0 as i32) >> 16
+    pub(super) fn read(self, window: u64) -> Option<(u32, i32)> {
+        let (bits, value_bits) = (self.0 & 63, self.0 >> 8 & 0xFF);
+        match (bits, value_bits) {
+            (0, _) => None,
+            (_, 0) => Some((bits, (self.0 as i32) >> 16)),
+            _ => Some((bits, value_at(window << (bits - value_bits), value_bits))),
+        }
     }
 }
 
@@ -178,9 +202,10 @@ impl Table {
                 (0..1 << Leap::LOOKUP_BITS).map(|window| self.single_value(window)).collect();
             let mut leaps = Box::new([Leap::TOO_SHORT; 1 << Leap::LOOKUP_BITS]);
             leaps.iter_mut().enumerate().for_each(|(window, leap)| {
-                if let Some(first) = singles[window] {
-                    *leap = followed(window, first, &singles);
-                }
+                *leap = match singles[window] {
+                    Some(first) => followed(window, first, &singles),
+                    None => self.wide(window).unwrap_or(Leap::TOO_SHORT),
+                };
             });
             leaps
         })
@@ -199,6 +224,15 @@ impl Table {
         Some(Single { bits, passed, value: value as i16 })
     }
 
+    /// Returns the leap of a code that lies in a lookup without its value.
+    fn wide(&self, window: usize) -> Option<Leap> {
+        let (code_bits, symbol) = self.symbols[window << (LOOKUP_BITS - Leap::LOOKUP_BITS)];
+        let (run, value_bits) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+        let is_code = (1..=Leap::LOOKUP_BITS).contains(&code_bits.into());
+        let is_value = (1..=MAX_AC_BITS).contains(&value_bits);
+        (is_code && is_value).then(|| Leap::wide(code_bits.into(), value_bits, run))
+    }
+
     /// Returns the values of DC codes by the next bits.
     pub(super) fn differences(&self) -> &[Difference; 1 << Difference::LOOKUP_BITS] {
         self.differences.get_or_init(|| {
@@ -210,11 +244,16 @@ impl Table {
 
     fn difference(&self, window: usize) -> Difference {
         let (code_bits, value_bits) = self.symbols[window << (LOOKUP_BITS - Difference::LOOKUP_BITS)];
-        let bits = u32::from(code_bits) + u32::from(value_bits);
-        if code_bits == 0 || bits > Difference::LOOKUP_BITS {
+        let (code_bits, value_bits) = (u32::from(code_bits), u32::from(value_bits));
+        let bits = code_bits + value_bits;
+        let is_code = (1..=Difference::LOOKUP_BITS).contains(&code_bits);
+        if !is_code || value_bits > MAX_DC_BITS {
             return Difference(0);
         }
-        let value = value_in(window >> (Difference::LOOKUP_BITS - bits), value_bits.into());
+        if bits > Difference::LOOKUP_BITS {
+            return Difference(value_bits << 8 | bits);
+        }
+        let value = value_in(window >> (Difference::LOOKUP_BITS - bits), value_bits);
         Difference((value as u32) << 16 | bits)
     }
 
@@ -298,6 +337,17 @@ impl Tables {
         let table = self.0[class].get(usize::from(destination)).and_then(Option::as_deref);
         table.ok_or_else(|| corrupt("a scan refers to a Huffman table that is not there"))
     }
+}
+
+/// Returns the value in the first 1 to 16 bits of a window.
+#[inline]
+pub(super) fn value_at(window: u64, count: u32) -> i32 {
+    extend((window >> (64 - count)) as i32, count)
+}
+
+/// Returns the value of `raw`, which has `count` bits (T.81, F.2.2.1, EXTEND).
+fn extend(raw: i32, count: u32) -> i32 {
+    if raw < 1 << (count - 1) { raw - (1 << count) + 1 } else { raw }
 }
 
 /// Returns the value in the last bits of a window.

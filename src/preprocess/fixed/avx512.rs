@@ -29,16 +29,17 @@ fn is_available() -> bool {
 
 /// Four weights in digits: low, middle and high, a byte a weight.
 fn digits(weights: &[i32]) -> [u32; 3] {
-    let mut digits = [[0; TAPS]; 3];
+    let mut digits = [0; 3];
     for (tap, &weight) in weights.iter().take(TAPS).enumerate() {
-        let mut rest = weight;
-        for digits in &mut digits {
-            let digit = rest as i8;
-            digits[tap] = digit as u8;
-            rest = (rest - i32::from(digit)) >> 8;
-        }
+        let low = weight as i8;
+        let rest = (weight - i32::from(low)) >> 8;
+        let middle = rest as i8;
+        let high = (rest - i32::from(middle)) >> 8;
+        digits[0] |= u32::from(low as u8) << (8 * tap);
+        digits[1] |= u32::from(middle as u8) << (8 * tap);
+        digits[2] |= u32::from(high as u8) << (8 * tap);
     }
-    digits.map(u32::from_le_bytes)
+    digits
 }
 
 /// The weights of a row, laid out for dot products.
@@ -95,6 +96,9 @@ impl Weights {
 /// Lays out four taps of the samples `range` of a row.
 #[target_feature(enable = "avx512bw")]
 fn sixteen(across: &Axis, num_bands: usize, range: std::ops::Range<usize>, step: usize) -> Step {
+    // A byte a tap.
+    const ALL: u32 = 0x0101_0101;
+    let taps = 0x0302_0100 * num_bands as u32;
     let mut places = [0; LANES];
     let mut lanes = [[0; LANES]; 3];
     let (mut pixel, mut band) = (range.start / num_bands, range.start % num_bands);
@@ -104,15 +108,15 @@ fn sixteen(across: &Axis, num_bands: usize, range: std::ops::Range<usize>, step:
         let (first, weights) = across.fixed_at(pixel);
         let digits = digits(weights.get(step * TAPS..).unwrap_or_default());
         let offset = (first - first_pixel) * num_bands;
-        for band in band..num_bands.min(band + range.len() - at) {
-            let place = |tap: usize| ((offset + band + tap * num_bands) as u32) << (8 * tap);
-            places[at] = place(0) | place(1) | place(2) | place(3);
-            for (lanes, digits) in lanes.iter_mut().zip(digits) {
-                lanes[at] = digits;
-            }
-            at += 1;
+        let end = range.len().min(at + num_bands - band);
+        for at in at..end {
+            places[at] = taps + ALL * (offset + band) as u32;
+            lanes[0][at] = digits[0];
+            lanes[1][at] = digits[1];
+            lanes[2][at] = digits[2];
+            band += 1;
         }
-        (pixel, band) = (pixel + 1, 0);
+        (pixel, band, at) = (pixel + 1, 0, end);
     }
     Step { places: vector(places), digits: lanes.map(|lanes| vector(lanes)) }
 }
