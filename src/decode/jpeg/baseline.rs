@@ -20,6 +20,8 @@ use crate::geometry::{Size, Window};
 
 /// Planes and buffers of larger images go back to the allocator.
 const MAX_KEPT_BYTES: usize = 16 << 20;
+/// Rows of MCUs that are painted in one go: painting pushes the tables of the codes out of the first cache.
+const PAINTED_AT_ONCE: u32 = 8;
 /// No block takes fewer bits: one code for DC, one for the end of the block.
 const MIN_BLOCK_BITS: usize = 2;
 /// Narrower chroma is not interpolated.
@@ -295,7 +297,10 @@ impl Layout<'_> {
             }
             if index == row_end {
                 group.end_row();
-                painter.paint(index / mcus_x, group.planes(), &stores, samples);
+                let num_rows = index / mcus_x;
+                if num_rows.is_multiple_of(PAINTED_AT_ONCE) || index == num_mcus {
+                    painter.paint(num_rows, group.planes(), &stores, samples);
+                }
             }
         }
         Some(entropy.used())
