@@ -39,6 +39,8 @@ pub mod reason;
 pub mod rejects;
 pub mod runs;
 pub mod scene;
+#[cfg(target_arch = "x86_64")]
+mod simd;
 pub mod sink;
 pub mod source;
 pub mod stac;

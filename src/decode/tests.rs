@@ -9,10 +9,10 @@ const WIDTH: u32 = 61;
 const HEIGHT: u32 = 47;
 
 /// A linear congruential generator (Knuth, MMIX), so that every run sees the same cases.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % limit
     }

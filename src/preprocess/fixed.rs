@@ -219,6 +219,8 @@ mod tests {
     /// The vector versions give the bits of the plain ones, for all remainders and numbers of weights.
     #[test]
     fn vector_and_plain_passes_are_equal() {
+        #[cfg(target_arch = "x86_64")]
+        crate::simd::say_what_is_missing();
         let sizes = [(1, 1), (2, 9), (5, 3), (31, 40), (64, 65), (113, 7), (300, 211), (1500, 90)];
         for ((width, height), num_bands) in sizes.into_iter().flat_map(|size| [1, 2, 3, 4].map(|n| (size, n)))
         {

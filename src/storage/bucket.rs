@@ -576,8 +576,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         .map_err(|cause| Error::bug("a file operation did not finish").because(cause))
 }
 
-/// Walks on a blocking thread, a bounded number of entries ahead of the reader.
-/// Lists a folder, many files at a time: waking a task costs more than looking at a file.
+/// Walks on a blocking thread, a bounded number of entries ahead of the reader; hands over many at a time, as waking
+/// a task costs more than looking at a file.
 fn list_local(root: PathBuf) -> BoxStream<'static, Result<ObjectInfo>> {
     const AT_ONCE: usize = 256;
     const AHEAD: usize = 4;

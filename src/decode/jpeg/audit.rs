@@ -330,12 +330,12 @@ fn no_end() -> Rejection {
 /// Skips one block of a sequential scan.
 fn skip_block(reader: &mut BitReader<'_>, dc: &Table, ac: &Table) -> Result<(), Rejection> {
     skip_dc(reader, Some(dc))?;
-    let mut bits = *reader;
+    let (leaps, mut bits) = (ac.leaps(), *reader);
     let mut at = 1;
     while at < 64 {
         bits.refill();
         let window = bits.peek(16);
-        let leap = ac.leaps()[window >> (16 - Leap::LOOKUP_BITS)];
+        let leap = leaps[window >> (16 - Leap::LOOKUP_BITS)];
         let (used, passed) = if leap.fits(64 - at) {
             (leap.bits() & 63, leap.passed())
         } else {

@@ -1,4 +1,5 @@
-//! AVX-512 versions of the transform and of the conversion to RGB, with the samples of libjpeg.
+//! AVX-512 versions of the transform, the interpolation of chroma and the conversion to RGB, with the samples of
+//! libjpeg.
 
 use std::arch::x86_64::{
     __m256i, __m512i, _mm512_abs_epi16, _mm512_add_epi8, _mm512_add_epi16, _mm512_add_epi32,
@@ -13,16 +14,7 @@ use std::arch::x86_64::{
 use std::mem::transmute;
 
 use super::group::{Coefficients, Samples};
-
-/// Bytes of one vector.
-const VECTOR: usize = 64;
-
-/// Tells whether this machine has the instructions.
-pub(super) fn is_available() -> bool {
-    is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vbmi")
-        && is_x86_feature_detected!("avx512vnni")
-}
+use crate::simd::{VECTOR, load, load_words, store};
 
 /// Fraction bits of the transform's constants.
 const CONST_BITS: u32 = 13;
@@ -42,7 +34,7 @@ pub(super) fn transform(
 ) -> bool {
     let mut rows = [_mm512_setzero_si512(); 8];
     for (row, (values, quanta)) in rows.iter_mut().zip(coefficients.rows().iter().zip(quantisation.rows())) {
-        *row = _mm512_mullo_epi16(load16(values), load16(quanta));
+        *row = _mm512_mullo_epi16(load_words(values), load_words(quanta));
     }
     let first = _mm512_abs_epi16(rows[0]);
     if _mm512_cmpgt_epu16_mask(first, _mm512_set1_epi16(MAX_FIRST_ROW)) != 0 {
@@ -249,7 +241,7 @@ pub(super) fn rgb(y: &[u8], cb: &[u8], cr: &[u8], out: &mut [u8]) -> bool {
     let Some(last) = y.len().checked_sub(VECTOR) else { return false };
     // The last step may overlap the one before.
     for at in (0..last).step_by(VECTOR).chain([last]) {
-        let [y, cb, cr] = [y, cb, cr].map(|row| load8(row, at));
+        let [y, cb, cr] = [y, cb, cr].map(|row| load(row, at));
         let zero = _mm512_setzero_si512();
         let low = colours(
             _mm512_unpacklo_epi8(y, zero),
@@ -266,8 +258,8 @@ pub(super) fn rgb(y: &[u8], cb: &[u8], cr: &[u8], out: &mut [u8]) -> bool {
         let blue = _mm512_packus_epi16(low[2], high[2]);
         let pixels = out[3 * at..][..3 * VECTOR].as_chunks_mut::<VECTOR>().0;
         for (pixels, weave) in pixels.iter_mut().zip(&WEAVES) {
-            let two = _mm512_permutex2var_epi8(red, load8(&weave.red_green, 0), green);
-            let blue = _mm512_mask_permutexvar_epi8(two, weave.is_blue, load8(&weave.blue, 0), blue);
+            let two = _mm512_permutex2var_epi8(red, load(&weave.red_green, 0), green);
+            let blue = _mm512_mask_permutexvar_epi8(two, weave.is_blue, load(&weave.blue, 0), blue);
             store(pixels, blue);
         }
     }
@@ -323,36 +315,5 @@ impl Weave {
             at += 1;
         }
         weave
-    }
-}
-
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn load8(bytes: &[u8], at: usize) -> __m512i {
-    let bytes: &[u8; VECTOR] = bytes[at..at + VECTOR].try_into().expect("as long as the range");
-    #[expect(unsafe_code, reason = "a load of 64 bytes")]
-    // SAFETY: both are 64 bytes without a meaning.
-    unsafe {
-        transmute::<[u8; VECTOR], __m512i>(*bytes)
-    }
-}
-
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn load16(lanes: &[i16; VECTOR / 2]) -> __m512i {
-    #[expect(unsafe_code, reason = "a load of 64 bytes")]
-    // SAFETY: both are 64 bytes without a meaning.
-    unsafe {
-        transmute::<[i16; VECTOR / 2], __m512i>(*lanes)
-    }
-}
-
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn store(out: &mut [u8; VECTOR], bytes: __m512i) {
-    #[expect(unsafe_code, reason = "a store of 64 bytes")]
-    // SAFETY: both are 64 bytes without a meaning.
-    unsafe {
-        *out = transmute::<__m512i, [u8; VECTOR]>(bytes);
     }
 }

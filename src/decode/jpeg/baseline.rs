@@ -441,6 +441,7 @@ mod tests {
     use super::*;
     use crate::decode::chip::Samples;
     use crate::decode::jpeg::decode_any;
+    use crate::decode::tests::Random;
     use crate::format::image::{Limits, parse_header};
 
     const SIDE: usize = 45;
@@ -477,15 +478,10 @@ mod tests {
         (window.y..window.y + window.height).flat_map(row_of).copied().collect()
     }
 
-    fn below(state: &mut u64, limit: usize) -> usize {
-        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (*state >> 33) as usize % limit
-    }
-
-    fn some_window(state: &mut u64, size: Size) -> Window {
+    fn some_window(random: &mut Random, size: Size) -> Window {
         let mut range = |len: u32| {
-            let first = below(state, len as usize) as u32;
-            (first, 1 + below(state, (len - first) as usize) as u32)
+            let first = random.below(len as usize) as u32;
+            (first, 1 + random.below((len - first) as usize) as u32)
         };
         let ((x, width), (y, height)) = (range(size.width), range(size.height));
         Window { x, y, width, height }
@@ -493,12 +489,12 @@ mod tests {
 
     #[test]
     fn a_part_has_the_samples_of_the_whole() {
-        let mut state = 3;
+        let mut random = Random(3);
         for file in files() {
             let header = parse_header(&file).unwrap();
             let whole = one_pass(&file).unwrap();
             for _ in 0..300 {
-                let window = some_window(&mut state, header.size);
+                let window = some_window(&mut random, header.size);
                 let part = decode(&header, &file, window).unwrap();
                 let [part, whole] = [&part, &whole].map(|samples| inside(window, samples, header.size));
                 assert_eq!(part, whole, "{window}");
@@ -517,19 +513,19 @@ mod tests {
     /// Whatever passes here, damaged or not, the audit lets pass, and the decoder has the same samples.
     #[test]
     fn only_what_the_long_way_accepts_passes() {
-        let mut state = 5;
+        let mut random = Random(5);
         let (mut passed, mut rejected) = (0, 0);
         for file in files() {
             for _ in 0..1500 {
                 let mut damaged = file.clone();
-                let at = below(&mut state, damaged.len());
-                match below(&mut state, 3) {
-                    0 => damaged[at] = below(&mut state, 256) as u8,
-                    1 => damaged[at] ^= 1 << below(&mut state, 8),
+                let at = random.below(damaged.len());
+                match random.below(3) {
+                    0 => damaged[at] = random.below(256) as u8,
+                    1 => damaged[at] ^= 1 << random.below(8),
                     _ => drop(damaged.remove(at)),
                 }
                 let Ok(header) = parse_header(&damaged) else { continue };
-                let window = some_window(&mut state, header.size);
+                let window = some_window(&mut random, header.size);
                 let Some(part) = decode(&header, &damaged, window) else {
                     rejected += 1;
                     continue;

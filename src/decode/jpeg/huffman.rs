@@ -213,10 +213,10 @@ impl Table {
 
     /// Returns the code that begins a lookup and lies in it with its value; none for a run of sixteen zeros.
     fn single_value(&self, window: usize) -> Option<Single> {
-        let (code_bits, symbol) = self.symbols[window << (LOOKUP_BITS - Leap::LOOKUP_BITS)];
+        let (code_bits, symbol) = self.code_in(window, Leap::LOOKUP_BITS)?;
         let (run, value_bits) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-        let bits = u32::from(code_bits) + value_bits;
-        if code_bits == 0 || bits > Leap::LOOKUP_BITS || (run, value_bits) == (15, 0) {
+        let bits = code_bits + value_bits;
+        if bits > Leap::LOOKUP_BITS || (run, value_bits) == (15, 0) {
             return None;
         }
         let passed = if value_bits == 0 { END_OF_BLOCK } else { run + 1 };
@@ -226,35 +226,36 @@ impl Table {
 
     /// Returns the leap of a code that lies in a lookup without its value.
     fn wide(&self, window: usize) -> Option<Leap> {
-        let (code_bits, symbol) = self.symbols[window << (LOOKUP_BITS - Leap::LOOKUP_BITS)];
+        let (code_bits, symbol) = self.code_in(window, Leap::LOOKUP_BITS)?;
         let (run, value_bits) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-        let is_code = (1..=Leap::LOOKUP_BITS).contains(&code_bits.into());
-        let is_value = (1..=MAX_AC_BITS).contains(&value_bits);
-        (is_code && is_value).then(|| Leap::wide(code_bits.into(), value_bits, run))
+        (1..=MAX_AC_BITS).contains(&value_bits).then(|| Leap::wide(code_bits, value_bits, run))
     }
 
     /// Returns the values of DC codes by the next bits.
     pub(super) fn differences(&self) -> &[Difference; 1 << Difference::LOOKUP_BITS] {
         self.differences.get_or_init(|| {
             let mut table = Box::new([Difference(0); 1 << Difference::LOOKUP_BITS]);
-            table.iter_mut().enumerate().for_each(|(window, entry)| *entry = self.difference(window));
+            table.iter_mut().enumerate().for_each(|(window, entry)| {
+                *entry = self.difference(window).unwrap_or(Difference(0));
+            });
             table
         })
     }
 
-    fn difference(&self, window: usize) -> Difference {
-        let (code_bits, value_bits) = self.symbols[window << (LOOKUP_BITS - Difference::LOOKUP_BITS)];
-        let (code_bits, value_bits) = (u32::from(code_bits), u32::from(value_bits));
+    fn difference(&self, window: usize) -> Option<Difference> {
+        let (code_bits, symbol) = self.code_in(window, Difference::LOOKUP_BITS)?;
+        let value_bits = Some(u32::from(symbol)).filter(|&bits| bits <= MAX_DC_BITS)?;
         let bits = code_bits + value_bits;
-        let is_code = (1..=Difference::LOOKUP_BITS).contains(&code_bits);
-        if !is_code || value_bits > MAX_DC_BITS {
-            return Difference(0);
-        }
-        if bits > Difference::LOOKUP_BITS {
-            return Difference(value_bits << 8 | bits);
-        }
-        let value = value_in(window >> (Difference::LOOKUP_BITS - bits), value_bits);
-        Difference((value as u32) << 16 | bits)
+        Some(match Difference::LOOKUP_BITS.checked_sub(bits) {
+            Some(behind) => Difference((value_in(window >> behind, value_bits) as u32) << 16 | bits),
+            None => Difference(value_bits << 8 | bits),
+        })
+    }
+
+    /// Returns the bits and the symbol of the code that begins a window of so many bits; `None` if it is longer.
+    fn code_in(&self, window: usize, window_bits: u32) -> Option<(u32, u8)> {
+        let (bits, symbol) = self.symbols[window << (LOOKUP_BITS - window_bits)];
+        (1..=window_bits).contains(&bits.into()).then_some((bits.into(), symbol))
     }
 
     /// Returns the length and the symbol of the code that begins the next 16 bits.

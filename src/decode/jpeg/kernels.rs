@@ -22,7 +22,7 @@ impl Kernels {
         static KERNELS: OnceLock<Kernels> = OnceLock::new();
         KERNELS.get_or_init(|| Self {
             #[cfg(target_arch = "x86_64")]
-            avx512: avx512::is_available(),
+            avx512: crate::simd::has_avx512(),
             ..Self::of_any_machine()
         })
     }
@@ -108,25 +108,26 @@ impl Kernels {
 mod tests {
     use super::super::group::Group;
     use super::*;
+    use crate::decode::tests::Random;
 
-    fn noise(state: &mut u64) -> u64 {
-        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        *state >> 33
+    fn say_what_is_missing() {
+        #[cfg(target_arch = "x86_64")]
+        crate::simd::say_what_is_missing();
     }
 
     /// Returns the planes of four blocks, side by side, with some coefficients up to `limit`.
-    fn transformed(kernels: &Kernels, seed: u64, limit: u64) -> Vec<u8> {
-        let mut state = seed;
+    fn transformed(kernels: &Kernels, seed: u64, limit: usize) -> Vec<u8> {
+        let mut random = Random(seed);
         let mut planes = vec![0; 64 * BLOCKS];
         let tables: [[u8; 64]; BLOCKS] =
-            std::array::from_fn(|_| std::array::from_fn(|_| noise(&mut state) as u8 % 8 + 1));
+            std::array::from_fn(|_| std::array::from_fn(|_| random.below(8) as u8 + 1));
         let quantisations = [Coefficients::quantisation(tables.each_ref())];
         let mut group = Group::new(kernels, &quantisations, &mut planes);
         for block in 0..BLOCKS {
             let next = group.next();
-            let last = noise(&mut state) % 64;
+            let last = random.below(64);
             for natural in 0..=last {
-                let value = (noise(&mut state) % (2 * limit + 1)) as i64 - limit as i64;
+                let value = random.below(2 * limit + 1) as i64 - limit as i64;
                 next[usize::from(Coefficients::place(natural as u8))] = value as i16;
             }
             group.push(8 * block, 8 * BLOCKS);
@@ -136,6 +137,7 @@ mod tests {
 
     #[test]
     fn four_blocks_at_once_are_four_blocks() {
+        say_what_is_missing();
         let one_by_one = Kernels::of_any_machine();
         for seed in 0..3000 {
             for limit in [3, 100, 500, 1024, 4000, 20_000] {
@@ -147,6 +149,7 @@ mod tests {
 
     #[test]
     fn every_colour_is_converted_alike() {
+        say_what_is_missing();
         let plain = Kernels::of_any_machine();
         let cb: Vec<u8> = (0..=255).collect();
         for cr in 0..=255 {

@@ -10,22 +10,14 @@ use std::arch::x86_64::{
 use std::mem::transmute;
 
 use super::{Axis, HALF, PRECISION_BITS, Rows, vertical_plain};
+use crate::simd::{VECTOR, has_avx512, load};
 
-/// Bytes of one vector.
-const VECTOR: usize = 64;
 /// Sums of one vector.
 const LANES: usize = 16;
 /// Taps of one dot product.
 const TAPS: usize = 4;
 /// Rows that are resampled side by side.
 const ROWS: usize = 4;
-
-/// Tells whether this machine has the instructions.
-fn is_available() -> bool {
-    is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vbmi")
-        && is_x86_feature_detected!("avx512vnni")
-}
 
 /// Four weights in digits: low, middle and high, a byte a weight.
 fn digits(weights: &[i32]) -> [u32; 3] {
@@ -132,7 +124,7 @@ fn vector(lanes: [u32; LANES]) -> __m512i {
 
 /// Resamples rows; `false` if this machine cannot, or not such rows.
 pub(super) fn horizontal(rows: &Rows<'_>, across: &Axis, between: &mut [u8], weights: &mut Weights) -> bool {
-    if !is_available() {
+    if !has_avx512() {
         return false;
     }
     #[expect(unsafe_code, reason = "the instructions were detected above")]
@@ -223,17 +215,6 @@ impl Sums {
     }
 }
 
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn load(bytes: &[u8], at: usize) -> __m512i {
-    let bytes: &[u8; VECTOR] = bytes[at..at + VECTOR].try_into().expect("as long as the range");
-    #[expect(unsafe_code, reason = "a load of 64 bytes")]
-    // SAFETY: both are 64 bytes without a meaning.
-    unsafe {
-        transmute::<[u8; VECTOR], __m512i>(*bytes)
-    }
-}
-
 /// Stores sixteen samples, or those that are left of the row.
 #[target_feature(enable = "avx512f")]
 #[inline]
@@ -255,7 +236,7 @@ fn store_rest(out: &mut [u8], samples: [u8; LANES]) {
 
 /// Computes one row from several; `false` if this machine cannot.
 pub(super) fn vertical(rows: &Rows<'_>, first: usize, weights: &[i32], out: &mut [u8]) -> bool {
-    if !is_available() {
+    if !has_avx512() {
         return false;
     }
     #[expect(unsafe_code, reason = "the instructions were detected above")]
