@@ -62,3 +62,28 @@ impl fmt::Display for SampleKind {
         f.write_str(self.name())
     }
 }
+
+/// Tells whether `value = sample × scale + offset` keeps samples apart: files, STAC items and people also write 0 or
+/// NaN where they know nothing. Values are 32-bit floats, so both numbers must be numbers there.
+#[must_use]
+pub fn converts(scale: f64, offset: f64) -> bool {
+    (scale as f32).is_normal() && (offset as f32).is_finite()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conversion_has_a_factor_and_no_infinities() {
+        for (scale, offset) in [(1.0, 0.0), (-0.5, -1000.0), (1e-4, -0.1), (f64::from(f32::MAX), 0.0)] {
+            assert!(converts(scale, offset), "{scale} {offset}");
+        }
+        for scale in [0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-60, 1e60] {
+            assert!(!converts(scale, 0.0), "{scale}");
+        }
+        for offset in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1e60] {
+            assert!(!converts(1.0, offset), "{offset}");
+        }
+    }
+}

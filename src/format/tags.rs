@@ -205,6 +205,15 @@ impl<'a> Directory<'a> {
         Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
     }
 
+    /// Returns the beginning of a text, however long it is: `most` bytes at most, up to its first NUL.
+    pub(crate) fn text_start(&self, tag: u16, most: usize) -> Option<String> {
+        let array = self.array(tag).filter(|array| array.width() == Some(1))?;
+        let len = usize::try_from(array.count).ok()?.min(most);
+        let bytes = self.file.slice(usize::try_from(array.at).ok()?, len)?;
+        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(len);
+        Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
+    }
+
     /// Returns the values of a tag of single bytes.
     pub(crate) fn bytes(&self, tag: u16) -> Option<&'a [u8]> {
         let array = self.array(tag).filter(|array| array.width() == Some(1))?;

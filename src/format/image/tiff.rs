@@ -6,6 +6,7 @@ use super::{
 };
 use crate::format::partial::View;
 use crate::format::tags::{Directory, tag};
+use crate::format::tiff::slide;
 use crate::geometry::Size;
 use crate::reason::Rejection;
 
@@ -15,6 +16,7 @@ const MAX_PAGES: u32 = 65_535;
 pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
     let directory =
         Directory::first(file).ok_or_else(|| truncated("the object ends before its first directory"))?;
+    slide::refuse(&directory)?;
     if directory.unsigned(tag::FILL_ORDER) == Some(2) {
         return Err(unsupported("TIFF with reversed bits (fill order 2)"));
     }
@@ -71,7 +73,11 @@ fn sample_kind(bits: u64, format: u64) -> Result<SampleKind, Rejection> {
 }
 
 fn photometric(directory: &Directory<'_>) -> Result<(Photometric, u16), Rejection> {
-    let code = directory.unsigned(tag::PHOTOMETRIC);
+    let code = match directory.unsigned(tag::PHOTOMETRIC) {
+        // As GDAL takes it: black is 0.
+        None if !directory.has(tag::PHOTOMETRIC) => Some(1),
+        code => code,
+    };
     let count = directory.unsigned(tag::SAMPLES_PER_PIXEL).unwrap_or(1);
     let num_bands = u16::try_from(count).ok().filter(|&count| count > 0);
     let num_bands = num_bands.ok_or_else(|| corrupt(format!("{count} samples a pixel")))?;
@@ -94,7 +100,7 @@ fn photometric(directory: &Directory<'_>) -> Result<(Photometric, u16), Rejectio
                 "TIFF with photometric interpretation {code} and {num_bands} samples a pixel"
             )));
         }
-        (None, _) => return Err(corrupt("the photometric interpretation is missing")),
+        (None, _) => return Err(corrupt("the photometric interpretation cannot be read")),
     })
 }
 

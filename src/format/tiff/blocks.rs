@@ -12,6 +12,8 @@ use crate::reason::Rejection;
 
 /// What a block may be larger than twice what it decodes to: headers and tables.
 const OVERHEAD_BYTES: u64 = 64 << 10;
+/// No block lies in so many bytes at the beginning of a file.
+const HEADER_BYTES: u64 = 8;
 
 /// One block of a page: its place in the block table. Row by row, band after band if they are separate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,11 +23,26 @@ pub struct BlockId(pub u32);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockTable {
     first: u32,
-    /// Offset and number of bytes of each block from `first` on.
-    ranges: Vec<(u64, u64)>,
+    /// Of each block from `first` on.
+    entries: Vec<Entry>,
     file_bytes: u64,
-    /// So many bytes of a block are read at most.
+    /// Maximum number of bytes that are read of a block.
     most: u64,
+    /// Whether the samples are stored as they are, so that a block has all of its bytes or is damaged.
+    uncompressed: bool,
+}
+
+/// Where one block lies, by its offset and its size together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    /// Nowhere: both are 0.
+    Absent,
+    /// There; a compressed block may be shorter.
+    At { offset: u64, length: u64 },
+    /// The offset is one of the file's header.
+    InHeader,
+    /// The block is compressed, and nothing says where it ends.
+    WithoutSize,
 }
 
 impl BlockTable {
@@ -33,21 +50,32 @@ impl BlockTable {
     ///
     /// # Errors
     ///
-    /// [`crate::reason::Reason::Truncated`] if they are not all in the file.
+    /// [`crate::reason::Reason::Truncated`] if the file ends before it begins, or before all samples that are
+    /// stored as they are; [`crate::reason::Reason::Corrupt`] if offset and size contradict each other.
     ///
     /// # Panics
     ///
     /// If the table was not read for this block.
     pub fn range(&self, id: BlockId) -> Result<Option<Range<u64>>, Rejection> {
-        let (offset, length) = self.ranges[(id.0 - self.first) as usize];
-        if length == 0 {
-            return Ok(None);
-        }
+        let (offset, length) = match self.entries[(id.0 - self.first) as usize] {
+            Entry::Absent => return Ok(None),
+            Entry::InHeader => {
+                return Err(corrupt(format!("block {} lies in the header of the file", id.0)));
+            }
+            Entry::WithoutSize => {
+                return Err(corrupt(format!("block {} has an offset, but no size", id.0)));
+            }
+            Entry::At { offset, length } => (offset, length),
+        };
         // What comes after so much is no part of what the block decodes to.
-        match offset.checked_add(length.min(self.most)).filter(|&end| end <= self.file_bytes) {
-            Some(end) => Ok(Some(offset..end)),
-            None => Err(truncated(format!("the object ends before block {} does", id.0))),
+        let wanted = length.min(self.most);
+        let end = offset.saturating_add(wanted).min(self.file_bytes);
+        let found = end.saturating_sub(offset);
+        // Whether a compressed block is whole, only decoding tells: writers that do not know its size give too much.
+        if found == 0 || (self.uncompressed && found < wanted) {
+            return Err(truncated(format!("the object ends before block {} does", id.0)));
         }
+        Ok(Some(offset..end))
     }
 }
 
@@ -63,59 +91,61 @@ pub fn parse_blocks(object: &Partial, page: &Page, blocks: &[BlockId]) -> Parsed
 pub(super) fn table(file: View<'_>, page: &Page, blocks: &[BlockId]) -> Result<BlockTable, Rejection> {
     let first = blocks.iter().map(|id| id.0).min().unwrap_or(0);
     let end = blocks.iter().map(|id| id.0 + 1).max().unwrap_or(0);
-    let ranges = if page.cut {
+    let entries = if page.cut {
         let (first_strip, end_strip) = (first / page.num_down(), end.div_ceil(page.num_down()));
-        let strips = stored_ranges(file, page, first_strip..end_strip)?;
-        (first..end)
-            .map(|id| piece(page, id, strips[(id / page.num_down() - first_strip) as usize]))
-            .collect()
+        let strips = stored(file, page, first_strip..end_strip)?;
+        let strip_of = |id: u32| strips[(id / page.num_down() - first_strip) as usize];
+        (first..end).map(|id| piece(page, id, strip_of(id))).collect()
     } else {
-        stored_ranges(file, page, first..end)?
+        stored(file, page, first..end)?
     };
     let most = page.max_block_bytes().saturating_mul(2).saturating_add(OVERHEAD_BYTES);
-    Ok(BlockTable { first, ranges, file_bytes: file.len() as u64, most })
+    let uncompressed = page.compression == Compression::None;
+    Ok(BlockTable { first, entries, file_bytes: file.len() as u64, most, uncompressed })
 }
 
 /// Returns the part of a strip, of all rows of a band or of all bands, that a block is cut out of.
-fn piece(page: &Page, id: u32, (offset, length): (u64, u64)) -> (u64, u64) {
+fn piece(page: &Page, id: u32, strip: Entry) -> Entry {
+    let Entry::At { offset, .. } = strip else { return strip };
     let window = page.block_window(BlockId(id));
     let before = u64::from(window.y) * page.stored_row_bytes();
-    let wanted = u64::from(window.height) * page.stored_row_bytes();
-    // One that is not stored stays so.
-    let there = if length == 0 { 0 } else { wanted.min(length.saturating_sub(before)).max(1) };
-    (offset.saturating_add(before), there)
+    let length = u64::from(window.height) * page.stored_row_bytes();
+    Entry::At { offset: offset.saturating_add(before), length }
 }
 
 /// Reads a part of the offsets and of the sizes.
-fn stored_ranges(file: View<'_>, page: &Page, entries: Range<u32>) -> Result<Vec<(u64, u64)>, Rejection> {
-    let of = |array| integers(file, page.order, array, entries.start.into()..entries.end.into());
-    let offsets = of(page.offsets);
-    let counts = match page.byte_counts {
-        Some(array) => of(array),
-        None => Some(implied_counts(file, page, offsets.as_deref(), entries.clone())?),
+fn stored(file: View<'_>, page: &Page, numbers: Range<u32>) -> Result<Vec<Entry>, Rejection> {
+    let of = |array| integers(file, page.order, array, numbers.start.into()..numbers.end.into());
+    let ends_early = || truncated("the object ends before its block table does");
+    let offsets = of(page.offsets).ok_or_else(ends_early)?;
+    let sizes = match page.byte_counts {
+        Some(array) => of(array).ok_or_else(ends_early)?.into_iter().map(Some).collect(),
+        // The oldest writers have none.
+        None => vec![None; offsets.len()],
     };
-    match (offsets, counts) {
-        (Some(offsets), Some(counts)) => Ok(offsets.into_iter().zip(counts).collect()),
-        _ => Err(truncated("the object ends before its block table does")),
-    }
+    let entries = numbers.zip(offsets.into_iter().zip(sizes));
+    Ok(entries.map(|(number, (offset, size))| entry(page, number, offset, size)).collect())
 }
 
-/// Returns what the sizes must be where the tag is missing, as with the oldest writers.
-fn implied_counts(
-    file: View<'_>,
-    page: &Page,
-    offsets: Option<&[u64]>,
-    entries: Range<u32>,
-) -> Result<Vec<u64>, Rejection> {
-    if page.compression == Compression::None {
-        let rows = |id| if page.cut { page.size.height } else { page.block_window(BlockId(id)).height };
-        return Ok(entries.map(|id| u64::from(rows(id)) * page.stored_row_bytes()).collect());
-    }
-    match offsets {
-        Some(&[offset]) if page.num_blocks() == 1 => Ok(vec![(file.len() as u64).saturating_sub(offset)]),
-        None => Ok(Vec::new()),
-        _ => Err(corrupt("the sizes of the blocks are missing")),
-    }
+/// Says where a block lies.
+///
+/// Samples that are stored as they are take as many bytes as they take, whatever the size says: libtiff and Pillow
+/// read those. A size of 0 is then none, unless the offset is 0, too, as GDAL writes it for a block that is all nodata.
+/// A single compressed block may go on to the end of the file (libtiff, `EstimateStripByteCounts`).
+fn entry(page: &Page, number: u32, offset: u64, size: Option<u64>) -> Entry {
+    let length = match size.filter(|&size| size > 0) {
+        _ if (offset, size) == (0, Some(0)) => return Entry::Absent,
+        _ if offset < HEADER_BYTES => return Entry::InHeader,
+        _ if page.compression == Compression::None => {
+            let window = page.block_window(BlockId(number));
+            let rows = if page.cut { page.size.height } else { window.height };
+            u64::from(rows) * page.stored_row_bytes()
+        }
+        Some(size) => size,
+        None if page.num_blocks() == 1 => u64::MAX,
+        None => return Entry::WithoutSize,
+    };
+    Entry::At { offset, length }
 }
 
 fn integers(file: View<'_>, order: Order, array: Array, entries: Range<u64>) -> Option<Vec<u64>> {

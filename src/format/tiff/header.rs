@@ -5,7 +5,7 @@ use super::page::{Page, Photometric};
 use super::{metadata, pyramid, tag as own};
 use crate::format::bytes::Order;
 use crate::format::partial::View;
-use crate::format::sample::SampleKind;
+use crate::format::sample::{SampleKind, converts};
 use crate::format::tags::{Directory, tag};
 use crate::geo::GeoTags;
 use crate::geometry::Window;
@@ -111,6 +111,15 @@ pub enum Validity {
     Alpha(u16),
 }
 
+impl Validity {
+    /// Tells whether a mask or an alpha band decides. Then it does so alone, whatever else marks pixels without data
+    /// (GDAL, RFC 15).
+    #[must_use]
+    pub fn is_masked(self) -> bool {
+        matches!(self, Self::Mask | Self::Alpha(_) | Self::Nodata(_, Some(_)))
+    }
+}
+
 impl TiffHeader {
     /// Tells a scene from a plain image: it has a place on the Earth, nodata, overviews or a mask.
     #[must_use]
@@ -160,9 +169,16 @@ pub(super) fn parse(file: View<'_>, first: Directory<'_>) -> Result<TiffHeader, 
     let file_bytes = file.len() as u64;
     let pixels = Page::parse(&first, file_bytes)?;
     let mut notes = Vec::new();
+    if !first.has(tag::PHOTOMETRIC) {
+        notes.push("the file does not say what its samples mean: 0 is taken as black".to_owned());
+    }
     let nodata = nodata(&first, &pixels, &mut notes);
     let items = first.text(own::GDAL_METADATA).map_or_else(Vec::new, |xml| metadata::items(&xml));
     let bands = bands(&first, &pixels, &items);
+    let useless = bands.iter().enumerate().filter(|(_, band)| !converts(band.scale, band.offset));
+    notes.extend(useless.map(|(band, BandInfo { scale, offset, .. })| {
+        format!("band {}: scale {scale} and offset {offset} convert nothing", band + 1)
+    }));
     let (mut levels, num_pages) = pyramid::levels(first, pixels, file_bytes, &mut notes)?;
     for level in &mut levels {
         level.pixels.fill = nodata;

@@ -14,10 +14,11 @@ pub(super) struct Item {
 impl Item {
     /// Enters what the item says about its band.
     pub(super) fn apply(&self, band: &mut BandInfo) {
-        let number = || self.value.trim().parse().ok();
+        // As in GDAL, a comma is a point. What cannot be read is NaN and not the default: samples would pass as values.
+        let number = || self.value.trim().replace(',', ".").parse().unwrap_or(f64::NAN);
         match self.role.as_str() {
-            "scale" => band.scale = number().unwrap_or(band.scale),
-            "offset" => band.offset = number().unwrap_or(band.offset),
+            "scale" => band.scale = number(),
+            "offset" => band.offset = number(),
             "unittype" => band.unit = Some(self.value.clone()),
             "description" => band.description = Some(self.value.clone()),
             "colorinterp" => band.colour = self.value.to_ascii_lowercase(),
@@ -95,6 +96,17 @@ mod tests {
         assert_eq!((items.len(), first.scale, first.offset), (5, 0.0001, -0.1));
         assert_eq!(second.description.as_deref(), Some("B04 <red> &amp;"));
         assert_eq!(second.colour, "red");
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_the_default() {
+        let scale = |text: &str| {
+            let mut band = band();
+            Item { band: Some(0), role: "scale".to_owned(), value: text.to_owned() }.apply(&mut band);
+            band.scale
+        };
+        assert_eq!((scale(" 0,01 "), scale("1e-4")), (0.01, 1e-4));
+        assert!(["", "one", "1.#QNAN", "nan"].iter().all(|text| scale(text).is_nan()));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod header;
 mod metadata;
 mod page;
 mod pyramid;
+pub(crate) mod slide;
 
 pub use self::blocks::{BlockId, BlockTable, parse_blocks};
 pub use self::compression::{Compression, LercExtra, Predictor};
@@ -29,9 +30,11 @@ use crate::reason::Rejection;
 /// Tags of `GeoTIFF`, GDAL and others that [`crate::format::tags::tag`] does not have.
 mod tag {
     pub(super) const NEW_SUBFILE_TYPE: u16 = 254;
+    pub(super) const IMAGE_DESCRIPTION: u16 = 270;
     pub(super) const STRIP_OFFSETS: u16 = 273;
     pub(super) const ROWS_PER_STRIP: u16 = 278;
     pub(super) const STRIP_BYTE_COUNTS: u16 = 279;
+    pub(super) const SOFTWARE: u16 = 305;
     pub(super) const PREDICTOR: u16 = 317;
     pub(super) const TILE_WIDTH: u16 = 322;
     pub(super) const TILE_LENGTH: u16 = 323;
@@ -39,6 +42,7 @@ mod tag {
     pub(super) const TILE_BYTE_COUNTS: u16 = 325;
     pub(super) const SUB_IFDS: u16 = 330;
     pub(super) const JPEG_TABLES: u16 = 347;
+    pub(super) const XMP: u16 = 700;
     pub(super) const PIXEL_SCALE: u16 = 33_550;
     pub(super) const TIEPOINTS: u16 = 33_922;
     pub(super) const TRANSFORMATION: u16 = 34_264;
@@ -48,6 +52,7 @@ mod tag {
     pub(super) const GDAL_METADATA: u16 = 42_112;
     pub(super) const GDAL_NODATA: u16 = 42_113;
     pub(super) const LERC_PARAMETERS: u16 = 50_674;
+    pub(super) const NDPI_FORMAT: u16 = 65_420;
 }
 
 /// Reads the header of a scene from the whole object.
@@ -57,7 +62,7 @@ mod tag {
 /// [`crate::reason::Reason::Truncated`] if the object ends inside its directories,
 /// [`crate::reason::Reason::Corrupt`] if they contradict themselves or are chained in a circle,
 /// [`crate::reason::Reason::TooLarge`] for blocks that nobody would write, and
-/// [`crate::reason::Reason::Unsupported`] for a layout or a codec that is not decoded.
+/// [`crate::reason::Reason::Unsupported`] for a layout or a codec that is not decoded, and for whole-slide images.
 pub fn parse_header(bytes: &[u8]) -> Result<TiffHeader, Rejection> {
     parse(View::Whole(bytes))
 }
@@ -98,6 +103,7 @@ pub fn is_georeferenced(object: &Partial) -> bool {
 fn parse(file: View<'_>) -> Result<TiffHeader, Rejection> {
     let first =
         Directory::first(file).ok_or_else(|| truncated("the object ends before its first directory"))?;
+    slide::refuse(&first)?;
     header::parse(file, first)
 }
 

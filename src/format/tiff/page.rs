@@ -23,6 +23,8 @@ const CUT_BYTES: u64 = 256 << 10;
 const MAX_JPEG_TABLES: u64 = 64 << 10;
 /// The widest and the highest image, as in GDAL.
 const MAX_SIDE: u64 = i32::MAX as u64;
+/// The photometric interpretation of grey samples whose 0 is black (TIFF 6.0, tag 262).
+const MIN_IS_BLACK: u64 = 1;
 
 /// How the pixels are cut into blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,18 +363,18 @@ fn predictor(directory: &Directory<'_>, compression: Compression) -> Result<Pred
 }
 
 fn photometric(directory: &Directory<'_>, compression: Compression) -> Result<Photometric, Rejection> {
-    Ok(match directory.unsigned(tag::PHOTOMETRIC) {
-        Some(0) => Photometric::MinIsWhite,
-        Some(1) => Photometric::MinIsBlack,
-        Some(2) => Photometric::Rgb,
-        Some(3) => Photometric::Palette,
-        Some(4) => Photometric::Mask,
-        Some(5) => Photometric::Cmyk,
-        Some(6) if compression == Compression::Jpeg => Photometric::YCbCr,
-        Some(6) => return Err(unsupported("TIFF with YCbCr samples outside of JPEG")),
-        Some(32_803) => Photometric::ColourFilter,
-        Some(code) => return Err(unsupported(format!("TIFF with photometric interpretation {code}"))),
-        None => return Err(missing(tag::PHOTOMETRIC)),
+    // Without the tag black is 0, as GDAL takes it.
+    Ok(match stated(directory, tag::PHOTOMETRIC, MIN_IS_BLACK)? {
+        0 => Photometric::MinIsWhite,
+        MIN_IS_BLACK => Photometric::MinIsBlack,
+        2 => Photometric::Rgb,
+        3 => Photometric::Palette,
+        4 => Photometric::Mask,
+        5 => Photometric::Cmyk,
+        6 if compression == Compression::Jpeg => Photometric::YCbCr,
+        6 => return Err(unsupported("TIFF with YCbCr samples outside of JPEG")),
+        32_803 => Photometric::ColourFilter,
+        code => return Err(unsupported(format!("TIFF with photometric interpretation {code}"))),
     })
 }
 

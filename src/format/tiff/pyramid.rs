@@ -16,6 +16,7 @@ use crate::reason::Rejection;
 const MAX_PAGES: usize = 512;
 /// Bits of `NewSubfileType`.
 const REDUCED: u64 = 1;
+const PAGE: u64 = 2;
 const MASK: u64 = 4;
 
 /// Sorts the pages from `first` on into levels, the largest first; returns also how many pages there are.
@@ -34,7 +35,8 @@ pub(super) fn levels(
     let num_pages = others.len() as u32 + 1;
     for (number, directory) in others {
         let kind = directory.unsigned(own::NEW_SUBFILE_TYPE).unwrap_or(0);
-        if kind & (REDUCED | MASK) == 0 {
+        // Other bits are vendors': Aperio's photo of the whole slide has one.
+        if kind & (REDUCED | MASK) == 0 || kind & !(REDUCED | PAGE | MASK) != 0 {
             notes.push(format!("page {number} is another image"));
             continue;
         }
@@ -55,6 +57,7 @@ pub(super) fn levels(
             _ => notes.push(format!("page {number} is the mask of no level: {}", mask.size)),
         }
     }
+    leave_out_lone_masks(&mut levels, notes);
     if levels[0].mask.is_some() {
         let without = levels.iter().enumerate().filter(|(_, level)| level.mask.is_none());
         notes.extend(
@@ -64,10 +67,32 @@ pub(super) fn levels(
     Ok((levels, num_pages))
 }
 
+/// Leaves out masks of overviews where full size has none: full size decides how pixels are valid, as in GDAL.
+fn leave_out_lone_masks(levels: &mut [Level], notes: &mut Vec<String>) {
+    if levels[0].mask.is_some() {
+        return;
+    }
+    for (number, level) in levels.iter_mut().enumerate().filter(|(_, level)| level.mask.is_some()) {
+        level.mask = None;
+        notes.push(format!("the mask of level {number} is not used: level 0 has none"));
+    }
+}
+
 fn is_overview(page: &Page, full: &Page) -> bool {
     let Size { width, height } = full.size;
     let smaller = page.size.width <= width && page.size.height <= height && page.size != full.size;
-    smaller && page.num_bands == full.num_bands && page.kind == full.kind
+    smaller && shows_all(page.size, full.size) && page.num_bands == full.num_bands && page.kind == full.kind
+}
+
+/// Tells whether one factor leads from full size to both sides, up to a pixel of rounding: the label of a slide, or
+/// another picture, has other proportions.
+fn shows_all(reduced: Size, full: Size) -> bool {
+    // Cross-multiplied, so that whole numbers decide: full / (reduced + 1) ≤ full' / (reduced' − 1).
+    let may_be = |(full, reduced): (u32, u32), (other_full, other): (u32, u32)| {
+        u64::from(full) * u64::from(other - 1) <= u64::from(other_full) * (u64::from(reduced) + 1)
+    };
+    let (across, down) = ((full.width, reduced.width), (full.height, reduced.height));
+    may_be(across, down) && may_be(down, across)
 }
 
 /// Returns the directories after the first one: of the chain, then those that the first one points to.

@@ -11,6 +11,7 @@ type Tags = Vec<(u16, u16, Vec<u32>)>;
 /// Tags instead of those of [`grey`]; one without values goes away.
 type Changes<'a> = &'a [(u16, u16, &'a [u32])];
 
+const ASCII: u16 = 2;
 const SHORT: u16 = 3;
 const LONG: u16 = 4;
 
@@ -56,7 +57,11 @@ fn file(directories: &[Tags], next: u32) -> Vec<u8> {
             file.extend(code.to_le_bytes());
             file.extend(kind.to_le_bytes());
             file.extend((values.len() as u32).to_le_bytes());
-            let width = if *kind == SHORT { 2 } else { 4 };
+            let width = match *kind {
+                ASCII => 1,
+                SHORT => 2,
+                _ => 4,
+            };
             let bytes: Vec<u8> =
                 values.iter().flat_map(|value| value.to_le_bytes()[..width].to_vec()).collect();
             if bytes.len() <= 4 {
@@ -158,11 +163,12 @@ fn a_block_table_beyond_the_file_is_truncated() {
 
 #[test]
 fn overviews_and_masks_are_sorted_by_size() {
-    let overview = |side: u32| with(&[(254, LONG, &[1]), (256, SHORT, &[side]), (257, SHORT, &[side])]);
+    let overview =
+        |side: u32| with(&[(254, LONG, &[1]), (256, SHORT, &[side]), (257, SHORT, &[side.div_ceil(2)])]);
     let mask = |kind: u32, changes: Changes<'_>| {
         with(&[&[(254, LONG, &[kind][..]), (258, SHORT, &[1][..]), (262, SHORT, &[4][..])], changes].concat())
     };
-    let small_mask = mask(5, &[(256, SHORT, &[5]), (257, SHORT, &[5])]);
+    let small_mask = mask(5, &[(256, SHORT, &[5]), (257, SHORT, &[3])]);
     let other = with(&[(256, SHORT, &[3])]);
     let wide = with(&[(254, LONG, &[1]), (256, SHORT, &[9]), (258, SHORT, &[16])]);
     let header =
@@ -218,4 +224,135 @@ fn one_large_strip_is_cut_into_pieces() {
         panic!("it is all there")
     };
     assert_eq!(table.range(BlockId(3)), Ok(Some(8 + 786_000..8 + 1_000_000)));
+}
+
+/// Where the first block of an image of two lies if the tables of offsets and sizes are these.
+fn first_block(changes: Changes<'_>) -> Result<Option<std::ops::Range<u64>>, Rejection> {
+    let file = file(&[with(changes)], 0);
+    let header = parse_header(&file).unwrap();
+    table(&file, &header.levels[0].pixels, &[BlockId(0), BlockId(1)]).range(BlockId(0))
+}
+
+/// libtiff and Pillow read as many bytes as the samples take.
+#[test]
+fn samples_stored_as_they_are_need_no_size() {
+    for sizes in [&[0, 256], &[0, 0], &[100, 256], &[1 << 20, 256], &[u32::MAX, u32::MAX]] {
+        assert_eq!(first_block(&[(325, LONG, sizes)]), Ok(Some(8..264)), "{sizes:?}");
+    }
+    assert_eq!(first_block(&[(325, LONG, &[])]), Ok(Some(8..264)), "the tag is missing");
+    assert_eq!(first_block(&[(324, LONG, &[0, 8]), (325, LONG, &[0, 256])]), Ok(None), "not stored");
+}
+
+#[test]
+fn a_compressed_block_without_an_end_is_corrupt_and_one_with_a_late_end_is_read() {
+    let deflate: (u16, u16, &[u32]) = (259, SHORT, &[8]);
+    let reason = |changes: Changes<'_>| first_block(changes).unwrap_err().reason;
+    assert_eq!(reason(&[deflate, (325, LONG, &[0, 256])]), Reason::Corrupt);
+    assert_eq!(reason(&[deflate, (325, LONG, &[])]), Reason::Corrupt);
+    let one: Changes<'_> = &[deflate, (256, SHORT, &[16]), (324, LONG, &[8])];
+    let alone = |sizes: &[u32]| {
+        let file = file(&[with(&[one, &[(325, LONG, sizes)]].concat())], 0);
+        let header = parse_header(&file).unwrap();
+        let range = table(&file, &header.levels[0].pixels, &[BlockId(0)]).range(BlockId(0));
+        assert_eq!(range, Ok(Some(8..file.len() as u64)), "{sizes:?}");
+    };
+    [&[0][..], &[], &[1 << 20]].into_iter().for_each(alone);
+    assert_eq!(first_block(&[deflate, (325, LONG, &[100, 256])]), Ok(Some(8..108)));
+}
+
+#[test]
+fn a_block_lies_neither_in_the_header_nor_beyond_the_file() {
+    for codec in [1, 8] {
+        let reason = |offset| {
+            let changes: Changes<'_> = &[(259, SHORT, &[codec]), (324, LONG, &[offset, 8])];
+            first_block(changes).unwrap_err().reason
+        };
+        assert_eq!((reason(0), reason(7)), (Reason::Corrupt, Reason::Corrupt));
+        assert_eq!((reason(1 << 20), reason(u32::MAX)), (Reason::Truncated, Reason::Truncated));
+    }
+}
+
+#[test]
+fn black_is_zero_where_nothing_is_said() {
+    let header = parse_header(&file(&[with(&[(262, SHORT, &[])])], 0)).unwrap();
+    assert_eq!(header.levels[0].pixels.photometric, Photometric::MinIsBlack);
+    assert!(header.notes[0].contains("0 is taken as black"), "{:?}", header.notes);
+    let plain = crate::format::image::parse_header(&file(&[with(&[(262, SHORT, &[])])], 0)).unwrap();
+    assert_eq!(plain.photometric, crate::format::image::Photometric::Grey);
+}
+
+#[test]
+fn levels_have_the_proportions_of_full_size() {
+    let num_levels = |[full_width, full_height]: [u32; 2], kind: u32, [width, height]: [u32; 2]| {
+        let page = |kind: u32, width: u32, height: u32| {
+            let side = width.max(height);
+            with(&[
+                (254, LONG, &[kind]),
+                (256, LONG, &[width]),
+                (257, LONG, &[height]),
+                (322, LONG, &[side]),
+                (323, LONG, &[side]),
+                (324, LONG, &[8]),
+                (325, LONG, &[256]),
+            ])
+        };
+        let file = file(&[page(0, full_width, full_height), page(kind, width, height)], 0);
+        parse_header(&file).unwrap().levels.len()
+    };
+    let full = [2220, 2967];
+    for level in [[1110, 1483], [555, 742], [278, 370], [138, 185], [1, 2], [1, 1], [740, 989]] {
+        assert_eq!(num_levels(full, 1, level), 2, "{level:?}");
+        assert_eq!(num_levels(full, 3, level), 2, "{level:?}, a page");
+        assert_eq!(num_levels(full, 9, level), 1, "{level:?}, a bit that is a vendor's");
+    }
+    for other in [[387, 463], [1280, 431], [1110, 1490], [1112, 1483]] {
+        assert_eq!(num_levels(full, 1, other), 1, "{other:?}");
+    }
+    assert_eq!(num_levels([1, 4000], 1, [1, 1000]), 2);
+    assert_eq!(num_levels([4000, 3], 1, [500, 1]), 2);
+}
+
+/// Full size decides how pixels are valid.
+#[test]
+fn a_mask_of_an_overview_alone_is_not_used() {
+    let overview = with(&[(254, LONG, &[1]), (256, SHORT, &[10]), (257, SHORT, &[5])]);
+    let mask = with(&[
+        (254, LONG, &[5]),
+        (256, SHORT, &[10]),
+        (257, SHORT, &[5]),
+        (258, SHORT, &[1]),
+        (262, SHORT, &[4]),
+    ]);
+    let header = parse_header(&file(&[grey(), overview, mask], 0)).unwrap();
+    assert_eq!((header.levels.len(), header.validity(1)), (2, Validity::All));
+    assert!(header.notes[0].contains("level 0 has none"), "{:?}", header.notes);
+}
+
+#[test]
+fn slides_are_refused_by_what_their_writers_sign() {
+    let signed = |tag: u16, text: &str, more: Changes<'_>| {
+        let text: Vec<u32> = text.bytes().map(u32::from).collect();
+        file(&[with(&[&[(tag, ASCII, &text[..])], more].concat())], 0)
+    };
+    let sub_directory: Changes<'_> = &[(330, LONG, &[264])];
+    let ome = "<?xml version=\"1.0\"?><OME xmlns=\"http://www.openmicroscopy.org/Schemas/OME/2016-06\">";
+    let slides = [
+        signed(270, "Aperio Image Library v11.2.1 \r\n46000x32914", &[]),
+        signed(270, "<?xml version=\"1.0\" ?><DataObject ObjectType=\"DPUfsImport\">", &[]),
+        signed(270, "<scn xmlns=\"http://www.leica-microsystems.com/scn/2010/10/01\">", &[]),
+        signed(270, ome, sub_directory),
+        signed(305, "MedScan 1.0", &[]),
+        signed(700, "<iScan Magnification=\"40\">", &[]),
+        signed(305, "NDP.scan", &[(65_420, LONG, &[1])]),
+    ];
+    for slide in &slides {
+        let refused =
+            [parse_header(slide).unwrap_err(), crate::format::image::parse_header(slide).unwrap_err()];
+        for rejection in refused {
+            assert_eq!(rejection.reason, Reason::Unsupported);
+            assert!(rejection.detail.contains("slides are not read yet"), "{rejection}");
+        }
+    }
+    let others = [signed(270, "a field near Aperio Road", sub_directory), signed(270, ome, &[])];
+    assert!(others.iter().all(|file| parse_header(file).is_ok()));
 }
