@@ -83,6 +83,27 @@ impl Survey {
         }
     }
 
+    /// Returns the record of the survey as JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Corrupt`] if it would read back as another or not at all, as with a number that is not finite: such a
+    /// record, once elected, would stop every worker of the run.
+    pub fn to_json(&self) -> Result<String, Rejection> {
+        let json = serde_json::to_string(self).ok();
+        let is_same = |json: &String| serde_json::from_str(json).is_ok_and(|read: Self| read == *self);
+        json.filter(is_same).ok_or_else(|| {
+            Rejection::new(Reason::Corrupt, "its headers hold a number that cannot be recorded")
+        })
+    }
+
+    /// Returns the survey if its record reads back as the same, else the rejection that says why not.
+    #[must_use]
+    pub fn recordable(self) -> Self {
+        let refused = self.to_json().err();
+        refused.map_or(self, Self::from)
+    }
+
     /// Returns the same without being limited to some windows.
     #[must_use]
     pub fn whole(&self) -> Self {
@@ -510,6 +531,37 @@ mod tests {
         let halves = AxisMap::between(&object(&[100], None), &bare).unwrap();
         let half = Rect { x: 5.0, y: 0.0, width: 2.0, height: 1.0 };
         assert_eq!(halves.apply(Rect { x: 10.0, y: 0.0, width: 4.0, height: 2.0 }), half);
+    }
+
+    #[test]
+    fn what_would_not_read_back_is_a_rejection() {
+        let sound = || scene(vec![object(&[100], Some([0.1, 10.0, 0.0, 1.0 / 3.0, 0.0, -10.0]))]);
+        let survey = Survey::Scene(Arc::new(sound()));
+        assert_eq!(survey.clone().recordable(), survey);
+        let breaks: [fn(&mut Scene, f64); 7] = [
+            |scene, number| scene.bands[0].scale = number,
+            |scene, number| scene.bands[0].offset = number,
+            |scene, number| scene.stride[1] = number,
+            |scene, number| scene.gsd = Some(number),
+            |scene, number| scene.objects[0].transform = Some([number; 6]),
+            |scene, number| {
+                scene.objects[0].tags = Some(GeoTags { doubles: vec![number], ..GeoTags::default() });
+            },
+            |scene, number| {
+                let pixel_scale = Some([1.0, 1.0, number]);
+                scene.objects[0].tags = Some(GeoTags { pixel_scale, ..GeoTags::default() });
+            },
+        ];
+        for (which, change) in breaks.into_iter().enumerate() {
+            for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                let mut scene = sound();
+                change(&mut scene, number);
+                let recorded = Survey::Scene(Arc::new(scene)).recordable();
+                let is_rejected = matches!(recorded, Survey::Rejected { reason: Reason::Corrupt, .. });
+                assert!(is_rejected, "{which}, {number}: {recorded:?}");
+                assert!(recorded.to_json().is_ok());
+            }
+        }
     }
 
     #[test]

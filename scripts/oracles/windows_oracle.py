@@ -5,6 +5,7 @@ Usage: windows_oracle.py crops TABLE OUT BAND...
        windows_oracle.py readers TABLE
        windows_oracle.py maps TABLE CLASS SCORE SCENE
        windows_oracle.py make alpha|mask|float|clouds OUT
+       windows_oracle.py make-valid FOLDER
        windows_oracle.py validity TABLE SCENE [NODATA]
 
 `crops` cuts every window that has an embedding out of the files with rasterio, stacks the bands, and saves
@@ -13,8 +14,10 @@ it as OUT/TILE_ID.tif. BAND is FILE:NUMBER; a file with larger pixels than the f
 and prints the largest deviation. `readers` opens the table with GeoPandas and DuckDB spatial and prints,
 as JSON, what each of them counts and what geoparquet-validator says. `maps` looks up the centre of every
 window on the exported maps, has rio-cogeo validate both, and prints what is not as it should be. `make` writes
-a scene whose valid pixels are easily got wrong; `validity` prints the largest difference between a row's
-valid_fraction and rasterio's mask under its window, in pixels of full size. Needs
+a scene whose valid pixels are easily got wrong, `make-valid` scenes with a mask, a nodata value and an alpha band, each
+or not, and with overviews: MASK-NODATA-ALPHA.tif; `validity` prints the largest difference between a row's
+valid_fraction and rasterio's mask under its window, in pixels of the level that it was cut from, of each source, and
+which levels those are. SCENE may be a folder. Needs
 rasterio, pyproj, pyarrow, GeoPandas, DuckDB with its extension, geoparquet-validator and rio-cogeo.
 """
 
@@ -192,21 +195,67 @@ def make(kind, out):
         sys.exit(__doc__)
 
 
+def make_valid(folder):
+    for mask in ("none", "full", "half"):
+        for nodata in ("none", "0"):
+            for alpha in ("none", "half"):
+                make_one_valid(mask, nodata, alpha, Path(folder) / f"{mask}-{nodata}-{alpha}.tif")
+
+
+def make_one_valid(mask, nodata, alpha, out):
+    import rasterio
+    from rasterio.enums import ColorInterp, Resampling
+    from rasterio.transform import from_origin
+
+    side = 256
+    colours = np.random.default_rng(7).integers(1, 255, (3, side, side), dtype=np.uint8)
+    if mask == alpha == "none":
+        # Nodata in all bands or none: what is valid in one of them is valid in all.
+        colours[:, : side // 2 + 12, : side // 2] = 0
+    else:
+        # The nodata value among valid pixels.
+        colours[0, ::2] = 0
+    bands = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
+    if alpha == "half":
+        opacity = np.full((1, side, side), 255, np.uint8)
+        opacity[:, :, : side // 2 + 20] = 0
+        colours, bands = np.concatenate([colours, opacity]), [*bands, ColorInterp.alpha]
+    profile = dict(driver="GTiff", width=side, height=side, tiled=True, blockxsize=64, blockysize=64)
+    profile |= dict(crs="EPSG:32633", transform=from_origin(500_000, 5_300_000, 10, 10), photometric="RGB")
+    profile |= dict(count=len(colours), dtype="uint8", nodata=None if nodata == "none" else float(nodata))
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        with rasterio.open(out, "w", **profile) as file:
+            file.colorinterp = bands
+            file.write(colours)
+            if mask != "none":
+                valid = np.full((side, side), 255, np.uint8)
+                if mask == "half":
+                    valid[: side // 2 + 28] = 0
+                file.write_mask(valid)
+        with rasterio.open(out, "r+") as file:
+            file.build_overviews([2, 4], Resampling.nearest)
+
+
 def validity(table, scene, nodata=None):
     import rasterio
     from rasterio.windows import Window
 
-    worst, count = 0.0, 0
-    with rasterio.open(scene) as file:
-        for row in rows(table):
-            window = Window(*(row[edge] for edge in ("x", "y", "width", "height")))
+    worst, count, levels = {}, 0, set()
+    for row in rows(table):
+        level = row["level"]
+        levels.add(level)
+        overview = {} if level == 0 else {"overview_level": level - 1}
+        name = row["source"].rsplit("/", 1)[1]
+        path = Path(scene) / name if Path(scene).is_dir() else scene
+        window = Window(*(row[edge] for edge in ("x", "y", "width", "height")))
+        with rasterio.open(path, **overview) as file:
             if nodata is None:
                 valid = file.dataset_mask(window=window) > 0
             else:
                 valid = (file.read(window=window) != np.float32(nodata)).all(0)
-            worst = max(worst, abs(valid.mean() - row["valid_fraction"]))
-            count += 1
-    print(json.dumps({"worst": worst, "rows": count}))
+        worst[name] = max(worst.get(name, 0.0), abs(valid.mean() - row["valid_fraction"]))
+        count += 1
+    print(json.dumps({"worst": max(worst.values()), "of": worst, "rows": count, "levels": sorted(levels)}))
 
 
 if __name__ == "__main__":
@@ -217,7 +266,7 @@ if __name__ == "__main__":
         footprints(*arguments)
     elif command == "readers":
         readers(*arguments)
-    elif command in ("maps", "make", "validity"):
-        globals()[command](*arguments)
+    elif command in ("maps", "make", "make-valid", "validity"):
+        globals()[command.replace("-", "_")](*arguments)
     else:
         sys.exit(__doc__)

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use super::settings::{Setting, Settings};
 use super::value::{FromSetting, Ratio};
 use crate::error::{Error, Result};
+use crate::format::sample::converts;
 
 /// The keys of `[tiles]` that say nothing of whole images.
 const KEYS: [&str; 15] = [
@@ -91,8 +92,8 @@ pub(super) fn grid(settings: &Settings) -> Result<Option<Grid>> {
         aoi: settings.read("tiles.aoi")?,
         bands: settings.read::<Names>("tiles.bands")?.0,
         unit: settings.read::<Option<String>>("tiles.unit")?.filter(|unit| unit != "contract"),
-        scale: settings.read("tiles.scale")?,
-        offset: settings.read("tiles.offset")?,
+        scale: settings.read::<Factors>("tiles.scale")?.0,
+        offset: settings.read::<Summands>("tiles.offset")?.0,
         nodata: settings.read("tiles.nodata")?,
         min_valid_fraction: settings.read::<Ratio>("tiles.min_valid_fraction")?.0,
         clouds: clouds(settings)?,
@@ -183,6 +184,30 @@ impl FromSetting for Names {
             Value::Array(items) => items.iter().map(name).collect::<Option<_>>().map(Self),
             single => name(single).map(|name| Self(vec![name])),
         }
+    }
+}
+
+/// Factors of samples.
+struct Factors(Vec<f64>);
+
+impl FromSetting for Factors {
+    const EXPECTED: &'static str = "a number other than 0, or a list of them";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        let factors = Vec::<f64>::from_setting(setting)?;
+        factors.iter().all(|factor| converts(*factor, 0.0)).then_some(Self(factors))
+    }
+}
+
+/// Summands of samples.
+struct Summands(Vec<f64>);
+
+impl FromSetting for Summands {
+    const EXPECTED: &'static str = "a number that 32-bit floats have, or a list of them";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        let summands = Vec::<f64>::from_setting(setting)?;
+        summands.iter().all(|summand| converts(1.0, *summand)).then_some(Self(summands))
     }
 }
 

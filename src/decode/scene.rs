@@ -8,7 +8,7 @@ use super::area::{self, AreaAxis};
 use super::blocks::WindowSamples;
 use super::chip::{Bands, Chip, Samples, with_samples};
 use crate::config::Clouds;
-use crate::format::tiff::{TiffHeader, Validity};
+use crate::format::tiff::TiffHeader;
 use crate::geometry::Size;
 use crate::preprocess::Direct;
 use crate::scene::{Cut, Scene, SceneBand};
@@ -27,8 +27,7 @@ impl Piece {
     /// Tells whether a level says by a mask or an alpha band which pixels are valid.
     #[must_use]
     pub fn is_masked(header: &TiffHeader, level: usize) -> bool {
-        use Validity::{Alpha, Mask, Nodata};
-        matches!(header.validity(level), Mask | Alpha(_) | Nodata(_, Some(_)))
+        header.validity(level).is_masked()
     }
 }
 

@@ -64,6 +64,19 @@ impl GeoTags {
         *self == Self::default()
     }
 
+    /// Returns the name of the first tag that holds NaN or an infinity.
+    #[must_use]
+    pub fn not_finite(&self) -> Option<&'static str> {
+        let is_finite = |numbers: &[f64]| numbers.iter().all(|number| number.is_finite());
+        let tags: [(&str, &[f64]); 4] = [
+            ("ModelPixelScale", self.pixel_scale.as_ref().map_or(&[], |scale| scale)),
+            ("ModelTiepoint", &self.tiepoints),
+            ("ModelTransformation", self.transformation.as_ref().map_or(&[], |matrix| matrix)),
+            ("GeoDoubleParams", &self.doubles),
+        ];
+        tags.into_iter().find(|(_, numbers)| !is_finite(numbers)).map(|(name, _)| name)
+    }
+
     /// Returns the value of a key that is a code or a number below 65536.
     pub(super) fn code(&self, key: u16) -> Option<u16> {
         self.entry(key).filter(|entry| entry.location == 0).map(|entry| entry.value)

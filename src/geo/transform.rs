@@ -54,8 +54,9 @@ impl GeoTransform {
     ///
     /// [`NoGeometry::Singular`] if not.
     pub fn checked(self) -> Result<Self, NoGeometry> {
-        let finite = self.0.iter().all(|coefficient| coefficient.is_finite());
-        if finite && self.determinant() != 0.0 { Ok(self) } else { Err(NoGeometry::Singular) }
+        let determinant = self.determinant();
+        let finite = self.0.iter().all(|coefficient| coefficient.is_finite()) && determinant.is_finite();
+        if finite && determinant != 0.0 { Ok(self) } else { Err(NoGeometry::Singular) }
     }
 
     /// Returns the coordinates of a place in the image, `(column, row)` in pixels of level 0.
@@ -126,6 +127,8 @@ mod tests {
         assert_eq!(GeoTransform::from_tags(&GeoTags::default()), Err(NoGeometry::NoTransform));
         let flat = scaled([f64::NAN, 1.0, 0.0], &points);
         assert_eq!(GeoTransform::from_tags(&flat), Err(NoGeometry::Singular));
+        let huge = scaled([1e200, 1e200, 0.0], &points);
+        assert_eq!(GeoTransform::from_tags(&huge), Err(NoGeometry::Singular), "its area overflows");
         let zeros = GeoTags { transformation: Some([0.0; 16]), ..GeoTags::default() };
         assert_eq!(GeoTransform::from_tags(&zeros), Err(NoGeometry::Singular));
     }

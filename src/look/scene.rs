@@ -76,8 +76,8 @@ impl Scene {
             valid_by: match header.validity(0) {
                 Validity::All => "all",
                 Validity::Mask => "mask",
-                Validity::Nodata(..) => "nodata",
-                Validity::Alpha(_) => "alpha",
+                Validity::Nodata(_, Some(_)) | Validity::Alpha(_) => "alpha",
+                Validity::Nodata(_, None) => "nodata",
             },
             nodata: header.nodata.map(|nodata| match nodata.integer {
                 Some(integer) => integer.to_string(),

@@ -131,8 +131,9 @@ pub fn encode(
     Ok(EncodedSources { bytes, num_sources, num_bytes })
 }
 
+/// Returns a record that reads back, whatever was surveyed: what is elected with a damaged one can never be read again.
 fn to_json(survey: &Survey) -> Result<String> {
-    serde_json::to_string(survey).map_err(bug)
+    survey.to_json().or_else(|rejection| Survey::from(rejection).to_json()).map_err(bug)
 }
 
 /// A source as discovered, and what its headers say.

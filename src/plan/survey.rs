@@ -84,7 +84,7 @@ impl Surveyor {
             Err(Unsurveyed::Rejected(rejection)) => Some(rejection.into()),
             Err(Unsurveyed::NoAnswer(uri)) => Some(Survey::Unanswered { uri: uri.to_string().into() }),
         };
-        Ok(Surveyed { entry, survey })
+        Ok(Surveyed { entry, survey: survey.map(Survey::recordable) })
     }
 
     async fn scene(&self, entry: &Entry) -> Result<Result<Scene, Unsurveyed>> {
@@ -115,7 +115,8 @@ impl Surveyor {
                 Err(unsurveyed) => return Ok(Err(unsurveyed)),
             }
         }
-        Ok(self.assemble(&choices.bands, choices.notes, &opened, item.as_ref()).map_err(Into::into))
+        let assembled = guard::catch(|| self.assemble(&choices.bands, choices.notes, &opened, item.as_ref()));
+        Ok(assembled.map_err(Into::into))
     }
 
     /// Reads the header of an object.
@@ -164,7 +165,7 @@ impl Surveyor {
             })
         });
         let clouds = clouds.transpose()?;
-        let objects: Vec<SceneObject> = opened.iter().map(grid::object).collect();
+        let objects: Vec<SceneObject> = opened.iter().map(grid::object).collect::<Result<_, _>>()?;
         let place = grid::place(&objects, &bands, clouds.as_ref(), tiling, &mut notes)?;
         for object in opened {
             notes.extend(object.header.notes.iter().cloned());

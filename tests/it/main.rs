@@ -33,6 +33,8 @@ mod stores;
 mod support;
 #[cfg(feature = "query")]
 mod table;
+#[cfg(feature = "query")]
+mod tiff_faults;
 mod trained;
 #[cfg(feature = "query")]
 mod windows;

@@ -1,8 +1,8 @@
 //! Which bands of which files become the bands of the model's input, and what their samples mean.
 
 use crate::config::Nodata;
-use crate::format::sample::SampleKind;
-use crate::format::tiff::{self, BandInfo, TiffHeader, Validity};
+use crate::format::sample::{SampleKind, converts};
+use crate::format::tiff::{self, BandInfo, TiffHeader};
 use crate::reason::{Reason, Rejection};
 use crate::scene::{SceneBand, Tiling};
 use crate::stac::sentinel2::{self, Calibration, calibration_to};
@@ -129,20 +129,29 @@ impl Choice {
     ) -> Result<SceneBand, Rejection> {
         let band = self.index(header)?;
         let (scale, offset) = self.conversion(place, band, header, tiling, item, notes)?;
+        if !converts(scale, offset) {
+            let detail = format!(
+                "band {}: value = sample × {scale} + {offset} is no conversion; set tiles.scale and tiles.offset",
+                self.name
+            );
+            return Err(Rejection::new(Reason::UnitMismatch, detail));
+        }
         let nodata = self.nodata(header, tiling, notes);
         Ok(SceneBand { object: self.object, band, scale, offset, nodata })
     }
 
-    /// Returns the sample that stands for no data, as the samples' type has it. NaN always does.
+    /// Returns the sample that stands for no data, as the samples' type has it. NaN always does. A mask or an alpha
+    /// band leaves no room for one, unless the pipeline names it.
     fn nodata(&self, header: &TiffHeader, tiling: &Tiling, notes: &mut Vec<String>) -> Option<f64> {
         let said = || self.selected.as_ref().and_then(|selected| selected.details.nodata);
         let kind = header.levels[0].pixels.kind;
         let value = match tiling.nodata {
             Nodata::None => return None,
             Nodata::Value(value) => value,
+            Nodata::File if header.validity(0).is_masked() => return None,
             Nodata::File => match said().filter(|value| tiff::Nodata::of(*value).of_kind(kind).is_some()) {
                 Some(value) => value,
-                None => return in_file_nodata(header),
+                None => return header.nodata.map(|nodata| nodata.value).filter(|value| !value.is_nan()),
             },
         };
         let stored = tiff::Nodata::of(value).of_kind(kind);
@@ -165,7 +174,12 @@ impl Choice {
         let of = |list: &[f64]| list.get(place).or(list.first().filter(|_| list.len() == 1)).copied();
         let (unit, kind) = (tiling.units[place].as_str(), header.levels[0].pixels.kind);
         if DISPLAY_UNITS.contains(&unit) && kind != SampleKind::U8 {
-            let detail = format!("the model takes {unit}, band {} has {kind} samples", self.name);
+            let detail = format!(
+                "the model takes {unit}, band {} has {kind} samples, which are not scaled unasked: take the 8-bit \
+                 picture if the archive has one, make one (gdal_translate -ot Byte -scale), or run a model of \
+                 stored samples (tilefleet model build --input-type float32 --unit dn)",
+                self.name
+            );
             return Err(Rejection::new(Reason::BitDepthMismatch, detail));
         }
         if DISPLAY_UNITS.contains(&unit) {
@@ -222,14 +236,6 @@ impl Choice {
             (Err(_), Some(offset)) => Ok(Some((sentinel2::scale_to(unit), offset))),
             (Err(problem), None) => Err(Rejection::new(Reason::UnitMismatch, problem.with_advice())),
         }
-    }
-}
-
-/// Returns the file's sample without data. Where an alpha band holds it, that band says what is valid.
-fn in_file_nodata(header: &TiffHeader) -> Option<f64> {
-    match header.validity(0) {
-        Validity::Nodata(_, Some(_)) => None,
-        _ => header.nodata.map(|nodata| nodata.value).filter(|value| !value.is_nan()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Opened;
 use crate::format::tiff::Level;
-use crate::geo::{Crs, GeoTransform};
+use crate::geo::{Crs, GeoTransform, NoGeometry};
 use crate::geometry::Size;
 use crate::reason::{Reason, Rejection};
 use crate::scene::{AxisMap, SceneBand, SceneObject, Tiling};
@@ -22,20 +22,31 @@ pub(super) struct Place {
 }
 
 /// Describes an object by its header.
-pub(super) fn object(opened: &Opened) -> SceneObject {
+///
+/// # Errors
+///
+/// [`Reason::Corrupt`] if a number that its place needs is not finite.
+pub(super) fn object(opened: &Opened) -> Result<SceneObject, Rejection> {
     let tags = &opened.header.geo;
     let crs = Crs::from_tags(tags).ok();
     let epsg = crs.as_ref().and_then(Crs::epsg);
-    SceneObject {
+    let transform = GeoTransform::from_tags(tags);
+    // What a code and a transform do not need may be anything, such as the height of a pixel.
+    let needed = epsg.is_none() || transform == Err(NoGeometry::Singular);
+    if let Some(tag) = tags.not_finite().filter(|_| needed) {
+        let detail = format!("{tag} holds a number that is not finite: the scene has no place");
+        return Err(Rejection::new(Reason::Corrupt, detail));
+    }
+    Ok(SceneObject {
         uri: opened.uri.to_string().into(),
         version: opened.version.clone(),
         size_bytes: opened.size_bytes,
         without_mask: levels_without_mask(&opened.header.levels),
         levels: opened.header.levels.iter().map(|level| level.pixels.size).collect(),
-        transform: GeoTransform::from_tags(tags).ok().map(|transform| transform.0),
+        transform: transform.ok().map(|transform| transform.0),
         epsg,
         tags: (epsg.is_none() && !tags.is_empty()).then(|| tags.clone()),
-    }
+    })
 }
 
 fn levels_without_mask(levels: &[Level]) -> Vec<usize> {
@@ -73,6 +84,7 @@ pub(super) fn place(
         }
     };
     let native = georeference.as_ref().and_then(|place| place.ground_sample_distance(column, row).ok());
+    let native = native.filter(|metres| metres.is_finite() && *metres > 0.0);
     // Pixels of level 0 that one of the chip is wide and high.
     let [across, down] = match (tiling.gsd, georeference.and_then(|place| place.pixel(column, row).ok())) {
         (None, _) => [1.0; 2],
@@ -83,6 +95,9 @@ pub(super) fn place(
             )));
         }
     };
+    if ![across, down].iter().all(|pixels| pixels.is_finite() && *pixels > 0.0) {
+        return Err(mismatch("its pixels are too small or too large for any tiles.gsd"));
+    }
     if across.min(down) < 1.0 - 1e-6 {
         notes.push(format!("pixels are repeated: they are larger than {} m", tiling.gsd.unwrap_or_default()));
     }
