@@ -1,14 +1,31 @@
 //! Which rows are the newest: what the table `tiles` shows.
 //!
-//! Runs are compared by [`Run::age`]. A run covers its sources as a whole: what older runs say of them is
-//! replaced. A retry covers its tiles only: the other tiles of their sources stay those of the run before.
-//! Only scenes that a retry has cut anew it covers as a whole.
+//! ```text
+//! completed runs ─▶ current ones ─▶ newest first: what newer runs cover is replaced
+//!                   (see `current`)               (by source, or by tile)
+//! ```
+//!
+//! Runs are compared by [`Run::age`]. A run covers its sources as a whole: what older runs that cut them into
+//! the same windows say of them is replaced. Of older runs with another area, other bands or another grid only
+//! tiles of equal id are, and rows that say why a source could not be cut. A retry covers its tiles only: the
+//! other tiles of their sources stay those of the run before. Only scenes that a retry has cut anew it covers
+//! as a whole.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod change;
+mod counts;
+mod current;
+mod cuts;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use self::cuts::Cuts;
 use crate::error::Result;
-use crate::plan::{Origin, Run, RunId, TileId};
+use crate::plan::{Origin, Run, RunId, Snapshot, Source, Tile, TileId};
+
+pub use change::Change;
+pub use counts::{Shown, count_shown};
+pub use current::{Current, how_to_accept, settle, withheld_of_family};
 
 /// Sources looked at in one go.
 const SOURCES_AT_ONCE: u64 = 1 << 13;
@@ -16,8 +33,10 @@ const SOURCES_AT_ONCE: u64 = 1 << 13;
 /// The rows that are the newest.
 #[derive(Debug, Default)]
 pub struct Newest {
-    /// Completed runs of which any row may be the newest, and what of them is not.
+    /// Current runs of which any row may be the newest, and what of them is not.
     pub runs: BTreeMap<RunId, Replaced>,
+    /// Completed runs that are not current, since nobody has accepted them.
+    pub withheld: BTreeSet<RunId>,
 }
 
 /// Rows of one run that newer runs replace.
@@ -29,26 +48,48 @@ pub struct Replaced {
     pub tiles: HashSet<TileId>,
 }
 
+impl Replaced {
+    fn shows(&self, source: &str, tile: TileId) -> bool {
+        !self.sources.contains(source) && !self.tiles.contains(&tile)
+    }
+}
+
 impl Newest {
-    /// Compares completed runs.
+    /// Compares the current runs of an output.
     ///
-    /// Memory: the URIs of all sources and the tiles of retries, if there is more than one completed run.
+    /// Memory: as [`Self::among`].
     ///
     /// # Errors
     ///
     /// As the store answers.
-    pub async fn of(completed: &[&Run]) -> Result<Self> {
-        if let [only] = completed {
-            return Ok(Self { runs: BTreeMap::from([(only.id.clone(), Replaced::default())]) });
-        }
-        let mut newest_first = completed.to_vec();
-        newest_first.sort_by(|a, b| b.age().cmp(&a.age()));
-        let mut seen = Seen::default();
+    pub async fn of(snapshot: &Snapshot) -> Result<Self> {
+        let Current { runs, withheld } = Current::of(&snapshot.runs).await?;
+        Ok(Self { withheld, ..Self::among(&runs).await? })
+    }
+
+    /// Compares runs that are current.
+    ///
+    /// Memory: the URIs of all sources and the tiles of retries, if there is more than one run; also the tiles
+    /// of the sources that runs have cut differently.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers.
+    pub async fn among(runs: &[&Run]) -> Result<Self> {
         let mut newest = Self::default();
+        if let [only] = runs {
+            newest.runs.insert(only.id.clone(), Replaced::default());
+            return Ok(newest);
+        }
+        let cuts = Cuts::of(runs);
+        let mut seen = Seen { mixed: cuts.mixed(runs).await?, ..Seen::default() };
+        let mut newest_first = runs.to_vec();
+        newest_first.sort_by(|a, b| b.age().cmp(&a.age()));
         for run in newest_first {
+            let cut = cuts.of_run(run);
             let any = match run.record.origin {
-                Origin::Retry => seen.retry(run).await?,
-                Origin::Pipeline | Origin::Compaction { .. } => seen.whole(run).await?,
+                Origin::Retry => seen.retry(run, cut).await?,
+                Origin::Pipeline | Origin::Compaction { .. } => seen.whole(run, cut).await?,
             };
             if let Some(replaced) = any {
                 newest.runs.insert(run.id.clone(), replaced);
@@ -60,66 +101,123 @@ impl Newest {
     /// Returns whether a row is the newest of its tile.
     #[must_use]
     pub fn shows(&self, run: &RunId, source: &str, tile: TileId) -> bool {
-        self.runs
-            .get(run)
-            .is_some_and(|replaced| !replaced.sources.contains(source) && !replaced.tiles.contains(&tile))
+        self.runs.get(run).is_some_and(|replaced| replaced.shows(source, tile))
     }
 }
 
 /// What newer runs cover.
 #[derive(Default)]
 struct Seen {
-    sources: HashSet<Arc<str>>,
+    /// Sources that a run covers as a whole, and how it cuts them.
+    covered: HashSet<(Arc<str>, usize)>,
     /// Tiles of retries whose source no newer run covers as a whole; each is to be taken out of the next
     /// older run that covers its source.
     retried: HashMap<Arc<str>, HashSet<TileId>>,
+    /// Sources that runs have cut differently.
+    mixed: HashSet<Arc<str>>,
+    /// Those of them that any run covers as a whole.
+    mixed_covered: HashSet<Arc<str>>,
+    /// Their tiles.
+    mixed_tiles: HashSet<TileId>,
 }
 
 impl Seen {
     /// Goes on to an older run that covers whole sources; returns `None` if all of it is replaced.
-    async fn whole(&mut self, run: &Run) -> Result<Option<Replaced>> {
-        let mut replaced = Replaced::default();
+    async fn whole(&mut self, run: &Run, cut: usize) -> Result<Option<Replaced>> {
+        let (mut replaced, mut mixed, mut num_shown) = (Replaced::default(), HashSet::new(), 0_u64);
         let num_sources = run.record.plan.sources;
         for first in (0..num_sources).step_by(SOURCES_AT_ONCE as usize) {
             let range = first..(first + SOURCES_AT_ONCE).min(num_sources);
             for source in run.sources.read(range).await?.sources {
-                if !self.sources.insert(source.uri.clone()) {
+                if self.is_outdated(&source) || !self.covered.insert((source.uri.clone(), cut)) {
                     replaced.sources.insert(source.uri);
-                } else if let Some(tiles) = self.retried.remove(&source.uri) {
-                    replaced.tiles.extend(tiles);
+                } else if self.mixed.contains(&source.uri) {
+                    mixed.insert(source.uri);
+                } else {
+                    num_shown += 1;
+                    replaced.tiles.extend(self.retried.remove(&source.uri).into_iter().flatten());
                 }
             }
         }
-        Ok(((replaced.sources.len() as u64) < num_sources).then_some(replaced))
+        if !mixed.is_empty() {
+            num_shown += self.mixed(run, &mixed, &mut replaced).await?;
+            self.mixed_covered.extend(mixed);
+        }
+        Ok((num_shown > 0).then_some(replaced))
+    }
+
+    /// Goes on to the tiles of sources that newer runs have cut otherwise; returns how many are shown.
+    async fn mixed(
+        &mut self,
+        run: &Run,
+        sources: &HashSet<Arc<str>>,
+        replaced: &mut Replaced,
+    ) -> Result<u64> {
+        let mut num_shown = 0;
+        for number in 0..run.num_shards() {
+            for tile in run.shard(number).await?.tiles {
+                if sources.contains(&tile.source.uri) {
+                    num_shown += self.mixed_tile(&tile, replaced);
+                }
+            }
+        }
+        Ok(num_shown)
+    }
+
+    /// Returns 1 if the tile is shown, else 0.
+    fn mixed_tile(&mut self, tile: &Tile, replaced: &mut Replaced) -> u64 {
+        let shown = self.mixed_tiles.insert(tile.id);
+        if !shown {
+            replaced.tiles.insert(tile.id);
+        }
+        shown.into()
+    }
+
+    /// Returns whether all that a run says of a source is why it could not be cut, and a newer one could say more.
+    fn is_outdated(&self, source: &Source) -> bool {
+        source.scene().is_none() && self.mixed_covered.contains(&source.uri)
     }
 
     /// Goes on to an older retry; returns `None` if all of it is replaced.
-    async fn retry(&mut self, run: &Run) -> Result<Option<Replaced>> {
-        let (mut replaced, mut whole) = (Replaced::default(), HashSet::new());
-        let mut num_shown = 0_u64;
+    async fn retry(&mut self, run: &Run, cut: usize) -> Result<Option<Replaced>> {
+        let (mut replaced, mut whole, mut num_shown) = (Replaced::default(), HashSet::new(), 0_u64);
         for number in 0..run.num_shards() {
             for tile in run.shard(number).await?.tiles {
-                if self.sources.contains(&tile.source.uri) {
-                    replaced.sources.insert(tile.source.uri);
-                } else if tile.source.is_whole_scene() {
-                    let retried = self.retried.get(&tile.source.uri);
-                    if retried.is_some_and(|tiles| tiles.contains(&tile.id)) {
-                        replaced.tiles.insert(tile.id);
-                    } else {
-                        num_shown += 1;
-                    }
-                    whole.insert(tile.source.uri);
-                } else if self.retried.entry(tile.source.uri).or_default().insert(tile.id) {
+                let uri = &tile.source.uri;
+                let is_whole = tile.source.is_whole_scene();
+                if self.covered.contains(&(uri.clone(), cut)) || self.is_outdated(&tile.source) {
+                    replaced.sources.insert(uri.clone());
+                } else if self.mixed.contains(uri) {
+                    num_shown += self.mixed_tile(&tile, &mut replaced);
+                } else if is_whole {
+                    num_shown += self.retried_whole(&tile, &mut replaced);
+                } else if self.retried.entry(uri.clone()).or_default().insert(tile.id) {
                     num_shown += 1;
                 } else {
                     replaced.tiles.insert(tile.id);
+                }
+                if is_whole {
+                    whole.insert(tile.source.uri);
                 }
             }
         }
         for uri in whole {
             self.retried.remove(&uri);
-            self.sources.insert(uri);
+            if self.mixed.contains(&uri) {
+                self.mixed_covered.insert(uri.clone());
+            }
+            self.covered.insert((uri, cut));
         }
         Ok((num_shown > 0).then_some(replaced))
+    }
+
+    /// Returns 1 if the tile of a scene that was cut anew is shown, else 0.
+    fn retried_whole(&self, tile: &Tile, replaced: &mut Replaced) -> u64 {
+        let retried = self.retried.get(&tile.source.uri);
+        let shown = retried.is_none_or(|tiles| !tiles.contains(&tile.id));
+        if !shown {
+            replaced.tiles.insert(tile.id);
+        }
+        shown.into()
     }
 }

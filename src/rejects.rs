@@ -77,7 +77,7 @@ async fn find_in(output: &Output, snapshot: &Snapshot, question: &Question) -> R
     }
     let newest = match &question.run {
         Some(_) => None,
-        None => Some(Newest::of(&snapshot.completed()).await?),
+        None => Some(Newest::of(snapshot).await?),
     };
     let mut rejects = Vec::new();
     for standing in &snapshot.runs {

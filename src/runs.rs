@@ -1,16 +1,13 @@
 //! The life of an output's runs: what they are, and how they end.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
 use serde::Serialize;
 
 use crate::commit::Counts;
 use crate::error::{Error, Kind, Result};
-use crate::newest::Newest;
+use crate::newest::{Change, Current};
 use crate::plan::{
-    DeletedRun, KnownRun, Moment, Origin, Output, Removed, Run, RunId, Scope, Snapshot, Standing, TileId,
-    Tombstone, Why,
+    AcceptedBecause, DeletedRun, KnownRun, Moment, Origin, Output, Removed, Run, RunId, Scope, Snapshot,
+    Standing, Tombstone, Why,
 };
 use crate::summary::counts_so_far;
 use crate::verify::verify;
@@ -38,6 +35,8 @@ pub struct RunInfo {
     pub origin: Origin,
     /// How far it has got.
     pub state: State,
+    /// False if it is complete and `tiles` shows nothing of it, since too much of it was rejected.
+    pub accepted: bool,
     /// Planned shards.
     pub shards: u32,
     /// Planned tiles.
@@ -55,10 +54,11 @@ pub struct RunInfo {
 }
 
 impl RunInfo {
-    async fn of(standing: &Standing) -> Result<Self> {
+    async fn of(standing: &Standing, current: &Current<'_>) -> Result<Self> {
         let (id, origin) = (standing.run.id(), standing.run.origin());
         let shards = &standing.found.shards;
         let mut info = Self::begin(id, origin, shards.len() as u64, State::Planning);
+        info.accepted = !current.withheld.contains(id);
         info.bytes = shards.iter().map(|shard| shard.size_bytes).sum();
         if let KnownRun::Planned(run) = &standing.run {
             info.state = if standing.completed().is_some() { State::Complete } else { State::Open };
@@ -81,6 +81,7 @@ impl RunInfo {
             run_id: id.clone(),
             origin: origin.clone(),
             state,
+            accepted: true,
             shards: 0,
             tiles: 0,
             counts: Counts::default(),
@@ -105,9 +106,9 @@ async fn list_of(output: &Output, snapshot: &Snapshot) -> Result<Vec<RunInfo>> {
     if snapshot.is_empty() {
         return Err(snapshot.nothing(output, None));
     }
-    let mut runs = Vec::new();
+    let (mut runs, current) = (Vec::new(), Current::of(&snapshot.runs).await?);
     for standing in &snapshot.runs {
-        runs.push(RunInfo::of(standing).await?);
+        runs.push(RunInfo::of(standing, &current).await?);
     }
     runs.extend(snapshot.deleted.iter().filter(|run| run.num_left() > 0).map(RunInfo::of_deleted));
     Ok(runs)
@@ -118,7 +119,7 @@ async fn list_of(output: &Output, snapshot: &Snapshot) -> Result<Vec<RunInfo>> {
 pub struct Proposal {
     /// The runs to go, as they are.
     pub runs: Vec<RunInfo>,
-    /// Tiles that `tiles` shows of them and would show of another run then.
+    /// Tiles that `tiles` would show of other runs then.
     pub fall_back: u64,
     /// Tiles that `tiles` shows of them and would not show any more.
     pub vanish: u64,
@@ -137,19 +138,19 @@ pub async fn propose(output: &Output, ids: &[RunId]) -> Result<Proposal> {
 }
 
 async fn propose_of(output: &Output, snapshot: &Snapshot, ids: &[RunId]) -> Result<Proposal> {
-    let mut runs = Vec::new();
+    let (mut runs, current) = (Vec::new(), Current::of(&snapshot.runs).await?);
     for id in ids {
         let deleted = snapshot.deleted.iter().find(|run| run.id == *id);
         match (snapshot.standing(id), deleted) {
-            (Some(standing), _) => runs.push(RunInfo::of(standing).await?),
+            (Some(standing), _) => runs.push(RunInfo::of(standing, &current).await?),
             (None, Some(deleted)) => runs.push(RunInfo::of_deleted(deleted)),
             (None, None) => return Err(output.no_run(Some(id))),
         }
     }
     refuse_compacted(snapshot, ids)?;
     refuse_replacing(output, snapshot, ids).await?;
-    let (fall_back, vanish) = Coverage::compare(snapshot, ids).await?;
-    Ok(Proposal { runs, fall_back, vanish })
+    let Change { lost, replaced, gained } = change_without(snapshot, ids).await?;
+    Ok(Proposal { runs, fall_back: replaced + gained, vanish: lost })
 }
 
 /// A run whose rows a compaction copies, or has copied, is deleted by the compaction.
@@ -205,57 +206,55 @@ async fn can_replace(output: &Output, snapshot: &Snapshot, run: &Run) -> Result<
     }
 }
 
-/// What would be left to show for tiles.
-#[derive(Default)]
-struct Coverage {
-    sources: HashSet<Arc<str>>,
-    retried: HashSet<TileId>,
+/// Says how `tiles` changes when these runs go.
+async fn change_without(snapshot: &Snapshot, ids: &[RunId]) -> Result<Change> {
+    let staying = snapshot.runs.iter().filter(|standing| !ids.contains(standing.run.id()));
+    let (before, after) = (Current::of(&snapshot.runs).await?, Current::of(staying).await?);
+    Change::between(&before.runs, &after.runs).await
 }
 
-impl Coverage {
-    /// Counts the tiles that `tiles` shows of the runs to go: those that others cover, and those that
-    /// none does.
-    async fn compare(snapshot: &Snapshot, ids: &[RunId]) -> Result<(u64, u64)> {
-        let completed = snapshot.completed();
-        let newest = Newest::of(&completed).await?;
-        let (going, staying): (Vec<&Run>, Vec<&Run>) =
-            completed.into_iter().partition(|run| ids.contains(&run.id));
-        let (mut fall_back, mut vanish) = (0, 0);
-        if going.is_empty() {
-            return Ok((fall_back, vanish));
-        }
-        let covered = Self::of(&staying).await?;
-        for run in going {
-            for number in 0..run.num_shards() {
-                for tile in run.shard(number).await?.tiles {
-                    if newest.shows(&run.id, &tile.source.uri, tile.id) {
-                        let stays = covered.holds(&tile.source.uri, tile.id);
-                        *(if stays { &mut fall_back } else { &mut vanish }) += 1;
-                    }
-                }
-            }
-        }
-        Ok((fall_back, vanish))
-    }
+/// What accepting a run did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Accepted {
+    /// The run.
+    pub run_id: RunId,
+    /// Whether `tiles` could show it before.
+    pub was_current: bool,
+    /// Whether every shard is committed; until then `tiles` shows nothing of it.
+    pub complete: bool,
+    /// How `tiles` changed.
+    #[serde(flatten)]
+    pub change: Change,
+}
 
-    async fn of(runs: &[&Run]) -> Result<Self> {
-        let mut coverage = Self::default();
-        for run in runs {
-            for number in 0..run.num_shards() {
-                let tiles = run.shard(number).await?.tiles;
-                if run.record.origin == Origin::Retry {
-                    coverage.retried.extend(tiles.iter().map(|tile| tile.id));
-                } else {
-                    coverage.sources.extend(tiles.into_iter().map(|tile| tile.source.uri));
-                }
-            }
-        }
-        Ok(coverage)
-    }
+/// Makes a run current, however much of it was rejected.
+///
+/// Memory: as [`Change::between`].
+///
+/// # Errors
+///
+/// `Config` if there is no such run; `Unavailable` if it is deleted meanwhile; as the store answers otherwise.
+pub async fn accept(output: &Output, id: &RunId) -> Result<Accepted> {
+    let work = async |snapshot: Snapshot| what_accepting_does(output, &snapshot, id).await;
+    let accepted = output.consistently(Scope::All, work).await?;
+    output.accept_run(id, AcceptedBecause::Asked).await?;
+    Ok(accepted)
+}
 
-    fn holds(&self, source: &str, tile: TileId) -> bool {
-        self.sources.contains(source) || self.retried.contains(&tile)
+async fn what_accepting_does(output: &Output, snapshot: &Snapshot, id: &RunId) -> Result<Accepted> {
+    let Some(standing) = snapshot.standing(id) else { return Err(snapshot.nothing(output, Some(id))) };
+    let current = Current::of(&snapshot.runs).await?;
+    let mut accepted = Accepted {
+        run_id: id.clone(),
+        was_current: !current.withheld.contains(id),
+        complete: standing.completed().is_some(),
+        change: Change::default(),
+    };
+    if let Some(run) = standing.completed().filter(|_| !accepted.was_current) {
+        let after: Vec<&Run> = current.runs.iter().copied().chain([run]).collect();
+        accepted.change = Change::between(&current.runs, &after).await?;
     }
+    Ok(accepted)
 }
 
 /// What was deleted of one run.

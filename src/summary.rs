@@ -61,6 +61,18 @@ pub async fn counts_so_far(run: &Run, committed: &[CommittedShard]) -> Result<Co
     }
 }
 
+/// Returns the counts of a complete run, writing nothing.
+///
+/// # Errors
+///
+/// As the store answers.
+pub async fn counts_of(run: &Run) -> Result<Counts> {
+    match read(run).await? {
+        Some(summary) => Ok(summary.counts),
+        None => add_up(run, &run.committed().await?.shards).await,
+    }
+}
+
 async fn read(run: &Run) -> Result<Option<Summary>> {
     let key = run.output.layout.summary(&run.id);
     match run.output.bucket.get(&key, MAX_SUMMARY_BYTES).await {

@@ -22,11 +22,13 @@ use crate::infer::Provider;
 use crate::model::contract::Contract;
 use crate::model::quantise::Target;
 use crate::model::{self, Model, Precision};
+use crate::newest::{Shown, count_shown, how_to_accept, settle};
 use crate::observe::{Progress, Snapshot};
 use crate::pipeline::{SpareTensors, Stages, Stop, process};
 use crate::plan::fingerprint::{Lineage, Meaning};
 use crate::plan::{
-    Cutting, Decision, Draft, ModelRecord, Origin, Output, Planner, Preview, Retried, Retry, Run, Surveyor,
+    AcceptedBecause, Cutting, Decision, Draft, ModelRecord, Origin, Output, Planner, Preview, Retried, Retry,
+    Run, Surveyor,
 };
 use crate::preprocess::Preprocess;
 use crate::scene::Tiling;
@@ -39,6 +41,9 @@ use crate::work::OpenShards;
 pub use lanes::{Inference, Lanes};
 pub use tune::Trial;
 
+/// With more sources than this, whose addresses would have to be held, a run does not count the whole table.
+const MAX_COUNTED_SOURCES: u64 = 1_000_000;
+
 use lanes::Wanted;
 
 /// A job that has been checked as far as it can be without reading images.
@@ -50,17 +55,25 @@ pub struct Job {
     model: Model,
     draft: Draft,
     cutting: Option<Cutting>,
+    accepts: bool,
 }
 
 /// What a worker did and how the run stands.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// The run.
-    pub run_id: String,
+    /// The run; `None` if no source was found and there was none before.
+    pub run_id: Option<String>,
     /// Whether there was nothing new to do.
     pub nothing_new: bool,
+    /// Whether `tiles` shows the run; false if too much of it was rejected, and nobody has accepted it.
+    pub current: bool,
     /// The run's final counts.
-    pub summary: Summary,
+    pub summary: Option<Summary>,
+    /// Sources of the run that their headers rejected when it was planned.
+    pub rejected_sources: u64,
+    /// The rows that `tiles` shows now, of whichever run; `None` if a run has added to them, or there are too many
+    /// sources to tell in passing.
+    pub table: Option<Shown>,
     /// What this process did.
     pub this_process: Snapshot,
     /// How it ran the model.
@@ -102,7 +115,13 @@ impl Job {
             surveyor: Arc::new(Surveyor::new(storage.clone(), tiling.clone(), requests)),
             tiling,
         });
-        Ok(Self { pipeline, storage, input, output, model, draft, cutting })
+        Ok(Self { pipeline, storage, input, output, model, draft, cutting, accepts: false })
+    }
+
+    /// Accepts the run beforehand, however much of it will be rejected.
+    #[must_use]
+    pub fn accepting(self, accepts: bool) -> Self {
+        Self { accepts, ..self }
     }
 
     /// Returns the model.
@@ -135,9 +154,32 @@ impl Job {
     pub async fn plan(&self) -> Result<Preview> {
         let spool = spool_folder()?;
         let planner = self.planner(spool.path());
-        let (Decision::Continue(run) | Decision::New { run, .. } | Decision::NothingNew(run)) =
-            planner.decide().await?;
-        planner.preview_of(&run).await
+        match planner.decide().await? {
+            Decision::Continue(run) | Decision::New { run, .. } => planner.preview_of(&run).await,
+            Decision::NothingNew(run) => Ok(Preview { nothing_new: true, ..planner.preview_of(&run).await? }),
+            Decision::NothingFound => planner.preview().await,
+        }
+    }
+
+    /// Returns the error that a planned run will end with, as far as headers tell.
+    ///
+    /// # Errors
+    ///
+    /// `RejectsAboveLimit` if what headers reject is beyond `limits.max_reject_ratio`.
+    pub fn check_preview(&self, preview: &Preview) -> Result<()> {
+        let (rejected, limit) = (preview.num_rejected(), self.pipeline.limits.max_reject_ratio);
+        let worst = Share::worst(vec![
+            Share::new(rejected, preview.tiles, "tiles"),
+            Share::new(rejected, preview.sources, "sources"),
+        ]);
+        if preview.nothing_new || worst.ratio() <= limit {
+            return Ok(());
+        }
+        let message = worst.above("would be rejected by their headers", limit);
+        Err(Error::new(Kind::RejectsAboveLimit, message).hint(
+            "`tilefleet inspect SOURCE` with the same `tiles` says why; the run would commit and exit 65, and a \
+             table that has rows would go on showing those until the run is accepted",
+        ))
     }
 
     async fn decide(&self) -> Result<Decision> {
@@ -203,6 +245,7 @@ impl Job {
             Decision::NothingNew(run) => {
                 return Ok((self.report(&run, true, lanes.inference, progress, stop).await?, false));
             }
+            Decision::NothingFound => return Ok((nothing_found(lanes.inference, progress), false)),
             Decision::New { run, previous } => {
                 if let Some(previous) = previous {
                     stop.or(sum_up_if_there(&previous)).await?;
@@ -210,6 +253,10 @@ impl Job {
                 run
             }
         };
+        if self.accepts {
+            // Before the work: whoever finishes the run instead of us finds it accepted.
+            stop.or(self.output.accept_run(&run.id, AcceptedBecause::Asked)).await?;
+        }
         let is_retry = run.record.origin == Origin::Retry;
         Ok((Box::pin(self.work_on(run, lanes, progress, stop)).await?, is_retry))
     }
@@ -297,7 +344,23 @@ impl Job {
     ) -> Result<Report> {
         let this_process = progress.snapshot();
         let summary = stop.or(sum_up(run)).await?;
-        Ok(Report { run_id: run.id.to_string(), nothing_new, summary, this_process, inference })
+        let current = stop.or(settle(run, Some(self.pipeline.limits.max_reject_ratio))).await?;
+        let most_sources = match (&run.record.origin, nothing_new) {
+            (_, true) => MAX_COUNTED_SOURCES,
+            (Origin::Retry, false) => u64::MAX,
+            _ => 0,
+        };
+        let table = stop.or(count_shown(&self.output, most_sources)).await?;
+        Ok(Report {
+            run_id: Some(run.id.to_string()),
+            nothing_new,
+            current,
+            summary: Some(summary),
+            rejected_sources: run.sources.num_rejected(),
+            table,
+            this_process,
+            inference,
+        })
     }
 
     /// Returns the whole fingerprint of this job's runs.
@@ -308,27 +371,39 @@ impl Job {
 
     /// Returns the error that a complete run deserves, if any.
     ///
+    /// A retry is judged by the table that it leaves.
+    ///
     /// # Errors
     ///
     /// `RejectsAboveLimit` beyond `limits.max_reject_ratio`.
     pub fn check_rejects(&self, report: &Report) -> Result<()> {
-        let ratio = report.summary.counts.reject_ratio();
-        let limit = self.pipeline.limits.max_reject_ratio;
+        let (Some(id), Some(summary)) = (&report.run_id, &report.summary) else { return Ok(()) };
+        let shares = match &report.table {
+            Some(Shown { tiles, counts }) => vec![Share::new(counts.rejected, *tiles, "tiles of the table")],
+            None => vec![
+                Share::new(summary.counts.rejected, summary.tiles, "tiles"),
+                Share::new(report.rejected_sources, summary.sources, "sources"),
+            ],
+        };
+        let worst = Share::worst(shares);
         // Finding nothing new is success, whatever the run before said of its rejects.
-        if ratio <= limit || report.nothing_new {
+        if (worst.ratio() <= self.pipeline.limits.max_reject_ratio && report.current) || report.nothing_new {
             return Ok(());
         }
-        let message = format!(
-            "{} of {} tiles were rejected ({:.1} %), limits.max_reject_ratio allows {:.1} %",
-            report.summary.counts.rejected,
-            report.summary.tiles,
-            100.0 * ratio,
-            100.0 * limit
-        );
-        Err(Error::new(Kind::RejectsAboveLimit, message).hint(
-            "every row is committed, with its reason in the table (`SELECT * FROM rejects`); if so many are \
-             expected, raise the limit",
-        ))
+        let message = worst.above("were rejected", self.pipeline.limits.max_reject_ratio);
+        let uri = &self.output.uri;
+        let hint = if report.current {
+            "every row is in the table with its reason (`tilefleet rejects OUTPUT`); if so many are expected, raise the \
+             limit"
+                .to_owned()
+        } else {
+            format!(
+                "every row is committed, but `tiles` shows what it showed before: look at `tilefleet rejects {uri} \
+                 --run {id}`; {}, else the next run plans its sources again",
+                how_to_accept(uri, id)
+            )
+        };
+        Err(Error::new(Kind::RejectsAboveLimit, message).hint(hint))
     }
 
     fn stages(&self, run: &Arc<Run>, progress: &Arc<Progress>, stop: &Stop) -> Result<Stages> {
@@ -368,6 +443,40 @@ impl Job {
             progress: progress.clone(),
             stop: stop.clone(),
         })
+    }
+}
+
+/// How many of something are rejected.
+struct Share {
+    rejected: u64,
+    of: u64,
+    what: &'static str,
+}
+
+impl Share {
+    fn new(rejected: u64, of: u64, what: &'static str) -> Self {
+        Self { rejected, of, what }
+    }
+
+    fn ratio(&self) -> f64 {
+        self.rejected as f64 / self.of.max(1) as f64
+    }
+
+    /// Returns the largest share, the first of equal ones.
+    fn worst(shares: Vec<Self>) -> Self {
+        let worse = |one: Self, other: Self| if other.ratio() > one.ratio() { other } else { one };
+        shares.into_iter().reduce(worse).unwrap_or(Self::new(0, 0, "tiles"))
+    }
+
+    fn above(&self, are_rejected: &str, limit: f64) -> String {
+        format!(
+            "{} of {} {} {are_rejected} ({:.1} %), limits.max_reject_ratio allows {:.1} %",
+            self.rejected,
+            self.of,
+            self.what,
+            100.0 * self.ratio(),
+            100.0 * limit
+        )
     }
 }
 
@@ -445,6 +554,7 @@ fn draft(loaded: &Loaded, model: &Model, tiling: Option<&Tiling>) -> Result<Draf
         shard_tiles: u32::try_from(pipeline.plan.shard_tiles.get())
             .expect("checked by config: at most a million"),
         embedding_bytes: embedding_bytes as u64,
+        max_reject_ratio: pipeline.limits.max_reject_ratio,
     })
 }
 
@@ -457,11 +567,30 @@ fn describe(contract: &Contract) -> String {
     )
 }
 
+/// Reports that there is nothing to do, and never was.
+fn nothing_found(inference: Inference, progress: &Progress) -> Report {
+    let this_process = progress.snapshot();
+    Report {
+        run_id: None,
+        nothing_new: true,
+        current: false,
+        summary: None,
+        rejected_sources: 0,
+        table: None,
+        this_process,
+        inference,
+    }
+}
+
 /// Sums up the run before, unless it was compacted and deleted meanwhile.
 async fn sum_up_if_there(run: &Run) -> Result<()> {
-    match sum_up(run).await {
+    let settled = async {
+        sum_up(run).await?;
+        settle(run, None).await
+    };
+    match settled.await {
         Err(_) if run.output.is_deleted(&run.id).await? => Ok(()),
-        summed => summed.map(|_| ()),
+        settled => settled.map(|_| ()),
     }
 }
 

@@ -2,10 +2,14 @@
 
 use crate::cli::{PipelineArgs, block_on, print_json, show};
 use crate::error::Result;
+use crate::newest::Change;
 use crate::plan::Preview;
 use crate::worker::Job;
 
 /// Says what a run would cover, and publishes its plan unless told not to
+///
+/// With --dry-run nothing is written; it says how the table would change, and exits as the run would as far as headers
+/// tell: 65 if they reject more than `limits.max_reject_ratio`. Headers of whole images are not read when planning.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet plan photos.toml --dry-run
@@ -30,14 +34,23 @@ pub fn run(args: Args) -> Result<()> {
     super::run::say_what_is_assumed(&job);
     let preview = block_on(async { if args.dry_run { job.preview().await } else { job.plan().await } })?;
     if args.json {
-        return print_json(&preview);
+        print_json(&preview)?;
+    } else {
+        print(&preview);
     }
-    print(&preview);
-    Ok(())
+    if args.dry_run { job.check_preview(&preview) } else { Ok(()) }
 }
 
 fn print(preview: &Preview) {
-    let state = if preview.published { "planned" } else { "not planned yet" };
+    if preview.nothing_new && !preview.published {
+        super::run::say_nothing_found();
+        return;
+    }
+    let state = match (preview.published, preview.nothing_new) {
+        (true, true) => "nothing new: every source has its row",
+        (true, false) => "planned",
+        (false, _) => "not planned yet",
+    };
     println!("{}  {state}", preview.run_id);
     println!("  {}, {}", show::counted(preview.sources, "source"), show::bytes(preview.source_bytes));
     println!(
@@ -46,5 +59,16 @@ fn print(preview: &Preview) {
         show::counted(preview.shards, "shard"),
         preview.committed_shards
     );
+    for (reason, number) in &preview.rejected {
+        println!("  {} rejected by their headers: {reason}", show::counted(*number, "source"));
+    }
     println!("  about {} of table still to write", show::bytes(preview.table_bytes));
+    if let Some(Change { lost, replaced, gained }) = preview.table {
+        println!(
+            "  `tiles` would gain {}, show other rows of {}, and lose {}",
+            show::counted(gained, "tile"),
+            show::count(replaced),
+            show::count(lost)
+        );
+    }
 }

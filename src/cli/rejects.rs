@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use crate::cli::{block_on, print_json, run, show};
 use crate::config::{Loaded, Overrides, storage_options};
 use crate::error::{Error, Kind, Result};
+use crate::newest::{Current, how_to_accept};
+use crate::observe::stderr::{Level, say};
 use crate::plan::{Origin, Output, Retry, Run, RunId, Scope, Snapshot};
 use crate::reason::Reason;
 use crate::rejects::{Question, Reject, find};
@@ -17,7 +19,7 @@ use crate::worker::{Job, Report};
 /// Shown are the rejects of the table `tiles`: those that no newer run replaces. With --retry a run over
 /// just these tiles is planned and worked on, with the pipeline that their run recorded; its rows replace
 /// those tiles. A retry that was interrupted goes on when it is given again. Exit codes of --retry are
-/// those of `run`; nothing to retry is 0.
+/// those of `run`, but 65 is about the table that it leaves; nothing to retry is 0.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet rejects s3://tables/photos
@@ -151,6 +153,13 @@ fn retry(output: &Output, question: &Question, args: &Args) -> Result<()> {
 async fn work_of(output: &Output, question: &Question) -> Result<Vec<Work>> {
     let rejects = find(output, question).await?;
     let snapshot = output.snapshot(Scope::All).await?;
+    for id in &Current::of(&snapshot.runs).await?.withheld {
+        let how = how_to_accept(&output.uri, id);
+        say(
+            Level::Info,
+            &format!("rejects of run {id} are not tried again, since `tiles` does not show it; {how}"),
+        );
+    }
     let mut families: BTreeMap<String, Vec<Retry>> = BTreeMap::new();
     for id in unfinished_retries(&snapshot) {
         families.entry(id.family().to_owned()).or_default();

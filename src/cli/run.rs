@@ -17,7 +17,7 @@ use crate::worker::{Job, Report};
 /// Run it again after a crash or an interruption: only what is open is done. When the run is complete,
 /// a new one covers what is new or has changed.
 ///
-/// Exit codes: 0 done; 65 too many rejects; 75 try again later; 78 the pipeline, the model or the
+/// Exit codes: 0 done; 65 too many rejects, and the run waits to be accepted; 75 try again later; 78 the pipeline, the model or the
 /// credentials are wrong; 130 interrupted; 143 drained after SIGTERM.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -28,6 +28,11 @@ pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
 
+    /// Show the run in `tiles` however much of it is rejected; else a run with more rejects than
+    /// `limits.max_reject_ratio` waits for `tilefleet runs OUTPUT accept ID`
+    #[arg(long)]
+    accept: bool,
+
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -35,7 +40,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let job = Job::open(&args.pipeline.load()?)?;
+    let job = Job::open(&args.pipeline.load()?)?.accepting(args.accept);
     say_what_is_assumed(&job);
     let report = work(&job)?;
     if args.json {
@@ -117,18 +122,29 @@ pub fn assumptions(contract: &Contract) -> String {
 
 /// Prints what a run amounts to.
 pub fn print(job: &Job, report: &Report) {
-    let summary = &report.summary;
+    let (Some(run_id), Some(summary)) = (&report.run_id, &report.summary) else {
+        say_nothing_found();
+        return;
+    };
     if report.nothing_new {
-        println!("{}  nothing new: every source has its row", report.run_id);
+        println!("{run_id}  nothing new: every source has its row");
+        if report.table.is_none() {
+            let counts = show::counts(&summary.counts).replace('\n', "\n  ");
+            println!("  in this newest run: {}: {counts}", show::counted(summary.tiles, "tile"));
+        }
     } else {
         println!(
-            "{}  complete: {} in {}",
-            report.run_id,
+            "{run_id}  complete{}: {} in {}",
+            if report.current { "" } else { ", not accepted" },
             show::counted(summary.tiles, "tile"),
             show::counted(summary.shards.into(), "shard")
         );
+        println!("  {}", show::counts(&summary.counts).replace('\n', "\n  "));
     }
-    println!("  {}", show::counts(&summary.counts).replace('\n', "\n  "));
+    if let Some(table) = &report.table {
+        let counts = show::counts(&table.counts).replace('\n', "\n  ");
+        println!("  in the table: {}: {counts}", show::counted(table.tiles, "tile"));
+    }
     let ours = &report.this_process;
     if ours.settled > 0 {
         println!(
@@ -141,6 +157,13 @@ pub fn print(job: &Job, report: &Report) {
         println!("  {}", where_the_time_went(ours));
     }
     println!("  table: {}", job.output().bucket.uri(&job.output().layout.table()));
+}
+
+/// Says why there may be nothing to do in an output that has no run.
+pub fn say_nothing_found() {
+    println!(
+        "nothing found: no source lies within tiles.aoi, input.dates and input.max_cloud_cover (-v says what was looked at)"
+    );
 }
 
 /// Names the slowest stage, and says how busy all of them were.

@@ -6,13 +6,15 @@ use crate::cli::output_args::PlaceArgs;
 use crate::cli::{block_on, print_json, show};
 use crate::compact::{Compacted, Request, compact};
 use crate::error::{Error, Result};
+use crate::newest::how_to_accept;
 use crate::plan::{Origin, Output, RunId};
-use crate::runs::{self, Deleted, Proposal, RunInfo, State};
+use crate::runs::{self, Accepted, Deleted, Proposal, RunInfo, State};
 
-/// Lists the runs of an output, deletes them, merges small ones
+/// Lists the runs of an output, accepts and deletes them, merges small ones
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet runs s3://tables/photos
+  tilefleet runs s3://tables/photos accept photos-1a2b3c4d-0004
   tilefleet runs s3://tables/photos compact
   tilefleet runs s3://tables/photos delete photos-1a2b3c4d-0003 --yes")]
 pub struct Args {
@@ -32,8 +34,22 @@ enum Command {
     /// Lists the runs; the default
     #[command(after_help = "Examples:\n  tilefleet runs s3://tables/photos list --json")]
     List,
+    Accept(AcceptArgs),
     Delete(DeleteArgs),
     Compact(CompactArgs),
+}
+
+/// Makes a run current although more of it was rejected than `limits.max_reject_ratio` allows
+///
+/// Until then `tiles` shows what it showed before that run, and the next `run` plans its sources again. Says
+/// how `tiles` changes. To accept beforehand, give `run` the flag --accept; a run that is open may be accepted, too.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet runs s3://tables/photos accept photos-1a2b3c4d-0004")]
+struct AcceptArgs {
+    /// The run
+    #[arg(value_name = "ID")]
+    id: String,
 }
 
 /// Deletes runs, rows and all
@@ -82,6 +98,7 @@ pub fn run(args: Args) -> Result<()> {
     let output = args.place.open()?;
     match args.command.unwrap_or(Command::List) {
         Command::List => list(&output, args.json),
+        Command::Accept(which) => accept(&output, &which, args.json),
         Command::Delete(which) => delete(&output, &which, args.json),
         Command::Compact(which) => compact_runs(&output, &which, args.json),
     }
@@ -92,7 +109,35 @@ fn list(output: &Output, json: bool) -> Result<()> {
     if json {
         return print_json(&runs);
     }
-    runs.iter().for_each(print_run);
+    for run in &runs {
+        print_run(run);
+        if !run.accepted {
+            println!("  not shown in `tiles`; {}", how_to_accept(&output.uri, &run.run_id));
+        }
+    }
+    Ok(())
+}
+
+fn accept(output: &Output, args: &AcceptArgs, json: bool) -> Result<()> {
+    let accepted = block_on(runs::accept(output, &RunId::parse(&args.id)?))?;
+    if json {
+        return print_json(&accepted);
+    }
+    let Accepted { run_id, was_current, complete, change } = &accepted;
+    if *was_current && *complete {
+        println!("{run_id}  is current already");
+        return Ok(());
+    }
+    if !complete {
+        println!("{run_id}  accepted: `tiles` shows it when it is complete");
+        return Ok(());
+    }
+    println!(
+        "{run_id}  accepted: `tiles` gains {}, shows other rows of {}, and loses {}",
+        show::counted(change.gained, "tile"),
+        show::count(change.replaced),
+        show::count(change.lost)
+    );
     Ok(())
 }
 
@@ -105,7 +150,11 @@ fn print_run(run: &RunInfo) {
     match run.state {
         State::Complete | State::Open => {
             let open = format!("open, {} of {} shards", run.files, run.shards);
-            let state = if run.state == State::Complete { "complete" } else { &open };
+            let state = match (run.state, run.accepted) {
+                (State::Complete, true) => "complete",
+                (State::Complete, false) => "complete, not accepted",
+                _ => &open,
+            };
             let counts = &run.counts;
             println!("{id}  {state}{planned_at}{model}");
             println!(
@@ -173,7 +222,7 @@ fn print_consequences(proposal: &Proposal) {
         return;
     }
     println!(
-        "`tiles` loses {}, and shows {} of another run instead",
+        "`tiles` loses {}, and shows {} of other runs instead",
         show::counted(proposal.vanish, "tile"),
         show::counted(proposal.fall_back, "tile")
     );

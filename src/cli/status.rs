@@ -1,9 +1,12 @@
 //! `tilefleet status OUTPUT`
 
+use std::time::SystemTime;
+
 use crate::cli::output_args::OutputArgs;
 use crate::cli::{block_on, print_json, show};
 use crate::error::Result;
-use crate::plan::Scope;
+use crate::newest::{Current, how_to_accept};
+use crate::plan::{Output, RunId, Scope};
 use crate::status::Status;
 
 /// Says how far the runs of an output have got
@@ -21,21 +24,30 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let (output, only) = args.output.open()?;
-    let snapshot = block_on(output.snapshot(Scope::of(only.as_ref())))?;
-    if snapshot.is_empty() {
-        return Err(snapshot.nothing(&output, only.as_ref()));
-    }
-    let leftovers = snapshot.deleted.iter().filter(|run| run.num_left() > 0);
-    let all: Vec<Status> =
-        snapshot.runs.iter().map(Status::of).chain(leftovers.map(Status::of_deleted)).collect();
+    let all = block_on(look(&output, only.as_ref()))?;
     if args.output.json {
         return print_json(&all);
     }
-    all.iter().for_each(print);
+    all.iter().for_each(|status| print(&output, status));
     Ok(())
 }
 
-fn print(status: &Status) {
+/// Which runs are current only all of them tell, also if one is asked for.
+async fn look(output: &Output, only: Option<&RunId>) -> Result<Vec<Status>> {
+    let snapshot = output.snapshot(Scope::All).await?;
+    let current = Current::of(&snapshot.runs).await?;
+    let wanted = |id: &RunId| only.is_none_or(|only| only == id);
+    let standing = snapshot.runs.iter().filter(|standing| wanted(standing.run.id()));
+    let leftovers = snapshot.deleted.iter().filter(|run| run.num_left() > 0 && wanted(&run.id));
+    let now = SystemTime::now();
+    let all: Vec<Status> = standing
+        .map(|standing| Status::of(standing, &current, now))
+        .chain(leftovers.map(Status::of_deleted))
+        .collect();
+    if all.is_empty() { Err(snapshot.nothing(output, only)) } else { Ok(all) }
+}
+
+fn print(output: &Output, status: &Status) {
     let of_what = show::origin(&status.origin);
     if let Some(num_left) = status.left_of_deleted {
         println!("{}  deleted, and {} of it left", status.run_id, show::counted(num_left, "object"));
@@ -45,7 +57,11 @@ fn print(status: &Status) {
         println!("{}{of_what}  being planned: its plan is not complete", status.run_id);
         return;
     }
-    let state = if status.complete { "complete" } else { "open" };
+    let state = match (status.complete, status.accepted) {
+        (true, true) => "complete",
+        (true, false) => "complete, not accepted",
+        (false, _) => "open",
+    };
     println!(
         "{}{of_what}  {state}: {} of {} shards, {} of {} tiles, {}",
         status.run_id,
@@ -55,9 +71,28 @@ fn print(status: &Status) {
         show::count(status.tiles),
         show::bytes(status.bytes)
     );
-    if let (false, Some(rate)) = (status.complete, status.tiles_per_second) {
-        let left =
-            status.seconds_left.map_or_else(String::new, |left| format!(", {} left", show::seconds(left)));
-        println!("  {rate:.1} tiles/s{left}");
+    if !status.accepted {
+        println!(
+            "  too many rejects, so that `tiles` does not show it; {}",
+            how_to_accept(&output.uri, &status.run_id)
+        );
     }
+    if let Some(pace) = pace(status) {
+        println!("  {pace}");
+    }
+}
+
+/// Says how fast an open run gets on.
+fn pace(status: &Status) -> Option<String> {
+    let without_commit = show::seconds(status.seconds_without_commit?);
+    if status.stalled {
+        return Some(format!("no progress for {without_commit}: is a worker on it?"));
+    }
+    if status.committed == 0 {
+        return Some(format!("nothing committed yet; planned {without_commit} ago"));
+    }
+    let rate = status.tiles_per_second.map(|rate| format!("{rate:.1} tiles/s"));
+    let left = status.seconds_left.map(|left| format!("{} left", show::seconds(left)));
+    let last = format!("last commit {without_commit} ago");
+    Some(rate.into_iter().chain(left).chain([last]).collect::<Vec<_>>().join(", "))
 }

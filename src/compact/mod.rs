@@ -28,6 +28,7 @@ use self::rows::{Computed, RowReader};
 use crate::commit::{Counts, Provenance, attempt_name, commit_shard};
 use crate::config::Pipeline;
 use crate::error::{Error, Result};
+use crate::newest::Current;
 use crate::plan::{
     self, Described, Election, Moment, Origin, Output, PlannedTile, Removed, Run, RunId, SOURCE_BYTES_KEY,
     Scope, Snapshot, Standing, Surveyed, Tombstone, Why,
@@ -40,7 +41,7 @@ use crate::verify::verify;
 /// What to compact.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Only these runs; empty: all completed ones.
+    /// Only these runs; empty: all current ones.
     pub only: Vec<RunId>,
     /// Tiles of a full shard; `None`: as in the newest of the runs.
     pub shard_tiles: Option<u32>,
@@ -131,9 +132,12 @@ impl Compaction<'_> {
             let done = self.go_on(snapshot, standing).await;
             return self.unless_given_up(standing.run.id(), done).await;
         }
-        let Some(runs) = self.chosen(snapshot, family)? else { return Ok(Ok(None)) };
+        let current = Current::of(&snapshot.runs).await?;
+        let mergeable = mergeable(snapshot, &current, family);
+        let Some(runs) = self.chosen(&mergeable, &current)? else { return Ok(Ok(None)) };
+        let older = mergeable.iter().any(|run| run.age() < runs[runs.len() - 1].age());
         let id = runs[0].id.with_sequence(snapshot.next_sequence(family));
-        let begun = self.begin(id.clone(), runs, snapshot).await?;
+        let begun = self.begin(id.clone(), runs, older).await?;
         let done = self.finish(begun, snapshot, false).await;
         self.unless_given_up(&id, done).await
     }
@@ -151,24 +155,25 @@ impl Compaction<'_> {
     }
 
     /// Chooses the runs to merge, newest first; `None` if there are fewer than two.
-    fn chosen(&self, snapshot: &Snapshot, family: &str) -> Result<Option<Vec<Arc<Run>>>> {
-        let mut runs = mergeable(snapshot, family);
+    ///
+    /// - `runs`: those that may be merged, newest first
+    fn chosen(&self, mut runs: &[&Run], current: &Current<'_>) -> Result<Option<Vec<Arc<Run>>>> {
         let only = &self.request.only;
         if !only.is_empty() {
             if let Some(missing) = only.iter().find(|id| !runs.iter().any(|run| run.id == **id)) {
-                return Err(Error::usage(format!("run {missing} cannot be compacted: it is not complete")));
+                return Err(not_mergeable(missing, current));
             }
             let asked = |run: &&Run| only.contains(&run.id);
             let (first, last) = (runs.iter().position(asked), runs.iter().rposition(asked));
             if let (Some(first), Some(last)) = (first, last) {
-                runs = runs[first..=last].to_vec();
+                runs = &runs[first..=last];
             }
             if let Some(between) = runs.iter().find(|run| !asked(run)) {
                 return Err(Error::usage(format!("run {} lies between the runs to compact", between.id))
                     .hint("add it to --runs: of two rows for one tile the newer must stay the newer"));
             }
         }
-        let [newest, .., _] = runs[..] else { return Ok(None) };
+        let [newest, .., _] = runs else { return Ok(None) };
         if let Some(other) = runs.iter().find(|run| run.record.fingerprint != newest.record.fingerprint) {
             let (a, b) = (&newest.id, &other.id);
             return Err(Error::config(format!("the runs {a} and {b} have different fingerprints")));
@@ -180,9 +185,10 @@ impl Compaction<'_> {
     ///
     /// `Unavailable` if another run was elected, or this one is deleted: then look again. `Usage` if a retry
     /// would be copied without the rows that it corrects.
-    async fn begin(&self, id: RunId, from: Vec<Arc<Run>>, snapshot: &Snapshot) -> Result<Begun> {
-        let (newest, oldest) = (&from[0], &from[from.len() - 1]);
-        let older = mergeable(snapshot, id.family()).into_iter().any(|run| run.age() < oldest.age());
+    ///
+    /// - `older`: whether there are older runs, which are not copied
+    async fn begin(&self, id: RunId, from: Vec<Arc<Run>>, older: bool) -> Result<Begun> {
+        let newest = &from[0];
         let shard_tiles = self.request.shard_tiles.unwrap_or(newest.record.plan.shard_tiles);
         plan::check_shard_size(shard_tiles, embedding_bytes(newest)?)?;
         let election = Election {
@@ -191,6 +197,7 @@ impl Compaction<'_> {
             origin: Origin::Compaction { of: from.iter().map(|run| run.id.clone()).collect() },
             planned_at: Some(Moment::now()),
             as_of: Some(newest.as_of),
+            max_reject_ratio: None,
         };
         let key = self.output.layout.sources(&id);
         self.output.bucket.put_new(&key, encode_sources(&from, &election, older).await?).await?;
@@ -370,17 +377,25 @@ fn unfinished<'a>(snapshot: &'a Snapshot, family: &str) -> Option<&'a Standing> 
     })
 }
 
-/// Returns the completed runs of a family that are older than its open ones, newest first.
-fn mergeable<'a>(snapshot: &'a Snapshot, family: &str) -> Vec<&'a Run> {
-    let of_family = || snapshot.runs.iter().filter(|standing| standing.run.id().family() == family);
-    let open = of_family().filter(|standing| standing.completed().is_none());
+/// Returns the current runs of a family that are older than its open ones, newest first.
+fn mergeable<'a>(snapshot: &'a Snapshot, current: &Current<'a>, family: &str) -> Vec<&'a Run> {
+    let of_family = snapshot.runs.iter().filter(|standing| standing.run.id().family() == family);
+    let open = of_family.filter(|standing| standing.completed().is_none());
     let first_open = open.filter_map(|standing| standing.run.planned().map(Run::age)).min();
-    let mut runs: Vec<&Run> = of_family()
-        .filter_map(Standing::completed)
-        .filter(|run| first_open.is_none_or(|open| run.age() < open))
-        .collect();
+    let of_family = current.runs.iter().copied().filter(|run| run.id.family() == family);
+    let mut runs: Vec<&Run> =
+        of_family.filter(|run| first_open.is_none_or(|open| run.age() < open)).collect();
     runs.sort_by(|a, b| b.age().cmp(&a.age()));
     runs
+}
+
+fn not_mergeable(id: &RunId, current: &Current<'_>) -> Error {
+    let cannot = |why: &str| Error::usage(format!("run {id} cannot be compacted: {why}"));
+    if current.withheld.contains(id) {
+        return cannot("it has too many rejects, and nobody has accepted it")
+            .hint(format!("`tilefleet runs OUTPUT accept {id}` makes it current"));
+    }
+    cannot("it is not complete").hint("`tilefleet status OUTPUT` tells how far its runs are")
 }
 
 fn embedding_bytes(run: &Run) -> Result<u64> {

@@ -8,6 +8,7 @@ use parquet::file::statistics::Statistics;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::newest::Current;
 use crate::plan::{CommittedShard, Output, ParquetObject, Run, RunId, Scope, Standing};
 use crate::stac::{Bbox, Column, RunDescription, Shard, Source, time};
 
@@ -17,7 +18,7 @@ const CONCURRENCY: usize = 16;
 /// What the output does not say itself.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// The run; `None` for the newest that is complete.
+    /// The run; `None` for the newest that is complete and current.
     pub run: Option<RunId>,
     /// The catalogue's folder, which addresses in it are relative to where both are local.
     pub folder: PathBuf,
@@ -36,7 +37,12 @@ pub async fn describe_run(output: &Output, asked: &Asked) -> Result<RunDescripti
     if snapshot.is_empty() {
         return Err(snapshot.nothing(output, asked.run.as_ref()));
     }
-    let complete = snapshot.runs.iter().filter_map(|standing| Some((standing, standing.completed()?)));
+    let Current { withheld, .. } = match asked.run {
+        Some(_) => Current::default(),
+        None => Current::of(&snapshot.runs).await?,
+    };
+    let current = snapshot.runs.iter().filter(|standing| !withheld.contains(standing.run.id()));
+    let complete = current.filter_map(|standing| Some((standing, standing.completed()?)));
     let Some((standing, run)) = complete.max_by(|(_, one), (_, other)| one.age().cmp(&other.age())) else {
         let which = asked
             .run

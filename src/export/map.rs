@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::geo::GeoTransform;
 use crate::geometry::Size;
 use crate::model::contract::Classifier;
-use crate::newest::Newest;
+use crate::newest::{Current, Newest};
 use crate::plan::{Output, ParquetObject, Run, RunId, Scope, grid_of, place_in_grid};
 use crate::scene::{Scene, Survey};
 
@@ -60,7 +60,7 @@ struct Legend {
 
 /// Returns the maps of all scenes, in order of their URIs.
 ///
-/// Memory: six bytes a window, and what [`Newest::of`] needs.
+/// Memory: six bytes a window, and what [`Newest::among`] needs.
 ///
 /// # Errors
 ///
@@ -70,7 +70,10 @@ pub async fn maps(output: &Output, question: &MapQuestion) -> Result<Vec<Map>> {
     let scope = Scope::of(question.run.as_ref());
     output
         .consistently(scope, async |snapshot| {
-            let mut runs = snapshot.completed();
+            let Current { mut runs, .. } = match question.run {
+                Some(_) => Current { runs: snapshot.completed(), ..Current::default() },
+                None => Current::of(&snapshot.runs).await?,
+            };
             if runs.is_empty() {
                 return Err(if snapshot.is_empty() {
                     snapshot.nothing(output, question.run.as_ref())
@@ -81,7 +84,7 @@ pub async fn maps(output: &Output, question: &MapQuestion) -> Result<Vec<Map>> {
             }
             let newest = match question.run {
                 Some(_) => None,
-                None => Some(Newest::of(&runs).await?),
+                None => Some(Newest::among(&runs).await?),
             };
             runs.sort_by(|a, b| a.age().cmp(&b.age()));
             draw(output, &runs, newest.as_ref()).await

@@ -110,7 +110,7 @@ async fn survey_of(
     }
     let newest = match &request.run {
         Some(_) => None,
-        None => Some(Newest::of(&snapshot.completed()).await?),
+        None => Some(Newest::of(snapshot).await?),
     };
     let of_interest = |standing: &&Standing| {
         newest.as_ref().is_none_or(|newest| newest.runs.contains_key(standing.run.id()))

@@ -88,6 +88,9 @@ impl fmt::Display for RunId {
     }
 }
 
+/// Name of what accepts a run, in its record.
+pub(super) const ACCEPTED: &str = "accepted.json";
+
 /// Names the objects below one output, as keys of its bucket.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -151,6 +154,12 @@ impl Layout {
     #[must_use]
     pub fn tombstone(&self, run: &RunId) -> String {
         format!("{}deleted.json", self.record(run))
+    }
+
+    /// Returns what says that `tiles` shows a run however much of it was rejected.
+    #[must_use]
+    pub fn accepted(&self, run: &RunId) -> String {
+        format!("{}{ACCEPTED}", self.record(run))
     }
 
     /// Returns the table of a run's sources.

@@ -73,6 +73,18 @@ impl OutputRecord {
         self.check(&elected, output)
     }
 
+    /// Finds out whether [`Self::elect`] would refuse, writing nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::elect`].
+    pub async fn check_fits(&self, output: &Output) -> Result<()> {
+        match Self::read(output).await? {
+            Some(theirs) => self.check(&theirs, output),
+            None => Ok(()),
+        }
+    }
+
     fn check(&self, theirs: &Self, output: &Output) -> Result<()> {
         theirs.check_lineage(&self.lineage, output)?;
         if theirs.extra == self.extra {

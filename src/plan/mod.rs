@@ -8,8 +8,9 @@
 //! ```
 //!
 //! Goes in: what `source` found, or which tiles were rejected. Comes out: a [`Run`]. It also says which runs
-//! there are, see [`Snapshot`], and deletes them, see [`Tombstone`]. It never reads pixels.
+//! there are, see [`Snapshot`], accepts them, see [`Acceptance`], and deletes them, see [`Tombstone`]. It never reads pixels.
 
+mod acceptance;
 pub mod fingerprint;
 pub mod layout;
 mod lineage;
@@ -28,6 +29,7 @@ mod tiles;
 mod tombstone;
 mod windows;
 
+pub use acceptance::{Acceptance, AcceptedBecause};
 pub use layout::{Layout, RunId};
 pub use lineage::OutputRecord;
 pub use origin::{Moment, Origin};

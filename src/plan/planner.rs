@@ -1,14 +1,16 @@
 //! Decides which run of a pipeline to work on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
+use crate::newest::{Change, Current, withheld_of_family};
 use crate::plan::layout::RunId;
 use crate::plan::lineage::OutputRecord;
 use crate::plan::origin::{Moment, Origin};
@@ -23,7 +25,7 @@ use crate::plan::survey::{Surveying, Surveyor};
 use crate::plan::windows::tiles_of;
 use crate::scene::{Survey, Tiling};
 use crate::source::{self, Discovered, Entry, InputSpec};
-use crate::storage::Storage;
+use crate::storage::{ObjectUri, Storage};
 
 /// So often an election may be lost to a compaction, or its run be deleted, before somebody has to look.
 pub(super) const MAX_ELECTIONS: u32 = 8;
@@ -47,6 +49,8 @@ pub struct Draft {
     pub shard_tiles: u32,
     /// Bytes of one written embedding.
     pub embedding_bytes: u64,
+    /// Share of rejects above which the run is not current until it is accepted.
+    pub max_reject_ratio: f64,
 }
 
 /// What there is to do.
@@ -62,6 +66,8 @@ pub enum Decision {
     },
     /// Every source has its row already; the newest run, complete.
     NothingNew(Run),
+    /// No source passes what is asked of dates, clouds and area, and there is no run.
+    NothingFound,
 }
 
 /// What a plan would amount to.
@@ -69,6 +75,8 @@ pub enum Decision {
 pub struct Preview {
     /// The run that would go on or be planned.
     pub run_id: String,
+    /// Whether there is nothing to do: every source has its row, or none was found.
+    pub nothing_new: bool,
     /// Whether that run's plan is published already.
     pub published: bool,
     /// Number of sources to process.
@@ -86,6 +94,17 @@ pub struct Preview {
     pub committed_shards: u64,
     /// Estimated bytes of the table that is still to be written.
     pub table_bytes: u64,
+    /// How `tiles` changes once the run is complete and current; `None` if that was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<Change>,
+}
+
+impl Preview {
+    /// Returns how many sources are rejected by their headers.
+    #[must_use]
+    pub fn num_rejected(&self) -> u64 {
+        self.rejected.values().sum()
+    }
 }
 
 /// What sources amount to.
@@ -138,6 +157,8 @@ pub(super) struct Family {
     pub(super) next: RunId,
     /// The run that has to be finished first, if any. An unfinished compaction is none: it adds nothing.
     pub(super) open: Option<OpenRun>,
+    /// Runs that are complete and not current, since nobody has accepted them: their sources are not done.
+    withheld: BTreeSet<RunId>,
 }
 
 /// A run that somebody has begun and that computes rows.
@@ -157,13 +178,21 @@ impl OpenRun {
 }
 
 impl Family {
-    /// Returns the completed runs, oldest first by age.
+    /// Returns the current runs, oldest first by age.
     pub(super) fn covered(&self) -> Vec<&Run> {
         let planned = self.snapshot.runs.iter().filter_map(|standing| standing.run.planned());
         let unfinished = |run: &Run| self.open.as_ref().is_some_and(|open| *open.id() == run.id);
-        let mut runs: Vec<&Run> = planned.filter(|run| !unfinished(run)).collect();
+        let is_current = |run: &&Run| !unfinished(run) && !self.withheld.contains(&run.id);
+        let mut runs: Vec<&Run> = planned.filter(is_current).collect();
         runs.sort_by(|a, b| a.age().cmp(&b.age()));
         runs
+    }
+
+    /// Returns the newest current run, one of the pipeline's rather than a retry of a few tiles.
+    fn newest(&self) -> Option<&Run> {
+        let covered = self.covered();
+        let of_pipeline = covered.iter().rev().find(|run| run.record.origin != Origin::Retry);
+        of_pipeline.or(covered.last()).copied()
     }
 
     /// Returns the moment that a new run of the pipeline speaks of: later than that of any run before it,
@@ -211,16 +240,14 @@ impl Planner<'_> {
             return Ok(self.go_on(family).await?.map(Decision::Continue));
         }
         let discovered = self.discover().await?;
-        self.elect_lineage(discovered.extra.as_ref().map(|codec| codec.fields())).await?;
+        self.output_record(&discovered).elect(self.output).await?;
         let (encoded, _) = self.encode_new_sources(discovered, family).await?;
-        let newest = family.covered().pop().map(|run| run.id.clone());
-        if encoded.num_sources == 0
-            && let Some(newest) = newest
-        {
-            return Ok(Run::open(self.output, &newest).await?.map(Decision::NothingNew));
-        }
+        let newest = family.newest().map(|run| run.id.clone());
         if encoded.num_sources == 0 {
-            return Err(outside_area());
+            return match newest {
+                Some(newest) => Ok(Run::open(self.output, &newest).await?.map(Decision::NothingNew)),
+                None => Ok(Some(Decision::NothingFound)),
+            };
         }
         let Some(run) = self.elect(&family.next, encoded).await? else { return Ok(None) };
         let previous = match newest {
@@ -260,13 +287,17 @@ impl Planner<'_> {
         if elected.election.origin.is_compaction() {
             return Ok(None);
         }
+        self.publish(self.output, id, &elected).await.map(Some)
+    }
+
+    async fn publish(&self, output: &Output, id: &RunId, elected: &Elected) -> Result<Run> {
         let described = Described {
             fingerprint: &self.draft.fingerprint,
             model: &self.draft.model,
             pipeline: &self.draft.pipeline,
         };
         let tiles = publish::tiles(&elected.table, self.tiling(), elected.election.shard_tiles)?;
-        publish::publish(self.output, id, &elected, described, tiles).await.map(Some)
+        publish::publish(output, id, elected, described, tiles).await
     }
 
     async fn elected(&self, id: &RunId) -> Result<Elected> {
@@ -275,7 +306,9 @@ impl Planner<'_> {
         Ok(elected)
     }
 
-    /// Returns what [`Self::decide`] would do, without writing anything.
+    /// Returns what [`Self::decide`] would do, and how the table changes by it, without writing anything there.
+    ///
+    /// Memory: as [`Change::between`]. The plan is written into the folder for spooling.
     ///
     /// # Errors
     ///
@@ -284,20 +317,47 @@ impl Planner<'_> {
         check_shard_size(self.draft.shard_tiles, self.draft.embedding_bytes)?;
         let family = self.family().await?;
         match &family.open {
-            Some(OpenRun::Planned(id)) => self.preview_of(family.planned(id)).await,
+            Some(OpenRun::Planned(id)) => {
+                let run = family.planned(id);
+                Ok(Preview { table: Some(self.change_by(run).await?), ..self.preview_of(run).await? })
+            }
             Some(OpenRun::Elected(id)) => {
                 let Elected { table, election } = self.elected(id).await?;
                 let tally = self.tally(&table, election.shard_tiles).await?;
-                Ok(self.preview_new(id, table.num_sources(), publish::source_bytes(&table), tally))
+                let (key, num_bytes) = (self.output.layout.sources(id), publish::source_bytes(&table));
+                let sources = self.output.bucket.get(&key, u64::MAX).await;
+                let bytes = sources.map_err(|fault| fault.into_error(&key))?.bytes;
+                let sources = EncodedSources { bytes, num_sources: table.num_sources(), num_bytes };
+                self.preview_new(id, sources, tally).await
             }
             None => {
-                let (encoded, tally) = self.encode_new_sources(self.discover().await?, &family).await?;
-                match family.covered().pop().filter(|_| encoded.num_sources == 0) {
-                    Some(newest) => self.preview_of(newest).await,
-                    None => Ok(self.preview_new(&family.next, encoded.num_sources, encoded.num_bytes, tally)),
+                let discovered = self.discover().await?;
+                self.output_record(&discovered).check_fits(self.output).await?;
+                let (encoded, tally) = self.encode_new_sources(discovered, &family).await?;
+                match family.newest().filter(|_| encoded.num_sources == 0) {
+                    Some(newest) => Ok(Preview { nothing_new: true, ..self.preview_of(newest).await? }),
+                    None => self.preview_new(&family.next, encoded, tally).await,
                 }
             }
         }
+    }
+
+    /// Returns what the table would be like with a run that is not planned.
+    async fn change_by_sources(&self, id: &RunId, sources: Bytes) -> Result<Change> {
+        let folder = ObjectUri::from_path(&self.spool_dir.join("preview"))?;
+        let scratch = Output::open(self.storage, &folder);
+        scratch.bucket.put_new(&scratch.layout.sources(id), sources).await?;
+        let elected = publish::elected(&scratch, id).await?;
+        self.change_by(&self.publish(&scratch, id, &elected).await?).await
+    }
+
+    async fn change_by(&self, run: &Run) -> Result<Change> {
+        let change = async |snapshot: Snapshot| {
+            let current = Current::of(&snapshot.runs).await?;
+            let others = current.runs.iter().copied().filter(|other| other.id != run.id);
+            Change::between(&current.runs, &others.chain([run]).collect::<Vec<_>>()).await
+        };
+        self.output.consistently(Scope::All, change).await
     }
 
     /// Returns how a published run stands.
@@ -312,6 +372,7 @@ impl Planner<'_> {
         let tiles = plan.tiles.min(open * u64::from(plan.shard_tiles));
         Ok(Preview {
             run_id: run.id.to_string(),
+            nothing_new: false,
             published: true,
             sources: plan.sources,
             source_bytes: plan.source_bytes,
@@ -320,21 +381,26 @@ impl Planner<'_> {
             shards: plan.shards.into(),
             committed_shards: committed,
             table_bytes: tiles * self.row_bytes(),
+            table: None,
         })
     }
 
-    fn preview_new(&self, id: &RunId, num_sources: u64, source_bytes: u64, tally: Tally) -> Preview {
-        Preview {
+    async fn preview_new(&self, id: &RunId, sources: EncodedSources, tally: Tally) -> Result<Preview> {
+        let nothing_new = sources.num_sources == 0;
+        let table = if nothing_new { None } else { Some(self.change_by_sources(id, sources.bytes).await?) };
+        Ok(Preview {
             run_id: id.to_string(),
+            nothing_new,
             published: false,
-            sources: num_sources,
-            source_bytes,
+            sources: sources.num_sources,
+            source_bytes: sources.num_bytes,
             tiles: tally.tiles,
             rejected: tally.rejected,
             shards: tally.tiles.div_ceil(self.draft.shard_tiles.into()),
             committed_shards: 0,
             table_bytes: tally.tiles * self.row_bytes(),
-        }
+            table,
+        })
     }
 
     /// Counts the tiles that these sources are cut into, and the sources that cannot be.
@@ -385,14 +451,15 @@ impl Planner<'_> {
             open = Some(OpenRun::Planned(run.id.clone()));
         }
         snapshot.runs.retain(|standing| !unfinished_copies.contains(standing.run.id()));
-        Ok(Family { snapshot, next, open })
+        let open_id = open.as_ref().map(OpenRun::id);
+        let withheld = withheld_of_family(self.output, &snapshot, open_id).await?;
+        Ok(Family { snapshot, next, open, withheld })
     }
 
-    /// Makes sure that the output takes rows with these manifest columns.
-    async fn elect_lineage(&self, extra: Option<&arrow::datatypes::Fields>) -> Result<()> {
+    /// Describes an output that takes rows with these manifest columns.
+    fn output_record(&self, discovered: &Discovered) -> OutputRecord {
+        let extra = discovered.extra.as_ref().map(|codec| codec.fields());
         OutputRecord::new(&self.draft.lineage, &self.draft.lineage_description, extra)
-            .elect(self.output)
-            .await
     }
 
     async fn discover(&self) -> Result<Discovered> {
@@ -415,6 +482,7 @@ impl Planner<'_> {
             origin: Origin::Pipeline,
             planned_at: Some(planned_at),
             as_of: Some(family.as_of(planned_at)),
+            max_reject_ratio: Some(self.draft.max_reject_ratio),
         };
         let metadata = election.metadata()?;
         let surveyor = self.cutting.map(|cutting| cutting.surveyor.clone());
@@ -444,12 +512,6 @@ impl Family {
         let standing = self.snapshot.standing(id).and_then(|standing| standing.run.planned());
         standing.expect("an open run that is planned is one of the family")
     }
-}
-
-/// Sources were found, and all of them left out: only an area of interest does that.
-fn outside_area() -> Error {
-    Error::config("no window of any source touches the area of interest")
-        .hint("check tiles.aoi: longitudes come first")
 }
 
 pub(super) fn lost_every_election() -> Error {

@@ -26,6 +26,7 @@ const FINGERPRINT_KEY: &str = "tilefleet.fingerprint";
 const ORIGIN_KEY: &str = "tilefleet.origin";
 const PLANNED_AT_KEY: &str = "tilefleet.planned_at";
 const AS_OF_KEY: &str = "tilefleet.as_of";
+const MAX_REJECT_RATIO_KEY: &str = "tilefleet.max_reject_ratio";
 /// The same for the sources' bytes, added up as far as known.
 pub const SOURCE_BYTES_KEY: &str = "tilefleet.source_bytes";
 
@@ -35,7 +36,7 @@ const MAX_SHARD_BYTES: u64 = 512 << 20;
 const ROW_OVERHEAD_BYTES: u64 = 512;
 
 /// What is decided together with a run's sources.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Election {
     /// Tiles of a full shard.
     pub shard_tiles: u32,
@@ -47,6 +48,8 @@ pub struct Election {
     pub planned_at: Option<Moment>,
     /// See [`RunRecord::as_of`].
     pub as_of: Option<Moment>,
+    /// See [`RunRecord::max_reject_ratio`].
+    pub max_reject_ratio: Option<f64>,
 }
 
 impl Election {
@@ -65,6 +68,7 @@ impl Election {
         ];
         let moments = [(PLANNED_AT_KEY, self.planned_at), (AS_OF_KEY, self.as_of)];
         pairs.extend(moments.into_iter().filter_map(|(key, at)| Some((key.to_owned(), at?.to_string()))));
+        pairs.extend(self.max_reject_ratio.map(|ratio| (MAX_REJECT_RATIO_KEY.to_owned(), ratio.to_string())));
         Ok(pairs)
     }
 
@@ -82,11 +86,13 @@ impl Election {
         let shard_tiles = pairs.get(SHARD_TILES_KEY).and_then(|value| value.parse().ok());
         let origin = pairs.get(ORIGIN_KEY).map(|json| serde_json::from_str(json)).transpose();
         let moment = |key: &str| pairs.get(key).map(|text| text.parse::<Moment>()).transpose();
+        let ratio = pairs.get(MAX_REJECT_RATIO_KEY).map(|text| text.parse::<f64>()).transpose();
         Ok(Self {
             shard_tiles: shard_tiles.filter(|tiles| *tiles > 0).ok_or_else(damaged)?,
             origin: origin.map_err(|error| damaged().because(error))?.unwrap_or_default(),
             planned_at: moment(PLANNED_AT_KEY).map_err(|error| damaged().because(error))?,
             as_of: moment(AS_OF_KEY).map_err(|error| damaged().because(error))?,
+            max_reject_ratio: ratio.map_err(|error| damaged().because(error))?,
             fingerprint: pairs.remove(FINGERPRINT_KEY).unwrap_or_default(),
         })
     }
@@ -149,6 +155,7 @@ pub async fn publish(
         origin: election.origin.clone(),
         planned_at: election.planned_at,
         as_of: election.as_of,
+        max_reject_ratio: election.max_reject_ratio,
         model: described.model.clone(),
         plan: PlanRecord {
             sources: table.num_sources(),

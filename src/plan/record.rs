@@ -33,6 +33,10 @@ pub struct RunRecord {
     /// of the newest run that it replaces: neither makes an old family newest.
     #[serde(default)]
     pub as_of: Option<Moment>,
+    /// Share of rejects, 0 to 1, above which the run is not current until it is accepted. `None`: however many
+    /// there are, as in records of older versions; retries and compactions have no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_reject_ratio: Option<f64>,
     /// The model.
     pub model: ModelRecord,
     /// The plan's totals.

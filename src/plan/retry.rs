@@ -52,7 +52,7 @@ impl Planner<'_> {
     /// Continues the unfinished retry of this pipeline and fingerprint; else plans one over those of these tiles
     /// that no newer run has replaced since they were found. `None` if all of them are.
     ///
-    /// Memory: the tiles, the tiles of one shard, and what [`Newest::of`] needs.
+    /// Memory: the tiles, the tiles of one shard, and what [`Newest::among`] needs.
     ///
     /// # Errors
     ///
@@ -96,7 +96,7 @@ impl Planner<'_> {
 
     async fn encode_rejected(&self, rejected: &[Retry], family: &Family) -> Result<sources::EncodedSources> {
         let covered = family.covered();
-        let newest = Newest::of(&covered).await?;
+        let newest = Newest::among(&covered).await?;
         let mut found = Rejected::default();
         for ((id, shard), tiles) in by_shard(rejected) {
             let run = covered.iter().find(|run| run.id == *id).ok_or_else(|| vanished(id))?;
@@ -109,6 +109,8 @@ impl Planner<'_> {
             origin: Origin::Retry,
             planned_at: Some(Moment::now()),
             as_of: family.just_after(),
+            // What it replaces is rejected already.
+            max_reject_ratio: None,
         };
         let entries = entries.into_iter().map(Ok);
         sources::encode(entries, found.codec.as_ref(), election.metadata()?, SOURCE_BYTES_KEY)

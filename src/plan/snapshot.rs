@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use futures::TryStreamExt;
 
+use super::layout::ACCEPTED;
 use super::origin::{Moment, Origin};
 use super::publish::Election;
 use super::run::{Committed, Output, Run, Table};
@@ -104,6 +105,8 @@ pub struct Standing {
     pub run: KnownRun,
     /// What the folder of its rows holds.
     pub found: Committed,
+    /// Whether it was accepted, whatever was rejected of it.
+    pub accepted: bool,
 }
 
 impl Standing {
@@ -190,14 +193,15 @@ struct Records(BTreeMap<RunId, Record>);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Record {
     deleted: bool,
+    accepted: bool,
     num_objects: u64,
 }
 
 impl Records {
-    /// Returns whether the same runs are there and the same of them are deleted.
+    /// Returns whether the same runs are there and the same of them are deleted or accepted.
     fn same_runs(&self, other: &Self) -> bool {
-        let state = |records: &Self| -> Vec<(RunId, bool)> {
-            records.0.iter().map(|(id, record)| (id.clone(), record.deleted)).collect()
+        let state = |records: &Self| -> Vec<(RunId, bool, bool)> {
+            records.0.iter().map(|(id, record)| (id.clone(), record.deleted, record.accepted)).collect()
         };
         state(self) == state(other)
     }
@@ -270,7 +274,7 @@ impl Output {
                 KnownRun::Planned(run) => run.committed_in(&mut table),
                 KnownRun::Planning(_) => table.take(id),
             };
-            snapshot.runs.push(Standing { run, found });
+            snapshot.runs.push(Standing { run, found, accepted: record.accepted });
         }
         snapshot.rest = table;
         settle_ages(&mut snapshot.runs);
@@ -304,6 +308,7 @@ impl Output {
                 continue; // A folder marker, which is no object.
             }
             let record = records.0.entry(id).or_default();
+            record.accepted |= rest == ACCEPTED;
             if rest == "deleted.json" { record.deleted = true } else { record.num_objects += 1 }
         }
         Ok(records)

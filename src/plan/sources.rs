@@ -28,6 +28,9 @@ use crate::storage::Bucket;
 /// 32,767 groups a file is 268 million sources away.
 const ROWS_PER_GROUP: usize = 8192;
 
+/// The metadata key under which the number of sources is written that their headers reject.
+const REJECTED_KEY: &str = "tilefleet.rejected_sources";
+
 /// One source as planned.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
@@ -111,10 +114,12 @@ pub fn encode(
         ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties(metadata))).map_err(bug)?;
     let mut num_sources = 0_u64;
     let mut num_bytes = 0_u64;
+    let mut num_rejected = 0_u64;
     let mut chunk = Vec::with_capacity(ROWS_PER_GROUP);
     for entry in entries {
         let entry = entry?;
         num_bytes += entry.entry.size.unwrap_or(0);
+        num_rejected += u64::from(matches!(entry.survey, Some(Survey::Rejected { .. })));
         chunk.push(entry);
         if chunk.len() == ROWS_PER_GROUP {
             writer.write(&record_batch(&schema, num_sources, &chunk, extra)?).map_err(bug)?;
@@ -127,6 +132,7 @@ pub fn encode(
         num_sources += chunk.len() as u64;
     }
     writer.append_key_value_metadata(KeyValue::new(bytes_key.to_owned(), num_bytes.to_string()));
+    writer.append_key_value_metadata(KeyValue::new(REJECTED_KEY.to_owned(), num_rejected.to_string()));
     let bytes = Bytes::from(writer.into_inner().map_err(bug)?);
     Ok(EncodedSources { bytes, num_sources, num_bytes })
 }
@@ -222,6 +228,12 @@ impl SourceTable {
     #[must_use]
     pub fn num_sources(&self) -> u64 {
         self.object.num_rows()
+    }
+
+    /// Returns how many sources their headers rejected when planned; early tables do not say.
+    #[must_use]
+    pub fn num_rejected(&self) -> u64 {
+        self.metadata().get(REJECTED_KEY).and_then(|value| value.parse().ok()).unwrap_or(0)
     }
 
     /// Returns the file's key-value metadata.

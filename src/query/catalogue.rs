@@ -14,7 +14,7 @@ use super::frozen::Frozen;
 use super::nearest::{Shown, ShownRun};
 use super::{ROOT, fault};
 use crate::error::{Error, Result};
-use crate::newest::{Newest, Replaced};
+use crate::newest::{Newest, Replaced, how_to_accept};
 use crate::plan::{Layout, Output, ParquetObject, Run, RunId, Scope, Snapshot, Standing};
 
 /// Run and source of rows that newer runs replace.
@@ -29,7 +29,7 @@ const PLACE: &str = "run, tile_id, source, source_version, level, frame, x, y, w
 pub(super) async fn register(context: &SessionContext, output: &Output) -> Result<(Vec<String>, Shown)> {
     let (snapshot, newest) = output
         .consistently(Scope::All, async |snapshot: Snapshot| {
-            let newest = Newest::of(&snapshot.completed()).await?;
+            let newest = Newest::of(&snapshot).await?;
             Ok((snapshot, newest))
         })
         .await?;
@@ -48,9 +48,9 @@ pub(super) async fn register(context: &SessionContext, output: &Output) -> Resul
     let files = output.bucket.folder(output.uri.key()).await?;
     context.register_object_store(root.as_ref(), Arc::new(Frozen::new(files, &snapshot)));
     tiles_all(context, run, shard).await?;
-    register_batch(context, "runs", runs(&snapshot.runs)?)?;
+    register_batch(context, "runs", runs(&snapshot.runs, &newest)?)?;
     tiles(context, &newest).await?;
-    let notes = snapshot.runs.iter().filter_map(note).collect();
+    let notes = snapshot.runs.iter().filter_map(|standing| note(output, standing, &newest)).collect();
     Ok((notes, Shown { bucket: output.bucket.clone(), runs: shown(&snapshot, &newest) }))
 }
 
@@ -69,7 +69,12 @@ fn shown(snapshot: &Snapshot, newest: &Newest) -> Vec<ShownRun> {
     snapshot.runs.iter().filter_map(shown).collect()
 }
 
-fn note(standing: &Standing) -> Option<String> {
+fn note(output: &Output, standing: &Standing, newest: &Newest) -> Option<String> {
+    let id = standing.run.id();
+    if newest.withheld.contains(id) {
+        let how = how_to_accept(&output.uri, id);
+        return Some(format!("run {id} has too many rejects, and only `tiles_all` shows it; {how}"));
+    }
     let open = standing.run.planned().filter(|_| standing.completed().is_none())?;
     Some(format!(
         "run {} is not complete: {} of its {} shards are committed, and only `tiles_all` shows them",
@@ -140,7 +145,7 @@ fn still_newest<'a>(
     ))
 }
 
-fn runs(standings: &[Standing]) -> Result<RecordBatch> {
+fn runs(standings: &[Standing], newest: &Newest) -> Result<RecordBatch> {
     let planned = || standings.iter().map(|standing| standing.run.planned());
     let text = |value: fn(&Run) -> &str| -> ArrayRef {
         Arc::new(planned().map(|run| run.map(value)).collect::<StringArray>())
@@ -152,10 +157,13 @@ fn runs(standings: &[Standing]) -> Result<RecordBatch> {
         Arc::new(standings.iter().map(word).collect::<StringArray>())
     };
     let complete: BooleanArray = standings.iter().map(|it| Some(it.completed().is_some())).collect();
+    let accepted: BooleanArray =
+        standings.iter().map(|it| Some(!newest.withheld.contains(it.run.id()))).collect();
     let committed: Int64Array = standings.iter().map(|it| Some(it.found.shards.len() as i64)).collect();
     batch([
         ("run", words(|standing| Some(standing.run.id().to_string()))),
         ("complete", Arc::new(complete)),
+        ("accepted", Arc::new(accepted)),
         ("origin", words(|standing| Some(standing.run.origin().name().to_owned()))),
         ("planned_at", words(|standing| Some(standing.run.planned()?.planned_at().to_string()))),
         ("sources", number(|run| run.record.plan.sources)),

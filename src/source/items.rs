@@ -93,6 +93,8 @@ impl Search {
     /// Adds the items that a search finds.
     pub(super) async fn add_search(&mut self, search: &stac::Search, filter: &Filter) -> Result<()> {
         let mut judged = Judged::default();
+        // An API leaves out by itself what it was asked to.
+        self.filtered |= *filter != Filter::default();
         let mut pages = search.start(&self.storage).await?;
         while let Some(page) = pages.next().await? {
             for found in page {
@@ -105,6 +107,7 @@ impl Search {
 
     fn add_item(&mut self, found: stac::Found, filter: &Filter, judged: &mut Judged) -> Result<()> {
         let verdict = found.as_ref().map(|item| filter.judge(item));
+        self.filtered |= verdict.is_ok_and(Verdict::is_elsewhere);
         match verdict {
             Ok(verdict) => *judged.verdicts.entry(verdict).or_default() += 1,
             Err(_) => judged.num_bad += 1,

@@ -68,6 +68,8 @@ pub struct Discovered {
     /// Seen and left out: names that begin with a dot, folder markers, what lies in
     /// [`InputSpec::exclude`], and keys that cannot be addressed.
     pub num_ignored: u64,
+    /// Whether STAC items were there or searched for, and dates, clouds or area left them out.
+    pub filtered: bool,
     /// Decodes [`Entry::extra`]; `None` without a manifest or if it has no other columns.
     pub extra: Option<Arc<ExtraCodec>>,
     /// For each input, what was looked at and how much of it was taken, for people.
@@ -88,13 +90,14 @@ impl Discovered {
         format!("{num_entries} sources with {num_bytes} bytes, {} ignored ({places})", self.num_ignored)
     }
 
-    /// Fails if there is no source at all.
+    /// Fails if there is no source at all, unless that is because of what was asked of STAC items: a night may
+    /// bring none.
     ///
     /// # Errors
     ///
     /// `Config`, with what was looked at.
     pub fn require_some(&self) -> Result<()> {
-        if self.sources.num_entries > 0 {
+        if self.sources.num_entries > 0 || self.filtered {
             return Ok(());
         }
         Err(Error::config("no sources were found").because(self.summary()).hint(
@@ -122,6 +125,7 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
         items: spec.items.clone(),
         exclude: spec.exclude.clone(),
         num_ignored: 0,
+        filtered: false,
         looked_at: Vec::new(),
     };
     for text in &spec.uris {
@@ -134,8 +138,8 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
         Some(manifest) => search.add_manifest(manifest, spec, spool_folder).await?,
         None => None,
     };
-    let Search { spool, num_ignored, looked_at, .. } = search;
-    Ok(Discovered { sources: spool.finish()?, num_ignored, extra, looked_at })
+    let Search { spool, num_ignored, filtered, looked_at, .. } = search;
+    Ok(Discovered { sources: spool.finish()?, num_ignored, filtered, extra, looked_at })
 }
 
 struct Search {
@@ -144,6 +148,7 @@ struct Search {
     items: Option<ItemSpec>,
     exclude: Option<ObjectUri>,
     num_ignored: u64,
+    filtered: bool,
     looked_at: Vec<String>,
 }
 

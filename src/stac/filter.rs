@@ -52,6 +52,13 @@ impl Verdict {
     }
 }
 
+impl Verdict {
+    /// Returns whether it says what is asked about, and is another time, place or weather.
+    pub fn is_elsewhere(self) -> bool {
+        matches!(self, Self::OtherDate | Self::TooCloudy | Self::Elsewhere)
+    }
+}
+
 impl Filter {
     /// Checks what can be checked without items.
     ///

@@ -1,5 +1,7 @@
 //! All integration tests in one binary: DataFusion and the crate are linked once.
 
+#[cfg(feature = "query")]
+mod accept;
 mod commands;
 #[cfg(feature = "query")]
 mod devices;

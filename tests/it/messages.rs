@@ -385,6 +385,9 @@ fn inputs() {
     book.refused(&[&none[..4], &outside].concat());
     book.job.write_image("broken.jpg", b"");
     book.refused(&["run", "job.toml"]);
+    book.job.write_image("broken-too.jpg", b"");
+    book.refused(&["run", "job.toml"]);
+    book.refused(&["runs", "table", "accept", "job-01234567-0009"]);
     book.compare("inputs");
 }
 

@@ -88,8 +88,10 @@ fn repaired_sources_are_retried_once() {
     assert!(repaired.source_version.as_ref().unwrap().starts_with(&size), "{repaired:?}");
     assert!(job.run_ok(&[]).contains("nothing new"), "the retry saw the repaired files");
 
-    // What is still broken is rejected again, and counts as any run's rejects do.
+    // What is still broken is rejected again; the table it leaves is judged, not the one tile of it.
     let output = rejects(&job.table(), &["--retry", "--set", "limits.max_reject_ratio=0.5"]);
+    assert!(text(&output).contains("in the table: 9 tiles: 8 ok, 0 skipped, 1 rejected"));
+    let output = rejects(&job.table(), &["--retry", "--set", "limits.max_reject_ratio=0.1"]);
     assert_exit(&output, 65);
     assert_eq!(shown(&job.table()).len(), 9);
     job.write_image("empty-002.jpg", &jpeg(102));

@@ -89,7 +89,7 @@ fn twelve_nights_become_one_run() {
     assert_exit(&retry, 0);
     let (before, num_files) = (shown_columns(&table, ROWS), shard_files(&table).len());
     assert_eq!(before.num_rows(), 3 + 36 + 3);
-    newest_in_duckdb(&table, before.num_rows());
+    crate::accept::assert_duckdb_finds_the_newest(&table);
     assert_eq!(ids(&table).len(), 13);
 
     let compacted = answer(&table, &["compact"]);
@@ -152,18 +152,6 @@ fn read_elsewhere(table: &Path, num_rows: usize) {
     assert_eq!(printed, format!("1 {num_rows} {num_rows} {num_rows}\n"));
 }
 
-/// The query that docs/sql.md gives for DuckDB finds the newest row of each tile.
-fn newest_in_duckdb(table: &Path, num_rows: usize) {
-    let Some(python) = support::python() else { return };
-    let docs = include_str!("../../docs/sql.md");
-    let (_, query) = docs.split_once("duckdb -c \"SELECT tiles.*").expect("the query is in docs/sql.md");
-    let (query, _) = query.split_once('"').expect("it ends");
-    let query = format!("SELECT tiles.* {}", query.replace("'out/", &format!("'{}/", table.display())));
-    let program = "import sys, duckdb\n\
-        print(*duckdb.sql(f'SELECT count(*), count(DISTINCT tile_id) FROM ({sys.argv[1]})').fetchone())";
-    assert_eq!(support::run_python(&python, program, &[&query]), format!("{num_rows} {num_rows}\n"));
-}
-
 /// Half-precision embeddings and the manifest's columns are copied as they are.
 #[test]
 fn compaction_keeps_float16_and_manifest_columns() {
@@ -204,7 +192,7 @@ fn a_deleted_run_is_gone_for_good() {
     let refused = runs(&table, &["delete", &newest]);
     assert_exit(&refused, 64);
     let said = String::from_utf8_lossy(&refused.stdout).into_owned();
-    assert!(said.contains("`tiles` loses 1 tile, and shows 1 tile of another run instead"), "{said}");
+    assert!(said.contains("`tiles` loses 1 tile, and shows 1 tile of other runs instead"), "{said}");
     assert!(stderr(&refused).contains("--yes"), "{}", stderr(&refused));
     assert_eq!(shown(&table).len(), 7, "nothing was deleted");
     assert_exit(&runs(&table, &["delete", "photos-00000000-0009", "--yes"]), 78);
@@ -609,7 +597,7 @@ fn a_run_that_is_deleted_under_a_compaction_is_told() {
     let asked = runs(&table, &["delete", &compaction]);
     assert_exit(&asked, 64);
     let said = String::from_utf8_lossy(&asked.stdout).into_owned();
-    assert!(said.contains("`tiles` loses 1 tile, and shows 5 tiles of another run instead"), "{said}");
+    assert!(said.contains("`tiles` loses 1 tile, and shows 5 tiles of other runs instead"), "{said}");
     answer(&table, &["delete", &compaction, "--yes"]);
     assert!(shown(&table).iter().all(|row| row.file() != "n2.jpg"));
     answer(&table, &["compact"]);

@@ -53,7 +53,7 @@ pub(super) fn run_on_new(folder: &Path, pipeline: &Path, made: &Made) -> Result<
     let report = crate::cli::run::work(&job)?;
     job.check_rejects(&report)?;
     let new = block_on(async {
-        let id = RunId::parse(&report.run_id)?;
+        let id = RunId::parse(super::run_id_of(&report))?;
         let run = Run::open(job.output(), &id).await?.ok_or_else(|| Error::bug("the run has no record"))?;
         let mut new = BTreeMap::new();
         for batch in shard_rows(&run, &["source", "label"]).await? {

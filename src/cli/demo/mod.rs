@@ -66,7 +66,7 @@ pub fn run(args: Args) -> Result<()> {
 
     step("verify");
     let (verdict, found) = block_on(async {
-        let id = RunId::parse(&report.run_id)?;
+        let id = RunId::parse(run_id_of(&report))?;
         let run = Run::open(job.output(), &id).await?.ok_or_else(|| Error::bug("the run has no record"))?;
         Ok((verify(&run).await?, Found::read(&run).await?))
     })?;
@@ -198,6 +198,10 @@ fn say_what_next(folder: &Path, as_given: &Path, report: &Report) {
          tilefleet run pipelines/tiles.toml --input FOLDER --model {shown}/resnet152.onnx --output my-table\n\
          The first finds nothing new; add an image to {shown}/images, and it covers just that.",
         folder.display(),
-        report.run_id
+        run_id_of(report)
     );
+}
+
+fn run_id_of(report: &Report) -> &str {
+    report.run_id.as_deref().unwrap_or_default()
 }

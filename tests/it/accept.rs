@@ -1,0 +1,496 @@
+//! Runs with too many rejects wait to be accepted, and runs that cut scenes differently live side by side: no
+//! setting that is wrong costs a row that was right.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::fixture::{Job, assert_exit, jpeg, rows, shown, stderr};
+use crate::query::ask;
+use crate::support;
+
+fn tilefleet(command: &str, table: &Path, arguments: &[&str]) -> Output {
+    support::tilefleet().arg(command).arg(table).args(arguments).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    assert_exit(output, 0);
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn answer(command: &str, table: &Path, arguments: &[&str]) -> Value {
+    let output = tilefleet(command, table, &[arguments, &["--json"]].concat());
+    assert_exit(&output, 0);
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn ids(table: &Path) -> Vec<String> {
+    let listed = answer("runs", table, &[]);
+    listed.as_array().unwrap().iter().map(|run| run["run_id"].as_str().unwrap().to_owned()).collect()
+}
+
+fn newest(table: &Path) -> String {
+    ids(table).into_iter().max_by_key(|id| id[id.len() - 4..].to_owned()).unwrap()
+}
+
+/// Runs, and expects 65; returns what it said.
+fn too_many_rejects(job: &Job, arguments: &[&str]) -> String {
+    let output = job.run(arguments);
+    assert_exit(&output, 65);
+    stderr(&output)
+}
+
+fn record(table: &Path, run: &str, name: &str) -> PathBuf {
+    table.join("_tilefleet").join(run).join(name)
+}
+
+/// Ten good rows, then a night of three images of which two are broken.
+fn a_bad_night() -> Job {
+    let job = Job::new(10, "");
+    job.run_ok(&[]);
+    for index in 0..2 {
+        job.write_image(&format!("bad-{index}.jpg"), b"");
+    }
+    job.write_image("00003.jpg", b"not an image any more");
+    job.write_image("good.jpg", &jpeg(77));
+    job
+}
+
+#[test]
+fn a_run_above_its_limit_is_not_current_until_it_is_accepted() {
+    let job = a_bad_night();
+    let (table, before) = (job.table(), shown(&job.table()));
+    let said = too_many_rejects(&job, &[]);
+    let run = newest(&table);
+    let command = format!("accept {run}`");
+    assert!(said.contains("3 of 4 tiles were rejected") && said.contains(&command), "{said}");
+    assert_eq!(
+        (rows(&table).len(), shown(&table)),
+        (14, before.clone()),
+        "all is committed, nothing replaced"
+    );
+    assert_duckdb_finds_the_newest(&table);
+    job.verify_ok();
+
+    // Everybody says so, and names the command.
+    let status = text(&tilefleet("status", &table, &["--run", &run]));
+    assert!(status.contains("complete, not accepted") && status.contains(&command), "{status}");
+    assert!(text(&tilefleet("runs", &table, &[])).contains(&command));
+    assert_eq!(answer("runs", &table, &[])[1]["accepted"], false);
+    assert_eq!(
+        ask(&table, "SELECT accepted FROM runs ORDER BY run"),
+        json!([{"accepted": true}, {"accepted": false}])
+    );
+    let query = support::tilefleet().arg("query").arg(&table).arg("SELECT 1").output().unwrap();
+    assert!(stderr(&query).contains(&command), "{}", stderr(&query));
+    assert_eq!(text(&tilefleet("rejects", &table, &[])), "no rejects\n");
+    assert_eq!(answer("rejects", &table, &["--run", &run]).as_array().unwrap().len(), 3);
+
+    // Its sources are not done: the next run plans them again, and does not become current either.
+    let report = job.run(&["--json"]);
+    assert_exit(&report, 65);
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+    assert_eq!((&report["summary"]["tiles"], &report["current"]), (&4.into(), &false.into()));
+    assert_eq!(shown(&table), before);
+
+    assert_duckdb_finds_the_newest(&table);
+
+    let again = newest(&table);
+    let told = answer("runs", &table, &["accept", &again]);
+    let changed = json!([told["was_current"], told["gained"], told["replaced"], told["lost"]]);
+    assert_eq!(changed, json!([false, 3, 1, 0]), "{told}");
+    assert_eq!((shown(&table).len(), answer("rejects", &table, &[]).as_array().unwrap().len()), (13, 3));
+    assert!(text(&tilefleet("runs", &table, &["accept", &again])).contains("is current already"));
+    assert!(job.run_ok(&[]).contains("nothing new"), "its sources are done");
+    assert_duckdb_finds_the_newest(&table);
+
+    // Deleting it takes the acceptance along, and brings back what was before; the other one still waits.
+    answer("runs", &table, &["delete", &again, "--yes"]);
+    assert!(!record(&table, &again, "accepted.json").exists());
+    assert_eq!(shown(&table), before);
+    assert_exit(&tilefleet("runs", &table, &["accept", &again]), 78);
+    assert_exit(&tilefleet("runs", &table, &["accept", "photos-00000000-0009"]), 78);
+    assert!(!record(&table, &again, "accepted.json").exists());
+    job.verify_ok();
+}
+
+/// What is current follows from the files, whether somebody has summed them up or not.
+#[test]
+fn a_run_is_judged_alike_without_its_summary() {
+    let job = a_bad_night();
+    let (table, before) = (job.table(), shown(&job.table()));
+    too_many_rejects(&job, &[]);
+    let run = newest(&table);
+    fs::remove_file(record(&table, &run, "summary.json")).unwrap();
+    assert_eq!(answer("status", &table, &["--run", &run])[0]["accepted"], false);
+    assert_eq!(shown(&table), before);
+    assert!(!record(&table, &run, "summary.json").exists(), "readers write nothing");
+    assert!(too_many_rejects(&job, &[]).contains("3 of 4 tiles"), "planned again");
+}
+
+/// The first run has nothing to replace: it is shown, and stays so beside good runs.
+#[test]
+fn the_first_run_of_an_output_is_current() {
+    let job = Job::new(2, "");
+    job.write_image("bad.jpg", b"");
+    let table = job.table();
+    let said = too_many_rejects(&job, &[]);
+    assert!(!said.contains("accept "), "{said}");
+    let first = newest(&table);
+    let accepted: Value =
+        serde_json::from_slice(&fs::read(record(&table, &first, "accepted.json")).unwrap()).unwrap();
+    assert_eq!((&accepted["run_id"], &accepted["why"]), (&json!(first), &json!("first")));
+    for index in 3..20 {
+        job.write_image(&format!("{index:05}.jpg"), &jpeg(index));
+    }
+    job.run_ok(&[]);
+    assert_eq!(shown(&table).len(), 20);
+    // As if its worker had been killed before it could say so.
+    fs::remove_file(record(&table, &first, "accepted.json")).unwrap();
+    assert_eq!(shown(&table).len(), 20);
+    assert!(job.run_ok(&[]).contains("nothing new"));
+}
+
+/// Tables of earlier builds, whose records have no limit, show what they showed.
+#[test]
+fn runs_of_earlier_builds_are_current() {
+    let job = a_bad_night();
+    let table = job.table();
+    too_many_rejects(&job, &[]);
+    let path = record(&table, &newest(&table), "run.json");
+    let mut run: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!(run.as_object_mut().unwrap().remove("max_reject_ratio"), Some(json!(0.1)));
+    fs::write(&path, run.to_string()).unwrap();
+    assert_eq!(shown(&table).len(), 13);
+    assert!(job.run_ok(&[]).contains("nothing new"));
+}
+
+#[test]
+fn a_run_may_be_accepted_beforehand() {
+    let job = a_bad_night();
+    let table = job.table();
+    let said = too_many_rejects(&job, &["--accept"]);
+    assert!(!said.contains("accept "), "{said}");
+    assert_eq!(shown(&table).len(), 13);
+
+    // Also while it is open; and raising the limit of a run that is open says the same.
+    for raised in [false, true] {
+        for index in 0..2 {
+            job.write_image(&format!("late-{raised}-{index}.jpg"), b"");
+        }
+        assert_exit(&support::tilefleet().arg("plan").arg(&job.pipeline).output().unwrap(), 0);
+        let open = newest(&table);
+        if raised {
+            job.run_ok(&["--set", "limits.max_reject_ratio=1"]);
+        } else {
+            assert!(text(&tilefleet("runs", &table, &["accept", &open])).contains("when it is complete"));
+            too_many_rejects(&job, &[]);
+        }
+        assert_eq!(newest(&table), open);
+        assert_eq!(answer("status", &table, &["--run", &open])[0]["accepted"], true);
+    }
+    assert_eq!(shown(&table).len(), 17);
+}
+
+/// Compaction copies what is current, and lets the others be.
+#[test]
+fn compaction_leaves_out_what_nobody_has_accepted() {
+    let job = a_bad_night();
+    let table = job.table();
+    too_many_rejects(&job, &[]);
+    let waiting = newest(&table);
+    job.write_image("00003.jpg", &jpeg(303));
+    for index in 0..2 {
+        fs::remove_file(job.path(&format!("images/bad-{index}.jpg"))).unwrap();
+    }
+    job.run_ok(&[]);
+    let before = shown(&table);
+    let sources: Vec<_> = before.iter().map(|row| (row.file().to_owned(), row.embedding.clone())).collect();
+    let refused = tilefleet("runs", &table, &["compact", "--runs", &waiting]);
+    assert_exit(&refused, 64);
+    assert!(stderr(&refused).contains("accept"), "{}", stderr(&refused));
+    let told = answer("runs", &table, &["compact"]);
+    assert_eq!(told[0]["replaced"].as_array().unwrap().len(), 2, "{told}");
+    let after: Vec<_> =
+        shown(&table).iter().map(|row| (row.file().to_owned(), row.embedding.clone())).collect();
+    assert_eq!(after, sources);
+    assert!(ids(&table).contains(&waiting));
+    assert_eq!(
+        answer("status", &table, &["--run", &waiting])[0]["accepted"],
+        false,
+        "the first it never was"
+    );
+    assert_eq!(answer("runs", &table, &["compact"]), json!([]));
+    job.verify_ok();
+    // What the night brought that nobody has covered since, accepting it shows.
+    answer("runs", &table, &["accept", &waiting]);
+    assert_eq!(shown(&table).len(), before.len() + 2);
+    assert_duckdb_finds_the_newest(&table);
+    job.verify_ok();
+}
+
+/// Rejects of a run that waits are not retried; once it is accepted they are, and the table is judged.
+#[test]
+fn a_retry_is_judged_by_the_table_it_leaves() {
+    let job = Job::new(40, "");
+    job.run_ok(&[]);
+    let table = job.table();
+    for index in 0..4 {
+        job.write_image(&format!("bad-{index}.jpg"), b"");
+    }
+    too_many_rejects(&job, &[]);
+    let waiting = newest(&table);
+    let nothing = tilefleet("rejects", &table, &["--retry"]);
+    assert_eq!(text(&nothing), "nothing to retry\n");
+    assert!(stderr(&nothing).contains(&format!("accept {waiting}`")), "{}", stderr(&nothing));
+    assert_eq!(ids(&table).len(), 2);
+
+    answer("runs", &table, &["accept", &waiting]);
+    job.write_image("bad-0.jpg", &jpeg(900));
+    // One of four repaired: three of 44 is within the limit.
+    let told = answer("rejects", &table, &["--retry"]);
+    let figures =
+        json!([told[0]["summary"]["rejected"], told[0]["table"]["rejected"], told[0]["table"]["tiles"]]);
+    assert_eq!(figures, json!([3, 3, 44]), "{told}");
+    let above = tilefleet("rejects", &table, &["--retry", "--set", "limits.max_reject_ratio=0.05"]);
+    assert_exit(&above, 65);
+    assert!(stderr(&above).contains("3 of 44 tiles of the table"), "{}", stderr(&above));
+    assert_eq!(shown(&table).iter().filter(|row| row.status == "rejected").count(), 3);
+    assert_duckdb_finds_the_newest(&table);
+
+    // A run that finds nothing new speaks of the table, not of the retry before it.
+    let report = job.run_ok(&[]);
+    assert!(report.contains("in the table: 44 tiles: 41 ok, 0 skipped, 3 rejected"), "{report}");
+    let report: Value = serde_json::from_str(&job.run_ok(&["--json"])).unwrap();
+    assert_eq!((&report["table"]["tiles"], &report["table"]["ok"]), (&44.into(), &41.into()), "{report}");
+    assert_eq!((&report["table"]["reasons"], &report["run_id"]), (&json!({"empty": 3}), &json!(waiting)));
+}
+
+/// The SQL that docs/sql.md gives for DuckDB finds the rows that `tiles` shows, and so does what stands before it.
+pub fn assert_duckdb_finds_the_newest(table: &Path) {
+    let Some(python) = support::python() else { return };
+    let docs = include_str!("../../docs/sql.md");
+    let (_, sql) = docs.split_once("```sql\n-- newest.sql").expect("it is in docs/sql.md");
+    let (sql, _) = sql.split_once("```").expect("it ends");
+    let sql = format!("--{sql}").replace("'out/", &format!("'{}/", table.display()));
+    let program = "import sys, duckdb, json\n\
+        rows = duckdb.sql(f'SELECT run, tile_id, status FROM ({sys.argv[1]}\\n) ORDER BY ALL').fetchall()\n\
+        print(json.dumps([dict(zip(['run', 'tile_id', 'status'], row)) for row in rows]))";
+    let found: Value = serde_json::from_str(&support::run_python(&python, program, &[&sql])).unwrap();
+    let expected = ask(table, "SELECT run, tile_id, status FROM tiles ORDER BY run, tile_id");
+    let number = |rows: &Value| rows.as_array().unwrap().len();
+    assert_eq!(found, expected, "{} rows, not {}", number(&found), number(&expected));
+}
+
+fn scene_job(tiles: &str) -> Option<Job> {
+    let scene = support::test_data()?.join("satellite/geotiff/rasterio/RGB.byte.tif");
+    let job = Job::new(0, &format!("[tiles]\ngrid = \"regular\"\nsize = 100\n{tiles}"));
+    fs::copy(scene, job.path("images/a.tif")).unwrap();
+    Some(job)
+}
+
+fn dry_run(job: &Job, arguments: &[&str]) -> Output {
+    support::tilefleet().arg("plan").arg(&job.pipeline).arg("--dry-run").args(arguments).output().unwrap()
+}
+
+/// A typo in `tiles.bands` after 64 good rows: what `plan --dry-run` says, what `run` does.
+#[test]
+fn a_typo_costs_no_row() {
+    let Some(job) = scene_job("bands = [1, 2, 3]") else { return };
+    let table = job.table();
+    job.run_ok(&[]);
+    let before = shown(&table);
+    assert_eq!(before.len(), 64);
+    fs::copy(job.path("images/a.tif"), job.path("images/b.tif")).unwrap();
+    let typo = ["--set", "tiles.bands=[1, 2, \"blu\"]"];
+    let dry = dry_run(&job, &typo);
+    assert_exit(&dry, 65);
+    let said = String::from_utf8_lossy(&dry.stdout).into_owned();
+    assert!(said.contains("2 sources rejected by their headers: bands_mismatch"), "{said}");
+    assert!(said.contains("`tiles` would gain 2 tiles, show other rows of 0, and lose 0"), "{said}");
+    assert!(stderr(&dry).contains("2 of 2 tiles would be rejected"), "{}", stderr(&dry));
+    let preview = dry_run(&job, &[&typo[..], &["--json"]].concat());
+    let preview: Value = serde_json::from_slice(&preview.stdout).unwrap();
+    assert_eq!((&preview["rejected"], &preview["tiles"]), (&json!({"bands_mismatch": 2}), &2.into()));
+
+    let said = too_many_rejects(&job, &typo);
+    assert!(said.contains("accept "), "{said}");
+    assert_eq!(shown(&table), before);
+    // Mended, the pipeline goes on where it was.
+    assert!(job.run_ok(&[]).contains("complete: 64 tiles"));
+    assert_eq!(shown(&table).len(), 128);
+    job.verify_ok();
+    // Accepted all the same, the two rows stand beside the others.
+    let typo_run =
+        ids(&table).into_iter().find(|id| answer("status", &table, &["--run", id])[0]["accepted"] == false);
+    answer("runs", &table, &["accept", &typo_run.unwrap()]);
+    // Newer windows replace the word that there are none; beside older ones it stands.
+    assert_eq!(shown(&table).len(), 129);
+    assert_duckdb_finds_the_newest(&table);
+}
+
+/// Most of the sources count as well as most of the tiles: one large scene does not make up for others.
+#[test]
+fn sources_count_like_tiles() {
+    let Some(job) = scene_job("bands = [1, 2, 3]") else { return };
+    let table = job.table();
+    job.run_ok(&[]);
+    fs::copy(job.path("images/a.tif"), job.path("images/b.tif")).unwrap();
+    job.write_image("c.tif", b"II? this is no image");
+    for output in [dry_run(&job, &[]), job.run(&[])] {
+        assert_exit(&output, 65);
+        assert!(stderr(&output).contains("1 of 2 sources"), "{}", stderr(&output));
+    }
+    assert_eq!((rows(&table).len(), shown(&table).len()), (64 + 65, 64));
+    job.run_ok(&["--set", "limits.max_reject_ratio=0.5"]);
+    assert_eq!(shown(&table).len(), 129);
+}
+
+/// The same the other way round: a source that could not be cut, and then can.
+#[test]
+fn windows_replace_the_row_that_said_there_are_none() {
+    let Some(job) = scene_job("bands = [1, 2, \"blu\"]") else { return };
+    let table = job.table();
+    too_many_rejects(&job, &[]);
+    assert_eq!(shown(&table).len(), 1, "the first run is shown");
+    let mended = ["--set", "tiles.bands=[1, 2, 3]"];
+    job.run_ok(&mended);
+    let found = shown(&table);
+    assert_eq!((found.len(), found.iter().filter(|row| row.status == "rejected").count()), (64, 0));
+    assert_duckdb_finds_the_newest(&table);
+    // One that has become smaller has fewer windows, and none of the old ones.
+    let Some(smaller) = support::test_data().map(|data| data.join("satellite/geotiff/rasterio/rgb_lzw.tif"))
+    else {
+        return;
+    };
+    fs::copy(smaller, job.path("images/a.tif")).unwrap();
+    job.run_ok(&mended);
+    assert_eq!(ids(&table).len(), 3);
+    assert!(shown(&table).iter().all(|row| !found.contains(row)));
+    assert_duckdb_finds_the_newest(&table);
+    job.verify_ok();
+}
+
+/// Two areas of one scene live together; where they meet the newer row is shown.
+#[test]
+fn another_area_replaces_only_tiles_of_equal_id() {
+    let Some(job) = scene_job("") else { return };
+    let table = job.table();
+    let west = ["--set", "tiles.aoi=-79,23.5,-77.5,26"];
+    let east = ["--set", "tiles.aoi=-77.6,23.5,-76,26"];
+    job.run_ok(&west);
+    let first = shown(&table).len();
+    let dry = dry_run(&job, &east);
+    assert_exit(&dry, 0);
+    let said = String::from_utf8_lossy(&dry.stdout).into_owned();
+    assert!(said.contains("and lose 0"), "{said}");
+    job.run_ok(&east);
+    let both = ask(&table, "SELECT run, count(*) AS n FROM tiles GROUP BY run ORDER BY n");
+    let number = |row: &Value| row["n"].as_u64().unwrap() as usize;
+    let both: Vec<usize> = both.as_array().unwrap().iter().map(number).collect();
+    let all = rows(&table).len();
+    assert!(both.len() == 2 && first < 64 && all > 64, "{both:?} of {all}, {first} in the west");
+    assert_eq!(shown(&table).len(), 64, "the areas cover the scene, and overlap");
+    let distinct = ask(&table, "SELECT count(DISTINCT tile_id) AS n FROM tiles");
+    assert_eq!(distinct, json!([{"n": 64}]));
+    for area in [west, east] {
+        assert!(job.run_ok(&area).contains("nothing new"));
+    }
+
+    // A retry, a compaction of each, and deletion see the same table.
+    text(&tilefleet("runs", &table, &["compact"]));
+    assert_eq!(shown(&table).len(), 64);
+    let ids = ids(&table);
+    let eastern =
+        ids.iter().find(|id| answer("status", &table, &["--run", id])[0]["tiles"] != first).unwrap();
+    let proposed = tilefleet("runs", &table, &["delete", eastern, "--json"]);
+    assert_exit(&proposed, 64);
+    let proposed: Value = serde_json::from_slice(&proposed.stdout).unwrap();
+    assert_eq!((&proposed["vanish"], &proposed["fall_back"]), (&(64 - first).into(), &(all - 64).into()));
+    answer("runs", &table, &["delete", eastern, "--yes"]);
+    assert_eq!(shown(&table).len(), first);
+    job.verify_ok();
+
+    // A scene that has changed is cut anew within its own area; the other area's rows stay.
+    job.run_ok(&east);
+    let scene = fs::read(job.path("images/a.tif")).unwrap();
+    fs::write(job.path("images/a.tif"), [&scene[..], b"\0"].concat()).unwrap();
+    job.run_ok(&west);
+    assert_eq!(shown(&table).len(), 64);
+    job.verify_ok();
+    assert_duckdb_finds_the_newest(&table);
+}
+
+/// What `run` refuses of a manifest, `plan --dry-run` does, too.
+#[test]
+fn a_dry_run_finds_what_the_run_would_refuse() {
+    let job = Job::new(3, "");
+    let manifest = job.path("list.csv");
+    let set = format!("input.manifest={}", manifest.display());
+    let arguments = ["--set", "input.uris=[]", "--set", &set];
+    fs::write(&manifest, "uri,site\nimages/00000.jpg,a\n").unwrap();
+    job.run_ok(&arguments);
+    fs::write(&manifest, "uri,site,weight\nimages/00000.jpg,a,1\nimages/00001.jpg,b,2\n").unwrap();
+    let (dry, run) = (dry_run(&job, &arguments), job.run(&arguments));
+    assert_exit(&dry, 78);
+    assert_eq!((run.status.code(), stderr(&run)), (Some(78), stderr(&dry)));
+    assert!(stderr(&dry).contains("the manifest's columns"), "{}", stderr(&dry));
+    let before = ids(&job.table());
+    fs::write(&manifest, "uri,site\nimages/00000.jpg,a\nimages/00001.jpg,b\n").unwrap();
+    assert_exit(&dry_run(&job, &arguments), 0);
+    assert_eq!(ids(&job.table()), before, "nothing was written");
+}
+
+/// A night without a scene is no misconfiguration: no dates, too cloudy, elsewhere.
+#[test]
+fn nothing_within_dates_clouds_or_area_is_success() {
+    let Some(job) = scene_job("") else { return };
+    let item = json!({
+        "type": "Feature", "stac_version": "1.0.0", "id": "one", "links": [], "bbox": [-79, 23, -76, 26],
+        "geometry": {"type": "Point", "coordinates": [-78, 24]},
+        "properties": {"datetime": "2024-05-01T10:00:00Z", "eo:cloud_cover": 80},
+        "assets": {"data": {"href": "./a.tif", "type": "image/tiff"}},
+    });
+    let path = job.path("images/one.json");
+    fs::write(&path, item.to_string()).unwrap();
+    let input =
+        ["--input", path.to_str().unwrap(), "--set", "tiles.bands=[\"data/1\", \"data/2\", \"data/3\"]"];
+    let filters = ["input.dates=2025-01-01/..", "input.max_cloud_cover=10", "tiles.aoi=9.5,53.3,10.4,53.8"];
+    for found in [false, true] {
+        for filter in filters {
+            let arguments = [&input[..], &["--set", filter]].concat();
+            let report = job.run_ok(&arguments);
+            let named =
+                ["tiles.aoi", "input.dates", "input.max_cloud_cover"].iter().all(|key| report.contains(key));
+            // The area is part of what a row means, so that no run of it was there before.
+            assert!(
+                if found && !filter.starts_with("tiles") { report.contains("nothing new") } else { named },
+                "{report}"
+            );
+            let report: Value =
+                serde_json::from_str(&job.run_ok(&[&arguments[..], &["--json"]].concat())).unwrap();
+            assert_eq!(report["nothing_new"], true, "{report}");
+            assert_exit(&dry_run(&job, &arguments), 0);
+            assert_exit(
+                &support::tilefleet().arg("plan").arg(&job.pipeline).args(&arguments).output().unwrap(),
+                0,
+            );
+        }
+        job.run_ok(&input);
+        assert_eq!(shown(&job.table()).len(), 64);
+    }
+    // An area in which no window of a file lies is the same; an input that is not there is not.
+    let file = job.path("images/a.tif");
+    let elsewhere = ["--input", file.to_str().unwrap(), "--set", "tiles.aoi=9.5,53.3,10.4,53.8"];
+    assert!(job.run_ok(&elsewhere).contains("tiles.aoi"));
+    assert_exit(&job.run(&["--input", job.path("nowhere").to_str().unwrap()]), 78);
+    // Asking for a cloud cover that no item states is a setting to change.
+    let mut silent = item;
+    silent["properties"].as_object_mut().unwrap().remove("eo:cloud_cover");
+    fs::write(&path, silent.to_string()).unwrap();
+    let output = job.run(&[&input[..], &["--set", "input.max_cloud_cover=10"]].concat());
+    assert_exit(&output, 78);
+    assert!(stderr(&output).contains("without eo:cloud_cover"), "{}", stderr(&output));
+}
