@@ -28,8 +28,9 @@ pub struct BlockTable {
     file_bytes: u64,
     /// Maximum number of bytes that are read of a block.
     most: u64,
-    /// Whether the samples are stored as they are, so that a block has all of its bytes or is damaged.
-    uncompressed: bool,
+    /// Whether a block has to have all of its bytes: samples that are stored as they are, and those of codecs that do
+    /// not tell a short block from a damaged one.
+    whole: bool,
 }
 
 /// Where one block lies, by its offset and its size together.
@@ -71,8 +72,8 @@ impl BlockTable {
         let wanted = length.min(self.most);
         let end = offset.saturating_add(wanted).min(self.file_bytes);
         let found = end.saturating_sub(offset);
-        // Whether a compressed block is whole, only decoding tells: writers that do not know its size give too much.
-        if found == 0 || (self.uncompressed && found < wanted) {
+        // Whether other blocks are whole, decoding tells: writers that do not know a size give too much.
+        if found == 0 || (self.whole && found < wanted) {
             return Err(truncated(format!("the object ends before block {} does", id.0)));
         }
         Ok(Some(offset..end))
@@ -100,8 +101,8 @@ pub(super) fn table(file: View<'_>, page: &Page, blocks: &[BlockId]) -> Result<B
         stored(file, page, first..end)?
     };
     let most = page.max_block_bytes().saturating_mul(2).saturating_add(OVERHEAD_BYTES);
-    let uncompressed = page.compression == Compression::None;
-    Ok(BlockTable { first, entries, file_bytes: file.len() as u64, most, uncompressed })
+    let whole = matches!(page.compression, Compression::None | Compression::WebP | Compression::Lerc(_));
+    Ok(BlockTable { first, entries, file_bytes: file.len() as u64, most, whole })
 }
 
 /// Returns the part of a strip, of all rows of a band or of all bands, that a block is cut out of.
@@ -123,8 +124,9 @@ fn stored(file: View<'_>, page: &Page, numbers: Range<u32>) -> Result<Vec<Entry>
         // The oldest writers have none.
         None => vec![None; offsets.len()],
     };
+    let rest = |offset: u64| (file.len() as u64).saturating_sub(offset);
     let entries = numbers.zip(offsets.into_iter().zip(sizes));
-    Ok(entries.map(|(number, (offset, size))| entry(page, number, offset, size)).collect())
+    Ok(entries.map(|(number, (offset, size))| entry(page, number, offset, size, rest(offset))).collect())
 }
 
 /// Says where a block lies.
@@ -132,20 +134,28 @@ fn stored(file: View<'_>, page: &Page, numbers: Range<u32>) -> Result<Vec<Entry>
 /// Samples that are stored as they are take as many bytes as they take, whatever the size says: libtiff and Pillow
 /// read those. A size of 0 is then none, unless the offset is 0, too, as GDAL writes it for a block that is all nodata.
 /// A single compressed block may go on to the end of the file (libtiff, `EstimateStripByteCounts`).
-fn entry(page: &Page, number: u32, offset: u64, size: Option<u64>) -> Entry {
+///
+/// - `rest`: number of bytes from the offset to the end of the file
+fn entry(page: &Page, number: u32, offset: u64, size: Option<u64>, rest: u64) -> Entry {
+    if (offset, size) == (0, Some(0)) {
+        return Entry::Absent;
+    }
+    if offset < HEADER_BYTES {
+        return Entry::InHeader;
+    }
     let length = match size.filter(|&size| size > 0) {
-        _ if (offset, size) == (0, Some(0)) => return Entry::Absent,
-        _ if offset < HEADER_BYTES => return Entry::InHeader,
-        _ if page.compression == Compression::None => {
-            let window = page.block_window(BlockId(number));
-            let rows = if page.cut { page.size.height } else { window.height };
-            u64::from(rows) * page.stored_row_bytes()
-        }
+        _ if page.compression == Compression::None => stored_bytes(page, number),
         Some(size) => size,
-        None if page.num_blocks() == 1 => u64::MAX,
+        None if page.num_blocks() == 1 => rest,
         None => return Entry::WithoutSize,
     };
     Entry::At { offset, length }
+}
+
+/// Returns how many bytes the samples of a block take that are not compressed.
+fn stored_bytes(page: &Page, number: u32) -> u64 {
+    let rows = if page.cut { page.size.height } else { page.block_window(BlockId(number)).height };
+    u64::from(rows) * page.stored_row_bytes()
 }
 
 fn integers(file: View<'_>, order: Order, array: Array, entries: Range<u64>) -> Option<Vec<u64>> {

@@ -249,6 +249,9 @@ fn a_compressed_block_without_an_end_is_corrupt_and_one_with_a_late_end_is_read(
     let reason = |changes: Changes<'_>| first_block(changes).unwrap_err().reason;
     assert_eq!(reason(&[deflate, (325, LONG, &[0, 256])]), Reason::Corrupt);
     assert_eq!(reason(&[deflate, (325, LONG, &[])]), Reason::Corrupt);
+    // What ends too early is damaged in no other way.
+    let lerc: (u16, u16, &[u32]) = (259, SHORT, &[34_887]);
+    assert_eq!(reason(&[lerc, (325, LONG, &[1 << 20, 256])]), Reason::Truncated);
     let one: Changes<'_> = &[deflate, (256, SHORT, &[16]), (324, LONG, &[8])];
     let alone = |sizes: &[u32]| {
         let file = file(&[with(&[one, &[(325, LONG, sizes)]].concat())], 0);
