@@ -71,18 +71,20 @@ impl Counts {
 
     /// Adds other counts to these.
     pub fn merge(&mut self, other: &Self) {
-        self.ok += other.ok;
-        self.skipped += other.skipped;
-        self.rejected += other.rejected;
+        // Counts are read back from files: what no table holds must not end the command.
+        self.ok = self.ok.saturating_add(other.ok);
+        self.skipped = self.skipped.saturating_add(other.skipped);
+        self.rejected = self.rejected.saturating_add(other.rejected);
         for (reason, count) in &other.reasons {
-            *self.reasons.entry(reason.clone()).or_default() += count;
+            let sum = self.reasons.entry(reason.clone()).or_default();
+            *sum = sum.saturating_add(*count);
         }
     }
 
     /// Returns the number of tiles counted.
     #[must_use]
     pub fn tiles(&self) -> u64 {
-        self.ok + self.skipped + self.rejected
+        self.ok.saturating_add(self.skipped).saturating_add(self.rejected)
     }
 
     /// Returns the rejected share of all tiles, 0 where there are none.

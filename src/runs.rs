@@ -1,12 +1,14 @@
 //! The life of an output's runs: what they are, and how they end.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::commit::Counts;
 use crate::error::{Error, Kind, Result};
 use crate::newest::{Change, Current};
 use crate::plan::{
-    AcceptedBecause, DeletedRun, KnownRun, Moment, Origin, Output, Removed, Run, RunId, Scope, Snapshot,
+    AcceptedBecause, DeletedRun, Fate, KnownRun, Moment, Origin, Output, Removed, Run, RunId, Scope, Snapshot,
     Standing, Tombstone, Why,
 };
 use crate::summary::counts_so_far;
@@ -123,11 +125,15 @@ pub struct Proposal {
     pub fall_back: u64,
     /// Tiles that `tiles` shows of them and would not show any more.
     pub vanish: u64,
+    /// For each compaction to go the runs that it would have deleted and that stand, oldest first: their rows
+    /// take the place of its own.
+    #[serde(skip)]
+    given_back: BTreeMap<RunId, Vec<RunId>>,
 }
 
 /// Says what deleting these runs would do.
 ///
-/// Memory: the URIs of all sources and the tiles of retries.
+/// Memory: twice what [`Newest::of`] needs, and the ids of the tiles that `tiles` shows of them.
 ///
 /// # Errors
 ///
@@ -150,7 +156,15 @@ async fn propose_of(output: &Output, snapshot: &Snapshot, ids: &[RunId]) -> Resu
     refuse_compacted(snapshot, ids)?;
     refuse_replacing(output, snapshot, ids).await?;
     let Change { lost, replaced, gained } = change_without(snapshot, ids).await?;
-    Ok(Proposal { runs, fall_back: replaced + gained, vanish: lost })
+    let given_back = ids.iter().map(|id| (id.clone(), given_back(snapshot, id, ids))).collect();
+    Ok(Proposal { runs, fall_back: replaced + gained, vanish: lost, given_back })
+}
+
+/// Returns the runs that stand and that a compaction replaces, but for those that go with it, oldest first.
+fn given_back(snapshot: &Snapshot, id: &RunId, ids: &[RunId]) -> Vec<RunId> {
+    let replaced = snapshot.standing(id).map_or(&[][..], |standing| standing.run.origin().replaced());
+    let stays = |id: &&RunId| snapshot.standing(id).is_some() && !ids.contains(id);
+    replaced.iter().rev().filter(stays).cloned().collect()
 }
 
 /// A run whose rows a compaction copies, or has copied, is deleted by the compaction.
@@ -190,9 +204,14 @@ async fn refuse_replacing(output: &Output, snapshot: &Snapshot, ids: &[RunId]) -
 }
 
 /// Returns whether compacting would go on to delete what this compaction replaces: not if somebody has
-/// deleted a part of it, nor if it is not verified.
+/// deleted a part of it or begun to give it up, nor if it is not verified.
 async fn can_replace(output: &Output, snapshot: &Snapshot, run: &Run) -> Result<bool> {
     let of = run.record.origin.replaced();
+    for standing in of.iter().filter(|id| snapshot.standing(id).is_some()) {
+        if output.decided(&run.id, standing).await? == Some(Fate::Keep) {
+            return Ok(false);
+        }
+    }
     for deleted in snapshot.deleted.iter().filter(|deleted| of.contains(&deleted.id)) {
         let tombstone = Tombstone::read(output, &deleted.id).await?;
         if tombstone.is_some_and(|tombstone| tombstone.why == Why::Deleted) {
@@ -271,13 +290,13 @@ pub struct Deleted {
 ///
 /// # Errors
 ///
-/// `Unavailable` if one was compacted since it was proposed, or is a compaction that was finished since; as
-/// the store answers otherwise. Deleting them again removes what is left then.
+/// `Unavailable` if what was proposed does not hold any more: a run was compacted since, or a compaction has
+/// begun to delete what it replaces; as the store answers otherwise. Deleting them again removes what is left
+/// then.
 pub async fn delete(output: &Output, proposal: &Proposal) -> Result<Vec<Deleted>> {
     let mut deleted = Vec::new();
-    for proposed in &proposal.runs {
-        check_given_up(output, proposed).await?;
-        let RunInfo { run_id, state, .. } = proposed;
+    for RunInfo { run_id, state, .. } in &proposal.runs {
+        give_back(output, proposal, run_id).await?;
         let (removed, why) = output.delete_run(run_id, Why::Deleted).await?;
         if let Why::CompactedInto(into) = why
             && *state != State::Deleted
@@ -288,21 +307,36 @@ pub async fn delete(output: &Output, proposal: &Proposal) -> Result<Vec<Deleted>
         }
         deleted.push(Deleted { run_id: run_id.clone(), removed });
     }
+    check_not_copied(output, proposal).await?;
     Ok(deleted)
 }
 
-/// A compaction that is to be given up must not have been finished meanwhile: it may be all there is of its
-/// rows.
-async fn check_given_up(output: &Output, proposed: &RunInfo) -> Result<()> {
-    let id = &proposed.run_id;
-    let was_open = matches!(proposed.state, State::Open | State::Planning);
-    if was_open
-        && proposed.origin.is_compaction()
-        && let Some(run) = Run::open(output, id).await?
-        && run.complete().await?
-    {
-        return Err(Error::unavailable(format!("run {id} was finished meanwhile"))
-            .hint("ask again what deleting it does"));
+/// Makes sure that a compaction which is to go never deletes the runs whose rows are to take the place of its
+/// own; see [`Fate`].
+async fn give_back(output: &Output, proposal: &Proposal, id: &RunId) -> Result<()> {
+    for replaced in proposal.given_back.get(id).into_iter().flatten() {
+        if output.is_deleted(replaced).await?
+            || output.decide(id, replaced, Fate::Keep).await? == Fate::Delete
+        {
+            return Err(Error::unavailable(format!(
+                "run {id} has begun to delete what it replaces: {replaced}"
+            ))
+            .hint("`tilefleet runs OUTPUT compact` finishes that; then ask again what deleting it does"));
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that no compaction was begun since the question that holds, or will hold, rows of what was deleted.
+async fn check_not_copied(output: &Output, proposal: &Proposal) -> Result<()> {
+    let gone = |id: &RunId| proposal.runs.iter().any(|run| run.run_id == *id && run.state != State::Deleted);
+    let snapshot = output.snapshot(Scope::All).await?;
+    for standing in &snapshot.runs {
+        if let Some(id) = standing.run.origin().replaced().iter().find(|id| gone(id)) {
+            let into = standing.run.id();
+            return Err(Error::unavailable(format!("run {id} is deleted, and was being compacted into {into}"))
+                .hint(format!("its rows may be among those of {into}: `tilefleet runs OUTPUT delete {into}` says what deleting that does")));
+        }
     }
     Ok(())
 }

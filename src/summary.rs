@@ -30,6 +30,18 @@ pub struct Summary {
     pub counts: Counts,
 }
 
+impl Summary {
+    /// Returns whether its totals are those of the run's plan.
+    fn is_of(&self, run: &Run) -> bool {
+        let (plan, counts) = (&run.record.plan, &self.counts);
+        let reasons = counts.reasons.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
+        let totals = (self.sources, self.shards, self.tiles, counts.tiles());
+        self.run_id == run.id.to_string()
+            && totals == (plan.sources, plan.shards, plan.tiles, plan.tiles)
+            && reasons == counts.skipped + counts.rejected
+    }
+}
+
 /// Returns the final counts of a complete run; writes them if nobody has. Everyone who does writes the same.
 ///
 /// # Errors
@@ -76,8 +88,11 @@ pub async fn counts_of(run: &Run) -> Result<Counts> {
 async fn read(run: &Run) -> Result<Option<Summary>> {
     let key = run.output.layout.summary(&run.id);
     match run.output.bucket.get(&key, MAX_SUMMARY_BYTES).await {
-        // One that cannot be read is counted anew.
-        Ok(object) => Ok(serde_json::from_slice(&object.bytes).ok()),
+        // One that cannot be read, or is not of this run, is counted anew.
+        Ok(object) => {
+            let summary: Option<Summary> = serde_json::from_slice(&object.bytes).ok();
+            Ok(summary.filter(|summary| summary.is_of(run)))
+        }
         Err(Fault::Gone) => Ok(None),
         Err(fault) => Err(fault.into_error(&key)),
     }

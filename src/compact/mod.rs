@@ -4,7 +4,8 @@
 //! PUT sources.parquet if absent ─▶ plan, run.json ─▶ copy shard after shard, PUT each if absent
 //! (the election, as for any run)                               │ the last one: `tiles` shows this
 //!                                                              ▼ run instead, at one stroke
-//!            delete the runs it replaces, oldest first ◀─ verify it, sum it up
+//!        for each run it replaces, oldest first:      ◀─ verify it, sum it up
+//!        PUT replaces/<run>.json ─▶ delete the run
 //! ```
 //!
 //! Nothing is computed: rows are read back and encoded again, embeddings bit for bit. For every source the
@@ -30,8 +31,8 @@ use crate::config::Pipeline;
 use crate::error::{Error, Result};
 use crate::newest::Current;
 use crate::plan::{
-    self, Described, Election, Moment, Origin, Output, PlannedTile, Removed, Run, RunId, SOURCE_BYTES_KEY,
-    Scope, Snapshot, Standing, Surveyed, Tombstone, Why,
+    self, Described, Election, Fate, Moment, Origin, Output, PlannedTile, Removed, Run, RunId,
+    SOURCE_BYTES_KEY, Scope, Snapshot, Standing, Surveyed, Tombstone, Why,
 };
 use crate::sink::{self, Outcome, ShardRows, TableSpec, TileRow};
 use crate::source::{Entry, ExtraCodec};
@@ -146,6 +147,7 @@ impl Compaction<'_> {
     async fn unless_given_up(&self, id: &RunId, done: Result<Compacted>) -> Result<Ended> {
         let error = match done {
             Ok(compacted) => return Ok(Ok(Some(compacted))),
+            Err(error) if is_given_up(&error) => return Ok(Err(error)),
             Err(error) => error,
         };
         match Tombstone::read(self.output, id).await?.map(|tombstone| tombstone.why) {
@@ -303,8 +305,10 @@ impl Compaction<'_> {
         // Oldest first, so that readers who do not know of tombstones see what is replaced go first.
         for id in of.iter().rev() {
             let left = snapshot.deleted.iter().find(|deleted| deleted.id == *id);
+            if left.is_none() {
+                self.claim(&run.id, id).await?;
+            }
             if left.is_none_or(|deleted| deleted.num_left() > 0) {
-                self.check_stands(&run.id).await?;
                 let (gone, why) = self.output.delete_run(id, Why::CompactedInto(run.id.clone())).await?;
                 if why == Why::Deleted {
                     return Err(deleted_under(&run.id, id));
@@ -313,6 +317,7 @@ impl Compaction<'_> {
             }
         }
         let shards = run.committed().await?.shards;
+        self.check_stands(&run.id).await?;
         Ok(Compacted {
             run_id: run.id.clone(),
             replaced: of.to_vec(),
@@ -325,13 +330,44 @@ impl Compaction<'_> {
         })
     }
 
-    /// Makes sure that the rows of the next run to go are still in this one.
+    /// Makes it this compaction's business to delete a run, so that from here on nobody gives the compaction
+    /// up for that run's sake; see [`Fate`].
+    async fn claim(&self, compaction: &RunId, replaced: &RunId) -> Result<()> {
+        if self.output.decide(compaction, replaced, Fate::Delete).await? == Fate::Keep {
+            return Err(given_up(compaction, replaced));
+        }
+        // Whoever gives the compaction up decides before its tombstone is there, and the decision goes after.
+        let stands = self.check_stands(compaction).await;
+        if stands.is_err() {
+            self.output.undecide(compaction, replaced).await?;
+        }
+        stands
+    }
+
+    /// Makes sure that the compaction is not deleted.
     async fn check_stands(&self, id: &RunId) -> Result<()> {
         if self.output.is_deleted(id).await? {
             return Err(Error::unavailable(format!("run {id} is deleted, so what it replaces stays")));
         }
         Ok(())
     }
+}
+
+/// The cause of an error that is not to be taken up again: somebody is about to delete the compaction.
+#[derive(Debug, thiserror::Error)]
+#[error("somebody has begun to delete the compaction, and run {0} stays")]
+struct GivenUp(RunId);
+
+fn given_up(compaction: &RunId, replaced: &RunId) -> Error {
+    Error::unavailable(format!("compaction {compaction} is being given up, so it deletes nothing more"))
+        .because(GivenUp(replaced.clone()))
+        .hint(format!(
+            "`tilefleet runs OUTPUT delete {compaction} --yes --force` ends that; then compact again"
+        ))
+}
+
+fn is_given_up(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<GivenUp>())
 }
 
 /// Says that somebody has deleted a run whose rows a compaction holds.

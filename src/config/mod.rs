@@ -25,7 +25,9 @@ use crate::error::{Error, Kind, Result};
 use crate::storage::StorageOptions;
 
 pub use grid::{Clouds, Grid, Nodata};
-pub use pipeline::{EmbeddingType, Input, Limits, Model, Output, Pipeline, Plan, Run, StacInput, Tiles};
+pub use pipeline::{
+    EmbeddingType, Input, Limits, Model, Output, Pipeline, Plan, Run, StacInput, Tiles, is_pipeline_name,
+};
 pub use settings::{Origin, Setting, Settings};
 
 /// What the command line sets.

@@ -276,11 +276,17 @@ impl Pipeline {
     }
 }
 
-fn name(settings: &Settings) -> Result<String> {
-    let name: String = settings.read("name")?;
+/// Returns whether a pipeline may have this name: it begins the ids of its runs, and so names of folders.
+#[must_use]
+pub fn is_pipeline_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let starts_well = name.starts_with(|first: char| first.is_ascii_lowercase());
-    if starts_well && name.len() <= 41 && name.bytes().all(plain) {
+    starts_well && name.len() <= 41 && name.bytes().all(plain)
+}
+
+fn name(settings: &Settings) -> Result<String> {
+    let name: String = settings.read("name")?;
+    if is_pipeline_name(&name) {
         return Ok(name);
     }
     let expected = "a lower-case letter and up to 40 letters, digits or hyphens";

@@ -216,7 +216,7 @@ pub(super) mod tests {
     impl Case {
         async fn new(uris: &[String], output: &str) -> Self {
             let storage = Storage::new(StorageOptions::default()).unwrap();
-            let bucket = Bucket::over(Arc::new(InMemory::new()), "s3://b");
+            let bucket = Bucket::over(Arc::new(InMemory::new()), "s3://b").with_own("");
             storage.register(bucket.clone());
             let sources = table_of(uris.iter().cloned()).await;
             let output = ObjectUri::parse(output).unwrap();

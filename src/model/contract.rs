@@ -19,6 +19,12 @@ use crate::fit::Kind;
 /// The version of the format that this build reads and writes.
 pub const VERSION: u32 = 1;
 
+/// Most floats of an embedding, and most classes: a row of more is nothing that a table could hold.
+pub const MAX_OUTPUTS: usize = 1 << 24;
+
+/// Longest side of a model's input, in pixels.
+pub const MAX_SIDE_PX: u32 = 1 << 16;
+
 /// Key of the ONNX metadata entry that holds a contract as JSON.
 pub const METADATA_KEY: &str = "tilefleet.contract";
 
@@ -410,6 +416,12 @@ impl Input {
         if self.width == 0 || self.height == 0 {
             return Err(Error::config(format!("input size {}×{} has no pixels", self.width, self.height)));
         }
+        if self.width.max(self.height) > MAX_SIDE_PX {
+            let (width, height) = (self.width, self.height);
+            return Err(Error::config(format!(
+                "input size {width}×{height} is above {MAX_SIDE_PX} pixels a side"
+            )));
+        }
         if let Some(units) = &self.units
             && units.len() != self.bands.len()
         {
@@ -474,8 +486,11 @@ impl Normalise {
 
 impl Output {
     fn validate(&self) -> Result<()> {
-        if self.embedding_length == 0 {
-            return Err(Error::config("output.embedding_length is 0"));
+        if !(1..=MAX_OUTPUTS).contains(&self.embedding_length) {
+            let length = self.embedding_length;
+            return Err(Error::config(format!(
+                "output.embedding_length is {length}, not between 1 and {MAX_OUTPUTS}"
+            )));
         }
         self.classifier.as_ref().map_or(Ok(()), Classifier::validate)
     }
@@ -483,8 +498,11 @@ impl Output {
 
 impl Classifier {
     fn validate(&self) -> Result<()> {
-        if self.num_classes == 0 {
-            return Err(Error::config("output.classifier.num_classes is 0"));
+        if !(1..=MAX_OUTPUTS).contains(&self.num_classes) {
+            let count = self.num_classes;
+            return Err(Error::config(format!(
+                "output.classifier.num_classes is {count}, not between 1 and {MAX_OUTPUTS}"
+            )));
         }
         match &self.labels {
             Some(labels) if labels.len() != self.num_classes => Err(Error::config(format!(

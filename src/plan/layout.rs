@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! tiles/run=<run-id>/shard-00000042.parquet
-//! _tilefleet/<run-id>/{run.json, sources.parquet, summary.json, plan/part-00000.parquet, deleted.json}
+//! _tilefleet/<run-id>/{run.json, sources.parquet, summary.json, plan/part-00000.parquet, deleted.json,
+//!                      replaces/<run-id>.json}
 //! ```
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::is_pipeline_name;
 use crate::error::{Error, Result};
 
 /// At most so many shards a plan part: parquet-rs refuses more than 32,767 row groups a file.
@@ -41,12 +43,17 @@ impl RunId {
         };
         let (family, sequence) = text.rsplit_once('-').ok_or_else(wrong)?;
         let (name, prefix) = family.rsplit_once('-').ok_or_else(wrong)?;
-        let is_hex = prefix.len() == 8 && prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if name.is_empty() || !is_hex || sequence.len() < 4 {
+        let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if !is_pipeline_name(name) || prefix.len() != 8 || !prefix.bytes().all(is_hex) {
             return Err(wrong());
         }
         let sequence = sequence.parse().map_err(|_| wrong())?;
-        Ok(Self { family: family.to_owned(), sequence })
+        let id = Self { family: family.to_owned(), sequence };
+        // Ids name folders: another spelling, such as one with more zeros, would be another folder.
+        if sequence == 0 || id.to_string() != text {
+            return Err(wrong());
+        }
+        Ok(id)
     }
 
     /// Returns what runs of one pipeline and one fingerprint share.
@@ -162,6 +169,12 @@ impl Layout {
         format!("{}{ACCEPTED}", self.record(run))
     }
 
+    /// Returns what says whether a compaction may delete a run that it replaces.
+    #[must_use]
+    pub fn replaces(&self, compaction: &RunId, replaced: &RunId) -> String {
+        format!("{}replaces/{replaced}.json", self.record(compaction))
+    }
+
     /// Returns the table of a run's sources.
     #[must_use]
     pub fn sources(&self, run: &RunId) -> String {
@@ -210,8 +223,35 @@ mod tests {
         assert_eq!(id.to_string(), "chest-xray-1a2b3c4d-0007");
         assert_eq!(RunId::parse("chest-xray-1a2b3c4d-0007").unwrap(), id);
         assert_eq!(id.with_sequence(8).to_string(), "chest-xray-1a2b3c4d-0008");
+        assert_eq!(RunId::parse("tiles-1a2b3c4d-12345").unwrap().sequence(), 12_345);
         for wrong in ["", "x", "tiles-0001", "tiles-1a2b3c4-0001", "tiles-1a2b3c4d-1", "-1a2b3c4d-0001"] {
             assert!(RunId::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    /// An id that is read back from a record names a folder that may be deleted.
+    #[test]
+    fn no_id_leads_out_of_the_output() {
+        let long = format!("{}-1a2b3c4d-0001", "a".repeat(42));
+        for wrong in [
+            "../../photos-20261128-1200",
+            "/photos-20261128-1200",
+            "a/b-20261128-1200",
+            "a\\b-20261128-1200",
+            "a%2fb-20261128-1200",
+            "..-20261128-1200",
+            "a b-20261128-1200",
+            "a\0-20261128-1200",
+            "Photos-20261128-1200",
+            "photos-2026112A-1200",
+            "photos-20261128-00001",
+            "photos-20261128-0000",
+            "photos-20261128-+001",
+            "photos-20261128-99999999999",
+            &long,
+        ] {
+            assert!(RunId::parse(wrong).is_err(), "{wrong}");
+            assert!(serde_json::from_value::<RunId>(wrong.into()).is_err(), "{wrong}");
         }
     }
 

@@ -1,11 +1,13 @@
 //! Why a run exists, and which moment its rows speak of.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::plan::RunId;
 
 /// Why a run exists.
@@ -47,6 +49,22 @@ impl Origin {
             Self::Pipeline => "pipeline",
             Self::Retry => "retry",
             Self::Compaction { .. } => "compaction",
+        }
+    }
+
+    /// Checks the origin of run `id`: a compaction replaces runs of its own family that were there before it.
+    ///
+    /// # Errors
+    ///
+    /// `Config` with the run that it cannot replace.
+    pub fn check(&self, id: &RunId) -> Result<(), Error> {
+        let mut seen = HashSet::new();
+        let wrong = self.replaced().iter().find(|old| {
+            old.family() != id.family() || old.sequence() >= id.sequence() || !seen.insert(old.sequence())
+        });
+        match wrong {
+            Some(old) => Err(Error::config(format!("`origin` says that {id} replaces {old}"))),
+            None => Ok(()),
         }
     }
 
@@ -154,6 +172,16 @@ mod tests {
             assert_eq!(serde_json::from_str::<Origin>(text).unwrap(), origin);
         }
         assert!(serde_json::from_str::<Origin>(r#"{"compaction":{"of":["tiles"]}}"#).is_err());
+    }
+
+    #[test]
+    fn a_compaction_replaces_older_runs_of_its_family() {
+        let run = |name: &str, sequence| RunId::new(name, "1a2b3c4d", sequence);
+        let check = |of: &[RunId]| Origin::Compaction { of: of.to_vec() }.check(&run("tiles", 3));
+        assert!(check(&[run("tiles", 2), run("tiles", 1)]).is_ok());
+        for wrong in [&[run("other", 1)][..], &[run("tiles", 3)], &[run("tiles", 1), run("tiles", 1)]] {
+            assert!(check(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

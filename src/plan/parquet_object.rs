@@ -93,6 +93,7 @@ impl ParquetObject {
         let metadata = ArrowReaderMetadata::load_async(&mut reader, options)
             .await
             .map_err(|error| unreadable(key, error))?;
+        check_rows(metadata.metadata()).map_err(|error| unreadable(key, error))?;
         Ok(Self { reader, metadata })
     }
 
@@ -243,6 +244,16 @@ impl ParquetObject {
         let stream = builder.build().map_err(|error| unreadable(self.key(), error))?;
         stream.try_collect().await.map_err(|error| unreadable(self.key(), error))
     }
+}
+
+/// Refuses a footer whose numbers of rows do not add up: they are what readers reckon with.
+fn check_rows(file: &ParquetMetaData) -> std::result::Result<(), ParquetError> {
+    let groups = file.row_groups().iter().map(|group| u64::try_from(group.num_rows()).ok());
+    let total = groups.reduce(|total, rows| total?.checked_add(rows?)).unwrap_or(Some(0));
+    if total != u64::try_from(file.file_metadata().num_rows()).ok() {
+        return Err(ParquetError::General("its row groups do not have the rows that it says".into()));
+    }
+    Ok(())
 }
 
 fn with_pages() -> ArrowReaderOptions {

@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use crate::error::{Error, Result};
 use crate::plan::layout::RunId;
 use crate::plan::origin::{Moment, Origin};
-use crate::plan::record::{ModelRecord, PlanRecord, RunRecord};
+use crate::plan::record::{FORMAT, ModelRecord, PlanRecord, RunRecord};
 use crate::plan::run::{Output, Run};
 use crate::plan::sources::SourceTable;
 use crate::plan::tiles::{PlanTotals, PlanWriter, PlannedTile};
@@ -34,6 +34,8 @@ pub const SOURCE_BYTES_KEY: &str = "tilefleet.source_bytes";
 const MAX_SHARD_BYTES: u64 = 512 << 20;
 /// What a row holds besides its embedding, generously.
 const ROW_OVERHEAD_BYTES: u64 = 512;
+/// So no shard has more tiles.
+pub(super) const MAX_SHARD_TILES: u32 = (MAX_SHARD_BYTES / ROW_OVERHEAD_BYTES) as u32;
 
 /// What is decided together with a run's sources.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,12 +86,16 @@ impl Election {
                 .hint("restore the file, or choose another output")
         };
         let shard_tiles = pairs.get(SHARD_TILES_KEY).and_then(|value| value.parse().ok());
-        let origin = pairs.get(ORIGIN_KEY).map(|json| serde_json::from_str(json)).transpose();
+        let origin = pairs.get(ORIGIN_KEY).map(|json| serde_json::from_str::<Origin>(json)).transpose();
+        let origin = origin.map_err(|error| damaged().because(error))?.unwrap_or_default();
+        origin.check(id).map_err(|error| damaged().because(error))?;
         let moment = |key: &str| pairs.get(key).map(|text| text.parse::<Moment>()).transpose();
         let ratio = pairs.get(MAX_REJECT_RATIO_KEY).map(|text| text.parse::<f64>()).transpose();
         Ok(Self {
-            shard_tiles: shard_tiles.filter(|tiles| *tiles > 0).ok_or_else(damaged)?,
-            origin: origin.map_err(|error| damaged().because(error))?.unwrap_or_default(),
+            shard_tiles: shard_tiles
+                .filter(|tiles| (1..=MAX_SHARD_TILES).contains(tiles))
+                .ok_or_else(|| damaged().because(format!("`{SHARD_TILES_KEY}` is no number of tiles")))?,
+            origin,
             planned_at: moment(PLANNED_AT_KEY).map_err(|error| damaged().because(error))?,
             as_of: moment(AS_OF_KEY).map_err(|error| damaged().because(error))?,
             max_reject_ratio: ratio.map_err(|error| damaged().because(error))?,
@@ -148,7 +154,7 @@ pub async fn publish(
     let Elected { table, election } = elected;
     let totals = publish_parts(output, id, tiles, election.shard_tiles).await?;
     let record = RunRecord {
-        format: 1,
+        format: FORMAT,
         run_id: id.to_string(),
         fingerprint: described.fingerprint.to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -6,10 +6,17 @@ use crate::error::{Error, Result};
 use crate::model::contract::Contract;
 use crate::plan::layout::{Layout, RunId};
 use crate::plan::origin::{Moment, Origin};
+use crate::plan::publish::MAX_SHARD_TILES;
 use crate::storage::{Bucket, Fault};
 
 /// Records are small; a larger one is not ours.
 const MAX_RECORD_BYTES: u64 = 16 << 20;
+
+/// The format of records that this build reads and writes.
+pub(super) const FORMAT: u32 = 1;
+
+/// No run has more shards: what is kept for each would not fit in memory.
+const MAX_SHARDS: u32 = 1 << 24;
 
 /// The immutable description of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -77,6 +84,28 @@ pub struct PlanRecord {
     pub digest: String,
 }
 
+impl PlanRecord {
+    fn check(&self) -> Result<(), Error> {
+        let Self { tiles, shards, shard_tiles, .. } = *self;
+        if shard_tiles == 0 || shard_tiles > MAX_SHARD_TILES {
+            let message = format!("`plan.shard_tiles` is {shard_tiles}, not between 1 and {MAX_SHARD_TILES}");
+            return Err(Error::config(message));
+        }
+        if shards > MAX_SHARDS || u64::from(shards) != tiles.div_ceil(shard_tiles.into()) {
+            return Err(Error::config(format!(
+                "`plan.shards` is {shards}, which is not what `plan.tiles` {tiles} in shards of {shard_tiles} make"
+            )));
+        }
+        if self.sources > tiles {
+            return Err(Error::config(format!(
+                "`plan.sources` is {}, more than {tiles} tiles",
+                self.sources
+            )));
+        }
+        Ok(())
+    }
+}
+
 impl RunRecord {
     /// Reads the record of a run; `None` if its plan is not complete.
     ///
@@ -90,12 +119,29 @@ impl RunRecord {
             Err(Fault::Gone) => return Ok(None),
             Err(fault) => return Err(fault.into_error(&key)),
         };
-        let record: Self = serde_json::from_slice(&object.bytes).map_err(|error| {
+        let damaged = || {
             Error::config(format!("the run record {} is damaged or of a newer version", bucket.uri(&key)))
-                .because(error)
                 .hint("use the tilefleet version that wrote it, or another output")
-        })?;
+        };
+        let record: Self = serde_json::from_slice(&object.bytes).map_err(|error| damaged().because(error))?;
+        record.check(run).map_err(|wrong| damaged().because(wrong))?;
         Ok(Some(record))
+    }
+
+    /// Checks what others rely on: that it is this run's record, and that its numbers agree with each other.
+    fn check(&self, run: &RunId) -> Result<(), Error> {
+        if self.format != FORMAT {
+            return Err(Error::config(format!("`format` is {}, and this build knows {FORMAT}", self.format)));
+        }
+        if self.run_id != run.to_string() {
+            return Err(Error::config(format!("`run_id` is `{}`", self.run_id)));
+        }
+        self.origin.check(run)?;
+        self.plan.check()?;
+        self.model
+            .contract
+            .validate()
+            .map_err(|cause| Error::config("`model.contract` is wrong").because(cause))
     }
 
     /// Encodes the record.

@@ -39,7 +39,7 @@ impl Output {
     #[must_use]
     pub fn open(storage: &Storage, uri: &ObjectUri) -> Self {
         let layout = Layout::new(uri.key());
-        let bucket = storage.bucket(uri).with_staging(&layout.staging());
+        let bucket = storage.bucket(uri).with_staging(&layout.staging()).with_own(uri.key());
         Self { uri: uri.clone(), bucket, layout }
     }
 

@@ -257,6 +257,11 @@ impl SourceTable {
     ///
     /// As the store answers; `Config` if the table does not hold that range.
     pub async fn read(&self, ids: Range<u64>) -> Result<SourceRange> {
+        if ids.end > self.num_sources() {
+            let (key, num_sources, last) = (self.object.key(), self.num_sources(), ids.end - 1);
+            let message = format!("{key} holds {num_sources} sources, and the plan names number {last}");
+            return Err(Error::config(message).hint("the run's record is damaged; restore it from a copy"));
+        }
         let groups = (ids.start / ROWS_PER_GROUP as u64)..=((ids.end.max(1) - 1) / ROWS_PER_GROUP as u64);
         let groups: Vec<usize> = groups.map(|group| group as usize).collect();
         let skipped = (ids.start % ROWS_PER_GROUP as u64) as usize;
@@ -303,11 +308,12 @@ fn append_sources(batch: &RecordBatch, sources: &mut Vec<Source>) -> Result<()> 
     for row in 0..batch.num_rows() {
         let survey = surveys.filter(|surveys| surveys.is_valid(row)).map(|surveys| surveys.value(row));
         let survey = survey.map(serde_json::from_str).transpose();
+        let size = sizes.is_valid(row).then(|| u64::try_from(sizes.value(row))).transpose();
         let item = items.filter(|items| items.is_valid(row)).map(|items| items.value(row));
         sources.push(Source {
             uri: uris.value(row).into(),
             version: versions.is_valid(row).then(|| versions.value(row).into()),
-            size_bytes: sizes.is_valid(row).then(|| sizes.value(row) as u64),
+            size_bytes: size.map_err(|cause| damaged("size").because(cause))?,
             survey: survey.map_err(|cause| damaged("survey").because(cause))?,
             item: item.map(Into::into),
         });

@@ -207,21 +207,23 @@ fn append_tiles(batch: &RecordBatch, shard: u32, tiles: &mut Vec<PlannedTile>) -
         .ok_or_else(damaged)?;
     let (shards, levels, frames) = (int32("shard")?, int32("level")?, int32("frame")?);
     let (xs, ys, widths, heights) = (int32("x")?, int32("y")?, int32("width")?, int32("height")?);
+    // None of these numbers is negative.
+    let number = |column: &Int32Array, row: usize| u32::try_from(column.value(row)).map_err(|_| damaged());
     for row in 0..batch.num_rows() {
-        if shards.value(row) as u32 != shard {
+        if number(shards, row)? != shard {
             return Err(damaged());
         }
-        let window = xs.is_valid(row).then(|| Window {
-            x: xs.value(row) as u32,
-            y: ys.value(row) as u32,
-            width: widths.value(row) as u32,
-            height: heights.value(row) as u32,
-        });
+        let window = if xs.is_valid(row) {
+            let [x, y, width, height] = [xs, ys, widths, heights].map(|edge| number(edge, row));
+            Some(Window { x: x?, y: y?, width: width?, height: height? })
+        } else {
+            None
+        };
         tiles.push(PlannedTile {
             id: ids.value(row).parse().map_err(|_| damaged())?,
-            source_id: sources.value(row) as u64,
-            level: levels.value(row) as u32,
-            frame: frames.value(row) as u32,
+            source_id: u64::try_from(sources.value(row)).map_err(|_| damaged())?,
+            level: number(levels, row)?,
+            frame: number(frames, row)?,
             window,
         });
     }

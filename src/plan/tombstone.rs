@@ -10,8 +10,6 @@
 //! leaves objects that belong to a deleted run; deleting it again removes them.
 
 use bytes::Bytes;
-use futures::TryStreamExt;
-use futures::future::ready;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -65,8 +63,13 @@ impl Tombstone {
             Err(Fault::Gone) => return Ok(None),
             Err(fault) => return Err(fault.into_error(&key)),
         };
-        let tombstone = serde_json::from_slice(&object.bytes);
-        tombstone.map(Some).map_err(|error| Error::config(format!("{key} is damaged")).because(error))
+        let damaged = || Error::config(format!("{key} is damaged")).hint("restore it from a copy");
+        let tombstone: Self =
+            serde_json::from_slice(&object.bytes).map_err(|error| damaged().because(error))?;
+        if tombstone.run_id != *run {
+            return Err(damaged().because(format!("`run_id` is {}", tombstone.run_id)));
+        }
+        Ok(Some(tombstone))
     }
 }
 
@@ -94,7 +97,7 @@ impl Output {
             Put::Exists => Tombstone::read(self, run).await?.map_or(why, |first| first.why),
         };
         let mut removed = Removed::default();
-        for (key, size_bytes) in self.objects(&self.layout.rows(run)).await? {
+        for (key, size_bytes) in self.bucket.list_own(&self.layout.rows(run)).await? {
             self.bucket.delete(&key).await?;
             removed.files += 1;
             removed.bytes += size_bytes;
@@ -108,19 +111,13 @@ impl Output {
     /// what it was.
     async fn delete_record(&self, run: &RunId) -> Result<()> {
         let (tombstone, run_json) = (self.layout.tombstone(run), self.layout.run_json(run));
-        for (key, _) in self.objects(&self.layout.record(run)).await? {
+        for (key, _) in self.bucket.list_own(&self.layout.record(run)).await? {
             if key != tombstone && key != run_json {
                 self.bucket.delete(&key).await?;
             }
         }
         self.bucket.delete(&run_json).await?;
         self.bucket.remove_empty_folders(&self.layout.record(run)).await
-    }
-
-    /// Lists the keys and sizes of what lies below a folder, but for folder markers.
-    async fn objects(&self, folder: &str) -> Result<Vec<(String, u64)>> {
-        let objects = self.list(folder).try_filter(|object| ready(!object.key.ends_with('/')));
-        objects.map_ok(|object| (object.key, object.size)).try_collect().await
     }
 
     /// Returns whether a run has a tombstone.

@@ -1,11 +1,13 @@
 //! One bucket, or the local file system: read, list, and write whole objects.
 
 use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
+use futures::future::ready;
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -20,7 +22,8 @@ use super::connect::StorePlan;
 use super::fault::{Fault, classify, classify_io, classify_web, failure, io_failure};
 use super::local;
 use super::odd_keys;
-use super::uri::{ObjectUri, path_of_key};
+use super::own;
+use super::uri::{ObjectUri, encode_name, path_of_key};
 use crate::error::{Error, Result};
 
 /// How often the reading of one object starts over when its stream breaks or stalls.
@@ -103,6 +106,8 @@ pub enum Put {
 pub struct Bucket {
     inner: Arc<Inner>,
     staging: Option<Arc<PathBuf>>,
+    /// The key of the folder below which things may be deleted; `None`: nowhere.
+    own: Option<Arc<str>>,
 }
 
 struct Inner {
@@ -141,7 +146,7 @@ impl Bucket {
     }
 
     fn new(root: ObjectUri, backend: Backend, patience: Duration) -> Self {
-        Self { inner: Arc::new(Inner { root, backend, patience }), staging: None }
+        Self { inner: Arc::new(Inner { root, backend, patience }), staging: None, own: None }
     }
 
     /// Returns the same bucket with a folder for unfinished local writes; stores need none.
@@ -151,7 +156,15 @@ impl Bucket {
     #[must_use]
     pub fn with_staging(&self, folder: &str) -> Self {
         let staging = self.is_local().then(|| Arc::new(path_of_key(folder)));
-        Self { inner: Arc::clone(&self.inner), staging }
+        Self { staging, ..self.clone() }
+    }
+
+    /// Returns the same bucket with a folder below which things may be deleted; elsewhere nothing is.
+    ///
+    /// `folder` is a key; an empty one is the whole bucket.
+    #[must_use]
+    pub fn with_own(&self, folder: &str) -> Self {
+        Self { own: Some(folder.trim_matches('/').into()), ..self.clone() }
     }
 
     /// Returns whether objects are files of this machine.
@@ -460,9 +473,40 @@ impl Bucket {
 
     /// Removes what local writers that were killed have left in the staging folder.
     pub async fn sweep_staging(&self) {
-        if let Some(staging) = self.staging.clone().filter(|_| self.is_local()) {
+        let staging = self.staging.clone().filter(|_| self.is_local());
+        if let (Some(staging), Some(own)) = (staging, self.own.as_deref().map(path_of_key)) {
             // A sweep that crashes leaves what it would have removed.
-            let _ = tokio::task::spawn_blocking(move || local::sweep(&staging, LEFTOVER_AGE)).await;
+            let _ = tokio::task::spawn_blocking(move || own::sweep(&own, &staging, LEFTOVER_AGE)).await;
+        }
+    }
+
+    /// Lists the objects below a folder that are to be deleted. Of a local folder links are listed as such, and
+    /// not what they point to.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bucket::list`]; `Bug` if the folder does not lie within [`Bucket::with_own`].
+    pub async fn list_own(&self, folder: &str) -> Result<Vec<(String, u64)>> {
+        let own = self.check_own(folder)?;
+        if !self.is_local() {
+            let objects = self.list(folder).try_filter(|object| ready(!object.key.ends_with('/')));
+            return objects.map_ok(|object| (object.key, object.size)).try_collect().await;
+        }
+        let folder = folder.trim_end_matches('/').to_owned();
+        let path = path_of_key(&folder);
+        let found = blocking(move || own::list(&own, &path)).await??;
+        let key = |found: &own::Found| format!("{folder}/{}", encode_name(found.path.as_os_str().as_bytes()));
+        Ok(found.iter().map(|found| (key(found), found.size)).collect())
+    }
+
+    /// Returns the folder below which things may be deleted, if `key` lies there.
+    fn check_own(&self, key: &str) -> Result<PathBuf> {
+        let own = self.own.as_deref();
+        let below = own.and_then(|own| key.strip_prefix(own));
+        let is_below = below.is_some_and(|rest| own == Some("") || rest.starts_with('/'));
+        match own.filter(|_| is_below) {
+            Some(own) => Ok(path_of_key(own)),
+            None => Err(Error::bug(format!("{} is not below what may be deleted", self.uri(key)))),
         }
     }
 
@@ -470,11 +514,13 @@ impl Bucket {
     ///
     /// # Errors
     ///
-    /// `Config` if that is not allowed, `Unavailable` if the store or the disk fails.
+    /// `Config` if that is not allowed, `Unavailable` if the store or the disk fails, `Bug` if the object does
+    /// not lie within [`Bucket::with_own`].
     pub async fn delete(&self, key: &str) -> Result<()> {
+        let own = self.check_own(key)?;
         let Some(store) = self.store().await? else {
             let path = path_of_key(key);
-            return blocking(move || local::delete(&path)).await?;
+            return blocking(move || own::delete(&own, &path)).await?;
         };
         match store.delete(&self.path(key)?).await.map_err(|cause| self.fault(&cause, "delete", key)) {
             Ok(()) | Err(Fault::Gone) => Ok(()),
@@ -486,13 +532,15 @@ impl Bucket {
     ///
     /// # Errors
     ///
-    /// `Config` if that is not allowed, `Unavailable` if the disk fails.
+    /// `Config` if that is not allowed, `Unavailable` if the disk fails, `Bug` if the folder does not lie within
+    /// [`Bucket::with_own`].
     pub async fn remove_empty_folders(&self, folder: &str) -> Result<()> {
         if !self.is_local() {
             return Ok(());
         }
+        let own = self.check_own(folder)?;
         let path = path_of_key(folder.trim_end_matches('/'));
-        blocking(move || local::remove_empty_folders(&path)).await?
+        blocking(move || own::remove_empty_folders(&own, &path)).await?
     }
 
     /// Checks that the bucket is there and that this folder of it can be listed; it may be empty.

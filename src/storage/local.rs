@@ -8,12 +8,13 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
 use super::bucket::{Expected, Object, ObjectInfo, Put};
 use super::fault::{Fault, classify_io, io_failure, write_failure};
+use super::own;
 use super::uri::{encode_name, encode_path};
 use crate::error::{Error, Result};
 
@@ -277,55 +278,14 @@ pub(super) fn put_replace(target: &Path, staging: &Path, bytes: &[u8]) -> Result
     }
 }
 
-/// Removes a file; one that is not there is fine.
-pub(super) fn delete(target: &Path) -> Result<()> {
-    match fs::remove_file(target) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-            Err(io_failure(cause, &format!("delete {}", target.display())))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Removes a folder and those below it, as far as they hold nothing.
-pub(super) fn remove_empty_folders(folder: &Path) -> Result<()> {
-    let failed = |cause| io_failure(cause, &format!("remove the folder {}", folder.display()));
-    let entries = match fs::read_dir(folder) {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(failed)?,
-    };
-    for entry in entries {
-        let entry = entry.map_err(failed)?;
-        if entry.file_type().map_err(failed)?.is_dir() {
-            remove_empty_folders(&entry.path())?;
-        }
-    }
-    match fs::remove_dir(folder) {
-        Err(cause) if !matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
-            Err(failed(cause))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Removes what writers that were killed have left in `staging`; files younger than `age` may be in use.
-pub(super) fn sweep(staging: &Path, age: Duration) {
-    // Leftovers do no harm but take up space: whatever stands in the way, the next run tries again.
-    for file in fs::read_dir(staging).into_iter().flatten().flatten() {
-        let modified = file.metadata().and_then(|metadata| metadata.modified()).ok();
-        if modified.and_then(|time| time.elapsed().ok()).is_some_and(|old| old > age) {
-            let _ = fs::remove_file(file.path());
-        }
-    }
-}
-
 /// Writes the content into a new file of `staging` and flushes it; the file goes when it is dropped.
 fn stage(target: &Path, staging: &Path, bytes: &[u8]) -> Result<tempfile::TempPath> {
     let failed = |cause| write_failure(cause, &format!("write {}", target.display()));
     create_folders(target.parent().unwrap_or(target)).map_err(failed)?;
+    own::check_staging(staging).map_err(failed)?;
     create_folders(staging).map_err(failed)?;
     let mut file = tempfile::Builder::new()
-        .prefix("put-")
+        .prefix(own::STAGED)
         // What a file of the user gets, less their umask; temporary files are private otherwise.
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(staging)
@@ -525,24 +485,6 @@ mod tests {
         assert_eq!(listed(folder.path()), ["table/run=1/a"]);
         let mode = fs::metadata(&target).unwrap().permissions().mode();
         assert_ne!(mode & 0o044, 0, "others may read it, as any file of the user: {mode:o}");
-        delete(&target).unwrap();
-        delete(&target).unwrap();
-        assert!(!target.exists());
-    }
-
-    #[test]
-    fn only_empty_folders_are_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("run");
-        fs::create_dir_all(root.join("plan/deep")).unwrap();
-        fs::create_dir(root.join("rows")).unwrap();
-        fs::write(root.join("rows/a"), b"x").unwrap();
-        remove_empty_folders(&root).unwrap();
-        assert!(!root.join("plan").exists() && root.join("rows/a").exists());
-        fs::remove_file(root.join("rows/a")).unwrap();
-        remove_empty_folders(&root).unwrap();
-        assert!(!root.exists());
-        remove_empty_folders(&root).unwrap();
     }
 
     #[test]

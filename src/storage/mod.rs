@@ -17,6 +17,7 @@ mod fault;
 mod local;
 mod odd_keys;
 mod options;
+mod own;
 mod patience;
 mod profile;
 mod sanitise;

@@ -410,8 +410,13 @@ async fn stores_in_memory_read_write_and_list() {
     assert_eq!(&bucket.get_range("a/b", 8, 30).await.unwrap()[..], b"89");
     let listed: Vec<_> = bucket.list("a/").map_ok(|info| info.key).try_collect().await.unwrap();
     assert_eq!(listed, ["a/b", "a/c"]);
-    bucket.delete("a/b").await.unwrap();
-    bucket.delete("a/b").await.unwrap();
+    let own = bucket.with_own("a");
+    for other in [&bucket, &bucket.with_own("b"), &bucket.with_own("a/b"), &bucket.with_own("a/b/c")] {
+        assert_eq!(other.delete("a/b").await.unwrap_err().kind(), Kind::Bug, "outside of what is its own");
+    }
+    own.delete("a/b").await.unwrap();
+    own.delete("a/b").await.unwrap();
+    assert_eq!(own.list_own("a/").await.unwrap(), [("a/c".to_owned(), 0)]);
     assert!(matches!(bucket.head("a/b").await, Err(Fault::Gone)));
     assert!(matches!(bucket.get("a/b", 9).await, Err(Fault::Gone)));
 }

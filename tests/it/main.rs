@@ -30,11 +30,13 @@ mod resnet;
 #[cfg(feature = "query")]
 mod runs;
 mod scenes;
+mod simulated;
 mod stac;
 mod stores;
 mod support;
 #[cfg(feature = "query")]
 mod table;
+mod tampered;
 #[cfg(feature = "query")]
 mod tiff_faults;
 mod trained;

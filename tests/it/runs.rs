@@ -447,13 +447,97 @@ fn three_nights() -> Job {
     job
 }
 
-/// Compacts until this run is to be deleted: a folder stands where its tombstone would go. Returns the new run.
+/// Compacts until it is to be decided that this run goes: a folder stands where that would be said. Returns the
+/// new run.
 fn stopped_before_deleting(table: &Path, run: &str) -> String {
-    let obstacle = table.join(format!("_tilefleet/{run}/deleted.json"));
-    fs::create_dir(&obstacle).unwrap();
+    let all = ids(table);
+    let compaction = all[0].replace("-0001", &format!("-{:04}", all.len() + 1));
+    stopped_at(table, &format!("{compaction}/replaces/{run}.json"));
+    assert_eq!(ids(table).pop(), Some(compaction.clone()));
+    compaction
+}
+
+/// Compacts until this object of the records is to be written, where a folder stands.
+fn stopped_at(table: &Path, name: &str) {
+    let obstacle = table.join("_tilefleet").join(name);
+    fs::create_dir_all(&obstacle).unwrap();
     assert_exit(&runs(table, &["compact"]), 75);
     fs::remove_dir(&obstacle).unwrap();
-    ids(table).pop().unwrap()
+}
+
+/// Once it is decided that a run goes, somebody may be about to delete it: its compaction is not given up for it.
+#[test]
+fn a_run_that_may_go_any_moment_is_not_given_back() {
+    let job = three_nights();
+    let (table, all) = (job.table(), ids(&job.table()));
+    let before = shown_columns(&table, ROWS);
+    stopped_at(&table, &format!("{}/deleted.json", all[0]));
+    let compaction = ids(&table).pop().unwrap();
+    let damaged = shard_files(&table).into_iter().find(|(name, _)| name.contains(&compaction)).unwrap().1;
+    let sound = fs::read(&damaged).unwrap();
+    fs::write(&damaged, b"damaged").unwrap();
+    let refused = runs(&table, &["delete", &compaction, "--yes"]);
+    assert_exit(&refused, 75);
+    let said = stderr(&refused);
+    assert!(said.contains(&format!("has begun to delete what it replaces: {}", all[0])), "{said}");
+    assert_exit(&runs(&table, &["compact"]), 70);
+    assert_eq!(ids(&table).len(), 4);
+    // Without the damaged shard the rows are copied again, as long as they are there.
+    fs::remove_file(&damaged).unwrap();
+    answer(&table, &["compact"]);
+    assert_eq!(fs::read(&damaged).unwrap().len(), sound.len());
+    assert_eq!((shown_columns(&table, ROWS), ids(&table)), (before, vec![compaction]));
+    job.verify_ok();
+}
+
+/// A deletion that was killed once it had decided is finished by giving it again; until then nothing else goes.
+#[test]
+fn a_compaction_that_is_half_given_up_deletes_nothing() {
+    let job = three_nights();
+    let (table, all) = (job.table(), ids(&job.table()));
+    let before = shown_columns(&table, ROWS);
+    let compaction = stopped_before_deleting(&table, &all[0]);
+    let [first, of] = [&all[0], &compaction].map(|id| RunId::parse(id).unwrap());
+    assert_eq!(block_on(opened(&table).decide(&of, &first, plan::Fate::Keep)).unwrap(), plan::Fate::Keep);
+    let refused = runs(&table, &["compact"]);
+    assert_exit(&refused, 75);
+    assert!(
+        stderr(&refused).contains(&format!("compaction {compaction} is being given up")),
+        "{}",
+        stderr(&refused)
+    );
+    answer(&table, &["delete", &compaction, "--yes"]);
+    assert_eq!((shown_columns(&table, ROWS), ids(&table)), (before.clone(), all));
+    answer(&table, &["compact"]);
+    assert_eq!((shown_columns(&table, ROWS), ids(&table).len()), (before, 1));
+    job.verify_ok();
+}
+
+/// What comes back may be more than what goes: windows in place of a scene that was rejected as one tile.
+#[test]
+fn what_comes_back_is_counted() {
+    let job = Job::new(0, "[tiles]\ngrid = \"regular\"\nsize = 64\n[limits]\nmax_reject_ratio = 1.0");
+    let scene = |name: &str, side: usize| {
+        let samples: Vec<u8> = (0..side * side * 3).map(|index| (index % 251) as u8).collect();
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let mut encoder = tiff::encoder::TiffEncoder::new(&mut bytes).unwrap();
+        encoder.write_image::<tiff::encoder::colortype::RGB8>(side as u32, side as u32, &samples).unwrap();
+        job.write_image(name, &bytes.into_inner());
+    };
+    scene("a.tif", 256);
+    job.run_ok(&[]);
+    let table = job.table();
+    let before = shown(&table).len();
+    assert_eq!(before, 16);
+    job.write_image("a.tif", b"II*\0");
+    job.run_ok(&[]);
+    assert_eq!(shown(&table).len(), 1);
+    let newest = ids(&table).pop().unwrap();
+    let asked = runs(&table, &["delete", &newest]);
+    let said = String::from_utf8_lossy(&asked.stdout).into_owned();
+    assert!(said.contains("`tiles` loses 1 tile, and shows 16 tiles of another run instead"), "{said}");
+    answer(&table, &["delete", &newest, "--yes"]);
+    assert_eq!(shown(&table).len(), before);
 }
 
 fn opened(table: &Path) -> plan::Output {
