@@ -8,11 +8,11 @@ use crate::commit::Counts;
 use crate::error::{Error, Kind, Result};
 use crate::newest::{Change, Current};
 use crate::plan::{
-    AcceptedBecause, DeletedRun, Fate, KnownRun, Moment, Origin, Output, Removed, Run, RunId, Scope, Snapshot,
-    Standing, Tombstone, Why,
+    AcceptedBecause, DeletedRun, Fate, KnownRun, Moment, Origin, Output, Removed, Run, RunId, Scope,
+    Snapshot, Standing, Tombstone, Why,
 };
 use crate::summary::counts_so_far;
-use crate::verify::verify;
+use crate::verify::{Depth, verify};
 
 /// How far a run has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -218,7 +218,7 @@ async fn can_replace(output: &Output, snapshot: &Snapshot, run: &Run) -> Result<
             return Ok(false);
         }
     }
-    match verify(run).await.and_then(|verdict| verdict.check()) {
+    match verify(run, Depth::Rows).await.and_then(|verdict| verdict.check()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == Kind::Unavailable => Err(error),
         Err(_) => Ok(false),

@@ -13,22 +13,35 @@
 //! taken for a violation: nobody counts it among the rows.
 //!
 //! That `ok` rows have an embedding and no others do is proven by number for each row group, from the
-//! footer; which row a null stands in, and what the embeddings are, is not read.
+//! footer; which row a null stands in, and what the embeddings are, is not read, unless the proof is to be
+//! [`Depth::Pages`]: then every page is decoded and compared with its checksum.
 
+mod pages;
 mod plan;
 mod rows;
+
+pub(crate) use self::pages::{Checksums, check_rest};
 
 use serde::Serialize;
 
 use crate::commit::Counts;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{
-    Committed, DeletedRun, KnownRun, Origin, Output, Planning, Run, RunId, Scope, Snapshot, Standing,
-    is_damaged,
+    Committed, DeletedRun, KnownRun, Origin, Output, ParquetObject, Planning, Run, RunId, Scope, Snapshot,
+    Standing, is_damaged,
 };
 
 /// So many violations are listed one by one; the rest is counted.
 const MAX_LISTED: usize = 100;
+
+/// What is read of committed shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Footers, and the columns of identity and outcome.
+    Rows,
+    /// Every page of every column.
+    Pages,
+}
 
 /// What [`verify`] found.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -51,6 +64,10 @@ pub struct Verdict {
     pub rows: u64,
     /// Their outcomes.
     pub counts: Counts,
+    /// Files whose pages were decoded, and that have no checksums to compare them with; `None` unless pages
+    /// were read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without_checksums: Option<u64>,
     /// How many things are wrong.
     pub num_violations: u64,
     /// The first of them.
@@ -122,14 +139,14 @@ impl Verdict {
 ///
 /// `Config` if there is no such run; as the store answers. What is wrong with the runs is in the verdicts
 /// instead.
-pub async fn verify_output(output: &Output, only: Option<&RunId>) -> Result<Vec<Verdict>> {
+pub async fn verify_output(output: &Output, only: Option<&RunId>, depth: Depth) -> Result<Vec<Verdict>> {
     let snapshot = output.snapshot(Scope::of(only)).await?;
     if snapshot.is_empty() {
         return Err(snapshot.nothing(output, only));
     }
     let mut verdicts = Vec::new();
     for standing in &snapshot.runs {
-        verdicts.extend(verdict_unless_deleted(output, standing).await?);
+        verdicts.extend(verdict_unless_deleted(output, standing, depth).await?);
     }
     let leftovers = snapshot.deleted.iter().filter(|run| run.num_left() > 0);
     verdicts.extend(leftovers.map(verdict_on_deleted));
@@ -139,9 +156,13 @@ pub async fn verify_output(output: &Output, only: Option<&RunId>) -> Result<Vec<
 
 /// Checks a run. What is wrong with one that was deleted meanwhile proves nothing: then only what is left
 /// of it is told, if anything is.
-async fn verdict_unless_deleted(output: &Output, standing: &Standing) -> Result<Option<Verdict>> {
+async fn verdict_unless_deleted(
+    output: &Output,
+    standing: &Standing,
+    depth: Depth,
+) -> Result<Option<Verdict>> {
     let verdict = match &standing.run {
-        KnownRun::Planned(run) => verify_listed(run, &standing.found).await,
+        KnownRun::Planned(run) => verify_listed(run, &standing.found, depth).await,
         KnownRun::Planning(run) => Ok(verdict_without_plan(output, run, &standing.found)),
     };
     if verdict.as_ref().is_ok_and(|verdict| verdict.num_violations == 0) {
@@ -189,11 +210,11 @@ fn verdict_without_run(output: &Output, snapshot: &Snapshot) -> Option<Verdict> 
 /// # Errors
 ///
 /// As the store answers. What is wrong with the run is in the verdict instead.
-pub async fn verify(run: &Run) -> Result<Verdict> {
-    verify_listed(run, &run.committed().await?).await
+pub async fn verify(run: &Run, depth: Depth) -> Result<Verdict> {
+    verify_listed(run, &run.committed().await?, depth).await
 }
 
-async fn verify_listed(run: &Run, found: &Committed) -> Result<Verdict> {
+async fn verify_listed(run: &Run, found: &Committed, depth: Depth) -> Result<Verdict> {
     let plan = &run.record.plan;
     let mut verdict = Verdict {
         run_id: Some(run.id.to_string()),
@@ -201,6 +222,7 @@ async fn verify_listed(run: &Run, found: &Committed) -> Result<Verdict> {
         planned: true,
         shards: plan.shards,
         tiles: plan.tiles,
+        without_checksums: (depth == Depth::Pages).then_some(0),
         ..Verdict::default()
     };
     for stray in &found.strays {
@@ -218,11 +240,29 @@ async fn check(run: &Run, found: &Committed, verdict: &mut Verdict) -> Result<()
         plan.follow(&planned, verdict);
         if committed.next_if_eq(&number).is_some() {
             verdict.committed += 1;
-            let checked = rows::check_shard(run, number, &planned, verdict).await;
+            let before = verdict.num_violations;
+            let checked = check_pages(run, number, verdict).await;
             violation_if_damaged(checked, verdict)?;
+            // What a damaged file says of its rows proves nothing.
+            if verdict.num_violations == before {
+                let checked = rows::check_shard(run, number, &planned, verdict).await;
+                violation_if_damaged(checked, verdict)?;
+            }
         }
     }
     plan.finish(run, verdict).await
+}
+
+/// Reads the pages of a shard, if that is wanted; one that has vanished was told already.
+async fn check_pages(run: &Run, number: u32, verdict: &mut Verdict) -> Result<()> {
+    let Some(without) = &mut verdict.without_checksums else { return Ok(()) };
+    let object = ParquetObject::open_with_pages(&run.output.bucket, &run.shard_key(number)).await?;
+    if let Some(object) = object
+        && pages::check_pages(&object).await? == Checksums::Absent
+    {
+        *without += 1;
+    }
+    Ok(())
 }
 
 /// A damaged file is a violation; whatever keeps us from reading one proves nothing and is passed on.

@@ -3,7 +3,7 @@
 use crate::cli::output_args::OutputArgs;
 use crate::cli::{block_on, print_json, show};
 use crate::error::{Kind, Result};
-use crate::verify::{Verdict, verify_output};
+use crate::verify::{Depth, Verdict, verify_output};
 
 /// Proves that every planned tile has exactly one row
 ///
@@ -12,16 +12,22 @@ use crate::verify::{Verdict, verify_output};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet verify s3://tables/photos
-  tilefleet verify table --run photos-0123abcd-0001")]
+  tilefleet verify table --run photos-0123abcd-0001
+  tilefleet verify table --deep")]
 pub struct Args {
     #[command(flatten)]
     output: OutputArgs,
+
+    /// Also decode every page, and compare it with its checksum: reads all of the table
+    #[arg(long)]
+    deep: bool,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let (output, only) = args.output.open()?;
-    let verdicts = block_on(verify_output(&output, only.as_ref()))?;
+    let depth = if args.deep { Depth::Pages } else { Depth::Rows };
+    let verdicts = block_on(verify_output(&output, only.as_ref(), depth))?;
     if args.output.json {
         print_json(&verdicts)?;
     } else {
@@ -74,4 +80,18 @@ pub fn print(verdict: &Verdict) {
         show::count(verdict.tiles)
     );
     println!("  {}", show::counts(&verdict.counts).replace('\n', "\n  "));
+    if let Some(line) = verdict.without_checksums.map(pages) {
+        println!("  {line}");
+    }
+}
+
+/// Says what reading all pages has shown, beside what is violated.
+fn pages(without_checksums: u64) -> String {
+    match without_checksums {
+        0 => "every page was decoded and compared with its checksum".to_owned(),
+        without => format!(
+            "every page was decoded; {} of an earlier version, without checksums to compare with",
+            show::counted(without, "file")
+        ),
+    }
 }

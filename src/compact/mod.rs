@@ -37,7 +37,7 @@ use crate::plan::{
 use crate::sink::{self, Outcome, ShardRows, TableSpec, TileRow};
 use crate::source::{Entry, ExtraCodec};
 use crate::summary::{deleted_meanwhile, sum_up};
-use crate::verify::verify;
+use crate::verify::{Depth, verify};
 
 /// What to compact.
 #[derive(Clone, Debug, Default)]
@@ -287,7 +287,7 @@ impl Compaction<'_> {
 
     /// Verifies a complete compaction, then deletes the runs it replaces.
     async fn replace(&self, run: &Run, snapshot: &Snapshot, continued: bool) -> Result<Compacted> {
-        verify(run).await?.check().map_err(|error| {
+        verify(run, Depth::Pages).await?.check().map_err(|error| {
             Error::new(error.kind(), format!("run {} is not verified, so nothing more was deleted", run.id))
                 .because(error)
         })?;

@@ -5,7 +5,7 @@ mod geo;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Int32Array, ListArray, RecordBatch, StringArray};
+use arrow::array::{Array, AsArray, Float32Array, Int32Array, ListArray, RecordBatch, StringArray};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Float32Type, Int32Type};
 
@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::geometry::Window;
 use crate::plan::{ParquetObject, Run, Tile};
 use crate::reason::{Reason, Rejection};
-use crate::sink::{Outcome, Prediction, TileRow};
+use crate::sink::{Outcome, Prediction, StoredEmbeddings, TileRow};
+use crate::verify::{Checksums, check_rest};
 
 /// Bytes of embeddings that are read at once: two pages as the sink writes them.
 const WINDOW_BYTES: usize = 2 << 20;
@@ -51,10 +52,11 @@ pub(super) struct RowReader {
 struct OpenFile {
     number: u32,
     object: ParquetObject,
+    checksums: Checksums,
     rows: RecordBatch,
     /// First row of `embeddings`.
     first: usize,
-    embeddings: Option<ArrayRef>,
+    embeddings: Vec<Option<Vec<f32>>>,
     provider: String,
     precision: String,
 }
@@ -111,6 +113,8 @@ impl OpenFile {
         let object = ParquetObject::open_with_pages(&run.output.bucket, &key)
             .await?
             .ok_or_else(|| Error::unavailable(format!("{key} has vanished")).hint("try again"))?;
+        // What is read here is all that is left of it once the run is deleted.
+        let checksums = check_rest(&object).await?;
         let has_geo = object.schema().field_with_name("geometry").is_ok();
         let columns: Vec<&str> =
             COLUMNS.iter().chain(geo::COLUMNS.iter().filter(|_| has_geo)).copied().collect();
@@ -122,7 +126,8 @@ impl OpenFile {
         let mut metadata = object.key_values();
         let mut constant = |name: &str| metadata.remove(&in_file(name)).unwrap_or_default();
         let (provider, precision) = (constant("provider"), constant("precision"));
-        Ok(Self { number, object, rows, first: 0, embeddings: None, provider, precision })
+        let embeddings = Vec::new();
+        Ok(Self { number, object, checksums, rows, first: 0, embeddings, provider, precision })
     }
 
     fn row(&self, row: usize, tile: &Tile, embedding: usize, classifier: bool) -> Result<TileRow> {
@@ -147,33 +152,70 @@ impl OpenFile {
     }
 
     async fn embedding(&mut self, row: usize) -> Result<Vec<f32>> {
-        let wrong = |key: &str| damaged(key, "the embedding is missing or of another type");
-        let held = self.embeddings.as_ref().map_or(0, Array::len);
-        if row < self.first || row >= self.first + held {
+        if row < self.first || row >= self.first + self.embeddings.len() {
             self.read_window(row).await?;
         }
-        let key = self.object.key();
-        let lists = self.embeddings.as_ref().and_then(|column| column.as_fixed_size_list_opt());
-        let lists = lists.filter(|lists| row - self.first < lists.len() && lists.is_valid(row - self.first));
-        let values = lists.map(|lists| lists.value(row - self.first)).ok_or_else(|| wrong(key))?;
-        // Every float16 is a float32, and rounds back to itself.
-        let values = cast(&values, &DataType::Float32).map_err(|error| wrong(key).because(error))?;
-        Ok(values.as_primitive::<Float32Type>().values().to_vec())
+        let embedding = row.checked_sub(self.first).and_then(|at| self.embeddings.get_mut(at)?.take());
+        // Each row is asked for once.
+        embedding.ok_or_else(|| damaged(self.object.key(), "an embedding is missing"))
     }
 
+    /// Reads the embeddings around a row: the pages as the sink wrote them, checked, where they are of its layout.
     async fn read_window(&mut self, row: usize) -> Result<()> {
+        let key = self.object.key();
+        let (group, before) = self.group_of(row).ok_or_else(|| damaged(key, "it has fewer rows"))?;
+        let stored = StoredEmbeddings::of(self.object.parquet(), self.object.schema(), group);
+        let parts = stored.map_or_else(Vec::new, |stored| stored.parts(WINDOW_BYTES as u64));
+        let part = parts.into_iter().find(|part| part.rows.contains(&(row - before)));
+        if let Some(part) = part {
+            let bytes = self.object.read_bytes(part.bytes.clone()).await?;
+            if self.checksums == Checksums::Agree && !part.is_sound(&bytes) {
+                return Err(self.object.damaged("a page of embeddings is not that of its checksum"));
+            }
+            let mut embeddings = Vec::with_capacity(part.rows.len());
+            if part.visit(&bytes, |_, embedding| embeddings.push(embedding.map(<[f32]>::to_vec))) {
+                (self.first, self.embeddings) = (before + part.rows.start, embeddings);
+                return Ok(());
+            }
+        }
+        self.decode_window(row).await
+    }
+
+    /// Returns the row group that holds a row, and the number of rows before that group.
+    fn group_of(&self, row: usize) -> Option<(usize, usize)> {
+        let mut before = 0;
+        for (number, group) in self.object.parquet().row_groups().iter().enumerate() {
+            let num_rows = group.num_rows() as usize;
+            if row < before + num_rows {
+                return Some((number, before));
+            }
+            before += num_rows;
+        }
+        None
+    }
+
+    /// Reads the embeddings from a row on by way of Parquet's reader, whatever their layout.
+    async fn decode_window(&mut self, row: usize) -> Result<()> {
+        let wrong = || damaged(self.object.key(), "its embeddings are of another type");
         let row_bytes = match self.object.schema().field_with_name("embedding").map(Field::data_type) {
             Ok(DataType::FixedSizeList(element, length)) => {
-                element.data_type().primitive_width().unwrap_or(4) * *length as usize
+                element.data_type().primitive_width().unwrap_or(4).saturating_mul(*length as usize)
             }
-            _ => return Err(damaged(self.object.key(), "it has no embeddings")),
+            _ => return Err(wrong()),
         };
         let take = (WINDOW_BYTES / row_bytes.max(1)).clamp(1, self.rows.num_rows() - row);
         let batches = self.object.read_slice(&["embedding"], row, take).await?;
-        let columns: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(0).as_ref()).collect();
-        let joined = arrow::compute::concat(&columns)
-            .map_err(|error| damaged(self.object.key(), "its embeddings cannot be read").because(error))?;
-        (self.first, self.embeddings) = (row, Some(joined));
+        let mut embeddings = Vec::with_capacity(take);
+        for batch in &batches {
+            let lists = batch.column(0).as_fixed_size_list_opt().ok_or_else(wrong)?;
+            for list in lists.iter() {
+                // Every float16 is a float32, and rounds back to itself.
+                let floats = list.map(|values| cast(&values, &DataType::Float32)).transpose();
+                let floats = floats.map_err(|error| wrong().because(error))?;
+                embeddings.push(floats.map(|floats| floats.as_primitive::<Float32Type>().values().to_vec()));
+            }
+        }
+        (self.first, self.embeddings) = (row, embeddings);
         Ok(())
     }
 }

@@ -18,6 +18,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
 use crate::error::{Error, Result};
+use crate::guard;
 use crate::storage::{Bucket, Fault};
 
 /// A shard's footer and page index are mostly smaller, so that one request brings all of them.
@@ -90,8 +91,10 @@ impl ParquetObject {
 
     async fn load(bucket: &Bucket, key: &str, size_bytes: u64, options: ArrowReaderOptions) -> Result<Self> {
         let mut reader = Reader { bucket: bucket.clone(), key: key.into(), size_bytes };
-        let metadata = ArrowReaderMetadata::load_async(&mut reader, options)
-            .await
+        let footer = reader.get_metadata(Some(&options)).await.map_err(|error| unreadable(key, error))?;
+        // arrow-ipc panics where the schema in a damaged footer names a type that there is not.
+        let metadata = guard::catch(|| Ok(ArrowReaderMetadata::try_new(footer, options)))
+            .unwrap_or_else(|crash| Err(ParquetError::General(crash.detail)))
             .map_err(|error| unreadable(key, error))?;
         check_rows(metadata.metadata()).map_err(|error| unreadable(key, error))?;
         Ok(Self { reader, metadata })
@@ -101,6 +104,18 @@ impl ParquetObject {
     #[must_use]
     pub fn key(&self) -> &str {
         &self.reader.key
+    }
+
+    /// Returns the file's size.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.reader.size_bytes
+    }
+
+    /// Says that the file is damaged, see [`is_damaged`].
+    #[must_use]
+    pub fn damaged(&self, what: &str) -> Error {
+        unreadable(self.key(), ParquetError::General(what.to_owned()))
     }
 
     /// Returns the number of rows.

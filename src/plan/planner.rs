@@ -237,7 +237,8 @@ impl Planner<'_> {
     /// Returns `None` if the runs have changed meanwhile.
     async fn decide_among(&self, family: &Family) -> Result<Option<Decision>> {
         if family.open.is_some() {
-            return Ok(self.go_on(family).await?.map(Decision::Continue));
+            let run = self.go_on(family).await?;
+            return Ok(run.inspect(|run| self.say_what_stays(run)).map(Decision::Continue));
         }
         let discovered = self.discover().await?;
         self.output_record(&discovered).elect(self.output).await?;
@@ -255,6 +256,18 @@ impl Planner<'_> {
             None => None,
         };
         Ok(Some(Decision::New { run, previous }))
+    }
+
+    /// A plan is kept until its run is complete, whatever is asked for meanwhile.
+    fn say_what_stays(&self, run: &Run) {
+        let (planned, asked) = (run.record.plan.shard_tiles, self.draft.shard_tiles);
+        if planned != asked {
+            let id = &run.id;
+            tracing::warn!(
+                "run {id} goes on as it was planned, in shards of {planned} tiles and not of {asked}; \
+                 to plan it anew delete it first: `tilefleet runs OUTPUT delete {id} --yes --force`"
+            );
+        }
     }
 
     /// Opens the unfinished run, its plan published if it is not yet; `None` if it is deleted.
@@ -319,6 +332,7 @@ impl Planner<'_> {
         match &family.open {
             Some(OpenRun::Planned(id)) => {
                 let run = family.planned(id);
+                self.say_what_stays(run);
                 Ok(Preview { table: Some(self.change_by(run).await?), ..self.preview_of(run).await? })
             }
             Some(OpenRun::Elected(id)) => {

@@ -118,7 +118,7 @@ pub fn encode(
     let mut chunk = Vec::with_capacity(ROWS_PER_GROUP);
     for entry in entries {
         let entry = entry?;
-        num_bytes += entry.entry.size.unwrap_or(0);
+        num_bytes = u64::saturating_add(num_bytes, entry.entry.size.unwrap_or(0));
         num_rejected += u64::from(matches!(entry.survey, Some(Survey::Rejected { .. })));
         chunk.push(entry);
         if chunk.len() == ROWS_PER_GROUP {

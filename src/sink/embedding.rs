@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::ToByteSlice;
 use bytes::Bytes;
+use crc32fast::Hasher;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use parquet::basic::{Encoding, PageType};
@@ -21,6 +22,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnDescPtr;
 
+use super::checksum::push_crc;
 use crate::config::EmbeddingType;
 use crate::reason::{Reason, Rejection};
 
@@ -118,10 +120,11 @@ fn null_count(kind: EmbeddingType, num_nulls: usize) -> Statistics {
 
 /// One data page: header, repetition levels, definition levels, values.
 struct Page<'a> {
-    /// All before the values.
-    front: Vec<u8>,
+    levels: Vec<u8>,
     rows: &'a [Option<&'a [f32]>],
     num_levels: usize,
+    /// Bytes of levels and values.
+    body_len: usize,
     num_bytes: usize,
 }
 
@@ -131,24 +134,35 @@ impl<'a> Page<'a> {
         let num_levels = num_present * length + rows.len() - num_present;
         let mut levels = Vec::with_capacity(8 * rows.len() + 32);
         push_levels(&mut levels, length, rows.iter().map(Option::is_some));
-        let num_value_bytes = num_present * length * kind.num_bytes();
-        let mut front = header(levels.len() + num_value_bytes, num_levels);
-        front.extend(levels);
-        let num_bytes = front.len() + num_value_bytes;
-        Self { front, rows, num_levels, num_bytes }
+        let body_len = levels.len() + num_present * length * kind.num_bytes();
+        // A header is as long whatever its checksum.
+        let num_bytes = header(body_len, num_levels, 0).len() + body_len;
+        Self { levels, rows, num_levels, body_len, num_bytes }
+    }
+
+    /// Returns all before the values. They are read for the checksum here, just before they are copied: that way
+    /// they come out of memory once.
+    fn front(&self, kind: EmbeddingType) -> Vec<u8> {
+        let mut crc = Hasher::new();
+        crc.update(&self.levels);
+        self.rows.iter().flatten().for_each(|row| crc.update(Piece::of(kind, row).bytes()));
+        let mut front = header(self.body_len, self.num_levels, crc.finalize());
+        front.extend(&self.levels);
+        front
     }
 }
 
 /// Returns the header of an uncompressed data page (parquet-format, `PageHeader` in Thrift's compact protocol).
-fn header(num_bytes: usize, num_levels: usize) -> Vec<u8> {
+pub(super) fn header(num_bytes: usize, num_levels: usize, crc: u32) -> Vec<u8> {
     const DATA_PAGE: usize = 0;
     const PLAIN: usize = 0;
     const RLE: usize = 3;
-    const NEXT_BUT_ONE_STRUCT: u8 = 0x2C;
+    const NEXT_STRUCT: u8 = 0x1C;
     const STOP: u8 = 0;
-    let mut header = Vec::with_capacity(32);
+    let mut header = Vec::with_capacity(40);
     push_fields(&mut header, &[DATA_PAGE, num_bytes, num_bytes]);
-    header.push(NEXT_BUT_ONE_STRUCT);
+    push_crc(&mut header, crc);
+    header.push(NEXT_STRUCT);
     push_fields(&mut header, &[num_levels, PLAIN, RLE, RLE]);
     header.extend([STOP, STOP]);
     header
@@ -185,15 +199,16 @@ impl<'a> Pages<'a> {
     fn pieces(self) -> impl Iterator<Item = Piece<'a>> {
         let Self { kind, pages } = self;
         (0..pages.len()).flat_map(move |page| {
-            let (front, rows) = (Piece::Front(Arc::clone(&pages), page), pages[page].rows);
-            std::iter::once(front).chain(rows.iter().flatten().map(move |row| Piece::of(kind, row)))
+            let (pages, rows) = (Arc::clone(&pages), pages[page].rows);
+            let front = std::iter::once_with(move || Piece::Front(pages[page].front(kind)));
+            front.chain(rows.iter().flatten().map(move |row| Piece::of(kind, row)))
         })
     }
 }
 
 /// Some bytes of a page.
 enum Piece<'a> {
-    Front(Arc<[Page<'a>]>, usize),
+    Front(Vec<u8>),
     Values(&'a [f32]),
     Halves(Vec<f16>),
 }
@@ -214,7 +229,7 @@ impl<'a> Piece<'a> {
 
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Front(pages, page) => &pages[*page].front,
+            Self::Front(front) => front,
             Self::Values(values) => values.to_byte_slice(),
             Self::Halves(halves) => halves.to_byte_slice(),
         }
@@ -327,9 +342,10 @@ mod tests {
     use parquet::column::page::{CompressedPage, Page as ReferencePage, PageWriter};
     use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 
+    use super::super::checksum::with_crc;
     use super::*;
 
-    /// parquet-rs writes the same bytes around the same body.
+    /// parquet-rs writes the same bytes around the same body, but for the checksum.
     #[test]
     fn headers_are_those_of_parquet_rs() {
         let values = [vec![1.5; 40], vec![-2.0; 40]];
@@ -341,7 +357,11 @@ mod tests {
                 let num_levels = page.num_levels;
                 let pages = Pages { kind, pages: [page].into() };
                 let ours = pages.get_bytes(0, pages.len() as usize).unwrap();
-                let is_header = |len: &usize| header(ours.len() - len, num_levels).len() == *len;
+                let body_of = |len: usize| &ours[len..];
+                let is_header = |len: &usize| {
+                    let body = body_of(*len);
+                    header(body.len(), num_levels, crc32fast::hash(body)) == ours[..*len]
+                };
                 let body_len = ours.len() - (0..40).find(is_header).unwrap();
                 let mut sink = TrackedWrite::new(Vec::new());
                 let page = ReferencePage::DataPage {
@@ -354,8 +374,10 @@ mod tests {
                 };
                 let page = CompressedPage::new(page, body_len);
                 let written = SerializedPageWriter::new(&mut sink).write_page(page).unwrap();
-                assert_eq!(written.compressed_size, ours.len());
-                assert!(sink.into_inner().unwrap() == ours, "{num_rows} rows");
+                let theirs = sink.into_inner().unwrap();
+                let (header, body) = theirs.split_at(written.compressed_size - body_len);
+                let summed = with_crc(header, crc32fast::hash(body)).unwrap();
+                assert!([&summed, body].concat() == ours, "{num_rows} rows");
             }
         }
     }

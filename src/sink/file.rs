@@ -1,11 +1,12 @@
 //! One shard as one Parquet file in memory.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, StructArray};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowWriterOptions, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::{ParquetError, Result as ParquetResult};
@@ -14,6 +15,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
+use super::checksum::{self, CHECKSUM, KeptPages, NO_CHECKSUM};
 use super::columns::columns;
 use super::embedding;
 use super::geo;
@@ -57,7 +59,7 @@ pub struct ShardRows<'a> {
 ///
 /// Embeddings are plain and uncompressed, without dictionary, and their
 /// statistics are but the number of nulls; all else is zstd, with
-/// page index; `tile_id` has a Bloom filter.
+/// page index; `tile_id` has a Bloom filter. Every page has its CRC, see [`checksum`].
 ///
 /// # Errors
 ///
@@ -137,32 +139,43 @@ fn write(
     let bytes_per_row = spec.embedding_length * spec.embedding_type.num_bytes() + OTHER_BYTES_PER_ROW;
     let rows_per_group = (ROW_GROUP_BYTES / bytes_per_row).max(1);
     let properties = properties(&schema, num_rows.min(rows_per_group), metadata)?;
-    let options = ArrowWriterOptions::new().with_properties(properties);
+    let pages = Arc::new(KeptPages::default());
+    let options =
+        ArrowWriterOptions::new()
+            .with_properties(properties)
+            .with_page_store_factory(Arc::<KeptPages>::clone(&pages));
     let file = Vec::with_capacity(num_rows * bytes_per_row + 64 * 1024);
     let (mut file, factory) =
         ArrowWriter::try_new_with_options(file, Arc::clone(&schema), options)?.into_serialized_writer()?;
+    let mut embeddings = Vec::new();
     for start in (0..num_rows).step_by(rows_per_group) {
         let rows = start..num_rows.min(start + rows_per_group);
-        write_row_group(spec, &schema, &mut file, &factory, columns, rows)?;
+        let writers = factory.create_column_writers(file.flushed_row_groups().len())?;
+        embeddings.push(write_row_group(spec, &schema, &mut file, writers, &pages, columns, rows)?);
     }
-    Ok(Bytes::from(file.into_inner()?))
+    let mut file = file.into_inner()?;
+    checksum::seal(&mut file, &embeddings)?;
+    Ok(Bytes::from(file))
 }
 
+/// Writes one row group; returns where in the file its embeddings lie.
 fn write_row_group(
     spec: &TableSpec,
     schema: &SchemaRef,
     file: &mut SerializedFileWriter<Vec<u8>>,
-    factory: &ArrowRowGroupWriterFactory,
+    writers: Vec<ArrowColumnWriter>,
+    pages: &KeptPages,
     columns: &[Column<'_>],
-    rows: std::ops::Range<usize>,
-) -> ParquetResult<()> {
-    let mut leaf_writers = factory.create_column_writers(file.flushed_row_groups().len())?.into_iter();
+    rows: Range<usize>,
+) -> ParquetResult<Range<usize>> {
+    let mut leaf_writers = writers.into_iter().enumerate();
     let mut leaf_descriptors = file.schema_descr().columns().to_vec().into_iter();
     let mut group = file.next_row_group()?;
+    let mut embedding = None;
     for (field, column) in schema.fields().iter().zip(columns) {
         match column {
             Column::Embedding(embeddings) => {
-                leaf_writers.next();
+                embedding = leaf_writers.next().map(|(leaf, _)| leaf);
                 let leaf = leaf_descriptors.next().ok_or_else(no_leaf)?;
                 let (kind, length) = (spec.embedding_type, spec.embedding_length);
                 let chunk = embedding::chunk(&leaf, kind, length, &embeddings[rows.clone()])?;
@@ -171,15 +184,17 @@ fn write_row_group(
             Column::Array(array) => {
                 for leaf in compute_leaves(field, &array.slice(rows.start, rows.len()))? {
                     leaf_descriptors.next();
-                    let mut writer = leaf_writers.next().ok_or_else(no_leaf)?;
+                    let (number, mut writer) = leaf_writers.next().ok_or_else(no_leaf)?;
                     writer.write(&leaf)?;
-                    writer.close()?.append_to_row_group(&mut group)?;
+                    let (bytes, close) = pages.summed(number, writer.close()?.close())?;
+                    group.append_column(&bytes, close)?;
                 }
             }
         }
     }
-    group.close()?;
-    Ok(())
+    let written = group.close()?;
+    let (start, length) = written.column(embedding.ok_or_else(no_leaf)?).byte_range();
+    Ok(start as usize..(start + length) as usize)
 }
 
 fn no_leaf() -> ParquetError {
@@ -192,7 +207,8 @@ fn properties(
     metadata: &[(String, String)],
 ) -> ParquetResult<WriterProperties> {
     let version = (format!("{KEY_PREFIX}{VERSION_KEY}"), SCHEMA_VERSION.to_owned());
-    let metadata = std::iter::once(&version).chain(metadata);
+    let checksum = (format!("{KEY_PREFIX}{CHECKSUM}"), NO_CHECKSUM.to_owned());
+    let metadata = [&version, &checksum].into_iter().chain(metadata);
     let metadata = metadata.map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
     let tile_id = ColumnPath::from("tile_id");
     let mut properties = WriterProperties::builder()

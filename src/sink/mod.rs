@@ -6,6 +6,7 @@
 //! their logits into scores. On the way back, [`StoredEmbeddings`] reads the embedding column as it was
 //! written here, without the detour over levels.
 
+pub mod checksum;
 mod columns;
 mod embedding;
 mod file;

@@ -18,7 +18,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::page_index::offset_index::PageLocation;
 use parquet::file::serialized_reader::SerializedPageReader;
 
-use super::embedding::{NULL, PRESENT, push_levels};
+use super::embedding::{NULL, PRESENT, header, push_levels};
 use crate::config::EmbeddingType;
 
 /// The embedding column of one row group, as far as the footer tells: it may be of our layout.
@@ -125,6 +125,18 @@ impl StoredPart {
         self.visit_pages(bytes, &mut visit).is_some()
     }
 
+    /// Returns whether each page is what the sink writes, to the last byte, with the checksum of its content.
+    ///
+    /// - `bytes`: what lies at [`Self::bytes`]; pages of builds that wrote no checksums are none
+    #[must_use]
+    pub fn is_sound(&self, bytes: &Bytes) -> bool {
+        self.pages.iter().all(|page| {
+            let [start, end] = [page.bytes.start, page.bytes.end].map(|at| (at - self.bytes.start) as usize);
+            let page_is = |bytes: &[u8]| is_summed(bytes, self.length, page.rows.len());
+            bytes.get(start..end).and_then(page_is).unwrap_or(false)
+        })
+    }
+
     fn visit_pages(&self, bytes: &Bytes, visit: &mut impl FnMut(usize, Option<&[f32]>)) -> Option<()> {
         let mut reader = self.reader(bytes)?;
         let mut row = self.rows.start;
@@ -177,6 +189,25 @@ fn rows_of(page: &Page, kind: EmbeddingType, length: usize, num_rows: usize) -> 
     let values = buf.strip_prefix(&levels[..])?;
     let num_present = present.iter().filter(|present| **present).count();
     (values.len() == num_present * length * kind.num_bytes()).then_some((present, values))
+}
+
+/// Compares a page with its checksum; `None` if it is taken apart differently than it was put together.
+fn is_summed(page: &[u8], length: usize, num_rows: usize) -> Option<bool> {
+    let (found, body) = page.split_at(page.len().checked_sub(body_len(page)?)?);
+    let present = presence(definition_levels(body)?, length, num_rows)?;
+    let num_present = present.iter().filter(|present| **present).count();
+    let num_levels = num_present * length + num_rows - num_present;
+    Some(header(body.len(), num_levels, crc32fast::hash(body)) == found)
+}
+
+/// Returns the size that a page header gives its body: the third of its numbers.
+fn body_len(header: &[u8]) -> Option<usize> {
+    const NEXT_I32: u8 = 0x15;
+    let (mut number, mut rest) = (0, header);
+    for _ in 0..3 {
+        (number, rest) = uleb128(rest.strip_prefix(&[NEXT_I32])?)?;
+    }
+    Some(number / 2)
 }
 
 /// Finds the definition levels of a version 1 data page: they follow the repetition levels.

@@ -155,7 +155,7 @@ impl Bucket {
     /// that others read: what a killed process leaves behind, it leaves there.
     #[must_use]
     pub fn with_staging(&self, folder: &str) -> Self {
-        let staging = self.is_local().then(|| Arc::new(path_of_key(folder)));
+        let staging = self.is_local().then(|| Arc::new(path_of_key(folder.trim_end_matches('/'))));
         Self { staging, ..self.clone() }
     }
 

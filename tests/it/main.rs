@@ -27,6 +27,7 @@ mod query;
 #[cfg(feature = "query")]
 mod rejects;
 mod resnet;
+mod rot;
 #[cfg(feature = "query")]
 mod runs;
 mod scenes;

@@ -513,6 +513,26 @@ fn a_compaction_that_is_half_given_up_deletes_nothing() {
     job.verify_ok();
 }
 
+/// Smaller shards, asked for after a run was planned, are not taken silently for granted.
+#[test]
+fn a_plan_that_stays_says_so() {
+    let job = Job::new(3, "[plan]\nshard_tiles = 3");
+    assert_exit(&support::tilefleet().arg("plan").arg(&job.pipeline).output().unwrap(), 0);
+    let id = ids(&job.table()).remove(0);
+    let smaller = ["--set", "plan.shard_tiles=1"];
+    let dry =
+        support::tilefleet().arg("plan").arg(&job.pipeline).arg("--dry-run").args(smaller).output().unwrap();
+    let output = job.run(&smaller);
+    for output in [&dry, &output] {
+        assert_exit(output, 0);
+        let said = stderr(output);
+        let stays = format!("run {id} goes on as it was planned, in shards of 3 tiles and not of 1");
+        assert!(said.contains(&stays) && said.contains(&format!("delete {id} --yes --force")), "{said}");
+    }
+    assert_eq!(shard_files(&job.table()).len(), 1);
+    assert!(!stderr(&job.run(&smaller)).contains("goes on as it was planned"), "it is complete");
+}
+
 /// What comes back may be more than what goes: windows in place of a scene that was rejected as one tile.
 #[test]
 fn what_comes_back_is_counted() {

@@ -20,7 +20,7 @@ use crate::model::build::{BuildOptions, build};
 use crate::model::resnet::Architecture;
 use crate::model::weights::Weights;
 use crate::plan::{ParquetObject, Run, RunId};
-use crate::verify::verify;
+use crate::verify::{Depth, verify};
 use crate::worker::{Job, Report};
 
 /// The seed of the demo's weights.
@@ -68,7 +68,7 @@ pub fn run(args: Args) -> Result<()> {
     let (verdict, found) = block_on(async {
         let id = RunId::parse(run_id_of(&report))?;
         let run = Run::open(job.output(), &id).await?.ok_or_else(|| Error::bug("the run has no record"))?;
-        Ok((verify(&run).await?, Found::read(&run).await?))
+        Ok((verify(&run, Depth::Rows).await?, Found::read(&run).await?))
     })?;
     crate::cli::verify::print(&verdict);
     verdict.check()?;

@@ -1,0 +1,199 @@
+//! Bits that flip in committed files: `verify --deep` finds them, and a compaction that would copy them stops.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::properties::WriterProperties;
+use tilefleet::plan::{Output, Run, RunId};
+use tilefleet::storage::{ObjectUri, Storage, StorageOptions};
+use tilefleet::verify::{Depth, Verdict, verify};
+
+use crate::fixture::{Job, assert_exit, jpeg, rows, shard_files, stderr};
+use crate::support;
+
+/// One complete run of one shard, with a reject.
+fn job(settings: &str) -> Job {
+    let job = Job::new(12, &format!("[limits]\nmax_reject_ratio = 1.0\n{settings}"));
+    job.write_image("bad.jpg", b"");
+    job.run_ok(&[]);
+    job
+}
+
+fn only_shard(job: &Job) -> PathBuf {
+    let mut files = shard_files(&job.table()).into_values();
+    let shard = files.next().unwrap();
+    assert!(files.next().is_none());
+    shard
+}
+
+fn run_of(job: &Job, runtime: &tokio::runtime::Runtime) -> Run {
+    let uri = ObjectUri::parse(job.table().to_str().unwrap()).unwrap();
+    let output = Output::open(&Storage::new(StorageOptions::default()).unwrap(), &uri);
+    let shard = only_shard(job);
+    let id = shard.parent().unwrap().file_name().unwrap().to_str().unwrap().strip_prefix("run=").unwrap();
+    runtime.block_on(Run::open(&output, &RunId::parse(id).unwrap())).unwrap().unwrap()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// What a general reader makes of a file; `None` if it cannot read it.
+fn read(file: &Bytes) -> Option<Vec<RecordBatch>> {
+    let file = file.clone();
+    let read = move || -> Option<Vec<RecordBatch>> {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).ok()?;
+        reader.build().ok()?.collect::<Result<_, _>>().ok()
+    };
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).ok().flatten()
+}
+
+fn deep(arguments: &[&str], table: &Path) -> std::process::Output {
+    support::tilefleet().arg("verify").arg(table).arg("--deep").args(arguments).output().unwrap()
+}
+
+/// A linear congruential generator (Knuth's constants).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) % limit as u64) as usize
+    }
+}
+
+/// Flips all over a file: in pages, headers, indexes, Bloom filter and footer.
+#[test]
+fn every_flipped_bit_is_found() {
+    for settings in ["", "[output]\nembedding = \"float16\""] {
+        let job = job(settings);
+        let (shard, runtime) = (only_shard(&job), runtime());
+        let run = run_of(&job, &runtime);
+        let sound = fs::read(&shard).unwrap();
+        let rows = read(&sound.clone().into()).unwrap();
+        let verdict = || -> Verdict { runtime.block_on(verify(&run, Depth::Pages)).unwrap() };
+        assert_eq!((verdict().num_violations, verdict().without_checksums), (0, Some(0)));
+        // Where the key stands by which the checksum is found: without it the file is one without checksums.
+        let key = sound.windows(18).position(|bytes| bytes == b"tilefleet.checksum").unwrap();
+        let name = key - 1..key + 20;
+        let mut random = Random(0x5EED);
+        let tail = sound.len() - 6000;
+        let all = (0..600).map(|_| random.below(sound.len() * 8)).collect::<Vec<_>>();
+        let in_tail = (0..200).map(|_| tail * 8 + random.below(6000 * 8)).collect::<Vec<_>>();
+        let (mut num_changed, mut num_hidden) = (0, 0);
+        for bit in all.into_iter().chain(in_tail) {
+            let mut flipped = sound.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&shard, &flipped).unwrap();
+            let now = read(&flipped.into());
+            let changed = now.as_ref() != Some(&rows);
+            let is_found = verdict().num_violations > 0;
+            assert!(
+                is_found || name.contains(&(bit / 8)),
+                "bit {bit} of {}, changed: {changed}",
+                sound.len()
+            );
+            assert!(is_found || !changed);
+            num_changed += u64::from(changed);
+            num_hidden += u64::from(changed && now.is_some());
+        }
+        println!("of 800 flips {num_changed} change what is read, {num_hidden} of them without an error");
+        assert!(num_hidden > 50);
+    }
+}
+
+/// Readers that check pages find a checksum at each, in every column.
+#[test]
+fn pyarrow_checks_the_pages_of_every_column() {
+    let Some(python) = support::python() else { return };
+    let job = job("");
+    let program = "import sys, pyarrow, pyarrow.parquet as pq\n\
+        path = sys.argv[1]\n\
+        sound = open(path, 'rb').read()\n\
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()\n\
+        group = pq.ParquetFile(path).metadata.row_group(0)\n\
+        found = 0\n\
+        for index in range(group.num_columns):\n\
+        \x20   column = group.column(index)\n\
+        \x20   start = column.dictionary_page_offset or column.data_page_offset\n\
+        \x20   for place in {start + column.total_compressed_size - 1, column.data_page_offset - 1}:\n\
+        \x20       if place < start: continue\n\
+        \x20       flipped = bytearray(sound)\n\
+        \x20       flipped[place] ^= 1\n\
+        \x20       try:\n\
+        \x20           pq.ParquetFile(pyarrow.BufferReader(bytes(flipped)), page_checksum_verification=True).read()\n\
+        \x20           print('not found in', column.path_in_schema)\n\
+        \x20       except OSError as error:\n\
+        \x20           assert 'CRC' in str(error), error\n\
+        found += group.num_columns\n\
+        print(table.num_rows, found == group.num_columns)";
+    let printed = support::run_python(&python, program, &[only_shard(&job)]);
+    assert_eq!(printed, "13 True\n");
+}
+
+/// Writes a shard as an earlier build would have: the same rows, no checksums.
+fn without_checksums(shard: &Path) {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(shard).unwrap()).unwrap();
+    let mut pairs = reader.metadata().file_metadata().key_value_metadata().unwrap().clone();
+    pairs.retain(|pair| pair.key != "tilefleet.checksum" && pair.key != "ARROW:schema");
+    let properties = WriterProperties::builder().set_key_value_metadata(Some(pairs)).build();
+    let batches: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
+    let mut writer =
+        ArrowWriter::try_new(fs::File::create(shard).unwrap(), batches[0].schema(), Some(properties))
+            .unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    writer.close().unwrap();
+}
+
+#[test]
+fn files_without_checksums_are_decoded_and_said_to_have_none() {
+    let job = job("");
+    let shard = only_shard(&job);
+    let told = deep(&[], &job.table());
+    assert_exit(&told, 0);
+    let said = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(said.contains("every page was decoded and compared with its checksum"), "{said}");
+    without_checksums(&shard);
+    let told = deep(&[], &job.table());
+    assert_exit(&told, 0);
+    let said = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(said.contains("1 file of an earlier version, without checksums to compare with"), "{said}");
+    // What cannot be decoded is found all the same.
+    let mut cut = fs::read(&shard).unwrap();
+    let middle = cut.len() / 2;
+    cut[100..middle].fill(0xff);
+    fs::write(&shard, &cut).unwrap();
+    assert_exit(&deep(&[], &job.table()), 70);
+}
+
+/// What is damaged is not copied, and what it was to replace stays.
+#[test]
+fn a_compaction_copies_no_damage() {
+    let job = job("");
+    let first = only_shard(&job);
+    job.write_image("new.jpg", &jpeg(77));
+    job.run_ok(&[]);
+    let sound = fs::read(&first).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(sound.clone())).unwrap();
+    let group = reader.metadata().row_group(0).clone();
+    for column in ["embedding", "score", "source"] {
+        let chunk = group.columns().iter().find(|chunk| chunk.column_path().parts()[0] == column).unwrap();
+        let (start, length) = chunk.byte_range();
+        let mut flipped = sound.clone();
+        flipped[(start + length / 2) as usize] ^= 4;
+        fs::write(&first, &flipped).unwrap();
+        let refused = support::tilefleet().arg("runs").arg(job.table()).arg("compact").output().unwrap();
+        assert_exit(&refused, 78);
+        assert!(stderr(&refused).contains("it is damaged"), "{column}: {}", stderr(&refused));
+        assert!(shard_files(&job.table()).len() >= 2, "{column}: nothing was deleted");
+    }
+    fs::write(&first, &sound).unwrap();
+    let compacted = support::tilefleet().arg("runs").arg(job.table()).arg("compact").output().unwrap();
+    assert_exit(&compacted, 0);
+    assert_eq!(rows(&job.table()).len(), 14);
+    assert_exit(&deep(&[], &job.table()), 0);
+}
