@@ -2,6 +2,8 @@
 //! so that what is found stays found without nightly.
 
 use tilefleet::decode::blocks::{Part, decode_block, read_window};
+use tilefleet::decode::{decode, working_bytes};
+use tilefleet::format::image::{self, Limits};
 use tilefleet::format::partial::{Parsed, Partial};
 use tilefleet::format::tiff::{
     BlockId, Level, Page, TiffHeader, is_georeferenced, parse_blocks, parse_header, parse_partial,
@@ -28,6 +30,26 @@ pub fn header(bytes: &[u8]) {
     // Compared as text, since NaN is equal to nothing.
     assert_eq!(format!("{whole:?}"), format!("{in_parts:?}"));
     let _ = is_georeferenced(&object);
+}
+
+/// Parses anything as the header of an image, as a whole and in parts, and decodes it.
+///
+/// # Panics
+///
+/// If the whole and the parts do not say the same, or a decoder crashes.
+pub fn image(bytes: &[u8]) {
+    let whole = image::parse_header(bytes);
+    let mut object = Partial::new(bytes.len());
+    assert_eq!(whole, complete(bytes, &mut object, image::parse_partial));
+    let limits = Limits::of_pixels(MOST_BLOCK_BYTES / 16);
+    let Ok(header) = whole else { return };
+    if limits.check(&header).is_err() {
+        return;
+    }
+    assert!(working_bytes(&header, bytes) >= header.decoded_bytes());
+    if let Err(rejection) = decode(&header, bytes, &limits, Window::whole(header.oriented_size())) {
+        assert_ne!(rejection.reason, Reason::DecoderCrash, "{rejection}");
+    }
 }
 
 /// Decodes blocks of anything that has the header of a scene, and cuts windows out of them.

@@ -19,7 +19,8 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from jpeg_writer import odd_files
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 ImageFile.MAXBLOCK = 1 << 22  # Pillow fails to write some small JPEG files with less
@@ -149,9 +150,103 @@ def generate(folder):
     return known
 
 
+def webp_chunk(kind, body):
+    return kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+
+
+def animated_webp(still, canvas, corner, flags):
+    """Returns an animation whose first frame is a still image somewhere on its canvas, and whose second is broken."""
+    def three(number):
+        return struct.pack("<I", number)[:3]
+
+    chunks, at, sides = [], 12, Image.open(still).size
+    data = still.read_bytes()
+    while at < len(data):
+        length = struct.unpack("<I", data[at + 4:at + 8])[0]
+        if data[at:at + 4] in (b"ALPH", b"VP8 ", b"VP8L"):
+            chunks.append(webp_chunk(data[at:at + 4], data[at + 8:at + 8 + length]))
+        at += 8 + length + length % 2
+
+    def frame(body):
+        place = b"".join(three(number) for number in (corner[0] // 2, corner[1] // 2, sides[0] - 1, sides[1] - 1, 40))
+        return webp_chunk(b"ANMF", place + b"\0" + body)
+
+    broken = chunks[-1][:8] + chunks[-1][8:20].ljust(len(chunks[-1]) - 8, b"\x55")
+    body = webp_chunk(b"VP8X", bytes([2 | flags, 0, 0, 0]) + three(canvas[0] - 1) + three(canvas[1] - 1))
+    body += webp_chunk(b"ANIM", bytes([9, 99, 199, 255, 0, 0])) + frame(b"".join(chunks))
+    body += frame(b"".join(chunks[:-1]) + broken)
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+def generate_animations(folder):
+    """Writes animations, with broken later frames, too: their first frame counts."""
+    frames = [Image.fromarray(photo(60, 44, seed)) for seed in (1, 2)]
+    alpha = Image.fromarray(photo(60, 44, 3)[..., 0])
+    clear = [Image.merge("RGBA", [*frame.split(), alpha]) for frame in frames]
+    for name, images in {"rgb": frames, "rgba": clear}.items():
+        images[0].save(folder / f"animated-{name}.png", save_all=True, append_images=images[1:])
+        whole = (folder / f"animated-{name}.png").read_bytes()
+        images[0].save(folder / f"default-{name}.png", save_all=True, append_images=images, default_image=True)
+        second = whole.rindex(b"fcTL")
+        for at, what in [(second + 5, "sequence"), (second + 10, "size"), (whole.rindex(b"fdAT") + 60, "data")]:
+            broken = whole[:at] + bytes([whole[at] ^ 0x5A]) + whole[at + 1:]
+            (folder / f"animated-{name}-{what}.png").write_bytes(broken)
+        images[0].save(folder / f"animated-{name}-lossless.webp", save_all=True, append_images=images[1:],
+                       lossless=True, exact=True)
+        images[0].save(folder / f"animated-{name}-lossy.webp", save_all=True, append_images=images[1:])
+        for kind, options in {"lossless": {"lossless": True, "exact": True}, "lossy": {"quality": 80}}.items():
+            still = folder / f"{name}-still-{kind}.webp"
+            images[0].save(still, **options)
+            for flags in (0, 0x10):
+                data = animated_webp(still, (75, 50), (12, 4), flags)
+                (folder / f"animated-{name}-part{flags}-{kind}.webp").write_bytes(data)
+
+
+def generate_turned(folder):
+    """Writes images that state their orientation outside of Exif, or several times."""
+    for code in range(10):
+        picture = Image.fromarray(photo(45, 30, 60 + code))
+        attribute = f'<x:xmpmeta><rdf:Description tiff:Orientation="{code}"/></x:xmpmeta>'
+        element = f"<x:xmpmeta><tiff:Orientation>{code}</tiff:Orientation></x:xmpmeta>"
+        exif = Image.Exif()
+        exif[0x0112] = (code + 3) % 8 + 1
+        block, other = exif.tobytes(), Image.Exif()
+        other[0x010E] = "no orientation"
+        profile = f"\nexif\n{len(block):8}\n{block.hex()[:60]}\n{block.hex()[60:]}\n"
+        for packet, kind in [(attribute, "attribute"), (element, "element")]:
+            stem = f"xmp{code}-{kind}"
+            picture.save(folder / f"{stem}.jpg", quality=90, xmp=packet.encode())
+            picture.save(folder / f"{stem}-exif.jpg", quality=90, xmp=packet.encode(), exif=exif)
+            picture.save(folder / f"{stem}-other.jpg", quality=90, xmp=packet.encode(), exif=other)
+            picture.save(folder / f"{stem}-lossless.webp", lossless=True, xmp=packet.encode())
+            for zipped in (False, True):
+                for add in ("add_itxt", "add_text"):
+                    texts = PngImagePlugin.PngInfo()
+                    getattr(texts, add)("XML:com.adobe.xmp", packet, zip=zipped)
+                    picture.save(folder / f"{stem}-{add}-{zipped}.png", pnginfo=texts)
+                    picture.save(folder / f"{stem}-{add}-{zipped}-exif.png", pnginfo=texts, exif=exif)
+                    getattr(texts, add)("Raw profile type exif", profile, zip=zipped)
+                    picture.save(folder / f"{stem}-{add}-{zipped}-profile.png", pnginfo=texts)
+                    picture.save(folder / f"{stem}-{add}-{zipped}-both.png", pnginfo=texts, exif=other)
+
+
+def generate_odd(folder):
+    """Writes images that are rare: kinds of JPEG, CMYK, animations, orientations stated outside of Exif."""
+    for width, height in [(45, 37), (5, 3), (1, 1), (64, 50)]:
+        for name, data in odd_files(width, height):
+            (folder / f"odd{width}x{height}-{name}").write_bytes(data)
+        picture = Image.fromarray(photo(width, height, 5)).convert("CMYK")
+        picture.save(folder / f"{width}x{height}-cmyk.jpg", quality=90)
+        picture.save(folder / f"{width}x{height}-cmyk-progressive.jpg", quality=90, progressive=True)
+    generate_animations(folder)
+    generate_turned(folder)
+
+
 def decoded(path):
-    """Opens an image upright, as 8-bit, 16-bit or float samples; palettes become colours."""
+    """Opens an image upright, as 8-bit, 16-bit or float samples; palettes and CMYK become colours."""
     image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode == "CMYK":
+        return image.convert("RGB")
     if "transparency" in image.info and image.mode in ("P", "L", "RGB"):
         return image.convert("LA" if image.mode == "L" else "RGBA")
     if image.mode == "P":
@@ -247,6 +342,7 @@ def add_float(writer, path, samples, configurations):
 def main():
     out = Path(sys.argv[1])
     known = generate(out / "images")
+    generate_odd(out / "images")
     paths = sorted((out / "images").iterdir())
     if len(sys.argv) > 2:
         data = Path(sys.argv[2])

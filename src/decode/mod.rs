@@ -4,8 +4,8 @@
 //! on the CPU pool, one call a thread; nothing here awaits, resizes or converts. What is damaged is
 //! rejected, also where common decoders only warn or fill in grey.
 //!
-//! CMYK images are rejected as [`Reason::Unsupported`]: without their colour profile, their
-//! conversion would be a guess.
+//! CMYK JPEGs become RGB by Pillow's rule, as in the training pipelines that open them: inverted, as Adobe writes
+//! them, and without their colour profile. CMYK TIFFs are rejected as [`Reason::Unsupported`].
 
 mod area;
 pub mod blocks;
@@ -75,6 +75,23 @@ pub fn decode(
     Ok(orient::apply(chip, header.orientation))
 }
 
+/// Returns how much memory [`decode`] takes at once for an image, decoded samples included: an upper estimate from its
+/// header.
+#[must_use]
+pub fn working_bytes(header: &ImageHeader, bytes: &[u8]) -> u64 {
+    let decoded = header.decoded_bytes();
+    let beside = match header.format {
+        ImageFormat::Jpeg => jpeg::working_bytes(header, bytes),
+        ImageFormat::Png => png::working_bytes(header, bytes),
+        ImageFormat::WebP => webp::working_bytes(header, bytes),
+        // A strip may be the whole image, and is unpacked before its samples are put in place.
+        ImageFormat::Tiff => decoded.saturating_mul(2),
+    };
+    // Turning makes a copy, when the decoder has given back what it took.
+    let copied = if header.orientation == Orientation::UPRIGHT { 0 } else { decoded };
+    decoded.saturating_add(beside.max(copied))
+}
+
 /// Returns what the bands of an image will mean, if its header lets it be decoded.
 ///
 /// # Errors
@@ -90,6 +107,7 @@ fn bands(header: &ImageHeader) -> Result<Bands, Rejection> {
         Photometric::Grey => Bands::Grey,
         Photometric::GreyAlpha => Bands::GreyAlpha,
         Photometric::Rgb | Photometric::Palette => Bands::Rgb,
+        Photometric::Cmyk if header.format == ImageFormat::Jpeg => Bands::Rgb,
         Photometric::Rgba | Photometric::PaletteAlpha => Bands::Rgba,
         Photometric::Other => Bands::Many(header.num_bands),
         Photometric::Cmyk => return Err(unsupported(format!("{} in CMYK colours", header.format))),

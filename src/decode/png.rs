@@ -1,4 +1,4 @@
-//! PNG, by the crate `png`: checksums verified, read up to the chunk IEND.
+//! PNG, by the crate `png`: checksums verified, read up to the chunk IEND. Of an animation, the default image.
 
 use std::io::Cursor;
 
@@ -6,8 +6,19 @@ use png::{BitDepth, DecodeOptions, Decoder, DecodingError, Transformations};
 
 use super::reject_io;
 use crate::decode::chip::Samples;
+use crate::format::image::png::still;
 use crate::format::image::{ImageHeader, Limits, SampleKind, corrupt, truncated};
 use crate::reason::Rejection;
+
+/// Buffers for data on its way, in and out of the inflater.
+const OTHER_BYTES: u64 = 1 << 19;
+
+/// Returns how much memory decoding takes beside the decoded samples, at most.
+pub(super) fn working_bytes(header: &ImageHeader, bytes: &[u8]) -> u64 {
+    let row = header.decoded_bytes() / u64::from(header.size.height.max(1));
+    let copy = if header.num_pages > 1 { bytes.len() as u64 } else { 0 };
+    4 * row + copy + OTHER_BYTES
+}
 
 /// Decodes the default image; palettes, transparency and 1, 2, 4 bits are expanded.
 pub(super) fn decode(header: &ImageHeader, bytes: &[u8], limits: &Limits) -> Result<Samples, Rejection> {
@@ -15,7 +26,8 @@ pub(super) fn decode(header: &ImageHeader, bytes: &[u8], limits: &Limits) -> Res
     options.set_ignore_adler32(false);
     options.set_ignore_text_chunk(true);
     options.set_ignore_iccp_chunk(true);
-    let mut decoder = Decoder::new_with_options(Cursor::new(bytes), options);
+    let still = still(bytes);
+    let mut decoder = Decoder::new_with_options(Cursor::new(&*still), options);
     decoder
         .set_limits(png::Limits { bytes: usize::try_from(limits.max_decoded_bytes).unwrap_or(usize::MAX) });
     decoder.set_transformations(Transformations::EXPAND);
@@ -24,18 +36,17 @@ pub(super) fn decode(header: &ImageHeader, bytes: &[u8], limits: &Limits) -> Res
     if reader.output_buffer_size() != Some(len) {
         return Err(corrupt("the chunks contradict the header"));
     }
-    let mut samples = vec![0; len];
-    let frame = reader.next_frame(&mut samples).map_err(|error| reject(&error))?;
+    let depth = if header.sample_kind == SampleKind::U16 { BitDepth::Sixteen } else { BitDepth::Eight };
+    let mut samples = Samples::zeroed(header.sample_kind, len / header.sample_kind.num_bytes() as usize);
+    let frame = reader.next_frame(samples.bytes_mut()).map_err(|error| reject(&error))?;
     reader.finish().map_err(|error| reject(&error))?;
-    match (header.sample_kind, frame.bit_depth) {
-        (SampleKind::U8, BitDepth::Eight) => Ok(Samples::U8(samples)),
-        (SampleKind::U16, BitDepth::Sixteen) => Ok(Samples::U16(native(&samples))),
-        _ => Err(corrupt("the chunks contradict the header")),
+    if frame.bit_depth != depth {
+        return Err(corrupt("the chunks contradict the header"));
     }
-}
-
-fn native(big_endian: &[u8]) -> Vec<u16> {
-    big_endian.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect()
+    if let Samples::U16(samples) = &mut samples {
+        samples.iter_mut().for_each(|sample| *sample = u16::from_be(*sample));
+    }
+    Ok(samples)
 }
 
 fn reject(error: &DecodingError) -> Rejection {

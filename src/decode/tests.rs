@@ -48,14 +48,60 @@ fn narrow() -> Vec<u8> {
         .unwrap()
 }
 
+/// Motion JPEG: without the Huffman tables, which are the standard ones.
+fn motion() -> Vec<u8> {
+    let mut motion = baseline();
+    while let Some(at) = motion.windows(2).position(|pair| pair == [0xFF, 0xC4]) {
+        let end = at + 2 + usize::from(u16::from_be_bytes([motion[at + 2], motion[at + 3]]));
+        motion.drain(at..end);
+    }
+    motion
+}
+
+fn cmyk() -> Vec<u8> {
+    let pixels: Vec<u8> = picture().into_iter().take(24 * 24 * 4).collect();
+    Encoder::new(&pixels, 24, 24, PixelFormat::Cmyk).quality(90).encode().unwrap()
+}
+
 fn png_file() -> Vec<u8> {
+    png_of_frames(1)
+}
+
+fn png_of_frames(num_frames: u32) -> Vec<u8> {
     let mut file = Vec::new();
     let mut encoder = ::png::Encoder::new(&mut file, WIDTH, HEIGHT);
     encoder.set_color(::png::ColorType::Rgb);
+    if num_frames > 1 {
+        encoder.set_animated(num_frames, 0).unwrap();
+    }
     let mut writer = encoder.write_header().unwrap();
-    writer.write_image_data(&picture()).unwrap();
+    for shift in 0..num_frames {
+        let frame: Vec<u8> = picture().into_iter().map(|sample| sample.wrapping_add(shift as u8)).collect();
+        writer.write_image_data(&frame).unwrap();
+    }
     writer.finish().unwrap();
     file
+}
+
+fn webp_chunk(kind: &[u8], body: &[u8]) -> Vec<u8> {
+    let padding: &[u8] = if body.len() % 2 == 1 { &[0] } else { &[] };
+    [kind, &(body.len() as u32).to_le_bytes(), body, padding].concat()
+}
+
+/// An animation of two frames as large as the canvas, the second of which is nonsense.
+fn animated_webp_file() -> Vec<u8> {
+    let image = &webp_file()[12..];
+    let sides = [WIDTH - 1, HEIGHT - 1].map(u32::to_le_bytes);
+    let place = [&[0; 6], &sides[0][..3], &sides[1][..3], &[40, 0, 0, 0]].concat();
+    let frame = |image: &[u8]| webp_chunk(b"ANMF", &[&place[..], image].concat());
+    let chunks = [
+        webp_chunk(b"VP8X", &[&[2, 0, 0, 0], &sides[0][..3], &sides[1][..3]].concat()),
+        webp_chunk(b"ANIM", &[0; 6]),
+        frame(image),
+        frame(&webp_chunk(b"VP8L", &[0x2F; 20])),
+    ]
+    .concat();
+    [b"RIFF", &(chunks.len() as u32 + 4).to_le_bytes()[..], b"WEBP", &chunks].concat()
 }
 
 fn webp_file() -> Vec<u8> {
@@ -74,13 +120,17 @@ fn tiff_file() -> Vec<u8> {
     file.into_inner()
 }
 
-fn files() -> [(&'static str, Vec<u8>); 6] {
+fn files() -> [(&'static str, Vec<u8>); 10] {
     [
+        ("motion JPEG", motion()),
+        ("CMYK JPEG", cmyk()),
         ("baseline JPEG", baseline()),
         ("JPEG with restart markers", with_restarts()),
         ("progressive JPEG", progressive()),
         ("PNG", png_file()),
+        ("animated PNG", png_of_frames(2)),
         ("WebP", webp_file()),
+        ("animated WebP", animated_webp_file()),
         ("TIFF", tiff_file()),
     ]
 }
@@ -101,7 +151,7 @@ fn scan_data(jpeg: &[u8]) -> usize {
 
 #[test]
 fn lossless_formats_give_back_what_was_written() {
-    for (name, file) in files().into_iter().skip(3) {
+    for (name, file) in files().into_iter().skip(5) {
         assert_eq!(decoded(&file).unwrap().samples, Samples::U8(picture()), "{name}");
     }
 }
@@ -269,9 +319,80 @@ fn limits_are_checked_before_decoding() {
     assert_eq!(decode_tile(&png_file(), &limits).unwrap_err().reason, Reason::TooLarge);
 }
 
+/// The colours are held against Pillow's by `pixels_are_those_of_pillow`.
 #[test]
-fn cmyk_is_unsupported() {
-    let pixels = vec![99; 16 * 16 * 4];
-    let file = Encoder::new(&pixels, 16, 16, PixelFormat::Cmyk).encode().unwrap();
-    assert_eq!(reason(&file), Reason::Unsupported);
+fn cmyk_becomes_rgb() {
+    for (stored, seen) in
+        [([255; 4], [255; 3]), ([255, 255, 255, 0], [0; 3]), ([0, 255, 255, 255], [0, 255, 255])]
+    {
+        let file =
+            Encoder::new(&stored.repeat(16 * 16), 16, 16, PixelFormat::Cmyk).quality(100).encode().unwrap();
+        let chip = decoded(&file).unwrap();
+        assert_eq!((chip.bands, chip.samples), (Bands::Rgb, Samples::U8(seen.repeat(16 * 16))), "{stored:?}");
+    }
+}
+
+#[test]
+fn motion_jpeg_has_the_standard_tables() {
+    assert!(motion().len() < baseline().len());
+    assert_eq!(decoded(&motion()), decoded(&baseline()));
+}
+
+/// What is broken in later frames says nothing of the first.
+#[test]
+fn the_first_frame_of_an_animation_counts() {
+    let whole = png_of_frames(3);
+    let second = whole.windows(4).position(|kind| kind == b"fdAT").unwrap();
+    for at in (second - 30..whole.len() - 20).step_by(101) {
+        let mut broken = whole.clone();
+        broken[at] ^= 0x5A;
+        match decoded(&broken) {
+            Ok(chip) => assert_eq!(chip.samples, Samples::U8(picture()), "broken at {at}"),
+            // The length of a chunk, or its kind.
+            Err(rejection) => assert_eq!(rejection.reason, Reason::Truncated, "broken at {at}: {rejection}"),
+        }
+    }
+    for file in [whole, animated_webp_file()] {
+        let header = parse_header(&file).unwrap();
+        assert!(header.num_pages > 1);
+        assert_eq!(decoded(&file).unwrap().samples, Samples::U8(picture()));
+    }
+}
+
+#[test]
+fn progressive_files_have_a_limit_of_scans_and_one_quantisation() {
+    let file = progressive();
+    let scans: Vec<usize> = (0..file.len() - 1).filter(|&at| file[at..].starts_with(&[0xFF, 0xDA])).collect();
+    // One that begins coefficients, and so can be repeated.
+    let (second, third, last) = (scans[1], scans[2], scans[scans.len() - 1]);
+    let many = [&file[..second], &file[second..third].repeat(101), &file[third..]].concat();
+    assert_eq!(reason(&many), Reason::Unsupported);
+    let quantisation = |value: u8| [&[0xFF, 0xDB, 0, 67, 0][..], &[value; 64]].concat();
+    let changed = [&file[..last], &quantisation(7), &file[last..]].concat();
+    assert_eq!(reason(&changed), Reason::Unsupported);
+    let before = [&file[..2], &quantisation(7), &file[2..]].concat();
+    assert!(decoded(&before).is_ok());
+}
+
+/// A few bytes of a lossless image announce 65,536 groups of codes.
+#[test]
+fn a_webp_of_very_many_codes_is_rejected_before_it_is_decoded() {
+    let mut file = webp_file();
+    let data = file.windows(4).position(|kind| kind == b"VP8L").unwrap() + 8 + 5;
+    // No transform, no cache, an entropy image of blocks of 4×4, all of them of the group 65,535. Bits from the lowest.
+    let simple = |symbol: u32| (0b101 | symbol << 3, 11);
+    let parts =
+        [(0, 1), (0, 1), (1, 1), (0, 3), (0, 1), simple(255), simple(255), simple(0), simple(0), simple(0)];
+    let mut at = 8 * data;
+    for (value, count) in parts {
+        for shift in 0..count {
+            file[at / 8] = file[at / 8] & !(1 << (at % 8)) | ((value >> shift & 1) as u8) << (at % 8);
+            at += 1;
+        }
+    }
+    let rejection = decoded(&file).unwrap_err();
+    assert_eq!(rejection.reason, Reason::TooLarge, "{rejection}");
+    assert!(rejection.detail.contains("65536"), "{rejection}");
+    let header = parse_header(&file).unwrap();
+    assert!(working_bytes(&header, &file) > 4096 * (20 << 10), "what the codes take is reserved");
 }

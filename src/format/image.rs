@@ -6,15 +6,16 @@
 //! checks them again before it allocates.
 
 pub(crate) mod jpeg;
-mod png;
+mod orientation;
+pub(crate) mod png;
 mod tiff;
-mod webp;
+pub(crate) mod webp;
 
 use std::fmt;
 
+use crate::format::bytes::Order;
 use crate::format::partial::{self, Partial, View};
 pub use crate::format::sample::SampleKind;
-use crate::format::tags::{Directory, tag};
 use crate::geometry::Size;
 use crate::reason::{Reason, Rejection};
 
@@ -107,7 +108,7 @@ pub enum Photometric {
     Palette,
     /// A palette of colours with alpha; decodes to RGBA.
     PaletteAlpha,
-    /// Cyan, magenta, yellow, black, also where they are stored as YCCK; not decoded.
+    /// Cyan, magenta, yellow, black, also where they are stored as YCCK; JPEG decodes to RGB, TIFF is not decoded.
     Cmyk,
     /// Bands without a display meaning, as many as `num_bands`.
     Other,
@@ -155,14 +156,6 @@ impl Orientation {
     #[must_use]
     pub fn transposes(self) -> bool {
         self.0 >= 5
-    }
-
-    /// Reads the orientation from an Exif block (a TIFF file, with or without `Exif\0\0` before it).
-    pub(crate) fn from_exif(block: &[u8]) -> Self {
-        let block = block.strip_prefix(b"Exif\0\0").unwrap_or(block);
-        let code =
-            Directory::first(View::Whole(block)).and_then(|directory| directory.unsigned(tag::ORIENTATION));
-        code.map_or(Self::UPRIGHT, Self::new)
     }
 }
 
@@ -317,12 +310,41 @@ fn parse(view: View<'_>) -> Result<ImageHeader, Rejection> {
         Some(ImageFormat::Png) => png::parse_header(view),
         Some(ImageFormat::WebP) => webp::parse_header(view),
         Some(ImageFormat::Tiff) => tiff::parse_header(view),
-        None => Err(Rejection::new(Reason::NotAnImage, "neither JPEG, PNG, WebP nor TIFF by its content")),
+        None => Err(unknown(view)),
     }?;
     if header.size.num_pixels() == 0 {
         return Err(corrupt(format!("the header announces {}", header.size)));
     }
     Ok(header)
+}
+
+/// So many bytes tell the formats that are not read.
+const SNIFFED_OTHER_BYTES: usize = 24;
+
+/// Names a format that is not read, or says that it is none.
+fn unknown(view: View<'_>) -> Rejection {
+    let start = view.slice(0, view.len().min(SNIFFED_OTHER_BYTES)).unwrap_or_default();
+    match other_format(start) {
+        Some(name) => unsupported(format!("{name} is not read: convert it to PNG, JPEG, WebP or TIFF")),
+        None => Rejection::new(Reason::NotAnImage, "neither JPEG, PNG, WebP nor TIFF by its content"),
+    }
+}
+
+/// Tells an image format that is not read by its first bytes.
+fn other_format(start: &[u8]) -> Option<&'static str> {
+    let begins = |magic: &[u8]| start.starts_with(magic);
+    let brand = start.get(4..8).filter(|kind| kind == b"ftyp").and(start.get(8..12));
+    let dib_header = || Order::Little.u32(start, 14).is_some_and(|len| matches!(len, 12 | 16 | 40..=124));
+    Some(match brand {
+        _ if begins(b"GIF87a") || begins(b"GIF89a") => "GIF",
+        // Two letters are not enough to tell text from an image.
+        _ if begins(b"BM") && dib_header() => "BMP",
+        _ if begins(b"\0\0\0\x0CjP  ") || begins(&[0xFF, 0x4F, 0xFF, 0x51]) => "JPEG 2000",
+        _ if begins(b"\0\0\0\x0CJXL ") || begins(&[0xFF, 0x0A]) => "JPEG XL",
+        Some(b"avif" | b"avis") => "AVIF",
+        Some(b"heic" | b"heix" | b"mif1" | b"msf1" | b"hevc") => "HEIF",
+        _ => return None,
+    })
 }
 
 /// Runs a parser of consecutive bytes; one that would read on marks what comes next as missing.
@@ -379,6 +401,26 @@ mod tests {
     fn no_bytes_and_no_image_have_their_own_reasons() {
         assert_eq!(parse_header(b"").unwrap_err().reason, Reason::Empty);
         assert_eq!(parse_header(b"hello, world").unwrap_err().reason, Reason::NotAnImage);
+        assert_eq!(parse_header(b"BMW and other cars, a list").unwrap_err().reason, Reason::NotAnImage);
+    }
+
+    #[test]
+    fn formats_that_are_not_read_are_named() {
+        let bmp = [&b"BM\x46\0\0\0\0\0\0\0\x36\0\0\0"[..], &40u32.to_le_bytes()].concat();
+        let others: [(&[u8], &str); 7] = [
+            (b"GIF89a\x01\0\x01\0\0\0\0", "GIF"),
+            (b"GIF87a", "GIF"),
+            (&bmp, "BMP"),
+            (b"\0\0\0\x0CjP  \r\n\x87\n", "JPEG 2000"),
+            (b"\0\0\0\x20ftypavif", "AVIF"),
+            (b"\0\0\0\x18ftypheic", "HEIF"),
+            (b"\xFF\x0A", "JPEG XL"),
+        ];
+        for (bytes, name) in others {
+            let rejection = parse_header(bytes).unwrap_err();
+            assert_eq!(rejection.reason, Reason::Unsupported, "{name}");
+            assert!(rejection.detail.starts_with(name), "{rejection}");
+        }
     }
 
     #[test]

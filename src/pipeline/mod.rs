@@ -112,7 +112,7 @@ struct Ways {
     requests: Arc<Semaphore>,
     /// Encoded images, from request to decoded.
     fetched: ByteBudget,
-    /// Decoded images, while they are decoded and resized.
+    /// Decoded images and what their decoders work with, while they are decoded and resized.
     decoded: ByteBudget,
     /// Chips, until they are in a batch.
     chips: ByteBudget,
@@ -392,7 +392,7 @@ impl TileOnItsWay {
         };
         // In this order everywhere: whoever holds room to decode waits for nothing more.
         let held = self.ways.chips.hold(self.stages.tensor_bytes()).await;
-        let decoding = self.ways.decoded.hold(header.decoded_bytes()).await;
+        let decoding = self.ways.decoded.hold(decode::working_bytes(&header, &fetched.bytes)).await;
         let (ways, chips) = (self.ways.clone(), chips.clone());
         let stop = self.stages.stop.clone();
         let job = move || {

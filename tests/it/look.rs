@@ -287,9 +287,9 @@ fn what_a_run_would_reject_is_65_and_says_why() {
         ("half.png", "truncated"),
         ("empty.jpg", "empty"),
         ("text.jpg", "not_an_image"),
-        ("cmyk.jpg", "unsupported"),
+        ("cmyk.tif", "unsupported"),
         ("palette.tif", "unsupported"),
-        ("animated.webp", "unsupported"),
+        ("picture.gif", "unsupported"),
     ];
     for (file, reason) in refused {
         let out = oracle.path("refused.npy");

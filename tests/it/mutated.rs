@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 #[path = "../../fuzz/bodies.rs"]
 mod bodies;
@@ -89,4 +90,25 @@ fn mutated_scenes_are_read_or_rejected() {
         torment(&file, NUM_MUTATIONS, &mut random);
     }
     assert!(num_files > 50, "{num_files} files");
+}
+
+/// Images of the kinds that few programs write, and those of the test data that failed before.
+#[test]
+fn mutated_images_are_read_or_rejected() {
+    let (Some(python), Some(data)) = (support::python(), support::test_data()) else { return };
+    let made = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/oracles/jpeg_writer.py");
+    support::stdout_of(Command::new(python).arg(script).arg(made.path()).arg("21"));
+    let folders = [made.path().to_owned(), data.join("faults/jpeg"), data.join("faults/png")];
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let mut random = Random(13);
+    for path in &paths {
+        let file = fs::read(path).unwrap();
+        for _ in 0..NUM_MUTATIONS / 4 {
+            bodies::image(&mutated(&file, &mut random));
+        }
+    }
+    assert!(paths.len() > 100, "{} files", paths.len());
 }

@@ -225,6 +225,31 @@ fn pixels_are_those_of_pillow() {
     assert!(from_jpeg > 981, "all JPEG files of the test data and the generated ones, not {from_jpeg}");
 }
 
+/// Sequential scans of any grouping, no Huffman tables, chroma finer than luma, CMYK: half of such a file is never
+/// filled with grey, though an end marker may follow.
+#[test]
+fn a_cut_jpeg_of_a_rare_kind_is_rejected() {
+    let Some(python) = support::python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/oracles/jpeg_writer.py");
+    support::stdout_of(Command::new(python).arg(script).arg(folder.path()).arg("37"));
+    let mut num_cuts = 0;
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let file = fs::read(&path).unwrap();
+        decode_tile(&file, &Limits::default()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let scan = file.windows(2).rposition(|pair| pair == [0xFF, 0xDA]).unwrap() + 14;
+        for len in (scan..file.len() - 3).step_by(7) {
+            for cut in [file[..len].to_vec(), [&file[..len], &[0xFF, 0xD9]].concat()] {
+                let decoded = decode_tile(&cut, &Limits::default());
+                assert!(decoded.is_err(), "{} cut at {len} of {}", path.display(), file.len());
+                num_cuts += 1;
+            }
+        }
+    }
+    assert!(num_cuts > 5000, "{num_cuts} cuts");
+}
+
 fn report(tallies: &HashMap<String, Tally>) {
     let mut groups: Vec<_> = tallies.iter().collect();
     groups.sort_by_key(|(group, _)| *group);

@@ -16,6 +16,10 @@ pub(super) fn decode(page: &Page, window: Window, stored: &[u8]) -> Result<Sampl
     let file = whole_file(page, stored)?;
     let mut header = parse_header(&file)?;
     let bands = page.block_bands();
+    if header.photometric == Meaning::Cmyk {
+        // Four components without a conversion, whatever they are.
+        (header.photometric, header.num_bands) = (Meaning::Other, 4);
+    }
     if header.num_bands != bands {
         return Err(corrupt(format!("a block of {} components, not {bands}", header.num_bands)));
     }
@@ -29,10 +33,6 @@ pub(super) fn decode(page: &Page, window: Window, stored: &[u8]) -> Result<Sampl
         return Err(corrupt(format!("a block of {} pixels, not {size}", header.size)));
     }
     let limits = Limits { max_pixels: header.size.num_pixels(), max_decoded_bytes: header.decoded_bytes() };
-    if bands == 4 {
-        // Four components without a conversion, whatever they are.
-        header.photometric = Meaning::Cmyk;
-    }
     let samples = jpeg::decode(&header, &file, &limits, Window::whole(header.size))?;
     Ok(first_rows(samples, &header, size))
 }

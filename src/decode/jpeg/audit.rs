@@ -7,23 +7,44 @@
 
 use super::bits::{Balance, BitReader};
 use super::huffman::{END_OF_BLOCK, Leap, Table, Tables};
+use super::planes::{Plane, Transformer};
 use crate::format::bytes::Order;
 use crate::format::image::jpeg::{Component, Frame, Segments, is_frame, marker};
 use crate::format::image::{corrupt, truncated, unsupported};
 use crate::reason::Rejection;
 
-/// More scans than any encoder writes, few enough to bound the work.
-pub(super) const MAX_SCANS: usize = 256;
+/// More scans than any encoder writes, few enough to bound the work; libvips has the same limit.
+pub(super) const MAX_SCANS: usize = 100;
+
+/// What a whole file holds.
+pub(super) struct Found {
+    pub(super) frame: Frame,
+    pub(super) num_scans: usize,
+    /// Whether the scans give every bit of every coefficient.
+    pub(super) complete: bool,
+}
 
 /// Checks a whole file.
-pub(super) fn check(bytes: &[u8]) -> Result<(), Rejection> {
-    let mut audit = Audit::default();
+pub(super) fn check(bytes: &[u8]) -> Result<Found, Rejection> {
+    let (found, _) = follow(bytes, None)?;
+    Ok(found)
+}
+
+/// Checks a whole file with a sequential frame, and decodes its components as they are stored.
+pub(super) fn decode_planes(bytes: &[u8]) -> Result<Vec<Plane>, Rejection> {
+    let (_, transformer) = follow(bytes, Some(Transformer::default()))?;
+    Ok(transformer.map(Transformer::into_planes).unwrap_or_default())
+}
+
+fn follow(bytes: &[u8], transformer: Option<Transformer>) -> Result<(Found, Option<Transformer>), Rejection> {
+    let mut audit = Audit { transformer, ..Audit::default() };
     let mut segments = Segments::new(bytes);
     loop {
         let segment = segments.next()?;
         match segment.marker {
             marker::EOI => return audit.finish(),
             marker::DHT => audit.tables.define(segment.body)?,
+            marker::DQT => audit.define_quantisation(segment.body)?,
             marker::DRI => audit.restart_interval = Order::Big.u16(segment.body, 0).unwrap_or(0).into(),
             marker::SOS => {
                 let used = audit.scan(segment.body, segments.rest())?;
@@ -37,11 +58,15 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), Rejection> {
 }
 
 #[derive(Default)]
-struct Audit {
+struct Audit<'a> {
     frame: Option<(Frame, Vec<Progress>)>,
     tables: Tables,
     restart_interval: u32,
     num_scans: usize,
+    /// The quantisation tables before the first scan.
+    quantisations: Vec<&'a [u8]>,
+    /// Where the blocks of a sequential frame go, if they are decoded.
+    transformer: Option<Transformer>,
 }
 
 /// What is known of one component.
@@ -53,11 +78,28 @@ struct Progress {
     /// Blocks of a row including those that only complete an MCU.
     stride: u32,
     started: bool,
+    /// Progressive frames: a bit for each coefficient whose last bit a scan has given.
+    given: u64,
     /// Progressive frames: a bit for each coefficient known to be other than zero.
     nonzero: Vec<u64>,
 }
 
-impl Audit {
+impl<'a> Audit<'a> {
+    /// Enters quantisation tables. A component has those that stand there when its first scan begins, but the crate
+    /// takes the last ones for all.
+    fn define_quantisation(&mut self, body: &'a [u8]) -> Result<(), Rejection> {
+        if let Some(transformer) = &mut self.transformer {
+            transformer.define_quantisation(body)?;
+        }
+        let progressive = self.frame.as_ref().is_some_and(|(frame, _)| frame.progressive);
+        if self.num_scans == 0 {
+            self.quantisations.push(body);
+        } else if progressive && !self.quantisations.contains(&body) {
+            return Err(unsupported("progressive JPEG whose quantisation changes between its scans"));
+        }
+        Ok(())
+    }
+
     fn begin_frame(&mut self, code: u8, body: &[u8]) -> Result<(), Rejection> {
         if self.frame.is_some() {
             return Err(corrupt("a second frame header"));
@@ -75,18 +117,25 @@ impl Audit {
                 rows: (frame.size.height * v).div_ceil(8 * v_max),
                 stride,
                 started: false,
+                given: 0,
                 nonzero: vec![0; blocks],
             }
         });
         let progress = progress.collect();
+        if let Some(transformer) = &mut self.transformer {
+            transformer.begin_frame(&frame, body);
+        }
         self.frame = Some((frame, progress));
         Ok(())
     }
 
-    fn finish(&self) -> Result<(), Rejection> {
+    fn finish(self) -> Result<(Found, Option<Transformer>), Rejection> {
         let started = |progress: &[Progress]| progress.iter().all(|component| component.started);
-        match &self.frame {
-            Some((_, progress)) if started(progress) => Ok(()),
+        match self.frame {
+            Some((frame, progress)) if started(&progress) => {
+                let complete = !frame.progressive || progress.iter().all(|part| part.given == u64::MAX);
+                Ok((Found { frame, num_scans: self.num_scans, complete }, self.transformer))
+            }
             _ => Err(truncated("the image ends before all of its components are there")),
         }
     }
@@ -104,8 +153,29 @@ impl Audit {
         let mut walk = Walk { data, at: 0, num_restarts: 0 };
         if frame.progressive {
             scan.follow_progressive(frame, progress, &self.tables, self.restart_interval, &mut walk)?;
-        } else {
-            scan.follow_sequential(frame, progress, &self.tables, self.restart_interval, &mut walk)?;
+            return Ok(walk.at);
+        }
+        self.tables.add_standard()?;
+        match &mut self.transformer {
+            None => scan.follow_sequential(
+                frame,
+                progress,
+                &self.tables,
+                self.restart_interval,
+                &mut walk,
+                |reader, unit, _| skip_block(reader, unit.dc, unit.ac),
+            )?,
+            Some(transformer) => {
+                transformer.begin_scan(scan.parts.iter().map(|&(index, _, _)| index))?;
+                scan.follow_sequential(
+                    frame,
+                    progress,
+                    &self.tables,
+                    self.restart_interval,
+                    &mut walk,
+                    |reader, unit, place| transformer.block(reader, unit, place),
+                )?;
+            }
         }
         Ok(walk.at)
     }
@@ -123,6 +193,38 @@ struct Scan {
     first: u32,
     last: u32,
     high: u8,
+    low: u8,
+}
+
+/// One block of each MCU of a sequential scan.
+pub(super) struct Unit<'a> {
+    /// Index of its component in the frame.
+    pub(super) component: usize,
+    pub(super) dc: &'a Table,
+    pub(super) ac: &'a Table,
+    /// Its place in the MCU, and how many blocks of the component an MCU has.
+    across: (u32, u32),
+    down: (u32, u32),
+}
+
+/// Where a block of a sequential scan belongs.
+#[derive(Clone, Copy)]
+pub(super) struct BlockPlace {
+    pub(super) column: u32,
+    pub(super) row: u32,
+    /// The first MCU of an entropy-coded segment: predictions begin anew.
+    pub(super) starts_segment: bool,
+}
+
+impl Unit<'_> {
+    fn place(&self, mcu: Place, columns: u32) -> BlockPlace {
+        let ((h, num_h), (v, num_v)) = (self.across, self.down);
+        BlockPlace {
+            column: mcu.index % columns * num_h + h,
+            row: mcu.index / columns * num_v + v,
+            starts_segment: mcu.starts_segment && (h, v) == (0, 0),
+        }
+    }
 }
 
 impl Scan {
@@ -143,8 +245,8 @@ impl Scan {
             parts.push((index, pair[1] >> 4, pair[1] & 15));
         }
         let (first, last) = (u32::from(rest[2 * count]), u32::from(rest[2 * count + 1]));
-        let high = rest[2 * count + 2] >> 4;
-        let scan = Self { parts, first, last, high };
+        let (high, low) = (rest[2 * count + 2] >> 4, rest[2 * count + 2] & 15);
+        let scan = Self { parts, first, last, high, low };
         if frame.progressive {
             let valid = last < 64 && if first == 0 { last == 0 } else { first <= last && count == 1 };
             if !valid {
@@ -163,6 +265,9 @@ impl Scan {
                 return Err(corrupt("the scans of a component are out of order"));
             }
             progress[index].started = true;
+            if self.low == 0 {
+                progress[index].given |= (self.first..=self.last.min(63)).fold(0, |bits, at| bits | 1 << at);
+            }
         }
         Ok(())
     }
@@ -175,6 +280,7 @@ impl Scan {
         }
     }
 
+    /// Calls `block` for each block of a sequential scan, in order.
     fn follow_sequential(
         &self,
         frame: &Frame,
@@ -182,16 +288,25 @@ impl Scan {
         tables: &Tables,
         interval: u32,
         walk: &mut Walk<'_>,
+        mut block: impl FnMut(&mut BitReader<'_>, &Unit<'_>, BlockPlace) -> Result<(), Rejection>,
     ) -> Result<(), Rejection> {
         let (columns, rows) = self.mcus(frame, progress);
-        let mut blocks = Vec::new();
+        let mut units = Vec::new();
         for &(index, dc, ac) in &self.parts {
-            let component = progress[index].component;
-            let count = if self.parts.len() == 1 { 1 } else { usize::from(component.h * component.v) };
-            blocks.extend(std::iter::repeat_n((tables.dc(dc)?, tables.ac(ac)?), count));
+            let Component { h, v, .. } = progress[index].component;
+            let (num_h, num_v) = if self.parts.len() == 1 { (1, 1) } else { (h.into(), v.into()) };
+            let (dc, ac) = (tables.dc(dc)?, tables.ac(ac)?);
+            let places = (0..num_v).flat_map(|v| (0..num_h).map(move |h| (h, v)));
+            units.extend(places.map(|(h, v)| Unit {
+                component: index,
+                dc,
+                ac,
+                across: (h, num_h),
+                down: (v, num_v),
+            }));
         }
-        walk.segments(columns * rows, interval, |reader, _| {
-            blocks.iter().try_for_each(|(dc, ac)| skip_block(reader, dc, ac))
+        walk.segments(columns * rows, interval, |reader, mcu| {
+            units.iter().try_for_each(|unit| block(reader, unit, unit.place(mcu, columns)))
         })
     }
 

@@ -40,6 +40,7 @@ pub(super) fn decode(header: &ImageHeader, bytes: &[u8], needed: Window) -> Opti
             marker::APP14 if !is_ycbcr(segment.body) => return None,
             marker::APP0..=marker::APP15 | marker::COM => {}
             marker::SOS => {
+                head.tables.add_standard().ok()?;
                 let layout = head.layout(segment.body, needed)?;
                 if layout.size != header.size || !layout.is_paid_for(segments.rest()) {
                     return None;

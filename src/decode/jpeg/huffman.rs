@@ -4,6 +4,7 @@ use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 use super::bits::BitReader;
+use super::standard;
 use crate::format::image::corrupt;
 use crate::reason::Rejection;
 
@@ -326,6 +327,17 @@ impl Tables {
         Ok(())
     }
 
+    /// Enters the standard tables where there are none, as libjpeg does before a sequential frame: motion JPEG
+    /// leaves them out.
+    pub(super) fn add_standard(&mut self) -> Result<(), Rejection> {
+        for (slots, definitions) in self.0.iter_mut().zip(&standard::DEFINITIONS) {
+            for (slot, definition) in slots.iter_mut().zip(definitions).filter(|(slot, _)| slot.is_none()) {
+                *slot = Some(cached(definition)?);
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn dc(&self, destination: u8) -> Result<&Table, Rejection> {
         self.get(0, destination)
     }
@@ -347,7 +359,7 @@ pub(super) fn value_at(window: u64, count: u32) -> i32 {
 }
 
 /// Returns the value of `raw`, which has `count` bits (T.81, F.2.2.1, EXTEND).
-fn extend(raw: i32, count: u32) -> i32 {
+pub(super) fn extend(raw: i32, count: u32) -> i32 {
     if raw < 1 << (count - 1) { raw - (1 << count) + 1 } else { raw }
 }
 

@@ -58,6 +58,13 @@ impl Kernels {
         self.transform_each(coefficients, quantisation, samples);
     }
 
+    /// Dequantises and transforms one block; all in natural order.
+    pub(super) fn transform_one(&self, block: &[i16; 64], quantisation: &[u16; 64]) -> [u8; 64] {
+        let mut samples = [0; 64];
+        (self.routines.idct_islow)(block, quantisation, &mut samples);
+        samples
+    }
+
     fn transform_each(
         &self,
         coefficients: &Coefficients,

@@ -1,5 +1,6 @@
 //! JPEG markers and frame headers (ITU-T T.81, annex B).
 
+use super::orientation::Stated;
 use super::{
     ImageFormat, ImageHeader, Orientation, Photometric, SampleKind, corrupt, truncated, unsupported,
 };
@@ -32,16 +33,26 @@ pub(crate) struct Segment<'a> {
     pub(crate) body: &'a [u8],
 }
 
+/// Most bytes between the segments of a header that are passed over: a length that is a little short leaves fewer.
+const MAX_JUNK_BYTES: usize = 1 << 16;
+/// What an APP1 segment with Exif begins with (Exif 2.32, 4.7.2).
+const EXIF: &[u8] = b"Exif\0\0";
+/// What an APP1 segment with XMP begins with (XMP specification, part 3, 1.1.3).
+const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+
 /// Walks the marker segments of a JPEG file.
 pub(crate) struct Segments<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// No scan has begun yet.
+    in_header: bool,
+    junk_bytes: usize,
 }
 
 impl<'a> Segments<'a> {
     /// Starts after SOI.
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 2 }
+        Self { bytes, at: 2, in_header: true, junk_bytes: 0 }
     }
 
     /// Returns the bytes from the current position on: after SOS, the entropy-coded data.
@@ -56,10 +67,14 @@ impl<'a> Segments<'a> {
 
     /// Returns the next segment.
     ///
-    /// Bytes between segments are an error, though libjpeg only warns of them: they are what is left
-    /// of damaged data.
+    /// A few bytes between the segments of a header are passed over, as libjpeg and Pillow do. Behind a scan they
+    /// are an error, though libjpeg only warns of them: they are what is left of damaged data.
     pub(crate) fn next(&mut self) -> Result<Segment<'a>, Rejection> {
+        if self.in_header {
+            self.pass_junk()?;
+        }
         let marker = self.marker()?;
+        self.in_header &= marker != marker::SOS;
         if matches!(marker, marker::RST0..=marker::EOI | 0x01) {
             return Ok(Segment { marker, body: &[] });
         }
@@ -70,6 +85,23 @@ impl<'a> Segments<'a> {
         let body = slice(self.bytes, self.at + 2, body_bytes).ok_or_else(ends)?;
         self.at += len;
         Ok(Segment { marker, body })
+    }
+
+    /// Moves to the next marker.
+    fn pass_junk(&mut self) -> Result<(), Rejection> {
+        let rest = &self.bytes[self.at..];
+        if matches!(rest, [0xFF, 1..=0xFE, ..]) {
+            return Ok(());
+        }
+        let mut pairs = rest.windows(2);
+        let junk_bytes = pairs.position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0 | 0xFF));
+        let junk_bytes = junk_bytes.unwrap_or(rest.len());
+        self.junk_bytes += junk_bytes;
+        if self.junk_bytes > MAX_JUNK_BYTES {
+            return Err(corrupt(format!("byte {} is outside of every segment", self.at)));
+        }
+        self.at += junk_bytes;
+        Ok(())
     }
 
     fn marker(&mut self) -> Result<u8, Rejection> {
@@ -133,7 +165,20 @@ impl Frame {
         if !components.iter().all(distinct) {
             return Err(corrupt("two components have the same id"));
         }
-        Ok(Self { size, progressive: marker == marker::SOF2, components })
+        let frame = Self { size, progressive: marker == marker::SOF2, components };
+        frame.check_sampling()?;
+        Ok(frame)
+    }
+
+    /// Checks that every component can be brought to the full size by whole factors, as libjpeg does.
+    fn check_sampling(&self) -> Result<(), Rejection> {
+        let (h_max, v_max) = self.max_sampling();
+        let whole =
+            |c: &Component| h_max.is_multiple_of(u32::from(c.h)) && v_max.is_multiple_of(u32::from(c.v));
+        if self.components.iter().all(whole) {
+            return Ok(());
+        }
+        Err(unsupported("JPEG with components whose sampling factors are no whole multiples of each other"))
     }
 
     fn component(raw: &[u8]) -> Result<Component, Rejection> {
@@ -143,6 +188,14 @@ impl Frame {
         } else {
             Err(corrupt(format!("sampling factors {}×{}", component.h, component.v)))
         }
+    }
+
+    /// Returns the samples of all components as they are stored: whole MCUs.
+    pub(crate) fn num_stored_samples(&self) -> u64 {
+        let (h_max, v_max) = self.max_sampling();
+        let num_mcus = u64::from(self.size.width.div_ceil(8 * h_max) * self.size.height.div_ceil(8 * v_max));
+        let num_blocks: u64 = self.components.iter().map(|c| u64::from(c.h) * u64::from(c.v)).sum();
+        num_mcus * num_blocks * 64
     }
 
     /// Returns the largest horizontal and vertical sampling factor.
@@ -167,18 +220,29 @@ pub(crate) fn is_frame(marker: u8) -> bool {
     matches!(marker, marker::SOF0..=0xCF) && !matches!(marker, marker::DHT | 0xC8 | 0xCC)
 }
 
+/// Returns the frame header of a file whose segments up to there are whole.
+pub(crate) fn frame(bytes: &[u8]) -> Option<Frame> {
+    let mut segments = Segments::new(bytes);
+    loop {
+        let segment = segments.next().ok()?;
+        match segment.marker {
+            marker::SOS | marker::EOI => return None,
+            code if is_frame(code) => return Frame::parse(code, segment.body).ok(),
+            _ => {}
+        }
+    }
+}
+
 /// Reads the segments before the first scan.
 pub(super) fn parse_header(bytes: &[u8]) -> Result<ImageHeader, Rejection> {
     let mut segments = Segments::new(bytes);
     let mut frame = None;
-    let mut orientation = None;
+    let mut orientation = Stated::default();
     let mut icc_profile = false;
     loop {
         let segment = segments.next()?;
         match segment.marker {
-            marker::APP1 if orientation.is_none() && segment.body.starts_with(b"Exif\0\0") => {
-                orientation = Some(Orientation::from_exif(segment.body));
-            }
+            marker::APP1 => app1(segment.body, &mut orientation),
             marker::APP2 => icc_profile |= segment.body.starts_with(b"ICC_PROFILE\0"),
             marker::SOS => break,
             marker::EOI => return Err(truncated("the image ends before its first scan")),
@@ -187,14 +251,22 @@ pub(super) fn parse_header(bytes: &[u8]) -> Result<ImageHeader, Rejection> {
         }
     }
     let frame = frame.ok_or_else(|| corrupt("a scan begins before the frame header"))?;
-    Ok(ImageHeader { icc_profile, ..header(&frame, orientation.unwrap_or_default()) })
+    Ok(ImageHeader { icc_profile, ..header(&frame, orientation.orientation()) })
+}
+
+fn app1(body: &[u8], orientation: &mut Stated) {
+    if let Some(part) = body.strip_prefix(EXIF) {
+        orientation.exif_part(part);
+    } else if let Some(packet) = body.strip_prefix(XMP) {
+        orientation.xmp(packet);
+    }
 }
 
 fn header(frame: &Frame, orientation: Orientation) -> ImageHeader {
     let (photometric, num_bands) = match frame.components.len() {
         1 => (Photometric::Grey, 1),
         3 => (Photometric::Rgb, 3),
-        _ => (Photometric::Cmyk, 4),
+        _ => (Photometric::Cmyk, 3),
     };
     ImageHeader {
         format: ImageFormat::Jpeg,
@@ -263,6 +335,34 @@ mod tests {
         for len in 3..whole.len() {
             assert_eq!(parse_header(&whole[..len]).unwrap_err().reason, Reason::Truncated, "{len}");
         }
+    }
+
+    #[test]
+    fn a_few_bytes_between_the_segments_of_a_header_are_passed_over() {
+        let whole = jpeg(&[(0xE1, EXIF_6), (0xC0, GREY), (0xDA, &[])]);
+        let frame = whole.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+        for junk in [&b"\0"[..], b"junk", &[0xFF, 0, 7], &[0xFF, 0xFF, 0], &[0; MAX_JUNK_BYTES]] {
+            let file = [&whole[..frame], junk, &whole[frame..]].concat();
+            assert_eq!(parse_header(&file), parse_header(&whole), "{junk:?}");
+        }
+        let file = [&whole[..frame], &[0; MAX_JUNK_BYTES + 1], &whole[frame..]].concat();
+        assert_eq!(parse_header(&file).unwrap_err().reason, Reason::Corrupt);
+    }
+
+    #[test]
+    fn bytes_behind_a_scan_are_an_error() {
+        let file = jpeg(&[(0xC0, GREY), (0xDA, &[])]);
+        let file = [&file[..], b"junk", &[0xFF, marker::EOI]].concat();
+        let mut segments = Segments::new(&file);
+        assert!((0..2).all(|_| segments.next().is_ok()));
+        assert!(segments.next().is_err_and(|rejection| rejection.reason == Reason::Corrupt));
+    }
+
+    #[test]
+    fn factors_that_do_not_divide_are_unsupported() {
+        let frame = [8, 0, 8, 0, 8, 3, 1, 0x31, 0, 2, 0x21, 0, 3, 0x11, 0];
+        let rejection = parse_header(&jpeg(&[(0xC0, &frame), (0xDA, &[])])).unwrap_err();
+        assert_eq!(rejection.reason, Reason::Unsupported, "{rejection}");
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! PNG headers (W3C PNG, third edition, sections 5 and 11).
 
-use super::{
-    ImageFormat, ImageHeader, Orientation, Photometric, SampleKind, corrupt, truncated, unsupported,
-};
+use std::borrow::Cow;
+use std::io::Read;
+
+use flate2::read::ZlibDecoder;
+
+use super::orientation::Stated;
+use super::{ImageFormat, ImageHeader, Photometric, SampleKind, corrupt, truncated, unsupported};
 use crate::format::bytes::Order;
 use crate::format::partial::View;
 use crate::geometry::Size;
@@ -11,6 +15,11 @@ use crate::reason::{Reason, Rejection};
 const SIGNATURE_BYTES: usize = 8;
 /// The best that deflate can do: 258 bytes from 2 bits.
 const MAX_DEFLATE_RATIO: u64 = 1032;
+/// A longer text says nothing that is looked for.
+const MAX_TEXT_BYTES: usize = 1 << 20;
+/// Keywords of the texts that may state an orientation.
+const PROFILE: &[u8] = b"Raw profile type exif\0";
+const XMP: &[u8] = b"XML:com.adobe.xmp\0";
 
 /// Reads the header and walks the chunks for transparency, Exif and the end.
 pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
@@ -45,7 +54,7 @@ pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
         stored_bits: u16::from(bits),
         photometric,
         num_bands,
-        orientation: rest.orientation,
+        orientation: rest.orientation.orientation(),
         compression: "deflate",
         interlaced: body[12] == 1,
         subsampling: None,
@@ -93,12 +102,61 @@ impl<'a> Chunk<'a> {
     fn body(&self, file: View<'a>) -> Option<&'a [u8]> {
         file.slice(self.start, self.len)
     }
+
+    /// Returns the text of this chunk if it has this keyword (11.3.3).
+    fn text(&self, file: View<'a>, keyword: &[u8]) -> Option<Cow<'a, [u8]>> {
+        if self.len > MAX_TEXT_BYTES || file.slice(self.start, self.len.min(keyword.len()))? != keyword {
+            return None;
+        }
+        let value = &self.body(file)?[keyword.len()..];
+        match (self.kind, value) {
+            (b"tEXt", text) => Some(Cow::Borrowed(text)),
+            (b"zTXt", [0, stored @ ..]) => inflated(stored),
+            (b"iTXt", [0, _, rest @ ..]) => without_language(rest).map(Cow::Borrowed),
+            (b"iTXt", [1, 0, rest @ ..]) => inflated(without_language(rest)?),
+            _ => None,
+        }
+    }
+}
+
+/// Leaves out the language and the translated keyword of a text.
+fn without_language(rest: &[u8]) -> Option<&[u8]> {
+    rest.splitn(3, |&byte| byte == 0).nth(2)
+}
+
+fn inflated<'a>(stored: &[u8]) -> Option<Cow<'a, [u8]>> {
+    let mut text = Vec::new();
+    ZlibDecoder::new(stored).take(MAX_TEXT_BYTES as u64).read_to_end(&mut text).ok()?;
+    Some(Cow::Owned(text))
+}
+
+/// Returns a whole file without the chunks of its animation and what follows on its second frame: what is left shows the
+/// default image, as it does to all who know no animations (4.9).
+pub(crate) fn still(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let file = View::Whole(bytes);
+    let next = |chunk: &Chunk<'_>| Chunk::at(file, chunk.end);
+    let chunks = || std::iter::successors(Chunk::at(file, SIGNATURE_BYTES), next);
+    let of_animation = |chunk: &Chunk<'_>| matches!(chunk.kind, b"acTL" | b"fcTL" | b"fdAT");
+    if !chunks().any(|chunk| of_animation(&chunk)) {
+        return Cow::Borrowed(bytes);
+    }
+    let mut still = bytes[..SIGNATURE_BYTES].to_vec();
+    let (mut has_data, mut over) = (false, false);
+    for chunk in chunks() {
+        has_data |= chunk.kind == b"IDAT";
+        over |= has_data && of_animation(&chunk);
+        if chunk.kind == b"IEND" || !over && !of_animation(&chunk) {
+            still.extend_from_slice(&bytes[chunk.start - 8..chunk.end]);
+        }
+    }
+    Cow::Owned(still)
 }
 
 /// What the chunks after IHDR say.
+#[derive(Default)]
 struct Rest {
     transparency: bool,
-    orientation: Orientation,
+    orientation: Stated,
     icc_profile: bool,
     num_frames: u32,
     data_bytes: u64,
@@ -106,19 +164,16 @@ struct Rest {
 
 impl Rest {
     fn of(file: View<'_>, mut at: usize) -> Result<Self, Rejection> {
-        let mut rest = Self {
-            transparency: false,
-            orientation: Orientation::UPRIGHT,
-            icc_profile: false,
-            num_frames: 1,
-            data_bytes: 0,
-        };
+        let mut rest = Self { num_frames: 1, ..Self::default() };
+        // What stands behind the beginning of the second frame is said of later ones.
+        let mut first_frame = true;
         loop {
             let chunk =
                 Chunk::at(file, at).ok_or_else(|| truncated("the object ends before the chunk IEND"))?;
             match chunk.kind {
                 b"tRNS" => rest.transparency = true,
-                b"eXIf" => rest.orientation = Orientation::from_exif(chunk.body(file).unwrap_or_default()),
+                b"fcTL" if rest.data_bytes > 0 => first_frame = rest.num_frames == 1,
+                b"eXIf" | b"tEXt" | b"zTXt" | b"iTXt" if first_frame => rest.orientation(file, &chunk),
                 b"iCCP" => rest.icc_profile = true,
                 b"acTL" => rest.num_frames = chunk.body(file).map_or(1, num_frames),
                 b"IDAT" => rest.data_bytes += chunk.len as u64,
@@ -127,6 +182,17 @@ impl Rest {
                 _ => {}
             }
             at = chunk.end;
+        }
+    }
+
+    /// Takes what a chunk states about the orientation.
+    fn orientation(&mut self, file: View<'_>, chunk: &Chunk<'_>) {
+        if chunk.kind == b"eXIf" {
+            self.orientation.exif(chunk.body(file).unwrap_or_default());
+        } else if let Some(text) = chunk.text(file, PROFILE) {
+            self.orientation.raw_profile(&text);
+        } else if let Some(text) = chunk.text(file, XMP) {
+            self.orientation.xmp(&text);
         }
     }
 }
