@@ -50,7 +50,7 @@ reasons! {
     Corrupt = "corrupt",
     /// A real image that uses a feature this build does not decode.
     Unsupported = "unsupported",
-    /// The header announces more pixels than `limits.max_pixels` or than its data can hold, or the object is larger than `limits.max_object`.
+    /// The header announces more pixels than `limits.max_pixels` or than its data can hold, the scene would be cut into more windows than `limits.max_windows`, or the object is larger than `limits.max_object`.
     TooLarge = "too_large",
     /// The object is not there (404), while its store answers.
     Gone = "gone",

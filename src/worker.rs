@@ -104,7 +104,7 @@ impl Job {
             manifest: pipeline.input.manifest.clone(),
             allow: pipeline.input.allow.clone(),
             look_up: true,
-            items: tiling.as_deref().map(|tiling| tiling::items(&pipeline.input, tiling)).transpose()?,
+            items: tiling.as_deref().map(|tiling| tiling::items(&pipeline, tiling)).transpose()?,
             exclude: Some(output.uri.clone()),
         };
         model.precision = Precision::agreed(pipeline.run.precision, model.precision)?;
@@ -112,7 +112,12 @@ impl Job {
         let draft = draft(loaded, &model, tiling.as_deref())?;
         let requests = pipeline.run.fetch_concurrency;
         let cutting = tiling.map(|tiling| Cutting {
-            surveyor: Arc::new(Surveyor::new(storage.clone(), tiling.clone(), requests)),
+            surveyor: Arc::new(Surveyor::new(
+                storage.clone(),
+                tiling.clone(),
+                pipeline.limits.max_windows,
+                requests,
+            )),
             tiling,
         });
         Ok(Self { pipeline, storage, input, output, model, draft, cutting, accepts: false })
@@ -122,6 +127,12 @@ impl Job {
     #[must_use]
     pub fn accepting(self, accepts: bool) -> Self {
         Self { accepts, ..self }
+    }
+
+    /// Returns how many CPU threads decode, infer, and do input and output, each.
+    #[must_use]
+    pub fn threads(&self) -> NonZeroUsize {
+        self.wanted().threads()
     }
 
     /// Returns the model.
@@ -438,7 +449,7 @@ impl Job {
             batch: NonZeroUsize::MIN,
             max_wait: pipeline.run.max_wait,
             fetch_concurrency: pipeline.run.fetch_concurrency,
-            decode_threads: num_cores(),
+            decode_threads: self.threads(),
             memory_bytes: pipeline.run.memory_bytes,
             progress: progress.clone(),
             stop: stop.clone(),

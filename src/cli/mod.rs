@@ -1,5 +1,6 @@
 //! The command line: parses, calls, prints; decides nothing.
 
+mod advice;
 mod chip;
 mod completions;
 mod config;
@@ -22,6 +23,7 @@ mod status;
 mod verify;
 
 use std::future::Future;
+use std::num::NonZeroUsize;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -154,11 +156,21 @@ fn dispatch(command: Command) -> Result<()> {
 
 /// Prints help and version as asked for; anything else is wrong usage, which is 64 and not clap's 2.
 fn usage(error: &clap::Error) -> u8 {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let advice = advice::advice(error, &command(), &arguments);
     if error.use_stderr() && stderr::format() == LogFormat::Json {
-        stderr::say_error(&usage_error(error));
+        let said = usage_error(error);
+        stderr::say_error(&match advice {
+            Some(advice) => said.hint(advice),
+            None => said,
+        });
     } else {
         // A closed standard output cannot be reported anywhere.
         let _ = error.print();
+        if let Some(advice) = advice {
+            stderr::say(Level::Info, &format!("hint: {advice}"));
+        }
     }
     if error.use_stderr() { Kind::Usage.exit_code() } else { 0 }
 }
@@ -203,7 +215,16 @@ fn install_panic_message() {
 
 /// Runs a future to its end on a runtime of its own, and leaves without waiting for abandoned work.
 fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+    block_on_threads(None, future)
+}
+
+/// As [`block_on`], with so many threads for input and output; `None`: as many as the machine has.
+fn block_on_threads<T>(threads: Option<NonZeroUsize>, future: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads.get());
+    }
+    let runtime = builder.enable_all().build().map_err(|error| {
         Error::unavailable("cannot start the threads for input and output").because(error)
     })?;
     let result = runtime.block_on(future);

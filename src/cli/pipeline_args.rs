@@ -11,7 +11,7 @@ pub struct PipelineArgs {
     /// The pipeline file, such as pipelines/tiles.toml
     pub pipeline: PathBuf,
 
-    /// A folder, file, glob or URL to read instead of `input.uris`; repeatable
+    /// A folder, file, glob or URL to read instead of the pipeline's input, its search included; repeatable
     #[arg(long = "input", value_name = "URI")]
     pub inputs: Vec<String>,
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cli::{PipelineArgs, block_on, print_json, show};
+use crate::cli::{PipelineArgs, block_on_threads, print_json, show};
 use crate::error::{Kind, Result};
 use crate::geometry::Size;
 use crate::model::ContractOrigin;
@@ -57,17 +57,17 @@ pub fn run(args: Args) -> Result<()> {
 ///
 /// As [`Job::run`].
 pub fn work(job: &Job) -> Result<Report> {
-    drive(async |progress, stop| Box::pin(job.run(progress, stop)).await)
+    drive(job, async |progress, stop| Box::pin(job.run(progress, stop)).await)
 }
 
-/// Does work with progress on standard error, until done or told to stop.
+/// Does work of a job with progress on standard error, until done or told to stop.
 ///
 /// # Errors
 ///
 /// As `work`.
-pub fn drive<T>(work: impl AsyncFnOnce(Arc<Progress>, Stop) -> Result<T>) -> Result<T> {
+pub fn drive<T>(job: &Job, work: impl AsyncFnOnce(Arc<Progress>, Stop) -> Result<T>) -> Result<T> {
     let progress = Arc::new(Progress::default());
-    block_on(async {
+    block_on_threads(Some(job.threads()), async {
         let stop = Stop::default();
         let signals = tokio::spawn(listen(stop.clone()));
         let ticker = Ticker::start(progress.clone());

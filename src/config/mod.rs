@@ -33,7 +33,7 @@ pub use settings::{Origin, Setting, Settings};
 /// What the command line sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// `--input`, repeatable: replaces `input.uris`.
+    /// `--input`, repeatable: replaces `input.uris`, `input.manifest` and `search.api`.
     pub inputs: Vec<String>,
     /// `--output`: replaces `output.uri`.
     pub output: Option<String>,
@@ -96,11 +96,7 @@ impl Loaded {
     ///
     /// As [`Pipeline::load`], but for missing values.
     pub fn read(path: &Path, overrides: &Overrides) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|cause| {
-            Error::new(kind_of(&cause), format!("cannot read the pipeline file `{}`", path.display()))
-                .because(cause)
-                .hint("give the path of a TOML file; those in pipelines/ are examples")
-        })?;
+        let text = std::fs::read_to_string(path).map_err(|cause| unreadable(path, cause))?;
         let folder = std::env::current_dir()
             .map_err(|cause| Error::unavailable("cannot resolve the current folder").because(cause))?;
         Self::merge(path, &text, &environment(), overrides, &folder)
@@ -205,11 +201,25 @@ fn environment() -> Vec<(String, String)> {
         .collect()
 }
 
+fn unreadable(path: &Path, cause: std::io::Error) -> Error {
+    use std::io::ErrorKind::{InvalidData, IsADirectory};
+    let shown = path.display();
+    if let InvalidData | IsADirectory = cause.kind() {
+        let what = if cause.kind() == IsADirectory { "a folder" } else { "no text" };
+        return Error::config(format!("`{shown}` is no pipeline file: it is {what}")).hint(format!(
+            "a pipeline is a TOML file; images are given with it, such as PIPELINE --input {shown}"
+        ));
+    }
+    Error::new(kind_of(&cause), format!("cannot read the pipeline file `{shown}`"))
+        .because(cause)
+        .hint("give the path of a TOML file; those in pipelines/ are examples")
+}
+
 /// An unreadable pipeline file is the person's to mend, unless the disk is in trouble.
 fn kind_of(cause: &std::io::Error) -> Kind {
-    use std::io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
     match cause.kind() {
-        NotFound | PermissionDenied | InvalidData | IsADirectory | NotADirectory => Kind::Config,
+        NotFound | PermissionDenied | NotADirectory => Kind::Config,
         _ => Kind::Unavailable,
     }
 }
@@ -228,8 +238,14 @@ fn lay_flags(settings: &mut Settings, overrides: &Overrides) -> Result<()> {
         }
     }
     if !overrides.inputs.is_empty() {
-        let uris = Value::from(overrides.inputs.clone());
-        settings.set("input", "uris", uris, Origin::Flag("--input".into()), None)?;
+        let (uris, flag) = (Value::from(overrides.inputs.clone()), || Origin::Flag("--input".into()));
+        settings.set("input", "uris", uris, flag(), None)?;
+        // They are all that there is to be read.
+        for (section, key) in [("input", "manifest"), ("search", "api")] {
+            if settings.get(&format!("{section}.{key}")).value.as_str() != Some("") {
+                settings.set(section, key, "".into(), flag(), None)?;
+            }
+        }
     }
     Ok(())
 }
@@ -351,6 +367,49 @@ mod tests {
         );
         let manifest = merged("[input]\nmanifest = \"list.csv\"\n", &[], &set("input.uris=[]")).unwrap();
         assert_eq!(manifest.pipeline.input.manifest.as_deref(), Some("/srv/jobs/list.csv"));
+    }
+
+    #[test]
+    fn an_input_replaces_manifest_and_search() {
+        let overrides = Overrides { inputs: vec!["item.json".into()], ..Overrides::default() };
+        let text = "[input]\nmanifest = \"list.csv\"\n[search]\napi = \"https://h/v1\"\n";
+        let loaded = merged(text, &[], &overrides).unwrap();
+        let Input { uris, manifest, stac, .. } = &loaded.pipeline.input;
+        assert_eq!(
+            (uris.as_slice(), manifest, &stac.api),
+            (&["/srv/item.json".to_owned()][..], &None, &None)
+        );
+        assert_eq!(origin(&loaded, "search.api"), "--input");
+        assert_eq!(origin(&merged("", &[], &overrides).unwrap(), "search.api"), "default");
+    }
+
+    #[test]
+    fn lists_take_commas_and_say_how() {
+        let bands = |assignment: &str| {
+            let windows = format!("{SPINE}[tiles]\ngrid = \"regular\"\n");
+            merged(&windows, &[], &set(assignment)).map(|loaded| loaded.pipeline.grid.unwrap().bands)
+        };
+        assert_eq!(bands("tiles.bands=1,2,B8A").unwrap(), ["1", "2", "B8A"]);
+        let text = bands("tiles.cloud_values=3,high").unwrap_err().render();
+        assert!(text.contains("hint: write --set tiles.cloud_values=A,B or"), "{text}");
+        let text = bands("tiles.scale=0.5,0,1").unwrap_err().render();
+        assert!(text.contains("`tiles.scale` must be a number other than 0"), "{text}");
+        let inputs = merged(SPINE, &[], &set("input.uris=2023, s3://b/x")).unwrap().pipeline.input.uris;
+        assert_eq!(inputs, ["/srv/2023", "s3://b/x"]);
+    }
+
+    #[test]
+    fn an_image_is_no_pipeline_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("a.jpg");
+        std::fs::write(&image, [0xff, 0xd8, 0xff]).unwrap();
+        let error = Pipeline::load(&image, &Overrides::default()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        let text = error.render();
+        assert!(text.contains("a.jpg` is no pipeline file: it is no text"), "{text}");
+        assert!(text.contains("--input"), "{text}");
+        let error = Pipeline::load(folder.path(), &Overrides::default()).unwrap_err();
+        assert!(error.render().contains("it is a folder"), "{}", error.render());
     }
 
     #[test]

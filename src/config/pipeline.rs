@@ -199,6 +199,12 @@ pub struct Limits {
     pub max_pixels: u64,
     /// Largest object, in bytes.
     pub max_object_bytes: u64,
+    /// Most windows of a scene; one that would be cut into more is rejected.
+    pub max_windows: u64,
+    /// Most STAC items of one input or search; more are an error.
+    pub max_stac_items: u64,
+    /// Most STAC documents that one input leads to, or pages of a search; more are an error.
+    pub max_stac_documents: u64,
 }
 
 /// Names an unnamed pipeline after its file.
@@ -420,10 +426,14 @@ fn output(settings: &Settings) -> Result<Output> {
 }
 
 fn limits(settings: &Settings) -> Result<Limits> {
+    let count = |name| settings.read::<NonZeroUsize>(name).map(|count| count.get() as u64);
     Ok(Limits {
         max_reject_ratio: settings.read::<Ratio>("limits.max_reject_ratio")?.0,
-        max_pixels: settings.read::<NonZeroUsize>("limits.max_pixels")?.get() as u64,
+        max_pixels: count("limits.max_pixels")?,
         max_object_bytes: settings.read::<ByteSize>("limits.max_object")?.0,
+        max_windows: count("limits.max_windows")?,
+        max_stac_items: count("limits.max_stac_items")?,
+        max_stac_documents: count("limits.max_stac_documents")?,
     })
 }
 

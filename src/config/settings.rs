@@ -156,10 +156,13 @@ impl Settings {
         self.set_text(section, key, text.trim(), Origin::Flag(format!("--set {name}")))
     }
 
-    /// Sets a value from text: TOML if it reads as TOML, else the text itself.
+    /// Sets a value from text: TOML if it reads as TOML, else the text itself; of a list, its items between commas.
     pub(super) fn set_text(&mut self, section: &str, key: &str, text: &str, origin: Origin) -> Result<()> {
         let value = match toml::from_str::<Table>(&format!("value = {text}")) {
             Ok(mut table) if table.len() == 1 => table.remove("value"),
+            Err(_) if Self::is_list(section, key) && !text.starts_with('[') && text.contains(',') => {
+                Some(Value::Array(text.split(',').map(|item| value_of(item.trim())).collect()))
+            }
             Err(cause) if text.starts_with(['"', '\'', '[', '{']) => {
                 let name = dotted(section, key);
                 return Err(Error::config(format!(
@@ -227,6 +230,14 @@ impl Settings {
         values
     }
 
+    /// Returns whether a value is a list by default.
+    fn is_list(section: &str, key: &str) -> bool {
+        Self::defaults()
+            .0
+            .iter()
+            .any(|setting| setting.section == section && setting.key == key && setting.value.is_array())
+    }
+
     fn has(&self, section: &str, key: &str) -> bool {
         self.0.iter().any(|setting| setting.section == section && setting.key == key)
     }
@@ -276,6 +287,13 @@ impl Settings {
         };
         Error::config(format!("unknown key `{}` ({origin})", dotted(section, key))).hint(hint)
     }
+}
+
+/// Reads an item of a list: a number, a text in quotes, or the text itself.
+fn value_of(item: &str) -> Value {
+    let read = toml::from_str::<Table>(&format!("value = {item}")).ok();
+    let read = read.filter(|table| table.len() == 1).and_then(|mut table| table.remove("value"));
+    read.unwrap_or_else(|| Value::String(item.to_owned()))
 }
 
 /// Reads a recorded value as TOML.
@@ -486,6 +504,10 @@ mod tests {
         assert_eq!(value("output.uri=s3://a/b=c # d"), Value::String("s3://a/b=c # d".into()));
         assert_eq!(value("model.logits="), Value::String(String::new()));
         assert_eq!(value("input.uris=[\"a\", \"b\"]"), Value::from(vec!["a", "b"]));
+        assert_eq!(value("tiles.bands=1,2, nir"), Value::Array(vec![1.into(), 2.into(), "nir".into()]));
+        assert_eq!(value("input.uris='a,b'"), Value::String("a,b".into()));
+        assert_eq!(value("input.uris=a b,\"c\",s3://d/e"), Value::from(vec!["a b", "c", "s3://d/e"]));
+        assert_eq!(value("tiles.aoi=1,2,3,4"), Value::String("1,2,3,4".into()), "no list");
         assert_eq!(value("output.uri=1\nrun.batch=7"), Value::String("1\nrun.batch=7".into()));
     }
 

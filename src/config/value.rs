@@ -43,7 +43,12 @@ pub(super) fn wrong(setting: &Setting, expected: &str) -> Error {
         Value::Table(_) => "a table".to_owned(),
         simple => format!("the {} {simple}", simple.type_str()),
     };
-    Error::config(format!("`{}` must be {expected}, not {found} ({})", setting.name(), setting.origin))
+    let name = setting.name();
+    let error = Error::config(format!("`{name}` must be {expected}, not {found} ({})", setting.origin));
+    if !expected.contains("list") {
+        return error;
+    }
+    error.hint(format!("write --set {name}=A,B or --set '{name}=[\"A\", \"B\"]'; numbers without quotes"))
 }
 
 impl FromSetting for String {
@@ -72,7 +77,13 @@ impl FromSetting for Vec<String> {
 
     fn from_setting(setting: &Setting) -> Option<Self> {
         match &setting.value {
-            Value::Array(items) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+            Value::Array(items) => {
+                let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
+                // Between commas a name such as `2024` is no number.
+                let typed = setting.typed.as_deref().filter(|typed| !typed.starts_with('['));
+                let as_typed = || Some(typed?.split(',').map(|item| item.trim().to_owned()).collect());
+                texts.collect::<Option<_>>().or_else(as_typed)
+            }
             _ => String::from_setting(setting).map(|text| vec![text]),
         }
     }
@@ -307,6 +318,8 @@ mod tests {
         assert_eq!(Option::<bool>::from_setting(&setting("yes")), None);
         assert_eq!(Vec::<String>::from_setting(&setting("one")), Some(vec!["one".to_owned()]));
         assert_eq!(Vec::<String>::from_setting(&setting(vec![1])), None);
+        let typed = Setting { typed: Some("007, a".into()), ..setting(vec![7]) };
+        assert_eq!(Vec::<String>::from_setting(&typed), Some(vec!["007".to_owned(), "a".to_owned()]));
         assert_eq!(Option::<String>::from_setting(&setting("")), Some(None));
     }
 }

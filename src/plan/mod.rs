@@ -12,7 +12,8 @@
 
 mod acceptance;
 pub mod fingerprint;
-pub mod layout;
+pub mod known;
+mod layout;
 mod lineage;
 mod origin;
 mod parquet_object;

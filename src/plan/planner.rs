@@ -5,12 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
-use tokio::runtime::Handle;
+use futures::TryStreamExt;
 
 use crate::error::{Error, Result};
 use crate::newest::{Change, Current, withheld_of_family};
+use crate::plan::known::NewEntries;
 use crate::plan::layout::RunId;
 use crate::plan::lineage::OutputRecord;
 use crate::plan::origin::{Moment, Origin};
@@ -20,11 +19,11 @@ use crate::plan::publish::{
 use crate::plan::record::ModelRecord;
 use crate::plan::run::{Output, Run};
 use crate::plan::snapshot::{KnownRun, Scope, Snapshot};
-use crate::plan::sources::{self, EncodedSources, Source, SourceTable, Surveyed};
+use crate::plan::sources::{self, EncodedSources, SourceTable, Surveyed};
 use crate::plan::survey::{Surveying, Surveyor};
 use crate::plan::windows::tiles_of;
 use crate::scene::{Survey, Tiling};
-use crate::source::{self, Discovered, Entry, InputSpec};
+use crate::source::{self, Discovered, InputSpec};
 use crate::storage::{ObjectUri, Storage};
 
 /// So often an election may be lost to a compaction, or its run be deleted, before somebody has to look.
@@ -488,7 +487,7 @@ impl Planner<'_> {
         discovered: Discovered,
         family: &Family,
     ) -> Result<(EncodedSources, Tally)> {
-        let known = KnownSources::of(&family.covered())?;
+        let new_entries = NewEntries::of(&discovered, &family.covered(), self.input.manifest.is_some())?;
         let planned_at = Moment::now();
         let election = Election {
             shard_tiles: self.draft.shard_tiles,
@@ -506,7 +505,7 @@ impl Planner<'_> {
             let mut in_area = |surveyed: &Surveyed| {
                 tally.add(surveyed.survey.as_ref(), &surveyed.entry.uri, tiling.as_deref(), shard_tiles) > 0
             };
-            let surveyed = Surveying::of(new_entries(&discovered, known), surveyor);
+            let surveyed = Surveying::of(new_entries, surveyor);
             let surveyed = surveyed.filter(|surveyed| surveyed.as_ref().map_or(true, &mut in_area));
             let encoded = sources::encode(surveyed, extra.as_deref(), metadata, SOURCE_BYTES_KEY)?;
             Ok((encoded, tally))
@@ -531,70 +530,4 @@ impl Family {
 pub(super) fn lost_every_election() -> Error {
     Error::unavailable("other commands keep planning and deleting runs of this output")
         .hint("run it again when fewer of them work on it")
-}
-
-/// Leaves out what earlier runs covered.
-fn new_entries(
-    discovered: &Discovered,
-    mut known: KnownSources,
-) -> impl Iterator<Item = Result<Entry>> + use<> {
-    discovered.sources.entries().filter_map(move |entry| match entry {
-        Ok(entry) => match known.has(&entry) {
-            Ok(true) => None,
-            Ok(false) => Some(Ok(entry)),
-            Err(error) => Some(Err(error)),
-        },
-        Err(error) => Some(Err(error)),
-    })
-}
-
-/// The sources that earlier runs covered, walked in step with a sorted listing: memory is one record
-/// batch a run.
-struct KnownSources {
-    /// Oldest run first, so that the last hit is the newest version.
-    cursors: Vec<Cursor>,
-    runtime: Handle,
-}
-
-struct Cursor {
-    batches: BoxStream<'static, Result<Vec<Source>>>,
-    batch: Vec<Source>,
-    next: usize,
-}
-
-impl KnownSources {
-    fn of(runs: &[&Run]) -> Result<Self> {
-        let cursor = |run: &&Run| Ok(Cursor { batches: run.sources.stream()?, batch: Vec::new(), next: 0 });
-        Ok(Self { cursors: runs.iter().map(cursor).collect::<Result<_>>()?, runtime: Handle::current() })
-    }
-
-    /// Returns whether the newest run that covered this source saw the same version of it.
-    fn has(&mut self, entry: &Entry) -> Result<bool> {
-        let mut newest: Option<Option<Arc<str>>> = None;
-        for cursor in &mut self.cursors {
-            // A retry of some windows says nothing of the others.
-            if let Some(source) = cursor.seek(&entry.uri, &self.runtime)?.filter(|source| !source.is_part()) {
-                newest = Some(source.version.clone());
-            }
-        }
-        Ok(newest.is_some_and(|version| version.as_deref() == entry.version.as_deref()))
-    }
-}
-
-impl Cursor {
-    /// Moves on to `uri`; calls must come in order of URI.
-    fn seek(&mut self, uri: &str, runtime: &Handle) -> Result<Option<&Source>> {
-        loop {
-            while self.next < self.batch.len() && *self.batch[self.next].uri < *uri {
-                self.next += 1;
-            }
-            if self.next < self.batch.len() {
-                return Ok(self.batch.get(self.next).filter(|source| *source.uri == *uri));
-            }
-            match runtime.block_on(self.batches.next()) {
-                Some(batch) => (self.batch, self.next) = (batch?, 0),
-                None => return Ok(None),
-            }
-        }
-    }
 }

@@ -208,6 +208,9 @@ fn record_batch(
     RecordBatch::try_new(schema.clone(), columns).map_err(bug)
 }
 
+/// Some sources, with the manifest's columns where there are any.
+pub type SourcesWithExtra = (Vec<Source>, Option<StructArray>);
+
 /// A published table of sources, read by ranges.
 #[derive(Clone)]
 pub struct SourceTable {
@@ -280,6 +283,21 @@ impl SourceTable {
         }
         range.extra = concat_extra(&batches)?;
         Ok(range)
+    }
+
+    /// Streams all sources in order of URI, some at a time, with the manifest's columns where there are any.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers, in the stream.
+    pub fn stream_with_extra(&self) -> Result<BoxStream<'static, Result<SourcesWithExtra>>> {
+        let both_of = |batch: RecordBatch| async move {
+            let mut sources = Vec::with_capacity(batch.num_rows());
+            append_sources(&batch, &mut sources)?;
+            let extra = batch.column_by_name("extra").and_then(|column| column.as_struct_opt());
+            Ok((sources, extra.cloned()))
+        };
+        Ok(self.object.stream()?.and_then(both_of).boxed())
     }
 
     /// Streams all sources in order of URI.

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use self::bands::Choice;
 use super::sources::Surveyed;
-use super::windows::{MOST_WINDOWS, count};
+use super::windows::{MOST_WINDOWS, count, tiles_of};
 use crate::error::Result;
 use crate::format::image::{ImageFormat, sniff_partial};
 use crate::format::partial::{Parsed, Partial};
@@ -37,6 +37,7 @@ const AT_ONCE: usize = 32;
 pub struct Surveyor {
     storage: Storage,
     tiling: Arc<Tiling>,
+    max_windows: u64,
     requests: Arc<Semaphore>,
     traffic: Arc<Traffic>,
 }
@@ -66,11 +67,12 @@ impl From<Rejection> for Unsurveyed {
 impl Surveyor {
     /// Prepares to survey with these settings.
     ///
+    /// - `max_windows`: a scene that would be cut into more is rejected
     /// - `requests`: most requests at once
     #[must_use]
-    pub fn new(storage: Storage, tiling: Arc<Tiling>, requests: NonZeroUsize) -> Self {
+    pub fn new(storage: Storage, tiling: Arc<Tiling>, max_windows: u64, requests: NonZeroUsize) -> Self {
         let requests = Arc::new(Semaphore::new(requests.get()));
-        Self { storage, tiling, requests, traffic: Arc::default() }
+        Self { storage, tiling, max_windows, requests, traffic: Arc::default() }
     }
 
     /// Surveys a source.
@@ -186,15 +188,25 @@ impl Surveyor {
             notes,
             only: None,
         };
-        let num_windows = count(&scene);
-        if num_windows > MOST_WINDOWS {
-            let detail = format!(
-                "{} would be cut into {num_windows} windows, the most are {MOST_WINDOWS}",
-                scene.size
-            );
-            return Err(Rejection::new(Reason::TooLarge, detail));
+        self.bounded(scene)
+    }
+
+    /// Rejects a scene that would be cut into too many windows.
+    fn bounded(&self, scene: Scene) -> Result<Scene, Rejection> {
+        let (num_windows, most) = (count(&scene), self.max_windows);
+        let few_remain = || {
+            let survey = Survey::Scene(Arc::new(scene.clone()));
+            let windows = tiles_of(0, "", Some(&survey), Some(&*self.tiling), 1);
+            (windows.take(most as usize + 1).count() as u64) <= most
+        };
+        let may_be_few = self.tiling.aoi.is_some() && num_windows <= MOST_WINDOWS;
+        if num_windows <= most || (may_be_few && few_remain()) {
+            return Ok(scene);
         }
-        Ok(scene)
+        let size = scene.size;
+        let detail =
+            format!("{size} would be cut into {num_windows} windows, `limits.max_windows` is {most}");
+        Err(Rejection::new(Reason::TooLarge, detail))
     }
 }
 

@@ -7,7 +7,7 @@ use super::tiles::PlannedTile;
 use crate::geometry::Window;
 use crate::scene::{Scene, Survey, Tiling};
 
-/// Most windows of one scene; a header that leads to more is rejected.
+/// So many windows of a scene are looked at, if an area of interest may leave few of them.
 pub(super) const MOST_WINDOWS: u64 = 1 << 24;
 
 /// Cuts a source into its tiles: the windows of a scene, or the whole of it.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StructArray, new_null_array};
 use arrow::buffer::NullBuffer;
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use arrow::row::{RowConverter, Rows, SortField};
 
@@ -54,6 +55,21 @@ impl ExtraCodec {
         self.converter
             .convert_columns(columns)
             .map_err(|cause| Error::bug("a manifest's row cannot be encoded").because(cause))
+    }
+
+    /// Encodes rows of a table of sources, to be compared with others; `None` if they have other columns.
+    #[must_use]
+    pub fn encode_again(&self, extra: &StructArray) -> Option<Rows> {
+        let names = |fields: &Fields| fields.iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+        if names(extra.fields()) != names(&self.fields) {
+            return None;
+        }
+        let columns = extra.columns().iter().zip(&self.fields);
+        let columns = columns.map(|(column, field)| {
+            let is_same = column.data_type() == field.data_type();
+            if is_same { Ok(column.clone()) } else { cast(column, field.data_type()) }
+        });
+        self.converter.convert_columns(&columns.collect::<std::result::Result<Vec<_>, _>>().ok()?).ok()
     }
 
     /// Decodes rows into one struct array; `None`, a source without a manifest row, becomes null.
@@ -124,6 +140,12 @@ mod tests {
         let rows = codec.encode(&[Arc::new(StringArray::from(vec!["a", "a", "b"]))]).unwrap();
         assert_eq!(rows.row(0), rows.row(1));
         assert_ne!(rows.row(0), rows.row(2));
+        let bytes: Vec<&[u8]> = rows.iter().map(|row| row.data()).collect();
+        let again =
+            codec.encode_again(&codec.decode(&[Some(bytes[2]), None, Some(bytes[0])]).unwrap()).unwrap();
+        assert_eq!((again.row(0).data(), again.row(2).data()), (bytes[2], bytes[0]));
+        let other = ExtraCodec::new(&[field("name", DataType::Utf8)]).unwrap();
+        assert!(other.encode_again(&codec.decode(&[None]).unwrap()).is_none());
     }
 
     #[test]

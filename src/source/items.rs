@@ -9,7 +9,8 @@ use globset::GlobMatcher;
 use sha2::{Digest, Sha256};
 
 use super::pattern::relative;
-use super::{Entry, Search};
+use super::twins::{identity_of, identity_of_bad};
+use super::{Entry, Odd, Search};
 use crate::error::{Error, Result};
 use crate::stac::{self, BadItem, Filter, Item, Limits, Verdict};
 use crate::storage::{Fault, ObjectInfo, ObjectUri};
@@ -26,6 +27,8 @@ pub struct ItemSpec {
     pub filter: Filter,
     /// An API to search for them.
     pub search: Option<stac::Search>,
+    /// What one document may lead to.
+    pub limits: Limits,
 }
 
 /// What became of the items of one document or search.
@@ -51,7 +54,7 @@ impl Judged {
 impl Search {
     /// Tells whether an object that was named is STAC rather than an image.
     pub(super) async fn is_stac(&self, uri: &ObjectUri, info: &ObjectInfo) -> Result<bool> {
-        if self.items.is_none() || !may_be_stac(uri) {
+        if self.items.is_none() || !may_be_stac(uri) || info.size == 0 {
             return Ok(false);
         }
         let length = SNIFFED_BYTES.min(info.size);
@@ -68,7 +71,7 @@ impl Search {
         let (storage, spec) = (self.storage.clone(), self.items.clone().unwrap_or_default());
         let mut judged = Judged::default();
         let mut visit = |found| self.add_item(found, &spec.filter, &mut judged);
-        stac::read(&storage, uri, &Limits::default(), spool_folder, &mut visit).await?;
+        stac::read(&storage, uri, &spec.limits, spool_folder, &mut visit).await?;
         self.looked_at.push(format!("{uri}: STAC items{}", judged.words()));
         Ok(())
     }
@@ -82,11 +85,20 @@ impl Search {
     ) -> Result<()> {
         let bucket = self.storage.bucket(folder);
         let mut listing = bucket.list(folder.key());
+        let (mut num_documents, mut odd) = (0_u64, Odd::default());
         while let Some(info) = listing.try_next().await? {
-            if info.is_addressable() && matcher.is_match(relative(folder, &info.key)) {
+            if !info.is_addressable() {
+                odd.add(info.key);
+            } else if matcher.is_match(relative(folder, &info.key)) {
+                num_documents += 1;
                 self.add_items(&bucket.uri(&info.key), spool_folder).await?;
             }
         }
+        self.num_ignored += odd.count;
+        if num_documents == 0 {
+            self.looked_at.push(format!("no document below {folder} matches{odd}"));
+        }
+        odd.warn(folder);
         Ok(())
     }
 
@@ -129,15 +141,24 @@ fn may_be_stac(uri: &ObjectUri) -> bool {
 
 /// Makes a source of an item; its version is a digest of what it says.
 fn entry(found: stac::Found) -> Result<Entry> {
-    let (uri, record) = match found {
-        Ok(item) => (item.uri.clone(), Ok(item)),
-        Err(BadItem { uri, why }) => (uri, Err(why)),
+    let (uri, record, digest) = match found {
+        Ok(item) => (item.uri.clone(), Ok(item), None),
+        Err(BadItem { uri, why, digest }) => (uri, Err(why), Some(digest)),
     };
     let json = serde_json::to_vec::<ItemRecord>(&record)
         .map_err(|error| Error::bug("cannot write a STAC item").because(error))?;
-    let digest = Sha256::digest(&json);
-    let version = format!("{:032x}", u128::from_be_bytes(std::array::from_fn(|index| digest[index])));
-    Ok(Entry { uri, version: Some(version), item: Some(json), ..Entry::default() })
+    let version = digest_of(&json);
+    let identity = match (&record, digest) {
+        (Ok(item), _) => identity_of(item, &version),
+        (Err(_), digest) => identity_of_bad(&digest.unwrap_or_default()),
+    };
+    Ok(Entry { uri, version: Some(version), item: Some(json), identity, ..Entry::default() })
+}
+
+/// Returns 128 bits of SHA-256 in hex.
+pub(super) fn digest_of(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    format!("{:032x}", u128::from_be_bytes(std::array::from_fn(|index| digest[index])))
 }
 
 /// An item, or why there is none, as it lies in [`Entry::item`].

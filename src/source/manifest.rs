@@ -1,28 +1,29 @@
 //! Reads manifests: Parquet or CSV tables with a column `uri`.
 //!
-//! Works on local copies, record batch by record batch, and blocks. CSV types are inferred over the
-//! whole file, so that the same file always gives the same types; a number that would not read back
-//! as it is written (leading zeros, too many digits) keeps its column text.
+//! Works on local copies, record batch by record batch, and blocks. Parquet files say their types, those of CSV
+//! files are found by [`super::csv`]. Rows and columns are bounded: a manifest may come from anywhere.
 
 use std::fs::File;
-use std::io::{BufReader, Seek as _};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray as _, RecordBatch};
 use arrow::compute::cast;
-use arrow::csv::ReaderBuilder;
-use arrow::csv::reader::Format;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use super::csv;
 use super::extra::ExtraCodec;
 use crate::error::{Error, Result};
 
-/// Rows of one record batch; bounds what is in memory at a time.
+/// Rows of one record batch of a Parquet file.
 const BATCH_ROWS: usize = 2048;
+/// The longest row, in bytes.
+pub(super) const MAX_ROW_BYTES: u64 = 1 << 20;
+/// Each column becomes one of the table's.
+pub(super) const MAX_COLUMNS: usize = 1000;
 
 const WELL_FORMED: &str =
     "a manifest is a Parquet file, or a CSV file with a header and as many fields in every row";
@@ -63,7 +64,7 @@ impl Manifest {
         let (schema, batches) = if extension == "parquet" {
             open_parquet(file).map_err(unreadable)?
         } else if extension == "csv" {
-            open_csv(file).map_err(unreadable)?
+            csv::open(file).map_err(unreadable)?
         } else {
             return Err(Error::config(format!("the manifest {name} is neither .parquet nor .csv"))
                 .hint("its name says what it is: rename or convert it"));
@@ -72,6 +73,11 @@ impl Manifest {
     }
 
     fn with_schema(name: &str, schema: &Schema, batches: Batches) -> Result<Self> {
+        if schema.fields().len() > MAX_COLUMNS {
+            let count = schema.fields().len();
+            let many = format!("the manifest {name} has {count} columns, the most are {MAX_COLUMNS}");
+            return Err(Error::config(many).hint("leave out what the table does not need"));
+        }
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         let uri_column = names.iter().position(|column| *column == "uri").ok_or_else(|| {
             Error::config(format!("the manifest {name} has no column `uri`"))
@@ -145,64 +151,28 @@ impl Manifest {
                 codec.encode(&columns)?.iter().map(|row| Some(row.data().to_vec())).collect()
             }
         };
+        self.check_lengths(&uris, &extra, first)?;
         Ok(Rows { first, uris, extra })
+    }
+
+    fn check_lengths(&self, uris: &[String], extra: &[Option<Vec<u8>>], first: u64) -> Result<()> {
+        let lengths =
+            uris.iter().zip(extra).map(|(uri, extra)| uri.len() + extra.as_ref().map_or(0, Vec::len));
+        // Encoded, a row is a little longer than it was.
+        match (first..).zip(lengths).find(|(_, length)| *length as u64 > 2 * MAX_ROW_BYTES) {
+            None => Ok(()),
+            Some((row, _)) => Err(Error::config(format!("row {row} of {} is longer than 1 MiB", self.name))
+                .hint("leave long texts out of the manifest, or give their address instead")),
+        }
     }
 }
 
-type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
+pub(super) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 
 fn open_parquet(file: File) -> Result<(SchemaRef, Batches), ArrowError> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(BATCH_ROWS);
     let schema = Arc::clone(builder.schema());
     Ok((schema, Box::new(builder.build()?)))
-}
-
-fn open_csv(mut file: File) -> Result<(SchemaRef, Batches), ArrowError> {
-    let format = Format::default().with_header(true);
-    let (inferred, _) = format.infer_schema(BufReader::new(&file), None)?;
-    file.rewind()?;
-    let lossy = lossy_columns(&file, &inferred)?;
-    file.rewind()?;
-    let fields: Vec<Field> =
-        inferred.fields().iter().zip(lossy).map(|(field, lossy)| csv_field(field, lossy)).collect();
-    let schema = Arc::new(Schema::new(fields));
-    let reader = ReaderBuilder::new(Arc::clone(&schema)).with_format(format).with_batch_size(BATCH_ROWS);
-    Ok((schema, Box::new(reader.build_buffered(BufReader::new(file))?)))
-}
-
-fn csv_field(field: &Field, lossy: bool) -> Field {
-    // Spreadsheets begin their files with a byte order mark.
-    let name = field.name().trim_start_matches('\u{feff}').trim();
-    let is_text = lossy || name == "uri" || *field.data_type() == DataType::Null;
-    Field::new(name, if is_text { DataType::Utf8 } else { field.data_type().clone() }, true)
-}
-
-/// Finds the integer columns with a value that is not what the integer prints as, such as `007`.
-fn lossy_columns(file: &File, inferred: &Schema) -> Result<Vec<bool>, ArrowError> {
-    let mut lossy = vec![false; inferred.fields().len()];
-    let integers: Vec<usize> =
-        (0..lossy.len()).filter(|column| *inferred.field(*column).data_type() == DataType::Int64).collect();
-    if integers.is_empty() {
-        return Ok(lossy);
-    }
-    let as_text: Vec<Field> =
-        inferred.fields().iter().map(|field| Field::new(field.name(), DataType::Utf8, true)).collect();
-    let reader =
-        ReaderBuilder::new(Arc::new(Schema::new(as_text))).with_header(true).with_batch_size(BATCH_ROWS);
-    let mut reader = reader.with_projection(integers.clone()).build_buffered(BufReader::new(file))?;
-    reader.try_for_each(|batch| {
-        let batch = batch?;
-        for (column, values) in integers.iter().zip(batch.columns()) {
-            lossy[*column] |= values.as_string::<i32>().iter().flatten().any(|text| !is_plain_integer(text));
-        }
-        Ok::<(), ArrowError>(())
-    })?;
-    Ok(lossy)
-}
-
-fn is_plain_integer(text: &str) -> bool {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    text.parse::<i64>().is_ok() && (digits == "0" || !digits.starts_with('0')) && text != "-0"
 }
 
 fn is_text(data_type: &DataType) -> bool {
@@ -286,6 +256,31 @@ mod tests {
         assert_eq!(text("code"), StringArray::from(vec!["007", "12"]));
         assert_eq!(text("label"), StringArray::from(vec![Some("cat"), None]));
         assert_eq!(text("big").value(1), "123456789012345678901234");
+    }
+
+    #[test]
+    fn what_looks_like_numbers_or_days_stays_text() {
+        for (cells, expected) in [
+            (["12E3", "45E7"], ["12E3", "45E7"]),
+            (["1.10", "1.20"], ["1.10", "1.20"]),
+            (["4011-22-99", "4012-00-01"], ["4011-22-99", "4012-00-01"]),
+        ] {
+            let (_, codec, extra) = csv(&format!("uri,v\na,{}\nb,{}\n", cells[0], cells[1])).unwrap();
+            let rows: Vec<Option<&[u8]>> = extra.iter().map(Option::as_deref).collect();
+            let decoded = codec.unwrap().decode(&rows).unwrap();
+            let values = decoded.column(0).as_string::<i32>();
+            assert_eq!([values.value(0), values.value(1)], expected);
+        }
+    }
+
+    #[test]
+    fn wide_tables_and_long_rows_are_refused() {
+        let columns: Vec<String> = (0..MAX_COLUMNS).map(|number| format!("c{number}")).collect();
+        let error = csv(&format!("uri,{}\n", columns.join(","))).err().unwrap();
+        assert!(error.render().contains("1001 columns, the most are 1000"), "{}", error.render());
+        let error = csv(&format!("uri,v\na,b\nc,\"{}\"\n", "x".repeat(1 << 21))).err().unwrap();
+        assert_eq!(error.kind(), Kind::Config);
+        assert!(error.render().contains("row 2 is longer than 1 MiB"), "{}", error.render());
     }
 
     #[test]

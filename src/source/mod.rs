@@ -10,11 +10,14 @@
 //! manifest ─┘
 //! ```
 
+mod beside;
+mod csv;
 mod extra;
 mod items;
 mod manifest;
 mod pattern;
 mod spool;
+mod twins;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +33,7 @@ pub use self::extra::ExtraCodec;
 pub use self::items::ItemSpec;
 pub use self::spool::{Entries, Entry, Sorted};
 
+use self::beside::Beside;
 use self::manifest::{Manifest, Rows};
 use self::pattern::{Pattern, relative};
 use self::spool::{BUFFER_BYTES, Spool};
@@ -65,8 +69,8 @@ pub struct InputSpec {
 pub struct Discovered {
     /// All sources in order; can be iterated any number of times.
     pub sources: Sorted,
-    /// Seen and left out: names that begin with a dot, folder markers, what lies in
-    /// [`InputSpec::exclude`], and keys that cannot be addressed.
+    /// Seen and left out: names that begin with a dot, folder markers, what lies beside images and is none by its
+    /// name, what lies in [`InputSpec::exclude`], and keys that cannot be addressed.
     pub num_ignored: u64,
     /// Whether STAC items were there or searched for, and dates, clouds or area left them out.
     pub filtered: bool,
@@ -86,8 +90,10 @@ impl Discovered {
             write!(places, "; and {} more", self.looked_at.len() - shown)
                 .expect("writing to a string cannot fail");
         }
-        let Sorted { num_entries, num_bytes, .. } = self.sources;
-        format!("{num_entries} sources with {num_bytes} bytes, {} ignored ({places})", self.num_ignored)
+        let Sorted { num_entries, num_bytes, num_repeated, .. } = self.sources;
+        let repeated = if num_repeated > 0 { format!(", {num_repeated} named twice") } else { String::new() };
+        let ignored = self.num_ignored;
+        format!("{num_entries} sources with {num_bytes} bytes, {ignored} ignored{repeated} ({places})")
     }
 
     /// Fails if there is no source at all, unless that is because of what was asked of STAC items: a night may
@@ -109,8 +115,10 @@ impl Discovered {
 
 /// Finds all sources; large numbers of them are sorted in files of `spool_folder`.
 ///
-/// Names that begin with a dot, folder markers, keys that cannot be addressed, what GDAL puts beside scenes and what
-/// lies in [`InputSpec::exclude`] are left out and counted. A manifest may name
+/// Names that begin with a dot, folder markers, keys that cannot be addressed and what lies in
+/// [`InputSpec::exclude`] are left out and counted; so is what is no image by its name, unless it is named itself or
+/// by a pattern with its ending. What is found twice is one source; items that share a URI and are not the same are
+/// as many sources. A manifest may name
 /// objects in any bucket and on any web server, but local files only if it is one itself; `allow`
 /// replaces these rules by its own. A manifest's object that is gone or forbidden stays a source.
 ///
@@ -131,7 +139,7 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
     for text in &spec.uris {
         search.add(Pattern::parse(text)?, text, spool_folder).await?;
     }
-    if let Some(ItemSpec { filter, search: Some(query) }) = &spec.items {
+    if let Some(ItemSpec { filter, search: Some(query), .. }) = &spec.items {
         search.add_search(query, filter).await?;
     }
     let extra = match &spec.manifest {
@@ -139,7 +147,22 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
         None => None,
     };
     let Search { spool, num_ignored, filtered, looked_at, .. } = search;
-    Ok(Discovered { sources: spool.finish()?, num_ignored, filtered, extra, looked_at })
+    let sources = spool.finish()?;
+    warn_of_equal_names(&sources);
+    Ok(Discovered { sources, num_ignored, filtered, extra, looked_at })
+}
+
+fn warn_of_equal_names(sources: &Sorted) {
+    let Sorted { num_repeated, num_renamed, .. } = sources;
+    if *num_repeated > 0 {
+        tracing::warn!("{num_repeated} sources were found more than once; each is one source");
+    }
+    if *num_renamed > 0 {
+        tracing::warn!(
+            "{num_renamed} STAC items have the URI of another one and say something else; each is a source of its \
+             own, with its collection, or a digest of its files, behind the URI"
+        );
+    }
 }
 
 struct Search {
@@ -169,7 +192,8 @@ impl Search {
                         matcher.is_match(key)
                     }
                 };
-                self.add_folder(&folder, &takes, hidden, text).await.map(|_| ())
+                let (names_hidden, names_ending) = (hidden, !text.ends_with('*'));
+                self.add_folder(&folder, &takes, Named { names_hidden, names_ending }, text).await.map(|_| ())
             }
         }
     }
@@ -195,7 +219,7 @@ impl Search {
         if matches!(fault, Fault::Forbidden) && uri.scheme().is_local() {
             return Err(fault.into_error(uri));
         }
-        let num_seen = self.add_folder(uri, &|_| true, false, text).await?;
+        let num_seen = self.add_folder(uri, &|_| true, Named::default(), text).await?;
         // Without the right to list, S3 says "forbidden" for what is not there, too. It could be
         // listed, and nothing lies below it: so it is an object, and one that may not be read.
         if num_seen == 0 && matches!(fault, Fault::Forbidden) {
@@ -213,7 +237,7 @@ impl Search {
 
     /// Adds a source, unless it is excluded; returns whether it was added.
     fn take(&mut self, uri: &ObjectUri, entry: Entry) -> Result<bool> {
-        let excluded = self.exclude.as_ref().is_some_and(|place| uri.is_within(place));
+        let excluded = self.is_excluded(uri);
         if excluded {
             self.num_ignored += 1;
         } else {
@@ -222,40 +246,48 @@ impl Search {
         Ok(!excluded)
     }
 
+    fn is_excluded(&self, uri: &ObjectUri) -> bool {
+        self.exclude.as_ref().is_some_and(|place| uri.is_within(place))
+    }
+
     /// Adds what `takes` of a folder; returns how many objects there are at all.
     async fn add_folder(
         &mut self,
         folder: &ObjectUri,
         takes: &(dyn Fn(&str) -> bool + Sync),
-        hidden: bool,
+        named: Named,
         text: &str,
     ) -> Result<u64> {
         let bucket = self.storage.bucket(folder);
         let mut listing = bucket.list(folder.key());
-        let (mut num_seen, mut num_taken, mut num_sidecars) = (0, 0, 0);
-        let (ignored_before, mut odd) = (self.num_ignored, Odd::default());
+        let (mut num_seen, mut num_taken) = (0, 0);
+        let (ignored_before, mut odd, mut beside) = (self.num_ignored, Odd::default(), Beside::default());
         while let Some(info) = listing.try_next().await? {
             num_seen += 1;
             if !info.is_addressable() {
                 odd.add(info.key);
-            } else if info.key.ends_with('/') || (!hidden && is_hidden(relative(folder, &info.key))) {
+            } else if info.key.ends_with('/')
+                || (!named.names_hidden && is_hidden(relative(folder, &info.key)))
+            {
                 self.num_ignored += 1;
-            } else if self.items.is_some() && is_sidecar(&info.key) {
-                self.num_ignored += 1;
-                num_sidecars += 1;
             } else if takes(&info.key) {
                 let uri = bucket.uri(&info.key);
-                num_taken += u64::from(self.take(&uri, entry_of(&uri, Some(info)))?);
+                if self.is_excluded(&uri) || named.names_ending || !beside.takes(&info.key) {
+                    num_taken += u64::from(self.take(&uri, entry_of(&uri, Some(info)))?);
+                }
             }
         }
-        self.num_ignored += odd.count;
-        if num_sidecars > 0 {
-            tracing::warn!(
-                "{folder}: {num_sidecars} files beside scenes (.ovr, .msk, .aux.xml) are not used"
-            );
+        self.num_ignored += odd.count + beside.count();
+        odd.warn(folder);
+        let mut left_out = String::new();
+        if beside.count() > 0 {
+            let count = beside.count();
+            left_out =
+                format!(", {count} of which are no images by their names: {beside}{}", beside.advice());
+            tracing::warn!("{folder}: {count} files are no images by their names and left out: {beside}");
         }
         self.looked_at.push(format!(
-            "{}: {num_seen} objects below {folder}, {num_taken} of them taken, {} ignored{odd}",
+            "{}: {num_seen} objects below {folder}, {num_taken} of them taken, {} ignored{odd}{left_out}",
             sanitise(text),
             self.num_ignored - ignored_before,
         ));
@@ -318,6 +350,15 @@ impl Search {
     }
 }
 
+/// What a pattern names itself, so that it is taken though a folder would leave it out.
+#[derive(Clone, Copy, Default)]
+struct Named {
+    /// Names that begin with a dot.
+    names_hidden: bool,
+    /// The ending, whatever it is.
+    names_ending: bool,
+}
+
 /// Keys that cannot be addressed.
 #[derive(Default)]
 struct Odd {
@@ -329,6 +370,13 @@ impl Odd {
     fn add(&mut self, key: String) {
         self.count += 1;
         self.first.get_or_insert(key);
+    }
+
+    fn warn(&self, folder: &ObjectUri) {
+        if let Some(first) = &self.first {
+            let count = self.count;
+            tracing::warn!("{folder}: {count} keys cannot be addressed and are left out, such as {first:?}");
+        }
     }
 }
 
@@ -364,12 +412,6 @@ fn entry_of(uri: &ObjectUri, info: Option<ObjectInfo>) -> Entry {
 
 fn is_hidden(key: &str) -> bool {
     key.split('/').any(|segment| segment.starts_with('.'))
-}
-
-/// Tells what GDAL puts beside a scene: overviews, masks, statistics. On its own it is no scene.
-fn is_sidecar(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    [".ovr", ".msk", ".aux.xml"].iter().any(|ending| key.ends_with(ending))
 }
 
 /// Which objects a manifest may name: a manifest from elsewhere must not read this machine's files.

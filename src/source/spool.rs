@@ -6,6 +6,9 @@
 //!                          …                  ─┘   (at most 64 runs at a time)
 //! ```
 //!
+//! Entries are in order of URI, then of identity. Items of one URI that are not the same get names of their own
+//! in the last merge; since these sort elsewhere, they are sorted and merged once more.
+//!
 //! Runs are files without a name: a killed process leaves nothing behind.
 
 use std::cmp::Reverse;
@@ -16,6 +19,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::twins::renamed;
 use crate::error::{Error, Result};
 use crate::storage::sanitise;
 
@@ -40,6 +44,8 @@ pub struct Entry {
     pub extra: Option<Vec<u8>>,
     /// The STAC item that it is, as JSON of [`crate::stac::Item`].
     pub item: Option<Vec<u8>>,
+    /// What tells a STAC item apart from others of its URI, such as its collection; empty for anything else.
+    pub identity: String,
 }
 
 /// Collects entries in any order.
@@ -48,7 +54,7 @@ pub(super) struct Spool {
     buffer_bytes: usize,
     text: Vec<u8>,
     index: Vec<(u32, u32)>,
-    runs: VecDeque<File>,
+    runs: VecDeque<Data>,
 }
 
 /// Entries in the order of their URIs, each URI once. Clones share the data.
@@ -59,6 +65,10 @@ pub struct Sorted {
     pub num_entries: u64,
     /// Sum of the known sizes, in bytes.
     pub num_bytes: u64,
+    /// How many entries were the same as another one.
+    pub num_repeated: u64,
+    /// How many items had the URI of another item, and got a name of their own.
+    pub num_renamed: u64,
 }
 
 #[derive(Clone)]
@@ -92,7 +102,7 @@ impl Spool {
             return Ok(());
         }
         let run = self.new_run(|out, spool| spool.write_sorted(out))?;
-        self.runs.push_back(run);
+        self.runs.push_back(Data::Disk(Arc::new(run)));
         self.text.clear();
         self.index.clear();
         Ok(())
@@ -105,42 +115,63 @@ impl Spool {
     /// `Config` if a URI came with two different sets of additional columns; `Unavailable` if the disk
     /// is full or fails.
     pub(super) fn finish(mut self) -> Result<Sorted> {
+        let (mut num_repeated, mut num_renamed) = (0, 0);
+        loop {
+            let mut twins = Self::new(&self.folder, self.buffer_bytes);
+            let (data, counts) = self.merge_all(&mut twins)?;
+            num_repeated += counts.repeated;
+            if counts.renamed == 0 {
+                let Counts { entries: num_entries, bytes: num_bytes, .. } = counts;
+                return Ok(Sorted { data, num_entries, num_bytes, num_repeated, num_renamed });
+            }
+            num_renamed += counts.renamed;
+            twins.runs.push_back(data);
+            self = twins;
+        }
+    }
+
+    /// Merges everything that was pushed; items that are given another name go to `twins`.
+    fn merge_all(&mut self, twins: &mut Self) -> Result<(Data, Counts)> {
         let mut last = Vec::with_capacity(self.text.len());
         self.write_sorted(&mut last).map_err(|cause| self.failed(cause))?;
         self.text = Vec::new();
         self.index = Vec::new();
+        let mut repeated = 0;
         while self.runs.len() > FAN_IN {
-            let some: Vec<File> = self.runs.drain(..FAN_IN).collect();
-            let mut inputs: Vec<Records> = some.into_iter().map(Records::of_file).collect();
+            let some: Vec<Data> = self.runs.drain(..FAN_IN).collect();
+            let mut inputs: Vec<Records> = some.iter().map(Records::of).collect();
             let mut counts = Counts::default();
-            let run = self.new_run(|out, _| merge(&mut inputs, out, &mut counts))?;
+            let run = self.new_run(|out, _| merge(&mut inputs, out, &mut counts, None))?;
             counts.conflict()?;
-            self.runs.push_back(run);
+            repeated += counts.repeated;
+            self.runs.push_back(Data::Disk(Arc::new(run)));
         }
-        let on_disk = !self.runs.is_empty();
-        let mut inputs: Vec<Records> =
-            std::mem::take(&mut self.runs).into_iter().map(Records::of_file).collect();
-        inputs.push(Records::of_memory(Arc::new(last)));
-        let mut counts = Counts::default();
+        let on_disk = self.runs.iter().any(|run| matches!(run, Data::Disk(_)));
+        let mut inputs: Vec<Records> = self.runs.iter().map(Records::of).collect();
+        self.runs.clear();
+        inputs.push(Records::of(&Data::Memory(Arc::new(last))));
+        let mut counts = Counts { repeated, ..Counts::default() };
         let data = if on_disk {
-            Data::Disk(Arc::new(self.new_run(|out, _| merge(&mut inputs, out, &mut counts))?))
+            let merged = self.new_run(|out, _| merge(&mut inputs, out, &mut counts, Some(twins)))?;
+            Data::Disk(Arc::new(merged))
         } else {
             let mut joined = Vec::new();
-            merge(&mut inputs, &mut joined, &mut counts).map_err(|cause| self.failed(cause))?;
+            merge(&mut inputs, &mut joined, &mut counts, Some(twins)).map_err(|cause| self.failed(cause))?;
             Data::Memory(Arc::new(joined))
         };
         counts.conflict()?;
-        Ok(Sorted { data, num_entries: counts.entries, num_bytes: counts.bytes })
+        Ok((data, counts))
     }
 
     fn write_sorted(&mut self, out: &mut dyn Write) -> io::Result<()> {
         let text = &self.text;
-        let uri = |(start, length): (u32, u32)| {
-            let start = start as usize + HEADER_BYTES;
-            &text[start..start + length as usize]
+        let key = |(start, uri_length): (u32, u32)| {
+            let header = &text[start as usize..];
+            let (uri, rest) = header[HEADER_BYTES..].split_at(uri_length as usize);
+            (uri, &rest[..read_u32(&header[IDENTITY_LENGTH_AT..])])
         };
-        // The position as tie-breaker keeps the first of several equal URIs first.
-        self.index.sort_unstable_by(|a, b| uri(*a).cmp(uri(*b)).then(a.0.cmp(&b.0)));
+        // The position as tie-breaker keeps the first of several equal entries first.
+        self.index.sort_unstable_by(|a, b| key(*a).cmp(&key(*b)).then(a.0.cmp(&b.0)));
         for &(start, _) in &self.index {
             let record = &text[start as usize..];
             out.write_all(&record[..record_length(record)])?;
@@ -167,10 +198,7 @@ impl Sorted {
     /// Iterates over all entries, from the start; blocks for disk reads.
     #[must_use]
     pub fn entries(&self) -> Entries {
-        match &self.data {
-            Data::Memory(text) => Entries { records: Records::of_memory(Arc::clone(text)), failed: false },
-            Data::Disk(file) => Entries { records: Records::of_shared(Arc::clone(file)), failed: false },
-        }
+        Entries { records: Records::of(&self.data), failed: false }
     }
 }
 
@@ -193,36 +221,82 @@ impl Iterator for Entries {
     }
 }
 
-/// Joins sorted inputs into one; inputs that come earlier win.
-fn merge(inputs: &mut [Records], out: &mut dyn Write, counts: &mut Counts) -> io::Result<()> {
+/// Joins sorted inputs into one; of what is the same, inputs that come earlier win.
+///
+/// - `twins`: where items go that have the URI of another one, under a name of their own; `None`: they stay, since
+///   not all items are here yet
+fn merge(
+    inputs: &mut [Records],
+    out: &mut dyn Write,
+    counts: &mut Counts,
+    mut twins: Option<&mut Spool>,
+) -> io::Result<()> {
+    let key = |entry: &Entry, number| Reverse((entry.uri.clone(), entry.identity.clone(), number));
     let mut heads: Vec<Option<Entry>> = Vec::with_capacity(inputs.len());
     let mut order = BinaryHeap::with_capacity(inputs.len());
     for (number, input) in inputs.iter_mut().enumerate() {
         let head = input.next_entry()?;
-        order.extend(head.as_ref().map(|entry| Reverse((entry.uri.clone(), number))));
+        order.extend(head.as_ref().map(|entry| key(entry, number)));
         heads.push(head);
     }
-    let mut current: Option<Entry> = None;
-    while let Some(Reverse((_, number))) = order.pop() {
+    let mut group = Group::default();
+    while let Some(Reverse((.., number))) = order.pop() {
         let entry = heads[number].take().expect("an input in the heap has a head");
         heads[number] = inputs[number].next_entry()?;
-        order.extend(heads[number].as_ref().map(|entry| Reverse((entry.uri.clone(), number))));
-        match &mut current {
-            Some(same) if same.uri == entry.uri => counts.join(same, entry),
+        order.extend(heads[number].as_ref().map(|entry| key(entry, number)));
+        group.add(entry, out, counts, twins.as_deref_mut())?;
+    }
+    group.last.map_or(Ok(()), |last| counts.write(out, &last))
+}
+
+/// Entries of one URI, as they come in order.
+#[derive(Default)]
+struct Group {
+    /// The one that may still be joined with others.
+    last: Option<Entry>,
+    /// The identity of the item that came last.
+    identity: String,
+}
+
+impl Group {
+    fn add(
+        &mut self,
+        entry: Entry,
+        out: &mut dyn Write,
+        counts: &mut Counts,
+        twins: Option<&mut Spool>,
+    ) -> io::Result<()> {
+        let identity = entry.identity.clone();
+        match &mut self.last {
+            Some(last) if last.uri == entry.uri => {
+                if self.identity.is_empty() || identity == self.identity {
+                    counts.join(last, entry);
+                } else if let Some(twins) = twins {
+                    let uri = renamed(&entry.uri, &self.identity, &identity);
+                    counts.renamed += 1;
+                    twins.push(&Entry { uri, ..entry }).map_err(io::Error::other)?;
+                } else {
+                    let done = std::mem::replace(last, entry);
+                    counts.write(out, &done)?;
+                }
+            }
             _ => {
-                if let Some(done) = current.replace(entry) {
+                if let Some(done) = self.last.replace(entry) {
                     counts.write(out, &done)?;
                 }
             }
         }
+        self.identity = identity;
+        Ok(())
     }
-    current.map_or(Ok(()), |done| counts.write(out, &done))
 }
 
 #[derive(Default)]
 struct Counts {
     entries: u64,
     bytes: u64,
+    repeated: u64,
+    renamed: u64,
     conflict: Option<String>,
 }
 
@@ -235,18 +309,19 @@ impl Counts {
 
     /// Joins two entries of one URI: what one of them does not know, the other may.
     fn join(&mut self, first: &mut Entry, second: Entry) {
+        self.repeated += 1;
         if first.extra.is_some() && second.extra.is_some() && first.extra != second.extra {
             self.conflict.get_or_insert_with(|| first.uri.clone());
         }
-        if first.version.is_none() {
+        if first.item.is_none() && second.item.is_some() {
+            // The same document, listed as an object and read as an item.
+            (first.version, first.item, first.identity) = (second.version, second.item, second.identity);
+        } else if first.version.is_none() {
             first.version = second.version;
         }
         first.size = first.size.or(second.size);
         if first.extra.is_none() {
             first.extra = second.extra;
-        }
-        if first.item.is_none() {
-            first.item = second.item;
         }
     }
 
@@ -258,18 +333,22 @@ impl Counts {
     }
 }
 
-/// Record: total length, URI length, flags, size (8 bytes), version length, extra length, then the four texts.
-const HEADER_BYTES: usize = 4 + 4 + 1 + 8 + 4 + 4;
+/// Record: total length, URI length, flags, size (8 bytes), lengths of identity, version and extra, then the
+/// five texts in the order of [`write_entry`].
+const HEADER_BYTES: usize = 4 + 4 + 1 + 8 + 4 + 4 + 4;
+const IDENTITY_LENGTH_AT: usize = 17;
 const HAS_VERSION: u8 = 1;
 const HAS_SIZE: u8 = 2;
 const HAS_EXTRA: u8 = 4;
 const HAS_ITEM: u8 = 8;
 
 fn write_entry(out: &mut (impl Write + ?Sized), entry: &Entry) -> io::Result<()> {
+    let (uri, identity) = (entry.uri.as_bytes(), entry.identity.as_bytes());
     let version = entry.version.as_deref().unwrap_or_default().as_bytes();
     let extra = entry.extra.as_deref().unwrap_or_default();
     let item = entry.item.as_deref().unwrap_or_default();
-    let length = HEADER_BYTES + entry.uri.len() + version.len() + extra.len() + item.len();
+    let texts = [uri, identity, version, extra, item];
+    let length = HEADER_BYTES + texts.iter().map(|text| text.len()).sum::<usize>();
     let mut flags = 0;
     for (flag, is_set) in [
         (HAS_VERSION, entry.version.is_some()),
@@ -281,15 +360,14 @@ fn write_entry(out: &mut (impl Write + ?Sized), entry: &Entry) -> io::Result<()>
     }
     let mut header = [0; HEADER_BYTES];
     header[..4].copy_from_slice(&(length as u32).to_le_bytes());
-    header[4..8].copy_from_slice(&(entry.uri.len() as u32).to_le_bytes());
+    header[4..8].copy_from_slice(&(uri.len() as u32).to_le_bytes());
     header[8] = flags;
     header[9..17].copy_from_slice(&entry.size.unwrap_or(0).to_le_bytes());
-    header[17..21].copy_from_slice(&(version.len() as u32).to_le_bytes());
-    header[21..].copy_from_slice(&(extra.len() as u32).to_le_bytes());
-    for part in [&header[..], entry.uri.as_bytes(), version, extra, item] {
-        out.write_all(part)?;
-    }
-    Ok(())
+    header[17..21].copy_from_slice(&(identity.len() as u32).to_le_bytes());
+    header[21..25].copy_from_slice(&(version.len() as u32).to_le_bytes());
+    header[25..].copy_from_slice(&(extra.len() as u32).to_le_bytes());
+    out.write_all(&header)?;
+    texts.iter().try_for_each(|text| out.write_all(text))
 }
 
 fn read_u32(bytes: &[u8]) -> usize {
@@ -304,8 +382,9 @@ fn entry_of(record: &[u8]) -> io::Result<Entry> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(io::Error::other);
     let (header, rest) = record.split_at(HEADER_BYTES);
     let (uri, rest) = rest.split_at(read_u32(&header[4..]));
-    let (version, rest) = rest.split_at(read_u32(&header[17..]));
-    let (extra, item) = rest.split_at(read_u32(&header[21..]));
+    let (identity, rest) = rest.split_at(read_u32(&header[IDENTITY_LENGTH_AT..]));
+    let (version, rest) = rest.split_at(read_u32(&header[21..]));
+    let (extra, item) = rest.split_at(read_u32(&header[25..]));
     let has = |flag| header[8] & flag != 0;
     let mut size = [0; 8];
     size.copy_from_slice(&header[9..17]);
@@ -315,6 +394,7 @@ fn entry_of(record: &[u8]) -> io::Result<Entry> {
         size: has(HAS_SIZE).then(|| u64::from_le_bytes(size)),
         extra: has(HAS_EXTRA).then(|| extra.to_vec()),
         item: has(HAS_ITEM).then(|| item.to_vec()),
+        identity: text(identity)?,
     })
 }
 
@@ -349,19 +429,11 @@ impl Read for Source {
 }
 
 impl Records {
-    fn of_file(file: File) -> Self {
-        Self::of_shared(Arc::new(file))
-    }
-
-    fn of_shared(file: Arc<File>) -> Self {
-        Self::of(Source::Disk(file, 0))
-    }
-
-    fn of_memory(text: Arc<Vec<u8>>) -> Self {
-        Self::of(Source::Memory(text, 0))
-    }
-
-    fn of(source: Source) -> Self {
+    fn of(data: &Data) -> Self {
+        let source = match data {
+            Data::Memory(text) => Source::Memory(Arc::clone(text), 0),
+            Data::Disk(file) => Source::Disk(Arc::clone(file), 0),
+        };
         Self { reader: BufReader::with_capacity(READ_BUFFER_BYTES, source), record: Vec::new() }
     }
 
@@ -426,6 +498,7 @@ mod tests {
             size: Some(0),
             extra: Some(vec![0, 255]),
             item: Some(b"{}".to_vec()),
+            identity: "c\0a\0d".into(),
             ..entry("s3://b/ä")
         };
         let empty = Entry { version: Some(String::new()), extra: Some(Vec::new()), ..entry("s3://b/b") };
@@ -450,6 +523,52 @@ mod tests {
             let error = sorted(buffer_bytes, [described, other]).err().unwrap();
             assert_eq!(error.kind(), Kind::Config);
             assert!(error.to_string().contains("has a twice"), "{error}");
+        }
+    }
+
+    #[test]
+    fn items_of_one_uri_are_as_many_sources_as_there_are_items() {
+        let item = |uri: &str, identity: &str| Entry {
+            version: Some(identity.into()),
+            item: Some(identity.into()),
+            identity: identity.into(),
+            ..entry(uri)
+        };
+        let (l1c, l2a, later) = ("l1c\0aa\x0011", "l2a\0aa\x0022", "l2a\0aa\x0033");
+        // Whatever the order and the buffer, the first by identity keeps the URI; equal ones are one.
+        for buffer_bytes in [1, 300, 1 << 20] {
+            for turn in 0..4 {
+                let mut entries =
+                    vec![item("d#i", l2a), item("d#i", l1c), item("d#i", later), item("d#i", l2a)];
+                entries.rotate_left(turn);
+                // Sorts between a URI and what follows from it.
+                entries.extend((0..200).map(|number| entry(&format!("d#i!{number:03}"))));
+                let sorted = sorted(buffer_bytes, entries).unwrap();
+                assert_eq!((sorted.num_entries, sorted.num_repeated, sorted.num_renamed), (203, 1, 2));
+                let all: Vec<Entry> = sorted.entries().map(Result::unwrap).collect();
+                assert!(all.is_sorted_by(|a, b| a.uri < b.uri));
+                let items: Vec<(&str, &str)> = all
+                    .iter()
+                    .filter(|entry| entry.item.is_some())
+                    .map(|entry| (entry.uri.as_str(), entry.version.as_deref().unwrap()))
+                    .collect();
+                assert_eq!(items, [("d#i", l1c), ("d#i@l2a", l2a), ("d#i@l2a@aa@33", later)]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_document_that_is_listed_and_read_is_the_item() {
+        let listed = Entry { version: Some("etag".into()), size: Some(9), ..entry("d.json") };
+        let item = Entry {
+            version: Some("digest".into()),
+            item: Some(vec![1]),
+            identity: "i".into(),
+            ..entry("d.json")
+        };
+        for entries in [[listed.clone(), item.clone()], [item.clone(), listed.clone()]] {
+            let all: Vec<Entry> = sorted(1, entries).unwrap().entries().map(Result::unwrap).collect();
+            assert_eq!(all, [Entry { size: Some(9), ..item.clone() }]);
         }
     }
 

@@ -87,13 +87,101 @@ async fn finding_nothing_says_where_was_looked() {
 }
 
 #[tokio::test]
-async fn what_lies_beside_scenes_is_no_scene() {
-    let storage =
-        store_with(&[("a.tif", "a"), ("a.tif.OVR", "o"), ("a.tif.msk", "m"), ("a.aux.xml", "x")]).await;
-    let scenes = InputSpec { items: Some(ItemSpec::default()), ..uris(&["s3://b/"]) };
-    let discovered = find(scenes, &storage).await.unwrap();
-    assert_eq!((found(&discovered), discovered.num_ignored), (vec!["s3://b/a.tif".to_owned()], 3));
-    assert_eq!(found(&find(uris(&["s3://b/"]), &storage).await.unwrap()).len(), 4);
+async fn what_lies_beside_images_is_left_out_of_folders() {
+    let objects =
+        ["a.tif", "a.tif.OVR", "a.tif.msk", "a.aux.xml", "b", "c.xyz", "README", "x/a.tfw", "i.json"];
+    let storage = store_with(&objects.map(|key| (key, "x"))).await;
+    let images = ["s3://b/a.tif", "s3://b/b", "s3://b/c.xyz"];
+    for items in [None, Some(ItemSpec::default())] {
+        for folder in ["s3://b/", "s3://b/**"] {
+            let spec = InputSpec { items: items.clone(), ..uris(&[folder]) };
+            let discovered = find(spec, &storage).await.unwrap();
+            assert_eq!((found(&discovered), discovered.num_ignored), (images.map(str::to_owned).to_vec(), 6));
+            let said =
+                "6 of which are no images by their names: 1 .json, 1 .msk, 1 .ovr, 1 .tfw, 1 .xml, 1 readme";
+            assert!(discovered.summary().contains(said), "{}", discovered.summary());
+        }
+    }
+    // What is named is meant.
+    for (input, key) in [("s3://b/*.msk", "a.tif.msk"), ("s3://b/README", "README")] {
+        assert_eq!(found(&find(uris(&[input]), &storage).await.unwrap()), [format!("s3://b/{key}")]);
+    }
+    let items = store_with(&[("items/a.json", "{}"), ("items/b.json", "{}")]).await;
+    let error = find(uris(&["s3://b/items"]), &items).await.unwrap().require_some().unwrap_err();
+    assert!(error.render().contains("STAC items are named by a pattern"), "{}", error.render());
+}
+
+fn item(collection: &str, id: &str, more: &str) -> String {
+    format!(
+        "{{\"type\": \"Feature\", \"stac_version\": \"1.0.0\", {id} \"collection\": \"{collection}\", \"geometry\": null, \
+         \"properties\": {{{more}}}, \"links\": [], \"assets\": {{\"red\": {{\"href\": \"red.tif\"}}}}}}"
+    )
+}
+
+fn scenes(inputs: &[&str]) -> InputSpec {
+    InputSpec { items: Some(ItemSpec::default()), ..uris(inputs) }
+}
+
+#[tokio::test]
+async fn items_of_one_id_are_as_many_sources_as_they_are() {
+    let id = "\"id\": \"S2A_1\",";
+    let features = [
+        item("l2a", id, ""),
+        item("l1c", id, ""),
+        item("l2a", id, ""),
+        item("l2a", "", ""),
+        item("l2a", "", ""),
+        item("l2a", "\"id\": 7,", ""),
+    ];
+    let list = format!(
+        "{{\"type\": \"FeatureCollection\", \"stac_version\": \"1.0.0\", \"features\": [{}]}}",
+        features.join(", ")
+    );
+    let storage = store_with(&[("two.json", &list)]).await;
+    for inputs in [&["s3://b/two.json"][..], &["s3://b/two.json", "s3://b/two.json"], &["s3://b/*.json"]] {
+        let discovered = find(scenes(inputs), &storage).await.unwrap();
+        let expected = ["#/features/3", "#/features/4", "#/features/5", "#S2A_1", "#S2A_1@l2a"];
+        assert_eq!(found(&discovered), expected.map(|name| format!("s3://b/two.json{name}")), "{inputs:?}");
+        let collections: Vec<Option<String>> = discovered
+            .sources
+            .entries()
+            .filter_map(|entry| entry.unwrap().stac_item().unwrap().unwrap().ok())
+            .map(|item| item.collection)
+            .collect();
+        assert_eq!(collections, [Some("l1c".to_owned()), Some("l2a".to_owned())]);
+        let num_repeated = if inputs.len() == 2 { 7 } else { 1 };
+        assert_eq!((discovered.sources.num_repeated, discovered.sources.num_renamed), (num_repeated, 1));
+    }
+}
+
+#[tokio::test]
+async fn one_flawed_document_among_many_is_one_source() {
+    let id = "\"id\": \"i\",";
+    let objects = [
+        ("items/base.json", item("c", id, "\"datetime\": \"2024-06-01T10:00:00Z\"")),
+        ("items/date.json", item("c", id, "\"datetime\": \"2024-06-01T10:00:00\"")),
+        ("items/empty.json", String::new()),
+        ("items/nan.json", item("c", id, "\"unused\": NaN")),
+        ("items/torn.json", item("c", id, "")[..40].to_owned()),
+    ];
+    let objects: Vec<(&str, &str)> = objects.iter().map(|(key, text)| (*key, text.as_str())).collect();
+    let storage = store_with(&objects).await;
+    let discovered = find(scenes(&["s3://b/items/*.json"]), &storage).await.unwrap();
+    assert_eq!(
+        found(&discovered),
+        objects.iter().map(|(key, _)| format!("s3://b/{key}")).collect::<Vec<_>>()
+    );
+    let usable: Vec<bool> = discovered
+        .sources
+        .entries()
+        .map(|entry| entry.unwrap().stac_item().unwrap().unwrap().is_ok())
+        .collect();
+    assert_eq!(usable, [true, false, false, false, false]);
+    // Named one by one, each is a row as well.
+    for (key, _) in objects {
+        let discovered = find(scenes(&[&format!("s3://b/{key}")]), &storage).await.unwrap();
+        assert_eq!(found(&discovered), [format!("s3://b/{key}")]);
+    }
 }
 
 /// An output inside an input must not become its next input.

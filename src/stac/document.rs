@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
 use super::item::Item;
 use super::wire::{Place, item_of};
@@ -16,12 +17,25 @@ pub struct BadItem {
     pub uri: String,
     /// What is wrong with it.
     pub why: String,
+    /// Digest of what is written there, in hex: the same item found twice has the same.
+    pub digest: String,
+}
+
+impl BadItem {
+    /// Describes an item that cannot be used.
+    ///
+    /// - `written`: what stands in its place; empty if that could not be read
+    pub fn new(uri: String, why: String, written: &[u8]) -> Self {
+        let digest = Sha256::digest(written);
+        let digest = format!("{:032x}", u128::from_be_bytes(std::array::from_fn(|index| digest[index])));
+        Self { uri, why, digest }
+    }
 }
 
 /// What a document is.
 #[derive(Debug)]
 pub(super) enum Document {
-    Item(Box<Item>),
+    Item(Box<Result<Item, BadItem>>),
     Page(Page),
     Catalog(Catalog),
 }
@@ -41,7 +55,7 @@ pub(super) struct Catalog {
 }
 
 /// A link to another document, in STAC API also the request that it takes.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 pub(super) struct Link {
     #[serde(default)]
     pub(super) rel: String,
@@ -60,11 +74,30 @@ pub(super) struct Link {
 struct Head<'a> {
     #[serde(rename = "type")]
     kind: Option<String>,
-    stac_version: Option<String>,
+    stac_version: Option<Value>,
     #[serde(borrow)]
     features: Option<Vec<&'a RawValue>>,
-    #[serde(default)]
-    links: Vec<Link>,
+    #[serde(borrow)]
+    links: Option<Vec<&'a RawValue>>,
+}
+
+impl Head<'_> {
+    /// Returns the links, each read by itself: one that is written wrongly spoils no other.
+    fn links(&self) -> Vec<Link> {
+        self.links.iter().flatten().map(|link| link_of(link.get())).collect()
+    }
+}
+
+/// Reads a link; of one that is written wrongly no more than what it is for, so that it leads nowhere.
+fn link_of(json: &str) -> Link {
+    #[derive(Deserialize)]
+    struct Named {
+        rel: String,
+    }
+    serde_json::from_str(json).unwrap_or_else(|_| Link {
+        rel: serde_json::from_str::<Named>(json).map(|named| named.rel).unwrap_or_default(),
+        ..Link::default()
+    })
 }
 
 /// Returns whether an object that begins with these bytes seems to be a STAC document in JSON.
@@ -80,43 +113,91 @@ pub fn looks_like_stac(head: &[u8]) -> bool {
 
 /// Reads a document.
 ///
+/// - `first`: position of its first item, where it is a page of several
+///
 /// # Errors
 ///
-/// `Config` if it is no STAC.
-pub(super) fn parse(bytes: &[u8], at: &ObjectUri) -> Result<Document> {
-    let no_stac = || {
-        Error::config(format!("{at} is no STAC document"))
-            .hint("give an item, an item collection, a collection, a catalog, or a stac-geoparquet table")
-    };
+/// `Config` if it is no STAC. What is wrong with one item comes as a [`BadItem`] instead.
+pub(super) fn parse(bytes: &[u8], at: &ObjectUri, first: u64) -> Result<Document> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let text = std::str::from_utf8(bytes).map_err(|cause| no_stac().because(cause))?;
-    let head: Head<'_> = serde_json::from_str(text).map_err(|cause| no_stac().because(cause))?;
+    let text = std::str::from_utf8(bytes).map_err(|cause| no_stac(at).because(cause))?;
+    let cause = match serde_json::from_str(text) {
+        Ok(head) => return document_of(head, text, at, first),
+        Err(cause) => cause,
+    };
+    // One number that JSON does not have must not take the other items along.
+    let marked = numbers_marked(text).ok_or_else(|| no_stac(at).because(cause))?;
+    let head = serde_json::from_str(&marked).map_err(|cause| no_stac(at).because(cause))?;
+    document_of(head, &marked, at, first)
+}
+
+fn no_stac(at: &ObjectUri) -> Error {
+    Error::config(format!("{at} is no STAC document"))
+        .hint("give an item, an item collection, a collection, a catalog, or a stac-geoparquet table")
+}
+
+fn document_of(head: Head<'_>, text: &str, at: &ObjectUri, first: u64) -> Result<Document> {
     match head.kind.as_deref() {
         Some("Feature") => {
-            let place = Place { document: at, is_own: true };
-            let item = item_of(text, &place).map_err(|cause| no_stac().because(cause))?;
-            Ok(Document::Item(Box::new(item)))
+            Ok(Document::Item(Box::new(read_item(text, &Place { document: at, within: None }))))
         }
-        Some("FeatureCollection") => Ok(Document::Page(page_of(head, at))),
-        Some("Collection" | "Catalog") => Ok(Document::Catalog(Catalog { links: head.links })),
+        Some("FeatureCollection") => Ok(Document::Page(page_of(&head, at, first))),
+        Some("Collection" | "Catalog") => Ok(Document::Catalog(Catalog { links: head.links() })),
         // Before version 1.0 a catalog had no type.
-        None if head.stac_version.is_some() => Ok(Document::Catalog(Catalog { links: head.links })),
-        Some(other) => Err(no_stac().because(format!("its type is `{}`", sanitise(other)))),
-        None => Err(no_stac().because("it has neither a type nor a stac_version")),
+        None if head.stac_version.is_some() => Ok(Document::Catalog(Catalog { links: head.links() })),
+        Some(other) => Err(no_stac(at).because(format!("its type is `{}`", sanitise(other)))),
+        None => Err(no_stac(at).because("it has neither a type nor a stac_version")),
     }
 }
 
-fn page_of(head: Head<'_>, at: &ObjectUri) -> Page {
-    let place = Place { document: at, is_own: false };
-    let features = head.features.unwrap_or_default();
-    let items = features.iter().map(|feature| read_item(feature.get(), &place)).collect();
-    let next = head.links.into_iter().find(|link| link.rel == "next");
+fn page_of(head: &Head<'_>, at: &ObjectUri, first: u64) -> Page {
+    let features = head.features.iter().flatten().zip(first..);
+    let item = |(feature, position): (&&RawValue, u64)| {
+        let place = Place { document: at, within: Some(format!("/features/{position}")) };
+        read_item(feature.get(), &place)
+    };
+    let items = features.map(item).collect();
+    let next = head.links().into_iter().find(|link| link.rel == "next");
     Page { items, next }
+}
+
+/// Stands for a number that JSON does not have.
+const NO_NUMBER: &str = "\u{10FFFF}NaN";
+/// What some write for such numbers (RFC 8259, section 6, does not permit them).
+const NO_NUMBERS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+
+/// Puts a text in the place of numbers that JSON does not have; `None` if there are none.
+fn numbers_marked(text: &str) -> Option<String> {
+    let mut marked = String::new();
+    let (mut done, mut at, mut in_text) = (0, 0, false);
+    let bytes = text.as_bytes();
+    while at < bytes.len() {
+        match bytes[at] {
+            b'\\' if in_text => at += 1,
+            b'"' => in_text = !in_text,
+            b'-' | b'I' | b'N' if !in_text => {
+                let found = NO_NUMBERS.iter().find(|number| bytes[at..].starts_with(number.as_bytes()));
+                if let Some(number) = found {
+                    marked.push_str(&text[done..at]);
+                    marked.extend(["\"", NO_NUMBER, "\""]);
+                    at += number.len() - 1;
+                    done = at + 1;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    (done > 0).then(|| marked + &text[done..])
 }
 
 /// Reads one item; one that cannot be used is handed on with what is wrong with it.
 pub(super) fn read_item(json: &str, place: &Place<'_>) -> Result<Item, BadItem> {
-    item_of(json, place).map_err(|error| BadItem { uri: uri_of(json, place), why: why(&error) })
+    let bad = |why: String| BadItem::new(uri_of(json, place), why, json.as_bytes());
+    if json.contains(NO_NUMBER) {
+        return Err(bad("it is no JSON: it has a NaN or Infinity, which are no numbers there".to_owned()));
+    }
+    item_of(json, place).map_err(|error| bad(why(&error)))
 }
 
 /// Says an error in one line.
@@ -130,8 +211,10 @@ fn uri_of(json: &str, place: &Place<'_>) -> String {
     struct Named {
         id: Option<String>,
     }
-    match serde_json::from_str::<Named>(json).ok().and_then(|named| named.id) {
-        Some(id) if !place.is_own => format!("{}#{id}", place.document),
-        _ => place.document.to_string(),
+    let id = serde_json::from_str::<Named>(json).ok().and_then(|named| named.id);
+    match (id, &place.within) {
+        (_, None) => place.document.to_string(),
+        (Some(id), _) => format!("{}#{id}", place.document),
+        (None, Some(position)) => format!("{}#{position}", place.document),
     }
 }

@@ -17,8 +17,8 @@ pub(super) fn in_collection(collection: &str, properties: &str, assets: &str) ->
             "properties": {properties}, "assets": {assets}}}"#
     );
     let at = ObjectUri::parse("https://archive.example/c/items/scene").unwrap();
-    match parse(text.as_bytes(), &at).unwrap_or_else(|error| panic!("{}", error.render())) {
-        Document::Item(item) => *item,
+    match parse(text.as_bytes(), &at, 0).unwrap_or_else(|error| panic!("{}", error.render())) {
+        Document::Item(item) => item.unwrap_or_else(|bad| panic!("{}", bad.why)),
         other => panic!("{other:?}"),
     }
 }

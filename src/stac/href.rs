@@ -1,7 +1,7 @@
 //! Where a link or an asset of a document leads.
 
 use crate::error::{Error, Result};
-use crate::storage::{ObjectUri, sanitise};
+use crate::storage::{ObjectUri, percent_decoded, sanitise, split_scheme};
 
 /// Resolves a reference as it stands in a document of `folder`.
 ///
@@ -14,6 +14,7 @@ pub(super) fn resolve(href: &str, folder: &ObjectUri) -> Result<ObjectUri> {
     let from_host = href.strip_prefix('/').filter(|_| folder.scheme().is_http());
     let uri = match from_host {
         Some(path) => folder.with_key("").resolve(path)?,
+        None if is_local => in_folder(href, folder)?,
         None => folder.resolve(href)?,
     };
     if uri.scheme().is_local() && !is_local {
@@ -27,6 +28,20 @@ pub(super) fn resolve(href: &str, folder: &ObjectUri) -> Result<ObjectUri> {
         return Err(Error::config(format!("{uri} names no object")));
     }
     Ok(uri)
+}
+
+/// Resolves a reference in a document of this machine. It is a URI reference (RFC 3986), in which `%20` is a
+/// space; but many write plain paths, so a file of exactly this name comes first.
+fn in_folder(href: &str, folder: &ObjectUri) -> Result<ObjectUri> {
+    let literal = folder.resolve(href)?;
+    if !href.contains('%') || split_scheme(href).is_some() {
+        return Ok(literal);
+    }
+    let is_there = literal.local_path().is_some_and(|path| path.exists());
+    match String::from_utf8(percent_decoded(href)) {
+        Ok(decoded) if !is_there => folder.resolve(&decoded),
+        _ => Ok(literal),
+    }
 }
 
 #[cfg(test)]
@@ -48,6 +63,25 @@ mod tests {
         ] {
             assert_eq!(at(folder, href).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn local_references_are_decoded_unless_a_file_has_that_very_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_str().unwrap();
+        std::fs::write(folder.path().join("50%25.tif"), b"").unwrap();
+        for (href, expected) in [
+            ("with%20space.tif", "with space.tif"),
+            ("./a%2Fb%C3%A9.tif", "a/bé.tif"),
+            ("50%25.tif", "50%2525.tif"),
+            ("100%25.tif", "100%25.tif"),
+            ("%ff.tif", "%25ff.tif"),
+        ] {
+            assert_eq!(at(root, href).unwrap(), format!("file://{root}/{expected}"), "{href}");
+        }
+        let absolute = format!("{root}/with%20space.tif");
+        assert_eq!(at(root, &absolute).unwrap(), format!("file://{root}/with space.tif"));
+        assert_eq!(at("s3://b/c", "with%20space.tif").unwrap(), "s3://b/c/with%20space.tif");
     }
 
     #[test]

@@ -70,12 +70,15 @@ pub struct Band {
     pub name: Option<String>,
     /// Its name across sensors, such as `red`.
     pub common_name: Option<String>,
-    /// Factor from samples to values: value = sample × scale + offset.
+    /// Factor from samples to values: value = sample × scale + offset; may be 0 or no number, which
+    /// whoever uses it refuses.
+    #[serde(with = "any_number")]
     pub scale: Option<f64>,
-    /// Summand from samples to values.
+    /// Summand from samples to values; likewise.
+    #[serde(with = "any_number")]
     pub offset: Option<f64>,
     /// The sample that stands for no data; may be NaN.
-    #[serde(with = "nodata")]
+    #[serde(with = "any_number")]
     pub nodata: Option<f64>,
     /// Unit of the values.
     pub unit: Option<String>,
@@ -164,7 +167,7 @@ impl Bbox {
 }
 
 /// JSON has no NaN: a value that is no number is written as text.
-mod nodata {
+mod any_number {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use serde_json::Value;
 
@@ -209,6 +212,9 @@ mod tests {
         assert!(text.contains(r#""nodata":"nan""#), "{text}");
         let again: Band = serde_json::from_str(&text).unwrap();
         assert!(again.nodata.unwrap().is_nan());
+        let band = Band { scale: Some(f64::NAN), offset: Some(f64::NEG_INFINITY), ..Band::default() };
+        let again: Band = serde_json::from_str(&serde_json::to_string(&band).unwrap()).unwrap();
+        assert!(again.scale.unwrap().is_nan() && again.offset == Some(f64::NEG_INFINITY));
         let band = Band { nodata: Some(0.0), ..Band::default() };
         let text = serde_json::to_string(&band).unwrap();
         assert_eq!(serde_json::from_str::<Band>(&text).unwrap(), band);

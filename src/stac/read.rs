@@ -13,7 +13,7 @@ use super::item::Item;
 use super::search;
 use super::wire::Place;
 use crate::error::{Error, Result};
-use crate::storage::{Fault, ObjectUri, Storage};
+use crate::storage::{Fault, ObjectUri, Storage, sanitise};
 
 /// How many items of one catalog are read at a time.
 const CONCURRENCY: usize = 16;
@@ -25,9 +25,9 @@ pub struct Limits {
     pub document_bytes: u64,
     /// The largest table, in bytes.
     pub table_bytes: u64,
-    /// How many documents are read.
+    /// How many documents are read, or pages of a search: `limits.max_stac_documents`.
     pub documents: u64,
-    /// How many items are taken.
+    /// How many items there may be: `limits.max_stac_items`.
     pub items: u64,
     /// How deep catalogs may lie in each other.
     pub depth: u32,
@@ -39,7 +39,7 @@ impl Default for Limits {
             document_bytes: 64 << 20,
             table_bytes: 4 << 30,
             documents: 1_000_000,
-            items: 10_000_000,
+            items: 1_000_000,
             depth: 32,
         }
     }
@@ -58,8 +58,8 @@ pub(super) type Visit<'a> = dyn FnMut(Found) -> Result<()> + Send + 'a;
 ///
 /// # Errors
 ///
-/// `Config` if the document or a catalog that it links to is not there, no STAC, or beyond a limit;
-/// `Unavailable` if a store is away. What is wrong with one item comes as a [`BadItem`] instead.
+/// `Config` if it is one page of several or an API, or leads beyond a limit; `Unavailable` if a store is away.
+/// What is wrong with one document or one item comes as a [`BadItem`] instead.
 pub async fn read(
     storage: &Storage,
     uri: &ObjectUri,
@@ -72,14 +72,30 @@ pub async fn read(
         return walk.table(uri, spool_folder, visit).await;
     }
     while let Some((uri, depth)) = walk.open.pop() {
-        let document = walk.load(&uri).await.map_err(|fault| fault.into_error(&uri))?;
-        match parse(&document, &uri)? {
-            Document::Item(item) => walk.hand_on(Ok(*item), visit)?,
-            Document::Page(page) => walk.page(&uri, page, visit).await?,
-            Document::Catalog(catalog) => walk.catalog(&uri, depth, catalog, visit).await?,
+        let document = match walk.load(&uri).await {
+            Ok(document) => document,
+            Err(Fault::Failed(error)) => return Err(error),
+            Err(fault) => {
+                walk.hand_on(Err(BadItem::new(uri.to_string(), fault.to_string(), b"")), visit)?;
+                continue;
+            }
+        };
+        match parse(&document, &uri, 0) {
+            Ok(Document::Item(item)) => walk.hand_on(*item, visit)?,
+            Ok(Document::Page(page)) => walk.page(&uri, page, visit).await?,
+            Ok(Document::Catalog(catalog)) => walk.catalog(&uri, depth, catalog, visit).await?,
+            Err(error) => {
+                walk.hand_on(Err(BadItem::new(uri.to_string(), no_document(&error), &document)), visit)?
+            }
         }
     }
     Ok(())
+}
+
+/// Says why a document is none; its address stands in the row already.
+fn no_document(error: &Error) -> String {
+    let causes = error.causes();
+    std::iter::once("it is no STAC document".to_owned()).chain(causes).collect::<Vec<_>>().join(": ")
 }
 
 fn is_table(key: &str) -> bool {
@@ -108,13 +124,19 @@ impl<'a> Walk<'a> {
     fn hand_on(&mut self, found: Found, visit: &mut Visit<'_>) -> Result<()> {
         self.num_items += 1;
         if self.num_items > self.limits.items {
-            return Err(self.beyond(&format!("{} items", self.limits.items)));
+            return Err(self.beyond(&format!("{} items", self.limits.items), "limits.max_stac_items"));
         }
         visit(found)
     }
 
-    fn beyond(&self, what: &str) -> Error {
-        Error::config(format!("{} leads to more than {what}", self.start))
+    fn beyond(&self, what: &str, limit: &str) -> Error {
+        Error::config(format!("{} leads to more than {what}", self.start)).hint(format!(
+            "name a collection further down, search a STAC API for what you need, or raise {limit}"
+        ))
+    }
+
+    fn too_deep(&self) -> Error {
+        Error::config(format!("{} leads to more than {} levels of catalogs", self.start, self.limits.depth))
             .hint("name a collection further down, or search a STAC API for what you need")
     }
 
@@ -127,7 +149,8 @@ impl<'a> Walk<'a> {
     fn is_new(&mut self, uri: &ObjectUri) -> Result<bool> {
         let is_new = self.known.insert(uri.to_string());
         if self.known.len() as u64 > self.limits.documents {
-            return Err(self.beyond(&format!("{} documents", self.limits.documents)));
+            let most = format!("{} documents", self.limits.documents);
+            return Err(self.beyond(&most, "limits.max_stac_documents"));
         }
         Ok(is_new)
     }
@@ -140,14 +163,14 @@ impl<'a> Walk<'a> {
         match page.next {
             Some(next) if uri.scheme().is_http() => self.follow(uri, next, visit).await,
             Some(next) => Err(Error::config(format!("{uri} is one page of several"))
-                .because(format!("its next one is {}", crate::storage::sanitise(&next.href)))
+                .because(format!("its next one is {}", sanitise(&next.href)))
                 .hint("save all items into one item collection")),
             None => Ok(()),
         }
     }
 
     async fn follow(&mut self, base: &ObjectUri, first: Link, visit: &mut Visit<'_>) -> Result<()> {
-        let mut pages = search::Pages::follow(self.storage, base, first, self.limits)?;
+        let mut pages = search::Pages::follow(self.storage, base, first, self.num_items, self.limits)?;
         while let Some(items) = pages.next().await? {
             for found in items {
                 self.hand_on(found, visit)?;
@@ -170,14 +193,14 @@ impl<'a> Walk<'a> {
                 .hint("say what you need of it with [search]"));
         }
         if depth >= self.limits.depth && links("child").next().is_some() {
-            return Err(self.beyond(&format!("{} levels of catalogs", self.limits.depth)));
+            return Err(self.too_deep());
         }
         let mut items = Vec::new();
         for link in links("item") {
             match resolve(&link.href, &uri.parent()) {
                 Ok(item) if self.is_new(&item)? => items.push(item),
                 Ok(_) => {}
-                Err(error) => self.hand_on(Err(BadItem { uri: uri.to_string(), why: why(&error) }), visit)?,
+                Err(error) => self.no_link(uri, link, &error, visit)?,
             }
         }
         self.items(items, visit).await?;
@@ -187,14 +210,19 @@ impl<'a> Walk<'a> {
         // The list is taken from its end: the first child must come last.
         let children: Vec<&Link> = links("child").collect();
         for link in children.into_iter().rev() {
-            let child = resolve(&link.href, &uri.parent()).map_err(|cause| {
-                Error::config(format!("a link of {uri} cannot be followed")).because(cause)
-            })?;
-            if self.is_new(&child)? {
-                self.open.push((child, depth + 1));
+            match resolve(&link.href, &uri.parent()) {
+                Ok(child) if self.is_new(&child)? => self.open.push((child, depth + 1)),
+                Ok(_) => {}
+                Err(error) => self.no_link(uri, link, &error, visit)?,
             }
         }
         Ok(())
+    }
+
+    /// Hands on a link that cannot be followed: whatever it was to lead to is missing.
+    fn no_link(&mut self, uri: &ObjectUri, link: &Link, error: &Error, visit: &mut Visit<'_>) -> Result<()> {
+        let why = format!("a link `{}` of it cannot be followed: {}", sanitise(&link.rel), why(error));
+        self.hand_on(Err(BadItem::new(uri.to_string(), why, link.href.as_bytes())), visit)
     }
 
     /// Reads items, several at a time, and hands them on in their order.
@@ -212,7 +240,7 @@ impl<'a> Walk<'a> {
             let found = match object {
                 Ok(object) => single(&object.bytes, &uri),
                 Err(Fault::Failed(error)) => return Err(error),
-                Err(fault) => Err(BadItem { uri: uri.to_string(), why: fault.to_string() }),
+                Err(fault) => Err(BadItem::new(uri.to_string(), fault.to_string(), b"")),
             };
             self.hand_on(found, visit)?;
         }
@@ -247,7 +275,7 @@ impl<'a> Walk<'a> {
 fn single(bytes: &[u8], uri: &ObjectUri) -> Found {
     let text = std::str::from_utf8(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
     match text {
-        Ok(text) => read_item(text, &Place { document: uri, is_own: true }),
-        Err(cause) => Err(BadItem { uri: uri.to_string(), why: format!("it is no JSON: {cause}") }),
+        Ok(text) => read_item(text, &Place { document: uri, within: None }),
+        Err(cause) => Err(BadItem::new(uri.to_string(), format!("it is no JSON: {cause}"), bytes)),
     }
 }

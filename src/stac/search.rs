@@ -47,6 +47,9 @@ pub struct Search {
     /// More items than this are an error, not a smaller run.
     #[serde(default = "default_max_items")]
     pub max_items: u64,
+    /// More pages than this likewise.
+    #[serde(default = "default_max_pages")]
+    pub max_pages: u64,
 }
 
 fn default_limit() -> u32 {
@@ -54,7 +57,11 @@ fn default_limit() -> u32 {
 }
 
 fn default_max_items() -> u64 {
-    100_000
+    Limits::default().items
+}
+
+fn default_max_pages() -> u64 {
+    Limits::default().documents
 }
 
 impl Search {
@@ -71,17 +78,16 @@ impl Search {
                 .hint("name the collections to search, such as [\"sentinel-2-l2a\"]"));
         }
         if self.bbox.is_some() && self.intersects.is_some() {
-            return Err(Error::config("search has both bbox and intersects").hint("leave one of them out"));
+            return Err(
+                Error::config("the search has both a box and a geometry").hint("leave one of them out")
+            );
         }
         if self.bbox.is_none() && self.intersects.is_none() && self.datetime.is_none() {
-            return Err(Error::config("search asks for whole collections")
-                .hint("say where (bbox, intersects) or when (datetime)"));
+            return Err(Error::config("the search asks for whole collections")
+                .hint("say where with tiles.aoi or when with input.dates; an --input replaces the search"));
         }
         if !(1..=10_000).contains(&self.limit) {
-            return Err(Error::config(format!(
-                "search.limit is {}, not a number from 1 to 10000",
-                self.limit
-            )));
+            return Err(Error::config(format!("{} items a page is no number from 1 to 10000", self.limit)));
         }
         Ok(())
     }
@@ -122,9 +128,9 @@ impl Search {
         let web = storage.web(base.as_str())?;
         let api = Api::look(&web, &base).await?;
         let body = self.body(api.takes_query)?;
-        let limits = Limits { items: self.max_items, ..Limits::default() };
+        let limits = Limits { items: self.max_items, documents: self.max_pages, ..Limits::default() };
         let request = Request { url: api.search, body: Some(body) };
-        Ok(Pages::new(web, base, request, limits))
+        Ok(Pages::new(web, base, request, 0, limits))
     }
 
     fn body(&self, takes_query: bool) -> Result<Map<String, Value>> {
@@ -239,19 +245,30 @@ pub struct Pages {
     limits: Limits,
     num_items: u64,
     num_empty: u32,
+    /// Position of the first item of the next page.
+    position: u64,
 }
 
 impl Pages {
-    fn new(web: Web, base: ObjectUri, request: Request, limits: Limits) -> Self {
-        Self { web, base, next: Some(request), seen: HashSet::new(), limits, num_items: 0, num_empty: 0 }
+    fn new(web: Web, base: ObjectUri, request: Request, position: u64, limits: Limits) -> Self {
+        let seen = HashSet::new();
+        Self { web, base, next: Some(request), seen, limits, num_items: 0, num_empty: 0, position }
     }
 
     /// Follows a link from a page or a collection of an API.
-    pub(super) fn follow(storage: &Storage, base: &ObjectUri, link: Link, limits: Limits) -> Result<Self> {
+    ///
+    /// - `position`: how many items there were before
+    pub(super) fn follow(
+        storage: &Storage,
+        base: &ObjectUri,
+        link: Link,
+        position: u64,
+        limits: Limits,
+    ) -> Result<Self> {
         let web = storage.web(base.as_str())?;
         let url = url_of(base.as_str())?;
         let request = Request { url: url.clone(), body: None }.after(link, &url)?;
-        Ok(Self::new(web, base.clone(), request, limits))
+        Ok(Self::new(web, base.clone(), request, position, limits))
     }
 
     /// Returns the items of the next page; `None` after the last.
@@ -264,9 +281,13 @@ impl Pages {
         let Some(request) = self.next.take() else { return Ok(None) };
         let page = self.page(&request).await?;
         self.num_items += page.items.len() as u64;
+        self.position += page.items.len() as u64;
         if self.num_items > self.limits.items {
             return Err(Error::config(format!("{} finds more than {} items", self.base, self.limits.items))
-                .hint("ask for less: input.dates, tiles.aoi, input.max_cloud_cover"));
+                .hint(
+                    "ask for less with input.dates, tiles.aoi or input.max_cloud_cover, or raise \
+                     limits.max_stac_items",
+                ));
         }
         self.num_empty = if page.items.is_empty() { self.num_empty + 1 } else { 0 };
         if self.num_empty > MOST_EMPTY {
@@ -287,6 +308,13 @@ impl Pages {
         if !self.seen.insert(key) {
             return Err(self.failed("its pages lead in a circle".to_owned()));
         }
+        if self.seen.len() as u64 > self.limits.documents {
+            let most = self.limits.documents;
+            return Err(Error::config(format!("{} leads to more than {most} pages", self.base)).hint(
+                "ask for less with input.dates, tiles.aoi or input.max_cloud_cover, or raise \
+                 limits.max_stac_documents",
+            ));
+        }
         let mut answer = self.ask(request).await?;
         if matches!(answer.status, 404 | 405 | 415 | 501) && request.body.is_some() && self.seen.len() == 1 {
             answer = self.ask(&request.as_get()).await?;
@@ -295,7 +323,7 @@ impl Pages {
             let detail = description(&answer.body).map_or_else(String::new, |text| format!(": {text}"));
             return Err(self.failed(format!("it answered {}{detail}", answer.status)));
         }
-        match parse(&answer.body, &self.base)? {
+        match parse(&answer.body, &self.base, self.position)? {
             Document::Page(page) => Ok(page),
             _ => Err(self.failed("its answer is no page of items".to_owned())),
         }
@@ -312,7 +340,7 @@ impl Pages {
     fn failed(&self, why: String) -> Error {
         Error::config(format!("cannot search {}", self.base))
             .because(why)
-            .hint("check collections, datetime and area in [search]")
+            .hint("check search.api, search.collections, input.dates and tiles.aoi")
     }
 }
 
@@ -363,6 +391,7 @@ mod tests {
             max_cloud_cover: Some(20.0),
             limit: 10,
             max_items: 100,
+            max_pages: 100,
         }
     }
 
@@ -428,10 +457,10 @@ mod tests {
             search.check().unwrap_err().render()
         };
         assert!(refused(&|search| search.collections.clear()).contains("collections is empty"));
-        assert!(refused(&|search| search.intersects = Some(json!({}))).contains("both bbox and intersects"));
+        assert!(refused(&|search| search.intersects = Some(json!({}))).contains("both a box and a geometry"));
         assert!(refused(&|search| search.api = "s3://b/api".to_owned()).contains("is no URL"));
         assert!(refused(&|search| search.bbox = Some([0.0, 9.0, 1.0, 8.0])).contains("is no box"));
-        assert!(refused(&|search| search.limit = 0).contains("limit is 0"));
+        assert!(refused(&|search| search.limit = 0).contains("0 items a page"));
         assert!(
             refused(&|search| (search.bbox, search.datetime) = (None, None)).contains("whole collections")
         );

@@ -213,8 +213,11 @@ fn declared_offsets(item: &Item) -> Vec<i32> {
     let is_reflectance =
         |band: &&Band| band.scale.is_some_and(|scale| (scale * QUANTIFICATION - 1.0).abs() < 1e-9);
     let in_samples = |offset: f64| (offset * QUANTIFICATION).round() as i32;
-    let mut declared: Vec<i32> =
-        bands.filter(is_reflectance).filter_map(|band| band.offset).map(in_samples).collect();
+    let mut declared: Vec<i32> = bands
+        .filter(is_reflectance)
+        .filter_map(|band| band.offset.filter(|offset| offset.is_finite()))
+        .map(in_samples)
+        .collect();
     declared.sort_unstable();
     declared.dedup();
     declared

@@ -182,7 +182,7 @@ async fn a_collection_of_items_gives_each_a_name_and_keeps_the_bad_ones() {
             &format!("{at}/other/outside.json"),
             &format!("{at}/list/items.json#broken"),
             &format!("{at}/list/items.json#timeless"),
-            &format!("{at}/list/items.json"),
+            &format!("{at}/list/items.json#/features/5"),
         ]
     );
     let href = |index: usize| found[index].as_ref().unwrap().asset("red").unwrap().href.clone();
@@ -195,18 +195,87 @@ async fn a_collection_of_items_gives_each_a_name_and_keeps_the_bad_ones() {
     let error = all_within(path.to_str().unwrap(), &few).await.unwrap_err();
     assert!(error.render().contains("more than 2 items"), "{}", error.render());
     let small = Limits { document_bytes: 100, ..Limits::default() };
-    let error = all_within(path.to_str().unwrap(), &small).await.unwrap_err();
-    assert!(error.render().contains("too large"), "{}", error.render());
+    let found = all_within(path.to_str().unwrap(), &small).await.unwrap();
+    assert!(ids(&found)[0].contains("too large"), "{}", ids(&found)[0]);
 }
 
+/// One document among many that cannot be used is a row, whatever is wrong with it.
 #[tokio::test]
-async fn what_is_no_stac_says_so() {
+async fn what_is_no_stac_is_one_item_that_says_so() {
     let folder = tempfile::tempdir().unwrap();
+    let dated = feature("dated", 1).to_string().replace("T10:00:00Z", "");
+    let with_nan = feature("nan", 1).to_string().replace(":1}", ":1,\"a\\\" NaN\":-Infinity}");
+    assert!(with_nan.contains("-Infinity"));
     for (text, part) in [
+        ("", "it is no STAC document: EOF"),
         ("[1, 2]", "invalid type"),
         ("{\"a\": 1}", "neither a type nor a stac_version"),
         ("{\"type\": \"Point\"}", "its type is `Point`"),
+        ("{\"type\": \"Feature\", NaN}", "it is no STAC document: "),
         ("\u{feff}{\"type\": \"Feature\"}", "it is no STAC item"),
+        (&dated, "its datetime `2024-05-01` is no RFC 3339 time"),
+        (&with_nan, "NaN or Infinity, which are no numbers"),
+    ] {
+        let path = folder.path().join("x.json");
+        std::fs::write(&path, text).unwrap();
+        let found = all(&path).await.unwrap();
+        assert_eq!(found.len(), 1, "{text}");
+        let bad = found[0].as_ref().unwrap_err();
+        assert!(bad.why.contains(part), "{}", bad.why);
+        assert!(bad.uri.ends_with("/x.json"), "{}", bad.uri);
+    }
+}
+
+/// RFC 8259 has no NaN, and Python writes it all the same: the items beside it are read.
+#[tokio::test]
+async fn a_number_that_json_does_not_have_spoils_one_item() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = feature("quoted", 1);
+    text["id"] = "a \"NaN\" in quotes".into();
+    let spoilt = feature("spoilt", 2).to_string().replace(":2}", ":NaN}");
+    let list = format!(
+        "{{\"type\": \"FeatureCollection\", \"features\": [{text}, {spoilt}, {}], \"links\": [7, {{\"rel\": 5}}]}}",
+        feature("good", 3)
+    );
+    let path = folder.path().join("items.json");
+    std::fs::write(&path, list).unwrap();
+    let found = all(&path).await.unwrap();
+    assert_eq!(found.len(), 3);
+    assert_eq!((ids(&found)[0], ids(&found)[2]), ("a \"NaN\" in quotes", "good"));
+    let bad = found[1].as_ref().unwrap_err();
+    assert!(bad.uri.ends_with("items.json#spoilt") && bad.why.contains("NaN"), "{bad:?}");
+}
+
+#[tokio::test]
+async fn a_link_that_leads_nowhere_is_one_item() {
+    let folder = tempfile::tempdir().unwrap();
+    let links = json!([
+        link("child", "gone/catalog.json"),
+        link("child", "ftp://h/catalog.json"),
+        link("child", "torn.json"),
+        json!({"rel": "item", "href": 7}),
+        link("item", "good.json"),
+    ]);
+    let root =
+        json!({"type": "Catalog", "stac_version": "1.0.0", "id": "c", "description": "", "links": links});
+    let root = write(folder.path(), "catalog.json", &root);
+    write(folder.path(), "good.json", &feature("good", 1));
+    std::fs::write(folder.path().join("torn.json"), "{\"type\": \"Catalog\", ").unwrap();
+    let found = all(&root).await.unwrap();
+    let mut whys = ids(&found);
+    whys.sort_unstable();
+    assert_eq!(whys.len(), 5, "{whys:?}");
+    assert!(whys[0].starts_with("a link `child` of it cannot be followed"), "{whys:?}");
+    assert!(whys[1].starts_with("a link `item` of it cannot be followed"), "{whys:?}");
+    assert_eq!(whys[2], "good");
+    assert!(whys[3].starts_with("it is no STAC document"), "{whys:?}");
+    assert_eq!(whys[4], "the object does not exist");
+}
+
+#[tokio::test]
+async fn what_is_no_input_at_all_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    for (text, part) in [
         (
             "{\"type\": \"FeatureCollection\", \"features\": [], \"links\": [{\"rel\": \"next\", \"href\": \"2\"}]}",
             "one page of several",
@@ -313,6 +382,10 @@ async fn a_search_goes_through_all_pages_by_post_or_by_get() {
     assert_eq!(methods, ["GET", "POST", "GET", "GET", "GET", "GET"]);
     let error = found(&Search { max_items: 6, ..search(&served) }).await.unwrap_err();
     assert!(error.render().contains("finds more than 6 items"), "{}", error.render());
+    assert!(error.render().contains("raise limits.max_stac_items"), "{}", error.render());
+    let error = found(&Search { max_pages: 2, ..search(&served) }).await.unwrap_err();
+    assert!(error.render().contains("leads to more than 2 pages"), "{}", error.render());
+    assert!(error.render().contains("raise limits.max_stac_documents"), "{}", error.render());
 }
 
 #[tokio::test(flavor = "multi_thread")]

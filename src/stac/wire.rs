@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::href::resolve;
@@ -18,8 +19,8 @@ use crate::storage::{ObjectUri, sanitise};
 pub(super) struct Place<'a> {
     /// The document that holds it.
     pub(super) document: &'a ObjectUri,
-    /// Whether the document is the item itself.
-    pub(super) is_own: bool,
+    /// Its position in there; `None` if the document is the item itself.
+    pub(super) within: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -94,9 +95,9 @@ struct Alternate {
 struct Common {
     #[serde(rename = "eo:common_name")]
     common_name: Option<String>,
-    #[serde(rename = "raster:scale")]
+    #[serde(rename = "raster:scale", default, deserialize_with = "any_number")]
     scale: Option<f64>,
-    #[serde(rename = "raster:offset")]
+    #[serde(rename = "raster:offset", default, deserialize_with = "any_number")]
     offset: Option<f64>,
     nodata: Option<Value>,
     unit: Option<String>,
@@ -110,7 +111,9 @@ struct Common {
 struct WireBand {
     name: Option<String>,
     common_name: Option<String>,
+    #[serde(default, deserialize_with = "any_number")]
     scale: Option<f64>,
+    #[serde(default, deserialize_with = "any_number")]
     offset: Option<f64>,
     spatial_resolution: Option<f64>,
     #[serde(flatten)]
@@ -153,6 +156,12 @@ pub(super) fn number_of(value: &Value) -> Option<f64> {
         Value::String(text) => text.parse().ok(),
         _ => None,
     }
+}
+
+/// Reads a number as [`number_of`] does; one that is not finite is refused where it is used.
+fn any_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let value = Option::<Value>::deserialize(deserializer)?;
+    value.map(|value| number_of(&value).ok_or_else(|| D::Error::custom("a number was expected"))).transpose()
 }
 
 /// Reads one item.
@@ -210,7 +219,7 @@ pub(super) fn item_of(json: &str, place: &Place<'_>) -> Result<Item, Error> {
 /// Returns what the item says of its own place, if it is one that can be named: what comes from elsewhere
 /// does not lie on this machine.
 fn self_link(links: &[WireLink], place: &Place<'_>) -> Option<ObjectUri> {
-    if place.is_own {
+    if place.within.is_none() {
         return Some(place.document.clone());
     }
     let link = links.iter().find(|link| link.rel.as_deref() == Some("self"))?;

@@ -3,6 +3,9 @@
 //! They are legal in a store and people have them by accident: `a//b.jpg`, `./a.jpg`, `/a.jpg`, or a
 //! control character in a name. In the page that the store sends they are replaced by a name that can
 //! be held, and [`restored`] gives them back. They can be told and counted, but not read.
+//!
+//! Others can be read, but do not survive the page: its parser turns what XML 1.1 (2.11) calls the end of a
+//! line, U+0085 and U+2028 among them, into a line feed. They are replaced and restored in the same way.
 
 use std::borrow::Cow;
 
@@ -10,6 +13,8 @@ use object_store::path::Path;
 
 /// Begins a replaced key; a noncharacter, that nobody's keys have in them.
 const MARK: char = '\u{10FFFF}';
+/// What the parser of the page turns into a line feed.
+const LINE_ENDS: [char; 3] = ['\r', '\u{85}', '\u{2028}'];
 /// Where listings hold a key: S3 and Google, Azure.
 const ELEMENTS: [(&str, &str); 2] = [("<Key>", "</Key>"), ("<Name>", "</Name>")];
 
@@ -37,7 +42,7 @@ fn replaced_in(page: &str, start: &str, end: &str) -> Option<String> {
         let from = at + start.len();
         let to = from + page[from..].find(end)?;
         let key = unescaped(&page[from..to]);
-        if !is_addressable(&key) {
+        if !is_addressable(&key) || key.contains(LINE_ENDS) {
             changed.push_str(&page[done..from]);
             changed.push(MARK);
             changed.extend(key.bytes().map(|byte| format!("{byte:02x}")));
@@ -106,6 +111,18 @@ mod tests {
         assert!(keys.iter().all(|key| Path::parse(key).is_ok()), "{keys:?}");
         let original: Vec<String> = keys.into_iter().map(restored).collect();
         assert_eq!(original, ["a/b.jpg", "a//b&c.jpg", "../x"]);
+    }
+
+    #[test]
+    fn keys_that_end_lines_in_xml_are_replaced_and_can_be_asked_for() {
+        for key in ["a\u{2028}b.jpg", "\u{85}.jpg", "x/a\u{85}\u{2028}"] {
+            let page = format!("<Key>{key}</Key><Key>z</Key>");
+            let changed = replaced(&page).into_owned();
+            assert!(!changed.contains(LINE_ENDS) && changed.ends_with("<Key>z</Key>"), "{changed:?}");
+            let held = changed.split("<Key>").nth(1).unwrap().split('<').next().unwrap();
+            assert_eq!(restored(held.to_owned()), key);
+            assert!(is_addressable(key), "{key:?}");
+        }
     }
 
     #[test]

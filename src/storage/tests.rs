@@ -391,12 +391,23 @@ async fn keys_that_cannot_be_addressed_are_listed_all_the_same() {
                  <LastModified>2015-10-21T07:28:00.000Z</LastModified></Contents>"
             )
         };
-        let entries = ["t//b.jpg", "t/../c", "t/&#x1;", "t/a &amp; b.jpg"].map(entry).concat();
+        let keys =
+            ["t//b.jpg", "t/../c", "t/&#x1;", "t/a &amp; b.jpg", "t/a\u{2028}b", "t/&#x85;\u{85}", "t/ x "];
+        let entries = keys.map(entry).concat();
         Reply::Answer("200 OK", &[], format!("<ListBucketResult>{entries}</ListBucketResult>"))
     });
     let listed: Vec<_> = bucket_at(&server.address).list("t").try_collect().await.unwrap();
     let keys: Vec<_> = listed.iter().map(|info| (info.key.as_str(), info.is_addressable())).collect();
-    assert_eq!(keys, [("t//b.jpg", false), ("t/../c", false), ("t/\u{1}", false), ("t/a & b.jpg", true)]);
+    let expected = [
+        ("t//b.jpg", false),
+        ("t/../c", false),
+        ("t/\u{1}", false),
+        ("t/a & b.jpg", true),
+        ("t/a\u{2028}b", true),
+        ("t/\u{85}\u{85}", true),
+        ("t/ x ", true),
+    ];
+    assert_eq!(keys, expected);
 }
 
 #[tokio::test]

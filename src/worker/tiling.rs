@@ -1,6 +1,6 @@
 //! Settles how scenes are cut: the pipeline's `[tiles]` held against the model's contract.
 
-use crate::config::{Grid, Input, Pipeline, StacInput};
+use crate::config::{Grid, Pipeline, StacInput};
 use crate::error::{Error, Result};
 use crate::geo::Aoi;
 use crate::model::contract;
@@ -8,8 +8,6 @@ use crate::scene::{Area, Tiling};
 use crate::source::ItemSpec;
 use crate::stac::{self, Filter, Interval};
 
-/// More items than this are an error, not a smaller run.
-const MOST_SEARCHED: u64 = 100_000;
 /// Items of a page of a search.
 const PAGE_ITEMS: u32 = 200;
 
@@ -95,8 +93,13 @@ fn read_aoi(text: &str) -> Result<Area> {
 /// # Errors
 ///
 /// `Config` if dates or search are wrong.
-pub(super) fn items(input: &Input, tiling: &Tiling) -> Result<ItemSpec> {
-    let StacInput { dates, max_cloud_cover, api, collections } = &input.stac;
+pub(super) fn items(pipeline: &Pipeline, tiling: &Tiling) -> Result<ItemSpec> {
+    let StacInput { dates, max_cloud_cover, api, collections } = &pipeline.input.stac;
+    let limits = stac::Limits {
+        items: pipeline.limits.max_stac_items,
+        documents: pipeline.limits.max_stac_documents,
+        ..stac::Limits::default()
+    };
     let most = Some(f64::from(*max_cloud_cover)).filter(|most| *most < 100.0);
     let filter = Filter {
         dates: dates.as_deref().map(Interval::parse).transpose()?,
@@ -111,10 +114,11 @@ pub(super) fn items(input: &Input, tiling: &Tiling) -> Result<ItemSpec> {
         datetime: dates.clone(),
         max_cloud_cover: most,
         limit: PAGE_ITEMS,
-        max_items: MOST_SEARCHED,
+        max_items: limits.items,
+        max_pages: limits.documents,
     });
     if let Some(search) = &search {
         search.check()?;
     }
-    Ok(ItemSpec { filter, search })
+    Ok(ItemSpec { filter, search, limits })
 }

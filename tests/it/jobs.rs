@@ -189,6 +189,34 @@ fn manifest_columns_come_along() {
     assert_eq!(extra["weight"].as_primitive::<arrow::datatypes::Float64Type>().values(), &[2.5, 1.5]);
 }
 
+/// What stands in the manifest stands in the table, also after it was corrected; rows taken out stay, and that is said.
+#[cfg(feature = "query")]
+#[test]
+fn corrected_values_of_a_manifest_reach_the_table() {
+    let job = Job::new(3, "");
+    let manifest = job.path("manifest.csv");
+    let set = format!("input.manifest={}", manifest.display());
+    let run = |rows: &str| {
+        fs::write(&manifest, format!("uri,site\n{rows}")).unwrap();
+        let output = job.run(&["--set", "input.uris=[]", "--set", &set, "--json"]);
+        assert_exit(&output, 0);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (report["this_process"]["settled"].as_u64().unwrap(), stderr(&output))
+    };
+    let [a, b, c] = [0, 1, 2].map(|index| format!("images/{index:05}.jpg"));
+    assert_eq!(run(&format!("{a},north\n{b},south\n{c},\n")).0, 3);
+    assert_eq!(run(&format!("{a},north\n{b},south\n{c},\n")).0, 0, "nothing new");
+    assert_eq!(run(&format!("{a},north\n{b},west\n{c},\n")).0, 1, "one value was corrected");
+    let (settled, said) = run(&format!("{a},north\n{b},west\n"));
+    assert_eq!(settled, 0);
+    assert!(said.contains("1 sources of earlier runs are not in the input any more"), "{said}");
+    let sql = "SELECT coalesce(extra['site'], '-') AS site FROM tiles ORDER BY source";
+    let sites =
+        support::stdout_of(support::tilefleet().arg("query").arg(job.table()).args([sql, "--format", "csv"]));
+    assert_eq!(sites.lines().skip(1).collect::<Vec<_>>(), ["north", "west", "-"]);
+    job.verify_ok();
+}
+
 /// SIGTERM and SIGINT end a run early with their codes; the next run finishes it.
 #[test]
 fn signals_drain_and_the_next_run_goes_on() {

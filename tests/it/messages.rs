@@ -132,6 +132,7 @@ fn what_differs_from_run_to_run_is_taken_out() {
 fn command_line() {
     let mut book = Book::new();
     book.refused(&["fly"]);
+    book.refused(&["doctor"]);
     book.refused(&["run"]);
     book.refused(&["run", "job.toml", "--inputs", "images"]);
     book.refused(&["run", "job.toml", "--set", "run.batch"]);
@@ -150,6 +151,7 @@ fn pipeline_file() {
     let mut book = Book::new();
     book.refused(&["run", "none.toml"]);
     book.refused(&["run", "images"]);
+    book.refused(&["run", "images/00000.jpg"]);
     for (name, text) in [
         ("torn.toml", "[input]\nuris = [\n"),
         ("misspelt.toml", "[run]\nbatchsize = 4\n"),
@@ -177,6 +179,7 @@ fn pipeline_file() {
         "plan.shard_tiles=900000",
         "name=9 lives",
         "input.uris=[\"images\"",
+        "run.devices=first,second",
         "colour=4",
     ] {
         book.refused(&["run", "job.toml", "--set", set]);
@@ -373,6 +376,7 @@ fn inputs() {
         ("folder.csv", "uri\ns3://bucket/\n"),
         ("list.txt", "uri\nimages/00000.jpg\n"),
         ("no.parquet", "PAR?"),
+        ("torn.csv", format!("uri,site\nimages/00000.jpg,\"{}\n", "x".repeat(2 << 20)).as_str()),
     ] {
         book.write(name, text);
         let manifest = format!("input.manifest={name}");

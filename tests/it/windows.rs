@@ -681,3 +681,44 @@ fn a_pipeline_that_contradicts_the_model_is_refused() {
     assert_exit(&output, 78);
     assert!(stderr(&output).contains("tiles.grid"), "{}", stderr(&output));
 }
+
+fn faults(name: &str) -> Option<PathBuf> {
+    support::test_data().map(|data| data.join("faults").join(name))
+}
+
+#[test]
+fn items_of_one_id_have_rows_each() {
+    let Some(two) = faults("stac/two.json") else { return };
+    let job = job("size = 256\nbands = [\"red\", \"green\", \"blue\"]");
+    run(&job, &two, &["--set", "limits.max_reject_ratio=1"]);
+    let mut sources: Vec<String> = rows(&job.table()).into_iter().map(|row| row.source).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    let ends: Vec<&str> = sources.iter().map(|source| source.rsplit('/').next().unwrap()).collect();
+    assert_eq!(ends, ["two.json#S2A_1", "two.json#S2A_1@l2a"], "the first by collection keeps the name");
+    job.verify_ok();
+}
+
+/// Its samples are 16-bit, which the model does not take: so the file was found and read.
+#[test]
+fn a_local_reference_is_a_uri_reference() {
+    let Some(item) = faults("stac/space_encoded.json") else { return };
+    let job = job("");
+    run(&job, &item, &["--set", "limits.max_reject_ratio=1", "--set", "tiles.bands=red,red,nir"]);
+    let found = shown(&job.table());
+    assert_eq!((found.len(), found[0].reason.as_deref()), (1, Some("bit_depth_mismatch")), "{found:?}");
+}
+
+#[test]
+fn a_scene_of_too_many_windows_is_one_reject() {
+    let Some(scene) = rgb_scene() else { return };
+    let job = job("size = 64");
+    let more = ["--set", "limits.max_reject_ratio=1", "--set", "limits.max_windows=155"];
+    run(&job, &scene, &more);
+    let found = shown(&job.table());
+    assert_eq!((found.len(), found[0].reason.as_deref()), (1, Some("too_large")), "{found:?}");
+    assert!(
+        found[0].detail.as_ref().unwrap().contains("156 windows, `limits.max_windows` is 155"),
+        "{found:?}"
+    );
+}

@@ -16,7 +16,7 @@ const BROKEN: [Breakage; 7] = [
     ("truncated-half.jpg", || Ok(start_of(jpeg(&picture(9002, 300, 200), 90, false)?, 0.5))),
     ("truncated.png", || Ok(start_of(png(&picture(9003, 256, 256), false)?, 0.7))),
     ("empty.jpg", || Ok(Vec::new())),
-    ("notes.txt", || Ok(b"these are no pixels\n".to_vec())),
+    ("notes.jpg", || Ok(b"these are no pixels\n".to_vec())),
     ("bomb.png", || bomb()),
     ("sixteen-bit.png", || png(&picture(9004, 224, 224), true)),
 ];

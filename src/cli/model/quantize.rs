@@ -153,6 +153,8 @@ pub fn run(args: &Args) -> Result<()> {
             .into_iter()
             .try_for_each(|path| file::refuse_existing(path))?;
     }
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(settings.threads.get()).build_global();
+    threads.map_err(|cause| Error::unavailable("cannot start the threads").because(cause))?;
     let model = args.load()?;
     let calibration = Calibration::new(runtime::load()?, &model, &settings)?;
     let looking = looking(&args.set)?;

@@ -1,0 +1,184 @@
+//! What earlier runs covered, walked in step with a sorted listing: memory is one record batch a run.
+//!
+//! A source is new if no run has covered it, or the newest that has saw another version of it, or other values in
+//! its row of the manifest: these stand in the table beside what was computed. Sources that are not listed any more
+//! stay as they are; they are counted, so that somebody may hear of it.
+
+use std::sync::Arc;
+
+use arrow::array::{Array as _, StructArray};
+use arrow::row::Rows;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use tokio::runtime::Handle;
+
+use super::run::Run;
+use super::sources::{Source, SourcesWithExtra};
+use crate::error::Result;
+use crate::source::{Discovered, Entries, Entry, ExtraCodec};
+
+/// Yields the sources that no earlier run covered as they are now.
+pub(super) struct NewEntries {
+    entries: Entries,
+    known: KnownSources,
+    counts: Counts,
+    has_manifest: bool,
+}
+
+#[derive(Default)]
+struct Counts {
+    new: u64,
+    other_version: u64,
+    other_values: u64,
+}
+
+/// What an earlier run knows of a source.
+enum Seen {
+    Never,
+    OtherVersion,
+    OtherValues,
+    Same,
+}
+
+impl NewEntries {
+    /// Compares what was discovered with what runs covered, oldest run first.
+    pub(super) fn of(discovered: &Discovered, runs: &[&Run], has_manifest: bool) -> Result<Self> {
+        let known = KnownSources::of(runs, discovered.extra.clone())?;
+        let counts = Counts::default();
+        Ok(Self { entries: discovered.sources.entries(), known, counts, has_manifest })
+    }
+
+    fn next_entry(&mut self) -> Result<Option<Entry>> {
+        while let Some(entry) = self.entries.next().transpose()? {
+            match self.known.look_for(&entry)? {
+                Seen::Same => continue,
+                Seen::Never => self.counts.new += 1,
+                Seen::OtherVersion => self.counts.other_version += 1,
+                Seen::OtherValues => self.counts.other_values += 1,
+            }
+            return Ok(Some(entry));
+        }
+        self.known.pass_rest()?;
+        self.report();
+        Ok(None)
+    }
+
+    fn report(&self) {
+        let Counts { new, other_version, other_values } = self.counts;
+        tracing::info!(
+            "{new} sources are new, {other_version} have changed, {other_values} have other values"
+        );
+        let missing = self.known.num_passed;
+        if missing == 0 {
+            return;
+        }
+        let text = format!(
+            "{missing} sources of earlier runs are not in the input any more; their rows stay in the table (`tilefleet \
+             runs OUTPUT delete` takes whole runs away)"
+        );
+        // A folder whose files come and go says so by itself, a manifest is a list of what is meant.
+        if self.has_manifest { tracing::warn!("{text}") } else { tracing::info!("{text}") }
+    }
+}
+
+impl Iterator for NewEntries {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Result<Entry>> {
+        self.next_entry().transpose()
+    }
+}
+
+/// The sources that earlier runs covered.
+struct KnownSources {
+    /// Oldest run first, so that the last hit is the newest version.
+    cursors: Vec<Cursor>,
+    runtime: Handle,
+    codec: Option<Arc<ExtraCodec>>,
+    /// How many sources were passed that nobody looked for.
+    num_passed: u64,
+}
+
+/// Sources of a run, some at a time, and where among them we are.
+struct Cursor {
+    batches: BoxStream<'static, Result<SourcesWithExtra>>,
+    batch: Vec<Source>,
+    /// The manifest's columns of the batch, and which of its sources have them.
+    values: Option<(Rows, StructArray)>,
+    next: usize,
+}
+
+impl KnownSources {
+    fn of(runs: &[&Run], codec: Option<Arc<ExtraCodec>>) -> Result<Self> {
+        let cursor = |run: &&Run| {
+            let batches = run.sources.stream_with_extra()?;
+            Ok(Cursor { batches, batch: Vec::new(), values: None, next: 0 })
+        };
+        let cursors = runs.iter().map(cursor).collect::<Result<_>>()?;
+        Ok(Self { cursors, runtime: Handle::current(), codec, num_passed: 0 })
+    }
+
+    /// Returns whether the newest run that covered this source saw it as it is; calls come in order of URI.
+    fn look_for(&mut self, entry: &Entry) -> Result<Seen> {
+        while self.pass_one(Some(&entry.uri))? {}
+        let mut newest = Seen::Never;
+        for cursor in &mut self.cursors {
+            let Some(source) = cursor.source().filter(|source| *source.uri == *entry.uri) else { continue };
+            // A retry of some windows says nothing of the others.
+            if !source.is_part() {
+                newest = match (source.version.as_deref() == entry.version.as_deref(), &entry.extra) {
+                    (false, _) => Seen::OtherVersion,
+                    (true, Some(values)) if cursor.values() != Some(values.as_slice()) => Seen::OtherValues,
+                    (true, _) => Seen::Same,
+                };
+            }
+            cursor.next += 1;
+        }
+        Ok(newest)
+    }
+
+    /// Goes to the end of all runs.
+    fn pass_rest(&mut self) -> Result<()> {
+        while self.pass_one(None)? {}
+        Ok(())
+    }
+
+    /// Passes the first source that comes before `end`, in all runs that have it; returns whether there was one.
+    fn pass_one(&mut self, end: Option<&str>) -> Result<bool> {
+        for cursor in &mut self.cursors {
+            cursor.load(&self.runtime, self.codec.as_deref())?;
+        }
+        let first = self.cursors.iter().filter_map(|cursor| Some(cursor.source()?.uri.clone())).min();
+        let Some(first) = first.filter(|first| end.is_none_or(|end| **first < *end)) else {
+            return Ok(false);
+        };
+        let at_first = |cursor: &&mut Cursor| cursor.source().is_some_and(|source| source.uri == first);
+        self.cursors.iter_mut().filter(at_first).for_each(|cursor| cursor.next += 1);
+        self.num_passed += 1;
+        Ok(true)
+    }
+}
+
+impl Cursor {
+    /// Makes sure that there is a source, unless all were passed.
+    fn load(&mut self, runtime: &Handle, codec: Option<&ExtraCodec>) -> Result<()> {
+        while self.next == self.batch.len() {
+            let Some(batch) = runtime.block_on(self.batches.next()) else { return Ok(()) };
+            let (sources, extra) = batch?;
+            (self.batch, self.next) = (sources, 0);
+            self.values =
+                codec.zip(extra).and_then(|(codec, extra)| Some((codec.encode_again(&extra)?, extra)));
+        }
+        Ok(())
+    }
+
+    fn source(&self) -> Option<&Source> {
+        self.batch.get(self.next)
+    }
+
+    /// Returns the source's values of the manifest's columns, encoded.
+    fn values(&self) -> Option<&[u8]> {
+        let (rows, extra) = self.values.as_ref()?;
+        extra.is_valid(self.next).then(|| rows.row(self.next).data())
+    }
+}
