@@ -15,6 +15,8 @@ mod change;
 mod counts;
 mod current;
 mod cuts;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use self::cuts::Cuts;
 use crate::error::Result;
 use crate::plan::{Origin, Run, RunId, Snapshot, Source, Tile, TileId};
 
-pub use change::Change;
+pub use change::{Change, stay_as_they_are};
 pub use counts::{Shown, count_shown};
 pub use current::{Current, how_to_accept, settle, withheld_of_family};
 
@@ -76,6 +78,11 @@ impl Newest {
     ///
     /// As the store answers.
     pub async fn among(runs: &[&Run]) -> Result<Self> {
+        Self::in_order(&newest_first(runs)).await
+    }
+
+    /// Compares runs as if each were newer than all that come after it.
+    async fn in_order(runs: &[&Run]) -> Result<Self> {
         let mut newest = Self::default();
         if let [only] = runs {
             newest.runs.insert(only.id.clone(), Replaced::default());
@@ -83,9 +90,7 @@ impl Newest {
         }
         let cuts = Cuts::of(runs);
         let mut seen = Seen { mixed: cuts.mixed(runs).await?, ..Seen::default() };
-        let mut newest_first = runs.to_vec();
-        newest_first.sort_by(|a, b| b.age().cmp(&a.age()));
-        for run in newest_first {
+        for run in runs {
             let cut = cuts.of_run(run);
             let any = match run.record.origin {
                 Origin::Retry => seen.retry(run, cut).await?,
@@ -103,6 +108,12 @@ impl Newest {
     pub fn shows(&self, run: &RunId, source: &str, tile: TileId) -> bool {
         self.runs.get(run).is_some_and(|replaced| replaced.shows(source, tile))
     }
+}
+
+fn newest_first<'a>(runs: &[&'a Run]) -> Vec<&'a Run> {
+    let mut runs = runs.to_vec();
+    runs.sort_by(|a, b| b.age().cmp(&a.age()));
+    runs
 }
 
 /// What newer runs cover.
@@ -129,7 +140,8 @@ impl Seen {
         for first in (0..num_sources).step_by(SOURCES_AT_ONCE as usize) {
             let range = first..(first + SOURCES_AT_ONCE).min(num_sources);
             for source in run.sources.read(range).await?.sources {
-                if self.is_outdated(&source) || !self.covered.insert((source.uri.clone(), cut)) {
+                let is_new = self.covered.insert((source.uri.clone(), cut));
+                if !is_new || self.is_outdated(&source) {
                     replaced.sources.insert(source.uri);
                 } else if self.mixed.contains(&source.uri) {
                     mixed.insert(source.uri);

@@ -9,6 +9,7 @@ use crate::plan::{CommittedShard, DeletedRun, KnownRun, Origin, Run, RunId, Stan
 
 /// How far a run has got.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of what `status --json` prints")]
 pub struct Status {
     /// The run.
     pub run_id: String,

@@ -78,6 +78,9 @@ pub fn run(args: Args) -> Result<()> {
         return retry(&output, &question, &args);
     }
     let rejects = block_on(find(&output, &question))?;
+    if question.run.is_none() {
+        block_on(say_what_waits(&output))?;
+    }
     if args.json {
         return print_json(&rejects);
     }
@@ -127,8 +130,21 @@ struct Work {
     rejected: Vec<Retry>,
 }
 
+/// Names the runs whose rejects are not among those of `tiles`, since nobody has accepted them.
+async fn say_what_waits(output: &Output) -> Result<()> {
+    let snapshot = output.snapshot(Scope::All).await?;
+    for id in &Current::of(&snapshot.runs).await?.withheld {
+        let how = how_to_accept(&output.uri, id);
+        let what =
+            format!("rejects of run {id} are left out, since `tiles` does not show it (--run shows them)");
+        say(Level::Info, &format!("{what}; {how}"));
+    }
+    Ok(())
+}
+
 fn retry(output: &Output, question: &Question, args: &Args) -> Result<()> {
     let work = block_on(work_of(output, question))?;
+    block_on(say_what_waits(output))?;
     let mut reports: Vec<Report> = Vec::new();
     let mut above_limit = Ok(());
     for Work { run, rejected } in work {
@@ -153,13 +169,6 @@ fn retry(output: &Output, question: &Question, args: &Args) -> Result<()> {
 async fn work_of(output: &Output, question: &Question) -> Result<Vec<Work>> {
     let rejects = find(output, question).await?;
     let snapshot = output.snapshot(Scope::All).await?;
-    for id in &Current::of(&snapshot.runs).await?.withheld {
-        let how = how_to_accept(&output.uri, id);
-        say(
-            Level::Info,
-            &format!("rejects of run {id} are not tried again, since `tiles` does not show it; {how}"),
-        );
-    }
     let mut families: BTreeMap<String, Vec<Retry>> = BTreeMap::new();
     for id in unfinished_retries(&snapshot) {
         families.entry(id.family().to_owned()).or_default();

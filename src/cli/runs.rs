@@ -77,8 +77,9 @@ struct DeleteArgs {
 /// Merges completed runs into one with fewer files
 ///
 /// Rows are copied, not computed; rows that newer runs have replaced are dropped. The table `tiles` shows
-/// the same rows at every moment. The new run is verified before the old ones are deleted. Given again, an
-/// interrupted compaction goes on.
+/// the same rows at every moment: runs that nobody has accepted are left alone, and so are runs that are older than
+/// rows of another pipeline for the same tiles. The new run is verified before the old ones are deleted. Given
+/// again, an interrupted compaction goes on.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet runs s3://tables/photos compact
@@ -236,7 +237,10 @@ fn compact_runs(output: &Output, args: &CompactArgs, json: bool) -> Result<()> {
         return print_json(&all);
     }
     if all.is_empty() {
-        println!("nothing to compact: no two completed runs are of one pipeline and fingerprint");
+        println!(
+            "nothing to compact: no two current runs are of one pipeline and fingerprint, without newer rows of another \
+             between them"
+        );
     }
     all.iter().for_each(print_compacted);
     Ok(())

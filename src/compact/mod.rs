@@ -28,8 +28,8 @@ use self::merge::{Merge, Merged, Placed};
 use self::rows::{Computed, RowReader};
 use crate::commit::{Counts, Provenance, attempt_name, commit_shard};
 use crate::config::Pipeline;
-use crate::error::{Error, Result};
-use crate::newest::Current;
+use crate::error::{Error, Kind, Result};
+use crate::newest::{Current, stay_as_they_are};
 use crate::plan::{
     self, Described, Election, Fate, Moment, Origin, Output, PlannedTile, Removed, Run, RunId,
     SOURCE_BYTES_KEY, Scope, Snapshot, Standing, Surveyed, Tombstone, Why,
@@ -135,12 +135,38 @@ impl Compaction<'_> {
         }
         let current = Current::of(&snapshot.runs).await?;
         let mergeable = mergeable(snapshot, &current, family);
-        let Some(runs) = self.chosen(&mergeable, &current)? else { return Ok(Ok(None)) };
-        let older = mergeable.iter().any(|run| run.age() < runs[runs.len() - 1].age());
-        let id = runs[0].id.with_sequence(snapshot.next_sequence(family));
-        let begun = self.begin(id.clone(), runs, older).await?;
-        let done = self.finish(begun, snapshot, false).await;
-        self.unless_given_up(&id, done).await
+        let Some(mut runs) = self.chosen(&mergeable, &current)? else { return Ok(Ok(None)) };
+        while runs.len() > 1 {
+            if self.may_merge(&runs, &current).await? {
+                let older = mergeable.iter().any(|run| run.age() < runs[runs.len() - 1].age());
+                let id = runs[0].id.with_sequence(snapshot.next_sequence(family));
+                match self.begin(id.clone(), runs.clone(), older).await {
+                    // A retry without the run that it corrects.
+                    Err(error) if error.kind() == Kind::Usage && self.request.only.is_empty() => {}
+                    begun => {
+                        let done = self.finish(begun?, snapshot, false).await;
+                        return self.unless_given_up(&id, done).await;
+                    }
+                }
+            }
+            runs.pop();
+        }
+        Ok(Ok(None))
+    }
+
+    /// Returns whether these runs may become one as new as the newest of them: rows of another pipeline's run
+    /// that are newer than some of theirs must stay the newer. `Usage` if just these were asked for.
+    async fn may_merge(&self, runs: &[Arc<Run>], current: &Current<'_>) -> Result<bool> {
+        let ids: Vec<&RunId> = runs.iter().map(|run| &run.id).collect();
+        let may = stay_as_they_are(&current.runs, &ids).await?;
+        if may || self.request.only.is_empty() {
+            return Ok(may);
+        }
+        Err(Error::usage(format!("{} to {} cannot become one run", runs[runs.len() - 1].id, runs[0].id))
+            .because(
+                "a run of another pipeline lies between, and its rows for the same tiles must stay the newer",
+            )
+            .hint("leave out the older ones, or compact without --runs: what can be merged is"))
     }
 
     /// Whoever deletes a compaction gives it up: then what failed is not taken up again.

@@ -4,9 +4,33 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use super::Newest;
+use super::{Newest, newest_first};
 use crate::error::Result;
-use crate::plan::{Run, TileId};
+use crate::plan::{Run, RunId, TileId};
+
+/// Returns whether the rows of all other runs stay the newest or not, as they are, if these runs become one that is
+/// as new as the newest of them.
+///
+/// - `merged`: some of the current runs
+///
+/// # Errors
+///
+/// As the store answers.
+pub async fn stay_as_they_are(current: &[&Run], merged: &[&RunId]) -> Result<bool> {
+    let order = newest_first(current);
+    let is_merged = |run: &&Run| merged.contains(&&run.id);
+    let (Some(first), Some(last)) = (order.iter().position(is_merged), order.iter().rposition(is_merged))
+    else {
+        return Ok(true);
+    };
+    let (inner, between): (Vec<&Run>, Vec<&Run>) = order[first..=last].iter().copied().partition(is_merged);
+    if between.is_empty() {
+        return Ok(true);
+    }
+    let moved = [&order[..first], &inner, &between, &order[last + 1..]].concat();
+    let (was, is) = (Newest::in_order(&order).await?, Newest::in_order(&moved).await?);
+    Ok(between.iter().all(|run| was.runs.get(&run.id) == is.runs.get(&run.id)))
+}
 
 /// How the table changes from one set of current runs to another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Job, assert_exit, jpeg, rows, shown, stderr};
+use crate::fixture::{Job, assert_exit, jpeg, rows, shard_files, shown, shown_columns, stderr, wait_until};
 use crate::query::ask;
 use crate::support;
 
@@ -85,7 +86,9 @@ fn a_run_above_its_limit_is_not_current_until_it_is_accepted() {
     );
     let query = support::tilefleet().arg("query").arg(&table).arg("SELECT 1").output().unwrap();
     assert!(stderr(&query).contains(&command), "{}", stderr(&query));
-    assert_eq!(text(&tilefleet("rejects", &table, &[])), "no rejects\n");
+    let rejects = tilefleet("rejects", &table, &[]);
+    assert_eq!(text(&rejects), "no rejects\n");
+    assert!(stderr(&rejects).contains(&command), "{}", stderr(&rejects));
     assert_eq!(answer("rejects", &table, &["--run", &run]).as_array().unwrap().len(), 3);
 
     // Its sources are not done: the next run plans them again, and does not become current either.
@@ -229,6 +232,35 @@ fn compaction_leaves_out_what_nobody_has_accepted() {
     assert_eq!(shown(&table).len(), before.len() + 2);
     assert_duckdb_finds_the_newest(&table);
     job.verify_ok();
+}
+
+/// A compaction is as new as the newest run it copies: it must not pass another pipeline's newer rows.
+#[test]
+fn compaction_does_not_overtake_another_pipeline() {
+    let job = Job::new(4, "");
+    let table = job.table();
+    job.run_ok(&[]);
+    let second = ["--set", "name=second", "--set", "output.top_k=3"];
+    job.run_ok(&second);
+    job.write_image("late.jpg", &jpeg(50));
+    job.run_ok(&[]);
+    let before = shown_columns(&table, "*");
+    let of_second = || ask(&table, "SELECT count(*) AS n FROM tiles WHERE run LIKE 'second-%'");
+    assert_eq!(of_second(), json!([{"n": 4}]));
+    assert_eq!(answer("runs", &table, &["compact"]), json!([]), "nothing can be merged");
+    let photos: Vec<String> = ids(&table).into_iter().filter(|id| id.starts_with("photos-")).collect();
+    let refused = tilefleet("runs", &table, &["compact", "--runs", &photos[0], "--runs", &photos[1]]);
+    assert_exit(&refused, 64);
+    assert!(stderr(&refused).contains("another pipeline"), "{}", stderr(&refused));
+    assert_eq!(shown_columns(&table, "*"), before);
+    // What came later can be.
+    job.write_image("later.jpg", &jpeg(51));
+    job.run_ok(&[]);
+    let told = answer("runs", &table, &["compact"]);
+    assert_eq!((&told[0]["tiles"], told[0]["replaced"].as_array().unwrap().len()), (&2.into(), 2), "{told}");
+    assert_eq!((shown(&table).len(), of_second()), (6, json!([{"n": 4}])));
+    job.verify_ok();
+    assert_duckdb_finds_the_newest(&table);
 }
 
 /// Rejects of a run that waits are not retried; once it is accepted they are, and the table is judged.
@@ -493,4 +525,29 @@ fn nothing_within_dates_clouds_or_area_is_success() {
     let output = job.run(&[&input[..], &["--set", "input.max_cloud_cover=10"]].concat());
     assert_exit(&output, 78);
     assert!(stderr(&output).contains("without eo:cloud_cover"), "{}", stderr(&output));
+}
+
+/// After the only worker died there is no time left to tell, but for how long nothing has happened.
+#[test]
+fn status_tells_that_nobody_is_at_work() {
+    let job = Job::new(300, "[plan]\nshard_tiles = 2\n[run]\nthreads = 1\nbatch = 1");
+    let table = job.table();
+    let mut worker = job.run_command(&[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("some shards are committed", || shard_files(&table).len() > 5);
+    worker.kill().unwrap();
+    assert!(!worker.wait().unwrap().success(), "it ended before the kill; make the job longer");
+    let said = text(&tilefleet("status", &table, &[]));
+    assert!(said.contains("tiles/s") && said.contains(" left, last commit "), "{said}");
+    // As if that were 35 seconds ago.
+    for (path, seconds) in shard_files(&table).values().zip(35..) {
+        let then = SystemTime::now() - Duration::from_secs(seconds);
+        fs::File::options().write(true).open(path).unwrap().set_modified(then).unwrap();
+    }
+    let said = text(&tilefleet("status", &table, &[]));
+    assert!(said.contains("no progress for 35") && !said.contains(" left"), "{said}");
+    let told = &answer("status", &table, &[])[0];
+    assert_eq!((&told["stalled"], &told["seconds_left"]), (&true.into(), &Value::Null), "{told}");
+    job.run_ok(&[]);
+    let told = &answer("status", &table, &[])[0];
+    assert_eq!((&told["stalled"], &told["seconds_left"]), (&false.into(), &0.0.into()), "{told}");
 }
