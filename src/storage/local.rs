@@ -282,7 +282,7 @@ pub(super) fn put_replace(target: &Path, staging: &Path, bytes: &[u8]) -> Result
 fn stage(target: &Path, staging: &Path, bytes: &[u8]) -> Result<tempfile::TempPath> {
     let failed = |cause| write_failure(cause, &format!("write {}", target.display()));
     create_folders(target.parent().unwrap_or(target)).map_err(failed)?;
-    own::check_staging(staging).map_err(failed)?;
+    own::check_staging(staging)?;
     create_folders(staging).map_err(failed)?;
     let mut file = tempfile::Builder::new()
         .prefix(own::STAGED)

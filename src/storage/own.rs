@@ -6,7 +6,6 @@
 //! stays.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
@@ -175,13 +174,12 @@ fn names(folder: &OwnedFd) -> rustix::io::Result<Vec<OsString>> {
 }
 
 /// Refuses a staging folder that is a link: what is staged would lie somewhere else.
-pub(super) fn check_staging(staging: &Path) -> io::Result<()> {
-    match std::fs::symlink_metadata(staging) {
-        Ok(metadata) if metadata.is_symlink() => {
-            Err(io::Error::new(io::ErrorKind::NotADirectory, "the staging folder is a link"))
-        }
-        _ => Ok(()),
+pub(super) fn check_staging(staging: &Path) -> Result<()> {
+    if !std::fs::symlink_metadata(staging).is_ok_and(|metadata| metadata.is_symlink()) {
+        return Ok(());
     }
+    Err(Error::config(format!("the staging folder {} is a link", staging.display()))
+        .hint("remove the link: files are staged within the output itself"))
 }
 
 #[cfg(test)]

@@ -16,10 +16,10 @@ use crate::fixture::{Job, assert_exit, jpeg, rows, shard_files, stderr};
 use crate::support;
 
 /// One complete run of one shard, with a reject.
-fn job(settings: &str) -> Job {
-    let job = Job::new(12, &format!("[limits]\nmax_reject_ratio = 1.0\n{settings}"));
+fn job(embedding: &str) -> Job {
+    let job = Job::new(12, "[limits]\nmax_reject_ratio = 1.0");
     job.write_image("bad.jpg", b"");
-    job.run_ok(&[]);
+    job.run_ok(&["--set", &format!("output.embedding={embedding}")]);
     job
 }
 
@@ -69,8 +69,8 @@ impl Random {
 /// Flips all over a file: in pages, headers, indexes, Bloom filter and footer.
 #[test]
 fn every_flipped_bit_is_found() {
-    for settings in ["", "[output]\nembedding = \"float16\""] {
-        let job = job(settings);
+    for embedding in ["float32", "float16"] {
+        let job = job(embedding);
         let (shard, runtime) = (only_shard(&job), runtime());
         let run = run_of(&job, &runtime);
         let sound = fs::read(&shard).unwrap();
@@ -110,7 +110,7 @@ fn every_flipped_bit_is_found() {
 #[test]
 fn pyarrow_checks_the_pages_of_every_column() {
     let Some(python) = support::python() else { return };
-    let job = job("");
+    let job = job("float32");
     let program = "import sys, pyarrow, pyarrow.parquet as pq\n\
         path = sys.argv[1]\n\
         sound = open(path, 'rb').read()\n\
@@ -151,7 +151,7 @@ fn without_checksums(shard: &Path) {
 
 #[test]
 fn files_without_checksums_are_decoded_and_said_to_have_none() {
-    let job = job("");
+    let job = job("float32");
     let shard = only_shard(&job);
     let told = deep(&[], &job.table());
     assert_exit(&told, 0);
@@ -173,7 +173,7 @@ fn files_without_checksums_are_decoded_and_said_to_have_none() {
 /// What is damaged is not copied, and what it was to replace stays.
 #[test]
 fn a_compaction_copies_no_damage() {
-    let job = job("");
+    let job = job("float32");
     let first = only_shard(&job);
     job.write_image("new.jpg", &jpeg(77));
     job.run_ok(&[]);

@@ -555,7 +555,7 @@ fn what_comes_back_is_counted() {
     let newest = ids(&table).pop().unwrap();
     let asked = runs(&table, &["delete", &newest]);
     let said = String::from_utf8_lossy(&asked.stdout).into_owned();
-    assert!(said.contains("`tiles` loses 1 tile, and shows 16 tiles of another run instead"), "{said}");
+    assert!(said.contains("`tiles` loses 1 tile, and shows 16 tiles of other runs instead"), "{said}");
     answer(&table, &["delete", &newest, "--yes"]);
     assert_eq!(shown(&table).len(), before);
 }
