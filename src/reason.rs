@@ -1,7 +1,8 @@
 //! Why a tile has no prediction: the fixed list of reason codes.
 //!
-//! A reject is what would fail again tomorrow. Transient trouble is an [`crate::error::Error`] of
-//! kind `Unavailable` and leaves the shard open instead.
+//! A reject is what would fail again tomorrow, or what one store has refused to give for so long while it gave
+//! others that a person has to look. Other trouble is an [`crate::error::Error`] of kind `Unavailable` and leaves
+//! the shard open instead.
 
 use std::fmt;
 
@@ -56,6 +57,8 @@ reasons! {
     Gone = "gone",
     /// The object may not be read (403), while others of its store can.
     Forbidden = "forbidden",
+    /// Its store did not give the object over all tries that `limits.unreadable_…` ask for, while it gave others; `rejects --retry` tries again.
+    Unreadable = "unreadable",
     /// The object changed between planning and reading.
     Changed = "changed",
     /// The sample type or bit depth is not the one the model contract expects.

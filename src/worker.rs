@@ -28,7 +28,7 @@ use crate::pipeline::{SpareTensors, Stages, Stop, process};
 use crate::plan::fingerprint::{Lineage, Meaning};
 use crate::plan::{
     AcceptedBecause, Cutting, Decision, Draft, ModelRecord, Origin, Output, Planner, Preview, Retried, Retry,
-    Run, Surveyor,
+    Run, Surveyor, process_begins,
 };
 use crate::preprocess::Preprocess;
 use crate::scene::Tiling;
@@ -87,8 +87,9 @@ impl Job {
     ///
     /// `Config` for whatever a person has to change.
     pub fn open(loaded: &Loaded) -> Result<Self> {
+        process_begins();
         let pipeline = loaded.pipeline.clone();
-        let storage = Storage::new(pipeline.storage.clone())?;
+        let storage = Storage::new(pipeline.storage.clone())?.allowing(&pipeline.input.allow)?;
         let output = Output::open(&storage, &writable(&pipeline.output.uri)?);
         let names = model::Overrides {
             embedding: pipeline.model.embedding.clone(),
@@ -316,6 +317,7 @@ impl Job {
         tracing::info!(run = %run.id, tiles = run.record.plan.tiles, shards = run.num_shards(), "working");
         let work = OpenShards::of(run.clone(), beginning(), progress).await?;
         let mut stages = self.stages(&run, progress, stop)?;
+        stop.or(stages.fetcher.learn_of_attempts()).await?;
         let Lanes { lanes, inference } = stop.or(self.tuned(lanes, &stages, &work, stop)).await?;
         stages.batch = NonZeroUsize::new(inference.batch).unwrap_or(NonZeroUsize::MIN);
         match process(Arc::new(stages), lanes, work).await {
@@ -429,7 +431,7 @@ impl Job {
             fetcher: Arc::new(Fetcher::new(
                 self.storage.clone(),
                 run.clone(),
-                pipeline.limits.max_object_bytes,
+                &pipeline.limits,
                 pipeline.run.fetch_concurrency,
                 progress.traffic(),
             )),

@@ -163,7 +163,12 @@ mod tests {
             let version = Some(format!("v{run}").into());
             let source = Source { uri: "s3://a/b".into(), version, size_bytes: None, ..Source::default() };
             let id = TileId::of(&source.uri, 0, 0, window);
-            Placed { tile: Tile { id, source, level: 0, frame: 0, window }, run, shard: 0, row: 0 }
+            Placed {
+                tile: Tile { id, source_id: 0, source, level: 0, frame: 0, window },
+                run,
+                shard: 0,
+                row: 0,
+            }
         };
         Group { whole, extra: None, tiles: xs.iter().map(placed).collect() }
     }

@@ -504,6 +504,7 @@ fn entry(merged: &Merged, codec: Option<&ExtraCodec>) -> Result<Surveyed> {
         extra: plan::encoded_extra(codec, merged.extra.as_ref(), 0)?,
         item: source.item.as_deref().map(|item| item.as_bytes().to_vec()),
         identity: String::new(),
+        in_trouble: false,
     };
     let survey =
         source.survey.as_ref().map(|survey| if merged.whole { survey.whole() } else { survey.clone() });

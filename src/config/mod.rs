@@ -26,7 +26,8 @@ use crate::storage::StorageOptions;
 
 pub use grid::{Clouds, Grid, Nodata};
 pub use pipeline::{
-    EmbeddingType, Input, Limits, Model, Output, Pipeline, Plan, Run, StacInput, Tiles, is_pipeline_name,
+    EmbeddingType, Input, Limits, Model, Output, Pipeline, Plan, Run, StacInput, Tiles, Unreadable,
+    is_pipeline_name,
 };
 pub use settings::{Origin, Setting, Settings};
 

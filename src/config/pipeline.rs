@@ -205,6 +205,27 @@ pub struct Limits {
     pub max_stac_items: u64,
     /// Most STAC documents that one input leads to, or pages of a search; more are an error.
     pub max_stac_documents: u64,
+    /// When an object that cannot be read is given up.
+    pub unreadable: Unreadable,
+}
+
+/// When an object is given up that its store does not give, though it gives others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// So many tries have failed at least,
+    pub tries: usize,
+    /// in so many runs one after another,
+    pub runs: usize,
+    /// or over so long a time,
+    pub after: Duration,
+    /// while so many other objects of its host answered each time.
+    pub others: usize,
+}
+
+impl Default for Unreadable {
+    fn default() -> Self {
+        Self { tries: 5, runs: 3, after: Duration::from_hours(24), others: 10 }
+    }
 }
 
 /// Names an unnamed pipeline after its file.
@@ -434,6 +455,12 @@ fn limits(settings: &Settings) -> Result<Limits> {
         max_windows: count("limits.max_windows")?,
         max_stac_items: count("limits.max_stac_items")?,
         max_stac_documents: count("limits.max_stac_documents")?,
+        unreadable: Unreadable {
+            tries: settings.read::<NonZeroUsize>("limits.unreadable_tries")?.get(),
+            runs: settings.read::<NonZeroUsize>("limits.unreadable_runs")?.get(),
+            after: settings.read("limits.unreadable_after")?,
+            others: settings.read::<NonZeroUsize>("limits.unreadable_others")?.get(),
+        },
     })
 }
 
@@ -456,6 +483,7 @@ pub(super) fn storage(settings: &Settings) -> Result<StorageOptions> {
         max_retries: settings.read("storage.max_retries")?,
         retry_timeout: settings.read("storage.retry_timeout")?,
         request_timeout: settings.read("storage.request_timeout")?,
+        min_rate: settings.read::<ByteSize>("storage.min_rate")?.0,
         connect_timeout: settings.read("storage.connect_timeout")?,
         sign: settings
             .read::<Option<String>>("storage.sign_endpoint")?
@@ -479,6 +507,7 @@ mod tests {
         assert_eq!(pipeline.plan.shard_tiles.get(), 4096);
         assert_eq!(pipeline.run.memory_bytes, 512 << 20);
         assert_eq!(pipeline.limits.max_object_bytes, 256 << 20);
+        assert_eq!(pipeline.limits.unreadable, Unreadable::default());
         assert_eq!(pipeline.storage, StorageOptions::default());
         assert_eq!(pipeline.run.providers, ProviderOptions::default());
         assert_eq!(pipeline.run.devices, Devices::These(vec![0]));

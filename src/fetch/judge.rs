@@ -10,22 +10,58 @@
 //!                        lies in the folder above, and a source of the run below that can be read
 //! forbidden              another source of the bucket or of the local folder can be read, or something
 //!                        else in the folder can
+//! cannot be read         enough others of its bucket or web server were read meanwhile, or can be now; of a
+//!                        local file others of its folder, or of the first above it that holds any
 //! ```
 //!
 //! A local folder that is there and empty shows nothing: so looks a place where nothing is mounted. A
 //! source that did not answer when it was planned was probably mistyped: that its bucket or the local
 //! folder above answers is enough.
 
+use std::time::Instant;
+
+use futures::{StreamExt, stream};
+
 use super::shared::SharedAnswers;
 use super::witness::{RecentlyRead, Witnesses};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::SourceTable;
-use crate::storage::{Bucket, ObjectInfo, ObjectUri, Storage};
+use crate::storage::{Bucket, Fault, ObjectInfo, ObjectUri, Storage, Trouble};
 
 /// So many objects of a folder are looked at.
 const MOST_LISTED: usize = 1000;
 /// So many of them are asked for.
 const MOST_ASKED: usize = 16;
+/// So many objects are asked for at once.
+const ASKED_AT_ONCE: usize = 8;
+/// So much of an object is read to see whether its store gives it.
+const BEGINNING: u64 = 16 << 10;
+/// So much of one whose server sends no parts.
+const MOST_READ: u64 = 64 << 20;
+/// When so many cannot be read and none can, their store is away.
+const MOST_TROUBLED: usize = 3;
+
+/// Whether other objects of a place answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Others {
+    /// Not one.
+    None,
+    /// Some, but not as many as were asked for.
+    Few,
+    /// As many as were asked for; where there are fewer, more than half of them.
+    Enough,
+}
+
+impl Others {
+    fn of(num_answered: usize, num_asked: usize, wanted: usize) -> Self {
+        let are_all = num_asked < wanted;
+        match num_answered {
+            0 => Self::None,
+            _ if num_answered >= wanted || (are_all && 2 * num_answered > num_asked) => Self::Enough,
+            _ => Self::Few,
+        }
+    }
+}
 
 /// Since when an object is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +76,8 @@ pub(super) enum Missing {
 #[derive(Default)]
 pub(super) struct Memory {
     recent: RecentlyRead,
-    answers: SharedAnswers,
+    answers: SharedAnswers<bool>,
+    others: SharedAnswers<Others>,
 }
 
 impl Memory {
@@ -98,6 +135,89 @@ impl Judge<'_> {
         }
         let question = format!("readable {}", uri.parent());
         self.memory.answers.ask(question, self.something_is_readable(uri)).await
+    }
+
+    /// Returns whether so many other objects of the place of one that cannot be read answered since `began`, or do
+    /// now.
+    ///
+    /// # Errors
+    ///
+    /// As the plan's store answers.
+    pub(super) async fn others_answer(
+        &self,
+        uri: &ObjectUri,
+        began: Instant,
+        wanted: usize,
+    ) -> Result<Others> {
+        if self.memory.recent.num_since(uri, began) >= wanted {
+            return Ok(Others::Enough);
+        }
+        let place = if uri.scheme().is_local() { uri.parent() } else { uri.with_key("") };
+        self.memory.others.ask(place.to_string(), self.ask_others(place.clone(), uri, wanted)).await
+    }
+
+    async fn ask_others(&self, place: ObjectUri, uri: &ObjectUri, wanted: usize) -> Result<Others> {
+        let mut place = place;
+        loop {
+            let mut others = self.witnesses(&place, uri).await?;
+            if others.len() < wanted && !uri.scheme().is_http() {
+                others.extend(self.listed(&place, uri).await);
+            }
+            others.sort_unstable();
+            others.dedup();
+            if !others.is_empty() || !uri.scheme().is_local() || place.key().is_empty() {
+                let answered = self.num_readable(&others, wanted).await;
+                return Ok(Others::of(answered, others.len(), wanted));
+            }
+            // A folder with nothing else in it shows nothing.
+            place = place.parent();
+        }
+    }
+
+    /// Returns all sources of the run below `folder` that might be asked.
+    async fn witnesses(&self, folder: &ObjectUri, uri: &ObjectUri) -> Result<Vec<ObjectUri>> {
+        let recent = &self.memory.recent;
+        let witnesses = Witnesses { sources: self.sources, recent, folder, uri };
+        let mut all = witnesses.recent();
+        all.extend(witnesses.near().await?);
+        all.extend(witnesses.spread().await?);
+        Ok(all)
+    }
+
+    /// Returns some objects that lie where `uri` does, or in a local folder; none if they cannot be listed.
+    async fn listed(&self, place: &ObjectUri, uri: &ObjectUri) -> Vec<ObjectUri> {
+        let folder = if uri.scheme().is_local() { place.clone() } else { uri.parent() };
+        let bucket = self.storage.bucket(uri);
+        let entries = bucket.peek(folder.key(), MOST_LISTED).await.ok().flatten().unwrap_or_default();
+        let mut others = self.others(&bucket, entries, uri);
+        others.retain(|other| !other.key.ends_with('/'));
+        others.into_iter().take(MOST_ASKED).map(|other| bucket.uri(&other.key)).collect()
+    }
+
+    /// Counts objects that can be read, up to `wanted`; several are asked for at once.
+    async fn num_readable(&self, uris: &[ObjectUri], wanted: usize) -> usize {
+        let ask = |uri: ObjectUri| {
+            let bucket = self.storage.bucket(&uri);
+            async move { is_given(&bucket, uri.key()).await.then_some(uri) }
+        };
+        let asking: Vec<_> = uris.iter().cloned().map(ask).collect();
+        let mut asked = std::pin::pin!(stream::iter(asking).buffer_unordered(ASKED_AT_ONCE));
+        let (mut num_readable, mut num_not) = (0, 0);
+        while num_readable < wanted
+            && let Some(answer) = asked.next().await
+        {
+            match answer {
+                Some(uri) => {
+                    self.memory.was_read(&uri);
+                    num_readable += 1;
+                }
+                None => num_not += 1,
+            }
+            if num_readable == 0 && num_not >= ASKED_AT_ONCE {
+                break;
+            }
+        }
+        num_readable
     }
 
     async fn local_folder_answers(&self, uri: &ObjectUri, missing: Missing) -> Result<bool> {
@@ -162,14 +282,39 @@ impl Judge<'_> {
             || self.any_is_readable(&witnesses.spread().await?).await?)
     }
 
+    /// Returns whether any can be read. One that is in trouble itself shows nothing; several are the store's.
     async fn any_is_readable(&self, uris: &[ObjectUri]) -> Result<bool> {
+        let mut troubled: Vec<Error> = Vec::new();
         for uri in uris {
-            if self.storage.bucket(uri).is_readable(uri.key()).await? {
-                self.memory.was_read(uri);
-                return Ok(true);
+            match self.storage.bucket(uri).is_readable(uri.key()).await {
+                Ok(true) => {
+                    self.memory.was_read(uri);
+                    return Ok(true);
+                }
+                Ok(false) => {}
+                Err(error) if Trouble::of(&error).is_some() && troubled.len() + 1 < MOST_TROUBLED => {
+                    troubled.push(error);
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(false)
+        troubled.into_iter().next().map_or(Ok(false), Err)
+    }
+}
+
+/// Returns whether a store gives the beginning of an object: that it announces it shows nothing where answers break off.
+async fn is_given(bucket: &Bucket, key: &str) -> bool {
+    match bucket.get_range(key, 0, BEGINNING).await {
+        Ok(_) => true,
+        Err(Fault::Failed(error)) => match Trouble::of(&error) {
+            // An empty object has no beginning.
+            Some(Trouble::Answered(416)) => true,
+            Some(Trouble::NoRanges) => {
+                matches!(bucket.get(key, MOST_READ).await, Ok(_) | Err(Fault::TooLarge { .. }))
+            }
+            _ => false,
+        },
+        Err(_) => false,
     }
 }
 

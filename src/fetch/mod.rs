@@ -1,7 +1,8 @@
 //! Fetch: brings a tile's bytes, and tells one bad object from a store that is away.
 //!
-//! Goes in: a planned tile. Comes out: [`FetchedTile`], the bytes that decoding needs, or the verdict
-//! that this object is gone, forbidden or another than was planned. It never decodes.
+//! Goes in: a planned tile. Comes out: [`FetchedTile`], the bytes that decoding needs, or a [`Miss`]: the verdict
+//! that this object is gone, forbidden, another than was planned or given up, or that it is put off. It never
+//! decodes.
 //!
 //! One object that answers 404 or 403 is a reject only if its store is seen to work after that: see
 //! `judge`. Otherwise a folder that is not mounted, or a key that was revoked, would turn a whole
@@ -11,10 +12,12 @@ mod judge;
 mod reading;
 mod scenes;
 mod shared;
+mod troubles;
 mod witness;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -25,6 +28,8 @@ pub use self::scenes::{Arrived, OpenObject, OpenScene, Tables};
 
 use self::judge::{Judge, Memory, Missing};
 use self::scenes::Scenes;
+use self::troubles::Troubles;
+use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::observe::Traffic;
 use crate::plan::{Run, Source, Tile};
@@ -36,6 +41,23 @@ use crate::storage::{Expected, Fault, Object, ObjectUri, Storage, split_scheme};
 pub struct FetchedTile {
     /// The encoded image.
     pub bytes: Bytes,
+}
+
+/// Why a tile did not come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// It would fail again tomorrow, or has failed for long enough.
+    Rejected(Rejection),
+    /// Its object cannot be read for now: its shard stays open.
+    PutOff,
+    /// It is larger than there was room for: so many bytes at least are needed.
+    Room(u64),
+}
+
+impl From<Rejection> for Miss {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
 }
 
 /// Local files of so many bytes together are fetched in one go.
@@ -50,23 +72,26 @@ pub struct Fetcher {
     max_object_bytes: u64,
     memory: Memory,
     scenes: Scenes,
+    troubles: Troubles,
 }
 
 impl Fetcher {
-    /// Creates a fetcher; objects that are read whole and have more than `max_object_bytes` are rejected unread.
+    /// Creates a fetcher.
     ///
+    /// - `limits`: which objects are too large, and when one that cannot be read is given up
     /// - `requests`: how many parts of objects are asked for at once
     /// - `traffic`: counts them
     #[must_use]
     pub fn new(
         storage: Storage,
         run: Arc<Run>,
-        max_object_bytes: u64,
+        limits: &Limits,
         requests: NonZeroUsize,
         traffic: Arc<Traffic>,
     ) -> Self {
         let scenes = Scenes::new(Arc::new(Semaphore::new(requests.get())), traffic);
-        Self { storage, run, max_object_bytes, memory: Memory::default(), scenes }
+        let (max_object_bytes, troubles) = (limits.max_object_bytes, Troubles::new(limits.unreadable));
+        Self { storage, run, max_object_bytes, memory: Memory::default(), scenes, troubles }
     }
 
     /// Returns how many of the first of these tiles, one at least, are best fetched in one go: small local
@@ -84,47 +109,78 @@ impl Fetcher {
 
     /// Fetches the bytes of tiles: of one, or of a group of [`Self::group_len`].
     ///
-    /// - returns: for each tile its bytes, or why it would fail again tomorrow
+    /// - `room`: most bytes of a tile whose size is not known, if it is one tile
+    /// - returns: for each tile its bytes, or why they do not come
     ///
     /// # Errors
     ///
-    /// If a store is away or the access is wrong: the run stops and the shard stays open.
-    pub async fn fetch(&self, tiles: &[Tile]) -> Result<Vec<Result<FetchedTile, Rejection>>> {
+    /// If all stores are away or the access is wrong: the run stops and the shard stays open.
+    pub async fn fetch(&self, tiles: &[Tile], room: u64) -> Result<Vec<Result<FetchedTile, Miss>>> {
         let uris: Vec<ObjectUri> =
             tiles.iter().map(|tile| ObjectUri::parse(&tile.source.uri)).collect::<Result<_>>()?;
-        let objects = self.read(tiles, &uris).await?;
+        if let ([tile], [uri]) = (tiles, &uris[..]) {
+            return Ok(vec![self.fetch_one(tile, uri, room).await?]);
+        }
+        let began = Instant::now();
+        let objects = self.read_files(tiles, &uris).await?;
         let mut fetched = Vec::with_capacity(tiles.len());
         for ((tile, uri), object) in tiles.iter().zip(&uris).zip(objects) {
-            fetched.push(match object {
-                Ok(object) => {
-                    self.memory.was_read(uri);
-                    Ok(FetchedTile { bytes: object.bytes })
-                }
-                Err(fault) => Err(self.judge_fault(fault, &tile.source, uri).await?),
-            });
+            fetched.push(self.arrived(object, tile, uri, began).await?);
         }
         Ok(fetched)
     }
 
-    async fn read(&self, tiles: &[Tile], uris: &[ObjectUri]) -> Result<Vec<Result<Object, Fault>>> {
-        let expected =
-            |tile: &Tile| Expected { size: tile.source.size_bytes, version: tile.source.version.clone() };
-        let bucket = self.storage.bucket(&uris[0]);
-        if let ([tile], [uri]) = (tiles, uris) {
-            return Ok(vec![bucket.get_expected(uri.key(), &expected(tile), self.max_object_bytes).await]);
+    async fn fetch_one(&self, tile: &Tile, uri: &ObjectUri, room: u64) -> Result<Result<FetchedTile, Miss>> {
+        if let Some(miss) = self.troubles.known(tile.source_id, uri) {
+            return Ok(Err(miss));
         }
+        let began = Instant::now();
+        let most = if tile.source.size_bytes.is_some() { u64::MAX } else { room }.min(self.max_object_bytes);
+        let object = self.storage.bucket(uri).get_expected(uri.key(), &expected(tile), most).await;
+        match object {
+            // An answer in chunks does not say how large it is: eight times as much is tried then.
+            Err(Fault::TooLarge { size })
+                if most < self.max_object_bytes && size <= self.max_object_bytes =>
+            {
+                Ok(Err(Miss::Room(size.max(most.saturating_mul(8)).min(self.max_object_bytes))))
+            }
+            object => self.arrived(object, tile, uri, began).await,
+        }
+    }
+
+    async fn read_files(&self, tiles: &[Tile], uris: &[ObjectUri]) -> Result<Vec<Result<Object, Fault>>> {
         let wanted = tiles.iter().zip(uris).map(|(tile, uri)| (uri.key().to_owned(), expected(tile)));
-        bucket.get_local_files(wanted.collect(), self.max_object_bytes).await
+        self.storage.bucket(&uris[0]).get_local_files(wanted.collect(), self.max_object_bytes).await
+    }
+
+    async fn arrived(
+        &self,
+        object: Result<Object, Fault>,
+        tile: &Tile,
+        uri: &ObjectUri,
+        began: Instant,
+    ) -> Result<Result<FetchedTile, Miss>> {
+        match object {
+            Ok(object) => {
+                self.memory.was_read(uri);
+                self.troubles.was_read(tile.source_id);
+                Ok(Ok(FetchedTile { bytes: object.bytes }))
+            }
+            Err(fault) => {
+                let from = Origin { source: &tile.source, source_id: tile.source_id, began };
+                self.judge_fault(fault, &from, uri).await.map(Err)
+            }
+        }
     }
 
     /// Tells what is wrong with one object from what is wrong with its store.
-    async fn judge_fault(&self, fault: Fault, source: &Source, uri: &ObjectUri) -> Result<Rejection> {
+    async fn judge_fault(&self, fault: Fault, from: &Origin<'_>, uri: &ObjectUri) -> Result<Miss> {
         match fault {
-            Fault::TooLarge { size } => Ok(too_large(size, self.max_object_bytes)),
-            Fault::Changed { version } => Ok(changed(version.as_deref())),
-            Fault::Gone => self.judge_gone(source, uri).await,
-            Fault::Forbidden => self.judge_forbidden(uri).await,
-            Fault::Failed(error) => Err(error),
+            Fault::TooLarge { size } => Ok(too_large(size, self.max_object_bytes).into()),
+            Fault::Changed { version } => Ok(changed(version.as_deref()).into()),
+            Fault::Gone => self.judge_gone(from.source, uri).await.map(Miss::Rejected),
+            Fault::Forbidden => self.judge_forbidden(uri).await.map(Miss::Rejected),
+            Fault::Failed(error) => self.judge_trouble(error, from.source_id, uri, from.began).await,
         }
     }
 
@@ -160,6 +216,17 @@ impl Fetcher {
     }
 }
 
+/// What an object is read for, and since when.
+struct Origin<'a> {
+    source: &'a Source,
+    source_id: u64,
+    began: Instant,
+}
+
+fn expected(tile: &Tile) -> Expected {
+    Expected { size: tile.source.size_bytes, version: tile.source.version.clone() }
+}
+
 /// Rejects an object that has more bytes than `limits.max_object` allows.
 pub(crate) fn too_large(num_bytes: u64, limit: u64) -> Rejection {
     let detail = format!("the object has {num_bytes} bytes, limits.max_object allows {limit}");
@@ -184,6 +251,7 @@ mod tests {
     fn tiles(sources: &[(&str, Option<u64>)]) -> Vec<Tile> {
         let tile = |&(uri, size_bytes): &(&str, Option<u64>)| Tile {
             id: TileId::of(uri, 0, 0, None),
+            source_id: 0,
             source: Source { uri: uri.into(), version: None, size_bytes, ..Source::default() },
             level: 0,
             frame: 0,

@@ -3,17 +3,17 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::Fetcher;
 use super::reading::BlockKey;
+use super::{Fetcher, Miss, Origin};
 use crate::error::{Error, Result};
 use crate::format::tiff::{BlockId, BlockTable, Page, TiffHeader, parse_blocks};
 use crate::observe::Traffic;
-use crate::plan::Source;
-use crate::plan::parse_scene;
+use crate::plan::{Source, Tile, parse_scene};
 use crate::raster::Ranged;
 use crate::reason::{Reason, Rejection};
 use crate::scene::{Scene, SceneObject, Survey};
@@ -67,6 +67,7 @@ pub struct OpenScene {
     pub scene: Arc<Scene>,
     /// Its objects, in order.
     pub objects: Vec<OpenObject>,
+    source_id: u64,
 }
 
 /// One object of an open scene.
@@ -78,6 +79,18 @@ pub struct OpenObject {
     ranged: Ranged,
 }
 
+/// Why a scene is not open: an answer for all who ask, or one that may be another when somebody asks again.
+enum NotOpen {
+    Failed(Error),
+    PutOff,
+}
+
+impl From<Error> for NotOpen {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// Where the blocks of one source lie that a shard needs.
 #[derive(Default)]
 pub struct Tables(HashMap<(usize, usize, bool), BlockTable>);
@@ -86,50 +99,77 @@ pub struct Tables(HashMap<(usize, usize, bool), BlockTable>);
 pub type Arrived = (BlockKey, Result<Option<Bytes>, Rejection>);
 
 impl Fetcher {
-    /// Opens a scene, or finds out why it cannot be.
+    /// Opens the scene of a tile, or finds out why it cannot be.
     ///
     /// # Errors
     ///
-    /// If a store is away or the access is wrong: the run stops and the shard stays open.
-    pub async fn open_scene(&self, source: &Source) -> Result<Result<Arc<OpenScene>, Rejection>> {
+    /// If all stores are away or the access is wrong: the run stops and the shard stays open.
+    pub async fn open_scene(&self, tile: &Tile) -> Result<Result<Arc<OpenScene>, Miss>> {
+        let source = &tile.source;
         let scene = match &source.survey {
             Some(Survey::Scene(scene)) => scene,
             Some(Survey::Rejected { reason, detail }) => {
-                return Ok(Err(Rejection::new(*reason, detail.clone())));
+                return Ok(Err(Rejection::new(*reason, detail.clone()).into()));
             }
-            Some(Survey::Unanswered { uri }) => return self.judge_unanswered(source, uri).await.map(Err),
-            None => return self.judge_unanswered(source, &source.uri).await.map(Err),
+            Some(Survey::Unanswered { uri }) => return self.judge_unanswered(tile, uri).await.map(Err),
+            None => return self.judge_unanswered(tile, &source.uri).await.map(Err),
         };
+        for object in &scene.objects {
+            if let Some(miss) = self.troubles.known(tile.source_id, &ObjectUri::parse(&object.uri)?) {
+                return Ok(Err(miss));
+            }
+        }
         let slot = self.scenes.slot(scene);
-        slot.get_or_try_init(|| self.open_objects(scene)).await.cloned()
+        let opened = slot.get_or_try_init(|| self.open_objects(scene, tile.source_id)).await;
+        match opened {
+            Ok(opened) => Ok(opened.clone().map_err(Miss::Rejected)),
+            Err(NotOpen::PutOff) => Ok(Err(Miss::PutOff)),
+            Err(NotOpen::Failed(error)) => Err(error),
+        }
     }
 
-    /// An object that did not answer when planned is gone now, or has come back meanwhile.
-    async fn judge_unanswered(&self, source: &Source, uri: &str) -> Result<Rejection> {
+    /// An object that did not answer when planned is gone now, or in trouble, or has come back meanwhile.
+    async fn judge_unanswered(&self, tile: &Tile, uri: &str) -> Result<Miss> {
         let uri = ObjectUri::parse(uri)?;
-        match self.storage.bucket(&uri).head(uri.key()).await {
-            Ok(_) => Ok(Rejection::new(
+        if let Some(miss) = self.troubles.known(tile.source_id, &uri) {
+            return Ok(miss);
+        }
+        let from = Origin { source: &tile.source, source_id: tile.source_id, began: Instant::now() };
+        let bucket = self.storage.bucket(&uri);
+        let found = match bucket.head(uri.key()).await {
+            // An answer to this may say nothing of what reading it does.
+            Ok(_) => bucket.get_range(uri.key(), 0, 1).await.map(|_| ()),
+            Err(fault) => Err(fault),
+        };
+        match found {
+            Ok(()) => Ok(Rejection::new(
                 Reason::Changed,
                 format!("{uri} did not answer when it was planned and is there now{RETRY_CUTS_ANEW}"),
-            )),
-            Err(fault) => self.judge_fault(fault, source, &uri).await,
+            )
+            .into()),
+            Err(fault) => self.judge_fault(fault, &from, &uri).await,
         }
     }
 
-    async fn open_objects(&self, scene: &Arc<Scene>) -> Result<Result<Arc<OpenScene>, Rejection>> {
+    async fn open_objects(
+        &self,
+        scene: &Arc<Scene>,
+        source_id: u64,
+    ) -> Result<Result<Arc<OpenScene>, Rejection>, NotOpen> {
         let mut objects = Vec::with_capacity(scene.objects.len());
-        for opened in
-            futures::future::join_all(scene.objects.iter().map(|object| self.open_object(object))).await
-        {
+        let opening = scene.objects.iter().map(|object| self.open_object(object, source_id));
+        for opened in futures::future::join_all(opening).await {
             match opened? {
                 Ok(object) => objects.push(object),
-                Err(rejection) => return Ok(Err(rejection)),
+                Err(Miss::Rejected(rejection)) => return Ok(Err(rejection)),
+                Err(Miss::PutOff | Miss::Room(_)) => return Err(NotOpen::PutOff),
             }
         }
-        Ok(Ok(Arc::new(OpenScene { scene: scene.clone(), objects })))
+        self.troubles.was_read(source_id);
+        Ok(Ok(Arc::new(OpenScene { scene: scene.clone(), objects, source_id })))
     }
 
-    async fn open_object(&self, planned: &SceneObject) -> Result<Result<OpenObject, Rejection>> {
+    async fn open_object(&self, planned: &SceneObject, source_id: u64) -> Result<Result<OpenObject, Miss>> {
         let uri = ObjectUri::parse(&planned.uri)?;
         let Scenes { requests, local_reads, traffic, .. } = &self.scenes;
         let requests = if uri.local_path().is_some() { local_reads } else { requests };
@@ -142,15 +182,19 @@ impl Fetcher {
             size_bytes: Some(planned.size_bytes),
             ..Source::default()
         };
+        let began = Instant::now();
         let header = match ranged.parse(parse_scene).await {
             Ok(Ok(header)) => header,
-            Ok(Err(rejection)) => return Ok(Err(rejection)),
-            Err(fault) => return self.judge_fault(fault, &source, &uri).await.map(Err),
+            Ok(Err(rejection)) => return Ok(Err(rejection.into())),
+            Err(fault) => {
+                let from = Origin { source: &source, source_id, began };
+                return self.judge_fault(fault, &from, &uri).await.map(Err);
+            }
         };
         self.memory.was_read(&uri);
         if !header.levels.iter().map(|level| level.pixels.size).eq(planned.levels.iter().copied()) {
             let detail = format!("{uri} has other levels than when it was planned{RETRY_CUTS_ANEW}");
-            return Ok(Err(Rejection::new(Reason::Changed, detail)));
+            return Ok(Err(Rejection::new(Reason::Changed, detail).into()));
         }
         Ok(Ok(OpenObject { header, source, uri, ranged }))
     }
@@ -160,7 +204,7 @@ impl Fetcher {
     /// # Errors
     ///
     /// As [`Self::open_scene`].
-    pub async fn tables(&self, scene: &OpenScene, keys: &[BlockKey]) -> Result<Result<Tables, Rejection>> {
+    pub async fn tables(&self, scene: &OpenScene, keys: &[BlockKey]) -> Result<Result<Tables, Miss>> {
         let mut wanted: HashMap<(usize, usize, bool), Vec<BlockId>> = HashMap::new();
         for key in keys {
             wanted.entry((key.object, key.level, key.mask)).or_default().push(key.id);
@@ -169,10 +213,12 @@ impl Fetcher {
         for ((object, level, mask), blocks) in wanted {
             let opened = &scene.objects[object];
             let page = opened.page(level, mask);
+            let began = Instant::now();
             let read = opened.ranged.parse(|partial| parse_blocks(partial, page, &blocks)).await;
-            match self.judged(read, opened).await? {
+            match self.judged(read, opened, scene.source_id, began).await? {
                 Ok(Ok(table)) => tables.0.insert((object, level, mask), table),
-                Ok(Err(rejection)) | Err(rejection) => return Ok(Err(rejection)),
+                Ok(Err(rejection)) => return Ok(Err(rejection.into())),
+                Err(miss) => return Ok(Err(miss)),
             };
         }
         Ok(Ok(tables))
@@ -190,7 +236,7 @@ impl Fetcher {
         scene: &OpenScene,
         tables: &Tables,
         keys: &[BlockKey],
-    ) -> Result<Result<Vec<Arrived>, Rejection>> {
+    ) -> Result<Result<Vec<Arrived>, Miss>> {
         let mut arrived = Vec::with_capacity(keys.len());
         for (object, opened) in scene.objects.iter().enumerate() {
             let (mut found, mut ranges) = (Vec::new(), Vec::new());
@@ -204,21 +250,32 @@ impl Fetcher {
                     Err(rejection) => arrived.push((*key, Err(rejection))),
                 }
             }
-            match self.judged(opened.ranged.read(&ranges).await, opened).await? {
+            let began = Instant::now();
+            let read = opened.ranged.read(&ranges).await;
+            match self.judged(read, opened, scene.source_id, began).await? {
                 Ok(bytes) => {
                     arrived.extend(found.into_iter().zip(bytes).map(|(key, bytes)| (key, Ok(Some(bytes)))));
                 }
-                Err(rejection) => return Ok(Err(rejection)),
+                Err(miss) => return Ok(Err(miss)),
             }
         }
         Ok(Ok(arrived))
     }
 
     /// Tells what is wrong with one object from what is wrong with its store.
-    async fn judged<T>(&self, read: Result<T, Fault>, object: &OpenObject) -> Result<Result<T, Rejection>> {
+    async fn judged<T>(
+        &self,
+        read: Result<T, Fault>,
+        object: &OpenObject,
+        source_id: u64,
+        began: Instant,
+    ) -> Result<Result<T, Miss>> {
         match read {
             Ok(value) => Ok(Ok(value)),
-            Err(fault) => self.judge_fault(fault, &object.source, &object.uri).await.map(Err),
+            Err(fault) => {
+                let from = Origin { source: &object.source, source_id, began };
+                self.judge_fault(fault, &from, &object.uri).await.map(Err)
+            }
         }
     }
 }

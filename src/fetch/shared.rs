@@ -12,12 +12,12 @@ const MOST_QUESTIONS: usize = 1024;
 
 /// An answer, and when the search for it began.
 #[derive(Clone, Copy)]
-struct Answer {
+struct Answer<T> {
     began: Instant,
-    yes: bool,
+    answer: T,
 }
 
-type Slot = Arc<tokio::sync::Mutex<Option<Answer>>>;
+type Slot<T> = Arc<tokio::sync::Mutex<Option<Answer<T>>>>;
 
 /// Answers by question, each looked for by one asker while the others wait.
 ///
@@ -29,35 +29,36 @@ type Slot = Arc<tokio::sync::Mutex<Option<Answer>>>;
 ///             b asks ─ waits ────────────────┘
 ///               c asks ─ waits ──────────────┘
 /// ```
-#[derive(Default)]
-pub(super) struct SharedAnswers {
-    slots: Mutex<HashMap<String, Slot>>,
+pub(super) struct SharedAnswers<T> {
+    slots: Mutex<HashMap<String, Slot<T>>>,
 }
 
-impl SharedAnswers {
+impl<T> Default for SharedAnswers<T> {
+    fn default() -> Self {
+        Self { slots: Mutex::default() }
+    }
+}
+
+impl<T: Copy> SharedAnswers<T> {
     /// Answers `question` by a search that begins after this call.
     ///
     /// # Errors
     ///
     /// As `search`; who waits then searches anew.
-    pub(super) async fn ask(
-        &self,
-        question: String,
-        search: impl Future<Output = Result<bool>>,
-    ) -> Result<bool> {
+    pub(super) async fn ask(&self, question: String, search: impl Future<Output = Result<T>>) -> Result<T> {
         let asked = Instant::now();
         let slot = self.slot(question);
         let mut last = slot.lock().await;
-        if let Some(answer) = last.filter(|answer| answer.began > asked) {
-            return Ok(answer.yes);
+        if let Some(last) = last.as_ref().filter(|last| last.began > asked) {
+            return Ok(last.answer);
         }
         let began = Instant::now();
-        let yes = search.await?;
-        *last = Some(Answer { began, yes });
-        Ok(yes)
+        let answer = search.await?;
+        *last = Some(Answer { began, answer });
+        Ok(answer)
     }
 
-    fn slot(&self, question: String) -> Slot {
+    fn slot(&self, question: String) -> Slot<T> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if slots.len() > MOST_QUESTIONS {
             slots.retain(|_, slot| Arc::strong_count(slot) > 1);

@@ -1,7 +1,8 @@
 //! Witnesses: other sources of the run, of which one that can be read shows that a store works.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use crate::error::Result;
 use crate::plan::SourceTable;
@@ -18,15 +19,25 @@ const SEARCH_ROWS: u64 = 4096;
 /// So many folders are remembered.
 const MOST_FOLDERS: usize = 1024;
 
-/// For each folder, the source that was last read from it.
+/// So many reads of a place are remembered by when they were.
+const MOST_READS: usize = 64;
+
+/// For each folder, the source that was last read from it; for each place, when its last reads were.
 #[derive(Default)]
 pub(super) struct RecentlyRead {
     by_folder: Mutex<HashMap<String, ObjectUri>>,
+    by_place: Mutex<HashMap<String, VecDeque<Instant>>>,
+}
+
+/// Returns what fails together: a bucket, a web server, or a folder of this machine.
+fn place_text(uri: &ObjectUri) -> &str {
+    if uri.scheme().is_local() { folder_text(uri) } else { uri.bucket_key() }
 }
 
 impl RecentlyRead {
     /// Remembers that this object was read.
     pub(super) fn add(&self, uri: &ObjectUri) {
+        self.add_read(uri);
         let folder = folder_text(uri);
         let mut by_folder = self.by_folder.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = by_folder.get_mut(folder) {
@@ -37,6 +48,29 @@ impl RecentlyRead {
             by_folder.clear();
         }
         by_folder.insert(folder.to_owned(), uri.clone());
+    }
+
+    fn add_read(&self, uri: &ObjectUri) {
+        let mut by_place = self.by_place.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = place_text(uri);
+        if by_place.len() >= MOST_FOLDERS && !by_place.contains_key(place) {
+            by_place.clear();
+        }
+        if !by_place.contains_key(place) {
+            by_place.insert(place.to_owned(), VecDeque::new());
+        }
+        let Some(reads) = by_place.get_mut(place) else { return };
+        if reads.len() == MOST_READS {
+            reads.pop_front();
+        }
+        reads.push_back(Instant::now());
+    }
+
+    /// Returns how many reads of the place of `uri` ended after `began`, of those that are remembered.
+    pub(super) fn num_since(&self, uri: &ObjectUri, began: Instant) -> usize {
+        let by_place = self.by_place.lock().unwrap_or_else(PoisonError::into_inner);
+        let reads = by_place.get(place_text(uri));
+        reads.map_or(0, |reads| reads.iter().filter(|read| **read > began).count())
     }
 
     /// Returns objects below `folder` that were read before, that of `uri`'s own folder first.

@@ -50,6 +50,7 @@ impl Looker {
     pub(super) async fn header(&self, uri: &ObjectUri) -> Result<Looked, Fault> {
         let bucket = self.storage.bucket(uri);
         match bucket.head(uri.key()).await {
+            Ok(info) if info.known_size().is_none() => self.header_of_whole(&bucket, uri).await,
             Ok(info) => match self.header_by_ranges(&bucket, &info).await {
                 // Many web servers know no ranges.
                 Err(Fault::Failed(_)) if uri.scheme().is_http() => self.header_of_whole(&bucket, uri).await,

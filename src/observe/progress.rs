@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::commit::Committed;
 use crate::observe::{Busy, Pace, Stage, Traffic, Widths};
+use crate::sink::Outcome;
 
 /// Counters that the stages write and people read.
 #[derive(Debug, Default)]
@@ -146,6 +147,16 @@ impl Progress {
     /// Notes that a tile was rejected after it went through the model.
     pub fn not_finite(&self) {
         self.rejected.fetch_add(1, Relaxed);
+    }
+
+    /// Takes back a tile's outcome: its shard stays open.
+    pub fn taken_back(&self, outcome: &Outcome) {
+        self.settled.fetch_sub(1, Relaxed);
+        match outcome {
+            Outcome::Ok { .. } => 0,
+            Outcome::Rejected(_) => self.rejected.fetch_sub(1, Relaxed),
+            Outcome::Skipped { .. } => self.skipped.fetch_sub(1, Relaxed),
+        };
     }
 
     /// Notes a batch run.

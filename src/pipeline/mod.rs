@@ -17,6 +17,7 @@ mod batches;
 mod budget;
 mod infer_loop;
 mod places;
+mod put_off;
 mod sample;
 mod scenes;
 mod shard;
@@ -39,12 +40,12 @@ use crate::commit::{Counts, Provenance, attempt_name, commit_shard};
 use crate::decode;
 use crate::decode::chip::Chip;
 use crate::error::{Error, Result};
-use crate::fetch::{FetchedTile, Fetcher};
+use crate::fetch::{FetchedTile, Fetcher, Miss};
 use crate::format::image::{ImageHeader, Limits, parse_header};
 use crate::infer::Lane;
 use crate::model::contract::{Input, SampleType};
 use crate::observe::{Progress, Widths};
-use crate::plan::Run;
+use crate::plan::{Run, Shard, Tile};
 use crate::preprocess::{InputSlotMut, Preprocess};
 use crate::reason::{Reason, Rejection};
 use crate::scene::Tiling;
@@ -52,6 +53,7 @@ use crate::sink::{self, Scorer, ShardRows, TableSpec};
 use crate::work::OpenShards;
 
 use batches::{Batches, ChipSender, batches};
+use put_off::{PutOff, UnderWay};
 use scenes::WindowsOnTheirWay;
 
 pub use budget::{ByteBudget, Held};
@@ -63,6 +65,9 @@ pub use tensor::{SpareTensors, Tensor};
 /// Shards held in memory at once: one being filled, one whose last tiles are under way, one being
 /// committed.
 const SHARDS_IN_MEMORY: usize = 3;
+
+/// Shards that need an object which cannot be read are tried so often again, when all others are done.
+const MORE_PASSES: usize = 2;
 
 /// After a stop was asked for, what is under way may take so long before it is abandoned. Spot
 /// machines give 15 seconds.
@@ -116,14 +121,18 @@ struct Ways {
     decoded: ByteBudget,
     /// Chips, until they are in a batch.
     chips: ByteBudget,
+    /// Shards that stay open since an object cannot be read.
+    put_off: Arc<PutOff>,
 }
 
 /// Works on shards until there are no more, and returns once all of them are committed.
 ///
+/// Shards with an object that cannot be read are tried again when all others are done, and stay open in the end.
+///
 /// # Errors
 ///
 /// The first error of any stage, or why a stop was asked for; shards that are not committed by then
-/// stay open.
+/// stay open. `Unavailable` if shards stay open since objects cannot be read.
 pub async fn process(stages: Arc<Stages>, lanes: Vec<Lane>, work: OpenShards) -> Result<()> {
     let num_sessions = lanes.len();
     stages.progress.set_widths(stages.widths(num_sessions));
@@ -131,7 +140,9 @@ pub async fn process(stages: Arc<Stages>, lanes: Vec<Lane>, work: OpenShards) ->
     let (finished_in, finished_out) = tokio::sync::mpsc::unbounded_channel();
     let inference = start_sessions(&stages, lanes, &chips_out)?;
     drop(chips_out);
-    let feeding = tokio::spawn(feed(stages.clone(), work, num_sessions, chips_in, finished_in));
+    let put_off = Arc::<PutOff>::default();
+    let ways = Arc::new(stages.ways(num_sessions, put_off.clone())?);
+    let feeding = tokio::spawn(feed(stages.clone(), work, ways, chips_in, finished_in));
     let committing = tokio::spawn(commit_finished(stages.clone(), finished_out));
 
     let ended = async {
@@ -154,7 +165,13 @@ pub async fn process(stages: Arc<Stages>, lanes: Vec<Lane>, work: OpenShards) ->
     for thread in inference {
         thread.join().map_err(|_| Error::bug("a session's thread crashed"))?;
     }
-    stages.stop.take_cause().map_or(Ok(()), Err)
+    if let Some(cause) = stages.stop.take_cause() {
+        return Err(cause);
+    }
+    match put_off.num_left() {
+        0 => Ok(()),
+        num_shards => Err(stages.fetcher.put_off_error(num_shards)),
+    }
 }
 
 fn join<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
@@ -199,45 +216,111 @@ fn start_session(
 /// Opens shard after shard and sends their tiles on their way.
 async fn feed(
     stages: Arc<Stages>,
-    mut work: OpenShards,
-    num_sessions: usize,
+    work: OpenShards,
+    ways: Arc<Ways>,
     chips: ChipSender<Prepared>,
     finished: UnboundedSender<FinishedShard>,
 ) -> Result<()> {
-    let ways = Arc::new(stages.ways(num_sessions)?);
-    let places = Arc::new(Semaphore::new(SHARDS_IN_MEMORY));
-    let feeding = async {
-        loop {
-            let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
-            let Some(number) = work.next(&stages.progress).await? else { return Ok(()) };
-            let cell_km = stages.tiling.as_ref().map(|tiling| tiling.cell_km);
-            let shard = stages.run.shard(number).await?;
-            let shard = OpenShard::new(shard, place, finished.clone(), cell_km);
-            if let Some(tiling) = &stages.tiling {
-                send_windows(&stages, &ways, &shard, tiling, &chips);
-                continue;
-            }
-            let mut left = 0..shard.shard.tiles.len();
-            while !left.is_empty() {
-                let end = left.start + Fetcher::group_len(&shard.shard.tiles[left.clone()]);
-                send_tiles(&stages, &ways, &shard, left.start..end, &chips).await;
-                left.start = end;
-            }
-            shard.all_fed();
-        }
-    };
+    let stop = stages.stop.clone();
+    let feeder = Feeder { places: Arc::new(Semaphore::new(SHARDS_IN_MEMORY)), stages, ways, chips, finished };
     let result: Result<()> = tokio::select! {
-        result = feeding => result,
-        () = stages.stop.wait() => Ok(()),
+        result = feeder.feed_all(work) => result,
+        () = stop.wait() => Ok(()),
     };
     if let Err(error) = result {
-        stages.stop.fail(error);
+        stop.fail(error);
     }
     Ok(())
 }
 
+/// Opens shards.
+struct Feeder {
+    stages: Arc<Stages>,
+    ways: Arc<Ways>,
+    places: Arc<Semaphore>,
+    chips: ChipSender<Prepared>,
+    finished: UnboundedSender<FinishedShard>,
+}
+
+impl Feeder {
+    /// Feeds all shards, and those that were put off again when the others are done.
+    async fn feed_all(&self, mut work: OpenShards) -> Result<()> {
+        for pass in 0..=MORE_PASSES {
+            let mut under_way = UnderWay::default();
+            while let Some((number, place)) = self.next(&mut work).await? {
+                let shard = self.stages.run.shard(number).await?;
+                if self.is_put_off(&shard, pass).await? {
+                    self.ways.put_off.add(number);
+                    continue;
+                }
+                self.send(shard, place, &under_way).await;
+            }
+            under_way.wait().await;
+            if pass == MORE_PASSES || self.ways.put_off.num_left() == 0 {
+                break;
+            }
+            work.again(self.ways.put_off.take());
+            self.stages.fetcher.try_hosts_again();
+        }
+        Ok(())
+    }
+
+    /// Waits for a place, then opens the next shard.
+    async fn next(&self, work: &mut OpenShards) -> Result<Option<(u32, OwnedSemaphorePermit)>> {
+        let place = self.places.clone().acquire_owned().await.expect("the semaphore is never closed");
+        Ok(work.next(&self.stages.progress).await?.map(|number| (number, place)))
+    }
+
+    /// Returns whether the shard needs an object that still cannot be read. What others have tried in vain is left
+    /// for later; then it is asked for before anything else of its shard.
+    async fn is_put_off(&self, shard: &Shard, pass: usize) -> Result<bool> {
+        let fetcher = &self.stages.fetcher;
+        if !fetcher.is_troubled(shard.tiles.iter().map(|tile| tile.source_id)) {
+            return Ok(false);
+        }
+        if pass == 0 {
+            return Ok(true);
+        }
+        let mut put_off = false;
+        let mut asked = None;
+        for tile in &shard.tiles {
+            if asked == Some(tile.source_id) || !fetcher.is_troubled(std::iter::once(tile.source_id)) {
+                continue;
+            }
+            asked = Some(tile.source_id);
+            put_off |= match self.stages.tiling {
+                Some(_) => matches!(fetcher.open_scene(tile).await?, Err(Miss::PutOff)),
+                None => {
+                    let fetched = fetcher.fetch(std::slice::from_ref(tile), UNKNOWN_SIZE_BYTES).await?;
+                    matches!(fetched[..], [Err(Miss::PutOff)])
+                }
+            };
+        }
+        Ok(put_off)
+    }
+
+    /// Sends the tiles of a shard on their way.
+    async fn send(&self, shard: Shard, place: OwnedSemaphorePermit, under_way: &UnderWay) {
+        let Self { stages, ways, chips, .. } = self;
+        let cell_km = stages.tiling.as_ref().map(|tiling| tiling.cell_km);
+        let progress = stages.progress.clone();
+        let shard = OpenShard::new(shard, place, self.finished.clone(), cell_km, progress);
+        if let Some(tiling) = &stages.tiling {
+            send_windows(stages, ways, &shard, tiling, chips, under_way);
+            return;
+        }
+        let mut left = 0..shard.shard.tiles.len();
+        while !left.is_empty() {
+            let end = left.start + Fetcher::group_len(&shard.shard.tiles[left.clone()]);
+            send_tiles(stages, ways, &shard, left.start..end, chips, under_way).await;
+            left.start = end;
+        }
+        shard.all_fed();
+    }
+}
+
 impl Stages {
-    fn ways(&self, num_sessions: usize) -> Result<Ways> {
+    fn ways(&self, num_sessions: usize, put_off: Arc<PutOff>) -> Result<Ways> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.decode_threads.get())
             .thread_name(|index| format!("decode-{index}"))
@@ -249,6 +332,7 @@ impl Stages {
             fetched: ByteBudget::new(self.fetched_bytes()),
             decoded: ByteBudget::new(self.memory_bytes / 8 * 6),
             chips: ByteBudget::new(self.chip_bytes(num_sessions)),
+            put_off,
         })
     }
 
@@ -295,8 +379,9 @@ fn send_windows(
     shard: &Arc<OpenShard>,
     tiling: &Arc<Tiling>,
     chips: &ChipSender<Prepared>,
+    under_way: &UnderWay,
 ) {
-    let stop = stages.stop.clone();
+    let (stop, under_way) = (stages.stop.clone(), under_way.guard());
     let going = WindowsOnTheirWay {
         stages: stages.clone(),
         ways: ways.clone(),
@@ -310,10 +395,11 @@ fn send_windows(
             Ok(Err(error)) => stop.fail(error),
             Err(_) => stop.fail(Error::bug("cutting windows crashed")),
         }
+        drop(under_way);
     });
 }
 
-/// A source whose size is unknown is taken to have so many bytes until it is there.
+/// A source whose size is unknown is taken to have so many bytes until it turns out to have more.
 const UNKNOWN_SIZE_BYTES: u64 = 1 << 20;
 
 /// Waits until the tiles may be fetched, then lets them go their way in a task of their own.
@@ -323,17 +409,19 @@ async fn send_tiles(
     shard: &Arc<OpenShard>,
     range: Range<usize>,
     chips: &ChipSender<Prepared>,
+    under_way: &UnderWay,
 ) {
     let request = ways.requests.clone().acquire_owned().await.expect("the semaphore is never closed");
     let sizes = shard.shard.tiles[range.clone()].iter().map(|tile| tile.source.size_bytes);
     let held = ways.fetched.hold(sizes.map(|size| size.unwrap_or(UNKNOWN_SIZE_BYTES)).sum()).await;
     let (stages, ways, shard) = (stages.clone(), ways.clone(), shard.clone());
-    let stop = stages.stop.clone();
+    let (stop, under_way) = (stages.stop.clone(), under_way.guard());
     let going = TilesOnTheirWay { stages, ways, shard, range, held, request }.go(chips.clone());
     tokio::spawn(async move {
         if AssertUnwindSafe(going).catch_unwind().await.is_err() {
             stop.fail(Error::bug("fetching crashed"));
         }
+        drop(under_way);
     });
 }
 
@@ -352,7 +440,8 @@ impl TilesOnTheirWay {
     async fn go(self, chips: ChipSender<Prepared>) {
         let Self { stages, ways, shard, range, held, request } = self;
         let started = Instant::now();
-        let fetched = stages.fetcher.fetch(&shard.shard.tiles[range.clone()]).await;
+        let tiles = &shard.shard.tiles[range.clone()];
+        let (fetched, held) = fetch_within(&stages.fetcher, &ways.fetched, tiles, held).await;
         // Files that are read in groups come at once: to be far ahead of decoding only pushes them out of caches.
         let request = (range.len() > 1).then_some(request);
         stages.progress.fetch_took(started.elapsed());
@@ -365,9 +454,30 @@ impl TilesOnTheirWay {
             let (stages, ways, shard) = (stages.clone(), ways.clone(), shard.clone());
             let tile = TileOnItsWay { stages, ways, shard, index, _held: held.clone() };
             match fetched {
+                // Nothing of it will be committed.
+                Ok(_) if tile.shard.is_put_off() => tile.put_off(),
                 Ok(fetched) => tile.decode(fetched, &chips).await,
-                Err(rejection) => tile.reject(rejection),
+                Err(Miss::Rejected(rejection)) => tile.reject(rejection),
+                Err(Miss::PutOff | Miss::Room(_)) => tile.put_off(),
             }
+        }
+    }
+}
+
+/// What tiles came to, one by one.
+type Fetched = Result<Vec<Result<FetchedTile, Miss>>>;
+
+/// Fetches tiles. One that turns out larger than was thought waits for its room with nothing in its hands, so that
+/// nobody waits for it, and is fetched anew.
+async fn fetch_within(fetcher: &Fetcher, budget: &ByteBudget, tiles: &[Tile], held: Held) -> (Fetched, Held) {
+    let (mut room, mut held) = (UNKNOWN_SIZE_BYTES, held);
+    loop {
+        match fetcher.fetch(tiles, room).await {
+            Ok(fetched) if let [Err(Miss::Room(needed))] = fetched[..] => {
+                drop(held);
+                (room, held) = (needed, budget.hold(needed).await);
+            }
+            fetched => return (fetched, held),
         }
     }
 }
@@ -421,6 +531,11 @@ impl TileOnItsWay {
         tracing::debug!(tile = %tile.id, reason = rejection.reason.code(), "rejected");
         self.stages.progress.rejected();
         self.shard.reject(self.index, rejection);
+    }
+
+    fn put_off(&self) {
+        self.ways.put_off.add(self.shard.shard.number);
+        self.shard.put_off(self.index);
     }
 }
 

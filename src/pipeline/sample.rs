@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::Stages;
+use super::{Stages, UNKNOWN_SIZE_BYTES};
 use crate::error::Result;
 
 /// So many tiles stand for all.
@@ -22,7 +22,7 @@ impl Stages {
         }
         let shard = self.run.shard(shard).await?;
         for tile in shard.tiles.iter().take(TILES) {
-            let fetched = self.fetcher.fetch(std::slice::from_ref(tile)).await?;
+            let fetched = self.fetcher.fetch(std::slice::from_ref(tile), UNKNOWN_SIZE_BYTES).await?;
             sample.extend(fetched.into_iter().filter_map(|tile| Some(tile.ok()?.bytes)));
         }
         Ok(sample)

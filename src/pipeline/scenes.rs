@@ -30,7 +30,7 @@ use crate::decode::blocks::{Block, Part, decode_block, read_samples, read_window
 use crate::decode::scene::{Measured, Piece, SceneChip, stack, stack_into};
 use crate::error::{Error, Result};
 use crate::fetch::{
-    Arrived, BlockKey, Group, OpenScene, Reading, Tables, block_bytes, crashed, sample_bytes,
+    Arrived, BlockKey, Group, Miss, OpenScene, Reading, Tables, block_bytes, crashed, sample_bytes,
 };
 use crate::geometry::Size;
 use crate::reason::{Reason, Rejection};
@@ -70,18 +70,17 @@ impl WindowsOnTheirWay {
 
     /// Sends the windows of one source on their way; returns `false` if a stop was asked for before the end.
     async fn source(&self, tiles: Range<usize>) -> Result<bool> {
-        let source = &self.shard.tile(tiles.start).source;
         let fetcher = &self.stages.fetcher;
-        let opened = match fetcher.open_scene(source).await? {
+        let opened = match fetcher.open_scene(self.shard.tile(tiles.start)).await? {
             Ok(opened) => opened,
-            Err(rejection) => return self.reject_all(tiles, &rejection),
+            Err(miss) => return self.miss_all(tiles, &miss),
         };
         let (places, cuts) = self.cuts(&opened, tiles.clone());
         let reading = Reading::of(&opened, &cuts, self.stages.memory_bytes / 4);
         let keys: Vec<BlockKey> = reading.blocks().collect();
         let tables = match fetcher.tables(&opened, &keys).await? {
             Ok(tables) => tables,
-            Err(rejection) => return self.reject_all(places, &rejection),
+            Err(miss) => return self.miss_all(places, &miss),
         };
         // Besides the blocks, each thread holds the samples of the window that it works on.
         let window = |cuts: &Vec<Cut>| cuts.iter().map(|cut| sample_bytes(&opened, cut)).sum::<u64>();
@@ -113,7 +112,7 @@ impl WindowsOnTheirWay {
                         self.cut(&opened, place, cuts, &blocks).await;
                     }
                 }
-                Err(rejection) => return self.reject_rest(&places, group.tiles.start, &rejection),
+                Err(miss) => return self.miss_all(places[group.tiles.start..].iter().copied(), &miss),
             }
             for key in &group.leaving {
                 blocks.remove(key);
@@ -221,13 +220,17 @@ impl WindowsOnTheirWay {
         });
     }
 
-    fn reject_rest(&self, places: &[usize], from: usize, rejection: &Rejection) -> Result<bool> {
-        self.reject_all(places[from..].iter().copied(), rejection)
-    }
-
     #[expect(clippy::unnecessary_wraps, reason = "ends the ways through a source, like its other ends")]
-    fn reject_all(&self, places: impl IntoIterator<Item = usize>, rejection: &Rejection) -> Result<bool> {
-        places.into_iter().for_each(|place| self.reject(place, rejection.clone()));
+    fn miss_all(&self, places: impl IntoIterator<Item = usize>, miss: &Miss) -> Result<bool> {
+        for place in places {
+            match miss {
+                Miss::Rejected(rejection) => self.reject(place, rejection.clone()),
+                Miss::PutOff | Miss::Room(_) => {
+                    self.ways.put_off.add(self.shard.shard.number);
+                    self.shard.put_off(place);
+                }
+            }
+        }
         Ok(true)
     }
 
@@ -258,7 +261,7 @@ impl Fetching {
 }
 
 /// A group and its blocks with the room they take, or why none of them could be had.
-type Fetched = (Group, Result<(Vec<Arrived>, Held), Rejection>);
+type Fetched = (Group, Result<(Vec<Arrived>, Held), Miss>);
 
 fn reject(stages: &Stages, shard: &OpenShard, index: usize, rejection: Rejection) {
     let tile = shard.tile(index);

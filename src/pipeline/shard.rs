@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::observe::Progress;
 use crate::plan::{Shard, Tile};
 use crate::reason::{Reason, Rejection};
 use crate::sink::{Outcome, Prediction, TileRow};
@@ -20,6 +21,8 @@ pub struct OpenShard {
     pub shard: Shard,
     opened: Instant,
     fed: AtomicBool,
+    put_off: AtomicBool,
+    progress: Arc<Progress>,
     state: Mutex<State>,
     finished: UnboundedSender<FinishedShard>,
     cell_km: Option<u32>,
@@ -55,12 +58,14 @@ impl OpenShard {
     /// Opens a shard; it goes to `finished` once every tile has its outcome.
     ///
     /// - `cell_km`: spacing of the global grid, where tiles are windows of scenes
+    /// - `progress`: counts the outcomes of its tiles, unless it is put off
     #[must_use]
     pub fn new(
         shard: Shard,
         permit: OwnedSemaphorePermit,
         finished: UnboundedSender<FinishedShard>,
         cell_km: Option<u32>,
+        progress: Arc<Progress>,
     ) -> Arc<Self> {
         let num_left = shard.tiles.len();
         let state = State {
@@ -71,8 +76,28 @@ impl OpenShard {
             num_left,
             permit: Some(permit),
         };
-        let (opened, fed) = (Instant::now(), AtomicBool::new(false));
-        Arc::new(Self { shard, opened, fed, state: Mutex::new(state), finished, cell_km })
+        let (opened, fed, put_off) = (Instant::now(), AtomicBool::new(false), AtomicBool::new(false));
+        let state = Mutex::new(state);
+        Arc::new(Self { shard, opened, fed, put_off, progress, state, finished, cell_km })
+    }
+
+    /// Records that a tile cannot be had for now: the shard stays open, and is given up here once none of its
+    /// tiles is on its way.
+    pub fn put_off(&self, index: usize) {
+        self.put_off.store(true, Ordering::Relaxed);
+        let mut state = self.state.lock().expect("no holder of this lock panics");
+        assert!(
+            state.outcomes[index].is_none(),
+            "tile {index} of shard {} has an outcome",
+            self.shard.number
+        );
+        self.settled(&mut state);
+    }
+
+    /// Returns whether a tile was put off, so that the others need not be computed.
+    #[must_use]
+    pub fn is_put_off(&self) -> bool {
+        self.put_off.load(Ordering::Relaxed)
     }
 
     /// Notes that all of its tiles are on their way.
@@ -131,12 +156,23 @@ impl OpenShard {
         let outcome = outcome(&mut state);
         let before = state.outcomes[index].replace(outcome);
         assert!(before.is_none(), "tile {index} of shard {} was settled twice", self.shard.number);
+        self.settled(&mut state);
+    }
+
+    /// Ends with the shard when none of its tiles is left.
+    fn settled(&self, state: &mut State) {
         state.num_left -= 1;
-        if state.num_left == 0 {
-            let finished = self.finish(&mut state);
-            // The receiver is gone only when the run is being abandoned: the shard stays open.
-            let _ = self.finished.send(finished);
+        if state.num_left > 0 {
+            return;
         }
+        if self.is_put_off() {
+            state.outcomes.iter().flatten().for_each(|outcome| self.progress.taken_back(outcome));
+            state.permit.take();
+            return;
+        }
+        let finished = self.finish(state);
+        // The receiver is gone only when the run is being abandoned: the shard stays open.
+        let _ = self.finished.send(finished);
     }
 
     fn finish(&self, state: &mut State) -> FinishedShard {

@@ -126,7 +126,9 @@ impl KnownSources {
             let Some(source) = cursor.source().filter(|source| *source.uri == *entry.uri) else { continue };
             // A retry of some windows says nothing of the others.
             if !source.is_part() {
-                newest = match (source.version.as_deref() == entry.version.as_deref(), &entry.extra) {
+                // Of what could not be looked at nothing says that it has changed.
+                let is_same = entry.in_trouble || source.version.as_deref() == entry.version.as_deref();
+                newest = match (is_same, &entry.extra) {
                     (false, _) => Seen::OtherVersion,
                     (true, Some(values)) if cursor.values() != Some(values.as_slice()) => Seen::OtherValues,
                     (true, _) => Seen::Same,

@@ -4,6 +4,7 @@
 //! tiles/run=<run-id>/shard-00000042.parquet
 //! _tilefleet/<run-id>/{run.json, sources.parquet, summary.json, plan/part-00000.parquet, deleted.json,
 //!                      replaces/<run-id>.json}
+//! _tilefleet/<run-id>/attempts/source-00000042/<name>.json
 //! ```
 
 use std::fmt;
@@ -191,6 +192,18 @@ impl Layout {
     #[must_use]
     pub fn plan_part(&self, run: &RunId, part: u32) -> String {
         format!("{}plan/part-{part:05}.parquet", self.record(run))
+    }
+
+    /// Returns the folder of what was tried in vain.
+    #[must_use]
+    pub fn attempts(&self, run: &RunId) -> String {
+        format!("{}attempts/", self.record(run))
+    }
+
+    /// Returns the folder of the tries on one source.
+    #[must_use]
+    pub fn attempts_on(&self, run: &RunId, source_id: u64) -> String {
+        format!("{}source-{source_id:08}/", self.attempts(run))
     }
 
     /// Returns the folder on the output's file system where local writes are staged.

@@ -11,6 +11,7 @@
 //! there are, see [`Snapshot`], accepts them, see [`Acceptance`], and deletes them, see [`Tombstone`]. It never reads pixels.
 
 mod acceptance;
+mod attempts;
 pub mod fingerprint;
 pub mod known;
 mod layout;
@@ -32,6 +33,7 @@ mod tombstone;
 mod windows;
 
 pub use acceptance::{Acceptance, AcceptedBecause};
+pub use attempts::{Attempt, Standing as AttemptStanding, process_begins};
 pub use layout::{Layout, RunId};
 pub use lineage::OutputRecord;
 pub use origin::{Moment, Origin};

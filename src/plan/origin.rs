@@ -106,6 +106,12 @@ impl Moment {
         Self(self.0 + Duration::from_nanos(1))
     }
 
+    /// Returns the time since an earlier moment; none if that was later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.duration_since(earlier.0).unwrap_or_default()
+    }
+
     /// Writes the moment to the second, for people.
     #[must_use]
     pub fn to_the_second(self) -> String {

@@ -499,6 +499,7 @@ impl Planner<'_> {
         };
         let metadata = election.metadata()?;
         let surveyor = self.cutting.map(|cutting| cutting.surveyor.clone());
+        let asked = surveyor.clone();
         let (tiling, shard_tiles) = (self.tiling().cloned(), self.draft.shard_tiles);
         let encode = move || {
             let (extra, mut tally) = (discovered.extra.clone(), Tally::default());
@@ -508,6 +509,7 @@ impl Planner<'_> {
             let surveyed = Surveying::of(new_entries, surveyor);
             let surveyed = surveyed.filter(|surveyed| surveyed.as_ref().map_or(true, &mut in_area));
             let encoded = sources::encode(surveyed, extra.as_deref(), metadata, SOURCE_BYTES_KEY)?;
+            asked.map_or(Ok(()), |surveyor| surveyor.check_hosts())?;
             Ok((encoded, tally))
         };
         tokio::task::spawn_blocking(encode)

@@ -142,6 +142,8 @@ impl Table {
 pub struct Tile {
     /// Identity of the place.
     pub id: TileId,
+    /// Number of the source in the run.
+    pub source_id: u64,
     /// The source it is cut from.
     pub source: Source,
     /// Resolution step.
@@ -323,6 +325,7 @@ impl Run {
         let extra = range.extra.map(|extra| take_rows(&extra, &rows)).transpose()?;
         let tiles = planned.into_iter().zip(rows).map(|(tile, row)| Tile {
             id: tile.id,
+            source_id: tile.source_id,
             source: range.sources[row].clone(),
             level: tile.level,
             frame: tile.frame,

@@ -2,7 +2,8 @@
 //!
 //! Goes in: a source as discovered. Comes out: the [`Scene`] that its windows, blocks and footprints follow
 //! from, or the rejection that becomes its one row. A source that does not answer is left to the worker, which
-//! tells one object that is gone from a store that is away. No pixel is read.
+//! tells one object that is gone from a store that is away, and so is one that cannot be read while others of its
+//! host can. No pixel is read.
 
 mod bands;
 mod grid;
@@ -17,7 +18,7 @@ use tokio::sync::Semaphore;
 use self::bands::Choice;
 use super::sources::Surveyed;
 use super::windows::{MOST_WINDOWS, count, tiles_of};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::image::{ImageFormat, sniff_partial};
 use crate::format::partial::{Parsed, Partial};
 use crate::format::tiff::{self, TiffHeader};
@@ -28,7 +29,7 @@ use crate::reason::{Reason, Rejection};
 use crate::scene::{Scene, SceneBand, SceneObject, Survey, Tiling};
 use crate::source::Entry;
 use crate::stac::Item;
-use crate::storage::{Fault, ObjectUri, Storage};
+use crate::storage::{Fault, ObjectUri, Storage, Tally};
 
 /// So many sources are surveyed at once.
 const AT_ONCE: usize = 32;
@@ -40,6 +41,7 @@ pub struct Surveyor {
     max_windows: u64,
     requests: Arc<Semaphore>,
     traffic: Arc<Traffic>,
+    tally: Tally,
 }
 
 /// A header, and the object that it was read from.
@@ -72,7 +74,16 @@ impl Surveyor {
     #[must_use]
     pub fn new(storage: Storage, tiling: Arc<Tiling>, max_windows: u64, requests: NonZeroUsize) -> Self {
         let requests = Arc::new(Semaphore::new(requests.get()));
-        Self { storage, tiling, max_windows, requests, traffic: Arc::default() }
+        Self { storage, tiling, max_windows, requests, traffic: Arc::default(), tally: Tally::default() }
+    }
+
+    /// Checks, when all sources are surveyed, that every host with an object in trouble has answered for others.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tally::check`].
+    pub fn check_hosts(&self) -> Result<()> {
+        self.tally.check()
     }
 
     /// Surveys a source.
@@ -127,20 +138,35 @@ impl Surveyor {
         let (size_bytes, version) = match (entry.size, uri.to_string() == entry.uri) {
             (Some(size), true) => (size, entry.version.clone()),
             _ => match self.storage.bucket(&uri).head(uri.key()).await {
-                Ok(info) => (info.size, info.version),
-                Err(Fault::Failed(error)) => return Err(error),
-                Err(_) => return Ok(Err(Unsurveyed::NoAnswer(uri))),
+                Ok(info) => match info.known_size() {
+                    Some(size) => (size, info.version),
+                    // Without its size it cannot be read in parts; the worker says so.
+                    None => return self.unanswered(None, uri),
+                },
+                Err(Fault::Failed(error)) => return self.unanswered(Some(error), uri),
+                Err(_) => return self.unanswered(None, uri),
             },
         };
         let version: Option<Arc<str>> = version.map(Into::into);
         let (requests, traffic) = (self.requests.clone(), self.traffic.clone());
         let object = Ranged::new(&self.storage, &uri, size_bytes, version.clone(), requests, traffic);
         match object.parse(parse_scene).await {
-            Ok(Ok(header)) => Ok(Ok(Opened { uri, version, size_bytes, header })),
-            Ok(Err(rejection)) => Ok(Err(rejection.into())),
-            Err(Fault::Failed(error)) => Err(error),
-            Err(_) => Ok(Err(Unsurveyed::NoAnswer(uri))),
+            Ok(header) => {
+                self.tally.answered(&uri);
+                Ok(header.map(|header| Opened { uri, version, size_bytes, header }).map_err(Unsurveyed::from))
+            }
+            Err(Fault::Failed(error)) => self.unanswered(Some(error), uri),
+            Err(_) => self.unanswered(None, uri),
         }
+    }
+
+    /// Leaves an object to the worker, if its host answers for others.
+    fn unanswered(&self, error: Option<Error>, uri: ObjectUri) -> Result<Result<Opened, Unsurveyed>> {
+        match error {
+            Some(error) => self.tally.in_trouble(&uri, error)?,
+            None => self.tally.answered(&uri),
+        }
+        Ok(Err(Unsurveyed::NoAnswer(uri)))
     }
 
     fn assemble(

@@ -143,7 +143,11 @@ fn may_be_stac(uri: &ObjectUri) -> bool {
 fn entry(found: stac::Found) -> Result<Entry> {
     let (uri, record, digest) = match found {
         Ok(item) => (item.uri.clone(), Ok(item), None),
-        Err(BadItem { uri, why, digest }) => (uri, Err(why), Some(digest)),
+        // It is looked at again as any other object, and comes to nothing or to a row of its own.
+        Err(BadItem { uri, unread: true, .. }) => {
+            return Ok(Entry { uri, in_trouble: true, ..Entry::default() });
+        }
+        Err(BadItem { uri, why, digest, .. }) => (uri, Err(why), Some(digest)),
     };
     let json = serde_json::to_vec::<ItemRecord>(&record)
         .map_err(|error| Error::bug("cannot write a STAC item").because(error))?;

@@ -38,7 +38,7 @@ use self::manifest::{Manifest, Rows};
 use self::pattern::{Pattern, relative};
 use self::spool::{BUFFER_BYTES, Spool};
 use crate::error::{Error, Result};
-use crate::storage::{Fault, ObjectInfo, ObjectUri, Storage, percent_decoded, sanitise};
+use crate::storage::{Fault, ObjectInfo, ObjectUri, Storage, Tally, percent_decoded, sanitise};
 
 /// How many manifest rows are looked up at a time.
 const HEAD_CONCURRENCY: usize = 32;
@@ -120,7 +120,8 @@ impl Discovered {
 /// by a pattern with its ending. What is found twice is one source; items that share a URI and are not the same are
 /// as many sources. A manifest may name
 /// objects in any bucket and on any web server, but local files only if it is one itself; `allow`
-/// replaces these rules by its own. A manifest's object that is gone or forbidden stays a source.
+/// replaces these rules by its own. A manifest's object that is gone or forbidden stays a source, and so does one
+/// that cannot be looked at while others of its host can.
 ///
 /// # Errors
 ///
@@ -135,6 +136,7 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
         num_ignored: 0,
         filtered: false,
         looked_at: Vec::new(),
+        tally: Arc::default(),
     };
     for text in &spec.uris {
         search.add(Pattern::parse(text)?, text, spool_folder).await?;
@@ -146,6 +148,7 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
         Some(manifest) => search.add_manifest(manifest, spec, spool_folder).await?,
         None => None,
     };
+    search.tally.check()?;
     let Search { spool, num_ignored, filtered, looked_at, .. } = search;
     let sources = spool.finish()?;
     warn_of_equal_names(&sources);
@@ -173,6 +176,7 @@ struct Search {
     num_ignored: u64,
     filtered: bool,
     looked_at: Vec<String>,
+    tally: Arc<Tally>,
 }
 
 impl Search {
@@ -208,11 +212,20 @@ impl Search {
         };
         let fault = match found {
             Ok(info) if self.is_stac(uri, &info).await? => return self.add_items(uri, spool_folder).await,
-            Ok(info) => return self.add_object(uri, Some(info)),
+            Ok(info) => {
+                self.tally.answered(uri);
+                return self.add_object(uri, Some(info));
+            }
+            // Named one by one: the others say whether it is this one or its host.
+            Err(Fault::Failed(error)) if !is_folder => {
+                self.tally.in_trouble(uri, error)?;
+                return self.add_entry(uri, Entry { in_trouble: true, ..entry_of(uri, None) });
+            }
             Err(Fault::Failed(error)) => return Err(error),
             Err(fault) => fault,
         };
         if uri.scheme().is_http() {
+            self.tally.answered(uri);
             // Named one by one, like a row of a manifest: if it is gone, that becomes its row.
             return self.add_object(uri, None);
         }
@@ -229,7 +242,11 @@ impl Search {
     }
 
     fn add_object(&mut self, uri: &ObjectUri, info: Option<ObjectInfo>) -> Result<()> {
-        let taken = self.take(uri, entry_of(uri, info))?;
+        self.add_entry(uri, entry_of(uri, info))
+    }
+
+    fn add_entry(&mut self, uri: &ObjectUri, entry: Entry) -> Result<()> {
+        let taken = self.take(uri, entry)?;
         let ignored = if taken { "" } else { ", ignored: it is part of the output" };
         self.looked_at.push(format!("{uri}: one object{ignored}"));
         Ok(())
@@ -333,13 +350,13 @@ impl Search {
         for (number, (reference, extra)) in (rows.first..).zip(rows.uris.iter().zip(rows.extra)) {
             sources.push((rules.resolve(reference, number)?, extra));
         }
-        let storage = self.storage.clone();
+        let (storage, tally) = (self.storage.clone(), self.tally.clone());
         let looked_up = stream::iter(sources).map(|(uri, extra)| {
-            let storage = storage.clone();
+            let (storage, tally) = (storage.clone(), tally.clone());
             async move {
-                let info = if look_up { looked_up(&storage, &uri).await? } else { None };
-                let entry = Entry { extra, ..entry_of(&uri, info) };
-                Ok::<_, Error>((uri, entry))
+                let entry =
+                    if look_up { counted(&storage, &uri, &tally).await? } else { entry_of(&uri, None) };
+                Ok::<_, Error>((uri, Entry { extra, ..entry }))
             }
         });
         let mut looked_up = looked_up.buffered(HEAD_CONCURRENCY);
@@ -396,6 +413,24 @@ pub async fn look_up(storage: &Storage, uri: &ObjectUri) -> Result<Entry> {
     Ok(entry_of(uri, looked_up(storage, uri).await?))
 }
 
+/// Looks at one source of many: one that is in trouble is left to the run if its host answers for others.
+///
+/// # Errors
+///
+/// As [`Tally::in_trouble`].
+async fn counted(storage: &Storage, uri: &ObjectUri, tally: &Tally) -> Result<Entry> {
+    match looked_up(storage, uri).await {
+        Ok(info) => {
+            tally.answered(uri);
+            Ok(entry_of(uri, info))
+        }
+        Err(error) => {
+            tally.in_trouble(uri, error)?;
+            Ok(Entry { in_trouble: true, ..entry_of(uri, None) })
+        }
+    }
+}
+
 /// Looks at one object; `None` if it is gone or forbidden.
 async fn looked_up(storage: &Storage, uri: &ObjectUri) -> Result<Option<ObjectInfo>> {
     match storage.bucket(uri).head(uri.key()).await {
@@ -406,7 +441,7 @@ async fn looked_up(storage: &Storage, uri: &ObjectUri) -> Result<Option<ObjectIn
 }
 
 fn entry_of(uri: &ObjectUri, info: Option<ObjectInfo>) -> Entry {
-    let (size, version) = info.map_or((None, None), |info| (Some(info.size), info.version));
+    let (size, version) = info.map_or((None, None), |info| (info.known_size(), info.version));
     Entry { uri: uri.to_string(), version, size, ..Entry::default() }
 }
 

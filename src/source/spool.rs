@@ -38,8 +38,10 @@ pub struct Entry {
     pub uri: String,
     /// Entity tag or the like, see [`crate::storage::ObjectInfo::version`]; `None` if nobody has looked.
     pub version: Option<String>,
-    /// Number of bytes; `None` if nobody has looked.
+    /// Number of bytes; `None` if nobody has looked, or the store does not say.
     pub size: Option<u64>,
+    /// Whether it could not be looked at, so that nothing is known of it.
+    pub in_trouble: bool,
     /// The manifest's other columns, encoded by [`super::ExtraCodec`].
     pub extra: Option<Vec<u8>>,
     /// The STAC item that it is, as JSON of [`crate::stac::Item`].
@@ -341,6 +343,7 @@ const HAS_VERSION: u8 = 1;
 const HAS_SIZE: u8 = 2;
 const HAS_EXTRA: u8 = 4;
 const HAS_ITEM: u8 = 8;
+const IN_TROUBLE: u8 = 16;
 
 fn write_entry(out: &mut (impl Write + ?Sized), entry: &Entry) -> io::Result<()> {
     let (uri, identity) = (entry.uri.as_bytes(), entry.identity.as_bytes());
@@ -355,6 +358,7 @@ fn write_entry(out: &mut (impl Write + ?Sized), entry: &Entry) -> io::Result<()>
         (HAS_SIZE, entry.size.is_some()),
         (HAS_EXTRA, entry.extra.is_some()),
         (HAS_ITEM, entry.item.is_some()),
+        (IN_TROUBLE, entry.in_trouble),
     ] {
         flags |= if is_set { flag } else { 0 };
     }
@@ -392,6 +396,7 @@ fn entry_of(record: &[u8]) -> io::Result<Entry> {
         uri: text(uri)?,
         version: has(HAS_VERSION).then(|| text(version)).transpose()?,
         size: has(HAS_SIZE).then(|| u64::from_le_bytes(size)),
+        in_trouble: has(IN_TROUBLE),
         extra: has(HAS_EXTRA).then(|| extra.to_vec()),
         item: has(HAS_ITEM).then(|| item.to_vec()),
         identity: text(identity)?,

@@ -19,6 +19,8 @@ pub struct BadItem {
     pub why: String,
     /// Digest of what is written there, in hex: the same item found twice has the same.
     pub digest: String,
+    /// Whether its document could not be read, so that nothing is known of it.
+    pub unread: bool,
 }
 
 impl BadItem {
@@ -28,7 +30,7 @@ impl BadItem {
     pub fn new(uri: String, why: String, written: &[u8]) -> Self {
         let digest = Sha256::digest(written);
         let digest = format!("{:032x}", u128::from_be_bytes(std::array::from_fn(|index| digest[index])));
-        Self { uri, why, digest }
+        Self { uri, why, digest, unread: false }
     }
 }
 

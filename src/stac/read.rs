@@ -13,7 +13,7 @@ use super::item::Item;
 use super::search;
 use super::wire::Place;
 use crate::error::{Error, Result};
-use crate::storage::{Fault, ObjectUri, Storage, sanitise};
+use crate::storage::{Fault, ObjectUri, Storage, Tally, sanitise};
 
 /// How many items of one catalog are read at a time.
 const CONCURRENCY: usize = 16;
@@ -89,7 +89,7 @@ pub async fn read(
             }
         }
     }
-    Ok(())
+    walk.tally.check()
 }
 
 /// Says why a document is none; its address stands in the row already.
@@ -113,12 +113,14 @@ struct Walk<'a> {
     /// Every document that was ever on that list: links may lead in circles.
     known: HashSet<String>,
     num_items: u64,
+    tally: Tally,
 }
 
 impl<'a> Walk<'a> {
     fn new(storage: &'a Storage, start: &ObjectUri, limits: Limits) -> Self {
         let known = HashSet::from([start.to_string()]);
-        Self { storage, limits, start: start.clone(), open: vec![(start.clone(), 0)], known, num_items: 0 }
+        let (start, open) = (start.clone(), vec![(start.clone(), 0)]);
+        Self { storage, limits, start, open, known, num_items: 0, tally: Tally::default() }
     }
 
     fn hand_on(&mut self, found: Found, visit: &mut Visit<'_>) -> Result<()> {
@@ -238,13 +240,34 @@ impl<'a> Walk<'a> {
         let mut loaded = stream::iter(uris).map(load).buffered(CONCURRENCY);
         while let Some((uri, object)) = loaded.next().await {
             let found = match object {
-                Ok(object) => single(&object.bytes, &uri),
-                Err(Fault::Failed(error)) => return Err(error),
-                Err(fault) => Err(BadItem::new(uri.to_string(), fault.to_string(), b"")),
+                Ok(object) => {
+                    self.tally.answered(&uri);
+                    single(&object.bytes, &uri)
+                }
+                Err(fault) => Err(self.unread(&uri, fault)?),
             };
             self.hand_on(found, visit)?;
         }
         Ok(())
+    }
+
+    /// Describes an item whose document could not be read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tally::in_trouble`].
+    fn unread(&self, uri: &ObjectUri, fault: Fault) -> Result<BadItem> {
+        let bad = BadItem::new(uri.to_string(), fault.to_string(), b"");
+        match fault {
+            Fault::Failed(error) => {
+                self.tally.in_trouble(uri, error)?;
+                Ok(BadItem { unread: true, ..bad })
+            }
+            _ => {
+                self.tally.answered(uri);
+                Ok(bad)
+            }
+        }
     }
 
     async fn table(&mut self, uri: &ObjectUri, spool_folder: &Path, visit: &mut Visit<'_>) -> Result<()> {
@@ -253,8 +276,8 @@ impl<'a> Walk<'a> {
         let copy = tempfile::NamedTempFile::new_in(spool_folder).map_err(unusable)?.into_temp_path();
         let bucket = self.storage.bucket(uri);
         let info = bucket.head(uri.key()).await.map_err(|fault| fault.into_error(uri))?;
-        if info.size > self.limits.table_bytes {
-            return Err(Fault::TooLarge { size: info.size }.into_error(uri));
+        if let Some(size) = info.known_size().filter(|size| *size > self.limits.table_bytes) {
+            return Err(Fault::TooLarge { size }.into_error(uri));
         }
         bucket.download(uri.key(), &copy).await.map_err(|fault| fault.into_error(uri))?;
         let (sender, mut receiver) = tokio::sync::mpsc::channel::<Vec<Found>>(2);

@@ -112,6 +112,33 @@ async fn items_of_old_and_new_versions_are_read() {
     }
 }
 
+/// One item's document that its server does not give is a source of which nothing is known; a server that gives
+/// none ends the command.
+#[tokio::test]
+async fn a_document_that_cannot_be_read_is_left_to_the_run() {
+    let items: Vec<Value> = (0..12).map(|number| link("item", &format!("{number}.json"))).collect();
+    let collection = json!({"type": "Collection", "stac_version": "1.0.0", "id": "c", "description": "",
+                            "license": "other", "extent": {}, "links": items});
+    let served = |is_troubled: fn(&str) -> bool| {
+        let collection = collection.to_string();
+        Served::start(move |asked: &Asked, _: &str| match asked.target.trim_start_matches('/') {
+            "collection.json" => (200, collection.clone()),
+            name if is_troubled(name) => (500, String::new()),
+            name => (200, feature(name.trim_end_matches(".json"), 1).to_string()),
+        })
+    };
+    let one = served(|name| name == "7.json");
+    let found = all_within(&format!("{}/collection.json", one.address), &Limits::default()).await.unwrap();
+    assert_eq!(found.len(), 12);
+    let bad: Vec<_> = found.iter().filter_map(|found| found.as_ref().err()).collect();
+    assert!(bad[0].unread && bad[0].uri.ends_with("/7.json"), "{bad:?}");
+    assert_eq!(bad.len(), 1);
+    let none = served(|_| true);
+    let error =
+        all_within(&format!("{}/collection.json", none.address), &Limits::default()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable);
+}
+
 #[tokio::test]
 async fn links_are_followed_in_order_and_never_in_circles() {
     let folder = tempfile::tempdir().unwrap();

@@ -23,6 +23,9 @@ use super::fault::{Fault, classify, classify_io, classify_web, failure, io_failu
 use super::local;
 use super::odd_keys;
 use super::own;
+use super::pace::{LeastPace, Pace};
+use super::patience::UNKNOWN_SIZE;
+use super::trouble::Trouble;
 use super::uri::{ObjectUri, encode_name, path_of_key};
 use crate::error::{Error, Result};
 
@@ -55,9 +58,9 @@ pub struct Expected {
 
 impl Expected {
     /// Fails with [`Fault::Changed`] if what was found is known to be another object.
-    pub(super) fn check(&self, size: u64, version: Option<&str>) -> Result<(), Fault> {
+    pub(super) fn check(&self, size: Option<u64>, version: Option<&str>) -> Result<(), Fault> {
         let other_version = self.version.as_deref().zip(version).is_some_and(|(known, found)| known != found);
-        if other_version || self.size.is_some_and(|known| known != size) {
+        if other_version || self.size.zip(size).is_some_and(|(known, found)| known != found) {
             return Err(Fault::Changed { version: version.map(str::to_owned) });
         }
         Ok(())
@@ -70,7 +73,7 @@ pub struct ObjectInfo {
     /// Key inside the bucket; ends in `/` for a folder marker, which is no object of its own. It may be
     /// one that cannot be asked for, see [`ObjectInfo::is_addressable`].
     pub key: String,
-    /// Number of bytes.
+    /// Number of bytes; [`u64::MAX`] if the store does not say.
     pub size: u64,
     /// The entity tag without its quotes; for files `<size>-<mtime in nanoseconds>`.
     ///
@@ -86,6 +89,12 @@ impl ObjectInfo {
     #[must_use]
     pub fn is_addressable(&self) -> bool {
         odd_keys::is_addressable(&self.key)
+    }
+
+    /// Returns the number of bytes, if the store says it.
+    #[must_use]
+    pub fn known_size(&self) -> Option<u64> {
+        known(self.size)
     }
 }
 
@@ -113,7 +122,7 @@ pub struct Bucket {
 struct Inner {
     root: ObjectUri,
     backend: Backend,
-    patience: Duration,
+    pace: LeastPace,
 }
 
 enum Backend {
@@ -124,13 +133,13 @@ enum Backend {
 impl Bucket {
     /// Makes the bucket that holds all local files.
     pub(super) fn local(root: ObjectUri) -> Self {
-        Self::new(root, Backend::Local, Duration::MAX)
+        Self::new(root, Backend::Local, LeastPace { silence: Duration::MAX, bytes_a_second: 0 })
     }
 
     /// Makes a bucket that connects when it is first used.
     pub(super) fn remote(root: ObjectUri, plan: StorePlan) -> Self {
-        let patience = plan.patience();
-        Self::new(root, Backend::Remote { plan: Some(plan), store: OnceCell::new() }, patience)
+        let pace = plan.pace();
+        Self::new(root, Backend::Remote { plan: Some(plan), store: OnceCell::new() }, pace)
     }
 
     /// Makes a bucket of any store, for tests; `uri` is what it pretends to be, such as `s3://test`.
@@ -142,11 +151,11 @@ impl Bucket {
     pub fn over(store: Arc<dyn ObjectStore>, uri: &str) -> Self {
         let root = ObjectUri::parse(uri).expect("the caller names a valid bucket").with_key("");
         let backend = Backend::Remote { plan: None, store: OnceCell::new_with(Some(store)) };
-        Self::new(root, backend, Duration::from_secs(20))
+        Self::new(root, backend, LeastPace { silence: Duration::from_secs(20), bytes_a_second: 0 })
     }
 
-    fn new(root: ObjectUri, backend: Backend, patience: Duration) -> Self {
-        Self { inner: Arc::new(Inner { root, backend, patience }), staging: None, own: None }
+    fn new(root: ObjectUri, backend: Backend, pace: LeastPace) -> Self {
+        Self { inner: Arc::new(Inner { root, backend, pace }), staging: None, own: None }
     }
 
     /// Returns the same bucket with a folder for unfinished local writes; stores need none.
@@ -210,10 +219,14 @@ impl Bucket {
         loop {
             let opened = store.get_opts(&path, GetOptions::default()).await;
             let opened = opened.map_err(|cause| self.fault(&cause, "read", key))?;
-            expected.check(opened.meta.size, version_of(&opened.meta).as_deref())?;
+            expected.check(known(opened.meta.size), version_of(&opened.meta).as_deref())?;
             match self.collect(opened, key, max_bytes).await {
                 Err(Fault::Failed(_)) if attempt < READ_ATTEMPTS => attempt += 1,
-                done => return done,
+                done => {
+                    let object = done?;
+                    expected.check(Some(object.size), None)?;
+                    return Ok(object);
+                }
             }
         }
     }
@@ -251,46 +264,47 @@ impl Bucket {
     }
 
     async fn collect(&self, opened: GetResult, key: &str, max_bytes: u64) -> Result<Object, Fault> {
-        let size = opened.meta.size;
-        if size > max_bytes {
+        let size = known(opened.meta.size);
+        if let Some(size) = size.filter(|size| *size > max_bytes) {
             return Err(Fault::TooLarge { size });
         }
         let version = version_of(&opened.meta);
         let mut stream = opened.into_stream();
-        let mut bytes = BytesMut::with_capacity(usize::try_from(size).unwrap_or(0));
-        while let Some(piece) = self.next_piece(&mut stream, key).await? {
+        let mut bytes = BytesMut::with_capacity(size.map_or(0, |size| usize::try_from(size).unwrap_or(0)));
+        let mut pace = self.inner.pace.begin();
+        while let Some(piece) = self.next_piece(&mut stream, &mut pace, key).await? {
             if (bytes.len() + piece.len()) as u64 > max_bytes {
                 return Err(Fault::TooLarge { size: (bytes.len() + piece.len()) as u64 });
             }
             bytes.extend_from_slice(&piece);
         }
         let read = bytes.len() as u64;
-        if read != size {
+        if let Some(size) = size.filter(|size| *size != read) {
             let short = format!("{read} bytes came instead of {size}");
-            return Err(Error::unavailable(format!("cannot {}", self.doing("read", key)))
-                .because(short)
-                .into());
+            return Err(self.trouble(Trouble::BrokenOff, short, key));
         }
-        Ok(Object { bytes: bytes.freeze(), version, size })
+        Ok(Object { bytes: bytes.freeze(), version, size: read })
     }
 
     async fn next_piece(
         &self,
         stream: &mut BoxStream<'static, object_store::Result<Bytes>>,
+        pace: &mut Pace,
         key: &str,
     ) -> Result<Option<Bytes>, Fault> {
-        match tokio::time::timeout(self.inner.patience, stream.try_next()).await {
-            Ok(piece) => piece.map_err(|cause| match self.fault(&cause, "read", key) {
+        match pace.next(stream).await {
+            Ok(piece) => piece.transpose().map_err(|cause| match self.fault(&cause, "read", key) {
                 // Headers came, so the object is there and readable; only the transfer broke.
                 Fault::Failed(error) => Fault::Failed(error),
-                fault => Error::unavailable(format!("cannot {}", self.doing("read", key)))
-                    .because(fault.to_string())
-                    .into(),
+                fault => self.trouble(Trouble::BrokenOff, fault.to_string(), key),
             }),
-            Err(_) => Err(Error::unavailable(format!("cannot {}", self.doing("read", key)))
-                .because(format!("nothing came for {:?}", self.inner.patience))
-                .into()),
+            Err(slow) => Err(self.trouble(Trouble::TooSlow, slow.to_string(), key)),
         }
+    }
+
+    /// Says that an object cannot be read for now.
+    fn trouble(&self, trouble: Trouble, why: String, key: &str) -> Fault {
+        Error::unavailable(format!("cannot {}", self.doing("read", key))).because(trouble.said(why)).into()
     }
 
     /// Reads `length` bytes from `start`, or up to the object's end.
@@ -325,17 +339,19 @@ impl Bucket {
         let options = GetOptions { range, ..GetOptions::default() };
         let opened = store.get_opts(&self.path(key)?, options).await;
         let opened = opened.map_err(|cause| self.fault(&cause, "read", key))?;
-        expected.check(opened.meta.size, version_of(&opened.meta).as_deref())?;
+        expected.check(known(opened.meta.size), version_of(&opened.meta).as_deref())?;
         let announced = opened.range.end - opened.range.start;
         let mut stream = opened.into_stream();
         let mut bytes = BytesMut::with_capacity(usize::try_from(announced.min(length)).unwrap_or(0));
-        while let Some(piece) = self.next_piece(&mut stream, key).await? {
+        let mut pace = self.inner.pace.begin();
+        while let Some(piece) = self.next_piece(&mut stream, &mut pace, key).await? {
             bytes.extend_from_slice(&piece);
+            if bytes.len() as u64 > announced {
+                return Err(self.trouble(Trouble::BadAnswer, "more came than was asked for".to_owned(), key));
+            }
         }
         if bytes.len() as u64 != announced {
-            return Err(Error::unavailable(format!("cannot {}", self.doing("read", key)))
-                .because("the answer was cut short")
-                .into());
+            return Err(self.trouble(Trouble::BrokenOff, "the answer was cut short".to_owned(), key));
         }
         Ok(bytes.freeze())
     }
@@ -356,8 +372,8 @@ impl Bucket {
         let mut stream = opened.into_stream();
         let failed = |cause| io_failure(cause, &format!("write {}", to.display()));
         let mut file = tokio::fs::File::create(to).await.map_err(failed)?;
-        let mut num_bytes = 0;
-        while let Some(piece) = self.next_piece(&mut stream, key).await? {
+        let (mut num_bytes, mut pace) = (0, self.inner.pace.begin());
+        while let Some(piece) = self.next_piece(&mut stream, &mut pace, key).await? {
             num_bytes += piece.len() as u64;
             tokio::io::AsyncWriteExt::write_all(&mut file, &piece).await.map_err(failed)?;
         }
@@ -376,8 +392,16 @@ impl Bucket {
             let (path, key) = (path_of_key(key), key.to_owned());
             return blocking(move || local::head(&path, &key)).await?;
         };
-        let found = store.head(&self.path(key)?).await;
-        found.map(info_of).map_err(|cause| self.fault(&cause, "look at", key))
+        let path = self.path(key)?;
+        let found = store.head(&path).await;
+        let mut info = found.map(info_of).map_err(|cause| self.fault(&cause, "look at", key))?;
+        if info.known_size().is_none() {
+            // Who does not say it of the whole says it of a part.
+            let range = Some(GetRange::Bounded(0..1));
+            let part = store.get_opts(&path, GetOptions { range, ..GetOptions::default() }).await;
+            info.size = part.map_or(info.size, |part| part.meta.size);
+        }
+        Ok(info)
     }
 
     /// Lists all objects below a folder, in bounded memory; local files come in the order of their keys.
@@ -656,12 +680,17 @@ fn info_of(meta: ObjectMeta) -> ObjectInfo {
     ObjectInfo { key: odd_keys::restored(meta.location.into()), size: meta.size, version, modified }
 }
 
-/// The entity tag without quotes; without one, size and time, if the store gives a time.
+/// Returns a size that the store has announced.
+fn known(size: u64) -> Option<u64> {
+    Some(size).filter(|size| *size != UNKNOWN_SIZE)
+}
+
+/// The entity tag without quotes; without one, size and time, if the store gives both.
 fn version_of(meta: &ObjectMeta) -> Option<String> {
     let tag = meta.e_tag.as_ref().map(|tag| tag.replace('"', "")).filter(|tag| !tag.is_empty());
     tag.or_else(|| {
         let modified: SystemTime = meta.last_modified.into();
         let since = modified.duration_since(SystemTime::UNIX_EPOCH).ok().filter(|since| !since.is_zero())?;
-        Some(format!("{}-{}", meta.size, since.as_nanos()))
+        Some(format!("{}-{}", known(meta.size)?, since.as_nanos()))
     })
 }

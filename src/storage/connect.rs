@@ -17,8 +17,10 @@ use super::credentials::{Marked, ProcessCredentials};
 use super::environment::Environment;
 use super::fault::failure;
 use super::options::{StorageOptions, check_endpoint};
+use super::pace::LeastPace;
 use super::patience::Patience;
 use super::profile::{Profile, ProfileCredentials};
+use super::redirect::Redirects;
 use super::sign::Signer;
 use super::uri::{ObjectUri, Scheme};
 use super::web::Web;
@@ -29,6 +31,8 @@ use crate::error::{Error, Result};
 pub(super) struct StorePlan {
     pub(super) options: Arc<StorageOptions>,
     pub(super) environment: Arc<Environment>,
+    /// Where redirects may lead; empty: anywhere.
+    pub(super) allow: Arc<[ObjectUri]>,
     signer: Option<Arc<Signer>>,
 }
 
@@ -48,7 +52,7 @@ macro_rules! with_chain {
 /// Ends a builder: how often and how long to try.
 macro_rules! connected {
     ($plan:expr, $builder:expr, $root:expr) => {
-        connected!($plan, $builder, $root, $plan.connector(None))
+        connected!($plan, $builder, $root, $plan.connector())
     };
     ($plan:expr, $builder:expr, $root:expr, $connector:expr) => {{
         let builder = $builder.with_retry($plan.retry()).with_http_connector($connector);
@@ -64,16 +68,17 @@ impl StorePlan {
     ///
     /// `Config` if requests to a token service cannot be prepared.
     pub(super) fn new(options: StorageOptions, environment: Environment) -> Result<Self> {
-        let mut plan = Self { options: Arc::new(options), environment: Arc::new(environment), signer: None };
+        let (options, environment) = (Arc::new(options), Arc::new(environment));
+        let mut plan = Self { options, environment, allow: Arc::default(), signer: None };
         if let Some(sign) = &plan.options.sign {
             plan.signer = Some(Arc::new(Signer::new(sign, Web::new(&plan, &sign.endpoint)?)));
         }
         Ok(plan)
     }
 
-    /// Returns how long an answer may pause.
-    pub(super) fn patience(&self) -> Duration {
-        self.options.request_timeout
+    /// Returns how long an answer may pause, and how slow it may be.
+    pub(super) fn pace(&self) -> LeastPace {
+        LeastPace { silence: self.options.request_timeout, bytes_a_second: self.options.min_rate }
     }
 
     /// Connects to the bucket of `root`.
@@ -254,7 +259,8 @@ impl StorePlan {
         // A document of somebody else's may say http://, and a token is a secret.
         let is_safe = root.as_str().starts_with("https://") || self.options.allow_http;
         let covered = is_safe && self.options.sign.as_ref().is_some_and(|sign| sign.covers(root.store()));
-        connected!(self, builder, root, self.connector(self.signer.clone().filter(|_| covered)))
+        let signer = self.signer.clone().filter(|_| covered);
+        connected!(self, builder, root, Patience { signer, ..self.web_connector() })
     }
 
     /// Limits of the connection; `variable` allows plain `http`, and so does an endpoint that says so.
@@ -269,9 +275,16 @@ impl StorePlan {
             .with_timeout_disabled()
     }
 
-    /// Makes what makes clients; with a signer, their requests carry its tokens.
-    pub(super) fn connector(&self, signer: Option<Arc<Signer>>) -> Patience {
-        Patience { limit: self.options.request_timeout, signer }
+    /// Makes what makes clients for stores, whose requests are signed for one host.
+    pub(super) fn connector(&self) -> Patience {
+        let StorageOptions { request_timeout, connect_timeout, .. } = &*self.options;
+        Patience { limit: *request_timeout, connect_limit: *connect_timeout, signer: None, redirects: None }
+    }
+
+    /// Makes what makes clients for web servers.
+    pub(super) fn web_connector(&self) -> Patience {
+        let redirects = Redirects { allow: self.allow.clone(), allow_http: self.options.allow_http };
+        Patience { redirects: Some(redirects), ..self.connector() }
     }
 
     fn retry(&self) -> RetryConfig {

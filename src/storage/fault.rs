@@ -12,7 +12,9 @@ use std::io;
 use object_store::client::{HttpError, HttpErrorKind};
 
 use super::credentials::NoCredentials;
+use super::redirect::Astray;
 use super::sanitise::sanitise;
+use super::trouble::{Symptom, Trouble};
 use crate::error::Error;
 
 /// Why an object could not be read.
@@ -80,6 +82,7 @@ struct Evidence {
     message: Option<String>,
     transport: Option<HttpErrorKind>,
     redirected: bool,
+    astray: Option<Astray>,
     credentials: Option<(String, bool)>,
     io: Option<(io::ErrorKind, Option<i32>)>,
     deepest: String,
@@ -89,6 +92,7 @@ struct Evidence {
 const STATUS_MARK: &str = "Server returned non-2xx status code: ";
 const BODY_MARK: &str = "Server returned error response: ";
 const DELETE_MARK: &str = "DeleteObjects request failed";
+const NOT_PARTIAL_MARK: &str = "Received non-partial response";
 const REDIRECT_MARK: &str = "Received redirect without LOCATION";
 
 impl Evidence {
@@ -105,6 +109,9 @@ impl Evidence {
     fn take(&mut self, cause: &(dyn StdError + 'static)) {
         if let Some(missing) = cause.downcast_ref::<NoCredentials>() {
             self.credentials = Some((missing.to_string(), missing.had_before));
+        }
+        if let Some(astray) = cause.downcast_ref::<Astray>() {
+            self.astray = Some(*astray);
         }
         if let Some(http) = cause.downcast_ref::<HttpError>() {
             self.transport = Some(http.kind());
@@ -138,6 +145,9 @@ impl Evidence {
         if let Some((detail, _)) = &self.credentials {
             return detail.clone();
         }
+        if let Some(astray) = self.astray {
+            return astray.to_string();
+        }
         let mut text = match (self.status, self.transport) {
             (Some(status), _) => format!("the store answered {status}"),
             (None, Some(HttpErrorKind::Connect)) => format!("cannot connect: {}", first_line(&self.deepest)),
@@ -153,6 +163,59 @@ impl Evidence {
         }
         text
     }
+
+    /// Returns what may be wrong with this object alone; `None` if it is not the object: credentials, clocks and
+    /// certificates are the same for all.
+    fn trouble(&self, error: &object_store::Error) -> Option<Trouble> {
+        let is_of_store = matches!(self.code.as_deref().and_then(verdict_of_code), Some(Verdict::Fix(_, _)));
+        if self.credentials.is_some() || is_of_store || self.status == Some(401) {
+            return None;
+        }
+        if self.astray.is_some() || self.redirected || self.status.is_some_and(|status| status / 100 == 3) {
+            return Some(Trouble::Redirected);
+        }
+        if let Some(status) = self.status {
+            return Some(Trouble::Answered(status));
+        }
+        if self.transport.is_some() {
+            let concerns_object = matches!(verdict_of_transport(&self.deepest), Verdict::Later);
+            return self.transport.filter(|_| concerns_object).map(trouble_of_transport);
+        }
+        let no_ranges = matches!(error, object_store::Error::NotSupported { .. })
+            || self.deepest.contains(NOT_PARTIAL_MARK);
+        match (no_ranges, self.io) {
+            (true, _) => Some(Trouble::NoRanges),
+            (false, Some((_, code))) => trouble_of_io(code),
+            (false, None) => {
+                matches!(error, object_store::Error::Generic { .. }).then_some(Trouble::BadAnswer)
+            }
+        }
+    }
+
+    /// Makes the innermost cause of an error, which remembers whether it may be this object's alone.
+    fn cause(&self, error: &object_store::Error) -> Result<Symptom, String> {
+        let summary = self.summary();
+        match self.trouble(error) {
+            Some(trouble) => Ok(trouble.said(summary)),
+            None => Err(summary),
+        }
+    }
+}
+
+fn trouble_of_transport(kind: HttpErrorKind) -> Trouble {
+    match kind {
+        HttpErrorKind::Connect => Trouble::NoConnection,
+        HttpErrorKind::Timeout => Trouble::NoAnswer,
+        HttpErrorKind::Decode => Trouble::BadAnswer,
+        _ => Trouble::BrokenOff,
+    }
+}
+
+/// Too many open files and too little memory are this process's trouble, not the file's.
+fn trouble_of_io(code: Option<i32>) -> Option<Trouble> {
+    use rustix::io::Errno;
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
+    (!code.is_some_and(|code| ours.contains(&code))).then_some(Trouble::DiskFailed)
 }
 
 /// What is to be done about an error.
@@ -177,15 +240,22 @@ pub(super) fn classify(error: &object_store::Error, doing: &str) -> Fault {
     Fault::Failed(match verdict(error, &evidence) {
         Verdict::Gone => return Fault::Gone,
         Verdict::Forbidden => return Fault::Forbidden,
-        Verdict::Later => Error::unavailable(cannot).because(evidence.summary()).hint(TRY_AGAIN),
+        Verdict::Later => because(Error::unavailable(cannot), evidence.cause(error)).hint(TRY_AGAIN),
         Verdict::Fix(what, hint) => {
-            Error::config(cannot).because(Error::config(what).because(evidence.summary())).hint(hint)
+            Error::config(cannot).because(because(Error::config(what), evidence.cause(error))).hint(hint)
         }
     })
 }
 
-/// Classifies what a web server answered: each URL is a place of its own there, so that a refusal of
-/// whatever kind concerns one object.
+fn because(error: Error, cause: Result<Symptom, String>) -> Error {
+    match cause {
+        Ok(symptom) => error.because(symptom),
+        Err(text) => error.because(text),
+    }
+}
+
+/// Classifies what a web server answered: each URL is a place of its own there, so that a refusal to show it
+/// concerns one object.
 pub(super) fn classify_web(error: &object_store::Error, doing: &str) -> Fault {
     match Evidence::of(error).status {
         Some(status @ 400..500) if !matches!(status, 404 | 408 | 410 | 429) => Fault::Forbidden,
@@ -219,6 +289,9 @@ fn verdict(error: &object_store::Error, evidence: &Evidence) -> Verdict {
     }
     if let Some(verdict) = evidence.code.as_deref().and_then(verdict_of_code) {
         return verdict;
+    }
+    if evidence.astray.is_some() {
+        return Verdict::Later;
     }
     if evidence.redirected {
         return Verdict::Fix("the bucket is in another region", CHECK_REGION);
@@ -323,6 +396,8 @@ fn verdict_of_io(kind: io::ErrorKind, code: Option<i32>) -> Verdict {
         io::ErrorKind::ReadOnlyFilesystem => {
             Verdict::Fix("the file system is read-only", "choose another output, or mount it for writing")
         }
+        // A path with a NUL names nothing: the standard library refuses it, no system does.
+        io::ErrorKind::InvalidInput if code.is_none() => Verdict::Gone,
         // A ring of links leads nowhere.
         _ if code == Some(rustix::io::Errno::LOOP.raw_os_error()) => Verdict::Gone,
         _ => Verdict::Later,
@@ -367,7 +442,9 @@ pub(super) fn classify_io(error: io::Error, doing: &str) -> Fault {
         Verdict::Gone => return Fault::Gone,
         Verdict::Forbidden => return Fault::Forbidden,
         Verdict::Later => {
-            Error::unavailable(cannot).because(error).hint("check the disk, then run the same command again")
+            let trouble = trouble_of_io(error.raw_os_error()).map(|trouble| trouble.said(error.to_string()));
+            because(Error::unavailable(cannot), trouble.ok_or_else(|| error.to_string()))
+                .hint("check the disk, then run the same command again")
         }
         Verdict::Fix(what, hint) => Error::config(cannot).because(what).hint(hint),
     })

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 pub(super) fn read(path: &Path, expected: &Expected, max_bytes: u64) -> Result<Object, Fault> {
     let (file, metadata) = open(path)?;
     let (size, version) = (metadata.len(), version_of(&metadata));
-    expected.check(size, Some(&version))?;
+    expected.check(Some(size), Some(&version))?;
     if size > max_bytes {
         return Err(Fault::TooLarge { size });
     }
@@ -39,7 +39,7 @@ pub(super) fn read(path: &Path, expected: &Expected, max_bytes: u64) -> Result<O
 /// Reads `length` bytes from `start`, or up to the end of the file, if it is the one that is expected.
 pub(super) fn read_range(path: &Path, start: u64, length: u64, expected: &Expected) -> Result<Bytes, Fault> {
     let (file, metadata) = open(path)?;
-    expected.check(metadata.len(), Some(&version_of(&metadata)))?;
+    expected.check(Some(metadata.len()), Some(&version_of(&metadata)))?;
     let length = length.min(metadata.len().saturating_sub(start));
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     file.read_exact_at(&mut bytes, start)

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! ObjectUri ─▶ Storage ─▶ Bucket ─┬▶ local files (std::fs on blocking threads)
-//!                                 └▶ object_store ─▶ Patience (time limits) ─▶ HTTP
+//!                                 └▶ object_store ─▶ Patience (time limits, redirects) ─▶ HTTP
 //! ```
 
 mod bucket;
@@ -18,12 +18,17 @@ mod local;
 mod odd_keys;
 mod options;
 mod own;
+mod pace;
 mod patience;
 mod profile;
+mod redirect;
 mod sanitise;
 #[cfg(test)]
 pub(crate) mod served;
 mod sign;
+mod tally;
+mod transport;
+mod trouble;
 mod uri;
 mod web;
 
@@ -38,6 +43,8 @@ pub use self::fault::Fault;
 pub use self::options::StorageOptions;
 pub use self::sanitise::sanitise;
 pub use self::sign::SignOptions;
+pub use self::tally::Tally;
+pub use self::trouble::Trouble;
 pub use self::uri::{ObjectUri, Scheme};
 pub(crate) use self::uri::{percent_decoded, split_scheme};
 pub use self::web::{Answer, Web};
@@ -67,6 +74,17 @@ impl Storage {
         options.check()?;
         let plan = StorePlan::new(options, environment)?;
         Ok(Self { plan, buckets: Arc::default() })
+    }
+
+    /// Returns the same access, whose redirects stay within these places; none: they may lead to any web server.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if a place is no URI.
+    pub fn allowing(mut self, places: &[String]) -> Result<Self> {
+        self.plan.allow = places.iter().map(|place| ObjectUri::parse(place)).collect::<Result<_>>()?;
+        self.buckets = Arc::default();
+        Ok(self)
     }
 
     /// Returns the bucket of an object; it connects, and may fail to, when it is first used.

@@ -37,6 +37,8 @@ pub struct StorageOptions {
     /// How long the store may be silent: until it answers, and between two pieces of an answer.
     #[serde(with = "duration")]
     pub request_timeout: Duration,
+    /// Bytes a second that an answer has to bring at least.
+    pub min_rate: u64,
     /// How long a connection may take to open.
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
@@ -57,6 +59,7 @@ impl Default for StorageOptions {
             max_retries: 20,
             retry_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(20),
+            min_rate: 4 << 10,
             connect_timeout: Duration::from_secs(5),
             sign: None,
         }

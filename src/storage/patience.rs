@@ -13,15 +13,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use http::Uri;
-use object_store::ClientOptions;
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::{Method, Uri};
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
-    ReqwestConnector,
 };
+use object_store::{ClientConfigKey, ClientOptions};
 
 use super::odd_keys;
+use super::redirect::{Asked, Astray, MOST_HOPS, Redirects};
 use super::sign::Signer;
+use super::transport;
+
+/// The length of an answer that announces none: `object_store` wants one.
+pub(super) const UNKNOWN_SIZE: u64 = u64::MAX;
 
 /// A line slower than this counts as not working, in bytes per second.
 const SLOWEST_LINE: u64 = 256 << 10;
@@ -31,14 +36,21 @@ const SLOWEST_LINE: u64 = 256 << 10;
 pub(super) struct Patience {
     /// How long a store may take to answer a request without a body.
     pub(super) limit: Duration,
+    /// How long a connection may take to open.
+    pub(super) connect_limit: Duration,
     /// What adds tokens to requests.
     pub(super) signer: Option<Arc<Signer>>,
+    /// Which redirects are followed; `None`: none.
+    pub(super) redirects: Option<Redirects>,
 }
 
 impl HttpConnector for Patience {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let inner = ReqwestConnector::default().connect(options)?;
-        Ok(HttpClient::new(Patient { inner, limit: self.limit, signer: self.signer.clone() }))
+        let allow_http = options.get_config_value(&ClientConfigKey::AllowHttp);
+        let inner = transport::client(allow_http.as_deref() == Some("true"), self.connect_limit)
+            .map_err(|cause| object_store::Error::Generic { store: "HTTP", source: cause.into() })?;
+        let (signer, redirects) = (self.signer.clone(), self.redirects.clone());
+        Ok(HttpClient::new(Patient { inner, limit: self.limit, signer, redirects }))
     }
 }
 
@@ -47,6 +59,7 @@ struct Patient {
     inner: HttpClient,
     limit: Duration,
     signer: Option<Arc<Signer>>,
+    redirects: Option<Redirects>,
 }
 
 /// The store did not answer in time.
@@ -84,12 +97,49 @@ impl Patient {
         let limit = self.limit + Duration::from_secs(body_bytes / SLOWEST_LINE);
         let answer = async {
             let listing = request.uri().query().is_some_and(is_listing);
-            let response = self.inner.execute(request).await?;
+            let response = self.follow(request).await?;
             if listing { whole(response).await } else { Ok(response) }
         };
         let late = |_| Err(HttpError::new(HttpErrorKind::Timeout, NoAnswer(limit)));
         tokio::time::timeout(limit, answer).await.unwrap_or_else(late)
     }
+}
+
+impl Patient {
+    /// Sends a request, and those that redirects ask for.
+    async fn follow(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let method = request.method().clone();
+        let Some(redirects) = &self.redirects else {
+            return Ok(with_length(&method, self.inner.execute(request).await?));
+        };
+        let mut request = request;
+        for hop in 0..=MOST_HOPS {
+            let asked = Asked::of(&request);
+            let answer = self.inner.execute(request).await?;
+            match redirects.next(&asked, &answer).map_err(Astray::into_error)? {
+                Some(next) => request = next,
+                // That something else refuses, or is not there, does not say so of what was asked for.
+                None if hop > 0 && answer.status().is_client_error() && !may_pass(&answer) => {
+                    return Err(Astray::Answered(answer.status().as_u16()).into_error());
+                }
+                None => return Ok(with_length(&method, answer)),
+            }
+        }
+        Err(Astray::Endless.into_error())
+    }
+}
+
+fn may_pass(answer: &HttpResponse) -> bool {
+    matches!(answer.status().as_u16(), 408 | 429)
+}
+
+/// Gives an answer that comes in chunks a length, which nobody takes for one.
+fn with_length(method: &Method, mut answer: HttpResponse) -> HttpResponse {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    if reads && answer.status().is_success() && !answer.headers().contains_key(CONTENT_LENGTH) {
+        answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(UNKNOWN_SIZE));
+    }
+    answer
 }
 
 fn with_uri(mut request: HttpRequest, uri: Uri) -> HttpRequest {

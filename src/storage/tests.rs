@@ -21,6 +21,10 @@ enum Reply {
     Short,
     /// Announces ten bytes, sends three and says no more.
     Stall,
+    /// Sends these bytes as they are.
+    Raw(String),
+    /// Announces a million bytes and sends one every so often.
+    Drip(Duration),
     /// Hangs up at once.
     Reset,
     /// Never answers.
@@ -79,6 +83,16 @@ fn serve(mut stream: TcpStream, reply: &dyn Fn(&str, usize) -> Reply, seen: &Mut
         Reply::Stall => {
             let sent = stream.write_all(head.as_bytes());
             std::thread::sleep(Duration::from_secs(30));
+            sent
+        }
+        Reply::Raw(text) => stream.write_all(text.as_bytes()),
+        Reply::Drip(pause) => {
+            let head = "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 1000000\r\n\r\n";
+            let mut sent = stream.write_all(head.as_bytes());
+            while sent.is_ok() {
+                std::thread::sleep(pause);
+                sent = stream.write_all(b"x");
+            }
             sent
         }
         Reply::Reset => Ok(()),
@@ -641,4 +655,190 @@ mod web {
         let error = web.post(&url("/large"), "0123456789".to_owned(), 5).await.unwrap_err();
         assert!(error.render().contains("more than 5 bytes"), "{}", error.render());
     }
+}
+
+mod redirects {
+    use super::*;
+
+    fn moved(to: &str) -> Reply {
+        Reply::Raw(format!(
+            "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        ))
+    }
+
+    fn pixels() -> Reply {
+        Reply::Answer("200 OK", &[("ETag", "\"e\"")], "pixels".to_owned())
+    }
+
+    fn storage_allowing(places: &[&str]) -> Storage {
+        let places: Vec<String> = places.iter().map(|place| (*place).to_owned()).collect();
+        let storage = Storage::with_environment(options("http://unused:1"), keys()).unwrap();
+        storage.allowing(&places).unwrap()
+    }
+
+    async fn read(storage: &Storage, address: &str, key: &str) -> Result<Object, Fault> {
+        let uri = ObjectUri::parse(&format!("{address}/{key}")).unwrap();
+        storage.bucket(&uri).get(uri.key(), 1 << 20).await
+    }
+
+    fn trouble(read: Result<Object, Fault>) -> Option<Trouble> {
+        Trouble::of(&failed(read.unwrap_err()))
+    }
+
+    #[tokio::test]
+    async fn a_redirect_takes_no_secret_along() {
+        let end = Server::start(|_, _| pixels());
+        let to_end = format!("{}/c?page=1", end.address);
+        let middle = Server::start(move |_, _| moved(&to_end));
+        let to_middle = format!("{}/b?sig={SECRET}", middle.address);
+        let first = Server::start(move |_, _| moved(&to_middle));
+        let object = read(&storage_allowing(&[]), &first.address, "a").await.unwrap();
+        assert_eq!(object.bytes, "pixels");
+        let [at_middle, at_end] = [middle.seen().remove(0), end.seen().remove(0)];
+        assert!(at_middle.starts_with(&format!("get /b?sig={}", SECRET.to_ascii_lowercase())), "{at_middle}");
+        assert!(at_end.starts_with("get /c?page=1 "), "{at_end}");
+        for secret in ["referer", "authorization", "x-amz-", "sig="] {
+            assert!(!at_end.contains(secret), "{secret} went along:\n{at_end}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_stays_within_what_is_allowed() {
+        let elsewhere = Server::start(|_, _| pixels());
+        let to_elsewhere = format!("{}/b", elsewhere.address);
+        let first = Server::start(move |_, _| moved(&to_elsewhere));
+        let open = format!("{}/open", first.address);
+        let storage = storage_allowing(&[&open]);
+        assert_eq!(trouble(read(&storage, &first.address, "open/a").await), Some(Trouble::Redirected));
+        assert!(elsewhere.seen().is_empty(), "it was asked all the same");
+        let storage = storage_allowing(&[&open, &elsewhere.address]);
+        assert!(read(&storage, &first.address, "open/a").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_a_redirect_leads_to_says_nothing_of_the_object() {
+        for status in ["404 Not Found", "410 Gone", "403 Forbidden", "401 Unauthorized"] {
+            let end = Server::start(move |_, _| Reply::Answer(status, &[], String::new()));
+            let to_end = format!("{}/b", end.address);
+            let first = Server::start(move |_, _| moved(&to_end));
+            let read = read(&storage_allowing(&[]), &first.address, "a").await;
+            assert_eq!(trouble(read), Some(Trouble::Redirected), "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn redirects_end() {
+        let server = Server::start(|_, _| moved("/a"));
+        let error = failed(read(&storage_allowing(&[]), &server.address, "a").await.unwrap_err());
+        assert_eq!(Trouble::of(&error), Some(Trouble::Redirected));
+        assert!(error.render().contains("redirected more than 10 times"), "{}", error.render());
+        assert_eq!(server.seen().len(), 11);
+    }
+
+    /// A signature is for one host; where another is named, that is a matter of settings.
+    #[tokio::test]
+    async fn a_store_leads_nowhere() {
+        let elsewhere = Server::start(|_, _| pixels());
+        let to_elsewhere = format!("{}/photos/a", elsewhere.address);
+        let store = Server::start(move |_, _| moved(&to_elsewhere));
+        let fault = bucket_at(&store.address).get("a", 1 << 20).await.unwrap_err();
+        assert_eq!(Trouble::of(&failed(fault)), Some(Trouble::Redirected));
+        assert!(elsewhere.seen().is_empty(), "a signed request went to another host");
+    }
+}
+
+/// What the answer of one object says of it, and what concerns all.
+#[tokio::test]
+async fn trouble_with_one_object_is_told_from_trouble_with_access() {
+    let trouble = async |reply: fn() -> Reply| {
+        let fault = get_from(move |_, _| reply()).await.unwrap_err();
+        Trouble::of(&failed(fault))
+    };
+    assert_eq!(trouble(|| xml("400 Bad Request", "InvalidRequest")).await, Some(Trouble::Answered(400)));
+    assert_eq!(trouble(|| xml("400 Bad Request", "ExpiredToken")).await, None);
+    assert_eq!(trouble(|| xml("403 Forbidden", "SignatureDoesNotMatch")).await, None);
+    assert_eq!(trouble(|| Reply::Answer("401 Unauthorized", &[], String::new())).await, None);
+    assert_eq!(trouble(|| xml("404 Not Found", "NoSuchBucket")).await, None);
+    assert_eq!(
+        trouble(|| xml("500 Internal Server Error", "InternalError")).await,
+        Some(Trouble::Answered(500))
+    );
+    assert_eq!(trouble(|| Reply::Answer("503 Slow", &[], String::new())).await, Some(Trouble::Answered(503)));
+    assert_eq!(trouble(|| Reply::Reset).await, Some(Trouble::BrokenOff));
+    assert_eq!(trouble(|| Reply::Short).await, Some(Trouble::BrokenOff));
+    assert_eq!(trouble(|| Reply::Raw("no HTTP\r\n\r\n".to_owned())).await, Some(Trouble::BrokenOff));
+}
+
+const CHUNKED: &str =
+    "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+
+fn chunked(request: &str) -> Reply {
+    let body = if request.starts_with("HEAD") { "" } else { "3\r\npix\r\n3\r\nels\r\n0\r\n\r\n" };
+    Reply::Raw(format!("{CHUNKED}{body}"))
+}
+
+#[tokio::test]
+async fn an_answer_in_chunks_is_read() {
+    let server = Server::start(|request, _| chunked(request));
+    for bucket in [bucket_at(&server.address), web_bucket(&server)] {
+        let object = bucket.get("a", 6).await.unwrap();
+        assert_eq!(
+            (&object.bytes[..], object.size, object.version.as_deref()),
+            (&b"pixels"[..], 6, Some("e"))
+        );
+        assert_eq!(bucket.head("a").await.unwrap().known_size(), None);
+        assert!(matches!(bucket.get("a", 5).await, Err(Fault::TooLarge { size: 6 })));
+        let known = |size| Expected { size: Some(size), version: None };
+        assert!(bucket.get_expected("a", &known(6), 100).await.is_ok());
+        let other = bucket.get_expected("a", &known(7), 100).await;
+        assert!(matches!(other, Err(Fault::Changed { .. })), "{other:?}");
+        assert!(bucket.is_readable("a").await.unwrap());
+    }
+}
+
+fn web_bucket(server: &Server) -> Bucket {
+    let storage = Storage::with_environment(options("http://unused:1"), keys()).unwrap();
+    storage.bucket(&ObjectUri::parse(&server.address).unwrap())
+}
+
+#[tokio::test]
+async fn a_head_without_a_length_learns_it_from_a_part() {
+    let server = Server::start(|request, _| {
+        let part = "HTTP/1.1 206 Partial Content\r\nETag: \"e\"\r\nContent-Range: bytes 0-0/6\r\n\
+                    Content-Length: 1\r\nConnection: close\r\n\r\np";
+        if request.starts_with("HEAD") { chunked(request) } else { Reply::Raw(part.to_owned()) }
+    });
+    assert_eq!(web_bucket(&server).head("a").await.unwrap().known_size(), Some(6));
+}
+
+#[tokio::test]
+async fn a_drip_is_no_answer() {
+    let server = Server::start(|_, _| Reply::Drip(Duration::from_millis(40)));
+    let options = StorageOptions { request_timeout: Duration::from_millis(400), ..options(&server.address) };
+    let storage = Storage::with_environment(options, keys()).unwrap();
+    let started = Instant::now();
+    let fault =
+        storage.bucket(&ObjectUri::parse("s3://photos/a").unwrap()).get("a", 2 << 20).await.unwrap_err();
+    assert_eq!(Trouble::of(&failed(fault)), Some(Trouble::TooSlow));
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_path_with_a_nul_names_nothing() {
+    let storage = Storage::new(StorageOptions::default()).unwrap();
+    let uri = ObjectUri::parse("/tmp/a\0b").unwrap();
+    let bucket = storage.bucket(&uri);
+    assert!(matches!(bucket.head(uri.key()).await, Err(Fault::Gone)));
+    assert!(matches!(bucket.get(uri.key(), 1).await, Err(Fault::Gone)));
+    assert!(matches!(bucket.get_range(uri.key(), 0, 1).await, Err(Fault::Gone)));
+}
+
+/// `/proc/self/mem` fails to be read at its beginning as a bad disk does.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_disk_that_fails_is_trouble_with_the_file() {
+    let storage = Storage::new(StorageOptions::default()).unwrap();
+    let uri = ObjectUri::parse("/proc/self/mem").unwrap();
+    let fault = storage.bucket(&uri).get(uri.key(), 1 << 20).await.unwrap_err();
+    assert_eq!(Trouble::of(&failed(fault)), Some(Trouble::DiskFailed));
 }

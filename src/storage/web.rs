@@ -5,11 +5,11 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
 use http::{Method, Request, header};
 use object_store::client::{HttpClient, HttpConnector as _, HttpErrorKind, HttpRequestBody, HttpResponse};
 
 use super::connect::StorePlan;
+use super::pace::LeastPace;
 use super::sanitise::sanitise;
 use crate::error::{Error, Result};
 
@@ -22,7 +22,7 @@ pub struct Web {
     client: HttpClient,
     max_retries: usize,
     retry_timeout: Duration,
-    patience: Duration,
+    pace: LeastPace,
 }
 
 /// What a service answered.
@@ -53,7 +53,7 @@ impl Web {
     pub(super) fn new(plan: &StorePlan, url: &str) -> Result<Self> {
         // Whoever writes http:// means it.
         let options = plan.client_options("", Some(url));
-        let client = plan.connector(None).connect(&options).map_err(|cause| {
+        let client = plan.web_connector().connect(&options).map_err(|cause| {
             Error::config(format!("cannot prepare requests to {}", sanitise(url)))
                 .because(sanitise(&cause.to_string()))
         })?;
@@ -62,7 +62,7 @@ impl Web {
             client,
             max_retries: options.max_retries,
             retry_timeout: options.retry_timeout,
-            patience: options.request_timeout,
+            pace: plan.pace(),
         })
     }
 
@@ -162,9 +162,9 @@ impl Web {
     async fn body_of(&self, response: HttpResponse, max_bytes: u64) -> Result<Option<Bytes>, &'static str> {
         let mut pieces = response.into_body().bytes_stream();
         let mut body = BytesMut::new();
+        let mut pace = self.pace.begin();
         loop {
-            let piece =
-                tokio::time::timeout(self.patience, pieces.next()).await.map_err(|_| "its answer stalled")?;
+            let piece = pace.next(&mut pieces).await.map_err(|_| "its answer stalled")?;
             match piece {
                 None => return Ok(Some(body.freeze())),
                 Some(Err(_)) => return Err("its answer broke off"),

@@ -38,6 +38,11 @@ impl OpenShards {
         Ok(Self { run, order: open.into_iter() })
     }
 
+    /// Hands these shards out once more, when none is left.
+    pub fn again(&mut self, shards: Vec<u32>) {
+        self.order = shards.into_iter();
+    }
+
     /// Returns the shard that comes next unless somebody else commits it, and the number of tiles of all that
     /// are left.
     #[must_use]

@@ -61,7 +61,7 @@ async fn commit_shard(run: &Run, number: u32, kind: EmbeddingType, content: &imp
             }
             None => Outcome::Rejected(Rejection::new(Reason::Truncated, "ends in row 7")),
         };
-        let Tile { id: tile_id, source, level, frame, window } = tile;
+        let Tile { id: tile_id, source, level, frame, window, .. } = tile;
         let (source, source_version) = (source.uri, source.version);
         TileRow { tile_id, source, source_version, level, frame, window, outcome, geo: None }
     };

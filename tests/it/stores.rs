@@ -57,7 +57,7 @@ impl RemoteJob {
     }
 }
 
-fn rows_of_bytes(bytes: Vec<u8>) -> Vec<Row> {
+pub fn rows_of_bytes(bytes: Vec<u8>) -> Vec<Row> {
     let reader =
         parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes));
     reader.unwrap().build().unwrap().flat_map(|batch| rows_of_batch(&batch.unwrap())).collect()

@@ -24,6 +24,16 @@ pub enum Fault {
     Hangup,
     /// It is done after a while.
     Delay(Duration),
+    /// It is done, but the answer to a GET breaks off in the middle.
+    BreakOff,
+    /// It is done, but the answer comes in chunks and without a length, and a HEAD tells none.
+    Chunked,
+    /// The answer begins, and goes on with a byte every so often.
+    Drip(Duration),
+    /// It is redirected to this place.
+    Redirect(String),
+    /// It is answered as if it had asked for the whole.
+    NoRanges,
 }
 
 /// Which requests a fault befalls; the first rule that fits a request counts.
@@ -218,14 +228,68 @@ impl Request {
 fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     let Some(request) = Request::read(stream)? else { return Ok(()) };
     shared.requests.lock().unwrap().push(format!("{} {}", request.method, request.target));
-    match next_fault(&mut shared.rules.lock().unwrap(), &request) {
+    // The lock is free again before anything takes its time.
+    let fault = next_fault(&mut shared.rules.lock().unwrap(), &request);
+    match fault {
         Some(Fault::Status(status)) => return answer(stream, status, &[], b"<Error/>"),
         Some(Fault::Hangup) => return Ok(()),
         Some(Fault::LostReply) => return pass_on(&request, shared, io::sink()),
         Some(Fault::Delay(time)) => sleep(time),
+        Some(Fault::Redirect(place)) => return answer(stream, 302, &[format!("location: {place}")], b""),
+        Some(Fault::Drip(pause)) => {
+            let mut whole = Vec::new();
+            pass_on(&request, shared, &mut whole)?;
+            return drip(&whole, pause, stream);
+        }
+        Some(Fault::NoRanges) => {
+            let headers = request.headers.iter().filter(|(name, _)| name != "range").cloned().collect();
+            return pass_on(&Request { headers, ..request }, shared, stream);
+        }
+        Some(fault @ (Fault::BreakOff | Fault::Chunked)) => {
+            let mut whole = Vec::new();
+            pass_on(&request, shared, &mut whole)?;
+            return spoilt(&fault, &request, &whole, stream);
+        }
         None => {}
     }
     pass_on(&request, shared, stream)
+}
+
+/// Sends an answer that has been got in another way.
+fn spoilt(fault: &Fault, request: &Request, whole: &[u8], mut reply: impl Write) -> io::Result<()> {
+    let end = whole.windows(4).position(|bytes| bytes == b"\r\n\r\n").map_or(whole.len(), |at| at + 4);
+    let (head, body) = whole.split_at(end);
+    if *fault == Fault::BreakOff {
+        reply.write_all(head)?;
+        return reply.write_all(&body[..body.len() / 2]);
+    }
+    let head = String::from_utf8_lossy(head);
+    let has_length = |line: &&str| line.to_lowercase().starts_with("content-length:");
+    for line in head.lines().filter(|line| !line.is_empty() && !has_length(line)) {
+        write!(reply, "{line}\r\n")?;
+    }
+    if request.method == "HEAD" {
+        return reply.write_all(b"\r\n");
+    }
+    reply.write_all(b"transfer-encoding: chunked\r\n\r\n")?;
+    for piece in body.chunks(1000) {
+        write!(reply, "{:x}\r\n", piece.len())?;
+        reply.write_all(piece)?;
+        reply.write_all(b"\r\n")?;
+    }
+    reply.write_all(b"0\r\n\r\n")
+}
+
+/// Sends an answer's body a byte every `pause`, until the client has had enough.
+fn drip(whole: &[u8], pause: Duration, mut reply: impl Write) -> io::Result<()> {
+    let end = whole.windows(4).position(|bytes| bytes == b"\r\n\r\n").map_or(whole.len(), |at| at + 4);
+    let (head, body) = whole.split_at(end);
+    reply.write_all(head)?;
+    for byte in body.chunks(1) {
+        reply.write_all(byte)?;
+        sleep(pause);
+    }
+    Ok(())
 }
 
 fn next_fault(rules: &mut [Rule], request: &Request) -> Option<Fault> {
