@@ -14,6 +14,8 @@ pub mod cog;
 pub mod commit;
 pub mod compact;
 pub mod config;
+#[cfg(test)]
+mod counting;
 pub mod decode;
 pub mod error;
 pub mod export;

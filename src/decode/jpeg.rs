@@ -53,12 +53,12 @@ pub(super) fn working_bytes(header: &ImageHeader, bytes: &[u8]) -> u64 {
     let stored = frame(bytes).map_or(0, |frame| frame.num_stored_samples());
     let coefficients = if header.compression == "progressive" { 2 * stored + stored / 32 } else { 0 };
     let pixels = header.size.num_pixels();
-    let enlarged = match (header.photometric, header.subsampling) {
-        (Photometric::Cmyk, _) => 5 * pixels,
-        (_, None | Some("4:4:4" | "4:2:2" | "4:2:0")) => 0,
+    let others = match (header.photometric, header.subsampling) {
+        (Photometric::Cmyk, _) => 2 * pixels,
+        (_, None | Some("4:4:4" | "4:2:2" | "4:2:0")) => 3 * bytes.len() as u64,
         _ => 3 * pixels,
     };
-    stored + coefficients + enlarged + 3 * bytes.len() as u64 + OTHER_BYTES
+    stored + coefficients + others + OTHER_BYTES
 }
 
 /// Decodes any kind of frame in two passes, or says what is wrong.

@@ -76,7 +76,7 @@ pub fn decode(
 }
 
 /// Returns how much memory [`decode`] takes at once for an image, decoded samples included: an upper estimate from its
-/// header.
+/// header, which the decoders are held to by a test.
 #[must_use]
 pub fn working_bytes(header: &ImageHeader, bytes: &[u8]) -> u64 {
     let decoded = header.decoded_bytes();
@@ -87,9 +87,9 @@ pub fn working_bytes(header: &ImageHeader, bytes: &[u8]) -> u64 {
         // A strip may be the whole image, and is unpacked before its samples are put in place.
         ImageFormat::Tiff => decoded.saturating_mul(2),
     };
-    // Turning makes a copy, when the decoder has given back what it took.
+    // Turning makes a copy, and a thread may keep its buffers for the next image.
     let copied = if header.orientation == Orientation::UPRIGHT { 0 } else { decoded };
-    decoded.saturating_add(beside.max(copied))
+    decoded.saturating_add(beside).saturating_add(copied)
 }
 
 /// Returns what the bands of an image will mean, if its header lets it be decoded.

@@ -396,3 +396,66 @@ fn a_webp_of_very_many_codes_is_rejected_before_it_is_decoded() {
     let header = parse_header(&file).unwrap();
     assert!(working_bytes(&header, &file) > 4096 * (20 << 10), "what the codes take is reserved");
 }
+
+/// A picture large enough that tables and rows do not count.
+fn large(size: [u32; 2], num_bands: usize) -> Vec<u8> {
+    let mut random = Random(9);
+    let num_samples = size[0] as usize * size[1] as usize * num_bands;
+    (0..num_samples).map(|at| (at / 97 % 200) as u8 + random.below(30) as u8).collect()
+}
+
+/// Files of every kind, of 900×700 pixels.
+fn large_files() -> Vec<(&'static str, Vec<u8>)> {
+    let (size @ [width, height], rgb, rgba) = ([900, 700], large([900, 700], 3), large([900, 700], 4));
+    let jpeg = |pixels, format| Encoder::new(pixels, width as usize, height as usize, format).quality(90);
+    let colour = |sampling| jpeg(&rgb, PixelFormat::Rgb).subsampling(sampling);
+    let png = |samples: &[u8], colour, depth| {
+        let mut file = Vec::new();
+        let mut encoder = ::png::Encoder::new(&mut file, width, height);
+        encoder.set_color(colour);
+        encoder.set_depth(depth);
+        encoder.write_header().unwrap().write_image_data(samples).unwrap();
+        file
+    };
+    let webp = |samples: &[u8], colour| {
+        let mut file = Vec::new();
+        image_webp::WebPEncoder::new(&mut file).encode(samples, width, height, colour).unwrap();
+        file
+    };
+    vec![
+        ("baseline 4:2:0", colour(Subsampling::S420).encode().unwrap()),
+        ("baseline 4:4:4", colour(Subsampling::S444).encode().unwrap()),
+        ("baseline 4:1:1", colour(Subsampling::S411).encode().unwrap()),
+        ("grey", jpeg(&rgb, PixelFormat::Grayscale).encode().unwrap()),
+        ("CMYK", jpeg(&rgba, PixelFormat::Cmyk).encode().unwrap()),
+        ("progressive 4:2:0", colour(Subsampling::S420).progressive(true).encode().unwrap()),
+        ("progressive 4:4:4", colour(Subsampling::S444).progressive(true).encode().unwrap()),
+        ("progressive 4:4:0", colour(Subsampling::S440).progressive(true).encode().unwrap()),
+        ("PNG of 8 bits", png(&rgb, ::png::ColorType::Rgb, ::png::BitDepth::Eight)),
+        ("PNG of 16 bits", png(&large(size, 8), ::png::ColorType::Rgba, ::png::BitDepth::Sixteen)),
+        ("WebP RGB", webp(&rgb, image_webp::ColorType::Rgb8)),
+        ("WebP RGBA", webp(&rgba, image_webp::ColorType::Rgba8)),
+    ]
+}
+
+/// What is reserved before an image is decoded is what decoding takes, give or take its half.
+#[test]
+fn decoders_take_the_memory_that_is_foretold() {
+    let mut wrong = Vec::new();
+    for (name, file) in large_files() {
+        for code in [1, 6] {
+            let header = ImageHeader { orientation: Orientation::new(code), ..parse_header(&file).unwrap() };
+            let window = Window::whole(header.oriented_size());
+            // On a thread of its own, whose buffers are empty.
+            let peak = std::thread::scope(|scope| {
+                let work = || decode(&header, &file, &Limits::default(), window).unwrap();
+                scope.spawn(move || crate::counting::peak_bytes(work)).join().unwrap()
+            });
+            let foretold = working_bytes(&header, &file);
+            if peak > foretold || 2 * peak < foretold {
+                wrong.push(format!("{name}, orientation {code}: {peak} of {foretold} bytes"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

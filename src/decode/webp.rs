@@ -31,16 +31,20 @@ const OTHER_VALUES: u64 = 3 * 256 + 40;
 /// 4×4 pixels. A lossy one is stored at full and half size; its alpha is a lossless image of its own.
 pub(super) fn working_bytes(header: &ImageHeader, bytes: &[u8]) -> u64 {
     let pixels = header.size.num_pixels();
-    let lossless = 4 * pixels + pixels / 4 * 5;
-    let alpha = if header.photometric == Photometric::Rgba { pixels + lossless } else { 0 };
-    let image = if header.compression == "lossless" { lossless } else { 2 * pixels + alpha };
-    let frame = if header.num_pages > 1 { 4 * pixels } else { 0 };
+    let (transforms, has_alpha) = (pixels / 4 * 5, header.photometric == Photometric::Rgba);
+    let image = match (header.compression, has_alpha) {
+        ("lossless", true) => transforms,
+        ("lossless", false) => 4 * pixels + transforms,
+        (_, true) => 7 * pixels + transforms,
+        (_, false) => 2 * pixels,
+    };
+    let frame = if header.num_pages > 1 { 8 * pixels + 2 * bytes.len() as u64 } else { 0 };
     let still = first_frame(bytes).map(|frame| frame.still);
     let codes = groups_in(still.as_deref().unwrap_or(bytes)).map_or(0, |groups| {
         let nodes = (groups.alphabet as u64 + OTHER_VALUES) * NODE_BYTES;
         u64::from(groups.count.min(MAX_GROUPS)) * (TABLES_BYTES + nodes)
     });
-    image + frame + codes + 2 * bytes.len() as u64 + OTHER_BYTES
+    image + frame + codes + OTHER_BYTES
 }
 
 /// Counts the groups of codes of what a file has lossless: its image, or the alpha of a lossy one.
