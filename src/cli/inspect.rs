@@ -183,7 +183,12 @@ fn scene_lines(scene: &Scene) -> Vec<(&'static str, String)> {
     if !kind.is_empty() {
         lines.push(("file", kind.join(", ")));
     }
-    lines.push(("crs", scene.epsg.map_or_else(|| "no EPSG code".to_owned(), |code| format!("EPSG:{code}"))));
+    lines.push(("crs", scene.crs.clone()));
+    lines.extend(scene.pixel_size.map(|[width, height]| ("pixel size", format!("{width} × {height}"))));
+    let extent = |[west, south, east, north]: [f64; 4]| {
+        format!("west {west:.6}, south {south:.6}, east {east:.6}, north {north:.6}")
+    };
+    lines.extend(scene.extent.map(|bbox| ("extent", extent(bbox))));
     lines.extend(scene.bands.iter().enumerate().map(|(number, band)| ("band", described(number, band))));
     lines.extend(scene.notes.iter().map(|note| ("note", note.clone())));
     lines

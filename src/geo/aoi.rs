@@ -10,6 +10,12 @@ use crate::error::{Error, Result};
 /// More points than any border needs; every window is held against each of them.
 const MAX_POINTS: usize = 200_000;
 
+/// As much of a text that is no area stands in the error, in characters.
+const MAX_SHOWN: usize = 60;
+
+/// A box that is wider was hardly meant to cross the antimeridian, in degrees.
+const MAX_USUAL_WIDTH: f64 = 180.0;
+
 /// An area in longitude and latitude: polygons with holes, or a box.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Aoi {
@@ -110,7 +116,7 @@ fn is_inside<'a>([x, y]: [f64; 2], rings: impl Iterator<Item = &'a [[f64; 2]]>) 
 fn boxes(text: &str) -> Result<Vec<Area>> {
     let numbers: Vec<f64> = text.split(',').filter_map(|number| number.trim().parse().ok()).collect();
     let &[west, south, east, north] = numbers.as_slice() else {
-        return Err(Error::config(format!("area of interest `{}` is no box", text.trim()))
+        return Err(Error::config(format!("area of interest `{}` is no box", beginning(text)))
             .hint("write west,south,east,north in degrees, such as 9.5,53.3,10.4,53.8, or GeoJSON"));
     };
     for corner in [[west, south], [east, north]] {
@@ -123,7 +129,25 @@ fn boxes(text: &str) -> Result<Vec<Area>> {
     let area = |west, east| {
         Area::new(vec![vec![[west, south], [east, south], [east, north], [west, north], [west, south]]])
     };
+    if west > east && east + 360.0 - west > MAX_USUAL_WIDTH {
+        tracing::warn!(
+            "the area of interest `{}` reaches from {west} eastward across the antimeridian to {east}, {} degrees \
+             wide: were west and east swapped? The order is west,south,east,north",
+            text.trim(),
+            east + 360.0 - west
+        );
+    }
     Ok(if west < east { vec![area(west, east)] } else { vec![area(west, 180.0), area(-180.0, east)] })
+}
+
+/// Returns enough of a text to know it by: what is no box may be a whole file of something else.
+fn beginning(text: &str) -> String {
+    let mut shown: String =
+        text.trim().chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.trim().chars().nth(MAX_SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn geojson(text: &str) -> Result<Vec<Area>> {
@@ -274,6 +298,10 @@ mod tests {
         let says = |text: &str| Aoi::parse(text).unwrap_err().render();
         assert!(says("9,53,10").contains("is no box"));
         assert!(says("9,53,10,x").contains("is no box"));
+        let file = "# A README\nof many lines\n".repeat(1000);
+        assert!(
+            says(&file).contains("`# A README of many lines # A README of many lines # A README…` is no box")
+        );
         assert!(says("53,95,54,96").contains("a point at 53, 95"));
         assert!(says("9,54,10,53").contains("is empty"));
         assert!(says("{\"type\":").contains("no valid GeoJSON"));

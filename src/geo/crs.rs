@@ -46,7 +46,11 @@ impl Crs {
     /// [`NoGeometry::UnsupportedCrs`] unless its definition has been compared with PROJ.
     pub fn from_epsg(code: u32) -> Result<Self, NoGeometry> {
         let definition = epsg::definition(code).ok_or_else(|| {
-            NoGeometry::UnsupportedCrs(format!("EPSG:{code} has not been held against PROJ"))
+            NoGeometry::UnsupportedCrs(if epsg::needs_grid(code) {
+                format!("EPSG:{code} needs a grid of datum shifts, and none is built in")
+            } else {
+                format!("EPSG:{code} has not been held against PROJ")
+            })
         })?;
         Self::from_proj(Some(code), definition)
     }

@@ -16,6 +16,7 @@ const MAX_HALVINGS: u32 = 8;
 /// The ring runs counter-clockwise (RFC 7946, section 3.1.6; `GeoParquet`'s `orientation`). Its corners are
 /// exact; along curved edges there are as many points as it takes to be right within 1e-6 degrees, or a millionth
 /// of a window that is larger than one degree. A window that crosses the antimeridian is cut there into two rings (RFC 7946, section 3.1.9).
+/// One that surrounds a pole reaches up to it: its ring runs around once, and back along the pole.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Footprint {
     rings: Vec<Ring>,
@@ -154,11 +155,14 @@ fn outline(place: &Georeference, window: &Rectangle) -> Result<Ring, NoGeometry>
         }
     }
     let end = *ring.last().expect("the ring begins with a corner");
-    if (end[0] - start[0]).abs() > 180.0 {
-        return Err(NoGeometry::Pole);
+    // The same corner, reached from both sides: equal but for rounding, and for a turn around a pole.
+    let turn = ((end[0] - start[0]) / 360.0).round() * 360.0;
+    *ring.last_mut().expect("as above") = [start[0] + turn, start[1]];
+    if turn != 0.0 {
+        let [column, row] = window.centre();
+        let pole = 90.0_f64.copysign(place.to_lon_lat(column, row)?.1);
+        ring.extend([[start[0] + turn, pole], [start[0], pole], start]);
     }
-    // The same corner, reached from both sides: equal but for rounding.
-    *ring.last_mut().expect("as above") = start;
     if signed_area(&ring) < 0.0 {
         ring.reverse();
     }
@@ -192,7 +196,9 @@ impl Edge<'_> {
         // Corners must be the corners, not nearly so.
         let pixel = if share >= 1.0 { self.to } else { [between(0), between(1)] };
         let [longitude, latitude] = lon_lat(self.place, pixel)?;
-        Ok([nearest_turn(longitude, near[0]), latitude])
+        // A pole has every longitude.
+        let is_pole = latitude.abs() > 90.0 - 1e-9;
+        Ok([if is_pole { near[0] } else { nearest_turn(longitude, near[0]) }, latitude])
     }
 
     /// Adds the points between two shares of the way, and the second, until straight lines are good enough.
@@ -328,11 +334,42 @@ mod tests {
     }
 
     #[test]
+    fn a_window_around_a_pole_reaches_up_to_it() {
+        let beside = footprint(3413, [-1120.0, 10.0, 0.0, 1120.0, 0.0, -10.0], TILE);
+        assert!(beside.is_ok());
+        let square = Window { x: 0, y: 0, width: 224, height: 224 };
+        for (epsg, pole) in [(3413, 90.0), (3031, -90.0)] {
+            let around = footprint(epsg, [-1120.0, 10.0, 0.0, 1120.0, 0.0, -10.0], square).unwrap();
+            let [west, south, east, north] = around.bbox();
+            assert_eq!((west, east), (-180.0, 180.0), "{around:?}");
+            assert!(south == pole || north == pole, "{around:?}");
+            assert!(north - south < 0.02, "{around:?}");
+            assert!(around.rings().iter().all(|ring| ring.first() == ring.last() && signed_area(ring) > 0.0));
+            // The cap is 360 degrees wide, and as high as the square's inner circle to its corners.
+            let area: f64 = around.rings().iter().map(|ring| signed_area(ring) / 2.0).sum();
+            let radius = 1120.0 / 111_694.0 / 0.97;
+            assert!((360.0 * radius..360.0 * radius * 1.42).contains(&area), "{area}");
+        }
+        let corner = Window { x: 112, y: 112, width: 112, height: 112 };
+        let touching = footprint(3413, [-1120.0, 10.0, 0.0, 1120.0, 0.0, -10.0], corner).unwrap();
+        let [west, _, east, north] = touching.bbox();
+        assert!(north > 90.0 - 1e-9 && (east - west - 90.0).abs() < 1e-6, "{touching:?}");
+    }
+
+    #[test]
+    fn a_grid_of_cell_centres_ends_at_the_poles() {
+        let place = [-0.5, 1.0, 0.0, 90.5, 0.0, -1.0];
+        let first = footprint(4326, place, Window { x: 0, y: 0, width: 36, height: 36 }).unwrap();
+        assert_eq!(first.bbox().to_vec(), [-0.5, 54.5, 35.5, 90.0]);
+        assert_eq!(first.centre().to_vec(), [17.5, 72.5]);
+        let last = footprint(4326, place, Window { x: 0, y: 145, width: 36, height: 36 }).unwrap();
+        assert_eq!(last.bbox().to_vec(), [-0.5, -90.0, 35.5, -54.5]);
+        let all = footprint(4326, place, Window { x: 0, y: 0, width: 360, height: 181 }).unwrap();
+        assert_eq!(all.bbox().to_vec(), [-180.0, -90.0, 180.0, 90.0]);
+    }
+
+    #[test]
     fn windows_that_no_ring_can_describe_have_none() {
-        let around_the_pole = footprint(3413, [-1120.0, 10.0, 0.0, 1120.0, 0.0, -10.0], TILE);
-        assert!(around_the_pole.is_ok());
-        let pole = Window { x: 0, y: 0, width: 224, height: 224 };
-        assert_eq!(footprint(3413, [-1120.0, 10.0, 0.0, 1120.0, 0.0, -10.0], pole), Err(NoGeometry::Pole));
         let world = Window { x: 0, y: 0, width: 3610, height: 10 };
         assert_eq!(footprint(4326, [-180.0, 0.1, 0.0, 1.0, 0.0, -0.1], world), Err(NoGeometry::TooWide));
         let beyond = footprint(4326, [0.0, 0.1, 0.0, 100.0, 0.0, -0.1], Window { y: 0, ..TILE });

@@ -49,7 +49,7 @@ impl Georeference {
     ///
     /// # Errors
     ///
-    /// [`NoGeometry`] if a part of the window lies where the reference system ends, or surrounds a pole.
+    /// [`NoGeometry`] if a part of the window lies where the reference system ends.
     pub fn footprint(&self, full: Size, level: Size, window: Window) -> Result<Footprint, NoGeometry> {
         let across = f64::from(full.width) / f64::from(level.width);
         let down = f64::from(full.height) / f64::from(level.height);
@@ -58,12 +58,17 @@ impl Georeference {
 
     /// Returns longitude and latitude of a place in level 0, `(column, row)` in pixels.
     ///
+    /// Global grids in degrees whose outer cells are centred at the poles end there: what lies up to a pixel
+    /// beyond is taken as the pole.
+    ///
     /// # Errors
     ///
     /// [`NoGeometry::OutsideCrs`] where the reference system ends.
     pub fn to_lon_lat(&self, column: f64, row: f64) -> Result<(f64, f64), NoGeometry> {
         let (x, y) = self.transform.apply(column, row);
-        self.crs.to_lon_lat(x, y)
+        let [.., shear, down] = self.transform.0;
+        let is_cell_at_pole = self.crs.is_geographic() && y.abs() <= 90.0 + shear.hypot(down);
+        self.crs.to_lon_lat(x, if is_cell_at_pole { y.clamp(-90.0, 90.0) } else { y })
     }
 
     /// Returns the side of a pixel of level 0 in metres: the square root of its area.
@@ -91,10 +96,9 @@ impl Georeference {
     ///
     /// [`NoGeometry::OutsideCrs`] where the reference system ends.
     pub fn pixel(&self, column: f64, row: f64) -> Result<[f64; 2], NoGeometry> {
-        let c = &self.transform.0;
         match self.crs.metres_per_unit() {
             Some(metres) if !self.crs.stretches() => {
-                Ok([c[1].hypot(c[4]) * metres, c[2].hypot(c[5]) * metres])
+                Ok(self.transform.pixel_size().map(|length| length * metres))
             }
             _ => {
                 let (right, below) = self.steps(column, row)?;

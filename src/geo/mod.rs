@@ -44,6 +44,9 @@ pub enum NoGeometry {
     /// The transform maps the image to a line or a point, or has numbers that are none.
     #[error("its transform cannot be inverted")]
     Singular,
+    /// The transform is the identity: columns and rows stand where coordinates should.
+    #[error("its transform only numbers the pixels, as beside RPCs, and places them nowhere")]
+    PixelNumbers,
     /// No key says which coordinate reference system.
     #[error("the file names no coordinate reference system")]
     NoCrs,
@@ -56,9 +59,6 @@ pub enum NoGeometry {
     /// A point of the window lies where the projection has no inverse.
     #[error("the window reaches beyond what its coordinate reference system covers")]
     OutsideCrs,
-    /// The window surrounds a pole, where a ring in longitude and latitude is none.
-    #[error("the window surrounds a pole")]
-    Pole,
     /// The window spans more than once around the Earth.
     #[error("the window spans more than 360 degrees of longitude")]
     TooWide,

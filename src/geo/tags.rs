@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::keys;
+
 /// Raw `GeoTIFF` tags (OGC 19-008r4); what is absent is empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GeoTags {
@@ -75,6 +77,16 @@ impl GeoTags {
             ("GeoDoubleParams", &self.doubles),
         ];
         tags.into_iter().find(|(_, numbers)| !is_finite(numbers)).map(|(name, _)| name)
+    }
+
+    /// Returns the EPSG code of the coordinate reference system, whether we can place its coordinates or not;
+    /// `None` where the file names none, or defines its own.
+    #[must_use]
+    pub fn epsg(&self) -> Option<u32> {
+        match keys::definition(self) {
+            Ok(keys::Definition::Epsg(code)) => Some(code),
+            Ok(keys::Definition::Proj(_)) | Err(_) => None,
+        }
     }
 
     /// Returns the value of a key that is a code or a number below 65536.

@@ -21,18 +21,27 @@ impl GeoTransform {
     ///
     /// # Errors
     ///
-    /// [`NoGeometry`] if there is none, or only ground control points.
+    /// [`NoGeometry`] if there is none, only ground control points, or one that only numbers the pixels.
     ///
     /// # Reference
     ///
     /// OGC 19-008r4, section 7.1.3 and annex B.6; GDAL's `GTiffDataset::LoadGeoreferencingAndPamIfNeeded`.
     pub fn from_tags(tags: &GeoTags) -> Result<Self, NoGeometry> {
         let mut transform = Self(Self::coefficients(tags)?);
+        if transform.numbers_pixels() {
+            return Err(NoGeometry::PixelNumbers);
+        }
         if tags.code(key::RASTER_TYPE) == Some(PIXEL_IS_POINT) {
             let (x, y) = transform.apply(-0.5, -0.5);
             (transform.0[0], transform.0[3]) = (x, y);
         }
         transform.checked()
+    }
+
+    /// Whether coordinates are columns and rows: what writers put where they know no place, beside RPCs for example.
+    fn numbers_pixels(&self) -> bool {
+        let [x, across, skew, y, shear, down] = self.0;
+        [x, skew, y, shear] == [0.0; 4] && across == 1.0 && down.abs() == 1.0
     }
 
     fn coefficients(tags: &GeoTags) -> Result<[f64; 6], NoGeometry> {
@@ -83,6 +92,13 @@ impl GeoTransform {
         Self([x, c[1] * across, c[2] * down, y, c[4] * across, c[5] * down])
     }
 
+    /// Returns width and height of a pixel along its own edges, in units of the CRS.
+    #[must_use]
+    pub fn pixel_size(&self) -> [f64; 2] {
+        let c = &self.0;
+        [c[1].hypot(c[4]), c[2].hypot(c[5])]
+    }
+
     /// Returns the area of a pixel in square units of the CRS; negative for north-up images.
     pub(super) fn determinant(&self) -> f64 {
         let c = &self.0;
@@ -129,6 +145,15 @@ mod tests {
         assert_eq!(GeoTransform::from_tags(&flat), Err(NoGeometry::Singular));
         let huge = scaled([1e200, 1e200, 0.0], &points);
         assert_eq!(GeoTransform::from_tags(&huge), Err(NoGeometry::Singular), "its area overflows");
+        for down in [1.0, -1.0] {
+            let mut matrix = [0.0; 16];
+            (matrix[0], matrix[5], matrix[10], matrix[15]) = (1.0, down, 1.0, 1.0);
+            let numbered = GeoTags { transformation: Some(matrix), ..GeoTags::default() };
+            assert_eq!(GeoTransform::from_tags(&numbered), Err(NoGeometry::PixelNumbers));
+        }
+        assert_eq!(GeoTransform::from_tags(&scaled([1.0; 3], &[0.0; 6])), Err(NoGeometry::PixelNumbers));
+        let one_metre = scaled([1.0; 3], &[0.0, 0.0, 0.0, 500_000.0, 0.0, 0.0]);
+        assert!(GeoTransform::from_tags(&one_metre).is_ok());
         let zeros = GeoTags { transformation: Some([0.0; 16]), ..GeoTags::default() };
         assert_eq!(GeoTransform::from_tags(&zeros), Err(NoGeometry::Singular));
     }

@@ -3,19 +3,20 @@
 use serde::Serialize;
 
 use crate::format::tiff::{self, Layout, TiffHeader, Validity};
-use crate::geo::GeoTags;
-
-/// `GeoTIFF` keys that hold an EPSG code (OGC 19-008r4, annex B).
-const PROJECTED_CRS: u16 = 3072;
-const GEODETIC_CRS: u16 = 2048;
-/// Stands for a system that the other keys describe.
-const USER_DEFINED: u16 = 32_767;
+use crate::geo::{GeoTransform, Georeference};
+use crate::geometry::Window;
 
 /// What the header of a scene says.
 #[derive(Clone, Debug, Serialize)]
 pub struct Scene {
     /// EPSG code of the coordinate reference system, if it has one.
-    pub epsg: Option<u16>,
+    pub epsg: Option<u32>,
+    /// The coordinate reference system for people; where pixels have no place, why.
+    pub crs: String,
+    /// Width and height of a pixel of level 0, in units of the coordinate reference system.
+    pub pixel_size: Option<[f64; 2]>,
+    /// West, south, east and north of the image, in degrees.
+    pub extent: Option<[f64; 4]>,
     /// How a pixel is said to be valid: `all`, `mask`, `nodata`, `alpha`.
     pub valid_by: &'static str,
     /// The value of pixels without data; `nan` and infinities as text.
@@ -71,8 +72,19 @@ pub struct Blocks {
 impl Scene {
     pub(super) fn new(header: &TiffHeader) -> Self {
         let page = &header.levels[0].pixels;
+        let place = Georeference::from_tags(&header.geo);
+        let footprint = place
+            .as_ref()
+            .ok()
+            .and_then(|place| place.footprint(page.size, page.size, Window::whole(page.size)).ok());
         Self {
-            epsg: epsg(&header.geo),
+            epsg: header.geo.epsg(),
+            crs: place.as_ref().map_or_else(
+                |why| format!("{}: {why}", epsg_text(header.geo.epsg())),
+                |place| place.crs().to_string(),
+            ),
+            pixel_size: GeoTransform::from_tags(&header.geo).ok().map(|transform| transform.pixel_size()),
+            extent: footprint.map(|footprint| footprint.bbox()),
             valid_by: match header.validity(0) {
                 Validity::All => "all",
                 Validity::Mask => "mask",
@@ -123,28 +135,28 @@ impl Blocks {
     }
 }
 
-/// Returns the EPSG code that the keys name directly.
-fn epsg(geo: &GeoTags) -> Option<u16> {
-    let code = |wanted: u16| {
-        let entries = geo.key_directory.as_chunks::<4>().0.iter().skip(1);
-        let mut codes = entries.filter(|&&[key, location, ..]| key == wanted && location == 0);
-        codes.next().map(|&[.., code]| code).filter(|&code| code != USER_DEFINED && code != 0)
-    };
-    code(PROJECTED_CRS).or_else(|| code(GEODETIC_CRS))
+fn epsg_text(code: Option<u32>) -> String {
+    code.map_or_else(|| "no EPSG code".to_owned(), |code| format!("EPSG:{code}"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::geo::GeoTags;
 
     #[test]
-    fn a_projected_system_comes_before_the_geodetic_one_that_it_is_based_on() {
+    fn the_code_is_that_of_the_coordinates() {
         let geo =
             |key_directory: &[u16]| GeoTags { key_directory: key_directory.to_vec(), ..GeoTags::default() };
         let utm = [1, 1, 0, 3, 1024, 0, 1, 1, 2048, 0, 1, 4326, 3072, 0, 1, 32_617];
-        assert_eq!(epsg(&geo(&utm)), Some(32_617));
-        assert_eq!(epsg(&geo(&utm[..12])), Some(4326));
-        assert_eq!(epsg(&geo(&[1, 1, 0, 1, 3072, 0, 1, 32_767])), None);
-        assert_eq!(epsg(&geo(&[])), None);
+        assert_eq!(geo(&utm).epsg(), Some(32_617));
+        assert_eq!(geo(&[1, 1, 0, 2, 1024, 0, 1, 2, 2048, 0, 1, 4326]).epsg(), Some(4326));
+        assert_eq!(geo(&[1, 1, 0, 1, 3072, 0, 1, 32_767]).epsg(), None);
+        assert_eq!(geo(&[]).epsg(), None);
+        // British National Grid needs a grid of shifts that nobody has here: its code is still its code.
+        assert_eq!(geo(&[1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 27_700]).epsg(), Some(27_700));
+        // A projection of its own over WGS 84 is not WGS 84.
+        let own = [1, 1, 0, 4, 1024, 0, 1, 1, 2048, 0, 1, 4326, 3072, 0, 1, 32_767, 3074, 0, 1, 32_767];
+        assert_eq!(geo(&own).epsg(), None);
+        assert_eq!(geo(&own[..12]).epsg(), None, "projected, and not said how");
     }
 }

@@ -21,7 +21,7 @@ use crate::plan::run::{Output, Run};
 use crate::plan::snapshot::{KnownRun, Scope, Snapshot};
 use crate::plan::sources::{self, EncodedSources, SourceTable, Surveyed};
 use crate::plan::survey::{Surveying, Surveyor};
-use crate::plan::windows::tiles_of;
+use crate::plan::windows::{num_unplaced, tiles_of};
 use crate::scene::{Survey, Tiling};
 use crate::source::{self, Discovered, InputSpec};
 use crate::storage::{ObjectUri, Storage};
@@ -87,6 +87,9 @@ pub struct Preview {
     /// Sources that are rejected by their headers, by reason; each is one of the tiles.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected: BTreeMap<&'static str, u64>,
+    /// Windows that have no outline on the Earth, and so were left out of `tiles.aoi`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub windows_without_place: u64,
     /// Number of shards.
     pub shards: u64,
     /// Shards committed already.
@@ -106,10 +109,16 @@ impl Preview {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// What sources amount to.
 #[derive(Default)]
 struct Tally {
     tiles: u64,
+    unplaced: u64,
     rejected: BTreeMap<&'static str, u64>,
 }
 
@@ -118,10 +127,23 @@ impl Tally {
     fn add(&mut self, survey: Option<&Survey>, uri: &str, tiling: Option<&Tiling>, shard_tiles: u32) -> u64 {
         let num_tiles = tiles_of(0, uri, survey, tiling, shard_tiles).count() as u64;
         self.tiles += num_tiles;
+        if let Some((scene, tiling)) = survey.and_then(Survey::scene).zip(tiling) {
+            self.unplaced += num_unplaced(scene, tiling);
+        }
         if let Some(Survey::Rejected { reason, .. }) = survey {
             *self.rejected.entry(reason.code()).or_default() += 1;
         }
         num_tiles
+    }
+
+    /// Says what an area of interest left out that it cannot judge.
+    fn warn(&self) {
+        if self.unplaced > 0 {
+            tracing::warn!(
+                "{} windows have no outline on the Earth, so tiles.aoi leaves them out",
+                self.unplaced
+            );
+        }
     }
 }
 
@@ -383,6 +405,7 @@ impl Planner<'_> {
         let committed = run.committed().await?.shards.len() as u64;
         let open = u64::from(plan.shards).saturating_sub(committed);
         let tiles = plan.tiles.min(open * u64::from(plan.shard_tiles));
+        let tally = self.tally(&run.sources, plan.shard_tiles).await?;
         Ok(Preview {
             run_id: run.id.to_string(),
             nothing_new: false,
@@ -390,7 +413,8 @@ impl Planner<'_> {
             sources: plan.sources,
             source_bytes: plan.source_bytes,
             tiles: plan.tiles,
-            rejected: self.tally(&run.sources, plan.shard_tiles).await?.rejected,
+            rejected: tally.rejected,
+            windows_without_place: tally.unplaced,
             shards: plan.shards.into(),
             committed_shards: committed,
             table_bytes: tiles * self.row_bytes(),
@@ -409,6 +433,7 @@ impl Planner<'_> {
             source_bytes: sources.num_bytes,
             tiles: tally.tiles,
             rejected: tally.rejected,
+            windows_without_place: tally.unplaced,
             shards: tally.tiles.div_ceil(self.draft.shard_tiles.into()),
             committed_shards: 0,
             table_bytes: tally.tiles * self.row_bytes(),
@@ -510,6 +535,7 @@ impl Planner<'_> {
             let surveyed = surveyed.filter(|surveyed| surveyed.as_ref().map_or(true, &mut in_area));
             let encoded = sources::encode(surveyed, extra.as_deref(), metadata, SOURCE_BYTES_KEY)?;
             asked.map_or(Ok(()), |surveyor| surveyor.check_hosts())?;
+            tally.warn();
             Ok((encoded, tally))
         };
         tokio::task::spawn_blocking(encode)

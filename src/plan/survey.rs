@@ -8,8 +8,9 @@
 mod bands;
 mod grid;
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::Handle;
@@ -34,6 +35,9 @@ use crate::storage::{Fault, ObjectUri, Storage, Tally};
 /// So many sources are surveyed at once.
 const AT_ONCE: usize = 32;
 
+/// Different reasons for no geometry that are said; a bucket of oddities need not fill the log.
+const MAX_WARNINGS: usize = 20;
+
 /// Surveys sources.
 pub struct Surveyor {
     storage: Storage,
@@ -42,6 +46,8 @@ pub struct Surveyor {
     requests: Arc<Semaphore>,
     traffic: Arc<Traffic>,
     tally: Tally,
+    /// Why scenes have no geometry, as far as it was said already.
+    said: Mutex<HashSet<String>>,
 }
 
 /// A header, and the object that it was read from.
@@ -74,7 +80,24 @@ impl Surveyor {
     #[must_use]
     pub fn new(storage: Storage, tiling: Arc<Tiling>, max_windows: u64, requests: NonZeroUsize) -> Self {
         let requests = Arc::new(Semaphore::new(requests.get()));
-        Self { storage, tiling, max_windows, requests, traffic: Arc::default(), tally: Tally::default() }
+        Self {
+            storage,
+            tiling,
+            max_windows,
+            requests,
+            traffic: Arc::default(),
+            tally: Tally::default(),
+            said: Mutex::default(),
+        }
+    }
+
+    /// Says why a scene's rows will have no geometry, each reason once.
+    fn warn_of_no_geometry(&self, scene: &Scene) {
+        let Err(why) = scene.reference().georeference() else { return };
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.len() < MAX_WARNINGS && said.insert(why.to_string()) {
+            tracing::warn!("the rows of some scenes have no geometry: {why}");
+        }
     }
 
     /// Checks, when all sources are surveyed, that every host with an object in trouble has answered for others.
@@ -93,7 +116,10 @@ impl Surveyor {
     /// `Config` or `Unavailable` if a store is away or the access is wrong.
     pub async fn survey(&self, entry: Entry) -> Result<Surveyed> {
         let survey = match self.scene(&entry).await? {
-            Ok(scene) => Some(Survey::Scene(Arc::new(scene))),
+            Ok(scene) => {
+                self.warn_of_no_geometry(&scene);
+                Some(Survey::Scene(Arc::new(scene)))
+            }
             Err(Unsurveyed::Rejected(rejection)) => Some(rejection.into()),
             Err(Unsurveyed::NoAnswer(uri)) => Some(Survey::Unanswered { uri: uri.to_string().into() }),
         };

@@ -37,16 +37,25 @@ fn tile(source_id: u64, uri: &str, level: u32, window: Option<Window>) -> Planne
     PlannedTile { id: TileId::of(uri, level, 0, window), source_id, level, frame: 0, window }
 }
 
-/// Returns whether a window may touch the area of interest: one without an outline, at a pole for example, may.
+/// Returns whether a window touches the area of interest: one without an outline on the Earth touches none.
 /// Scenes without a place are rejected when they are surveyed.
 fn within_area(scene: &Arc<Scene>, tiling: &Tiling) -> Box<dyn Fn(Window) -> bool + Send> {
     let Some(area) = tiling.aoi.clone() else { return Box::new(|_| true) };
     let Ok(place) = scene.reference().georeference() else { return Box::new(|_| false) };
     let scene = scene.clone();
     Box::new(move |window| {
-        let footprint = scene.footprint(&place, window);
-        footprint.map_or(true, |footprint| area.aoi.intersects(&footprint))
+        scene.footprint(&place, window).is_ok_and(|footprint| area.aoi.intersects(&footprint))
     })
+}
+
+/// Returns how many windows an area of interest leaves out because they have no outline on the Earth.
+pub(super) fn num_unplaced(scene: &Scene, tiling: &Tiling) -> u64 {
+    let place = tiling.aoi.as_ref().and_then(|_| scene.reference().georeference().ok());
+    // Where the whole scene has an outline, so has each window.
+    let Some(place) = place.filter(|place| scene.footprint(place, Window::whole(scene.size)).is_err()) else {
+        return 0;
+    };
+    windows(scene, 1).filter(|window| scene.footprint(&place, *window).is_err()).count() as u64
 }
 
 /// Returns how many windows a scene has, before an area of interest thins them out.

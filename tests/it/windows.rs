@@ -522,6 +522,30 @@ fn only_windows_that_touch_the_area_are_planned() {
         job.path("none").to_str().unwrap(),
     ]);
     assert!(elsewhere.contains("nothing found: no source lies within tiles.aoi"), "{elsewhere}");
+    let swapped = job.run(&["--input", scene.to_str().unwrap(), "--set", "tiles.aoi=-77.8,24.5,-78.0,24.6"]);
+    assert!(stderr(&swapped).contains("were west and east swapped?"), "{}", stderr(&swapped));
+}
+
+/// A global grid of cell centres reaches half a cell beyond both poles: its outer windows end there.
+#[test]
+fn windows_at_the_poles_have_a_place_and_touch_only_areas_there() {
+    let Some(data) = support::test_data() else { return };
+    let scene = data.join("faults/scene/era5_like.tif");
+    let job = job("size = 32\nbands = [\"1\", \"1\", \"1\"]");
+    run(&job, &scene, &["--set", "tiles.aoi=11,48,12,49"]);
+    assert_eq!(rows(&job.table()).len(), 1);
+    fs::remove_dir_all(job.table()).unwrap();
+
+    let report = run(&job, &scene, &[]);
+    assert_eq!(number(&report, "tiles"), 12 * 6);
+    let place = shown_columns(
+        &job.table(),
+        "centre_lat, cell, bbox['ymin'] AS south, bbox['ymax'] AS north, geometry",
+    );
+    assert_eq!(place["geometry"].null_count() + place["cell"].null_count(), 0);
+    let degrees = |name: &str| place[name].as_primitive::<Float64Type>().values().to_vec();
+    assert_eq!(degrees("north").into_iter().fold(0.0, f64::max), 90.0);
+    assert_eq!(degrees("south").into_iter().fold(0.0, f64::min), -90.0);
 }
 
 #[test]

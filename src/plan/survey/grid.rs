@@ -2,7 +2,7 @@
 
 use super::Opened;
 use crate::format::tiff::Level;
-use crate::geo::{Crs, GeoTransform, NoGeometry};
+use crate::geo::{GeoTransform, NoGeometry};
 use crate::geometry::Size;
 use crate::reason::{Reason, Rejection};
 use crate::scene::{AxisMap, SceneBand, SceneObject, Tiling};
@@ -28,8 +28,7 @@ pub(super) struct Place {
 /// [`Reason::Corrupt`] if a number that its place needs is not finite.
 pub(super) fn object(opened: &Opened) -> Result<SceneObject, Rejection> {
     let tags = &opened.header.geo;
-    let crs = Crs::from_tags(tags).ok();
-    let epsg = crs.as_ref().and_then(Crs::epsg);
+    let epsg = tags.epsg();
     let transform = GeoTransform::from_tags(tags);
     // What a code and a transform do not need may be anything, such as the height of a pixel.
     let needed = epsg.is_none() || transform == Err(NoGeometry::Singular);
