@@ -5,9 +5,7 @@ use tilefleet::decode::blocks::{Part, decode_block, read_window};
 use tilefleet::decode::{decode, working_bytes};
 use tilefleet::format::image::{self, Limits};
 use tilefleet::format::partial::{Parsed, Partial};
-use tilefleet::format::tiff::{
-    BlockId, Level, Page, TiffHeader, is_georeferenced, parse_blocks, parse_header, parse_partial,
-};
+use tilefleet::format::tiff::{BlockId, Level, Page, TiffHeader, parse_blocks, parse_header, parse_partial};
 use tilefleet::geometry::Window;
 use tilefleet::reason::{Reason, Rejection};
 
@@ -29,7 +27,6 @@ pub fn header(bytes: &[u8]) {
     let in_parts = complete(bytes, &mut object, parse_partial);
     // Compared as text, since NaN is equal to nothing.
     assert_eq!(format!("{whole:?}"), format!("{in_parts:?}"));
-    let _ = is_georeferenced(&object);
 }
 
 /// Parses anything as the header of an image, as a whole and in parts, and decodes it.

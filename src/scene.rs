@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Clouds, Nodata};
+use crate::format::sample::SampleKind;
 use crate::geo::{Aoi, Crs, Footprint, GeoTags, GeoTransform, Georeference, NoGeometry};
 use crate::geometry::{Rect, Size, Window};
 use crate::reason::{Reason, Rejection};
@@ -40,6 +41,27 @@ pub struct Tiling {
     pub clouds: Option<Clouds>,
     /// Spacing of the global grid, in kilometres.
     pub cell_km: u32,
+}
+
+impl Tiling {
+    /// Returns why a window is left out, if it is.
+    ///
+    /// - `valid`: share of its pixels that are valid
+    /// - `clouds`: share of the valid ones that are clouds, if anything says so
+    #[must_use]
+    pub fn skips(&self, valid: f32, clouds: Option<f32>) -> Option<(Reason, String)> {
+        if valid == 0.0 || f64::from(valid) < self.min_valid_fraction {
+            return Some((Reason::Nodata, format!("{:.1} % of the pixels are valid", 100.0 * valid)));
+        }
+        let most = self.clouds.as_ref().map(|Clouds { max_fraction, .. }| *max_fraction)?;
+        match clouds {
+            Some(clouds) if f64::from(clouds) > most => {
+                Some((Reason::Clouds, format!("{:.1} % of the valid pixels are clouds", 100.0 * clouds)))
+            }
+            None if most < 1.0 => Some((Reason::Clouds, "nothing says where clouds are".to_owned())),
+            _ => None,
+        }
+    }
 }
 
 /// An area of interest: the same text is the same area.
@@ -192,6 +214,9 @@ pub struct SceneBand {
     pub scale: f64,
     /// See `scale`.
     pub offset: f64,
+    /// Whether values are the 8 bits that a viewer shows, though they are stored otherwise: white as 0, or in less bits.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shown: bool,
     /// The sample that stands for no data; absent: none does. JSON has no NaN, so it is a text.
     #[serde(default, with = "nodata", skip_serializing_if = "Option::is_none")]
     pub nodata: Option<f64>,
@@ -202,6 +227,12 @@ impl SceneBand {
     #[must_use]
     pub fn is_stored(&self) -> bool {
         (self.scale, self.offset) == (1.0, 0.0)
+    }
+
+    /// Tells whether values of 8-bit samples are whole numbers from 0 to 255.
+    #[must_use]
+    pub fn is_bytes(&self) -> bool {
+        self.is_stored() || self.shown
     }
 
     /// Tells whether a sample stands for no data.
@@ -266,6 +297,15 @@ impl Scene {
             width: f64::from(self.window.width) * across,
             height: f64::from(self.window.height) * down,
         }
+    }
+
+    /// Returns the type of a chip's samples: 8 bits if all bands are and nothing is converted, else floats.
+    ///
+    /// - `stored`: returns the type of an object's samples
+    #[must_use]
+    pub fn chip_kind(&self, stored: impl Fn(usize) -> SampleKind) -> SampleKind {
+        let is_byte = |band: &SceneBand| band.is_bytes() && stored(band.object) == SampleKind::U8;
+        if self.bands.iter().all(is_byte) { SampleKind::U8 } else { SampleKind::F32 }
     }
 
     /// Returns what a chip of a window needs of each object, clouds included.
@@ -459,7 +499,7 @@ mod tests {
     }
 
     fn band(object: usize) -> SceneBand {
-        SceneBand { object, band: 0, scale: 1.0, offset: 0.0, nodata: None }
+        SceneBand { object, band: 0, scale: 1.0, offset: 0.0, shown: false, nodata: None }
     }
 
     fn scene(objects: Vec<SceneObject>) -> Scene {

@@ -4,7 +4,7 @@
 //! model, the runtime or the output is found before any image is read.
 
 mod lanes;
-mod tiling;
+pub(crate) mod tiling;
 mod tune;
 
 use std::num::NonZeroUsize;
@@ -99,7 +99,7 @@ impl Job {
         model.contract.input.accept = pipeline.tiles.over(model.contract.input.accept);
         // Found wrong now rather than at the first tile.
         Preprocess::new(&model.contract.input)?;
-        let tiling = tiling::resolve(&pipeline, &model.contract.input)?.map(Arc::new);
+        let tiling = tiling::resolve(pipeline.grid.as_ref(), &model.contract.input)?.map(Arc::new);
         let input = InputSpec {
             uris: pipeline.input.uris.clone(),
             manifest: pipeline.input.manifest.clone(),

@@ -84,7 +84,7 @@ def break_some(folder):
     (folder / "jpeg.png").write_bytes(whole)
     picture.convert("CMYK").save(folder / "cmyk.tif")
     picture.save(folder / "picture.gif")
-    picture.quantize(16).save(folder / "palette.tif")
+    picture.convert("1").save(folder / "fax.tif", compression="group4")
     picture.save(folder / "half.png")
     png = (folder / "half.png").read_bytes()
     (folder / "half.png").write_bytes(png[: len(png) // 2])

@@ -59,21 +59,34 @@ def png(path, samples, colour, extra=b""):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
 
 
-def tiff(path, samples, order="<", alpha=False, photometric=None):
-    """Writes an uncompressed TIFF of any type and number of bands."""
+def packed(samples, bits):
+    """Packs samples of less than 8 bits, the first in the highest bits; rows are filled up to whole bytes."""
+    height = samples.shape[0]
+    digits = (samples.reshape(height, -1, 1) >> np.arange(bits - 1, -1, -1)) & 1
+    return np.packbits(digits.reshape(height, -1).astype(np.uint8), axis=1)
+
+
+def tiff(path, samples, order="<", alpha=0, photometric=None, planar=False, bits=None, palette=None):
+    """Writes an uncompressed TIFF of any type and number of bands; `alpha` is 2, or 1 if it is premultiplied."""
     height, width, bands = samples.shape
-    kind = {"u": 1, "f": 3}[samples.dtype.kind]
-    bits = samples.dtype.itemsize * 8
-    data = samples.astype(samples.dtype.newbyteorder(order)).tobytes()
+    kind = {"u": 1, "i": 2, "f": 3}[samples.dtype.kind]
+    stored = samples.astype(samples.dtype.newbyteorder(order))
+    planes = np.moveaxis(stored, -1, 0) if planar else [stored]
+    planes = [plane.tobytes() if bits is None else packed(plane, bits).tobytes() for plane in planes]
+    data = b"".join(planes)
+    bits = bits or samples.dtype.itemsize * 8
     if photometric is None:
-        photometric = 2 if bands in (3, 4) else 1
+        photometric = 3 if palette is not None else 2 if bands in (3, 4) else 1
+    offsets = [8 + sum(map(len, planes[:at])) for at in range(len(planes))]
     tags = {
         256: (4, [width]), 257: (4, [height]), 258: (3, [bits] * bands), 259: (3, [1]),
-        262: (3, [photometric]), 273: (4, [8]), 277: (3, [bands]), 278: (4, [height]),
-        279: (4, [len(data)]), 339: (3, [kind] * bands),
+        262: (3, [photometric]), 273: (4, offsets), 277: (3, [bands]), 278: (4, [height]),
+        279: (4, [len(plane) for plane in planes]), 284: (3, [2 if planar else 1]), 339: (3, [kind] * bands),
     }
     if alpha:
-        tags[338] = (3, [2])
+        tags[338] = (3, [alpha])
+    if palette is not None:
+        tags[320] = (3, palette.T.flatten().tolist())
     body, late = b"", b""
     base = 8 + len(data)
     late_at = base + 2 + 12 * len(tags) + 4
@@ -87,6 +100,46 @@ def tiff(path, samples, order="<", alpha=False, photometric=None):
         body += struct.pack(order + "HHI", tag, code, len(values)) + field
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", base)
     path.write_bytes(head + data + struct.pack(order + "H", len(tags)) + body + bytes(4) + late)
+
+
+def layouts(folder, stem, picture, deep):
+    """Writes TIFFs as GIS and old scanners store them; returns those that Pillow cannot read or reads otherwise."""
+    colours, grey = np.asarray(picture), picture.convert("L")
+    for name, image in [("1bit", grey.convert("1")), ("palette", picture.quantize(200))]:
+        for compression in ("raw", "packbits", "zstd"):
+            image.save(folder / f"{stem}-{name}-{compression}.tif", compression=compression)
+    for name, image in [("rgb", picture), ("grey", grey)]:
+        image.save(folder / f"{stem}-{name}-jpeg.tif", compression="jpeg", quality=88)
+        image.save(folder / f"{stem}-{name}-zstd.tif", compression="zstd")
+    levels = np.asarray(grey)[..., None]
+    for bits in (1, 2, 4):
+        tiff(folder / f"{stem}-grey-{bits}bit.tif", levels >> (8 - bits), bits=bits)
+        tiff(folder / f"{stem}-white-{bits}bit.tif", levels >> (8 - bits), bits=bits, photometric=0)
+        few = np.arange(3 << bits).reshape(-1, 3) * 31_337 % 65_536
+        tiff(folder / f"{stem}-palette-{bits}bit.tif", levels >> (8 - bits), bits=bits, palette=few)
+    tiff(folder / f"{stem}-white.tif", levels, photometric=0)
+    tiff(folder / f"{stem}-rgb-planar.tif", colours, planar=True)
+    alpha = np.where(levels < 90, 0, np.maximum(levels, colours.max(-1, keepdims=True)))
+    tiff(folder / f"{stem}-rgba-premultiplied.tif", np.concatenate([colours, alpha], -1), alpha=1)
+    signed = (deep.astype(np.int32) - 32_768).astype(np.int16)
+    known = {}
+    for name, samples, expected, options in [
+        # By TIFF 6.0 white is 0; Pillow leaves 16 bits as they are.
+        ("white16.tif", deep[..., :1], 65_535 - deep[..., :1], {"photometric": 0}),
+        ("rgb16-planar.tif", deep, deep, {"planar": True}),
+        ("i16.tif", signed[..., :1], signed[..., :1], {}),
+        ("rgb-i16.tif", signed, signed, {"planar": True}),
+        ("rgb-i8.tif", colours.astype(np.int8), colours.astype(np.int8), {}),
+        ("u32.tif", deep[..., :1].astype(np.uint32) << 9, deep[..., :1].astype(np.uint32) << 9, {}),
+        ("white-f32.tif", deep[..., :1].astype(np.float32) / 7, deep[..., :1].astype(np.float32) / 7, {"photometric": 0}),
+    ]:
+        tiff(folder / f"{stem}-{name}", samples, **options)
+        known[f"{stem}-{name}"] = expected
+    # A palette of 8-bit values, which libtiff and GDAL take as such.
+    small = np.arange(768).reshape(-1, 3) * 37 % 256
+    tiff(folder / f"{stem}-palette-small.tif", levels, palette=small)
+    known[f"{stem}-palette-small.tif"] = small[levels[..., 0]].astype(np.uint8)
+    return known
 
 
 def generate(folder):
@@ -136,11 +189,13 @@ def generate(folder):
             ("rgb16.tif", deep, tiff),
             ("rgb16-big.tif", deep, lambda path, s: tiff(path, s, ">")),
             ("rgb-f32.tif", np.stack([real, -real, real / 7], -1), tiff),
-            ("rgba16.tif", np.concatenate([deep, deep[..., :1]], -1), lambda path, s: tiff(path, s, alpha=True)),
+            ("rgba16.tif", np.concatenate([deep, deep[..., :1]], -1), lambda path, s: tiff(path, s, alpha=2)),
             ("many16.tif", np.concatenate([deep, deep[..., ::-1]], -1), tiff),
         ]:
             write(folder / f"{stem}-{name}", samples)
             known[f"{stem}-{name}"] = samples
+        if (width, height) in ((320, 240), (37, 61)):
+            known |= layouts(folder, stem, picture, deep)
     for code in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = code

@@ -6,14 +6,12 @@ use std::path::Path;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::config::Looking;
-use crate::decode::decode;
 use crate::error::{Error, Result};
 use crate::fetch::too_large;
-use crate::format::image::{Limits, parse_header};
-use crate::guard;
+use crate::format::image::Limits;
 use crate::infer::{InputBatch, SamplesMut};
 use crate::model::contract::Input;
-use crate::preprocess::{InputSlotMut, Preprocess};
+use crate::preprocess::{InputSlotMut, Preprocess, WholeImage};
 use crate::reason::Rejection;
 use crate::source::{InputSpec, Sorted, discover};
 use crate::storage::{Fault, ObjectUri, Storage};
@@ -89,6 +87,10 @@ impl<'a> Reader<'a> {
     ///
     /// `Config` if the settings contradict themselves.
     pub fn new(settings: &Looking, input: &'a Input, batch: NonZeroUsize) -> Result<Self> {
+        if settings.grid.is_some() {
+            return Err(Error::config("a calibration reads whole images, and `tiles.grid` is \"regular\"")
+                .hint("leave tiles.grid out; `tilefleet chip --set tiles.grid=regular` writes windows of scenes"));
+        }
         Ok(Self {
             storage: Storage::new(settings.storage.clone())?,
             limits: Limits::of_pixels(settings.limits.max_pixels),
@@ -193,15 +195,14 @@ impl<'a> Reader<'a> {
 
     /// Returns a batch of one, laid out as the model wants it.
     fn samples(&self, bytes: &[u8], how: &Preprocess) -> Result<InputBatch, Rejection> {
-        let header = guard::catch(|| parse_header(bytes))?;
-        let chip = decode(&header, bytes, &self.limits, how.needed(header.oriented_size()))?;
+        let image = WholeImage::open(bytes, &self.limits, how)?;
         let mut samples = InputBatch::new(self.input, NonZeroUsize::MIN);
         samples.set_len(1);
         let slot = match samples.samples_mut() {
             SamplesMut::U8(samples) => InputSlotMut::U8(samples),
             SamplesMut::F32(samples) => InputSlotMut::F32(samples),
         };
-        how.apply(&chip, slot).map(|()| samples)
+        image.write(bytes, &self.limits, how, slot).map(|()| samples)
     }
 
     fn push(&self, tiles: &mut Tiles, mut samples: InputBatch) {

@@ -8,21 +8,22 @@ use serde_json::json;
 
 use super::run::assumptions;
 use super::{block_on, print_json};
-use crate::config::{Looking, looking};
+use crate::config::looking;
 use crate::error::{Error, Result};
 use crate::geometry::Window;
-use crate::look::{FileFormat, Looker, Picture, Wanted, model_input};
-use crate::model::contract::{Contract, Input};
+use crate::look::{FileFormat, Looker, ModelInput, Picture, Wanted};
+use crate::model::contract::Contract;
 use crate::model::{self, ContractOrigin, file};
 use crate::observe::stderr::{Level, say};
 use crate::storage::ObjectUri;
 
 /// Writes the decoded samples of an image, or of a window of it, to a file
 ///
-/// The samples are those that a run works on: unscaled, in the image's own type, orientation applied, as
-/// `[height, width, bands]`. Of a scene only the blocks are read that the window needs, from the level
-/// that is asked for. With `--stage input` they are what the
-/// model gets: bands chosen, resized, cropped, and normalised where the contract leaves that to us; as
+/// The samples are those that a run with these settings works on: unscaled, in the image's own type, as
+/// `[height, width, bands]`. By default a source is one picture, orientation and palette applied. With `--set
+/// tiles.grid=regular` it is a scene: samples as they are stored, and only the blocks are read that the window needs,
+/// from the level that is asked for. With `--stage input` they are what the
+/// model gets: bands chosen, scaled, resized, cropped, and normalised where the contract leaves that to us; as
 /// `[height, width, bands]` for a model that takes NHWC (uint8, normalised in the graph), as
 /// `[bands, height, width]` for one that takes NCHW (float32). A damaged image is an error with the
 /// reason code that a run would give it, exit 65.
@@ -30,7 +31,7 @@ use crate::storage::ObjectUri;
 #[command(after_help = "Examples:
   tilefleet chip photo.jpg --out photo.npy
   tilefleet chip s3://photos/2026/a.jpg --window 64,32,224,224 --out window.png
-  tilefleet chip s3://scenes/a.tif --window 0,0,512,512 --level 2 --out a.npy
+  tilefleet chip s3://scenes/a.tif --set tiles.grid=regular --window 0,0,512,512 --level 2 --out a.npy
   tilefleet chip photo.jpg --stage input --model resnet152.onnx --out input.npy")]
 pub struct Args {
     /// The image: a local path, an s3://, gs://, az:// or http(s):// address.
@@ -40,11 +41,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 
-    /// The window in pixels of the image as seen [default: all of it].
+    /// The window in pixels of the image as seen, of a scene in those of its level [default: all of it].
     #[arg(long, value_name = "X,Y,W,H")]
     window: Option<WindowArg>,
 
-    /// The level, 0 being full size, then the overviews; plain images have no other.
+    /// The level of a scene, 0 being full size, then the overviews; pictures have no other.
     #[arg(long, value_name = "N", default_value_t = 0)]
     level: u32,
 
@@ -60,7 +61,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE.onnx|FILE.toml", required_if_eq("stage", "input"))]
     model: Option<PathBuf>,
 
-    /// How to get at the image and what is allowed, such as `--set tiles.sixteen_bit=scale`; repeatable
+    /// How to get at the image and what a run would do, such as `--set tiles.sixteen_bit=scale`; repeatable
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
 
@@ -115,21 +116,30 @@ pub fn run(args: Args) -> Result<()> {
         file::refuse_existing(&args.out)?;
     }
     let settings = looking(&args.set)?;
-    let input = args.input(&settings)?;
-    let looker = Looker::new(&settings)?;
+    let contract = args.contract()?;
+    let for_model = contract.is_some();
+    let looker = Looker::new(&settings, contract.map(|contract| contract.input))?;
     let wanted = Wanted { window: args.window.map(|window| window.0), level: args.level, frame: args.frame };
-    let (chip, read_bytes) = block_on(looker.chip(&uri, wanted))?;
-    let picture = match &input {
-        Some(input) => model_input(&uri, &chip, input)?,
-        None => chip.into(),
+    let found = if for_model {
+        block_on(looker.input(&uri, wanted))?
+    } else {
+        let (chip, read_bytes) = block_on(looker.chip(&uri, wanted))?;
+        let Wanted { window, level, .. } = wanted;
+        ModelInput { picture: chip.into(), window, level, skipped: None, read_bytes }
     };
-    picture.check(format)?;
-    write(&picture, format, &args.out, args.force)?;
-    args.print(&uri, &picture, read_bytes)
+    found.picture.check(format)?;
+    write(&found.picture, format, &args.out, args.force)?;
+    if let Some((reason, detail)) = &found.skipped {
+        say(Level::Warn, &format!("a run leaves this window out, {}: {detail}", reason.code()));
+    }
+    args.print(&uri, &found)
 }
 
-/// Reads a model's contract; says on standard error what is assumed without one.
-fn contract_of(path: &Path) -> Result<Contract> {
+/// Reads the contract of a model, or a contract; says on standard error what is assumed without one.
+pub(super) fn contract_of(path: &Path) -> Result<Contract> {
+    if path.extension().is_some_and(|extension| extension == "toml") {
+        return Contract::load(path);
+    }
     let model = model::load(path, &model::Overrides::default())?;
     if model.contract_origin == ContractOrigin::Assumed {
         let assumed = assumptions(&model.contract);
@@ -148,37 +158,33 @@ fn write(picture: &Picture, format: FileFormat, path: &Path, replace: bool) -> R
 }
 
 impl Args {
-    /// Returns what the model takes, if that is asked for.
-    fn input(&self, settings: &Looking) -> Result<Option<Input>> {
-        let path = match (self.stage, &self.model) {
-            (Stage::Input, Some(path)) => path,
-            (_, None) => return Ok(None),
-            (Stage::Stored, Some(_)) => {
-                return Err(Error::usage("--model says nothing about samples as stored")
-                    .hint("add `--stage input`, or leave out --model"));
-            }
-        };
-        let is_contract = path.extension().is_some_and(|extension| extension == "toml");
-        let contract = if is_contract { Contract::load(path)? } else { contract_of(path)? };
-        let accept = settings.tiles.over(contract.input.accept);
-        Ok(Some(Input { accept, ..contract.input }))
+    /// Returns the contract of the model, if it is asked for.
+    fn contract(&self) -> Result<Option<Contract>> {
+        match (self.stage, &self.model) {
+            (Stage::Input, Some(path)) => contract_of(path).map(Some),
+            (_, None) => Ok(None),
+            (Stage::Stored, Some(_)) => Err(Error::usage("--model says nothing about samples as stored")
+                .hint("add `--stage input`, or leave out --model")),
+        }
     }
 
-    fn print(&self, uri: &ObjectUri, picture: &Picture, read_bytes: u64) -> Result<()> {
+    fn print(&self, uri: &ObjectUri, found: &ModelInput) -> Result<()> {
+        let ModelInput { picture, window, level, skipped, read_bytes } = found;
         let sample_type = picture.samples.type_name();
         if self.json {
-            let window = self.window.map(|WindowArg(w)| [w.x, w.y, w.width, w.height]);
+            let window = window.map(|w| [w.x, w.y, w.width, w.height]);
             return print_json(&json!({
                 "source": uri.as_str(),
                 "out": self.out,
                 "stage": self.stage.name(),
                 "window": window,
-                "level": self.level,
+                "level": level,
                 "frame": self.frame,
                 "shape": picture.shape,
                 "axes": picture.axes,
                 "sample_type": sample_type,
                 "bands": picture.bands.to_string(),
+                "skipped": skipped.as_ref().map(|(reason, _)| reason.code()),
                 "read_bytes": read_bytes,
             }));
         }

@@ -1,11 +1,15 @@
 //! `tilefleet inspect SOURCE…`
 
+use std::path::PathBuf;
+
 use futures::{StreamExt, stream};
 
+use super::chip::contract_of;
 use super::{block_on, print_json, show};
 use crate::config::looking;
 use crate::error::{Error, Kind, Result};
-use crate::look::{Band, Blocks, Description, Image, Looker, Scene, Status};
+use crate::format::reader::TileGrid;
+use crate::look::{Band, Blocks, Description, Image, Looker, Scene, Status, Verdict};
 use crate::storage::ObjectUri;
 
 /// So many sources are looked at at once.
@@ -13,19 +17,26 @@ const AT_ONCE: usize = 8;
 
 /// Says what the decoder sees of images: format, size, bands, samples, compression
 ///
-/// Only the header is read, a few KiB of most files. So `ok` means that a run would begin to decode the
-/// image; whether its data are whole, `tilefleet chip` tells. Exit 65: a run would reject one of them.
+/// Only the header is read, a few KiB of most files. So `ok` means that a run with these settings would begin to
+/// decode the image; whether its data are whole, `tilefleet chip` tells. A run takes a source as one tile unless
+/// `tiles.grid` is "regular": then it cuts TIFFs into windows. With `--model`, `ok` also means that the model takes
+/// such images. Exit 65: a run would reject one of them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet inspect photo.jpg
   tilefleet inspect s3://photos/2026/a.jpg s3://photos/2026/b.tif --json
+  tilefleet inspect scene.tif --set tiles.grid=regular --model resnet50.onnx
   tilefleet inspect scan.png --set limits.max_pixels=1_000_000_000")]
 pub struct Args {
     /// Images: local paths, s3://, gs://, az:// or http(s):// addresses.
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<String>,
 
-    /// How to get at them and what is allowed, such as `--set storage.region=eu-north-1`; repeatable
+    /// The model, or its contract, of the run that is meant.
+    #[arg(long, value_name = "FILE.onnx|FILE.toml")]
+    model: Option<PathBuf>,
+
+    /// How to get at them and what a run would do, such as `--set tiles.grid=regular`; repeatable
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
 
@@ -38,7 +49,8 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let uris: Vec<ObjectUri> =
         args.sources.iter().map(|source| ObjectUri::parse(source)).collect::<Result<_>>()?;
-    let looker = Looker::new(&looking(&args.set)?)?;
+    let input = args.model.as_deref().map(contract_of).transpose()?.map(|contract| contract.input);
+    let looker = Looker::new(&looking(&args.set)?, input)?;
     let looked: Vec<Result<Description>> = block_on(async {
         let looks = stream::iter(&uris).map(|uri| looker.describe(uri));
         Ok(looks.buffered(AT_ONCE).collect().await)
@@ -47,7 +59,7 @@ pub fn run(args: Args) -> Result<()> {
     let mut descriptions = Vec::new();
     for (uri, looked) in uris.iter().zip(looked) {
         let description = looked.unwrap_or_else(|error| {
-            let description = Description::failed(uri, &error);
+            let description = Description::failed(uri, looker.grid(), &error);
             errors.push(error);
             description
         });
@@ -98,6 +110,7 @@ fn print(description: &Description) {
 
 fn lines(description: &Description) -> Vec<(&'static str, String)> {
     let mut lines = vec![("status", status(description))];
+    lines.extend(otherwise(description));
     if let Some(format) = description.format {
         let agrees = description.extension_agrees.unwrap_or(true);
         let note = if agrees { "" } else { ", though the name says otherwise" };
@@ -115,12 +128,28 @@ fn lines(description: &Description) -> Vec<(&'static str, String)> {
 }
 
 fn status(description: &Description) -> String {
-    let detail = description.detail.as_deref().unwrap_or_default();
-    match (description.status, description.reason) {
+    let Description { status, reason, detail, .. } = description;
+    verdict(*status, *reason, detail.as_deref())
+}
+
+fn verdict(status: Status, reason: Option<&str>, detail: Option<&str>) -> String {
+    let detail = detail.unwrap_or_default();
+    match (status, reason) {
         (Status::Ok, _) => "ok, by its header".to_owned(),
         (Status::Rejected, Some(reason)) => format!("rejected, {reason}: {detail}"),
         _ => format!("failed: {detail}"),
     }
+}
+
+/// Says what a run of the other grid would do with a TIFF.
+fn otherwise(description: &Description) -> Option<(&'static str, String)> {
+    let grids = description.grids.as_ref().filter(|_| description.format == Some("TIFF"))?;
+    let (name, other) = match description.grid {
+        TileGrid::Whole => ("as windows", &grids.regular),
+        TileGrid::Regular => ("as a whole", &grids.whole),
+    };
+    let Verdict { status, reason, detail } = other;
+    Some((name, verdict(*status, *reason, detail.as_deref())))
 }
 
 fn image_lines(image: &Image) -> Vec<(&'static str, String)> {

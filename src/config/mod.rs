@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 
 use crate::error::{Error, Kind, Result};
+use crate::format::reader::TileGrid;
 use crate::storage::StorageOptions;
 
 pub use grid::{Clouds, Grid, Nodata};
@@ -175,6 +176,16 @@ pub struct Looking {
     pub limits: Limits,
     /// `[tiles]`
     pub tiles: Tiles,
+    /// `[tiles]` of scenes that are cut into windows; `None`: every source is one tile.
+    pub grid: Option<Grid>,
+}
+
+impl Looking {
+    /// Returns how sources become tiles.
+    #[must_use]
+    pub fn tile_grid(&self) -> TileGrid {
+        if self.grid.is_some() { TileGrid::Regular } else { TileGrid::Whole }
+    }
 }
 
 /// Returns the settings of [`Looking`] as [`storage_options`] does.

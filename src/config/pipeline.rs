@@ -466,8 +466,8 @@ fn limits(settings: &Settings) -> Result<Limits> {
 
 /// Checks what looking at single sources needs; the settings may hold no other section.
 pub(super) fn looking(settings: &Settings) -> Result<super::Looking> {
-    let (limits, tiles) = (limits(settings)?, tiles(settings)?);
-    Ok(super::Looking { storage: storage(settings)?, limits, tiles })
+    let (limits, tiles, grid) = (limits(settings)?, tiles(settings)?, grid(settings)?);
+    Ok(super::Looking { storage: storage(settings)?, limits, tiles, grid })
 }
 
 /// Checks `[storage]`; the settings may hold no other section.

@@ -5,12 +5,13 @@
 //! decoded here, and whether so few valid pixels are enough is decided elsewhere.
 
 use super::area::{self, AreaAxis};
-use super::blocks::WindowSamples;
+use super::blocks::{Block, Part, WindowSamples, read_samples, read_window};
 use super::chip::{Bands, Chip, Samples, with_samples};
 use crate::config::Clouds;
-use crate::format::tiff::TiffHeader;
+use crate::format::tiff::{BlockId, TiffHeader};
 use crate::geometry::Size;
 use crate::preprocess::Direct;
+use crate::reason::Rejection;
 use crate::scene::{Cut, Scene, SceneBand};
 
 /// What was read of one file for a chip.
@@ -24,6 +25,31 @@ pub struct Piece {
 }
 
 impl Piece {
+    /// Puts the samples of a cut together.
+    ///
+    /// - `header`: of the object that is cut
+    /// - `block`: returns decoded blocks of the cut's level; asked for those of [`TiffHeader::blocks_for`]
+    ///
+    /// # Errors
+    ///
+    /// Those of `block`.
+    pub fn read<'a>(
+        cut: Cut,
+        header: &TiffHeader,
+        mut block: impl FnMut(Part, BlockId) -> Result<&'a Block, Rejection>,
+    ) -> Result<Self, Rejection> {
+        let masked = Self::is_masked(header, cut.level);
+        if cut.pixels.width == 0 || cut.pixels.height == 0 {
+            return Ok(Self { cut, samples: None, masked });
+        }
+        let samples = if masked {
+            read_window(header, cut.level, cut.pixels, &cut.bands, block)?
+        } else {
+            read_samples(header, cut.level, cut.pixels, &cut.bands, |id| block(Part::Pixels, id))?
+        };
+        Ok(Self { cut, samples: Some(samples), masked })
+    }
+
     /// Tells whether a level says by a mask or an alpha band which pixels are valid.
     #[must_use]
     pub fn is_masked(header: &TiffHeader, level: usize) -> bool {
@@ -144,12 +170,12 @@ fn axes(cut: &Cut, side: u32) -> (AreaAxis, AreaAxis) {
     )
 }
 
-/// Tells whether a chip is one of 8 bits: all of its files are, and nothing is converted.
+/// Tells whether a chip is one of 8 bits: all of its files are, and nothing is converted but to be shown.
 fn is_bytes(scene: &Scene, pieces: &[Piece]) -> bool {
     scene.bands.iter().all(|band| {
         let piece = pieces.iter().find(|piece| piece.cut.object == band.object);
         let samples = piece.and_then(|piece| piece.samples.as_ref());
-        band.is_stored() && samples.is_none_or(|samples| matches!(samples.samples, Samples::U8(_)))
+        band.is_bytes() && samples.is_none_or(|samples| matches!(samples.samples, Samples::U8(_)))
     })
 }
 

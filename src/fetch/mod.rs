@@ -22,7 +22,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-pub use self::reading::{BlockKey, Group, Reading, block_bytes, blocks_of, sample_bytes};
+pub use self::reading::{BlockKey, Group, Reading, blocks_of, check_size, sample_bytes};
 pub(crate) use self::scenes::crashed;
 pub use self::scenes::{Arrived, OpenObject, OpenScene, Tables};
 

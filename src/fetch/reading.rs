@@ -7,7 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::scenes::OpenScene;
+use crate::format::image::Limits;
 use crate::format::tiff::BlockId;
+use crate::reason::{Reason, Rejection};
 use crate::scene::Cut;
 
 /// Windows of a group at most.
@@ -122,8 +124,32 @@ pub fn sample_bytes(scene: &OpenScene, cut: &Cut) -> u64 {
     cut.pixels.size().num_pixels() * num_bands * page.kind.num_bytes()
 }
 
+/// Rejects a window that covers more stored pixels, or lies in larger blocks, than an image may have.
+///
+/// - `cuts`: what the window needs of each object
+///
+/// # Errors
+///
+/// [`Reason::TooLarge`].
+pub fn check_size(scene: &OpenScene, cuts: &[Cut], limits: &Limits) -> Result<(), Rejection> {
+    let pixels = cuts.iter().map(|cut| cut.pixels.size().num_pixels()).max().unwrap_or(0);
+    // Only of a window that is no larger the blocks are few enough to be counted.
+    let bytes = || cuts.iter().map(|cut| block_bytes(scene, cut)).fold(0, u64::saturating_add);
+    let detail = if pixels > limits.max_pixels {
+        format!("the window covers {pixels} stored pixels, limits.max_pixels allows {}", limits.max_pixels)
+    } else {
+        let (bytes, most) = (bytes(), limits.max_decoded_bytes);
+        if bytes <= most {
+            return Ok(());
+        }
+        format!("the blocks of the window decode to {bytes} bytes, limits.max_pixels allows {most}")
+    };
+    let advice = "raise it, or ask for a smaller tiles.gsd or files with overviews";
+    Err(Rejection::new(Reason::TooLarge, format!("{detail}; {advice}")))
+}
+
 /// Returns how many bytes the blocks under a cut take once they are decoded.
-pub fn block_bytes(scene: &OpenScene, cut: &Cut) -> u64 {
+fn block_bytes(scene: &OpenScene, cut: &Cut) -> u64 {
     blocks_of(scene, cut).map(|key| decoded_bytes(scene, key)).fold(0, u64::saturating_add)
 }
 

@@ -11,9 +11,11 @@ use tokio::sync::{OnceCell, Semaphore};
 use super::reading::BlockKey;
 use super::{Fetcher, Miss, Origin};
 use crate::error::{Error, Result};
+use crate::format::reader::parse_scene;
+use crate::format::sample::SampleKind;
 use crate::format::tiff::{BlockId, BlockTable, Page, TiffHeader, parse_blocks};
 use crate::observe::Traffic;
-use crate::plan::{Source, Tile, parse_scene};
+use crate::plan::{Source, Tile};
 use crate::raster::Ranged;
 use crate::reason::{Reason, Rejection};
 use crate::scene::{Scene, SceneObject, Survey};
@@ -280,7 +282,33 @@ impl Fetcher {
     }
 }
 
+impl OpenScene {
+    /// Takes a scene whose objects have been opened outside of a run.
+    #[must_use]
+    pub fn new(scene: Arc<Scene>, objects: Vec<OpenObject>) -> Self {
+        Self { scene, objects, source_id: 0 }
+    }
+
+    /// Returns the type of the samples of a chip.
+    #[must_use]
+    pub fn kind(&self) -> SampleKind {
+        self.scene.chip_kind(|object| self.objects[object].header.levels[0].pixels.kind)
+    }
+}
+
 impl OpenObject {
+    /// Takes an object whose header has been read from `ranged`.
+    #[must_use]
+    pub fn new(header: TiffHeader, uri: ObjectUri, ranged: Ranged) -> Self {
+        Self { header, source: Source::default(), uri, ranged }
+    }
+
+    /// Returns how its blocks are read.
+    #[must_use]
+    pub fn ranged(&self) -> &Ranged {
+        &self.ranged
+    }
+
     /// Returns a page of the object: the samples of a level, or its mask.
     ///
     /// # Panics

@@ -13,6 +13,7 @@ pub(crate) mod webp;
 
 use std::fmt;
 
+pub(crate) use self::tiff::Picture;
 use crate::format::bytes::Order;
 use crate::format::partial::{self, Partial, View};
 pub use crate::format::sample::SampleKind;
@@ -289,28 +290,31 @@ pub fn parse_partial(object: &Partial) -> Parsed {
     object.parse(parse)
 }
 
-/// Tells the format of an object, once its first bytes have been read.
-#[must_use]
-pub fn sniff_start(object: &Partial) -> partial::Parsed<Option<ImageFormat>> {
-    object.parse(|view| Ok(sniff(view.slice(0, view.len().min(SNIFFED_BYTES)).unwrap_or_default())))
-}
-
 /// Tells the format of an object whose first bytes have been read.
 #[must_use]
 pub fn sniff_partial(object: &Partial) -> Option<ImageFormat> {
     sniff(View::Partial(object).prefix())
 }
 
-fn parse(view: View<'_>) -> Result<ImageHeader, Rejection> {
+/// Tells the format of an object by its content.
+///
+/// # Errors
+///
+/// [`Reason::Empty`] and [`Reason::NotAnImage`].
+pub(crate) fn recognise(view: View<'_>) -> Result<ImageFormat, Rejection> {
     if view.len() == 0 {
         return Err(Rejection::new(Reason::Empty, "the object has no bytes"));
     }
-    let header = match sniff(view.slice(0, view.len().min(SNIFFED_BYTES)).unwrap_or_default()) {
-        Some(ImageFormat::Jpeg) => from_beginning(view, jpeg::parse_header),
-        Some(ImageFormat::Png) => png::parse_header(view),
-        Some(ImageFormat::WebP) => webp::parse_header(view),
-        Some(ImageFormat::Tiff) => tiff::parse_header(view),
-        None => Err(unknown(view)),
+    let format = sniff(view.slice(0, view.len().min(SNIFFED_BYTES)).unwrap_or_default());
+    format.ok_or_else(|| unknown(view))
+}
+
+fn parse(view: View<'_>) -> Result<ImageHeader, Rejection> {
+    let header = match recognise(view)? {
+        ImageFormat::Jpeg => from_beginning(view, jpeg::parse_header),
+        ImageFormat::Png => png::parse_header(view),
+        ImageFormat::WebP => webp::parse_header(view),
+        ImageFormat::Tiff => tiff::parse_header(view),
     }?;
     if header.size.num_pixels() == 0 {
         return Err(corrupt(format!("the header announces {}", header.size)));

@@ -5,6 +5,7 @@
 pub(crate) mod bytes;
 pub mod image;
 pub mod partial;
+pub mod reader;
 pub mod sample;
 pub(crate) mod tags;
 pub mod tiff;

@@ -19,6 +19,16 @@ pub enum Parsed<T> {
     Done(Result<T, Rejection>),
 }
 
+impl<T> Parsed<T> {
+    /// Makes something else of what the parser found.
+    pub(crate) fn map<U>(self, make: impl FnOnce(T) -> U) -> Parsed<U> {
+        match self {
+            Self::Needs(range) => Parsed::Needs(range),
+            Self::Done(found) => Parsed::Done(found.map(make)),
+        }
+    }
+}
+
 /// The ranges of an object that have been read so far.
 #[derive(Debug)]
 pub struct Partial {

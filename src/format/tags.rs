@@ -17,6 +17,7 @@ pub(crate) mod tag {
     pub(crate) const ORIENTATION: u16 = 274;
     pub(crate) const SAMPLES_PER_PIXEL: u16 = 277;
     pub(crate) const PLANAR: u16 = 284;
+    pub(crate) const COLOUR_MAP: u16 = 320;
     pub(crate) const EXTRA_SAMPLES: u16 = 338;
     pub(crate) const SAMPLE_FORMAT: u16 = 339;
     pub(crate) const ICC_PROFILE: u16 = 34_675;

@@ -13,6 +13,7 @@ use crate::decode::blocks::{Block, Part, decode_block, read_window};
 use crate::decode::chip::{Bands, Chip};
 use crate::error::{Error, Result};
 use crate::format::image::Limits;
+use crate::format::reader::TileGrid;
 use crate::format::tiff::{BlockId, Page, TiffHeader, parse_blocks};
 use crate::geometry::Window;
 use crate::reason::{Reason, Rejection};
@@ -42,7 +43,7 @@ pub(super) async fn read_scene(
     let window = wanted.window.unwrap_or_else(|| Window::whole(size));
     check_window(uri, size, window)?;
     let page = &header.levels[level].pixels;
-    check_limits(page, window, limits).map_err(|rejection| rejected(uri, rejection))?;
+    check_limits(page, window, limits).map_err(|rejection| rejected(uri, TileGrid::Regular, rejection))?;
     let bands: Vec<u16> = (0..page.num_bands).collect();
     let (pixels, masks) = header.blocks_for(level, window, &bands);
     let mut blocks = HashMap::new();
@@ -51,7 +52,7 @@ pub(super) async fn read_scene(
         read_blocks(uri, ranges, mask, Part::Mask, &masks, &mut blocks).await?;
     }
     let read = read_window(header, level, window, &bands, |part, id| Ok(&blocks[&(part, id)]));
-    let read = read.map_err(|rejection| rejected(uri, rejection))?;
+    let read = read.map_err(|rejection| rejected(uri, TileGrid::Regular, rejection))?;
     Ok(Chip { size: read.size, bands: meaning(header), samples: read.samples })
 }
 
@@ -100,7 +101,7 @@ async fn read_blocks(
     ids: &[BlockId],
     blocks: &mut HashMap<(Part, BlockId), Block>,
 ) -> Result<()> {
-    let reject = |rejection| rejected(uri, rejection);
+    let reject = |rejection| rejected(uri, TileGrid::Regular, rejection);
     let table =
         ranges.answer(|object| parse_blocks(object, page, ids)).await.map_err(|f| f.into_error(uri))?;
     let table = table.map_err(reject)?;

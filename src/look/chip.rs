@@ -5,11 +5,12 @@ use super::rejected;
 use crate::decode::chip::{Chip, Samples, map_samples};
 use crate::decode::decode;
 use crate::error::{Error, Result};
-use crate::format::image::{ImageHeader, Limits, parse_header};
+use crate::format::image::{ImageFormat, ImageHeader, Limits};
+use crate::format::reader::{TileGrid, parse_picture};
 use crate::geometry::{Size, Window};
-use crate::guard;
 use crate::model::contract::{Input, SampleType};
 use crate::preprocess::{InputSlotMut, Preprocess};
+use crate::reason::Rejection;
 use crate::storage::ObjectUri;
 
 /// Which part of a source is wanted.
@@ -23,17 +24,12 @@ pub struct Wanted {
     pub frame: u32,
 }
 
-/// Decodes the part of a source that is wanted: `[height, width, bands]`, samples as stored, orientation
+/// Decodes the part of a picture that is wanted: `[height, width, bands]`, samples as stored, orientation
 /// applied.
-///
-/// # Errors
-///
-/// `Rejected` for what a run would reject; `Usage` if the source has no such level or frame, or the window
-/// is not inside it.
-pub fn decode_window(uri: &ObjectUri, bytes: &[u8], limits: &Limits, wanted: Wanted) -> Result<Chip> {
-    let reject = |rejection| rejected(uri, rejection);
-    let header = guard::catch(|| parse_header(bytes)).map_err(reject)?;
-    check_part(uri, &header, wanted)?;
+pub(super) fn decode_window(uri: &ObjectUri, bytes: &[u8], limits: &Limits, wanted: Wanted) -> Result<Chip> {
+    let reject = |rejection| rejected(uri, TileGrid::Whole, rejection);
+    let header = parse_picture(bytes).map_err(reject)?;
+    check_whole(uri, &header, wanted)?;
     let size = header.oriented_size();
     let window = wanted.window.unwrap_or_else(|| Window::whole(size));
     check_window(uri, size, window)?;
@@ -41,11 +37,15 @@ pub fn decode_window(uri: &ObjectUri, bytes: &[u8], limits: &Limits, wanted: Wan
     Ok(cropped(chip, window))
 }
 
-/// Refuses levels and frames that are not there; a plain image has one of each.
-fn check_part(uri: &ObjectUri, header: &ImageHeader, wanted: Wanted) -> Result<()> {
+/// Refuses levels and frames that are not there; a picture has one of each.
+pub(super) fn check_whole(uri: &ObjectUri, header: &ImageHeader, wanted: Wanted) -> Result<()> {
     let Wanted { level, frame, .. } = wanted;
     if level != 0 {
-        return Err(Error::usage(format!("{uri} has no level {level}, only level 0")));
+        let error = Error::usage(format!("{uri} has no level {level}, only level 0"));
+        return Err(match header.format {
+            ImageFormat::Tiff => error.hint("--set tiles.grid=regular looks at overviews"),
+            _ => error,
+        });
     }
     if frame == 0 {
         return Ok(());
@@ -97,25 +97,27 @@ impl Cut {
     }
 }
 
-/// Lays a chip out as the model of this contract gets it: bands chosen, resized, cropped, normalised
-/// where that is not left to the graph; axes in the contract's order, without the batch.
+/// Has samples laid out as the model of this contract gets them; axes in the contract's order, without the batch.
 ///
-/// # Errors
-///
-/// `Rejected` if the contract does not take such an image, `Config` if it contradicts itself.
-pub fn model_input(uri: &ObjectUri, chip: &Chip, input: &Input) -> Result<Picture> {
-    let preprocess = Preprocess::new(input)?;
-    let mut samples = match input.sample_type {
-        SampleType::Uint8 => Samples::U8(vec![0; preprocess.slot_len()]),
-        SampleType::Float32 => Samples::F32(vec![0.0; preprocess.slot_len()]),
+/// - `write`: fills the slot
+pub(super) fn laid_out(
+    input: &Input,
+    how: &Preprocess,
+    write: impl FnOnce(InputSlotMut<'_>) -> Result<(), Rejection>,
+) -> Result<Picture, Rejection> {
+    let samples = match input.sample_type {
+        SampleType::Uint8 => {
+            let mut samples = vec![0; how.slot_len()];
+            write(InputSlotMut::U8(&mut samples))?;
+            Samples::U8(samples)
+        }
+        SampleType::Float32 => {
+            let mut samples = vec![0.0; how.slot_len()];
+            write(InputSlotMut::F32(&mut samples))?;
+            Samples::F32(samples)
+        }
     };
-    let slot = match &mut samples {
-        Samples::U8(samples) => InputSlotMut::U8(samples),
-        Samples::F32(samples) => InputSlotMut::F32(samples),
-        _ => unreachable!("made above"),
-    };
-    preprocess.apply(chip, slot).map_err(|rejection| rejected(uri, rejection))?;
-    Ok(Picture::of_input(input, preprocess.bands(), samples))
+    Ok(Picture::of_input(input, how.bands(), samples))
 }
 
 impl From<Chip> for Picture {

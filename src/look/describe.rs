@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
-use super::header::{Header, Looked};
+use super::header::Looked;
 use super::rejected;
 use super::scene::Scene;
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::format::image::{ImageFormat, ImageHeader, Limits, Orientation};
+use crate::format::reader::TileGrid;
 use crate::format::tiff::{self, TiffHeader};
 use crate::geometry::Size;
 use crate::reason::Rejection;
@@ -18,12 +19,16 @@ use crate::storage::ObjectUri;
 pub struct Description {
     /// Canonical URI.
     pub source: String,
-    /// Whether a run would decode it.
+    /// How the run makes tiles that `status` speaks of.
+    pub grid: TileGrid,
+    /// Whether such a run would decode it.
     pub status: Status,
     /// Code of what is wrong with it.
     pub reason: Option<&'static str>,
     /// Particulars of what is wrong, for people.
     pub detail: Option<String>,
+    /// What runs of either grid would do with it, by its header alone; `None` if it could not be looked at.
+    pub grids: Option<Grids>,
     /// Size of the object.
     pub size_bytes: Option<u64>,
     /// `ETag`; for a local file size and modification time.
@@ -38,6 +43,62 @@ pub struct Description {
     pub image: Option<Image>,
     #[serde(skip)]
     rejection: Option<(ObjectUri, Rejection)>,
+}
+
+/// What runs would do with a source, whatever their model.
+#[derive(Clone, Debug, Serialize)]
+pub struct Grids {
+    /// With `tiles.grid = "whole"`.
+    pub whole: Verdict,
+    /// With `tiles.grid = "regular"`.
+    pub regular: Verdict,
+}
+
+/// What a run would do with a source.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verdict {
+    /// Whether it would decode it.
+    pub status: Status,
+    /// Code of what is wrong with it.
+    pub reason: Option<&'static str>,
+    /// Particulars of what is wrong, for people.
+    pub detail: Option<String>,
+}
+
+impl Verdict {
+    fn new(rejection: Option<&Rejection>) -> Self {
+        Self {
+            status: if rejection.is_some() { Status::Rejected } else { Status::Ok },
+            reason: rejection.map(|rejection| rejection.reason.code()),
+            detail: rejection.map(|rejection| rejection.detail.clone()),
+        }
+    }
+}
+
+impl Looked {
+    /// Tells whether the header lets the object pass under a grid, whatever the model.
+    pub(super) fn check(&self, grid: TileGrid, limits: &Limits) -> Result<(), Rejection> {
+        if grid == TileGrid::Regular {
+            // Its windows are held against the limits, not the whole.
+            return self.scene.as_ref().map(|_| ()).map_err(Clone::clone);
+        }
+        match (&self.unread, &self.picture) {
+            (Some(rejection), _) | (None, Err(rejection)) => Err(rejection.clone()),
+            (None, Ok(header)) => decode::check(header, limits).map(|_| ()),
+        }
+    }
+
+    fn image(&self, grid: TileGrid) -> Option<Image> {
+        let scene = self.scene.as_ref().ok();
+        let picture = self.picture.as_ref().ok();
+        match (grid, picture, scene) {
+            (TileGrid::Whole, Some(picture), scene) | (_, Some(picture), scene @ None) => {
+                Some(Image::new(picture, scene.filter(|scene| scene.is_scene()).map(|scene| &**scene)))
+            }
+            (_, _, Some(scene)) => Some(Image::of_scene(scene)),
+            (_, None, None) => None,
+        }
+    }
 }
 
 /// Whether a source can be decoded.
@@ -89,7 +150,7 @@ pub struct Image {
     pub num_frames: u32,
     /// Number of pages or animation frames in the file.
     pub num_pages: u32,
-    /// What more there is to say of a scene; `None` for a plain image.
+    /// What more there is to say of a `GeoTIFF`; `None` for a plain image.
     pub scene: Option<Scene>,
 }
 
@@ -103,37 +164,40 @@ pub struct Level {
 }
 
 impl Description {
-    pub(super) fn new(uri: &ObjectUri, looked: Looked, limits: &Limits) -> Self {
-        let check = |header: &Header| match header {
-            Header::Image(header) => decode::check(header, limits).map(|_| ()),
-            // Its windows are checked, not the whole.
-            Header::Scene(_) => Ok(()),
-        };
-        let fits = looked.header.as_ref().map_err(Clone::clone).and_then(check);
-        let rejection = looked.unread.or(fits.err());
+    /// - `rejection`: what a run of this grid, with the model that is asked about, would reject it for
+    pub(super) fn new(
+        uri: &ObjectUri,
+        looked: Looked,
+        grid: TileGrid,
+        limits: &Limits,
+        rejection: Option<Rejection>,
+    ) -> Self {
+        let verdict = |grid| Verdict::new(looked.check(grid, limits).err().as_ref());
+        let Verdict { status, reason, detail } = Verdict::new(rejection.as_ref());
         Self {
             source: uri.to_string(),
-            status: if rejection.is_some() { Status::Rejected } else { Status::Ok },
-            reason: rejection.as_ref().map(|rejection| rejection.reason.code()),
-            detail: rejection.as_ref().map(|rejection| rejection.detail.clone()),
+            grid,
+            status,
+            reason,
+            detail,
+            grids: Some(Grids { whole: verdict(TileGrid::Whole), regular: verdict(TileGrid::Regular) }),
+            image: looked.image(grid),
             size_bytes: Some(looked.size_bytes),
-            version: looked.version,
             read_bytes: looked.read_bytes,
             format: looked.format.map(ImageFormat::name),
             extension_agrees: looked.format.map(|format| format.extension_matches(uri.as_str())),
-            image: looked.header.ok().as_ref().map(|header| match header {
-                Header::Image(header) => Image::new(header),
-                Header::Scene(header) => Image::of_scene(header),
-            }),
+            version: looked.version,
             rejection: rejection.map(|rejection| (uri.clone(), rejection)),
         }
     }
 
     /// Stands for a source that could not be looked at, among others that could.
     #[must_use]
-    pub fn failed(uri: &ObjectUri, error: &Error) -> Self {
+    pub fn failed(uri: &ObjectUri, grid: TileGrid, error: &Error) -> Self {
         Self {
             source: uri.to_string(),
+            grid,
+            grids: None,
             status: Status::Failed,
             reason: None,
             detail: Some(error.to_string()),
@@ -154,15 +218,20 @@ impl Description {
     /// `Rejected`, with the reason.
     pub fn check(&self) -> Result<()> {
         match &self.rejection {
-            Some((uri, rejection)) => Err(rejected(uri, rejection.clone())),
+            Some((uri, rejection)) => Err(rejected(uri, self.grid, rejection.clone())),
             None => Ok(()),
         }
     }
 }
 
 impl Image {
-    fn new(header: &ImageHeader) -> Self {
+    fn new(header: &ImageHeader, scene: Option<&TiffHeader>) -> Self {
         let seen = header.oriented_size();
+        let turned = |size: Size| if header.orientation.transposes() { size.transposed() } else { size };
+        let levels = scene.map_or_else(
+            || vec![seen],
+            |scene| scene.levels.iter().map(|level| turned(level.pixels.size)).collect(),
+        );
         Self {
             width: seen.width,
             height: seen.height,
@@ -178,10 +247,10 @@ impl Image {
             interlaced: header.interlaced,
             icc_profile: header.icc_profile,
             decoded_bytes: header.decoded_bytes(),
-            levels: vec![Level { width: seen.width, height: seen.height }],
+            levels: levels.into_iter().map(|Size { width, height }| Level { width, height }).collect(),
             num_frames: 1,
             num_pages: header.num_pages,
-            scene: None,
+            scene: scene.map(Scene::new),
         }
     }
 

@@ -6,11 +6,10 @@ use bytes::Bytes;
 
 use super::Looker;
 use crate::fetch::too_large;
-use crate::format::image::{
-    ImageFormat, ImageHeader, parse_header, parse_partial, sniff, sniff_partial, sniff_start,
-};
+use crate::format::image::{ImageFormat, ImageHeader, sniff_partial};
 use crate::format::partial::{Parsed, Partial};
-use crate::format::tiff::{self, TiffHeader};
+use crate::format::reader::{Header, TileGrid, parse, parse_scene};
+use crate::format::tiff::TiffHeader;
 use crate::guard;
 use crate::reason::Rejection;
 use crate::storage::{Bucket, Fault, ObjectInfo, ObjectUri};
@@ -26,23 +25,18 @@ pub(super) struct Looked {
     pub(super) version: Option<String>,
     /// Number of bytes that were read to find it out.
     pub(super) read_bytes: u64,
+    /// Why a run that reads whole objects does not read this one.
+    pub(super) unread: Option<Rejection>,
     /// The format by content, also where the header is damaged.
     pub(super) format: Option<ImageFormat>,
-    pub(super) header: Result<Header, Rejection>,
-    /// Why a run would not even read the object.
-    pub(super) unread: Option<Rejection>,
+    /// What the header says to a run whose sources are one tile each.
+    pub(super) picture: Result<ImageHeader, Rejection>,
+    /// What it says to one that cuts scenes into windows.
+    pub(super) scene: Result<Box<TiffHeader>, Rejection>,
     /// What has been read.
     pub(super) object: Partial,
     /// All bytes, where no less could be had.
     pub(super) whole: Option<Bytes>,
-}
-
-/// What an object's header says.
-pub(super) enum Header {
-    /// One image, read as a whole.
-    Image(ImageHeader),
-    /// A scene, read by blocks.
-    Scene(Box<TiffHeader>),
 }
 
 impl Looker {
@@ -63,23 +57,19 @@ impl Looker {
     }
 
     async fn header_by_ranges(&self, bucket: &Bucket, info: &ObjectInfo) -> Result<Looked, Fault> {
-        let unread = (info.size > self.max_object_bytes).then(|| too_large(info.size, self.max_object_bytes));
         let mut ranges = Ranges::new(bucket, info, self.max_object_bytes);
-        let header = match ranges.answer(scene_of).await? {
-            Ok(Some(scene)) => Ok(Header::Scene(scene)),
-            Ok(None) => ranges.answer(parse_partial).await?.map(Header::Image),
-            Err(rejection) => Err(rejection),
-        };
-        // A scene is never read as a whole, however large.
-        let unread = unread.filter(|_| !matches!(header, Ok(Header::Scene(_))));
+        let scene = ranges.scene().await?;
+        let picture = ranges.picture().await?;
         let Ranges { object, read_bytes, .. } = ranges;
         Ok(Looked {
             size_bytes: info.size,
             version: info.version.clone(),
             read_bytes,
             format: sniff_partial(&object),
-            header,
-            unread,
+            // A run does not even read it.
+            unread: (info.size > self.max_object_bytes).then(|| too_large(info.size, self.max_object_bytes)),
+            picture,
+            scene,
             object,
             whole: None,
         })
@@ -90,15 +80,20 @@ impl Looker {
             Ok(whole) => {
                 let mut object = Partial::new(whole.bytes.len());
                 object.add(0, &whole.bytes);
+                let mut ranges = Ranges::again(bucket, uri.key(), object, Some(whole.bytes), whole.size);
+                let scene = ranges.scene().await?;
+                let picture = ranges.picture().await?;
+                let Ranges { object, whole: bytes, read_bytes, .. } = ranges;
                 Ok(Looked {
                     size_bytes: whole.size,
                     version: whole.version,
-                    read_bytes: whole.bytes.len() as u64,
-                    format: sniff(&whole.bytes),
-                    header: header_of(&object, &whole.bytes),
+                    read_bytes,
+                    format: sniff_partial(&object),
                     unread: None,
+                    picture,
+                    scene,
                     object,
-                    whole: Some(whole.bytes),
+                    whole: bytes,
                 })
             }
             Err(Fault::TooLarge { size }) => {
@@ -108,7 +103,8 @@ impl Looker {
                     version: None,
                     read_bytes: 0,
                     format: None,
-                    header: Err(rejection.clone()),
+                    picture: Err(rejection.clone()),
+                    scene: Err(rejection.clone()),
                     unread: Some(rejection),
                     object: Partial::new(0),
                     whole: None,
@@ -117,29 +113,6 @@ impl Looker {
             Err(fault) => Err(fault),
         }
     }
-}
-
-/// Returns the header of a scene; `None` for other objects, plain TIFF among them.
-fn scene_of(object: &Partial) -> Parsed<Option<Box<TiffHeader>>> {
-    match sniff_start(object) {
-        Parsed::Done(Ok(Some(ImageFormat::Tiff))) => {}
-        Parsed::Done(_) => return Parsed::Done(Ok(None)),
-        Parsed::Needs(range) => return Parsed::Needs(range),
-    }
-    match tiff::parse_partial(object) {
-        Parsed::Needs(range) => Parsed::Needs(range),
-        Parsed::Done(Ok(header)) => Parsed::Done(Ok(header.is_scene().then(|| Box::new(header)))),
-        Parsed::Done(Err(rejection)) if tiff::is_georeferenced(object) => Parsed::Done(Err(rejection)),
-        Parsed::Done(Err(_)) => Parsed::Done(Ok(None)),
-    }
-}
-
-fn header_of(object: &Partial, bytes: &[u8]) -> Result<Header, Rejection> {
-    guard::catch(|| match scene_of(object) {
-        Parsed::Done(Ok(Some(scene))) => Ok(Header::Scene(scene)),
-        Parsed::Done(Err(rejection)) => Err(rejection),
-        Parsed::Done(Ok(None)) | Parsed::Needs(_) => parse_header(bytes).map(Header::Image),
-    })
 }
 
 /// Reads an object as far as parsers ask for it.
@@ -192,6 +165,20 @@ impl<'a> Ranges<'a> {
             }
             None => self.bucket.get_range(self.key, start, length).await,
         }
+    }
+
+    /// Reads what the header says to a run whose sources are one tile each.
+    async fn picture(&mut self) -> Result<Result<ImageHeader, Rejection>, Fault> {
+        let header = self.answer(|object| parse(TileGrid::Whole, object)).await?;
+        Ok(header.map(|header| match header {
+            Header::Picture(header) => header,
+            Header::Scene(_) => unreachable!("no scene is read whole"),
+        }))
+    }
+
+    /// Reads what the header says to a run that cuts scenes into windows.
+    async fn scene(&mut self) -> Result<Result<Box<TiffHeader>, Rejection>, Fault> {
+        Ok(self.answer(parse_scene).await?.map(Box::new))
     }
 
     /// Runs a parser until it has an answer; a crash of it is one, and so is a header without end.

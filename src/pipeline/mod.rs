@@ -41,13 +41,13 @@ use crate::decode;
 use crate::decode::chip::Chip;
 use crate::error::{Error, Result};
 use crate::fetch::{FetchedTile, Fetcher, Miss};
-use crate::format::image::{ImageHeader, Limits, parse_header};
+use crate::format::image::{ImageHeader, Limits};
 use crate::infer::Lane;
 use crate::model::contract::{Input, SampleType};
 use crate::observe::{Progress, Widths};
 use crate::plan::{Run, Shard, Tile};
-use crate::preprocess::{InputSlotMut, Preprocess};
-use crate::reason::{Reason, Rejection};
+use crate::preprocess::{Preprocess, WholeImage};
+use crate::reason::Rejection;
 use crate::scene::Tiling;
 use crate::sink::{self, Scorer, ShardRows, TableSpec};
 use crate::work::OpenShards;
@@ -496,23 +496,23 @@ impl TileOnItsWay {
     /// Waits for room, then decodes and preprocesses on the CPU pool: the one bridge from tokio to rayon.
     async fn decode(self, fetched: FetchedTile, chips: &ChipSender<Prepared>) {
         self.stages.progress.fetched(fetched.bytes.len());
-        let header = match self.stages.header(&fetched.bytes) {
-            Ok(header) => header,
+        let image = match self.stages.open(&fetched.bytes) {
+            Ok(image) => image,
             Err(rejection) => return self.reject(rejection),
         };
         // In this order everywhere: whoever holds room to decode waits for nothing more.
         let held = self.ways.chips.hold(self.stages.tensor_bytes()).await;
-        let decoding = self.ways.decoded.hold(decode::working_bytes(&header, &fetched.bytes)).await;
+        let decoding = self.ways.decoded.hold(decode::working_bytes(&image.header, &fetched.bytes)).await;
         let (ways, chips) = (self.ways.clone(), chips.clone());
         let stop = self.stages.stop.clone();
         let job = move || {
             let started = Instant::now();
-            let tensor = self.stages.tensor(&header, &fetched.bytes);
+            let tensor = self.stages.tensor(&image, &fetched.bytes);
             self.stages.progress.decoded(started.elapsed());
             drop(decoding);
             match tensor {
                 Ok(tensor) => {
-                    let detail = wrong_extension(&header, &self.shard.tile(self.index).source.uri);
+                    let detail = wrong_extension(&image.header, &self.shard.tile(self.index).source.uri);
                     let Self { shard, index, .. } = self;
                     chips.send(Prepared { shard, index, tensor: Some(tensor), detail, held: Some(held) });
                 }
@@ -540,29 +540,20 @@ impl TileOnItsWay {
 }
 
 impl Stages {
-    /// Reads and checks a header; one that crashes the parser is a reject, too.
-    fn header(&self, bytes: &[u8]) -> Result<ImageHeader, Rejection> {
-        let parsed = catch_unwind(|| parse_header(bytes));
-        let crashed = |_| Err(Rejection::new(Reason::DecoderCrash, "the header parser crashed"));
-        let header = parsed.unwrap_or_else(crashed)?;
-        self.limits.check(&header)?;
-        Ok(header)
+    /// Reads a header, and rejects what it alone shows to be no input of the model.
+    fn open(&self, bytes: &[u8]) -> Result<WholeImage, Rejection> {
+        WholeImage::open(bytes, &self.limits, &self.preprocess)
     }
 
-    fn tensor(&self, header: &ImageHeader, bytes: &[u8]) -> Result<Tensor, Rejection> {
-        let needed = self.preprocess.needed(header.oriented_size());
-        self.chip_tensor(decode::decode(header, bytes, &self.limits, needed)?)
+    fn tensor(&self, image: &WholeImage, bytes: &[u8]) -> Result<Tensor, Rejection> {
+        let mut tensor = self.spare.take();
+        let written = image.write(bytes, &self.limits, &self.preprocess, tensor.slot());
+        written.map(|()| tensor)
     }
 
     fn chip_tensor(&self, chip: Chip) -> Result<Tensor, Rejection> {
         let mut tensor = self.spare.take();
-        let fitted = self.preprocess.apply(
-            &chip,
-            match &mut tensor {
-                Tensor::U8(samples) => InputSlotMut::U8(samples),
-                Tensor::F32(samples) => InputSlotMut::F32(samples),
-            },
-        );
+        let fitted = self.preprocess.apply(&chip, tensor.slot());
         decode::recycle(chip);
         fitted.map(|()| tensor)
     }

@@ -30,8 +30,8 @@ impl Stages {
 
     /// Decodes and preprocesses an image as for the model, and throws the chip away.
     pub fn decode_for_nothing(&self, bytes: &[u8]) {
-        if let Ok(header) = self.header(bytes)
-            && let Ok(tensor) = self.tensor(&header, bytes)
+        if let Ok(image) = self.open(bytes)
+            && let Ok(tensor) = self.tensor(&image, bytes)
         {
             self.spare.give_back(tensor);
         }

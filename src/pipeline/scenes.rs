@@ -25,12 +25,11 @@ use super::infer_loop::Prepared;
 use super::shard::OpenShard;
 use super::tensor::Tensor;
 use super::{ChipSender, Stages, Ways};
-use crate::config::Clouds;
-use crate::decode::blocks::{Block, Part, decode_block, read_samples, read_window};
+use crate::decode::blocks::{Block, Part, decode_block};
 use crate::decode::scene::{Measured, Piece, SceneChip, stack, stack_into};
 use crate::error::{Error, Result};
 use crate::fetch::{
-    Arrived, BlockKey, Group, Miss, OpenScene, Reading, Tables, block_bytes, crashed, sample_bytes,
+    Arrived, BlockKey, Group, Miss, OpenScene, Reading, Tables, check_size, crashed, sample_bytes,
 };
 use crate::geometry::Size;
 use crate::reason::{Reason, Rejection};
@@ -75,6 +74,9 @@ impl WindowsOnTheirWay {
             Ok(opened) => opened,
             Err(miss) => return self.miss_all(tiles, &miss),
         };
+        if let Err(rejection) = self.check(&opened) {
+            return self.miss_all(tiles, &rejection.into());
+        }
         let (places, cuts) = self.cuts(&opened, tiles.clone());
         let reading = Reading::of(&opened, &cuts, self.stages.memory_bytes / 4);
         let keys: Vec<BlockKey> = reading.blocks().collect();
@@ -121,6 +123,13 @@ impl WindowsOnTheirWay {
         Ok(true)
     }
 
+    /// Rejects by the headers alone what the model does not take, before a block is fetched.
+    fn check(&self, opened: &OpenScene) -> Result<(), Rejection> {
+        let Stages { preprocess, .. } = &*self.stages;
+        let side = self.tiling.size;
+        preprocess.check(preprocess.bands(), opened.kind(), Size::new(side, side))
+    }
+
     /// Returns which tiles lie within the scene, and what each needs; rejects the others.
     fn cuts(&self, opened: &OpenScene, tiles: Range<usize>) -> (Vec<usize>, Vec<Vec<Cut>>) {
         let (mut places, mut cuts) = (Vec::new(), Vec::new());
@@ -129,7 +138,7 @@ impl WindowsOnTheirWay {
             match tile.window.filter(|window| window.is_within(opened.scene.size)) {
                 Some(window) if tile.level == opened.scene.level => {
                     let cut = opened.scene.cuts(window, self.tiling.size);
-                    if let Some(rejection) = self.too_large(opened, &cut) {
+                    if let Err(rejection) = check_size(opened, &cut, &self.stages.limits) {
                         self.reject(place, rejection);
                         continue;
                     }
@@ -144,28 +153,6 @@ impl WindowsOnTheirWay {
             }
         }
         (places, cuts)
-    }
-
-    /// Rejects a window that covers more stored pixels, or lies in larger blocks, than an image may have.
-    fn too_large(&self, opened: &OpenScene, cuts: &[Cut]) -> Option<Rejection> {
-        let limits = &self.stages.limits;
-        let pixels = cuts.iter().map(|cut| cut.pixels.size().num_pixels()).max().unwrap_or(0);
-        // Only of a window that is no larger the blocks are few enough to be counted.
-        let bytes = || cuts.iter().map(|cut| block_bytes(opened, cut)).fold(0, u64::saturating_add);
-        let detail = if pixels > limits.max_pixels {
-            format!(
-                "the window covers {pixels} stored pixels, limits.max_pixels allows {}",
-                limits.max_pixels
-            )
-        } else {
-            let (bytes, most) = (bytes(), limits.max_decoded_bytes);
-            if bytes <= most {
-                return None;
-            }
-            format!("the blocks of the window decode to {bytes} bytes, limits.max_pixels allows {most}")
-        };
-        let advice = "raise it, or ask for a smaller tiles.gsd or files with overviews";
-        Some(Rejection::new(Reason::TooLarge, format!("{detail}; {advice}")))
     }
 
     /// Decodes blocks on the CPU pool, all at once.
@@ -293,16 +280,7 @@ impl WindowBlocks {
                 let key = BlockKey { object, level, mask: part == Part::Mask, id };
                 self.blocks[&key].as_ref().as_ref().map_err(Clone::clone)
             };
-            let touched = cut.pixels.width > 0 && cut.pixels.height > 0;
-            let masked = Piece::is_masked(header, level);
-            let read = || {
-                if masked {
-                    return read_window(header, level, cut.pixels, &cut.bands, block);
-                }
-                read_samples(header, level, cut.pixels, &cut.bands, |id| block(Part::Pixels, id))
-            };
-            let samples = touched.then(read).transpose()?;
-            pieces.push(Piece { cut, samples, masked });
+            pieces.push(Piece::read(cut, header, block)?);
         }
         let (stages, scene) = (&window.stages, &opened.scene);
         let (side, clouds) = (window.tiling.size, window.tiling.clouds.as_ref());
@@ -368,7 +346,7 @@ impl WindowOnItsWay {
         let tensor = drawn.and_then(|drawn| {
             let Measured { valid_fraction, cloud_fraction } = drawn.measured();
             self.shard.measured(self.index, valid_fraction, cloud_fraction);
-            match self.skipped(valid_fraction, cloud_fraction) {
+            match self.tiling.skips(valid_fraction, cloud_fraction) {
                 Some(skipped) => {
                     drawn.give_back(&self.stages);
                     Ok(Err(skipped))
@@ -387,22 +365,6 @@ impl WindowOnItsWay {
                 self.shard.skip(self.index, reason, detail);
             }
             Err(rejection) => reject(&self.stages, &self.shard, self.index, rejection),
-        }
-    }
-
-    /// Returns why the window is left out, if it is.
-    fn skipped(&self, valid: f32, clouds: Option<f32>) -> Option<(Reason, String)> {
-        let least = self.tiling.min_valid_fraction;
-        if valid == 0.0 || f64::from(valid) < least {
-            return Some((Reason::Nodata, format!("{:.1} % of the pixels are valid", 100.0 * valid)));
-        }
-        let most = self.tiling.clouds.as_ref().map(|Clouds { max_fraction, .. }| *max_fraction)?;
-        match clouds {
-            Some(clouds) if f64::from(clouds) > most => {
-                Some((Reason::Clouds, format!("{:.1} % of the valid pixels are clouds", 100.0 * clouds)))
-            }
-            None if most < 1.0 => Some((Reason::Clouds, "nothing says where clouds are".to_owned())),
-            _ => None,
         }
     }
 }

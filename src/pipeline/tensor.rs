@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use crate::model::contract::SampleType;
+use crate::preprocess::InputSlotMut;
 
 /// The samples of one chip in the contract's layout and type.
 pub enum Tensor {
@@ -10,6 +11,16 @@ pub enum Tensor {
     U8(Vec<u8>),
     /// Contract `float32`.
     F32(Vec<f32>),
+}
+
+impl Tensor {
+    /// Returns where preprocessing writes.
+    pub(super) fn slot(&mut self) -> InputSlotMut<'_> {
+        match self {
+            Self::U8(samples) => InputSlotMut::U8(samples),
+            Self::F32(samples) => InputSlotMut::F32(samples),
+        }
+    }
 }
 
 /// Buffers that were used before: fresh ones of this size come from the kernel page by page, each

@@ -48,7 +48,6 @@ pub use run::{Committed, CommittedShard, Output, Run, Shard, Table, Tile};
 pub use snapshot::{DeletedRun, KnownRun, Planning, Scope, Snapshot, Standing};
 pub use sources::{EncodedSources, Source, SourceRange, SourceTable, Surveyed, encode};
 pub use survey::Surveyor;
-pub(crate) use survey::parse_scene;
 pub use tile_id::TileId;
 pub use tiles::{PlanPart, PlanTotals, PlanWriter, PlannedTile};
 pub use tombstone::{Removed, Tombstone, Why};

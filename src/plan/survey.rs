@@ -20,9 +20,8 @@ use self::bands::Choice;
 use super::sources::Surveyed;
 use super::windows::{MOST_WINDOWS, count, tiles_of};
 use crate::error::{Error, Result};
-use crate::format::image::{ImageFormat, sniff_partial};
-use crate::format::partial::{Parsed, Partial};
-use crate::format::tiff::{self, TiffHeader};
+use crate::format::reader::parse_scene;
+use crate::format::tiff::TiffHeader;
 use crate::guard;
 use crate::observe::Traffic;
 use crate::raster::Ranged;
@@ -215,6 +214,7 @@ impl Surveyor {
                 band,
                 scale: 1.0,
                 offset: 0.0,
+                shown: false,
                 nodata: None,
             })
         });
@@ -260,23 +260,6 @@ impl Surveyor {
             format!("{size} would be cut into {num_windows} windows, `limits.max_windows` is {most}");
         Err(Rejection::new(Reason::TooLarge, detail))
     }
-}
-
-/// Parses the header of a scene; a crash is a rejection like any other.
-pub(crate) fn parse_scene(object: &Partial) -> Parsed<TiffHeader> {
-    let parsed = guard::catch(|| {
-        let header = tiff::parse_partial(object);
-        let Parsed::Done(Err(rejection)) = header else { return Ok(header) };
-        Ok(Parsed::Done(Err(match sniff_partial(object) {
-            Some(ImageFormat::Tiff) => rejection,
-            Some(other) => Rejection::new(
-                Reason::Unsupported,
-                format!("{other} cannot be cut into windows, only TIFF can"),
-            ),
-            None => Rejection::new(Reason::NotAnImage, "not a TIFF by its content"),
-        })))
-    });
-    parsed.unwrap_or_else(|crash| Parsed::Done(Err(crash)))
 }
 
 /// Surveys sources on their way, several at once and in their order.

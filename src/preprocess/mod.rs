@@ -11,11 +11,13 @@ mod fit;
 mod fixed;
 mod float;
 mod normalise;
+mod whole;
 
 use std::cell::RefCell;
 
 use crate::decode::chip::{Bands, Chip, Samples};
 use crate::error::Error;
+use crate::format::sample::SampleKind;
 use crate::geometry::{Size, Window};
 use crate::model::contract::{AcceptSixteenBit, Input, Interpolation, Layout, Resize, SampleType};
 use crate::reason::{Reason, Rejection};
@@ -23,6 +25,8 @@ use axis::Axis;
 use bands::{BandRules, Selection};
 use fit::Fit;
 use normalise::Normaliser;
+
+pub use whole::WholeImage;
 
 /// The unit of 8-bit display values.
 const DISPLAY_UNIT: &str = "srgb8";
@@ -114,6 +118,34 @@ impl Preprocess {
         (is_whole && is_plain && takes_floats).then_some(Direct { preprocess: self })
     }
 
+    /// Tells whether the contract takes a chip before there is one: what [`Self::apply`] would reject.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::BandsMismatch`], [`Reason::SizeMismatch`] and [`Reason::BitDepthMismatch`].
+    pub fn check(&self, bands: Bands, kind: SampleKind, size: Size) -> Result<(), Rejection> {
+        self.bands.select(bands)?;
+        self.fit(size)?;
+        self.check_kind(kind)
+    }
+
+    fn check_kind(&self, kind: SampleKind) -> Result<(), Rejection> {
+        let found = match kind {
+            SampleKind::U8 => return Ok(()),
+            SampleKind::U16 if self.scales_sixteen_bits() => return Ok(()),
+            _ if !self.display && self.sample_type == SampleType::Float32 => return Ok(()),
+            SampleKind::U16 => "16-bit",
+            SampleKind::F32 => "float",
+            other => other.name(),
+        };
+        Err(bit_depth(&format!("{found} samples, the model takes 8-bit ones")))
+    }
+
+    /// Tells whether 16 bits become 8.
+    fn scales_sixteen_bits(&self) -> bool {
+        self.display && self.sixteen_bit == AcceptSixteenBit::Scale
+    }
+
     /// Writes one chip into its slot of the input tensor.
     ///
     /// - `chip`: `[height, width, bands]`, 8 or 16 bits or float
@@ -134,35 +166,30 @@ impl Preprocess {
         assert_eq!(slot.len(), self.slot_len(), "the slot has the contract's size");
         let selection = self.bands.select(chip.bands)?;
         let fit = self.fit(chip.size)?;
+        self.check_kind(chip.samples.kind())?;
         let mut sink = Sink { layout: self.layout, size: self.size, replicate: selection.replicate(), slot };
-        match (&chip.samples, self.display) {
-            (Samples::U8(samples), _) => self.eight_bit(chip, samples, &selection, &fit, &mut sink),
-            (Samples::U16(samples), true) if self.sixteen_bit == AcceptSixteenBit::Scale => {
+        match &chip.samples {
+            Samples::U8(samples) => self.eight_bit(chip, samples, &selection, &fit, &mut sink),
+            Samples::U16(samples) if self.scales_sixteen_bits() => {
                 let scaled: Vec<u8> = samples.iter().map(|&sample| eight_bit_sample(sample)).collect();
                 self.eight_bit(chip, &scaled, &selection, &fit, &mut sink);
             }
-            (Samples::U16(_), true) => return Err(bit_depth("16-bit samples, the model takes 8-bit ones")),
-            (Samples::F32(_), true) => return Err(bit_depth("float samples, the model takes 8-bit ones")),
-            (other, display) if display || self.sample_type == SampleType::Uint8 => {
-                let kind = other.type_name();
-                return Err(bit_depth(&format!("{kind} samples, the model takes 8-bit ones")));
-            }
             // 64-bit integers lose what a model's float32 would not hold either.
-            (Samples::U64(samples), _) => {
+            Samples::U64(samples) => {
                 let samples: Vec<f64> = samples.iter().map(|&sample| sample as f64).collect();
                 self.float(chip, &samples, &selection, &fit, &mut sink);
             }
-            (Samples::I64(samples), _) => {
+            Samples::I64(samples) => {
                 let samples: Vec<f64> = samples.iter().map(|&sample| sample as f64).collect();
                 self.float(chip, &samples, &selection, &fit, &mut sink);
             }
-            (Samples::I8(samples), _) => self.float(chip, samples, &selection, &fit, &mut sink),
-            (Samples::U16(samples), _) => self.float(chip, samples, &selection, &fit, &mut sink),
-            (Samples::I16(samples), _) => self.float(chip, samples, &selection, &fit, &mut sink),
-            (Samples::U32(samples), _) => self.float(chip, samples, &selection, &fit, &mut sink),
-            (Samples::I32(samples), _) => self.float(chip, samples, &selection, &fit, &mut sink),
-            (Samples::F32(samples), _) => self.float(chip, samples, &selection, &fit, &mut sink),
-            (Samples::F64(samples), _) => self.float(chip, samples, &selection, &fit, &mut sink),
+            Samples::I8(samples) => self.float(chip, samples, &selection, &fit, &mut sink),
+            Samples::U16(samples) => self.float(chip, samples, &selection, &fit, &mut sink),
+            Samples::I16(samples) => self.float(chip, samples, &selection, &fit, &mut sink),
+            Samples::U32(samples) => self.float(chip, samples, &selection, &fit, &mut sink),
+            Samples::I32(samples) => self.float(chip, samples, &selection, &fit, &mut sink),
+            Samples::F32(samples) => self.float(chip, samples, &selection, &fit, &mut sink),
+            Samples::F64(samples) => self.float(chip, samples, &selection, &fit, &mut sink),
         }
         Ok(())
     }

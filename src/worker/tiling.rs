@@ -13,11 +13,13 @@ const PAGE_ITEMS: u32 = 200;
 
 /// Returns how scenes are cut; `None` if every source is one tile.
 ///
+/// - `grid`: `[tiles]` of scenes, if they are cut
+///
 /// # Errors
 ///
 /// `Config` where pipeline and contract contradict each other, or the area of interest cannot be read.
-pub(super) fn resolve(pipeline: &Pipeline, model: &contract::Input) -> Result<Option<Tiling>> {
-    let Some(grid) = &pipeline.grid else { return Ok(None) };
+pub(crate) fn resolve(grid: Option<&Grid>, model: &contract::Input) -> Result<Option<Tiling>> {
+    let Some(grid) = grid else { return Ok(None) };
     check_unit(grid, model)?;
     let size = size(grid, model)?;
     let bands = if grid.bands.is_empty() { model.bands.clone() } else { grid.bands.clone() };

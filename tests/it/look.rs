@@ -288,7 +288,7 @@ fn what_a_run_would_reject_is_65_and_says_why() {
         ("empty.jpg", "empty"),
         ("text.jpg", "not_an_image"),
         ("cmyk.tif", "unsupported"),
-        ("palette.tif", "unsupported"),
+        ("fax.tif", "unsupported"),
         ("picture.gif", "unsupported"),
     ];
     for (file, reason) in refused {

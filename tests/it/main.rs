@@ -2,6 +2,7 @@
 
 #[cfg(feature = "query")]
 mod accept;
+mod agree;
 mod attempts;
 mod commands;
 #[cfg(feature = "query")]

@@ -60,9 +60,9 @@ impl Reference {
 
     fn samples(&self, arrays: &mut File) -> Vec<f64> {
         let width = match self.dtype.as_str() {
-            "uint8" => 1,
-            "uint16" => 2,
-            "float32" => 4,
+            "uint8" | "int8" => 1,
+            "uint16" | "int16" => 2,
+            "float32" | "uint32" => 4,
             "float64" => 8,
             other => panic!("the oracle writes no {other}"),
         };
@@ -72,7 +72,10 @@ impl Reference {
         raw.chunks_exact(width)
             .map(|raw| match self.dtype.as_str() {
                 "uint8" => f64::from(raw[0]),
+                "int8" => f64::from(raw[0].cast_signed()),
                 "uint16" => f64::from(u16::from_le_bytes(raw.try_into().unwrap())),
+                "int16" => f64::from(i16::from_le_bytes(raw.try_into().unwrap())),
+                "uint32" => f64::from(u32::from_le_bytes(raw.try_into().unwrap())),
                 "float32" => f64::from(f32::from_le_bytes(raw.try_into().unwrap())),
                 _ => f64::from_le_bytes(raw.try_into().unwrap()),
             })
@@ -176,7 +179,10 @@ fn preprocessed(reference: &Reference, bytes: &[u8]) -> Vec<f64> {
 fn samples(chip: &Chip) -> Vec<f64> {
     match &chip.samples {
         Samples::U8(samples) => samples.iter().map(|&sample| f64::from(sample)).collect(),
+        Samples::I8(samples) => samples.iter().map(|&sample| f64::from(sample)).collect(),
         Samples::U16(samples) => samples.iter().map(|&sample| f64::from(sample)).collect(),
+        Samples::I16(samples) => samples.iter().map(|&sample| f64::from(sample)).collect(),
+        Samples::U32(samples) => samples.iter().map(|&sample| f64::from(sample)).collect(),
         Samples::F32(samples) => samples.iter().map(|&sample| f64::from(sample)).collect(),
         other => panic!("no image of the oracle has {}", other.type_name()),
     }

@@ -1,44 +1,37 @@
-//! TIFF headers (TIFF 6.0): the first page's layout, as far as it is one that is decoded as a plain
-//! image; every other layout is rejected here, so that planning already sees it.
+//! TIFF as one picture: the first page's layout, and what turns its stored samples into colours.
+//!
+//! The page itself is read by [`crate::format::tiff`], as that of a scene is: whatever layout and compression
+//! one of them takes, the other takes too. What is added here is what a viewer does (TIFF 6.0, tags 262, 274,
+//! 320 and 338): palettes become colours, white is never 0, and samples of less than 8 bits are spread over 8.
 
 use super::{
     ImageFormat, ImageHeader, Orientation, Photometric, SampleKind, corrupt, truncated, unsupported,
 };
 use crate::format::partial::View;
 use crate::format::tags::{Directory, tag};
-use crate::format::tiff::slide;
-use crate::geometry::Size;
+use crate::format::tiff::{Page, Photometric as Stored, slide};
 use crate::reason::Rejection;
 
 const MAX_PAGES: u32 = 65_535;
+/// Codes of `ExtraSamples` (TIFF 6.0, tag 338).
+const ASSOCIATED_ALPHA: u64 = 1;
+const UNASSOCIATED_ALPHA: u64 = 2;
 
 /// Reads the first page's header.
 pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
-    let directory =
-        Directory::first(file).ok_or_else(|| truncated("the object ends before its first directory"))?;
+    let directory = first(file)?;
     slide::refuse(&directory)?;
-    if directory.unsigned(tag::FILL_ORDER) == Some(2) {
-        return Err(unsupported("TIFF with reversed bits (fill order 2)"));
-    }
-    let bits = uniform(&directory, tag::BITS_PER_SAMPLE, 1)?;
-    let format = uniform(&directory, tag::SAMPLE_FORMAT, 1)?;
-    let (photometric, num_bands) = photometric(&directory)?;
-    if num_bands > 1 && directory.unsigned(tag::PLANAR) == Some(2) {
-        return Err(unsupported("TIFF with a plane for each band"));
-    }
-    let sample_kind = sample_kind(bits, format)?;
-    if sample_kind == SampleKind::F32 && directory.unsigned(tag::PHOTOMETRIC) == Some(0) {
-        return Err(unsupported("TIFF with float samples where white is zero"));
-    }
+    let page = Page::parse(&directory, file.len() as u64)?;
+    let picture = Picture::of(&directory, &page)?;
     Ok(ImageHeader {
         format: ImageFormat::Tiff,
-        size: Size::new(side(&directory, tag::WIDTH)?, side(&directory, tag::HEIGHT)?),
-        sample_kind,
-        stored_bits: u16::try_from(bits).unwrap_or(u16::MAX),
-        photometric,
-        num_bands,
+        size: page.size,
+        sample_kind: picture.kind,
+        stored_bits: page.stored_bits,
+        photometric: picture.photometric,
+        num_bands: picture.num_bands,
         orientation: directory.unsigned(tag::ORIENTATION).map_or(Orientation::UPRIGHT, Orientation::new),
-        compression: compression(&directory)?,
+        compression: page.compression.name(),
         interlaced: false,
         subsampling: None,
         icc_profile: directory.has(tag::ICC_PROFILE),
@@ -46,75 +39,102 @@ pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
     })
 }
 
-fn side(directory: &Directory<'_>, tag: u16) -> Result<u32, Rejection> {
-    let value = directory.unsigned(tag).ok_or_else(|| corrupt(format!("tag {tag} is missing")))?;
-    u32::try_from(value).map_err(|_| corrupt(format!("tag {tag} is {value}")))
+fn first(file: View<'_>) -> Result<Directory<'_>, Rejection> {
+    Directory::first(file).ok_or_else(|| truncated("the object ends before its first directory"))
 }
 
-/// Returns the one value that a tag has for every sample.
-fn uniform(directory: &Directory<'_>, tag: u16, default: u64) -> Result<u64, Rejection> {
-    let Some(values) = directory.unsigned_list(tag) else { return Ok(default) };
-    match values.first() {
-        Some(&first) if values.iter().all(|&value| value == first) => Ok(first),
-        _ => Err(unsupported(format!("samples of different kinds in one image (tag {tag})"))),
-    }
+/// How stored samples of a page become those of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Picture {
+    /// What the bands of the picture mean.
+    pub(crate) photometric: Photometric,
+    /// How many there are.
+    pub(crate) num_bands: u16,
+    /// Type of their samples.
+    pub(crate) kind: SampleKind,
+    /// Whether samples of less than 8 bits are spread over 0 to 255.
+    pub(crate) spread: bool,
+    /// Whether the first band is white where it is 0.
+    pub(crate) inverted: bool,
+    /// Whether colours are stored multiplied by alpha.
+    pub(crate) premultiplied: bool,
 }
 
-fn sample_kind(bits: u64, format: u64) -> Result<SampleKind, Rejection> {
-    match (format, bits) {
-        (1 | 4, 8) => Ok(SampleKind::U8),
-        (1 | 4, 16) => Ok(SampleKind::U16),
-        (3, 32) => Ok(SampleKind::F32),
-        (1 | 4, _) => Err(unsupported(format!("TIFF with {bits}-bit unsigned samples"))),
-        (2, _) => Err(unsupported(format!("TIFF with {bits}-bit signed samples"))),
-        (3, _) => Err(unsupported(format!("TIFF with {bits}-bit float samples"))),
-        _ => Err(unsupported(format!("TIFF with sample format {format}"))),
-    }
-}
-
-fn photometric(directory: &Directory<'_>) -> Result<(Photometric, u16), Rejection> {
-    let code = match directory.unsigned(tag::PHOTOMETRIC) {
-        // As GDAL takes it: black is 0.
-        None if !directory.has(tag::PHOTOMETRIC) => Some(1),
-        code => code,
-    };
-    let count = directory.unsigned(tag::SAMPLES_PER_PIXEL).unwrap_or(1);
-    let num_bands = u16::try_from(count).ok().filter(|&count| count > 0);
-    let num_bands = num_bands.ok_or_else(|| corrupt(format!("{count} samples a pixel")))?;
-    let extra = directory.unsigned_list(tag::EXTRA_SAMPLES).unwrap_or_default();
-    let alpha = extra.first() == Some(&UNASSOCIATED_ALPHA);
-    if extra.first() == Some(&ASSOCIATED_ALPHA) {
-        return Err(unsupported("TIFF with premultiplied alpha"));
-    }
-    Ok(match (code, num_bands) {
-        (Some(0 | 1), 1) => (Photometric::Grey, 1),
-        (Some(1), 2) if alpha => (Photometric::GreyAlpha, 2),
-        (Some(2), 3) => (Photometric::Rgb, 3),
-        (Some(2), 4) if alpha => (Photometric::Rgba, 4),
-        (Some(1 | 2), _) => (Photometric::Other, num_bands),
-        (Some(3), _) => return Err(unsupported("TIFF with a palette")),
-        (Some(5), 4) => (Photometric::Cmyk, 4),
-        (Some(6), _) => return Err(unsupported("TIFF with YCbCr samples")),
-        (Some(code), _) => {
-            return Err(unsupported(format!(
-                "TIFF with photometric interpretation {code} and {num_bands} samples a pixel"
-            )));
+impl Picture {
+    fn of(directory: &Directory<'_>, page: &Page) -> Result<Self, Rejection> {
+        let alpha = directory.unsigned(tag::EXTRA_SAMPLES);
+        let has_alpha = matches!(alpha, Some(ASSOCIATED_ALPHA | UNASSOCIATED_ALPHA));
+        let photometric = meaning(page, has_alpha);
+        let colours = photometric == Photometric::Palette;
+        if colours {
+            check_palette(directory, page)?;
         }
-        (None, _) => return Err(corrupt("the photometric interpretation cannot be read")),
-    })
+        let shown = !matches!(photometric, Photometric::Other | Photometric::Cmyk);
+        let picture = Self {
+            photometric,
+            num_bands: if colours { 3 } else { page.num_bands },
+            kind: if colours { SampleKind::U8 } else { page.kind },
+            spread: shown && !colours && page.kind == SampleKind::U8 && page.stored_bits < 8,
+            inverted: page.photometric == Stored::MinIsWhite,
+            premultiplied: has_alpha && shown && !colours && alpha == Some(ASSOCIATED_ALPHA),
+        };
+        if picture.premultiplied && !matches!(picture.kind, SampleKind::U8 | SampleKind::U16) {
+            return Err(unsupported(format!("TIFF with premultiplied alpha in {} samples", picture.kind)));
+        }
+        Ok(picture)
+    }
+
+    /// Reads how the first page of a whole object becomes a picture, and its palette if it has one.
+    ///
+    /// # Errors
+    ///
+    /// As [`super::parse_header`].
+    pub(crate) fn parse(bytes: &[u8], page: &Page) -> Result<(Self, Vec<[u8; 3]>), Rejection> {
+        let directory = first(View::Whole(bytes))?;
+        let picture = Self::of(&directory, page)?;
+        let palette = match picture.photometric {
+            Photometric::Palette => palette(&directory, page)?,
+            _ => Vec::new(),
+        };
+        Ok((picture, palette))
+    }
 }
 
-const ASSOCIATED_ALPHA: u64 = 1;
-const UNASSOCIATED_ALPHA: u64 = 2;
+/// Returns what a viewer takes the bands for.
+fn meaning(page: &Page, has_alpha: bool) -> Photometric {
+    match (page.photometric, page.num_bands) {
+        (Stored::MinIsWhite | Stored::MinIsBlack, 1) => Photometric::Grey,
+        (Stored::MinIsWhite | Stored::MinIsBlack, 2) if has_alpha => Photometric::GreyAlpha,
+        (Stored::Rgb | Stored::YCbCr, 3) => Photometric::Rgb,
+        (Stored::Rgb | Stored::YCbCr, 4) if has_alpha => Photometric::Rgba,
+        (Stored::Palette, 1) => Photometric::Palette,
+        (Stored::Cmyk, 4) => Photometric::Cmyk,
+        _ => Photometric::Other,
+    }
+}
 
-fn compression(directory: &Directory<'_>) -> Result<&'static str, Rejection> {
-    Ok(match directory.unsigned(tag::COMPRESSION).unwrap_or(1) {
-        1 => "none",
-        5 => "lzw",
-        8 | 32_946 => "deflate",
-        32_773 => "packbits",
-        7 => return Err(unsupported("TIFF with JPEG compression")),
-        50_000 => return Err(unsupported("TIFF with ZSTD compression")),
-        code => return Err(unsupported(format!("TIFF with compression {code}"))),
-    })
+/// Checks that each index has a colour, without reading them.
+fn check_palette(directory: &Directory<'_>, page: &Page) -> Result<(), Rejection> {
+    let bits = page.stored_bits;
+    if page.kind != SampleKind::U8 {
+        return Err(unsupported(format!("TIFF with a palette of {bits}-bit indices ({})", page.kind)));
+    }
+    let count = directory.array(tag::COLOUR_MAP).map_or(0, |array| array.count);
+    if count < 3 << bits {
+        return Err(corrupt(format!("a palette of {count} values for {bits}-bit indices")));
+    }
+    Ok(())
+}
+
+/// Returns the colours of a palette in 8 bits: all red values are stored, then all green and all blue ones.
+///
+/// They have 16 bits; where none is above 255 the writer meant 8, as libtiff and GDAL take it.
+fn palette(directory: &Directory<'_>, page: &Page) -> Result<Vec<[u8; 3]>, Rejection> {
+    let values = directory.unsigned_list(tag::COLOUR_MAP);
+    let values = values.ok_or_else(|| truncated("the object ends before its palette does"))?;
+    let len = 1 << page.stored_bits;
+    let Some(values) = values.get(..3 * len) else { return Err(corrupt("the palette is too short")) };
+    let shift = if values.iter().all(|&value| value < 256) { 0 } else { 8 };
+    let colour = |index: usize| [0, 1, 2].map(|band| (values[band * len + index] >> shift) as u8);
+    Ok((0..len).map(colour).collect())
 }

@@ -93,9 +93,11 @@ fn unknown(code: u64) -> String {
     format!("{name} compression ({code})")
 }
 
-impl fmt::Display for Compression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Compression {
+    /// Returns its name, such as `lzw`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
             Self::None => "none",
             Self::Lzw => "lzw",
             Self::Jpeg => "jpeg",
@@ -106,7 +108,13 @@ impl fmt::Display for Compression {
             Self::Lerc(LercExtra::Zstd) => "lerc and zstd",
             Self::Zstd => "zstd",
             Self::WebP => "webp",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -88,18 +88,6 @@ pub(crate) fn first_page(bytes: &[u8]) -> Result<(Page, BlockTable), Rejection> 
     Ok((page, table))
 }
 
-/// Tells whether the first image of a file has a place on the Earth, by the tags alone.
-#[must_use]
-pub fn is_georeferenced(object: &Partial) -> bool {
-    let first = Directory::first(View::Partial(object));
-    let has_place =
-        |first: Directory<'_>| [tag::GEO_KEYS, tag::PIXEL_SCALE].iter().any(|&tag| first.has(tag));
-    let found = first.is_some_and(has_place);
-    // What is not there is not asked for.
-    object.take_missing();
-    found
-}
-
 fn parse(file: View<'_>) -> Result<TiffHeader, Rejection> {
     let first =
         Directory::first(file).ok_or_else(|| truncated("the object ends before its first directory"))?;

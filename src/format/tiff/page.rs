@@ -97,7 +97,7 @@ pub struct Page {
 
 impl Page {
     /// Reads one directory; block tables are located, not read.
-    pub(super) fn parse(directory: &Directory<'_>, file_bytes: u64) -> Result<Self, Rejection> {
+    pub(crate) fn parse(directory: &Directory<'_>, file_bytes: u64) -> Result<Self, Rejection> {
         let size = Size::new(side(directory, tag::WIDTH)?, side(directory, tag::HEIGHT)?);
         let num_bands = num_bands(directory)?;
         let compression = compression(directory)?;

@@ -2,7 +2,7 @@
 
 use crate::config::Nodata;
 use crate::format::sample::{SampleKind, converts};
-use crate::format::tiff::{self, BandInfo, TiffHeader};
+use crate::format::tiff::{self, BandInfo, Page, Photometric, TiffHeader};
 use crate::reason::{Reason, Rejection};
 use crate::scene::{SceneBand, Tiling};
 use crate::stac::sentinel2::{self, Calibration, calibration_to};
@@ -136,8 +136,9 @@ impl Choice {
             );
             return Err(Rejection::new(Reason::UnitMismatch, detail));
         }
+        let shown = DISPLAY_UNITS.contains(&tiling.units[place].as_str()) && (scale, offset) != (1.0, 0.0);
         let nodata = self.nodata(header, tiling, notes);
-        Ok(SceneBand { object: self.object, band, scale, offset, nodata })
+        Ok(SceneBand { object: self.object, band, scale, offset, shown, nodata })
     }
 
     /// Returns the sample that stands for no data, as the samples' type has it. NaN always does. A mask or an alpha
@@ -172,7 +173,8 @@ impl Choice {
         notes: &mut Vec<String>,
     ) -> Result<(f64, f64), Rejection> {
         let of = |list: &[f64]| list.get(place).or(list.first().filter(|_| list.len() == 1)).copied();
-        let (unit, kind) = (tiling.units[place].as_str(), header.levels[0].pixels.kind);
+        let page = &header.levels[0].pixels;
+        let (unit, kind) = (tiling.units[place].as_str(), page.kind);
         if DISPLAY_UNITS.contains(&unit) && kind != SampleKind::U8 {
             let detail = format!(
                 "the model takes {unit}, band {} has {kind} samples, which are not scaled unasked: take the 8-bit \
@@ -182,8 +184,11 @@ impl Choice {
             );
             return Err(Rejection::new(Reason::BitDepthMismatch, detail));
         }
+        if DISPLAY_UNITS.contains(&unit) && page.photometric == Photometric::Palette {
+            return Err(mismatch(format!("the model takes {unit}, band {} has palette indices", self.name)));
+        }
         if DISPLAY_UNITS.contains(&unit) {
-            return Ok((1.0, 0.0));
+            return Ok(shown(page, band));
         }
         let asked = (of(&tiling.scale), of(&tiling.offset));
         if let (Some(scale), Some(offset)) = asked {
@@ -191,6 +196,8 @@ impl Choice {
         }
         let in_file = &header.bands[usize::from(band)];
         let said = self.said(unit, item, in_file, asked.1, notes)?;
+        let said =
+            if unit == STORED_UNIT && said == Some((1.0, 0.0)) { Some(numbers(page, band)) } else { said };
         match (asked, said) {
             ((None, offset), Some(said)) => Ok((said.0, offset.unwrap_or(said.1))),
             // The sample that means 0 stays the same.
@@ -236,6 +243,29 @@ impl Choice {
             (Err(_), Some(offset)) => Ok(Some((sentinel2::scale_to(unit), offset))),
             (Err(problem), None) => Err(Rejection::new(Reason::UnitMismatch, problem.with_advice())),
         }
+    }
+}
+
+/// Tells whether a band is white where it is 0: of grey and what stands beside it the first (TIFF 6.0, tag 262).
+fn is_white_at_0(page: &Page, band: u16) -> bool {
+    page.photometric == Photometric::MinIsWhite && band == 0
+}
+
+/// Returns factor and summand from samples of up to 8 bits to what a viewer shows, as of a whole image.
+fn shown(page: &Page, band: u16) -> (f64, f64) {
+    let most = f64::from((1_u32 << page.stored_bits.min(8)) - 1);
+    if is_white_at_0(page, band) { (-255.0 / most, 255.0) } else { (255.0 / most, 0.0) }
+}
+
+/// Returns factor and summand from samples to numbers that grow with brightness, as of a whole image.
+fn numbers(page: &Page, band: u16) -> (f64, f64) {
+    use SampleKind::{F32, F64, I8, I16, I32, I64};
+    match page.kind {
+        _ if !is_white_at_0(page, band) => (1.0, 0.0),
+        // They have no largest value.
+        F32 | F64 => (1.0, 0.0),
+        I8 | I16 | I32 | I64 => (-1.0, -1.0),
+        _ => (-1.0, f64::from(page.stored_bits).exp2() - 1.0),
     }
 }
 

@@ -1,0 +1,396 @@
+//! `inspect`, `chip` and a run say the same of every file of the test data, under either grid.
+//!
+//! The model costs nothing: its embedding is its input, so that a row's embedding is to be what `chip --stage input`
+//! writes, value by value. Where a run rejects, `chip` gives the same reason, and so does `inspect` as far as the header
+//! tells.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Float32Type, Int32Type};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use prost::Message;
+use serde_json::Value;
+use tilefleet::model::onnx::{
+    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto,
+    TensorTypeProto, TypeProto, ValueInfoProto,
+};
+
+use crate::fixture::{assert_exit, shard_files, stderr};
+use crate::support;
+
+/// Width and height of the model's input.
+const SIDE: i64 = 20;
+/// Codes of ONNX's element types.
+const FLOAT: i32 = 1;
+const UINT8: i32 = 2;
+/// So many windows of a scene are compared: the first, the last and some between.
+const WINDOWS: usize = 3;
+/// Reasons that only the samples tell, or the model.
+const BEYOND_THE_HEADER: [&str; 4] = ["truncated", "corrupt", "unsupported", "not_finite"];
+
+/// A model whose embedding is its input.
+struct Echo {
+    contract: PathBuf,
+    model: PathBuf,
+}
+
+impl Echo {
+    /// Three bands of 8 bits, as people see them.
+    fn picture(folder: &Path) -> Self {
+        Self::write(folder, "picture", "nhwc", "uint8", "srgb8", &["red", "green", "blue"])
+    }
+
+    /// Bands as they are stored, of any type.
+    fn numbers(folder: &Path, bands: &[&str]) -> Self {
+        Self::write(folder, &format!("numbers{}", bands.len()), "nchw", "float32", "dn", bands)
+    }
+
+    fn write(folder: &Path, name: &str, layout: &str, sample_type: &str, unit: &str, bands: &[&str]) -> Self {
+        let num_bands = bands.len() as i64;
+        let (shape, element) = match layout {
+            "nhwc" => ([SIDE, SIDE, num_bands], UINT8),
+            _ => ([num_bands, SIDE, SIDE], FLOAT),
+        };
+        let length = shape.iter().product::<i64>();
+        let model = folder.join(format!("{name}.onnx"));
+        fs::write(&model, echo(element, &shape, length).encode_to_vec()).unwrap();
+        let contract = folder.join(format!("{name}.contract.toml"));
+        let text = format!(
+            "contract = 1\nname = \"{name}\"\n[input]\ntensor = \"input\"\nlayout = \"{layout}\"\n\
+             sample_type = \"{sample_type}\"\nbands = {bands:?}\nunit = \"{unit}\"\nwidth = {SIDE}\nheight = {SIDE}\n\
+             [input.resize]\nshort_side = {SIDE}\ninterpolation = \"bilinear\"\n\
+             [output]\nembedding = \"embedding\"\nembedding_length = {length}\n"
+        );
+        fs::write(&contract, text).unwrap();
+        Self { contract, model }
+    }
+}
+
+fn echo(element: i32, shape: &[i64], length: i64) -> ModelProto {
+    let value = |name: &str, elem_type: i32, sizes: &[i64]| {
+        let batch = DimensionProto { dim_param: Some("n".to_owned()), ..DimensionProto::default() };
+        let size = |&size: &i64| DimensionProto { dim_value: Some(size), ..DimensionProto::default() };
+        let dim = std::iter::once(batch).chain(sizes.iter().map(size)).collect();
+        let tensor_type = TensorTypeProto { elem_type, shape: Some(TensorShapeProto { dim }) };
+        let r#type = Some(TypeProto { tensor_type: Some(tensor_type) });
+        ValueInfoProto { name: name.to_owned(), r#type }
+    };
+    let node = |op_type: &str, from: &str, to: &str, attribute: &str, kind: i32, number: i64| NodeProto {
+        op_type: op_type.to_owned(),
+        name: to.to_owned(),
+        input: vec![from.to_owned()],
+        output: vec![to.to_owned()],
+        attribute: vec![AttributeProto {
+            name: attribute.to_owned(),
+            i: Some(number),
+            r#type: Some(kind),
+            ..AttributeProto::default()
+        }],
+        ..NodeProto::default()
+    };
+    let graph = GraphProto {
+        name: "echo".to_owned(),
+        node: vec![
+            node("Cast", "input", "numbers", "to", 2, FLOAT.into()),
+            node("Flatten", "numbers", "embedding", "axis", 2, 1),
+        ],
+        input: vec![value("input", element, shape)],
+        output: vec![value("embedding", FLOAT, &[length])],
+        ..GraphProto::default()
+    };
+    ModelProto {
+        ir_version: Some(8),
+        graph: Some(graph),
+        opset_import: vec![OperatorSetIdProto { version: Some(13), ..OperatorSetIdProto::default() }],
+        ..ModelProto::default()
+    }
+}
+
+/// One row of a run.
+struct Row {
+    status: String,
+    reason: Option<String>,
+    window: Option<[i32; 4]>,
+    embedding: Option<Vec<f32>>,
+}
+
+/// All rows by source.
+fn rows(table: &Path) -> BTreeMap<String, Vec<Row>> {
+    let mut rows: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+    for path in shard_files(table).values() {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap();
+        for batch in reader.build().unwrap() {
+            let batch = batch.unwrap();
+            for row in 0..batch.num_rows() {
+                let source = batch["source"].as_string::<i32>().value(row).to_owned();
+                rows.entry(source).or_default().push(row_of(&batch, row));
+            }
+        }
+    }
+    rows
+}
+
+fn row_of(batch: &RecordBatch, row: usize) -> Row {
+    let text = |name: &str| {
+        let column = batch[name].as_string::<i32>();
+        column.is_valid(row).then(|| column.value(row).to_owned())
+    };
+    let number = |name: &str| {
+        let column = batch[name].as_primitive::<Int32Type>();
+        column.is_valid(row).then(|| column.value(row))
+    };
+    let [x, y, width, height] = ["x", "y", "width", "height"].map(number);
+    let embeddings = batch["embedding"].as_fixed_size_list();
+    let embedding = embeddings.is_valid(row).then(|| embeddings.value(row));
+    Row {
+        status: text("status").unwrap(),
+        reason: text("reason"),
+        window: (|| Some([x?, y?, width?, height?]))(),
+        embedding: embedding.map(|values| values.as_primitive::<Float32Type>().values().to_vec()),
+    }
+}
+
+/// Returns the values of a `.npy` file of bytes or 32-bit floats.
+fn values_of(npy: &Path) -> Vec<f32> {
+    let bytes = fs::read(npy).unwrap();
+    let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let (head, values) = bytes.split_at(start);
+    if head.windows(3).any(|text| text == b"|u1") {
+        return values.iter().map(|&value| f32::from(value)).collect();
+    }
+    values.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect()
+}
+
+/// The files, a model and settings.
+struct Case {
+    folder: tempfile::TempDir,
+    files: Vec<PathBuf>,
+    model: Echo,
+    settings: Vec<String>,
+}
+
+impl Case {
+    fn new(model: fn(&Path) -> Echo, settings: &[&str]) -> Option<Self> {
+        Some(Self::of(files()?, model, settings))
+    }
+
+    fn of(files: Vec<PathBuf>, model: fn(&Path) -> Echo, settings: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let model = model(folder.path());
+        let set = |setting: &&str| ["--set".to_owned(), (*setting).to_owned()];
+        Self { files, model, settings: settings.iter().flat_map(set).collect(), folder }
+    }
+
+    /// Runs, inspects and cuts chips; returns of which files only decoding told what is wrong.
+    fn compare(&self) -> BTreeSet<String> {
+        let (rows, said) = (self.run(), self.inspect());
+        assert_eq!(rows.len(), self.files.len());
+        let next = AtomicUsize::new(0);
+        let told_late = Mutex::new(BTreeSet::new());
+        std::thread::scope(|scope| {
+            for worker in 0..3 {
+                let (next, told_late, rows, said) = (&next, &told_late, &rows, &said);
+                scope.spawn(move || {
+                    let out = self.folder.path().join(format!("{worker}.npy"));
+                    while let Some(file) = self.files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let source = format!("file://{}", file.display());
+                        if self.compare_source(file, &rows[&source], &said[&source], &out) {
+                            told_late.lock().unwrap().insert(name(file));
+                        }
+                    }
+                });
+            }
+        });
+        told_late.into_inner().unwrap()
+    }
+
+    /// Compares one source; returns whether a run rejects what its header lets pass.
+    fn compare_source(&self, file: &Path, rows: &[Row], said: &Value, out: &Path) -> bool {
+        let all: BTreeSet<_> = rows.iter().map(|row| (row.status.as_str(), row.reason.as_deref())).collect();
+        if said["status"] == "rejected" {
+            let reason = said["reason"].as_str();
+            assert_eq!(all, BTreeSet::from([("rejected", reason)]), "{}: {said}", file.display());
+        } else {
+            assert_eq!(said["status"], "ok", "{}", file.display());
+        }
+        let step = (rows.len() - 1).div_ceil(WINDOWS - 1).max(1);
+        let some = rows.iter().step_by(step).chain(rows.last().filter(|_| (rows.len() - 1) % step > 0));
+        some.for_each(|row| self.compare_row(file, row, out));
+        let rejected = |row: &&Row| row.status == "rejected";
+        let late: Vec<&Row> = rows.iter().filter(rejected).filter(|_| said["status"] == "ok").collect();
+        for row in &late {
+            let reason = row.reason.as_deref().unwrap();
+            assert!(BEYOND_THE_HEADER.contains(&reason), "inspect passes {}, {reason}", file.display());
+        }
+        !late.is_empty()
+    }
+
+    fn compare_row(&self, file: &Path, row: &Row, out: &Path) {
+        let place = format!("{} {:?}", file.display(), row.window);
+        let mut command = support::tilefleet();
+        command.arg("chip").arg(file).args(["--stage", "input", "--json", "--force", "--out"]).arg(out);
+        command.arg("--model").arg(&self.model.contract).args(&self.settings);
+        if let Some(window) = row.window {
+            command.args(["--window", &window.map(|edge| edge.to_string()).join(",")]);
+        }
+        let output = command.output().unwrap();
+        let reason = row.reason.as_deref().unwrap_or_default();
+        if row.status == "rejected" && reason != "not_finite" {
+            assert_eq!(output.status.code(), Some(65), "{place}, {reason}: {}", stderr(&output));
+            let because = format!("\n  because: {reason}: ");
+            assert!(stderr(&output).contains(&because), "{place}, {reason}: {}", stderr(&output));
+            return;
+        }
+        assert_eq!(output.status.code(), Some(0), "{place}: {}", stderr(&output));
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let skipped = if row.status == "skipped" { Value::from(reason) } else { Value::Null };
+        assert_eq!(said["skipped"], skipped, "{place}");
+        let chip = values_of(out);
+        match &row.embedding {
+            Some(embedding) => assert_eq!(&chip, embedding, "{place}"),
+            None => {
+                assert!(row.status == "skipped" || chip.iter().any(|value| !value.is_finite()), "{place}")
+            }
+        }
+    }
+
+    fn run(&self) -> BTreeMap<String, Vec<Row>> {
+        let pipeline = self.folder.path().join("job.toml");
+        let uris: Vec<String> = self.files.iter().map(|file| file.display().to_string()).collect();
+        let model = self.model.model.display();
+        fs::write(
+            &pipeline,
+            format!("[input]\nuris = {uris:?}\n[model]\nfile = \"{model}\"\n[output]\nuri = \"table\"\n"),
+        )
+        .unwrap();
+        let mut command = support::tilefleet();
+        command.arg("run").arg(&pipeline).args(["--set", "limits.max_reject_ratio=1"]).args(&self.settings);
+        assert_exit(&command.output().unwrap(), 0);
+        rows(&self.folder.path().join("table"))
+    }
+
+    /// What `inspect --json` says, by source.
+    fn inspect(&self) -> BTreeMap<String, Value> {
+        let mut command = support::tilefleet();
+        command.arg("inspect").args(&self.files).arg("--json").arg("--model").arg(&self.model.contract);
+        let output = command.args(&self.settings).output().unwrap();
+        assert_exit(&output, 65);
+        let said: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        said.into_iter().map(|said| (said["source"].as_str().unwrap().to_owned(), said)).collect()
+    }
+}
+
+fn name(file: &Path) -> String {
+    file.file_name().unwrap().to_string_lossy().into_owned()
+}
+
+/// All files that are or might be images.
+fn files() -> Option<Vec<PathBuf>> {
+    let data = support::test_data()?;
+    let mut folders = vec![data.join("satellite"), data.join("faults")];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let extension = entry.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+            if entry.is_dir() {
+                folders.push(entry);
+            } else if ["tif", "tiff", "jpg", "png", "txt"].contains(&extension.as_str()) {
+                files.push(entry);
+            }
+        }
+    }
+    files.sort();
+    assert!(files.len() > 120, "{} files", files.len());
+    Some(files)
+}
+
+fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+/// A grey TIFF of the model's size without a place on the Earth.
+fn grey(bits: u16, white_is_zero: bool) -> Vec<u8> {
+    let side = SIDE as usize;
+    let row_bytes = (side * usize::from(bits)).div_ceil(8);
+    let strip: Vec<u8> = (0..side * row_bytes).map(|at| (at * 37 % 251) as u8).collect();
+    let mut file = b"II*\0\x08\0\0\0\x08\0".to_vec();
+    let end = 8 + 2 + 8 * 12 + 4;
+    let entries: [(u16, u32); 8] = [
+        (256, side as u32),
+        (257, side as u32),
+        (258, bits.into()),
+        (262, u32::from(!white_is_zero)),
+        (273, end),
+        (277, 1),
+        (278, side as u32),
+        (279, strip.len() as u32),
+    ];
+    for (tag, value) in entries {
+        file.extend([tag.to_le_bytes(), 4_u16.to_le_bytes()].concat());
+        file.extend([1_u32.to_le_bytes(), value.to_le_bytes()].concat());
+    }
+    file.extend(0_u32.to_le_bytes());
+    file.extend(strip);
+    file
+}
+
+/// White stays white, and few bits become eight, whether a file is a picture or a scene.
+#[test]
+fn a_patch_is_the_same_as_a_picture_and_as_a_scene() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |bits, white_is_zero| {
+        let path = folder.path().join(format!("{bits}-{white_is_zero}.tif"));
+        fs::write(&path, grey(bits, white_is_zero)).unwrap();
+        path
+    };
+    let pictures: Vec<PathBuf> =
+        [1, 2, 4, 8].into_iter().flat_map(|bits| [write(bits, true), write(bits, false)]).collect();
+    let numbers = vec![write(8, true), write(16, true), write(16, false), write(32, true)];
+    let grey_model = |folder: &Path| Echo::write(folder, "grey", "nhwc", "uint8", "srgb8", &["grey"]);
+    let number_model = |folder: &Path| Echo::numbers(folder, &["value"]);
+    let cases: [(Vec<PathBuf>, fn(&Path) -> Echo); 2] = [(pictures, grey_model), (numbers, number_model)];
+    for (files, model) in cases {
+        let whole = Case::of(files.clone(), model, &[]).run();
+        let windows = Case::of(files, model, &["tiles.grid=regular", "tiles.bands=[1]"]).run();
+        for (source, rows) in whole {
+            let embedding = rows[0].embedding.as_ref().unwrap();
+            assert_eq!(windows[&source][0].embedding.as_ref(), Some(embedding), "{source}");
+            assert!(embedding.iter().any(|value| *value != embedding[0]), "{source} shows something");
+        }
+    }
+}
+
+#[test]
+fn whole_images_agree_for_a_model_of_pictures() {
+    let Some(case) = Case::new(Echo::picture, &[]) else { return };
+    let mut told_late = case.compare();
+    // Which damage of JPEG and PNG is none is for other tests.
+    told_late.retain(|name| name.to_lowercase().contains(".tif"));
+    assert_eq!(told_late, set(&["corrupt.tif"]));
+}
+
+#[test]
+fn whole_images_agree_for_a_model_of_numbers() {
+    let Some(case) = Case::new(|folder| Echo::numbers(folder, &["value"]), &[]) else { return };
+    // What is NaN stays NaN: nodata is for windows.
+    assert_eq!(case.compare(), set(&["cog_nodata_nan.tif", "float_nan.tif"]));
+}
+
+#[test]
+fn windows_agree_for_a_model_of_pictures() {
+    let settings = ["tiles.grid=regular", "tiles.size=1024", "tiles.bands=[1, 2, 3]"];
+    let Some(case) = Case::new(Echo::picture, &settings) else { return };
+    assert_eq!(case.compare(), set(&["corrupt.tif"]));
+}
+
+#[test]
+fn windows_agree_for_a_model_of_numbers() {
+    let settings = ["tiles.grid=regular", "tiles.size=1024", "tiles.bands=[1]"];
+    let Some(case) = Case::new(|folder| Echo::numbers(folder, &["value"]), &settings) else { return };
+    assert_eq!(case.compare(), set(&["corrupt.tif"]));
+}
