@@ -44,7 +44,9 @@ pub(super) fn decode(header: &ImageHeader, bytes: &[u8], limits: &Limits) -> Res
         return Err(corrupt("the chunks contradict the header"));
     }
     if let Samples::U16(samples) = &mut samples {
-        samples.iter_mut().for_each(|sample| *sample = u16::from_be(*sample));
+        for sample in samples {
+            *sample = u16::from_be(*sample);
+        }
     }
     Ok(samples)
 }

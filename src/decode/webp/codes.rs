@@ -258,6 +258,6 @@ mod tests {
                 at += 1;
             }
         }
-        assert_eq!(groups(&data, 8, 8), Some(Groups { count: 2 << 8 | 3 + 1, alphabet: 280 }));
+        assert_eq!(groups(&data, 8, 8), Some(Groups { count: 0x204, alphabet: 280 }));
     }
 }

@@ -104,8 +104,8 @@ struct Found {
     lossless: bool,
     orientation: Stated,
     icc_profile: bool,
-    animated: bool,
-    num_frames: u32,
+    /// Of an animation.
+    num_frames: Option<u32>,
     /// That of the first frame.
     frame: Option<Size>,
 }
@@ -122,7 +122,7 @@ impl Found {
                 return Err(ends());
             }
             self.chunk(kind, file.slice(start, header_bytes(kind, len)).ok_or_else(ends)?)?;
-            if kind == b"ANMF" && self.animated && self.num_frames == 1 {
+            if kind == b"ANMF" && self.num_frames == Some(1) {
                 self.chunks(file, start + FRAME_HEAD_BYTES, start + len)?;
             }
             at = start + len + len % 2;
@@ -133,7 +133,7 @@ impl Found {
     fn chunk(&mut self, kind: &[u8], body: &[u8]) -> Result<(), Rejection> {
         match kind {
             b"VP8X" if self.canvas.is_none() => self.extended(body),
-            b"ANMF" if self.animated => self.frame(body),
+            b"ANMF" => self.frame(body),
             b"VP8 " => self.lossy(body),
             b"VP8L" => self.lossless(body),
             b"EXIF" => {
@@ -154,7 +154,7 @@ impl Found {
 
     fn extended(&mut self, body: &[u8]) -> Result<(), Rejection> {
         let flags = *body.first().ok_or_else(|| corrupt("the chunk VP8X is empty"))?;
-        self.animated = flags & ANIMATION_FLAG != 0;
+        self.num_frames = (flags & ANIMATION_FLAG != 0).then_some(0);
         self.alpha = flags & ALPHA_FLAG != 0;
         let side = |at| Order::Little.u32(body, at).map(|word| (word & 0xFF_FFFF) + 1);
         // The second side ends with the chunk, so its 24 bits are read from one byte earlier.
@@ -166,11 +166,13 @@ impl Found {
 
     /// Checks the place of the first frame.
     fn frame(&mut self, body: &[u8]) -> Result<(), Rejection> {
-        self.num_frames += 1;
+        let Some(num_frames) = &mut self.num_frames else { return Ok(()) };
+        *num_frames += 1;
+        let first = *num_frames == 1;
         let frame = frame_window(body).ok_or_else(|| truncated("the chunk ANMF is too short"))?;
         let fits =
             |canvas: Size| frame.x + frame.width <= canvas.width && frame.y + frame.height <= canvas.height;
-        if self.num_frames == 1 && !self.canvas.is_some_and(fits) {
+        if first && !self.canvas.is_some_and(fits) {
             return Err(corrupt("the first frame does not lie on the canvas"));
         }
         self.frame.get_or_insert(Size::new(frame.width, frame.height));
@@ -221,7 +223,7 @@ impl Found {
             interlaced: false,
             subsampling: None,
             icc_profile: self.icc_profile,
-            num_pages: self.num_frames.max(1),
+            num_pages: self.num_frames.unwrap_or(1).max(1),
         })
     }
 }
