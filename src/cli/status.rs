@@ -28,7 +28,9 @@ pub fn run(args: Args) -> Result<()> {
     if args.output.json {
         return print_json(&all);
     }
-    all.iter().for_each(|status| print(&output, status));
+    for status in &all {
+        print(&output, status);
+    }
     Ok(())
 }
 

@@ -393,7 +393,7 @@ fn given_up(compaction: &RunId, replaced: &RunId) -> Error {
 }
 
 fn is_given_up(error: &Error) -> bool {
-    std::error::Error::source(error).is_some_and(|cause| cause.is::<GivenUp>())
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<GivenUp>)
 }
 
 /// Says that somebody has deleted a run whose rows a compaction holds.

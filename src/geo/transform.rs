@@ -39,6 +39,7 @@ impl GeoTransform {
     }
 
     /// Whether coordinates are columns and rows: what writers put where they know no place, beside RPCs for example.
+    #[expect(clippy::float_cmp, reason = "exactly these numbers are written, and no near ones")]
     fn numbers_pixels(&self) -> bool {
         let [x, across, skew, y, shear, down] = self.0;
         [x, skew, y, shear] == [0.0; 4] && across == 1.0 && down.abs() == 1.0

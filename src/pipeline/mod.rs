@@ -288,12 +288,11 @@ impl Feeder {
                 continue;
             }
             asked = Some(tile.source_id);
-            put_off |= match self.stages.tiling {
-                Some(_) => matches!(fetcher.open_scene(tile).await?, Err(Miss::PutOff)),
-                None => {
-                    let fetched = fetcher.fetch(std::slice::from_ref(tile), UNKNOWN_SIZE_BYTES).await?;
-                    matches!(fetched[..], [Err(Miss::PutOff)])
-                }
+            put_off |= if self.stages.tiling.is_some() {
+                matches!(fetcher.open_scene(tile).await?, Err(Miss::PutOff))
+            } else {
+                let fetched = fetcher.fetch(std::slice::from_ref(tile), UNKNOWN_SIZE_BYTES).await?;
+                matches!(fetched[..], [Err(Miss::PutOff)])
             };
         }
         Ok(put_off)

@@ -80,7 +80,9 @@ mod tests {
     #[test]
     fn a_shard_is_put_off_once() {
         let put_off = PutOff::default();
-        [3, 1, 3].into_iter().for_each(|shard| put_off.add(shard));
+        for shard in [3, 1, 3] {
+            put_off.add(shard);
+        }
         assert_eq!((put_off.num_left(), put_off.take(), put_off.num_left()), (2, vec![1, 3], 0));
     }
 }

@@ -170,7 +170,10 @@ impl Run {
 
     async fn attempt_keys(&self, folder: &str) -> Result<Vec<String>> {
         let objects = self.output.list(folder).map_ok(|object| object.key);
-        objects.try_filter(|key| std::future::ready(key.ends_with(".json"))).try_collect().await
+        objects
+            .try_filter(|key| std::future::ready(key.rsplit_once('.').is_some_and(|(_, end)| end == "json")))
+            .try_collect()
+            .await
     }
 
     async fn read_attempt(&self, key: String) -> Result<Option<Attempt>> {

@@ -224,8 +224,12 @@ pub fn is_sound(pieces: &[Bytes]) -> Option<bool> {
     let at = digits(tail)?;
     let (before, after) = (&tail[..at], &tail[at + NO_CHECKSUM.len()..]);
     let mut hasher = Hasher::new();
-    pieces.iter().for_each(|piece| hasher.update(piece));
-    [before, NO_CHECKSUM.as_bytes(), after].iter().for_each(|piece| hasher.update(piece));
+    for piece in pieces {
+        hasher.update(piece);
+    }
+    for piece in [before, NO_CHECKSUM.as_bytes(), after] {
+        hasher.update(piece);
+    }
     let said = &tail[at..at + NO_CHECKSUM.len()];
     Some(format!("{:08x}", hasher.finalize()).as_bytes() == said)
 }

@@ -308,7 +308,9 @@ mod tests {
 
     fn type_of(cells: &[&str]) -> DataType {
         let mut column = Column::default();
-        cells.iter().for_each(|cell| column.add(cell));
+        for cell in cells {
+            column.add(cell);
+        }
         column.data_type()
     }
 

@@ -85,7 +85,7 @@ pub async fn read(
             Ok(Document::Page(page)) => walk.page(&uri, page, visit).await?,
             Ok(Document::Catalog(catalog)) => walk.catalog(&uri, depth, catalog, visit).await?,
             Err(error) => {
-                walk.hand_on(Err(BadItem::new(uri.to_string(), no_document(&error), &document)), visit)?
+                walk.hand_on(Err(BadItem::new(uri.to_string(), no_document(&error), &document)), visit)?;
             }
         }
     }
@@ -258,16 +258,12 @@ impl<'a> Walk<'a> {
     /// As [`Tally::in_trouble`].
     fn unread(&self, uri: &ObjectUri, fault: Fault) -> Result<BadItem> {
         let bad = BadItem::new(uri.to_string(), fault.to_string(), b"");
-        match fault {
-            Fault::Failed(error) => {
-                self.tally.in_trouble(uri, error)?;
-                Ok(BadItem { unread: true, ..bad })
-            }
-            _ => {
-                self.tally.answered(uri);
-                Ok(bad)
-            }
+        if let Fault::Failed(error) = fault {
+            self.tally.in_trouble(uri, error)?;
+            return Ok(BadItem { unread: true, ..bad });
         }
+        self.tally.answered(uri);
+        Ok(bad)
     }
 
     async fn table(&mut self, uri: &ObjectUri, spool_folder: &Path, visit: &mut Visit<'_>) -> Result<()> {

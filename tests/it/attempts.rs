@@ -45,8 +45,8 @@ impl WebJob {
 
     /// Makes these URLs the input.
     fn list(&self, urls: impl Iterator<Item = String>) {
-        let list: String = urls.map(|url| format!("{url}\n")).collect();
-        fs::write(self.job.path("list.csv"), format!("uri\n{list}")).unwrap();
+        let list: Vec<String> = std::iter::once("uri".to_owned()).chain(urls).collect();
+        fs::write(self.job.path("list.csv"), list.join("\n")).unwrap();
         let text = fs::read_to_string(&self.job.pipeline).unwrap();
         fs::write(&self.job.pipeline, text.replace("uris = [\"images\"]", "manifest = \"list.csv\""))
             .unwrap();
@@ -82,9 +82,9 @@ fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.path().is_dir() {
-            found.extend(files_below(&entry.path()))
+            found.extend(files_below(&entry.path()));
         } else {
-            found.push(entry.path())
+            found.push(entry.path());
         }
     }
     found
@@ -261,8 +261,9 @@ fn local_files_that_cannot_be_read_are_rows() {
     let job = Job::new(12, "[limits]\nmax_reject_ratio = 0.5");
     // Reading it at its beginning fails with EIO, as on a bad disk.
     std::os::unix::fs::symlink("/proc/self/mem", job.path("images/bad.jpg")).unwrap();
-    let names: String = (0..12).map(|index| format!("images/{index:05}.jpg\n")).collect();
-    fs::write(job.path("list.csv"), format!("uri\n{names}images/bad.jpg\nimages/nul\0nul.jpg\n")).unwrap();
+    let names: Vec<String> = (0..12).map(|index| format!("images/{index:05}.jpg")).collect();
+    let names = names.join("\n");
+    fs::write(job.path("list.csv"), format!("uri\n{names}\nimages/bad.jpg\nimages/nul\0nul.jpg\n")).unwrap();
     let text = fs::read_to_string(&job.pipeline).unwrap();
     fs::write(&job.pipeline, text.replace("uris = [\"images\"]", "manifest = \"list.csv\"")).unwrap();
     let output = job.run(&ONE_TRY);

@@ -145,7 +145,9 @@ fn without_checksums(shard: &Path) {
     let mut writer =
         ArrowWriter::try_new(fs::File::create(shard).unwrap(), batches[0].schema(), Some(properties))
             .unwrap();
-    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    for batch in &batches {
+        writer.write(batch).unwrap();
+    }
     writer.close().unwrap();
 }
 

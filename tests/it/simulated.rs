@@ -401,7 +401,9 @@ impl Order {
             Self::Ranked { ranks, changes } => {
                 let first = *able.iter().max_by_key(|actor| ranks[**actor]).unwrap();
                 if changes.contains(&step) {
-                    ranks.iter_mut().for_each(|rank| *rank += 1);
+                    for rank in ranks.iter_mut() {
+                        *rank += 1;
+                    }
                     ranks[first] = 0;
                 }
                 *able.iter().max_by_key(|actor| ranks[**actor]).unwrap()
@@ -815,7 +817,7 @@ fn seeded(seed: u64, forgetful: bool) -> Play {
     } else {
         let mut ranks: Vec<usize> = (0..actors).collect();
         (0..actors).for_each(|place| ranks.swap(place, random.below(actors)));
-        Order::Ranked { ranks, changes: (0..1 + random.below(4)).map(|_| random.below(250)).collect() }
+        Order::Ranked { ranks, changes: (0..=random.below(4)).map(|_| random.below(250)).collect() }
     };
     Play { base, acts, order, death, forgetful }
 }

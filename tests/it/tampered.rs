@@ -58,7 +58,7 @@ fn numbers(value: &Value, path: &str, found: &mut Vec<String>) {
     match value {
         Value::Number(_) => found.push(path.to_owned()),
         Value::Object(map) => {
-            map.iter().for_each(|(key, below)| numbers(below, &format!("{path}/{key}"), found))
+            map.iter().for_each(|(key, below)| numbers(below, &format!("{path}/{key}"), found));
         }
         Value::Array(items) => {
             items.iter().enumerate().for_each(|(at, below)| numbers(below, &format!("{path}/{at}"), found));
@@ -149,7 +149,9 @@ fn rewrite(path: &Path, change: impl Fn(&RecordBatch) -> RecordBatch) {
     let batches: Vec<RecordBatch> = reader.build().unwrap().map(|batch| change(&batch.unwrap())).collect();
     let file = fs::File::create(path).unwrap();
     let mut writer = ArrowWriter::try_new(file, batches[0].schema(), Some(properties)).unwrap();
-    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    for batch in &batches {
+        writer.write(batch).unwrap();
+    }
     writer.close().unwrap();
 }
 
@@ -163,9 +165,9 @@ fn with(batch: &RecordBatch, name: &str, column: ArrayRef) -> RecordBatch {
 /// Plans and tables of sources hold numbers that others reckon with.
 #[test]
 fn altered_plans_and_sources_end_in_a_message() {
+    type Column = Box<dyn Fn(usize) -> ArrayRef>;
     let job = two_runs();
     let run = records(&job)[0].file_name().unwrap().to_owned();
-    type Column = Box<dyn Fn(usize) -> ArrayRef>;
     let longs =
         |value: i64| -> Column { Box::new(move |rows| Arc::new(Int64Array::from_value(value, rows))) };
     let ints = |value: i32| -> Column { Box::new(move |rows| Arc::new(Int32Array::from_value(value, rows))) };
