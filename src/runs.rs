@@ -133,7 +133,7 @@ pub struct Proposal {
 
 /// Says what deleting these runs would do.
 ///
-/// Memory: twice what [`Newest::of`] needs, and the ids of the tiles that `tiles` shows of them.
+/// Memory: twice what [`crate::newest::Newest::of`] needs, and the ids of the tiles that `tiles` shows of them.
 ///
 /// # Errors
 ///

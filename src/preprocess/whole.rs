@@ -49,7 +49,7 @@ impl WholeImage {
     ///
     /// # Errors
     ///
-    /// Those of [`decode`].
+    /// Those of [`decode()`].
     pub fn write(
         &self,
         bytes: &[u8],
