@@ -409,6 +409,8 @@ def main():
         configurations = SMALL + (USUAL if large and path.suffix in (".jpg", ".png") else [])
         if path.name in known:
             samples = known[path.name]
+            if samples.dtype == np.uint8:
+                image = Image.fromarray(samples if samples.shape[-1] > 1 else samples[..., 0])
         else:
             image = decoded(path)
             samples = np.asarray(image)
