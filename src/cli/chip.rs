@@ -31,7 +31,7 @@ use crate::storage::ObjectUri;
 #[command(after_help = "Examples:
   tilefleet chip photo.jpg --out photo.npy
   tilefleet chip s3://photos/2026/a.jpg --window 64,32,224,224 --out window.png
-  tilefleet chip s3://scenes/a.tif --set tiles.grid=regular --window 0,0,512,512 --level 2 --out a.npy
+  tilefleet chip a.tif --set tiles.grid=regular --window 0,0,64,64 --out a.npy
   tilefleet chip photo.jpg --stage input --model resnet152.onnx --out input.npy")]
 pub struct Args {
     /// The image: a local path, an s3://, gs://, az:// or http(s):// address.

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
-use tilefleet::commit::{Provenance, commit};
+use tilefleet::commit::{Counts, Provenance, commit};
 use tilefleet::plan::{Output, Run, Scope, Tile};
 use tilefleet::reason::{Reason, Rejection};
 use tilefleet::sink::{EmbeddingType, Outcome, ShardRows, TableSpec, TileRow, encode};
@@ -75,7 +75,12 @@ async fn commit_shard(run: &Run, number: u32, kind: EmbeddingType, content: &imp
         extra: None,
         geo: false,
     };
-    let provenance = Provenance::new(run, number, "test");
+    let mut counts = Counts::default();
+    for row in &rows {
+        counts.add(&row.outcome);
+    }
+    let mut provenance = Provenance::new(run, number, "test");
+    provenance.set_counts(&counts);
     let shard = ShardRows { shard: number, rows: &rows, embeddings: &embeddings, extra: None };
     let file = encode(&spec, &shard, provenance.pairs()).unwrap();
     commit(&run.output.bucket, &run.shard_key(number), file, &provenance).await.unwrap();
