@@ -1,5 +1,6 @@
 //! Turns a decoder's panic into a rejection, without its message on the console.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
@@ -18,10 +19,22 @@ pub(crate) fn catch<T>(work: impl FnOnce() -> Result<T, Rejection>) -> Result<T,
     let outcome = panic::catch_unwind(AssertUnwindSafe(work));
     QUIET.set(before);
     outcome.unwrap_or_else(|payload| {
-        let message = payload.downcast_ref::<String>().map(String::as_str);
-        let message = message.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        let message = message(&*payload);
         Err(Rejection::new(Reason::DecoderCrash, format!("the decoder crashed: {message}")))
     })
+}
+
+/// Keeps this thread's panics from the console for good: whoever waits for it says what went wrong.
+#[cfg(feature = "query")]
+pub(crate) fn keep_quiet() {
+    silence_hook();
+    QUIET.set(true);
+}
+
+/// Returns what a panic said.
+pub(crate) fn message(payload: &(dyn Any + Send)) -> &str {
+    let message = payload.downcast_ref::<String>().map(String::as_str);
+    message.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 /// Puts a hook before the present one, once, that is silent on threads inside [`catch`].

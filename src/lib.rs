@@ -50,5 +50,6 @@ pub mod status;
 pub mod storage;
 pub mod summary;
 pub mod verify;
+pub mod visible;
 pub mod work;
 pub mod worker;

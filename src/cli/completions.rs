@@ -22,5 +22,5 @@ pub fn run(args: Args) {
     // Into memory first: clap_complete panics where it cannot write.
     let mut script = Vec::new();
     generate(args.shell, &mut super::command(), "tilefleet", &mut script);
-    print!("{}", String::from_utf8_lossy(&script));
+    std::print!("{}", String::from_utf8_lossy(&script));
 }

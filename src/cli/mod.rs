@@ -1,5 +1,17 @@
 //! The command line: parses, calls, prints; decides nothing.
 
+/// Prints a line for people: the door to standard output, where what would steer a terminal is shown.
+/// It stands before the modules, so that in all of them it takes the place of the standard library's.
+macro_rules! println {
+    () => { std::println!() };
+    ($($argument:tt)*) => { std::println!("{}", $crate::visible::text(&format!($($argument)*))) };
+}
+
+/// As `println!`, without a line break.
+macro_rules! print {
+    ($($argument:tt)*) => { std::print!("{}", $crate::visible::text(&format!($($argument)*))) };
+}
+
 mod advice;
 mod chip;
 mod completions;
@@ -30,6 +42,7 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::error::{Error, Kind, Result};
 use crate::observe::stderr::{self, FORMAT_VARIABLE, Level};
 use crate::observe::{LogFormat, init_logging};
+use crate::visible;
 
 pub use pipeline_args::PipelineArgs;
 
@@ -166,13 +179,23 @@ fn usage(error: &clap::Error) -> u8 {
             None => said,
         });
     } else {
-        // A closed standard output cannot be reported anywhere.
-        let _ = error.print();
+        print_usage(error);
         if let Some(advice) = advice {
             stderr::say(Level::Info, &format!("hint: {advice}"));
         }
     }
     if error.use_stderr() { Kind::Usage.exit_code() } else { 0 }
+}
+
+/// Prints what clap says: help as it draws it, an error, which quotes arguments, by our own door.
+fn print_usage(error: &clap::Error) {
+    let is_help = error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if error.use_stderr() && !is_help {
+        stderr::say(Level::Info, error.render().to_string().trim_end());
+    } else {
+        // A closed standard output cannot be reported anywhere.
+        let _ = error.print();
+    }
 }
 
 /// Takes clap's message apart, for those who read JSON.
@@ -224,6 +247,14 @@ fn block_on_threads<T>(threads: Option<NonZeroUsize>, future: impl Future<Output
     if let Some(threads) = threads {
         builder.worker_threads(threads.get());
     }
+    block_on_built(builder, future)
+}
+
+/// As [`block_on`], with the threads of this builder.
+fn block_on_built<T>(
+    mut builder: tokio::runtime::Builder,
+    future: impl Future<Output = Result<T>>,
+) -> Result<T> {
     let runtime = builder.enable_all().build().map_err(|error| {
         Error::unavailable("cannot start the threads for input and output").because(error)
     })?;
@@ -236,7 +267,7 @@ fn block_on_threads<T>(threads: Option<NonZeroUsize>, future: impl Future<Output
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let json = serde_json::to_string_pretty(value)
         .map_err(|error| Error::bug("cannot write the answer as JSON").because(error))?;
-    println!("{json}");
+    std::println!("{}", visible::json(&json));
     Ok(())
 }
 

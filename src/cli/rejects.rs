@@ -12,6 +12,7 @@ use crate::plan::{Origin, Output, Retry, Run, RunId, Scope, Snapshot};
 use crate::reason::Reason;
 use crate::rejects::{Question, Reject, find};
 use crate::storage::{ObjectUri, Storage};
+use crate::visible;
 use crate::worker::{Job, Report};
 
 /// Lists rejected tiles by reason, or tries them again.
@@ -114,8 +115,11 @@ fn print(rejects: &[Reject], limit: usize) {
     for (reason, rejects) in by_reason {
         println!("{reason}  {}", show::counted(rejects.len() as u64, "tile"));
         for reject in rejects.iter().take(limit) {
-            let detail = reject.detail.as_ref().map_or_else(String::new, |detail| format!("  {detail}"));
-            println!("  {}{detail}", reject.source);
+            let detail = reject
+                .detail
+                .as_ref()
+                .map_or_else(String::new, |detail| format!("  {}", visible::value(detail)));
+            println!("  {}{detail}", visible::value(&reject.source));
         }
         if rejects.len() > limit {
             println!("  and {} more (--all shows them)", show::count((rejects.len() - limit) as u64));

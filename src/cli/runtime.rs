@@ -118,9 +118,7 @@ fn run_bench(args: BenchArgs) -> Result<()> {
 fn run_doctor(args: &DoctorArgs) -> Result<()> {
     let report = doctor::examine();
     if args.json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|error| Error::bug("cannot write the findings as JSON").because(error))?;
-        println!("{text}");
+        print_json(&report)?;
     } else {
         println!("{}", report.render());
     }

@@ -1,7 +1,5 @@
 //! Logs of libraries and of our own, as text for people or JSON for machines.
 
-use std::io::IsTerminal;
-
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -18,10 +16,10 @@ pub fn init(verbosity: u8) {
         stderr::say(Level::Warn, &format!("TILEFLEET_LOG is not valid, warnings are logged: {cause}"));
         EnvFilter::new("warn")
     });
-    let lines = fmt().with_env_filter(filter).with_writer(|| stderr::Lines).with_target(false);
+    let lines = fmt().with_env_filter(filter).with_writer(|| stderr::LogLines).with_target(false);
     // A second call, as in tests, keeps the first subscriber.
     let _ = match stderr::format() {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => lines.with_ansi(stderr::has_colours()).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
 }

@@ -12,6 +12,7 @@ use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
+use crate::visible;
 
 /// Names the format where no flag does.
 pub const FORMAT_VARIABLE: &str = "TILEFLEET_LOG_FORMAT";
@@ -72,7 +73,7 @@ pub fn format() -> LogFormat {
 /// Says something to whoever watches.
 pub fn say(level: Level, message: &str) {
     match format() {
-        LogFormat::Text => write_line(&text(level, message)),
+        LogFormat::Text => write_text(&text(level, message)),
         LogFormat::Json => write_line(&line(level, message, Map::new())),
     }
 }
@@ -80,7 +81,7 @@ pub fn say(level: Level, message: &str) {
 /// Says something for which a program gets fields beside a short message.
 pub fn say_with(level: Level, sentence: &str, message: &str, fields: Map<String, Value>) {
     match format() {
-        LogFormat::Text => write_line(&text(level, sentence)),
+        LogFormat::Text => write_text(&text(level, sentence)),
         LogFormat::Json => write_line(&line(level, message, fields)),
     }
 }
@@ -95,7 +96,7 @@ pub fn say_error(error: &Error) {
         return;
     };
     match format() {
-        LogFormat::Text => write_line(&error.render()),
+        LogFormat::Text => write_text(&error.render()),
         LogFormat::Json => write_line(&line(Level::Error, &error.to_string(), fields)),
     }
 }
@@ -105,9 +106,32 @@ pub(super) fn set_bar(bar: Option<ProgressBar>) {
     *BAR.lock().unwrap_or_else(PoisonError::into_inner) = bar;
 }
 
+/// A writer of log lines: nothing in them steers the terminal but the colours of `tracing`, which shows
+/// escape characters in what it is given by itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LogLines;
+
+impl Write for LogLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let line = String::from_utf8_lossy(bytes);
+        let shown = match format() {
+            LogFormat::Json => visible::json(&line),
+            LogFormat::Text if has_colours() => {
+                line.split('\u{1b}').map(visible::text).collect::<Vec<_>>().join("\u{1b}").into()
+            }
+            LogFormat::Text => visible::text(&line),
+        };
+        Lines.write_all(shown.as_bytes()).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Lines.flush()
+    }
+}
+
 /// A writer of whole lines above the progress bar.
 #[derive(Clone, Copy, Debug)]
-pub struct Lines;
+struct Lines;
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -119,6 +143,34 @@ impl Write for Lines {
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
     }
+}
+
+/// Tells whether text on standard error may have colours: on a terminal that knows them, unless
+/// `NO_COLOR` is set (no-color.org).
+#[must_use]
+pub fn has_colours() -> bool {
+    let is = |name: &str, unwanted: fn(&str) -> bool| std::env::var(name).is_ok_and(|value| unwanted(&value));
+    io::stderr().is_terminal()
+        && !is("NO_COLOR", |value| !value.is_empty())
+        && !is("TERM", |value| value == "dumb")
+}
+
+fn write_text(text: &str) {
+    let shown = visible::text(text);
+    write_line(&if has_colours() { coloured(&shown) } else { shown.into_owned() });
+}
+
+/// Colours the word that says how much a text matters.
+fn coloured(text: &str) -> String {
+    const BOLD_RED: &str = "\u{1b}[1;31m";
+    const BOLD_YELLOW: &str = "\u{1b}[1;33m";
+    const PLAIN: &str = "\u{1b}[0m";
+    for (word, colour) in [("error:", BOLD_RED), ("warning:", BOLD_YELLOW)] {
+        if let Some(rest) = text.strip_prefix(word) {
+            return format!("{colour}{word}{PLAIN}{rest}");
+        }
+    }
+    text.to_owned()
 }
 
 fn write_line(line: &str) {
@@ -146,7 +198,7 @@ fn line(level: Level, message: &str, fields: Map<String, Value>) -> String {
     object.insert("level".into(), level.into());
     object.insert("message".into(), message.into());
     object.extend(fields);
-    Value::Object(object).to_string()
+    visible::json(&Value::Object(object).to_string()).into_owned()
 }
 
 #[cfg(test)]
@@ -164,6 +216,13 @@ mod tests {
         assert_eq!(asked("tilefleet fly", Some("json")), LogFormat::Json);
         assert_eq!(asked("tilefleet fly --log-format xml", Some("json")), LogFormat::Json);
         assert_eq!(asked("tilefleet fly --log-format", None), LogFormat::for_stderr());
+    }
+
+    #[test]
+    fn the_first_word_has_its_colour() {
+        assert_eq!(coloured("error: a\n  hint: b"), "\u{1b}[1;31merror:\u{1b}[0m a\n  hint: b");
+        assert_eq!(coloured("warning: a"), "\u{1b}[1;33mwarning:\u{1b}[0m a");
+        assert_eq!(coloured("12 tiles, error: none"), "12 tiles, error: none");
     }
 
     #[test]

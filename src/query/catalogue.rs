@@ -23,10 +23,14 @@ const REPLACED: &str = "tilefleet_replaced";
 const RETRIED: &str = "tilefleet_retried";
 const PLACE: &str = "run, tile_id, source, source_version, level, frame, x, y, width, height";
 
-/// Registers all tables; returns what whoever asks should know, and where the rows of `tiles` lie.
+/// Registers all tables; returns what whoever asks should know, where the rows of `tiles` lie, and keys and
+/// sizes of all files.
 ///
 /// What the tables hold is decided here: runs that are planned, committed or deleted later change nothing.
-pub(super) async fn register(context: &SessionContext, output: &Output) -> Result<(Vec<String>, Shown)> {
+pub(super) async fn register(
+    context: &SessionContext,
+    output: &Output,
+) -> Result<(Vec<String>, Shown, Vec<(String, u64)>)> {
     let (snapshot, newest) = output
         .consistently(Scope::All, async |snapshot: Snapshot| {
             let newest = Newest::of(&snapshot).await?;
@@ -51,7 +55,18 @@ pub(super) async fn register(context: &SessionContext, output: &Output) -> Resul
     register_batch(context, "runs", runs(&snapshot.runs, &newest)?)?;
     tiles(context, &newest).await?;
     let notes = snapshot.runs.iter().filter_map(|standing| note(output, standing, &newest)).collect();
-    Ok((notes, Shown { bucket: output.bucket.clone(), runs: shown(&snapshot, &newest) }))
+    let shown = Shown { bucket: output.bucket.clone(), runs: shown(&snapshot, &newest) };
+    Ok((notes, shown, files_of(&snapshot)))
+}
+
+/// Names all committed files, with their sizes in bytes.
+fn files_of(snapshot: &Snapshot) -> Vec<(String, u64)> {
+    let files_of = |standing: &Standing| {
+        let run = standing.run.planned()?;
+        let shards = standing.found.shards.iter();
+        Some(shards.map(|shard| (run.shard_key(shard.number), shard.size_bytes)).collect::<Vec<_>>())
+    };
+    snapshot.runs.iter().filter_map(files_of).flatten().collect()
 }
 
 /// Names the files in which the rows of `tiles` lie.

@@ -14,8 +14,10 @@
 //! and the table function `nearest('tile_id', k)`.
 
 mod catalogue;
+mod depth;
 mod frozen;
 pub mod functions;
+mod geo;
 pub mod mean;
 mod nearest;
 mod scan;
@@ -24,14 +26,21 @@ mod similarity;
 mod table;
 mod vectors;
 
+use std::any::Any;
+use std::error::Error as StdError;
+
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use parquet::errors::ParquetError;
 
-use crate::error::{Error, Result};
-use crate::plan::Output;
+use crate::error::{Error, Kind, Result};
+use crate::guard;
+use crate::plan::{Output, ParquetObject, is_damaged};
+use crate::storage::Bucket;
+
+pub use depth::STACK_BYTES;
 
 /// Where the tables' files lie, for DataFusion: the output's own folder, wherever that is.
 const ROOT: &str = "tilefleet://output";
@@ -41,6 +50,9 @@ pub struct Queryable {
     context: SessionContext,
     /// What whoever asks should know of the output, such as runs that are not complete.
     pub notes: Vec<String>,
+    bucket: Bucket,
+    /// Keys and sizes in bytes of all files that a query may read.
+    files: Vec<(String, u64)>,
 }
 
 impl Queryable {
@@ -61,21 +73,38 @@ impl Queryable {
         let context = SessionContext::new_with_config(config);
         context.register_udf(functions::CosineSimilarity::default().into());
         context.register_udaf(mean::MeanEmbedding::default().into());
-        let (notes, shown) = catalogue::register(&context, output).await?;
+        let (notes, shown, files) = catalogue::register(&context, output).await?;
         nearest::register(&context, shown).await.map_err(|cause| fault(&cause))?;
-        Ok(Self { context, notes })
+        Ok(Self { context, notes, bucket: output.bucket.clone(), files })
     }
 
-    /// Plans a query and starts it; a statement that would change something is refused.
+    /// Plans a query and starts it; a statement that would change something is refused. Its threads, and
+    /// the one that reads the answer, have stacks of [`STACK_BYTES`].
     ///
     /// # Errors
     ///
     /// `Usage` for what the query gets wrong, else as the store answers.
     pub async fn ask(&self, sql: &str) -> Result<SendableRecordBatchStream> {
+        depth::check(sql)?;
         let read_only =
             SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         let asked = async { self.context.sql_with_options(sql, read_only).await?.execute_stream().await };
         asked.await.map_err(|cause| fault(&cause))
+    }
+
+    /// Looks for what made the engine fail: its libraries crash at a damaged footer. Other errors than
+    /// bugs, and bugs for which no file is to blame, are returned as they are.
+    pub async fn explain(&self, error: Error) -> Error {
+        if error.kind() != Kind::Bug {
+            return error;
+        }
+        for (key, size_bytes) in &self.files {
+            match ParquetObject::open_indexed(&self.bucket, key, *size_bytes).await {
+                Err(cause) if is_damaged(&cause) => return damaged(cause),
+                _ => {}
+            }
+        }
+        error
     }
 }
 
@@ -101,7 +130,9 @@ pub fn fault(cause: &DataFusionError) -> Error {
         DataFusionError::ResourcesExhausted(_) => Error::unavailable("the query needs more memory")
             .because(said)
             .hint("ask for fewer columns or rows"),
-        DataFusionError::Internal(_) => Error::bug("the query engine failed").because(said),
+        DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => {
+            Error::bug("the query engine failed").because(said)
+        }
         _ if said.contains(" not supported: ") => Error::usage("the query is wrong")
             .because(said)
             .hint("a query only reads: begin with SELECT, WITH, EXPLAIN, SHOW or DESCRIBE"),
@@ -111,9 +142,17 @@ pub fn fault(cause: &DataFusionError) -> Error {
     }
 }
 
-fn damaged(said: String) -> Error {
+/// Makes an error of a crash of the engine's.
+#[must_use]
+pub fn crash(payload: &(dyn Any + Send)) -> Error {
+    Error::bug("the query engine failed")
+        .because(guard::message(payload).to_owned())
+        .hint("please report it with the query")
+}
+
+fn damaged(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
     Error::unavailable("the query could not read a file of the output")
-        .because(said)
+        .because(cause)
         .hint("`tilefleet verify OUTPUT` tells which file is damaged")
 }
 

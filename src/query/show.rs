@@ -6,9 +6,12 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
+use parquet::file::metadata::KeyValue;
 
+use super::geo::Outlines;
 use super::table;
 use crate::error::{Error, Result};
+use crate::sink::GEO_KEY;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -19,7 +22,7 @@ pub enum Format {
     Csv,
     /// One array of objects.
     Json,
-    /// A Parquet file, types as they are.
+    /// A Parquet file, types as they are; with `geometry` a `GeoParquet` file.
     Parquet,
 }
 
@@ -32,7 +35,7 @@ pub enum Writer<W: Write + Send> {
     /// See [`Format::Json`].
     Json(arrow::json::ArrayWriter<W>),
     /// See [`Format::Parquet`].
-    Parquet(Box<ArrowWriter<W>>),
+    Parquet(Box<ArrowWriter<W>>, Outlines),
 }
 
 impl<W: Write + Send> Writer<W> {
@@ -49,9 +52,12 @@ impl<W: Write + Send> Writer<W> {
             Format::Json => {
                 Self::Json(arrow::json::WriterBuilder::new().with_explicit_nulls(true).build(out))
             }
-            Format::Parquet => Self::Parquet(Box::new(
-                ArrowWriter::try_new(out, schema.clone(), None).map_err(|cause| not_written(&cause))?,
-            )),
+            Format::Parquet => Self::Parquet(
+                Box::new(
+                    ArrowWriter::try_new(out, schema.clone(), None).map_err(|cause| not_written(&cause))?,
+                ),
+                Outlines::of(schema),
+            ),
         })
     }
 
@@ -70,7 +76,10 @@ impl<W: Write + Send> Writer<W> {
                 flat(&batch).and_then(|batch| writer.write(&batch).map_err(|cause| not_written(&cause)))
             }
             Self::Json(writer) => writer.write(&batch).map_err(|cause| not_written(&cause)),
-            Self::Parquet(writer) => writer.write(&batch).map_err(|cause| not_written(&cause)),
+            Self::Parquet(writer, outlines) => {
+                outlines.add(&batch);
+                writer.write(&batch).map_err(|cause| not_written(&cause))
+            }
         }
     }
 
@@ -92,7 +101,12 @@ impl<W: Write + Send> Writer<W> {
                 writer.finish().map_err(|cause| not_written(&cause))?;
                 writeln!(writer.into_inner()).map_err(|cause| not_written(&cause))
             }
-            Self::Parquet(writer) => writer.close().map(|_| ()).map_err(|cause| not_written(&cause)),
+            Self::Parquet(mut writer, outlines) => {
+                if let Some(metadata) = outlines.metadata() {
+                    writer.append_key_value_metadata(KeyValue::new(GEO_KEY.to_owned(), metadata));
+                }
+                writer.close().map(|_| ()).map_err(|cause| not_written(&cause))
+            }
         }
     }
 }
@@ -128,4 +142,49 @@ fn json_text(column: &ArrayRef, row: usize) -> Result<String> {
     let line: serde_json::Value =
         serde_json::from_slice(&writer.into_inner()).map_err(|cause| not_written(&cause))?;
     Ok(line["value"].to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use arrow::array::{BinaryArray, Float64Array, StructArray};
+    use bytes::Bytes;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    /// Returns what the file of an answer says of its outlines.
+    fn geo_of(columns: Vec<(&str, ArrayRef)>) -> Option<serde_json::Value> {
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut file = Vec::new();
+        let mut writer = Writer::new(Format::Parquet, &mut file, &batch.schema(), None).unwrap();
+        writer.write(batch).unwrap();
+        writer.finish().unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(file)).unwrap();
+        let pairs = reader.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
+        let geo = pairs.into_iter().find(|pair| pair.key == "geo")?.value?;
+        Some(serde_json::from_str(&geo).unwrap())
+    }
+
+    #[test]
+    fn an_answer_with_outlines_is_geoparquet() {
+        let outline = |bytes: &'static [u8]| -> ArrayRef {
+            Arc::new(BinaryArray::from(vec![Some(bytes), None, Some(&[1, 6, 0, 0, 0, 0])]))
+        };
+        let polygon: &[u8] = &[1, 3, 0, 0, 0, 1, 0, 0, 0];
+        let edge: ArrayRef = Arc::new(Float64Array::from(vec![1.0; 3]));
+        let bbox = ["xmin", "ymin", "xmax", "ymax"]
+            .map(|name| (Arc::new(Field::new(name, DataType::Float64, false)), edge.clone()));
+        let bbox: ArrayRef = Arc::new(StructArray::from(bbox.to_vec()));
+        let geo = geo_of(vec![("geometry", outline(polygon)), ("bbox", bbox)]).unwrap();
+        let column = &geo["columns"]["geometry"];
+        assert_eq!((&geo["version"], &geo["primary_column"]), (&"1.1.0".into(), &"geometry".into()));
+        assert_eq!(column["geometry_types"], serde_json::json!(["MultiPolygon", "Polygon"]));
+        assert_eq!(column["covering"]["bbox"]["xmin"], serde_json::json!(["bbox", "xmin"]));
+        let alone = geo_of(vec![("geometry", outline(polygon))]).unwrap();
+        assert!(alone["columns"]["geometry"].get("covering").is_none(), "{alone}");
+        // Not ours, or none.
+        assert_eq!(geo_of(vec![("geometry", outline(b"no outline"))]), None);
+        assert_eq!(geo_of(vec![("geometry", edge.clone())]), None);
+        assert_eq!(geo_of(vec![("outline", outline(polygon))]), None);
+    }
 }

@@ -8,6 +8,8 @@ use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow::util::pretty::pretty_format_batches;
 
+use crate::visible;
+
 /// So many elements of a list tell two of them apart.
 const ELEMENTS_SHOWN: usize = 3;
 
@@ -78,14 +80,15 @@ impl Column {
         let mut cells = Vec::new();
         for part in parts {
             for row in 0..part.len() {
-                cells.push((!part.is_null(row)).then(|| cell(part, row)).transpose()?);
+                let shown = |row| cell(part, row).map(|cell| visible::text(&cell).into_owned());
+                cells.push((!part.is_null(row)).then(|| shown(row)).transpose()?);
             }
         }
         let kind = field.data_type();
         // Ids are copied, and plans of EXPLAIN are read to their ends.
         let whole = ["tile_id", "plan"].contains(&field.name().as_str());
         let may_be_cut = !whole && !kind.is_numeric() && !kind.is_temporal();
-        Ok(Self { name: field.name().clone(), cells, may_be_cut })
+        Ok(Self { name: visible::value(field.name()).into_owned(), cells, may_be_cut })
     }
 
     /// Characters of the longest line, the name included.

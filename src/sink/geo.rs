@@ -14,7 +14,7 @@ use super::row::{GeoRow, TileRow};
 use crate::geo;
 
 /// The key of the file metadata that makes a Parquet file a `GeoParquet` file.
-pub(super) const GEO_KEY: &str = "geo";
+pub const GEO_KEY: &str = "geo";
 
 /// Returns the columns of the group.
 pub(super) fn fields() -> Vec<Field> {
@@ -84,17 +84,27 @@ pub(super) fn metadata(rows: &[TileRow]) -> String {
     let mut types: Vec<&str> = geo().filter_map(|geo| geometry_type(geo.geometry.as_deref()?)).collect();
     types.sort_unstable();
     types.dedup();
-    let around = around(geo());
+    describe(&types, true, around(geo()))
+}
+
+/// Describes a file with our column `geometry`.
+///
+/// - `has_boxes`: whether our column `bbox` is there, too
+/// - `around`: a box around all rows, if it is known
+#[must_use]
+pub fn describe(types: &[&str], has_boxes: bool, around: Option<[f64; 4]>) -> String {
     let covering = |edge: &str| json!(["bbox", edge]);
     let mut column = json!({
         "encoding": "WKB",
         "geometry_types": types,
         "orientation": "counterclockwise",
         "edges": "planar",
-        "covering": {"bbox": {
-            "xmin": covering("xmin"), "ymin": covering("ymin"), "xmax": covering("xmax"), "ymax": covering("ymax"),
-        }},
     });
+    if has_boxes {
+        column["covering"] = json!({"bbox": {
+            "xmin": covering("xmin"), "ymin": covering("ymin"), "xmax": covering("xmax"), "ymax": covering("ymax"),
+        }});
+    }
     if let Some(around) = around {
         column["bbox"] = json!(around);
     }
@@ -119,8 +129,9 @@ fn around<'a>(rows: impl Iterator<Item = &'a GeoRow>) -> Option<[f64; 4]> {
     if crosses { geo::around_across_antimeridian(&boxes) } else { geo::around(&boxes) }
 }
 
-/// Tells what kind of geometry well-known binary holds.
-fn geometry_type(wkb: &[u8]) -> Option<&'static str> {
+/// Tells what kind of geometry well-known binary holds, of those that we write.
+#[must_use]
+pub fn geometry_type(wkb: &[u8]) -> Option<&'static str> {
     match wkb.get(..5)? {
         [1, 3, 0, 0, 0] => Some("Polygon"),
         [1, 6, 0, 0, 0] => Some("MultiPolygon"),

@@ -18,6 +18,7 @@ mod stored;
 
 pub use embedding::check_embedding;
 pub use file::{ShardRows, encode};
+pub use geo::{GEO_KEY, describe as describe_geometry, geometry_type};
 pub use predict::Scorer;
 pub use row::{GeoRow, Outcome, Prediction, TileRow};
 pub use schema::{SCHEMA_VERSION, TableSpec, schema};

@@ -41,6 +41,8 @@ mod support;
 mod table;
 mod tampered;
 #[cfg(feature = "query")]
+mod terminal;
+#[cfg(feature = "query")]
 mod tiff_faults;
 mod trained;
 #[cfg(feature = "query")]

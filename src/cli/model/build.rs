@@ -11,6 +11,7 @@ use crate::model::contract::{Activation, Contract, Interpolation, Resize, Sample
 use crate::model::resnet::Architecture;
 use crate::model::weights::Weights;
 use crate::model::{Precision, file};
+use crate::visible;
 
 /// The flags whose values a contract holds.
 const CONTRACT_FLAGS: [&str; 16] = [
@@ -197,7 +198,7 @@ fn print_built(out: &Path, built: &BuiltModel, ignored: &[String], json: bool) {
             "num_bytes": built.bytes.len(),
             "ignored_tensors": ignored,
         });
-        println!("{answer}");
+        std::println!("{}", visible::json(&answer.to_string()));
         return;
     }
     println!("{}  {:.1} MB  sha256 {}", out.display(), built.bytes.len() as f64 / 1e6, built.digest);
