@@ -3,7 +3,7 @@
 TILEFLEET := $(or $(CARGO_TARGET_DIR),target)/debug/tilefleet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench peers fmt lint doc deny build test-env clean
+.PHONY: help demo test bench peers fmt lint doc deny build test-env test-stores clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 12
@@ -13,7 +13,7 @@ demo: build ## Run the whole job on generated images, into ./tilefleet-demo
 	$(TILEFLEET) demo
 
 # Built as the tests are, so that the dependencies are compiled once.
-test: test-env ## Run all tests, setting up what they need
+test: test-env test-stores ## Run all tests, setting up what they need
 	cargo test --locked --no-run
 	$(TILEFLEET) runtime install
 	cargo test --locked
@@ -42,6 +42,9 @@ build:
 
 test-env:
 	@scripts/test-env
+
+test-stores: test-env
+	@scripts/test-stores
 
 clean: ## Remove what the targets made in this folder
 	cargo clean

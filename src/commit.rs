@@ -19,7 +19,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
-use crate::plan::{ParquetObject, Run};
+use crate::plan::{ParquetObject, Run, contradicts_itself};
 use crate::sink::Outcome;
 use crate::storage::{Bucket, Put};
 
@@ -215,17 +215,15 @@ pub async fn commit(bucket: &Bucket, key: &str, bytes: Bytes, provenance: &Prove
         match look(bucket, key, provenance).await {
             Ok(Some(committed)) => return Ok(committed),
             Err(error) if error.kind() != Kind::Unavailable => return Err(error),
-            Ok(None) if attempt == MAX_ATTEMPTS => return Err(failure.unwrap_or_else(|| vanished(key))),
+            Ok(None) if attempt == MAX_ATTEMPTS => {
+                return Err(failure.unwrap_or_else(|| contradicts_itself(bucket, key)));
+            }
             Err(error) if attempt == MAX_ATTEMPTS => return Err(error),
             Ok(None) | Err(_) => {}
         }
         tokio::time::sleep(PAUSE * attempt).await;
         attempt += 1;
     }
-}
-
-fn vanished(key: &str) -> Error {
-    Error::unavailable(format!("the store says that {key} exists, and then that it does not"))
 }
 
 /// Reads whose object lies at `key`; `None` if there is none.

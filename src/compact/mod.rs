@@ -228,7 +228,7 @@ impl Compaction<'_> {
             max_reject_ratio: None,
         };
         let key = self.output.layout.sources(&id);
-        self.output.bucket.put_new(&key, encode_sources(&from, &election, older).await?).await?;
+        self.output.elect(&key, encode_sources(&from, &election, older).await?).await?;
         let lost = || Error::unavailable(format!("run {id} was begun by another command")).hint("try again");
         if self.output.is_deleted(&id).await? {
             // Planned, worked on and deleted since we looked: these sources are nobody's.

@@ -128,6 +128,12 @@ impl Layout {
         self.below("_tilefleet/output.json")
     }
 
+    /// Returns the object that shows whether the store has create-only writes.
+    #[must_use]
+    pub fn create_only_probe(&self) -> String {
+        self.below("_tilefleet/create-only-probe.txt")
+    }
+
     /// Returns the folder of one run's rows.
     #[must_use]
     pub fn rows(&self, run: &RunId) -> String {

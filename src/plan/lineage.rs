@@ -66,10 +66,13 @@ impl OutputRecord {
         }
         let json = serde_json::to_vec_pretty(self)
             .map_err(|error| Error::bug("cannot write the output's record").because(error))?;
-        output.bucket.put_new(&output.layout.output_json(), Bytes::from(json)).await?;
+        output.elect(&output.layout.output_json(), Bytes::from(json)).await?;
         let elected = Self::read(output).await?;
-        let elected = elected
-            .ok_or_else(|| Error::unavailable("the output's record was written and cannot be seen"))?;
+        let unseen = || {
+            let uri = output.bucket.uri(&output.layout.output_json());
+            Error::unavailable(format!("{uri} was written and cannot be seen"))
+        };
+        let elected = elected.ok_or_else(unseen)?;
         self.check(&elected, output)
     }
 

@@ -44,6 +44,7 @@ pub use record::{ModelRecord, PlanRecord, RunRecord};
 pub use replaces::Fate;
 pub(crate) use retry::encoded as encoded_extra;
 pub use retry::{Retried, Retry};
+pub(crate) use run::contradicts_itself;
 pub use run::{Committed, CommittedShard, Output, Run, Shard, Table, Tile};
 pub use snapshot::{DeletedRun, KnownRun, Planning, Scope, Snapshot, Standing};
 pub use sources::{EncodedSources, Source, SourceRange, SourceTable, Surveyed, encode};

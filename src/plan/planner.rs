@@ -307,7 +307,7 @@ impl Planner<'_> {
     /// Returns `None` if the winner is a compaction, or the run is deleted.
     pub(super) async fn elect(&self, id: &RunId, sources: EncodedSources) -> Result<Option<Run>> {
         // The election: whoever creates this object decides what the run covers; the others adopt it.
-        self.output.bucket.put_new(&self.output.layout.sources(id), sources.bytes).await?;
+        self.output.elect(&self.output.layout.sources(id), sources.bytes).await?;
         if self.output.is_deleted(id).await? {
             // Planned, worked on and deleted since we looked: these sources are nobody's.
             self.output.bucket.delete(&self.output.layout.sources(id)).await?;

@@ -119,9 +119,9 @@ pub struct Elected {
 /// `Unavailable` if they cannot be seen; as the store answers otherwise.
 pub async fn elected(output: &Output, id: &RunId) -> Result<Elected> {
     let key = output.layout.sources(id);
-    let table = SourceTable::open(&output.bucket, &key)
-        .await?
-        .ok_or_else(|| Error::unavailable(format!("{key} was written and cannot be seen")))?;
+    let table = SourceTable::open(&output.bucket, &key).await?.ok_or_else(|| {
+        Error::unavailable(format!("{} was written and cannot be seen", output.bucket.uri(&key)))
+    })?;
     let election = Election::of(&table, id)?;
     Ok(Elected { table, election })
 }
@@ -173,7 +173,7 @@ pub async fn publish(
         },
         pipeline: described.pipeline.clone(),
     };
-    output.bucket.put_new(&output.layout.run_json(id), Bytes::from(record.to_json()?)).await?;
+    output.create(&output.layout.run_json(id), Bytes::from(record.to_json()?)).await?;
     Run::open(output, id)
         .await?
         .ok_or_else(|| Error::unavailable(format!("the record of run {id} was written and cannot be seen")))

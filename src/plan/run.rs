@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arrow::array::StructArray;
 use bytes::Bytes;
@@ -22,6 +22,10 @@ use crate::storage::{Bucket, Fault, ObjectInfo, ObjectUri, Put, Storage};
 
 /// An object is put so often before the store is taken to be in trouble.
 const MAX_PUTS: u32 = 4;
+/// Grows with each attempt.
+const PAUSE: Duration = Duration::from_millis(250);
+/// For whoever finds the object.
+const PROBE: &[u8] = b"tilefleet made sure with this object that the store has create-only writes\n";
 
 /// An output: the table and the records of its runs.
 #[derive(Clone)]
@@ -68,18 +72,50 @@ impl Output {
     ///
     /// As the store answers; `Unavailable` if it contradicts itself.
     pub async fn create(&self, key: &str, bytes: Bytes) -> Result<Put> {
-        for _ in 0..MAX_PUTS {
+        for attempt in 1..=MAX_PUTS {
             if self.bucket.put_new(key, bytes.clone()).await? == Put::Created {
                 return Ok(Put::Created);
             }
-            // Some stores say "exists" of what never landed, so look.
+            // Some stores say "exists" of what never landed (S3: 409 where two writers meet), so look.
             match self.bucket.head(key).await {
                 Ok(_) => return Ok(Put::Exists),
+                Err(Fault::Gone) if attempt < MAX_PUTS => tokio::time::sleep(PAUSE * attempt).await,
                 Err(Fault::Gone) => {}
-                Err(fault) => return Err(fault.into_error(key)),
+                Err(fault) => return Err(fault.into_error(self.bucket.uri(key))),
             }
         }
-        Err(Error::unavailable(format!("the store says that {key} exists, and then that it does not")))
+        Err(contradicts_itself(&self.bucket, key))
+    }
+
+    /// Creates what several workers may want to create, each with another content: the first one's counts.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::create`]; `Config` if the store would let the last one's count.
+    pub async fn elect(&self, key: &str, bytes: Bytes) -> Result<Put> {
+        self.prove_create_only().await?;
+        self.create(key, bytes).await
+    }
+
+    /// Finds out whether the store keeps an object that is there when it is asked to.
+    ///
+    /// The probe stays: whoever finds it there needs one request only.
+    async fn prove_create_only(&self) -> Result<()> {
+        if self.bucket.is_local() {
+            return Ok(());
+        }
+        let probe = self.layout.create_only_probe();
+        for _ in 0..2 {
+            if self.create(&probe, Bytes::from_static(PROBE)).await? == Put::Exists {
+                return Ok(());
+            }
+        }
+        Err(Error::config(format!("the store of {} replaces objects that it is asked to keep", self.uri))
+            .because(format!("it took {} a second time, create-only", self.bucket.uri(&probe)))
+            .hint(
+                "workers would overwrite each other's rows: use a store that honours `If-None-Match: *` (an \
+                 update of this one may), or a local folder",
+            ))
     }
 
     /// Lists the table's folder once, or only the folder of one run's rows.
@@ -100,6 +136,14 @@ impl Output {
         }
         Ok(table)
     }
+}
+
+/// Says that an object can neither be created nor seen.
+pub(crate) fn contradicts_itself(bucket: &Bucket, key: &str) -> Error {
+    let uri = bucket.uri(key);
+    Error::unavailable(format!("the store says that {uri} exists, and then that it does not")).hint(
+        "run the same command again; if it stays so, the store has no create-only writes: use another one",
+    )
 }
 
 /// What the table's folder holds, run by run.

@@ -26,7 +26,7 @@ use super::own;
 use super::pace::{LeastPace, Pace};
 use super::patience::UNKNOWN_SIZE;
 use super::trouble::Trouble;
-use super::uri::{ObjectUri, encode_name, path_of_key};
+use super::uri::{ObjectUri, Scheme, encode_name, path_of_key};
 use crate::error::{Error, Result};
 
 /// How often the reading of one object starts over when its stream breaks or stalls.
@@ -467,7 +467,7 @@ impl Bucket {
     /// `Config` if it may not be written there or the store has no create-only writes. `Unavailable`
     /// if the answer got lost: the object may then be there all the same, so look.
     pub async fn put_new(&self, key: &str, bytes: Bytes) -> Result<Put> {
-        let Some(store) = self.store().await? else {
+        let Some(store) = self.store_to_change("write", key).await? else {
             let (target, staging) = (path_of_key(key), self.staging(key)?);
             return blocking(move || local::put_new(&target, &staging, &bytes)).await?;
         };
@@ -487,7 +487,7 @@ impl Bucket {
     ///
     /// `Config` if it may not be written there, `Unavailable` if the store or the disk fails.
     pub async fn put_replace(&self, key: &str, bytes: Bytes) -> Result<()> {
-        let Some(store) = self.store().await? else {
+        let Some(store) = self.store_to_change("write", key).await? else {
             let (target, staging) = (path_of_key(key), self.staging(key)?);
             return blocking(move || local::put_replace(&target, &staging, &bytes)).await?;
         };
@@ -542,7 +542,7 @@ impl Bucket {
     /// not lie within [`Bucket::with_own`].
     pub async fn delete(&self, key: &str) -> Result<()> {
         let own = self.check_own(key)?;
-        let Some(store) = self.store().await? else {
+        let Some(store) = self.store_to_change("delete", key).await? else {
             let path = path_of_key(key);
             return blocking(move || own::delete(&own, &path)).await?;
         };
@@ -618,6 +618,23 @@ impl Bucket {
             None => Err(Error::bug("a bucket has neither a store nor a plan for one")),
         };
         store.get_or_try_init(connect).await.map(Some)
+    }
+
+    /// As [`Self::store`], for a request that changes something; `verb` is what it does to `key`.
+    async fn store_to_change(&self, verb: &str, key: &str) -> Result<Option<&Arc<dyn ObjectStore>>> {
+        if let Backend::Remote { plan: Some(plan), .. } = &self.inner.backend
+            && self.inner.root.scheme() == Scheme::Gs
+            && plan.reads_google_only()
+        {
+            // object_store would ask for a token for it all the same, and wait for one in vain.
+            return Err(Error::config(format!("cannot {}", self.doing(verb, key)))
+                .because("anonymous access to gs:// can only read")
+                .hint(
+                    "give credentials (GOOGLE_SERVICE_ACCOUNT, or those of the machine) without storage.anonymous \
+                     and GOOGLE_SKIP_SIGNATURE, or choose another output",
+                ));
+        }
+        self.store().await
     }
 
     fn path(&self, key: &str) -> Result<Path> {

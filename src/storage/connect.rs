@@ -214,12 +214,17 @@ impl StorePlan {
         let endpoint = self.environment.get("GOOGLE_BASE_URL");
         let client = self.client_options("GOOGLE_ALLOW_HTTP", endpoint);
         builder = builder.with_bucket_name(root.store()).with_client_options(client.clone());
-        if self.options.anonymous {
+        if self.reads_google_only() {
             builder = builder.with_skip_signature(true);
         } else {
             builder = with_chain!(builder, &client, root);
         }
         connected!(self, builder, root)
+    }
+
+    /// Returns whether Google Cloud Storage is asked without credentials.
+    pub(super) fn reads_google_only(&self) -> bool {
+        self.options.anonymous || self.environment.is_on("GOOGLE_SKIP_SIGNATURE")
     }
 
     fn open_azure(&self, root: &ObjectUri) -> Result<Store> {

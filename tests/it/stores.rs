@@ -1,4 +1,5 @@
-//! Jobs against a real S3 server (SeaweedFS) and through a proxy that makes trouble.
+//! Jobs against servers of stores and through a proxy that makes trouble: SeaweedFS (S3) first, then what S3, Azure
+//! (Azurite) and Google (fake-gcs-server) must do alike.
 
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use crate::fixture::{Job, Row, assert_exit, rows, rows_of_batch, stderr, wait_un
 use crate::support;
 use crate::support::fault_proxy::{Fault, FaultProxy, Rule};
 use crate::support::s3_server::S3Server;
+use crate::support::store_server::StoreServer;
 
 /// A job whose images also lie in a bucket.
 struct RemoteJob {
@@ -285,4 +287,235 @@ fn a_signal_ends_planning_too() {
     assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
     assert_eq!(worker.wait().unwrap().code(), Some(143));
     assert!(started.elapsed() < Duration::from_secs(20), "it waited for the store");
+}
+
+/// What a store answers 409 to has not landed: each election is held again.
+#[test]
+fn a_conflict_at_an_election_is_tried_again() {
+    let Some(remote) = RemoteJob::new(4, "[plan]\nshard_tiles = 2") else { return };
+    let proxy = FaultProxy::before_server(&remote.server);
+    let elections = ["create-only-probe.txt", "output.json", "sources.parquet", "run.json", "shard-00000001"];
+    for key in elections {
+        proxy.add(Rule::new(Fault::Status(409)).on_method("PUT").on_key(key).times(1));
+    }
+    assert_exit(&remote.run_at(&proxy.endpoint(), &[]), 0);
+    assert_exit(&remote.verify(), 0);
+    assert_eq!(remote.rows().len(), 4);
+    for key in elections {
+        let puts = |request: &&String| request.starts_with("PUT") && request.contains(key);
+        assert!(proxy.requests().iter().filter(puts).count() >= 2, "{key} was tried again");
+    }
+}
+
+/// A store that says "exists" of what is not there ends the run, with the object's name, and harms nothing.
+#[test]
+fn a_lasting_conflict_at_an_election_ends_with_its_name() {
+    for key in ["create-only-probe.txt", "output.json", "sources.parquet", "run.json", "shard-00000000"] {
+        let Some(remote) = RemoteJob::new(2, "") else { return };
+        let proxy = FaultProxy::before_server(&remote.server);
+        proxy.add(Rule::new(Fault::Status(409)).on_method("PUT").on_key(key));
+        let output = remote.run_at(&proxy.endpoint(), &[]);
+        assert_exit(&output, 75);
+        let said = stderr(&output);
+        assert!(said.contains("s3://scenes/table/") && said.contains(key), "{said}");
+        assert_eq!(remote.rows().len(), 0);
+        assert_exit(&remote.run_at(&remote.server.endpoint(), &[]), 0);
+        assert_eq!(remote.rows().len(), 2);
+    }
+}
+
+/// A job whose images also lie in a bucket of any kind of store.
+struct StoreJob<'a> {
+    job: Job,
+    server: &'a dyn StoreServer,
+}
+
+impl<'a> StoreJob<'a> {
+    fn new(server: &'a dyn StoreServer, num_images: usize, settings: &str) -> Self {
+        let job = Job::new(num_images, settings);
+        server.make_bucket("scenes");
+        server.put_files("scenes", "images", &job.path("images"));
+        Self { job, server }
+    }
+
+    fn uri(&self, key: &str) -> String {
+        format!("{}://scenes/{key}", self.server.scheme())
+    }
+
+    /// `tilefleet run` from bucket to bucket, the server being at this address.
+    fn command_at(&self, address: &str, arguments: &[&str]) -> Command {
+        let (input, output) = (self.uri("images/"), self.uri("table"));
+        let mut command =
+            self.job.run_command(&[&["--input", &input, "--output", &output], arguments].concat());
+        command.envs(self.server.variables_at(address));
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command_at(&self.server.address(), arguments).output().unwrap()
+    }
+
+    fn run_through(&self, proxy: &FaultProxy, arguments: &[&str]) -> Output {
+        self.command_at(&proxy.address(), arguments).output().unwrap()
+    }
+
+    fn verify(&self) -> Output {
+        let mut command = support::tilefleet();
+        command.args(["verify", &self.uri("table")]);
+        command.envs(self.server.variables_at(&self.server.address())).output().unwrap()
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let keys = self.server.keys_of("scenes", "table/tiles");
+        keys.iter().flat_map(|key| rows_of_bytes(self.server.content("scenes", key))).collect()
+    }
+}
+
+/// The same run gives the same rows but for what names the place, and no credential is printed.
+fn rows_are_those_of_a_folder(server: &dyn StoreServer) {
+    let remote = StoreJob::new(server, 24, "[plan]\nshard_tiles = 10");
+    remote.job.run_ok(&[]);
+    let output = remote.run(&["-vv"]);
+    assert_exit(&output, 0);
+    assert_exit(&remote.verify(), 0);
+    let (local, found) = (rows(&remote.job.table()), remote.rows());
+    assert_eq!((local.len(), found.len()), (24, 24));
+    for (left, right) in local.iter().zip(&found) {
+        assert_eq!(right.source, remote.uri(&format!("images/{}", left.file())));
+        let left = Row { tile_id: right.tile_id.clone(), source: right.source.clone(), ..left.clone() };
+        let left = Row { source_version: right.source_version.clone(), ..left };
+        assert_eq!(&left, right, "equal but for the place");
+    }
+    let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
+    assert!(printed.contains("committed"), "-vv says what happens:\n{printed}");
+    for secret in server.secrets().into_iter().chain(["Signature", "Authorization"]) {
+        assert!(!printed.contains(secret), "`{secret}` was printed:\n{printed}");
+    }
+}
+
+/// Two workers at once: one plan, every tile once.
+fn two_workers_share_one_run_of(server: &dyn StoreServer) {
+    let remote = StoreJob::new(server, 30, "[plan]\nshard_tiles = 3");
+    let mut workers = [(); 2].map(|()| {
+        let mut command = remote.command_at(&server.address(), &[]);
+        command.stdout(std::process::Stdio::null()).spawn().unwrap()
+    });
+    for worker in &mut workers {
+        assert_eq!(worker.wait().unwrap().code(), Some(0));
+    }
+    assert_exit(&remote.verify(), 0);
+    let mut files: Vec<_> = remote.rows().iter().map(|row| row.file().to_owned()).collect();
+    files.sort();
+    assert_eq!(files, (0..30).map(|index| format!("{index:05}.jpg")).collect::<Vec<_>>());
+    let records = server.keys_of("scenes", "table/_tilefleet");
+    assert_eq!(records.iter().filter(|key| key.ends_with("run.json")).count(), 1, "{records:?}");
+}
+
+/// A run that could not write one shard goes on later, and writes only that one.
+fn a_run_resumes(server: &dyn StoreServer) {
+    let remote = StoreJob::new(server, 6, "[plan]\nshard_tiles = 2");
+    let proxy = FaultProxy::before_server(server);
+    proxy.add(Rule::new(Fault::Status(503)).on_method("PUT").on_key("00000001"));
+    assert_exit(&remote.run_through(&proxy, &FAST_RETRIES), 75);
+    assert_exit(&remote.verify(), 75);
+    assert!(remote.rows().len() < 6);
+    assert_exit(&remote.run(&[]), 0);
+    assert_exit(&remote.verify(), 0);
+    assert_eq!(remote.rows().len(), 6);
+}
+
+/// Answers in chunks, without a length.
+fn chunked_answers_are_read(server: &dyn StoreServer) {
+    let remote = StoreJob::new(server, 3, "");
+    let proxy = FaultProxy::before_server(server);
+    proxy.add(Rule::new(Fault::Chunked).on_method("GET").on_key("0000"));
+    assert_exit(&remote.run_through(&proxy, &[]), 0);
+    assert_exit(&remote.verify(), 0);
+    assert!(remote.rows().iter().all(|row| row.status == "ok"));
+}
+
+/// An object that is stored compressed is a row like the others, read or rejected, and the run ends.
+fn an_object_stored_with_gzip_is_one_row(server: &dyn StoreServer) {
+    let remote = StoreJob::new(server, 8, "[limits]\nmax_reject_ratio = 0.5");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut gzip, &crate::fixture::jpeg(99)).unwrap();
+    server.put_encoded("scenes", "images/zipped.jpg", gzip.finish().unwrap(), "gzip");
+    assert_exit(&remote.run(&[]), 0);
+    assert_exit(&remote.verify(), 0);
+    let rows = remote.rows();
+    assert_eq!(rows.len(), 9);
+    assert!(rows.iter().all(|row| row.status == "ok" || row.file() == "zipped.jpg"));
+    let zipped = rows.iter().find(|row| row.file() == "zipped.jpg").unwrap();
+    println!("{}: {} {:?} {:?}", server.scheme(), zipped.status, zipped.reason, zipped.detail);
+    assert!(zipped.reason.is_some(), "gzip is no image format");
+}
+
+/// A store that replaces what it is asked to keep is refused before anything is planned.
+fn a_store_without_create_only_writes_is_refused(server: &dyn StoreServer) {
+    let remote = StoreJob::new(server, 2, "");
+    let proxy = FaultProxy::before_server(server);
+    proxy.add(Rule::new(Fault::ClaimsCreation).on_method("PUT"));
+    for _ in 0..2 {
+        let output = remote.run_through(&proxy, &[]);
+        assert_exit(&output, 78);
+        let said = stderr(&output);
+        assert!(said.contains(&format!("the store of {} replaces", remote.uri("table"))), "{said}");
+        let keys = server.keys_of("scenes", "table");
+        assert_eq!(keys, ["table/_tilefleet/create-only-probe.txt"], "no run was begun");
+    }
+    assert_exit(&remote.run(&[]), 0);
+    assert_exit(&remote.verify(), 0);
+}
+
+/// Makes a test of each check for the server that an expression starts.
+macro_rules! checks {
+    ($kind:ident, $server:expr, $($check:ident),+) => {
+        mod $kind {
+            $(
+                #[test]
+                fn $check() {
+                    let Some(server) = $server else { return };
+                    super::$check(&server);
+                }
+            )+
+        }
+    };
+    ($($kind:ident: $server:expr),+) => {
+        $(
+            checks!(
+                $kind,
+                $server,
+                rows_are_those_of_a_folder,
+                two_workers_share_one_run_of,
+                a_run_resumes,
+                chunked_answers_are_read,
+                an_object_stored_with_gzip_is_one_row,
+                a_store_without_create_only_writes_is_refused
+            );
+        )+
+    };
+}
+
+checks!(s3: crate::support::seaweedfs(), azure: crate::support::azurite(), google: crate::support::fake_gcs());
+
+/// Without credentials Google's store is read, and a write is refused at once, with what to do.
+#[test]
+fn anonymous_access_to_google_cannot_write() {
+    let Some(server) = support::fake_gcs() else { return };
+    let remote = StoreJob::new(&server, 2, "[storage]\nanonymous = true");
+    let run = |arguments: &[&str]| {
+        let mut command = remote.job.run_command(arguments);
+        command.env("GOOGLE_BASE_URL", format!("http://{}", server.address()));
+        command.output().unwrap()
+    };
+    let input = remote.uri("images/");
+    assert_exit(&run(&["--input", &input]), 0);
+    assert_eq!(rows(&remote.job.table()).len(), 2);
+    let started = std::time::Instant::now();
+    let refused = run(&["--input", &input, "--output", &remote.uri("table")]);
+    assert_exit(&refused, 78);
+    let said = stderr(&refused);
+    assert!(said.contains("anonymous access to gs:// can only read"), "{said}");
+    assert!(said.contains("GOOGLE_SERVICE_ACCOUNT"), "{said}");
+    assert!(started.elapsed() < Duration::from_secs(10), "no token was waited for");
 }

@@ -1,10 +1,11 @@
-//! What the integration tests share: the binary, test data, Python, a real S3 server, faults.
+//! What the integration tests share: the binary, test data, Python, servers of stores, faults.
 //!
 //! What is not there is said on a visible line and its tests pass; with `TILEFLEET_REQUIRE_ALL=1`, as in
 //! CI, they fail instead.
 
 pub mod fault_proxy;
 pub mod s3_server;
+pub mod store_server;
 
 use std::env;
 use std::ffi::OsStr;
@@ -13,6 +14,7 @@ use std::process::Command;
 
 pub use fault_proxy::{Fault, FaultProxy, Rule};
 pub use s3_server::S3Server;
+pub use store_server::{Azurite, FakeGcs};
 use tilefleet::infer::runtime::cache_dir;
 
 /// Reports what a test cannot do without, and returns `None`.
@@ -47,6 +49,28 @@ pub fn seaweedfs() -> Option<S3Server> {
         Some(S3Server::start(&weed))
     } else {
         skip("no .venv/bin/weed: run scripts/test-env")
+    }
+}
+
+/// Starts Azurite, Microsoft's own server of Azure's blobs, for one test.
+pub fn azurite() -> Option<Azurite> {
+    let program = project().join(".venv/node_modules/.bin/azurite-blob");
+    if program.is_file() {
+        Some(Azurite::start(&program))
+    } else {
+        skip(
+            "no .venv/node_modules/.bin/azurite-blob: install Node.js with npm, then run scripts/test-stores",
+        )
+    }
+}
+
+/// Starts fake-gcs-server, which answers as Google Cloud Storage, for one test.
+pub fn fake_gcs() -> Option<FakeGcs> {
+    let program = project().join(".venv/bin/fake-gcs-server");
+    if program.is_file() {
+        Some(FakeGcs::start(&program))
+    } else {
+        skip("no .venv/bin/fake-gcs-server: run scripts/test-stores")
     }
 }
 

@@ -1,7 +1,8 @@
-//! An HTTP server that misbehaves on request, before an S3 server or a folder.
+//! An HTTP server that misbehaves on request, before the server of a store or a folder.
 //!
 //! One request a connection; the `Host` header passes unchanged, so that signatures stay valid.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::Duration;
 
-use super::S3Server;
+use super::store_server::StoreServer;
 
 /// What happens to a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +35,8 @@ pub enum Fault {
     Redirect(String),
     /// It is answered as if it had asked for the whole.
     NoRanges,
+    /// It is done, and what was refused because an object is there is answered as if it had been written.
+    ClaimsCreation,
 }
 
 /// Which requests a fault befalls; the first rule that fits a request counts.
@@ -93,13 +96,26 @@ struct Shared {
 
 enum Upstream {
     Server(String),
+    /// A server of Google's JSON uploads, asked as `object_store` asks Google.
+    Google(String),
     Folder(PathBuf),
 }
 
 impl FaultProxy {
-    /// Starts a proxy that passes everything on to an S3 server.
-    pub fn before_server(server: &S3Server) -> Self {
+    /// Starts a proxy that passes everything on to a server.
+    pub fn before_server(server: &dyn StoreServer) -> Self {
         Self::start(Upstream::Server(server.address()))
+    }
+
+    /// Starts a proxy that passes everything on to fake-gcs-server at this address, writes in the form that it
+    /// understands.
+    pub fn before_fake_gcs(address: String) -> Self {
+        Self::start(Upstream::Google(address))
+    }
+
+    /// Returns host and port.
+    pub fn address(&self) -> String {
+        self.address.to_string()
     }
 
     /// Starts an HTTP server for the files under a folder: GET and HEAD, with ranges and `ETag`.
@@ -245,6 +261,16 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
             let headers = request.headers.iter().filter(|(name, _)| name != "range").cloned().collect();
             return pass_on(&Request { headers, ..request }, shared, stream);
         }
+        Some(Fault::ClaimsCreation) => {
+            let mut whole = Vec::new();
+            pass_on(&request, shared, &mut whole)?;
+            // Azure refuses with 409.
+            let created = ["etag: \"x\"".to_owned()];
+            return match status_of(&whole) {
+                Some(409 | 412) => answer(stream, 200, &created, b""),
+                _ => io::copy(&mut whole.as_slice(), &mut &*stream).map(|_| ()),
+            };
+        }
         Some(fault @ (Fault::BreakOff | Fault::Chunked)) => {
             let mut whole = Vec::new();
             pass_on(&request, shared, &mut whole)?;
@@ -301,6 +327,16 @@ fn next_fault(rules: &mut [Rule], request: &Request) -> Option<Fault> {
 fn pass_on(request: &Request, shared: &Shared, reply: impl Write) -> io::Result<()> {
     match &shared.upstream {
         Upstream::Server(address) => forward(request, address, reply),
+        Upstream::Google(address) if request.method == "PUT" => upload(request, address, reply),
+        Upstream::Google(address) => {
+            // It knows buckets by its own name only.
+            let is_host = |(name, _): &&(String, String)| name == "host";
+            let others = request.headers.iter().filter(|header| !is_host(header)).cloned();
+            let headers = others.chain([("host".to_owned(), address.clone())]).collect();
+            let Request { method, target, body, .. } = request;
+            let (method, target, body) = (method.clone(), target.clone(), body.clone());
+            forward(&Request { method, target, headers, body }, address, reply)
+        }
         Upstream::Folder(folder) => serve_file(request, folder, reply),
     }
 }
@@ -315,6 +351,42 @@ fn forward(request: &Request, address: &str, mut reply: impl Write) -> io::Resul
     upstream.write_all(&request.body)?;
     io::copy(&mut upstream, &mut reply)?;
     Ok(())
+}
+
+/// Turns the PUT of Google's XML API into the upload of its JSON API, and the answer back.
+fn upload(request: &Request, address: &str, reply: impl Write) -> io::Result<()> {
+    let path = request.target.split('?').next().unwrap_or_default();
+    let (bucket, key) = path.trim_start_matches('/').split_once('/').expect("a bucket and a key");
+    let mut target =
+        format!("/upload/storage/v1/b/{bucket}/o?uploadType=media&name={}", key.replace('/', "%2F"));
+    for (header, parameter) in
+        [("x-goog-if-generation-match", "ifGenerationMatch"), ("content-encoding", "contentEncoding")]
+    {
+        if let Some(value) = request.header(header) {
+            write!(target, "&{parameter}={value}").expect("a string takes all");
+        }
+    }
+    let mut upstream = TcpStream::connect(address)?;
+    // HTTP/1.0: its answers have no chunks.
+    let length = request.body.len();
+    write!(upstream, "POST {target} HTTP/1.0\r\nhost: {address}\r\ncontent-length: {length}\r\n\r\n")?;
+    upstream.write_all(&request.body)?;
+    let mut whole = Vec::new();
+    upstream.read_to_end(&mut whole)?;
+    let status = status_of(&whole).unwrap_or(500);
+    let start = whole.windows(4).position(|bytes| bytes == b"\r\n\r\n").map_or(whole.len(), |at| at + 4);
+    let Ok(object) = serde_json::from_slice::<serde_json::Value>(&whole[start..]) else {
+        return answer(reply, status, &[], &whole[start..]);
+    };
+    let text = |name: &str| object[name].as_str().unwrap_or_default().to_owned();
+    let headers = [format!("etag: {}", text("etag")), format!("x-goog-generation: {}", text("generation"))];
+    answer(reply, status, if status == 200 { &headers } else { &[] }, b"")
+}
+
+/// Returns the status of an answer.
+fn status_of(whole: &[u8]) -> Option<u16> {
+    let line = whole.split(|byte| *byte == b'\r').next()?;
+    std::str::from_utf8(line).ok()?.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn answer(mut reply: impl Write, status: u16, headers: &[String], body: &[u8]) -> io::Result<()> {

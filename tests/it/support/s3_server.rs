@@ -17,10 +17,10 @@ use object_store::{
 use serde_json::json;
 use tempfile::TempDir;
 
-const START_LIMIT: Duration = Duration::from_mins(1);
+pub(super) const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// Ends the server when the test process ends, however it ends: its end of the pipe closes.
-const KEEPER: &str = r#""$@" & read -r _; kill -9 $!; wait"#;
+pub(super) const KEEPER: &str = r#""$@" & read -r _; kill -9 $!; wait"#;
 
 /// A running S3 server; it is killed and its data removed on drop.
 pub struct S3Server {
