@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Uri};
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
@@ -110,7 +110,7 @@ impl Patient {
     async fn follow(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let method = request.method().clone();
         let Some(redirects) = &self.redirects else {
-            return Ok(with_length(&method, self.inner.execute(request).await?));
+            return Ok(with_length(&method, self.as_stored(request).await?));
         };
         let mut request = request;
         for hop in 0..=MOST_HOPS {
@@ -127,6 +127,29 @@ impl Patient {
         }
         Err(Astray::Endless.into_error())
     }
+}
+
+impl Patient {
+    /// Sends a request to a store; an object that Google would unpack on the way is asked for as it lies there,
+    /// because sizes and ranges are those of the stored bytes.
+    async fn as_stored(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return self.inner.execute(request).await;
+        }
+        let mut again = request.clone();
+        let answer = self.inner.execute(request).await?;
+        if !is_unpacked(&answer) {
+            return Ok(answer);
+        }
+        again.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        self.inner.execute(again).await
+    }
+}
+
+/// Returns whether Google has taken the content encoding off an object ("decompressive transcoding").
+fn is_unpacked(answer: &HttpResponse) -> bool {
+    let stored = answer.headers().get("x-goog-stored-content-encoding");
+    stored.is_some_and(|encoding| encoding == "gzip") && !answer.headers().contains_key(CONTENT_ENCODING)
 }
 
 fn may_pass(answer: &HttpResponse) -> bool {

@@ -434,7 +434,7 @@ fn chunked_answers_are_read(server: &dyn StoreServer) {
     assert!(remote.rows().iter().all(|row| row.status == "ok"));
 }
 
-/// An object that is stored compressed is a row like the others, read or rejected, and the run ends.
+/// An object that is stored with a content encoding is what its stored bytes are, in every store.
 fn an_object_stored_with_gzip_is_one_row(server: &dyn StoreServer) {
     let remote = StoreJob::new(server, 8, "[limits]\nmax_reject_ratio = 0.5");
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -446,8 +446,8 @@ fn an_object_stored_with_gzip_is_one_row(server: &dyn StoreServer) {
     assert_eq!(rows.len(), 9);
     assert!(rows.iter().all(|row| row.status == "ok" || row.file() == "zipped.jpg"));
     let zipped = rows.iter().find(|row| row.file() == "zipped.jpg").unwrap();
-    println!("{}: {} {:?} {:?}", server.scheme(), zipped.status, zipped.reason, zipped.detail);
-    assert!(zipped.reason.is_some(), "gzip is no image format");
+    // Not `changed`: Google unpacks it on the way, so that its size is not that of the listing.
+    assert_eq!(zipped.reason.as_deref(), Some("not_an_image"), "{:?}", zipped.detail);
 }
 
 /// A store that replaces what it is asked to keep is refused before anything is planned.
