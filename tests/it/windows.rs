@@ -537,7 +537,7 @@ fn windows_at_the_poles_have_a_place_and_touch_only_areas_there() {
     fs::remove_dir_all(job.table()).unwrap();
 
     let report = run(&job, &scene, &[]);
-    assert_eq!(number(&report, "tiles"), 12 * 6);
+    assert_eq!(report["summary"]["tiles"], 12 * 6);
     let place = shown_columns(
         &job.table(),
         "centre_lat, cell, bbox['ymin'] AS south, bbox['ymax'] AS north, geometry",
