@@ -14,11 +14,12 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::config::{Loaded, Pipeline};
+use crate::config::{self, Loaded, Pipeline};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetcher;
 use crate::format::image::Limits;
 use crate::infer::Provider;
+use crate::infer::arithmetic::{self, Products};
 use crate::model::contract::Contract;
 use crate::model::quantise::Target;
 use crate::model::{self, Model, Precision};
@@ -110,6 +111,7 @@ impl Job {
         };
         model.precision = Precision::agreed(pipeline.run.precision, model.precision)?;
         check_provider(pipeline.run.provider, &model)?;
+        check_arithmetic(&pipeline.run, &model)?;
         let draft = draft(loaded, &model, tiling.as_deref())?;
         let requests = pipeline.run.fetch_concurrency;
         let cutting = tiling.map(|tiling| Cutting {
@@ -447,7 +449,7 @@ impl Job {
                 run.sources.extra_fields(),
                 self.cutting.is_some(),
             ),
-            constants: constants(pipeline.run.provider, self.model.precision),
+            constants: constants(pipeline.run.provider, &self.model),
             batch: NonZeroUsize::MIN,
             max_wait: pipeline.run.max_wait,
             fetch_concurrency: pipeline.run.fetch_concurrency,
@@ -522,10 +524,22 @@ fn check_provider(provider: Provider, model: &Model) -> Result<()> {
     Ok(())
 }
 
-fn constants(provider: Provider, precision: Precision) -> Vec<(String, String)> {
+/// Refuses a model whose rows would be others here than where it was made, unless that is allowed.
+fn check_arithmetic(run: &config::Run, model: &Model) -> Result<()> {
+    let on_cpu = run.provider == Provider::Cpu || run.providers.cpu_fallback;
+    let Some(operands) = model.operands.filter(|_| on_cpu) else { return Ok(()) };
+    arithmetic::check(operands, Products::here(), run.allow_saturation)
+}
+
+fn constants(provider: Provider, model: &Model) -> Vec<(String, String)> {
+    let arithmetic = match model.operands {
+        Some(operands) if provider == Provider::Cpu => arithmetic::name(operands, Products::here()),
+        _ => model.precision.name().to_owned(),
+    };
     vec![
         ("provider".to_owned(), provider.name().to_owned()),
-        ("precision".to_owned(), precision.name().to_owned()),
+        ("precision".to_owned(), model.precision.name().to_owned()),
+        ("arithmetic".to_owned(), arithmetic),
     ]
 }
 

@@ -24,9 +24,13 @@ pub use self::tiles::{Reader, Split, Tiles, USUAL_CALIBRATION, USUAL_HELD_OUT, W
 
 use self::compare::Noise;
 use crate::error::Result;
-use crate::infer::{InputBatch, Provider, Runtime, Session, SessionOptions, Tap};
-use crate::model::contract::{Contract, Quantisation};
-use crate::model::quantise::{Histogram, LeftFloat, Method, Prepared, Ranges, Target, with_contract};
+use crate::infer::arithmetic::Products;
+use crate::infer::known::{self, Shade};
+use crate::infer::{InputBatch, Provider, Runtime, Samples, Session, SessionOptions, Tap};
+use crate::model::contract::{Contract, Quantisation, SampleType, StoredProbe};
+use crate::model::quantise::{
+    Histogram, LeftFloat, Method, Prepared, Ranges, Target, WeightRange, with_contract,
+};
 use crate::model::{ContractOrigin, Model};
 use crate::observe::stderr::{Level, say};
 
@@ -44,6 +48,8 @@ const LAYERS_A_FLOAT_ONE: usize = 8;
 pub struct Settings {
     /// What it is to run on.
     pub target: Target,
+    /// Which integers weights become.
+    pub weights: WeightRange,
     /// How ranges are chosen.
     pub method: Method,
     /// Layers that stay float.
@@ -81,7 +87,8 @@ impl<'a> Calibration<'a> {
     ///
     /// `Config` if it cannot, `Usage` if it has no layer of a name that is to stay float.
     pub fn new(runtime: &'static Runtime, model: &'a Model, settings: &'a Settings) -> Result<Self> {
-        let prepared = Prepared::of(model.bytes.clone(), &model.contract.output, settings.target)?;
+        let prepared =
+            Prepared::of(model.bytes.clone(), &model.contract.output, settings.target, settings.weights)?;
         let named = prepared.named(&settings.exclude)?;
         Ok(Self { runtime, model, prepared, settings, named })
     }
@@ -103,9 +110,10 @@ impl<'a> Calibration<'a> {
         let (int8, worst) = self.near_enough(&ranges, &tiles.calibration)?;
         say(Level::Info, &format!("comparing on {} other tiles", tiles.held_out.len()));
         let comparison = self.compare(&int8, &tiles.held_out.batches)?;
+        let probes = self.probes(&int8, &tiles.calibration)?;
         let contract = Contract {
             name: format!("{}-int8", self.model.contract.name),
-            quantisation: Some(self.record(tiles, &comparison, &worst)),
+            quantisation: Some(Quantisation { probes, ..self.record(tiles, &comparison, &worst) }),
             ..self.model.contract.clone()
         };
         Ok(Quantised { bytes: with_contract(int8, &contract)?, contract })
@@ -198,6 +206,7 @@ impl<'a> Calibration<'a> {
         let has_classifier = self.model.contract.output.classifier.is_some();
         Quantisation {
             target: self.settings.target,
+            weights: Some(self.settings.weights),
             method: self.settings.method.to_string(),
             source_digest: self.model.digest.clone(),
             assumed_contract: self.model.contract_origin == ContractOrigin::Assumed,
@@ -209,7 +218,36 @@ impl<'a> Calibration<'a> {
             logits_error: has_classifier.then(|| rounded(comparison.logits_error())),
             int8_layers: names.len() - self.named.len() - worst.len(),
             float_layers,
+            probes: Vec::new(),
         }
+    }
+
+    /// Returns what the int8 model gives for a dark and a bright chip; nothing where other processors would give
+    /// something else.
+    fn probes(&self, int8: &Bytes, tiles: &Tiles) -> Result<Vec<StoredProbe>> {
+        if self.settings.weights == WeightRange::Full && Products::here() == Products::Saturating {
+            return Ok(Vec::new());
+        }
+        let (contract, (low, high)) = (&self.model.contract, self.sample_range(tiles));
+        let mut session = self.session(int8)?;
+        let stored = Shade::ALL.map(|shade| known::store(&mut session, contract, shade, low, high));
+        Ok(stored.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    /// Returns the darkest and the brightest sample that the model gets.
+    fn sample_range(&self, tiles: &Tiles) -> (f32, f32) {
+        if self.model.contract.input.sample_type == SampleType::Uint8 {
+            return (0.0, 255.0);
+        }
+        let samples = tiles.batches.iter().flat_map(|batch| match batch.samples() {
+            Samples::F32(samples) => &samples[..batch.len() * batch.chip_len()],
+            Samples::U8(_) => &[],
+        });
+        let finite = samples.copied().filter(|sample| sample.is_finite());
+        let (low, high) = finite.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), sample| {
+            (low.min(sample), high.max(sample))
+        });
+        if low <= high { (low, high) } else { (0.0, 1.0) }
     }
 
     fn session(&self, model: &Bytes) -> Result<Session> {

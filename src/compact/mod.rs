@@ -617,6 +617,10 @@ impl Copy<'_> {
         provenance.set_counts(counts);
         provenance.set("provider", joined(&computed.providers));
         provenance.set("precision", joined(&computed.precisions));
+        // Files of earlier versions do not say.
+        if !computed.arithmetics.is_empty() {
+            provenance.set("arithmetic", joined(&computed.arithmetics));
+        }
         provenance.set("compacted_from", joined(&runs));
         provenance
     }

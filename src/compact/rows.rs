@@ -59,6 +59,8 @@ struct OpenFile {
     embeddings: Vec<Option<Vec<f32>>>,
     provider: String,
     precision: String,
+    /// What the integers were; files of earlier versions do not say.
+    arithmetic: Option<String>,
 }
 
 /// A row with its embedding.
@@ -73,6 +75,7 @@ pub(super) struct Copied {
 pub(super) struct Computed {
     pub(super) providers: BTreeSet<String>,
     pub(super) precisions: BTreeSet<String>,
+    pub(super) arithmetics: BTreeSet<String>,
 }
 
 impl RowReader {
@@ -101,6 +104,7 @@ impl RowReader {
         let copied = open.row(row, tile, embedding, self.classifier)?;
         computed.providers.insert(open.provider.clone());
         computed.precisions.insert(open.precision.clone());
+        computed.arithmetics.extend(open.arithmetic.clone());
         let is_ok = matches!(copied.outcome, Outcome::Ok { .. });
         let embedding = if is_ok { open.embedding(row).await? } else { Vec::new() };
         Ok(Copied { row: copied, embedding })
@@ -126,8 +130,9 @@ impl OpenFile {
         let mut metadata = object.key_values();
         let mut constant = |name: &str| metadata.remove(&in_file(name)).unwrap_or_default();
         let (provider, precision) = (constant("provider"), constant("precision"));
+        let arithmetic = Some(constant("arithmetic")).filter(|name| !name.is_empty());
         let embeddings = Vec::new();
-        Ok(Self { number, object, checksums, rows, first: 0, embeddings, provider, precision })
+        Ok(Self { number, object, checksums, rows, first: 0, embeddings, provider, precision, arithmetic })
     }
 
     fn row(&self, row: usize, tile: &Tile, embedding: usize, classifier: bool) -> Result<TileRow> {

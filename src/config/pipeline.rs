@@ -140,6 +140,8 @@ pub struct Run {
     pub sessions: Option<NonZeroUsize>,
     /// Whether idle threads of a session spin; `None`: as it turns out.
     pub spinning: Option<bool>,
+    /// Whether a model may run whose 16-bit sums saturate on this processor: its rows are others then.
+    pub allow_saturation: bool,
     /// What execution providers are told: `run.cpu_fallback`, `[cuda]`, `[tensorrt]`.
     pub providers: ProviderOptions,
     /// Most requests to the store at once.
@@ -394,6 +396,7 @@ fn run(settings: &Settings) -> Result<Run> {
         threads: settings.read("run.threads")?,
         sessions: settings.read("run.sessions")?,
         spinning: settings.read("run.spinning")?,
+        allow_saturation: settings.read("run.allow_saturation")?,
         providers: providers(settings)?,
         fetch_concurrency: settings.read("run.fetch_concurrency")?,
         memory_bytes: settings.read::<ByteSize>("run.memory")?.0,

@@ -6,6 +6,7 @@
 //!
 //! Nothing here decodes, resizes or normalises, and nothing turns logits into scores.
 
+pub mod arithmetic;
 pub mod batch;
 pub mod doctor;
 pub mod driver;
@@ -15,6 +16,7 @@ pub mod failure;
 #[cfg(all(test, target_os = "linux"))]
 mod fake_library;
 mod fits;
+pub mod known;
 pub mod libraries;
 pub mod options;
 pub mod outputs;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub use super::per_band::PerBand;
-use super::quantise::{LeftFloat, Target};
+use super::quantise::{LeftFloat, Target, WeightRange};
 use crate::error::{Error, Result};
 use crate::fit::Kind;
 
@@ -54,6 +54,9 @@ pub struct Contract {
 pub struct Quantisation {
     /// What it is to run on.
     pub target: Target,
+    /// Which integers the weights are; absent in models of earlier versions, where they are of the full range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<WeightRange>,
     /// How ranges were chosen: `minmax`, `percentile 99.99`, `entropy`.
     pub method: String,
     /// SHA-256 of the fp32 file, in hex.
@@ -80,6 +83,25 @@ pub struct Quantisation {
     /// Layers that stayed float, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub float_layers: Vec<LeftFloat>,
+    /// What the model gives for synthetic chips: whoever computes something else computes other rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<StoredProbe>,
+}
+
+/// A synthetic chip, and what the int8 model gave for it where it was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredProbe {
+    /// What it looks like: `dark` or `bright`.
+    pub chip: String,
+    /// Its darkest sample, as the input tensor takes it.
+    pub low: f64,
+    /// Its brightest sample.
+    pub high: f64,
+    /// Name of the embedding's tensor.
+    pub tensor: String,
+    /// Values of that embedding: up to 64, evenly spread.
+    pub embedding: Vec<f64>,
 }
 
 /// The model's input tensor and how pixels become it.

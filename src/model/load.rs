@@ -16,6 +16,7 @@ use super::contract::{
 use super::graph::{Axis, FoundClassifier, Graph, TensorInfo, external_tensor, type_name};
 use super::mlm::{self, Mlm};
 use super::onnx::{FLOAT, GraphProto, ModelProto, UINT8, exposing_outputs};
+use super::operands::Operands;
 use super::precision::Precision;
 use crate::error::{Error, Result};
 
@@ -38,6 +39,8 @@ pub struct Model {
     pub static_batch: Option<usize>,
     /// Precision of its arithmetic.
     pub precision: Precision,
+    /// The integers that it multiplies; `None` if it is not quantised.
+    pub operands: Option<Operands>,
 }
 
 /// Where a contract comes from.
@@ -82,6 +85,7 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Model> {
     let digest = hex(&Sha256::digest(&bytes));
     let fitted = fit(path, &proto, overrides).map_err(|cause| misfit().because(cause))?;
     let precision = proto.graph.as_ref().map_or(Precision::Fp32, Precision::of);
+    let operands = proto.graph.as_ref().filter(|_| precision == Precision::Int8).map(Operands::of);
     // The decoded model shares the bytes; without it they can be extended in place.
     drop(proto);
     let hidden: Vec<&str> = fitted.hidden.iter().map(String::as_str).collect();
@@ -94,6 +98,7 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Model> {
         digest,
         static_batch: fitted.static_batch,
         precision,
+        operands,
     })
 }
 

@@ -13,6 +13,7 @@ pub mod inspect;
 mod load;
 pub mod mlm;
 pub mod onnx;
+pub mod operands;
 mod per_band;
 pub mod precision;
 mod prune;

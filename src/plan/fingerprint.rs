@@ -116,6 +116,7 @@ mod tests {
         let plain = Contract::from_json(CONTRACT).unwrap();
         let record = Quantisation {
             target: Target::Cpu,
+            weights: None,
             method: "minmax".to_owned(),
             source_digest: "aa".to_owned(),
             assumed_contract: false,
@@ -127,6 +128,7 @@ mod tests {
             logits_error: None,
             int8_layers: 1,
             float_layers: Vec::new(),
+            probes: Vec::new(),
         };
         let recorded = Contract { quantisation: Some(record), ..plain.clone() };
         assert_eq!(fingerprint(&plain), fingerprint(&recorded));

@@ -18,7 +18,7 @@ pub struct Outlines {
 impl Outlines {
     /// Looks for the columns `geometry` and `bbox` as the tables have them.
     pub(super) fn of(schema: &Schema) -> Self {
-        let kind = |name: &str| schema.field_with_name(name).ok().map(|field| field.data_type());
+        let kind = |name: &str| schema.field_with_name(name).ok().map(Field::data_type);
         let edges = ["xmin", "ymin", "xmax", "ymax"];
         let has_boxes = match kind("bbox") {
             Some(DataType::Struct(fields)) => edges.iter().all(|edge| fields.find(edge).is_some()),

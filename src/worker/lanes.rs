@@ -10,11 +10,11 @@ use serde::Serialize;
 
 use super::tune::Trial;
 use crate::config::Run;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::infer::driver::{self, Gpu};
 use crate::infer::engines::{EngineCache, EngineKey, input_shape, tensorrt_version};
 use crate::infer::{BatchRunner, Device, Devices, Lane, Provider, Runtime, Session, SessionOptions};
-use crate::infer::{libraries, runtime};
+use crate::infer::{known, libraries, runtime};
 use crate::model::Model;
 use crate::plan::Output;
 use crate::storage::{Bucket, ObjectUri, Storage};
@@ -77,7 +77,9 @@ impl Wanted<'_> {
         if self.run.provider.is_accelerator() {
             self.open_devices(runtime).await
         } else {
-            self.open_cpu(runtime, self.cpu_shape())
+            let mut lanes = self.open_cpu(runtime, self.cpu_shape())?;
+            self.check_answers(&mut lanes)?;
+            Ok(lanes)
         }
     }
 
@@ -127,6 +129,18 @@ impl Wanted<'_> {
                 measured: Vec::new(),
             },
         })
+    }
+
+    /// Compares with what the model gave where it was made, if its contract has that.
+    fn check_answers(&self, lanes: &mut Lanes) -> Result<()> {
+        let Some(lane) = lanes.lanes.first_mut() else { return Ok(()) };
+        match known::check(&mut *lane.runner, &self.model.contract) {
+            Err(error) if error.kind() == Kind::Config && self.run.allow_saturation => {
+                tracing::warn!("`run.allow_saturation` lets the run go on: {}", error.render());
+                Ok(())
+            }
+            checked => checked,
+        }
     }
 
     async fn open_devices(&self, runtime: &'static Runtime) -> Result<Lanes> {

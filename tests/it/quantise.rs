@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use prost::Message;
 use serde_json::Value;
+use tilefleet::model::contract::Contract;
 use tilefleet::model::onnx::{
     AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     ValueInfoProto,
@@ -65,6 +66,188 @@ fn trained_networks_stay_right_in_8_bits() {
             assert!(correct.abs_diff(reference) <= 5, "{correct} correct, {reference} in fp32");
         }
     }
+}
+
+/// So many photos are computed on an emulated processor where nobody asks for all: it is slow.
+const FEW: usize = 40;
+
+/// Reduced weights, which are the default: few photos give the same on a processor without VNNI.
+#[test]
+fn some_photos_are_the_same_on_a_haswell() {
+    on_a_haswell(FEW);
+}
+
+/// The same of all 500; `make test-processors` runs it.
+#[test]
+#[ignore = "ten minutes: `make test-processors`"]
+fn all_photos_are_the_same_on_a_haswell() {
+    on_a_haswell(500);
+}
+
+/// The same class for each of the first photos of each kind, embeddings of cosine 0.9999 at least, and 413 of all 500
+/// right; the metadata names the same arithmetic.
+fn on_a_haswell(count: usize) {
+    let (Some(data), Some(_)) = (support::test_data(), support::haswell()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let int8 = folder.path().join("int8.onnx");
+    let photos = data.join("photos/cifar10");
+    // By percentile, the default, 412 are right, with weights of the full range as with reduced ones.
+    let network = data.join("models/resnet56_cifar10.onnx");
+    let answer = quantised(&network, &photos, &int8, &["--method", "entropy"]);
+    assert_eq!(answer["quantisation"]["weights"], "reduced");
+    let correct = num_correct(&photos, &int8);
+    assert!(correct >= 413, "{correct} of 500 right here");
+    let chosen = folder.path().join("photos");
+    copy_evenly(&photos, &chosen, count);
+    let tables = [support::tilefleet(), support::haswell().unwrap()].map(|mut command| {
+        let job = Job::new(0, "");
+        command.arg("run").arg(&job.pipeline).arg("--input").arg(&chosen).arg("--model").arg(&int8);
+        assert_exit(&command.output().unwrap(), 0);
+        assert_eq!(arithmetic_of(&job.table()), ["u8s7"]);
+        rows(&job.table())
+    });
+    let worst = worst_cosine(&tables);
+    let right = tables.each_ref().map(|rows| rows.iter().filter(|row| crate::trained::is_right(row)).count());
+    println!("{count} photos: cosine {worst} at least, {right:?} right");
+    assert_eq!(tables[0].len(), count);
+    assert!(worst >= 0.9999, "{worst}");
+    assert_eq!(right[0], right[1]);
+    assert!(count < 500 || right[1] >= 413, "{right:?}");
+}
+
+/// A model of the full range is refused without VNNI. Where it is allowed, the shard says so, and the bright probe,
+/// not the dark one, tells what it does.
+#[test]
+fn full_range_weights_are_refused_without_vnni() {
+    let Some(data) = support::test_data() else { return };
+    let Some(haswell) = support::haswell() else { return };
+    if !support::has_vnni() {
+        return support::skip("a processor with VNNI, which quantises to the full range").unwrap_or_default();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let int8 = folder.path().join("int8.onnx");
+    let photos = data.join("photos/cifar10");
+    let network = data.join("models/resnet56_cifar10.onnx");
+    let answer = quantised(&network, &photos, &int8, &["--weights", "full"]);
+    assert_eq!(answer["quantisation"]["weights"], "full");
+    let chosen = folder.path().join("photos");
+    copy_evenly(&photos, &chosen, 10);
+    let job = Job::new(0, "");
+    let run = |mut command: Command, flags: &[&str]| {
+        command
+            .arg("run")
+            .arg(&job.pipeline)
+            .arg("--input")
+            .arg(&chosen)
+            .arg("--model")
+            .arg(&int8)
+            .args(flags);
+        command
+    };
+    let message = refused(run(haswell, &[]), 78);
+    assert!(
+        message.contains("no AVX512-VNNI or AVX-VNNI") && message.contains("model quantize"),
+        "{message}"
+    );
+    let allowed = run(support::haswell().unwrap(), &["--set", "run.allow_saturation=true"]).output().unwrap();
+    assert_exit(&allowed, 0);
+    let said = stderr(&allowed);
+    assert!(said.contains("the embedding of the bright probe is"), "{said}");
+    assert!(!said.contains("the dark probe"), "{said}");
+    assert_eq!(arithmetic_of(&job.table()), ["u8s8-saturating"]);
+    // The record may be gone, as in models of earlier versions: the file tells.
+    let contract = Contract::path_for(&int8);
+    let text = std::fs::read_to_string(&contract).unwrap();
+    std::fs::write(&contract, text.split_once("[quantisation]").unwrap().0).unwrap();
+    let message = refused(run(support::haswell().unwrap(), &[]), 78);
+    assert!(message.contains("16-bit sums saturate"), "{message}");
+    let message = refused(haswell_quantises(&network, &photos, &folder.path().join("no.onnx")), 78);
+    assert!(message.contains("full-range weights cannot be compared here"), "{message}");
+}
+
+fn haswell_quantises(network: &Path, photos: &Path, out: &Path) -> Command {
+    let mut command = support::haswell().unwrap();
+    command.args(["model", "quantize"]).arg(network).arg("--calibration").arg(photos);
+    command.arg("--out").arg(out).args(["--weights", "full"]);
+    command
+}
+
+/// All weights that `--target cpu` makes stay within 64, those of `--weights full` and of `--target tensorrt` do not.
+#[test]
+fn weights_for_the_cpu_have_7_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = images(12);
+    for (name, flags, largest) in [
+        ("cpu", &[][..], 64),
+        ("full", &["--weights", "full"][..], 127),
+        ("tensorrt", &["--target", "tensorrt"][..], 127),
+    ] {
+        if largest == 127 && !support::has_vnni() {
+            support::skip::<()>("a processor with VNNI, which quantises to the full range");
+            continue;
+        }
+        let out = folder.path().join(format!("{name}.onnx"));
+        quantised(small_model(), photos.path(), &out, flags);
+        let model = ModelProto::decode(std::fs::read(&out).unwrap().as_slice()).unwrap();
+        let weights = model.graph.unwrap().initializer.into_iter().filter(|tensor| tensor.dims.len() >= 2);
+        let integers =
+            weights.filter(|tensor| tensor.data_type == Some(3)).filter_map(|tensor| tensor.raw_data);
+        let found = integers.flat_map(|raw| raw.to_vec()).map(|byte| byte.cast_signed().unsigned_abs()).max();
+        assert_eq!(found, Some(largest), "{name}");
+    }
+}
+
+/// What the model gave for the bright chip where it was made is compared before any tile is read.
+#[test]
+fn a_processor_that_computes_something_else_is_told_at_the_start() {
+    let job = Job::new(2, "");
+    let int8 = job.path("int8.onnx");
+    let answer = quantised(small_model(), images(12).path(), &int8, &[]);
+    let chips = answer["quantisation"]["probes"].as_array().unwrap();
+    assert_eq!(chips.iter().map(|probe| &probe["chip"]).collect::<Vec<_>>(), ["dark", "bright"]);
+    let flags = ["--model", int8.to_str().unwrap()];
+    job.run_ok(&flags);
+    assert_eq!(arithmetic_of(&job.table()), ["u8s7"]);
+    let path = Contract::path_for(&int8);
+    let mut contract = Contract::load(&path).unwrap();
+    let bright = &mut contract.quantisation.as_mut().unwrap().probes[1];
+    bright.embedding.iter_mut().for_each(|value| *value *= 1.2);
+    std::fs::write(&path, contract.to_toml().unwrap()).unwrap();
+    let message = refused(job.run_command(&flags), 78);
+    assert!(
+        message.contains("the embedding of the bright probe is 16.7 % off, 10 % are allowed"),
+        "{message}"
+    );
+    let allowed = job.run(&[&flags[..], &["--set", "run.allow_saturation=true"]].concat());
+    assert_exit(&allowed, 0);
+    assert!(stderr(&allowed).contains("the bright probe"), "{}", stderr(&allowed));
+}
+
+/// Copies as many photos of each class, under the class's name.
+fn copy_evenly(photos: &Path, to: &Path, count: usize) {
+    for class in crate::trained::CLASSES {
+        std::fs::create_dir_all(to.join(class)).unwrap();
+        let mut files: Vec<_> =
+            std::fs::read_dir(photos.join(class)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        for file in &files[..count / crate::trained::CLASSES.len()] {
+            std::fs::copy(file, to.join(class).join(file.file_name().unwrap())).unwrap();
+        }
+    }
+}
+
+/// Compares row by row; returns the smallest cosine.
+fn worst_cosine([here, there]: &[Vec<crate::fixture::Row>; 2]) -> f32 {
+    assert_eq!(here.len(), there.len());
+    here.iter().zip(there).fold(1.0, |worst: f32, (here, there)| {
+        assert_eq!((&here.source, here.class_id), (&there.source, there.class_id));
+        worst.min(cosine(here.embedding.as_ref().unwrap(), there.embedding.as_ref().unwrap()))
+    })
+}
+
+/// The arithmetic of each shard.
+fn arithmetic_of(table: &Path) -> Vec<String> {
+    shard_files(table).values().map(|file| constant_of(file, "tilefleet.arithmetic")).collect()
 }
 
 /// A run takes the precision of its model, records it, and refuses another one.
@@ -327,12 +510,12 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
 }
 
 fn precision_of(file: &PathBuf) -> String {
+    constant_of(file, "tilefleet.precision")
+}
+
+fn constant_of(file: &PathBuf, key: &str) -> String {
     use parquet::file::reader::{FileReader, SerializedFileReader};
     let reader = SerializedFileReader::new(std::fs::File::open(file).unwrap()).unwrap();
     let entries = reader.metadata().file_metadata().key_value_metadata().unwrap().clone();
-    entries
-        .into_iter()
-        .find(|entry| entry.key == "tilefleet.precision")
-        .and_then(|entry| entry.value)
-        .unwrap()
+    entries.into_iter().find(|entry| entry.key == key).and_then(|entry| entry.value).unwrap()
 }

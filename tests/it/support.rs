@@ -90,6 +90,29 @@ pub fn tilefleet() -> Command {
     command
 }
 
+/// Returns the same on an emulated Haswell: x86 with AVX2, without VNNI.
+pub fn haswell() -> Option<Command> {
+    let qemu = "qemu-x86_64";
+    if !cfg!(target_arch = "x86_64") || Command::new(qemu).arg("-version").output().is_err() {
+        return skip("no qemu-x86_64 on x86: apt-get install qemu-user");
+    }
+    let native = tilefleet();
+    let mut command = Command::new(qemu);
+    // Without what the emulator lacks of a Haswell, and says so for every thread.
+    command
+        .args(["-cpu", "Haswell,-pcid,-x2apic,-tsc-deadline,-hle,-invpcid,-rtm"])
+        .arg(native.get_program());
+    command.env_clear();
+    command.envs(native.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    Some(command)
+}
+
+/// Returns whether this processor adds products of 8-bit integers without saturating.
+pub fn has_vnni() -> bool {
+    use tilefleet::infer::arithmetic::Products;
+    Products::here() != Products::Saturating
+}
+
 /// Returns what a command printed, if it succeeded.
 ///
 /// # Panics

@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use crate::fixture::{Job, Mednist, rows};
+use crate::fixture::{Job, Mednist, Row, rows};
 use crate::support;
 
 /// Correct predictions of Python's ONNX Runtime with Pillow on the same 500 JPEGs; within 2 of these.
 pub const REFERENCE: [(&str, usize); 2] = [("resnet20_cifar10.onnx", 400), ("resnet56_cifar10.onnx", 415)];
 
 /// CIFAR-10's classes in order of class id: the folders' names.
-const CLASSES: [&str; 10] =
+pub const CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
 /// Foreign networks without a contract get ImageNet's, said and recorded, and predict as in Python.
@@ -37,11 +37,13 @@ pub fn num_correct(photos: &Path, network: &Path) -> usize {
     let rows = rows(&job.table());
     assert_eq!(rows.len(), 500);
     assert!(rows.iter().all(|row| row.embedding.as_ref().is_some_and(|embedding| embedding.len() == 64)));
-    let correct = rows.iter().filter(|row| {
-        let folder = row.source.rsplit('/').nth(1).unwrap();
-        row.class_id.map(|class| CLASSES[class as usize]) == Some(folder)
-    });
-    correct.count()
+    rows.iter().filter(|row| is_right(row)).count()
+}
+
+/// Returns whether a row's class is the name of its photo's folder.
+pub fn is_right(row: &Row) -> bool {
+    let folder = row.source.rsplit('/').nth(1).unwrap();
+    row.class_id.map(|class| CLASSES[class as usize]) == Some(folder)
 }
 
 /// 480 real medical JPEGs through a seeded ResNet-152: 480 rows, proven.

@@ -13,10 +13,11 @@ use crate::cli::run::assumptions;
 use crate::cli::{block_on, print_json, show};
 use crate::config::looking;
 use crate::error::{Error, Result};
+use crate::infer::arithmetic::Products;
 use crate::infer::runtime;
 use crate::model::build::BuiltModel;
 use crate::model::contract::{Contract, Quantisation};
-use crate::model::quantise::{Method, Target};
+use crate::model::quantise::{Method, Target, WeightRange};
 use crate::model::{self, ContractOrigin, Model, Overrides, Precision, file};
 use crate::observe::stderr::{Level, say};
 use crate::plan::fingerprint::hex;
@@ -54,6 +55,10 @@ pub struct Args {
     /// What the model is to run on
     #[arg(long, value_enum, default_value = "cpu")]
     target: Target,
+    /// Which integers weights become: `reduced`, -64 to 64, with which all processors compute the same; `full`, -127
+    /// to 127, with which x86 processors without VNNI compute other rows [default: reduced for cpu, full for tensorrt]
+    #[arg(long, value_enum, hide_default_value = true)]
+    weights: Option<WeightRange>,
     /// How ranges are chosen: from the smallest to the largest value, without the tails, or by what is lost
     #[arg(long, value_enum, default_value = "percentile")]
     method: MethodName,
@@ -155,6 +160,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let threads = rayon::ThreadPoolBuilder::new().num_threads(settings.threads.get()).build_global();
     threads.map_err(|cause| Error::unavailable("cannot start the threads").because(cause))?;
+    args.check_processor(Products::here())?;
     let model = args.load()?;
     let calibration = Calibration::new(runtime::load()?, &model, &settings)?;
     let looking = looking(&args.set)?;
@@ -179,6 +185,7 @@ impl Args {
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Ok(Settings {
             target: self.target,
+            weights: self.weights(),
             method: match self.method {
                 MethodName::Minmax => Method::Minmax,
                 MethodName::Percentile => {
@@ -193,6 +200,27 @@ impl Args {
             },
             threads: self.threads.unwrap_or_else(cores),
         })
+    }
+
+    fn weights(&self) -> WeightRange {
+        self.weights.unwrap_or_else(|| WeightRange::usual(self.target))
+    }
+
+    /// Refuses to measure what a processor with VNNI would compute on one without.
+    fn check_processor(&self, products: Products) -> Result<()> {
+        if self.weights() == WeightRange::Reduced || products != Products::Saturating {
+            return Ok(());
+        }
+        if self.target == Target::Tensorrt {
+            say(
+                Level::Warn,
+                "the comparison is of what this processor computes: it has no VNNI, and saturates",
+            );
+            return Ok(());
+        }
+        Err(Error::config("full-range weights cannot be compared here")
+            .because("this processor has no VNNI: its 16-bit sums saturate, and it computes something else")
+            .hint("leave `--weights` at reduced, or quantise on a processor with AVX512-VNNI or AVX-VNNI"))
     }
 
     fn load(&self) -> Result<Model> {
@@ -249,6 +277,9 @@ impl Args {
 /// Prints how near the models are, as far as it was measured.
 fn print_record(record: &Quantisation) {
     println!("ranges      {} over {} tiles, for {}", record.method, record.calibration_tiles, record.target);
+    if let Some(weights) = record.weights {
+        println!("weights     {weights} range, -{0} to {0}", weights.largest());
+    }
     println!("compared    on {} other tiles with the fp32 model:", record.held_out_tiles);
     println!("  embedding cosine {:.5} in the mean, {:.5} at least", record.cosine_mean, record.cosine_min);
     if let (Some(agreement), Some(error)) = (record.top1_agreement, record.logits_error) {

@@ -97,7 +97,6 @@ fn frame_window(body: &[u8]) -> Option<Window> {
 }
 
 #[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "flags of a file, each for itself")]
 struct Found {
     canvas: Option<Size>,
     image: Option<Size>,

@@ -42,6 +42,38 @@ pub enum Target {
     Tensorrt,
 }
 
+/// Which integers weights become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightRange {
+    /// From −64 to 64: no processor's 16-bit sums of two products saturate, so that all compute the same.
+    Reduced,
+    /// From −127 to 127: x86 processors without VNNI saturate.
+    Full,
+}
+
+impl WeightRange {
+    /// Returns the largest magnitude: −128 is left out, so that a negated filter has negated weights.
+    ///
+    /// 2 × 255 × 64 is less than 2¹⁵.
+    #[must_use]
+    pub const fn largest(self) -> u8 {
+        match self {
+            Self::Reduced => 64,
+            Self::Full => 127,
+        }
+    }
+
+    /// Returns what a target gets unless somebody says otherwise: GPUs add in 32 bits.
+    #[must_use]
+    pub const fn usual(target: Target) -> Self {
+        match target {
+            Target::Cpu => Self::Reduced,
+            Target::Tensorrt => Self::Full,
+        }
+    }
+}
+
 /// A layer that stays float.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,6 +91,7 @@ pub struct Prepared {
     layers: Layers,
     left: Vec<LeftFloat>,
     target: Target,
+    weight_range: WeightRange,
 }
 
 impl Prepared {
@@ -70,7 +103,7 @@ impl Prepared {
     /// # Errors
     ///
     /// [`Kind::Config`](crate::error::Kind::Config) if it cannot be quantised.
-    pub fn of(bytes: Bytes, output: &Output, target: Target) -> Result<Self> {
+    pub fn of(bytes: Bytes, output: &Output, target: Target, weight_range: WeightRange) -> Result<Self> {
         let undecodable = |cause| Error::config("the model is not an ONNX model").because(cause);
         let mut model = ModelProto::decode(bytes).map_err(undecodable)?;
         let mut graph = model.graph.take().unwrap_or_default();
@@ -86,7 +119,7 @@ impl Prepared {
                 .hint("`tilefleet model inspect` lists its operators"));
         }
         model.graph = Some(graph);
-        Ok(Self { model, layers, left, target })
+        Ok(Self { model, layers, left, target, weight_range })
     }
 
     /// Returns the names of the layers that can be quantised.
@@ -148,7 +181,7 @@ impl Prepared {
     }
 
     fn rewriter<'a>(&'a self, ranges: &'a Ranges) -> Rewriter<'a> {
-        Rewriter::new(self.graph(), &self.layers, ranges, self.target)
+        Rewriter::new(self.graph(), &self.layers, ranges, self.target, self.weight_range)
     }
 
     fn graph(&self) -> &GraphProto {
@@ -184,6 +217,15 @@ impl fmt::Display for Target {
         f.write_str(match self {
             Self::Cpu => "cpu",
             Self::Tensorrt => "tensorrt",
+        })
+    }
+}
+
+impl fmt::Display for WeightRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reduced => "reduced",
+            Self::Full => "full",
         })
     }
 }

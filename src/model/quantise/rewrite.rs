@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::layers::{Layer, Layers};
 use super::range::Range;
 use super::weights::QuantisedWeights;
-use super::{Target, by_name};
+use super::{Target, WeightRange, by_name};
 use crate::error::{Error, Result};
 use crate::model::onnx::{AttributeProto, GraphProto, INT8, NodeProto, TensorProto, UINT8};
 
@@ -56,6 +56,7 @@ pub struct Rewriter<'g> {
     layers: &'g Layers,
     ranges: &'g Ranges,
     target: Target,
+    weight_range: WeightRange,
     initializers: HashMap<&'g str, &'g TensorProto>,
     /// Every name in the graph, and what has been added.
     names: HashSet<String>,
@@ -66,7 +67,13 @@ pub struct Rewriter<'g> {
 
 impl<'g> Rewriter<'g> {
     /// Prepares to rewrite a graph.
-    pub fn new(graph: &'g GraphProto, layers: &'g Layers, ranges: &'g Ranges, target: Target) -> Self {
+    pub fn new(
+        graph: &'g GraphProto,
+        layers: &'g Layers,
+        ranges: &'g Ranges,
+        target: Target,
+        weight_range: WeightRange,
+    ) -> Self {
         let tensors = graph.node.iter().flat_map(|node| node.output.iter().chain(&node.input));
         let names = tensors.chain(graph.initializer.iter().map(|tensor| &tensor.name)).cloned().collect();
         Self {
@@ -74,6 +81,7 @@ impl<'g> Rewriter<'g> {
             layers,
             ranges,
             target,
+            weight_range,
             initializers: by_name(&graph.initializer),
             names,
             added: Vec::new(),
@@ -212,7 +220,8 @@ impl<'g> Rewriter<'g> {
         let bias = bias.transpose()?;
         let dims: Vec<usize> = tensor.dims.iter().map(|&dim| dim as usize).collect();
         let input_scale = self.coding(&self.layers.range_of(&layer.inputs[0]))?.scale;
-        let quantised = QuantisedWeights::of(&floats, &dims, weights.axis, bias.as_deref(), input_scale);
+        let (axis, range) = (weights.axis, self.weight_range);
+        let quantised = QuantisedWeights::of(&floats, &dims, axis, bias.as_deref(), input_scale, range);
         if let Some((scales, dequantised)) = self.done.get(&weights.name)
             && *scales == quantised.scales
         {

@@ -59,7 +59,7 @@ fn model(graph: GraphProto, opset: i64) -> Bytes {
 }
 
 fn prepared(graph: GraphProto, target: Target) -> Prepared {
-    Prepared::of(model(graph, 17), &output(), target).unwrap()
+    Prepared::of(model(graph, 17), &output(), target, WeightRange::usual(target)).unwrap()
 }
 
 fn ranges(prepared: &Prepared) -> Ranges {
@@ -204,7 +204,7 @@ fn constants_may_be_nodes() {
 #[test]
 fn what_would_be_damaged_is_refused() {
     let refused = |bytes: Bytes| {
-        let error = Prepared::of(bytes, &output(), Target::Cpu).unwrap_err();
+        let error = Prepared::of(bytes, &output(), Target::Cpu, WeightRange::Reduced).unwrap_err();
         assert_eq!(error.kind().exit_code(), 78);
         assert!(!error.hints().is_empty());
         error.render()
