@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 
 use crate::sink::{describe_geometry, geometry_type};
 
