@@ -63,7 +63,8 @@ fn trained_networks_stay_right_in_8_bits() {
             assert_eq!(record["assumed_contract"], true);
             let correct = num_correct(&photos, &int8);
             println!("{network} by {method}: {correct} correct, {reference} in fp32; cosine {cosine}");
-            assert!(correct.abs_diff(reference) <= 5, "{correct} correct, {reference} in fp32");
+            // Some answers turn from wrong to right as well: with 7 bits ResNet-20 has a few more than in fp32.
+            assert!(correct + 5 >= reference, "{correct} correct, {reference} in fp32");
         }
     }
 }
