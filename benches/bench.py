@@ -1,6 +1,7 @@
 """Measures tilefleet side by side with its peers, in alternation, and prints medians and ratios.
 
     scripts/bench [--only a,b,c,d,int8,quantised,auto,windows,scenes,nearest,micro] [--rounds N]
+    scripts/bench --before OLD/tilefleet [--only b,windows]
 
 - a: ResNet-152 fp32, end to end, over a bare session on resident tensors with as many threads
 - b: an almost-free model, so that the pipeline itself is measured, over plain Python
@@ -13,6 +14,8 @@
 - scenes: peak memory of scenes of 4,000 and of 40,000 pixels a side
 - nearest: the nearest neighbours of a tile among 100,000, over pyarrow and NumPy
 - micro: decode, resize, encode, commit and compare, each alone
+
+With `--before`, the jobs of b and windows are run by this build and by an earlier one instead of a peer.
 
 What is compared runs in turns, so that a machine that slows down slows all of it. Files are read once
 beforehand, so that all find them in the page cache. Loading the model is left out everywhere.
@@ -58,14 +61,14 @@ def run(*command):
     return last_json(out.read_text()), usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def tilefleet(images, model, *settings):
+def tilefleet(images, model, *settings, build=TILEFLEET):
     """Runs the pipeline into a new folder and returns its report and its peak memory."""
     output = WORK / "table"
     shutil.rmtree(output, ignore_errors=True)
     flags = [flag for setting in (f"run.batch={BATCH}", *settings) for flag in ("--set", setting)]
     pipeline = ROOT / "pipelines" / "tiles.toml"
     return run(
-        TILEFLEET, "run", pipeline, "--input", images, "--output", output, "--model", model, "--json", *flags
+        build, "run", pipeline, "--input", images, "--output", output, "--model", model, "--json", *flags
     )
 
 
@@ -75,8 +78,8 @@ def rate_of(report):
     return ours["settled"] / (ours["planning_seconds"] + ours["seconds"])
 
 
-def tilefleet_rate(images, model, *settings):
-    return rate_of(tilefleet(images, model, *settings)[0])
+def tilefleet_rate(images, model, *settings, build=TILEFLEET):
+    return rate_of(tilefleet(images, model, *settings, build=build)[0])
 
 
 def alternate(title, rounds, **contestants):
@@ -155,6 +158,27 @@ def pipeline_over_python(rounds, threads):
         tilefleet=lambda: tilefleet_rate(inputs / "images", inputs / "free.onnx", f"run.threads={threads}"),
         plain_Python=lambda: run(*peer)[0]["images_per_second"],
     )
+
+
+def pipeline_over_before(rounds, threads, before):
+    inputs, setting = WORK / "inputs", f"run.threads={threads}"
+
+    def rate(build):
+        return tilefleet_rate(inputs / "images", inputs / "free.onnx", setting, build=build)
+
+    alternate(
+        f"(b) almost-free model, 2,000 JPEG files, batch {BATCH}, {threads} threads, this build and an earlier one",
+        rounds,
+        now=lambda: rate(TILEFLEET),
+        before=lambda: rate(before),
+    )
+
+
+def windows_over_before(rounds, threads, before):
+    def earlier(*arguments):
+        return tilefleet(*arguments, build=before)
+
+    windows.measure_before(WORK, ROOT / ".venv" / "bin" / "weed", tilefleet, earlier, alternate, rounds, threads)
 
 
 def peak_memory(_rounds, _threads):
@@ -279,20 +303,25 @@ MEASUREMENTS = {
     "micro": micro,
 }
 
+OVER_BEFORE = {"b": pipeline_over_before, "windows": windows_over_before}
+
 
 def main():
     parser = argparse.ArgumentParser(prog="scripts/bench")
-    parser.add_argument("--only", default=",".join(MEASUREMENTS), help="such as a,c")
+    parser.add_argument("--only", help="such as a,c [default: all]")
+    parser.add_argument("--before", type=Path, metavar="TILEFLEET", help="the binary of an earlier build")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
-    names = arguments.only.split(",")
+    measurements = OVER_BEFORE if arguments.before else MEASUREMENTS
+    names = arguments.only.split(",") if arguments.only else list(measurements)
     if set(names) & {*"abcd", "int8", "auto"}:
         make_inputs()
     print(f"{platform.system()} {platform.machine()}, {arguments.threads} threads")
+    more = [arguments.before.resolve()] if arguments.before else []
     for name in names:
-        MEASUREMENTS[name](arguments.rounds, arguments.threads)
+        measurements[name](arguments.rounds, arguments.threads, *more)
 
 
 if __name__ == "__main__":

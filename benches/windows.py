@@ -206,19 +206,41 @@ def distance(port):
         proxy.join()
 
 
-def measure(work, weed, tilefleet, alternate, rounds, threads):
-    """Prints the ratios.
+def rate_of_windows(tilefleet, source, model, threads):
+    """Runs the pipeline; returns windows a second.
 
-    - `tilefleet(input, model, *settings)`: runs the pipeline; returns its report and its peak memory
+    - `tilefleet(input, model, *settings)`: runs it; returns its report and its peak memory
     """
+    report, _ = tilefleet(source, model, "tiles.grid=regular", f"run.threads={threads}", "plan.shard_tiles=1024")
+    now = report["this_process"]
+    return now["settled"] / now["seconds"]
+
+
+@contextlib.contextmanager
+def far_away(weed, scene):
+    """Serves the scene from a store 20 ms away, and sets the environment so that all find it."""
+    with s3_server(weed, [scene]) as port, distance(port) as far:
+        ours_environment = KEYS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{far}", "AWS_ALLOW_HTTP": "true"}
+        theirs = {"AWS_S3_ENDPOINT": f"127.0.0.1:{far}", "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
+        theirs |= {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_MULTIPLEX": "YES", "AWS_REGION": "us-east-1"}
+        theirs |= {"GDAL_INGESTED_BYTES_AT_OPEN": "32768", "VSI_CACHE": "FALSE"}
+        os.environ.update(ours_environment | theirs | {"AWS_DEFAULT_REGION": "us-east-1"})
+        yield
+
+
+def titles(threads):
+    """What is measured: the local file, and the same from a store."""
+    title = f"(windows) {SCENE}×{SCENE}×{BANDS} uint16 deflate COG, {threads} threads, a local file, in windows"
+    return title, f"(windows) the same from SeaweedFS, {1000 * DELAY_SECONDS:.0f} ms away, in windows"
+
+
+def measure(work, weed, tilefleet, alternate, rounds, threads):
+    """Prints the ratios over rasterio."""
     model, scene = make_model(work), make_scene(work / "scene.tif", SCENE)
     scene.read_bytes()
-    settings = ["tiles.grid=regular", f"run.threads={threads}", "plan.shard_tiles=1024"]
 
     def ours(source):
-        report, _ = tilefleet(source, model, *settings)
-        now = report["this_process"]
-        return now["settled"] / now["seconds"]
+        return rate_of_windows(tilefleet, source, model, threads)
 
     def job(source):
         command = [sys.executable, PEER, source, model, work / "peer.parquet", str(SIDE), "--threads", str(threads)]
@@ -226,24 +248,37 @@ def measure(work, weed, tilefleet, alternate, rounds, threads):
         return json.loads(answer.stdout)["windows_per_second"]
 
     def beside(title, source, theirs):
-        alternate(f"(windows) {title}, in windows", rounds, tilefleet=lambda: ours(source), job=lambda: job(theirs))
+        alternate(title, rounds, tilefleet=lambda: ours(source), job=lambda: job(theirs))
         alternate(
-            f"(windows) {title}, in windows, rasterio reading alone",
+            f"{title}, rasterio reading alone",
             rounds,
             tilefleet=lambda: ours(source),
             reading=lambda: rasterio_rate(theirs, threads, SCENE),
         )
 
-    title = f"{SCENE}×{SCENE}×{BANDS} uint16 deflate COG, {threads} threads"
-    beside(f"{title}, a local file", scene, scene)
-    with s3_server(weed, [scene]) as port, distance(port) as far:
-        ours_environment = KEYS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{far}", "AWS_ALLOW_HTTP": "true"}
-        theirs = {"AWS_S3_ENDPOINT": f"127.0.0.1:{far}", "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
-        theirs |= {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_MULTIPLEX": "YES", "AWS_REGION": "us-east-1"}
-        theirs |= {"GDAL_INGESTED_BYTES_AT_OPEN": "32768", "VSI_CACHE": "FALSE"}
-        os.environ.update(ours_environment | theirs | {"AWS_DEFAULT_REGION": "us-east-1"})
-        far_title = f"the same from SeaweedFS, {1000 * DELAY_SECONDS:.0f} ms away"
-        beside(far_title, f"s3://scenes/{scene.name}", f"/vsis3/scenes/{scene.name}")
+    local, remote = titles(threads)
+    beside(local, scene, scene)
+    with far_away(weed, scene):
+        beside(remote, f"s3://scenes/{scene.name}", f"/vsis3/scenes/{scene.name}")
+
+
+def measure_before(work, weed, tilefleet, earlier, alternate, rounds, threads):
+    """Prints the ratios over an earlier build."""
+    model, scene = make_model(work), make_scene(work / "scene.tif", SCENE)
+    scene.read_bytes()
+
+    def beside(title, source):
+        alternate(
+            f"{title}, this build and an earlier one",
+            rounds,
+            now=lambda: rate_of_windows(tilefleet, source, model, threads),
+            before=lambda: rate_of_windows(earlier, source, model, threads),
+        )
+
+    local, remote = titles(threads)
+    beside(local, scene)
+    with far_away(weed, scene):
+        beside(remote, f"s3://scenes/{scene.name}")
 
 
 def memory(work, tilefleet, rounds):
