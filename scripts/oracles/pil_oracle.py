@@ -274,6 +274,9 @@ def generate_turned(folder):
             picture.save(folder / f"{stem}-exif.jpg", quality=90, xmp=packet.encode(), exif=exif)
             picture.save(folder / f"{stem}-other.jpg", quality=90, xmp=packet.encode(), exif=other)
             picture.save(folder / f"{stem}-lossless.webp", lossless=True, xmp=packet.encode())
+            for tagged in (False, True):
+                tags = {700: packet.encode()} | ({0x0112: exif[0x0112]} if tagged else {})
+                picture.save(folder / f"{stem}-tag{tagged}.tif", tiffinfo=tags)
             for zipped in (False, True):
                 for add in ("add_itxt", "add_text"):
                     texts = PngImagePlugin.PngInfo()

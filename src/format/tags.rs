@@ -20,6 +20,7 @@ pub(crate) mod tag {
     pub(crate) const COLOUR_MAP: u16 = 320;
     pub(crate) const EXTRA_SAMPLES: u16 = 338;
     pub(crate) const SAMPLE_FORMAT: u16 = 339;
+    pub(crate) const XMP: u16 = 700;
     pub(crate) const ICC_PROFILE: u16 = 34_675;
 }
 

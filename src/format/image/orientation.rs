@@ -66,7 +66,7 @@ fn of_exif(block: &[u8]) -> Option<Orientation> {
 }
 
 /// Finds the first property that is written as an attribute or as an element.
-fn of_xmp(packet: &[u8]) -> Option<Orientation> {
+pub(super) fn of_xmp(packet: &[u8]) -> Option<Orientation> {
     memmem::find_iter(packet, PROPERTY).find_map(|at| {
         let rest = &packet[at + PROPERTY.len()..];
         let value = rest.strip_prefix(b"=\"").or_else(|| rest.strip_prefix(b">"))?;

@@ -4,6 +4,7 @@
 //! one of them takes, the other takes too. What is added here is what a viewer does (TIFF 6.0, tags 262, 274,
 //! 320 and 338): palettes become colours, white is never 0, and samples of less than 8 bits are spread over 8.
 
+use super::orientation::of_xmp;
 use super::{
     ImageFormat, ImageHeader, Orientation, Photometric, SampleKind, corrupt, truncated, unsupported,
 };
@@ -30,13 +31,21 @@ pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
         stored_bits: page.stored_bits,
         photometric: picture.photometric,
         num_bands: picture.num_bands,
-        orientation: directory.unsigned(tag::ORIENTATION).map_or(Orientation::UPRIGHT, Orientation::new),
+        orientation: orientation(&directory),
         compression: page.compression.name(),
         interlaced: false,
         subsampling: None,
         icc_profile: directory.has(tag::ICC_PROFILE),
         num_pages: directory.count(MAX_PAGES),
     })
+}
+
+/// As Pillow turns a TIFF: by its tag, whatever that says; without one by its XMP packet, of 1 MiB at most.
+fn orientation(directory: &Directory<'_>) -> Orientation {
+    if directory.has(tag::ORIENTATION) {
+        return directory.unsigned(tag::ORIENTATION).map_or(Orientation::UPRIGHT, Orientation::new);
+    }
+    directory.bytes(tag::XMP).and_then(of_xmp).unwrap_or_default()
 }
 
 fn first(file: View<'_>) -> Result<Directory<'_>, Rejection> {

@@ -42,7 +42,6 @@ mod tag {
     pub(super) const TILE_BYTE_COUNTS: u16 = 325;
     pub(super) const SUB_IFDS: u16 = 330;
     pub(super) const JPEG_TABLES: u16 = 347;
-    pub(super) const XMP: u16 = 700;
     pub(super) const PIXEL_SCALE: u16 = 33_550;
     pub(super) const TIEPOINTS: u16 = 33_922;
     pub(super) const TRANSFORMATION: u16 = 34_264;

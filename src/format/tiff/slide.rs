@@ -6,7 +6,7 @@
 
 use super::tag as own;
 use crate::format::image::unsupported;
-use crate::format::tags::Directory;
+use crate::format::tags::{Directory, tag};
 use crate::reason::Rejection;
 
 /// Number of bytes of a text that are looked at.
@@ -30,7 +30,7 @@ pub(crate) fn refuse(first: &Directory<'_>) -> Result<(), Rejection> {
 ///
 /// How `OpenSlide` 4 detects the formats of vendors; of OME-TIFF, that pyramids lie in `SubIFDs` (OME-TIFF 6.0).
 fn format(first: &Directory<'_>) -> Option<&'static str> {
-    let text = |tag| first.text_start(tag, TEXT_BYTES).unwrap_or_default();
+    let text = |code| first.text_start(code, TEXT_BYTES).unwrap_or_default();
     let description = text(own::IMAGE_DESCRIPTION);
     let by_description = [
         ("Aperio SVS", description.starts_with("Aperio")),
@@ -42,5 +42,5 @@ fn format(first: &Directory<'_>) -> Option<&'static str> {
     found
         .or_else(|| first.has(own::NDPI_FORMAT).then_some("Hamamatsu NDPI"))
         .or_else(|| text(own::SOFTWARE).starts_with("MedScan").then_some("Trestle TIFF"))
-        .or_else(|| text(own::XMP).contains("<iScan").then_some("Ventana BIF"))
+        .or_else(|| text(tag::XMP).contains("<iScan").then_some("Ventana BIF"))
 }
