@@ -19,6 +19,7 @@ mod frozen;
 pub mod functions;
 mod geo;
 pub mod mean;
+mod members;
 mod nearest;
 mod scan;
 pub mod show;
@@ -71,6 +72,7 @@ impl Queryable {
         parquet.pushdown_filters = true;
         parquet.reorder_filters = true;
         let context = SessionContext::new_with_config(config);
+        members::register(&context);
         context.register_udf(functions::CosineSimilarity::default().into());
         context.register_udaf(mean::MeanEmbedding::default().into());
         let (notes, shown, files) = catalogue::register(&context, output).await?;
