@@ -25,6 +25,7 @@ mod scan;
 pub mod show;
 mod similarity;
 mod table;
+mod target;
 mod vectors;
 
 use std::any::Any;

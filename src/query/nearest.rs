@@ -1,8 +1,11 @@
-//! `nearest('tile_id', k)`: the tiles whose embeddings are most like that of one tile.
+//! `nearest('tile_id', k)`: the tiles whose embeddings are most like that of one tile, or like a vector.
 //!
 //! ```text
 //! tile id ─▶ its embedding ─▶ scan: every embedding, the best k stay ─▶ the other columns of those
 //! ```
+//!
+//! In place of an id it takes a beginning of one that no other tile has, a subquery that gives an id or a
+//! vector, or a list of numbers.
 //!
 //! `tiles` is asked as anybody would ask it for the first step and for what it shows; only the embeddings,
 //! nearly all of the bytes, are read by a way of their own, see [`super::scan`].
@@ -27,14 +30,15 @@ use datafusion::prelude::{DataFrame, SessionContext, col, lit};
 
 use super::fault;
 use super::scan::{Files, Hit};
-use super::similarity::Direction;
-use super::vectors::Vectors;
+use super::target::Target;
 use crate::error::{Error, Result as OurResult};
 use crate::plan::TileId;
 use crate::storage::Bucket;
 
-/// What a neighbour says of itself, beside its run and its similarity.
-const COLUMNS: [&str; 9] = ["tile_id", "source", "level", "frame", "x", "y", "width", "height", "label"];
+/// What a neighbour says of itself, beside its run and its similarity; its centre where the table has it.
+const COLUMNS: [&str; 11] =
+    ["tile_id", "source", "level", "frame", "x", "y", "width", "height", "centre_lon", "centre_lat", "label"];
+const CENTRE: [&str; 2] = ["centre_lon", "centre_lat"];
 const RUN: &str = "run";
 const SIMILARITY: &str = "similarity";
 
@@ -62,8 +66,10 @@ impl fmt::Debug for Shown {
 /// Makes the function known; it looks at the table `tiles`.
 pub(super) async fn register(context: &SessionContext, shown: Shown) -> Result<()> {
     let tiles = context.table("tiles").await?;
+    let has = |name: &str| tiles.schema().has_column_with_unqualified_name(name);
+    let names = COLUMNS.into_iter().filter(|name| !CENTRE.contains(name) || has(name));
     let column = |name: &str| tiles.schema().field_with_unqualified_name(name).cloned();
-    let mut fields = COLUMNS.iter().copied().chain([RUN]).map(column).collect::<Result<Vec<FieldRef>>>()?;
+    let mut fields = names.chain([RUN]).map(column).collect::<Result<Vec<FieldRef>>>()?;
     fields.push(Arc::new(Field::new(SIMILARITY, DataType::Float32, true)));
     let schema = Arc::new(Schema::new(fields));
     context.register_udtf("nearest", Arc::new(Nearest { tiles, shown: shown.into(), schema }));
@@ -79,25 +85,23 @@ struct Nearest {
 
 impl TableFunctionImpl for Nearest {
     fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
-        let (id, count) = match args.exprs() {
-            [Expr::Literal(id, _), Expr::Literal(count, _)] => (text(id), number(count)),
+        let (target, count) = match args.exprs() {
+            [target, Expr::Literal(count, _)] => (Target::of(target)?, number(count)),
             _ => (None, None),
         };
-        let (Some(id), Some(count)) = (id, count) else {
+        let (Some(target), Some(count)) = (target, count) else {
             return Err(DataFusionError::Plan(
-                "nearest takes a tile id and a number: nearest('0123…', 10)".to_owned(),
+                "nearest takes a tile id, a subquery of one or a list of numbers, and how many are wanted: \
+                 nearest('0123…', 10)"
+                    .to_owned(),
             ));
         };
         let (tiles, shown, schema) = (self.tiles.clone(), self.shown.clone(), self.schema.clone());
-        let search = Search { tiles, shown, schema: schema.clone(), id: id.to_owned(), count };
+        let search = Search { tiles, shown, schema: schema.clone(), target, count };
         let best_first = col(SIMILARITY).sort(false, false);
         let table = StreamingTable::try_new(schema, vec![Arc::new(search)])?;
         Ok(Arc::new(table.with_sort_order(vec![best_first])))
     }
-}
-
-fn text(value: &ScalarValue) -> Option<&str> {
-    value.try_as_str().flatten()
 }
 
 fn number(value: &ScalarValue) -> Option<usize> {
@@ -114,7 +118,7 @@ struct Search {
     tiles: DataFrame,
     shown: Arc<Shown>,
     schema: SchemaRef,
-    id: String,
+    target: Target,
     count: usize,
 }
 
@@ -133,41 +137,16 @@ impl PartitionStream for Search {
 
 impl Search {
     async fn answer(&self) -> OurResult<RecordBatch> {
-        let embedding = self.embedding().await?;
+        let (itself, embedding) = self.target.resolve(&self.tiles).await?;
         let files = self.files().await?;
         // One more, because the tile itself is among them.
         let hits = files.best(embedding, self.count.saturating_add(1)).await?;
-        self.rows(&files, &hits).await
-    }
-
-    /// Looks up the embedding that the others are compared with.
-    async fn embedding(&self) -> OurResult<Vec<f32>> {
-        let looked_up = async {
-            let tile = self.tiles.clone().filter(col("tile_id").eq(lit(&self.id)))?.limit(0, Some(1))?;
-            tile.select_columns(&["embedding", "status", "reason"])?.collect().await
-        };
-        let found = looked_up.await.map_err(|cause| fault(&cause))?;
-        let Some(tile) = found.iter().find(|batch| batch.num_rows() > 0) else {
-            return Err(Error::usage(format!("there is no tile {} in `tiles`", self.id))
-                .hint("`SELECT tile_id, source FROM tiles` lists them; `tiles_all` also shows other runs"));
-        };
-        let vectors = Vectors::of_array(&tile["embedding"], false).map_err(|cause| fault(&cause))?;
-        let Some(embedding) = vectors.row(0) else {
-            let text = |column: &str| tile[column].as_string::<i32>().value(0).to_owned();
-            return Err(Error::usage(format!("tile {} has no embedding", self.id))
-                .because(format!("it was {}: {}", text("status"), text("reason")))
-                .hint("`SELECT source, reason, detail FROM rejects` tells more"));
-        };
-        if Direction::of(embedding).is_zero() {
-            return Err(Error::usage(format!("nothing is like tile {}", self.id))
-                .because("its embedding is zero and points nowhere"));
-        }
-        Ok(embedding.to_vec())
+        self.rows(&files, &hits, itself.as_deref()).await
     }
 
     /// Names the files to scan, and which of their rows `tiles` shows.
     async fn files(&self) -> OurResult<Files> {
-        let columns = self.schema.fields().iter().take(COLUMNS.len()).cloned().collect();
+        let columns = self.schema.fields().iter().take(self.columns().count()).cloned().collect();
         let mut files = Files::new(self.shown.bucket.clone(), columns);
         for run in &self.shown.runs {
             let shown = if run.wholly { None } else { Some(Arc::new(self.tiles_of(&run.id).await?)) };
@@ -189,8 +168,15 @@ impl Search {
         Ok(ids.filter_map(|id| id.parse().ok()).collect())
     }
 
+    /// Names the columns that are read from the files.
+    fn columns(&self) -> impl Iterator<Item = &str> {
+        let names = self.schema.fields().iter().map(|field| field.name().as_str());
+        names.filter(|name| ![RUN, SIMILARITY].contains(name))
+    }
+
     /// Reads the other columns of what was found; the tile itself is left out.
-    async fn rows(&self, files: &Files, hits: &[Hit]) -> OurResult<RecordBatch> {
+    async fn rows(&self, files: &Files, hits: &[Hit], itself: Option<&str>) -> OurResult<RecordBatch> {
+        let columns: Vec<&str> = self.columns().collect();
         let mut by_file: HashMap<usize, Vec<usize>> = HashMap::new();
         for hit in hits {
             by_file.entry(hit.file).or_default().push(hit.row);
@@ -200,16 +186,16 @@ impl Search {
         for (file, mut rows) in by_file {
             rows.sort_unstable();
             let mut numbers = rows.iter();
-            for batch in files.read_rows(file, &rows, &COLUMNS).await? {
+            for batch in files.read_rows(file, &rows, &columns).await? {
                 let places_of = (0..batch.num_rows()).zip(numbers.by_ref());
                 places.extend(places_of.map(|(at, &row)| ((file, row), (batches.len(), at))));
-                batches.push(with_run(&batch, files.run(file)).map_err(unexpected)?);
+                batches.push(with_run(&batch, &columns, files.run(file)).map_err(unexpected)?);
             }
         }
         let place = |hit: &Hit| Some((*places.get(&(hit.file, hit.row))?, hit.similarity));
-        let itself =
-            |&(batch, at): &(usize, usize)| batches[batch]["tile_id"].as_string::<i32>().value(at) == self.id;
-        let ranked = hits.iter().filter_map(place).filter(|(place, _)| !itself(place)).take(self.count);
+        let id = |(batch, at): (usize, usize)| batches[batch]["tile_id"].as_string::<i32>().value(at);
+        let ranked = hits.iter().filter_map(place).filter(|(place, _)| Some(id(*place)) != itself);
+        let ranked = ranked.take(self.count);
         let (order, similarities): (Vec<_>, Vec<_>) = ranked.unzip();
         self.ranked(&batches, &order, similarities).map_err(unexpected)
     }
@@ -232,9 +218,9 @@ impl Search {
 }
 
 /// Puts the columns into their order and adds the run.
-fn with_run(batch: &RecordBatch, run: &str) -> Result<RecordBatch, ArrowError> {
+fn with_run(batch: &RecordBatch, columns: &[&str], run: &str) -> Result<RecordBatch, ArrowError> {
     let run: ArrayRef = Arc::new(StringArray::from_iter_values(std::iter::repeat_n(run, batch.num_rows())));
-    let columns = COLUMNS.iter().map(|&name| (name, batch[name].clone(), true)).chain([(RUN, run, true)]);
+    let columns = columns.iter().map(|&name| (name, batch[name].clone(), true)).chain([(RUN, run, true)]);
     RecordBatch::try_from_iter_with_nullable(columns)
 }
 
