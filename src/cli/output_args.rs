@@ -23,8 +23,18 @@ impl PlaceArgs {
     ///
     /// `Usage` or `Config` for what the address or a setting gets wrong.
     pub fn open(&self) -> Result<Output> {
+        Ok(self.open_with_storage()?.0)
+    }
+
+    /// Names the output, and how other objects are got at; nothing is read yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn open_with_storage(&self) -> Result<(Output, Storage)> {
         let uri = ObjectUri::parse(&self.output)?;
-        Ok(Output::open(&Storage::new(storage_options(&self.set)?)?, &uri))
+        let storage = Storage::new(storage_options(&self.set)?)?;
+        Ok((Output::open(&storage, &uri), storage))
     }
 }
 

@@ -1,7 +1,8 @@
 //! `tilefleet query OUTPUT SQL`
 
+use std::fs::File;
 use std::future::Future;
-use std::io::{BufWriter, IsTerminal, Write, stdout};
+use std::io::{BufWriter, IsTerminal, Read, Write, stdin, stdout};
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,8 @@ use crate::guard;
 use crate::model::file;
 use crate::plan::Output;
 use crate::query::show::{Format, Writer};
-use crate::query::{Queryable, STACK_BYTES, crash, fault};
+use crate::query::{Given, MAX_BYTES, Queryable, STACK_BYTES, crash, fault};
+use crate::storage::Storage;
 use crate::visible::{self, Shown};
 
 /// Asks an output in SQL
@@ -23,21 +25,35 @@ use crate::visible::{self, Shown};
 /// Tables: `tiles` (for every source the newest completed run), `tiles_all` (all committed rows),
 /// `runs`, and the views `predictions` and `rejects`. Beside SQL's own functions there are
 /// `cosine_similarity(a, b)`, the aggregate `mean_embedding(embedding)`, and `nearest('TILE_ID', K)`,
-/// a table of the K tiles most like that one.
+/// a table of the K tiles most like that one; the first digits of an id are enough.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet query out 'SELECT label, count(*) FROM predictions GROUP BY label'
   tilefleet query out 'SELECT reason, count(*) FROM rejects GROUP BY reason'
   tilefleet query out \\
-      \"SELECT * FROM nearest('0123456789abcdef0123456789abcdef', 10)\"
+      \"SELECT source, similarity FROM nearest('0123abcd', 10)\"
   tilefleet query s3://bucket/out 'SELECT * FROM tiles' \\
-      --out tiles.parquet")]
+      --out tiles.parquet
+  tilefleet query out 'SELECT label, geometry FROM tiles' \\
+      --out tiles.geojson
+  tilefleet query out --table truth=labels.csv \\
+      'SELECT * FROM predictions JOIN truth USING (tile_id)'
+  tilefleet query out -f report.sql --out report.csv")]
 pub struct Args {
     #[command(flatten)]
     place: PlaceArgs,
 
-    /// The query; one statement that only reads
-    sql: String,
+    /// The query, one statement that only reads; `-` reads it from standard input
+    #[arg(required_unless_present = "file")]
+    sql: Option<String>,
+
+    /// Read the query from this file
+    #[arg(short, long, value_name = "FILE", conflicts_with = "sql")]
+    file: Option<PathBuf>,
+
+    /// Call a CSV or Parquet file by this name in the query; repeatable
+    #[arg(long, value_name = "NAME=FILE")]
+    table: Vec<String>,
 
     /// How the answer is written; else as the ending of `--out` says, else as a table
     #[arg(long, value_enum)]
@@ -62,10 +78,12 @@ pub fn run(args: Args) -> Result<()> {
     if format == Format::Parquet && args.out.is_none() {
         return Err(Error::usage("Parquet cannot be written to standard output").hint("add `--out FILE`"));
     }
-    let output = args.place.open()?;
+    let (output, storage) = args.place.open_with_storage()?;
+    let tables = args.table.iter().map(|table| Given::parse(table)).collect::<Result<Vec<_>>>()?;
+    let question = Question { sql: args.sql()?, output, storage, tables };
     let width = if args.out.is_some() { None } else { show::terminal_width() };
     let answer = |out: &mut (dyn Write + Send)| {
-        on_large_stacks(|| or_interrupted(answer(&output, &args.sql, format, width, out)))
+        on_large_stacks(|| or_interrupted(answer(&question, format, width, out)))
     };
     match &args.out {
         Some(path) => {
@@ -74,7 +92,7 @@ pub fn run(args: Args) -> Result<()> {
             }
             file::write_with(path, args.force, |staged| answer(staged.as_file_mut()))
         }
-        None if stdout().is_terminal() && format == Format::Json => {
+        None if stdout().is_terminal() && [Format::Json, Format::GeoJson].contains(&format) => {
             answer(&mut Shown::new(stdout(), visible::json))
         }
         None if stdout().is_terminal() => answer(&mut Shown::new(stdout(), visible::text)),
@@ -87,12 +105,60 @@ impl Args {
         let by_ending = || match self.out.as_deref().and_then(Path::extension)?.to_str()? {
             "csv" => Some(Format::Csv),
             "json" => Some(Format::Json),
-            "parquet" => Some(Format::Parquet),
+            "geojson" => Some(Format::GeoJson),
+            "parquet" | "geoparquet" => Some(Format::Parquet),
             _ => None,
         };
         let asked_for = if self.json { Some(Format::Json) } else { self.format };
         asked_for.or_else(by_ending).unwrap_or(Format::Table)
     }
+
+    fn sql(&self) -> Result<String> {
+        match (&self.file, self.sql.as_deref()) {
+            (Some(path), _) if path.as_os_str() != "-" => {
+                let place = path.display().to_string();
+                let file = File::open(path).map_err(|cause| {
+                    Error::usage(format!("cannot read the query from {place}")).because(cause)
+                })?;
+                sql_of(file, &place)
+            }
+            (None, Some(sql)) if sql != "-" => given(sql),
+            _ => sql_of(stdin().lock(), "standard input"),
+        }
+    }
+}
+
+/// Takes what stands in place of a query; the name of a file there is a mistake.
+fn given(sql: &str) -> Result<String> {
+    if !sql.contains(char::is_whitespace) && Path::new(sql).is_file() {
+        return Err(Error::usage(format!("`{sql}` is a file and no query"))
+            .hint(format!("read the query from it: tilefleet query OUTPUT -f {sql}")));
+    }
+    Ok(sql.to_owned())
+}
+
+/// Reads a query, and no more than one may be long.
+fn sql_of(from: impl Read, place: &str) -> Result<String> {
+    let mut bytes = Vec::new();
+    let read = from.take(MAX_BYTES as u64 + 4).read_to_end(&mut bytes);
+    let unreadable = || Error::usage(format!("cannot read the query from {place}"));
+    read.map_err(|cause| unreadable().because(cause))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|cause| unreadable().because(cause).hint("a query is SQL in UTF-8"))?;
+    let text = text.trim_start_matches('\u{feff}').trim();
+    if text.is_empty() {
+        return Err(Error::usage(format!("there is no query in {place}"))
+            .hint("write one statement there, such as SELECT count(*) FROM tiles"));
+    }
+    Ok(text.to_owned())
+}
+
+/// What is asked of what.
+struct Question {
+    sql: String,
+    output: Output,
+    storage: Storage,
+    tables: Vec<Given>,
 }
 
 /// Runs a future to its end where deep queries find room, and crashes are silent: they come back as errors.
@@ -115,15 +181,18 @@ fn on_large_stacks<F: Future<Output = Result<()>>>(work: impl FnOnce() -> F + Se
 }
 
 async fn answer(
-    output: &Output,
-    sql: &str,
+    question: &Question,
     format: Format,
     width: Option<usize>,
     out: &mut (dyn Write + Send),
 ) -> Result<()> {
-    let queryable = Queryable::open(output).await?;
+    let queryable = Queryable::open(&question.output).await?;
     queryable.notes.iter().for_each(|note| tracing::warn!("{note}"));
-    let asked = AssertUnwindSafe(write_answer(&queryable, sql, format, width, out)).catch_unwind().await;
+    for table in &question.tables {
+        queryable.add(table, &question.storage).await?;
+    }
+    let asked = write_answer(&queryable, &question.sql, format, width, out);
+    let asked = AssertUnwindSafe(asked).catch_unwind().await;
     match asked.unwrap_or_else(|payload| Err(crash(&*payload))) {
         Ok(()) => Ok(()),
         Err(error) => Err(queryable.explain(error).await),

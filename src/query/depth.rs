@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 /// The stack that threads need which plan and run queries; only what is used of it is ever backed by memory.
 pub const STACK_BYTES: usize = 512 << 20;
 
-const MAX_BYTES: usize = 1 << 20;
+/// The longest query, in bytes.
+pub const MAX_BYTES: usize = 1 << 20;
 
 /// So many words and signs may hang one below the other; lists in brackets may be as long as they like.
 const MAX_DEPTH: usize = 4096;

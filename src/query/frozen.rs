@@ -1,9 +1,9 @@
-//! An output's files as they were listed when the question was asked.
+//! Files as they were listed when the question was asked.
 //!
 //! DataFusion lists a table when it reads it. By then a compaction may have ended, and the runs that the
 //! views show be deleted: their rows would be missing without a word. So the listing is that of the
 //! snapshot, and a file that has gone since is an error. It also holds nothing but the shards of runs
-//! that are not deleted.
+//! that are not deleted. A file that whoever asks has given is listed likewise.
 
 use std::fmt;
 use std::future::Future;
@@ -44,6 +44,11 @@ impl Frozen {
             })
         });
         Self { files, listed: shards.collect() }
+    }
+
+    /// Shows one object, relative to its folder.
+    pub(super) fn of_one(folder: Arc<dyn ObjectStore>, object: ObjectMeta) -> Self {
+        Self { files: folder, listed: Arc::new([object]) }
     }
 
     fn below(&self, prefix: Option<&Path>) -> Vec<ObjectMeta> {

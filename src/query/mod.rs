@@ -10,14 +10,16 @@
 //! | `predictions` | `tiles` that are `ok`, without the embedding |
 //! | `rejects` | `tiles` that are `rejected`, with reason and detail |
 //!
-//! Functions: [`cosine_similarity`](functions::CosineSimilarity), [`mean_embedding`](mean::MeanEmbedding)
-//! and the table function `nearest('tile_id', k)`.
+//! Files of whoever asks are tables beside them. Functions: [`cosine_similarity`](functions::CosineSimilarity),
+//! [`mean_embedding`](mean::MeanEmbedding) and the table function `nearest('tile_id', k)`.
 
 mod catalogue;
 mod depth;
 mod frozen;
 pub mod functions;
 mod geo;
+mod geojson;
+mod given;
 pub mod mean;
 mod members;
 mod nearest;
@@ -40,9 +42,10 @@ use parquet::errors::ParquetError;
 use crate::error::{Error, Kind, Result};
 use crate::guard;
 use crate::plan::{Output, ParquetObject, is_damaged};
-use crate::storage::Bucket;
+use crate::storage::{Bucket, Storage};
 
-pub use depth::STACK_BYTES;
+pub use depth::{MAX_BYTES, STACK_BYTES};
+pub use given::Given;
 
 /// Where the tables' files lie, for DataFusion: the output's own folder, wherever that is.
 const ROOT: &str = "tilefleet://output";
@@ -79,6 +82,15 @@ impl Queryable {
         let (notes, shown, files) = catalogue::register(&context, output).await?;
         nearest::register(&context, shown).await.map_err(|cause| fault(&cause))?;
         Ok(Self { context, notes, bucket: output.bucket.clone(), files })
+    }
+
+    /// Makes a file known as a table of this query.
+    ///
+    /// # Errors
+    ///
+    /// `Usage` if its name is taken; `Config` if it is no table; as the store answers.
+    pub async fn add(&self, table: &Given, storage: &Storage) -> Result<()> {
+        table.register(&self.context, storage).await
     }
 
     /// Plans a query and starts it; a statement that would change something is refused. Its threads, and

@@ -1,4 +1,4 @@
-//! Writes what a query answered: as a table to look at, or as CSV, JSON or Parquet.
+//! Writes what a query answered: as a table to look at, or as CSV, JSON, `GeoJSON` or Parquet.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 
 use super::geo::Outlines;
+use super::geojson::Features;
 use super::table;
 use crate::error::{Error, Result};
 use crate::sink::GEO_KEY;
@@ -20,8 +21,11 @@ pub enum Format {
     Table,
     /// Comma-separated values with a header; lists and structs as JSON.
     Csv,
-    /// One array of objects.
+    /// One array of objects; what is no finite number is null.
     Json,
+    /// A collection of features: `geometry` in WGS 84, the other columns as properties.
+    #[value(name = "geojson")]
+    GeoJson,
     /// A Parquet file, types as they are; with `geometry` a `GeoParquet` file.
     Parquet,
 }
@@ -34,6 +38,8 @@ pub enum Writer<W: Write + Send> {
     Csv(Box<arrow::csv::Writer<W>>),
     /// See [`Format::Json`].
     Json(arrow::json::ArrayWriter<W>),
+    /// See [`Format::GeoJson`].
+    GeoJson(Features<W>),
     /// See [`Format::Parquet`].
     Parquet(Box<ArrowWriter<W>>, Outlines),
 }
@@ -44,7 +50,8 @@ impl<W: Write + Send> Writer<W> {
     ///
     /// # Errors
     ///
-    /// `Unavailable` if the format cannot hold such columns or nothing can be written.
+    /// `Unavailable` if the format cannot hold such columns or nothing can be written; `Usage` for `GeoJSON`
+    /// without outlines.
     pub fn new(format: Format, out: W, schema: &SchemaRef, width: Option<usize>) -> Result<Self> {
         Ok(match format {
             Format::Table => Self::Table(out, Vec::new(), schema.clone(), width),
@@ -52,6 +59,7 @@ impl<W: Write + Send> Writer<W> {
             Format::Json => {
                 Self::Json(arrow::json::WriterBuilder::new().with_explicit_nulls(true).build(out))
             }
+            Format::GeoJson => Self::GeoJson(Features::new(out, schema)?),
             Format::Parquet => Self::Parquet(
                 Box::new(
                     ArrowWriter::try_new(out, schema.clone(), None).map_err(|cause| not_written(&cause))?,
@@ -76,6 +84,7 @@ impl<W: Write + Send> Writer<W> {
                 flat(&batch).and_then(|batch| writer.write(&batch).map_err(|cause| not_written(&cause)))
             }
             Self::Json(writer) => writer.write(&batch).map_err(|cause| not_written(&cause)),
+            Self::GeoJson(features) => features.write(&batch),
             Self::Parquet(writer, outlines) => {
                 outlines.add(&batch);
                 writer.write(&batch).map_err(|cause| not_written(&cause))
@@ -101,6 +110,7 @@ impl<W: Write + Send> Writer<W> {
                 writer.finish().map_err(|cause| not_written(&cause))?;
                 writeln!(writer.into_inner()).map_err(|cause| not_written(&cause))
             }
+            Self::GeoJson(features) => features.finish(),
             Self::Parquet(mut writer, outlines) => {
                 if let Some(metadata) = outlines.metadata() {
                     writer.append_key_value_metadata(KeyValue::new(GEO_KEY.to_owned(), metadata));

@@ -1,4 +1,4 @@
-//! Reads CSV manifests: first how long rows are, then which columns are numbers or times, then the rows.
+//! Reads CSV manifests, and tables beside an output: first how long rows are, then which columns are numbers or times, then the rows.
 //!
 //! A column keeps its text unless every cell of it reads back as it is written: whole numbers (`7`, not `007`),
 //! decimals as Python writes them (`0.5` and `1e-05`, neither `1.10` nor `12E3`), `true` and `false` in one
@@ -25,7 +25,7 @@ const BATCH_ROWS: u64 = 2048;
 const BATCH_BYTES: u64 = 16 << 20;
 
 /// Opens a table, its types known.
-pub(super) fn open(mut file: File) -> Result<(SchemaRef, Batches), ArrowError> {
+pub(crate) fn open(mut file: File) -> Result<(SchemaRef, Batches), ArrowError> {
     let longest = longest_row(&file)?;
     file.rewind()?;
     let (header, _) = Format::default().with_header(true).infer_schema(BufReader::new(&file), Some(0))?;

@@ -19,6 +19,8 @@ mod pattern;
 mod spool;
 mod twins;
 
+pub(crate) use csv::open as open_csv;
+
 #[cfg(test)]
 mod tests;
 

@@ -46,7 +46,7 @@ pub use self::sign::SignOptions;
 pub use self::tally::Tally;
 pub use self::trouble::Trouble;
 pub use self::uri::{ObjectUri, Scheme};
-pub(crate) use self::uri::{percent_decoded, split_scheme};
+pub(crate) use self::uri::{path_of_key, percent_decoded, split_scheme};
 pub use self::web::{Answer, Web};
 
 use self::connect::StorePlan;

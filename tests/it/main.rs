@@ -3,6 +3,8 @@
 #[cfg(feature = "query")]
 mod accept;
 mod agree;
+#[cfg(feature = "query")]
+mod asked;
 mod attempts;
 mod commands;
 #[cfg(feature = "query")]
