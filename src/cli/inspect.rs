@@ -104,7 +104,7 @@ fn severity(kind: Kind) -> u8 {
 fn print(description: &Description) {
     println!("{}", description.source);
     for (name, value) in lines(description) {
-        println!("  {name:<12}{value}");
+        println!("  {name:<12}{}", show::hanging(&value, 14));
     }
 }
 

@@ -115,15 +115,25 @@ fn print(rejects: &[Reject], limit: usize) {
     for (reason, rejects) in by_reason {
         println!("{reason}  {}", show::counted(rejects.len() as u64, "tile"));
         for reject in rejects.iter().take(limit) {
-            let detail = reject
-                .detail
-                .as_ref()
-                .map_or_else(String::new, |detail| format!("  {}", visible::value(detail)));
-            println!("  {}{detail}", visible::value(&reject.source));
+            println!("{}", line(reject, show::terminal_width()));
         }
         if rejects.len() > limit {
             println!("  and {} more (--all shows them)", show::count((rejects.len() - limit) as u64));
         }
+    }
+}
+
+/// Names a source and what is wrong with it, on lines of their own where a terminal is too narrow for both.
+fn line(reject: &Reject, width: Option<usize>) -> String {
+    let source = format!("  {}", visible::value(&reject.source));
+    let Some(detail) = &reject.detail else { return source };
+    let detail = visible::value(detail);
+    let line = format!("{source}  {detail}");
+    match width {
+        Some(width) if line.chars().count() > width => {
+            format!("{source}\n      {}", show::hanging_within(&detail, 6, width))
+        }
+        _ => line,
     }
 }
 
@@ -220,4 +230,30 @@ fn job(run: &Run, args: &Args) -> Result<Job> {
     )
     .because(format!("the fingerprint is {}, not {}", job.fingerprint(), run.record.fingerprint))
     .hint("give the run's own model with --model, and --set nothing that changes what a row means"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_told_whole_at_any_width() {
+        let reject = Reject {
+            tile_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            source: "s3://photos/2026/a.jpg".to_owned(),
+            source_version: None,
+            run: RunId::parse("photos-0123abcd-0001").unwrap(),
+            shard: 0,
+            reason: "truncated".to_owned(),
+            detail: Some("the image ends after 1,234 of 5,678 rows of blocks".to_owned()),
+        };
+        let one_line = "  s3://photos/2026/a.jpg  the image ends after 1,234 of 5,678 rows of blocks";
+        assert_eq!(
+            (line(&reject, None), line(&reject, Some(80))),
+            (one_line.to_owned(), one_line.to_owned())
+        );
+        let narrow =
+            "  s3://photos/2026/a.jpg\n      the image ends after 1,234 of\n      5,678 rows of blocks";
+        assert_eq!(line(&reject, Some(36)), narrow);
+    }
 }

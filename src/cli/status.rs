@@ -74,10 +74,9 @@ fn print(output: &Output, status: &Status) {
         show::bytes(status.bytes)
     );
     if !status.accepted {
-        println!(
-            "  too many rejects, so that `tiles` does not show it; {}",
-            how_to_accept(&output.uri, &status.run_id)
-        );
+        let how = how_to_accept(&output.uri, &status.run_id);
+        let why = format!("too many rejects, so that `tiles` does not show it; {how}");
+        println!("  {}", show::hanging(&why, 2));
     }
     if let Some(pace) = pace(status) {
         println!("  {pace}");

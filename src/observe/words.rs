@@ -51,9 +51,47 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
+/// Breaks a text between words into lines of so many letters; a longer word has a line of its own, or several.
+#[must_use]
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let width = width.max(1);
+    let mut lines = vec![String::new()];
+    let mut length = 0;
+    for word in text.split(' ') {
+        let letters: Vec<char> = word.chars().collect();
+        if length > 0 && length + 1 + letters.len() > width {
+            lines.push(String::new());
+            length = 0;
+        } else if length > 0 {
+            lines.last_mut().expect("there is a first line").push(' ');
+            length += 1;
+        }
+        for (number, part) in letters.chunks(width).enumerate() {
+            if number > 0 {
+                lines.push(String::new());
+                length = 0;
+            }
+            lines.last_mut().expect("there is a first line").extend(part);
+            length += part.len();
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_broken_between_words() {
+        let broken = |text: &str, width: usize| wrapped(text, width).join("|");
+        assert_eq!(broken("a reason of many words", 9), "a reason|of many|words");
+        assert_eq!(broken("a reason", 8), "a reason");
+        assert_eq!(broken("s3://bucket/key is gone", 8), "s3://buc|ket/key|is gone");
+        assert_eq!(broken("a s3://bucket", 8), "a|s3://buc|ket");
+        assert_eq!(broken("", 8), "");
+        assert_eq!(broken("ä ö", 0), "ä|ö");
+    }
 
     #[test]
     fn numbers_read_well() {

@@ -8,6 +8,7 @@ use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow::util::pretty::pretty_format_batches;
 
+use crate::observe::words::wrapped;
 use crate::visible;
 
 /// So many elements of a list tell two of them apart.
@@ -16,11 +17,14 @@ const ELEMENTS_SHOWN: usize = 3;
 /// A text is not cut below so many characters.
 const LEAST_WIDTH: usize = 12;
 
+/// Sentences have so many lines at most, of which the last may be cut.
+const MAX_LINES: usize = 6;
+
 /// A table draws `| ` before, ` ` after each cell, and `|` at the end.
 const FRAME: usize = 3;
 
-/// Draws a table. With a width, texts are cut so that it fits, numbers and tile ids never; where there are
-/// too many columns for that, rows are drawn one after the other, a line a column.
+/// Draws a table. With a width, sentences are broken and other texts cut so that it fits; numbers, tile ids and
+/// reasons never. Where there are too many columns for that, rows are drawn one after the other, a line a column.
 pub(super) fn draw(
     batches: &[RecordBatch],
     schema: &SchemaRef,
@@ -61,7 +65,8 @@ fn below_each_other(columns: &[Column], width: usize) -> String {
                 lines.push(format!("{name}\n{cell}"));
                 continue;
             }
-            let cell = if *may_be_cut { cut(cell, room) } else { cell.to_owned() };
+            let cell = if *may_be_cut { fitted(cell, room) } else { vec![cell.to_owned()] };
+            let cell = cell.join(&format!("\n{:names$}  ", ""));
             lines.push(format!("{name:names$}  {cell}").trim_end().to_owned());
         }
     }
@@ -85,8 +90,8 @@ impl Column {
             }
         }
         let kind = field.data_type();
-        // Ids are copied, and plans of EXPLAIN are read to their ends.
-        let whole = ["tile_id", "plan"].contains(&field.name().as_str());
+        // Ids are copied, reasons are codes, and plans of EXPLAIN are read to their ends.
+        let whole = ["tile_id", "reason", "plan"].contains(&field.name().as_str());
         let may_be_cut = !whole && !kind.is_numeric() && !kind.is_temporal();
         Ok(Self { name: visible::value(field.name()).into_owned(), cells, may_be_cut })
     }
@@ -120,10 +125,32 @@ fn fit(columns: &mut [Column], width: usize) {
     let widths: Vec<usize> = within(cap).collect();
     for (column, width) in columns.iter_mut().zip(widths) {
         for cell in column.cells.iter_mut().flatten() {
-            let lines: Vec<String> = cell.lines().map(|line| cut(line, width)).collect();
-            *cell = lines.join("\n");
+            *cell = if cell.contains('\n') {
+                cell.lines().map(|line| cut(line, width)).collect::<Vec<_>>().join("\n")
+            } else {
+                let mut lines = fitted(cell, width);
+                // Words seldom end where the column does.
+                if lines.len() > 1 {
+                    lines[0] = format!("{:width$}", lines[0]);
+                }
+                lines.join("\n")
+            };
         }
     }
+}
+
+/// Breaks a sentence into lines of so many characters; what has no words is cut.
+fn fitted(text: &str, width: usize) -> Vec<String> {
+    let is_place = text.split(' ').next().is_some_and(|word| word.contains("://"));
+    if text.chars().count() <= width || !text.contains(' ') || is_place {
+        return vec![cut(text, width)];
+    }
+    let mut lines = wrapped(text, width);
+    if lines.len() > MAX_LINES {
+        let rest = lines.split_off(MAX_LINES - 1).join(" ");
+        lines.push(cut(&rest, width));
+    }
+    lines
 }
 
 /// Cuts a line to so many characters: places in the middle, since both ends tell them apart.
@@ -221,6 +248,32 @@ mod tests {
             table.contains("s3://a-") && table.contains("o-0001.jpg") && table.contains("the image ends"),
             "{table}"
         );
+    }
+
+    /// What is wrong with an image is read to its end on the narrowest usual terminal.
+    #[test]
+    fn reasons_keep_their_meaning_at_80_columns() {
+        let source = "file:///photos/2026/a-long-name/photo-0001.jpg";
+        let detail = "the image ends after 1,234 of 5,678 rows of blocks (see s3://bucket/of/it)";
+        let column = |text: &str| Arc::new(StringArray::from(vec![text])) as ArrayRef;
+        let columns = [
+            ("source", column(source)),
+            ("reason", column("bit_depth_mismatch")),
+            ("detail", column(detail)),
+        ];
+        let answer = RecordBatch::try_from_iter(columns).unwrap();
+        let drawn = |width| draw(std::slice::from_ref(&answer), &answer.schema(), Some(width)).unwrap();
+        let table = drawn(80);
+        assert_eq!(width_of(&table), 80, "{table}");
+        assert!(table.contains("bit_depth_mismatch") && table.contains("photo-0001.jpg"), "{table}");
+        let last = |line: &str| Some(line.split('|').nth(3)?.trim().to_owned());
+        let told: Vec<String> = table.lines().skip(3).filter_map(last).collect();
+        assert_eq!(told.join(" "), detail, "{table}");
+        let below = drawn(40);
+        let told: Vec<&str> = below.split("detail").nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(told.join(" "), detail, "{below}");
+        let endless = vec!["word"; 500].join(" ");
+        assert!(fitted(&endless, 20).len() == MAX_LINES && fitted(&endless, 20)[5].ends_with('…'));
     }
 
     #[test]
