@@ -111,6 +111,7 @@ pub(crate) fn contract() -> crate::model::contract::Contract {
     Contract {
         version: 1,
         name: "probe".into(),
+        model_digest: None,
         input: Input {
             tensor: "input".into(),
             layout: Layout::Nchw,

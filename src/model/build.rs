@@ -21,11 +21,11 @@ use super::contract::{
     Accept, AcceptAlpha, AcceptGrey, AcceptSixteenBit, Activation, Classifier, Contract, Input,
     Interpolation, Layout, METADATA_KEY, Normalise, Output, Resize, SampleType, VERSION, hex,
 };
-use super::file;
 use super::onnx::{
     AttributeProto, DimensionProto, FLOAT, FLOAT16, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     StringStringEntryProto, TensorProto, UINT8, ValueInfoProto,
 };
+use super::pair;
 use super::precision::Precision;
 use super::resnet::{Architecture, BlockSpec, ConvSpec};
 use super::weights::Weights;
@@ -131,6 +131,7 @@ impl BuildOptions {
         Contract {
             version: VERSION,
             name: self.name.clone(),
+            model_digest: None,
             input: Input {
                 tensor: INPUT.to_owned(),
                 layout: self.layout(),
@@ -270,7 +271,8 @@ pub fn build_for(
         precision,
     };
     let built = build(weights, &options).map_err(|cause| misfit().because(cause))?;
-    match first_difference(contract, &built.contract)? {
+    let of_any = Contract { model_digest: None, ..contract.clone() };
+    match first_difference(&of_any, &built.contract)? {
         Some((key, said, has)) => Err(misfit().because(format!("its {key} is {said}, the model's {has}")).hint(
             "take the architecture and the weights that it was written for; a built model's tensors are `input`, \
              `embedding` and `logits`",
@@ -300,19 +302,15 @@ fn difference_at(key: String, one: &Value, other: &Value) -> Option<(String, Str
 }
 
 impl BuiltModel {
-    /// Writes the model, and its contract beside it; each file appears whole or not at all.
+    /// Writes the model, and its contract beside it, as a pair: whoever reads finds both, or is told.
     ///
     /// - `replace`: whether files of that name may be replaced
     ///
     /// # Errors
     ///
-    /// [`Kind::Usage`](crate::error::Kind::Usage) where a file exists and may not be replaced; otherwise
-    /// what [`file::write()`] says.
+    /// As [`pair::write`].
     pub fn write(&self, path: &Path, replace: bool) -> Result<()> {
-        // The contract comes first: a model without it would be taken for one of somebody else.
-        let contract = self.contract.to_toml()?;
-        file::write(&Contract::path_for(path), contract.as_bytes(), replace)?;
-        file::write(path, &self.bytes, replace)
+        pair::write(path, &self.bytes, &self.digest, &self.contract, replace, |_| ())
     }
 }
 

@@ -37,6 +37,12 @@ pub struct Contract {
     pub version: u32,
     /// A name that people recognise, such as `resnet152-imagenet`.
     pub name: String,
+    /// Digest of its network, in hex: SHA-256 of the file, see [`super::pair`]. Absent where nobody wrote it.
+    ///
+    /// It says which network the contract is of, not what that is: a contract in force has none, and no digest of a
+    /// contract covers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_digest: Option<String>,
     /// What goes in.
     pub input: Input,
     /// What comes out.
@@ -385,13 +391,13 @@ impl Contract {
     }
 
     /// Renders the contract as JSON without white space and with sorted keys: equal contracts give equal
-    /// text.
+    /// text, whichever network they are of.
     ///
     /// # Errors
     ///
     /// [`Kind::Bug`](crate::error::Kind::Bug) where a value cannot be written.
     pub fn to_canonical_json(&self) -> Result<String> {
-        let value = serde_json::to_value(self)
+        let value = serde_json::to_value(Self { model_digest: None, ..self.clone() })
             .map_err(|cause| Error::bug("cannot render a model contract").because(cause))?;
         Ok(canonical(&value))
     }
@@ -408,7 +414,7 @@ impl Contract {
     /// Returns what of the contract gives a row its meaning; the rest is a record of how the model was made.
     #[must_use]
     pub fn meaning(&self) -> Self {
-        let mut meaning = Self { quantisation: None, ..self.clone() };
+        let mut meaning = Self { model_digest: None, quantisation: None, ..self.clone() };
         if let Some(classifier) = &mut meaning.output.classifier {
             classifier.fitted = None;
         }
@@ -424,6 +430,12 @@ impl Contract {
         if self.version != VERSION {
             return Err(Error::config(format!("contract version {} is unknown", self.version))
                 .hint(format!("this build reads version {VERSION}")));
+        }
+        if let Some(digest) = &self.model_digest
+            && !(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        {
+            return Err(Error::config(format!("model_digest is `{digest}`, not 64 hex digits"))
+                .hint("`tilefleet model inspect` shows the digest of a network, as sha256"));
         }
         self.input.validate()?;
         self.output.validate()
@@ -648,6 +660,7 @@ mod tests {
         Contract {
             version: VERSION,
             name: "toy".to_owned(),
+            model_digest: None,
             input: Input {
                 tensor: "input".to_owned(),
                 layout: Layout::Nchw,
@@ -705,6 +718,10 @@ mod tests {
         let contract = contract();
         assert_eq!(Contract::from_toml(&contract.to_toml().unwrap()).unwrap(), contract);
         assert_eq!(Contract::from_json(&contract.to_canonical_json().unwrap()).unwrap(), contract);
+        let of_one = Contract { model_digest: Some("0f".repeat(32)), ..contract.clone() };
+        assert_eq!(Contract::from_toml(&of_one.to_toml().unwrap()).unwrap(), of_one);
+        // What lies in the network cannot hold its digest.
+        assert_eq!(of_one.to_canonical_json().unwrap(), contract.to_canonical_json().unwrap());
     }
 
     #[test]
@@ -715,6 +732,9 @@ mod tests {
         // As before there were `units`, `clamp`, a scale for each band, and fitted heads: old runs go on.
         assert_eq!(digest, "c8c024170f3cf7eb8238baa24eb513f65b24fb2b3b6df6c14606b1eb503fc0db");
         assert_eq!(digest, contract.clone().digest().unwrap());
+        let of_one = Contract { model_digest: Some("0f".repeat(32)), ..contract.clone() };
+        assert_eq!(digest, of_one.digest().unwrap());
+        assert_eq!(of_one.meaning(), contract.meaning());
         let mut other = contract;
         other.input.normalise.as_mut().unwrap().mean[2] += 1e-12;
         assert_ne!(digest, other.digest().unwrap());
@@ -769,6 +789,10 @@ mod tests {
             "input.units has 1 values for 3 bands"
         );
         assert!(message(|contract| contract.version = 2).contains("version 2"));
+        assert_eq!(
+            message(|contract| contract.model_digest = Some("abc".to_owned())),
+            "model_digest is `abc`, not 64 hex digits"
+        );
         assert!(message(|contract| contract.input.normalise.as_mut().unwrap().std[0] = 0.0).contains("std"));
     }
 

@@ -42,25 +42,45 @@ pub fn write_with(
     replace: bool,
     fill: impl FnOnce(&mut NamedTempFile) -> Result<()>,
 ) -> Result<()> {
-    let folder = folder_of(path);
-    let mut staged = tempfile::Builder::new()
-        .prefix(".tilefleet-")
-        // Like any new file: everyone whom the umask lets.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(&folder)
-        .map_err(|cause| cannot_write(path, cause))?;
-    fill(&mut staged)?;
-    staged.as_file().sync_all().map_err(|cause| cannot_write(path, cause))?;
-    let persisted = if replace { staged.persist(path) } else { staged.persist_noclobber(path) };
-    persisted.map_err(|failure| match failure.error.kind() {
-        ErrorKind::AlreadyExists => exists(path),
-        _ => cannot_write(path, failure.error),
-    })?;
-    // The name must survive a crash as well.
-    File::open(&folder).and_then(|folder| folder.sync_all()).map_err(|cause| cannot_write(path, cause))
+    Staged::new(path, fill)?.publish(replace)
 }
 
-fn folder_of(path: &Path) -> PathBuf {
+/// A file that is written and synced, but for its name.
+#[derive(Debug)]
+pub(super) struct Staged {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Staged {
+    /// Writes a file beside `path`, hidden and under a name of its own, which nobody takes for anything.
+    pub(super) fn new(path: &Path, fill: impl FnOnce(&mut NamedTempFile) -> Result<()>) -> Result<Self> {
+        let mut file = tempfile::Builder::new()
+            .prefix(".tilefleet-")
+            // Like any new file: everyone whom the umask lets.
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder_of(path))
+            .map_err(|cause| cannot_write(path, cause))?;
+        fill(&mut file)?;
+        file.as_file().sync_all().map_err(|cause| cannot_write(path, cause))?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Gives it its name, which survives a crash when this returns.
+    pub(super) fn publish(self, replace: bool) -> Result<()> {
+        let Self { file, path } = self;
+        let persisted = if replace { file.persist(&path) } else { file.persist_noclobber(&path) };
+        persisted.map_err(|failure| match failure.error.kind() {
+            ErrorKind::AlreadyExists => exists(&path),
+            _ => cannot_write(&path, failure.error),
+        })?;
+        let folder = File::open(folder_of(&path)).and_then(|folder| folder.sync_all());
+        folder.map_err(|cause| cannot_write(&path, cause))
+    }
+}
+
+/// Returns the folder that a file lies in.
+pub(super) fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
         _ => PathBuf::from("."),
@@ -72,7 +92,7 @@ fn exists(path: &Path) -> Error {
         .hint("replace it with --force, or choose another name")
 }
 
-fn cannot_write(path: &Path, cause: std::io::Error) -> Error {
+pub(super) fn cannot_write(path: &Path, cause: std::io::Error) -> Error {
     let kind = match cause.kind() {
         ErrorKind::NotFound
         | ErrorKind::NotADirectory

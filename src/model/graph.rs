@@ -6,10 +6,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::onnx::{
-    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto,
-    ValueInfoProto,
-};
+use super::onnx::{DimensionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
+use super::shape::may_be_row;
 
 /// An index over a graph.
 #[derive(Debug)]
@@ -95,11 +93,18 @@ impl<'m> Graph<'m> {
         }
     }
 
-    /// Returns the number of features of a two-dimensional tensor: noted in the file, or told by the
-    /// matrix product that makes or takes it.
+    /// Returns the first axis of the first input, which is that of the batch.
+    pub fn batch_axis(&self) -> Option<Axis> {
+        self.inputs().first()?.shape.as_ref()?.first().cloned()
+    }
+
+    /// Returns the number of features of a tensor of rows: noted in the file, or told by the matrix product that
+    /// makes or takes it. A pooled one may keep its axes of length 1.
     pub fn num_features(&self, name: &str) -> Option<usize> {
-        if let Some([_, Axis::Fixed(length)]) = self.computed(name)?.shape.as_deref() {
-            return usize::try_from(*length).ok();
+        if let Some([_, row @ ..]) = self.computed(name)?.shape.as_deref()
+            && let Some(length) = row_length(row)
+        {
+            return Some(length);
         }
         if let Some(found) = self.classifier_before(name) {
             return Some(found.num_classes);
@@ -183,6 +188,13 @@ impl<'m> Graph<'m> {
     }
 }
 
+/// The length of a row, if all its axes are known.
+fn row_length(axes: &[Axis]) -> Option<usize> {
+    let lengths: Vec<u64> = axes.iter().map(Axis::length).collect::<Option<_>>()?;
+    let length = usize::try_from(lengths.iter().copied().max().unwrap_or(1)).ok()?;
+    may_be_row(lengths.into_iter().map(Some), length).then_some(length)
+}
+
 fn dims(tensor: &TensorProto, is_transposed: bool) -> Option<Vec<usize>> {
     let mut dims: Vec<usize> =
         tensor.dims.iter().map(|&dim| usize::try_from(dim).ok()).collect::<Option<_>>()?;
@@ -207,11 +219,21 @@ impl From<&ValueInfoProto> for TensorInfo {
 
 impl From<&DimensionProto> for Axis {
     fn from(dimension: &DimensionProto) -> Self {
-        // Some exporters write −1 or 0 for a length that varies.
+        // Some exporters write −1 for a length that varies.
         match (dimension.dim_value, &dimension.dim_param) {
-            (Some(length @ 1..), _) => Self::Fixed(length.unsigned_abs()),
+            (Some(length @ 0..), _) => Self::Fixed(length.unsigned_abs()),
             (_, Some(name)) if !name.is_empty() => Self::Named(name.clone()),
             _ => Self::Unknown,
+        }
+    }
+}
+
+impl Axis {
+    /// Returns the length, if it is known. Some exporters write 0 for an output's length that varies.
+    pub fn length(&self) -> Option<u64> {
+        match self {
+            Self::Fixed(length @ 1..) => Some(*length),
+            _ => None,
         }
     }
 }
@@ -270,48 +292,12 @@ fn serialize_type<S: Serializer>(elem_type: &Option<i32>, serializer: S) -> Resu
     serializer.serialize_str(type_name(*elem_type))
 }
 
-/// Returns the name of the first tensor whose elements lie in another file, wherever in the model it is.
-pub fn external_tensor(model: &ModelProto) -> Option<&str> {
-    let in_functions = model.functions.iter().flat_map(|function| &function.node);
-    model
-        .graph
-        .as_ref()
-        .and_then(external_in_graph)
-        .or_else(|| in_functions.into_iter().find_map(external_in_node))
-}
-
-fn external_in_graph(graph: &GraphProto) -> Option<&str> {
-    let dense = graph.initializer.iter().find_map(external_in_tensor);
-    let sparse = || graph.sparse_initializer.iter().find_map(external_in_sparse);
-    dense.or_else(sparse).or_else(|| graph.node.iter().find_map(external_in_node))
-}
-
-fn external_in_node(node: &NodeProto) -> Option<&str> {
-    node.attribute.iter().find_map(external_in_attribute)
-}
-
-fn external_in_attribute(attribute: &AttributeProto) -> Option<&str> {
-    let tensors = || attribute.t.iter().chain(&attribute.tensors).find_map(external_in_tensor);
-    let sparse =
-        || attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors).find_map(external_in_sparse);
-    let graphs = || attribute.g.iter().chain(&attribute.graphs).find_map(external_in_graph);
-    tensors().or_else(sparse).or_else(graphs)
-}
-
-fn external_in_sparse(tensor: &SparseTensorProto) -> Option<&str> {
-    tensor.values.iter().chain(&tensor.indices).find_map(external_in_tensor)
-}
-
-fn external_in_tensor(tensor: &TensorProto) -> Option<&str> {
-    tensor.is_external().then_some(tensor.name.as_str())
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::model::onnx::{EXTERNAL, FLOAT};
+    use crate::model::onnx::{AttributeProto, FLOAT};
 
     fn weights(name: &str, dims: &[usize]) -> TensorProto {
         TensorProto::float(name, dims, Bytes::new())
@@ -380,23 +366,5 @@ mod tests {
         let inputs = Graph::new(&proto).inputs();
         assert_eq!(inputs.iter().map(ToString::to_string).collect::<Vec<_>>(), ["float32 [2]"]);
         assert_eq!(inputs[0].name, "x");
-    }
-
-    #[test]
-    fn external_data_is_found_even_in_the_branch_of_a_condition() {
-        let external = TensorProto { data_location: Some(EXTERNAL), ..weights("far", &[2]) };
-        let constant =
-            AttributeProto { name: "value".to_owned(), t: Some(external), ..AttributeProto::default() };
-        let branch = graph(vec![NodeProto::new("Constant", &[], "c", vec![constant])], vec![]);
-        let then =
-            AttributeProto { name: "then_branch".to_owned(), g: Some(branch), ..AttributeProto::default() };
-        let model = ModelProto {
-            graph: Some(graph(vec![NodeProto::new("If", &["x"], "y", vec![then])], vec![])),
-            ..ModelProto::default()
-        };
-        assert_eq!(external_tensor(&model), Some("far"));
-        let plain =
-            ModelProto { graph: Some(graph(vec![], vec![weights("w", &[2])])), ..ModelProto::default() };
-        assert_eq!(external_tensor(&plain), None);
     }
 }

@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 
 use super::build::BuiltModel;
 use super::contract::{Activation, Classifier, Contract, FittedOn, METADATA_KEY, hex};
-use super::graph::{Axis, Graph, external_tensor};
-use super::load::read;
+use super::graph::{Axis, Graph};
+use super::network::Network;
 use super::onnx::{
     AttributeProto, DimensionProto, FLOAT, GraphProto, ModelProto, NodeProto, StringStringEntryProto,
     TensorProto, ValueInfoProto,
@@ -59,17 +59,14 @@ impl Backbone {
     /// [`Kind::Config`](crate::error::Kind::Config): unreadable, no ONNX, another file than the run's, or one
     /// that cannot be extended.
     pub fn open(path: &Path, digest: &str) -> Result<Self> {
-        let (bytes, model) = read(path).map_err(|error| error.hint(NAME_IT))?;
-        let found = hex(&Sha256::digest(&bytes));
+        let Network { bytes, proto, digest: found, .. } =
+            Network::read(path).map_err(|error| error.hint(NAME_IT))?;
         if found != digest {
             return Err(Error::config(format!("{} is not the model of the run", path.display()))
                 .because(format!("its SHA-256 is {found}, the run's model had {digest}"))
                 .hint(NAME_IT));
         }
-        let backbone = Self { path: path.to_owned(), bytes, model, digest: found };
-        if let Some(tensor) = external_tensor(&backbone.model) {
-            return Err(backbone.unusable(format!("tensor `{tensor}` lies in another file")));
-        }
+        let backbone = Self { path: path.to_owned(), bytes, model: proto, digest: found };
         match backbone.opset() {
             Some(version) if version < FIRST_OPSET => {
                 Err(backbone.unusable(format!("it is of operator set {version}, older than {FIRST_OPSET}")))
@@ -157,11 +154,10 @@ impl Backbone {
 
     /// The first axis of the input, which is also that of the logits.
     fn batch_axis(&self) -> DimensionProto {
-        let inputs = self.model.graph.as_ref().map(|graph| Graph::new(graph).inputs()).unwrap_or_default();
-        let first = inputs.first().and_then(|input| input.shape.as_ref()?.first());
+        let first = self.model.graph.as_ref().and_then(|graph| Graph::new(graph).batch_axis());
         match first {
-            Some(Axis::Fixed(length)) => DimensionProto::fixed(*length as usize),
-            Some(Axis::Named(name)) => DimensionProto::named(name),
+            Some(Axis::Fixed(length)) => DimensionProto::fixed(length as usize),
+            Some(Axis::Named(name)) => DimensionProto::named(&name),
             Some(Axis::Unknown) | None => DimensionProto::default(),
         }
     }

@@ -5,11 +5,11 @@ use std::fmt;
 use std::path::Path;
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use super::contract::{Contract, hex};
+use super::contract::Contract;
 use super::graph::{Graph, TensorInfo};
-use super::load::{ContractOrigin, Overrides, load, read};
+use super::load::{ContractOrigin, Overrides, load};
+use super::network::Network;
 use super::onnx::{GraphProto, ModelProto};
 use super::precision::Precision;
 use crate::error::Result;
@@ -19,9 +19,9 @@ use crate::error::Result;
 pub struct Report {
     /// Path as given.
     pub file: String,
-    /// Size of the file.
+    /// Size of the file, and of those that its weights lie in.
     pub num_bytes: usize,
-    /// SHA-256 of the file, in hex.
+    /// What identifies it: SHA-256 of the file, in hex; if weights lie in other files, that of all their digests.
     pub digest: String,
     /// Tool that wrote it, with its version if it says.
     pub producer: String,
@@ -64,12 +64,12 @@ impl Report {
     ///
     /// [`Kind::Config`](crate::error::Kind::Config): unreadable, or no ONNX.
     pub fn of(path: &Path) -> Result<Self> {
-        let (bytes, proto) = read(path)?;
-        let mut report = Self::of_graph(path, &proto);
-        report.num_bytes = bytes.len();
-        report.digest = hex(&Sha256::digest(&bytes));
+        let network = Network::read(path)?;
+        let mut report = Self::of_graph(path, &network.proto);
+        report.num_bytes = network.num_bytes;
+        report.digest.clone_from(&network.digest);
         // Reading again costs less than holding a large model twice.
-        drop((bytes, proto));
+        drop(network);
         match load(path, &Overrides::default()) {
             Ok(model) => {
                 let (origin, digest) = (model.contract_origin, model.contract_digest);

@@ -4,20 +4,21 @@ use std::fmt;
 use std::path::Path;
 
 use bytes::Bytes;
-use prost::Message;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::build::imagenet;
 use super::contract::{
     Accept, Activation, Classifier, Contract, Input, Interpolation, Layout, METADATA_KEY, Output, Resize,
-    SampleType, VERSION, hex,
+    SampleType, VERSION,
 };
-use super::graph::{Axis, FoundClassifier, Graph, TensorInfo, external_tensor, type_name};
+use super::graph::{Axis, FoundClassifier, Graph, TensorInfo, type_name};
 use super::mlm::{self, Mlm};
+use super::network::{Network, unusable};
 use super::onnx::{FLOAT, GraphProto, ModelProto, UINT8, exposing_outputs};
 use super::operands::Operands;
+use super::pair;
 use super::precision::Precision;
+use super::shape::may_be_row;
 use crate::error::{Error, Result};
 
 /// A model that fits its contract, ready for a session.
@@ -25,13 +26,14 @@ use crate::error::{Error, Result};
 pub struct Model {
     /// Name of the file without its extension.
     pub name: String,
-    /// The ONNX file; where an intermediate tensor is wanted, with an output for it appended.
+    /// The ONNX file, with the weights that lay in other files; where an intermediate tensor is wanted, with an
+    /// output for it appended.
     pub bytes: Bytes,
     /// What goes in and comes out.
     pub contract: Contract,
     /// Where the contract comes from.
     pub contract_origin: ContractOrigin,
-    /// SHA-256 of the file as it lies on disk, in hex.
+    /// SHA-256 of the file as it lies on disk, in hex; if weights lie in other files, that of all their digests.
     pub digest: String,
     /// SHA-256 of the contract's canonical JSON, in hex.
     pub contract_digest: String,
@@ -66,6 +68,9 @@ pub struct Overrides {
     pub logits: Option<String>,
 }
 
+/// The most samples of a batch whose size the graph fixes: 8 GiB as floats.
+const MAX_SAMPLES: usize = 1 << 31;
+
 const MISFIT: &str = "correct the contract, or take the one that was written for this model; \
                       `tilefleet model inspect` shows the graph";
 
@@ -77,13 +82,12 @@ const MISFIT: &str = "correct the contract, or take the one that was written for
 ///
 /// # Errors
 ///
-/// [`Kind::Config`](crate::error::Kind::Config): the file is unreadable, is no ONNX, has external data,
-/// has no contract and none can be assumed, or does not match its contract.
+/// [`Kind::Config`](crate::error::Kind::Config): the file is unreadable, is no ONNX, lacks weights that lie in other
+/// files, has no contract and none can be assumed, has another network's, or does not match its contract.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Model> {
-    let (bytes, proto) = read(path)?;
-    let misfit = || Error::config(format!("model {} cannot be used", path.display()));
-    let digest = hex(&Sha256::digest(&bytes));
-    let fitted = fit(path, &proto, overrides).map_err(|cause| misfit().because(cause))?;
+    let (network, beside) = pair::read(path)?;
+    let Network { bytes, proto, digest, .. } = network;
+    let fitted = fit(path, &proto, beside, overrides).map_err(|cause| unusable(path).because(cause))?;
     let precision = proto.graph.as_ref().map_or(Precision::Fp32, Precision::of);
     let operands = proto.graph.as_ref().filter(|_| precision == Precision::Int8).map(Operands::of);
     // The decoded model shares the bytes; without it they can be extended in place.
@@ -102,30 +106,6 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Model> {
     })
 }
 
-/// Reads and decodes an ONNX file.
-///
-/// # Errors
-///
-/// [`Kind::Config`](crate::error::Kind::Config): unreadable, or no ONNX.
-pub(crate) fn read(path: &Path) -> Result<(Bytes, ModelProto)> {
-    let bytes = std::fs::read(path).map(Bytes::from).map_err(|cause| {
-        Error::config(format!("cannot read model {}", path.display()))
-            .because(cause)
-            .hint("`tilefleet model build` makes one")
-    })?;
-    let no_onnx = || {
-        Error::config(format!("{} is not an ONNX model", path.display())).hint(
-            "if it should be one, copy it again: it may be cut short; `tilefleet model build` makes one",
-        )
-    };
-    let proto = ModelProto::decode(bytes.clone()).map_err(|cause| no_onnx().because(cause))?;
-    // Almost any short file decodes as a protobuf of unknown fields.
-    if proto.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
-        return Err(no_onnx().because(Error::config("it holds no graph")));
-    }
-    Ok((bytes, proto))
-}
-
 /// A contract that fits its graph.
 struct Fitted {
     contract: Contract,
@@ -135,14 +115,10 @@ struct Fitted {
     hidden: Vec<String>,
 }
 
-fn fit(path: &Path, proto: &ModelProto, overrides: &Overrides) -> Result<Fitted> {
-    if let Some(tensor) = external_tensor(proto) {
-        return Err(Error::config(format!("tensor `{tensor}` lies in another file (external data)"))
-            .hint("save the model as one file: in Python, onnx.save_model(onnx.load(path), path)"));
-    }
+fn fit(path: &Path, proto: &ModelProto, beside: Option<Contract>, overrides: &Overrides) -> Result<Fitted> {
     let empty = GraphProto::default();
     let graph = Graph::new(proto.graph.as_ref().unwrap_or(&empty));
-    let (contract, origin) = match written_contract(path, proto)? {
+    let (contract, origin) = match written_contract(proto, beside)? {
         Some((mut contract, origin)) => {
             override_outputs(&mut contract, &graph, overrides)?;
             (contract, origin)
@@ -160,14 +136,16 @@ fn fit(path: &Path, proto: &ModelProto, overrides: &Overrides) -> Result<Fitted>
     };
     contract.validate()?;
     let static_batch = check_input(&graph, &contract.input)?;
-    let hidden = check_outputs(&graph, &contract.output)?;
+    let hidden = check_outputs(&graph, &contract.output, static_batch)?;
     Ok(Fitted { contract, origin, static_batch, hidden })
 }
 
-fn written_contract(path: &Path, proto: &ModelProto) -> Result<Option<(Contract, ContractOrigin)>> {
-    let beside = Contract::path_for(path);
-    if beside.try_exists().map_err(|cause| Error::config("cannot look for a contract").because(cause))? {
-        return Ok(Some((Contract::load(&beside)?, ContractOrigin::File)));
+fn written_contract(
+    proto: &ModelProto,
+    beside: Option<Contract>,
+) -> Result<Option<(Contract, ContractOrigin)>> {
+    if let Some(contract) = beside {
+        return Ok(Some((contract, ContractOrigin::File)));
     }
     let Some(entry) = proto.metadata_props.iter().find(|entry| entry.key == METADATA_KEY) else {
         return Ok(None);
@@ -236,6 +214,7 @@ fn described_contract(text: &str, graph: &Graph<'_>, overrides: &Overrides) -> R
     Ok(Contract {
         version: VERSION,
         name,
+        model_digest: None,
         input: Input { tensor: tensor.name, ..input },
         output,
         quantisation: None,
@@ -247,7 +226,7 @@ fn assumed_contract(path: &Path, graph: &Graph<'_>, overrides: &Overrides) -> Re
     let input = assumed_input(graph)?;
     let output = assumed_output(graph, overrides)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Contract { version: VERSION, name, input, output, quantisation: None })
+    Ok(Contract { version: VERSION, name, model_digest: None, input, output, quantisation: None })
 }
 
 fn assumed_input(graph: &Graph<'_>) -> Result<Input> {
@@ -362,6 +341,13 @@ fn check_input(graph: &Graph<'_>, input: &Input) -> Result<Option<usize>> {
             input.tensor, found.name
         )));
     }
+    if found.shape.iter().flatten().any(|axis| *axis == Axis::Fixed(0)) {
+        return Err(Error::config(format!(
+            "the graph's input `{}` is {found}: it takes no chip at all",
+            found.name
+        ))
+        .hint("export the network with a batch axis that varies, or of a fixed length from 1"));
+    }
     let elem_type = match input.sample_type {
         SampleType::Uint8 => UINT8,
         SampleType::Float32 => FLOAT,
@@ -384,10 +370,14 @@ fn check_input(graph: &Graph<'_>, input: &Input) -> Result<Option<usize>> {
         ))
         .hint(MISFIT));
     }
-    Ok(match found.shape.as_deref() {
-        Some([Axis::Fixed(batch), ..]) => usize::try_from(*batch).ok(),
-        _ => None,
-    })
+    let Some([Axis::Fixed(batch), ..]) = found.shape.as_deref() else { return Ok(None) };
+    let fits = |batch: &usize| batch.checked_mul(input.num_samples()).is_some_and(|num| num <= MAX_SAMPLES);
+    let batch = usize::try_from(*batch).ok().filter(fits).ok_or_else(|| {
+        Error::config(format!("the graph's input `{}` is {found}: a batch is too large", found.name))
+            .because(format!("it has more than {MAX_SAMPLES} samples"))
+            .hint("export the network with a batch axis that varies, or with a smaller batch")
+    })?;
+    Ok(Some(batch))
 }
 
 /// Whether axes that may vary can have these lengths.
@@ -397,14 +387,14 @@ fn may_be(axes: &[Axis], lengths: &[u64]) -> bool {
 }
 
 /// Returns the wanted tensors that are no outputs of the graph.
-fn check_outputs(graph: &Graph<'_>, output: &Output) -> Result<Vec<String>> {
+fn check_outputs(graph: &Graph<'_>, output: &Output, batch: Option<usize>) -> Result<Vec<String>> {
     let mut wanted = vec![("embedding", &output.embedding, output.embedding_length)];
     if let Some(classifier) = &output.classifier {
         wanted.push(("logits", &classifier.logits, classifier.num_classes));
     }
     let mut hidden = Vec::new();
     for (key, name, length) in wanted {
-        check_output(graph, key, name, length)?;
+        check_output(graph, key, name, length, batch)?;
         if !graph.is_output(name) && !hidden.contains(name) {
             hidden.push(name.clone());
         }
@@ -412,22 +402,36 @@ fn check_outputs(graph: &Graph<'_>, output: &Output) -> Result<Vec<String>> {
     Ok(hidden)
 }
 
-fn check_output(graph: &Graph<'_>, key: &str, name: &str, length: usize) -> Result<()> {
+fn check_output(graph: &Graph<'_>, key: &str, name: &str, length: usize, batch: Option<usize>) -> Result<()> {
     let found = graph.computed(name).ok_or_else(|| no_such_tensor(name, key))?;
     let has_type = found.elem_type.is_none_or(|elem_type| elem_type == FLOAT);
-    let has_rank = found.shape.as_ref().is_none_or(|shape| shape.len() == 2);
-    let has_length = !has_rank || graph.num_features(name).is_none_or(|found| found == length);
-    if has_type && has_rank && has_length {
+    let has_shape = found.shape.as_ref().is_none_or(|shape| is_batch_of_rows(graph, shape, length, batch));
+    let has_length = graph.num_features(name).is_none_or(|found| found == length);
+    if has_type && has_shape && has_length {
         return Ok(());
     }
     let in_graph = match graph.num_features(name) {
         Some(features) if found.shape.is_none() => format!("float32 [N, {features}]"),
         _ => found.to_string(),
     };
+    let batch = batch.map_or("N".to_owned(), |batch| batch.to_string());
     Err(Error::config(format!(
-        "the contract's {key} is float32 [N, {length}], the graph's tensor `{name}` is {in_graph}"
+        "the contract's {key} is float32 [{batch}, {length}], the graph's tensor `{name}` is {in_graph}"
     ))
     .hint(MISFIT))
+}
+
+/// Whether a shape may be that of a row for each chip, as far as the file says: the batch first, then the row.
+fn is_batch_of_rows(graph: &Graph<'_>, shape: &[Axis], length: usize, batch: Option<usize>) -> bool {
+    let Some((first, row)) = shape.split_first() else { return false };
+    // A batch that varies is often said to be of the length that it was exported with; a session tells.
+    let is_first = match (first, batch) {
+        (Axis::Fixed(found @ 1..), Some(batch)) => *found == batch as u64,
+        _ => true,
+    };
+    let is_batch =
+        |axis: &&Axis| matches!(axis, Axis::Named(_)) && graph.batch_axis().as_ref() == Some(*axis);
+    is_first && row.iter().find(is_batch).is_none() && may_be_row(row.iter().map(Axis::length), length)
 }
 
 fn no_such_tensor(name: &str, key: &str) -> Error {
@@ -451,9 +455,14 @@ impl fmt::Display for ContractOrigin {
 mod tests {
     use std::path::PathBuf;
 
+    use bytes::Bytes;
+    use prost::Message;
+    use sha2::{Digest, Sha256};
+
     use super::*;
     use crate::error::Kind;
     use crate::model::build::{BuildOptions, build};
+    use crate::model::contract::hex;
     use crate::model::onnx::{
         AttributeProto, DimensionProto, EXTERNAL, NodeProto, StringStringEntryProto, TensorProto,
         ValueInfoProto,
@@ -630,7 +639,7 @@ mod tests {
     }
 
     #[test]
-    fn external_data_is_refused() {
+    fn external_data_elsewhere_is_refused() {
         let mut proto = foreign(None);
         change(&mut proto, |graph| {
             graph.initializer[0].data_location = Some(EXTERNAL);
@@ -638,7 +647,102 @@ mod tests {
             graph.initializer[0].external_data = vec![StringStringEntryProto { key, value }];
         });
         let message = OnDisk::new(&proto).refused();
-        assert!(message.contains("tensor `w` lies in another file"), "{message}");
+        assert!(
+            message.contains("tensor `w` lies in another file, `../../secret`, and not beside"),
+            "{message}"
+        );
+    }
+
+    /// The contract's shape axis by axis: a batch of rows, whatever else has as many numbers.
+    #[test]
+    fn an_output_of_another_shape_is_refused_with_both() {
+        let contract = OnDisk::new(&foreign(None)).load().unwrap().contract;
+        let loaded = |input: &[DimensionProto], axes: &[DimensionProto]| {
+            let mut proto = foreign(None);
+            change(&mut proto, |graph| {
+                graph.input[0] = ValueInfoProto::new("pixels", FLOAT, input.to_vec());
+                graph.output[0] = ValueInfoProto::new("raw", FLOAT, axes.to_vec());
+                graph.node.pop();
+                graph.node.push(NodeProto::new("Odd", &["features"], "raw", vec![]));
+            });
+            let mut contract = contract.clone();
+            contract.output.embedding = "raw".to_owned();
+            contract.output.embedding_length = 2;
+            contract.output.classifier = None;
+            OnDisk::new(&proto).with_contract(&contract).load().map(|_| ())
+        };
+        let (fixed, batch) = (DimensionProto::fixed, || DimensionProto::named("batch"));
+        let pixels = |batch| [batch, fixed(3), fixed(64), fixed(64)];
+        for axes in [
+            &[batch(), fixed(2)][..],
+            &[batch(), fixed(2), fixed(1), fixed(1)],
+            &[batch(), fixed(1), fixed(1), fixed(2)],
+            // Left from an export with one chip, or not known.
+            &[fixed(1), fixed(2)],
+            &[batch(), fixed(0)],
+            &[batch(), DimensionProto::default()],
+        ] {
+            loaded(&pixels(batch()), axes).unwrap_or_else(|error| panic!("{}", error.render()));
+        }
+        for (input, axes, shapes) in [
+            (
+                batch(),
+                &[fixed(2), batch()][..],
+                "is float32 [N, 2], the graph's tensor `raw` is float32 [2, batch]",
+            ),
+            (batch(), &[batch()], "`raw` is float32 [batch]"),
+            (batch(), &[], "`raw` is float32 []"),
+            (batch(), &[batch(), fixed(2), fixed(2)], "`raw` is float32 [batch, 2, 2]"),
+            (batch(), &[batch(), fixed(1)], "`raw` is float32 [batch, 1]"),
+            (batch(), &[batch(), fixed(2), fixed(7), fixed(7)], "`raw` is float32 [batch, 2, 7, 7]"),
+            (
+                fixed(4),
+                &[fixed(2), fixed(4)],
+                "is float32 [4, 2], the graph's tensor `raw` is float32 [2, 4]",
+            ),
+            (
+                fixed(4),
+                &[fixed(1), fixed(2)],
+                "is float32 [4, 2], the graph's tensor `raw` is float32 [1, 2]",
+            ),
+        ] {
+            let error = loaded(&pixels(input), axes).unwrap_err();
+            assert_eq!(error.kind(), Kind::Config);
+            assert!(error.render().contains(shapes), "{}", error.render());
+        }
+    }
+
+    #[test]
+    fn outputs_of_another_type_are_refused() {
+        for (elem_type, name) in [(UINT8, "uint8"), (10, "float16"), (11, "float64")] {
+            let mut proto = foreign(None);
+            change(&mut proto, |graph| {
+                let axes = vec![DimensionProto::named("batch"), DimensionProto::fixed(2)];
+                graph.output[0] = ValueInfoProto::new("raw", elem_type, axes);
+            });
+            let message = OnDisk::new(&proto).refused();
+            assert!(message.contains(&format!("the graph's tensor `raw` is {name} [batch, 2]")), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_of_one_chip_or_more_and_fits_into_memory() {
+        let with_batch = |batch: i64| {
+            let mut proto = foreign(None);
+            change(&mut proto, |graph| {
+                let batch = DimensionProto { dim_value: Some(batch), dim_param: None };
+                let fixed = DimensionProto::fixed;
+                let axes = vec![batch, fixed(3), fixed(64), fixed(64)];
+                graph.input[0] = ValueInfoProto::new("pixels", FLOAT, axes);
+            });
+            OnDisk::new(&proto)
+        };
+        assert_eq!(with_batch(8).load().unwrap().static_batch, Some(8));
+        assert_eq!(with_batch(-1).load().unwrap().static_batch, None);
+        assert!(with_batch(0).refused().contains("float32 [0, 3, 64, 64]: it takes no chip at all"));
+        for batch in [1 << 20, 1 << 40, i64::MAX] {
+            assert!(with_batch(batch).refused().contains("a batch is too large"));
+        }
     }
 
     #[test]

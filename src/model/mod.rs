@@ -6,20 +6,25 @@
 
 pub mod build;
 pub mod contract;
+mod external;
 pub mod file;
 pub mod graph;
 pub mod head;
 pub mod inspect;
 mod load;
 pub mod mlm;
+mod network;
 pub mod onnx;
 pub mod operands;
+pub mod pair;
 mod per_band;
 pub mod precision;
 mod prune;
 pub mod quantise;
 pub mod resnet;
+pub(crate) mod shape;
 pub mod weights;
+mod wire;
 
 pub use load::{ContractOrigin, Model, Overrides, load};
 pub use precision::Precision;

@@ -290,6 +290,9 @@ pub struct FunctionProto {
     /// Operations.
     #[prost(message, repeated, tag = "7")]
     pub node: Vec<NodeProto>,
+    /// Attributes that a caller may leave out.
+    #[prost(message, repeated, tag = "11")]
+    pub attribute_proto: Vec<AttributeProto>,
 }
 
 impl NodeProto {
@@ -369,11 +372,6 @@ impl TensorProto {
             _ => return None,
         };
         (usize::try_from(num_elements) == Ok(elements.len())).then_some(elements)
-    }
-
-    /// Returns whether the elements lie in another file.
-    pub fn is_external(&self) -> bool {
-        self.data_location == Some(EXTERNAL) || !self.external_data.is_empty()
     }
 }
 

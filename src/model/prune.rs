@@ -1,17 +1,14 @@
 //! Cuts a network off behind one of its tensors, without decoding and encoding what stays.
 //!
 //! Whatever this build does not know of a file, such as notes of an exporter, is copied as it is.
-//!
-//! # Reference
-//!
-//! Protobuf encoding: a message is a row of fields, each a tag and a value.
 
 use std::collections::{HashMap, HashSet};
 
-use prost::{decode_length_delimiter, encode_length_delimiter};
+use prost::encode_length_delimiter;
 
 use super::contract::METADATA_KEY;
 use super::onnx::{GraphProto, ModelProto, NodeProto};
+use super::wire::Field;
 
 /// Numbers of fields of `ModelProto`.
 const GRAPH: usize = 7;
@@ -145,32 +142,6 @@ impl Kept {
             }
         }
         Some(copy)
-    }
-}
-
-/// One field of an encoded message.
-struct Field<'a> {
-    number: usize,
-    /// What it holds, without tag and length; empty for a number.
-    value: &'a [u8],
-    whole: &'a [u8],
-}
-
-impl<'a> Field<'a> {
-    /// Splits the first field off; `None` if it is cut short or of a kind that protobuf gave up.
-    fn take(message: &mut &'a [u8]) -> Option<Self> {
-        let start = *message;
-        // Tags and numbers are varints, as lengths are.
-        let tag = decode_length_delimiter(&mut *message).ok()?;
-        let length = match tag & 7 {
-            0 => decode_length_delimiter(&mut *message).map(|_| 0).ok()?,
-            1 => 8,
-            2 => decode_length_delimiter(&mut *message).ok()?,
-            5 => 4,
-            _ => return None,
-        };
-        let value = message.split_off(..length)?;
-        Some(Self { number: tag >> 3, value, whole: &start[..start.len() - message.len()] })
     }
 }
 

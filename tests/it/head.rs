@@ -160,6 +160,7 @@ fn a_head_predicts_in_a_run_what_was_fitted() {
                 "name = \"patterns\"",
                 "[output.classifier.fitted]",
                 &format!("activation = \"{activation}\""),
+                &format!("model_digest = {}", answer["digest"]),
             ] {
                 assert!(contract.contains(part), "no `{part}` in:\n{contract}");
             }

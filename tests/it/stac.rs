@@ -94,7 +94,8 @@ fn models_are_built_for_the_contracts_that_ship() {
         let mut build = support::tilefleet();
         build.args(["model", "build", "--arch", "resnet152", "--seed", "1", "--contract"]).arg(&contract);
         support::stdout_of(build.arg("--out").arg(&model));
-        let built = Contract::load(&Contract::path_for(&model)).unwrap();
+        let mut built = Contract::load(&Contract::path_for(&model)).unwrap();
+        assert!(built.model_digest.take().is_some());
         assert_eq!(built, Contract::load(&contract).unwrap());
         let said = support::stdout_of(support::tilefleet().args(["model", "inspect"]).arg(&model));
         assert!(said.contains(&format!("input: float32 [N, {channels}, 512, 512]")), "{said}");
