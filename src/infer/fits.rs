@@ -3,7 +3,7 @@
 use ort::session::Session as OrtSession;
 use ort::value::{Outlet, TensorElementType, ValueType};
 
-use super::outputs::mismatch;
+use super::outputs::{is_batch_of_rows, mismatch};
 use crate::error::Result;
 use crate::model::contract::{Contract, Input, Layout, Output, SampleType};
 
@@ -14,10 +14,14 @@ use crate::model::contract::{Contract, Input, Layout, Output, SampleType};
 /// [`Kind::Config`](crate::error::Kind::Config) for the first difference.
 pub(super) fn check(session: &OrtSession, contract: &Contract) -> Result<Option<usize>> {
     check_input(session, &contract.input)?;
-    check_outputs(session, &contract.output)?;
-    Ok(find(session.inputs(), &contract.input.tensor)
+    let batch = find(session.inputs(), &contract.input.tensor)
         .and_then(|outlet| tensor_type(outlet.dtype()))
-        .and_then(|(_, shape)| usize::try_from(*shape.first()?).ok()))
+        .and_then(|(_, shape)| usize::try_from(*shape.first()?).ok());
+    if batch == Some(0) {
+        return Err(mismatch(format!("the input `{}` has a batch of 0", contract.input.tensor)));
+    }
+    check_outputs(session, &contract.output, batch)?;
+    Ok(batch)
 }
 
 fn check_input(session: &OrtSession, input: &Input) -> Result<()> {
@@ -49,15 +53,15 @@ fn check_input(session: &OrtSession, input: &Input) -> Result<()> {
     Ok(())
 }
 
-fn check_outputs(session: &OrtSession, output: &Output) -> Result<()> {
-    check_output(session, &output.embedding, output.embedding_length)?;
+fn check_outputs(session: &OrtSession, output: &Output, batch: Option<usize>) -> Result<()> {
+    check_output(session, &output.embedding, output.embedding_length, batch)?;
     output
         .classifier
         .as_ref()
-        .map_or(Ok(()), |classifier| check_output(session, &classifier.logits, classifier.num_classes))
+        .map_or(Ok(()), |classifier| check_output(session, &classifier.logits, classifier.num_classes, batch))
 }
 
-fn check_output(session: &OrtSession, name: &str, length: usize) -> Result<()> {
+fn check_output(session: &OrtSession, name: &str, length: usize, batch: Option<usize>) -> Result<()> {
     let outlet =
         find(session.outputs(), name).ok_or_else(|| mismatch(format!("the model has no output `{name}`")))?;
     let (found_type, shape) =
@@ -65,10 +69,11 @@ fn check_output(session: &OrtSession, name: &str, length: usize) -> Result<()> {
     if found_type != TensorElementType::Float32 {
         return Err(mismatch(format!("the output `{name}` is {found_type}, not float32")));
     }
-    let row = shape.get(1..).unwrap_or_default();
-    // A pooled feature map may keep its axes of length 1: [n, 2048, 1, 1].
-    if row.iter().all(|size| *size > 0) && row.iter().product::<i64>() != length as i64 {
-        return Err(mismatch(format!("the output `{name}` has shape {shape:?}, not [−1, {length}]")));
+    // Some exporters write 0 for an output's length that varies.
+    let known: Vec<i64> = shape.iter().map(|&axis| if axis == 0 { -1 } else { axis }).collect();
+    if !is_batch_of_rows(&known, batch, length) {
+        let batch = batch.map_or("−1".to_owned(), |batch| batch.to_string());
+        return Err(mismatch(format!("the output `{name}` has shape {shape:?}, not [{batch}, {length}]")));
     }
     Ok(())
 }

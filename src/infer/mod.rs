@@ -22,6 +22,7 @@ pub mod options;
 pub mod outputs;
 pub mod probe;
 pub mod provider;
+pub mod row_check;
 pub mod runner;
 pub mod runtime;
 pub mod session;

@@ -4,6 +4,7 @@ use ort::value::Tensor;
 
 use crate::error::{Error, Result};
 use crate::model::contract::Output;
+use crate::model::shape::may_be_row;
 
 /// What a session yields for one batch. On the CPU the memory is ONNX Runtime's and is not copied.
 #[derive(Debug)]
@@ -19,25 +20,32 @@ pub struct Outputs {
 #[derive(Debug)]
 pub(super) enum Floats {
     Tensor(Tensor<f32>),
-    Plain(Vec<f32>),
+    Plain { values: Vec<f32>, shape: Vec<i64> },
 }
 
 impl Floats {
     pub(super) fn copied(tensor: &Tensor<f32>) -> Self {
-        Self::Plain(tensor.extract_tensor().1.to_vec())
+        let (shape, values) = tensor.extract_tensor();
+        Self::Plain { values: values.to_vec(), shape: shape.to_vec() }
+    }
+
+    /// Takes rows, one behind the other.
+    fn rows(values: Vec<f32>, num_rows: usize) -> Self {
+        let shape = vec![num_rows as i64, (values.len() / num_rows) as i64];
+        Self::Plain { values, shape }
     }
 
     fn all(&self) -> &[f32] {
         match self {
             Self::Tensor(tensor) => tensor.extract_tensor().1,
-            Self::Plain(values) => values,
+            Self::Plain { values, .. } => values,
         }
     }
 
-    fn shape(&self) -> String {
+    fn shape(&self) -> &[i64] {
         match self {
-            Self::Tensor(tensor) => format!("{:?}", tensor.extract_tensor().0),
-            Self::Plain(values) => format!("[{}]", values.len()),
+            Self::Tensor(tensor) => tensor.extract_tensor().0,
+            Self::Plain { shape, .. } => shape,
         }
     }
 }
@@ -56,7 +64,8 @@ impl Outputs {
         let num_classes = logits.as_ref().map_or(0, |logits| logits.len() / len);
         let embedding_length = embeddings.len() / len;
         assert_eq!(embeddings.len(), embedding_length * len, "embeddings of {len} chips");
-        let (embeddings, logits) = (Floats::Plain(embeddings), logits.map(Floats::Plain));
+        let rows = |values| Floats::rows(values, len);
+        let (embeddings, logits) = (rows(embeddings), logits.map(rows));
         Self { embeddings, logits, embedding_length, num_classes, len }
     }
 
@@ -64,8 +73,8 @@ impl Outputs {
     ///
     /// # Errors
     ///
-    /// [`Kind::Config`](crate::error::Kind::Config) if the sizes, some of which are only known now, are not
-    /// those of the contract.
+    /// [`Kind::Config`](crate::error::Kind::Config) if the shapes, of which some axes are only known now, are not
+    /// those of the contract: the batch first, then a row.
     pub(super) fn of(
         (embeddings, logits): (Floats, Option<Floats>),
         contract: &Output,
@@ -79,9 +88,9 @@ impl Outputs {
             num_classes: contract.classifier.as_ref().map_or(0, |classifier| classifier.num_classes),
             len,
         };
-        check_size("embedding", &outputs.embeddings, num_chips, outputs.embedding_length)?;
+        check_shape("embedding", &outputs.embeddings, num_chips, outputs.embedding_length)?;
         if let Some(logits) = &outputs.logits {
-            check_size("logits", logits, num_chips, outputs.num_classes)?;
+            check_shape("logits", logits, num_chips, outputs.num_classes)?;
         }
         Ok(outputs)
     }
@@ -111,14 +120,25 @@ impl Outputs {
     }
 }
 
-fn check_size(what: &str, values: &Floats, num_chips: usize, length: usize) -> Result<()> {
-    if values.all().len() == num_chips * length {
+fn check_shape(what: &str, values: &Floats, num_chips: usize, length: usize) -> Result<()> {
+    let shape = values.shape();
+    if is_batch_of_rows(shape, Some(num_chips), length) {
         return Ok(());
     }
     Err(mismatch(format!(
-        "a batch of {num_chips} gave {what} of shape {}, not [{num_chips}, {length}]",
-        values.shape()
+        "a batch of {num_chips} gave {what} of shape {shape:?}, not [{num_chips}, {length}]"
     )))
+}
+
+/// Whether a shape is that of a row for each chip: the batch first, then the row.
+///
+/// - `shape`: negative where a length is not known yet
+/// - `num_chips`: chips of the batch; `None` if any number will do
+pub(super) fn is_batch_of_rows(shape: &[i64], num_chips: Option<usize>, length: usize) -> bool {
+    let known = |axis: &i64| u64::try_from(*axis).ok();
+    let Some((batch, row)) = shape.split_first() else { return false };
+    let is_batch = known(batch).zip(num_chips).is_none_or(|(found, wanted)| found == wanted as u64);
+    is_batch && may_be_row(row.iter().map(known), length)
 }
 
 /// Says that a model is not what its contract says.
@@ -126,4 +146,20 @@ pub(super) fn mismatch(cause: String) -> Error {
     Error::config("the model does not match its contract")
         .because(cause)
         .hint("compare the contract with `tilefleet model inspect`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_has_the_batch_first_and_then_one_row() {
+        let fits = |shape: &[i64]| is_batch_of_rows(shape, Some(2), 8);
+        assert!(fits(&[2, 8]) && fits(&[2, 8, 1, 1]) && fits(&[-1, 8]) && fits(&[2, -1]));
+        // As many numbers each time.
+        for shape in [&[8, 2][..], &[16], &[1, 16], &[4, 4], &[2, 2, 4], &[2, 1, 1, 2, 4], &[]] {
+            assert!(!fits(shape), "{shape:?}");
+        }
+        assert!(is_batch_of_rows(&[5, 8], None, 8) && is_batch_of_rows(&[3], Some(3), 1));
+    }
 }

@@ -13,6 +13,7 @@ use crate::config::Run;
 use crate::error::{Error, Kind, Result};
 use crate::infer::driver::{self, Gpu};
 use crate::infer::engines::{EngineCache, EngineKey, input_shape, tensorrt_version};
+use crate::infer::row_check::{self, Batches};
 use crate::infer::{BatchRunner, Device, Devices, Lane, Provider, Runtime, Session, SessionOptions};
 use crate::infer::{known, libraries, runtime};
 use crate::model::Model;
@@ -74,13 +75,15 @@ impl Wanted<'_> {
     /// fit; `Unavailable` if memory runs out.
     pub async fn open(&self) -> Result<Lanes> {
         let runtime = runtime::load_for(self.run.provider)?;
-        if self.run.provider.is_accelerator() {
-            self.open_devices(runtime).await
+        let mut lanes = if self.run.provider.is_accelerator() {
+            self.open_devices(runtime).await?
         } else {
             let mut lanes = self.open_cpu(runtime, self.cpu_shape())?;
             self.check_answers(&mut lanes)?;
-            Ok(lanes)
-        }
+            lanes
+        };
+        self.check_rows(&mut lanes)?;
+        Ok(lanes)
     }
 
     /// Returns the CPU threads that sessions share.
@@ -141,6 +144,14 @@ impl Wanted<'_> {
             }
             checked => checked,
         }
+    }
+
+    /// Checks that a chip's row does not depend on its batch, once a process.
+    fn check_rows(&self, lanes: &mut Lanes) -> Result<()> {
+        let Some(lane) = lanes.lanes.first_mut() else { return Ok(()) };
+        let is_padded = self.run.provider.is_accelerator();
+        let batches = if is_padded { Batches::Full } else { Batches::OfAnySize };
+        row_check::check(lane, &self.model.contract, self.model.precision, batches)
     }
 
     async fn open_devices(&self, runtime: &'static Runtime) -> Result<Lanes> {
