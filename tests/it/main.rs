@@ -23,6 +23,7 @@ mod mutated;
 #[cfg(feature = "query")]
 mod nearest;
 mod pace;
+mod pair;
 mod pixels;
 mod proven;
 mod quantise;
