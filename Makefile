@@ -3,7 +3,7 @@
 TILEFLEET := $(or $(CARGO_TARGET_DIR),target)/debug/tilefleet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-processors bench peers fmt lint doc deny build test-env test-stores clean
+.PHONY: help demo test test-processors faults bench peers fmt lint doc deny build test-env test-stores clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 12
@@ -21,6 +21,9 @@ test: test-env test-stores ## Run all tests, setting up what they need
 # 500 photos through an emulated Haswell: slow, so `make test` does it with a few.
 test-processors: test-env ## Compare int8 rows of all test photos with those of a processor without VNNI (qemu-user, about 10 minutes)
 	cargo test --locked --test it -- --ignored --nocapture all_photos_are_the_same_on_a_haswell
+
+faults: test-env ## Run each file of the test data's faults, and print what came of it beside what is right
+	cargo test --locked --test it faults::every -- --nocapture
 
 bench: ## Measure against a bare session, plain Python, pyarrow and parquet-rs (an hour or more, 6 GB of disk)
 	scripts/bench

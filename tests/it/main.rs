@@ -10,6 +10,8 @@ mod commands;
 #[cfg(feature = "query")]
 mod devices;
 mod elsewhere;
+#[cfg(feature = "query")]
+mod faults;
 mod fixture;
 mod gone;
 mod head;
