@@ -1,6 +1,7 @@
 //! The life of an output's runs: what they are, and how they end.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -8,7 +9,7 @@ use crate::commit::Counts;
 use crate::error::{Error, Kind, Result};
 use crate::newest::{Change, Current};
 use crate::plan::{
-    AcceptedBecause, DeletedRun, Fate, KnownRun, Moment, Origin, Output, Removed, Run, RunId, Scope,
+    AcceptedBecause, DeletedRun, Fate, KnownRun, Limit, Moment, Origin, Output, Removed, Run, RunId, Scope,
     Snapshot, Standing, Tombstone, Why,
 };
 use crate::summary::counts_so_far;
@@ -39,6 +40,9 @@ pub struct RunInfo {
     pub state: State,
     /// False if it is complete and `tiles` shows nothing of it, since too much of it was rejected.
     pub accepted: bool,
+    /// Set if it covers only a part of what was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
     /// Planned shards.
     pub shards: u32,
     /// Planned tiles.
@@ -64,6 +68,7 @@ impl RunInfo {
         info.bytes = shards.iter().map(|shard| shard.size_bytes).sum();
         if let KnownRun::Planned(run) = &standing.run {
             info.state = if standing.completed().is_some() { State::Complete } else { State::Open };
+            info.limit = run.record.limit;
             info.shards = run.num_shards();
             info.tiles = run.record.plan.tiles;
             info.counts = counts_so_far(run, shards).await?;
@@ -84,6 +89,7 @@ impl RunInfo {
             origin: origin.clone(),
             state,
             accepted: true,
+            limit: None,
             shards: 0,
             tiles: 0,
             counts: Counts::default(),
@@ -114,6 +120,27 @@ async fn list_of(output: &Output, snapshot: &Snapshot) -> Result<Vec<RunInfo>> {
     }
     runs.extend(snapshot.deleted.iter().filter(|run| run.num_left() > 0).map(RunInfo::of_deleted));
     Ok(runs)
+}
+
+/// Returns the complete runs that were planned longer ago than this.
+///
+/// - `open`: those that are not complete, too
+///
+/// # Errors
+///
+/// `Config` if the output has no run; as the store answers otherwise.
+pub async fn older_than(output: &Output, age: Duration, now: Moment, open: bool) -> Result<Vec<RunId>> {
+    let snapshot = output.snapshot(Scope::All).await?;
+    if snapshot.is_empty() {
+        return Err(snapshot.nothing(output, None));
+    }
+    let is_old = |standing: &&Standing| match &standing.run {
+        KnownRun::Planned(run) => {
+            (open || standing.completed().is_some()) && now.since(run.planned_at()) > age
+        }
+        KnownRun::Planning(_) => false,
+    };
+    Ok(snapshot.runs.iter().filter(is_old).map(|standing| standing.run.id().clone()).collect())
 }
 
 /// What deleting runs would do.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use crate::newest::Current;
-use crate::plan::{CommittedShard, DeletedRun, KnownRun, Origin, Run, RunId, Standing};
+use crate::plan::{CommittedShard, DeletedRun, KnownRun, Limit, Origin, Run, RunId, Standing};
 
 /// How far a run has got.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -23,6 +23,9 @@ pub struct Status {
     pub complete: bool,
     /// False if it is complete and `tiles` shows nothing of it, since too much of it was rejected.
     pub accepted: bool,
+    /// Set if it covers only a part of what was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
     /// Planned shards.
     pub shards: u32,
     /// Committed shards.
@@ -85,6 +88,7 @@ impl Status {
         Self {
             planned: true,
             complete,
+            limit: run.record.limit,
             shards: plan.shards,
             committed: committed.len() as u32,
             open: plan.shards - committed.len() as u32,

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::commit::Counts;
 use crate::config::{self, Loaded, Pipeline};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetcher;
@@ -24,12 +25,12 @@ use crate::model::contract::Contract;
 use crate::model::quantise::Target;
 use crate::model::{self, Model, Precision};
 use crate::newest::{Shown, count_shown, how_to_accept, settle};
-use crate::observe::{Progress, Snapshot};
+use crate::observe::{Progress, Snapshot, announce};
 use crate::pipeline::{SpareTensors, Stages, Stop, process};
 use crate::plan::fingerprint::{Lineage, Meaning};
 use crate::plan::{
-    AcceptedBecause, Cutting, Decision, Draft, ModelRecord, Origin, Output, Planner, Preview, Retried, Retry,
-    Run, Surveyor, process_begins,
+    self, AcceptedBecause, Cutting, Decision, Draft, Limit, ModelRecord, Origin, Output, Planner, Preview,
+    Retried, Retry, Run, Surveyor, process_begins,
 };
 use crate::preprocess::Preprocess;
 use crate::scene::Tiling;
@@ -70,6 +71,9 @@ pub struct Report {
     pub current: bool,
     /// The run's final counts.
     pub summary: Option<Summary>,
+    /// Set if the run covers only a part of what was found, as `--limit` asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
     /// Sources of the run that their headers rejected when it was planned.
     pub rejected_sources: u64,
     /// The rows that `tiles` shows now, of whichever run; `None` if a run has added to them, or there are too many
@@ -106,6 +110,7 @@ impl Job {
             manifest: pipeline.input.manifest.clone(),
             allow: pipeline.input.allow.clone(),
             look_up: true,
+            limit: pipeline.input.limit,
             items: tiling.as_deref().map(|tiling| tiling::items(&pipeline, tiling)).transpose()?,
             exclude: Some(output.uri.clone()),
         };
@@ -142,6 +147,12 @@ impl Job {
     #[must_use]
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// Returns how many sources are looked at, if not all.
+    #[must_use]
+    pub fn limit(&self) -> Option<u64> {
+        self.input.limit
     }
 
     /// Returns where the table goes.
@@ -249,7 +260,7 @@ impl Job {
         Ok((rate, lanes.inference))
     }
 
-    /// Works on one run; returns whether another is to be looked for, since this one was a retry.
+    /// Works on one run; returns whether another is to be looked for, since this one was a retry, or limited.
     async fn run_once(&self, lanes: Lanes, progress: &Arc<Progress>, stop: &Stop) -> Result<(Report, bool)> {
         let started = Instant::now();
         let decision = stop.or(self.decide()).await?;
@@ -271,8 +282,10 @@ impl Job {
             // Before the work: whoever finishes the run instead of us finds it accepted.
             stop.or(self.output.accept_run(&run.id, AcceptedBecause::Asked)).await?;
         }
-        let is_retry = run.record.origin == Origin::Retry;
-        Ok((Box::pin(self.work_on(run, lanes, progress, stop)).await?, is_retry))
+        // Neither covers what was asked for.
+        let is_limited = run.record.limit.is_some() && self.input.limit.is_none();
+        let more = is_limited || run.record.origin == Origin::Retry;
+        Ok((Box::pin(self.work_on(run, lanes, progress, stop)).await?, more))
     }
 
     /// Tries rejected tiles again, or finishes the retry that was not finished; `None` if newer runs have
@@ -316,8 +329,12 @@ impl Job {
 
     async fn work_on(&self, run: Run, lanes: Lanes, progress: &Arc<Progress>, stop: &Stop) -> Result<Report> {
         let run = Arc::new(run);
-        tracing::info!(run = %run.id, tiles = run.record.plan.tiles, shards = run.num_shards(), "working");
         let work = OpenShards::of(run.clone(), beginning(), progress).await?;
+        let num_open = work.peek().map_or(0, |(_, tiles)| tiles);
+        let limit = run.record.limit.map(|limit| limit.to_string());
+        let (tiles, shards) = (run.record.plan.tiles, run.num_shards().into());
+        announce::run_begins(&run.id.to_string(), tiles, shards, num_open, limit.as_deref());
+        plan::warn_if_short(&self.output, num_open * plan::row_bytes(self.draft.embedding_bytes));
         let mut stages = self.stages(&run, progress, stop)?;
         stop.or(stages.fetcher.learn_of_attempts()).await?;
         let Lanes { lanes, inference } = stop.or(self.tuned(lanes, &stages, &work, stop)).await?;
@@ -360,6 +377,14 @@ impl Job {
         let this_process = progress.snapshot();
         let summary = stop.or(sum_up(run)).await?;
         let current = stop.or(settle(run, Some(self.pipeline.limits.max_reject_ratio))).await?;
+        let id = run.id.to_string();
+        if nothing_new {
+            announce::nothing_to_do(Some(&id));
+        } else {
+            let Counts { ok, skipped, rejected, .. } = summary.counts;
+            let outcomes = announce::Outcomes { tiles: summary.tiles, ok, skipped, rejected };
+            announce::run_ends(&id, &outcomes, current, &this_process);
+        }
         let most_sources = match (&run.record.origin, nothing_new) {
             (_, true) => MAX_COUNTED_SOURCES,
             (Origin::Retry, false) => u64::MAX,
@@ -367,10 +392,11 @@ impl Job {
         };
         let table = stop.or(count_shown(&self.output, most_sources)).await?;
         Ok(Report {
-            run_id: Some(run.id.to_string()),
+            run_id: Some(id),
             nothing_new,
             current,
             summary: Some(summary),
+            limit: run.record.limit,
             rejected_sources: run.sources.num_rejected(),
             table,
             this_process,
@@ -578,8 +604,10 @@ fn draft(loaded: &Loaded, model: &Model, tiling: Option<&Tiling>) -> Result<Draf
             contract: model.contract.clone(),
         },
         pipeline: loaded.settings.to_json(),
-        shard_tiles: u32::try_from(pipeline.plan.shard_tiles.get())
-            .expect("checked by config: at most a million"),
+        shard_tiles: pipeline
+            .plan
+            .shard_tiles
+            .map(|tiles| u32::try_from(tiles.get()).expect("checked by config: at most a million")),
         embedding_bytes: embedding_bytes as u64,
         max_reject_ratio: pipeline.limits.max_reject_ratio,
     })
@@ -596,12 +624,14 @@ fn describe(contract: &Contract) -> String {
 
 /// Reports that there is nothing to do, and never was.
 fn nothing_found(inference: Inference, progress: &Progress) -> Report {
+    announce::nothing_to_do(None);
     let this_process = progress.snapshot();
     Report {
         run_id: None,
         nothing_new: true,
         current: false,
         summary: None,
+        limit: None,
         rejected_sources: 0,
         table: None,
         this_process,

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::pipeline_args::PipelineArgs;
 use super::print_json;
-use crate::config::{Loaded, Overrides, Setting};
+use crate::config::{Loaded, Overrides, Setting, Variable};
 use crate::error::Result;
 
 /// Shows the merged configuration and where each value came from
@@ -16,15 +16,16 @@ pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
 
-    /// Print JSON: the values, their origins, and what is missing for a run
+    /// Print JSON: the values, their origins, variables that decide too, and what is missing for a run
     #[arg(long)]
     json: bool,
 }
 
 impl From<PipelineArgs> for Overrides {
     fn from(args: PipelineArgs) -> Self {
-        let PipelineArgs { inputs, output, model, precision, provider, set, .. } = args;
-        Self { inputs, output, model, precision, provider, set }
+        let PipelineArgs { pipeline: _, inputs, output, model, precision, provider, aoi, dates, limit, set } =
+            args;
+        Self { inputs, output, model, precision, provider, aoi, dates, limit, set }
     }
 }
 
@@ -36,15 +37,16 @@ impl From<PipelineArgs> for Overrides {
 /// later command may bring it.
 pub fn run(args: Args) -> Result<()> {
     let path = args.pipeline.pipeline.clone();
-    let loaded = Loaded::read(&path, &args.pipeline.into())?;
+    let loaded = Loaded::read(path.as_deref(), &args.pipeline.into())?;
+    let variables = loaded.deciding_variables();
     if args.json {
-        return print_json(&as_json(&loaded));
+        return print_json(&as_json(&loaded, &variables));
     }
-    print!("{}", as_toml(&loaded));
+    print!("{}", as_toml(&loaded, &variables));
     Ok(())
 }
 
-fn as_toml(loaded: &Loaded) -> String {
+fn as_toml(loaded: &Loaded, variables: &[Variable]) -> String {
     let assignment = |setting: &Setting| format!("{} = {}", setting.key, setting.value);
     // Long values may stick out; the others keep their origins in one column.
     let widths = loaded.settings.iter().map(|setting| assignment(setting).chars().count());
@@ -56,17 +58,41 @@ fn as_toml(loaded: &Loaded) -> String {
             section = &setting.section;
             lines.extend([String::new(), format!("[{section}]")]);
         }
-        lines.push(format!("{:column$}  # {}", assignment(setting), setting.origin));
+        let decides = variables.iter().find(|variable| variable.decides == Some(&setting.name()));
+        let instead =
+            decides.map(|variable| format!(", so that {} decides: {}", variable.name, shown(variable)));
+        let origin = format!("{}{}", setting.origin, instead.unwrap_or_default());
+        lines.push(format!("{:column$}  # {origin}", assignment(setting)));
+    }
+    let others: Vec<&Variable> = variables.iter().filter(|variable| variable.decides.is_none()).collect();
+    if !others.is_empty() {
+        lines.extend([
+            String::new(),
+            "# set in the environment, for stores, proxies and the runtime:".to_owned(),
+        ]);
+        lines.extend(others.iter().map(|variable| format!("# {} = {}", variable.name, shown(variable))));
     }
     let missing = loaded.missing.iter().map(|missing| format!("# for a run there is {missing}"));
     lines.extend(missing);
     lines.join("\n") + "\n"
 }
 
-fn as_json(loaded: &Loaded) -> Value {
+/// Shows a variable's value in one line, unless it may be a secret.
+fn shown(variable: &Variable) -> String {
+    let value = variable.value.as_ref().map(|value| toml::Value::from(value.replace(['\n', '\r'], " ")));
+    value.map_or_else(|| "(a secret)".to_owned(), |value| value.to_string())
+}
+
+fn as_json(loaded: &Loaded, variables: &[Variable]) -> Value {
     let origins = loaded.settings.iter().map(|setting| (setting.name(), json!(setting.origin.to_string())));
     let origins: Map<_, _> = origins.collect();
-    json!({ "values": loaded.settings.to_json(), "origins": origins, "missing": loaded.missing })
+    let told = |Variable { name, value, decides }: &Variable| {
+        let value = value.as_deref().unwrap_or("(a secret)");
+        json!({ "name": name, "value": value, "decides": decides })
+    };
+    let environment: Vec<Value> = variables.iter().map(told).collect();
+    let values = loaded.settings.to_json();
+    json!({ "values": values, "origins": origins, "environment": environment, "missing": loaded.missing })
 }
 
 #[cfg(test)]
@@ -78,12 +104,12 @@ mod tests {
         let pipeline = folder.path().join("job.toml");
         std::fs::write(&pipeline, "[run]\nbatch = 2 # two\n[output]\nuri = \"s3://b/table\"\n").unwrap();
         let set = set.iter().map(ToString::to_string).collect();
-        Loaded::read(&pipeline, &Overrides { set, ..Overrides::default() }).unwrap()
+        Loaded::read(Some(&pipeline), &Overrides { set, ..Overrides::default() }).unwrap()
     }
 
     #[test]
     fn every_line_says_where_it_came_from() {
-        let text = as_toml(&loaded(&["run.memory=2GiB"]));
+        let text = as_toml(&loaded(&["run.memory=2GiB"]), &[]);
         let line = |start: &str| {
             let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{text}"));
             line.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -102,19 +128,42 @@ mod tests {
     fn what_is_printed_is_a_pipeline_file_again() {
         let folder = tempfile::tempdir().unwrap();
         let again = folder.path().join("job.toml");
-        std::fs::write(&again, as_toml(&loaded(&[]))).unwrap();
-        let loaded = Loaded::read(&again, &Overrides::default()).unwrap();
+        std::fs::write(&again, as_toml(&loaded(&[]), &variables())).unwrap();
+        let loaded = Loaded::read(Some(&again), &Overrides::default()).unwrap();
         assert_eq!(loaded.pipeline.run.batch, std::num::NonZeroUsize::new(2));
         assert_eq!(loaded.pipeline.output.uri, "s3://b/table");
     }
 
     #[test]
     fn json_holds_values_origins_and_what_is_missing() {
-        let json = as_json(&loaded(&["storage.anonymous=true"]));
+        let json = as_json(&loaded(&["storage.anonymous=true"]), &variables());
         assert_eq!(json["values"]["run"]["batch"], 2);
         assert_eq!(json["values"]["name"], "job");
         assert_eq!(json["values"]["storage"]["anonymous"], true);
         assert_eq!(json["origins"]["storage.anonymous"], "--set storage.anonymous");
         assert_eq!(json["missing"].as_array().unwrap().len(), 2);
+        assert_eq!(json["environment"][0]["decides"], "storage.endpoint");
+        assert_eq!(json["environment"][1]["value"], "(a secret)");
+    }
+
+    fn variables() -> Vec<Variable> {
+        let endpoint = Variable {
+            name: "AWS_ENDPOINT_URL".to_owned(),
+            value: Some("http://localhost:9000".to_owned()),
+            decides: Some("storage.endpoint"),
+        };
+        let key = Variable { name: "AWS_SECRET_ACCESS_KEY".to_owned(), value: None, decides: None };
+        vec![endpoint, key]
+    }
+
+    #[test]
+    fn variables_that_decide_are_named() {
+        let text = as_toml(&loaded(&[]), &variables());
+        let endpoint = text.lines().find(|line| line.starts_with("endpoint = ")).unwrap();
+        assert!(
+            endpoint.ends_with("# default, so that AWS_ENDPOINT_URL decides: \"http://localhost:9000\""),
+            "{endpoint}"
+        );
+        assert!(text.ends_with("# AWS_SECRET_ACCESS_KEY = (a secret)\n# for a run there is no input: give --input URI, or set `input.uris`, `input.manifest` or `search.api`\n# for a run there is no model: give --model FILE, or set `model.file`\n"), "{text}");
     }
 }

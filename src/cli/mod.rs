@@ -18,6 +18,7 @@ mod completions;
 mod config;
 mod demo;
 mod export;
+mod init;
 mod inspect;
 mod man;
 mod model;
@@ -75,6 +76,7 @@ const EVERYWHERE: &str = "Options of every command";
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Args),
+    Init(init::Args),
     Run(run::Args),
     Plan(plan::Args),
     Status(status::Args),
@@ -145,6 +147,7 @@ pub fn command() -> clap::Command {
 fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Demo(args) => demo::run(args),
+        Command::Init(args) => init::run(&args),
         Command::Run(args) => run::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Status(args) => status::run(args),

@@ -1,5 +1,6 @@
 //! The arguments of every command that works on a pipeline.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use crate::config::{Loaded, Pipeline};
@@ -8,8 +9,8 @@ use crate::error::Result;
 /// The pipeline file and what changes from run to run.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct PipelineArgs {
-    /// The pipeline file, such as pipelines/tiles.toml
-    pub pipeline: PathBuf,
+    /// The pipeline file, such as pipelines/tiles.toml; without one --input, --model and --output say what to do
+    pub pipeline: Option<PathBuf>,
 
     /// A folder, file, glob or URL to read instead of the pipeline's input, its search included; repeatable
     #[arg(long = "input", value_name = "URI")]
@@ -31,6 +32,18 @@ pub struct PipelineArgs {
     #[arg(long, value_name = "PROVIDER")]
     pub provider: Option<String>,
 
+    /// Only windows that touch this area, `tiles.aoi`: a GeoJSON file, or WEST,SOUTH,EAST,NORTH in degrees
+    #[arg(long, value_name = "AREA", allow_hyphen_values = true)]
+    pub aoi: Option<String>,
+
+    /// Only STAC items of these dates, `input.dates`, such as 2024-05-01/2024-08-31
+    #[arg(long, value_name = "FROM/TO")]
+    pub dates: Option<String>,
+
+    /// Only the first N sources in order of their addresses, `input.limit`; the next run without it covers the rest
+    #[arg(long, value_name = "N")]
+    pub limit: Option<NonZeroU32>,
+
     /// Any other value, such as `--set run.batch=32`; repeatable
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
@@ -44,6 +57,6 @@ impl PipelineArgs {
     /// `Config` for what the file or a value gets wrong.
     pub fn load(self) -> Result<Loaded> {
         let path = self.pipeline.clone();
-        Pipeline::load(&path, &self.into())
+        Pipeline::load(path.as_deref(), &self.into())
     }
 }

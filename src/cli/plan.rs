@@ -1,9 +1,10 @@
 //! `tilefleet plan PIPELINE`
 
+use crate::cli::run::{all_done, say_limit};
 use crate::cli::{PipelineArgs, block_on, print_json, show};
 use crate::error::Result;
 use crate::newest::Change;
-use crate::plan::Preview;
+use crate::plan::{self, Preview};
 use crate::worker::Job;
 
 /// Says what a run would cover, and publishes its plan unless told not to
@@ -33,26 +34,33 @@ pub fn run(args: Args) -> Result<()> {
     let job = Job::open(&args.pipeline.load()?)?;
     super::run::say_what_is_assumed(&job);
     let preview = block_on(async { if args.dry_run { job.preview().await } else { job.plan().await } })?;
+    plan::warn_if_short(job.output(), preview.table_bytes);
     if args.json {
         print_json(&preview)?;
     } else {
-        print(&preview);
+        print(&preview, job.limit());
     }
     if args.dry_run { job.check_preview(&preview) } else { Ok(()) }
 }
 
-fn print(preview: &Preview) {
+fn print(preview: &Preview, limit: Option<u64>) {
     if preview.nothing_new && !preview.published {
         super::run::say_nothing_found();
         return;
     }
     let state = match (preview.published, preview.nothing_new) {
-        (true, true) => "nothing new: every source has its row",
-        (true, false) => "planned",
-        (false, _) => "not planned yet",
+        (true, true) => format!("nothing new: {}", all_done(limit)),
+        (true, false) => "planned".to_owned(),
+        (false, _) => "not planned yet".to_owned(),
     };
     println!("{}  {state}", preview.run_id);
     println!("  {}, {}", show::counted(preview.sources, "source"), show::bytes(preview.source_bytes));
+    if !preview.nothing_new {
+        say_limit(preview.limit);
+    }
+    if preview.sources_outside > 0 {
+        println!("  {} outside tiles.aoi, left out", show::counted(preview.sources_outside, "source"));
+    }
     println!(
         "  {} in {}, {} committed",
         show::counted(preview.tiles, "tile"),

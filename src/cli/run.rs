@@ -10,9 +10,12 @@ use crate::model::contract::{Contract, Input};
 use crate::observe::stderr::{Level, say};
 use crate::observe::{Progress, Snapshot, Stage, Ticker};
 use crate::pipeline::Stop;
+use crate::plan::Limit;
 use crate::worker::{Job, Report};
 
 /// Plans if needed, then works on all open shards on this machine
+///
+/// Without a pipeline file, flags alone say what to do; all else is as by default.
 ///
 /// Run it again after a crash or an interruption: only what is open is done. When the run is complete,
 /// a new one covers what is new or has changed.
@@ -23,7 +26,8 @@ use crate::worker::{Job, Report};
 #[command(after_help = "Examples:
   tilefleet run pipelines/tiles.toml --input s3://photos/2026/ \\
       --model resnet152.onnx --output s3://tables/photos
-  tilefleet run photos.toml --set run.batch=32 --json")]
+  tilefleet run photos.toml --set run.batch=32 --json
+  tilefleet run --input images/ --model resnet152.onnx --output table")]
 pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
@@ -127,7 +131,7 @@ pub fn print(job: &Job, report: &Report) {
         return;
     };
     if report.nothing_new {
-        println!("{run_id}  nothing new: every source has its row");
+        println!("{run_id}  nothing new: {}", all_done(job.limit()));
         if report.table.is_none() {
             let counts = show::counts(&summary.counts).replace('\n', "\n  ");
             println!("  in this newest run: {}: {counts}", show::counted(summary.tiles, "tile"));
@@ -140,6 +144,7 @@ pub fn print(job: &Job, report: &Report) {
             show::counted(summary.shards.into(), "shard")
         );
         println!("  {}", show::counts(&summary.counts).replace('\n', "\n  "));
+        say_limit(report.limit);
     }
     if let Some(table) = &report.table {
         let counts = show::counts(&table.counts).replace('\n', "\n  ");
@@ -157,6 +162,23 @@ pub fn print(job: &Job, report: &Report) {
         println!("  {}", where_the_time_went(ours));
     }
     println!("  table: {}", job.output().bucket.uri(&job.output().layout.table()));
+}
+
+/// Says why nothing is new.
+///
+/// - `limit`: how many sources were looked at, if not all
+pub fn all_done(limit: Option<u64>) -> String {
+    match limit {
+        None => "every source has its row".to_owned(),
+        Some(limit) => format!("each of the first {} has its row", show::counted(limit, "source")),
+    }
+}
+
+/// Says that a run is not to be taken for the whole.
+pub fn say_limit(limit: Option<Limit>) {
+    if let Some(limit) = limit {
+        println!("  {limit}: a run without --limit covers the rest");
+    }
 }
 
 /// Says why there may be nothing to do in an output that has no run.

@@ -1,13 +1,15 @@
 //! `tilefleet runs OUTPUT`
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use crate::cli::output_args::PlaceArgs;
+use crate::cli::run::say_limit;
 use crate::cli::{block_on, print_json, show};
 use crate::compact::{Compacted, Request, compact};
 use crate::error::{Error, Result};
 use crate::newest::how_to_accept;
-use crate::plan::{Origin, Output, RunId};
+use crate::plan::{Moment, Origin, Output, RunId};
 use crate::runs::{self, Accepted, Deleted, Proposal, RunInfo, State};
 
 /// Lists the runs of an output, accepts and deletes them, merges small ones
@@ -59,11 +61,16 @@ struct AcceptArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet runs s3://tables/photos delete photos-1a2b3c4d-0003
-  tilefleet runs s3://tables/photos delete photos-1a2b3c4d-0003 --yes")]
+  tilefleet runs s3://tables/photos delete photos-1a2b3c4d-0003 --yes
+  tilefleet runs s3://tables/photos delete --older-than 30d")]
 struct DeleteArgs {
     /// The runs
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required_unless_present = "older_than", value_name = "ID")]
     ids: Vec<String>,
+
+    /// Runs that were planned longer ago than this, such as 30d, and are complete, also if `tiles` shows rows of them
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "ids")]
+    older_than: Option<Duration>,
 
     /// Do it
     #[arg(long)]
@@ -85,7 +92,7 @@ struct DeleteArgs {
   tilefleet runs s3://tables/photos compact
   tilefleet runs s3://tables/photos compact --shard-tiles 8192")]
 struct CompactArgs {
-    /// Tiles a shard; by default as in the newest of the runs
+    /// Tiles per shard; by default as the pipeline of the newest run fixes it, else 4096
     #[arg(long, value_name = "N")]
     shard_tiles: Option<NonZeroU32>,
 
@@ -165,6 +172,7 @@ fn print_run(run: &RunInfo) {
                 show::count(counts.skipped),
                 show::count(counts.rejected)
             );
+            say_limit(run.limit);
         }
         State::Planning => println!("{id}  being planned: its plan is not complete"),
         State::Deleted => println!("{id}  {}", left_of_deleted(run)),
@@ -183,13 +191,22 @@ fn left_of_deleted(run: &RunInfo) -> String {
 
 fn delete(output: &Output, args: &DeleteArgs, json: bool) -> Result<()> {
     let mut ids = args.ids.iter().map(|id| RunId::parse(id)).collect::<Result<Vec<RunId>>>()?;
+    if let Some(age) = args.older_than {
+        ids = block_on(runs::older_than(output, age, Moment::now(), args.force))?;
+    }
     ids.sort();
     ids.dedup();
     let proposal = block_on(runs::propose(output, &ids))?;
-    refuse(&proposal, args, json)?;
+    if !ids.is_empty() {
+        refuse(&proposal, args, json)?;
+    }
     let deleted = block_on(runs::delete(output, &proposal))?;
     if json {
         return print_json(&deleted);
+    }
+    if ids.is_empty() {
+        println!("no run is that old");
+        return Ok(());
     }
     for Deleted { run_id, removed } in &deleted {
         let files = show::counted(removed.files, "file");

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use crate::cli::output_args::OutputArgs;
+use crate::cli::run::say_limit;
 use crate::cli::{block_on, print_json, show};
 use crate::error::Result;
 use crate::newest::{Current, how_to_accept};
@@ -73,6 +74,7 @@ fn print(output: &Output, status: &Status) {
         show::count(status.tiles),
         show::bytes(status.bytes)
     );
+    say_limit(status.limit);
     if !status.accepted {
         let how = how_to_accept(&output.uri, &status.run_id);
         let why = format!("too many rejects, so that `tiles` does not show it; {how}");

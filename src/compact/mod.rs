@@ -32,7 +32,7 @@ use crate::error::{Error, Kind, Result};
 use crate::newest::{Current, stay_as_they_are};
 use crate::plan::{
     self, Described, Election, Fate, Moment, Origin, Output, PlannedTile, Removed, Run, RunId,
-    SOURCE_BYTES_KEY, Scope, Snapshot, Standing, Surveyed, Tombstone, Why,
+    SOURCE_BYTES_KEY, Scope, ShardSize, Snapshot, Standing, Surveyed, Tombstone, Why,
 };
 use crate::sink::{self, Outcome, ShardRows, TableSpec, TileRow};
 use crate::source::{Entry, ExtraCodec};
@@ -217,15 +217,17 @@ impl Compaction<'_> {
     /// - `older`: whether there are older runs, which are not copied
     async fn begin(&self, id: RunId, from: Vec<Arc<Run>>, older: bool) -> Result<Begun> {
         let newest = &from[0];
-        let shard_tiles = self.request.shard_tiles.unwrap_or(newest.record.plan.shard_tiles);
-        plan::check_shard_size(shard_tiles, embedding_bytes(newest)?)?;
+        let size = self.shard_size(newest)?;
+        size.check()?;
         let election = Election {
-            shard_tiles,
+            // Copying goes on where it stopped, shard by shard, and costs little: the largest that are usual.
+            shard_tiles: size.of(u64::MAX),
             fingerprint: newest.record.fingerprint.clone(),
             origin: Origin::Compaction { of: from.iter().map(|run| run.id.clone()).collect() },
             planned_at: Some(Moment::now()),
             as_of: Some(newest.as_of),
             max_reject_ratio: None,
+            limit: None,
         };
         let key = self.output.layout.sources(&id);
         self.output.elect(&key, encode_sources(&from, &election, older).await?).await?;
@@ -239,6 +241,13 @@ impl Compaction<'_> {
             return Err(lost());
         }
         Ok(Begun { id, from })
+    }
+
+    /// Returns how large the shards are to be: as asked for, else as the newest run's pipeline fixes it.
+    fn shard_size(&self, newest: &Run) -> Result<ShardSize> {
+        let fixed = !newest.record.leaves_shard_tiles_open();
+        let asked = self.request.shard_tiles.or(fixed.then_some(newest.record.plan.shard_tiles));
+        Ok(ShardSize { asked, of_windows: false, embedding_bytes: embedding_bytes(newest)? })
     }
 
     /// Takes up a compaction where it was left.
@@ -483,7 +492,7 @@ async fn encode_sources(from: &[Arc<Run>], election: &Election, older: bool) -> 
                 entry(&merged, codec.as_ref())
             }))
         });
-        plan::encode(entries, codec.as_ref(), metadata, SOURCE_BYTES_KEY)
+        plan::encode(entries, codec.as_ref(), || Ok(metadata), SOURCE_BYTES_KEY)
     };
     let encoded = tokio::task::spawn_blocking(encode).await;
     Ok(encoded.map_err(|error| Error::bug("planning crashed").because(error))??.bytes)
@@ -532,9 +541,20 @@ fn planned_tiles(from: &[Arc<Run>]) -> BoxStream<'static, Result<PlannedTile>> {
     tiles.try_flatten().boxed()
 }
 
+/// Returns about how many bytes are still to be copied, as large as they are in the old runs.
+async fn bytes_to_copy(run: &Run, from: &[Arc<Run>], num_committed: usize) -> Result<u64> {
+    let mut num_bytes = 0;
+    for old in from {
+        num_bytes += old.committed().await?.shards.iter().map(|shard| shard.size_bytes).sum::<u64>();
+    }
+    let (all, open) = (u64::from(run.num_shards()), u64::from(run.num_shards()) - num_committed as u64);
+    Ok(num_bytes / all.max(1) * open)
+}
+
 /// Copies the shards that are open, one after the other.
 async fn copy(run: &Run, from: &[Arc<Run>]) -> Result<()> {
     let committed: HashSet<u32> = run.committed().await?.shards.iter().map(|shard| shard.number).collect();
+    plan::warn_if_short(&run.output, bytes_to_copy(run, from, committed.len()).await?);
     let pipeline = Pipeline::recorded(&run.record.pipeline, &run.id.to_string())?;
     let contract = &run.record.model.contract;
     let mut copy = Copy {

@@ -16,7 +16,9 @@ mod grid;
 mod pipeline;
 mod settings;
 mod value;
+mod variables;
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use toml::Value;
@@ -27,10 +29,11 @@ use crate::storage::StorageOptions;
 
 pub use grid::{Clouds, Grid, Nodata};
 pub use pipeline::{
-    EmbeddingType, Input, Limits, Model, Output, Pipeline, Plan, Run, StacInput, Tiles, Unreadable,
-    is_pipeline_name,
+    EmbeddingType, Input, Limits, Model, NAME_WITHOUT_FILE, Output, Pipeline, Plan, Run, StacInput, Tiles,
+    Unreadable, is_pipeline_name,
 };
 pub use settings::{Origin, Setting, Settings};
+pub use variables::Variable;
 
 /// What the command line sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +48,12 @@ pub struct Overrides {
     pub precision: Option<String>,
     /// `--provider`: replaces `run.provider`.
     pub provider: Option<String>,
+    /// `--aoi`: replaces `tiles.aoi`.
+    pub aoi: Option<String>,
+    /// `--dates`: replaces `input.dates`.
+    pub dates: Option<String>,
+    /// `--limit`: replaces `input.limit`.
+    pub limit: Option<NonZeroU32>,
     /// `--set section.key=value`, repeatable, in order.
     pub set: Vec<String>,
 }
@@ -61,18 +70,22 @@ pub struct Loaded {
 }
 
 impl Pipeline {
-    /// Loads a pipeline file under the environment and the flags.
+    /// Loads a pipeline file, if there is one, under the environment and the flags.
     ///
     /// # Errors
     ///
     /// [`Kind::Config`] if the file cannot be read, a key or value is wrong, or input, model or output
-    /// is missing; [`Kind::Usage`] if a `--set` has no `=`.
-    pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded> {
+    /// is missing; [`Kind::Usage`] if a `--set` has no `=`, or something is missing and there is no file.
+    pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Loaded> {
         let loaded = Loaded::read(path, overrides)?;
-        match loaded.missing.first() {
-            None => Ok(loaded),
-            Some(missing) => Err(Error::config(format!("the pipeline `{}` has {missing}", path.display()))
-                .hint("`tilefleet config PIPELINE` shows all values and where they came from")),
+        match (loaded.missing.first(), path) {
+            (None, _) => Ok(loaded),
+            (Some(missing), Some(path)) => {
+                Err(Error::config(format!("the pipeline `{}` has {missing}", path.display()))
+                    .hint("`tilefleet config PIPELINE` shows all values and where they came from"))
+            }
+            (Some(missing), None) => Err(Error::usage(format!("no pipeline file is given, and {missing}"))
+                .hint("without a file give --input, --model and --output; `tilefleet init` writes a file")),
         }
     }
 }
@@ -97,11 +110,13 @@ impl Loaded {
     /// # Errors
     ///
     /// As [`Pipeline::load`], but for missing values.
-    pub fn read(path: &Path, overrides: &Overrides) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|cause| unreadable(path, cause))?;
+    pub fn read(path: Option<&Path>, overrides: &Overrides) -> Result<Self> {
+        let read = |path| std::fs::read_to_string(path).map_err(|cause| unreadable(path, cause));
+        let file = path.map(|path| Ok::<_, Error>((path, read(path)?))).transpose()?;
         let folder = std::env::current_dir()
             .map_err(|cause| Error::unavailable("cannot resolve the current folder").because(cause))?;
-        Self::merge(path, &text, &environment(), overrides, &folder)
+        let file = file.as_ref().map(|(path, text)| (*path, text.as_str()));
+        Self::merge(file, &environment(), overrides, &folder)
     }
 
     /// Loads the pipeline that the record of a run holds, under the environment and the flags: they say where
@@ -122,7 +137,7 @@ impl Loaded {
         lay_flags(&mut settings, overrides)?;
         let folder = std::env::current_dir()
             .map_err(|cause| Error::unavailable("cannot resolve the current folder").because(cause))?;
-        pipeline::resolve_paths(&mut settings, Path::new(""), &folder)?;
+        pipeline::resolve_paths(&mut settings, None, &folder)?;
         let pipeline = Pipeline::check(&settings)?;
         match pipeline.missing().first() {
             None => Ok(Self { pipeline, settings, missing: Vec::new() }),
@@ -130,20 +145,29 @@ impl Loaded {
         }
     }
 
+    /// Returns the environment variables of others that decide what the pipeline leaves open, in order of name.
+    #[must_use]
+    pub fn deciding_variables(&self) -> Vec<Variable> {
+        variables::deciding(&self.pipeline.storage, &environment())
+    }
+
+    /// - `file`: the pipeline file and its text
     fn merge(
-        path: &Path,
-        text: &str,
+        file: Option<(&Path, &str)>,
         environment: &[(String, String)],
         overrides: &Overrides,
         folder: &Path,
     ) -> Result<Self> {
         let mut settings = Settings::defaults();
-        settings.lay_file(path, text)?;
+        if let Some((path, text)) = file {
+            settings.lay_file(path, text)?;
+        }
         settings.lay_environment(environment)?;
         for assignment in &overrides.set {
             settings.lay_assignment(assignment)?;
         }
         lay_flags(&mut settings, overrides)?;
+        let path = file.map(|(path, _)| path);
         pipeline::name_after_file(&mut settings, path);
         pipeline::resolve_paths(&mut settings, path, folder)?;
         let pipeline = Pipeline::check(&settings)?;
@@ -219,7 +243,7 @@ fn unreadable(path: &Path, cause: std::io::Error) -> Error {
     if let InvalidData | IsADirectory = cause.kind() {
         let what = if cause.kind() == IsADirectory { "a folder" } else { "no text" };
         return Error::config(format!("`{shown}` is no pipeline file: it is {what}")).hint(format!(
-            "a pipeline is a TOML file; images are given with it, such as PIPELINE --input {shown}"
+            "a pipeline is a TOML file; to read images without one give --input {shown}, --model and --output"
         ));
     }
     Error::new(kind_of(&cause), format!("cannot read the pipeline file `{shown}`"))
@@ -243,11 +267,22 @@ fn lay_flags(settings: &mut Settings, overrides: &Overrides) -> Result<()> {
         ("--model", "model", "file", model),
         ("--precision", "run", "precision", overrides.precision.as_deref()),
         ("--provider", "run", "provider", overrides.provider.as_deref()),
+        ("--aoi", "tiles", "aoi", overrides.aoi.as_deref()),
+        ("--dates", "input", "dates", overrides.dates.as_deref()),
     ];
     for (flag, section, key, value) in flags {
         if let Some(value) = value {
             settings.set(section, key, value.into(), Origin::Flag(flag.into()), None)?;
         }
+    }
+    if let Some(limit) = overrides.limit {
+        settings.set(
+            "input",
+            "limit",
+            i64::from(limit.get()).into(),
+            Origin::Flag("--limit".into()),
+            None,
+        )?;
     }
     if !overrides.inputs.is_empty() {
         let (uris, flag) = (Value::from(overrides.inputs.clone()), || Origin::Flag("--input".into()));
@@ -277,7 +312,8 @@ mod tests {
     fn merged(text: &str, environment: &[(&str, &str)], overrides: &Overrides) -> Result<Loaded> {
         let environment: Vec<_> =
             environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Loaded::merge(Path::new("jobs/tiles.toml"), text, &environment, overrides, Path::new("/srv"))
+        let file = Some((Path::new("jobs/tiles.toml"), text));
+        Loaded::merge(file, &environment, overrides, Path::new("/srv"))
     }
 
     fn origin(loaded: &Loaded, name: &str) -> String {
@@ -357,14 +393,51 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("job.toml");
         std::fs::write(&path, "").unwrap();
-        let error = Pipeline::load(&path, &Overrides::default()).unwrap_err();
+        let error = Pipeline::load(Some(&path), &Overrides::default()).unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
         assert!(error.to_string().contains("has no input: give --input URI"), "{error}");
     }
 
+    /// Every key has a default but three, and these have flags.
+    #[test]
+    fn flags_alone_make_a_pipeline() {
+        let flags = Overrides {
+            inputs: vec!["images".into()],
+            output: Some("table".into()),
+            model: Some("m.onnx".into()),
+            aoi: Some("area.geojson".into()),
+            dates: Some("2024-05-01/..".into()),
+            set: vec!["tiles.grid=regular".into()],
+            ..Overrides::default()
+        };
+        let merged = |flags: &Overrides| Loaded::merge(None, &[], flags, Path::new("/srv"));
+        let loaded = merged(&flags).unwrap();
+        assert_eq!(loaded.missing, Vec::<String>::new());
+        assert_eq!((loaded.pipeline.name.as_str(), origin(&loaded, "name").as_str()), ("tiles", "no file"));
+        assert_eq!(loaded.pipeline.input.uris, ["/srv/images"]);
+        assert_eq!(loaded.pipeline.model.file, Path::new("/srv/m.onnx"));
+        assert_eq!(loaded.pipeline.output.uri, "/srv/table");
+        assert_eq!(loaded.pipeline.input.stac.dates.as_deref(), Some("2024-05-01/.."));
+        let aoi = loaded.settings.get("tiles.aoi");
+        assert_eq!(
+            (aoi.value.as_str(), origin(&loaded, "tiles.aoi").as_str()),
+            (Some("/srv/area.geojson"), "--aoi")
+        );
+        // What is recorded reads back as the same pipeline.
+        assert_eq!(Pipeline::recorded(&loaded.settings.to_json(), "r").unwrap(), loaded.pipeline);
+
+        let error = Pipeline::load(None, &Overrides::default()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        assert!(
+            error.render().starts_with("error: no pipeline file is given, and no input: give --input URI"),
+            "{}",
+            error.render()
+        );
+    }
+
     #[test]
     fn a_file_that_is_not_there_is_named() {
-        let error = Pipeline::load(Path::new("/nowhere/job.toml"), &Overrides::default()).unwrap_err();
+        let error = Pipeline::load(Some(Path::new("/nowhere/job.toml")), &Overrides::default()).unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
         assert!(error.to_string().contains("cannot read the pipeline file `/nowhere/job.toml`"), "{error}");
     }
@@ -415,12 +488,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("a.jpg");
         std::fs::write(&image, [0xff, 0xd8, 0xff]).unwrap();
-        let error = Pipeline::load(&image, &Overrides::default()).unwrap_err();
+        let error = Pipeline::load(Some(&image), &Overrides::default()).unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
         let text = error.render();
         assert!(text.contains("a.jpg` is no pipeline file: it is no text"), "{text}");
         assert!(text.contains("--input"), "{text}");
-        let error = Pipeline::load(folder.path(), &Overrides::default()).unwrap_err();
+        let error = Pipeline::load(Some(folder.path()), &Overrides::default()).unwrap_err();
         assert!(error.render().contains("it is a folder"), "{}", error.render());
     }
 
@@ -466,8 +539,7 @@ mod tests {
             "`run.max_wait` must be a duration such as \"50ms\" or \"2m 30s\", not the integer 50 \
              (--set run.max_wait)"
         );
-        let shard_tiles =
-            "`plan.shard_tiles` must be a whole number from 1 to 1000000, not the integer 2000000";
+        let shard_tiles = "`plan.shard_tiles` must be \"auto\" or a whole number from 1 to 1000000, not the integer 2000000";
         assert!(text("plan.shard_tiles=2000000").starts_with(shard_tiles));
         assert!(text("storage.endpoint=s3://host").contains("`storage.endpoint`"));
     }
@@ -514,7 +586,7 @@ mod tests {
         let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
         assert!(!files.is_empty());
         for file in files {
-            let loaded = Loaded::read(&file, &Overrides::default());
+            let loaded = Loaded::read(Some(&file), &Overrides::default());
             assert!(loaded.is_ok(), "{}", loaded.unwrap_err().render());
         }
     }

@@ -65,6 +65,8 @@ pub struct Input {
     /// Folders and buckets that a manifest may name; empty: any store, and local files only if the
     /// manifest is local itself.
     pub allow: Vec<String>,
+    /// Only so many sources, the first in order of their addresses.
+    pub limit: Option<u64>,
     /// Which STAC items are taken.
     pub stac: StacInput,
 }
@@ -108,8 +110,8 @@ impl Tiles {
 /// `[plan]`: how tiles become shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Most tiles of one shard, at most a million.
-    pub shard_tiles: NonZeroUsize,
+    /// Most tiles of one shard, at most a million; `None`: as the number of tiles suggests.
+    pub shard_tiles: Option<NonZeroUsize>,
 }
 
 /// `[model]`: the network.
@@ -230,17 +232,26 @@ impl Default for Unreadable {
     }
 }
 
+/// The name of a pipeline without a file, and of the one that `tilefleet init` writes: they go on with the same runs.
+pub const NAME_WITHOUT_FILE: &str = "tiles";
+
 /// Names an unnamed pipeline after its file.
-pub(super) fn name_after_file(settings: &mut Settings, path: &Path) {
-    let unnamed = settings.get("name").value.as_str() == Some("");
-    if let Some(stem) = path.file_stem().filter(|_| unnamed) {
-        settings.rewrite("name", stem.to_string_lossy().into_owned().into(), Origin::FileName);
+pub(super) fn name_after_file(settings: &mut Settings, path: Option<&Path>) {
+    if settings.get("name").value.as_str() != Some("") {
+        return;
+    }
+    match path.map(|path| path.file_stem()) {
+        None => settings.rewrite("name", NAME_WITHOUT_FILE.into(), Origin::NoFile),
+        Some(Some(stem)) => {
+            settings.rewrite("name", stem.to_string_lossy().into_owned().into(), Origin::FileName);
+        }
+        Some(None) => {}
     }
 }
 
 /// Makes local paths absolute: relative to the pipeline file where it says so, else to `folder`.
-pub(super) fn resolve_paths(settings: &mut Settings, path: &Path, folder: &Path) -> Result<()> {
-    let beside_file = folder.join(path.parent().unwrap_or(Path::new("")));
+pub(super) fn resolve_paths(settings: &mut Settings, path: Option<&Path>, folder: &Path) -> Result<()> {
+    let beside_file = folder.join(path.and_then(Path::parent).unwrap_or(Path::new("")));
     for name in PLACES {
         let setting = settings.get(name).clone();
         let base = if matches!(setting.origin, Origin::File { .. }) { &beside_file } else { folder };
@@ -328,6 +339,7 @@ fn input(settings: &Settings) -> Result<Input> {
         uris: uris.into_iter().filter(|uri| !uri.is_empty()).collect(),
         manifest: settings.read("input.manifest")?,
         allow: settings.read("input.allow")?,
+        limit: Some(settings.read::<usize>("input.limit")? as u64).filter(|limit| *limit > 0),
         stac: StacInput {
             dates: settings.read("input.dates")?,
             max_cloud_cover: settings.read::<PerCent>("input.max_cloud_cover")?.0,
@@ -371,10 +383,11 @@ fn tiles(settings: &Settings) -> Result<Tiles> {
 }
 
 fn plan(settings: &Settings) -> Result<Plan> {
-    let shard_tiles: usize = settings.read("plan.shard_tiles")?;
-    let shard_tiles = NonZeroUsize::new(shard_tiles).filter(|tiles| tiles.get() <= MAX_SHARD_TILES);
-    let expected = || format!("a whole number from 1 to {MAX_SHARD_TILES}");
-    let shard_tiles = shard_tiles.ok_or_else(|| wrong(settings.get("plan.shard_tiles"), &expected()))?;
+    let shard_tiles: Option<NonZeroUsize> = settings.read("plan.shard_tiles")?;
+    if shard_tiles.is_some_and(|tiles| tiles.get() > MAX_SHARD_TILES) {
+        let expected = format!("\"auto\" or a whole number from 1 to {MAX_SHARD_TILES}");
+        return Err(wrong(settings.get("plan.shard_tiles"), &expected));
+    }
     Ok(Plan { shard_tiles })
 }
 
@@ -504,10 +517,10 @@ mod tests {
     fn the_defaults_are_right_but_for_the_name() {
         let mut settings = Settings::defaults();
         assert!(Pipeline::check(&settings).unwrap_err().to_string().starts_with("`name` must be"));
-        name_after_file(&mut settings, Path::new("jobs/sentinel-2.toml"));
+        name_after_file(&mut settings, Some(Path::new("jobs/sentinel-2.toml")));
         let pipeline = Pipeline::check(&settings).unwrap();
         assert_eq!(pipeline.name, "sentinel-2");
-        assert_eq!(pipeline.plan.shard_tiles.get(), 4096);
+        assert_eq!(pipeline.plan.shard_tiles, None);
         assert_eq!(pipeline.run.memory_bytes, 512 << 20);
         assert_eq!(pipeline.limits.max_object_bytes, 256 << 20);
         assert_eq!(pipeline.limits.unreadable, Unreadable::default());

@@ -33,6 +33,8 @@ pub enum Origin {
     Flag(String),
     /// The pipeline file's own name.
     FileName,
+    /// What stands for the name of a file that is not there.
+    NoFile,
     /// The record of a run.
     Record(String),
 }
@@ -44,6 +46,7 @@ impl fmt::Display for Origin {
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Environment(name) | Self::Flag(name) => f.write_str(name),
             Self::FileName => f.write_str("file name"),
+            Self::NoFile => f.write_str("no file"),
             Self::Record(run) => write!(f, "the record of run {run}"),
         }
     }

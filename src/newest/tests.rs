@@ -100,12 +100,13 @@ impl World {
             planned_at: Some(moment),
             as_of: Some(moment),
             max_reject_ratio: None,
+            limit: None,
         };
         let surveyed = made.said.iter().map(|(source, said)| {
             let entry = Entry { uri: SOURCES[*source].to_owned(), ..Entry::default() };
             Ok(Surveyed { entry, survey: Some(survey(SOURCES[*source], said)) })
         });
-        let sources = plan::encode(surveyed, None, election.metadata().unwrap(), SOURCE_BYTES_KEY).unwrap();
+        let sources = plan::encode(surveyed, None, || election.metadata(), SOURCE_BYTES_KEY).unwrap();
         self.output.bucket.put_new(&self.output.layout.sources(&id), sources.bytes).await.unwrap();
         let contract = Contract::from_toml(CONTRACT).unwrap();
         let model = ModelRecord {

@@ -1,5 +1,6 @@
 //! What people see while a run goes on: counters, progress, logs.
 
+pub mod announce;
 mod logging;
 mod pace;
 mod progress;

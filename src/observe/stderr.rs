@@ -70,6 +70,11 @@ pub fn format() -> LogFormat {
     if JSON.load(Relaxed) { LogFormat::Json } else { LogFormat::Text }
 }
 
+/// Returns whether progress is a bar: on a terminal for people.
+pub fn has_bar() -> bool {
+    io::stderr().is_terminal() && format() == LogFormat::Text
+}
+
 /// Says something to whoever watches.
 pub fn say(level: Level, message: &str) {
     match format() {

@@ -1,7 +1,6 @@
 //! The progress bar on a terminal, or a line now and then elsewhere.
 
 use std::collections::VecDeque;
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::observe::stderr::{self, Level, LogFormat};
+use crate::observe::stderr::{self, Level};
 use crate::observe::{Pace, Progress, Snapshot, words};
 
 const REDRAW: Duration = Duration::from_millis(200);
@@ -31,7 +30,7 @@ impl Ticker {
     #[must_use]
     pub fn start(progress: Arc<Progress>) -> Self {
         let (end, ended) = channel();
-        let on_terminal = std::io::stderr().is_terminal() && stderr::format() == LogFormat::Text;
+        let on_terminal = stderr::has_bar();
         let thread = std::thread::spawn(move || {
             let bar = on_terminal.then(bar);
             stderr::set_bar(bar.clone());

@@ -62,7 +62,7 @@ pub use shard::{FinishedShard, OpenShard};
 pub use stop::Stop;
 pub use tensor::{SpareTensors, Tensor};
 
-/// Shards held in memory at once: one being filled, one whose last tiles are under way, one being
+/// Shards held in memory at once if they are large: one being filled, one whose last tiles are under way, one being
 /// committed.
 const SHARDS_IN_MEMORY: usize = 3;
 
@@ -142,7 +142,8 @@ pub async fn process(stages: Arc<Stages>, lanes: Vec<Lane>, work: OpenShards) ->
     drop(chips_out);
     let put_off = Arc::<PutOff>::default();
     let ways = Arc::new(stages.ways(num_sessions, put_off.clone())?);
-    let feeding = tokio::spawn(feed(stages.clone(), work, ways, chips_in, finished_in));
+    let num_places = stages.num_places(num_sessions);
+    let feeding = tokio::spawn(feed(stages.clone(), work, ways, num_places, chips_in, finished_in));
     let committing = tokio::spawn(commit_finished(stages.clone(), finished_out));
 
     let ended = async {
@@ -218,11 +219,12 @@ async fn feed(
     stages: Arc<Stages>,
     work: OpenShards,
     ways: Arc<Ways>,
+    num_places: usize,
     chips: ChipSender<Prepared>,
     finished: UnboundedSender<FinishedShard>,
 ) -> Result<()> {
     let stop = stages.stop.clone();
-    let feeder = Feeder { places: Arc::new(Semaphore::new(SHARDS_IN_MEMORY)), stages, ways, chips, finished };
+    let feeder = Feeder { places: Arc::new(Semaphore::new(num_places)), stages, ways, chips, finished };
     let result: Result<()> = tokio::select! {
         result = feeder.feed_all(work) => result,
         () = stop.wait() => Ok(()),
@@ -357,8 +359,16 @@ impl Stages {
             fetch: that_fit.clamp(1, self.fetch_concurrency.get() as u64) as f64,
             decode: self.decode_threads.get() as f64,
             model: num_sessions as f64,
-            write: SHARDS_IN_MEMORY as f64,
+            write: self.num_places(num_sessions) as f64,
         }
+    }
+
+    /// Returns how many shards may be in memory at once: of small ones so many that requests and sessions are all
+    /// busy, and others are being committed beside.
+    fn num_places(&self, num_sessions: usize) -> usize {
+        let under_way = (num_sessions + 1) * self.batch.get() + self.fetch_concurrency.get();
+        let shards_under_way = under_way.div_ceil(self.run.record.plan.shard_tiles as usize);
+        shards_under_way + SHARDS_IN_MEMORY - 1
     }
 
     /// Returns the size of one chip as the model wants it.

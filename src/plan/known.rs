@@ -23,6 +23,7 @@ pub(super) struct NewEntries {
     known: KnownSources,
     counts: Counts,
     has_manifest: bool,
+    is_limited: bool,
 }
 
 #[derive(Default)]
@@ -45,7 +46,8 @@ impl NewEntries {
     pub(super) fn of(discovered: &Discovered, runs: &[&Run], has_manifest: bool) -> Result<Self> {
         let known = KnownSources::of(runs, discovered.extra.clone())?;
         let counts = Counts::default();
-        Ok(Self { entries: discovered.sources.entries(), known, counts, has_manifest })
+        let (entries, is_limited) = (discovered.sources.entries(), discovered.limit().is_some());
+        Ok(Self { entries, known, counts, has_manifest, is_limited })
     }
 
     fn next_entry(&mut self) -> Result<Option<Entry>> {
@@ -69,7 +71,8 @@ impl NewEntries {
             "{new} sources are new, {other_version} have changed, {other_values} have other values"
         );
         let missing = self.known.num_passed;
-        if missing == 0 {
+        // Of what a limit leaves out nobody knows whether it is there.
+        if missing == 0 || self.is_limited {
             return;
         }
         let text = format!(

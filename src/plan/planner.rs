@@ -1,5 +1,6 @@
 //! Decides which run of a pipeline to work on.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,14 +15,14 @@ use crate::plan::layout::RunId;
 use crate::plan::lineage::OutputRecord;
 use crate::plan::origin::{Moment, Origin};
 use crate::plan::publish::{
-    self, Described, Elected, Election, SOURCE_BYTES_KEY, check_fingerprint, check_shard_size, row_bytes,
+    self, Described, Elected, Election, SOURCE_BYTES_KEY, ShardSize, check_fingerprint, row_bytes,
 };
-use crate::plan::record::ModelRecord;
+use crate::plan::record::{Limit, ModelRecord};
 use crate::plan::run::{Output, Run};
 use crate::plan::snapshot::{KnownRun, Scope, Snapshot};
 use crate::plan::sources::{self, EncodedSources, SourceTable, Surveyed};
 use crate::plan::survey::{Surveying, Surveyor};
-use crate::plan::windows::{num_unplaced, tiles_of};
+use crate::plan::windows::{num_tiles_of, num_unplaced};
 use crate::scene::{Survey, Tiling};
 use crate::source::{self, Discovered, InputSpec};
 use crate::storage::{ObjectUri, Storage};
@@ -44,8 +45,8 @@ pub struct Draft {
     pub model: ModelRecord,
     /// The resolved pipeline.
     pub pipeline: serde_json::Value,
-    /// Tiles of a full shard.
-    pub shard_tiles: u32,
+    /// Tiles of a full shard; `None`: as the number of tiles suggests.
+    pub shard_tiles: Option<u32>,
     /// Bytes of one written embedding.
     pub embedding_bytes: u64,
     /// Share of rejects above which the run is not current until it is accepted.
@@ -87,6 +88,12 @@ pub struct Preview {
     /// Sources that are rejected by their headers, by reason; each is one of the tiles.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected: BTreeMap<&'static str, u64>,
+    /// Sources that were found and have no window in `tiles.aoi`; they are none of `sources`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub sources_outside: u64,
+    /// Set if only a part of what was found is covered, as `--limit` asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
     /// Windows that have no outline on the Earth, and so were left out of `tiles.aoi`.
     #[serde(skip_serializing_if = "is_zero")]
     pub windows_without_place: u64,
@@ -119,14 +126,17 @@ fn is_zero(number: &u64) -> bool {
 struct Tally {
     tiles: u64,
     unplaced: u64,
+    outside: u64,
+    limit: Option<Limit>,
     rejected: BTreeMap<&'static str, u64>,
 }
 
 impl Tally {
     /// Adds a source; returns the number of its tiles.
-    fn add(&mut self, survey: Option<&Survey>, uri: &str, tiling: Option<&Tiling>, shard_tiles: u32) -> u64 {
-        let num_tiles = tiles_of(0, uri, survey, tiling, shard_tiles).count() as u64;
+    fn add(&mut self, survey: Option<&Survey>, tiling: Option<&Tiling>) -> u64 {
+        let num_tiles = num_tiles_of(survey, tiling);
         self.tiles += num_tiles;
+        self.outside += u64::from(num_tiles == 0);
         if let Some((scene, tiling)) = survey.and_then(Survey::scene).zip(tiling) {
             self.unplaced += num_unplaced(scene, tiling);
         }
@@ -237,7 +247,7 @@ impl Planner<'_> {
     /// `Config` if the output is of another lineage, the inputs are wrong or nothing matches them;
     /// as the stores answer otherwise.
     pub async fn decide(&self) -> Result<Decision> {
-        check_shard_size(self.draft.shard_tiles, self.draft.embedding_bytes)?;
+        self.shard_size().check()?;
         for _ in 0..MAX_ELECTIONS {
             let family = self.family().await?;
             match self.decide_among(&family).await {
@@ -259,6 +269,7 @@ impl Planner<'_> {
     async fn decide_among(&self, family: &Family) -> Result<Option<Decision>> {
         if family.open.is_some() {
             let run = self.go_on(family).await?;
+            run.as_ref().map_or(Ok(()), |run| self.check_limit(run))?;
             return Ok(run.inspect(|run| self.say_what_stays(run)).map(Decision::Continue));
         }
         let discovered = self.discover().await?;
@@ -281,14 +292,27 @@ impl Planner<'_> {
 
     /// A plan is kept until its run is complete, whatever is asked for meanwhile.
     fn say_what_stays(&self, run: &Run) {
-        let (planned, asked) = (run.record.plan.shard_tiles, self.draft.shard_tiles);
-        if planned != asked {
+        let planned = run.record.plan.shard_tiles;
+        if let Some(asked) = self.draft.shard_tiles.filter(|asked| *asked != planned) {
             let id = &run.id;
             tracing::warn!(
                 "run {id} goes on as it was planned, in shards of {planned} tiles and not of {asked}; \
                  to plan it anew delete it first: `tilefleet runs OUTPUT delete {id} --yes --force`"
             );
         }
+    }
+
+    /// An unfinished run is finished as it was planned: who asks for fewer sources must not get all of them.
+    fn check_limit(&self, run: &Run) -> Result<()> {
+        let planned = run.record.plan.sources;
+        if self.input.limit.is_none_or(|limit| planned <= limit) {
+            return Ok(());
+        }
+        let id = &run.id;
+        Err(Error::usage(format!("run {id} is not complete, and covers {planned} sources: no limit changes that"))
+            .hint(format!(
+                "run it without --limit to finish it, or delete it: `tilefleet runs OUTPUT delete {id} --yes --force`"
+            )))
     }
 
     /// Opens the unfinished run, its plan published if it is not yet; `None` if it is deleted.
@@ -348,22 +372,23 @@ impl Planner<'_> {
     ///
     /// As [`Self::decide`].
     pub async fn preview(&self) -> Result<Preview> {
-        check_shard_size(self.draft.shard_tiles, self.draft.embedding_bytes)?;
+        self.shard_size().check()?;
         let family = self.family().await?;
         match &family.open {
             Some(OpenRun::Planned(id)) => {
                 let run = family.planned(id);
+                self.check_limit(run)?;
                 self.say_what_stays(run);
                 Ok(Preview { table: Some(self.change_by(run).await?), ..self.preview_of(run).await? })
             }
             Some(OpenRun::Elected(id)) => {
                 let Elected { table, election } = self.elected(id).await?;
-                let tally = self.tally(&table, election.shard_tiles).await?;
+                let tally = self.tally(&table).await?;
                 let (key, num_bytes) = (self.output.layout.sources(id), publish::source_bytes(&table));
                 let sources = self.output.bucket.get(&key, u64::MAX).await;
                 let bytes = sources.map_err(|fault| fault.into_error(&key))?.bytes;
                 let sources = EncodedSources { bytes, num_sources: table.num_sources(), num_bytes };
-                self.preview_new(id, sources, tally).await
+                self.preview_new(id, sources, tally, election.shard_tiles).await
             }
             None => {
                 let discovered = self.discover().await?;
@@ -371,7 +396,10 @@ impl Planner<'_> {
                 let (encoded, tally) = self.encode_new_sources(discovered, &family).await?;
                 match family.newest().filter(|_| encoded.num_sources == 0) {
                     Some(newest) => Ok(Preview { nothing_new: true, ..self.preview_of(newest).await? }),
-                    None => self.preview_new(&family.next, encoded, tally).await,
+                    None => {
+                        let shard_tiles = self.shard_size().of(tally.tiles);
+                        self.preview_new(&family.next, encoded, tally, shard_tiles).await
+                    }
                 }
             }
         }
@@ -405,7 +433,7 @@ impl Planner<'_> {
         let committed = run.committed().await?.shards.len() as u64;
         let open = u64::from(plan.shards).saturating_sub(committed);
         let tiles = plan.tiles.min(open * u64::from(plan.shard_tiles));
-        let tally = self.tally(&run.sources, plan.shard_tiles).await?;
+        let tally = self.tally(&run.sources).await?;
         Ok(Preview {
             run_id: run.id.to_string(),
             nothing_new: false,
@@ -414,6 +442,8 @@ impl Planner<'_> {
             source_bytes: plan.source_bytes,
             tiles: plan.tiles,
             rejected: tally.rejected,
+            sources_outside: 0,
+            limit: run.record.limit,
             windows_without_place: tally.unplaced,
             shards: plan.shards.into(),
             committed_shards: committed,
@@ -422,7 +452,13 @@ impl Planner<'_> {
         })
     }
 
-    async fn preview_new(&self, id: &RunId, sources: EncodedSources, tally: Tally) -> Result<Preview> {
+    async fn preview_new(
+        &self,
+        id: &RunId,
+        sources: EncodedSources,
+        tally: Tally,
+        shard_tiles: u32,
+    ) -> Result<Preview> {
         let nothing_new = sources.num_sources == 0;
         let table = if nothing_new { None } else { Some(self.change_by_sources(id, sources.bytes).await?) };
         Ok(Preview {
@@ -433,8 +469,10 @@ impl Planner<'_> {
             source_bytes: sources.num_bytes,
             tiles: tally.tiles,
             rejected: tally.rejected,
+            sources_outside: tally.outside,
+            limit: tally.limit,
             windows_without_place: tally.unplaced,
-            shards: tally.tiles.div_ceil(self.draft.shard_tiles.into()),
+            shards: tally.tiles.div_ceil(shard_tiles.into()),
             committed_shards: 0,
             table_bytes: tally.tiles * self.row_bytes(),
             table,
@@ -442,15 +480,20 @@ impl Planner<'_> {
     }
 
     /// Counts the tiles that these sources are cut into, and the sources that cannot be.
-    async fn tally(&self, table: &SourceTable, shard_tiles: u32) -> Result<Tally> {
+    async fn tally(&self, table: &SourceTable) -> Result<Tally> {
         let mut tally = Tally::default();
         let mut batches = table.stream()?;
         while let Some(sources) = batches.try_next().await? {
             for source in &sources {
-                tally.add(source.survey.as_ref(), &source.uri, self.tiling().map(Arc::as_ref), shard_tiles);
+                tally.add(source.survey.as_ref(), self.tiling().map(Arc::as_ref));
             }
         }
         Ok(tally)
+    }
+
+    pub(super) fn shard_size(&self) -> ShardSize {
+        let Draft { shard_tiles, embedding_bytes, .. } = *self.draft;
+        ShardSize { asked: shard_tiles, of_windows: self.cutting.is_some(), embedding_bytes }
     }
 
     fn row_bytes(&self) -> u64 {
@@ -514,27 +557,32 @@ impl Planner<'_> {
     ) -> Result<(EncodedSources, Tally)> {
         let new_entries = NewEntries::of(&discovered, &family.covered(), self.input.manifest.is_some())?;
         let planned_at = Moment::now();
-        let election = Election {
-            shard_tiles: self.draft.shard_tiles,
-            fingerprint: self.draft.fingerprint.clone(),
+        let (fingerprint, as_of) = (self.draft.fingerprint.clone(), family.as_of(planned_at));
+        let (shard_size, max_reject_ratio) = (self.shard_size(), self.draft.max_reject_ratio);
+        let of = discovered.sources.num_entries;
+        let limit = discovered.limit().map(|sources| Limit { sources, of });
+        let election = move |num_tiles| Election {
+            shard_tiles: shard_size.of(num_tiles),
+            fingerprint,
             origin: Origin::Pipeline,
             planned_at: Some(planned_at),
-            as_of: Some(family.as_of(planned_at)),
-            max_reject_ratio: Some(self.draft.max_reject_ratio),
+            as_of: Some(as_of),
+            max_reject_ratio: Some(max_reject_ratio),
+            limit,
         };
-        let metadata = election.metadata()?;
         let surveyor = self.cutting.map(|cutting| cutting.surveyor.clone());
         let asked = surveyor.clone();
-        let (tiling, shard_tiles) = (self.tiling().cloned(), self.draft.shard_tiles);
+        let tiling = self.tiling().cloned();
         let encode = move || {
-            let (extra, mut tally) = (discovered.extra.clone(), Tally::default());
-            let mut in_area = |surveyed: &Surveyed| {
-                tally.add(surveyed.survey.as_ref(), &surveyed.entry.uri, tiling.as_deref(), shard_tiles) > 0
-            };
+            let (extra, tally) = (discovered.extra.clone(), RefCell::<Tally>::default());
+            let in_area =
+                |surveyed: &Surveyed| tally.borrow_mut().add(surveyed.survey.as_ref(), tiling.as_deref()) > 0;
             let surveyed = Surveying::of(new_entries, surveyor);
-            let surveyed = surveyed.filter(|surveyed| surveyed.as_ref().map_or(true, &mut in_area));
+            let surveyed = surveyed.filter(|surveyed| surveyed.as_ref().map_or(true, in_area));
+            let metadata = || election(tally.borrow().tiles).metadata();
             let encoded = sources::encode(surveyed, extra.as_deref(), metadata, SOURCE_BYTES_KEY)?;
             asked.map_or(Ok(()), |surveyor| surveyor.check_hosts())?;
+            let tally = Tally { limit, ..tally.into_inner() };
             tally.warn();
             Ok((encoded, tally))
         };

@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use crate::error::{Error, Result};
 use crate::plan::layout::RunId;
 use crate::plan::origin::{Moment, Origin};
-use crate::plan::record::{FORMAT, ModelRecord, PlanRecord, RunRecord};
+use crate::plan::record::{FORMAT, Limit, ModelRecord, PlanRecord, RunRecord};
 use crate::plan::run::{Output, Run};
 use crate::plan::sources::SourceTable;
 use crate::plan::tiles::{PlanTotals, PlanWriter, PlannedTile};
@@ -26,6 +26,7 @@ const FINGERPRINT_KEY: &str = "tilefleet.fingerprint";
 const ORIGIN_KEY: &str = "tilefleet.origin";
 const PLANNED_AT_KEY: &str = "tilefleet.planned_at";
 const AS_OF_KEY: &str = "tilefleet.as_of";
+const LIMIT_KEY: &str = "tilefleet.limit";
 const MAX_REJECT_RATIO_KEY: &str = "tilefleet.max_reject_ratio";
 /// The same for the sources' bytes, added up as far as known.
 pub const SOURCE_BYTES_KEY: &str = "tilefleet.source_bytes";
@@ -52,6 +53,8 @@ pub struct Election {
     pub as_of: Option<Moment>,
     /// See [`RunRecord::max_reject_ratio`].
     pub max_reject_ratio: Option<f64>,
+    /// See [`RunRecord::limit`].
+    pub limit: Option<Limit>,
 }
 
 impl Election {
@@ -71,6 +74,9 @@ impl Election {
         let moments = [(PLANNED_AT_KEY, self.planned_at), (AS_OF_KEY, self.as_of)];
         pairs.extend(moments.into_iter().filter_map(|(key, at)| Some((key.to_owned(), at?.to_string()))));
         pairs.extend(self.max_reject_ratio.map(|ratio| (MAX_REJECT_RATIO_KEY.to_owned(), ratio.to_string())));
+        let limit = self.limit.map(|limit| serde_json::to_string(&limit)).transpose();
+        let limit = limit.map_err(|error| Error::bug("cannot write a run's limit").because(error))?;
+        pairs.extend(limit.map(|json| (LIMIT_KEY.to_owned(), json)));
         Ok(pairs)
     }
 
@@ -90,6 +96,7 @@ impl Election {
         let origin = origin.map_err(|error| damaged().because(error))?.unwrap_or_default();
         origin.check(id).map_err(|error| damaged().because(error))?;
         let moment = |key: &str| pairs.get(key).map(|text| text.parse::<Moment>()).transpose();
+        let limit = pairs.get(LIMIT_KEY).map(|json| serde_json::from_str::<Limit>(json)).transpose();
         let ratio = pairs.get(MAX_REJECT_RATIO_KEY).map(|text| text.parse::<f64>()).transpose();
         Ok(Self {
             shard_tiles: shard_tiles
@@ -99,6 +106,7 @@ impl Election {
             planned_at: moment(PLANNED_AT_KEY).map_err(|error| damaged().because(error))?,
             as_of: moment(AS_OF_KEY).map_err(|error| damaged().because(error))?,
             max_reject_ratio: ratio.map_err(|error| damaged().because(error))?,
+            limit: limit.map_err(|error| damaged().because(error))?,
             fingerprint: pairs.remove(FINGERPRINT_KEY).unwrap_or_default(),
         })
     }
@@ -162,6 +170,7 @@ pub async fn publish(
         planned_at: election.planned_at,
         as_of: election.as_of,
         max_reject_ratio: election.max_reject_ratio,
+        limit: election.limit,
         model: described.model.clone(),
         plan: PlanRecord {
             sources: table.num_sources(),
@@ -236,18 +245,59 @@ pub(super) fn check_fingerprint(id: &RunId, theirs: &str, ours: &str) -> Result<
         .hint("give the pipeline another name, or choose another output"))
 }
 
+/// A run whose pipeline does not say gets about so many shards,
+const AUTO_SHARDS: u64 = 32;
+/// of so many tiles at most; all are squares, so that a shard of a scene is a whole block of windows.
+const MAX_AUTO_SIDE: u64 = 64;
+/// Smaller shards would cost more commits than an interruption of seconds is worth,
+const MIN_AUTO_SIDE: u64 = 8;
+/// and of windows also read blocks twice that two shards share.
+const MIN_AUTO_SIDE_OF_WINDOWS: u64 = 24;
+
+/// How large the shards of a run are that is planned now.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardSize {
+    /// Tiles of a full shard as the pipeline says; `None`: as their number suggests.
+    pub asked: Option<u32>,
+    /// Whether tiles are windows of scenes.
+    pub of_windows: bool,
+    /// Bytes of one written embedding.
+    pub embedding_bytes: u64,
+}
+
+impl ShardSize {
+    /// Returns how many tiles a full shard has.
+    ///
+    /// It follows from what is planned alone, so that all who plan the same sources plan the same shards.
+    #[must_use]
+    pub fn of(self, num_tiles: u64) -> u32 {
+        self.asked.unwrap_or_else(|| self.auto(num_tiles))
+    }
+
+    fn auto(self, num_tiles: u64) -> u32 {
+        let least = if self.of_windows { MIN_AUTO_SIDE_OF_WINDOWS } else { MIN_AUTO_SIDE };
+        let fitting = num_tiles.div_ceil(AUTO_SHARDS).isqrt().clamp(least, MAX_AUTO_SIDE);
+        let side = fitting.min((MAX_SHARD_BYTES / row_bytes(self.embedding_bytes)).isqrt()).max(1);
+        (side * side) as u32
+    }
+
+    /// Refuses shards that would be too large to hold in memory.
+    ///
+    /// # Errors
+    ///
+    /// `Config` with the largest number of tiles that is allowed.
+    pub fn check(self) -> Result<()> {
+        check_shard_size(self.of(u64::MAX), self.embedding_bytes)
+    }
+}
+
 /// Returns what a row is estimated to take, in bytes.
 #[must_use]
 pub fn row_bytes(embedding_bytes: u64) -> u64 {
     embedding_bytes + ROW_OVERHEAD_BYTES
 }
 
-/// Refuses shards that would be too large to hold in memory.
-///
-/// # Errors
-///
-/// `Config` with the largest number of tiles that is allowed.
-pub fn check_shard_size(shard_tiles: u32, embedding_bytes: u64) -> Result<()> {
+fn check_shard_size(shard_tiles: u32, embedding_bytes: u64) -> Result<()> {
     let row_bytes = row_bytes(embedding_bytes);
     let estimate = u64::from(shard_tiles) * row_bytes;
     if estimate <= MAX_SHARD_BYTES {
@@ -258,4 +308,32 @@ pub fn check_shard_size(shard_tiles: u32, embedding_bytes: u64) -> Result<()> {
         estimate >> 20
     ))
     .hint(format!("set plan.shard_tiles to at most {}", MAX_SHARD_BYTES / row_bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_has_about_32_shards_of_64_to_4096_tiles() {
+        let size = |of_windows| ShardSize { asked: None, of_windows, embedding_bytes: 8192 };
+        let tiles = [0, 1, 1000, 3050, 5000, 50_000, 131_072, 1_000_000_000];
+        let sizes = |of_windows| tiles.map(|num_tiles| size(of_windows).of(num_tiles));
+        assert_eq!(sizes(false), [64, 64, 64, 81, 144, 1521, 4096, 4096]);
+        assert_eq!(sizes(true), [576, 576, 576, 576, 576, 1521, 4096, 4096]);
+        for num_tiles in 2048..131_072_u64 {
+            let shards = num_tiles.div_ceil(size(false).of(num_tiles).into());
+            assert!((32..=41).contains(&shards), "{num_tiles}: {shards}");
+        }
+        assert_eq!(ShardSize { asked: Some(7), ..size(false) }.of(1_000_000), 7);
+    }
+
+    /// Whatever the embedding takes, the shard stays below what [`check_shard_size`] allows.
+    #[test]
+    fn shards_of_long_embeddings_are_smaller() {
+        for embedding_bytes in [0, 8192, 1 << 20, 1 << 28, 1 << 29] {
+            let size = ShardSize { asked: None, of_windows: true, embedding_bytes };
+            assert!(size.of(u64::MAX) == 1 || size.check().is_ok(), "{embedding_bytes}");
+        }
+    }
 }

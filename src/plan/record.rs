@@ -1,9 +1,12 @@
 //! `run.json`: what a run is. Written create-only, last; where it exists, the plan is complete.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::model::contract::Contract;
+use crate::observe::words;
 use crate::plan::layout::{Layout, RunId};
 use crate::plan::origin::{Moment, Origin};
 use crate::plan::publish::MAX_SHARD_TILES;
@@ -44,12 +47,30 @@ pub struct RunRecord {
     /// there are, as in records of older versions; retries and compactions have no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_reject_ratio: Option<f64>,
+    /// Set if it covers only a part of what was found, as `--limit` asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
     /// The model.
     pub model: ModelRecord,
     /// The plan's totals.
     pub plan: PlanRecord,
     /// The resolved pipeline.
     pub pipeline: serde_json::Value,
+}
+
+/// That a run covers only the first sources of what was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// So many were looked at, those that earlier runs had covered included.
+    pub sources: u64,
+    /// So many were found.
+    pub of: u64,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "of the first {} of {}", words::count(self.sources), words::counted(self.of, "source"))
+    }
 }
 
 /// The model of a run.
@@ -107,6 +128,12 @@ impl PlanRecord {
 }
 
 impl RunRecord {
+    /// Returns whether the pipeline left open how large shards are.
+    #[must_use]
+    pub fn leaves_shard_tiles_open(&self) -> bool {
+        self.pipeline["plan"]["shard_tiles"] == "auto"
+    }
+
     /// Reads the record of a run; `None` if its plan is not complete.
     ///
     /// # Errors

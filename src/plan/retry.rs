@@ -16,7 +16,7 @@ use super::publish::{Election, SOURCE_BYTES_KEY};
 use super::run::{Run, Tile};
 use super::snapshot::Standing;
 use super::sources::{self, Source, Surveyed};
-use super::windows::tiles_of;
+use super::windows::num_tiles_of;
 use crate::error::{Error, Result};
 use crate::geometry::Window;
 use crate::newest::Newest;
@@ -103,17 +103,20 @@ impl Planner<'_> {
             found.add_shard(run, shard, &tiles, &newest).await?;
         }
         let entries = self.look_up(found.entries).await?;
+        let tiling = self.cutting.map(|cutting| cutting.tiling.as_ref());
+        let num_tiles = entries.iter().map(|entry| num_tiles_of(entry.survey.as_ref(), tiling)).sum();
         let election = Election {
-            shard_tiles: self.draft.shard_tiles,
+            shard_tiles: self.shard_size().of(num_tiles),
             fingerprint: self.draft.fingerprint.clone(),
             origin: Origin::Retry,
             planned_at: Some(Moment::now()),
             as_of: family.just_after(),
             // What it replaces is rejected already.
             max_reject_ratio: None,
+            limit: None,
         };
         let entries = entries.into_iter().map(Ok);
-        sources::encode(entries, found.codec.as_ref(), election.metadata()?, SOURCE_BYTES_KEY)
+        sources::encode(entries, found.codec.as_ref(), || election.metadata(), SOURCE_BYTES_KEY)
     }
 
     /// Returns the sources as they are now, in order of URI.
@@ -138,8 +141,8 @@ impl Planner<'_> {
             Some(cutting) => {
                 let surveyed = limited(cutting.surveyor.survey(entry).await?, &planned, windows);
                 let tiling = Some(cutting.tiling.as_ref());
-                let mut tiles = tiles_of(0, &uri, surveyed.survey.as_ref(), tiling, self.draft.shard_tiles);
-                Ok(if tiles.next().is_some() { surveyed } else { outside(surveyed) })
+                let is_inside = num_tiles_of(surveyed.survey.as_ref(), tiling) > 0;
+                Ok(if is_inside { surveyed } else { outside(surveyed) })
             }
         }
     }

@@ -96,7 +96,7 @@ fn schema(extra: Option<&Fields>) -> SchemaRef {
 /// Encodes the table from sources in order of URI.
 ///
 /// - `entries`: sorted, each URI once
-/// - `metadata`: written as the file's key-value metadata
+/// - `metadata`: asked for when all entries are taken; written as the file's key-value metadata
 /// - `bytes_key`: the metadata key under which the sources' bytes, added up, are written
 /// - returns: the file, the number of sources and their bytes as far as known
 ///
@@ -106,12 +106,11 @@ fn schema(extra: Option<&Fields>) -> SchemaRef {
 pub fn encode(
     entries: impl Iterator<Item = Result<Surveyed>>,
     extra: Option<&ExtraCodec>,
-    metadata: Vec<(String, String)>,
+    metadata: impl FnOnce() -> Result<Vec<(String, String)>>,
     bytes_key: &str,
 ) -> Result<EncodedSources> {
     let schema = schema(extra.map(ExtraCodec::fields));
-    let mut writer =
-        ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties(metadata))).map_err(bug)?;
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties())).map_err(bug)?;
     let mut num_sources = 0_u64;
     let mut num_bytes = 0_u64;
     let mut num_rejected = 0_u64;
@@ -130,6 +129,9 @@ pub fn encode(
     if !chunk.is_empty() {
         writer.write(&record_batch(&schema, num_sources, &chunk, extra)?).map_err(bug)?;
         num_sources += chunk.len() as u64;
+    }
+    for (key, value) in metadata()? {
+        writer.append_key_value_metadata(KeyValue::new(key, value));
     }
     writer.append_key_value_metadata(KeyValue::new(bytes_key.to_owned(), num_bytes.to_string()));
     writer.append_key_value_metadata(KeyValue::new(REJECTED_KEY.to_owned(), num_rejected.to_string()));
@@ -168,12 +170,10 @@ pub struct EncodedSources {
     pub num_bytes: u64,
 }
 
-fn properties(metadata: Vec<(String, String)>) -> WriterProperties {
-    let metadata = metadata.into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
+fn properties() -> WriterProperties {
     WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROWS_PER_GROUP))
-        .set_key_value_metadata(Some(metadata))
         .set_created_by(concat!("tilefleet ", env!("CARGO_PKG_VERSION")).to_owned())
         .build()
 }

@@ -33,6 +33,11 @@ pub(super) fn tiles_of(
     Box::new(windows(scene, shard_tiles).filter(move |window| touches(*window)).map(cut))
 }
 
+/// Returns how many tiles a source is cut into.
+pub(super) fn num_tiles_of(survey: Option<&Survey>, tiling: Option<&Tiling>) -> u64 {
+    tiles_of(0, "", survey, tiling, 1).count() as u64
+}
+
 fn tile(source_id: u64, uri: &str, level: u32, window: Option<Window>) -> PlannedTile {
     PlannedTile { id: TileId::of(uri, level, 0, window), source_id, level, frame: 0, window }
 }

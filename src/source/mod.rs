@@ -63,6 +63,8 @@ pub struct InputSpec {
     pub look_up: bool,
     /// Which STAC items are taken; `None`: a STAC document is a file like any other.
     pub items: Option<ItemSpec>,
+    /// Only so many sources are taken, the first in order of their URIs.
+    pub limit: Option<u64>,
     /// Left out with all that lies below: the output, which would else become input of its next run.
     pub exclude: Option<ObjectUri>,
 }
@@ -96,6 +98,12 @@ impl Discovered {
         let repeated = if num_repeated > 0 { format!(", {num_repeated} named twice") } else { String::new() };
         let ignored = self.num_ignored;
         format!("{num_entries} sources with {num_bytes} bytes, {ignored} ignored{repeated} ({places})")
+    }
+
+    /// Returns how many sources are taken if not all of those that were found.
+    #[must_use]
+    pub fn limit(&self) -> Option<u64> {
+        self.sources.limit
     }
 
     /// Fails if there is no source at all, unless that is because of what was asked of STAC items: a night may
@@ -152,7 +160,8 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
     };
     search.tally.check()?;
     let Search { spool, num_ignored, filtered, looked_at, .. } = search;
-    let sources = spool.finish()?;
+    let mut sources = spool.finish()?;
+    sources.limit = spec.limit.filter(|limit| *limit < sources.num_entries);
     warn_of_equal_names(&sources);
     Ok(Discovered { sources, num_ignored, filtered, extra, looked_at })
 }
@@ -279,7 +288,7 @@ impl Search {
     ) -> Result<u64> {
         let bucket = self.storage.bucket(folder);
         let mut listing = bucket.list(folder.key());
-        let (mut num_seen, mut num_taken) = (0, 0);
+        let (mut num_seen, mut num_taken, mut num_others) = (0, 0, 0);
         let (ignored_before, mut odd, mut beside) = (self.num_ignored, Odd::default(), Beside::default());
         while let Some(info) = listing.try_next().await? {
             num_seen += 1;
@@ -294,6 +303,8 @@ impl Search {
                 if self.is_excluded(&uri) || named.names_ending || !beside.takes(&info.key) {
                     num_taken += u64::from(self.take(&uri, entry_of(&uri, Some(info)))?);
                 }
+            } else {
+                num_others += 1;
             }
         }
         self.num_ignored += odd.count + beside.count();
@@ -305,8 +316,9 @@ impl Search {
                 format!(", {count} of which are no images by their names: {beside}{}", beside.advice());
             tracing::warn!("{folder}: {count} files are no images by their names and left out: {beside}");
         }
+        let others = if num_others > 0 { format!(", {num_others} do not match it") } else { String::new() };
         self.looked_at.push(format!(
-            "{}: {num_seen} objects below {folder}, {num_taken} of them taken, {} ignored{odd}{left_out}",
+            "{}: {num_seen} objects below {folder}, {num_taken} of them taken{others}, {} ignored{odd}{left_out}",
             sanitise(text),
             self.num_ignored - ignored_before,
         ));

@@ -71,6 +71,8 @@ pub struct Sorted {
     pub num_repeated: u64,
     /// How many items had the URI of another item, and got a name of their own.
     pub num_renamed: u64,
+    /// Only so many are iterated over, the first.
+    pub(super) limit: Option<u64>,
 }
 
 #[derive(Clone)]
@@ -124,7 +126,7 @@ impl Spool {
             num_repeated += counts.repeated;
             if counts.renamed == 0 {
                 let Counts { entries: num_entries, bytes: num_bytes, .. } = counts;
-                return Ok(Sorted { data, num_entries, num_bytes, num_repeated, num_renamed });
+                return Ok(Sorted { data, num_entries, num_bytes, num_repeated, num_renamed, limit: None });
             }
             num_renamed += counts.renamed;
             twins.runs.push_back(data);
@@ -200,7 +202,8 @@ impl Sorted {
     /// Iterates over all entries, from the start; blocks for disk reads.
     #[must_use]
     pub fn entries(&self) -> Entries {
-        Entries { records: Records::of(&self.data), failed: false }
+        let left = self.limit.unwrap_or(u64::MAX);
+        Entries { records: Records::of(&self.data), failed: false, left }
     }
 }
 
@@ -208,15 +211,17 @@ impl Sorted {
 pub struct Entries {
     records: Records,
     failed: bool,
+    left: u64,
 }
 
 impl Iterator for Entries {
     type Item = Result<Entry>;
 
     fn next(&mut self) -> Option<Result<Entry>> {
-        if self.failed {
+        if self.failed || self.left == 0 {
             return None;
         }
+        self.left -= 1;
         let entry = self.records.next_entry().transpose()?;
         self.failed = entry.is_err();
         Some(entry.map_err(|cause| Error::unavailable("cannot read the sorted sources again").because(cause)))

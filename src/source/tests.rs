@@ -197,7 +197,7 @@ async fn the_output_is_left_out() {
     assert_eq!(discovered.num_ignored, 1);
     assert_eq!(
         discovered.summary(),
-        "2 sources with 2 bytes, 1 ignored (s3://b/*.jpg: 4 objects below s3://b/, 2 of them taken, 0 ignored; \
+        "2 sources with 2 bytes, 1 ignored (s3://b/*.jpg: 4 objects below s3://b/, 2 of them taken, 2 do not match it, 0 ignored; \
          s3://b/out/: 1 objects below s3://b/out, 0 of them taken, 1 ignored)"
     );
     let discovered = find(InputSpec { exclude, ..manifest("s3://b/list.csv") }, &storage).await.unwrap();

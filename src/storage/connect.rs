@@ -61,6 +61,11 @@ macro_rules! connected {
     }};
 }
 
+/// Variables that name an S3-compatible server where `storage.endpoint` does not: the first that is set.
+pub const ENDPOINT_VARIABLES: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
+/// The same of `storage.region`.
+pub const REGION_VARIABLES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+
 impl StorePlan {
     /// Prepares connections; nothing is connected yet.
     ///
@@ -124,13 +129,12 @@ impl StorePlan {
         if let Some(endpoint) = &self.options.endpoint {
             return Ok(Some(endpoint.clone()));
         }
-        let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
-        let endpoint = self.environment.first(&variables).or_else(|| profile.get("endpoint_url"));
+        let endpoint = self.environment.first(&ENDPOINT_VARIABLES).or_else(|| profile.get("endpoint_url"));
         endpoint.map(|url| check_endpoint("the S3 endpoint URL", url).map(|()| url.to_owned())).transpose()
     }
 
     async fn s3_region(&self, root: &ObjectUri, profile: &Profile, has_endpoint: bool) -> String {
-        let in_environment = self.environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]);
+        let in_environment = self.environment.first(&REGION_VARIABLES);
         let told = self.options.region.as_deref().or(in_environment).or_else(|| profile.get("region"));
         if let Some(region) = told {
             return region.to_owned();

@@ -26,6 +26,7 @@ mod sanitise;
 #[cfg(test)]
 pub(crate) mod served;
 mod sign;
+mod space;
 mod tally;
 mod transport;
 mod trouble;
@@ -39,10 +40,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::bucket::{Bucket, Expected, Object, ObjectInfo, Put};
+pub use self::connect::{ENDPOINT_VARIABLES, REGION_VARIABLES};
 pub use self::fault::Fault;
 pub use self::options::StorageOptions;
 pub use self::sanitise::sanitise;
 pub use self::sign::SignOptions;
+pub use self::space::free_bytes;
 pub use self::tally::Tally;
 pub use self::trouble::Trouble;
 pub use self::uri::{ObjectUri, Scheme};

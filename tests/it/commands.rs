@@ -1,8 +1,11 @@
 //! Help, refusals and exit codes: what people and schedulers lean on.
 
 use std::fs;
+use std::process::Output;
 
-use crate::fixture::{Job, assert_exit, model, stderr};
+use serde_json::{Value, json};
+
+use crate::fixture::{Job, assert_exit, jpeg, model, small_model, stderr};
 use crate::support;
 
 #[test]
@@ -14,8 +17,8 @@ fn wrong_usage_is_64_and_help_is_0() {
     assert_exit(&run(&["fly"]), 64);
     assert_exit(&run(&["verify", "table", "--run", "no-run-id"]), 64);
     for command in [
-        "demo", "run", "plan", "status", "verify", "inspect", "chip", "rejects", "runs", "model", "runtime",
-        "config",
+        "demo", "init", "run", "plan", "status", "verify", "inspect", "chip", "rejects", "runs", "model",
+        "runtime", "config",
     ] {
         let help = run(&[command, "--help"]);
         assert_exit(&help, 0);
@@ -122,7 +125,7 @@ fn headless_and_multi_label_networks_fit() {
 fn the_runtime_is_explained() {
     let doctor = support::tilefleet().args(["runtime", "doctor", "--json"]).output().unwrap();
     assert_exit(&doctor, 0);
-    let found: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    let found: Value = serde_json::from_slice(&doctor.stdout).unwrap();
     assert!(found.to_string().contains("1.32.0"), "{found}");
     let empty = tempfile::tempdir().unwrap();
     let mut lost = support::tilefleet();
@@ -173,4 +176,104 @@ fn the_demo_ends_in_a_verified_table() {
     let files = files.map(|file| folder.path().join("tilefleet-demo").join(file).display().to_string());
     let said = support::run_python(&python, check, &files.each_ref().map(String::as_str));
     assert_eq!(said.trim(), "[(True, [], []), (True, [], []), (True, [], [])]");
+}
+
+/// Flags alone, then the file that `init` writes, then flags again: one and the same run, which every command sees.
+#[test]
+fn a_run_needs_no_pipeline_file() {
+    let job = Job::new(3, "");
+    let small = small_model();
+    let call = |words: &[&str]| {
+        let mut command = support::tilefleet();
+        command.current_dir(job.folder.path()).args(words).output().unwrap()
+    };
+    let flags = ["--input", "images", "--model", small.to_str().unwrap(), "--output", "table"];
+    let with = |words: &[&str], more: &[&str]| call(&[words, &flags, more].concat());
+    let told = |output: &Output| {
+        assert_exit(output, 0);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+
+    let config: Value = serde_json::from_str(&told(&with(&["config"], &["--json"]))).unwrap();
+    assert_eq!((&config["values"]["name"], &config["origins"]["name"]), (&json!("tiles"), &json!("no file")));
+    assert_eq!(config["missing"], json!([]));
+    let planned = told(&with(&["plan"], &[]));
+    let (run, _) = planned.split_once("  planned").unwrap();
+    assert!(run.starts_with("tiles-") && run.ends_with("-0001"), "{planned}");
+    assert!(told(&with(&["run"], &[])).contains(&format!("{run}  complete: 3 tiles")));
+    job.verify_ok();
+    assert!(told(&call(&["status", "table"])).contains(&format!("{run}  complete")));
+
+    told(&with(&["init"], &[]));
+    let written = fs::read_to_string(job.path("tiles.toml")).unwrap();
+    assert!(told(&call(&["run", "tiles.toml"])).contains(&format!("{run}  nothing new")));
+    assert_exit(&with(&["init"], &[]), 64);
+    assert_eq!(fs::read_to_string(job.path("tiles.toml")).unwrap(), written);
+    job.write_image("new.jpg", &jpeg(9));
+    let next = run.replace("-0001", "-0002");
+    assert!(told(&call(&["run", "tiles.toml"])).contains(&format!("{next}  complete: 1 tile")));
+    assert!(told(&with(&["run"], &[])).contains(&format!("{next}  nothing new")));
+
+    // What is missing is named, with the flag that says it.
+    let without = call(&["run", "--input", "images", "--output", "table"]);
+    assert_exit(&without, 64);
+    assert!(
+        stderr(&without).contains("no pipeline file is given, and no model: give --model FILE"),
+        "{}",
+        stderr(&without)
+    );
+}
+
+/// Schedulers keep logs: what is no terminal hears when a run begins and how it ends.
+#[test]
+fn a_short_run_logs_its_beginning_and_its_end() {
+    let job = Job::new(3, "[plan]\nshard_tiles = 2\n[limits]\nmax_reject_ratio = 0.5");
+    job.write_image("bad.jpg", b"no image");
+    let lines = |output: &Output| {
+        assert_exit(output, 0);
+        let line = |line: &str| serde_json::from_str::<Value>(line).unwrap();
+        stderr(output).lines().map(line).collect::<Vec<_>>()
+    };
+    let logged = lines(&job.run(&["--log-format", "json"]));
+    assert_eq!(logged.len(), 2, "{logged:?}");
+    let run = logged[0]["run"].as_str().unwrap().to_owned();
+    let told = ["message", "tiles", "shards", "done"].map(|key| logged[0][key].clone());
+    assert_eq!(told, [json!("run begins"), json!(4), json!(2), json!(0)]);
+    let told = ["message", "run", "tiles", "ok", "skipped", "rejected", "done_here", "current"];
+    let told = told.map(|key| logged[1][key].clone());
+    let expected =
+        [json!("run is complete"), json!(run), json!(4), json!(3), json!(0), json!(1), json!(4), json!(true)];
+    assert_eq!(told, expected);
+    let again = lines(&job.run(&["--log-format", "json"]));
+    assert_eq!(
+        (again.len(), &again[0]["message"], &again[0]["run"]),
+        (1, &json!("nothing to do"), &json!(run))
+    );
+
+    fs::remove_dir_all(job.table()).unwrap();
+    let text = stderr(&job.run(&[]));
+    let [first, last] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+    assert_eq!(first, format!("run {run} begins: 4 tiles in 2 shards"));
+    let told = format!("run {run} is complete: 4 tiles, 3 ok, 0 skipped, 1 rejected; 4 here in ");
+    assert!(last.starts_with(&told), "{last}");
+}
+
+/// A variable that decides stands where the value would be looked for; a secret stands nowhere.
+#[test]
+fn config_names_variables_that_decide() {
+    let job = Job::new(0, "");
+    let mut command = support::tilefleet();
+    command.arg("config").arg(&job.pipeline).env("AWS_ENDPOINT_URL", "http://me:SESAME@localhost:9000");
+    command.env("AWS_SECRET_ACCESS_KEY", "SESAME").env("AWS_REGION", "eu-central-1");
+    let told = support::stdout_of(&mut command);
+    for part in [
+        "# default, so that AWS_ENDPOINT_URL decides: \"http://localhost:9000\"",
+        "# default, so that AWS_REGION decides: \"eu-central-1\"",
+        "# AWS_SECRET_ACCESS_KEY = (a secret)",
+    ] {
+        assert!(told.contains(part), "{part}\n{told}");
+    }
+    let set = support::stdout_of(command.args(["--set", "storage.region=us"]));
+    assert!(!set.contains("AWS_REGION decides"), "{set}");
+    assert!(!set.contains("SESAME") && !told.contains("SESAME"));
 }

@@ -102,7 +102,7 @@ struct Attempt {
 
 /// Runs a job; `devices` are each device's habits, one for each of its sessions.
 fn attempt(job: &Job, batch: usize, devices: &[&[Habits]]) -> Attempt {
-    let loaded = Pipeline::load(&job.pipeline, &Overrides::default()).unwrap();
+    let loaded = Pipeline::load(Some(&job.pipeline), &Overrides::default()).unwrap();
     let worker = Worker::open(&loaded).unwrap();
     let size = NonZeroUsize::new(batch).unwrap();
     let (mut lanes, mut shared, mut counters) = (Vec::new(), Vec::new(), Vec::new());

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use arrow::array::AsArray;
+use serde_json::Value;
 
 use crate::fixture::{Job, assert_exit, jpeg, model, png, rows, shard_files, stderr, wait_until};
 use crate::support;
@@ -71,7 +73,7 @@ fn a_run_covers_what_is_new_or_changed() {
     assert!(again.contains("nothing new"), "{again}");
     job.write_image("00003.jpg", &jpeg(333));
     job.write_image("new.jpg", &jpeg(444));
-    let third: serde_json::Value = serde_json::from_str(&job.run_ok(&["--json"])).unwrap();
+    let third: Value = serde_json::from_str(&job.run_ok(&["--json"])).unwrap();
     assert!(third["run_id"].as_str().unwrap().ends_with("-0002"), "{third}");
     assert_eq!(third["summary"]["tiles"], 2);
     job.verify_ok();
@@ -161,7 +163,7 @@ fn a_record_of_another_fingerprint_is_refused() {
         .unwrap()
         .map(|entry| entry.unwrap().path().join("run.json"));
     let record = record.into_iter().find(|path| path.exists()).unwrap();
-    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    let mut json: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
     json["fingerprint"] = "0".repeat(64).into();
     fs::write(&record, json.to_string()).unwrap();
     let output = job.run(&[]);
@@ -200,7 +202,7 @@ fn corrected_values_of_a_manifest_reach_the_table() {
         fs::write(&manifest, format!("uri,site\n{rows}")).unwrap();
         let output = job.run(&["--set", "input.uris=[]", "--set", &set, "--json"]);
         assert_exit(&output, 0);
-        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         (report["this_process"]["settled"].as_u64().unwrap(), stderr(&output))
     };
     let [a, b, c] = [0, 1, 2].map(|index| format!("images/{index:05}.jpg"));
@@ -235,6 +237,129 @@ fn signals_drain_and_the_next_run_goes_on() {
     }
 }
 
+/// Shards are small enough by default that an interruption loses little of a short run.
+#[test]
+fn an_interrupted_run_of_a_thousand_tiles_keeps_what_is_done() {
+    let job = Job::new(1000, "[run]\nthreads = 1\nbatch = 1");
+    let mut worker = job.run_command(&[]);
+    let worker = worker.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("some shards are committed", || shard_files(&job.table()).len() > 2);
+    assert!(Command::new("kill").args(["-s", "INT", &worker.id().to_string()]).status().unwrap().success());
+    assert_exit(&worker.wait_with_output().unwrap(), 130);
+    let kept = rows(&job.table()).len();
+    assert!((3 * 64..1000).contains(&kept), "{kept} rows are kept");
+    let report: Value = serde_json::from_str(&job.run_ok(&["--json"])).unwrap();
+    assert_eq!(report["this_process"]["settled"], 1000 - kept);
+    assert_eq!(report["summary"]["shards"], 16, "as they were planned");
+    job.verify_ok();
+    assert_eq!(rows(&job.table()).len(), 1000);
+}
+
+/// A limited run is a run over the first sources, says so everywhere, and is never taken for the whole.
+#[test]
+fn a_limited_run_says_so_and_the_next_one_covers_the_rest() {
+    let job = Job::new(5, "[plan]\nshard_tiles = 1");
+    let table = job.table();
+    let told = |command: &str| {
+        let output = support::tilefleet().arg(command).arg(&table).output().unwrap();
+        assert_exit(&output, 0);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let files = || rows(&table).iter().map(|row| row.file().to_owned()).collect::<Vec<_>>();
+    let part = "of the first 2 of 5 sources: a run without --limit covers the rest";
+    let first = job.run_ok(&["--limit", "2"]);
+    assert!(first.contains("-0001  complete: 2 tiles in 2 shards") && first.contains(part), "{first}");
+    assert_eq!(files(), ["00000.jpg", "00001.jpg"]);
+    assert!(told("status").contains(part) && told("runs").contains(part));
+    let again = job.run_ok(&["--limit", "2"]);
+    assert!(again.contains("-0001  nothing new: each of the first 2 sources has its row"), "{again}");
+    job.verify_ok();
+
+    // One that was begun is finished by whoever comes; who wants all gets all.
+    let plan = support::tilefleet().arg("plan").arg(&job.pipeline).args(["--limit", "3"]).output().unwrap();
+    assert_exit(&plan, 0);
+    assert!(String::from_utf8_lossy(&plan.stdout).contains("of the first 3 of 5 sources"));
+    let whole = job.run_ok(&[]);
+    assert!(whole.contains("-0003  complete: 2 tiles") && !whole.contains("of the first"), "{whole}");
+    assert_eq!(files().len(), 5);
+    job.verify_ok();
+    let nothing = job.run(&["--limit", "2"]);
+    assert!(!stderr(&nothing).contains("not in the input"), "{}", stderr(&nothing));
+
+    // And who wants a part does not get all because that was begun.
+    (5..9).for_each(|index| job.write_image(&format!("{index:05}.jpg"), &jpeg(index)));
+    let plan = support::tilefleet().arg("plan").arg(&job.pipeline).output().unwrap();
+    assert_exit(&plan, 0);
+    let refused = job.run(&["--limit", "3"]);
+    assert_exit(&refused, 64);
+    assert!(stderr(&refused).contains("covers 4 sources: no limit changes that"), "{}", stderr(&refused));
+    assert!(job.run_ok(&["--limit", "4"]).contains("-0004  complete: 4 tiles"));
+}
+
+/// A run that an earlier build planned in one shard goes on in one, and says nothing of it.
+#[test]
+fn plans_of_fixed_shards_go_on_as_they_are() {
+    let job = Job::new(100, "");
+    let plan =
+        support::tilefleet().arg("plan").arg(&job.pipeline).args(["--set", "plan.shard_tiles=4096"]).output();
+    assert_exit(&plan.unwrap(), 0);
+    let output = job.run(&["--json"]);
+    assert_exit(&output, 0);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["summary"]["shards"], 1);
+    assert!(!stderr(&output).contains("shards of"), "{}", stderr(&output));
+}
+
+/// A file system of this size in memory; none where this user may not mount one.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(folder: &Path, size: &str) -> Option<Self> {
+        fs::create_dir(folder).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tilefleet-test"]).arg(folder);
+        if mount.output().is_ok_and(|output| output.status.success()) {
+            return Some(Self(folder.to_owned()));
+        }
+        // Not for `support::skip`: CI must not need to be root.
+        eprintln!("SKIPPED: no tmpfs can be mounted here");
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(&self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
+    }
+}
+
+/// That a disk is too small is said when the plan is made, before anything is computed; what fits is committed.
+#[test]
+fn a_disk_that_is_too_small_is_said_at_the_start() {
+    let job = Job::new(400, "");
+    let Some(disk) = SmallDisk::mount(&job.path("disk"), "600k") else { return };
+    let table = disk.0.join("table");
+    let output = ["--output", table.to_str().unwrap()];
+    let says = |said: &str| {
+        // 400 tiles of 512 floats, and what else there is of a row.
+        said.contains("about 1000.0 KiB are still to be written to") && said.contains("KiB are free")
+    };
+    let mut plan = support::tilefleet();
+    let planned = plan.arg("plan").arg(&job.pipeline).args(output).output().unwrap();
+    assert_exit(&planned, 0);
+    assert!(says(&stderr(&planned)), "{}", stderr(&planned));
+    let full = job.run(&output);
+    assert_exit(&full, 75);
+    assert!(says(&stderr(&full)), "{}", stderr(&full));
+    let num_kept = rows(&table).len();
+    assert!((64..400).contains(&num_kept), "{num_kept}");
+    // With room for all nothing is said.
+    let roomy = job.run(&[]);
+    assert_exit(&roomy, 0);
+    assert!(!stderr(&roomy).contains("are free"), "{}", stderr(&roomy));
+}
+
 /// `plan --dry-run` counts and writes nothing; `plan` publishes what `run` then adopts.
 #[test]
 fn a_plan_can_be_looked_at_and_published() {
@@ -248,7 +373,7 @@ fn a_plan_can_be_looked_at_and_published() {
             .output()
             .unwrap();
         assert_exit(&output, 0);
-        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
     };
     let dry = plan(&["--dry-run"]);
     assert_eq!((&dry["tiles"], &dry["shards"], &dry["published"]), (&7.into(), &3.into(), &false.into()));
@@ -256,10 +381,10 @@ fn a_plan_can_be_looked_at_and_published() {
     let published = plan(&[]);
     assert_eq!((&published["shards"], &published["published"]), (&3.into(), &true.into()));
     job.write_image("late.jpg", &jpeg(77));
-    let report: serde_json::Value = serde_json::from_str(&job.run_ok(&["--json"])).unwrap();
+    let report: Value = serde_json::from_str(&job.run_ok(&["--json"])).unwrap();
     assert_eq!(report["summary"]["tiles"], 7, "the published plan is immutable");
     let status = support::tilefleet().arg("status").arg(job.table()).arg("--json").output().unwrap();
-    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!((&status[0]["complete"], &status[0]["open"]), (&true.into(), &0.into()));
 }
 
@@ -271,7 +396,7 @@ fn two_lineages_at_once_leave_one_table() {
         model("wider-at-once", &["--arch", "resnet50", "--classes", "10", "--size", "64", "--resize", "72"]);
     let other = job.path("other.toml");
     fs::copy(&job.pipeline, &other).unwrap();
-    let spawn = |pipeline: &std::path::Path, arguments: &[&str]| {
+    let spawn = |pipeline: &Path, arguments: &[&str]| {
         let mut command = support::tilefleet();
         command
             .arg("run")
@@ -331,7 +456,7 @@ fn a_batch_fills_however_small_the_memory() {
     let settings = ["run.memory=1MiB", "run.batch=64", "run.max_wait=2m", "run.sessions=2"];
     let flags = settings.iter().flat_map(|setting| ["--set", setting]);
     let report = job.run_ok(&std::iter::once("--json").chain(flags).collect::<Vec<_>>());
-    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
     assert_eq!(report["summary"]["ok"], 150);
     let seconds = report["this_process"]["seconds"].as_f64().unwrap();
     assert!(seconds < 120.0, "a batch waited for chips that had no room: {seconds} s");

@@ -280,6 +280,37 @@ fn an_open_run_is_deleted_only_by_force() {
     assert!(job.run_ok(&[]).contains("-0003  complete: 1 tile"));
 }
 
+/// Runs are chosen by age; nothing goes without `--yes`, and what goes is shown.
+#[test]
+fn old_runs_are_deleted_by_their_age() {
+    let job = Job::new(3, "");
+    let table = job.table();
+    job.run_ok(&[]);
+    let between = Instant::now();
+    std::thread::sleep(Duration::from_secs(3));
+    job.write_image("00002.jpg", &jpeg(333));
+    job.run_ok(&[]);
+    let all = ids(&table);
+    // Planned before `between`, and not after.
+    let age = || format!("{}ms", between.elapsed().as_millis());
+    let nothing = runs(&table, &["delete", "--older-than", "30d", "--yes"]);
+    assert_exit(&nothing, 0);
+    assert!(String::from_utf8_lossy(&nothing.stdout).contains("no run is that old"));
+    let asked = runs(&table, &["delete", "--older-than", &age()]);
+    assert_exit(&asked, 64);
+    let said = String::from_utf8_lossy(&asked.stdout).into_owned();
+    assert!(said.contains(&all[0]) && !said.contains(&all[1]), "{said}");
+    assert!(said.contains("`tiles` loses 2 tiles"), "{said}");
+    assert_eq!(ids(&table), all);
+    let deleted = answer(&table, &["delete", "--older-than", &age(), "--yes"]);
+    assert_eq!((deleted.as_array().unwrap().len(), &deleted[0]["run_id"]), (1, &Value::from(all[0].clone())));
+    assert_eq!(ids(&table), all[1..]);
+    job.verify_ok();
+    assert_exit(&runs(&table, &["delete", &all[1], "--older-than", "1s"]), 64);
+    assert_exit(&runs(&table, &["delete", "--older-than", "a month"]), 64);
+    assert_exit(&runs(&table, &["delete"]), 64);
+}
+
 /// A worker on a run that is deleted meanwhile ends with 75, and its late rows are not counted.
 #[test]
 fn a_worker_on_a_deleted_run_fails() {

@@ -49,7 +49,7 @@ pub(super) fn run_on_new(folder: &Path, pipeline: &Path, made: &Made) -> Result<
         output: Some(path("kinds-table")),
         ..Overrides::default()
     };
-    let job = worker::Job::open(&Pipeline::load(pipeline, &overrides)?)?;
+    let job = worker::Job::open(&Pipeline::load(Some(pipeline), &overrides)?)?;
     let report = crate::cli::run::work(&job)?;
     job.check_rejects(&report)?;
     let new = block_on(async {

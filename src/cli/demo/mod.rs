@@ -59,7 +59,7 @@ pub fn run(args: Args) -> Result<()> {
     let pipeline = write_pipeline(&folder)?;
 
     step("plan and run");
-    let job = Job::open(&Pipeline::load(&pipeline, &Overrides::default())?)?;
+    let job = Job::open(&Pipeline::load(Some(&pipeline), &Overrides::default())?)?;
     let report = crate::cli::run::work(&job)?;
     crate::cli::run::print(&job, &report);
     job.check_rejects(&report)?;

@@ -37,7 +37,7 @@ pub(super) fn run(folder: &Path) -> Result<()> {
     if !model.exists() {
         write_model(&model)?;
     }
-    let job = Job::open(&Pipeline::load(&write_pipeline(folder)?, &Overrides::default())?)?;
+    let job = Job::open(&Pipeline::load(Some(&write_pipeline(folder)?), &Overrides::default())?)?;
     let report = crate::cli::run::work(&job)?;
     crate::cli::run::print(&job, &report);
     job.check_rejects(&report)?;
