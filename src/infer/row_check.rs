@@ -437,13 +437,13 @@ mod tests {
 
     #[test]
     fn rows_differ_by_their_length_and_by_what_is_finite_in_one_only() {
-        assert_eq!(difference(&[0.0, 0.0], &[0.0, 0.0]), 0.0);
+        assert!(difference(&[0.0, 0.0], &[0.0, 0.0]).abs() < 1e-12);
         assert!((difference(&[3.0, 4.0], &[3.0, 4.5]) - 0.5 / 29.25_f64.sqrt()).abs() < 1e-9);
-        assert_eq!(difference(&[f32::NAN, 1.0], &[f32::NAN, 1.0]), 0.0);
+        assert!(difference(&[f32::NAN, 1.0], &[f32::NAN, 1.0]).abs() < 1e-12);
         for (one, two) in
             [([f32::NAN, 1.0], [2.0, 1.0]), ([0.0, 1.0], [f32::INFINITY, 1.0]), ([f32::NAN, 0.0], [0.0; 2])]
         {
-            assert_eq!(difference(&one, &two), f64::INFINITY, "{one:?} {two:?}");
+            assert!(difference(&one, &two).is_infinite(), "{one:?} {two:?}");
         }
     }
 }

@@ -81,7 +81,7 @@ labels = ["{name}0", "{name}1", "{name}2", "{name}3"]
 }
 
 fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    tilefleet::plan::fingerprint::hex(&Sha256::digest(bytes))
 }
 
 fn write_pair(path: &Path, name: &str, reached: impl FnMut(Step)) {
@@ -105,7 +105,9 @@ fn replaces_a_pair_until_it_is_killed() {
     let killed_at = env::var(KILLED_AT).unwrap();
     if killed_at == "never" {
         loop {
-            ["a", "b"].into_iter().for_each(|name| write_pair(&path, name, |_| ()));
+            for name in ["a", "b"] {
+                write_pair(&path, name, |_| ());
+            }
         }
     }
     write_pair(&path, "b", |step| {
@@ -149,9 +151,9 @@ fn a_replacement_killed_at_any_step_leaves_the_old_pair_the_new_one_or_a_refusal
     for names_a_digest in [true, false] {
         for step in Step::ALL {
             if names_a_digest {
-                write_pair(&path, "a", |_| ())
+                write_pair(&path, "a", |_| ());
             } else {
-                write_without_digest(&path, "a")
+                write_without_digest(&path, "a");
             }
             let ended = replacing(job.folder.path(), &format!("{step:?}")).status().unwrap();
             assert!(!ended.success(), "the child was not killed at {step:?}");
@@ -178,7 +180,7 @@ fn a_replacement_killed_at_any_step_leaves_the_old_pair_the_new_one_or_a_refusal
             // What was staged is nothing that anybody takes for a model, and running the command again mends the pair.
             for entry in fs::read_dir(job.folder.path()).unwrap() {
                 let name = entry.unwrap().file_name().into_string().unwrap();
-                let is_left = name.starts_with(".tilefleet-") && !name.ends_with(".onnx");
+                let is_left = name.starts_with(".tilefleet-") && Path::new(&name).extension().is_none();
                 assert!(is_left || !name.starts_with('.'), "{name}");
             }
             write_pair(&path, "b", |_| ());
@@ -322,8 +324,8 @@ fn weights_beside_a_network_are_read() {
 
     let (head, int8) = (job.path("head.onnx"), job.path("int8.onnx"));
     let labels = job.path("labels.csv");
-    let lines: String = (0..12).map(|index| format!("images/{index:05}.jpg,{}\n", index % 2)).collect();
-    fs::write(&labels, format!("source,label\n{lines}")).unwrap();
+    let lines: Vec<_> = (0..12).map(|index| format!("images/{index:05}.jpg,{}", index % 2)).collect();
+    fs::write(&labels, format!("source,label\n{}\n", lines.join("\n"))).unwrap();
     let mut fit = support::tilefleet();
     fit.args(["model", "head"])
         .arg(job.path("table-beside"))
