@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::geometry::Window;
 use crate::look::{FileFormat, Looker, ModelInput, Picture, Wanted};
 use crate::model::contract::Contract;
-use crate::model::{self, ContractOrigin, file};
+use crate::model::{self, file};
 use crate::observe::stderr::{Level, say};
 use crate::storage::ObjectUri;
 
@@ -141,9 +141,8 @@ pub(super) fn contract_of(path: &Path) -> Result<Contract> {
         return Contract::load(path);
     }
     let model = model::load(path, &model::Overrides::default())?;
-    if model.contract_origin == ContractOrigin::Assumed {
-        let assumed = assumptions(&model.contract);
-        say(Level::Warn, &format!("{} has no contract; assumed: {assumed}", model.name));
+    if let Some(assumed) = assumptions(&model) {
+        say(Level::Warn, &assumed);
     }
     Ok(model.contract)
 }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use crate::cli::{PipelineArgs, block_on_threads, print_json, show};
 use crate::error::{Kind, Result};
-use crate::geometry::Size;
-use crate::model::ContractOrigin;
-use crate::model::contract::{Contract, Input};
+use crate::model::{ContractOrigin, Model};
 use crate::observe::stderr::{Level, say};
 use crate::observe::{Progress, Snapshot, Stage, Ticker};
 use crate::pipeline::Stop;
@@ -106,22 +104,22 @@ async fn listen(stop: Stop) {
 
 /// Says on standard error what no contract says.
 pub fn say_what_is_assumed(job: &Job) {
-    let model = job.model();
-    if model.contract_origin == ContractOrigin::Assumed {
-        let warning = format!(
-            "{} has no contract; assumed: {} (recorded with the run; write a contract to be sure)",
-            model.name,
-            assumptions(&model.contract)
-        );
-        say(Level::Warn, &warning);
+    if let Some(assumed) = assumptions(job.model()) {
+        say(Level::Warn, &format!("{assumed} (recorded with the run; write a contract to be sure)"));
     }
 }
 
-/// Says what is assumed of a model without a contract.
-pub fn assumptions(contract: &Contract) -> String {
-    let Input { bands, width, height, .. } = &contract.input;
-    let size = Size::new(*width, *height);
-    format!("{} at {size}, ImageNet mean and standard deviation, softmax", bands.join(", "))
+/// Says what no contract says of a model; `None` if one says all.
+pub fn assumptions(model: &Model) -> Option<String> {
+    if model.assumed.is_empty() {
+        return None;
+    }
+    let lacks = match model.contract_origin {
+        ContractOrigin::Assumed => "has no contract",
+        ContractOrigin::Stac => "has a STAC Item that leaves something open",
+        ContractOrigin::File | ContractOrigin::Metadata => "has a contract that leaves something open",
+    };
+    Some(format!("{} {lacks}; assumed: {}", model.name, model.assumed.join("; ")))
 }
 
 /// Prints what a run amounts to.

@@ -364,6 +364,7 @@ impl Contract {
             with_hint(Error::config("the contract is not well-formed").because(cause), hint)
         })?;
         contract.validate()?;
+        contract.check_scores()?;
         Ok(contract)
     }
 
@@ -378,6 +379,7 @@ impl Contract {
             with_hint(Error::config("the contract is not well-formed").because(cause), hint)
         })?;
         contract.validate()?;
+        contract.check_scores()?;
         Ok(contract)
     }
 
@@ -439,6 +441,30 @@ impl Contract {
         }
         self.input.validate()?;
         self.output.validate()
+    }
+
+    /// Refuses scores that say nothing: softmax over one class is 1 whatever the network says.
+    ///
+    /// Not part of [`Self::validate`], so that runs which were made so can still be read.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`](crate::error::Kind::Config).
+    pub fn check_scores(&self) -> Result<()> {
+        let is_constant = |classifier: &&Classifier| {
+            classifier.num_classes == 1 && classifier.activation == Activation::Softmax
+        };
+        match self.output.classifier.as_ref().filter(is_constant) {
+            None => Ok(()),
+            Some(classifier) => Err(Error::config(format!(
+                "output.classifier.activation is softmax over one class (`{}`), which is 1.0 for every tile",
+                classifier.logits
+            ))
+            .hint(
+                "one logit is a yes or a no: write `activation = \"sigmoid\"`, or \"none\" for the model's own number (in an \
+                 MLM Item: `post_processing_function`)",
+            )),
+        }
     }
 }
 
@@ -539,12 +565,22 @@ impl Classifier {
             )));
         }
         match &self.labels {
-            Some(labels) if labels.len() != self.num_classes => Err(Error::config(format!(
-                "output.classifier.labels has {} entries for {} classes",
-                labels.len(),
-                self.num_classes
-            ))),
+            Some(labels) if labels.len() != self.num_classes => Err(self.other_number(labels.len())),
             _ => Ok(()),
+        }
+    }
+}
+
+impl Classifier {
+    fn other_number(&self, num_labels: usize) -> Error {
+        let error = Error::config(format!(
+            "output.classifier.labels has {num_labels} entries for {} classes",
+            self.num_classes
+        ));
+        // Both sides of a yes or no are often named where the network has one logit for it.
+        match (self.num_classes, num_labels) {
+            (1, 2) => error.hint("the model has one logit: name only the class that it is the logit of"),
+            _ => error,
         }
     }
 }
@@ -794,6 +830,33 @@ mod tests {
             "model_digest is `abc`, not 64 hex digits"
         );
         assert!(message(|contract| contract.input.normalise.as_mut().unwrap().std[0] = 0.0).contains("std"));
+    }
+
+    #[test]
+    fn softmax_over_one_class_is_refused_where_it_is_written_and_read_where_it_was_run() {
+        let mut contract = contract();
+        let classifier = contract.output.classifier.as_mut().unwrap();
+        (classifier.num_classes, classifier.labels) = (1, Some(vec!["sea".to_owned()]));
+        assert!(contract.validate().is_ok(), "runs made before this was refused are still read");
+        for error in [
+            Contract::from_toml(&contract.to_toml().unwrap()).unwrap_err(),
+            Contract::from_json(&contract.to_canonical_json().unwrap()).unwrap_err(),
+        ] {
+            assert_eq!(error.kind().exit_code(), 78);
+            let message = error.render();
+            assert!(message.contains("softmax over one class (`logits`)"), "{message}");
+            assert!(
+                message.contains("hint: one logit is a yes or a no: write `activation = \"sigmoid\"`"),
+                "{message}"
+            );
+        }
+        for activation in [Activation::Sigmoid, Activation::None] {
+            contract.output.classifier.as_mut().unwrap().activation = activation;
+            assert!(Contract::from_toml(&contract.to_toml().unwrap()).is_ok(), "{activation}");
+        }
+        contract.output.classifier.as_mut().unwrap().labels = Some(["no", "yes"].map(str::to_owned).to_vec());
+        let message = contract.validate().unwrap_err().render();
+        assert!(message.contains("2 entries for 1 classes\n  hint: the model has one logit"), "{message}");
     }
 
     #[test]

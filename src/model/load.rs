@@ -12,7 +12,7 @@ use super::contract::{
     SampleType, VERSION,
 };
 use super::graph::{Axis, FoundClassifier, Graph, TensorInfo, type_name};
-use super::mlm::{self, Mlm};
+use super::mlm::{self, Classes, Mlm};
 use super::network::{Network, unusable};
 use super::onnx::{FLOAT, GraphProto, ModelProto, UINT8, exposing_outputs};
 use super::operands::Operands;
@@ -37,6 +37,8 @@ pub struct Model {
     pub digest: String,
     /// SHA-256 of the contract's canonical JSON, in hex.
     pub contract_digest: String,
+    /// What of the contract nobody said, in words.
+    pub assumed: Vec<String>,
     /// The only batch size that the model takes; `None` if it takes any.
     pub static_batch: Option<usize>,
     /// Precision of its arithmetic.
@@ -99,6 +101,7 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Model> {
         contract_digest: fitted.contract.digest()?,
         contract: fitted.contract,
         contract_origin: fitted.origin,
+        assumed: fitted.assumed,
         digest,
         static_batch: fitted.static_batch,
         precision,
@@ -110,6 +113,7 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Model> {
 struct Fitted {
     contract: Contract,
     origin: ContractOrigin,
+    assumed: Vec<String>,
     static_batch: Option<usize>,
     /// Wanted tensors that are no outputs yet.
     hidden: Vec<String>,
@@ -118,26 +122,48 @@ struct Fitted {
 fn fit(path: &Path, proto: &ModelProto, beside: Option<Contract>, overrides: &Overrides) -> Result<Fitted> {
     let empty = GraphProto::default();
     let graph = Graph::new(proto.graph.as_ref().unwrap_or(&empty));
-    let (contract, origin) = match written_contract(proto, beside)? {
+    let (contract, origin, assumed) = match written_contract(proto, beside)? {
         Some((mut contract, origin)) => {
-            override_outputs(&mut contract, &graph, overrides)?;
-            (contract, origin)
+            let assumed = override_outputs(&mut contract, &graph, overrides)?;
+            (contract, origin, assumed)
         }
         None => match mlm::find(path)? {
             Some((item, text)) => {
-                let contract = described_contract(&text, &graph, overrides).map_err(|cause| {
+                let (contract, assumed) = described_contract(&text, &graph, overrides).map_err(|cause| {
                     Error::config(format!("cannot take {} as the model's contract", item.display()))
                         .because(cause)
                 })?;
-                (contract, ContractOrigin::Stac)
+                (contract, ContractOrigin::Stac, assumed)
             }
-            None => (assumed_contract(path, &graph, overrides)?, ContractOrigin::Assumed),
+            None => {
+                let contract = assumed_contract(path, &graph, overrides)?;
+                let assumed = all_assumed(&contract);
+                (contract, ContractOrigin::Assumed, assumed)
+            }
         },
     };
     contract.validate()?;
+    contract.check_scores()?;
     let static_batch = check_input(&graph, &contract.input)?;
     let hidden = check_outputs(&graph, &contract.output, static_batch)?;
-    Ok(Fitted { contract, origin, static_batch, hidden })
+    Ok(Fitted { contract, origin, assumed, static_batch, hidden })
+}
+
+/// Returns the contract that a run would take, and where it comes from; but an empty file beside the model counts
+/// as none: a shell makes one before a skeleton goes into it.
+///
+/// # Errors
+///
+/// As [`load`].
+pub(super) fn known_contract(
+    path: &Path,
+    proto: &ModelProto,
+    overrides: &Overrides,
+) -> Result<(Contract, ContractOrigin)> {
+    let is_blank = |text: String| text.trim().is_empty();
+    let has_blank = std::fs::read_to_string(Contract::path_for(path)).is_ok_and(is_blank);
+    let beside = if has_blank { None } else { pair::read(path)?.1 };
+    fit(path, proto, beside, overrides).map(|fitted| (fitted.contract, fitted.origin))
 }
 
 fn written_contract(
@@ -156,8 +182,13 @@ fn written_contract(
     Ok(Some((contract, ContractOrigin::Metadata)))
 }
 
-/// Puts the pipeline's names into the contract, with the lengths that the graph tells.
-fn override_outputs(contract: &mut Contract, graph: &Graph<'_>, overrides: &Overrides) -> Result<()> {
+/// Puts the pipeline's names into the contract, with the lengths that the graph tells; returns what is assumed.
+fn override_outputs(
+    contract: &mut Contract,
+    graph: &Graph<'_>,
+    overrides: &Overrides,
+) -> Result<Vec<String>> {
+    let mut assumed = Vec::new();
     if let Some(embedding) = &overrides.embedding {
         contract.output.embedding_length = num_features(graph, embedding, "embedding")?;
         contract.output.embedding.clone_from(embedding);
@@ -169,10 +200,14 @@ fn override_outputs(contract: &mut Contract, graph: &Graph<'_>, overrides: &Over
                 classifier.logits.clone_from(logits);
                 classifier.num_classes = num_classes;
             }
-            None => contract.output.classifier = Some(assumed_classifier(graph, logits, num_classes)),
+            None => {
+                let classifier = assumed_classifier(graph, logits, num_classes);
+                assumed.push(classifier.scores());
+                contract.output.classifier = Some(classifier);
+            }
         }
     }
-    Ok(())
+    Ok(assumed)
 }
 
 fn num_features(graph: &Graph<'_>, tensor: &str, key: &str) -> Result<usize> {
@@ -181,12 +216,16 @@ fn num_features(graph: &Graph<'_>, tensor: &str, key: &str) -> Result<usize> {
     }
     graph.num_features(tensor).ok_or_else(|| {
         Error::config(format!("the model does not say how long a row of `{tensor}` (model.{key}) is"))
-            .hint("write it into a contract file beside the model")
+            .hint("write it into a contract file beside the model, which `tilefleet model inspect FILE.onnx --skeleton` begins")
     })
 }
 
-/// The contract that an MLM Item describes, with the tensors that the graph has.
-fn described_contract(text: &str, graph: &Graph<'_>, overrides: &Overrides) -> Result<Contract> {
+/// The contract that an MLM Item describes, with the tensors that the graph has, and what it does not say.
+fn described_contract(
+    text: &str,
+    graph: &Graph<'_>,
+    overrides: &Overrides,
+) -> Result<(Contract, Vec<String>)> {
     let tensor = single_input(graph)?;
     let size = match tensor.shape.as_deref() {
         Some([_, _, Axis::Fixed(height), Axis::Fixed(width)]) => {
@@ -194,7 +233,9 @@ fn described_contract(text: &str, graph: &Graph<'_>, overrides: &Overrides) -> R
         }
         _ => None,
     };
-    let Mlm { name, input, features, classes } = mlm::parse(text, size)?;
+    let mlm = mlm::parse(text, size)?;
+    let classes = mlm.classes(overrides.logits.as_deref())?.cloned();
+    let Mlm { name, input, features, .. } = mlm;
     // An Item may name tensors, or only what they are about.
     let of_graph = |name: &String| graph.computed(name).is_some().then(|| name.clone());
     let named = Overrides {
@@ -205,20 +246,28 @@ fn described_contract(text: &str, graph: &Graph<'_>, overrides: &Overrides) -> R
             .or_else(|| classes.as_ref().and_then(|classes| of_graph(&classes.output))),
     };
     let mut output = assumed_output(graph, &named)?;
-    if let (Some(classifier), Some(classes)) = (&mut output.classifier, classes) {
-        classifier.labels = Some(classes.labels);
-        if let Some(activation) = classes.activation.filter(|_| classifier.activation != Activation::None) {
-            classifier.activation = activation;
+    let mut assumed = Vec::new();
+    match (&mut output.classifier, classes) {
+        (Some(classifier), classes) => {
+            let said = classes.as_ref().and_then(|classes| classes.activation);
+            match said.filter(|_| classifier.activation != Activation::None) {
+                Some(activation) => classifier.activation = activation,
+                None if said.is_none() => assumed.push(classifier.scores()),
+                None => {}
+            }
+            classifier.labels = classes.and_then(|classes| classes.labels);
         }
+        (None, Some(Classes { labels: Some(labels), .. })) => return Err(no_place_for(&labels)),
+        (None, _) => {}
     }
-    Ok(Contract {
-        version: VERSION,
-        name,
-        model_digest: None,
-        input: Input { tensor: tensor.name, ..input },
-        output,
-        quantisation: None,
-    })
+    let input = Input { tensor: tensor.name, ..input };
+    let contract = Contract { version: VERSION, name, model_digest: None, input, output, quantisation: None };
+    Ok((contract, assumed))
+}
+
+fn no_place_for(labels: &[String]) -> Error {
+    Error::config(format!("it lists {} classes, and the graph has no output that is known to be theirs", labels.len()))
+        .hint("name the tensor with `--set model.logits=…`; or write a contract file, without a classifier if only embeddings are wanted")
 }
 
 /// `ImageNet`'s contract for a model that takes three float channels of a fixed size.
@@ -240,7 +289,7 @@ fn assumed_input(graph: &Graph<'_>) -> Result<Input> {
                 "there is no contract, and none can be assumed for the input `{}`, {input}",
                 input.name
             ))
-            .hint("only float32 [N, 3, height, width] of a fixed size is taken for RGB with ImageNet's mean and std; write a contract file for anything else"));
+            .hint("only float32 [N, 3, height, width] of a fixed size is taken for RGB with ImageNet's mean and std; write a contract file for anything else, which `tilefleet model inspect FILE.onnx --skeleton` begins"));
         }
     };
     Ok(Input {
@@ -291,11 +340,49 @@ fn assumed_output(graph: &Graph<'_>, overrides: &Overrides) -> Result<Output> {
     Ok(Output { embedding, embedding_length, classifier })
 }
 
-fn assumed_classifier(graph: &Graph<'_>, logits: &str, num_classes: usize) -> Classifier {
+pub(super) fn assumed_classifier(graph: &Graph<'_>, logits: &str, num_classes: usize) -> Classifier {
     // A graph that ends in softmax or sigmoid yields scores: applying one again would flatten them.
     let is_activated = graph.classifier_before(logits).is_some_and(|found| found.activated);
-    let activation = if is_activated { Activation::None } else { Activation::Softmax };
+    let activation = match num_classes {
+        _ if is_activated => Activation::None,
+        // Softmax over one class is 1 for every tile.
+        1 => Activation::Sigmoid,
+        _ => Activation::Softmax,
+    };
     Classifier { logits: logits.to_owned(), num_classes, activation, labels: None, fitted: None }
+}
+
+impl Classifier {
+    /// Says of a classifier that nobody described how its scores come about.
+    fn scores(&self) -> String {
+        let logits = &self.logits;
+        match (self.activation, self.num_classes) {
+            (Activation::None, _) => {
+                format!("`{logits}` are the scores, since the graph ends in an activation")
+            }
+            (Activation::Sigmoid, 1) => format!("sigmoid of the one logit in `{logits}`"),
+            (activation, classes) => format!("{activation} over the {classes} classes of `{logits}`"),
+        }
+    }
+}
+
+/// Says what an assumed contract holds.
+fn all_assumed(contract: &Contract) -> Vec<String> {
+    let Input { bands, width, height, resize, .. } = &contract.input;
+    let resized = match resize {
+        Some(Resize { short_side, interpolation, .. }) => {
+            format!("other tiles resized to a short side of {short_side} ({interpolation}) and cropped")
+        }
+        None => "other tiles rejected".to_owned(),
+    };
+    let classifier = contract.output.classifier.as_ref();
+    vec![
+        format!("{} of 8 bits at {width}×{height}", bands.join(", ")),
+        resized,
+        "ImageNet mean and standard deviation".to_owned(),
+        format!("the embedding `{}`", contract.output.embedding),
+        classifier.map_or_else(|| "no classifier".to_owned(), Classifier::scores),
+    ]
 }
 
 /// The one output that a classifier makes; none is fine where the embedding is named.
@@ -309,17 +396,19 @@ fn single_classifier(graph: &Graph<'_>, overrides: &Overrides) -> Result<Option<
     if classifiers.len() > 1 {
         let names: Vec<&str> = classifiers.iter().map(|(name, _)| name.as_str()).collect();
         return Err(Error::config(format!("several outputs could be the logits: {}", names.join(", ")))
-            .hint("name one with `--set model.logits=…`"));
+            .hint(
+                "name one with `--set model.logits=…` (`--logits` of `model inspect` and `model quantize`)",
+            ));
     }
     Ok(classifiers.pop())
 }
 
 fn name_the_embedding(message: &str) -> Error {
     Error::config(message)
-        .hint("name the tensor with `--set model.embedding=…`; `tilefleet model inspect` lists the outputs")
+        .hint("name the tensor with `--set model.embedding=…` (`--embedding` of `model inspect` and `model quantize`); `tilefleet model inspect` lists the outputs")
 }
 
-fn single_input(graph: &Graph<'_>) -> Result<TensorInfo> {
+pub(super) fn single_input(graph: &Graph<'_>) -> Result<TensorInfo> {
     let mut inputs = graph.inputs();
     match inputs.len() {
         1 => Ok(inputs.remove(0)),
@@ -436,7 +525,8 @@ fn is_batch_of_rows(graph: &Graph<'_>, shape: &[Axis], length: usize, batch: Opt
 
 fn no_such_tensor(name: &str, key: &str) -> Error {
     Error::config(format!("the graph computes no tensor `{name}`, which is to be the {key}")).hint(format!(
-        "name one that it does with `--set model.{key}=…`; `tilefleet model inspect` lists the outputs"
+        "name one that it does with `--set model.{key}=…` (`--{key}` of `model inspect` and `model quantize`); `tilefleet \
+         model inspect` lists the outputs"
     ))
 }
 
@@ -472,6 +562,10 @@ mod tests {
 
     /// A foreign network: pooled pixels through one matrix, then perhaps an activation.
     fn foreign(end: Option<&str>) -> ModelProto {
+        foreign_of(2, end)
+    }
+
+    fn foreign_of(num_classes: usize, end: Option<&str>) -> ModelProto {
         let axis = DimensionProto::fixed;
         let batch = || DimensionProto::named("batch");
         let transposed = vec![AttributeProto::int("transB", 1)];
@@ -486,11 +580,11 @@ mod tests {
             graph: Some(GraphProto {
                 node,
                 initializer: vec![
-                    TensorProto::float("w", &[2, 3], Bytes::from_static(&[0; 24])),
-                    TensorProto::float("b", &[2], Bytes::from_static(&[0; 8])),
+                    TensorProto::float("w", &[num_classes, 3], vec![0; 12 * num_classes].into()),
+                    TensorProto::float("b", &[num_classes], vec![0; 4 * num_classes].into()),
                 ],
                 input: vec![ValueInfoProto::new("pixels", FLOAT, vec![batch(), axis(3), axis(64), axis(64)])],
-                output: vec![ValueInfoProto::new(last, FLOAT, vec![batch(), axis(2)])],
+                output: vec![ValueInfoProto::new(last, FLOAT, vec![batch(), axis(num_classes)])],
                 ..GraphProto::default()
             }),
             ..ModelProto::default()
@@ -511,6 +605,19 @@ mod tests {
         fn with_contract(self, contract: &Contract) -> Self {
             std::fs::write(self.folder.path().join("m.contract.toml"), contract.to_toml().unwrap()).unwrap();
             self
+        }
+
+        /// Puts an Item beside the model, of three bands and this output.
+        fn describe(&self, output: &serde_json::Value) {
+            let item = serde_json::json!({"type": "Feature", "properties": {
+                "mlm:name": "foreign", "mlm:output": [output],
+                "mlm:input": [{
+                    "name": "RGB", "bands": ["red", "green", "blue"],
+                    "input": {"shape": [-1, 3, -1, -1], "dim_order": ["batch", "channel", "height", "width"],
+                              "data_type": "float32"},
+                }],
+            }});
+            std::fs::write(self.folder.path().join("m.stac.json"), item.to_string()).unwrap();
         }
 
         fn path(&self) -> PathBuf {
@@ -575,6 +682,73 @@ mod tests {
                 OnDisk::new(&foreign(Some(end))).load().unwrap().contract.output.classifier.unwrap();
             assert_eq!((classifier.logits.as_str(), classifier.activation), ("out", activation), "{end}");
         }
+    }
+
+    /// Softmax over one class would score 1.0 for every tile.
+    #[test]
+    fn one_logit_without_a_contract_is_a_sigmoid_and_what_is_assumed_is_said() {
+        for (num_classes, end, activation, said) in [
+            (1, None, Activation::Sigmoid, "sigmoid of the one logit in `raw`"),
+            (
+                1,
+                Some("Sigmoid"),
+                Activation::None,
+                "`out` are the scores, since the graph ends in an activation",
+            ),
+            (
+                2,
+                Some("Sigmoid"),
+                Activation::None,
+                "`out` are the scores, since the graph ends in an activation",
+            ),
+            (2, None, Activation::Softmax, "softmax over the 2 classes of `raw`"),
+        ] {
+            let model = OnDisk::new(&foreign_of(num_classes, end)).load().unwrap();
+            assert_eq!(model.contract.output.classifier.unwrap().activation, activation, "{said}");
+            assert_eq!(model.assumed.last().unwrap(), said);
+            assert!(model.assumed[1].contains("a short side of 64 (bilinear)"), "{:?}", model.assumed);
+        }
+    }
+
+    #[test]
+    fn softmax_over_one_class_is_refused_wherever_it_is_written() {
+        let disk = OnDisk::new(&foreign_of(1, None));
+        let mut contract = disk.load().unwrap().contract;
+        contract.output.classifier.as_mut().unwrap().activation = Activation::Softmax;
+        let message = disk.with_contract(&contract).refused();
+        assert!(message.contains("which is 1.0 for every tile") && message.contains("sigmoid"), "{message}");
+        let disk = OnDisk::new(&foreign_of(1, None));
+        disk.describe(
+            &serde_json::json!({"name": "ship", "classes": ["ship"], "post_processing_function": "softmax"}),
+        );
+        assert!(disk.refused().contains("which is 1.0 for every tile"), "{}", disk.refused());
+        disk.describe(&serde_json::json!({"name": "ship", "classes": ["ship"]}));
+        let model = disk.load().unwrap();
+        let classifier = model.contract.output.classifier.unwrap();
+        assert_eq!(
+            (classifier.activation, classifier.labels),
+            (Activation::Sigmoid, Some(vec!["ship".to_owned()]))
+        );
+        assert_eq!(model.assumed, ["sigmoid of the one logit in `raw`"]);
+        disk.describe(&serde_json::json!({"name": "ship", "classes": ["none", "ship"]}));
+        assert!(disk.refused().contains("hint: the model has one logit"), "{}", disk.refused());
+    }
+
+    #[test]
+    fn labels_of_an_item_never_go_without_a_word() {
+        let mut proto = foreign(None);
+        change(&mut proto, |graph| {
+            graph.node.pop();
+            let axes = vec![DimensionProto::named("N"), DimensionProto::fixed(3)];
+            graph.output = vec![ValueInfoProto::new("features", FLOAT, axes)];
+        });
+        let disk = OnDisk::new(&proto);
+        disk.describe(&serde_json::json!({"name": "c", "classes": ["sea", "land"]}));
+        let overrides = Overrides { embedding: Some("features".to_owned()), logits: None };
+        let message = load(&disk.path(), &overrides).unwrap_err().render();
+        assert!(message.contains("it lists 2 classes, and the graph has no output"), "{message}");
+        disk.describe(&serde_json::json!({"name": "c"}));
+        assert!(load(&disk.path(), &overrides).is_ok());
     }
 
     #[test]

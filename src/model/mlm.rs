@@ -8,8 +8,8 @@
 //! | `mlm:input[].value_scaling` | `normalise`, see `scaling` |
 //! | `mlm:input[].resize_type` | nothing: a tile of another size is rejected, since other resizers give other pixels |
 //! | `unit` and `data_type` of the bands | `unit`, `units`; `srgb8` for 8-bit red, green and blue, else `dn` |
-//! | `mlm:output[].classification:classes` | `labels`, in the order of `value` |
-//! | `mlm:output[].post_processing_function` | `activation`, if it names softmax or sigmoid |
+//! | `mlm:output[].classification:classes` | `labels`, in the order of `value`, see `classes` |
+//! | `mlm:output[].post_processing_function` | `activation`, if it names softmax or sigmoid; `none` for a regression without |
 //!
 //! What a contract cannot say (`processing`, a function before the model, …) is an error that names it, never
 //! left out. What concerns training, hardware and frameworks is not looked at.
@@ -18,13 +18,15 @@
 //!
 //! <https://github.com/stac-extensions/mlm>, versions 1.0 to 1.4.
 
+mod classes;
 mod scaling;
 mod write;
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 
 use self::scaling::{Scaling, Statistics};
 pub use self::write::item;
@@ -44,7 +46,8 @@ pub(super) struct Mlm {
     pub(super) input: Input,
     /// Names that the Item gives its outputs of features.
     pub(super) features: Vec<String>,
-    pub(super) classes: Option<Classes>,
+    /// The other outputs; of several those with labels.
+    outputs: Vec<Classes>,
 }
 
 /// What it says of the classifier.
@@ -52,7 +55,7 @@ pub(super) struct Mlm {
 pub(super) struct Classes {
     /// Name that the Item gives this output.
     pub(super) output: String,
-    pub(super) labels: Vec<String>,
+    pub(super) labels: Option<Vec<String>>,
     /// What follows the model's output; `None` if the Item does not say.
     pub(super) activation: Option<Activation>,
 }
@@ -73,12 +76,22 @@ struct Item {
 struct Properties {
     #[serde(rename = "mlm:name")]
     name: Option<String>,
-    #[serde(rename = "mlm:input")]
+    #[serde(rename = "mlm:input", deserialize_with = "one_or_more")]
     input: Vec<ModelInput>,
-    #[serde(rename = "mlm:output", default)]
+    #[serde(rename = "mlm:output", default, deserialize_with = "one_or_more")]
     output: Vec<ModelOutput>,
     #[serde(flatten)]
     described: Described,
+}
+
+/// A list, or its only member without the brackets.
+fn one_or_more<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let items = match Value::deserialize(deserializer)? {
+        Value::Null => Vec::new(),
+        Value::Array(items) => items,
+        one => vec![one],
+    };
+    items.into_iter().map(|item| serde_json::from_value(item).map_err(serde::de::Error::custom)).collect()
 }
 
 /// Bands as an Item or its model's asset describes them.
@@ -90,6 +103,8 @@ struct Described {
     raster_bands: Vec<Band>,
     #[serde(default, rename = "eo:bands")]
     eo_bands: Vec<Band>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -142,17 +157,9 @@ struct ModelOutput {
     name: String,
     #[serde(default)]
     tasks: Vec<String>,
-    #[serde(default, rename = "classification:classes")]
-    classes: Vec<Class>,
     post_processing_function: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Class {
-    value: usize,
-    name: Option<String>,
-    title: Option<String>,
-    description: Option<String>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
 
 /// Finds the Item beside a model: `NAME.stac.json`, else a `NAME.json` that is an MLM Item.
@@ -186,7 +193,10 @@ pub(super) fn find(model: &Path) -> Result<Option<(PathBuf, String)>> {
 
 fn is_mlm(text: &str) -> bool {
     let item: Option<Value> = serde_json::from_str(text).ok();
-    item.is_some_and(|item| item["type"] == "Feature" && item["properties"].get("mlm:input").is_some())
+    let Some(Value::Object(item)) = item else { return false };
+    let is_mlm = |properties: &Map<String, Value>| properties.keys().any(|key| key.starts_with("mlm:"));
+    item.get("type").is_some_and(|kind| kind == "Feature")
+        && item.get("properties").and_then(Value::as_object).is_some_and(is_mlm)
 }
 
 /// Reads an Item.
@@ -214,9 +224,35 @@ pub(super) fn parse(text: &str, size: GraphSize) -> Result<Mlm> {
     Ok(Mlm {
         name: name.unwrap_or_else(|| "unnamed".to_owned()),
         input: model.input(&described, size)?,
-        features: features(&output),
-        classes: classes(&output)?,
+        features: output
+            .iter()
+            .filter(|output| output.is_features())
+            .map(|output| output.name.clone())
+            .collect(),
+        outputs: outputs(&output, &described)?,
     })
+}
+
+impl Mlm {
+    /// Returns what the Item says of the classifier, if anything.
+    ///
+    /// - `logits`: the output that is wanted, where somebody named one
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`](crate::error::Kind::Config) where several outputs list different classes.
+    pub(super) fn classes(&self, logits: Option<&str>) -> Result<Option<&Classes>> {
+        let named = self.outputs.iter().find(|output| Some(output.output.as_str()) == logits);
+        let first = self.outputs.first();
+        if named.is_some()
+            || self.outputs.iter().all(|other| first.is_some_and(|first| first.labels == other.labels))
+        {
+            return Ok(named.or(first));
+        }
+        let names: Vec<&str> = self.outputs.iter().map(|output| output.output.as_str()).collect();
+        Err(Error::config(format!("several outputs list classes: {}", names.join(", ")))
+            .hint("say which is meant with `--set model.logits=…`"))
+    }
 }
 
 impl ModelInput {
@@ -359,37 +395,71 @@ fn unit_of(band: &str, all: &[String], described: &[&Described]) -> String {
     if is_eight_bit && is_colour { "srgb8" } else { "dn" }.to_owned()
 }
 
-fn features(outputs: &[ModelOutput]) -> Vec<String> {
-    let is_feature =
-        |task: &String| matches!(task.as_str(), "feature-extraction" | "similarity-search" | "embedding");
-    outputs
-        .iter()
-        .filter(|output| output.tasks.iter().any(is_feature))
-        .map(|output| output.name.clone())
-        .collect()
+impl ModelOutput {
+    fn is_features(&self) -> bool {
+        self.has_task(&["feature-extraction", "similarity-search", "embedding"])
+    }
+
+    fn has_task(&self, names: &[&str]) -> bool {
+        self.tasks.iter().any(|task| names.contains(&task.as_str()))
+    }
+
+    fn is_of_whole_tiles(&self) -> bool {
+        self.has_task(&["classification", "scene-classification", "regression"])
+    }
+
+    fn classes(&self, labels: Option<Vec<String>>) -> Result<Classes> {
+        let activation = match self.post_processing_function.as_ref().filter(|function| !function.is_null()) {
+            Some(function) => Some(activation_of(function)?),
+            None => self.has_task(&["regression"]).then_some(Activation::None),
+        };
+        Ok(Classes { output: self.name.clone(), labels, activation })
+    }
 }
 
-fn classes(outputs: &[ModelOutput]) -> Result<Option<Classes>> {
-    let Some(output) = outputs.iter().find(|output| !output.classes.is_empty()) else { return Ok(None) };
-    let mut classes: Vec<&Class> = output.classes.iter().collect();
-    classes.sort_by_key(|class| class.value);
-    if classes.iter().enumerate().any(|(index, class)| class.value != index) {
-        return Err(Error::config("the values of `classification:classes` are not 0, 1, 2, …")
-            .hint("a class's value is its position in the model's output"));
+/// Returns the outputs that may be the classifier: those with labels before others, and of several those about
+/// whole tiles. Labels may also stand in the Item's properties or with its model's asset.
+fn outputs(outputs: &[ModelOutput], described: &[&Described]) -> Result<Vec<Classes>> {
+    let mut found = Vec::new();
+    for output in outputs {
+        let labels = classes::of_output(&output.others)?;
+        if labels.is_some() || !output.is_features() {
+            found.push((output, labels));
+        }
     }
-    let label = |class: &Class| {
-        let names = [&class.name, &class.title, &class.description];
-        names.into_iter().flatten().next().cloned().unwrap_or_else(|| class.value.to_string())
-    };
-    let activation = match output.post_processing_function.as_ref().filter(|function| !function.is_null()) {
-        None => None,
-        Some(function) => Some(activation_of(function)?),
-    };
-    Ok(Some(Classes {
-        output: output.name.clone(),
-        labels: classes.into_iter().map(label).collect(),
-        activation,
-    }))
+    if found.iter().any(|(_, labels)| labels.is_some()) {
+        found.retain(|(_, labels)| labels.is_some());
+    }
+    if found.iter().any(|(output, _)| output.is_of_whole_tiles()) {
+        found.retain(|(output, _)| output.is_of_whole_tiles());
+    }
+    if found.iter().any(|(_, labels)| labels.is_some()) {
+        return found.into_iter().map(|(output, labels)| output.classes(labels)).collect();
+    }
+    let labels = labels_beside(described)?;
+    match (&found[..], labels) {
+        ([(output, _)], labels) => Ok(vec![output.classes(labels)?]),
+        (_, None) => Ok(Vec::new()),
+        (_, labels) => Ok(vec![Classes { output: String::new(), labels, activation: None }]),
+    }
+}
+
+/// - `described`: the properties, then the assets
+fn labels_beside(described: &[&Described]) -> Result<Option<Vec<String>>> {
+    for (at, place) in described.iter().enumerate() {
+        let is_model = || {
+            let roles = place.others.get("roles").and_then(Value::as_array);
+            place.others.contains_key("mlm:artifact_type")
+                || roles.is_some_and(|roles| roles.contains(&"mlm:model".into()))
+        };
+        if at == 0 || is_model() {
+            let labels = classes::of_place(&place.others)?;
+            if labels.is_some() {
+                return Ok(labels);
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn activation_of(function: &Value) -> Result<Activation> {

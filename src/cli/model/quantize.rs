@@ -18,7 +18,7 @@ use crate::infer::runtime;
 use crate::model::build::BuiltModel;
 use crate::model::contract::{Contract, Quantisation};
 use crate::model::quantise::{Method, Target, WeightRange};
-use crate::model::{self, ContractOrigin, Model, Overrides, Precision, file};
+use crate::model::{self, Model, Overrides, Precision, file};
 use crate::observe::stderr::{Level, say};
 use crate::plan::fingerprint::hex;
 
@@ -226,9 +226,8 @@ impl Args {
     fn load(&self) -> Result<Model> {
         let overrides = Overrides { embedding: self.embedding.clone(), logits: self.logits.clone() };
         let model = model::load(&self.model, &overrides)?;
-        if model.contract_origin == ContractOrigin::Assumed {
-            let assumed = assumptions(&model.contract);
-            say(Level::Warn, &format!("{} has no contract; assumed: {assumed}", model.name));
+        if let Some(assumed) = assumptions(&model) {
+            say(Level::Warn, &assumed);
         }
         Ok(model)
     }

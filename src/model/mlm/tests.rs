@@ -45,7 +45,8 @@ fn the_input_is_what_the_item_says() {
     );
     assert_eq!((mlm.input.layout, mlm.input.sample_type), (Layout::Nchw, SampleType::Float32));
     assert_eq!((mlm.input.width, mlm.input.height, mlm.input.unit.as_str()), (64, 64, "dn"));
-    assert_eq!((mlm.input.resize, mlm.input.normalise, mlm.classes), (None, None, None));
+    assert_eq!((&mlm.input.resize, &mlm.input.normalise), (&None, &None));
+    assert_eq!(labels_of(&mlm), None);
 }
 
 #[test]
@@ -154,12 +155,135 @@ fn classes_are_labels_in_the_order_of_their_values() {
     let output = json!({"name": "logits", "tasks": ["scene-classification"], "classification:classes": classes,
                         "post_processing_function": {"format": "python", "expression": "torch.nn.functional.sigmoid"}});
     let mlm = parse(&item(two_bands(&Value::Null), output), None).unwrap();
-    let classes = mlm.classes.unwrap();
+    let classes = mlm.classes(None).unwrap().unwrap();
     assert_eq!(
-        (classes.output.as_str(), classes.labels),
-        ("logits", vec!["sea".to_owned(), "land".to_owned()])
+        (classes.output.as_str(), &classes.labels),
+        ("logits", &Some(vec!["sea".to_owned(), "land".to_owned()]))
     );
     assert_eq!(classes.activation, Some(Activation::Sigmoid));
+}
+
+/// Every spelling that the extension's own reader takes, and lists that are plainer than the extension's.
+#[test]
+fn no_spelling_of_the_classes_loses_the_labels() {
+    let classes = json!([{"value": 1, "name": "land"}, {"value": 0, "name": "sea"}]);
+    let with = |key: &str, list: &Value| {
+        let mut output = json!({"name": "c", "tasks": ["classification"]});
+        output[key] = list.clone();
+        parse(&item(two_bands(&Value::Null), output), None).map(|mlm| labels_of(&mlm))
+    };
+    let expected = Some(["sea", "land"].map(str::to_owned).to_vec());
+    for key in ["classification:classes", "classification_classes", "classes"] {
+        assert_eq!(with(key, &classes).unwrap(), expected, "{key}");
+        for nothing in [Value::Null, json!([])] {
+            assert_eq!(with(key, &nothing).unwrap(), None, "{key}");
+        }
+    }
+    for list in [
+        json!(["sea", "land"]),
+        json!([{"value": "0", "name": "sea"}, {"value": "1", "name": "land"}]),
+        json!([{"value": 1.0, "name": "land"}, {"value": 0.0, "name": "sea"}]),
+        json!([{"value": 0, "name": null, "description": "sea"}, {"value": 1, "name": " ", "title": "land"}]),
+    ] {
+        assert_eq!(with("classes", &list).unwrap(), expected, "{list}");
+    }
+    assert_eq!(with("classes", &json!([10, 20])).unwrap(), Some(["10", "20"].map(str::to_owned).to_vec()));
+    assert_eq!(
+        with("classes", &json!([{"value": 0, "name": "ship"}])).unwrap(),
+        Some(vec!["ship".to_owned()])
+    );
+    let wrong = |key: &str, list: Value| with(key, &list).unwrap_err().render();
+    for (key, list, part) in [
+        ("Classes", classes.clone(), "lists classes as `Classes`, which is no key of the extension"),
+        ("class_names", json!(["sea", "land"]), "lists classes as `class_names`"),
+        ("labels", json!({"0": "sea"}), "lists classes as `labels`"),
+        ("classes", json!({"0": "sea", "1": "land"}), "`classes` cannot be read\n  because: it is no list"),
+        ("classes", json!([{"name": "sea"}]), "class 1 has no whole number as `value`"),
+        ("classes", json!([{"value": -1, "name": "sea"}]), "class 1 has no whole number as `value`"),
+        (
+            "classes",
+            json!(["sea", {"value": 1, "name": "land"}]),
+            "class 1 has no whole number as `value`: \"sea\"",
+        ),
+        (
+            "classification_classes",
+            json!([{"value": 7, "name": "sea"}]),
+            "`classification_classes` are not 0, 1, 2",
+        ),
+    ] {
+        let message = wrong(key, list);
+        assert!(message.contains(part) && message.contains("\n  hint: "), "{message}");
+    }
+    let both = json!({"name": "c", "classes": ["sea", "land"], "classification:classes": ["land", "sea"]});
+    assert!(refused(two_bands(&Value::Null), both).contains("list different classes"));
+}
+
+/// One output without brackets, lists beside the outputs, and several outputs.
+#[test]
+fn labels_are_found_wherever_an_item_may_list_them() {
+    let list = json!([{"value": 0, "name": "sea"}, {"value": 1, "name": "land"}]);
+    let expected = Some(["sea", "land"].map(str::to_owned).to_vec());
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let text = item(two_bands(&Value::Null), json!({"name": "c", "tasks": ["classification"]}));
+        let mut item: Value = serde_json::from_str(&text).unwrap();
+        change(&mut item);
+        parse(&item.to_string(), None)
+    };
+    for place in ["input", "output"] {
+        let mlm = changed(&|item| {
+            item["properties"]["mlm:output"][0]["classes"] = list.clone();
+            let key = format!("mlm:{place}");
+            item["properties"][&key] = item["properties"][&key][0].take();
+        });
+        assert_eq!(labels_of(&mlm.unwrap()), expected, "mlm:{place} without brackets");
+    }
+    let beside = changed(&|item| item["properties"]["classification:classes"] = list.clone());
+    assert_eq!(labels_of(&beside.unwrap()), expected);
+    let asset = |roles: Value| {
+        changed(&|item| {
+            item["assets"]["a"] = json!({"href": "m.onnx", "roles": roles, "classification:classes": list})
+        })
+    };
+    assert_eq!(labels_of(&asset(json!(["mlm:model", "data"])).unwrap()), expected);
+    assert_eq!(labels_of(&asset(json!(["mlm:training-data"])).unwrap()), None, "what others mean by classes");
+    let outputs = |outputs: Value| changed(&|item| item["properties"]["mlm:output"] = outputs.clone());
+    let two = outputs(json!([
+        {"name": "mask", "tasks": ["semantic-segmentation"], "classes": ["a", "b", "c"],
+         "post_processing_function": {"format": "python", "expression": "numpy.argmax"}},
+        {"name": "c", "tasks": ["classification"], "classes": list},
+    ]));
+    assert_eq!(labels_of(&two.unwrap()), expected, "classes of whole tiles come before those of pixels");
+    let two = outputs(
+        json!([{"name": "kind", "classes": list}, {"name": "crop", "classes": ["wheat", "rye", "oats"]}]),
+    );
+    let two = two.unwrap();
+    let message = two.classes(None).unwrap_err().render();
+    assert!(
+        message.contains("several outputs list classes: kind, crop")
+            && message.contains("--set model.logits="),
+        "{message}"
+    );
+    assert_eq!(two.classes(Some("crop")).unwrap().unwrap().labels.as_ref().unwrap().len(), 3);
+}
+
+/// What an Item says of scores holds whether it lists classes or not.
+#[test]
+fn an_activation_does_not_need_classes() {
+    let activation = |output: Value| {
+        let mlm = parse(&item(two_bands(&Value::Null), output), None).unwrap();
+        mlm.classes(None).unwrap().and_then(|classes| classes.activation)
+    };
+    let function = json!({"format": "python", "expression": "torch.nn.functional.sigmoid"});
+    assert_eq!(
+        activation(json!({"name": "c", "tasks": ["classification"], "post_processing_function": function})),
+        Some(Activation::Sigmoid)
+    );
+    assert_eq!(activation(json!({"name": "height", "tasks": ["regression"]})), Some(Activation::None));
+    assert_eq!(activation(json!({"name": "c", "tasks": ["classification"]})), None);
+}
+
+fn labels_of(mlm: &Mlm) -> Option<Vec<String>> {
+    mlm.classes(None).unwrap().and_then(|classes| classes.labels.clone())
 }
 
 #[test]
@@ -193,6 +317,9 @@ fn the_item_is_found_beside_the_model() {
     let text = item(two_bands(&Value::Null), json!({"name": "c"}));
     std::fs::write(folder.path().join("net.v2.json"), &text).unwrap();
     assert_eq!(find(&model).unwrap().unwrap().1, text);
+    let without_input = r#"{"type": "Feature", "properties": {"mlm:name": "n", "mlm:output": []}}"#;
+    std::fs::write(folder.path().join("net.v2.json"), without_input).unwrap();
+    assert!(parse(&find(&model).unwrap().unwrap().1, None).is_err(), "an MLM Item is never passed over");
     std::fs::write(folder.path().join("net.v2.stac.json"), "no item").unwrap();
     let (path, text) = find(&model).unwrap().unwrap();
     assert!(path.ends_with("net.v2.stac.json") && parse(&text, None).is_err());
@@ -219,10 +346,10 @@ fn a_contract_comes_back_from_the_item_that_describes_it() {
     contract.input.units = Some(vec!["tci8".to_owned(), "dn".to_owned()]);
     assert_eq!(parse(&described(&contract), None).unwrap().input.unit_of(0), "tci8");
     assert_eq!(mlm.features, ["embedding"]);
-    let classes = mlm.classes.unwrap();
+    let classes = mlm.classes(None).unwrap().unwrap();
     assert_eq!(
-        (classes.labels, classes.activation),
-        (vec!["sea".to_owned(), "land".to_owned()], Some(Activation::Sigmoid))
+        (&classes.labels, classes.activation),
+        (&Some(vec!["sea".to_owned(), "land".to_owned()]), Some(Activation::Sigmoid))
     );
     contract.input.normalise.as_mut().unwrap().clamp = Some([0.0, 1.0]);
     let message = parse(&described(&contract), None).unwrap_err().render();
