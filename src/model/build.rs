@@ -14,6 +14,7 @@ use std::path::Path;
 use bytes::Bytes;
 use half::f16;
 use prost::Message;
+use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -80,6 +81,65 @@ pub struct BuildOptions {
     pub headless: bool,
     /// Precision of the convolutions; [`Precision::Int8`] is not made here but by [`super::quantise`].
     pub precision: Precision,
+    /// What of all this nobody chose.
+    pub assumed: BTreeSet<Choice>,
+}
+
+/// What a network is built for, and gives other predictions without an error if it was trained with another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// Height and width of the input.
+    Size,
+    /// Length of the short side before the crop, or none.
+    Resize,
+    /// Filter of that resize.
+    Interpolation,
+    /// Bands in their order.
+    Bands,
+    /// What a sample means.
+    Unit,
+    /// Factor of the samples.
+    Scale,
+    /// Mean of each band.
+    Mean,
+    /// Standard deviation of each band.
+    Std,
+    /// How logits become scores.
+    Activation,
+}
+
+impl Choice {
+    const ALL: [Self; 9] = [
+        Self::Size,
+        Self::Resize,
+        Self::Interpolation,
+        Self::Bands,
+        Self::Unit,
+        Self::Scale,
+        Self::Mean,
+        Self::Std,
+        Self::Activation,
+    ];
+}
+
+/// How a tile becomes the network's input and its logits scores, and what of it nobody chose.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Preprocessing {
+    /// Height and width of the input, in pixels.
+    pub size: u32,
+    /// How tiles of another size are resized; `None` rejects them.
+    pub resize: Option<Resize>,
+    /// Names of the bands.
+    pub bands: Vec<String>,
+    /// What a sample means.
+    pub unit: String,
+    /// How samples are normalised, in the graph or before.
+    pub normalise: Normalise,
+    /// How logits become scores; `None` without a classifier.
+    pub activation: Option<Activation>,
+    /// What nobody chose.
+    pub assumed: BTreeSet<Choice>,
 }
 
 /// A model and its contract, not yet on disk.
@@ -117,6 +177,7 @@ impl BuildOptions {
             labels: None,
             headless: false,
             precision: Precision::Fp32,
+            assumed: Choice::ALL.into(),
         }
     }
 
@@ -158,6 +219,30 @@ impl BuildOptions {
         match self.sample_type {
             SampleType::Uint8 => Layout::Nhwc,
             SampleType::Float32 => Layout::Nchw,
+        }
+    }
+}
+
+impl Preprocessing {
+    /// Says how tiles are prepared for a built network; what does not arise is not assumed either.
+    ///
+    /// - `normalise`: in the graph or before
+    #[must_use]
+    pub fn of(contract: &Contract, normalise: &Normalise, assumed: &BTreeSet<Choice>) -> Self {
+        let (input, classifier) = (&contract.input, contract.output.classifier.as_ref());
+        let arises = |choice: &Choice| match choice {
+            Choice::Interpolation => input.resize.is_some(),
+            Choice::Activation => classifier.is_some(),
+            _ => true,
+        };
+        Self {
+            size: input.width,
+            resize: input.resize,
+            bands: input.bands.clone(),
+            unit: input.unit.clone(),
+            normalise: normalise.clone(),
+            activation: classifier.map(|classifier| classifier.activation),
+            assumed: assumed.iter().copied().filter(arises).collect(),
         }
     }
 }
@@ -210,6 +295,7 @@ pub fn build(weights: &Weights, options: &BuildOptions) -> Result<BuiltModel> {
     let contract = options.contract(num_classes);
     let by_flag = |error: Error| error.hint("correct the flag that sets it: see `--help`");
     contract.validate().map_err(by_flag)?;
+    contract.check_scores().map_err(|error| error.hint("give `--activation sigmoid`, or none"))?;
     options.normalise.validate(options.bands.len()).map_err(by_flag)?;
     if options.sample_type == SampleType::Uint8 && options.normalise.clamp.is_some() {
         return Err(Error::config("values of a uint8 input are not clamped in the graph")
@@ -232,7 +318,7 @@ pub fn build(weights: &Weights, options: &BuildOptions) -> Result<BuiltModel> {
     Ok(BuiltModel { bytes, digest, contract })
 }
 
-/// Builds a model that fits a contract.
+/// Builds a model that fits a contract, which leaves nothing to be assumed.
 ///
 /// # Errors
 ///
@@ -269,6 +355,7 @@ pub fn build_for(
         labels: classifier.and_then(|classifier| classifier.labels.clone()),
         headless: classifier.is_none(),
         precision,
+        assumed: BTreeSet::new(),
     };
     let built = build(weights, &options).map_err(|cause| misfit().because(cause))?;
     let of_any = Contract { model_digest: None, ..contract.clone() };

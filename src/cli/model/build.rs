@@ -1,12 +1,15 @@
 //! `tilefleet model build`: makes a `ResNet`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::model::build::{BuildOptions, BuiltModel, build, build_for, usual_resize};
+use crate::model::build::{
+    BuildOptions, BuiltModel, Choice, Preprocessing, build, build_for, imagenet, usual_resize,
+};
 use crate::model::contract::{Activation, Contract, Interpolation, Resize, SampleType};
 use crate::model::resnet::Architecture;
 use crate::model::weights::Weights;
@@ -83,9 +86,9 @@ pub struct Args {
     /// Class names, one a line, in order of class id
     #[arg(long, value_name = "FILE", conflicts_with = "headless")]
     labels: Option<PathBuf>,
-    /// How logits become scores
-    #[arg(long, value_enum, default_value = "softmax", conflicts_with = "headless")]
-    activation: Activation,
+    /// How logits become scores [default: softmax, or sigmoid for a single class]
+    #[arg(long, value_enum, conflicts_with = "headless", hide_default_value = true)]
+    activation: Option<Activation>,
 
     /// Precision of the convolutions: fp16 for GPUs; int8 is made by `tilefleet model quantize`
     #[arg(long, value_enum, default_value = "fp32")]
@@ -94,16 +97,16 @@ pub struct Args {
     /// otherwise float32]
     #[arg(long, value_enum, value_name = "TYPE")]
     input_type: Option<SampleType>,
-    /// Height and width of the input, in pixels
-    #[arg(long, value_name = "PX", default_value_t = 224, value_parser = clap::value_parser!(u32).range(1..=16_384))]
-    size: u32,
+    /// Height and width of the input, in pixels [default: 224]
+    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(1..=16_384))]
+    size: Option<u32>,
     /// Length of the short side to which tiles are resized before the centre crop, or `none` to reject
     /// tiles of another size [default: 232/224 of the size for three bands, otherwise none]
     #[arg(long, value_name = "PX|none")]
     resize: Option<ResizeTo>,
-    /// Filter of that resize, antialiased as in Pillow
-    #[arg(long, value_enum, default_value = "bilinear")]
-    interpolation: Interpolation,
+    /// Filter of that resize, antialiased as in Pillow [default: bilinear]
+    #[arg(long, value_enum, hide_default_value = true)]
+    interpolation: Option<Interpolation>,
     /// Use tiles that already have the input's size as they are
     #[arg(long)]
     keep_exact: bool,
@@ -162,9 +165,19 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let contract = args.contract.as_deref().map(Contract::load).transpose()?;
     let weights = args.open_weights(contract.as_ref())?;
-    let built = match &contract {
-        Some(contract) => build_for(&weights, args.arch, contract, args.precision)?,
-        None => build(&weights, &args.options(&weights)?)?,
+    let (built, preprocessing) = match &contract {
+        Some(contract) => {
+            let built = build_for(&weights, args.arch, contract, args.precision)?;
+            let normalise = contract.input.normalise.clone().unwrap_or_else(imagenet);
+            let preprocessing = Preprocessing::of(&built.contract, &normalise, &BTreeSet::new());
+            (built, preprocessing)
+        }
+        None => {
+            let options = args.options(&weights)?;
+            let built = build(&weights, &options)?;
+            let preprocessing = Preprocessing::of(&built.contract, &options.normalise, &options.assumed);
+            (built, preprocessing)
+        }
     };
     if let (Some(path), Weights::Seeded(seeded)) = (&args.weights_out, &weights) {
         seeded.write(path, args.force)?;
@@ -174,7 +187,7 @@ pub fn run(args: &Args) -> Result<()> {
         Weights::File(file) => file.ignored(),
         Weights::Seeded(_) => &[],
     };
-    print_built(&args.out, &built, ignored, args.json);
+    print_built(&args.out, &built, &preprocessing, ignored, args.json);
     Ok(())
 }
 
@@ -187,7 +200,13 @@ fn refuse_existing(args: &Args) -> Result<()> {
         .try_for_each(|path| file::refuse_existing(path))
 }
 
-fn print_built(out: &Path, built: &BuiltModel, ignored: &[String], json: bool) {
+fn print_built(
+    out: &Path,
+    built: &BuiltModel,
+    preprocessing: &Preprocessing,
+    ignored: &[String],
+    json: bool,
+) {
     let contract = Contract::path_for(out);
     if json {
         let answer = json!({
@@ -197,6 +216,7 @@ fn print_built(out: &Path, built: &BuiltModel, ignored: &[String], json: bool) {
             "digest": built.digest,
             "num_bytes": built.bytes.len(),
             "ignored_tensors": ignored,
+            "preprocessing": preprocessing,
         });
         std::println!("{}", visible::json(&answer.to_string()));
         return;
@@ -205,6 +225,64 @@ fn print_built(out: &Path, built: &BuiltModel, ignored: &[String], json: bool) {
     println!("{}", contract.display());
     if !ignored.is_empty() {
         println!("not used from the weights: {}", ignored.join(", "));
+    }
+    let assumed = assumed(preprocessing);
+    if !assumed.is_empty() {
+        println!(
+            "assumed, since no flag says otherwise; what the weights were not trained with costs accuracy:"
+        );
+        for (name, value, flag) in assumed {
+            println!("  {name:<10} {value:<42} {flag}");
+        }
+    }
+}
+
+/// Says what nobody chose: its name, its value, and the flag that chooses another.
+fn assumed(preprocessing: &Preprocessing) -> Vec<(&'static str, String, String)> {
+    let Preprocessing { size, resize, bands, unit, normalise, activation, assumed } = preprocessing;
+    let row = |choice: &Choice| match choice {
+        Choice::Size => ("size", format!("{size}×{size}"), "--size PX".to_owned()),
+        Choice::Resize => ("resize", resized(*size, *resize), other_resize(*size, *resize)),
+        Choice::Interpolation => (
+            "filter",
+            resize.map_or_else(String::new, |it| it.interpolation.to_string()),
+            other_filter(*resize),
+        ),
+        Choice::Bands => ("bands", bands.join(", "), "--bands NAME,…".to_owned()),
+        Choice::Unit => ("unit", unit.clone(), "--unit NAME".to_owned()),
+        Choice::Scale => ("scale", normalise.scale.to_string(), "--scale FACTOR".to_owned()),
+        Choice::Mean => ("mean", format!("{:?}", normalise.mean), "--mean X,…".to_owned()),
+        Choice::Std => ("std", format!("{:?}", normalise.std), "--std X,…".to_owned()),
+        Choice::Activation => {
+            let scores = activation.map_or_else(String::new, |activation| activation.to_string());
+            ("activation", scores, "--activation NAME".to_owned())
+        }
+    };
+    assumed.iter().map(row).collect()
+}
+
+fn resized(size: u32, resize: Option<Resize>) -> String {
+    match resize {
+        Some(Resize { short_side, .. }) => {
+            format!("short side to {short_side}, then the centre {size}×{size}")
+        }
+        None => "none: tiles of another size are rejected".to_owned(),
+    }
+}
+
+/// Names the proportion that was usual before: 256 to 224, of torchvision's first weights.
+fn other_resize(size: u32, resize: Option<Resize>) -> String {
+    let others = (u64::from(size) * 8).div_ceil(7);
+    match resize {
+        Some(_) => format!("--resize {others} for weights like torchvision's V1; --resize none"),
+        None => "--resize PX".to_owned(),
+    }
+}
+
+fn other_filter(resize: Option<Resize>) -> String {
+    match resize.map(|resize| resize.interpolation) {
+        Some(Interpolation::Bicubic) => "--interpolation bilinear".to_owned(),
+        _ => "--interpolation bicubic".to_owned(),
     }
 }
 
@@ -230,8 +308,8 @@ impl Args {
 
     fn options(&self, weights: &Weights) -> Result<BuildOptions> {
         let mut options = BuildOptions::new(self.arch, &self.contract_name(), weights.in_channels());
-        options.size = self.size;
-        options.activation = self.activation;
+        options.size = self.size();
+        options.activation = self.activation(weights);
         options.headless = self.headless;
         options.precision = self.precision;
         options.labels = self.labels.as_deref().map(read_labels).transpose()?;
@@ -243,7 +321,36 @@ impl Args {
             options.unit.clone_from(unit);
         }
         self.set_samples(&mut options)?;
+        for choice in self.chosen() {
+            options.assumed.remove(&choice);
+        }
         Ok(options)
+    }
+
+    /// What flags choose.
+    fn chosen(&self) -> impl Iterator<Item = Choice> {
+        [
+            (self.size.is_some(), Choice::Size),
+            (self.resize.is_some(), Choice::Resize),
+            (self.interpolation.is_some(), Choice::Interpolation),
+            (!self.bands.is_empty(), Choice::Bands),
+            (self.unit.is_some(), Choice::Unit),
+            (self.scale.is_some(), Choice::Scale),
+            (!self.mean.is_empty(), Choice::Mean),
+            (!self.std.is_empty(), Choice::Std),
+            (self.activation.is_some(), Choice::Activation),
+        ]
+        .into_iter()
+        .filter_map(|(is_chosen, choice)| is_chosen.then_some(choice))
+    }
+
+    fn size(&self) -> u32 {
+        self.size.unwrap_or(224)
+    }
+
+    fn activation(&self, weights: &Weights) -> Activation {
+        let usual = if weights.num_classes() == Some(1) { Activation::Sigmoid } else { Activation::Softmax };
+        self.activation.unwrap_or(usual)
     }
 
     /// Sets type and normalisation.
@@ -272,7 +379,7 @@ impl Args {
     }
 
     fn resize(&self, is_usual: bool) -> Option<Resize> {
-        let usual = usual_resize(self.size, self.interpolation);
+        let usual = usual_resize(self.size(), self.interpolation.unwrap_or(Interpolation::Bilinear));
         match self.resize {
             Some(ResizeTo::ShortSide(short_side)) => {
                 Some(Resize { short_side, keep_exact: self.keep_exact, ..usual })
@@ -345,7 +452,43 @@ mod tests {
             (SampleType::Uint8, 224, "resnet18-seed7")
         );
         assert_eq!(options.resize.unwrap().short_side, 232);
-        assert_eq!(options.normalise, crate::model::build::imagenet());
+        assert_eq!(options.normalise, imagenet());
+    }
+
+    /// The one that costs most if it is wrong comes with the flag for the other.
+    #[test]
+    fn what_no_flag_says_is_said_and_what_one_says_is_not() {
+        let said = |words: &str| {
+            let options = options(words).unwrap();
+            let built =
+                build(&Weights::from_seed(7, Architecture::Resnet18, options.bands.len(), Some(2)), &options)
+                    .unwrap();
+            assumed(&Preprocessing::of(&built.contract, &options.normalise, &options.assumed))
+        };
+        let all = said("--seed 7");
+        let names: Vec<&str> = all.iter().map(|(name, ..)| *name).collect();
+        assert_eq!(
+            names,
+            ["size", "resize", "filter", "bands", "unit", "scale", "mean", "std", "activation"]
+        );
+        let (_, resize, flag) = &all[1];
+        assert_eq!(resize, "short side to 232, then the centre 224×224");
+        assert!(flag.starts_with("--resize 256 "), "{flag}");
+        assert!(said("--seed 7 --size 384")[0].2.starts_with("--resize 439 "));
+        let none = "--seed 7 --size 64 --resize none --bands a,b,c --unit dn --scale 1 --mean 0,0,0 --std 1,1,1 --headless";
+        assert_eq!(said(none), []);
+        assert_eq!(said("--seed 7 --channels 2 --size 64")[0].1, "none: tiles of another size are rejected");
+    }
+
+    #[test]
+    fn a_single_class_is_scored_by_sigmoid() {
+        let activation = |words: &str| options(&format!("--seed 7 {words}")).unwrap().activation;
+        assert_eq!(activation("--classes 1"), Activation::Sigmoid);
+        assert_eq!(activation("--classes 2"), Activation::Softmax);
+        let parsed = options("--seed 7 --classes 1 --activation softmax").unwrap();
+        let weights = Weights::from_seed(7, Architecture::Resnet18, 3, Some(1));
+        let message = build(&weights, &parsed).unwrap_err().render();
+        assert!(message.contains("1.0 for every tile\n  hint: give `--activation sigmoid`"), "{message}");
     }
 
     #[test]
