@@ -12,10 +12,10 @@ use super::load::{ContractOrigin, Overrides, load};
 use super::network::Network;
 use super::onnx::{GraphProto, ModelProto};
 use super::precision::Precision;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What an ONNX file holds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Report {
     /// Path as given.
     pub file: String,
@@ -39,10 +39,22 @@ pub struct Report {
     pub precision: Precision,
     /// How often each operator occurs.
     pub operators: BTreeMap<String, usize>,
+    /// Whether a run could use it as it is.
+    pub usable: bool,
     /// The contract, if there is one that fits.
     pub contract: Option<ContractReport>,
-    /// Why the model cannot be used as it is: message, causes and hints.
-    pub unusable: Option<String>,
+    /// Why a run could not use it.
+    #[serde(serialize_with = "serialize_error")]
+    pub unusable: Option<Error>,
+}
+
+/// Message, causes and hints, as in messages of the log format `json`.
+#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
+fn serialize_error<S: serde::Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
+    let parts = error.as_ref().map(|error| {
+        serde_json::json!({"message": error.to_string(), "because": error.causes(), "hints": error.hints()})
+    });
+    parts.serialize(serializer)
 }
 
 /// The contract of a usable model.
@@ -52,6 +64,8 @@ pub struct ContractReport {
     pub origin: ContractOrigin,
     /// SHA-256 of its canonical JSON, in hex.
     pub digest: String,
+    /// What of it nobody said, in words.
+    pub assumed: Vec<String>,
     /// The contract.
     #[serde(flatten)]
     pub contract: Contract,
@@ -60,24 +74,36 @@ pub struct ContractReport {
 impl Report {
     /// Reads a file. That a model has no contract, or does not fit it, is a finding and not an error.
     ///
+    /// - `overrides`: what a pipeline would name
+    ///
     /// # Errors
     ///
     /// [`Kind::Config`](crate::error::Kind::Config): unreadable, or no ONNX.
-    pub fn of(path: &Path) -> Result<Self> {
+    pub fn of(path: &Path, overrides: &Overrides) -> Result<Self> {
         let network = Network::read(path)?;
         let mut report = Self::of_graph(path, &network.proto);
         report.num_bytes = network.num_bytes;
         report.digest.clone_from(&network.digest);
         // Reading again costs less than holding a large model twice.
         drop(network);
-        match load(path, &Overrides::default()) {
+        match load(path, overrides) {
             Ok(model) => {
-                let (origin, digest) = (model.contract_origin, model.contract_digest);
-                report.contract = Some(ContractReport { origin, digest, contract: model.contract });
+                let (origin, digest, assumed) = (model.contract_origin, model.contract_digest, model.assumed);
+                report.usable = true;
+                report.contract = Some(ContractReport { origin, digest, assumed, contract: model.contract });
             }
-            Err(error) => report.unusable = Some(error.render()),
+            Err(error) => report.unusable = Some(error),
         }
         Ok(report)
+    }
+
+    /// Says what a run would say of the model.
+    ///
+    /// # Errors
+    ///
+    /// That of [`load`].
+    pub fn check(&self) -> Result<()> {
+        self.unusable.as_ref().map_or(Ok(()), |error| Err(error.again()))
     }
 
     fn of_graph(path: &Path, proto: &ModelProto) -> Self {
@@ -104,6 +130,7 @@ impl Report {
             num_parameters: num_parameters(graph_proto),
             precision: Precision::of(graph_proto),
             operators,
+            usable: false,
             contract: None,
             unusable: None,
         }
@@ -135,8 +162,18 @@ impl fmt::Display for Report {
             }
         }
         match (&self.contract, &self.unusable) {
-            (Some(contract), _) => contract.fmt(f),
-            (None, Some(reason)) => writeln!(f, "contract    none that fits\n\n{reason}"),
+            (Some(contract), _) => {
+                writeln!(f, "usable      yes")?;
+                contract.fmt(f)
+            }
+            (None, Some(error)) => {
+                let reason = error.causes().pop().unwrap_or_else(|| error.to_string());
+                writeln!(
+                    f,
+                    "usable      no: {}\ncontract    none that fits",
+                    reason.lines().next().unwrap_or_default()
+                )
+            }
             (None, None) => Ok(()),
         }
     }
@@ -153,6 +190,9 @@ impl fmt::Display for ContractReport {
         let (input, output) = (&self.contract.input, &self.contract.output);
         writeln!(f, "contract    {}, {origin}", self.contract.name)?;
         writeln!(f, "  sha256    {}", self.digest)?;
+        for assumption in &self.assumed {
+            writeln!(f, "  assumed   {assumption}")?;
+        }
         match &input.units {
             Some(units) => {
                 let bands: Vec<String> =
@@ -241,7 +281,8 @@ mod tests {
             .unwrap()
             .write(&path, false)
             .unwrap();
-        let report = Report::of(&path).unwrap();
+        let report = Report::of(&path, &Overrides::default()).unwrap();
+        report.check().unwrap();
         assert_eq!(report.operators["Conv"], 20);
         assert_eq!(report.opsets["ai.onnx"], 17);
         let text = report.to_string();

@@ -1,7 +1,7 @@
 //! Models: graph, weights and contract.
 //!
 //! [`build`] makes a `ResNet` and its contract; [`load()`] reads any ONNX file, holds it against its contract
-//! and hands bytes and contract to `infer`; [`head`] puts a fitted classifier behind an embedding. No module
+//! and hands bytes and contract to `infer`; [`inspect`] says whether that would work, and [`skeleton`] begins a contract; [`head`] puts a fitted classifier behind an embedding. No module
 //! here runs a model.
 
 pub mod build;
@@ -23,6 +23,7 @@ mod prune;
 pub mod quantise;
 pub mod resnet;
 pub(crate) mod shape;
+pub mod skeleton;
 pub mod weights;
 mod wire;
 

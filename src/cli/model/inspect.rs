@@ -4,32 +4,66 @@ use std::path::PathBuf;
 
 use crate::cli::print_json;
 use crate::error::Result;
+use crate::model::Overrides;
 use crate::model::inspect::Report;
+use crate::model::skeleton::Skeleton;
+use crate::observe::stderr::{Level, say};
 
-/// The arguments of `tilefleet model inspect`.
+/// Shows inputs, outputs, parameters, digest and contract of an ONNX file, and whether a run could use it
+///
+/// Ends with 78 and says why if a run could not use the model as it is. With --skeleton it prints a contract
+/// file to begin with instead: what is known or assumed, and commented out what has to be filled in.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet model inspect resnet152.onnx
-  tilefleet model inspect resnet152.onnx --json")]
+  tilefleet model inspect resnet152.onnx --json
+  tilefleet model inspect my.onnx --embedding pool --skeleton \\
+      > my.contract.toml")]
 pub struct Args {
     /// The ONNX file
     #[arg(value_name = "FILE.onnx")]
     file: PathBuf,
+    /// Tensor with the features, as `model.embedding` of a pipeline
+    #[arg(long, value_name = "NAME")]
+    embedding: Option<String>,
+    /// Tensor with the raw classifier outputs, as `model.logits` of a pipeline
+    #[arg(long, value_name = "NAME")]
+    logits: Option<String>,
+    /// Print a contract file to begin with
+    #[arg(long, conflicts_with = "json")]
+    skeleton: bool,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Says what an ONNX file holds.
+/// Says what an ONNX file holds, and whether a run could use it.
 ///
 /// # Errors
 ///
-/// [`Kind::Config`](crate::error::Kind::Config) where the file cannot be read or is no ONNX.
+/// [`Kind::Config`](crate::error::Kind::Config) where the file cannot be read, is no ONNX or cannot be used as it is.
 pub fn run(args: &Args) -> Result<()> {
-    let report = Report::of(&args.file)?;
-    if args.json {
-        return print_json(&report);
+    let overrides = Overrides { embedding: args.embedding.clone(), logits: args.logits.clone() };
+    if args.skeleton {
+        return print_skeleton(args, &overrides);
     }
-    print!("{report}");
+    let report = Report::of(&args.file, &overrides)?;
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print!("{report}");
+    }
+    report.check()
+}
+
+fn print_skeleton(args: &Args, overrides: &Overrides) -> Result<()> {
+    let skeleton = Skeleton::of(&args.file, overrides)?;
+    print!("{}", skeleton.text);
+    if !skeleton.unknown.is_empty() {
+        say(
+            Level::Warn,
+            &format!("to be filled in before the model can be used: {}", skeleton.unknown.join(", ")),
+        );
+    }
     Ok(())
 }

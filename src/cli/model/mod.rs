@@ -14,7 +14,6 @@ use crate::error::Result;
 pub enum Command {
     /// Builds the ONNX file and the contract of a network from trained or seeded weights
     Build(Box<build::Args>),
-    /// Shows inputs, outputs, parameters, digest and contract of an ONNX file
     Inspect(inspect::Args),
     Head(Box<head::Args>),
     Quantize(Box<quantize::Args>),

@@ -1,0 +1,251 @@
+//! A contract file to begin with: what the graph tells, with a comment where it tells nothing.
+//!
+//! Where a contract is known or can be assumed, it is that one, and loads as it is. Otherwise lines of what nobody can
+//! know stand there commented out: such a file is refused until they are filled in.
+
+use std::path::Path;
+
+use super::contract::{
+    Accept, AcceptAlpha, AcceptGrey, AcceptSixteenBit, Contract, Input, Layout, Normalise, Output,
+    SampleType, VERSION,
+};
+use super::graph::{Axis, Graph, TensorInfo, type_name};
+use super::load::{ContractOrigin, Overrides, assumed_classifier, known_contract, read, single_input};
+use super::onnx::{FLOAT, GraphProto, UINT8};
+use crate::error::Result;
+
+/// The text of a contract file, and what somebody has to fill in.
+#[derive(Clone, Debug)]
+pub struct Skeleton {
+    /// TOML.
+    pub text: String,
+    /// Keys that are commented out, such as `input.bands`; empty if the file loads as it is.
+    pub unknown: Vec<String>,
+}
+
+/// What is to be said of a line of the file.
+struct Note {
+    section: &'static str,
+    /// Empty: the whole section.
+    key: &'static str,
+    is_unknown: bool,
+    text: String,
+}
+
+impl Note {
+    fn on(section: &'static str, key: &'static str, text: impl Into<String>) -> Self {
+        Self { section, key, is_unknown: false, text: text.into() }
+    }
+
+    fn unknown(section: &'static str, key: &'static str, text: impl Into<String>) -> Self {
+        Self { is_unknown: true, ..Self::on(section, key, text) }
+    }
+}
+
+impl Skeleton {
+    /// Writes the contract of an ONNX file, as far as it is known.
+    ///
+    /// An empty contract file beside the model counts as none: a shell makes it before the answer goes into it.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`](crate::error::Kind::Config): unreadable, no ONNX, or a graph of several inputs.
+    pub fn of(path: &Path, overrides: &Overrides) -> Result<Self> {
+        let (_, proto) = read(path)?;
+        if let Ok((contract, origin)) = known_contract(path, &proto, overrides) {
+            let notes = if origin == ContractOrigin::Assumed { assumed_notes(&contract) } else { Vec::new() };
+            return Self::new("", &contract, &notes);
+        }
+        let empty = GraphProto::default();
+        let graph = Graph::new(proto.graph.as_ref().unwrap_or(&empty));
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let (contract, notes) = guessed(name, &graph, overrides)?;
+        let outputs: Vec<String> =
+            graph.outputs().iter().map(|output| format!("{} {output}", output.name)).collect();
+        let head = format!("# Outputs of the graph: {}\n", outputs.join("; ").replace(['\n', '\r'], " "));
+        Self::new(&head, &contract, &notes)
+    }
+
+    fn new(head: &str, contract: &Contract, notes: &[Note]) -> Result<Self> {
+        let mut text = head.to_owned();
+        let mut section = String::new();
+        for line in contract.to_toml()?.lines() {
+            let name = line.strip_prefix('[').and_then(|line| line.strip_suffix(']'));
+            if let Some(name) = name {
+                name.clone_into(&mut section);
+            }
+            let key = if name.is_some() { "" } else { line.split(" = ").next().unwrap_or_default() };
+            let of_section = notes.iter().find(|note| note.section == section && note.key.is_empty());
+            let is_out = of_section.is_some_and(|note| note.is_unknown);
+            let note = match of_section.filter(|_| name.is_some()) {
+                Some(note) => Some(note),
+                None => {
+                    notes.iter().find(|note| note.section == section && note.key == key && !key.is_empty())
+                }
+            };
+            let is_unknown = !line.is_empty() && (is_out || note.is_some_and(|note| note.is_unknown));
+            text.push_str(if is_unknown { "# " } else { "" });
+            text.push_str(line);
+            if let Some(note) = note {
+                text.push_str("  # ");
+                text.push_str(&note.text);
+            }
+            text.push('\n');
+        }
+        let dotted = |note: &Note| {
+            [note.section, note.key].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".")
+        };
+        Ok(Self { text, unknown: notes.iter().filter(|note| note.is_unknown).map(dotted).collect() })
+    }
+}
+
+/// What nobody wrote of a model for which `ImageNet`'s contract is assumed.
+fn assumed_notes(contract: &Contract) -> Vec<Note> {
+    let mut notes = vec![
+        Note::on("input", "bands", "assumed"),
+        Note::on("input", "unit", "assumed: 8-bit display values"),
+        Note::on("input.resize", "", "assumed; leave the section out to reject tiles of another size"),
+        Note::on("input.normalise", "", "assumed: ImageNet's"),
+        Note::on("output", "embedding", "what goes into the last matrix product"),
+    ];
+    if let Some(classifier) = &contract.output.classifier {
+        let scores =
+            "assumed; softmax: one class a tile, sigmoid: each for itself, none: as the graph gives it";
+        notes.push(Note::on("output.classifier", "activation", scores));
+        notes.push(Note::on("output.classifier", "num_classes", labels_wanted(classifier.num_classes)));
+    }
+    notes
+}
+
+fn labels_wanted(num_classes: usize) -> String {
+    format!("add `labels = [\"…\"]` with {num_classes} names for the column `label`")
+}
+
+/// Fills in what the graph tells of a model that has no contract.
+fn guessed(name: String, graph: &Graph<'_>, overrides: &Overrides) -> Result<(Contract, Vec<Note>)> {
+    let mut notes = Vec::new();
+    let input = guessed_input(&single_input(graph)?, &mut notes);
+    let output = guessed_output(graph, overrides, &mut notes);
+    Ok((Contract { version: VERSION, name, input, output, quantisation: None }, notes))
+}
+
+fn guessed_input(tensor: &TensorInfo, notes: &mut Vec<Note>) -> Input {
+    let mut unknown = |key, text: String| notes.push(Note::unknown("input", key, text));
+    let axes = match tensor.shape.as_deref() {
+        Some([_, a, b, c]) => [a, b, c].map(|axis| length(axis)),
+        _ => [None; 3],
+    };
+    let layout = layout_of(axes);
+    if layout.is_none() {
+        unknown("layout", format!("fill in: nchw or nhwc; the graph's input is {tensor}"));
+    }
+    let [num_bands, height, width] = match layout {
+        Some(Layout::Nhwc) => [axes[2], axes[0], axes[1]],
+        Some(Layout::Nchw) => axes,
+        None => [None; 3],
+    };
+    let sample_type = match tensor.elem_type {
+        Some(FLOAT) => SampleType::Float32,
+        Some(UINT8) => SampleType::Uint8,
+        other => {
+            unknown("sample_type", format!("fill in: float32 or uint8; the graph's is {}", type_name(other)));
+            SampleType::Float32
+        }
+    };
+    let how_many = num_bands.map_or_else(|| "the".to_owned(), |bands| bands.to_string());
+    unknown("bands", format!("fill in: {how_many} names in the model's order"));
+    unknown("unit", "fill in: what a sample means: srgb8, dn (as stored), reflectance, …".to_owned());
+    for (key, length) in [("width", width), ("height", height)] {
+        if length.is_none() {
+            unknown(key, "fill in: pixels; the graph takes any".to_owned());
+        }
+    }
+    let num_bands = num_bands.unwrap_or(3) as usize;
+    let normalise = (sample_type == SampleType::Float32).then(|| {
+        let how =
+            "fill in: (sample × scale − mean) / std of each band; leave it out only if the graph normalises";
+        notes.push(Note::unknown("input.normalise", "", how));
+        Normalise { scale: 1.0.into(), clamp: None, mean: vec![0.0; num_bands], std: vec![1.0; num_bands] }
+    });
+    notes.push(Note::on("input.accept", "", "what else is taken: grey as \"replicate\", alpha as \"drop\""));
+    Input {
+        tensor: tensor.name.clone(),
+        layout: layout.unwrap_or(Layout::Nchw),
+        sample_type,
+        bands: vec![String::new(); num_bands],
+        unit: "dn".to_owned(),
+        units: None,
+        width: width.unwrap_or(224),
+        height: height.unwrap_or(224),
+        resize: None,
+        normalise,
+        accept: Accept {
+            grey: AcceptGrey::Reject,
+            alpha: AcceptAlpha::Reject,
+            sixteen_bit: AcceptSixteenBit::Reject,
+        },
+    }
+}
+
+fn length(axis: &Axis) -> Option<u32> {
+    match axis {
+        Axis::Fixed(length) => u32::try_from(*length).ok(),
+        Axis::Named(_) | Axis::Unknown => None,
+    }
+}
+
+/// Tells which of three axes are height and width: those that are alike, or that vary.
+fn layout_of(axes: [Option<u32>; 3]) -> Option<Layout> {
+    /// More bands than that are rare, and fewer pixels a side are.
+    const MOST_BANDS: u32 = 16;
+    let may_be_bands = |axis: Option<u32>| axis.is_some_and(|length| length <= MOST_BANDS);
+    match axes {
+        [a, b, c] if a != b && b == c && a.is_some() => Some(Layout::Nchw),
+        [a, b, c] if a == b && b != c && c.is_some() => Some(Layout::Nhwc),
+        [a, _, c] if may_be_bands(a) && !may_be_bands(c) => Some(Layout::Nchw),
+        [a, _, c] if may_be_bands(c) && !may_be_bands(a) => Some(Layout::Nhwc),
+        _ => None,
+    }
+}
+
+fn guessed_output(graph: &Graph<'_>, overrides: &Overrides, notes: &mut Vec<Note>) -> Output {
+    let outputs = graph.outputs();
+    let found: Vec<_> = outputs
+        .iter()
+        .filter_map(|output| Some((output.name.clone(), graph.classifier_before(&output.name)?)))
+        .collect();
+    let only = if let [only] = &found[..] { Some(only) } else { None };
+    let logits = overrides.logits.clone().or_else(|| only.map(|(logits, _)| logits.clone()));
+    let before = logits.as_ref().and_then(|logits| graph.classifier_before(logits));
+    let embedding = overrides.embedding.clone().or_else(|| before.map(|found| found.embedding));
+    if embedding.is_none() {
+        notes.push(Note::unknown(
+            "output",
+            "embedding",
+            "fill in: the tensor with the pooled features, [N, length]",
+        ));
+    }
+    let embedding_length = embedding.as_ref().and_then(|embedding| graph.num_features(embedding));
+    if embedding_length.is_none() {
+        notes.push(Note::unknown("output", "embedding_length", "fill in: numbers of one embedding"));
+    }
+    let classifier = logits.map(|logits| {
+        let num_classes = graph.num_features(&logits);
+        match num_classes {
+            None => notes.push(Note::unknown(
+                "output.classifier",
+                "num_classes",
+                "fill in: numbers of a row of logits",
+            )),
+            Some(classes) => notes.push(Note::on("output.classifier", "num_classes", labels_wanted(classes))),
+        }
+        notes.push(Note::on("output.classifier", "activation", "assumed; softmax, sigmoid or none"));
+        assumed_classifier(graph, &logits, num_classes.unwrap_or(2))
+    });
+    let first = outputs.into_iter().next().map(|output| output.name);
+    Output {
+        embedding: embedding.or(first).unwrap_or_default(),
+        embedding_length: embedding_length.unwrap_or(1),
+        classifier,
+    }
+}
