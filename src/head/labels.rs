@@ -24,7 +24,11 @@ use crate::storage::{ObjectUri, Storage};
 const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Names of the column that says what a tile is, in the order in which they are looked for.
 const KEYS: [&str; 3] = ["tile_id", "source", "uri"];
+/// Names of the columns that are taken out of a file.
+const KEY: &str = "key";
+const LABEL: &str = "label";
 const SPLIT: &str = "split";
+const GROUP: &str = "group";
 const WELL_FORMED: &str = "labels are a Parquet file, or a CSV file with a header: a column `tile_id` or \
                            `source`, and a column `label`";
 
@@ -57,6 +61,8 @@ pub struct LabelFile {
 pub(super) struct Given {
     pub(super) label: Arc<str>,
     pub(super) split: Option<Split>,
+    /// In the column that groups tiles, if it is one of the file.
+    pub(super) group: Option<Arc<str>>,
 }
 
 impl Labels {
@@ -75,11 +81,18 @@ impl LabelFile {
     /// - `label_column`: the column with labels, text or whole numbers
     /// - `key`: the column that says what is labelled: `tile_id`, or any other with sources; by default it is
     ///   looked for. Sources are URIs or paths; relative ones start at the file's folder, as in manifests.
+    /// - `group`: the column with what tiles have in common, if it is one of the file
     ///
     /// # Errors
     ///
     /// `Config` if it is no such table or contradicts itself; as the store answers.
-    pub async fn read(storage: &Storage, name: &str, label_column: &str, key: Option<&str>) -> Result<Self> {
+    pub async fn read(
+        storage: &Storage,
+        name: &str,
+        label_column: &str,
+        key: Option<&str>,
+        group: Option<&str>,
+    ) -> Result<Self> {
         let uri = ObjectUri::parse(name)?;
         let object = storage.bucket(&uri).get(uri.key(), MAX_FILE_BYTES).await;
         let object = object.map_err(|fault| fault.into_error(uri.as_str())).map_err(|error| {
@@ -87,21 +100,15 @@ impl LabelFile {
                 .because(error)
                 .hint(WELL_FORMED)
         })?;
-        Self::of_bytes(object.bytes, name, &uri.parent(), label_column, key)
+        let columns = Columns { name, label: label_column, key, group };
+        Self::of_bytes(object.bytes, &uri.parent(), &columns)
     }
 
-    fn of_bytes(
-        bytes: Bytes,
-        name: &str,
-        folder: &ObjectUri,
-        label_column: &str,
-        key: Option<&str>,
-    ) -> Result<Self> {
+    fn of_bytes(bytes: Bytes, folder: &ObjectUri, columns: &Columns<'_>) -> Result<Self> {
         let digest = crate::model::contract::hex(&Sha256::digest(&bytes));
-        let columns = Columns { name, label: label_column, key };
         let tables = columns.tables(bytes)?;
         let mut file = Self {
-            name: name.to_owned(),
+            name: columns.name.to_owned(),
             by_tile: columns.key_of(&tables.schema)? == KEYS[0],
             keys: HashMap::new(),
             labels: Vec::new(),
@@ -116,10 +123,11 @@ impl LabelFile {
         Ok(file)
     }
 
-    /// Adds rows of key, label and perhaps split, all text.
+    /// Adds rows of key, label and perhaps split and group, all text.
     fn add(&mut self, table: &RecordBatch, first: u64, folder: &ObjectUri) -> Result<()> {
-        let text = |column: usize| table.column(column).as_string::<i32>();
-        let (keys, labels, splits) = (text(0), text(1), (table.num_columns() > 2).then(|| text(2)));
+        let text = |name: &str| table.column_by_name(name).map(|column| column.as_string::<i32>());
+        let (Some(keys), Some(labels)) = (text(KEY), text(LABEL)) else { return Ok(()) };
+        let (splits, groups) = (text(SPLIT), text(GROUP));
         for row in 0..table.num_rows() {
             let number = first + row as u64;
             let split = splits.map(|splits| self.split(field(splits, row), number)).transpose()?;
@@ -128,7 +136,8 @@ impl LabelFile {
                 continue;
             };
             let key = self.key(field(keys, row), number, folder)?;
-            let given = Given { label: label.into(), split: split.flatten() };
+            let group = groups.map(|groups| self.group(field(groups, row), number)).transpose()?;
+            let given = Given { label: label.into(), split: split.flatten(), group };
             let at = *self.keys.entry(key).or_insert(self.labels.len());
             match self.labels.get(at) {
                 None => self.labels.push(given),
@@ -140,7 +149,7 @@ impl LabelFile {
                         field(keys, row).unwrap_or_default(),
                         before.label
                     ))
-                    .hint("leave one label for each key, with one `split`"));
+                    .hint("leave one label for each key, with one `split` and one group"));
                 }
             }
         }
@@ -160,6 +169,10 @@ impl LabelFile {
                 .because(cause)
                 .hint("ids are those of the column `tile_id`; sources go into a column `source`")),
         }
+    }
+
+    fn group(&self, group: Option<&str>, number: u64) -> Result<Arc<str>> {
+        group.map(Arc::from).ok_or_else(|| no_group(&format!("row {number} of {}", self.name)))
     }
 
     /// `None` for a row that is left out.
@@ -183,6 +196,11 @@ impl Split {
 pub(super) fn wrong_split(word: &str, place: &str) -> Error {
     Error::config(format!("{place} has the split `{word}`"))
         .hint("`split` is `train` or `test`; a row where it is empty is left out")
+}
+
+pub(super) fn no_group(place: &str) -> Error {
+    Error::config(format!("{place} has a label and no group"))
+        .hint("fill the column that --group names, or leave such rows without a label")
 }
 
 /// A text without white space around it; `None` for null or nothing.
@@ -209,9 +227,10 @@ struct Columns<'a> {
     name: &'a str,
     label: &'a str,
     key: Option<&'a str>,
+    group: Option<&'a str>,
 }
 
-/// Key, label and perhaps split, as text.
+/// Key, label and perhaps split and group, as text.
 struct Tables {
     schema: Schema,
     batches: Vec<RecordBatch>,
@@ -237,7 +256,7 @@ impl Columns<'_> {
                     .map_err(|cause| unreadable(cause.into()))?;
                 let schema = builder.schema().as_ref().clone();
                 let places = self.places(&schema)?;
-                let mask = ProjectionMask::roots(builder.parquet_schema(), places.iter().copied());
+                let mask = ProjectionMask::roots(builder.parquet_schema(), sorted(&places));
                 let reader =
                     builder.with_projection(mask).build().map_err(|cause| unreadable(cause.into()))?;
                 self.collected(schema, &places, reader).map_err(unreadable)?
@@ -251,16 +270,15 @@ impl Columns<'_> {
     fn collected(
         &self,
         schema: Schema,
-        places: &[usize],
+        places: &[(&str, usize)],
         batches: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
     ) -> Result<Result<Tables>, ArrowError> {
         let mut texts = Vec::new();
-        let names = ["key", "label", SPLIT];
         let in_order = sorted(places);
         for batch in batches {
             let batch = batch?;
             let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
-            for (name, place) in names.into_iter().zip(places) {
+            for (name, place) in places {
                 let at = in_order.iter().position(|other| other == place).unwrap_or_default();
                 let Some(text) = as_text(batch.column(at)) else {
                     return Ok(Err(self.no_text(schema.field(*place))));
@@ -272,14 +290,16 @@ impl Columns<'_> {
         Ok(Ok(Tables { schema, batches: texts }))
     }
 
-    /// Places of key, label and perhaps split.
-    fn places(&self, schema: &Schema) -> Result<Vec<usize>> {
+    /// Places of key, label and perhaps split and group.
+    fn places(&self, schema: &Schema) -> Result<Vec<(&'static str, usize)>> {
         let place = |name: &str| schema.fields().iter().position(|field| field.name() == name);
         let key = self.key_of(schema)?;
         let missing = |name: &str| self.missing(&format!("`{name}`"), schema);
         let key = place(key).ok_or_else(|| missing(key))?;
         let label = place(self.label).ok_or_else(|| missing(self.label))?;
-        Ok([Some(key), Some(label), place(SPLIT)].into_iter().flatten().collect())
+        let group = self.group.map(|name| place(name).ok_or_else(|| missing(name))).transpose()?;
+        let places = [(KEY, Some(key)), (LABEL, Some(label)), (SPLIT, place(SPLIT)), (GROUP, group)];
+        Ok(places.into_iter().filter_map(|(name, place)| Some((name, place?))).collect())
     }
 
     fn key_of<'s>(&'s self, schema: &Schema) -> Result<&'s str> {
@@ -296,19 +316,20 @@ impl Columns<'_> {
                 [] => "the file is empty".to_owned(),
                 _ => format!("the columns are: {}", names.join(", ")),
             })
-            .hint("name the column with --label-column or --key")
+            .hint("name the column with --label-column, --key or --group; `--group extra.COLUMN` is one of the manifest")
     }
 
     fn no_text(&self, field: &Field) -> Error {
         let (name, data_type) = (field.name(), field.data_type());
         Error::config(format!("the column `{name}` of {} is {data_type}", self.name))
-            .hint("keys are text; labels are text or whole numbers")
+            .hint("keys are text; labels and groups are text or whole numbers")
     }
 }
 
-fn sorted(places: &[usize]) -> Vec<usize> {
-    let mut sorted = places.to_vec();
+fn sorted(places: &[(&str, usize)]) -> Vec<usize> {
+    let mut sorted: Vec<usize> = places.iter().map(|(_, place)| *place).collect();
     sorted.sort_unstable();
+    sorted.dedup();
     sorted
 }
 
@@ -331,7 +352,8 @@ mod tests {
 
     fn read(text: &str, label: &str, key: Option<&str>) -> Result<LabelFile> {
         let folder = ObjectUri::parse("s3://b/lists").unwrap();
-        LabelFile::of_bytes(Bytes::from(text.to_owned()), "s3://b/lists/l.csv", &folder, label, key)
+        let columns = Columns { name: "s3://b/lists/l.csv", label, key, group: None };
+        LabelFile::of_bytes(Bytes::from(text.to_owned()), &folder, &columns)
     }
 
     fn given(file: &LabelFile, key: &str) -> (String, Option<Split>) {
@@ -346,6 +368,29 @@ mod tests {
         assert_eq!((file.by_tile, file.keys.len(), file.num_blank), (false, 2, 1));
         assert_eq!(given(&file, "s3://b/lists/a.jpg"), ("007".to_owned(), None));
         assert_eq!(given(&file, "s3://c/b.jpg"), ("sea".to_owned(), None));
+    }
+
+    #[test]
+    fn a_group_is_a_column_of_its_own_or_one_that_is_read_anyway() {
+        let folder = ObjectUri::parse("s3://b/lists").unwrap();
+        let read = |text: &str, group| {
+            let columns = Columns { name: "l.csv", label: "label", key: None, group: Some(group) };
+            LabelFile::of_bytes(Bytes::from(text.to_owned()), &folder, &columns)
+        };
+        let text = "patient,source,label\np1,a,x\n,b,\np2,c,y\n";
+        let group =
+            |file: &LabelFile, key: &str| file.labels[file.keys[key]].group.clone().unwrap().to_string();
+        let file = read(text, "patient").unwrap();
+        assert_eq!(group(&file, "s3://b/lists/c"), "p2");
+        assert_eq!(group(&read(text, "label").unwrap(), "s3://b/lists/a"), "x");
+        for (text, part) in [
+            (text, "no column `site`"),
+            ("site,source,label\n,a,x\n", "row 1 of l.csv has a label and no group"),
+            ("site,source,label\n1,a,x\n2,a,x\n", "contradicts an earlier one"),
+        ] {
+            let message = read(text, "site").unwrap_err().render();
+            assert!(message.contains(part) && message.contains("hint: "), "{message}");
+        }
     }
 
     #[test]
@@ -369,7 +414,8 @@ mod tests {
         writer.write(&table).unwrap();
         let bytes = Bytes::from(writer.into_inner().unwrap());
         let folder = ObjectUri::parse("s3://b").unwrap();
-        let read = |label| LabelFile::of_bytes(bytes.clone(), "l.parquet", &folder, label, None);
+        let columns = |label| Columns { name: "l.parquet", label, key: None, group: Some("label") };
+        let read = |label| LabelFile::of_bytes(bytes.clone(), &folder, &columns(label));
         let file = read("label").unwrap();
         assert!(file.by_tile);
         assert_eq!(given(&file, &id), ("7".to_owned(), None));

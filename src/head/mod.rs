@@ -8,6 +8,7 @@
 //! not fitted on. It neither runs a network nor writes anything; [`crate::model::head`] puts the classifier
 //! into the ONNX file. Only identities, labels and the embeddings of labelled rows are read.
 
+mod groups;
 mod labels;
 mod rows;
 mod split;
@@ -20,6 +21,7 @@ use crate::fit::{self, ClassScore, Evaluation, Kind, Linear, Rows, Samples, eval
 use crate::model::contract::{Activation, FittedOn};
 use crate::plan::{ModelRecord, RunId};
 
+pub use groups::GroupCounts;
 pub use labels::{LabelFile, Labels};
 pub use split::Split;
 pub use survey::{NotUsed, Survey, survey};
@@ -38,10 +40,52 @@ pub struct Request {
     pub l2: f64,
     /// Share of each class that is held out, unless the labels say which tiles are.
     pub held_out: f64,
+    /// What is held out or fitted on as a whole; `None`: sources, unless the labels divide them.
+    pub group: Option<Group>,
     /// Mixed into the hash that chooses tiles.
     pub seed: u64,
     /// At most so many tiles.
     pub max_tiles: Option<usize>,
+}
+
+/// What tiles have in common that are alike, so that none is held out while others are fitted on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Their source: a scene, a slide.
+    Source,
+    /// Nothing: each tile for itself.
+    Tile,
+    /// The value in a column of the labels' file.
+    Labels(String),
+    /// The value in a column of the manifest.
+    Extra(String),
+}
+
+impl Group {
+    /// Reads what somebody typed.
+    ///
+    /// - `has_file`: whether labels come from a file, whose columns are meant then
+    #[must_use]
+    pub fn parse(column: &str, has_file: bool) -> Self {
+        match (column, column.strip_prefix("extra.")) {
+            ("source", _) => Self::Source,
+            ("tile_id", _) => Self::Tile,
+            (_, Some(column)) => Self::Extra(column.to_owned()),
+            (column, None) if has_file => Self::Labels(column.to_owned()),
+            (column, None) => Self::Extra(column.to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Source => f.write_str("source"),
+            Self::Tile => f.write_str("tile_id"),
+            Self::Labels(column) => f.write_str(column),
+            Self::Extra(column) => write!(f, "extra.{column}"),
+        }
+    }
 }
 
 /// The embeddings of labelled tiles; those to fit on come first.

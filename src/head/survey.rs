@@ -1,6 +1,6 @@
 //! Finds the labelled rows of an output, and divides them into those to fit on and those held out.
 //!
-//! Memory: the labels, and 40 bytes a labelled tile.
+//! Memory: the labels, the names of what groups tiles, and 48 bytes a labelled tile.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -9,17 +9,21 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use futures::stream::{self, StreamExt};
 use serde::Serialize;
 
-use super::labels::{Given, as_text, field, wrong_split};
+use super::groups::{GroupCounts, Groups};
+use super::labels::{Given, as_text, field, no_group, wrong_split};
 use super::split::{held_out, rank};
-use super::{Labels, Request, Split};
+use super::{Group, Labels, Request, Split};
 use crate::error::{Error, Kind, Result};
 use crate::newest::Newest;
 use crate::plan::{ModelRecord, Output, ParquetObject, Run, RunId, Scope, Snapshot, Standing, TileId};
 
 /// Shards whose identities are read ahead.
 const AHEAD: usize = 8;
+const SPLIT: &str = "split";
 /// More classes than anybody tells apart: what names each tile is no label.
 const MAX_CLASSES: usize = 4_096;
+/// Of so many classes or more, half may have a single tile: of fewer that may be all there is.
+const MANY_CLASSES: usize = 10;
 
 /// The labelled rows of an output.
 #[derive(Clone, Debug)]
@@ -38,6 +42,10 @@ pub struct Survey {
     pub num_fitted: usize,
     /// Whether the labels said which are held out.
     pub split_given: bool,
+    /// What is on one side as a whole, unless the labels divide it.
+    pub group: Group,
+    /// How many of these there are.
+    pub groups: GroupCounts,
     /// What was left aside.
     pub not_used: NotUsed,
     pub(super) shards: Vec<ShardFile>,
@@ -92,7 +100,8 @@ impl Survey {
 /// # Errors
 ///
 /// `Config` if there is no such run, rows of several models are mixed, no label matches, there is only one
-/// class, or one that occurs among the tiles held out alone; as the store answers otherwise.
+/// class, or one that occurs among the tiles held out alone, labels are measurements, or a group that was asked
+/// for is on both sides of the labels' split; as the store answers otherwise.
 pub async fn survey(output: &Output, labels: &Labels, request: &Request) -> Result<Survey> {
     let scope = Scope::of(request.run.as_ref());
     let work = async |snapshot: Snapshot| survey_of(output, &snapshot, labels, request).await;
@@ -119,9 +128,9 @@ async fn survey_of(
     let runs: Vec<&Run> = standing.iter().filter_map(|standing| standing.run.planned()).collect();
     let run = one_model(output, &runs)?;
     let shards: Vec<ShardFile> = standing.iter().flat_map(|standing| shards_of(standing)).collect();
-    let mut finder = Finder::new(labels);
+    let mut finder = Finder::new(labels, request);
     finder.read(output, &shards, newest.as_ref()).await?;
-    finder.finish(run, shards, request)
+    finder.finish(run, shards)
 }
 
 /// The newest of the runs, all of which have one model.
@@ -164,15 +173,19 @@ struct Found {
     tile: TileId,
     label: Arc<str>,
     split: Option<Split>,
+    group: u32,
     place: (u32, u32),
 }
 
 /// Joins rows and labels.
 struct Finder<'a> {
     labels: &'a Labels,
+    request: &'a Request,
+    group: Group,
     /// Of each label of the file, whether a row has it.
     matched: Vec<bool>,
     found: Vec<Found>,
+    groups: Groups,
     not_used: NotUsed,
     /// A source or tile of the output, for messages.
     example: Option<String>,
@@ -181,10 +194,19 @@ struct Finder<'a> {
 }
 
 impl<'a> Finder<'a> {
-    fn new(labels: &'a Labels) -> Self {
+    fn new(labels: &'a Labels, request: &'a Request) -> Self {
         let num = if let Labels::File(file) = labels { file.labels.len() } else { 0 };
-        let (matched, not_used) = (vec![false; num], NotUsed::default());
-        Self { labels, matched, found: Vec::new(), not_used, example: None, texts: HashMap::new() }
+        Self {
+            labels,
+            request,
+            group: request.group.clone().unwrap_or(Group::Source),
+            matched: vec![false; num],
+            found: Vec::new(),
+            groups: Groups::default(),
+            not_used: NotUsed::default(),
+            example: None,
+            texts: HashMap::new(),
+        }
     }
 
     /// The columns that tell which rows are labelled.
@@ -193,6 +215,11 @@ impl<'a> Finder<'a> {
         if let Labels::Extra(column) = self.labels {
             columns.extend([format!("extra.{column}"), "extra.split".to_owned()]);
         }
+        if let Group::Extra(column) = &self.group {
+            columns.push(format!("extra.{column}"));
+        }
+        columns.sort_unstable();
+        columns.dedup();
         columns
     }
 
@@ -231,6 +258,10 @@ impl<'a> Finder<'a> {
             Labels::Extra(column) => Some(extra_of(batch, column)?),
             Labels::File(_) => None,
         };
+        let groups = match &self.group {
+            Group::Extra(column) => Some(text_of_extra(batch, column, "--group takes another column")?),
+            _ => None,
+        };
         for row in 0..batch.num_rows() {
             let tile: TileId = tiles.value(row).parse().map_err(|error| damaged().because(error))?;
             if newest.is_some_and(|newest| !newest.shows(&shard.run, sources.value(row), tile)) {
@@ -251,13 +282,28 @@ impl<'a> Finder<'a> {
             match given {
                 None => self.not_used.unlabelled_tiles += 1,
                 Some(_) if statuses.value(row) != "ok" => self.not_used.without_embedding += 1,
-                Some(Given { label, split }) => {
+                Some(Given { label, split, group }) => {
                     let place = (place.0, place.1 + row as u32);
-                    self.found.push(Found { tile, label, split, place });
+                    let named = groups.as_ref().and_then(|groups| field(groups, row)).or(group.as_deref());
+                    let group = self.group_of(tile, sources.value(row), named)?;
+                    self.found.push(Found { tile, label, split, group, place });
                 }
             }
         }
         Ok(())
+    }
+
+    /// - `named`: its group, where a column has it
+    fn group_of(&mut self, tile: TileId, source: &str, named: Option<&str>) -> Result<u32> {
+        let seed = self.request.seed;
+        match &self.group {
+            Group::Source => Ok(self.groups.of_source(source, seed)),
+            Group::Tile => Ok(self.groups.of_tile(tile, seed)),
+            Group::Labels(_) | Group::Extra(_) => {
+                let named = named.ok_or_else(|| no_group(&format!("the row of {source}")))?;
+                Ok(self.groups.of_name(named, seed))
+            }
+        }
     }
 
     fn given_in(&mut self, extra: &Extra, row: usize) -> Result<Option<Given>> {
@@ -271,10 +317,10 @@ impl<'a> Finder<'a> {
             },
         };
         let label = self.texts.entry(label.to_owned()).or_insert_with(|| label.into()).clone();
-        Ok(Some(Given { label, split }))
+        Ok(Some(Given { label, split, group: None }))
     }
 
-    fn finish(mut self, run: &Run, shards: Vec<ShardFile>, request: &Request) -> Result<Survey> {
+    fn finish(mut self, run: &Run, shards: Vec<ShardFile>) -> Result<Survey> {
         if let Labels::File(file) = self.labels {
             self.not_used.blank_labels = file.num_blank;
             self.not_used.unmatched_labels = self.matched.iter().filter(|matched| !**matched).count() as u64;
@@ -282,19 +328,25 @@ impl<'a> Finder<'a> {
         if self.found.is_empty() {
             return Err(self.no_match());
         }
-        self.sample(request);
+        check_labels(self.found.iter().map(|found| found.label.as_ref()))?;
+        self.sample();
         let classes = class_names(self.found.iter().map(|found| found.label.as_ref()))?;
         let ids: HashMap<&str, u32> =
             classes.iter().enumerate().map(|(id, name)| (name.as_str(), id as u32)).collect();
         let split_given = self.found.iter().any(|found| found.split.is_some());
         let (mut to_fit, mut to_test) = (Vec::new(), Vec::new());
-        let ranked = |found: &Found| (ids[found.label.as_ref()], rank(found.tile, request.seed));
+        let grouped = |found: &Found| (ids[found.label.as_ref()], found.group);
         let chosen: Vec<bool> = if split_given {
             self.found.iter().map(|found| found.split == Some(Split::Test)).collect()
         } else {
-            let ranked: Vec<_> = self.found.iter().map(ranked).collect();
-            held_out(&ranked, classes.len(), request.held_out)
+            let grouped: Vec<_> = self.found.iter().map(grouped).collect();
+            held_out(&grouped, self.groups.ranks(), classes.len(), self.request.held_out)
         };
+        let sides = self.found.iter().map(|found| found.group).zip(chosen.iter().copied());
+        let (groups, divided) = self.groups.count(sides);
+        if self.request.group.is_some() && !divided.is_empty() {
+            return Err(both_sides(&self.group, groups.on_both_sides, &divided));
+        }
         for (found, is_held_out) in self.found.iter().zip(chosen) {
             let (shard, row) = found.place;
             let tile = LabelledTile { tile: found.tile, class: ids[found.label.as_ref()], shard, row };
@@ -315,13 +367,16 @@ impl<'a> Finder<'a> {
             tiles: to_fit,
             num_fitted,
             split_given,
+            group: self.group,
+            groups,
             not_used: self.not_used,
             shards,
         })
     }
 
     /// Keeps as many tiles as are asked for, those of the lowest rank.
-    fn sample(&mut self, request: &Request) {
+    fn sample(&mut self) {
+        let request = self.request;
         let Some(max) = request.max_tiles.filter(|max| *max < self.found.len()) else { return };
         // Other numbers than those that choose what is held out: else a sample would be nothing but that.
         self.found.sort_by_cached_key(|found| rank(found.tile, !request.seed));
@@ -359,25 +414,62 @@ struct Extra {
 }
 
 fn extra_of(batch: &RecordBatch, column: &str) -> Result<Extra> {
+    let labels = text_of_extra(batch, column, "give labels in a file: --labels FILE")?;
+    let has_split = extra_columns(batch).is_some_and(|extra| extra.column_by_name(SPLIT).is_some());
+    let splits = (has_split && column != SPLIT)
+        .then(|| text_of_extra(batch, SPLIT, "write `train` or `test` there, or leave the column out"));
+    Ok(Extra { labels, splits: splits.transpose()? })
+}
+
+fn extra_columns(batch: &RecordBatch) -> Option<&arrow::array::StructArray> {
+    batch.column_by_name("extra").and_then(|extra| extra.as_struct_opt())
+}
+
+/// Returns a column of the manifest as text.
+///
+/// - `otherwise`: what to do if it is none
+fn text_of_extra(batch: &RecordBatch, column: &str, otherwise: &str) -> Result<StringArray> {
     let missing = || {
         Error::config(format!("the manifest had no column `{column}`"))
             .hint("`tilefleet query OUTPUT 'SELECT extra FROM tiles LIMIT 1'` shows its columns; or give --labels FILE")
     };
-    let extra = batch.column_by_name("extra").and_then(|extra| extra.as_struct_opt()).ok_or_else(missing)?;
-    let text = |column: &ArrayRef| as_text(&masked(column, extra));
-    let labels = text(extra.column_by_name(column).ok_or_else(missing)?).ok_or_else(|| {
+    let extra = extra_columns(batch).ok_or_else(missing)?;
+    let values = extra.column_by_name(column).ok_or_else(missing)?;
+    as_text(&masked(values, extra)).ok_or_else(|| {
         Error::config(format!("the manifest's column `{column}` holds neither text nor whole numbers"))
-            .hint("give labels in a file: --labels FILE")
-    })?;
-    let split = extra.column_by_name("split").filter(|_| column != "split");
-    let splits = split.map(|split| {
-        text(split).ok_or_else(|| {
-            Error::config("the manifest's column `split` holds neither text nor whole numbers")
-                .hint("write `train` or `test` there, or leave the column out")
-        })
-    });
-    let splits = splits.transpose()?;
-    Ok(Extra { labels, splits })
+            .hint(otherwise)
+    })
+}
+
+fn both_sides(group: &Group, count: u64, examples: &[&str]) -> Error {
+    Error::config(format!(
+        "the column `split` puts {count} of the groups by `{group}` on both sides: {}{}",
+        examples.join(", "),
+        if count > examples.len() as u64 { ", …" } else { "" }
+    ))
+    .hint("mark all tiles of a group `train` or all `test`; or leave the column `split` out, and groups are held out as a whole")
+}
+
+/// Refuses what are no classes: measurements, and names that hardly any two tiles share.
+fn check_labels<'a>(labels: impl Iterator<Item = &'a str>) -> Result<()> {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    labels.for_each(|label| *counts.entry(label).or_default() += 1);
+    let numbers: Option<Vec<f64>> = counts.keys().map(|label| label.parse().ok()).collect();
+    let is_fraction = |number: &&f64| number.is_finite() && number.fract() != 0.0;
+    if let Some(fraction) = numbers.as_deref().and_then(|numbers| numbers.iter().find(is_fraction)) {
+        return Err(Error::config(format!("the labels are measurements, such as {fraction}, and no classes")).hint(
+            "divide the numbers into a few named classes, such as `low` and `high`; numbers that are classes get a name: `grade 0.5`",
+        ));
+    }
+    let num_single = counts.values().filter(|count| **count == 1).count();
+    if (MANY_CLASSES..=MAX_CLASSES).contains(&counts.len()) && 2 * num_single > counts.len() {
+        return Err(Error::config(format!(
+            "{num_single} of {} classes have a single labelled tile: nothing is to be learned from them",
+            counts.len()
+        ))
+        .hint("is --label-column the right one? Leave classes of one tile without a label, or join them to others"));
+    }
+    Ok(())
 }
 
 /// A member of a struct, null where the struct is.
@@ -425,6 +517,34 @@ fn check_classes(classes: &[String], to_fit: &[LabelledTile]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn measurements_and_names_are_no_classes() {
+        let check = |labels: &[String]| check_labels(labels.iter().map(String::as_str));
+        let labels = |label: &dyn Fn(usize) -> String| (0..200).map(label).collect::<Vec<_>>();
+        let message = |labels: &[String]| check(labels).unwrap_err().render();
+        let measured = message(&labels(&|at| format!("{:.1}", at as f64 / 2.0)));
+        assert!(measured.contains("measurements, such as 0.5") && measured.contains("hint: "), "{measured}");
+        assert!(
+            message(&labels(&|at| format!("{}e-1", at % 3))).contains("measurements"),
+            "few classes, all numbers"
+        );
+        let named = message(&labels(&|at| format!("photo {at}")));
+        assert!(named.contains("200 of 200 classes have a single labelled tile"), "{named}");
+        assert!(
+            message(&labels(&|at| if at < 100 { at.to_string() } else { "100".to_owned() }))
+                .contains("100 of 101")
+        );
+        for fine in [
+            labels(&|at| (at % 20).to_string()),
+            labels(&|at| format!("{}.0", at % 2)),
+            labels(&|at| format!("grade {}", (at % 3) as f64 / 2.0)),
+            labels(&|at| if at % 2 == 0 { "0.5".to_owned() } else { "other".to_owned() }),
+            labels(&|at| at.to_string())[..9].to_vec(),
+        ] {
+            check(&fine).unwrap();
+        }
+    }
 
     #[test]
     fn classes_are_sorted_by_value_if_all_are_numbers() {

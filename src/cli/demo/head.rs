@@ -30,9 +30,16 @@ pub(super) fn fit(folder: &Path, output: &Output) -> Result<Made> {
     fs::write(&labels, images::labels("images"))
         .map_err(|error| Error::unavailable(format!("cannot write {}", labels.display())).because(error))?;
     let storage = Storage::new(StorageOptions::default())?;
-    let labels = block_on(LabelFile::read(&storage, &labels.display().to_string(), "label", None))?;
-    let request =
-        Request { run: None, kind: Kind::Logistic, l2: 1.0, held_out: 0.2, seed: 0, max_tiles: None };
+    let labels = block_on(LabelFile::read(&storage, &labels.display().to_string(), "label", None, None))?;
+    let request = Request {
+        run: None,
+        kind: Kind::Logistic,
+        l2: 1.0,
+        held_out: 0.2,
+        group: None,
+        seed: 0,
+        max_tiles: None,
+    };
     let job = Job { output: output.clone(), labels: Labels::File(labels), request };
     let made = job.make(None, Some("demo-kinds"), |_| Ok(()))?;
     made.built.write(&folder.join("kinds.onnx"), true)?;

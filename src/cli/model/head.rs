@@ -8,7 +8,9 @@ use crate::cli::{block_on, print_json, show};
 use crate::config::{Pipeline, storage_options};
 use crate::error::{Error, Result};
 use crate::fit::Kind;
-use crate::head::{self, ClassReport, LabelFile, Labels, NotUsed, Request, Survey, Trained};
+use crate::head::{
+    self, ClassReport, Group, GroupCounts, LabelFile, Labels, NotUsed, Request, Survey, Trained,
+};
 use crate::model::build::BuiltModel;
 use crate::model::contract::{Activation, Contract};
 use crate::model::file;
@@ -21,14 +23,16 @@ use crate::storage::{ObjectUri, Storage};
 /// Takes the rows that `tilefleet query` shows as `tiles`, and labels from a CSV or Parquet file with a column
 /// `tile_id` or `source` and a column `label`, or from a column of the manifest. Some tiles of each class are
 /// held out, and how many of these the classifier gets right is reported: with a column `split`, `test` and not
-/// `train` is held out. The new model is the run's network with this classifier in place of its own; give it
+/// `train` is held out; otherwise whole sources are, or what --group names. The new model is the run's network with this classifier in place of its own; give it
 /// an output of its own, since its classes are others.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet model head s3://tables/photos --labels labels.csv \\
       --out photos.onnx
   tilefleet model head table --label-column land_cover --kind ridge \\
-      --held-out 0.5 --out land-cover.onnx")]
+      --held-out 0.5 --out land-cover.onnx
+  tilefleet model head table --labels slides.csv --group patient \\
+      --out tumour.onnx")]
 pub struct Args {
     /// The output's folder or bucket prefix
     output: String,
@@ -66,6 +70,11 @@ pub struct Args {
     /// Share of each class to hold out, unless a column `split` says which tiles are
     #[arg(long, value_name = "RATIO", default_value_t = 0.2, value_parser = share)]
     held_out: f64,
+    /// Hold out all tiles with one value in this column, or none of them: of the labels' file or of the manifest
+    /// (`extra.COLUMN`), such as a patient; `source`: all of one scene; `tile_id`: each tile for itself
+    /// [default: source]
+    #[arg(long, value_name = "COLUMN")]
+    group: Option<String>,
     /// Choose other tiles to hold out, and for a sample
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -130,9 +139,14 @@ impl Args {
             kind: self.kind,
             l2: self.l2,
             held_out: self.held_out,
+            group: self.group(),
             seed: self.seed,
             max_tiles: self.max_tiles,
         })
+    }
+
+    fn group(&self) -> Option<Group> {
+        self.group.as_deref().map(|column| Group::parse(column, self.labels.is_some()))
     }
 
     async fn read_labels(&self, storage: &Storage) -> Result<Labels> {
@@ -140,7 +154,9 @@ impl Args {
         let Some(name) = &self.labels else {
             return Ok(Labels::Extra(column.strip_prefix("extra.").unwrap_or(column).to_owned()));
         };
-        Ok(Labels::File(LabelFile::read(storage, name, column, self.key.as_deref()).await?))
+        let group = self.group();
+        let group = if let Some(Group::Labels(column)) = &group { Some(column.as_str()) } else { None };
+        Ok(Labels::File(LabelFile::read(storage, name, column, self.key.as_deref(), group).await?))
     }
 
     /// The network is needed again for the next head.
@@ -226,7 +242,12 @@ struct Answer<'a> {
     gradient: f64,
     num_fitted: usize,
     num_held_out: usize,
+    /// Whether some tiles were to be held out.
+    #[serde(skip)]
+    wants_some: bool,
     split_given: bool,
+    grouped_by: String,
+    groups: GroupCounts,
     not_used: NotUsed,
     /// On the tiles held out.
     accuracy: Option<f64>,
@@ -257,7 +278,10 @@ impl<'a> Answer<'a> {
             gradient: trained.gradient,
             num_fitted: survey.num_fitted,
             num_held_out: survey.num_held_out(),
+            wants_some: request.held_out > 0.0,
             split_given: survey.split_given,
+            grouped_by: survey.group.to_string(),
+            groups: survey.groups,
             not_used: survey.not_used,
             accuracy: trained.on_held_out.accuracy,
             accuracy_on_fitted: trained.on_fitted.accuracy,
@@ -267,13 +291,18 @@ impl<'a> Answer<'a> {
     }
 
     fn print(&self) {
-        let chosen = if self.split_given { "as the labels say" } else { "chosen by tile id" };
+        let chosen = match (self.split_given, self.has_groups()) {
+            (true, _) => "as the labels say".to_owned(),
+            (false, true) => format!("chosen by {}", self.grouped_by),
+            (false, false) => "chosen by tile id".to_owned(),
+        };
         println!(
             "tiles      {} of {} classes to fit on, {} held out, {chosen}",
             show::count(self.num_fitted as u64),
             show::count(self.classes.len() as u64),
             show::count(self.num_held_out as u64)
         );
+        self.print_groups();
         for (count, what) in self.left_aside() {
             println!("not used   {what}: {}", show::count(count));
         }
@@ -295,7 +324,8 @@ impl<'a> Answer<'a> {
                 percent(self.accuracy_on_fitted)
             ),
             None => println!(
-                "accuracy   unknown, since no tile was held out; {} of the tiles fitted on",
+                "accuracy   unknown, since no tile was held out{}; {} of the tiles fitted on",
+                self.why_none(),
                 percent(self.accuracy_on_fitted)
             ),
         }
@@ -305,6 +335,39 @@ impl<'a> Answer<'a> {
         }
         println!("\n{}  {:.1} MB  sha256 {}", self.model.display(), self.num_bytes as f64 / 1e6, self.digest);
         println!("{}", self.contract.display());
+    }
+
+    /// Returns whether any group has several tiles.
+    fn has_groups(&self) -> bool {
+        let GroupCounts { fitted, held_out, on_both_sides } = self.groups;
+        fitted + held_out - on_both_sides < (self.num_fitted + self.num_held_out) as u64
+    }
+
+    /// Says how tiles were grouped, where it makes a difference.
+    fn print_groups(&self) {
+        if !self.has_groups() {
+            return;
+        }
+        let GroupCounts { fitted, held_out, on_both_sides } = self.groups;
+        let by = &self.grouped_by;
+        let (fitted, held_out) = (show::count(fitted), show::count(held_out));
+        println!("groups     by {by}: {fitted} to fit on, {held_out} held out");
+        if on_both_sides > 0 {
+            println!(
+                "           {} on both sides, as the column `split` says; tiles of one {by} are alike, so the accuracy is too \
+                 good to be true",
+                show::count(on_both_sides)
+            );
+        }
+    }
+
+    /// Says why nothing was held out that should have been.
+    fn why_none(&self) -> String {
+        if self.split_given || !self.wants_some {
+            return String::new();
+        }
+        let by = &self.grouped_by;
+        format!(": no {by} can be spared by its classes (`--group tile_id` divides the tiles of a {by})")
     }
 
     fn left_aside(&self) -> impl Iterator<Item = (u64, &'static str)> {
