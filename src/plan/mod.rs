@@ -12,6 +12,7 @@
 
 mod acceptance;
 mod attempts;
+mod differences;
 pub mod fingerprint;
 pub mod known;
 mod layout;

@@ -10,6 +10,8 @@ use futures::TryStreamExt;
 
 use crate::error::{Error, Result};
 use crate::newest::{Change, Current, withheld_of_family};
+use crate::observe::stderr::{Level, say};
+use crate::plan::differences::{self, Side};
 use crate::plan::known::NewEntries;
 use crate::plan::layout::RunId;
 use crate::plan::lineage::OutputRecord;
@@ -17,7 +19,7 @@ use crate::plan::origin::{Moment, Origin};
 use crate::plan::publish::{
     self, Described, Elected, Election, SOURCE_BYTES_KEY, ShardSize, check_fingerprint, row_bytes,
 };
-use crate::plan::record::{Limit, ModelRecord};
+use crate::plan::record::{Limit, ModelRecord, RunRecord};
 use crate::plan::run::{Output, Run};
 use crate::plan::snapshot::{KnownRun, Scope, Snapshot};
 use crate::plan::sources::{self, EncodedSources, SourceTable, Surveyed};
@@ -282,7 +284,10 @@ impl Planner<'_> {
                 None => Ok(Some(Decision::NothingFound)),
             };
         }
+        let is_first = family.next.sequence() == 1;
+        let others = if is_first { self.output.latest_record().await.ok().flatten() } else { None };
         let Some(run) = self.elect(&family.next, encoded).await? else { return Ok(None) };
+        self.say_what_is_new(&run, others).await;
         let previous = match newest {
             Some(id) => Run::open(self.output, &id).await?.map(Box::new),
             None => None,
@@ -503,7 +508,9 @@ impl Planner<'_> {
     /// Looks at the runs of this pipeline and fingerprint.
     pub(super) async fn family(&self) -> Result<Family> {
         if let Some(record) = OutputRecord::read(self.output).await? {
-            record.check_lineage(&self.draft.lineage, self.output)?;
+            if let Err(error) = record.check_lineage(&self.draft.lineage, self.output) {
+                return Err(self.with_differences(error).await);
+            }
         }
         let first = RunId::new(&self.draft.name, &self.draft.fingerprint, 1);
         let mut snapshot = self.output.snapshot(Scope::Family(first.family())).await?;
@@ -535,6 +542,34 @@ impl Planner<'_> {
         let open_id = open.as_ref().map(OpenRun::id);
         let withheld = withheld_of_family(self.output, &snapshot, open_id).await?;
         Ok(Family { snapshot, next, open, withheld })
+    }
+
+    /// Says in a refusal which settings keep the rows out of this table.
+    async fn with_differences(&self, error: Error) -> Error {
+        let latest = self.output.latest_record().await.ok().flatten();
+        let differences = latest.map(|latest| differences::of_tables(Side::of(&latest), self.side()));
+        match differences.filter(|differences| !differences.is_empty()) {
+            Some(differences) => error.because(differences.join("; ")),
+            None => error,
+        }
+    }
+
+    /// Says of a run that is the first of its family why it covers everything although the output has others.
+    async fn say_what_is_new(&self, run: &Run, others: Option<RunRecord>) {
+        let Some(other) = others else { return };
+        let differences = differences::of_meanings(Side::of(&other), self.side());
+        if !differences.is_empty() {
+            let (id, other) = (&run.id, &other.run_id);
+            let message = format!(
+                "{id} covers all sources, since it is other work than {other}: {}",
+                differences.join("; ")
+            );
+            say(Level::Info, &message);
+        }
+    }
+
+    fn side(&self) -> Side<'_> {
+        Side { model: &self.draft.model, pipeline: &self.draft.pipeline }
     }
 
     /// Describes an output that takes rows with these manifest columns.

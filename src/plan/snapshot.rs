@@ -290,6 +290,17 @@ impl Output {
         Ok(KnownRun::Planning(Planning { id: id.clone(), origin: origin.unwrap_or_default() }))
     }
 
+    /// Returns the last run of each family that has a record and is not deleted.
+    pub(super) async fn last_of_families(&self, scope: Scope<'_>) -> Result<Vec<RunId>> {
+        let mut last: BTreeMap<String, RunId> = BTreeMap::new();
+        let records = self.records(scope).await?;
+        // Runs of one family come in the order of their sequence.
+        for (id, _) in records.0.into_iter().filter(|(_, record)| !record.deleted) {
+            last.insert(id.family().to_owned(), id);
+        }
+        Ok(last.into_values().collect())
+    }
+
     async fn records(&self, scope: Scope<'_>) -> Result<Records> {
         let root = self.layout.records();
         let mut records = Records::default();
