@@ -17,6 +17,7 @@ mod gone;
 mod head;
 mod jobs;
 mod killed;
+mod labels;
 mod look;
 mod look_scenes;
 mod manners;
