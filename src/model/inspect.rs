@@ -229,9 +229,10 @@ impl fmt::Display for ContractReport {
             Some(classifier) => {
                 let labels = if classifier.labels.is_some() { "with labels" } else { "without labels" };
                 let (logits, num_classes) = (&classifier.logits, classifier.num_classes);
+                let classes = if num_classes == 1 { "class" } else { "classes" };
                 writeln!(
                     f,
-                    "  logits    {logits}, {num_classes} classes {labels}, activation {}",
+                    "  logits    {logits}, {num_classes} {classes} {labels}, activation {}",
                     classifier.activation
                 )?;
             }

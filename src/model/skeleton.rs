@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use super::build::imagenet;
 use super::contract::{
     Accept, AcceptAlpha, AcceptGrey, AcceptSixteenBit, Contract, Input, Layout, Normalise, Output,
     SampleType, VERSION,
@@ -12,15 +13,22 @@ use super::contract::{
 use super::graph::{Axis, Graph, TensorInfo, type_name};
 use super::load::{ContractOrigin, Overrides, assumed_classifier, known_contract, read, single_input};
 use super::onnx::{FLOAT, GraphProto, UINT8};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The text of a contract file, and what somebody has to fill in.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Skeleton {
     /// TOML.
     pub text: String,
     /// Keys that are commented out, such as `input.bands`; empty if the file loads as it is.
     pub unknown: Vec<String>,
+    /// Why the graph alone was asked: no contract, or none that fits.
+    pub why: Option<Error>,
+}
+
+/// Names in a graph may hold anything; none of it ends a comment.
+fn one_line(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
 /// What is to be said of a line of the file.
@@ -35,6 +43,11 @@ struct Note {
 impl Note {
     fn on(section: &'static str, key: &'static str, text: impl Into<String>) -> Self {
         Self { section, key, is_unknown: false, text: text.into() }
+    }
+
+    fn dotted_key(&self) -> String {
+        let parts = [self.section, self.key].into_iter().filter(|part| !part.is_empty());
+        parts.collect::<Vec<_>>().join(".")
     }
 
     fn unknown(section: &'static str, key: &'static str, text: impl Into<String>) -> Self {
@@ -52,50 +65,47 @@ impl Skeleton {
     /// [`Kind::Config`](crate::error::Kind::Config): unreadable, no ONNX, or a graph of several inputs.
     pub fn of(path: &Path, overrides: &Overrides) -> Result<Self> {
         let (_, proto) = read(path)?;
-        if let Ok((contract, origin)) = known_contract(path, &proto, overrides) {
-            let notes = if origin == ContractOrigin::Assumed { assumed_notes(&contract) } else { Vec::new() };
-            return Self::new("", &contract, &notes);
-        }
+        let why = match known_contract(path, &proto, overrides) {
+            Ok((contract, ContractOrigin::Assumed)) => {
+                return Self::new("", &contract, &assumed_notes(&contract));
+            }
+            Ok((contract, _)) => return Self::new("", &contract, &[]),
+            Err(error) => Some(error),
+        };
         let empty = GraphProto::default();
         let graph = Graph::new(proto.graph.as_ref().unwrap_or(&empty));
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let (contract, notes) = guessed(name, &graph, overrides)?;
         let outputs: Vec<String> =
             graph.outputs().iter().map(|output| format!("{} {output}", output.name)).collect();
-        let head = format!("# Outputs of the graph: {}\n", outputs.join("; ").replace(['\n', '\r'], " "));
-        Self::new(&head, &contract, &notes)
+        let head = format!("# Outputs of the graph: {}\n", one_line(&outputs.join("; ")));
+        Ok(Self { why, ..Self::new(&head, &contract, &notes)? })
     }
 
     fn new(head: &str, contract: &Contract, notes: &[Note]) -> Result<Self> {
         let mut text = head.to_owned();
         let mut section = String::new();
         for line in contract.to_toml()?.lines() {
-            let name = line.strip_prefix('[').and_then(|line| line.strip_suffix(']'));
-            if let Some(name) = name {
+            let header = line.strip_prefix('[').and_then(|line| line.strip_suffix(']'));
+            if let Some(name) = header {
                 name.clone_into(&mut section);
             }
-            let key = if name.is_some() { "" } else { line.split(" = ").next().unwrap_or_default() };
-            let of_section = notes.iter().find(|note| note.section == section && note.key.is_empty());
-            let is_out = of_section.is_some_and(|note| note.is_unknown);
-            let note = match of_section.filter(|_| name.is_some()) {
-                Some(note) => Some(note),
-                None => {
-                    notes.iter().find(|note| note.section == section && note.key == key && !key.is_empty())
-                }
-            };
-            let is_unknown = !line.is_empty() && (is_out || note.is_some_and(|note| note.is_unknown));
-            text.push_str(if is_unknown { "# " } else { "" });
+            let key = if header.is_some() { "" } else { line.split(" = ").next().unwrap_or_default() };
+            let note = |key: &str| notes.iter().find(|note| note.section == section && note.key == key);
+            let on_line = note(key).filter(|_| !key.is_empty() || header.is_some());
+            let is_unknown = |note: Option<&Note>| note.is_some_and(|note| note.is_unknown);
+            if !line.is_empty() && (is_unknown(note("")) || is_unknown(on_line)) {
+                text.push_str("# ");
+            }
             text.push_str(line);
-            if let Some(note) = note {
+            if let Some(note) = on_line {
                 text.push_str("  # ");
-                text.push_str(&note.text);
+                text.push_str(&one_line(&note.text));
             }
             text.push('\n');
         }
-        let dotted = |note: &Note| {
-            [note.section, note.key].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".")
-        };
-        Ok(Self { text, unknown: notes.iter().filter(|note| note.is_unknown).map(dotted).collect() })
+        let unknown = notes.iter().filter(|note| note.is_unknown).map(Note::dotted_key).collect();
+        Ok(Self { text, unknown, why: None })
     }
 }
 
@@ -118,7 +128,8 @@ fn assumed_notes(contract: &Contract) -> Vec<Note> {
 }
 
 fn labels_wanted(num_classes: usize) -> String {
-    format!("add `labels = [\"…\"]` with {num_classes} names for the column `label`")
+    let names = if num_classes == 1 { "name" } else { "names" };
+    format!("add `labels = [\"…\"]` with {num_classes} {names} for the column `label`")
 }
 
 /// Fills in what the graph tells of a model that has no contract.
@@ -161,19 +172,27 @@ fn guessed_input(tensor: &TensorInfo, notes: &mut Vec<Note>) -> Input {
         }
     }
     let num_bands = num_bands.unwrap_or(3) as usize;
+    // What to fill in is nobody's to say; of three bands this is what most likely has to be.
+    let rgb = (num_bands == 3).then(|| ["red", "green", "blue"].map(str::to_owned).to_vec());
     let normalise = (sample_type == SampleType::Float32).then(|| {
         let how =
             "fill in: (sample × scale − mean) / std of each band; leave it out only if the graph normalises";
         notes.push(Note::unknown("input.normalise", "", how));
-        Normalise { scale: 1.0.into(), clamp: None, mean: vec![0.0; num_bands], std: vec![1.0; num_bands] }
+        match rgb {
+            Some(_) => imagenet(),
+            None => {
+                let (mean, std) = (vec![0.0; num_bands], vec![1.0; num_bands]);
+                Normalise { scale: 1.0.into(), clamp: None, mean, std }
+            }
+        }
     });
     notes.push(Note::on("input.accept", "", "what else is taken: grey as \"replicate\", alpha as \"drop\""));
     Input {
         tensor: tensor.name.clone(),
         layout: layout.unwrap_or(Layout::Nchw),
         sample_type,
-        bands: vec![String::new(); num_bands],
-        unit: "dn".to_owned(),
+        unit: if rgb.is_some() { "srgb8" } else { "dn" }.to_owned(),
+        bands: rgb.unwrap_or_else(|| vec![String::new(); num_bands]),
         units: None,
         width: width.unwrap_or(224),
         height: height.unwrap_or(224),
@@ -247,5 +266,50 @@ fn guessed_output(graph: &Graph<'_>, overrides: &Overrides, notes: &mut Vec<Note
         embedding: embedding.or(first).unwrap_or_default(),
         embedding_length: embedding_length.unwrap_or(1),
         classifier,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(a: Option<u32>, b: Option<u32>, c: Option<u32>) -> Option<Layout> {
+        layout_of([a, b, c])
+    }
+
+    #[test]
+    fn the_axes_that_are_alike_are_height_and_width() {
+        assert_eq!(layout(Some(3), Some(224), Some(224)), Some(Layout::Nchw));
+        assert_eq!(layout(Some(200), Some(64), Some(64)), Some(Layout::Nchw));
+        assert_eq!(layout(Some(224), Some(224), Some(3)), Some(Layout::Nhwc));
+        assert_eq!(layout(Some(9), None, None), Some(Layout::Nchw));
+        assert_eq!(layout(None, None, Some(200)), Some(Layout::Nhwc));
+        assert_eq!(layout(Some(4), Some(64), Some(128)), Some(Layout::Nchw));
+        assert_eq!(layout(Some(64), Some(128), Some(4)), Some(Layout::Nhwc));
+        for unclear in
+            [[None; 3], [Some(64); 3], [Some(8), Some(16), Some(4)], [Some(300), Some(200), Some(100)]]
+        {
+            assert_eq!(layout_of(unclear), None, "{unclear:?}");
+        }
+    }
+
+    /// Whatever names a graph has, no line of the file is theirs to write.
+    #[test]
+    fn a_comment_ends_where_its_line_does() {
+        let contract = "contract = 1\nname = \"n\"\n[input]\ntensor = \"x\"\nlayout = \"nchw\"\nsample_type = \"uint8\"\n\
+                        bands = [\"a\"]\nunit = \"dn\"\nwidth = 8\nheight = 8\n[output]\nembedding = \"e\"\nembedding_length = 4\n";
+        let contract = Contract::from_toml(contract).unwrap();
+        let notes = [
+            Note::on("input", "width", "axis `a\nunit = \"evil\"`"),
+            Note::unknown("output", "", "all of it"),
+        ];
+        let skeleton = Skeleton::new("", &contract, &notes).unwrap();
+        assert!(skeleton.text.contains("width = 8  # axis `a unit = \"evil\"`\n"), "{}", skeleton.text);
+        assert!(
+            skeleton.text.contains("# [output]  # all of it\n# embedding = \"e\"\n# embedding_length = 4\n"),
+            "{}",
+            skeleton.text
+        );
+        assert_eq!(skeleton.unknown, ["output"]);
     }
 }

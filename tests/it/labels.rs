@@ -164,6 +164,11 @@ fn a_skeleton_is_a_contract_to_begin_with() {
     ] {
         assert!(text.lines().any(|line| line.starts_with(known)), "{known}\n{text}");
     }
+    assert!(
+        stderr(&skeleton).contains("written from the graph alone: there is no contract"),
+        "{}",
+        stderr(&skeleton)
+    );
     fs::write(&contract, &text).unwrap();
     let refused = inspect(&network, &[]);
     assert_exit(&refused, 78);

@@ -59,6 +59,10 @@ pub fn run(args: &Args) -> Result<()> {
 fn print_skeleton(args: &Args, overrides: &Overrides) -> Result<()> {
     let skeleton = Skeleton::of(&args.file, overrides)?;
     print!("{}", skeleton.text);
+    if let Some(why) = &skeleton.why {
+        let reasons = [&[why.to_string()], &why.causes()[..]].concat();
+        say(Level::Warn, &format!("written from the graph alone: {}", reasons.join(": ")));
+    }
     if !skeleton.unknown.is_empty() {
         say(
             Level::Warn,
