@@ -545,7 +545,6 @@ impl fmt::Display for ContractOrigin {
 mod tests {
     use std::path::PathBuf;
 
-    use bytes::Bytes;
     use prost::Message;
     use sha2::{Digest, Sha256};
 

@@ -11,7 +11,8 @@ use super::contract::{
     SampleType, VERSION,
 };
 use super::graph::{Axis, Graph, TensorInfo, type_name};
-use super::load::{ContractOrigin, Overrides, assumed_classifier, known_contract, read, single_input};
+use super::load::{ContractOrigin, Overrides, assumed_classifier, known_contract, single_input};
+use super::network::Network;
 use super::onnx::{FLOAT, GraphProto, UINT8};
 use crate::error::{Error, Result};
 
@@ -64,7 +65,7 @@ impl Skeleton {
     ///
     /// [`Kind::Config`](crate::error::Kind::Config): unreadable, no ONNX, or a graph of several inputs.
     pub fn of(path: &Path, overrides: &Overrides) -> Result<Self> {
-        let (_, proto) = read(path)?;
+        let Network { proto, .. } = Network::read(path)?;
         let why = match known_contract(path, &proto, overrides) {
             Ok((contract, ContractOrigin::Assumed)) => {
                 return Self::new("", &contract, &assumed_notes(&contract));
@@ -137,7 +138,7 @@ fn guessed(name: String, graph: &Graph<'_>, overrides: &Overrides) -> Result<(Co
     let mut notes = Vec::new();
     let input = guessed_input(&single_input(graph)?, &mut notes);
     let output = guessed_output(graph, overrides, &mut notes);
-    Ok((Contract { version: VERSION, name, input, output, quantisation: None }, notes))
+    Ok((Contract { version: VERSION, name, model_digest: None, input, output, quantisation: None }, notes))
 }
 
 fn guessed_input(tensor: &TensorInfo, notes: &mut Vec<Note>) -> Input {
