@@ -146,7 +146,7 @@ impl Fetcher {
         match found {
             Ok(()) => Ok(Rejection::new(
                 Reason::Changed,
-                format!("{uri} did not answer when it was planned and is there now{RETRY_CUTS_ANEW}"),
+                format!("it did not answer when it was planned and is there now{RETRY_CUTS_ANEW} ({uri})"),
             )
             .into()),
             Err(fault) => self.judge_fault(fault, &from, &uri).await,
@@ -195,7 +195,7 @@ impl Fetcher {
         };
         self.memory.was_read(&uri);
         if !header.levels.iter().map(|level| level.pixels.size).eq(planned.levels.iter().copied()) {
-            let detail = format!("{uri} has other levels than when it was planned{RETRY_CUTS_ANEW}");
+            let detail = format!("it has other levels than when it was planned{RETRY_CUTS_ANEW} ({uri})");
             return Ok(Err(Rejection::new(Reason::Changed, detail).into()));
         }
         Ok(Ok(OpenObject { header, source, uri, ranged }))

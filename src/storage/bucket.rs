@@ -19,7 +19,9 @@ use object_store::{
 use tokio::sync::OnceCell;
 
 use super::connect::StorePlan;
-use super::fault::{Fault, classify, classify_io, classify_web, failure, io_failure};
+use super::fault::{
+    Fault, classify, classify_io, classify_web, failure, io_failure, refuses_to_show, trouble_of,
+};
 use super::local;
 use super::odd_keys;
 use super::own;
@@ -381,11 +383,12 @@ impl Bucket {
         Ok(num_bytes)
     }
 
-    /// Looks at an object without reading it.
+    /// Looks at an object without reading it. Where a web server does not let it be looked at, its first byte is asked
+    /// for, and the answer to that counts.
     ///
     /// # Errors
     ///
-    /// As [`Fault`] says. An answer to this request has no body, so that a missing bucket looks like a
+    /// As [`Fault`] says. A store's answer to this request has no body, so that a missing bucket looks like a
     /// missing object and refused credentials like a forbidden one; [`Bucket::probe`] tells them apart.
     pub async fn head(&self, key: &str) -> Result<ObjectInfo, Fault> {
         let Some(store) = self.store().await? else {
@@ -393,7 +396,12 @@ impl Bucket {
             return blocking(move || local::head(&path, &key)).await?;
         };
         let path = self.path(key)?;
-        let found = store.head(&path).await;
+        let found = match store.head(&path).await {
+            Err(cause) if self.inner.root.scheme().is_http() && refuses_to_show(&cause) => {
+                look_by_reading(&**store, &path).await
+            }
+            found => found,
+        };
         let mut info = found.map(info_of).map_err(|cause| self.fault(&cause, "look at", key))?;
         if info.known_size().is_none() {
             // Who does not say it of the whole says it of a part.
@@ -521,6 +529,23 @@ impl Bucket {
         let found = blocking(move || own::list(&own, &path)).await??;
         let key = |found: &own::Found| format!("{folder}/{}", encode_name(found.path.as_os_str().as_bytes()));
         Ok(found.iter().map(|found| (key(found), found.size)).collect())
+    }
+
+    /// Checks that local folders lie within [`Bucket::with_own`] and are not reached by way of a link, as whatever
+    /// deletes in them demands; a store has no links.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if a part of a path is a link or a file, `Bug` if a folder lies elsewhere.
+    pub async fn check_owned(&self, folders: impl IntoIterator<Item = String>) -> Result<()> {
+        if !self.is_local() {
+            return Ok(());
+        }
+        for folder in folders {
+            let (own, path) = (self.check_own(&folder)?, path_of_key(folder.trim_end_matches('/')));
+            blocking(move || own::check(&own, &path)).await??;
+        }
+        Ok(())
     }
 
     /// Returns the folder below which things may be deleted, if `key` lies there.
@@ -689,6 +714,20 @@ fn list_local(root: PathBuf) -> BoxStream<'static, Result<ObjectInfo>> {
         })
     };
     stream::once(start).flatten().flatten().boxed()
+}
+
+/// Looks at an object by asking for its first byte; if that cannot be had alone, or there is none, for the whole, of
+/// which nothing but the headers is read.
+async fn look_by_reading(store: &dyn ObjectStore, path: &Path) -> object_store::Result<ObjectMeta> {
+    let range = Some(GetRange::Bounded(0..1));
+    let part = store.get_opts(path, GetOptions { range, ..GetOptions::default() }).await;
+    let opened = match part {
+        Err(cause) if matches!(trouble_of(&cause), Some(Trouble::NoRanges | Trouble::Answered(416))) => {
+            store.get_opts(path, GetOptions::default()).await
+        }
+        part => part,
+    };
+    opened.map(|opened| opened.meta)
 }
 
 fn info_of(meta: ObjectMeta) -> ObjectInfo {

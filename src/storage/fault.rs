@@ -111,7 +111,7 @@ impl Evidence {
             self.credentials = Some((missing.to_string(), missing.had_before));
         }
         if let Some(astray) = cause.downcast_ref::<Astray>() {
-            self.astray = Some(*astray);
+            self.astray = Some(astray.clone());
         }
         if let Some(http) = cause.downcast_ref::<HttpError>() {
             self.transport = Some(http.kind());
@@ -145,7 +145,7 @@ impl Evidence {
         if let Some((detail, _)) = &self.credentials {
             return detail.clone();
         }
-        if let Some(astray) = self.astray {
+        if let Some(astray) = &self.astray {
             return astray.to_string();
         }
         let mut text = match (self.status, self.transport) {
@@ -162,6 +162,11 @@ impl Evidence {
             text.push_str(&first_line(part));
         }
         text
+    }
+
+    /// Returns what helps where trying again may.
+    fn advice(&self) -> String {
+        self.astray.as_ref().and_then(Astray::advice).unwrap_or_else(|| TRY_AGAIN.to_owned())
     }
 
     /// Returns what may be wrong with this object alone; `None` if it is not the object: credentials, clocks and
@@ -240,7 +245,7 @@ pub(super) fn classify(error: &object_store::Error, doing: &str) -> Fault {
     Fault::Failed(match verdict(error, &evidence) {
         Verdict::Gone => return Fault::Gone,
         Verdict::Forbidden => return Fault::Forbidden,
-        Verdict::Later => because(Error::unavailable(cannot), evidence.cause(error)).hint(TRY_AGAIN),
+        Verdict::Later => because(Error::unavailable(cannot), evidence.cause(error)).hint(evidence.advice()),
         Verdict::Fix(what, hint) => {
             Error::config(cannot).because(because(Error::config(what), evidence.cause(error))).hint(hint)
         }
@@ -254,13 +259,43 @@ fn because(error: Error, cause: Result<Symptom, String>) -> Error {
     }
 }
 
-/// Classifies what a web server answered: each URL is a place of its own there, so that a refusal to show it
-/// concerns one object.
+/// Classifies what a web server answered: each URL is a place of its own there, so that a refusal of the request
+/// concerns one object. Only 403 says for good that it may not be read; 401 is about who asks.
 pub(super) fn classify_web(error: &object_store::Error, doing: &str) -> Fault {
-    match Evidence::of(error).status {
-        Some(status @ 400..500) if !matches!(status, 404 | 408 | 410 | 429) => Fault::Forbidden,
+    let evidence = Evidence::of(error);
+    let cannot = format!("cannot {doing}");
+    match evidence.status {
+        Some(403) => Fault::Forbidden,
+        Some(401) => Error::config(cannot)
+            .because(Error::config("the web server wants to know who asks").because(evidence.summary()))
+            .hint("leave out what it gives to nobody; tilefleet adds tokens only by storage.sign_endpoint")
+            .into(),
+        Some(status @ 400..500) if !matches!(status, 404 | 408 | 410 | 429) => {
+            because(Error::unavailable(cannot), evidence.cause(error))
+                .hint(format!(
+                    "look at what the web server has against the request that it answers with {status}"
+                ))
+                .into()
+        }
         _ => classify(error, doing),
     }
+}
+
+/// Returns whether a server refused a request that only looks at an object, which says little of one that reads it:
+/// many know no HEAD, and signatures may be for GET alone.
+pub(super) fn refuses_to_show(error: &object_store::Error) -> bool {
+    let evidence = Evidence::of(error);
+    let status = match evidence.astray {
+        Some(Astray::Answered(status)) => Some(status),
+        Some(_) => None,
+        None => evidence.status,
+    };
+    status.is_some_and(|status| matches!(status, 400..500 | 500 | 501 | 505) && !matches!(status, 408 | 429))
+}
+
+/// Returns what may be wrong with this object alone, see [`Trouble`].
+pub(super) fn trouble_of(error: &object_store::Error) -> Option<Trouble> {
+    Evidence::of(error).trouble(error)
 }
 
 /// Says what happened, for people: nothing of it is secret.

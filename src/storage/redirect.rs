@@ -31,13 +31,17 @@ const KEPT: [HeaderName; 7] = [
     header::IF_UNMODIFIED_SINCE,
 ];
 
-/// Why a redirect led nowhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a redirect led nowhere. Of a place only scheme, host and port are told: the rest may be secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Astray {
     /// The redirects do not end.
     Endless,
-    /// It leads to a place that the rules do not allow.
-    NotAllowed,
+    /// It leads to what is no address of a web server, or to one with credentials in it.
+    NoPlace,
+    /// It leads from `https` to this place, which is plain `http`.
+    Insecure(String),
+    /// It leads to this place, which `input.allow` does not name.
+    NotAllowed(String),
     /// Where it led to, the answer was this.
     Answered(u16),
 }
@@ -46,7 +50,13 @@ impl fmt::Display for Astray {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endless => write!(f, "it is redirected more than {MOST_HOPS} times"),
-            Self::NotAllowed => f.write_str("it is redirected to a place that is not allowed"),
+            Self::NoPlace => {
+                f.write_str("it is redirected to a place that is not allowed: no plain web address")
+            }
+            Self::Insecure(place) => write!(f, "it is redirected to {place}, which is not https"),
+            Self::NotAllowed(place) => {
+                write!(f, "it is redirected to {place}, which input.allow does not allow")
+            }
             Self::Answered(status) => write!(f, "it is redirected, and the answer there is {status}"),
         }
     }
@@ -55,6 +65,17 @@ impl fmt::Display for Astray {
 impl std::error::Error for Astray {}
 
 impl Astray {
+    /// Returns what a person can do about it; `None`: only waiting may help.
+    pub(super) fn advice(&self) -> Option<String> {
+        match self {
+            Self::Insecure(_) => Some("set storage.allow_http = true if that is meant".to_owned()),
+            Self::NotAllowed(place) => {
+                Some(format!("if its objects may be read, add \"{place}/\" to input.allow"))
+            }
+            Self::Endless | Self::NoPlace | Self::Answered(_) => None,
+        }
+    }
+
     pub(super) fn into_error(self) -> HttpError {
         HttpError::new(HttpErrorKind::Unknown, self)
     }
@@ -74,26 +95,32 @@ impl Redirects {
     ///
     /// # Errors
     ///
-    /// [`Astray::NotAllowed`].
+    /// As the rules say.
     pub(super) fn next(&self, asked: &Asked, answer: &HttpResponse) -> Result<Option<HttpRequest>, Astray> {
         let (status, headers) = (answer.status(), answer.headers());
         let is_redirect = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
         let Some(location) = headers.get(header::LOCATION).filter(|_| is_redirect) else { return Ok(None) };
-        let target = location.to_str().ok().and_then(|location| self.target(&asked.uri, location));
-        let target = target.ok_or(Astray::NotAllowed)?;
-        Ok(Some(asked.moved_to(target, status)))
+        let location = location.to_str().map_err(|_| Astray::NoPlace)?;
+        Ok(Some(asked.moved_to(self.target(&asked.uri, location)?, status)))
     }
 
     /// Returns where a location leads, if that is allowed.
-    fn target(&self, from: &Uri, location: &str) -> Option<Uri> {
-        let from = Url::parse(&from.to_string()).ok()?;
-        let mut target = from.join(location).ok()?;
+    fn target(&self, from: &Uri, location: &str) -> Result<Uri, Astray> {
+        let from = Url::parse(&from.to_string()).map_err(|_| Astray::NoPlace)?;
+        let mut target = from.join(location).map_err(|_| Astray::NoPlace)?;
         target.set_fragment(None);
         let has_credentials = !target.username().is_empty() || target.password().is_some();
-        let is_web = target.scheme() == "https"
-            || (target.scheme() == "http" && (from.scheme() == "http" || self.allow_http));
-        let is_allowed = is_web && !has_credentials && self.allows(&from, &target);
-        is_allowed.then(|| target.as_str().parse().ok())?
+        if has_credentials || !matches!(target.scheme(), "http" | "https") {
+            return Err(Astray::NoPlace);
+        }
+        let place = target.origin().ascii_serialization();
+        if target.scheme() == "http" && from.scheme() == "https" && !self.allow_http {
+            return Err(Astray::Insecure(place));
+        }
+        if !self.allows(&from, &target) {
+            return Err(Astray::NotAllowed(place));
+        }
+        target.as_str().parse().map_err(|_| Astray::NoPlace)
     }
 
     fn allows(&self, from: &Url, target: &Url) -> bool {
@@ -151,7 +178,7 @@ mod tests {
     }
 
     fn leads(rules: &Redirects, from: &str, location: &str) -> Option<String> {
-        rules.target(&from.parse().unwrap(), location).map(|uri| uri.to_string())
+        rules.target(&from.parse().unwrap(), location).ok().map(|uri| uri.to_string())
     }
 
     #[test]
@@ -183,6 +210,26 @@ mod tests {
         ] {
             assert_eq!(leads(&some, from, location).is_some(), allowed, "{from} to {location}");
         }
+    }
+
+    #[test]
+    fn who_is_led_astray_is_told_where_to_and_what_to_set() {
+        let why = |rules: &Redirects, location: &str| {
+            let astray = rules.target(&"https://h/a".parse().unwrap(), location).unwrap_err();
+            format!("{astray}; {}", astray.advice().unwrap_or_default())
+        };
+        let outside = why(&rules(&["https://h"]), "https://cdn:8443/b?sig=SECRET");
+        assert_eq!(
+            outside,
+            "it is redirected to https://cdn:8443, which input.allow does not allow; if its objects may be read, add \
+             \"https://cdn:8443/\" to input.allow"
+        );
+        let insecure = why(&rules(&[]), "http://h/a?sig=SECRET");
+        assert!(
+            insecure.contains("http://h, which is not https") && !insecure.contains("SECRET"),
+            "{insecure}"
+        );
+        assert!(insecure.contains("storage.allow_http"), "{insecure}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -316,7 +317,8 @@ async fn a_web_server_is_read_but_not_listed() {
     assert_eq!((info.size, info.version.as_deref()), (6, Some("6-1445412480000000000")));
     assert_eq!(&bucket.get(uri.key(), 10).await.unwrap().bytes[..], b"pixels");
     assert!(matches!(bucket.get("b.jpg", 10).await, Err(Fault::Gone)));
-    assert!(matches!(bucket.get("login.jpg", 10).await, Err(Fault::Forbidden)));
+    let unnamed = failed(bucket.get("login.jpg", 10).await.unwrap_err());
+    assert_eq!((unnamed.kind(), Trouble::of(&unnamed)), (Kind::Config, None), "it concerns all objects");
     bucket.probe("").await.unwrap();
     assert_eq!(bucket.list("").try_next().await.unwrap_err().kind(), Kind::Config);
     let refused = bucket.put_new("c", Bytes::new()).await.unwrap_err();
@@ -841,4 +843,60 @@ async fn a_disk_that_fails_is_trouble_with_the_file() {
     let uri = ObjectUri::parse("/proc/self/mem").unwrap();
     let fault = storage.bucket(&uri).get(uri.key(), 1 << 20).await.unwrap_err();
     assert_eq!(Trouble::of(&failed(fault)), Some(Trouble::DiskFailed));
+}
+
+/// A server that refuses HEAD with `refusal` and answers GET, whole and in parts, with `content`.
+fn without_head(refusal: &'static str, content: &'static str, ranges: bool) -> Bucket {
+    let num_reads = AtomicUsize::new(0);
+    let server = Server::start(move |request, _| {
+        if request.starts_with("HEAD") {
+            return Reply::Answer(refusal, &[], String::new());
+        }
+        // The first request after a HEAD asks for a part.
+        let is_first = num_reads.fetch_add(1, Ordering::SeqCst) == 0;
+        let (is_part, length) = (is_first && ranges, content.len());
+        Reply::Raw(match (is_part, content.get(..1)) {
+            (true, Some(first)) => format!(
+                "HTTP/1.1 206 Partial Content\r\nETag: \"e\"\r\nContent-Range: bytes 0-0/{length}\r\n\
+                 Content-Length: 1\r\nConnection: close\r\n\r\n{first}"
+            ),
+            (true, None) => "HTTP/1.1 416 No\r\nContent-Range: bytes */0\r\nContent-Length: 0\r\n\
+                 Connection: close\r\n\r\n"
+                .to_owned(),
+            (false, _) => format!(
+                "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{content}"
+            ),
+        })
+    });
+    web_bucket(&server)
+}
+
+#[tokio::test]
+async fn a_refused_head_is_followed_by_a_read() {
+    for refusal in ["405 No", "404 No", "403 No", "501 No", "401 No"] {
+        for (content, ranges) in [("pixels", true), ("pixels", false), ("", true)] {
+            let info = without_head(refusal, content, ranges).head("a").await.unwrap();
+            assert_eq!(info.known_size(), Some(content.len() as u64), "{refusal}, ranges: {ranges}");
+            assert_eq!(info.version.as_deref(), Some("e"));
+        }
+    }
+}
+
+/// What reading an object says of it counts, where looking at it is refused.
+#[tokio::test]
+async fn the_answer_to_a_read_says_what_is_wrong() {
+    let answers = async |head: &'static str, get: &'static str| {
+        let server = Server::start(move |request, _| {
+            Reply::Answer(if request.starts_with("HEAD") { head } else { get }, &[], String::new())
+        });
+        (web_bucket(&server).head("a").await.unwrap_err(), server.seen().len())
+    };
+    assert!(matches!(answers("405 No", "404 No").await.0, Fault::Gone));
+    assert!(matches!(answers("404 No", "403 No").await.0, Fault::Forbidden));
+    assert_eq!(Trouble::of(&failed(answers("403 No", "400 No").await.0)), Some(Trouble::Answered(400)));
+    let refused = failed(answers("401 No", "401 No").await.0);
+    assert_eq!((Trouble::of(&refused), refused.kind()), (None, Kind::Config));
+    let (busy, num_requests) = answers("429 No", "404 No").await;
+    assert_eq!(Trouble::of(&failed(busy)), Some(Trouble::Answered(429)));
+    assert_eq!(num_requests, 2, "one try and one retry, and no other question");
 }
