@@ -317,10 +317,12 @@ pub struct Deleted {
 ///
 /// # Errors
 ///
-/// `Unavailable` if what was proposed does not hold any more: a run was compacted since, or a compaction has
+/// `Config` if a folder of these runs is a link, in which case nothing has changed; `Unavailable` if what was
+/// proposed does not hold any more: a run was compacted since, or a compaction has
 /// begun to delete what it replaces; as the store answers otherwise. Deleting them again removes what is left
 /// then.
 pub async fn delete(output: &Output, proposal: &Proposal) -> Result<Vec<Deleted>> {
+    output.check_deletable(proposal.runs.iter().map(|run| &run.run_id)).await?;
     let mut deleted = Vec::new();
     for RunInfo { run_id, state, .. } in &proposal.runs {
         give_back(output, proposal, run_id).await?;

@@ -175,8 +175,9 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// As [`Planner::decide`].
+    /// As [`Planner::decide`]; `Config` if a folder of the output is a link.
     pub async fn plan(&self) -> Result<Preview> {
+        self.output.check_folders().await?;
         let spool = spool_folder()?;
         let planner = self.planner(spool.path());
         match planner.decide().await? {
@@ -315,8 +316,10 @@ impl Job {
         Box::pin(self.work_on(run, lanes, &progress, &stop)).await.map(Some)
     }
 
-    /// Opens the sessions: a provider that does not work must be told before anything is written.
+    /// Opens the sessions: a provider that does not work must be told before anything is written, and so must a
+    /// folder from which nothing could be deleted.
     async fn prepare(&self) -> Result<Lanes> {
+        self.output.check_folders().await?;
         let lanes = self.wanted().open().await?;
         self.output.bucket.sweep_staging().await;
         Ok(lanes)

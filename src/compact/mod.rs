@@ -76,7 +76,8 @@ pub struct Compacted {
 ///
 /// # Errors
 ///
-/// `Usage` if the runs asked for cannot be compacted together; `Config` if files are damaged; `Bug` if the
+/// `Usage` if the runs asked for cannot be compacted together; `Config` if files are damaged, or a folder of a run to
+/// be replaced is a link, in which case nothing is begun; `Bug` if the
 /// new run is not verified, in which case nothing more is deleted; `Unavailable` if the new run is deleted
 /// meanwhile; as the store answers otherwise.
 pub async fn compact(output: &Output, request: &Request) -> Result<Vec<Compacted>> {
@@ -216,6 +217,7 @@ impl Compaction<'_> {
     ///
     /// - `older`: whether there are older runs, which are not copied
     async fn begin(&self, id: RunId, from: Vec<Arc<Run>>, older: bool) -> Result<Begun> {
+        self.output.check_deletable(from.iter().map(|run| &run.id)).await?;
         let newest = &from[0];
         let size = self.shard_size(newest)?;
         size.check()?;
@@ -253,6 +255,7 @@ impl Compaction<'_> {
     /// Takes up a compaction where it was left.
     async fn go_on(&self, snapshot: &Snapshot, standing: &Standing) -> Result<Compacted> {
         let (id, origin) = (standing.run.id().clone(), standing.run.origin().clone());
+        self.output.check_deletable(origin.replaced()).await?;
         if let Some(run) = standing.completed() {
             return self.replace(run, snapshot, true).await;
         }

@@ -83,12 +83,33 @@ pub struct Removed {
 }
 
 impl Output {
+    /// Checks, before anything is written, that these runs can be deleted.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if their folders are reached by way of a link.
+    pub async fn check_deletable(&self, runs: impl IntoIterator<Item = &RunId>) -> Result<()> {
+        let folders = runs.into_iter().flat_map(|run| [self.layout.rows(run), self.layout.record(run)]);
+        self.bucket.check_owned(folders).await
+    }
+
+    /// Checks that what is written here can be deleted again: neither the table nor the records are a link.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if one is.
+    pub async fn check_folders(&self) -> Result<()> {
+        self.bucket.check_owned([self.layout.table(), self.layout.records()]).await
+    }
+
     /// Deletes a run, or goes on with its deletion; returns also why it is deleted: whoever was first says so.
     ///
     /// # Errors
     ///
-    /// As the store answers; what is left then is removed by deleting once more.
+    /// `Config` if a folder of the run is a link: nothing has changed then. As the store answers; what is left then
+    /// is removed by deleting once more.
     pub async fn delete_run(&self, run: &RunId, why: Why) -> Result<(Removed, Why)> {
+        self.check_deletable([run]).await?;
         let mut tombstone = serde_json::to_vec_pretty(&Tombstone::new(run, why.clone()))
             .map_err(|error| Error::bug("cannot write a tombstone").because(error))?;
         tombstone.push(b'\n');

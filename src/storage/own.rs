@@ -38,6 +38,11 @@ pub(super) fn delete(root: &Path, target: &Path) -> Result<()> {
     }
 }
 
+/// Checks that a folder of `root` can be deleted from: no part of its path is a link. It need not be there.
+pub(super) fn check(root: &Path, folder: &Path) -> Result<()> {
+    open_folder(root, folder).map(|_| ())
+}
+
 /// Lists all files below a folder of `root`; one that is not there holds none.
 pub(super) fn list(root: &Path, folder: &Path) -> Result<Vec<Found>> {
     let mut found = Vec::new();
@@ -155,7 +160,8 @@ fn no_folder(root: &Path, folder: &Path, name: &OsStr) -> Error {
         name.display()
     ))
     .hint(format!(
-        "tilefleet deletes only what lies within {} itself; remove the link, or put a folder there",
+        "tilefleet deletes only what lies within {} itself: put the folder there in the place of the link; the \
+         output as a whole may be a link, or lie on a disk of its own",
         root.display()
     ))
 }

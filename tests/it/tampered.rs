@@ -296,3 +296,82 @@ fn a_staging_folder_that_is_a_link_is_refused() {
     planted.job.verify_ok();
     wait_until("all is there", || shard_files(&planted.job.table()).len() == 4);
 }
+
+/// All that lies below a folder, links followed.
+fn listing(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(listing(&path));
+        }
+        found.push(path);
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_link_is_refused_before_anything_is_written() {
+    let job = two_runs();
+    let table = job.table();
+    let id = records(&job)[0].file_name().unwrap().to_str().unwrap().to_owned();
+    let moved = job.path("moved");
+    let links =
+        ["tiles".to_owned(), "_tilefleet".to_owned(), format!("tiles/run={id}"), format!("_tilefleet/{id}")];
+    for link in links {
+        let place = table.join(&link);
+        fs::rename(&place, &moved).unwrap();
+        symlink(&moved, &place).unwrap();
+        let before = listing(&table);
+        for arguments in [&["runs", "delete", &id, "--yes", "--force"][..], &["runs", "compact"]] {
+            let refused = command(&table, arguments);
+            assert_exit(&refused, 78);
+            assert!(stderr(&refused).contains("is a link"), "{link}: {}", stderr(&refused));
+            assert_eq!(listing(&table), before, "{link}: {arguments:?} changed something");
+        }
+        if !link.contains('/') {
+            job.write_image("later.jpg", &jpeg(13));
+            let refused = job.run(&[]);
+            assert_exit(&refused, 78);
+            assert_eq!(listing(&table), before, "{link}: a run changed something");
+        }
+        job.verify_ok();
+        fs::remove_file(&place).unwrap();
+        fs::rename(&moved, &place).unwrap();
+    }
+    job.run_ok(&[]);
+    assert_exit(&command(&table, &["runs", "compact"]), 0);
+    job.verify_ok();
+}
+
+/// A compaction that is complete and has something left to delete takes it up only where it can.
+#[test]
+fn a_link_stops_a_compaction_that_is_taken_up_before_it_decides() {
+    let job = two_runs();
+    let table = job.table();
+    let ids: Vec<String> =
+        records(&job).iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    let kept = job.path("kept");
+    fs::create_dir(&kept).unwrap();
+    for folder in [format!("tiles/run={}", ids[0]), format!("_tilefleet/{}", ids[0])] {
+        assert!(Command::new("cp").arg("-a").arg(table.join(&folder)).arg(&kept).status().unwrap().success());
+    }
+    assert_exit(&command(&table, &["runs", "compact"]), 0);
+    // As if it had been killed before it came to the first run.
+    let compaction = records(&job).pop().unwrap();
+    fs::remove_file(compaction.join(format!("replaces/{}.json", ids[0]))).unwrap();
+    let (rows, record) =
+        (table.join(format!("tiles/run={}", ids[0])), table.join("_tilefleet").join(&ids[0]));
+    fs::remove_dir_all(&record).unwrap();
+    fs::rename(kept.join(&ids[0]), &record).unwrap();
+    symlink(kept.join(format!("run={}", ids[0])), &rows).unwrap();
+    let before = listing(&table);
+    assert_exit(&command(&table, &["runs", "compact"]), 78);
+    assert_eq!(listing(&table), before);
+    fs::remove_file(&rows).unwrap();
+    fs::rename(kept.join(format!("run={}", ids[0])), &rows).unwrap();
+    assert_exit(&command(&table, &["runs", "compact"]), 0);
+    assert!(!rows.exists());
+    job.verify_ok();
+}
