@@ -14,6 +14,9 @@
 //!                        local file others of its folder, or of the first above it that holds any
 //! ```
 //!
+//! Those that are asked are neighbours and a sample of all, in an order drawn by the hash of their URIs: what is bad
+//! often lies together, and must not hide what is good.
+//!
 //! A local folder that is there and empty shows nothing: so looks a place where nothing is mounted. A
 //! source that did not answer when it was planned was probably mistyped: that its bucket or the local
 //! folder above answers is enough.
@@ -24,22 +27,21 @@ use futures::{StreamExt, stream};
 
 use super::shared::SharedAnswers;
 use super::witness::{RecentlyRead, Witnesses};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::SourceTable;
-use crate::storage::{Bucket, Fault, ObjectInfo, ObjectUri, Storage, Trouble};
+use crate::storage::{Bucket, Fault, ObjectInfo, ObjectUri, Storage, Trouble, shuffling};
 
 /// So many objects of a folder are looked at.
 const MOST_LISTED: usize = 1000;
 /// So many of them are asked for.
-const MOST_ASKED: usize = 16;
-/// So many objects are asked for at once.
-const ASKED_AT_ONCE: usize = 8;
+const MOST_ASKED: usize = 48;
+/// So many objects are asked for at once. Where none of the first is given, all others are: of a store that is away each
+/// takes its time.
+const ASKED_AT_ONCE: usize = 16;
 /// So much of an object is read to see whether its store gives it.
 const BEGINNING: u64 = 16 << 10;
 /// So much of one whose server sends no parts.
 const MOST_READ: u64 = 64 << 20;
-/// When so many cannot be read and none can, their store is away.
-const MOST_TROUBLED: usize = 3;
 
 /// Whether other objects of a place answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,12 +161,13 @@ impl Judge<'_> {
     async fn ask_others(&self, place: ObjectUri, uri: &ObjectUri, wanted: usize) -> Result<Others> {
         let mut place = place;
         loop {
-            let mut others = self.witnesses(&place, uri).await?;
+            let witnesses = self.witnesses_of(&place, uri);
+            let mut others = witnesses.near().await?;
+            others.extend(witnesses.drawn().await?);
             if others.len() < wanted && !uri.scheme().is_http() {
                 others.extend(self.listed(&place, uri).await);
             }
-            others.sort_unstable();
-            others.dedup();
+            let others = before(self.memory.recent.of_place(uri), shuffled(others, uri));
             if !others.is_empty() || !uri.scheme().is_local() || place.key().is_empty() {
                 let answered = self.num_readable(&others, wanted).await;
                 return Ok(Others::of(answered, others.len(), wanted));
@@ -174,14 +177,9 @@ impl Judge<'_> {
         }
     }
 
-    /// Returns all sources of the run below `folder` that might be asked.
-    async fn witnesses(&self, folder: &ObjectUri, uri: &ObjectUri) -> Result<Vec<ObjectUri>> {
-        let recent = &self.memory.recent;
-        let witnesses = Witnesses { sources: self.sources, recent, folder, uri };
-        let mut all = witnesses.recent();
-        all.extend(witnesses.near().await?);
-        all.extend(witnesses.spread().await?);
-        Ok(all)
+    /// Returns who finds sources of the run below `folder` that might be asked.
+    fn witnesses_of<'b>(&'b self, folder: &'b ObjectUri, uri: &'b ObjectUri) -> Witnesses<'b> {
+        Witnesses { sources: self.sources, recent: &self.memory.recent, folder, uri }
     }
 
     /// Returns some objects that lie where `uri` does, or in a local folder; none if they cannot be listed.
@@ -189,32 +187,34 @@ impl Judge<'_> {
         let folder = if uri.scheme().is_local() { place.clone() } else { uri.parent() };
         let bucket = self.storage.bucket(uri);
         let entries = bucket.peek(folder.key(), MOST_LISTED).await.ok().flatten().unwrap_or_default();
-        let mut others = self.others(&bucket, entries, uri);
-        others.retain(|other| !other.key.ends_with('/'));
-        others.into_iter().take(MOST_ASKED).map(|other| bucket.uri(&other.key)).collect()
+        self.some_of(&bucket, entries, uri)
     }
 
     /// Counts objects that can be read, up to `wanted`; several are asked for at once.
     async fn num_readable(&self, uris: &[ObjectUri], wanted: usize) -> usize {
+        let (first, rest) = uris.split_at(uris.len().min(ASKED_AT_ONCE));
+        let among_first = self.num_readable_of(first, wanted, ASKED_AT_ONCE).await;
+        if among_first >= wanted {
+            return among_first;
+        }
+        let at_once = if among_first == 0 { rest.len().max(1) } else { ASKED_AT_ONCE };
+        among_first + self.num_readable_of(rest, wanted - among_first, at_once).await
+    }
+
+    async fn num_readable_of(&self, uris: &[ObjectUri], wanted: usize, at_once: usize) -> usize {
         let ask = |uri: ObjectUri| {
             let bucket = self.storage.bucket(&uri);
             async move { is_given(&bucket, uri.key()).await.then_some(uri) }
         };
         let asking: Vec<_> = uris.iter().cloned().map(ask).collect();
-        let mut asked = std::pin::pin!(stream::iter(asking).buffer_unordered(ASKED_AT_ONCE));
-        let (mut num_readable, mut num_not) = (0, 0);
+        let mut asked = std::pin::pin!(stream::iter(asking).buffer_unordered(at_once));
+        let mut num_readable = 0;
         while num_readable < wanted
             && let Some(answer) = asked.next().await
         {
-            match answer {
-                Some(uri) => {
-                    self.memory.was_read(&uri);
-                    num_readable += 1;
-                }
-                None => num_not += 1,
-            }
-            if num_readable == 0 && num_not >= ASKED_AT_ONCE {
-                break;
+            if let Some(uri) = answer {
+                self.memory.was_read(&uri);
+                num_readable += 1;
             }
         }
         num_readable
@@ -251,11 +251,16 @@ impl Judge<'_> {
     async fn something_is_readable(&self, uri: &ObjectUri) -> Result<bool> {
         let bucket = self.storage.bucket(uri);
         let entries = bucket.peek(uri.parent().key(), MOST_LISTED).await?.unwrap_or_default();
-        let mut others = self.others(&bucket, entries, uri);
+        self.any_is_readable(&self.some_of(&bucket, entries, uri)).await
+    }
+
+    /// Returns some objects of a listing that may be asked for, from all its parts.
+    fn some_of(&self, bucket: &Bucket, entries: Vec<ObjectInfo>, uri: &ObjectUri) -> Vec<ObjectUri> {
+        let mut others = self.others(bucket, entries, uri);
         others.retain(|other| !other.key.ends_with('/'));
-        let others: Vec<_> =
-            others.into_iter().take(MOST_ASKED).map(|other| bucket.uri(&other.key)).collect();
-        self.any_is_readable(&others).await
+        let mut others = shuffled(others.iter().map(|other| bucket.uri(&other.key)).collect(), uri);
+        others.truncate(MOST_ASKED);
+        others
     }
 
     /// Leaves out the object itself, hidden names, and what lies in or above the output.
@@ -275,31 +280,56 @@ impl Judge<'_> {
     }
 
     async fn ask_witnesses(&self, folder: &ObjectUri, uri: &ObjectUri) -> Result<bool> {
-        let recent = &self.memory.recent;
-        let witnesses = Witnesses { sources: self.sources, recent, folder, uri };
-        Ok(self.any_is_readable(&witnesses.recent()).await?
-            || self.any_is_readable(&witnesses.near().await?).await?
-            || self.any_is_readable(&witnesses.spread().await?).await?)
+        let witnesses = self.witnesses_of(folder, uri);
+        if self.any_is_readable(&witnesses.recent()).await.is_ok_and(|is_readable| is_readable) {
+            return Ok(true);
+        }
+        let mut others = witnesses.near().await?;
+        others.extend(witnesses.spread().await?);
+        self.any_is_readable(&shuffled(others, uri)).await
     }
 
-    /// Returns whether any can be read. One that is in trouble itself shows nothing; several are the store's.
+    /// Returns whether any can be read. One that is in trouble itself shows nothing; where none can, it is the store's.
     async fn any_is_readable(&self, uris: &[ObjectUri]) -> Result<bool> {
-        let mut troubled: Vec<Error> = Vec::new();
-        for uri in uris {
-            match self.storage.bucket(uri).is_readable(uri.key()).await {
-                Ok(true) => {
-                    self.memory.was_read(uri);
-                    return Ok(true);
+        let ask = |uri: ObjectUri| {
+            let bucket = self.storage.bucket(&uri);
+            async move { (bucket.is_readable(uri.key()).await, uri) }
+        };
+        let (first, rest) = uris.split_at(uris.len().min(1));
+        let mut trouble = None;
+        for (uris, at_once) in [(first, 1), (rest, ASKED_AT_ONCE)] {
+            let asking: Vec<_> = uris.iter().cloned().map(ask).collect();
+            let mut asked = std::pin::pin!(stream::iter(asking).buffer_unordered(at_once));
+            while let Some((answer, uri)) = asked.next().await {
+                match answer {
+                    Ok(true) => {
+                        self.memory.was_read(&uri);
+                        return Ok(true);
+                    }
+                    Ok(false) => {}
+                    Err(error) if Trouble::of(&error).is_some() => {
+                        trouble.get_or_insert(error);
+                    }
+                    Err(error) => return Err(error),
                 }
-                Ok(false) => {}
-                Err(error) if Trouble::of(&error).is_some() && troubled.len() + 1 < MOST_TROUBLED => {
-                    troubled.push(error);
-                }
-                Err(error) => return Err(error),
             }
         }
-        troubled.into_iter().next().map_or(Ok(false), Err)
+        trouble.map_or(Ok(false), Err)
     }
+}
+
+/// Returns URIs, each once, in an order that says nothing of where they lie: objects that fail together lie together.
+fn shuffled(mut uris: Vec<ObjectUri>, seed: &ObjectUri) -> Vec<ObjectUri> {
+    uris.sort_unstable();
+    uris.dedup();
+    uris.sort_by_cached_key(|uri| shuffling(seed.as_str(), uri.as_str()));
+    uris
+}
+
+/// Returns both, each once.
+fn before(mut first: Vec<ObjectUri>, then: Vec<ObjectUri>) -> Vec<ObjectUri> {
+    first.extend(then.into_iter().filter(|uri| !first.contains(uri)).collect::<Vec<_>>());
+    first
 }
 
 /// Returns whether a store gives the beginning of an object: that it announces it shows nothing where answers break off.
@@ -332,6 +362,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::storage::StorageOptions;
+    use crate::storage::served::Served;
 
     /// A table of sources in memory; `uris` must be in order.
     pub(in crate::fetch) async fn table_of(uris: impl Iterator<Item = String>) -> SourceTable {
@@ -395,6 +426,40 @@ pub(super) mod tests {
         assert!(case.answers("s3://b/i/1", Missing::AllAlong).await, "mistyped, and the bucket answers");
         case.put("i/not-of-this-run").await;
         assert!(case.answers("s3://b/i/1", Missing::SincePlanned).await, "something else lies there");
+    }
+
+    /// A server whose `/bad…` answer 500 and whose `/good…` are there.
+    fn partly_broken() -> Served {
+        Served::start(|asked, _| {
+            if asked.target.starts_with("/good") { (200, "x".into()) } else { (500, String::new()) }
+        })
+    }
+
+    async fn others(uris: &[String]) -> Others {
+        let options = StorageOptions { max_retries: 0, allow_http: true, ..StorageOptions::default() };
+        let (storage, sources) = (Storage::new(options).unwrap(), table_of(uris.iter().cloned()).await);
+        let (output, memory) = (ObjectUri::parse("s3://b/table").unwrap(), Memory::default());
+        let judge = Judge { storage: &storage, sources: &sources, output: &output, memory: &memory };
+        let uri = ObjectUri::parse(&uris[0]).unwrap();
+        judge.others_answer(&uri, Instant::now(), 10).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn bad_neighbours_do_not_hide_a_host_that_answers() {
+        let server = partly_broken();
+        let urls = |name: &str, count: usize| -> Vec<String> {
+            (0..count).map(|number| format!("{}/{name}{number:05}", server.address)).collect()
+        };
+        for (num_bad, num_good, expected) in [
+            (12, 40, Others::Enough),
+            (60, 40, Others::Enough),
+            (5000, 5000, Others::Enough),
+            (60, 3, Others::Few),
+            (60, 0, Others::None),
+        ] {
+            let all = [urls("bad", num_bad), urls("good", num_good)].concat();
+            assert_eq!(others(&all).await, expected, "{num_bad} bad, {num_good} good");
+        }
     }
 
     #[tokio::test]

@@ -1,17 +1,26 @@
 //! Witnesses: other sources of the run, of which one that can be read shows that a store works.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use futures::{StreamExt, TryStreamExt, stream};
+
 use crate::error::Result;
 use crate::plan::SourceTable;
-use crate::storage::ObjectUri;
+use crate::storage::{ObjectUri, shuffling};
 
 /// So many sources before and after the failing one are asked for.
 const NUM_NEAR: usize = 8;
 /// So many sources spread over the whole run are asked for.
 const NUM_SPREAD: u64 = 16;
+/// So many sources drawn from all of a place are asked for.
+const NUM_DRAWN: u64 = 64;
+/// So many sources are looked up at once.
+const LOOKUPS: usize = 8;
+/// So many sources of a place that were read last are asked for.
+const NUM_LAST: usize = 16;
 /// So many sources of other folders that were read before are asked for.
 const NUM_RECENT: usize = 8;
 /// The search for a URI's place in the table ends with a read of this many sources.
@@ -22,11 +31,11 @@ const MOST_FOLDERS: usize = 1024;
 /// So many reads of a place are remembered by when they were.
 const MOST_READS: usize = 64;
 
-/// For each folder, the source that was last read from it; for each place, when its last reads were.
+/// For each folder, the source that was last read from it; for each place, its last reads.
 #[derive(Default)]
 pub(super) struct RecentlyRead {
     by_folder: Mutex<HashMap<String, ObjectUri>>,
-    by_place: Mutex<HashMap<String, VecDeque<Instant>>>,
+    by_place: Mutex<HashMap<String, VecDeque<(Instant, ObjectUri)>>>,
 }
 
 /// Returns what fails together: a bucket, a web server, or a folder of this machine.
@@ -63,14 +72,26 @@ impl RecentlyRead {
         if reads.len() == MOST_READS {
             reads.pop_front();
         }
-        reads.push_back(Instant::now());
+        reads.push_back((Instant::now(), uri.clone()));
     }
 
     /// Returns how many reads of the place of `uri` ended after `began`, of those that are remembered.
     pub(super) fn num_since(&self, uri: &ObjectUri, began: Instant) -> usize {
         let by_place = self.by_place.lock().unwrap_or_else(PoisonError::into_inner);
         let reads = by_place.get(place_text(uri));
-        reads.map_or(0, |reads| reads.iter().filter(|read| **read > began).count())
+        reads.map_or(0, |reads| reads.iter().filter(|(at, _)| *at > began).count())
+    }
+
+    /// Returns objects of the place of `uri` that were read before, the last first.
+    pub(super) fn of_place(&self, uri: &ObjectUri) -> Vec<ObjectUri> {
+        let by_place = self.by_place.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last: Vec<ObjectUri> = Vec::new();
+        for (_, read) in by_place.get(place_text(uri)).into_iter().flatten().rev() {
+            if last.len() < NUM_LAST && read != uri && !last.contains(read) {
+                last.push(read.clone());
+            }
+        }
+        last
     }
 
     /// Returns objects below `folder` that were read before, that of `uri`'s own folder first.
@@ -125,6 +146,37 @@ impl Witnesses<'_> {
         Ok(witnesses)
     }
 
+    /// Some of all that lie below the folder, drawn by the URI of the failing one.
+    pub(super) async fn drawn(&self) -> Result<Vec<ObjectUri>> {
+        let range = self.range().await?;
+        let found: Vec<_> = stream::iter(drawn(range, self.uri.as_str()))
+            .map(|id| async move { self.sources.read(id..id + 1).await })
+            .buffered(LOOKUPS)
+            .try_collect()
+            .await?;
+        self.chosen(found.iter().flat_map(|range| &range.sources).map(|source| &*source.uri))
+    }
+
+    /// Returns the ids of the sources below the folder: they lie together, as sources are in the order of their URIs.
+    async fn range(&self) -> Result<Range<u64>> {
+        let folder = self.folder.as_str();
+        let start = self.partition_point(0, |uri| uri < folder).await?;
+        let end = self.partition_point(start, |uri| uri.starts_with(folder)).await?;
+        Ok(start..end)
+    }
+
+    /// Returns the first id from `low` on for whose URI `is_before` does not hold.
+    async fn partition_point(&self, low: u64, is_before: impl Fn(&str) -> bool) -> Result<u64> {
+        let (mut low, mut high) = (low, self.sources.num_sources());
+        while high - low > SEARCH_ROWS {
+            let middle = low + (high - low) / 2;
+            let range = self.sources.read(middle..middle + 1).await?;
+            if is_before(&range.sources[0].uri) { low = middle + 1 } else { high = middle }
+        }
+        let sources = self.sources.read(low..high).await?.sources;
+        Ok(low + sources.partition_point(|source| is_before(&source.uri)) as u64)
+    }
+
     fn chosen<'b>(&self, uris: impl Iterator<Item = &'b str>) -> Result<Vec<ObjectUri>> {
         let uris = uris.map(ObjectUri::parse);
         let chosen = |uri: &ObjectUri| uri != self.uri && uri.is_within(self.folder);
@@ -135,6 +187,15 @@ impl Witnesses<'_> {
 fn spread(num_sources: u64) -> impl Iterator<Item = u64> {
     let step = num_sources.div_ceil(NUM_SPREAD).max(1);
     (0..num_sources).step_by(usize::try_from(step).unwrap_or(usize::MAX))
+}
+
+/// Draws some ids; all where there are not many.
+fn drawn(ids: Range<u64>, seed: &str) -> BTreeSet<u64> {
+    let count = ids.end - ids.start;
+    if count <= NUM_DRAWN {
+        return ids.collect();
+    }
+    (0..NUM_DRAWN).map(|number| ids.start + shuffling(seed, &number.to_string()) % count).collect()
 }
 
 #[cfg(test)]
@@ -151,6 +212,35 @@ mod tests {
         assert_eq!(spread(3).collect::<Vec<_>>(), [0, 1, 2]);
         let many: Vec<u64> = spread(1_000_000).collect();
         assert!(many.len() <= 16 && many[15] > 900_000, "{many:?}");
+    }
+
+    #[test]
+    fn what_is_drawn_is_wide() {
+        assert!(drawn(5..8, "a").into_iter().eq(5..8));
+        let many = drawn(1000..1_000_000, "a");
+        assert!(many.len() > 60 && many.iter().all(|id| (1000..1_000_000).contains(id)));
+        assert!(many.first() < Some(&200_000) && many.last() > Some(&800_000), "{many:?}");
+        assert_ne!(many, drawn(1000..1_000_000, "b"));
+    }
+
+    #[tokio::test]
+    async fn a_sample_is_of_the_place_alone() {
+        let big = (0..20_000).map(|number| format!("s3://a/{number:05}"));
+        let small = (0..30).map(|number| format!("s3://b/{number:02}"));
+        let sources = table_of(big.chain(small).chain(["s3://bc/1".to_owned()])).await;
+        let recent = RecentlyRead::default();
+        let draw = async |folder: &str, text: &str| {
+            let (folder, uri) = (uri(folder), uri(text));
+            Witnesses { sources: &sources, recent: &recent, folder: &folder, uri: &uri }
+                .drawn()
+                .await
+                .unwrap()
+        };
+        assert_eq!(draw("s3://b/", "s3://b/01").await.len(), 29);
+        let many = draw("s3://a/", "s3://a/00000").await;
+        assert!(many.iter().all(|uri| uri.as_str().starts_with("s3://a/")));
+        assert!(many.iter().any(|uri| uri.as_str() > "s3://a/15000"), "{many:?}");
+        assert_eq!(draw("s3://none/", "s3://none/1").await, []);
     }
 
     #[tokio::test]

@@ -606,6 +606,9 @@ impl Planner<'_> {
             limit,
         };
         let surveyor = self.cutting.map(|cutting| cutting.surveyor.clone());
+        if let Some(surveyor) = &surveyor {
+            surveyor.begin(&discovered.sources);
+        }
         let asked = surveyor.clone();
         let tiling = self.tiling().cloned();
         let encode = move || {

@@ -10,7 +10,7 @@ mod grid;
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::Handle;
@@ -27,9 +27,9 @@ use crate::observe::Traffic;
 use crate::raster::Ranged;
 use crate::reason::{Reason, Rejection};
 use crate::scene::{Scene, SceneBand, SceneObject, Survey, Tiling};
-use crate::source::Entry;
+use crate::source::{Entry, Sorted};
 use crate::stac::Item;
-use crate::storage::{Fault, ObjectUri, Storage, Tally};
+use crate::storage::{Fault, ObjectUri, Sample, Storage, Tally};
 
 /// So many sources are surveyed at once.
 const AT_ONCE: usize = 32;
@@ -45,6 +45,8 @@ pub struct Surveyor {
     requests: Arc<Semaphore>,
     traffic: Arc<Traffic>,
     tally: Tally,
+    /// All sources of which some are surveyed.
+    sources: OnceLock<Sorted>,
     /// Why scenes have no geometry, as far as it was said already.
     said: Mutex<HashSet<String>>,
 }
@@ -86,6 +88,7 @@ impl Surveyor {
             requests,
             traffic: Arc::default(),
             tally: Tally::default(),
+            sources: OnceLock::new(),
             said: Mutex::default(),
         }
     }
@@ -106,6 +109,11 @@ impl Surveyor {
     /// As [`Tally::check`].
     pub fn check_hosts(&self) -> Result<()> {
         self.tally.check()
+    }
+
+    /// Tells which sources there are, so that others of a host can be asked for.
+    pub(super) fn begin(&self, sources: &Sorted) {
+        let _ = self.sources.set(sources.clone());
     }
 
     /// Surveys a source.
@@ -166,10 +174,10 @@ impl Surveyor {
                 Ok(info) => match info.known_size() {
                     Some(size) => (size, info.version),
                     // Without its size it cannot be read in parts; the worker says so.
-                    None => return self.unanswered(None, uri),
+                    None => return self.unanswered(None, uri).await,
                 },
-                Err(Fault::Failed(error)) => return self.unanswered(Some(error), uri),
-                Err(_) => return self.unanswered(None, uri),
+                Err(Fault::Failed(error)) => return self.unanswered(Some(error), uri).await,
+                Err(_) => return self.unanswered(None, uri).await,
             },
         };
         let version: Option<Arc<str>> = version.map(Into::into);
@@ -180,18 +188,43 @@ impl Surveyor {
                 self.tally.answered(&uri);
                 Ok(header.map(|header| Opened { uri, version, size_bytes, header }).map_err(Unsurveyed::from))
             }
-            Err(Fault::Failed(error)) => self.unanswered(Some(error), uri),
-            Err(_) => self.unanswered(None, uri),
+            Err(Fault::Failed(error)) => self.unanswered(Some(error), uri).await,
+            Err(_) => self.unanswered(None, uri).await,
         }
     }
 
     /// Leaves an object to the worker, if its host answers for others.
-    fn unanswered(&self, error: Option<Error>, uri: ObjectUri) -> Result<Result<Opened, Unsurveyed>> {
+    async fn unanswered(&self, error: Option<Error>, uri: ObjectUri) -> Result<Result<Opened, Unsurveyed>> {
         match error {
-            Some(error) => self.tally.in_trouble(&uri, error)?,
+            Some(error) => {
+                let others = async { self.sample(&uri) };
+                self.tally.in_trouble_unlike(&self.storage, &uri, error, others).await?;
+            }
             None => self.tally.answered(&uri),
         }
         Ok(Err(Unsurveyed::NoAnswer(uri)))
+    }
+
+    /// Draws a sample of the objects of a host; blocks for disk reads.
+    fn sample(&self, uri: &ObjectUri) -> Result<Sample> {
+        let mut sample = Sample::of_host(uri);
+        for entry in self.sources.get().into_iter().flat_map(Sorted::entries) {
+            for uri in self.objects(&entry?) {
+                sample.offer(&ObjectUri::parse(&uri)?);
+            }
+        }
+        Ok(sample)
+    }
+
+    /// Returns the objects of a source; none if that cannot be told.
+    fn objects(&self, entry: &Entry) -> Vec<String> {
+        match entry.stac_item() {
+            Ok(None) => bands::whole_file(&entry.uri, &self.tiling).uris,
+            Ok(Some(Ok(item))) => {
+                bands::of_item(&item, &self.tiling).map_or_else(|_| Vec::new(), |choices| choices.uris)
+            }
+            Ok(Some(Err(_))) | Err(_) => Vec::new(),
+        }
     }
 
     fn assemble(

@@ -26,7 +26,7 @@ mod tests;
 
 use std::fmt::{self, Write as _};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -40,7 +40,7 @@ use self::manifest::{Manifest, Rows};
 use self::pattern::{Pattern, relative};
 use self::spool::{BUFFER_BYTES, Spool};
 use crate::error::{Error, Result};
-use crate::storage::{Fault, ObjectInfo, ObjectUri, Storage, Tally, percent_decoded, sanitise};
+use crate::storage::{Fault, ObjectInfo, ObjectUri, Sample, Storage, Tally, percent_decoded, sanitise};
 
 /// How many manifest rows are looked up at a time.
 const HEAD_CONCURRENCY: usize = 32;
@@ -147,9 +147,12 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
         filtered: false,
         looked_at: Vec::new(),
         tally: Arc::default(),
+        named: Vec::new(),
     };
-    for text in &spec.uris {
-        search.add(Pattern::parse(text)?, text, spool_folder).await?;
+    let patterns = spec.uris.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>>>()?;
+    search.named = patterns.iter().filter_map(Pattern::place).cloned().collect();
+    for (pattern, text) in patterns.into_iter().zip(&spec.uris) {
+        search.add(pattern, text, spool_folder).await?;
     }
     if let Some(ItemSpec { filter, search: Some(query), .. }) = &spec.items {
         search.add_search(query, filter).await?;
@@ -188,6 +191,8 @@ struct Search {
     filtered: bool,
     looked_at: Vec<String>,
     tally: Arc<Tally>,
+    /// All places that are named one by one.
+    named: Vec<ObjectUri>,
 }
 
 impl Search {
@@ -229,7 +234,8 @@ impl Search {
             }
             // Named one by one: the others say whether it is this one or its host.
             Err(Fault::Failed(error)) if !is_folder => {
-                self.tally.in_trouble(uri, error)?;
+                let others = async { Ok(Sample::of_host(uri).among(&self.named)) };
+                self.tally.in_trouble_unlike(&self.storage, uri, error, others).await?;
                 return self.add_entry(uri, Entry { in_trouble: true, ..entry_of(uri, None) });
             }
             Err(Fault::Failed(error)) => return Err(error),
@@ -341,6 +347,7 @@ impl Search {
 
         let (sender, mut receiver) = tokio::sync::mpsc::channel::<Rows>(ROWS_AHEAD);
         let (path, name) = (copy.to_path_buf(), uri.to_string());
+        let all = Arc::new(AllRows { path: path.clone(), name: name.clone(), rules });
         let reader = tokio::task::spawn_blocking(move || {
             let manifest = Manifest::open(&path, &name)?;
             let codec = manifest.codec();
@@ -353,23 +360,23 @@ impl Search {
         let mut num_rows = 0;
         while let Some(rows) = receiver.recv().await {
             num_rows += rows.uris.len();
-            self.add_rows(rows, &rules, spec.look_up).await?;
+            self.add_rows(rows, &all, spec.look_up).await?;
         }
         self.looked_at.push(format!("{uri}: a manifest with {num_rows} rows"));
         reader.await.map_err(|cause| Error::bug("the manifest's reader did not finish").because(cause))?
     }
 
-    async fn add_rows(&mut self, rows: Rows, rules: &Rules, look_up: bool) -> Result<()> {
+    async fn add_rows(&mut self, rows: Rows, all: &Arc<AllRows>, look_up: bool) -> Result<()> {
         let mut sources = Vec::with_capacity(rows.uris.len());
         for (number, (reference, extra)) in (rows.first..).zip(rows.uris.iter().zip(rows.extra)) {
-            sources.push((rules.resolve(reference, number)?, extra));
+            sources.push((all.rules.resolve(reference, number)?, extra));
         }
         let (storage, tally) = (self.storage.clone(), self.tally.clone());
         let looked_up = stream::iter(sources).map(|(uri, extra)| {
-            let (storage, tally) = (storage.clone(), tally.clone());
+            let (storage, tally, all) = (storage.clone(), tally.clone(), all.clone());
             async move {
                 let entry =
-                    if look_up { counted(&storage, &uri, &tally).await? } else { entry_of(&uri, None) };
+                    if look_up { counted(&storage, &uri, &tally, all).await? } else { entry_of(&uri, None) };
                 Ok::<_, Error>((uri, Entry { extra, ..entry }))
             }
         });
@@ -378,6 +385,32 @@ impl Search {
             self.take(&uri, entry)?;
         }
         Ok(())
+    }
+}
+
+/// A manifest's copy, to be read once more.
+struct AllRows {
+    path: PathBuf,
+    name: String,
+    rules: Rules,
+}
+
+impl AllRows {
+    /// Draws a sample of what the manifest names on the host of `uri`.
+    async fn sample(self: Arc<Self>, uri: &ObjectUri) -> Result<Sample> {
+        let mut sample = Sample::of_host(uri);
+        let draw = move || {
+            Manifest::open(&self.path, &self.name)?.read(&mut |rows| {
+                // What cannot be resolved ends the first reading with its row.
+                let uris =
+                    (rows.first..).zip(&rows.uris).filter_map(|(row, uri)| self.rules.resolve(uri, row).ok());
+                uris.for_each(|uri| sample.offer(&uri));
+                ControlFlow::Continue(())
+            })?;
+            Ok(sample)
+        };
+        let drawn = tokio::task::spawn_blocking(draw).await;
+        drawn.map_err(|cause| Error::bug("the manifest's reader did not finish").because(cause))?
     }
 }
 
@@ -431,15 +464,15 @@ pub async fn look_up(storage: &Storage, uri: &ObjectUri) -> Result<Entry> {
 ///
 /// # Errors
 ///
-/// As [`Tally::in_trouble`].
-async fn counted(storage: &Storage, uri: &ObjectUri, tally: &Tally) -> Result<Entry> {
+/// As [`Tally::in_trouble_unlike`].
+async fn counted(storage: &Storage, uri: &ObjectUri, tally: &Tally, all: Arc<AllRows>) -> Result<Entry> {
     match looked_up(storage, uri).await {
         Ok(info) => {
             tally.answered(uri);
             Ok(entry_of(uri, info))
         }
         Err(error) => {
-            tally.in_trouble(uri, error)?;
+            tally.in_trouble_unlike(storage, uri, error, all.sample(uri)).await?;
             Ok(Entry { in_trouble: true, ..entry_of(uri, None) })
         }
     }

@@ -21,6 +21,14 @@ pub(super) enum Pattern {
 }
 
 impl Pattern {
+    /// Returns the place, if it is one.
+    pub(super) fn place(&self) -> Option<&ObjectUri> {
+        match self {
+            Self::Place(uri) => Some(uri),
+            Self::Glob { .. } => None,
+        }
+    }
+
     /// Reads an input: a URI or path, with wildcards `*`, `**`, `?`, `[…]` and `{…}` in it.
     ///
     /// A local path that exists is taken literally even if its name has such characters.

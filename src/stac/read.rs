@@ -13,7 +13,7 @@ use super::item::Item;
 use super::search;
 use super::wire::Place;
 use crate::error::{Error, Result};
-use crate::storage::{Fault, ObjectUri, Storage, Tally, sanitise};
+use crate::storage::{Fault, ObjectUri, Sample, Storage, Tally, sanitise};
 
 /// How many items of one catalog are read at a time.
 const CONCURRENCY: usize = 16;
@@ -237,29 +237,30 @@ impl<'a> Walk<'a> {
                 (uri, loaded)
             }
         };
-        let mut loaded = stream::iter(uris).map(load).buffered(CONCURRENCY);
+        let mut loaded = stream::iter(uris.clone()).map(load).buffered(CONCURRENCY);
         while let Some((uri, object)) = loaded.next().await {
             let found = match object {
                 Ok(object) => {
                     self.tally.answered(&uri);
                     single(&object.bytes, &uri)
                 }
-                Err(fault) => Err(self.unread(&uri, fault)?),
+                Err(fault) => Err(self.unread(&uri, fault, &uris).await?),
             };
             self.hand_on(found, visit)?;
         }
         Ok(())
     }
 
-    /// Describes an item whose document could not be read.
+    /// Describes an item whose document could not be read; `all`: those of its catalog.
     ///
     /// # Errors
     ///
-    /// As [`Tally::in_trouble`].
-    fn unread(&self, uri: &ObjectUri, fault: Fault) -> Result<BadItem> {
+    /// As [`Tally::in_trouble_unlike`].
+    async fn unread(&self, uri: &ObjectUri, fault: Fault, all: &[ObjectUri]) -> Result<BadItem> {
         let bad = BadItem::new(uri.to_string(), fault.to_string(), b"");
         if let Fault::Failed(error) = fault {
-            self.tally.in_trouble(uri, error)?;
+            let others = async { Ok(Sample::of_host(uri).among(all)) };
+            self.tally.in_trouble_unlike(self.storage, uri, error, others).await?;
             return Ok(BadItem { unread: true, ..bad });
         }
         self.tally.answered(uri);

@@ -347,3 +347,129 @@ fn scenes_that_cannot_be_read_are_rows_and_the_others_are_cut() {
     assert!(of("00004.tif").iter().filter(|row| row.status == "ok").count() > 1);
     assert_eq!(rows.iter().filter(|row| row.status == "rejected").count(), 6);
 }
+
+/// What is bad lies together and comes first: the rest is committed all the same, and in the end the bad are rows.
+#[test]
+fn bad_objects_that_sort_first_hide_no_good_ones() {
+    let web = WebJob::new(100, "[plan]\nshard_tiles = 5\n[limits]\nmax_reject_ratio = 0.9");
+    for tens in 0..6 {
+        web.web.add(Rule::new(Fault::Status(500)).on_key(&format!("/000{tens}")));
+    }
+    let run = || web.run(&["--set", "storage.max_retries=0"]);
+    let first = run();
+    assert_exit(&first, 75);
+    assert_eq!(rows(&web.job.table()).len(), 40, "{}", stderr(&first));
+    assert!(stderr(&first).contains("60 objects cannot be read for now, and 12 shards stay open"));
+    assert_exit(&run(), 75);
+    assert_exit(&run(), 0);
+    web.job.verify_ok();
+    let rows = rows(&web.job.table());
+    let unreadable = rows.iter().filter(|row| row.reason.as_deref() == Some("unreadable")).count();
+    assert_eq!((rows.len(), unreadable), (100, 60));
+}
+
+/// The same while scenes are planned, whose headers are read in the order of their names.
+#[test]
+fn scenes_that_do_not_answer_hide_no_others() {
+    let Some(data) = support::test_data() else { return };
+    let job = Job::new(0, "[tiles]\ngrid = \"regular\"\nsize = 400");
+    let scene = data.join("satellite/geotiff/rasterio/RGB.byte.tif");
+    for index in 0..160 {
+        let file = job.path("images").join(format!("{index:05}.tif"));
+        std::os::unix::fs::symlink(&scene, file).unwrap();
+    }
+    let web = WebJob::over(job, 160, "tif");
+    for tens in 0..14 {
+        web.web.add(Rule::new(Fault::Status(500)).on_method("GET").on_key(&format!("/00{tens:02}")));
+    }
+    let mut plan = support::tilefleet();
+    plan.arg("plan").arg(&web.job.pipeline).args(FAST).args(["--set", "storage.max_retries=0"]);
+    let planned = plan.output().unwrap();
+    assert_exit(&planned, 0);
+}
+
+/// Many servers know no HEAD, and signatures may be for GET alone: what can be read is read.
+#[test]
+fn who_refuses_head_is_read_all_the_same() {
+    let Some(data) = support::test_data() else { return };
+    let job = Job::new(0, "[tiles]\ngrid = \"regular\"\nsize = 400");
+    let refusals = [405, 404, 403, 501, 500, 400];
+    for index in 0..refusals.len() {
+        let scene = data.join("satellite/geotiff/rasterio/RGB.byte.tif");
+        fs::copy(scene, job.path("images").join(format!("{index:05}.tif"))).unwrap();
+    }
+    let web = WebJob::over(job, refusals.len(), "tif");
+    for (index, status) in refusals.into_iter().enumerate() {
+        web.web.add(Rule::new(Fault::Status(status)).on_method("HEAD").on_key(&format!("{index:05}.tif")));
+    }
+    assert_exit(&web.run(&[]), 0);
+    web.job.verify_ok();
+    let rows = rows(&web.job.table());
+    for (index, status) in refusals.into_iter().enumerate() {
+        let file = format!("{index:05}.tif");
+        let of: Vec<&Row> = rows.iter().filter(|row| row.file() == file).collect();
+        assert!(of.len() == 4 && of.iter().any(|row| row.status == "ok"), "{status}: {of:?}");
+        let mut inspect = support::tilefleet();
+        inspect.arg("inspect").arg(format!("{}/{file}", web.web.endpoint())).args(FAST);
+        assert_exit(&inspect.args(["--set", "tiles.grid=regular"]).output().unwrap(), 0);
+    }
+}
+
+/// A refused request is no refused object: it is tried, and its row says what the answer was.
+#[test]
+fn a_web_servers_refusals_are_told_apart() {
+    let web = WebJob::new(16, "[limits]\nmax_reject_ratio = 0.9");
+    let refusals = [(0, 400), (1, 451), (2, 405), (3, 403), (4, 404)];
+    for (index, status) in refusals {
+        web.web.add(Rule::new(Fault::Status(status)).on_key(&format!("{index:05}.jpg")));
+    }
+    let first = web.run(&[]);
+    assert_exit(&first, 75);
+    assert!(stderr(&first).contains("00000.jpg: the store answered 400 (try 3 of 5"), "{}", stderr(&first));
+    assert_exit(&web.run(&ONE_TRY), 0);
+    web.job.verify_ok();
+    let rows = rows(&web.job.table());
+    for (index, status) in refusals {
+        let expected = match status {
+            403 => "forbidden",
+            404 => "gone",
+            _ => "unreadable",
+        };
+        let row = rows.iter().find(|row| row.file() == format!("{index:05}.jpg")).unwrap();
+        let detail = row.detail.as_deref().unwrap();
+        assert_eq!(row.reason.as_deref(), Some(expected), "{status}");
+        assert!(detail.contains(&status.to_string()), "{detail}");
+    }
+}
+
+/// Who must say who he is has no bad objects: the run ends and tells so.
+#[test]
+fn a_web_server_that_wants_a_name_yields_no_reject() {
+    for is_found_when_planning in [true, false] {
+        let web = WebJob::new(14, "[plan]\nshard_tiles = 2");
+        let refused = Rule::new(Fault::Status(401)).on_key("00003.jpg");
+        web.web.add(if is_found_when_planning { refused } else { refused.on_method("GET") });
+        let output = web.run(&ONE_TRY);
+        assert_exit(&output, 78);
+        assert!(stderr(&output).contains("401"), "{}", stderr(&output));
+        assert!(rows(&web.job.table()).iter().all(|row| row.status == "ok"));
+        assert_eq!(attempts(&web.job.table()), [""; 0]);
+    }
+}
+
+/// Where `input.allow` is what stands in the way, it is named with what to add.
+#[test]
+fn a_redirect_that_is_not_allowed_names_the_setting() {
+    let web = WebJob::new(2, "");
+    let elsewhere = FaultProxy::before_folder(&web.job.path("images"));
+    web.web.add(Rule::new(Fault::Redirect(format!("{}/00001.jpg?sig=SECRET", elsewhere.endpoint()))));
+    let allowed = |places: &str| web.run(&["--set", &format!("input.allow={places}")]);
+    let refused = allowed(&format!("{}/", web.web.endpoint()));
+    assert_exit(&refused, 75);
+    let said = stderr(&refused);
+    assert!(said.contains("input.allow") && said.contains(&elsewhere.endpoint()), "{said}");
+    assert!(!said.contains("SECRET") && !said.contains("storage.endpoint"), "{said}");
+    assert!(elsewhere.requests().is_empty());
+    let both = format!("[\"{}/\",\"{}/\"]", web.web.endpoint(), elsewhere.endpoint());
+    assert_exit(&allowed(&both), 0);
+}
