@@ -264,7 +264,7 @@ impl Job {
     /// Works on one run; returns whether another is to be looked for, since this one was a retry, or limited.
     async fn run_once(&self, lanes: Lanes, progress: &Arc<Progress>, stop: &Stop) -> Result<(Report, bool)> {
         let started = Instant::now();
-        let decision = stop.or(self.decide()).await?;
+        let decision = Box::pin(stop.or(self.decide())).await?;
         progress.planning_took(started.elapsed());
         let run = match decision {
             Decision::Continue(run) => run,

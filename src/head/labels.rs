@@ -125,7 +125,7 @@ impl LabelFile {
 
     /// Adds rows of key, label and perhaps split and group, all text.
     fn add(&mut self, table: &RecordBatch, first: u64, folder: &ObjectUri) -> Result<()> {
-        let text = |name: &str| table.column_by_name(name).map(|column| column.as_string::<i32>());
+        let text = |name: &str| table.column_by_name(name).map(AsArray::as_string::<i32>);
         let (Some(keys), Some(labels)) = (text(KEY), text(LABEL)) else { return Ok(()) };
         let (splits, groups) = (text(SPLIT), text(GROUP));
         for row in 0..table.num_rows() {

@@ -70,9 +70,8 @@ impl Group {
         match (column, column.strip_prefix("extra.")) {
             ("source", _) => Self::Source,
             ("tile_id", _) => Self::Tile,
-            (_, Some(column)) => Self::Extra(column.to_owned()),
             (column, None) if has_file => Self::Labels(column.to_owned()),
-            (column, None) => Self::Extra(column.to_owned()),
+            (_, Some(column)) | (column, None) => Self::Extra(column.to_owned()),
         }
     }
 }

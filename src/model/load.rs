@@ -127,20 +127,19 @@ fn fit(path: &Path, proto: &ModelProto, beside: Option<Contract>, overrides: &Ov
             let assumed = override_outputs(&mut contract, &graph, overrides)?;
             (contract, origin, assumed)
         }
-        None => match mlm::find(path)? {
-            Some((item, text)) => {
+        None => {
+            if let Some((item, text)) = mlm::find(path)? {
                 let (contract, assumed) = described_contract(&text, &graph, overrides).map_err(|cause| {
                     Error::config(format!("cannot take {} as the model's contract", item.display()))
                         .because(cause)
                 })?;
                 (contract, ContractOrigin::Stac, assumed)
-            }
-            None => {
+            } else {
                 let contract = assumed_contract(path, &graph, overrides)?;
                 let assumed = all_assumed(&contract);
                 (contract, ContractOrigin::Assumed, assumed)
             }
-        },
+        }
     };
     contract.validate()?;
     contract.check_scores()?;
@@ -195,16 +194,13 @@ fn override_outputs(
     }
     if let Some(logits) = &overrides.logits {
         let num_classes = num_features(graph, logits, "logits")?;
-        match &mut contract.output.classifier {
-            Some(classifier) => {
-                classifier.logits.clone_from(logits);
-                classifier.num_classes = num_classes;
-            }
-            None => {
-                let classifier = assumed_classifier(graph, logits, num_classes);
-                assumed.push(classifier.scores());
-                contract.output.classifier = Some(classifier);
-            }
+        if let Some(classifier) = &mut contract.output.classifier {
+            classifier.logits.clone_from(logits);
+            classifier.num_classes = num_classes;
+        } else {
+            let classifier = assumed_classifier(graph, logits, num_classes);
+            assumed.push(classifier.scores());
+            contract.output.classifier = Some(classifier);
         }
     }
     Ok(assumed)

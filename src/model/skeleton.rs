@@ -144,7 +144,7 @@ fn guessed(name: String, graph: &Graph<'_>, overrides: &Overrides) -> Result<(Co
 fn guessed_input(tensor: &TensorInfo, notes: &mut Vec<Note>) -> Input {
     let mut unknown = |key, text: String| notes.push(Note::unknown("input", key, text));
     let axes = match tensor.shape.as_deref() {
-        Some([_, a, b, c]) => [a, b, c].map(|axis| length(axis)),
+        Some([_, a, b, c]) => [a, b, c].map(length),
         _ => [None; 3],
     };
     let layout = layout_of(axes);
@@ -179,13 +179,11 @@ fn guessed_input(tensor: &TensorInfo, notes: &mut Vec<Note>) -> Input {
         let how =
             "fill in: (sample × scale − mean) / std of each band; leave it out only if the graph normalises";
         notes.push(Note::unknown("input.normalise", "", how));
-        match rgb {
-            Some(_) => imagenet(),
-            None => {
-                let (mean, std) = (vec![0.0; num_bands], vec![1.0; num_bands]);
-                Normalise { scale: 1.0.into(), clamp: None, mean, std }
-            }
+        if rgb.is_some() {
+            return imagenet();
         }
+        let (mean, std) = (vec![0.0; num_bands], vec![1.0; num_bands]);
+        Normalise { scale: 1.0.into(), clamp: None, mean, std }
     });
     notes.push(Note::on("input.accept", "", "what else is taken: grey as \"replicate\", alpha as \"drop\""));
     Input {

@@ -287,7 +287,7 @@ impl Planner<'_> {
         let is_first = family.next.sequence() == 1;
         let others = if is_first { self.output.latest_record().await.ok().flatten() } else { None };
         let Some(run) = self.elect(&family.next, encoded).await? else { return Ok(None) };
-        self.say_what_is_new(&run, others).await;
+        self.say_what_is_new(&run, others.as_ref());
         let previous = match newest {
             Some(id) => Run::open(self.output, &id).await?.map(Box::new),
             None => None,
@@ -399,13 +399,11 @@ impl Planner<'_> {
                 let discovered = self.discover().await?;
                 self.output_record(&discovered).check_fits(self.output).await?;
                 let (encoded, tally) = self.encode_new_sources(discovered, &family).await?;
-                match family.newest().filter(|_| encoded.num_sources == 0) {
-                    Some(newest) => Ok(Preview { nothing_new: true, ..self.preview_of(newest).await? }),
-                    None => {
-                        let shard_tiles = self.shard_size().of(tally.tiles);
-                        self.preview_new(&family.next, encoded, tally, shard_tiles).await
-                    }
+                if let Some(newest) = family.newest().filter(|_| encoded.num_sources == 0) {
+                    return Ok(Preview { nothing_new: true, ..self.preview_of(newest).await? });
                 }
+                let shard_tiles = self.shard_size().of(tally.tiles);
+                self.preview_new(&family.next, encoded, tally, shard_tiles).await
             }
         }
     }
@@ -507,10 +505,10 @@ impl Planner<'_> {
 
     /// Looks at the runs of this pipeline and fingerprint.
     pub(super) async fn family(&self) -> Result<Family> {
-        if let Some(record) = OutputRecord::read(self.output).await? {
-            if let Err(error) = record.check_lineage(&self.draft.lineage, self.output) {
-                return Err(self.with_differences(error).await);
-            }
+        if let Some(record) = OutputRecord::read(self.output).await?
+            && let Err(error) = record.check_lineage(&self.draft.lineage, self.output)
+        {
+            return Err(self.with_differences(error).await);
         }
         let first = RunId::new(&self.draft.name, &self.draft.fingerprint, 1);
         let mut snapshot = self.output.snapshot(Scope::Family(first.family())).await?;
@@ -555,9 +553,9 @@ impl Planner<'_> {
     }
 
     /// Says of a run that is the first of its family why it covers everything although the output has others.
-    async fn say_what_is_new(&self, run: &Run, others: Option<RunRecord>) {
+    fn say_what_is_new(&self, run: &Run, others: Option<&RunRecord>) {
         let Some(other) = others else { return };
-        let differences = differences::of_meanings(Side::of(&other), self.side());
+        let differences = differences::of_meanings(Side::of(other), self.side());
         if !differences.is_empty() {
             let (id, other) = (&run.id, &other.run_id);
             let message = format!(

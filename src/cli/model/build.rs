@@ -165,19 +165,16 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let contract = args.contract.as_deref().map(Contract::load).transpose()?;
     let weights = args.open_weights(contract.as_ref())?;
-    let (built, preprocessing) = match &contract {
-        Some(contract) => {
-            let built = build_for(&weights, args.arch, contract, args.precision)?;
-            let normalise = contract.input.normalise.clone().unwrap_or_else(imagenet);
-            let preprocessing = Preprocessing::of(&built.contract, &normalise, &BTreeSet::new());
-            (built, preprocessing)
-        }
-        None => {
-            let options = args.options(&weights)?;
-            let built = build(&weights, &options)?;
-            let preprocessing = Preprocessing::of(&built.contract, &options.normalise, &options.assumed);
-            (built, preprocessing)
-        }
+    let (built, preprocessing) = if let Some(contract) = &contract {
+        let built = build_for(&weights, args.arch, contract, args.precision)?;
+        let normalise = contract.input.normalise.clone().unwrap_or_else(imagenet);
+        let preprocessing = Preprocessing::of(&built.contract, &normalise, &BTreeSet::new());
+        (built, preprocessing)
+    } else {
+        let options = args.options(&weights)?;
+        let built = build(&weights, &options)?;
+        let preprocessing = Preprocessing::of(&built.contract, &options.normalise, &options.assumed);
+        (built, preprocessing)
     };
     if let (Some(path), Weights::Seeded(seeded)) = (&args.weights_out, &weights) {
         seeded.write(path, args.force)?;

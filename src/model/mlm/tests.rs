@@ -241,7 +241,7 @@ fn labels_are_found_wherever_an_item_may_list_them() {
     assert_eq!(labels_of(&beside.unwrap()), expected);
     let asset = |roles: Value| {
         changed(&|item| {
-            item["assets"]["a"] = json!({"href": "m.onnx", "roles": roles, "classification:classes": list})
+            item["assets"]["a"] = json!({"href": "m.onnx", "roles": roles, "classification:classes": list});
         })
     };
     assert_eq!(labels_of(&asset(json!(["mlm:model", "data"])).unwrap()), expected);
