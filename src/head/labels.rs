@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use super::Split;
 use crate::error::{Error, Result};
 use crate::plan::TileId;
+use crate::source::check_quotation;
 use crate::storage::{ObjectUri, Storage};
 
 /// Labels are read as a whole; a larger file is none.
@@ -244,6 +245,7 @@ impl Columns<'_> {
         };
         match extension.as_deref() {
             Some("csv") => {
+                check_quotation(&bytes).map_err(unreadable)?;
                 let schema = csv_schema(&bytes).map_err(unreadable)?;
                 let places = self.places(&schema)?;
                 let reader = ReaderBuilder::new(Arc::new(schema.clone())).with_header(true);
@@ -368,6 +370,18 @@ mod tests {
         assert_eq!((file.by_tile, file.keys.len(), file.num_blank), (false, 2, 1));
         assert_eq!(given(&file, "s3://b/lists/a.jpg"), ("007".to_owned(), None));
         assert_eq!(given(&file, "s3://c/b.jpg"), ("sea".to_owned(), None));
+    }
+
+    /// Rows behind a quotation mark that is not closed would be part of a label.
+    #[test]
+    fn a_cell_that_does_not_end_is_refused_with_its_line() {
+        for (text, said) in [
+            ("source,label\na,cat\nb,\"dog\nc,bird\n", "opens in line 3 is not closed"),
+            ("source,label\na,\"cat\nb,\"dog\n", "of the cell that opens in line 2"),
+        ] {
+            let error = read(text, "label", None).unwrap_err();
+            assert!(error.render().contains(said), "{}", error.render());
+        }
     }
 
     #[test]

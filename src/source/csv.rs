@@ -4,12 +4,14 @@
 //! decimals as Python writes them (`0.5` and `1e-05`, neither `1.10` nor `12E3`), `true` and `false` in one
 //! spelling, days, and times in one form without an offset other than zero. So the same file always has the same
 //! types, and no identifier becomes a number.
+//!
+//! A quoted cell that does not end where it should is refused: it would hold the rows after it as its text.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Seek as _};
+use std::io::{BufRead as _, BufReader, Read, Seek as _};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray as _, RecordBatch};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch, make_array};
 use arrow::compute::kernels::cast_utils::{Parser as _, string_to_datetime};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::csv::ReaderBuilder;
@@ -26,7 +28,7 @@ const BATCH_BYTES: u64 = 16 << 20;
 
 /// Opens a table, its types known.
 pub(crate) fn open(mut file: File) -> Result<(SchemaRef, Batches), ArrowError> {
-    let longest = longest_row(&file)?;
+    let longest = longest_row(&file, MAX_ROW_BYTES)?;
     file.rewind()?;
     let (header, _) = Format::default().with_header(true).infer_schema(BufReader::new(&file), Some(0))?;
     if header.fields().len() > MAX_COLUMNS {
@@ -62,10 +64,19 @@ fn text_reader(
 }
 
 fn with_types(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-    let options = CastOptions { safe: false, ..CastOptions::default() };
     let columns = batch.columns().iter().zip(schema.fields());
-    let columns = columns.map(|(column, field)| cast_with_options(column, field.data_type(), &options));
+    let columns = columns.map(|(column, field)| with_type(column, field.data_type()));
     RecordBatch::try_new(schema.clone(), columns.collect::<Result<Vec<ArrayRef>, _>>()?)
+}
+
+fn with_type(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let DataType::Timestamp(unit, Some(_)) = data_type else {
+        return cast_with_options(column, data_type, &options);
+    };
+    // They are in UTC already, and Arrow knows no zone by its name unless it has a library of them.
+    let times = cast_with_options(column, &DataType::Timestamp(*unit, None), &options)?;
+    Ok(make_array(times.to_data().into_builder().data_type(data_type.clone()).build()?))
 }
 
 fn types_of(
@@ -85,22 +96,33 @@ fn types_of(
     Ok(columns.iter().zip(text.fields()).map(data_type).collect())
 }
 
+/// Refuses a text in which a quoted cell does not end, or not at a comma or the end of a line.
+///
+/// # Errors
+///
+/// `CsvError` with the line in which the cell begins.
+pub(crate) fn check_quotation(text: &[u8]) -> Result<(), ArrowError> {
+    longest_row(text, u64::MAX).map(drop)
+}
+
 /// Returns the bytes of the longest row; a row is what the reader holds in memory to its end.
-fn longest_row(file: &File) -> Result<u64, ArrowError> {
+fn longest_row(file: impl Read, limit: u64) -> Result<u64, ArrowError> {
     let mut reader = BufReader::with_capacity(1 << 16, file);
-    let (mut state, mut row, mut length, mut longest) = (State::Start, 0_u64, 0_u64, 0_u64);
+    if reader.fill_buf()?.starts_with("\u{feff}".as_bytes()) {
+        reader.consume("\u{feff}".len());
+    }
+    let mut scan = Scan { state: State::Start, row: 0, length: 0, line: 1, opened: 1, last: 0 };
+    let mut longest = 0;
     loop {
         let bytes = reader.fill_buf()?;
         if bytes.is_empty() {
-            return Ok(longest);
+            return if scan.state == State::Quoted { Err(scan.not_closed()) } else { Ok(longest) };
         }
         for byte in bytes {
-            let ends = state.step(*byte);
-            length = if ends { 0 } else { length + 1 };
-            row += u64::from(ends);
-            longest = longest.max(length);
-            if length > MAX_ROW_BYTES {
-                return Err(too_long(row));
+            scan.step(*byte)?;
+            longest = longest.max(scan.length);
+            if scan.length > limit {
+                return Err(scan.too_long(limit));
             }
         }
         let count = bytes.len();
@@ -108,15 +130,62 @@ fn longest_row(file: &File) -> Result<u64, ArrowError> {
     }
 }
 
-fn too_long(row: u64) -> ArrowError {
-    ArrowError::CsvError(format!(
-        "row {row} is longer than {} MiB: is a quotation mark not closed?",
-        MAX_ROW_BYTES >> 20
-    ))
+/// Where in a file a byte stands.
+struct Scan {
+    state: State,
+    row: u64,
+    /// Bytes of the row so far.
+    length: u64,
+    /// Counted from 1, as editors do.
+    line: u64,
+    /// The line in which the last quoted cell begins.
+    opened: u64,
+    last: u8,
+}
+
+impl Scan {
+    fn step(&mut self, byte: u8) -> Result<(), ArrowError> {
+        let before = self.state;
+        let ends = self.state.step(byte);
+        match (before, self.state) {
+            (State::Start, State::Quoted) => self.opened = self.line,
+            (State::Quote, State::Plain) => return Err(self.not_at_the_end()),
+            _ => {}
+        }
+        self.length = if ends { 0 } else { self.length + 1 };
+        self.row += u64::from(ends);
+        self.line += u64::from(byte == b'\r' || (byte == b'\n' && self.last != b'\r'));
+        self.last = byte;
+        Ok(())
+    }
+
+    fn not_closed(&self) -> ArrowError {
+        ArrowError::CsvError(format!("the quotation mark that opens in line {} is not closed", self.opened))
+    }
+
+    fn not_at_the_end(&self) -> ArrowError {
+        let (opened, line) = (self.opened, self.line);
+        ArrowError::CsvError(format!(
+            "text follows the closing quotation mark in line {line} of the cell that opens in line {opened}: is one \
+             of them missing? Within a cell a quotation mark is written twice"
+        ))
+    }
+
+    fn too_long(&self, limit: u64) -> ArrowError {
+        let (row, limit) = (self.row, limit >> 20);
+        let opened = if self.state == State::Quoted {
+            format!(" One opens in line {}", self.opened)
+        } else {
+            String::new()
+        };
+        ArrowError::CsvError(format!(
+            "row {row} is longer than {limit} MiB: is a quotation mark not closed?{opened}"
+        ))
+    }
 }
 
 /// Where in a row a byte stands, by RFC 4180 as the reader takes it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum State {
     /// At the start of a cell.
     Start,
@@ -239,15 +308,16 @@ impl Column {
             return DataType::Utf8;
         }
         let unit = match self.digits {
-            0 => TimeUnit::Second,
-            1..=3 => TimeUnit::Millisecond,
+            // Parquet has no seconds.
+            0..=3 => TimeUnit::Millisecond,
             4..=6 => TimeUnit::Microsecond,
             _ => TimeUnit::Nanosecond,
         };
         match self.other {
             Some(Form::Truth(_)) => DataType::Boolean,
             Some(Form::Day) => DataType::Date32,
-            Some(Form::Time(..)) => DataType::Timestamp(unit, None),
+            Some(Form::Time(_, Zone::None)) => DataType::Timestamp(unit, None),
+            Some(Form::Time(..)) => DataType::Timestamp(unit, Some("UTC".into())),
             None if self.whole && !has_decimals && !self.not_finite => DataType::Int64,
             None if is_number && !self.whole_beyond_decimals => DataType::Float64,
             None => DataType::Utf8,
@@ -289,7 +359,9 @@ fn time(cell: &str) -> Option<(Form, &str)> {
         "" => "",
         digits => digits.strip_prefix('.').filter(|digits| (1..=9).contains(&digits.len()))?,
     };
-    let is_time = is_time && digits.bytes().all(|digit| digit.is_ascii_digit());
+    // A leap second reads back as the second after it.
+    let is_time =
+        is_time && start.as_bytes()[17] < b'6' && digits.bytes().all(|digit| digit.is_ascii_digit());
     let time = string_to_datetime(&Utc, cell).ok().filter(|_| is_time)?;
     // Nanoseconds since 1970 end in 2262.
     time.timestamp_nanos_opt().or((digits.len() < 7).then_some(0))?;
@@ -344,6 +416,9 @@ mod tests {
             &["2024-01-02T25:04:05"],
             &["2024-01-02T03:04:05 or so"],
             &["3024-01-02T03:04:05.123456789"],
+            &["2016-12-31T23:59:60Z"],
+            &["2016-12-31T23:59:59Z", "2016-12-31T23:59:60Z"],
+            &["2016-12-31T23:59:60.5"],
             &["٣"],
             &[],
         ] {
@@ -353,16 +428,19 @@ mod tests {
 
     #[test]
     fn what_reads_back_has_its_type() {
-        use TimeUnit::{Microsecond, Millisecond, Second};
+        use TimeUnit::{Microsecond, Millisecond};
         let time = |unit| DataType::Timestamp(unit, None);
+        let in_utc = |unit| DataType::Timestamp(unit, Some("UTC".into()));
         for (cells, expected) in [
             (&["1", "-7", "0", "9223372036854775807"][..], DataType::Int64),
             (&["0.5", "1", "1e-05", "1.5e+20", "nan", "-inf"], DataType::Float64),
             (&["1.0", "2.5", "-0.0", "123456789.125"], DataType::Float64),
             (&["True", "False"], DataType::Boolean),
             (&["2024-01-02", "0001-12-31"], DataType::Date32),
-            (&["2024-01-02T03:04:05Z"], time(Second)),
-            (&["2024-01-02 03:04:05+00:00", "2024-01-02 03:04:05.123+00:00"], time(Millisecond)),
+            (&["2024-01-02T03:04:05Z"], in_utc(Millisecond)),
+            (&["0001-01-02T03:04:05Z", "9999-12-31T23:59:59Z"], in_utc(Millisecond)),
+            (&["2024-01-02 03:04:05"], time(Millisecond)),
+            (&["2024-01-02 03:04:05+00:00", "2024-01-02 03:04:05.123+00:00"], in_utc(Millisecond)),
             (&["2024-01-02T03:04:05.000000", "2024-01-02T03:04:05.123456"], time(Microsecond)),
         ] {
             assert_eq!(type_of(cells), expected, "{cells:?}");
@@ -372,7 +450,7 @@ mod tests {
     fn longest(text: &str) -> Result<u64, ArrowError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        longest_row(&file.reopen().unwrap())
+        longest_row(file.reopen().unwrap(), MAX_ROW_BYTES)
     }
 
     #[test]
@@ -382,5 +460,33 @@ mod tests {
         assert!(longest(&format!("uri\n{wide}\n{wide}")).is_ok());
         let error = longest(&format!("uri,a\nx,\"{}", "\n".repeat(MAX_ROW_BYTES as usize))).unwrap_err();
         assert!(error.to_string().contains("row 1 is longer than 1 MiB: is a quotation mark"), "{error}");
+        assert!(error.to_string().contains("One opens in line 2"), "{error}");
+    }
+
+    #[test]
+    fn quoted_cells_end_where_they_should() {
+        for (text, said) in [
+            ("uri,label\na,\"cat\nb,dog\nc,bird\n", "that opens in line 2 is not closed"),
+            ("uri,label\r\na,x\r\nb,\"cat\r\n", "that opens in line 3 is not closed"),
+            ("uri,label\ra,x\rb,\"cat\r", "that opens in line 3 is not closed"),
+            ("uri,label\na,\"", "that opens in line 2 is not closed"),
+            ("\u{feff}\"uri,label\na,b\n", "that opens in line 1 is not closed"),
+            ("uri,label\na,\"x\ny\"\nb,\"cat", "that opens in line 4 is not closed"),
+            ("uri,label\na,\"x\"y\n", "in line 2 of the cell that opens in line 2"),
+            ("uri,label\na,\"x\" \n", "in line 2 of the cell that opens in line 2"),
+            // Two that are not closed make one cell of two rows.
+            ("uri,label\na,\"cat\nb,\"dog\n", "in line 3 of the cell that opens in line 2"),
+        ] {
+            let error = check_quotation(text.as_bytes()).unwrap_err();
+            assert!(error.to_string().contains(said), "{text:?}: {error}");
+        }
+        for text in [
+            "uri,label\na,\"cat\"\nb,\"x \"\"y\"\"\"\r\nc,\"\"",
+            "uri,label\na,5\" pipe\nb,x\"y\n",
+            "\u{feff}\"uri\",\"label\"\n\"a\",\"x,\ny\"\n",
+            "",
+        ] {
+            check_quotation(text.as_bytes()).unwrap();
+        }
     }
 }

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray as _, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -144,9 +144,12 @@ impl Manifest {
         let extra = match &self.codec {
             None => vec![None; uris.len()],
             Some(codec) => {
+                // What does not fit is an error, not null.
+                let options = CastOptions { safe: false, ..CastOptions::default() };
                 let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.extra_columns.len());
                 for (column, field) in self.extra_columns.iter().zip(codec.fields()) {
-                    columns.push(cast(batch.column(*column), field.data_type()).map_err(wrong)?);
+                    let column = cast_with_options(batch.column(*column), field.data_type(), &options);
+                    columns.push(column.map_err(wrong)?);
                 }
                 codec.encode(&columns)?.iter().map(|row| Some(row.data().to_vec())).collect()
             }
@@ -191,9 +194,28 @@ fn plain_field(field: &Field) -> FieldRef {
     let plain = match plain {
         DataType::Utf8View | DataType::LargeUtf8 | DataType::Null => DataType::Utf8,
         DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
-        other => other,
+        other => as_in_parquet(&other),
     };
     Arc::new(Field::new(field.name(), plain, true))
+}
+
+/// Parquet has neither times in seconds nor days in milliseconds: readers would find bare integers.
+fn as_in_parquet(data_type: &DataType) -> DataType {
+    let within = |field: &FieldRef| -> FieldRef {
+        Arc::new(Field::clone(field).with_data_type(as_in_parquet(field.data_type())))
+    };
+    match data_type {
+        DataType::Timestamp(TimeUnit::Second, zone) => {
+            DataType::Timestamp(TimeUnit::Millisecond, zone.clone())
+        }
+        DataType::Time32(TimeUnit::Second) => DataType::Time32(TimeUnit::Millisecond),
+        DataType::Date64 => DataType::Date32,
+        DataType::List(item) => DataType::List(within(item)),
+        DataType::LargeList(item) => DataType::LargeList(within(item)),
+        DataType::FixedSizeList(item, length) => DataType::FixedSizeList(within(item), *length),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(within).collect()),
+        other => other.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -299,6 +321,8 @@ mod tests {
             ("uri,label\na,x\n,y\n", "row 2 of s3://b/list.csv has no uri"),
             ("uri,label,label\na,b,c\n", "column `label` twice"),
             ("uri,label\na,b\nc\n", "line 3"),
+            ("uri,label\na,b\nc,\"d\ne,f\n", "opens in line 3 is not closed"),
+            ("uri,label\na,\"b\"c\n", "text follows the closing quotation mark in line 2"),
         ] {
             let error = csv(text).err().unwrap();
             assert_eq!(error.kind(), Kind::Config);

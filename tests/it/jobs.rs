@@ -191,6 +191,92 @@ fn manifest_columns_come_along() {
     assert_eq!(extra["weight"].as_primitive::<arrow::datatypes::Float64Type>().values(), &[2.5, 1.5]);
 }
 
+/// What other readers find in the column `extra`: pyarrow's types, DuckDB's, and values.
+const EXTRA_TYPES: &str = "import sys, glob, duckdb, pyarrow.parquet as pq\n\
+    file, = glob.glob(sys.argv[1] + '/tiles/*/*.parquet')\n\
+    for field in pq.read_schema(file).field('extra').type:\n\
+    \x20   name = field.name\n\
+    \x20   kind = duckdb.sql(f\"SELECT DISTINCT typeof(extra.{name}) FROM '{file}'\").fetchone()[0]\n\
+    \x20   value = f'epoch_ms(extra.{name})' if kind.startswith('TIMESTAMP') and '[' not in kind else f'extra.{name}'\n\
+    \x20   value = duckdb.sql(f\"SELECT ({value})::VARCHAR FROM '{file}' ORDER BY source\").fetchone()[0]\n\
+    \x20   print(name, field.type, kind, value, sep=' | ')\n";
+
+fn extra_types(python: &Path, table: &Path) -> Vec<String> {
+    support::run_python(python, EXTRA_TYPES, &[table]).lines().map(str::to_owned).collect()
+}
+
+/// Parquet has no times in seconds: they were bare integers to whoever reads the files.
+#[test]
+fn times_of_a_csv_manifest_are_timestamps_to_other_readers() {
+    let Some(python) = support::python() else { return };
+    let job = Job::new(2, "");
+    let manifest = job.path("manifest.csv");
+    let text = "uri,utc,zero,local,fine,leap,day\n\
+        images/00000.jpg,2024-05-01T10:00:00Z,2024-05-01 10:00:00+00:00,2024-05-01T10:00:00,\
+        2024-05-01T10:00:00.123456Z,2016-12-31T23:59:60Z,2024-05-01\n\
+        images/00001.jpg,2024-05-01T10:00:01Z,2024-05-01 10:00:01+00:00,2024-05-01T10:00:01,\
+        2024-05-01T10:00:01.123456Z,2016-12-31T23:59:59Z,2024-05-02\n";
+    fs::write(&manifest, text).unwrap();
+    let set = format!("input.manifest={}", manifest.display());
+    let run = || job.run(&["--set", "input.uris=[]", "--set", &set]);
+    assert_exit(&run(), 0);
+    let expected = [
+        "utc | timestamp[ms, tz=UTC] | TIMESTAMP WITH TIME ZONE | 1714557600000",
+        "zero | timestamp[ms, tz=UTC] | TIMESTAMP WITH TIME ZONE | 1714557600000",
+        "local | timestamp[ms] | TIMESTAMP | 1714557600000",
+        "fine | timestamp[us, tz=UTC] | TIMESTAMP WITH TIME ZONE | 1714557600123",
+        "leap | string | VARCHAR | 2016-12-31T23:59:60Z",
+        "day | date32[day] | DATE | 2024-05-01",
+    ];
+    assert_eq!(extra_types(&python, &job.table()), expected);
+
+    // An output of an earlier build keeps its columns, and a run with others is refused before it writes.
+    let record = job.table().join("_tilefleet/output.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    assert_eq!(json["extra"][0], "utc: Timestamp(ms, \"UTC\")");
+    json["extra"][0] = "utc: Timestamp(s)".into();
+    fs::write(&record, json.to_string()).unwrap();
+    fs::write(&manifest, text.replace("10:00:01Z", "10:00:02Z")).unwrap();
+    let refused = run();
+    assert_exit(&refused, 78);
+    let said = stderr(&refused);
+    assert!(said.contains("the manifest's columns (utc: Timestamp(ms, \"UTC\")"), "{said}");
+    assert!(said.contains("are not those of the output") && said.contains("utc: Timestamp(s)"), "{said}");
+    assert_eq!(shard_files(&job.table()).len(), 1);
+}
+
+/// Types that Arrow has and Parquet has not.
+#[test]
+fn times_of_a_parquet_manifest_are_times_to_other_readers() {
+    let Some(python) = support::python() else { return };
+    let job = Job::new(1, "");
+    let manifest = job.path("manifest.parquet");
+    let program = "import sys, datetime, pyarrow as pa, pyarrow.parquet as pq\n\
+        at = datetime.datetime(2024, 5, 1, 10)\n\
+        columns = {\n\
+        \x20   'uri': pa.array(['images/00000.jpg']),\n\
+        \x20   'second': pa.array([at], pa.timestamp('s')),\n\
+        \x20   'utc': pa.array([at], pa.timestamp('s', tz='UTC')),\n\
+        \x20   'day': pa.array([at.date()], pa.date64()),\n\
+        \x20   'clock': pa.array([at.time()], pa.time32('s')),\n\
+        \x20   'lasts': pa.array([datetime.timedelta(seconds=90)], pa.duration('s')),\n\
+        \x20   'many': pa.array([[at]], pa.list_(pa.timestamp('s'))),\n\
+        }\n\
+        pq.write_table(pa.table(columns), sys.argv[1])";
+    support::run_python(&python, program, &[&manifest]);
+    let set = format!("input.manifest={}", manifest.display());
+    job.run_ok(&["--set", "input.uris=[]", "--set", &set]);
+    let expected = [
+        "second | timestamp[ms] | TIMESTAMP | 1714557600000",
+        "utc | timestamp[ms, tz=UTC] | TIMESTAMP WITH TIME ZONE | 1714557600000",
+        "day | date32[day] | DATE | 2024-05-01",
+        "clock | time32[ms] | TIME | 10:00:00",
+        "lasts | duration[s] | BIGINT | 90",
+        "many | list<element: timestamp[ms]> | TIMESTAMP[] | ['2024-05-01 10:00:00']",
+    ];
+    assert_eq!(extra_types(&python, &job.table()), expected);
+}
+
 /// What stands in the manifest stands in the table, also after it was corrected; rows taken out stay, and that is said.
 #[cfg(feature = "query")]
 #[test]
