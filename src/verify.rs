@@ -14,21 +14,19 @@
 //!
 //! That `ok` rows have an embedding and no others do is proven by number for each row group, from the
 //! footer; which row a null stands in, and what the embeddings are, is not read, unless the proof is to be
-//! [`Depth::Pages`]: then every page is decoded and compared with its checksum.
+//! [`Depth::Pages`]: then every page is decoded and compared with its checksum, and so are plan and sources.
 
 mod pages;
 mod plan;
 mod rows;
-
-pub(crate) use self::pages::{Checksums, check_rest};
 
 use serde::Serialize;
 
 use crate::commit::Counts;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{
-    Committed, DeletedRun, KnownRun, Origin, Output, ParquetObject, Planning, Run, RunId, Scope, Snapshot,
-    Standing, is_damaged,
+    Checksums, Committed, DeletedRun, KnownRun, Origin, Output, ParquetObject, Planning, Run, RunId, Scope,
+    Snapshot, Standing, is_damaged,
 };
 
 /// So many violations are listed one by one; the rest is counted.
@@ -39,7 +37,7 @@ const MAX_LISTED: usize = 100;
 pub enum Depth {
     /// Footers, and the columns of identity and outcome.
     Rows,
-    /// Every page of every column.
+    /// Every page of every column, and the plan and its sources as a whole.
     Pages,
 }
 
@@ -64,8 +62,8 @@ pub struct Verdict {
     pub rows: u64,
     /// Their outcomes.
     pub counts: Counts,
-    /// Files whose pages were decoded, and that have no checksums to compare them with; `None` unless pages
-    /// were read.
+    /// Files whose pages were decoded, those of the plan and its sources included, and that have no checksums to
+    /// compare them with; `None` unless pages were read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub without_checksums: Option<u64>,
     /// How many things are wrong.
@@ -233,6 +231,12 @@ async fn verify_listed(run: &Run, found: &Committed, depth: Depth) -> Result<Ver
 }
 
 async fn check(run: &Run, found: &Committed, verdict: &mut Verdict) -> Result<()> {
+    let before = verdict.num_violations;
+    violation_if_damaged(check_plan(run, verdict).await, verdict)?;
+    if verdict.num_violations > before {
+        // What a damaged plan says of the shards proves nothing.
+        return check_pages_alone(run, found, verdict).await;
+    }
     let mut plan = plan::PlanCheck::default();
     let mut committed = found.shards.iter().map(|shard| shard.number).peekable();
     for number in 0..run.num_shards() {
@@ -251,6 +255,22 @@ async fn check(run: &Run, found: &Committed, verdict: &mut Verdict) -> Result<()
         }
     }
     plan.finish(run, verdict).await
+}
+
+/// Compares plan and sources with their checksums, if that is wanted.
+async fn check_plan(run: &Run, verdict: &mut Verdict) -> Result<()> {
+    if let Some(without) = &mut verdict.without_checksums {
+        *without += run.check_plan().await?;
+    }
+    Ok(())
+}
+
+async fn check_pages_alone(run: &Run, found: &Committed, verdict: &mut Verdict) -> Result<()> {
+    for shard in &found.shards {
+        verdict.committed += 1;
+        violation_if_damaged(check_pages(run, shard.number, verdict).await, verdict)?;
+    }
+    Ok(())
 }
 
 /// Reads the pages of a shard, if that is wanted; one that has vanished was told already.

@@ -13,26 +13,29 @@
 //! [`RunRecord::as_of`](crate::plan::RunRecord::as_of)), so that it replaces these runs and nothing newer.
 //! Whatever is interrupted goes on when the command is given again; several may be at work at once.
 
+mod extra;
 mod merge;
 mod rows;
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
+use arrow::array::StructArray;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 use tokio::runtime::Handle;
 
+use self::extra::Extras;
 use self::merge::{Merge, Merged, Placed};
-use self::rows::{Computed, RowReader};
+use self::rows::{Computed, RowReader, damaged};
 use crate::commit::{Counts, Provenance, attempt_name, commit_shard};
 use crate::config::Pipeline;
 use crate::error::{Error, Kind, Result};
 use crate::newest::{Current, stay_as_they_are};
 use crate::plan::{
     self, Described, Election, Fate, Moment, Origin, Output, PlannedTile, Removed, Run, RunId,
-    SOURCE_BYTES_KEY, Scope, ShardSize, Snapshot, Standing, Surveyed, Tombstone, Why,
+    SOURCE_BYTES_KEY, Scope, ShardSize, Snapshot, Standing, Surveyed, Tombstone, Why, is_damaged,
 };
 use crate::sink::{self, Outcome, ShardRows, TableSpec, TileRow};
 use crate::source::{Entry, ExtraCodec};
@@ -137,6 +140,10 @@ impl Compaction<'_> {
         let current = Current::of(&snapshot.runs).await?;
         let mergeable = mergeable(snapshot, &current, family);
         let Some(mut runs) = self.chosen(&mergeable, &current)? else { return Ok(Ok(None)) };
+        // Those of other pipelines have a say in what may become one run.
+        for run in &current.runs {
+            check_plan(run).await?;
+        }
         while runs.len() > 1 {
             if self.may_merge(&runs, &current).await? {
                 let older = mergeable.iter().any(|run| run.age() < runs[runs.len() - 1].age());
@@ -262,7 +269,10 @@ impl Compaction<'_> {
         let mut from = Vec::new();
         for replaced in origin.replaced() {
             match snapshot.standing(replaced).and_then(Standing::completed) {
-                Some(run) => from.push(Arc::new(run.handle())),
+                Some(run) => {
+                    check_plan(run).await?;
+                    from.push(Arc::new(run.handle()));
+                }
                 None => self.check_absent(&id, replaced, origin.replaced()).await?,
             }
         }
@@ -303,6 +313,7 @@ impl Compaction<'_> {
                 Err(error) => Run::open(self.output, &begun.id).await?.ok_or(error)?,
             },
         };
+        check_plan(&run).await?;
         if let Err(error) = copy(&run, &begun.from).await
             && !run.complete().await?
         {
@@ -413,6 +424,16 @@ fn deleted_under(id: &RunId, replaced: &RunId) -> Error {
     Error::config(format!("run {replaced} was deleted while it was compacted into {id}")).hint(format!(
         "`tilefleet runs OUTPUT delete {id}` says what giving the compaction up does; compact again then"
     ))
+}
+
+/// Makes sure that the plan of a run and its sources are what was written: rows are copied and deleted by them.
+async fn check_plan(run: &Run) -> Result<()> {
+    let hint = "nothing was copied or deleted; bring the file back from a copy, or delete its run and compute it again; \
+                `tilefleet verify OUTPUT --deep` tells what else is damaged";
+    run.check_plan().await.map(drop).map_err(|error| {
+        let stopped = format!("run {} is not compacted", run.id);
+        if is_damaged(&error) { Error::new(error.kind(), stopped).because(error).hint(hint) } else { error }
+    })
 }
 
 /// Makes sure, apart from how the compaction came about, that it holds every source of a run that is to go.
@@ -614,6 +635,7 @@ impl Copy<'_> {
         }
         let (mut rows, mut embeddings) = (Vec::with_capacity(placed.len()), Vec::new());
         let (mut counts, mut computed) = (Counts::default(), Computed::default());
+        let mut extras = Extras::default();
         let length = self.table.embedding_length;
         for Placed { tile, run, shard, row } in placed {
             let next = embeddings.len() / length;
@@ -622,14 +644,35 @@ impl Copy<'_> {
                 return Err(Error::config(format!("tile {} has an embedding of another length", tile.id)));
             }
             embeddings.extend(copied.embedding);
+            if let Some(extra) = copied.extra {
+                extras.push(extra, *row);
+            }
             counts.add(&copied.row.outcome);
             rows.push(copied.row);
         }
         let provenance = self.provenance(number, placed, &counts, &computed);
-        let bytes = self.encode(number, rows, embeddings, planned.extra, &provenance).await?;
+        let extra = match &planned.extra {
+            Some(planned) => Some(self.extra(number, &extras, planned)?),
+            None => None,
+        };
+        let bytes = self.encode(number, rows, embeddings, extra, &provenance).await?;
         let committed = commit_shard(self.run, number, bytes, &provenance).await?;
         tracing::info!(run = %self.run.id, shard = number, ?committed, "copied");
         Ok(())
+    }
+
+    /// Returns the manifest's columns of a shard. The runs' tables of sources, by which it is planned, have the same
+    /// values as their rows, unless one of them is damaged.
+    fn extra(&self, number: u32, extras: &Extras, planned: &StructArray) -> Result<StructArray> {
+        let wrong = || {
+            let ids: Vec<String> = self.from.iter().map(|run| run.id.to_string()).collect();
+            let what = format!(
+                "the column `extra` of the rows of {} is not what their sources.parquet says",
+                ids.join(", ")
+            );
+            damaged(&self.run.shard_key(number), &what)
+        };
+        extras.like(planned).map_err(|cause| wrong().because(cause))?.ok_or_else(wrong)
     }
 
     fn provenance(&self, number: u32, placed: &[Placed], counts: &Counts, computed: &Computed) -> Provenance {
@@ -653,7 +696,7 @@ impl Copy<'_> {
         number: u32,
         rows: Vec<TileRow>,
         embeddings: Vec<f32>,
-        extra: Option<arrow::array::StructArray>,
+        extra: Option<StructArray>,
         provenance: &Provenance,
     ) -> Result<bytes::Bytes> {
         let (table, pairs) = (self.table.clone(), provenance.pairs().to_vec());

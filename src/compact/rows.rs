@@ -5,22 +5,23 @@ mod geo;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, Float32Array, Int32Array, ListArray, RecordBatch, StringArray};
+use arrow::array::{
+    Array, AsArray, Float32Array, Int32Array, ListArray, RecordBatch, StringArray, StructArray,
+};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Float32Type, Int32Type};
 
 use crate::commit::in_file;
 use crate::error::{Error, Result};
 use crate::geometry::Window;
-use crate::plan::{ParquetObject, Run, Tile};
+use crate::plan::{Checksums, ParquetObject, Run, Tile, check_rest};
 use crate::reason::{Reason, Rejection};
 use crate::sink::{Outcome, Prediction, StoredEmbeddings, TileRow};
-use crate::verify::{Checksums, check_rest};
 
 /// Bytes of embeddings that are read at once: two pages as the sink writes them.
 const WINDOW_BYTES: usize = 2 << 20;
 
-/// Every column but the embedding and the manifest's, which come from the table of sources.
+/// Every column but the embedding, the manifest's and those of windows.
 const COLUMNS: [&str; 16] = [
     "tile_id",
     "source",
@@ -40,6 +41,8 @@ const COLUMNS: [&str; 16] = [
     "shard",
 ];
 
+const EXTRA: &str = "extra";
+
 /// Reads rows of one run; cheap as long as they are asked for in the order of the run.
 ///
 /// Memory: one shard without its embeddings, and 2 MiB of these.
@@ -54,6 +57,8 @@ struct OpenFile {
     object: ParquetObject,
     checksums: Checksums,
     rows: RecordBatch,
+    /// The manifest's columns, if there are any.
+    extra: Option<Arc<StructArray>>,
     /// First row of `embeddings`.
     first: usize,
     embeddings: Vec<Option<Vec<f32>>>,
@@ -68,6 +73,8 @@ pub(super) struct Copied {
     pub(super) row: TileRow,
     /// `[embedding_length]`; empty unless the tile is `ok`.
     pub(super) embedding: Vec<f32>,
+    /// The manifest's columns of its whole shard, if there are any: those of the row are among them.
+    pub(super) extra: Option<Arc<StructArray>>,
 }
 
 /// Where rows of a shard were computed, each name once.
@@ -107,7 +114,7 @@ impl RowReader {
         computed.arithmetics.extend(open.arithmetic.clone());
         let is_ok = matches!(copied.outcome, Outcome::Ok { .. });
         let embedding = if is_ok { open.embedding(row).await? } else { Vec::new() };
-        Ok(Copied { row: copied, embedding })
+        Ok(Copied { row: copied, embedding, extra: open.extra.clone() })
     }
 }
 
@@ -119,20 +126,34 @@ impl OpenFile {
             .ok_or_else(|| Error::unavailable(format!("{key} has vanished")).hint("try again"))?;
         // What is read here is all that is left of it once the run is deleted.
         let checksums = check_rest(&object).await?;
-        let has_geo = object.schema().field_with_name("geometry").is_ok();
-        let columns: Vec<&str> =
-            COLUMNS.iter().chain(geo::COLUMNS.iter().filter(|_| has_geo)).copied().collect();
+        let has = |name: &str| object.schema().field_with_name(name).is_ok();
+        let geo = if has("geometry") { &geo::COLUMNS[..] } else { &[] };
+        let extra = if has(EXTRA) { &[EXTRA][..] } else { &[] };
+        let columns = [&COLUMNS[..], geo, extra].concat();
         let batches = object.read_columns(&columns).await?;
         let schema =
             batches.first().map(RecordBatch::schema).ok_or_else(|| damaged(&key, "it has no rows"))?;
         let rows = concat_batches(&schema, &batches)
             .map_err(|error| Error::bug("cannot join rows").because(error))?;
+        let extra = rows.column_by_name(EXTRA).and_then(|extra| extra.as_struct_opt());
+        let extra = extra.map(|extra| Arc::new(extra.clone()));
         let mut metadata = object.key_values();
         let mut constant = |name: &str| metadata.remove(&in_file(name)).unwrap_or_default();
         let (provider, precision) = (constant("provider"), constant("precision"));
         let arithmetic = Some(constant("arithmetic")).filter(|name| !name.is_empty());
         let embeddings = Vec::new();
-        Ok(Self { number, object, checksums, rows, first: 0, embeddings, provider, precision, arithmetic })
+        Ok(Self {
+            number,
+            object,
+            checksums,
+            rows,
+            extra,
+            first: 0,
+            embeddings,
+            provider,
+            precision,
+            arithmetic,
+        })
     }
 
     fn row(&self, row: usize, tile: &Tile, embedding: usize, classifier: bool) -> Result<TileRow> {
@@ -225,7 +246,7 @@ impl OpenFile {
     }
 }
 
-fn damaged(key: &str, what: &str) -> Error {
+pub(super) fn damaged(key: &str, what: &str) -> Error {
     Error::config(format!("{key} cannot be copied: {what}"))
         .hint("`tilefleet verify OUTPUT` tells which file is damaged; nothing was deleted")
 }

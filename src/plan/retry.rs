@@ -98,8 +98,13 @@ impl Planner<'_> {
         let covered = family.covered();
         let newest = Newest::among(&covered).await?;
         let mut found = Rejected::default();
+        let mut checked = None;
         for ((id, shard), tiles) in by_shard(rejected) {
             let run = covered.iter().find(|run| run.id == *id).ok_or_else(|| vanished(id))?;
+            // Values of the manifest are copied from there; shards come run by run.
+            if checked.replace(id) != Some(id) {
+                run.check_plan().await?;
+            }
             found.add_shard(run, shard, &tiles, &newest).await?;
         }
         let entries = self.look_up(found.entries).await?;

@@ -345,10 +345,18 @@ impl Run {
         if let Some(part) = cached.as_ref().filter(|part| part.holds(shard)) {
             return Ok(part.clone());
         }
-        let number = shard / SHARDS_PER_PART;
+        Ok(cached.insert(self.part(shard / SHARDS_PER_PART).await?).clone())
+    }
+
+    /// Returns the number of parts that the plan has.
+    pub(super) fn num_parts(&self) -> u32 {
+        self.num_shards().div_ceil(SHARDS_PER_PART)
+    }
+
+    /// Opens a part of the plan.
+    pub(super) async fn part(&self, number: u32) -> Result<PlanPart> {
         let key = self.output.layout.plan_part(&self.id, number);
-        let part = PlanPart::open(&self.output.bucket, &key, number).await?;
-        Ok(cached.insert(part).clone())
+        PlanPart::open(&self.output.bucket, &key, number).await
     }
 
     /// Reads a shard: its tiles joined with their sources.

@@ -13,14 +13,13 @@ use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema, SchemaRef};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
 use crate::error::{Error, Result};
 use crate::plan::parquet_object::ParquetObject;
 use crate::scene::{Scene, Survey};
+use crate::sink::SummedFile;
 use crate::source::{Entry, ExtraCodec};
 use crate::storage::Bucket;
 
@@ -110,7 +109,7 @@ pub fn encode(
     bytes_key: &str,
 ) -> Result<EncodedSources> {
     let schema = schema(extra.map(ExtraCodec::fields));
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties())).map_err(bug)?;
+    let mut file = SummedFile::new(schema.clone(), properties()).map_err(bug)?;
     let mut num_sources = 0_u64;
     let mut num_bytes = 0_u64;
     let mut num_rejected = 0_u64;
@@ -121,21 +120,19 @@ pub fn encode(
         num_rejected += u64::from(matches!(entry.survey, Some(Survey::Rejected { .. })));
         chunk.push(entry);
         if chunk.len() == ROWS_PER_GROUP {
-            writer.write(&record_batch(&schema, num_sources, &chunk, extra)?).map_err(bug)?;
+            file.write(&record_batch(&schema, num_sources, &chunk, extra)?).map_err(bug)?;
             num_sources += chunk.len() as u64;
             chunk.clear();
         }
     }
     if !chunk.is_empty() {
-        writer.write(&record_batch(&schema, num_sources, &chunk, extra)?).map_err(bug)?;
+        file.write(&record_batch(&schema, num_sources, &chunk, extra)?).map_err(bug)?;
         num_sources += chunk.len() as u64;
     }
-    for (key, value) in metadata()? {
-        writer.append_key_value_metadata(KeyValue::new(key, value));
-    }
-    writer.append_key_value_metadata(KeyValue::new(bytes_key.to_owned(), num_bytes.to_string()));
-    writer.append_key_value_metadata(KeyValue::new(REJECTED_KEY.to_owned(), num_rejected.to_string()));
-    let bytes = Bytes::from(writer.into_inner().map_err(bug)?);
+    let mut metadata = metadata()?;
+    metadata.push((bytes_key.to_owned(), num_bytes.to_string()));
+    metadata.push((REJECTED_KEY.to_owned(), num_rejected.to_string()));
+    let bytes = file.finish(metadata).map_err(bug)?;
     Ok(EncodedSources { bytes, num_sources, num_bytes })
 }
 
@@ -225,6 +222,11 @@ impl SourceTable {
     /// As the store answers; `Config` if the object is no such table.
     pub async fn open(bucket: &Bucket, key: &str) -> Result<Option<Self>> {
         Ok(ParquetObject::open(bucket, key).await?.map(|object| Self { object }))
+    }
+
+    /// Returns the object that it is.
+    pub(super) fn object(&self) -> &ParquetObject {
+        &self.object
     }
 
     /// Returns the number of sources.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use sha2::{Digest, Sha256};
@@ -16,6 +15,7 @@ use crate::plan::TileId;
 use crate::plan::fingerprint::hex;
 use crate::plan::layout::SHARDS_PER_PART;
 use crate::plan::parquet_object::ParquetObject;
+use crate::sink::SummedFile;
 use crate::storage::Bucket;
 
 /// One tile as planned.
@@ -50,7 +50,7 @@ fn schema() -> SchemaRef {
 
 /// Writes plan parts: push the tiles of one shard after the other, take each part when it is full.
 pub struct PlanWriter {
-    writer: Option<ArrowWriter<Vec<u8>>>,
+    file: Option<SummedFile>,
     digest: Sha256,
     num_shards: u32,
     num_tiles: u64,
@@ -69,7 +69,7 @@ pub struct PlanTotals {
 
 impl Default for PlanWriter {
     fn default() -> Self {
-        Self { writer: None, digest: Sha256::new(), num_shards: 0, num_tiles: 0 }
+        Self { file: None, digest: Sha256::new(), num_shards: 0, num_tiles: 0 }
     }
 }
 
@@ -81,12 +81,11 @@ impl PlanWriter {
     /// `Bug` if Parquet cannot be written.
     pub fn push(&mut self, tiles: &[PlannedTile]) -> Result<Option<(u32, Bytes)>> {
         let batch = record_batch(self.num_shards, tiles)?;
-        let writer = match &mut self.writer {
-            Some(writer) => writer,
-            empty => empty.insert(new_writer()?),
+        let file = match &mut self.file {
+            Some(file) => file,
+            empty => empty.insert(new_file()?),
         };
-        writer.write(&batch).map_err(bug)?;
-        writer.flush().map_err(bug)?;
+        file.write(&batch).map_err(bug)?;
         for tile in tiles {
             self.digest.update(tile.id.to_string());
         }
@@ -107,21 +106,21 @@ impl PlanWriter {
     }
 
     fn take_part(&mut self) -> Result<Option<(u32, Bytes)>> {
-        let Some(writer) = self.writer.take() else { return Ok(None) };
+        let Some(file) = self.file.take() else { return Ok(None) };
         let part = (self.num_shards - 1) / SHARDS_PER_PART;
-        Ok(Some((part, Bytes::from(writer.into_inner().map_err(bug)?))))
+        Ok(Some((part, file.finish(Vec::new()).map_err(bug)?)))
     }
 }
 
-fn new_writer() -> Result<ArrowWriter<Vec<u8>>> {
+fn new_file() -> Result<SummedFile> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        // A row group is a shard, whatever its size; `flush` ends it.
+        // A row group is a shard, whatever its size.
         .set_max_row_group_row_count(None)
         .set_column_dictionary_enabled("tile_id".into(), false)
         .set_created_by(concat!("tilefleet ", env!("CARGO_PKG_VERSION")).to_owned())
         .build();
-    ArrowWriter::try_new(Vec::new(), schema(), Some(properties)).map_err(bug)
+    SummedFile::new(schema(), properties).map_err(bug)
 }
 
 fn record_batch(shard: u32, tiles: &[PlannedTile]) -> Result<RecordBatch> {
@@ -166,6 +165,11 @@ impl PlanPart {
                 .hint("the run's record was damaged; start a new run in another output")
         })?;
         Ok(Self { object, first_shard: part * SHARDS_PER_PART })
+    }
+
+    /// Returns the object that it is.
+    pub(super) fn object(&self) -> &ParquetObject {
+        &self.object
     }
 
     /// Returns whether this part holds the shard.

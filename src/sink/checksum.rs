@@ -182,16 +182,23 @@ pub(super) fn seal(file: &mut [u8], embeddings: &[Range<usize>]) -> ParquetResul
 
 /// Finds the digits of the checksum in the last bytes of a file, which hold its footer.
 fn digits(tail: &[u8]) -> Option<usize> {
-    const KEY: &[u8] = b"tilefleet.checksum";
-    // The key is followed by the value: the next field, binary, of eight bytes.
-    const VALUE: &[u8] = &[0x18, NO_CHECKSUM.len() as u8];
-    let end = tail.len().checked_sub(8)?;
+    // Each with its length. The value is the next field, binary. A range of values may well hold the key's letters.
+    const PAIR: &[u8] = b"\x12tilefleet.checksum\x18\x08";
+    let end = tail.len().checked_sub(LENGTH_BYTES)?;
+    let start = tail.len().checked_sub(usize::try_from(footer_bytes(tail)?).ok()?)?;
+    let digits = memchr::memmem::find(&tail[start..end], PAIR)? + start + PAIR.len();
+    (digits + NO_CHECKSUM.len() <= end).then_some(digits)
+}
+
+/// The length of the footer, and Parquet's mark.
+const LENGTH_BYTES: usize = 8;
+
+/// Returns how many bytes the footer takes at the end of a file, by its last eight.
+#[must_use]
+pub fn footer_bytes(tail: &[u8]) -> Option<u64> {
+    let end = tail.len().checked_sub(LENGTH_BYTES)?;
     let length = u32::from_le_bytes(*tail[end..].first_chunk()?);
-    let start = end.checked_sub(length as usize)?;
-    let key = memchr::memmem::find(&tail[start..end], KEY)? + start;
-    let value = key + KEY.len();
-    let digits = value + VALUE.len();
-    (tail.get(value..digits)? == VALUE && digits + NO_CHECKSUM.len() <= end).then_some(digits)
+    Some(u64::from(length) + LENGTH_BYTES as u64)
 }
 
 /// Returns which bytes of a file its checksum covers: all but the embeddings' pages. None if its footer is not one
@@ -216,22 +223,37 @@ pub fn covered(file: &ParquetMetaData, size_bytes: u64) -> Option<Vec<Range<u64>
     Some(covered)
 }
 
-/// Returns whether `pieces`, the covered bytes of a file in order, have the checksum that their footer says;
-/// `None` if it says none: a file of an earlier build.
-#[must_use]
-pub fn is_sound(pieces: &[Bytes]) -> Option<bool> {
-    let (tail, pieces) = pieces.split_last()?;
-    let at = digits(tail)?;
-    let (before, after) = (&tail[..at], &tail[at + NO_CHECKSUM.len()..]);
-    let mut hasher = Hasher::new();
-    for piece in pieces {
-        hasher.update(piece);
+/// Compares the covered bytes of a file with the checksum that its footer says.
+pub struct Check {
+    hasher: Hasher,
+    tail: Bytes,
+    digits: usize,
+}
+
+impl Check {
+    /// Begins with the last of these bytes, its whole footer among them; `None` if it says no checksum: a file of
+    /// an earlier build.
+    #[must_use]
+    pub fn of(tail: Bytes) -> Option<Self> {
+        let digits = digits(&tail)?;
+        Some(Self { hasher: Hasher::new(), tail, digits })
     }
-    for piece in [before, NO_CHECKSUM.as_bytes(), after] {
-        hasher.update(piece);
+
+    /// Takes the next of the bytes before those, from the first on.
+    pub fn add(&mut self, piece: &[u8]) {
+        self.hasher.update(piece);
     }
-    let said = &tail[at..at + NO_CHECKSUM.len()];
-    Some(format!("{:08x}", hasher.finalize()).as_bytes() == said)
+
+    /// Returns whether the file has the checksum that it says.
+    #[must_use]
+    pub fn agrees(mut self) -> bool {
+        let (before, rest) = self.tail.split_at(self.digits);
+        let (said, after) = rest.split_at(NO_CHECKSUM.len());
+        for piece in [before, NO_CHECKSUM.as_bytes(), after] {
+            self.hasher.update(piece);
+        }
+        format!("{:08x}", self.hasher.finalize()).as_bytes() == said
+    }
 }
 
 #[cfg(test)]

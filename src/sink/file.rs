@@ -197,7 +197,12 @@ fn write_row_group(
     Ok(start as usize..(start + length) as usize)
 }
 
-fn no_leaf() -> ParquetError {
+/// The pair of the metadata that becomes the checksum.
+pub(super) fn checksum_pair() -> (String, String) {
+    (format!("{KEY_PREFIX}{CHECKSUM}"), NO_CHECKSUM.to_owned())
+}
+
+pub(super) fn no_leaf() -> ParquetError {
     ParquetError::General("the schema has fewer leaves than the columns".into())
 }
 
@@ -207,7 +212,7 @@ fn properties(
     metadata: &[(String, String)],
 ) -> ParquetResult<WriterProperties> {
     let version = (format!("{KEY_PREFIX}{VERSION_KEY}"), SCHEMA_VERSION.to_owned());
-    let checksum = (format!("{KEY_PREFIX}{CHECKSUM}"), NO_CHECKSUM.to_owned());
+    let checksum = checksum_pair();
     let metadata = [&version, &checksum].into_iter().chain(metadata);
     let metadata = metadata.map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
     let tile_id = ColumnPath::from("tile_id");

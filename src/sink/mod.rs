@@ -15,6 +15,7 @@ mod predict;
 mod row;
 mod schema;
 mod stored;
+mod summed;
 
 pub use embedding::check_embedding;
 pub use file::{ShardRows, encode};
@@ -23,5 +24,6 @@ pub use predict::Scorer;
 pub use row::{GeoRow, Outcome, Prediction, TileRow};
 pub use schema::{SCHEMA_VERSION, TableSpec, schema};
 pub use stored::{StoredEmbeddings, StoredPart};
+pub use summed::SummedFile;
 
 pub use crate::config::EmbeddingType;

@@ -5,39 +5,11 @@ use std::ops::Range;
 use futures::TryStreamExt;
 
 use crate::error::Result;
-use crate::plan::ParquetObject;
-use crate::sink::{StoredEmbeddings, StoredPart, checksum};
+use crate::plan::{Checksums, ParquetObject, check_rest};
+use crate::sink::{StoredEmbeddings, StoredPart};
 
 /// Bytes of embeddings that are read at once.
 const PART_BYTES: u64 = 4 << 20;
-
-/// Whether a file has checksums.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Checksums {
-    /// It has, and what was read agrees with them.
-    Agree,
-    /// It is of a build that wrote none.
-    Absent,
-}
-
-/// Reads all of a file but its embeddings and compares that with its checksum.
-///
-/// # Errors
-///
-/// As the store answers; that the file is damaged if they do not agree.
-pub(crate) async fn check_rest(object: &ParquetObject) -> Result<Checksums> {
-    let covered = checksum::covered(object.parquet(), object.size_bytes());
-    let covered = covered.ok_or_else(|| object.damaged("its columns do not lie one after the other"))?;
-    let mut pieces = Vec::new();
-    for range in covered {
-        pieces.push(object.read_bytes(range).await?);
-    }
-    match checksum::is_sound(&pieces) {
-        Some(true) => Ok(Checksums::Agree),
-        Some(false) => Err(object.damaged("its content is not that of its checksum")),
-        None => Ok(Checksums::Absent),
-    }
-}
 
 /// Reads and decodes every page of a file, opened with its page index, and compares each with its checksum.
 ///

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StructArray};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -198,4 +199,184 @@ fn a_compaction_copies_no_damage() {
     assert_exit(&compacted, 0);
     assert_eq!(rows(&job.table()).len(), 14);
     assert_exit(&deep(&[], &job.table()), 0);
+}
+
+/// Two complete runs over a manifest; some of its values read like the checksum's key.
+fn manifest_job() -> Job {
+    let job = Job::new(8, "");
+    for num_rows in [6, 8] {
+        let rows = (0..num_rows).map(|row| {
+            let label = if row == 0 { "tilefleet.checksum".to_owned() } else { format!("label {row}") };
+            format!("images/{row:05}.jpg,{label},{}\n", row * 7919)
+        });
+        fs::write(job.path("list.csv"), format!("uri,label,weight\n{}", rows.collect::<String>())).unwrap();
+        let manifest = format!("input.manifest={}", job.path("list.csv").display());
+        job.run_ok(&["--set", "input.uris=[]", "--set", &manifest]);
+    }
+    job
+}
+
+/// The record of the older run.
+fn first_record(job: &Job) -> PathBuf {
+    let entries = fs::read_dir(job.table().join("_tilefleet")).unwrap();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    folders.retain(|folder| folder.join("run.json").exists());
+    folders.sort();
+    folders.remove(0)
+}
+
+/// What all readers of the table find.
+fn table_of(job: &Job) -> Vec<RecordBatch> {
+    shard_files(&job.table())
+        .into_values()
+        .flat_map(|file| read(&fs::read(file).unwrap().into()).unwrap())
+        .collect()
+}
+
+fn compact(job: &Job) -> std::process::Output {
+    support::tilefleet().arg("runs").arg(job.table()).arg("compact").output().unwrap()
+}
+
+/// Values of the manifest are copied from the table of sources, and rows are found by the plan.
+#[test]
+fn every_flipped_bit_of_a_plan_and_its_sources_is_found() {
+    let (job, runtime) = (manifest_job(), runtime());
+    let record = first_record(&job);
+    let uri = ObjectUri::parse(job.table().to_str().unwrap()).unwrap();
+    let output = Output::open(&Storage::new(StorageOptions::default()).unwrap(), &uri);
+    let id = RunId::parse(record.file_name().unwrap().to_str().unwrap()).unwrap();
+    // A record that cannot be opened is found as well.
+    let num_found = || -> Option<u64> {
+        let run = runtime.block_on(Run::open(&output, &id)).ok()??;
+        let verdict = runtime.block_on(verify(&run, Depth::Pages)).ok()?;
+        assert_eq!(verdict.without_checksums, Some(0));
+        Some(verdict.num_violations)
+    };
+    assert_eq!(num_found(), Some(0));
+    for name in ["sources.parquet", "plan/part-00000.parquet"] {
+        let file = record.join(name);
+        let sound = fs::read(&file).unwrap();
+        let key = sound.windows(20).position(|bytes| bytes == b"\x12tilefleet.checksum\x18").unwrap();
+        let mut random = Random(0x5EED);
+        let mut num_hidden = 0;
+        for _ in 0..300 {
+            let bit = random.below(sound.len() * 8);
+            // Without the key the file is one without checksums.
+            if (key..key + 21).contains(&(bit / 8)) {
+                continue;
+            }
+            let mut flipped = sound.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            num_hidden += u64::from(read(&flipped.clone().into()).is_some());
+            fs::write(&file, &flipped).unwrap();
+            assert!(num_found() != Some(0), "bit {bit} of {name}");
+        }
+        fs::write(&file, &sound).unwrap();
+        assert!(num_hidden > 20, "{num_hidden} flips of {name} are no error to a general reader");
+    }
+    assert_eq!(num_found(), Some(0));
+}
+
+/// What a compaction is planned by is checked before anything is copied or deleted.
+#[test]
+fn a_compaction_goes_by_no_damaged_plan() {
+    let job = manifest_job();
+    let before = table_of(&job);
+    let record = first_record(&job);
+    for (name, column) in
+        [("sources.parquet", "label"), ("sources.parquet", "uri"), ("plan/part-00000.parquet", "tile_id")]
+    {
+        let file = record.join(name);
+        let sound = fs::read(&file).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(sound.clone())).unwrap();
+        let group = reader.metadata().row_group(0).clone();
+        let of_column = |chunk: &&parquet::file::metadata::ColumnChunkMetaData| {
+            chunk.column_path().parts().last().is_some_and(|last| last == column)
+        };
+        let (start, length) = group.columns().iter().find(of_column).unwrap().byte_range();
+        for place in [start + length / 3, start + length / 2, start + length - 3] {
+            let mut flipped = sound.clone();
+            flipped[place as usize] ^= 4;
+            fs::write(&file, &flipped).unwrap();
+            let refused = compact(&job);
+            assert_exit(&refused, 78);
+            assert!(stderr(&refused).contains("it is damaged"), "{name}: {}", stderr(&refused));
+            assert!(
+                stderr(&refused).contains("nothing was copied or deleted"),
+                "{name}: {}",
+                stderr(&refused)
+            );
+            assert_eq!(table_of(&job), before, "{name}");
+        }
+        fs::write(&file, &sound).unwrap();
+    }
+    // The record says which runs are newer, and is held against the sources.
+    let file = record.join("run.json");
+    let sound = fs::read_to_string(&file).unwrap();
+    let mut altered: serde_json::Value = serde_json::from_str(&sound).unwrap();
+    altered["as_of"] = "2031-01-01T00:00:00Z".into();
+    fs::write(&file, altered.to_string()).unwrap();
+    let refused = compact(&job);
+    assert_exit(&refused, 78);
+    assert!(
+        stderr(&refused).contains("`as_of` is not what the table of sources says"),
+        "{}",
+        stderr(&refused)
+    );
+    assert_eq!(table_of(&job), before);
+    fs::write(&file, &sound).unwrap();
+    assert_exit(&compact(&job), 0);
+    assert_exit(&deep(&[], &job.table()), 0);
+    let extra = |batches: &[RecordBatch]| -> Vec<String> {
+        let column = |batch: &RecordBatch, row| {
+            arrow::util::display::array_value_to_string(&batch["extra"], row).unwrap()
+        };
+        let of_batch =
+            |batch: &RecordBatch| (0..batch.num_rows()).map(|row| column(batch, row)).collect::<Vec<_>>();
+        let mut all: Vec<String> = batches.iter().flat_map(of_batch).collect();
+        all.sort();
+        all
+    };
+    let after = table_of(&job);
+    assert_eq!((extra(&after), extra(&before).len()), (extra(&before), 8));
+}
+
+/// Tables of sources of earlier builds have no checksum; but every row says what stood in the manifest.
+#[test]
+fn a_table_without_checksums_that_contradicts_its_rows_is_not_copied() {
+    let job = manifest_job();
+    let before = table_of(&job);
+    let file = first_record(&job).join("sources.parquet");
+    without_checksums(&file);
+    let told = deep(&[], &job.table());
+    assert_exit(&told, 0);
+    let said = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(said.contains("1 file of an earlier version, without checksums to compare with"), "{said}");
+    rewrite_label(&file);
+    let refused = compact(&job);
+    assert_exit(&refused, 78);
+    assert!(stderr(&refused).contains("is not what their sources.parquet says"), "{}", stderr(&refused));
+    for batch in &before {
+        assert!(table_of(&job).contains(batch), "nothing was deleted");
+    }
+}
+
+/// Gives every source another label.
+fn rewrite_label(file: &Path) {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(file).unwrap()).unwrap();
+    let pairs = reader.metadata().file_metadata().key_value_metadata().unwrap().clone();
+    let pairs = pairs.into_iter().filter(|pair| pair.key != "ARROW:schema").collect();
+    let properties = WriterProperties::builder().set_key_value_metadata(Some(pairs)).build();
+    let batch = reader.build().unwrap().next().unwrap().unwrap();
+    let mut writer =
+        ArrowWriter::try_new(fs::File::create(file).unwrap(), batch.schema(), Some(properties)).unwrap();
+    let extra = batch["extra"].as_struct();
+    let labels: StringArray = extra["label"].as_string::<i32>().iter().map(|_| Some("wrong")).collect();
+    let columns = vec![Arc::new(labels) as ArrayRef, extra["weight"].clone()];
+    let extra = StructArray::new(extra.fields().clone(), columns, extra.nulls().cloned());
+    let at = batch.schema().index_of("extra").unwrap();
+    let mut columns = batch.columns().to_vec();
+    columns[at] = Arc::new(extra);
+    writer.write(&RecordBatch::try_new(batch.schema(), columns).unwrap()).unwrap();
+    writer.close().unwrap();
 }
