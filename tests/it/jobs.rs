@@ -232,7 +232,7 @@ fn times_of_a_csv_manifest_are_timestamps_to_other_readers() {
 
     // An output of an earlier build keeps its columns, and a run with others is refused before it writes.
     let record = job.table().join("_tilefleet/output.json");
-    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    let mut json: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
     assert_eq!(json["extra"][0], "utc: Timestamp(ms, \"UTC\")");
     json["extra"][0] = "utc: Timestamp(s)".into();
     fs::write(&record, json.to_string()).unwrap();
