@@ -82,13 +82,12 @@ impl Tally {
             return Ok(());
         }
         let _asking = self.asking.lock().await;
-        let answers = match self.with(uri, |host| host.sample_answers) {
-            Some(answers) => answers,
-            None => {
-                let answers = others.await?.answers(storage).await;
-                self.with(uri, |host| host.sample_answers = Some(answers));
-                answers
-            }
+        let answers = if let Some(answers) = self.with(uri, |host| host.sample_answers) {
+            answers
+        } else {
+            let answers = others.await?.answers(storage).await;
+            self.with(uri, |host| host.sample_answers = Some(answers));
+            answers
         };
         if answers { Ok(()) } else { Err(self.first_of(uri)) }
     }
