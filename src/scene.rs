@@ -234,12 +234,6 @@ impl SceneBand {
     pub fn is_bytes(&self) -> bool {
         self.is_stored() || self.shown
     }
-
-    /// Tells whether a sample stands for no data.
-    #[must_use]
-    pub fn is_nodata(&self, sample: f64) -> bool {
-        sample.is_nan() || self.nodata == Some(sample)
-    }
 }
 
 impl Scene {

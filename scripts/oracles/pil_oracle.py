@@ -288,6 +288,49 @@ def generate_turned(folder):
                     picture.save(folder / f"{stem}-{add}-{zipped}-both.png", pnginfo=texts, exif=other)
 
 
+# Types of TIFF with a 6 of each (TIFF 6.0, section 2), and one that is none.
+SIX = {
+    1: b"\6",
+    2: b"6\0",
+    3: struct.pack("<H", 6),
+    4: struct.pack("<I", 6),
+    5: struct.pack("<II", 12, 2),
+    6: b"\6",
+    7: b"\6",
+    8: struct.pack("<h", 6),
+    9: struct.pack("<i", 6),
+    10: struct.pack("<ii", -12, -2),
+    11: struct.pack("<f", 6),
+    12: struct.pack("<d", 6),
+    13: struct.pack("<I", 6),
+    16: struct.pack("<Q", 6),
+    17: struct.pack("<q", 6),
+    99: struct.pack("<I", 6),
+}
+
+
+def generate_types(folder):
+    """Writes images whose orientation has other types than SHORT."""
+    picture = Image.fromarray(photo(45, 30, 80))
+    for kind, value in SIX.items():
+        count = len(value) if kind in (1, 2, 7) else 1
+        outside = len(value) > 4
+        field = struct.pack("<I", 26) if outside else value.ljust(4, b"\0")
+        block = struct.pack("<2sHIHHHI", b"II", 42, 8, 1, 0x0112, kind, count) + field + bytes(4) + (value if outside else b"")
+        for suffix, more in (("jpg", {"quality": 90}), ("png", {}), ("webp", {"lossless": True})):
+            picture.save(folder / f"type{kind}-lossless.{suffix}", exif=b"Exif\0\0" + block, **more)
+
+
+def indexed(path, colours, alphas):
+    """Writes a picture of 16 indices with so many colours and alphas."""
+    rng = np.random.default_rng(colours + alphas)
+    head = struct.pack(">IIBBBBB", 13, 9, 8, 3, 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\0" + bytes(rng.integers(0, 16, 13).tolist()) for _ in range(9)))
+    chunks = [(b"IHDR", head), (b"PLTE", rng.bytes(3 * colours)), (b"tRNS", rng.bytes(alphas)), (b"IDAT", rows), (b"IEND", b"")]
+    parts = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
 def generate_odd(folder):
     """Writes images that are rare: kinds of JPEG, CMYK, animations, orientations stated outside of Exif."""
     for width, height in [(45, 37), (5, 3), (1, 1), (64, 50)]:
@@ -298,6 +341,9 @@ def generate_odd(folder):
         picture.save(folder / f"{width}x{height}-cmyk-progressive.jpg", quality=90, progressive=True)
     generate_animations(folder)
     generate_turned(folder)
+    generate_types(folder)
+    for colours, alphas in [(16, 8), (16, 256), (16, 17), (9, 12), (9, 256)]:
+        indexed(folder / f"alphas{alphas}of{colours}.png", colours, alphas)
 
 
 def decoded(path):

@@ -3,12 +3,18 @@
 Usage: tiff_oracle.py sizes FOLDER
        tiff_oracle.py places FOLDER
        tiff_oracle.py grey FOLDER
+       tiff_oracle.py nodata FOLDER
+       tiff_oracle.py items FOLDER
+       tiff_oracle.py keys FOLDER
        tiff_oracle.py digest FILE...
 
 `sizes` writes blocks whose offsets and byte counts contradict the file, with and without a place on the Earth, and
 prints for each file who reads the samples that were written: `gdal`, `pillow`, or neither. `places` writes scenes with
 numbers that are not finite in what places or scales them. `grey` writes files without PhotometricInterpretation, and
-prints the digest of what GDAL reads and what Pillow does. `digest` prints the first 16 digits of the SHA-256 of the
+prints the digest of what GDAL reads and what Pillow does. `nodata` writes scenes whose nodata is written in every way, some
+with a block that is not stored, and prints of each the digest of what GDAL reads. `items` writes scenes whose metadata of
+GDAL are written in every way, and prints scale, offset, unit and description as GDAL reads them. `keys` writes scenes with
+keys that agree or contradict each other, and prints where GDAL has their middle. `digest` prints the first 16 digits of the SHA-256 of the
 samples that GDAL reads, `[height, width, bands]`. Needs rasterio and Pillow.
 """
 
@@ -121,6 +127,7 @@ SIZES = {
     "in_header": {"offsets": first(0)},
     "beyond": {"offsets": first(1 << 20)},
     "not_stored": {"offsets": second(0), "sizes": second(0)},
+    "few_sizes": {"sizes": lambda found: found[:1]},
 }
 
 
@@ -142,7 +149,7 @@ def sizes(folder):
         for codec, code in (("none", 1), ("deflate", 8)):
             stored = [zlib.compress(block) for block in blocks] if code == 8 else blocks
             for wrong, changes in SIZES.items():
-                if len(blocks) == 1 and (wrong.startswith("second") or wrong == "not_stored"):
+                if len(blocks) == 1 and (wrong.startswith("second") or wrong in ("not_stored", "few_sizes")):
                     continue
                 for big in (False, True):
                     kind = LONG8 if big else LONG
@@ -224,12 +231,154 @@ def grey(folder):
     print(json.dumps(said))
 
 
+LARGEST = float(np.finfo("float32").max)
+NODATA = {
+    "uint8": ["0", "0 0 0", "0,0,0", "1,2", "1 m", "m1", "1.5", "2.9", "-0.5", "255.5", "300", "-1", "1e", "0x1", "none", " ", "\n2"],
+    "int8": ["-128.5", "127.9", "200"],
+    "uint16": ["65535.9", "-3", "3;4"],
+    "int16": ["-1.9", "40000", "1,9"],
+    "int32": ["2.9", "2147483648"],
+    "int64": ["1.9", "-1 m", "9223372036854775808"],
+    "uint64": ["18446744073709551616", "1e3", "abc"],
+    "float32": ["-3.40282e+38", "-3.4e+38", "-3.4028236e+38", "-1.7976931348623157e+308", "3.4e38", "1,5", "1.0000003", "-inf", "infinity"],
+    "float64": ["1", "-1.79769e+308", "-1.8e308", "-3.4e+38"],
+}
+
+
+def strips_of(samples, rows):
+    blocks = [samples[row : row + rows].tobytes() for row in range(0, len(samples), rows)]
+    strip = {273: (LONG, lambda offsets, _: offsets), 278: (LONG, [rows]), 279: (LONG, lambda _, sizes: sizes)}
+    kind = {"u": 1, "i": 2, "f": 3}[samples.dtype.kind]
+    return tags_of(samples) | strip | {339: (SHORT, [kind])} | PLACE, blocks
+
+
+def nodata(folder):
+    said = {}
+    for dtype, texts in NODATA.items():
+        samples = np.arange(64 * 64).reshape(64, 64) % 5
+        samples = samples.astype(dtype)
+        if dtype.startswith("f"):
+            samples[0, :6] = -LARGEST, LARGEST, np.float32(-3.4e38), 1.5, 1 + 4.7e-7, 1 + 4.8e-7
+        else:
+            samples[0, :2] = np.iinfo(dtype).min, np.iinfo(dtype).max
+        tags, blocks = strips_of(samples, 32)
+        for number, written in enumerate(texts):
+            for sparse in (False, True):
+                name = f"{dtype}-{number}{'-sparse' if sparse else ''}.tif"
+                change = {273: (LONG, lambda offsets, _: second(0)(offsets)), 279: (LONG, lambda _, sizes: second(0)(sizes))}
+                write(folder / "scene" / name, tags | {42113: text(written)} | (change if sparse else {}), blocks)
+                said[name] = digest(by_gdal(folder / "scene" / name))
+    print(json.dumps(said))
+
+
+def items(folder):
+    def item(value, role="scale", name='name="SCALE"', sample='sample="0"'):
+        return f'<Item {name} {sample} role="{role}">{value}</Item>'
+
+    good = item("0.5") + item("-0.1", "offset")
+    inside = {
+        "plain": good,
+        "single": good.replace('"', "'"),
+        "role": item("0.5", "SCALE") + item("-0.1", "Offset"),
+        "tag": good.replace("Item", "ITEM"),
+        "attribute": good.replace("role=", "ROLE=").replace("sample=", "Sample ="),
+        "cdata": item("0.5") + item("<![CDATA[-0.1]]>", "offset"),
+        "entity": item("&#48;.5") + item("&#x2d;0.1", "offset"),
+        "attribute_entity": item("0.5", "sc&#97;le"),
+        "mixed": item("0<!-- x -->.5"),
+        "nested": item("<b>0.5</b>"),
+        "wrapped": f"<Group>{good}</Group>",
+        "comment": f"<!-- {item('9')} -->{good}",
+        "twice": item("9") + good,
+        "rest": item("0,5 m") + item("-0.1x", "offset"),
+        "no_number": item("one"),
+        "nan": item("0.5") + item("nan", "offset"),
+        "other_band": item("9", sample='sample="1"') + good,
+        "no_band": item("9", sample="") + good,
+        "letter_band": item("0.5", sample='sample="x"'),
+        "no_name": item("9", name=""),
+        "unquoted": good.replace('"', ""),
+        "ampersand": item("0.5&"),
+        "texts": item("m&amp;lt;2", "UnitType") + item(" a &amp;quot;b&amp;quot;", "DESCRIPTION"),
+        "no_end_tag": '<Item name="SCALE" sample="0" role="scale">0.5',
+        "wrong_end_tag": '<Item name="SCALE" sample="0" role="scale">0.5</Itm>',
+    }
+    whole = {
+        "declared": f'<?xml version="1.0"?>\n<!-- x --><!DOCTYPE GDALMetadata><GDALMetadata>{good}</GDALMetadata>',
+        "small_root": f"<gdalmetadata>{good}</gdalmetadata>",
+        "other_root": f"<Metadata>{good}</Metadata>",
+        "two_roots": f"<GDALMetadata>{good}</GDALMetadata><GDALMetadata>{item('9')}</GDALMetadata>",
+        "no_root": good,
+        "no_end": f"<GDALMetadata>{good}",
+        "no_xml": "scale=0.5",
+    }
+    samples = pixels()
+    tags, blocks = strips_of(samples, HEIGHT)
+    said = {}
+    for name, xml in whole.items() | {(name, f"<GDALMetadata>{xml}</GDALMetadata>") for name, xml in inside.items()}:
+        path = folder / "scene" / f"{name}.tif"
+        write(path, tags | {42112: text(xml)}, blocks)
+        with rasterio.open(path) as file:
+            said[path.name] = [file.scales[0], file.offsets[0], file.units[0], file.descriptions[0]]
+    print(json.dumps(said).replace("NaN", "null"))
+
+
+def keys(folder):
+    from pyproj import CRS, Transformer
+
+    def projected(code, *more, model=1):
+        return [(1024, 0, 1, model), *more, (3072, 0, 1, code)]
+
+    def beside(code, crs):
+        return projected(code, (2048, 0, 1, crs))
+
+    cases = {
+        "alone": projected(32632),
+        "same": beside(32632, 4326),
+        "etrs89": beside(32632, 4258),
+        "nad83": beside(26910, 4269),
+        "nad83_by_wgs84": beside(26910, 4326),
+        "rgf93": beside(2154, 4171),
+        "gda94": beside(28355, 4283),
+        "mercator": beside(3857, 4326),
+        "mercator_sphere": beside(3857, 4055),
+        "belgian": beside(31370, 4313),
+        "swiss": beside(2056, 4150),
+        "user_defined": beside(32632, 32767),
+        "datum": projected(32632, (2050, 0, 1, 6326)),
+        "ellipsoid": projected(32632, (2056, 0, 1, 7030)),
+        "no_model": projected(32632)[1:],
+        "model_of_its_own": projected(32632, model=32767),
+        "other_nad27": beside(32632, 4267),
+        "other_wgs84": beside(31370, 4326),
+        "other_datum": projected(32632, (2050, 0, 1, 6267)),
+        "other_ellipsoid": projected(32632, (2056, 0, 1, 7008)),
+        "other_model": projected(32632, model=2),
+        "other_model_and_code": projected(32632, (2048, 0, 1, 4326), model=2),
+        "other_model_0": projected(32632, model=0),
+    }
+    tags, blocks = strips_of(pixels(), HEIGHT)
+    said = {}
+    for name, entries in cases.items():
+        path = folder / "scene" / f"{name}.tif"
+        directory = [1, 1, 0, len(entries), *(number for entry in entries for number in entry)]
+        write(path, tags | {34735: (SHORT, directory)}, blocks)
+        with rasterio.open(path) as file:
+            middle = file.transform * (file.width / 2, file.height / 2)
+            place = None
+            if file.crs and name != "other_model_0":
+                crs = CRS.from_wkt(file.crs.to_wkt())
+                place = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True).transform(*middle)
+        said[path.name] = place
+    print(json.dumps(said))
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     command, *arguments = sys.argv[1:]
     if command == "digest":
         print(json.dumps([digest(by_gdal(name)) for name in arguments]))
-    elif command in ("sizes", "places", "grey"):
+    elif command in ("sizes", "places", "grey", "nodata", "items", "keys"):
         out = Path(arguments[0])
         for name in ("plain", "scene"):
             (out / name).mkdir(exist_ok=True)

@@ -6,8 +6,8 @@ use png::{BitDepth, DecodeOptions, Decoder, DecodingError, Transformations};
 
 use super::reject_io;
 use crate::decode::chip::Samples;
-use crate::format::image::png::still;
-use crate::format::image::{ImageHeader, Limits, SampleKind, corrupt, truncated};
+use crate::format::image::png::{still, with_colours_for_alphas};
+use crate::format::image::{ImageHeader, Limits, Photometric, SampleKind, corrupt, truncated};
 use crate::reason::Rejection;
 
 /// Buffers for data on its way, in and out of the inflater.
@@ -16,7 +16,8 @@ const OTHER_BYTES: u64 = 1 << 19;
 /// Returns how much memory decoding takes beside the decoded samples, at most.
 pub(super) fn working_bytes(header: &ImageHeader, bytes: &[u8]) -> u64 {
     let row = header.decoded_bytes() / u64::from(header.size.height.max(1));
-    let copy = if header.num_pages > 1 { bytes.len() as u64 } else { 0 };
+    let is_copied = header.num_pages > 1 || header.photometric == Photometric::PaletteAlpha;
+    let copy = if is_copied { bytes.len() as u64 } else { 0 };
     4 * row + copy + OTHER_BYTES
 }
 
@@ -26,7 +27,7 @@ pub(super) fn decode(header: &ImageHeader, bytes: &[u8], limits: &Limits) -> Res
     options.set_ignore_adler32(false);
     options.set_ignore_text_chunk(true);
     options.set_ignore_iccp_chunk(true);
-    let still = still(bytes);
+    let still = with_colours_for_alphas(still(bytes));
     let mut decoder = Decoder::new_with_options(Cursor::new(&*still), options);
     decoder
         .set_limits(png::Limits { bytes: usize::try_from(limits.max_decoded_bytes).unwrap_or(usize::MAX) });

@@ -5,7 +5,7 @@
 //! decoded here, and whether so few valid pixels are enough is decided elsewhere.
 
 use super::area::{self, AreaAxis};
-use super::blocks::{Block, Part, WindowSamples, read_samples, read_window};
+use super::blocks::{Block, Part, WindowSamples, read_samples, read_window, validity};
 use super::chip::{Bands, Chip, Samples, with_samples};
 use crate::config::Clouds;
 use crate::format::tiff::{BlockId, TiffHeader};
@@ -233,7 +233,7 @@ impl Canvas<'_> {
         corner: (usize, usize),
     ) {
         let nodata = band.nodata.and_then(T::of);
-        let is_absent = |sample: T| sample.is_nan() || nodata == Some(sample);
+        let is_absent = |sample: T| sample.is_absent(nodata);
         let (target, absent) = (&self.target, self.target.element(place, 0.0));
         if band.is_stored() && target.is_plain(place) {
             let value =
@@ -291,8 +291,11 @@ impl Canvas<'_> {
         axes: (&AreaAxis, &AreaAxis),
     ) {
         let num_bands = usize::from(plane.samples.num_bands);
-        let value = |pixel: usize| plane.stored[pixel * num_bands + plane.index].value();
-        let valid = |pixel: usize| mask.is_none_or(|mask| mask[pixel] != 0) && !band.is_nodata(value(pixel));
+        let nodata = band.nodata.and_then(T::of);
+        let sample = |pixel: usize| plane.stored[pixel * num_bands + plane.index];
+        let value = |pixel: usize| sample(pixel).value();
+        let valid =
+            |pixel: usize| mask.is_none_or(|mask| mask[pixel] != 0) && !sample(pixel).is_absent(nodata);
         let stored = area::Stored { size: plane.samples.size, value, valid, axes };
         let (first, step) = self.target.place(place);
         stored.resample(|pixel, value| {
@@ -332,11 +335,12 @@ trait Stored: Copy + PartialEq {
     /// Returns the sample of this value, if there is one.
     fn of(value: f64) -> Option<Self>;
 
-    fn is_nan(self) -> bool;
+    /// Tells whether it stands for no data, as NaN always does.
+    fn is_absent(self, nodata: Option<Self>) -> bool;
 }
 
 macro_rules! stored {
-    ($($kind:ty: $is_nan:expr),*) => {$(
+    ($($kind:ty: $is_absent:expr),*) => {$(
         impl Stored for $kind {
             #[inline]
             #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "of all sample types one is f64")]
@@ -350,15 +354,27 @@ macro_rules! stored {
             }
 
             #[inline]
-            fn is_nan(self) -> bool {
-                ($is_nan)(self)
+            fn is_absent(self, nodata: Option<Self>) -> bool {
+                ($is_absent)(self, nodata)
             }
         }
     )*};
 }
 
-stored!(u8: |_| false, i8: |_| false, u16: |_| false, i16: |_| false, u32: |_| false, i32: |_| false);
-stored!(u64: |_| false, i64: |_| false, f32: f32::is_nan, f64: f64::is_nan);
+fn is_same<T: PartialEq>(sample: T, nodata: Option<T>) -> bool {
+    nodata == Some(sample)
+}
+
+fn is_absent_f32(sample: f32, nodata: Option<f32>) -> bool {
+    sample.is_nan() || nodata.is_some_and(|nodata| validity::is_absent_f32(sample, nodata))
+}
+
+fn is_absent_f64(sample: f64, nodata: Option<f64>) -> bool {
+    sample.is_nan() || nodata.is_some_and(|nodata| validity::is_absent_f64(sample, nodata))
+}
+
+stored!(u8: is_same, i8: is_same, u16: is_same, i16: is_same, u32: is_same, i32: is_same);
+stored!(u64: is_same, i64: is_same, f32: is_absent_f32, f64: is_absent_f64);
 
 /// Returns which share of a chip's valid pixels are clouds; `None` if that is not said of half of them.
 fn share(

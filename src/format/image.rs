@@ -17,6 +17,7 @@ pub(crate) use self::tiff::Picture;
 use crate::format::bytes::Order;
 use crate::format::partial::{self, Partial, View};
 pub use crate::format::sample::SampleKind;
+use crate::format::tags::{Directory, tag};
 use crate::geometry::Size;
 use crate::reason::{Reason, Rejection};
 
@@ -145,6 +146,13 @@ impl Orientation {
             Ok(code @ 1..=8) => Self(code),
             _ => Self::UPRIGHT,
         }
+    }
+
+    /// Takes the tag of a directory as Pillow does; `None` without one. A tag that is no code counts as upright.
+    pub(crate) fn of_tag(directory: &Directory<'_>) -> Option<Self> {
+        let is_code = |code: &f64| (1.0..=8.0).contains(code) && code.fract() == 0.0;
+        let code = || directory.number(tag::ORIENTATION).filter(is_code);
+        directory.has(tag::ORIENTATION).then(|| Self::new(code().unwrap_or(1.0) as u64))
     }
 
     /// Returns the code, 1 to 8.

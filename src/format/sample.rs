@@ -39,6 +39,12 @@ impl SampleKind {
         }
     }
 
+    /// Tells whether samples may have a fraction.
+    #[must_use]
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::F32 | Self::F64)
+    }
+
     /// Returns NumPy's name of the type, such as `uint16`.
     #[must_use]
     pub fn name(self) -> &'static str {

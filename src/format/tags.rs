@@ -3,6 +3,8 @@
 //! Reads single tags from untrusted bytes: every offset is checked, nothing is allocated for a count
 //! that the file cannot hold.
 
+use std::collections::HashSet;
+
 use super::bytes::Order;
 use super::partial::View;
 
@@ -130,11 +132,17 @@ impl<'a> Directory<'a> {
         self.big
     }
 
-    /// Counts the directories of the chain from this one on, at most `limit`.
+    /// Returns where in the file it begins.
+    pub(crate) fn offset(&self) -> u64 {
+        (self.start - if self.big { 8 } else { 2 }) as u64
+    }
+
+    /// Counts the directories of the chain from this one on, at most `limit`. One that was counted before ends it.
     pub(crate) fn count(self, limit: u32) -> u32 {
         let mut directory = self;
         let mut count = 1;
-        while count < limit && directory.next != 0 {
+        let mut seen = HashSet::from([self.offset()]);
+        while count < limit && directory.next != 0 && seen.insert(directory.next) {
             match Self::at(self.file, self.order, self.big, directory.next) {
                 Some(next) => directory = next,
                 None => break,
@@ -182,6 +190,26 @@ impl<'a> Directory<'a> {
         let array = self.array(tag).filter(|array| array.is_unsigned())?;
         let values = self.values(array, MAX_VALUES)?;
         values.chunks_exact(array.width()?).map(|value| self.integer(value)).collect()
+    }
+
+    /// Returns the first value of a tag of numbers, whichever type they have. Bytes are none, as in Pillow.
+    pub(crate) fn number(&self, tag: u16) -> Option<f64> {
+        let array = self.array(tag).filter(|array| array.count > 0)?;
+        let value = self.values(Array { count: 1, ..array }, 1)?;
+        let word = |at| self.order.u32(value, at);
+        Some(match array.kind {
+            3 => self.order.u16(value, 0)?.into(),
+            4 | 13 => word(0)?.into(),
+            5 => f64::from(word(0)?) / f64::from(word(4)?),
+            6 => i8::from_ne_bytes([value[0]]).into(),
+            8 => (self.order.u16(value, 0)? as i16).into(),
+            9 => (word(0)? as i32).into(),
+            10 => f64::from(word(0)? as i32) / f64::from(word(4)? as i32),
+            11 => f32::from_bits(word(0)?).into(),
+            12 => f64::from_bits(self.order.u64(value, 0)?),
+            16 => self.order.u64(value, 0)? as f64,
+            _ => return None,
+        })
     }
 
     /// Returns all values of a tag of floating-point numbers.
@@ -278,9 +306,26 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_links_to_itself_is_counted_up_to_the_limit() {
+    fn a_directory_that_links_to_itself_is_one() {
         let mut file = exif_with(*b"II", &[0x12, 1, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0]);
         file.extend(8u32.to_le_bytes());
-        assert_eq!(first(&file).unwrap().count(10), 10);
+        assert_eq!(first(&file).unwrap().count(10), 1);
+    }
+
+    /// By Pillow 13.
+    #[test]
+    fn a_number_may_have_any_type_but_that_of_bytes() {
+        let number = |kind: u8, value: [u8; 4]| {
+            let entry = [&[0x12, 1, kind, 0, 1, 0, 0, 0][..], &value].concat();
+            first(&exif_with(*b"II", &entry)).unwrap().number(tag::ORIENTATION)
+        };
+        for kind in [3, 4, 6, 8, 9, 13] {
+            assert_eq!(number(kind, [6, 0, 0, 0]), Some(6.0), "{kind}");
+        }
+        assert_eq!(number(11, 6_f32.to_le_bytes()), Some(6.0));
+        assert_eq!(number(6, [250, 0, 0, 0]), Some(-6.0));
+        for kind in [1, 2, 7, 99] {
+            assert_eq!(number(kind, [6, 0, 0, 0]), None, "{kind}");
+        }
     }
 }

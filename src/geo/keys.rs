@@ -13,8 +13,11 @@ pub(super) enum Definition {
     Proj(String),
 }
 
+const MODEL_PROJECTED: u16 = 1;
 const MODEL_GEOGRAPHIC: u16 = 2;
 const MODEL_GEOCENTRIC: u16 = 3;
+/// Web Mercator, and the sphere that others name below it.
+const WEB_MERCATOR: (u16, u16) = (3857, 4055);
 const METRE: u16 = 9001;
 const DEGREE: u16 = 9102;
 
@@ -38,7 +41,9 @@ pub(super) fn definition(tags: &GeoTags) -> Result<Definition, NoGeometry> {
         _ => {}
     }
     if let Some(code) = named(key::PROJECTED_CRS) {
+        check_model(tags, code)?;
         check_units(tags, code)?;
+        check_datum(tags, code)?;
         return Ok(Definition::Epsg(u32::from(code)));
     }
     let is_geographic = tags.code(key::MODEL_TYPE) == Some(MODEL_GEOGRAPHIC);
@@ -74,6 +79,77 @@ fn check_units(tags: &GeoTags, code: u16) -> Result<(), NoGeometry> {
         return Ok(());
     }
     Err(unsupported(&format!("EPSG:{code} with coordinates in another unit, EPSG:{unit}")))
+}
+
+/// A file with a code of a projected system must call itself projected: GDAL goes by what it calls itself.
+fn check_model(tags: &GeoTags, code: u16) -> Result<(), NoGeometry> {
+    match tags.code(key::MODEL_TYPE) {
+        None | Some(MODEL_PROJECTED | USER_DEFINED) => Ok(()),
+        Some(model) => Err(unsupported(&format!(
+            "the key GTModelType {model} contradicts the code of a projected system, EPSG:{code}"
+        ))),
+    }
+}
+
+/// A datum beside the code of a projected system must be that of the code: GDAL takes the one beside.
+fn check_datum(tags: &GeoTags, code: u16) -> Result<(), NoGeometry> {
+    let Some(definition) = epsg::definition(u32::from(code)) else { return Ok(()) };
+    let named = |key| tags.code(key).filter(|&code| code != USER_DEFINED && code != 0);
+    let contradicts = |what: &str, beside: u16| {
+        unsupported(&format!("{what} EPSG:{beside} beside EPSG:{code}, which has another"))
+    };
+    let is_same = |crs: u16| {
+        let beside = epsg::definition(u32::from(crs));
+        (code, crs) == WEB_MERCATOR || beside.is_some_and(|beside| datum_of(beside) == datum_of(definition))
+    };
+    if let Some(crs) = named(key::GEODETIC_CRS).filter(|&crs| !is_same(crs)) {
+        return Err(contradicts("the geographic system", crs));
+    }
+    // Datums are numbered as their geographic systems are, 2000 higher.
+    if let Some(datum) =
+        named(key::GEODETIC_DATUM).filter(|datum| !datum.checked_sub(2000).is_some_and(is_same))
+    {
+        return Err(contradicts("the datum", datum));
+    }
+    let ellipsoid = named(key::ELLIPSOID).filter(|&ellipsoid| !has_ellipsoid(definition, ellipsoid));
+    ellipsoid.map_or(Ok(()), |ellipsoid| Err(contradicts("the ellipsoid", ellipsoid)))
+}
+
+/// Returns what a definition says of its datum, in order; nothing where PROJ takes it as WGS 84.
+fn datum_of(definition: &str) -> Vec<&str> {
+    const KEYS: [&str; 10] =
+        ["datum", "ellps", "a", "b", "rf", "R", "pm", "towgs84", "nadgrids", "geoidgrids"];
+    let parts = definition.split_whitespace().filter_map(|part| part.strip_prefix('+'));
+    let is_no_shift = |part: &str| {
+        let shift = part.strip_prefix("towgs84=");
+        shift.is_some_and(|shift| shift.split(',').all(|number| number.parse() == Ok(0.0)))
+    };
+    let says = |part: &&str| KEYS.contains(&part.split('=').next().unwrap_or(part));
+    let mut found: Vec<&str> = parts.filter(says).filter(|part| !is_no_shift(part)).collect();
+    found.sort_unstable();
+    match found[..] {
+        ["datum=WGS84" | "datum=NAD83" | "ellps=WGS84" | "ellps=GRS80"] => Vec::new(),
+        // Web Mercator.
+        ["a=6378137", "b=6378137", ..] => Vec::new(),
+        _ => found,
+    }
+}
+
+/// Tells whether a definition uses an ellipsoid of the EPSG dataset.
+fn has_ellipsoid(definition: &str, code: u16) -> bool {
+    let name = match code {
+        7030 | 7019 => return datum_of(definition).is_empty(),
+        7001 => "airy",
+        7002 => "mod_airy",
+        7004 => "bessel",
+        7008 => "clrk66",
+        7012 => "clrk80",
+        7022 => "intl",
+        7024 => "krass",
+        7036 => "GRS67",
+        _ => return false,
+    };
+    datum_of(definition).contains(&format!("ellps={name}").as_str())
 }
 
 /// Describes a projected system that has no code of its own.

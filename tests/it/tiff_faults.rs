@@ -79,7 +79,8 @@ fn expected_of(name: &str) -> &'static str {
     match (codec, wrong) {
         (_, "beyond") | ("deflate", "small" | "second_small") => "truncated",
         ("deflate", "no_size" | "no_sizes" | "no_tag") if alone => "ok",
-        (_, "in_header") | ("deflate", "no_size" | "second_no_size" | "no_sizes" | "no_tag") => "corrupt",
+        (_, "in_header")
+        | ("deflate", "no_size" | "second_no_size" | "no_sizes" | "no_tag" | "few_sizes") => "corrupt",
         _ => "ok",
     }
 }
@@ -210,6 +211,116 @@ fn numbers_that_are_not_finite_cost_their_own_row() {
     for name in ["tiny.tif", "thin.tif", "huge.tif", "tie_overflows.tif"] {
         assert_eq!(found[name], "grid_mismatch", "{name}");
     }
+}
+
+/// The digest of the samples that `chip` writes of a scene.
+fn chip_of_scene(source: &Path, folder: &Path) -> String {
+    let out = folder.join("scene.npy");
+    let (source, out_text) = (source.to_str().unwrap(), out.to_str().unwrap());
+    let regular = ["chip", source, "--force", "--out", out_text, "--set", "tiles.grid=regular"];
+    assert_exit(&command(&regular), 0);
+    let bytes = fs::read(&out).unwrap();
+    let header = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    digest(&bytes[10 + header..])
+}
+
+/// Texts, fractions and numbers beyond the samples: what GDAL takes for no data is none, and blocks that are not stored
+/// hold what GDAL has there.
+#[test]
+fn nodata_is_what_gdal_takes_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(told) = oracle("tiff_oracle.py", &["nodata", folder.path().to_str().unwrap()]) else { return };
+    let told: BTreeMap<String, String> = serde_json::from_str(&told).unwrap();
+    let scenes = folder.path().join("scene");
+    for (name, told) in &told {
+        assert_eq!(&chip_of_scene(&scenes.join(name), folder.path()), told, "{name}");
+    }
+    // So small that no network overflows.
+    let (job, model) = job_of_samples("scale = 1e-30\noffset = 0\nmin_valid_fraction = 0");
+    let found = run_of(&job, &scenes, &["--model", &model]);
+    assert!(found.len() == told.len() && found.values().all(|outcome| outcome == "ok"), "{found:?}");
+    let tiles = job.path("table/tiles");
+    let said = oracle("windows_oracle.py", &["validity", tiles.to_str().unwrap(), scenes.to_str().unwrap()]);
+    let said: Value = serde_json::from_str(&said.unwrap()).unwrap();
+    let off = said["of"].as_object().unwrap();
+    let wrong: Vec<_> = off.iter().filter(|(_, off)| off.as_f64().is_none_or(|off| off > 1e-6)).collect();
+    assert!(off.len() == told.len() && wrong.is_empty(), "{wrong:?}");
+    let notes = inspected(&scenes.join("uint8-1.tif"))["image"]["scene"]["notes"].to_string();
+    assert!(notes.contains("0 0 0") && notes.contains("is taken as 0, as in GDAL"), "{notes}");
+}
+
+/// Quotes, capitals, CDATA, entities and what is no XML: scale, offset, unit and name are GDAL's, or the scale is none.
+#[test]
+fn metadata_of_gdal_are_read_as_xml() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(told) = oracle("tiff_oracle.py", &["items", folder.path().to_str().unwrap()]) else { return };
+    let told: BTreeMap<String, Value> = serde_json::from_str(&told).unwrap();
+    let refused = ["mixed", "nested", "nan", "no_number", "no_end", "no_end_tag", "wrong_end_tag"];
+    let refused = refused.map(|name| format!("{name}.tif"));
+    let scenes = folder.path().join("scene");
+    for (name, told) in &told {
+        let band = inspected(&scenes.join(name))["image"]["scene"]["bands"][0].clone();
+        if refused.contains(name) {
+            assert!(
+                band["scale"].is_null() || band["scale"] == 0.0 || band["offset"].is_null(),
+                "{name}: {band}"
+            );
+            continue;
+        }
+        let found = json!([band["scale"], band["offset"], band["unit"], band["description"]]);
+        assert_eq!(&found, told, "{name}");
+    }
+    let (job, model) = job_of_reflectance("");
+    let found = run_of(&job, &scenes, &["--model", &model]);
+    let unscaled = |told: &Value| told[0] == 1.0 && told[1] == 0.0;
+    for (name, outcome) in &found {
+        let is_refused = refused.contains(name) || unscaled(&told[name]);
+        assert_eq!(outcome, if is_refused { "unit_mismatch" } else { "ok" }, "{name}");
+    }
+    let notes = inspected(&scenes.join("no_end.tif"))["image"]["scene"]["notes"].to_string();
+    assert!(notes.contains("(tag 42112) cannot be read"), "{notes}");
+}
+
+/// Keys that agree are placed where GDAL places them, those that contradict each other nowhere.
+#[test]
+fn keys_that_contradict_each_other_place_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(told) = oracle("tiff_oracle.py", &["keys", folder.path().to_str().unwrap()]) else { return };
+    let told: BTreeMap<String, Value> = serde_json::from_str(&told).unwrap();
+    assert!(told.len() > 20);
+    for (name, told) in &told {
+        let scene = inspected(&folder.path().join("scene").join(name))["image"]["scene"].clone();
+        if name.starts_with("other_") {
+            assert_eq!((&scene["extent"], &scene["epsg"]), (&Value::Null, &Value::Null), "{name}");
+            assert!(scene["crs"].to_string().contains("is not supported"), "{name}: {scene}");
+            continue;
+        }
+        let [west, south, east, north]: [f64; 4] =
+            serde_json::from_value(scene["extent"].clone()).expect(name);
+        let [longitude, latitude]: [f64; 2] = serde_json::from_value(told.clone()).unwrap();
+        assert!((west..east).contains(&longitude), "{name}: {scene} {told}");
+        assert!((f64::midpoint(south, north) - latitude).abs() < 5e-5, "{name}: {scene} {told}");
+    }
+}
+
+/// The last directory leads to the first one: the first page is read under either grid.
+#[test]
+fn a_ring_of_directories_ends_where_it_began() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(told) = oracle("tiff_oracle.py", &["sizes", folder.path().to_str().unwrap()]) else { return };
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let mut bytes = fs::read(folder.path().join("scene/strip-none-sound.tif")).unwrap();
+    let start = bytes[4..8].to_vec();
+    let at = u32::from_le_bytes(start.clone().try_into().unwrap()) as usize;
+    let link = at + 2 + 12 * usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
+    bytes[link..link + 4].copy_from_slice(&start);
+    let ring = folder.path().join("ring.tif");
+    fs::write(&ring, bytes).unwrap();
+    let told = told["digest"].as_str().unwrap();
+    assert_eq!(chip(&ring, folder.path()).as_deref(), Ok(told));
+    assert_eq!(chip_of_scene(&ring, folder.path()), told);
+    let notes = inspected(&ring)["image"]["scene"]["notes"].to_string();
+    assert!(notes.contains("chained in a circle"), "{notes}");
 }
 
 #[test]

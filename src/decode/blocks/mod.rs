@@ -17,7 +17,7 @@ mod lzw;
 mod packbits;
 mod predictor;
 mod unpack;
-mod validity;
+pub(super) mod validity;
 mod window;
 
 pub(super) use window::read_page;
@@ -102,7 +102,7 @@ fn absent(page: &Page, window: Window) -> Samples {
 
 /// A sample type that nodata can be written as.
 trait FromNodata {
-    /// Returns the value, clamped to the range of the type, its fraction cut off.
+    /// Returns the value, clamped to the range of the type and rounded (GDAL, `GDALCopyWords`).
     fn clamped(nodata: Nodata) -> Self;
 }
 
@@ -113,7 +113,7 @@ macro_rules! from_nodata {
                 match nodata.integer {
                     Some(integer) => integer.clamp(Self::MIN.into(), Self::MAX.into()) as Self,
                     // NaN becomes 0.
-                    None => nodata.value as Self,
+                    None => nodata.value.round() as Self,
                 }
             }
         })+

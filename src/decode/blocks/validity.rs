@@ -54,7 +54,11 @@ fn any<T: Copy>(samples: &[T], num_bands: usize, is_valid: impl Fn(T) -> bool) -
 }
 
 /// Tells whether a sample is nodata, up to two units in the last place (GDAL, `ARE_REAL_EQUAL`).
-fn is_absent_f32(sample: f32, nodata: f32) -> bool {
+///
+/// Numbers whose sum is infinite are equal if their difference is not: all that is near the largest number is nodata
+/// then.
+#[inline]
+pub(in crate::decode) fn is_absent_f32(sample: f32, nodata: f32) -> bool {
     if nodata.is_nan() {
         return sample.is_nan();
     }
@@ -63,13 +67,15 @@ fn is_absent_f32(sample: f32, nodata: f32) -> bool {
     same || (sample - nodata).abs() < f32::EPSILON * (sample + nodata).abs() * 2.0
 }
 
-fn is_absent_f64(sample: f64, nodata: f64) -> bool {
+/// As [`is_absent_f32`], and as coarse as that: GDAL compares doubles by the precision of 32-bit floats.
+#[inline]
+pub(in crate::decode) fn is_absent_f64(sample: f64, nodata: f64) -> bool {
     if nodata.is_nan() {
         return sample.is_nan();
     }
     #[expect(clippy::float_cmp, reason = "GDAL compares exactly first: infinities are equal")]
     let same = sample == nodata;
-    same || (sample - nodata).abs() < f64::EPSILON * (sample + nodata).abs() * 2.0
+    same || (sample - nodata).abs() < f64::from(f32::EPSILON) * (sample + nodata).abs() * 2.0
 }
 
 #[cfg(test)]
@@ -94,6 +100,14 @@ mod tests {
         let samples = Samples::F32(vec![lowest, 0.0, f32::NAN]);
         assert_eq!(of_nodata(&samples, 1, nodata(-3.402_823_466_385_288_6e38, None)), [0, 255, 255]);
         assert_eq!(of_nodata(&samples, 1, nodata(f64::NAN, None)), [255, 255, 0]);
+    }
+
+    #[test]
+    fn doubles_are_compared_as_coarsely_as_floats() {
+        let samples = Samples::F64(vec![1.0, 1.0 + 4.7e-7, 1.0 + 4.8e-7, 1.0 - 4e-7]);
+        assert_eq!(of_nodata(&samples, 1, nodata(1.0, Some(1))), [0, 0, 255, 0]);
+        let largest = Samples::F64(vec![f64::MIN, -1.797_693_134_862_31e308, f64::NEG_INFINITY, f64::MAX]);
+        assert_eq!(of_nodata(&largest, 1, nodata(-1.797_69e308, None)), [0, 0, 255, 255]);
     }
 
     #[test]

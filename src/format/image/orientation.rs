@@ -7,7 +7,7 @@ use memchr::memmem;
 
 use super::Orientation;
 use crate::format::partial::View;
-use crate::format::tags::{Directory, tag};
+use crate::format::tags::Directory;
 
 /// The property of XMP (XMP specification, part 2, 1.2.5).
 const PROPERTY: &[u8] = b"tiff:Orientation";
@@ -60,9 +60,7 @@ fn without_prefix(block: &[u8]) -> &[u8] {
 }
 
 fn of_exif(block: &[u8]) -> Option<Orientation> {
-    let directory = Directory::first(View::Whole(block))?;
-    let code = directory.has(tag::ORIENTATION).then(|| directory.unsigned(tag::ORIENTATION))?;
-    Some(code.map_or(Orientation::UPRIGHT, Orientation::new))
+    Orientation::of_tag(&Directory::first(View::Whole(block))?)
 }
 
 /// Finds the first property that is written as an attribute or as an element.
@@ -112,6 +110,16 @@ mod tests {
             1,
             "a tag without a meaning counts"
         );
+    }
+
+    /// As in Pillow, whose numbers are never those of BYTE.
+    #[test]
+    fn a_code_of_type_byte_does_not_turn() {
+        let byte = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x01\0\0\0\x01\x06\0\0\0";
+        let signed = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x08\0\0\0\x01\0\x06\0\0";
+        let xmp = b"<rdf:Description tiff:Orientation=\"8\"/>";
+        assert_eq!(code(|stated| (stated.exif(byte), stated.xmp(xmp)).1), 1);
+        assert_eq!(code(|stated| stated.exif(signed)), 6);
     }
 
     #[test]

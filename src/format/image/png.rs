@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::Read;
+use std::ops::Range;
 
 use flate2::read::ZlibDecoder;
 
@@ -17,6 +18,8 @@ const SIGNATURE_BYTES: usize = 8;
 const MAX_DEFLATE_RATIO: u64 = 1032;
 /// A longer text says nothing that is looked for.
 const MAX_TEXT_BYTES: usize = 1 << 20;
+/// The most colours of a palette.
+const MAX_COLOURS: usize = 256;
 /// Keywords of the texts that may state an orientation.
 const PROFILE: &[u8] = b"Raw profile type exif\0";
 const XMP: &[u8] = b"XML:com.adobe.xmp\0";
@@ -33,6 +36,10 @@ pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
     let height = Order::Big.u32(body, 4).unwrap_or(0);
     let (bits, colour) = (body[8], body[9]);
     let rest = Rest::of(file, ihdr.end)?;
+    if colour == 3 && !rest.palette_bytes.is_multiple_of(3) {
+        let palette_bytes = rest.palette_bytes;
+        return Err(corrupt(format!("a palette of {palette_bytes} bytes, where colours have 3")));
+    }
     let (photometric, num_bands) = match (colour, rest.transparency) {
         (0, false) => (Photometric::Grey, 1),
         (0, true) | (4, _) => (Photometric::GreyAlpha, 2),
@@ -152,10 +159,54 @@ pub(crate) fn still(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(still)
 }
 
+/// Returns a whole file whose palette has a colour for each of its alphas, black where it had none: then each counts, as in
+/// Pillow and libpng, where decoders count none of too many.
+pub(crate) fn with_colours_for_alphas(bytes: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    let Some((palette, alphas)) = palette_and_alphas(View::Whole(&bytes)) else { return bytes };
+    let num_alphas = alphas.len().min(MAX_COLOURS);
+    if num_alphas <= palette.len() / 3 {
+        return bytes;
+    }
+    let mut colours = bytes[palette.clone()].to_vec();
+    colours.resize(3 * num_alphas, 0);
+    let parts = [
+        &bytes[..palette.start - 8],
+        &chunk(*b"PLTE", &colours),
+        &bytes[palette.end + 4..alphas.start - 8],
+        &chunk(*b"tRNS", &bytes[alphas.start..alphas.start + num_alphas]),
+        &bytes[alphas.end + 4..],
+    ];
+    Cow::Owned(parts.concat())
+}
+
+/// Finds the bodies of a palette and of the alphas behind it, in a file of indices.
+fn palette_and_alphas(file: View<'_>) -> Option<(Range<usize>, Range<usize>)> {
+    let head = Chunk::at(file, SIGNATURE_BYTES)?;
+    if head.body(file)?.get(9) != Some(&3) {
+        return None;
+    }
+    let next = |chunk: &Chunk<'_>| Chunk::at(file, chunk.end);
+    let mut chunks = std::iter::successors(Some(head), next);
+    let palette = chunks.find(|chunk| chunk.kind == b"PLTE")?;
+    let alphas = chunks.find(|chunk| chunk.kind == b"tRNS")?;
+    let body = |chunk: &Chunk<'_>| chunk.start..chunk.start + chunk.len;
+    Some((body(&palette), body(&alphas)))
+}
+
+/// Writes a chunk (5.3).
+fn chunk(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&kind);
+    crc.update(body);
+    let crc = crc.finalize().to_be_bytes();
+    [&(body.len() as u32).to_be_bytes(), &kind, body, &crc].concat()
+}
+
 /// What the chunks after IHDR say.
 #[derive(Default)]
 struct Rest {
     transparency: bool,
+    palette_bytes: usize,
     orientation: Stated,
     icc_profile: bool,
     num_frames: u32,
@@ -172,6 +223,7 @@ impl Rest {
                 Chunk::at(file, at).ok_or_else(|| truncated("the object ends before the chunk IEND"))?;
             match chunk.kind {
                 b"tRNS" => rest.transparency = true,
+                b"PLTE" => rest.palette_bytes = chunk.len,
                 b"fcTL" if rest.data_bytes > 0 => first_frame = rest.num_frames == 1,
                 b"eXIf" | b"tEXt" | b"zTXt" | b"iTXt" if first_frame => rest.orientation(file, &chunk),
                 b"iCCP" => rest.icc_profile = true,
@@ -200,4 +252,33 @@ impl Rest {
 /// Reads the number of frames from the body of acTL; one that is too short counts as absent.
 fn num_frames(body: &[u8]) -> u32 {
     Order::Big.u32(body, 0).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn indexed(palette: &[u8], alphas: &[u8]) -> Vec<u8> {
+        let head = [0, 0, 0, 1, 0, 0, 0, 1, 8, 3, 0, 0, 0];
+        let chunks = [(*b"IHDR", &head[..]), (*b"PLTE", palette), (*b"tRNS", alphas), (*b"IDAT", b"data")];
+        let chunks = chunks.into_iter().chain([(*b"IEND", &b""[..])]);
+        let chunks: Vec<u8> = chunks.flat_map(|(kind, body)| chunk(kind, body)).collect();
+        [b"\x89PNG\r\n\x1a\n", &chunks[..]].concat()
+    }
+
+    #[test]
+    fn a_palette_of_broken_colours_is_corrupt() {
+        assert!(parse_header(View::Whole(&indexed(&[0; 6], &[]))).is_ok());
+        let rejection = parse_header(View::Whole(&indexed(&[0; 20], &[]))).unwrap_err();
+        assert_eq!(rejection.reason, Reason::Corrupt, "{rejection}");
+    }
+
+    #[test]
+    fn every_alpha_gets_a_colour() {
+        let given =
+            |palette, alphas| with_colours_for_alphas(Cow::Owned(indexed(palette, alphas))).into_owned();
+        assert_eq!(given(&[7; 6], &[1, 2]), indexed(&[7; 6], &[1, 2]));
+        assert_eq!(given(&[7; 3], &[1, 2]), indexed(&[7, 7, 7, 0, 0, 0], &[1, 2]));
+        assert_eq!(given(&[7; 768], &[1; 300]), indexed(&[7; 768], &[1; 300]));
+    }
 }

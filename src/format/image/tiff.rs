@@ -42,10 +42,8 @@ pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
 
 /// As Pillow turns a TIFF: by its tag, whatever that says; without one by its XMP packet, of 1 MiB at most.
 fn orientation(directory: &Directory<'_>) -> Orientation {
-    if directory.has(tag::ORIENTATION) {
-        return directory.unsigned(tag::ORIENTATION).map_or(Orientation::UPRIGHT, Orientation::new);
-    }
-    directory.bytes(tag::XMP).and_then(of_xmp).unwrap_or_default()
+    let in_xmp = || directory.bytes(tag::XMP).and_then(of_xmp);
+    Orientation::of_tag(directory).or_else(in_xmp).unwrap_or_default()
 }
 
 fn first(file: View<'_>) -> Result<Directory<'_>, Rejection> {

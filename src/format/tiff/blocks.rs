@@ -116,11 +116,17 @@ fn piece(page: &Page, id: u32, strip: Entry) -> Entry {
 
 /// Reads a part of the offsets and of the sizes.
 fn stored(file: View<'_>, page: &Page, numbers: Range<u32>) -> Result<Vec<Entry>, Rejection> {
-    let of = |array| integers(file, page.order, array, numbers.start.into()..numbers.end.into());
+    let (start, end) = (u64::from(numbers.start), u64::from(numbers.end));
+    let of = |array: Array, end: u64| integers(file, page.order, array, start..end);
     let ends_early = || truncated("the object ends before its block table does");
-    let offsets = of(page.offsets).ok_or_else(ends_early)?;
+    let offsets = of(page.offsets, end).ok_or_else(ends_early)?;
     let sizes = match page.byte_counts {
-        Some(array) => of(array).ok_or_else(ends_early)?.into_iter().map(Some).collect(),
+        Some(array) => {
+            // Sizes that lack are 0, as in libtiff.
+            let sizes = of(array, array.count.clamp(start, end)).ok_or_else(ends_early)?;
+            let lacking = std::iter::repeat_n(0, offsets.len() - sizes.len());
+            sizes.into_iter().chain(lacking).map(Some).collect()
+        }
         // The oldest writers have none.
         None => vec![None; offsets.len()],
     };

@@ -73,8 +73,8 @@ impl Nodata {
         Self { value, integer: is_whole.then_some(value as i128) }
     }
 
-    /// Returns the value as samples of this kind have it; `None` if they cannot (GDAL's
-    /// `GDALNoDataMaskBand::IsNoDataInRange`).
+    /// Returns the value as samples of this kind have it, a fraction cut off for integers; `None` if they cannot (GDAL's
+    /// `GDALNoDataMaskBand`).
     #[must_use]
     pub fn of_kind(self, kind: SampleKind) -> Option<Self> {
         let (min, max) = match kind {
@@ -86,15 +86,23 @@ impl Nodata {
             SampleKind::I32 => (i32::MIN.into(), i32::MAX.into()),
             SampleKind::U64 => (0, u64::MAX.into()),
             SampleKind::I64 => (i64::MIN.into(), i64::MAX.into()),
-            SampleKind::F32 => {
-                let single = f64::from(self.value as f32);
-                let kept = if single.is_infinite() { self.value } else { single };
-                return Some(Self { value: kept, ..self });
-            }
+            // What is beyond the largest number is infinite.
+            SampleKind::F32 => return Some(Self::of(f64::from(self.value as f32))),
             SampleKind::F64 => return Some(self),
         };
         let integer = self.integer.or_else(|| self.value.is_finite().then_some(self.value as i128))?;
-        (min..=max).contains(&integer).then_some(Self { integer: Some(integer), ..self })
+        let is_wide = matches!(kind, SampleKind::I8 | SampleKind::U64 | SampleKind::I64);
+        let is_inside = is_wide || (min as f64..=max as f64).contains(&self.value);
+        let is_sample = is_inside && (min..=max).contains(&integer);
+        is_sample.then_some(Self { value: integer as f64, integer: Some(integer) })
+    }
+
+    /// Tells whether `value` says all of a value that [`Self::of_kind`] returned: of 64-bit integers it may not.
+    #[must_use]
+    pub fn is_exact(self) -> bool {
+        let is_limit = |limit: i128| self.integer == Some(limit);
+        let is_rounded = self.integer.is_some_and(|integer| self.value as i128 != integer);
+        !is_rounded || is_limit(u64::MAX.into()) || is_limit(i64::MAX.into())
     }
 }
 
@@ -172,16 +180,20 @@ pub(super) fn parse(file: View<'_>, first: Directory<'_>) -> Result<TiffHeader, 
     if !first.has(tag::PHOTOMETRIC) {
         notes.push("the file does not say what its samples mean: 0 is taken as black".to_owned());
     }
-    let nodata = nodata(&first, &pixels, &mut notes);
-    let items = first.text(own::GDAL_METADATA).map_or_else(Vec::new, |xml| metadata::items(&xml));
-    let bands = bands(&first, &pixels, &items);
+    let written = nodata(&first, &pixels, &mut notes);
+    let nodata = written.and_then(|nodata| nodata.of_kind(pixels.kind));
+    let items = items(&first);
+    if let Err(problem) = &items {
+        notes.push(format!("GDAL's metadata (tag 42112) cannot be read, the scale is unknown: {problem}"));
+    }
+    let bands = bands(&first, &pixels, items.as_deref());
     let useless = bands.iter().enumerate().filter(|(_, band)| !converts(band.scale, band.offset));
     notes.extend(useless.map(|(band, BandInfo { scale, offset, .. })| {
         format!("band {}: scale {scale} and offset {offset} convert nothing", band + 1)
     }));
     let (mut levels, num_pages) = pyramid::levels(first, pixels, file_bytes, &mut notes)?;
     for level in &mut levels {
-        level.pixels.fill = nodata;
+        level.pixels.fill = written;
     }
     Ok(TiffHeader {
         big_tiff: first.is_big(),
@@ -195,29 +207,52 @@ pub(super) fn parse(file: View<'_>, first: Directory<'_>) -> Result<TiffHeader, 
     })
 }
 
-/// Returns the value of pixels without data, if samples can have it.
+/// Returns the value of pixels without data as it is written, whether samples can have it or not.
 fn nodata(directory: &Directory<'_>, page: &Page, notes: &mut Vec<String>) -> Option<Nodata> {
-    let text = directory.text(own::GDAL_NODATA)?;
-    let nodata = metadata::nodata(&text).and_then(|nodata| nodata.of_kind(page.kind));
-    if nodata.is_none() {
-        notes.push(format!("nodata {:?} is no {} and not used", text.trim(), page.kind));
+    let Some(text) = directory.text(own::GDAL_NODATA) else {
+        if directory.has(own::GDAL_NODATA) {
+            notes.push("nodata (tag 42113) is no text and not used".to_owned());
+        }
+        return None;
+    };
+    let nodata = metadata::nodata(&text, page.kind);
+    let plain = text.trim().parse::<f64>().ok();
+    match (nodata, nodata.and_then(|nodata| nodata.of_kind(page.kind))) {
+        (Some(written), Some(taken)) => {
+            let is_plain = plain.is_some_and(|plain| plain.to_bits() == written.value.to_bits());
+            let is_whole = page.kind.is_float() || written.integer.is_some();
+            if !written.value.is_nan() && !(is_plain && is_whole) {
+                notes.push(format!("nodata {:?} is taken as {}, as in GDAL", text.trim(), taken.value));
+            }
+        }
+        _ => notes.push(format!("nodata {:?} is no {} and not used", text.trim(), page.kind)),
     }
     nodata
 }
 
-fn bands(directory: &Directory<'_>, page: &Page, items: &[metadata::Item]) -> Vec<BandInfo> {
+fn items(directory: &Directory<'_>) -> Result<Vec<metadata::Item>, String> {
+    match directory.text(own::GDAL_METADATA) {
+        Some(xml) => metadata::items(&xml),
+        None if directory.has(own::GDAL_METADATA) => Err("it is no text, or longer than 1 MiB".to_owned()),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// - `items`: of GDAL's metadata; an error if they cannot be read, and then no scale is known
+fn bands(directory: &Directory<'_>, page: &Page, items: Result<&[metadata::Item], &String>) -> Vec<BandInfo> {
+    let (scale, offset) = if items.is_ok() { (1.0, 0.0) } else { (f64::NAN, f64::NAN) };
     let extra = directory.unsigned_list(tag::EXTRA_SAMPLES).unwrap_or_default();
     let num_bands = page.num_bands;
     let mut bands: Vec<BandInfo> = (0..num_bands)
         .map(|band| BandInfo {
             colour: colour(page, band, &extra).to_owned(),
             description: None,
-            scale: 1.0,
-            offset: 0.0,
+            scale,
+            offset,
             unit: None,
         })
         .collect();
-    for item in items {
+    for item in items.unwrap_or_default() {
         if let Some(band) = item.band.and_then(|band| bands.get_mut(band)) {
             item.apply(band);
         }

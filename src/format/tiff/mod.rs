@@ -59,7 +59,7 @@ mod tag {
 /// # Errors
 ///
 /// [`crate::reason::Reason::Truncated`] if the object ends inside its directories,
-/// [`crate::reason::Reason::Corrupt`] if they contradict themselves or are chained in a circle,
+/// [`crate::reason::Reason::Corrupt`] if they contradict themselves,
 /// [`crate::reason::Reason::TooLarge`] for blocks that nobody would write, and
 /// [`crate::reason::Reason::Unsupported`] for a layout or a codec that is not decoded, and for whole-slide images.
 pub fn parse_header(bytes: &[u8]) -> Result<TiffHeader, Rejection> {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::header::Level;
 use super::page::Page;
 use super::tag as own;
-use crate::format::image::{corrupt, truncated};
+use crate::format::image::truncated;
 use crate::format::sample::SampleKind;
 use crate::format::tags::Directory;
 use crate::geometry::Size;
@@ -101,11 +101,12 @@ fn others<'a>(
     notes: &mut Vec<String>,
 ) -> Result<Vec<(usize, Directory<'a>)>, Rejection> {
     let mut found = Vec::new();
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::from([first.offset()]);
     let mut next = first.next();
     while next != 0 {
         if !seen.insert(next) {
-            return Err(corrupt("the directories are chained in a circle"));
+            notes.push("the directories are chained in a circle: each is looked at once".to_owned());
+            break;
         }
         if found.len() + 1 == MAX_PAGES {
             notes.push(format!("pages after the first {MAX_PAGES} are not looked at"));

@@ -137,29 +137,50 @@ impl Choice {
             return Err(Rejection::new(Reason::UnitMismatch, detail));
         }
         let shown = DISPLAY_UNITS.contains(&tiling.units[place].as_str()) && (scale, offset) != (1.0, 0.0);
-        let nodata = self.nodata(header, tiling, notes);
+        let nodata = self.nodata(header, tiling, notes)?;
         Ok(SceneBand { object: self.object, band, scale, offset, shown, nodata })
     }
 
     /// Returns the sample that stands for no data, as the samples' type has it. NaN always does. A mask or an alpha
     /// band leaves no room for one, unless the pipeline names it.
-    fn nodata(&self, header: &TiffHeader, tiling: &Tiling, notes: &mut Vec<String>) -> Option<f64> {
-        let said = || self.selected.as_ref().and_then(|selected| selected.details.nodata);
+    fn nodata(
+        &self,
+        header: &TiffHeader,
+        tiling: &Tiling,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<f64>, Rejection> {
+        let said = self.selected.as_ref().and_then(|selected| selected.details.nodata);
         let kind = header.levels[0].pixels.kind;
         let value = match tiling.nodata {
-            Nodata::None => return None,
-            Nodata::Value(value) => value,
-            Nodata::File if header.validity(0).is_masked() => return None,
-            Nodata::File => match said().filter(|value| tiff::Nodata::of(*value).of_kind(kind).is_some()) {
-                Some(value) => value,
-                None => return header.nodata.map(|nodata| nodata.value).filter(|value| !value.is_nan()),
-            },
+            Nodata::None => return Ok(None),
+            Nodata::Value(value) => Some(value),
+            Nodata::File if header.validity(0).is_masked() => return Ok(None),
+            Nodata::File => said,
         };
-        let stored = tiff::Nodata::of(value).of_kind(kind);
-        if stored.is_none() && !value.is_nan() {
-            notes.push(format!("band {}: nodata {value} cannot stand in {kind} samples", self.name));
+        let stored = value.and_then(|value| tiff::Nodata::of(value).of_kind(kind));
+        if let Some(value) = value.filter(|value| !value.is_nan()) {
+            match stored {
+                None => {
+                    notes.push(format!("band {}: nodata {value} cannot stand in {kind} samples", self.name))
+                }
+                Some(stored) if !kind.is_float() && stored.value.to_bits() != (value + 0.0).to_bits() => {
+                    notes.push(format!("band {}: nodata {value} is taken as {}", self.name, stored.value));
+                }
+                Some(_) => {}
+            }
         }
-        stored.map(|nodata| nodata.value).filter(|value| !value.is_nan())
+        let in_file = header.nodata.filter(|_| tiling.nodata == Nodata::File);
+        match stored.or(in_file) {
+            Some(nodata) if !nodata.is_exact() => {
+                let detail = format!(
+                    "band {}: nodata {} cannot be told from its neighbours among {kind} samples; set tiles.nodata",
+                    self.name,
+                    nodata.integer.unwrap_or_default()
+                );
+                Err(Rejection::new(Reason::UnitMismatch, detail))
+            }
+            nodata => Ok(nodata.map(|nodata| nodata.value).filter(|value| !value.is_nan())),
+        }
     }
 
     /// Returns factor and summand from samples to values of the model's unit.
