@@ -56,6 +56,13 @@ pub(super) struct Catalog {
     pub(super) links: Vec<Link>,
 }
 
+impl Catalog {
+    /// Returns whether it has any link that is followed, or that says that it is an API.
+    pub(super) fn leads_somewhere(&self) -> bool {
+        self.links.iter().any(|link| matches!(link.rel.as_str(), "item" | "items" | "child" | "search"))
+    }
+}
+
 /// A link to another document, in STAC API also the request that it takes.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 pub(super) struct Link {
@@ -75,18 +82,31 @@ pub(super) struct Link {
 #[derive(Deserialize)]
 struct Head<'a> {
     #[serde(rename = "type")]
-    kind: Option<String>,
+    kind: Option<Value>,
     stac_version: Option<Value>,
     #[serde(borrow)]
-    features: Option<Vec<&'a RawValue>>,
+    features: Option<&'a RawValue>,
     #[serde(borrow)]
-    links: Option<Vec<&'a RawValue>>,
+    links: Option<&'a RawValue>,
+    #[serde(borrow)]
+    assets: Option<&'a RawValue>,
+    #[serde(borrow)]
+    properties: Option<&'a RawValue>,
+    #[serde(borrow)]
+    geometry: Option<&'a RawValue>,
 }
 
 impl Head<'_> {
-    /// Returns the links, each read by itself: one that is written wrongly spoils no other.
-    fn links(&self) -> Vec<Link> {
-        self.links.iter().flatten().map(|link| link_of(link.get())).collect()
+    /// Returns the links, each read by itself: one that is written wrongly spoils no other. `None` if they are no list.
+    fn links(&self) -> Option<Vec<Link>> {
+        let Some(links) = self.links else { return Some(Vec::new()) };
+        let links: Vec<&RawValue> = serde_json::from_str(links.get()).ok()?;
+        Some(links.into_iter().map(|link| link_of(link.get())).collect())
+    }
+
+    /// Returns whether it has what an item or a list of items has, and no catalog needs.
+    fn holds_items(&self) -> bool {
+        [self.features, self.assets, self.properties, self.geometry].iter().any(Option::is_some)
     }
 }
 
@@ -123,6 +143,10 @@ pub fn looks_like_stac(head: &[u8]) -> bool {
 pub(super) fn parse(bytes: &[u8], at: &ObjectUri, first: u64) -> Result<Document> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|cause| no_stac(at).because(cause))?;
+    if text.trim_start().starts_with('[') {
+        let why = "invalid type: it is a bare list; items come in a FeatureCollection";
+        return Err(no_stac(at).because(why));
+    }
     let cause = match serde_json::from_str(text) {
         Ok(head) => return document_of(head, text, at, first),
         Err(cause) => cause,
@@ -139,27 +163,66 @@ fn no_stac(at: &ObjectUri) -> Error {
 }
 
 fn document_of(head: Head<'_>, text: &str, at: &ObjectUri, first: u64) -> Result<Document> {
-    match head.kind.as_deref() {
+    match head.kind.as_ref().and_then(Value::as_str) {
         Some("Feature") => {
             Ok(Document::Item(Box::new(read_item(text, &Place { document: at, within: None }))))
         }
         Some("FeatureCollection") => Ok(Document::Page(page_of(&head, at, first))),
-        Some("Collection" | "Catalog") => Ok(Document::Catalog(Catalog { links: head.links() })),
+        Some("Collection" | "Catalog") => catalog_of(&head, at),
         // Before version 1.0 a catalog had no type.
-        None if head.stac_version.is_some() => Ok(Document::Catalog(Catalog { links: head.links() })),
+        None if head.stac_version.is_some() => match catalog_of(&head, at) {
+            Ok(Document::Catalog(catalog)) if catalog.leads_somewhere() || !head.holds_items() => {
+                Ok(Document::Catalog(catalog))
+            }
+            Err(error) if !head.holds_items() => Err(error),
+            _ => Ok(untyped(&head, text, at)),
+        },
+        Some(_) if head.holds_items() => Ok(untyped(&head, text, at)),
         Some(other) => Err(no_stac(at).because(format!("its type is `{}`", sanitise(other)))),
         None => Err(no_stac(at).because("it has neither a type nor a stac_version")),
     }
 }
 
+fn catalog_of(head: &Head<'_>, at: &ObjectUri) -> Result<Document> {
+    let links = head.links().ok_or_else(|| no_stac(at).because("its `links` are not a list"))?;
+    Ok(Document::Catalog(Catalog { links }))
+}
+
+/// Describes what is written like an item, or like a list of items, but does not say that it is one.
+fn untyped(head: &Head<'_>, text: &str, at: &ObjectUri) -> Document {
+    let said = head.kind.as_ref().map_or_else(|| "missing or null".to_owned(), |kind| format!("`{kind}`"));
+    let (what, right) = match head.features {
+        Some(_) => ("a list of items", "FeatureCollection"),
+        None => ("an item", "Feature"),
+    };
+    let why = format!("its `type` is {}; that of {what} is \"{right}\"", sanitise(&said));
+    Document::Item(Box::new(Err(BadItem::new(at.to_string(), why, text.as_bytes()))))
+}
+
 fn page_of(head: &Head<'_>, at: &ObjectUri, first: u64) -> Page {
-    let features = head.features.iter().flatten().zip(first..);
-    let item = |(feature, position): (&&RawValue, u64)| {
+    let bad = |why: &str, written: Option<&RawValue>| {
+        let written = written.map_or("", RawValue::get);
+        Err(BadItem::new(at.to_string(), why.to_owned(), written.as_bytes()))
+    };
+    let features = head.features.and_then(|list| serde_json::from_str::<Vec<&RawValue>>(list.get()).ok());
+    let item = |(feature, position): (&RawValue, u64)| {
         let place = Place { document: at, within: Some(format!("/features/{position}")) };
         read_item(feature.get(), &place)
     };
-    let items = features.map(item).collect();
-    let next = head.links().into_iter().find(|link| link.rel == "next");
+    let mut items: Vec<_> = match features {
+        Some(features) => features.into_iter().zip(first..).map(item).collect(),
+        None => {
+            vec![bad("its `features` are missing, null or not a list, so it holds no item", head.features)]
+        }
+    };
+    let links = head.links();
+    if links.is_none() {
+        items.push(bad(
+            "its `links` are not a list, so nobody knows whether it is all of its items",
+            head.links,
+        ));
+    }
+    let next = links.into_iter().flatten().find(|link| link.rel == "next");
     Page { items, next }
 }
 

@@ -83,12 +83,14 @@ pub async fn read(
         match parse(&document, &uri, 0) {
             Ok(Document::Item(item)) => walk.hand_on(*item, visit)?,
             Ok(Document::Page(page)) => walk.page(&uri, page, visit).await?,
+            Ok(Document::Catalog(catalog)) if !catalog.leads_somewhere() => walk.leads_nowhere(uri),
             Ok(Document::Catalog(catalog)) => walk.catalog(&uri, depth, catalog, visit).await?,
             Err(error) => {
                 walk.hand_on(Err(BadItem::new(uri.to_string(), no_document(&error), &document)), visit)?;
             }
         }
     }
+    walk.warn();
     walk.tally.check()
 }
 
@@ -113,6 +115,8 @@ struct Walk<'a> {
     /// Every document that was ever on that list: links may lead in circles.
     known: HashSet<String>,
     num_items: u64,
+    /// Catalogs and collections without a link that is followed: their number, and the first.
+    empty: (u64, Option<ObjectUri>),
     tally: Tally,
 }
 
@@ -120,7 +124,21 @@ impl<'a> Walk<'a> {
     fn new(storage: &'a Storage, start: &ObjectUri, limits: Limits) -> Self {
         let known = HashSet::from([start.to_string()]);
         let (start, open) = (start.clone(), vec![(start.clone(), 0)]);
-        Self { storage, limits, start, open, known, num_items: 0, tally: Tally::default() }
+        Self { storage, limits, start, open, known, num_items: 0, empty: (0, None), tally: Tally::default() }
+    }
+
+    fn leads_nowhere(&mut self, uri: ObjectUri) {
+        self.empty.0 += 1;
+        self.empty.1.get_or_insert(uri);
+    }
+
+    fn warn(&self) {
+        if let (number, Some(first)) = &self.empty {
+            tracing::warn!(
+                "catalogs that lead to no item, since they have no link to an item or to another catalog: {number}, \
+                 such as {first}"
+            );
+        }
     }
 
     fn hand_on(&mut self, found: Found, visit: &mut Visit<'_>) -> Result<()> {

@@ -299,6 +299,53 @@ async fn a_link_that_leads_nowhere_is_one_item() {
     assert_eq!(whys[4], "the object does not exist");
 }
 
+/// What has assets or features and does not say what it is is no catalog of former times: it is a row that says why.
+#[tokio::test]
+async fn what_does_not_say_what_it_is_is_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let without = |key: &str| {
+        let mut item = feature("a", 1);
+        item.as_object_mut().unwrap().remove(key);
+        item
+    };
+    let with = |mut document: Value, key: &str, value: Value| {
+        document[key] = value;
+        document
+    };
+    let items =
+        || json!({"type": "FeatureCollection", "stac_version": "1.0.0", "features": [feature("a", 1)]});
+    for (document, expected) in [
+        (without("type"), vec!["its `type` is missing or null; that of an item is \"Feature\""]),
+        (with(feature("a", 1), "type", Value::Null), vec!["missing or null"]),
+        (with(feature("a", 1), "type", json!(5)), vec!["its `type` is `5`"]),
+        (with(feature("a", 1), "type", json!("feature")), vec!["its `type` is `\"feature\"`"]),
+        (with(without("type"), "links", json!({})), vec!["missing or null"]),
+        (with(items(), "type", Value::Null), vec!["that of a list of items is \"FeatureCollection\""]),
+        (with(items(), "features", Value::Null), vec!["`features` are missing, null or not a list"]),
+        (with(items(), "features", json!({})), vec!["`features` are missing, null or not a list"]),
+        (json!({"type": "FeatureCollection", "stac_version": "1.0.0"}), vec!["`features` are missing"]),
+        (with(items(), "features", json!([null, 3])), vec!["it is no STAC item", "it is no STAC item"]),
+        (with(items(), "links", json!({})), vec!["a", "its `links` are not a list"]),
+        (with(items(), "features", json!([])), vec![]),
+        (json!([feature("a", 1)]), vec!["it is a bare list"]),
+        (
+            json!({"type": "Catalog", "stac_version": "1.0.0", "links": {}}),
+            vec!["its `links` are not a list"],
+        ),
+        (json!({"stac_version": "0.8.0", "id": "c", "description": "", "links": []}), vec![]),
+    ] {
+        let found = all(&write(folder.path(), "x.json", &document)).await.unwrap();
+        let found = ids(&found);
+        assert_eq!(found.len(), expected.len(), "{document}: {found:?}");
+        assert!(found.iter().zip(&expected).all(|(id, part)| id.contains(part)), "{document}: {found:?}");
+    }
+    // A collection of former times has no type, but links, whatever else it says.
+    write(folder.path(), "item.json", &feature("a", 1));
+    let old =
+        json!({"stac_version": "0.8.0", "id": "c", "properties": {}, "links": [link("item", "item.json")]});
+    assert_eq!(ids(&all(&write(folder.path(), "old.json", &old)).await.unwrap()), ["a"]);
+}
+
 #[tokio::test]
 async fn what_is_no_input_at_all_says_so() {
     let folder = tempfile::tempdir().unwrap();

@@ -344,6 +344,17 @@ fn a_damaged_block_costs_the_windows_that_need_it_and_a_retry_brings_them_back()
 }
 
 #[test]
+fn a_catalog_that_leads_nowhere_is_told() {
+    let job = job("size = 100");
+    let catalog = job.path("catalog.json");
+    let text = serde_json::json!({"type": "Catalog", "stac_version": "1.0.0", "id": "c", "description": "", "links": []});
+    fs::write(&catalog, text.to_string()).unwrap();
+    let output = job.run(&["--input", catalog.to_str().unwrap()]);
+    let said = stderr(&output);
+    assert!(said.contains("catalogs that lead to no item") && said.contains("catalog.json"), "{said}");
+}
+
+#[test]
 fn a_scene_whose_header_is_wrong_is_one_row() {
     let Some(scene) = rgb_scene() else { return };
     let job = job("size = 100");
