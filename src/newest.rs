@@ -13,6 +13,7 @@
 
 mod change;
 mod counts;
+mod covered_up;
 mod current;
 mod cuts;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use crate::plan::{Origin, Run, RunId, Snapshot, Source, Tile, TileId};
 
 pub use change::{Change, stay_as_they_are};
 pub use counts::{Shown, count_shown};
+pub use covered_up::covered_up;
 pub use current::{Current, how_to_accept, settle, withheld_of_family};
 
 /// Sources looked at in one go.

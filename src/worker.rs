@@ -7,20 +7,23 @@ mod lanes;
 pub(crate) mod tiling;
 mod tune;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use futures::{StreamExt, stream};
 use serde::Serialize;
 
 use crate::commit::Counts;
-use crate::config::{self, Loaded, Pipeline};
+use crate::config::{self, Loaded, Looking, Pipeline};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetcher;
 use crate::format::image::Limits;
 use crate::infer::Provider;
 use crate::infer::arithmetic::{self, Products};
+use crate::look::Looker;
 use crate::model::contract::Contract;
 use crate::model::quantise::Target;
 use crate::model::{self, Model, Precision};
@@ -33,6 +36,7 @@ use crate::plan::{
     Retried, Retry, Run, Surveyor, process_begins,
 };
 use crate::preprocess::Preprocess;
+use crate::reason::Rejection;
 use crate::scene::Tiling;
 use crate::sink::{self, Scorer, TableSpec};
 use crate::source::InputSpec;
@@ -168,7 +172,38 @@ impl Job {
     /// As [`Planner::preview`].
     pub async fn preview(&self) -> Result<Preview> {
         let spool = spool_folder()?;
-        self.planner(spool.path()).preview().await
+        let preview = self.planner(spool.path()).preview().await?;
+        self.look_at_sample(preview).await
+    }
+
+    /// Looks at the headers of the sources that stand for all, where planning reads none.
+    async fn look_at_sample(&self, preview: Preview) -> Result<Preview> {
+        if preview.sample.is_empty() {
+            return Ok(preview);
+        }
+        let Pipeline { storage, limits, tiles, grid, .. } = self.pipeline.clone();
+        let settings = Looking { storage, limits, tiles, grid };
+        let input = Some(self.model.contract.input.clone());
+        let looker = Looker::with_storage(&settings, input, self.storage.clone())?;
+        let looks = stream::iter(&preview.sample)
+            .map(|uri| async { looker.check(&ObjectUri::parse(uri)?).await })
+            .buffer_unordered(self.pipeline.run.fetch_concurrency.get());
+        let looks: Vec<Result<Option<Rejection>>> = looks.collect().await;
+        let (mut rejected, mut troubles) = (BTreeMap::new(), Vec::new());
+        for look in looks {
+            match look {
+                Ok(Some(rejection)) => *rejected.entry(rejection.reason.code()).or_default() += 1,
+                Ok(None) => {}
+                Err(error) => troubles.push(error),
+            }
+        }
+        let unanswered = troubles.len() as u64;
+        let looked_at = preview.sample.len() as u64 - unanswered;
+        // One that is in trouble says nothing of the others, all of them say that their store is away.
+        match troubles.pop().filter(|_| looked_at == 0) {
+            Some(error) => Err(error),
+            None => Ok(Preview { rejected, looked_at: Some(looked_at), unanswered, ..preview }),
+        }
     }
 
     /// Publishes the plan if needed, and returns how its run stands.
@@ -194,16 +229,19 @@ impl Job {
     /// `RejectsAboveLimit` if what headers reject is beyond `limits.max_reject_ratio`.
     pub fn check_preview(&self, preview: &Preview) -> Result<()> {
         let (rejected, limit) = (preview.num_rejected(), self.pipeline.limits.max_reject_ratio);
-        let worst = Share::worst(vec![
-            Share::new(rejected, preview.tiles, "tiles"),
-            Share::new(rejected, preview.sources, "sources"),
-        ]);
+        let worst = match preview.looked_at {
+            Some(looked_at) => Share::new(rejected, looked_at, "sources looked at"),
+            None => Share::worst(vec![
+                Share::new(rejected, preview.tiles, "tiles"),
+                Share::new(rejected, preview.sources, "sources"),
+            ]),
+        };
         if preview.nothing_new || worst.ratio() <= limit {
             return Ok(());
         }
         let message = worst.above("would be rejected by their headers", limit);
         Err(Error::new(Kind::RejectsAboveLimit, message).hint(
-            "`tilefleet inspect SOURCE` with the same `tiles` says why; the run would commit and exit 65, and a \
+            "`tilefleet inspect SOURCE --model FILE` with the same `tiles` says why; the run would commit and exit 65, and a \
              table that has rows would go on showing those until the run is accepted",
         ))
     }

@@ -10,7 +10,8 @@ use crate::worker::Job;
 /// Says what a run would cover, and publishes its plan unless told not to
 ///
 /// With --dry-run nothing is written; it says how the table would change, and exits as the run would as far as headers
-/// tell: 65 if they reject more than `limits.max_reject_ratio`. Headers of whole images are not read when planning.
+/// tell: 65 if they reject more than `limits.max_reject_ratio`. Headers of whole images are not read when planning; of
+/// these, --dry-run looks at all or at 1,000, spread evenly.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet plan photos.toml --dry-run
@@ -67,6 +68,16 @@ fn print(preview: &Preview, limit: Option<u64>) {
         show::counted(preview.shards, "shard"),
         preview.committed_shards
     );
+    if let Some(looked_at) = preview.looked_at.filter(|looked_at| *looked_at < preview.sources) {
+        println!(
+            "  headers of {} of {} looked at",
+            show::count(looked_at),
+            show::counted(preview.sources, "source")
+        );
+    }
+    if preview.unanswered > 0 {
+        println!("  {} did not answer", show::counted(preview.unanswered, "source"));
+    }
     for (reason, number) in &preview.rejected {
         println!("  {} rejected by their headers: {reason}", show::counted(*number, "source"));
     }

@@ -102,13 +102,22 @@ impl Looker {
     ///
     /// `Config` if the settings contradict themselves or the model.
     pub fn new(settings: &Looking, input: Option<Input>) -> Result<Self> {
+        Self::with_storage(settings, input, Storage::new(settings.storage.clone())?)
+    }
+
+    /// Prepares to look at what this storage gives access to, whatever the settings say of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn with_storage(settings: &Looking, input: Option<Input>, storage: Storage) -> Result<Self> {
         let for_model = |input: Input| {
             let input = Input { accept: settings.tiles.over(input.accept), ..input };
             let tiling = tiling::resolve(settings.grid.as_ref(), &input)?.map(Arc::new);
             Ok::<_, Error>(ForModel { how: Preprocess::new(&input)?, input, tiling })
         };
         Ok(Self {
-            storage: Storage::new(settings.storage.clone())?,
+            storage,
             limits: Limits::of_pixels(settings.limits.max_pixels),
             max_object_bytes: settings.limits.max_object_bytes,
             max_windows: settings.limits.max_windows,
@@ -133,6 +142,23 @@ impl Looker {
         let looked = self.header(uri).await.map_err(|fault| not_had(fault, uri))?;
         let rejection = self.judge(uri, &looked).await?.err();
         Ok(Description::new(uri, looked, self.grid, &self.limits, rejection))
+    }
+
+    /// Tells by the header alone why a run would reject a source, if it would.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::describe`] if nothing can be told: its store is away, or it changes while it is read.
+    pub async fn check(&self, uri: &ObjectUri) -> Result<Option<Rejection>> {
+        let looked = match self.header(uri).await {
+            Ok(looked) => looked,
+            Err(Fault::Gone) => return Ok(Some(Rejection::new(Reason::Gone, "the object is not there"))),
+            Err(Fault::Forbidden) => {
+                return Ok(Some(Rejection::new(Reason::Forbidden, "the object may not be read")));
+            }
+            Err(fault) => return Err(fault.into_error(uri)),
+        };
+        Ok(self.judge(uri, &looked).await?.err())
     }
 
     /// Tells by the header alone what a run would reject.

@@ -1,9 +1,11 @@
 //! What earlier runs covered, walked in step with a sorted listing: memory is one record batch a run.
 //!
 //! A source is new if no run has covered it, or the newest that has saw another version of it, or other values in
-//! its row of the manifest: these stand in the table beside what was computed. Sources that are not listed any more
+//! its row of the manifest: these stand in the table beside what was computed. Nor is a source done if `tiles` shows
+//! rows of it that this pipeline has computed with other settings since. Sources that are not listed any more
 //! stay as they are; they are counted, so that somebody may hear of it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array as _, StructArray};
@@ -24,6 +26,8 @@ pub(super) struct NewEntries {
     counts: Counts,
     has_manifest: bool,
     is_limited: bool,
+    /// Sources of which only rows with other settings are shown.
+    covered_up: HashSet<Arc<str>>,
 }
 
 #[derive(Default)]
@@ -31,6 +35,7 @@ struct Counts {
     new: u64,
     other_version: u64,
     other_values: u64,
+    covered_up: u64,
 }
 
 /// What an earlier run knows of a source.
@@ -38,22 +43,35 @@ enum Seen {
     Never,
     OtherVersion,
     OtherValues,
+    CoveredUp,
     Same,
 }
 
 impl NewEntries {
     /// Compares what was discovered with what runs covered, oldest run first.
-    pub(super) fn of(discovered: &Discovered, runs: &[&Run], has_manifest: bool) -> Result<Self> {
+    ///
+    /// - `covered_up`: sources that are to be computed again, since `tiles` shows nothing of what was
+    pub(super) fn of(
+        discovered: &Discovered,
+        runs: &[&Run],
+        has_manifest: bool,
+        covered_up: HashSet<Arc<str>>,
+    ) -> Result<Self> {
         let known = KnownSources::of(runs, discovered.extra.clone())?;
         let counts = Counts::default();
         let (entries, is_limited) = (discovered.sources.entries(), discovered.limit().is_some());
-        Ok(Self { entries, known, counts, has_manifest, is_limited })
+        Ok(Self { entries, known, counts, has_manifest, is_limited, covered_up })
     }
 
     fn next_entry(&mut self) -> Result<Option<Entry>> {
         while let Some(entry) = self.entries.next().transpose()? {
-            match self.known.look_for(&entry)? {
+            let seen = match self.known.look_for(&entry)? {
+                Seen::Same if self.covered_up.contains(entry.uri.as_str()) => Seen::CoveredUp,
+                seen => seen,
+            };
+            match seen {
                 Seen::Same => continue,
+                Seen::CoveredUp => self.counts.covered_up += 1,
                 Seen::Never => self.counts.new += 1,
                 Seen::OtherVersion => self.counts.other_version += 1,
                 Seen::OtherValues => self.counts.other_values += 1,
@@ -66,10 +84,16 @@ impl NewEntries {
     }
 
     fn report(&self) {
-        let Counts { new, other_version, other_values } = self.counts;
+        let Counts { new, other_version, other_values, covered_up } = self.counts;
         tracing::info!(
             "{new} sources are new, {other_version} have changed, {other_values} have other values"
         );
+        if covered_up > 0 {
+            tracing::warn!(
+                "`tiles` shows {covered_up} sources as newer runs of this pipeline with other settings made them; \
+                 they are planned again"
+            );
+        }
         let missing = self.known.num_passed;
         // Of what a limit leaves out nobody knows whether it is there.
         if missing == 0 || self.is_limited {

@@ -63,6 +63,12 @@ impl RunId {
         &self.family
     }
 
+    /// Returns the pipeline's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.family.rsplit_once('-').map_or(&self.family, |(name, _)| name)
+    }
+
     /// Returns the sequence number within the family.
     #[must_use]
     pub fn sequence(&self) -> u32 {

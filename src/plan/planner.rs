@@ -1,7 +1,7 @@
 //! Decides which run of a pipeline to work on.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 
 use crate::error::{Error, Result};
-use crate::newest::{Change, Current, withheld_of_family};
+use crate::newest::{Change, Current, covered_up, withheld_of_family};
 use crate::observe::stderr::{Level, say};
 use crate::plan::differences::{self, Side};
 use crate::plan::known::NewEntries;
@@ -55,6 +55,13 @@ pub struct Draft {
     pub max_reject_ratio: f64,
 }
 
+/// With more sources than this in all runs, whose addresses would have to be held, nobody looks for newer rows of
+/// other pipelines.
+const MOST_COMPARED: u64 = 1_000_000;
+
+/// So many sources stand for all, where planning reads no header.
+const MOST_LOOKED_AT: u64 = 1000;
+
 /// What there is to do.
 pub enum Decision {
     /// An unfinished run goes on.
@@ -96,6 +103,15 @@ pub struct Preview {
     /// Set if only a part of what was found is covered, as `--limit` asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
+    /// Of how many sources the headers were looked at, where planning itself reads none: `rejected` counts among these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub looked_at: Option<u64>,
+    /// How many of these could not be looked at.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unanswered: u64,
+    /// The sources to look at, spread evenly over all, where planning itself reads no header.
+    #[serde(skip)]
+    pub sample: Vec<Arc<str>>,
     /// Windows that have no outline on the Earth, and so were left out of `tiles.aoi`.
     #[serde(skip_serializing_if = "is_zero")]
     pub windows_without_place: u64,
@@ -121,6 +137,14 @@ impl Preview {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+/// Sources that this pipeline has done, and of which `tiles` shows only what it made of them with other settings.
+#[derive(Default)]
+struct CoveredUp {
+    sources: HashSet<Arc<str>>,
+    /// The moment just after the newest run with other settings, if there are such sources.
+    just_after: Option<Moment>,
 }
 
 /// What sources amount to.
@@ -384,7 +408,8 @@ impl Planner<'_> {
                 let run = family.planned(id);
                 self.check_limit(run)?;
                 self.say_what_stays(run);
-                Ok(Preview { table: Some(self.change_by(run).await?), ..self.preview_of(run).await? })
+                let (table, sample) = (Some(self.change_by(run).await?), self.sample(&run.sources).await?);
+                Ok(Preview { table, sample, ..self.preview_of(run).await? })
             }
             Some(OpenRun::Elected(id)) => {
                 let Elected { table, election } = self.elected(id).await?;
@@ -408,13 +433,31 @@ impl Planner<'_> {
         }
     }
 
-    /// Returns what the table would be like with a run that is not planned.
-    async fn change_by_sources(&self, id: &RunId, sources: Bytes) -> Result<Change> {
+    /// Plans a run beside the output.
+    async fn plan_aside(&self, id: &RunId, sources: Bytes) -> Result<Run> {
         let folder = ObjectUri::from_path(&self.spool_dir.join("preview"))?;
         let scratch = Output::open(self.storage, &folder);
         scratch.bucket.put_new(&scratch.layout.sources(id), sources).await?;
         let elected = publish::elected(&scratch, id).await?;
-        self.change_by(&self.publish(&scratch, id, &elected).await?).await
+        self.publish(&scratch, id, &elected).await
+    }
+
+    /// Returns sources to look at, spread evenly over all; none where planning itself reads their headers.
+    async fn sample(&self, table: &SourceTable) -> Result<Vec<Arc<str>>> {
+        let (mut sample, mut number, total) = (Vec::new(), 0, table.num_sources());
+        if self.cutting.is_some() {
+            return Ok(sample);
+        }
+        let mut batches = table.stream()?;
+        while let Some(sources) = batches.try_next().await? {
+            for source in sources {
+                if number * MOST_LOOKED_AT % total < MOST_LOOKED_AT {
+                    sample.push(source.uri);
+                }
+                number += 1;
+            }
+        }
+        Ok(sample)
     }
 
     async fn change_by(&self, run: &Run) -> Result<Change> {
@@ -447,6 +490,9 @@ impl Planner<'_> {
             rejected: tally.rejected,
             sources_outside: 0,
             limit: run.record.limit,
+            looked_at: None,
+            unanswered: 0,
+            sample: Vec::new(),
             windows_without_place: tally.unplaced,
             shards: plan.shards.into(),
             committed_shards: committed,
@@ -463,7 +509,11 @@ impl Planner<'_> {
         shard_tiles: u32,
     ) -> Result<Preview> {
         let nothing_new = sources.num_sources == 0;
-        let table = if nothing_new { None } else { Some(self.change_by_sources(id, sources.bytes).await?) };
+        let (mut table, mut sample) = (None, Vec::new());
+        if !nothing_new {
+            let run = self.plan_aside(id, sources.bytes).await?;
+            (table, sample) = (Some(self.change_by(&run).await?), self.sample(&run.sources).await?);
+        }
         Ok(Preview {
             run_id: id.to_string(),
             nothing_new,
@@ -474,6 +524,9 @@ impl Planner<'_> {
             rejected: tally.rejected,
             sources_outside: tally.outside,
             limit: tally.limit,
+            looked_at: None,
+            unanswered: 0,
+            sample,
             windows_without_place: tally.unplaced,
             shards: tally.tiles.div_ceil(shard_tiles.into()),
             committed_shards: 0,
@@ -588,9 +641,12 @@ impl Planner<'_> {
         discovered: Discovered,
         family: &Family,
     ) -> Result<(EncodedSources, Tally)> {
-        let new_entries = NewEntries::of(&discovered, &family.covered(), self.input.manifest.is_some())?;
+        let CoveredUp { sources, just_after } = self.covered_up(family).await?;
+        let has_manifest = self.input.manifest.is_some();
+        let new_entries = NewEntries::of(&discovered, &family.covered(), has_manifest, sources)?;
         let planned_at = Moment::now();
-        let (fingerprint, as_of) = (self.draft.fingerprint.clone(), family.as_of(planned_at));
+        let as_of = family.as_of(planned_at).max(just_after.unwrap_or(planned_at));
+        let fingerprint = self.draft.fingerprint.clone();
         let (shard_size, max_reject_ratio) = (self.shard_size(), self.draft.max_reject_ratio);
         let of = discovered.sources.num_entries;
         let limit = discovered.limit().map(|sources| Limit { sources, of });
@@ -625,6 +681,53 @@ impl Planner<'_> {
         tokio::task::spawn_blocking(encode)
             .await
             .map_err(|error| Error::bug("planning crashed").because(error))?
+    }
+
+    /// Looks for sources of which `tiles` shows only what this pipeline made of them with other settings, or what other
+    /// pipelines did; of these it warns.
+    async fn covered_up(&self, family: &Family) -> Result<CoveredUp> {
+        if !family.snapshot.is_part() || family.covered().is_empty() {
+            return Ok(CoveredUp::default());
+        }
+        let id = &family.next;
+        let look = async |snapshot: Snapshot| {
+            let all = Current::of(&snapshot.runs).await?.runs;
+            let of = |is_one: &dyn Fn(&RunId) -> bool| -> Vec<&Run> {
+                all.iter().copied().filter(|run| is_one(&run.id)).collect()
+            };
+            let mine = of(&|run| run.family() == id.family());
+            let siblings = of(&|run| run.name() == id.name());
+            let sources = covered_up(&mine, &siblings).await?;
+            let newest = siblings.iter().map(|run| run.as_of).max().filter(|_| !sources.is_empty());
+            if all.iter().map(|run| run.record.plan.sources).sum::<u64>() <= MOST_COMPARED {
+                self.warn_of_others(&covered_up(&siblings, &all).await?, &all).await?;
+            }
+            Ok(CoveredUp { sources, just_after: newest.map(Moment::next) })
+        };
+        self.output.consistently(Scope::All, look).await
+    }
+
+    /// Says that other pipelines have newer rows of sources that this one has done.
+    async fn warn_of_others(&self, sources: &HashSet<Arc<str>>, all: &[&Run]) -> Result<()> {
+        let mut newer = BTreeSet::new();
+        for run in all.iter().filter(|run| run.id.name() != self.draft.name && !sources.is_empty()) {
+            let mut batches = run.sources.stream()?;
+            while let Some(batch) = batches.try_next().await? {
+                if batch.iter().any(|source| sources.contains(&source.uri)) {
+                    newer.insert(run.id.to_string());
+                }
+            }
+        }
+        if !newer.is_empty() {
+            let runs = newer.into_iter().collect::<Vec<_>>().join(", ");
+            tracing::warn!(
+                "of {} sources of this pipeline `tiles` shows newer rows of another one (runs {runs}); \
+                 `tilefleet runs {} delete ID` brings back what was before, another output keeps both",
+                sources.len(),
+                self.output.uri
+            );
+        }
+        Ok(())
     }
 
     fn tiling(&self) -> Option<&Arc<Tiling>> {

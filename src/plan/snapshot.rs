@@ -161,6 +161,12 @@ impl Snapshot {
         self.runs.iter().find(|standing| standing.run.id() == id)
     }
 
+    /// Returns whether any run is beyond the scope that was looked at.
+    #[must_use]
+    pub fn is_part(&self) -> bool {
+        self.records.has_others
+    }
+
     /// Returns whether there is neither a run nor anything left of one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -180,14 +186,18 @@ impl Snapshot {
     /// Returns the sequence number that the next run of a family gets: deleted runs keep theirs.
     #[must_use]
     pub fn next_sequence(&self, family: &str) -> u32 {
-        let ids = self.records.0.keys().filter(|id| id.family() == family);
+        let ids = self.records.runs.keys().filter(|id| id.family() == family);
         ids.map(RunId::sequence).max().map_or(1, |last| last + 1)
     }
 }
 
 /// What the folder of records holds, run by run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Records(BTreeMap<RunId, Record>);
+struct Records {
+    runs: BTreeMap<RunId, Record>,
+    /// Whether there are runs out of scope.
+    has_others: bool,
+}
 
 /// What is there of one run's record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -201,7 +211,7 @@ impl Records {
     /// Returns whether the same runs are there and the same of them are deleted or accepted.
     fn same_runs(&self, other: &Self) -> bool {
         let state = |records: &Self| -> Vec<(RunId, bool, bool)> {
-            records.0.iter().map(|(id, record)| (id.clone(), record.deleted, record.accepted)).collect()
+            records.runs.iter().map(|(id, record)| (id.clone(), record.deleted, record.accepted)).collect()
         };
         state(self) == state(other)
     }
@@ -263,7 +273,7 @@ impl Output {
             rest: Table::default(),
             records: records.clone(),
         };
-        for (id, record) in &records.0 {
+        for (id, record) in &records.runs {
             if record.deleted {
                 let (found, num_records) = (table.take(id), record.num_objects);
                 snapshot.deleted.push(DeletedRun { id: id.clone(), found, num_records });
@@ -295,7 +305,7 @@ impl Output {
         let mut last: BTreeMap<String, RunId> = BTreeMap::new();
         let records = self.records(scope).await?;
         // Runs of one family come in the order of their sequence.
-        for (id, _) in records.0.into_iter().filter(|(_, record)| !record.deleted) {
+        for (id, _) in records.runs.into_iter().filter(|(_, record)| !record.deleted) {
             last.insert(id.family().to_owned(), id);
         }
         Ok(last.into_values().collect())
@@ -312,13 +322,15 @@ impl Output {
             };
             // Another spelling of an id, such as one with more zeros, is no run of ours.
             let spelled_alike = |id: &RunId| id.to_string() == name;
-            let Some(id) = RunId::parse(name).ok().filter(|id| spelled_alike(id) && scope.holds(id)) else {
+            let Some(id) = RunId::parse(name).ok().filter(spelled_alike) else { continue };
+            if !scope.holds(&id) {
+                records.has_others = true;
                 continue;
-            };
+            }
             if object.key.ends_with('/') {
                 continue; // A folder marker, which is no object.
             }
-            let record = records.0.entry(id).or_default();
+            let record = records.runs.entry(id).or_default();
             record.accepted |= rest == ACCEPTED;
             if rest == "deleted.json" { record.deleted = true } else { record.num_objects += 1 }
         }

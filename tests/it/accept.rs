@@ -405,6 +405,136 @@ fn windows_replace_the_row_that_said_there_are_none() {
     job.verify_ok();
 }
 
+/// Embeddings in order of tile, as text, and the families that the shown rows are of.
+fn embeddings_and_families(table: &Path) -> (Value, Value) {
+    let embeddings =
+        ask(table, "SELECT tile_id, embedding[1] AS a, embedding[2] AS b FROM tiles ORDER BY tile_id");
+    (embeddings, ask(table, "SELECT DISTINCT left(run, length(run) - 5) AS family FROM tiles"))
+}
+
+/// A setting that was wrong and costs no reject, then the right one again: `tiles` shows what it showed.
+#[test]
+fn a_setting_that_was_put_right_is_shown_again() {
+    let Some(scenes) = scene_job("bands = [1, 2, 3]") else { return };
+    let photos = Job::new(3, "");
+    let cases = [(scenes, ["--set", "tiles.bands=[3, 2, 1]"], 64), (photos, ["--set", "output.top_k=3"], 3)];
+    for (job, typo, num_tiles) in cases {
+        let table = job.table();
+        job.run_ok(&[]);
+        let right = embeddings_and_families(&table);
+        job.run_ok(&typo);
+        let wrong = embeddings_and_families(&table);
+        assert_ne!(right.1, wrong.1);
+
+        let preview = dry_run(&job, &["--json"]);
+        assert_exit(&preview, 0);
+        let preview: Value = serde_json::from_slice(&preview.stdout).unwrap();
+        assert_eq!(preview["table"], json!({"lost": 0, "replaced": num_tiles, "gained": 0}));
+        let again = job.run(&[]);
+        assert_exit(&again, 0);
+        assert!(stderr(&again).contains("they are planned again"), "{}", stderr(&again));
+        assert_eq!(embeddings_and_families(&table), right);
+        assert!(job.run_ok(&[]).contains("nothing new"));
+        assert_duckdb_finds_the_newest(&table);
+
+        // As often as somebody changes his mind; and what is new comes with what is planned again.
+        job.run_ok(&typo);
+        assert_eq!(embeddings_and_families(&table), wrong);
+        fs::copy(
+            fs::read_dir(job.path("images")).unwrap().next().unwrap().unwrap().path(),
+            job.path("images/late.tif"),
+        )
+        .unwrap();
+        job.run_ok(&[]);
+        assert_eq!(embeddings_and_families(&table).1, right.1);
+        assert!(shown(&table).len() > num_tiles);
+        assert!(job.run_ok(&[]).contains("nothing new"));
+        job.verify_ok();
+    }
+}
+
+/// However the clock of whoever made the wrong rows went, the right ones are the newer.
+#[test]
+fn rows_that_are_planned_again_are_newer_than_a_fast_clock() {
+    let job = Job::new(3, "");
+    let table = job.table();
+    job.run_ok(&[]);
+    let right = embeddings_and_families(&table);
+    let typo = ["--set", "output.top_k=3"];
+    job.run_ok(&typo);
+    let wrong =
+        ids(&table).into_iter().find(|id| !right.1[0]["family"].as_str().is_some_and(|f| id.starts_with(f)));
+    let path = record(&table, &wrong.unwrap(), "run.json");
+    let mut run: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    run["as_of"] = "2096-01-01T00:00:00Z".into();
+    fs::write(&path, run.to_string()).unwrap();
+    job.run_ok(&[]);
+    assert_eq!(embeddings_and_families(&table), right);
+    assert!(job.run_ok(&[]).contains("nothing new"));
+}
+
+/// A pipeline of another name is meant to be another one: nothing goes back and forth, and a warning says so.
+#[test]
+fn newer_rows_of_another_pipeline_are_told() {
+    let job = Job::new(3, "");
+    let table = job.table();
+    job.run_ok(&[]);
+    let second = ["--set", "name=second", "--set", "output.top_k=3"];
+    job.run_ok(&second);
+    let other = newest(&table);
+    for output in [job.run(&[]), dry_run(&job, &[])] {
+        assert_exit(&output, 0);
+        let said = stderr(&output);
+        let whose = ids(&table).into_iter().find(|id| id.starts_with("second-")).unwrap();
+        assert!(
+            said.contains(&format!(
+                "of 3 sources of this pipeline `tiles` shows newer rows of another one (runs {whose})"
+            )),
+            "{said}"
+        );
+        assert!(String::from_utf8_lossy(&output.stdout).contains("nothing new"));
+    }
+    assert!(!stderr(&job.run(&second)).contains("newer rows"), "{other}");
+}
+
+/// With the grid `whole` planning reads no header; a dry run does, and ends as the run would.
+#[test]
+fn a_dry_run_looks_at_whole_images() {
+    let job = Job::new(2, "[limits]\nmax_reject_ratio = 0.5");
+    assert_exit(&dry_run(&job, &[]), 0);
+    job.write_image("empty.jpg", b"");
+    job.write_image("text.jpg", b"hello");
+    let dry = dry_run(&job, &[]);
+    assert_exit(&dry, 0);
+    let said = String::from_utf8_lossy(&dry.stdout).into_owned();
+    assert!(said.contains("1 source rejected by their headers: not_an_image"), "{said}");
+    assert!(said.contains("1 source rejected by their headers: empty"), "{said}");
+    job.write_image("gif.jpg", b"GIF89a");
+    let preview = dry_run(&job, &["--json"]);
+    assert_exit(&preview, 65);
+    assert!(stderr(&preview).contains("3 of 5 sources"), "{}", stderr(&preview));
+    let preview: Value = serde_json::from_slice(&preview.stdout).unwrap();
+    assert_eq!((&preview["looked_at"], preview.get("sample")), (&5.into(), None));
+    let told: u64 =
+        preview["rejected"].as_object().unwrap().values().map(|number| number.as_u64().unwrap()).sum();
+    assert_eq!(told, 3, "{preview}");
+    assert!(!job.table().exists());
+    assert_exit(&job.run(&[]), 65);
+
+    // Of many, as many as are said, from the first to the last.
+    let job = Job::new(0, "");
+    (0..1500).for_each(|number| {
+        job.write_image(&format!("{number:04}.jpg"), if number < 1200 { b"" } else { b"text" })
+    });
+    let dry = dry_run(&job, &[]);
+    assert_exit(&dry, 65);
+    let said = String::from_utf8_lossy(&dry.stdout).into_owned();
+    assert!(said.contains("headers of 1,000 of 1,500 sources looked at"), "{said}");
+    assert!(said.contains("800 sources rejected by their headers: empty"), "{said}");
+    assert!(said.contains("200 sources rejected by their headers: not_an_image"), "{said}");
+    assert!(stderr(&dry).contains("1000 of 1000 sources looked at"), "{}", stderr(&dry));
+}
+
 /// Two areas of one scene live together; where they meet the newer row is shown.
 #[test]
 fn another_area_replaces_only_tiles_of_equal_id() {

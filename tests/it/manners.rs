@@ -230,7 +230,7 @@ fn json_is_one_document_on_standard_output() {
     let model = small_model().to_str().unwrap();
     let calls = [
         (vec!["config", pipeline], 0),
-        (vec!["plan", pipeline, "--dry-run"], 0),
+        (vec!["plan", pipeline, "--dry-run"], 65),
         (vec!["plan", pipeline], 0),
         (vec!["verify", table], 75),
         (vec!["run", pipeline], 65),
