@@ -256,7 +256,7 @@ fn every_flipped_bit_of_a_plan_and_its_sources_is_found() {
     for name in ["sources.parquet", "plan/part-00000.parquet"] {
         let file = record.join(name);
         let sound = fs::read(&file).unwrap();
-        let key = sound.windows(20).position(|bytes| bytes == b"\x12tilefleet.checksum\x18").unwrap();
+        let key = sound.windows(21).position(|bytes| bytes == b"\x12tilefleet.checksum\x18\x08").unwrap();
         let mut random = Random(0x5EED);
         let mut num_hidden = 0;
         for _ in 0..300 {
