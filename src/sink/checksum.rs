@@ -182,11 +182,12 @@ pub(super) fn seal(file: &mut [u8], embeddings: &[Range<usize>]) -> ParquetResul
 
 /// Finds the digits of the checksum in the last bytes of a file, which hold its footer.
 fn digits(tail: &[u8]) -> Option<usize> {
-    // Each with its length. The value is the next field, binary. A range of values may well hold the key's letters.
+    // Each with its length. The value is the next field, binary. A range of values may well hold the key's letters;
+    // columns stand before the keys.
     const PAIR: &[u8] = b"\x12tilefleet.checksum\x18\x08";
     let end = tail.len().checked_sub(LENGTH_BYTES)?;
     let start = tail.len().checked_sub(usize::try_from(footer_bytes(tail)?).ok()?)?;
-    let digits = memchr::memmem::find(&tail[start..end], PAIR)? + start + PAIR.len();
+    let digits = memchr::memmem::rfind(&tail[start..end], PAIR)? + start + PAIR.len();
     (digits + NO_CHECKSUM.len() <= end).then_some(digits)
 }
 
