@@ -128,9 +128,10 @@ fn datum_of(definition: &str) -> Vec<&str> {
     let mut found: Vec<&str> = parts.filter(says).filter(|part| !is_no_shift(part)).collect();
     found.sort_unstable();
     match found[..] {
-        ["datum=WGS84" | "datum=NAD83" | "ellps=WGS84" | "ellps=GRS80"] => Vec::new(),
-        // Web Mercator.
-        ["a=6378137", "b=6378137", ..] => Vec::new(),
+        // The last is Web Mercator.
+        ["datum=WGS84" | "datum=NAD83" | "ellps=WGS84" | "ellps=GRS80"] | ["a=6378137", "b=6378137", ..] => {
+            Vec::new()
+        }
         _ => found,
     }
 }

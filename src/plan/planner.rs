@@ -408,8 +408,8 @@ impl Planner<'_> {
                 let run = family.planned(id);
                 self.check_limit(run)?;
                 self.say_what_stays(run);
-                let (table, sample) = (Some(self.change_by(run).await?), self.sample(&run.sources).await?);
-                Ok(Preview { table, sample, ..self.preview_of(run).await? })
+                let (sample, table) = (self.sample(&run.sources).await?, Some(self.change_by(run).await?));
+                Ok(Preview { sample, table, ..self.preview_of(run).await? })
             }
             Some(OpenRun::Elected(id)) => {
                 let Elected { table, election } = self.elected(id).await?;

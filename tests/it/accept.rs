@@ -524,7 +524,7 @@ fn a_dry_run_looks_at_whole_images() {
     // Of many, as many as are said, from the first to the last.
     let job = Job::new(0, "");
     (0..1500).for_each(|number| {
-        job.write_image(&format!("{number:04}.jpg"), if number < 1200 { b"" } else { b"text" })
+        job.write_image(&format!("{number:04}.jpg"), if number < 1200 { b"" } else { b"text" });
     });
     let dry = dry_run(&job, &[]);
     assert_exit(&dry, 65);

@@ -221,7 +221,7 @@ fn nodata(directory: &Directory<'_>, page: &Page, notes: &mut Vec<String>) -> Op
         (Some(written), Some(taken)) => {
             let is_plain = plain.is_some_and(|plain| plain.to_bits() == written.value.to_bits());
             let is_whole = page.kind.is_float() || written.integer.is_some();
-            if !written.value.is_nan() && !(is_plain && is_whole) {
+            if !(written.value.is_nan() || is_plain && is_whole) {
                 notes.push(format!("nodata {:?} is taken as {}, as in GDAL", text.trim(), taken.value));
             }
         }

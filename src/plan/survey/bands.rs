@@ -161,7 +161,7 @@ impl Choice {
         if let Some(value) = value.filter(|value| !value.is_nan()) {
             match stored {
                 None => {
-                    notes.push(format!("band {}: nodata {value} cannot stand in {kind} samples", self.name))
+                    notes.push(format!("band {}: nodata {value} cannot stand in {kind} samples", self.name));
                 }
                 Some(stored) if !kind.is_float() && stored.value.to_bits() != (value + 0.0).to_bits() => {
                     notes.push(format!("band {}: nodata {value} is taken as {}", self.name, stored.value));
