@@ -85,6 +85,9 @@ impl Partial {
 
     fn slice(&self, at: usize, len: usize) -> Option<&[u8]> {
         let end = at.checked_add(len).filter(|&end| end <= self.len)?;
+        if len == 0 {
+            return Some(&[]);
+        }
         let found =
             self.pieces.iter().find_map(|piece| slice(&piece.bytes, at.checked_sub(piece.start)?, len));
         if found.is_none() && self.missing.get().is_none() {
@@ -165,6 +168,11 @@ mod tests {
         assert_eq!(partial.take_missing(), Some(10..14), "what is there is not asked for again");
         assert_eq!(view.slice(99, 2), None);
         assert_eq!(partial.take_missing(), None, "there is nothing past the end");
+        assert_eq!(
+            (view.slice(60, 0), partial.take_missing()),
+            (Some(&b""[..]), None),
+            "nothing is always there"
+        );
     }
 
     #[test]

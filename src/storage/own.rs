@@ -131,7 +131,8 @@ fn open_folder(root: &Path, folder: &Path) -> Result<Option<OwnedFd>> {
     // The root is what a person has named, links and all.
     let mut opened = match openat(CWD, root, FOLDER, Mode::empty()) {
         Ok(opened) => opened,
-        Err(Errno::NOENT) => return Ok(None),
+        // Nothing lies in a file; whoever writes to it says so.
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
         Err(cause) => return Err(failed(cause)),
     };
     for part in below.components() {
