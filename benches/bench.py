@@ -61,12 +61,11 @@ def run(*command):
     return last_json(out.read_text()), usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def tilefleet(images, model, *settings, build=TILEFLEET):
+def tilefleet(images, model, *settings, build=TILEFLEET, pipeline=ROOT / "pipelines" / "tiles.toml"):
     """Runs the pipeline into a new folder and returns its report and its peak memory."""
     output = WORK / "table"
     shutil.rmtree(output, ignore_errors=True)
     flags = [flag for setting in (f"run.batch={BATCH}", *settings) for flag in ("--set", setting)]
-    pipeline = ROOT / "pipelines" / "tiles.toml"
     return run(
         build, "run", pipeline, "--input", images, "--output", output, "--model", model, "--json", *flags
     )
@@ -78,8 +77,8 @@ def rate_of(report):
     return ours["settled"] / (ours["planning_seconds"] + ours["seconds"])
 
 
-def tilefleet_rate(images, model, *settings, build=TILEFLEET):
-    return rate_of(tilefleet(images, model, *settings, build=build)[0])
+def tilefleet_rate(images, model, *settings):
+    return rate_of(tilefleet(images, model, *settings)[0])
 
 
 def alternate(title, rounds, **contestants):
@@ -160,25 +159,33 @@ def pipeline_over_python(rounds, threads):
     )
 
 
+def both_builds(before):
+    """Returns two ways of running the pipeline: by this build and by an earlier one, each with its own defaults."""
+    pipeline = WORK / "both.toml"
+    pipeline.write_text('name = "tiles"\n')
+
+    def by(build):
+        return lambda *arguments: tilefleet(*arguments, build=build, pipeline=pipeline)
+
+    return by(TILEFLEET), by(before)
+
+
 def pipeline_over_before(rounds, threads, before):
-    inputs, setting = WORK / "inputs", f"run.threads={threads}"
+    inputs, (now, earlier) = WORK / "inputs", both_builds(before)
 
     def rate(build):
-        return tilefleet_rate(inputs / "images", inputs / "free.onnx", setting, build=build)
+        return rate_of(build(inputs / "images", inputs / "free.onnx", f"run.threads={threads}")[0])
 
     alternate(
         f"(b) almost-free model, 2,000 JPEG files, batch {BATCH}, {threads} threads, this build and an earlier one",
         rounds,
-        now=lambda: rate(TILEFLEET),
-        before=lambda: rate(before),
+        now=lambda: rate(now),
+        before=lambda: rate(earlier),
     )
 
 
 def windows_over_before(rounds, threads, before):
-    def earlier(*arguments):
-        return tilefleet(*arguments, build=before)
-
-    windows.measure_before(WORK, ROOT / ".venv" / "bin" / "weed", tilefleet, earlier, alternate, rounds, threads)
+    windows.measure_before(WORK, ROOT / ".venv" / "bin" / "weed", *both_builds(before), alternate, rounds, threads)
 
 
 def peak_memory(_rounds, _threads):
