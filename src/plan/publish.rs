@@ -250,7 +250,7 @@ const AUTO_SHARDS: u64 = 32;
 /// of so many tiles at most; all are squares, so that a shard of a scene is a whole block of windows.
 const MAX_AUTO_SIDE: u64 = 64;
 /// Smaller shards would cost more commits than an interruption of seconds is worth,
-const MIN_AUTO_SIDE: u64 = 8;
+const MIN_AUTO_SIDE: u64 = 16;
 /// and of windows also read blocks twice that two shards share.
 const MIN_AUTO_SIDE_OF_WINDOWS: u64 = 24;
 
@@ -319,9 +319,9 @@ mod tests {
         let size = |of_windows| ShardSize { asked: None, of_windows, embedding_bytes: 8192 };
         let tiles = [0, 1, 1000, 3050, 5000, 50_000, 131_072, 1_000_000_000];
         let sizes = |of_windows| tiles.map(|num_tiles| size(of_windows).of(num_tiles));
-        assert_eq!(sizes(false), [64, 64, 64, 81, 144, 1521, 4096, 4096]);
+        assert_eq!(sizes(false), [256, 256, 256, 256, 256, 1521, 4096, 4096]);
         assert_eq!(sizes(true), [576, 576, 576, 576, 576, 1521, 4096, 4096]);
-        for num_tiles in 2048..131_072_u64 {
+        for num_tiles in 8192..131_072_u64 {
             let shards = num_tiles.div_ceil(size(false).of(num_tiles).into());
             assert!((32..=41).contains(&shards), "{num_tiles}: {shards}");
         }
