@@ -26,16 +26,26 @@ pub(super) fn tiles_of(
     };
     let (uri, level) = (Arc::<str>::from(uri), scene.level);
     let cut = move |window| tile(source_id, &uri, level, Some(window));
-    if let Some(only) = scene.only.clone() {
-        return Box::new(only.into_iter().map(cut));
-    }
-    let touches = within_area(scene, tiling);
-    Box::new(windows(scene, shard_tiles).filter(move |window| touches(*window)).map(cut))
+    Box::new(windows_of(scene, tiling, shard_tiles).map(cut))
 }
 
-/// Returns how many tiles a source is cut into.
+/// Returns how many tiles a source is cut into; ids, which are hashes, are not made for that.
 pub(super) fn num_tiles_of(survey: Option<&Survey>, tiling: Option<&Tiling>) -> u64 {
-    tiles_of(0, "", survey, tiling, 1).count() as u64
+    let cut = survey.and_then(Survey::scene).zip(tiling);
+    cut.map_or(1, |(scene, tiling)| windows_of(scene, tiling, 1).count() as u64)
+}
+
+/// Returns the windows of a scene that are tiles.
+fn windows_of(
+    scene: &Arc<Scene>,
+    tiling: &Tiling,
+    shard_tiles: u32,
+) -> Box<dyn Iterator<Item = Window> + Send> {
+    if let Some(only) = scene.only.clone() {
+        return Box::new(only.into_iter());
+    }
+    let touches = within_area(scene, tiling);
+    Box::new(windows(scene, shard_tiles).filter(move |window| touches(*window)))
 }
 
 fn tile(source_id: u64, uri: &str, level: u32, window: Option<Window>) -> PlannedTile {
