@@ -19,7 +19,9 @@ mod pattern;
 mod spool;
 mod twins;
 
-pub(crate) use csv::{check_quotation, open as open_csv};
+pub(crate) use csv::check_quotation;
+#[cfg(feature = "query")]
+pub(crate) use csv::open as open_csv;
 
 #[cfg(test)]
 mod tests;
