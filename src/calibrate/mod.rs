@@ -5,12 +5,15 @@
 //! here plans or writes; what is observed is what a run would give the model.
 //!
 //! ```text
-//! tiles ─▶ fp32 graph, its activations looked at ─▶ ranges ─▶ int8 graph ─▶ near enough? ─▶ compare
-//!                                                      ▲                        │ no
-//!                                                      └── worst layers float ◀─┘
+//! tiles ─▶ fp32 graph, its activations looked at ─▶ ranges ─▶ each layer beside its 8-bit copy ─▶ biases
+//!                                                                                                   │
+//!                compare ◀─ near enough? ◀─ int8 graph ◀────────────────────────────────────────────┘
+//!                                │ no            ▲
+//!                                └─ worst layers ┘ float
 //! ```
 
 mod compare;
+mod shift;
 mod tiles;
 
 use std::collections::BTreeSet;
@@ -23,19 +26,22 @@ pub use self::compare::Comparison;
 pub use self::tiles::{Reader, Split, Tiles, USUAL_CALIBRATION, USUAL_HELD_OUT, Wanted};
 
 use self::compare::Noise;
+use self::shift::Shift;
 use crate::error::Result;
 use crate::infer::arithmetic::Products;
 use crate::infer::known::{self, Shade};
 use crate::infer::{InputBatch, Provider, Runtime, Samples, Session, SessionOptions, Tap};
 use crate::model::contract::{Contract, Quantisation, SampleType, StoredProbe};
 use crate::model::quantise::{
-    Histogram, LeftFloat, Method, Prepared, Ranges, Target, WeightRange, with_contract,
+    Histogram, LeftFloat, Method, Prepared, Ranges, Shifts, Target, WeightRange, with_contract,
 };
 use crate::model::{ContractOrigin, Model};
 use crate::observe::stderr::{Level, say};
 
 /// Chips a batch, where the model leaves it open: the activations of all of them are in memory at once.
 const BATCH: NonZeroUsize = NonZeroUsize::new(4).expect("not zero");
+/// So many tiles of the calibration tell what rounding takes from a channel in the mean.
+const SHIFT_TILES: usize = 64;
 /// So many tiles of the calibration tell which layers hurt.
 const JUDGED_TILES: usize = 32;
 /// A mean cosine of at least this is near enough for no layer to stay float.
@@ -107,7 +113,8 @@ impl<'a> Calibration<'a> {
     pub fn quantise(&self, tiles: &Split) -> Result<Quantised> {
         say(Level::Info, &format!("calibrating on {} tiles", tiles.calibration.len()));
         let ranges = self.observe(&tiles.calibration)?;
-        let (int8, worst) = self.near_enough(&ranges, &tiles.calibration)?;
+        let shifts = self.shifts(&ranges, &tiles.calibration)?;
+        let (int8, worst) = self.near_enough(&ranges, &shifts, &tiles.calibration)?;
         say(Level::Info, &format!("comparing on {} other tiles", tiles.held_out.len()));
         let comparison = self.compare(&int8, &tiles.held_out.batches)?;
         let probes = self.probes(&int8, &tiles.calibration)?;
@@ -134,11 +141,35 @@ impl<'a> Calibration<'a> {
         Ok(tensors.into_par_iter().zip(ranges).collect())
     }
 
+    /// Measures what each layer's rounding takes from its channels in the mean.
+    fn shifts(&self, ranges: &Ranges, tiles: &Tiles) -> Result<Shifts> {
+        let (doubled, results) = self.prepared.doubled(ranges, &Shifts::new())?;
+        let with_bias = results.into_iter().zip(self.prepared.biases());
+        let (results, mut shifts): (Vec<_>, Vec<_>) = with_bias
+            .filter_map(|(pair, num_channels)| Some((pair, Shift::of_channels(num_channels?))))
+            .unzip();
+        let mut tap = self.tap(doubled, results.iter().flatten().cloned().collect())?;
+        for batch in &tiles.batches[..num_batches(tiles, SHIFT_TILES)] {
+            tap.run(batch, self.num_chips(batch), |values| {
+                let pairs = values.par_chunks_exact(2);
+                shifts
+                    .par_iter_mut()
+                    .zip(pairs)
+                    .for_each(|(shift, pair)| shift.add(batch.len(), pair[0], pair[1]));
+            })?;
+        }
+        Ok(results.into_iter().map(|[exact, _]| exact).zip(shifts.iter().map(Shift::mean)).collect())
+    }
+
     /// Returns the int8 graph, and which layers stay float in it for their noise, with their decibels.
-    fn near_enough(&self, ranges: &Ranges, tiles: &Tiles) -> Result<(Bytes, Vec<(usize, f64)>)> {
-        let batch_len = tiles.batches.first().map_or(1, InputBatch::len);
-        let batches = &tiles.batches[..tiles.batches.len().min(JUDGED_TILES.div_ceil(batch_len))];
-        let all = self.prepared.quantised(ranges, &self.named)?;
+    fn near_enough(
+        &self,
+        ranges: &Ranges,
+        shifts: &Shifts,
+        tiles: &Tiles,
+    ) -> Result<(Bytes, Vec<(usize, f64)>)> {
+        let batches = &tiles.batches[..num_batches(tiles, JUDGED_TILES)];
+        let all = self.prepared.quantised(ranges, shifts, &self.named)?;
         let most = match self.settings.keep_worst {
             Some(0) => return Ok((all, Vec::new())),
             Some(number) => number,
@@ -148,14 +179,14 @@ impl<'a> Calibration<'a> {
             None => self.prepared.layers().len().div_ceil(LAYERS_A_FLOAT_ONE),
         };
         say(Level::Info, "looking for the layers that hurt");
-        let mut worst = self.noise(ranges, batches)?.worst_first();
+        let mut worst = self.noise(ranges, shifts, batches)?.worst_first();
         worst.retain(|(layer, _)| !self.named.contains(layer));
         worst.truncate(most);
         let mut number = if self.settings.keep_worst.is_some() { most } else { 1 };
         loop {
             let kept = &worst[..number.min(worst.len())];
             let float = self.named.iter().copied().chain(kept.iter().map(|(layer, _)| *layer)).collect();
-            let int8 = self.prepared.quantised(ranges, &float)?;
+            let int8 = self.prepared.quantised(ranges, shifts, &float)?;
             if kept.len() == worst.len() || self.compare(&int8, batches)?.cosine_mean() >= NEAR_ENOUGH {
                 return Ok((int8, kept.to_vec()));
             }
@@ -164,8 +195,8 @@ impl<'a> Calibration<'a> {
     }
 
     /// Measures what each layer's rounding alone costs.
-    fn noise(&self, ranges: &Ranges, batches: &[InputBatch]) -> Result<Noise> {
-        let (doubled, results) = self.prepared.doubled(ranges)?;
+    fn noise(&self, ranges: &Ranges, shifts: &Shifts, batches: &[InputBatch]) -> Result<Noise> {
+        let (doubled, results) = self.prepared.doubled(ranges, shifts)?;
         let mut noise = Noise::of_layers(results.len());
         let mut tap = self.tap(doubled, results.into_iter().flatten().collect())?;
         for batch in batches {
@@ -263,6 +294,12 @@ impl<'a> Calibration<'a> {
     fn num_chips(&self, batch: &InputBatch) -> usize {
         self.model.static_batch.unwrap_or(batch.len())
     }
+}
+
+/// Returns how many batches have so many tiles, or all that there are.
+fn num_batches(tiles: &Tiles, num_tiles: usize) -> usize {
+    let batch_len = tiles.batches.first().map_or(1, InputBatch::len);
+    tiles.batches.len().min(num_tiles.div_ceil(batch_len))
 }
 
 /// Six digits are more than such a figure is worth.

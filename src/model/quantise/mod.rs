@@ -3,7 +3,8 @@
 //! Goes in: an fp32 model that fits its contract. [`Prepared`] says which tensors have to be observed; once there
 //! are ranges for them, out comes the model with pairs of `QuantizeLinear` and `DequantizeLinear` around
 //! convolutions, hidden fully connected layers, residual sums and maximum pools. Weights are signed with a scale
-//! for each output channel, biases stay float, as do the embedding, what pools it, and the classifier.
+//! for each output channel. Biases stay float, and give back what rounding takes from a channel in the mean; the
+//! embedding, what pools it, and the classifier stay as they are.
 //! [`crate::calibrate`] calls it; nothing here runs a model.
 
 mod layers;
@@ -24,7 +25,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 pub use self::range::{Histogram, Method, Range};
-pub use self::rewrite::Ranges;
+pub use self::rewrite::{Ranges, Shifts};
 
 use self::layers::Layers;
 use self::rewrite::Rewriter;
@@ -165,8 +166,8 @@ impl Prepared {
     /// # Errors
     ///
     /// [`Kind::Bug`](crate::error::Kind::Bug) if a range is missing.
-    pub fn quantised(&self, ranges: &Ranges, float: &BTreeSet<usize>) -> Result<Bytes> {
-        Ok(self.with_graph(self.rewriter(ranges).quantised(float)?))
+    pub fn quantised(&self, ranges: &Ranges, shifts: &Shifts, float: &BTreeSet<usize>) -> Result<Bytes> {
+        Ok(self.with_graph(self.rewriter(ranges, shifts).quantised(float)?))
     }
 
     /// Returns the float model with a quantised copy of each layer beside it, and for each layer the tensors that
@@ -175,13 +176,22 @@ impl Prepared {
     /// # Errors
     ///
     /// As [`Self::quantised`].
-    pub fn doubled(&self, ranges: &Ranges) -> Result<(Bytes, Vec<[String; 2]>)> {
-        let (graph, results) = self.rewriter(ranges).doubled()?;
+    pub fn doubled(&self, ranges: &Ranges, shifts: &Shifts) -> Result<(Bytes, Vec<[String; 2]>)> {
+        let (graph, results) = self.rewriter(ranges, shifts).doubled()?;
         Ok((self.with_graph(graph), results))
     }
 
-    fn rewriter<'a>(&'a self, ranges: &'a Ranges) -> Rewriter<'a> {
-        Rewriter::new(self.graph(), &self.layers, ranges, self.target, self.weight_range)
+    /// Returns for each layer how many channels its bias has, or can be given; `None` if it adds no bias.
+    pub fn biases(&self) -> impl Iterator<Item = Option<usize>> {
+        let initializers = by_name(&self.graph().initializer);
+        self.layers.layers.iter().map(move |layer| {
+            let weights = layer.weights.as_ref().filter(|_| !self.graph().node[layer.node].is("MatMul"))?;
+            Some(initializers[weights.name.as_str()].dims[weights.axis] as usize)
+        })
+    }
+
+    fn rewriter<'a>(&'a self, ranges: &'a Ranges, shifts: &'a Shifts) -> Rewriter<'a> {
+        Rewriter::new(self.graph(), &self.layers, ranges, shifts, self.target, self.weight_range)
     }
 
     fn graph(&self) -> &GraphProto {

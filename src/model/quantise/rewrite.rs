@@ -22,6 +22,14 @@ use crate::model::onnx::{AttributeProto, GraphProto, INT8, NodeProto, TensorProt
 /// Ranges by tensor.
 pub type Ranges = HashMap<String, Range>;
 
+/// What rounding takes from each channel of a layer's result in the mean, and its bias is to give back; by result.
+///
+/// # Reference
+///
+/// Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV 2019), section 4.2;
+/// the means are measured on tiles.
+pub type Shifts = HashMap<String, Vec<f32>>;
+
 /// How one tensor of activations becomes 8 bits: `q = round(x / scale) + zero_point`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Coding {
@@ -55,6 +63,7 @@ pub struct Rewriter<'g> {
     graph: &'g GraphProto,
     layers: &'g Layers,
     ranges: &'g Ranges,
+    shifts: &'g Shifts,
     target: Target,
     weight_range: WeightRange,
     initializers: HashMap<&'g str, &'g TensorProto>,
@@ -71,6 +80,7 @@ impl<'g> Rewriter<'g> {
         graph: &'g GraphProto,
         layers: &'g Layers,
         ranges: &'g Ranges,
+        shifts: &'g Shifts,
         target: Target,
         weight_range: WeightRange,
     ) -> Self {
@@ -80,6 +90,7 @@ impl<'g> Rewriter<'g> {
             graph,
             layers,
             ranges,
+            shifts,
             target,
             weight_range,
             initializers: by_name(&graph.initializer),
@@ -217,7 +228,7 @@ impl<'g> Rewriter<'g> {
             .bias
             .as_ref()
             .map(|name| self.initializers[name.as_str()].floats().ok_or_else(|| unreadable(name)));
-        let bias = bias.transpose()?;
+        let bias = self.shifted(bias.transpose()?, layer, node);
         let dims: Vec<usize> = tensor.dims.iter().map(|&dim| dim as usize).collect();
         let input_scale = self.coding(&self.layers.range_of(&layer.inputs[0]))?.scale;
         let (axis, range) = (weights.axis, self.weight_range);
@@ -244,6 +255,19 @@ impl<'g> Rewriter<'g> {
         node.input[1].clone_from(&dequantised);
         self.done.insert(name.clone(), (quantised.scales, dequantised));
         Ok(())
+    }
+
+    /// Returns a layer's bias and what its rounding takes; puts it into the graph if that is anything.
+    fn shifted(&mut self, bias: Option<Vec<f32>>, layer: &Layer, node: &mut NodeProto) -> Option<Vec<f32>> {
+        let result = &self.graph.node[layer.node].output[0];
+        let Some(shift) = self.shifts.get(result) else { return bias };
+        let mut shifted = bias.unwrap_or_else(|| vec![0.0; shift.len()]);
+        shifted.iter_mut().zip(shift).for_each(|(bias, shift)| *bias += shift);
+        let name =
+            self.constant(result, "_bias", |name| TensorProto::of_floats(name, &[shifted.len()], &shifted));
+        node.input.truncate(2);
+        node.input.push(name);
+        Some(shifted)
     }
 
     fn constant(&mut self, tensor: &str, suffix: &str, make: impl Fn(&str) -> TensorProto) -> String {

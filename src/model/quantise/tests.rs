@@ -86,7 +86,7 @@ fn convolutions_sums_and_maxima_become_8_bit_and_the_rest_stays_float() {
     assert_eq!(left, ["fc"], "the classifier");
     // The maximum has the range of what it is chosen from.
     assert_eq!(prepared.observed(), ["branch", "last", "rectified", "x"]);
-    let graph = graph_of(prepared.quantised(&ranges(&prepared), &BTreeSet::new()).unwrap());
+    let graph = graph_of(prepared.quantised(&ranges(&prepared), &Shifts::new(), &BTreeSet::new()).unwrap());
     assert_eq!((count(&graph, "QuantizeLinear"), count(&graph, "DequantizeLinear")), (5, 7));
     let conv = producer(&graph, "stem");
     assert_eq!(conv.input[2], "stem.bias", "the bias stays float");
@@ -103,7 +103,8 @@ fn convolutions_sums_and_maxima_become_8_bit_and_the_rest_stays_float() {
 fn each_target_has_its_integers() {
     for (target, elem_type) in [(Target::Cpu, UINT8), (Target::Tensorrt, INT8)] {
         let prepared = prepared(residual(), target);
-        let graph = graph_of(prepared.quantised(&ranges(&prepared), &BTreeSet::new()).unwrap());
+        let graph =
+            graph_of(prepared.quantised(&ranges(&prepared), &Shifts::new(), &BTreeSet::new()).unwrap());
         let constant = |name: &str| graph.initializer.iter().find(|tensor| tensor.name == name).unwrap();
         assert_eq!(constant("x_zero_point").data_type, Some(elem_type));
         assert_eq!(constant("stem.weight_quantized").data_type, Some(INT8));
@@ -121,7 +122,7 @@ fn a_layer_is_left_float_by_any_of_its_names() {
     let prepared = prepared(residual(), Target::Cpu);
     for name in ["branch", "stem"] {
         let float = prepared.named(&[name.to_owned()]).unwrap();
-        let graph = graph_of(prepared.quantised(&ranges(&prepared), &float).unwrap());
+        let graph = graph_of(prepared.quantised(&ranges(&prepared), &Shifts::new(), &float).unwrap());
         assert_eq!(producer(&graph, name).input[1], format!("{name}.weight"));
     }
     let error = prepared.named(&["nothing".to_owned()]).unwrap_err();
@@ -132,7 +133,7 @@ fn a_layer_is_left_float_by_any_of_its_names() {
 #[test]
 fn the_doubled_graph_has_both_results_of_each_layer() {
     let prepared = prepared(residual(), Target::Cpu);
-    let (bytes, results) = prepared.doubled(&ranges(&prepared)).unwrap();
+    let (bytes, results) = prepared.doubled(&ranges(&prepared), &Shifts::new()).unwrap();
     let graph = graph_of(bytes);
     assert_eq!(results.len(), 4);
     for [exact, rounded] in &results {
@@ -141,6 +142,21 @@ fn the_doubled_graph_has_both_results_of_each_layer() {
         assert_eq!(producer(&graph, &rounded.input[0]).op_type, "DequantizeLinear");
         assert_ne!(exact.input[0], rounded.input[0]);
     }
+}
+
+#[test]
+fn a_bias_gives_back_what_rounding_takes() {
+    let prepared = prepared(residual(), Target::Cpu);
+    assert_eq!(prepared.biases().collect::<Vec<_>>(), [Some(2), None, Some(2), None]);
+    let shifts =
+        [("stem", vec![0.25, -0.5]), ("branch", vec![1.0, 2.0])].map(|(name, it)| (name.to_owned(), it));
+    let graph = graph_of(prepared.quantised(&ranges(&prepared), &shifts.into(), &BTreeSet::new()).unwrap());
+    let bias = |layer: &str| {
+        let name = &producer(&graph, layer).input[2];
+        graph.initializer.iter().find(|tensor| tensor.name == *name).unwrap().floats().unwrap()
+    };
+    assert_eq!((bias("stem"), bias("branch")), (vec![0.75, -1.0], vec![1.0, 2.0]));
+    assert!(graph.initializer.iter().all(|tensor| tensor.name != "stem.bias"), "nobody reads it any more");
 }
 
 /// y = γ (W x + b − μ) / √(σ² + ε) + β, in two channels.
@@ -211,7 +227,7 @@ fn what_would_be_damaged_is_refused() {
     };
     assert!(refused(model(residual(), 12)).contains("opset 12, older than 13"));
     let prepared = prepared(residual(), Target::Cpu);
-    let int8 = prepared.quantised(&ranges(&prepared), &BTreeSet::new()).unwrap();
+    let int8 = prepared.quantised(&ranges(&prepared), &Shifts::new(), &BTreeSet::new()).unwrap();
     assert!(refused(int8).contains("quantised already"));
     let mut branching = residual();
     branching.node[1].attribute.push(AttributeProto {
