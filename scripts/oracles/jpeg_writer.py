@@ -1,5 +1,5 @@
 """Writes JPEG files of kinds that Pillow reads and cannot write: any sampling factors, any grouping of components
-into scans, no Huffman tables, other quantisation for later scans, bytes between segments.
+into scans, no Huffman tables, other quantisation for later scans, bytes between segments, equal component ids.
 
 Usage: jpeg_writer.py OUT [SIDE]
 
@@ -203,6 +203,11 @@ def odd_files(width, height):
             yield f"{stem}.jpg", jpeg(three, [(1, 1), (h, v), (h, v)], groups["one"], progressive=progressive)
             yield f"{stem}-one.jpg", jpeg(three, [(1, 1), (h, v), (1, 1)], progressive=progressive)
             yield f"{stem}-rgb.jpg", jpeg(three, [(1, 1), (h, v), (1, 1)], ids=[82, 71, 66], progressive=progressive)
+    for ids in ([1, 1, 1], [0, 0, 0], [2, 1, 1], [1, 2, 2], [255, 255, 255]):
+        stem = "ids-" + "-".join(map(str, ids))
+        yield f"{stem}.jpg", jpeg(three, usual, ids=ids)
+        yield f"{stem}-restarts.jpg", jpeg(three, [(2, 1), (1, 1), (1, 1)], ids=ids, restart=3)
+    yield "ids-cmyk.jpg", jpeg(four, [(1, 1)] * 4, ids=[1, 1, 2, 2])
     alike, black = [(1, 1)] * 4, [(1, 1)] * 3 + [(2, 2)]
     for transform in (None, 0, 1, 2):
         head = b"" if transform is None else adobe(transform)

@@ -13,6 +13,7 @@ mod bits;
 mod coefficients;
 mod group;
 mod huffman;
+mod ids;
 mod kernels;
 mod planes;
 mod standard;
@@ -41,6 +42,9 @@ pub(super) fn decode(
 ) -> Result<Samples, Rejection> {
     match baseline::decode(header, bytes, needed) {
         Some(samples) => Ok(Samples::U8(samples)),
+        None if frame(bytes).is_some_and(|frame| frame.repeats_ids) => {
+            decode_any(header, &ids::apart(bytes), limits)
+        }
         None => decode_any(header, bytes, limits),
     }
 }
@@ -50,7 +54,9 @@ pub(super) fn decode(
 /// Components as they are stored, for progressive files also their coefficients, and the data without stuffing;
 /// where colours lie coarser than usual, components at full size.
 pub(super) fn working_bytes(header: &ImageHeader, bytes: &[u8]) -> u64 {
-    let stored = frame(bytes).map_or(0, |frame| frame.num_stored_samples());
+    let frame = frame(bytes);
+    let stored = frame.as_ref().map_or(0, Frame::num_stored_samples);
+    let copy = if frame.is_some_and(|frame| frame.repeats_ids) { bytes.len() as u64 } else { 0 };
     let coefficients = if header.compression == "progressive" { 2 * stored + stored / 32 } else { 0 };
     let pixels = header.size.num_pixels();
     let others = match (header.photometric, header.subsampling) {
@@ -58,7 +64,7 @@ pub(super) fn working_bytes(header: &ImageHeader, bytes: &[u8]) -> u64 {
         (_, None | Some("4:4:4" | "4:2:2" | "4:2:0")) => 3 * bytes.len() as u64,
         _ => 3 * pixels,
     };
-    stored + coefficients + others + OTHER_BYTES
+    stored + coefficients + copy + others + OTHER_BYTES
 }
 
 /// Decodes any kind of frame in two passes, or says what is wrong.

@@ -135,8 +135,10 @@ pub(crate) struct Component {
 pub(crate) struct Frame {
     pub(crate) size: Size,
     pub(crate) progressive: bool,
-    /// One, three or four components.
+    /// One, three or four components, each with an id of its own.
     pub(crate) components: Vec<Component>,
+    /// Whether the file gives an id twice, and components were [`told_apart`].
+    pub(crate) repeats_ids: bool,
 }
 
 impl Frame {
@@ -156,16 +158,16 @@ impl Frame {
         if components.len() != 3 * usize::from(*count) {
             return Err(corrupt(format!("the frame header has no room for {count} components")));
         }
-        let components =
+        let mut components =
             components.chunks_exact(3).map(Self::component).collect::<Result<Vec<_>, Rejection>>()?;
         if !matches!(components.len(), 1 | 3 | 4) {
             return Err(unsupported(format!("JPEG with {count} components")));
         }
-        let distinct = |c: &Component| components.iter().filter(|other| other.id == c.id).count() == 1;
-        if !components.iter().all(distinct) {
-            return Err(corrupt("two components have the same id"));
-        }
-        let frame = Self { size, progressive: marker == marker::SOF2, components };
+        let ids = told_apart(components.iter().map(|component| component.id));
+        let own = components.iter_mut().map(|component| &mut component.id);
+        let repeats_ids =
+            own.zip(ids).fold(false, |repeats, (own, id)| std::mem::replace(own, id) != id || repeats);
+        let frame = Self { size, progressive: marker == marker::SOF2, components, repeats_ids };
         frame.check_sampling()?;
         Ok(frame)
     }
@@ -204,6 +206,21 @@ impl Frame {
         let v = self.components.iter().map(|c| c.v).max().unwrap_or(1);
         (u32::from(h), u32::from(v))
     }
+}
+
+/// Returns ids that differ: of equal ones (T.81, B.2.2 forbids them) all but the first become the next that nobody
+/// before has.
+///
+/// libjpeg-turbo takes components of equal ids in the order in which frame and scan name them, which this amounts to.
+pub(crate) fn told_apart(ids: impl Iterator<Item = u8>) -> Vec<u8> {
+    let mut apart = Vec::new();
+    for mut id in ids {
+        while apart.contains(&id) {
+            id = id.wrapping_add(1);
+        }
+        apart.push(id);
+    }
+    apart
 }
 
 fn check_process(marker: u8) -> Result<(), Rejection> {
