@@ -10,10 +10,13 @@
 //! | `regular` | rejected | a scene: windows of its pages, as they are stored |
 
 use super::image::{ImageFormat, ImageHeader, parse_header, recognise, unsupported};
-use super::partial::{Parsed, Partial};
+use super::partial::{Parsed, Partial, View};
 use super::tiff::{self, TiffHeader};
 use crate::guard;
-use crate::reason::Rejection;
+use crate::reason::{Reason, Rejection};
+
+/// So many bytes tell what may be STAC.
+const SNIFFED_BYTES: usize = 12;
 
 /// How sources become tiles (`tiles.grid`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -54,9 +57,9 @@ pub fn reader(grid: TileGrid, format: ImageFormat) -> Result<Reader, Rejection> 
     match (grid, format) {
         (TileGrid::Whole, _) => Ok(Reader::Picture),
         (TileGrid::Regular, ImageFormat::Tiff) => Ok(Reader::Scene),
-        (TileGrid::Regular, other) => {
-            Err(unsupported(format!("{other} cannot be cut into windows, only TIFF can")))
-        }
+        (TileGrid::Regular, other) => Err(unsupported(format!(
+            "{other} cannot be cut into windows, only TIFF can; tiles.grid = \"whole\" takes it as one tile"
+        ))),
     }
 }
 
@@ -73,7 +76,7 @@ pub enum Header {
 #[must_use]
 pub fn parse(grid: TileGrid, object: &Partial) -> Parsed<Header> {
     caught(|| {
-        let reader = match object.parse(recognise) {
+        let reader = match object.parse(|view| recognise_under(grid, view)) {
             Parsed::Needs(range) => return Parsed::Needs(range),
             Parsed::Done(format) => format.and_then(|format| reader(grid, format)),
         };
@@ -91,7 +94,8 @@ pub fn parse(grid: TileGrid, object: &Partial) -> Parsed<Header> {
 ///
 /// As [`parse_header`].
 pub fn parse_picture(bytes: &[u8]) -> Result<ImageHeader, Rejection> {
-    guard::catch(|| parse_header(bytes))
+    let start = &bytes[..bytes.len().min(SNIFFED_BYTES)];
+    guard::catch(|| parse_header(bytes).map_err(|rejection| with_way_out(rejection, start)))
 }
 
 /// Reads the header of a scene from the parts of the object that have been read.
@@ -103,6 +107,25 @@ pub fn parse_scene(object: &Partial) -> Parsed<TiffHeader> {
     })
 }
 
+fn recognise_under(grid: TileGrid, view: View<'_>) -> Result<ImageFormat, Rejection> {
+    let start = || view.slice(0, view.len().min(SNIFFED_BYTES)).unwrap_or_default();
+    recognise(view).map_err(|rejection| match grid {
+        TileGrid::Whole => with_way_out(rejection, start()),
+        TileGrid::Regular => rejection,
+    })
+}
+
+/// Names the setting that helps if what is no picture is STAC, which comes as JSON or Parquet.
+fn with_way_out(rejection: Rejection, start: &[u8]) -> Rejection {
+    let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
+    let may_be_stac = text.starts_with(b"{") || start.starts_with(b"PAR1");
+    if rejection.reason != Reason::NotAnImage || !may_be_stac {
+        return rejection;
+    }
+    let Rejection { reason, detail } = rejection;
+    Rejection::new(reason, format!("{detail}; STAC items are read with tiles.grid = \"regular\""))
+}
+
 fn caught<T>(parse: impl FnOnce() -> Parsed<T>) -> Parsed<T> {
     guard::catch(|| Ok(parse())).unwrap_or_else(|crash| Parsed::Done(Err(crash)))
 }
@@ -110,7 +133,6 @@ fn caught<T>(parse: impl FnOnce() -> Parsed<T>) -> Parsed<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reason::Reason;
 
     fn said(grid: TileGrid, bytes: &[u8]) -> Result<Header, Rejection> {
         let mut object = Partial::new(bytes.len());
@@ -129,6 +151,29 @@ mod tests {
             assert_eq!(reader(TileGrid::Whole, format), Ok(Reader::Picture));
             assert_eq!(reader(TileGrid::Regular, format).unwrap_err().reason, Reason::Unsupported);
         }
+    }
+
+    /// Neither grid is a dead end: what the other one takes is said with its setting.
+    #[test]
+    fn what_the_other_grid_takes_names_it() {
+        let stac = [
+            &b"{\"type\": \"Feature\""[..],
+            b"\xef\xbb\xbf\n {\"type\"",
+            b"PAR1\x15\x04\x15\x10\x15\x10\x4c",
+        ];
+        for start in stac {
+            let rejection = said(TileGrid::Whole, start).unwrap_err();
+            assert_eq!(
+                (rejection.reason, &rejection),
+                (Reason::NotAnImage, &parse_picture(start).unwrap_err())
+            );
+            assert!(rejection.detail.ends_with("read with tiles.grid = \"regular\""), "{rejection}");
+            assert!(!said(TileGrid::Regular, start).unwrap_err().detail.contains("tiles.grid"));
+        }
+        assert!(!said(TileGrid::Whole, b"hello, world").unwrap_err().detail.contains("tiles.grid"));
+        let jpeg =
+            said(TileGrid::Regular, &[0xFF, 0xD8, 0xFF, 0xE0, 0, 16, 74, 70, 73, 70, 0, 1]).unwrap_err();
+        assert!(jpeg.detail.ends_with("tiles.grid = \"whole\" takes it as one tile"), "{jpeg}");
     }
 
     #[test]
