@@ -39,7 +39,7 @@ use crate::preprocess::Preprocess;
 use crate::reason::Rejection;
 use crate::scene::Tiling;
 use crate::sink::{self, Scorer, TableSpec};
-use crate::source::InputSpec;
+use crate::source::{InputSpec, ItemSpec};
 use crate::storage::{ObjectUri, Storage};
 use crate::summary::{Summary, deleted_meanwhile, sum_up};
 use crate::work::OpenShards;
@@ -115,7 +115,7 @@ impl Job {
             allow: pipeline.input.allow.clone(),
             look_up: true,
             limit: pipeline.input.limit,
-            items: tiling.as_deref().map(|tiling| tiling::items(&pipeline, tiling)).transpose()?,
+            items: tiling.as_deref().map(|tiling| items(&pipeline, tiling)).transpose()?,
             exclude: Some(output.uri.clone()),
         };
         model.precision = Precision::agreed(pipeline.run.precision, model.precision)?;
@@ -181,8 +181,8 @@ impl Job {
         if preview.sample.is_empty() {
             return Ok(preview);
         }
-        let Pipeline { storage, limits, tiles, grid, .. } = self.pipeline.clone();
-        let settings = Looking { storage, limits, tiles, grid };
+        let Pipeline { storage, limits, tiles, grid, input, .. } = self.pipeline.clone();
+        let settings = Looking { storage, limits, tiles, grid, other_grid: None, stac: input.stac };
         let input = Some(self.model.contract.input.clone());
         let looker = Looker::with_storage(&settings, input, self.storage.clone())?;
         let looks = stream::iter(&preview.sample)
@@ -702,7 +702,12 @@ fn num_cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-fn spool_folder() -> Result<tempfile::TempDir> {
+/// Returns which STAC items are taken.
+fn items(pipeline: &Pipeline, tiling: &Tiling) -> Result<ItemSpec> {
+    tiling::items(&pipeline.input.stac, &pipeline.limits, tiling.aoi.as_ref())
+}
+
+pub(crate) fn spool_folder() -> Result<tempfile::TempDir> {
     tempfile::Builder::new()
         .prefix("tilefleet-spool-")
         .tempdir()

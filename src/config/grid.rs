@@ -85,7 +85,12 @@ pub(super) fn grid(settings: &Settings) -> Result<Option<Grid>> {
     if !settings.choice("tiles.grid", &[("whole", false), ("regular", true)])? {
         return refuse_idle(settings).map(|()| None);
     }
-    let grid = Grid {
+    windows(settings).map(Some)
+}
+
+/// Reads how scenes are cut into windows, whether they are or not.
+pub(super) fn windows(settings: &Settings) -> Result<Grid> {
+    Ok(Grid {
         size: settings.read::<Length>("tiles.size")?.0,
         stride: settings.read::<Length>("tiles.stride")?.0,
         gsd: settings.read::<Gsd>("tiles.gsd")?.0,
@@ -98,8 +103,7 @@ pub(super) fn grid(settings: &Settings) -> Result<Option<Grid>> {
         min_valid_fraction: settings.read::<Ratio>("tiles.min_valid_fraction")?.0,
         clouds: clouds(settings)?,
         cell_km: settings.read::<CellSpacing>("tiles.cell_km")?.0,
-    };
-    Ok(Some(grid))
+    })
 }
 
 /// Refuses what would have no effect.

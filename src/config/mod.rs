@@ -202,6 +202,10 @@ pub struct Looking {
     pub tiles: Tiles,
     /// `[tiles]` of scenes that are cut into windows; `None`: every source is one tile.
     pub grid: Option<Grid>,
+    /// What it would be if they were, where they are not; `None`: nobody asks.
+    pub other_grid: Option<Grid>,
+    /// `[input]` as far as it is about STAC items; nothing is searched for.
+    pub stac: StacInput,
 }
 
 impl Looking {
@@ -218,8 +222,22 @@ impl Looking {
 ///
 /// As [`storage_options`].
 pub fn looking(set: &[String]) -> Result<Looking> {
-    let settings = merge_sections(&["tiles", "limits", "storage"], &environment(), set)?;
+    let settings = merge_sections(&["tiles", "limits", "storage", "input", "search"], &environment(), set)?;
+    refuse_other_input(set)?;
     pipeline::looking(&settings)
+}
+
+/// Refuses flags that say where input lies: whoever looks names it.
+fn refuse_other_input(set: &[String]) -> Result<()> {
+    let name = |assignment: &String| assignment.split_once('=').map(|(name, _)| name.trim().to_owned());
+    let judges = |name: &String| ["input.dates", "input.max_cloud_cover"].contains(&name.as_str());
+    let is_input = |name: &String| name.starts_with("input.") || name.starts_with("search.");
+    match set.iter().filter_map(name).find(|name| is_input(name) && !judges(name)) {
+        None => Ok(()),
+        Some(name) => Err(Error::config(format!("`{name}` has no effect here")).hint(
+            "name what is to be looked at as an argument; of [input] only dates and max_cloud_cover count",
+        )),
+    }
 }
 
 fn merge_sections(sections: &[&str], environment: &[(String, String)], set: &[String]) -> Result<Settings> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::grid::{Grid, grid};
+use super::grid::{Grid, grid, windows};
 use super::settings::{Origin, Settings};
 use super::value::{ByteSize, PerCent, Ratio, wrong};
 use crate::error::{Error, Result};
@@ -340,12 +340,7 @@ fn input(settings: &Settings) -> Result<Input> {
         manifest: settings.read("input.manifest")?,
         allow: settings.read("input.allow")?,
         limit: Some(settings.read::<usize>("input.limit")? as u64).filter(|limit| *limit > 0),
-        stac: StacInput {
-            dates: settings.read("input.dates")?,
-            max_cloud_cover: settings.read::<PerCent>("input.max_cloud_cover")?.0,
-            api: settings.read("search.api")?,
-            collections: settings.read("search.collections")?,
-        },
+        stac: stac_input(settings)?,
     };
     if !input.uris.is_empty() && input.manifest.is_some() {
         let place = |name| format!("`{name}` ({})", settings.get(name).origin);
@@ -355,6 +350,15 @@ fn input(settings: &Settings) -> Result<Input> {
         ));
     }
     Ok(input)
+}
+
+fn stac_input(settings: &Settings) -> Result<StacInput> {
+    Ok(StacInput {
+        dates: settings.read("input.dates")?,
+        max_cloud_cover: settings.read::<PerCent>("input.max_cloud_cover")?.0,
+        api: settings.read("search.api")?,
+        collections: settings.read("search.collections")?,
+    })
 }
 
 fn tiles(settings: &Settings) -> Result<Tiles> {
@@ -483,7 +487,9 @@ fn limits(settings: &Settings) -> Result<Limits> {
 /// Checks what looking at single sources needs; the settings may hold no other section.
 pub(super) fn looking(settings: &Settings) -> Result<super::Looking> {
     let (limits, tiles, grid) = (limits(settings)?, tiles(settings)?, grid(settings)?);
-    Ok(super::Looking { storage: storage(settings)?, limits, tiles, grid })
+    let other_grid = if grid.is_none() { Some(windows(settings)?) } else { None };
+    let stac = StacInput { api: None, collections: Vec::new(), ..stac_input(settings)? };
+    Ok(super::Looking { storage: storage(settings)?, limits, tiles, grid, other_grid, stac })
 }
 
 /// Checks `[storage]`; the settings may hold no other section.

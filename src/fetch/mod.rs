@@ -187,7 +187,7 @@ impl Fetcher {
     async fn judge_gone(&self, source: &Source, uri: &ObjectUri) -> Result<Rejection> {
         let missing = if source.version.is_some() { Missing::SincePlanned } else { Missing::AllAlong };
         if self.judge().store_answers(uri, missing).await? {
-            return Ok(Rejection::new(Reason::Gone, "the object is not there (404)"));
+            return Ok(gone());
         }
         let message = format!("{uri} is gone, and so is all that would show that its folder is there");
         Err(Error::unavailable(message).hint(
@@ -199,8 +199,7 @@ impl Fetcher {
 
     async fn judge_forbidden(&self, uri: &ObjectUri) -> Result<Rejection> {
         if self.judge().others_are_readable(uri).await? {
-            let detail = "the object may not be read (403), others of its store can";
-            return Ok(Rejection::new(Reason::Forbidden, detail));
+            return Ok(forbidden());
         }
         let message = format!("access to {uri} is denied, and to every other object asked for");
         Err(Error::config(message).hint("check the credentials and their rights to read the input"))
@@ -231,6 +230,16 @@ fn expected(tile: &Tile) -> Expected {
 pub(crate) fn too_large(num_bytes: u64, limit: u64) -> Rejection {
     let detail = format!("the object has {num_bytes} bytes, limits.max_object allows {limit}");
     Rejection::new(Reason::TooLarge, detail)
+}
+
+/// Rejects an object that is not there, while its store answers.
+pub(crate) fn gone() -> Rejection {
+    Rejection::new(Reason::Gone, "the object is not there (404)")
+}
+
+/// Rejects an object that may not be read, while others of its store can.
+pub(crate) fn forbidden() -> Rejection {
+    Rejection::new(Reason::Forbidden, "the object may not be read (403), others of its store can")
 }
 
 fn changed(version: Option<&str>) -> Rejection {

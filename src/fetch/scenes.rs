@@ -303,6 +303,12 @@ impl OpenObject {
         Self { header, source: Source::default(), uri, ranged }
     }
 
+    /// Returns where it lies.
+    #[must_use]
+    pub fn uri(&self) -> &ObjectUri {
+        &self.uri
+    }
+
     /// Returns how its blocks are read.
     #[must_use]
     pub fn ranged(&self) -> &Ranged {

@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use self::bands::Choice;
+pub use self::bands::{ChosenAsset, chosen_assets};
 use super::sources::Surveyed;
 use super::windows::{MOST_WINDOWS, count, tiles_of};
 use crate::error::{Error, Result};
@@ -137,11 +138,7 @@ impl Surveyor {
         let item = match entry.stac_item()?.transpose() {
             Ok(item) => item,
             Err(why) => {
-                return Ok(Err(Rejection::new(
-                    Reason::Corrupt,
-                    format!("the STAC item cannot be used: {why}"),
-                )
-                .into()));
+                return Ok(Err(unusable_item(&why).into()));
             }
         };
         let choices = match &item {
@@ -293,6 +290,12 @@ impl Surveyor {
             format!("{size} would be cut into {num_windows} windows, `limits.max_windows` is {most}");
         Err(Rejection::new(Reason::TooLarge, detail))
     }
+}
+
+/// Rejects an item for what is wrong with its document.
+#[must_use]
+pub fn unusable_item(why: &str) -> Rejection {
+    Rejection::new(Reason::Corrupt, format!("the STAC item cannot be used: {why}"))
 }
 
 /// Surveys sources on their way, several at once and in their order.

@@ -30,7 +30,8 @@ pub(super) fn tiles_of(
 }
 
 /// Returns how many tiles a source is cut into; ids, which are hashes, are not made for that.
-pub(super) fn num_tiles_of(survey: Option<&Survey>, tiling: Option<&Tiling>) -> u64 {
+#[must_use]
+pub fn num_tiles_of(survey: Option<&Survey>, tiling: Option<&Tiling>) -> u64 {
     let cut = survey.and_then(Survey::scene).zip(tiling);
     cut.map_or(1, |(scene, tiling)| windows_of(scene, tiling, 1).count() as u64)
 }
@@ -91,6 +92,22 @@ pub fn grid_of(scene: &Scene) -> (u64, u64) {
 pub fn place_in_grid(scene: &Scene, x: u32, y: u32) -> Option<(u64, u64)> {
     let (across, down) = axes(scene);
     Some((across.index(x)?, down.index(y)?))
+}
+
+/// Returns the window of the grid that begins nearest to a pixel.
+#[must_use]
+pub fn nearest_window(scene: &Scene, x: u32, y: u32) -> Window {
+    let (across, down) = axes(scene);
+    Window { x: across.nearest(x), y: down.nearest(y), width: across.clipped(), height: down.clipped() }
+}
+
+/// Returns whether a run has this window.
+#[must_use]
+pub fn is_planned(scene: &Arc<Scene>, tiling: &Tiling, window: Window) -> bool {
+    let (across, down) = axes(scene);
+    (window.width, window.height) == (across.clipped(), down.clipped())
+        && place_in_grid(scene, window.x, window.y).is_some()
+        && within_area(scene, tiling)(window)
 }
 
 fn axes(scene: &Scene) -> (Axis, Axis) {
@@ -156,6 +173,14 @@ impl Axis {
         [near, last].into_iter().find(|index| self.start(*index) == start)
     }
 
+    /// Returns the start of the window that begins nearest.
+    fn nearest(self, start: u32) -> u32 {
+        let last = self.count() - 1;
+        let near = ((f64::from(start) / self.stride).round() as u64).min(last);
+        let starts = [near, last].map(|index| self.start(index));
+        if starts[0].abs_diff(start) <= starts[1].abs_diff(start) { starts[0] } else { starts[1] }
+    }
+
     /// Returns the length of a window: all of a scene that is smaller.
     fn clipped(self) -> u32 {
         self.window.min(self.length)
@@ -194,6 +219,10 @@ mod tests {
             let axis = Axis { length, window, stride };
             prop_assert!(starts.iter().enumerate().all(|(index, start)| axis.index(*start) == Some(index as u64)));
             prop_assert_eq!(axis.index(length), None);
+            let distance = |begin: u32| starts.iter().map(|start| start.abs_diff(begin)).min().unwrap();
+            for begin in [0, length / 3, length / 2, length] {
+                prop_assert_eq!(axis.nearest(begin).abs_diff(begin), distance(begin));
+            }
             let end = starts.last().unwrap() + window;
             prop_assert!(end >= length && (end == length || length < window));
         }

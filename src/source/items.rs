@@ -16,7 +16,7 @@ use crate::stac::{self, BadItem, Filter, Item, Limits, Verdict};
 use crate::storage::{Fault, ObjectInfo, ObjectUri};
 
 /// So much of a document tells whether it is STAC.
-const SNIFFED_BYTES: u64 = 64 << 10;
+pub const SNIFFED_BYTES: u64 = 64 << 10;
 /// Names of what may be a STAC document or table.
 const EXTENSIONS: [&str; 4] = ["json", "geojson", "parquet", "geoparquet"];
 
@@ -63,7 +63,7 @@ impl Search {
             Err(Fault::Failed(error)) => return Err(error),
             Err(_) => return Ok(false),
         };
-        Ok(head.starts_with(b"PAR1") || stac::looks_like_stac(&head))
+        Ok(begins_like_stac(uri, &head))
     }
 
     /// Adds the items that a document holds or leads to.
@@ -131,7 +131,13 @@ impl Search {
     }
 }
 
-fn may_be_stac(uri: &ObjectUri) -> bool {
+/// Returns whether an object that begins with these bytes, [`SNIFFED_BYTES`] of them or all, is taken for STAC.
+pub fn begins_like_stac(uri: &ObjectUri, head: &[u8]) -> bool {
+    may_be_stac(uri) && (head.starts_with(b"PAR1") || stac::looks_like_stac(head))
+}
+
+/// Returns whether an object may be a STAC document or table, by its name.
+pub(super) fn may_be_stac(uri: &ObjectUri) -> bool {
     let extension = Path::new(uri.key()).extension().map(std::ffi::OsStr::to_ascii_lowercase);
     match extension {
         Some(extension) => EXTENSIONS.iter().any(|known| extension == *known),

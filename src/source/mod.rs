@@ -34,7 +34,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 pub use self::extra::ExtraCodec;
-pub use self::items::ItemSpec;
+pub use self::items::{ItemSpec, SNIFFED_BYTES, begins_like_stac};
 pub use self::spool::{Entries, Entry, Sorted};
 
 use self::beside::Beside;
@@ -169,6 +169,36 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
     sources.limit = spec.limit.filter(|limit| *limit < sources.num_entries);
     warn_of_equal_names(&sources);
     Ok(Discovered { sources, num_ignored, filtered, extra, looked_at })
+}
+
+/// Returns the object that an input is, where it need not be asked for to know that it is no folder, pattern, or STAC.
+///
+/// - `items`: whether STAC is taken
+///
+/// # Errors
+///
+/// `Config` if the URI or the pattern is not valid.
+pub fn single_object(text: &str, items: bool) -> Result<Option<ObjectUri>> {
+    let Pattern::Place(uri) = Pattern::parse(text)? else { return Ok(None) };
+    let names_folder = uri.key().is_empty() || text.ends_with('/');
+    let is_folder = uri.local_path().is_some_and(|path| path.is_dir());
+    let may_be_more =
+        is_folder || (names_folder && !uri.scheme().is_http()) || (items && items::may_be_stac(&uri));
+    // Of what is not there nothing else can be said.
+    let is_missing = uri.local_path().is_some_and(|path| !path.exists());
+    Ok(Some(uri).filter(|_| is_missing || !may_be_more))
+}
+
+/// Splits what names an item within its document, `DOCUMENT#ITEM`, as rows name it; `None` if it is no such name.
+#[must_use]
+pub fn item_within(text: &str) -> Option<(ObjectUri, &str)> {
+    let whole = ObjectUri::parse(text).ok();
+    if whole.as_ref().and_then(ObjectUri::local_path).is_some_and(|path| path.exists()) {
+        return None;
+    }
+    let (document, item) = text.split_once('#')?;
+    let document = ObjectUri::parse(document).ok().filter(items::may_be_stac)?;
+    Some((document, item))
 }
 
 fn warn_of_equal_names(sources: &Sorted) {

@@ -1,6 +1,6 @@
 //! Settles how scenes are cut: the pipeline's `[tiles]` held against the model's contract.
 
-use crate::config::{Grid, Pipeline, StacInput};
+use crate::config::{Grid, Limits, StacInput};
 use crate::error::{Error, Result};
 use crate::geo::Aoi;
 use crate::model::contract;
@@ -77,7 +77,7 @@ fn size(grid: &Grid, model: &contract::Input) -> Result<u32> {
 }
 
 /// Reads an area of interest: a box of four numbers, or a `GeoJSON` file.
-fn read_aoi(text: &str) -> Result<Area> {
+pub(crate) fn read_aoi(text: &str) -> Result<Area> {
     if text.split(',').count() == 4 || text.trim_start().starts_with('{') {
         return Ok(Area { aoi: Aoi::parse(text)?, text: text.to_owned() });
     }
@@ -92,26 +92,28 @@ fn read_aoi(text: &str) -> Result<Area> {
 
 /// Returns which STAC items are taken.
 ///
+/// - `area`: which they have to touch
+///
 /// # Errors
 ///
 /// `Config` if dates or search are wrong.
-pub(super) fn items(pipeline: &Pipeline, tiling: &Tiling) -> Result<ItemSpec> {
-    let StacInput { dates, max_cloud_cover, api, collections } = &pipeline.input.stac;
+pub(crate) fn items(input: &StacInput, limits: &Limits, area: Option<&Area>) -> Result<ItemSpec> {
+    let StacInput { dates, max_cloud_cover, api, collections } = input;
     let limits = stac::Limits {
-        items: pipeline.limits.max_stac_items,
-        documents: pipeline.limits.max_stac_documents,
+        items: limits.max_stac_items,
+        documents: limits.max_stac_documents,
         ..stac::Limits::default()
     };
     let most = Some(f64::from(*max_cloud_cover)).filter(|most| *most < 100.0);
     let filter = Filter {
         dates: dates.as_deref().map(Interval::parse).transpose()?,
         max_cloud_cover: most,
-        area: tiling.aoi.as_ref().and_then(|area| stac::Bbox::of(&area.aoi.bbox())),
+        area: area.and_then(|area| stac::Bbox::of(&area.aoi.bbox())),
     };
     let search = api.as_ref().map(|api| stac::Search {
         api: api.clone(),
         collections: collections.clone(),
-        bbox: tiling.aoi.as_ref().map(|area| area.aoi.bbox()),
+        bbox: area.map(|area| area.aoi.bbox()),
         intersects: None,
         datetime: dates.clone(),
         max_cloud_cover: most,

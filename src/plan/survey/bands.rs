@@ -57,6 +57,34 @@ pub(super) fn of_item(item: &Item, tiling: &Tiling) -> Result<Choices, Rejection
     Ok(choices)
 }
 
+/// A file of a STAC item that a run reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChosenAsset {
+    /// Where it lies.
+    pub uri: String,
+    /// Its keys in the item: of several, each has the same address.
+    pub keys: Vec<String>,
+    /// The bands that are taken from it, as they were asked for.
+    pub bands: Vec<String>,
+}
+
+/// Returns the files of an item that a run with this tiling reads, each once.
+///
+/// # Errors
+///
+/// [`Reason::BandsMismatch`] if the item does not say which file holds a band, or nothing can be read there.
+pub fn chosen_assets(item: &Item, tiling: &Tiling) -> Result<Vec<ChosenAsset>, Rejection> {
+    let Choices { uris, bands, .. } = of_item(item, tiling)?;
+    let chosen = |(object, uri): (usize, String)| {
+        let here = || bands.iter().filter(|choice| choice.object == object);
+        let mut keys: Vec<String> =
+            here().filter_map(|choice| Some(choice.selected.as_ref()?.key.clone())).collect();
+        keys.dedup();
+        ChosenAsset { uri, keys, bands: here().map(|choice| choice.name.clone()).collect() }
+    };
+    Ok(uris.into_iter().enumerate().map(chosen).collect())
+}
+
 fn needed(tiling: &Tiling) -> impl Iterator<Item = &String> {
     tiling.bands.iter().chain(tiling.clouds.as_ref().map(|clouds| &clouds.band))
 }
