@@ -11,11 +11,10 @@ use super::{block_on, print_json};
 use crate::config::looking;
 use crate::error::{Error, Result};
 use crate::geometry::Window;
-use crate::look::{FileFormat, Looker, ModelInput, Picture, Wanted};
+use crate::look::{FileFormat, Looker, ModelInput, Picture, Source, Wanted};
 use crate::model::contract::Contract;
 use crate::model::{self, file};
 use crate::observe::stderr::{Level, say};
-use crate::storage::ObjectUri;
 
 /// Writes the decoded samples of an image, or of a window of it, to a file
 ///
@@ -25,23 +24,26 @@ use crate::storage::ObjectUri;
 /// from the level that is asked for. With `--stage input` they are what the
 /// model gets: bands chosen, scaled, resized, cropped, and normalised where the contract leaves that to us; as
 /// `[height, width, bands]` for a model that takes NHWC (uint8, normalised in the graph), as
-/// `[bands, height, width]` for one that takes NCHW (float32). A damaged image is an error with the
-/// reason code that a run would give it, exit 65.
+/// `[bands, height, width]` for one that takes NCHW (float32). The tile is then one of a run's: with the default grid
+/// all of the image, else a window of the run's grid. A STAC item is a source like any other; of a document with
+/// several, name one as DOCUMENT#ID. A damaged image is an error with the reason code that a run would give it, exit 65.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet chip photo.jpg --out photo.npy
   tilefleet chip s3://photos/2026/a.jpg --window 64,32,224,224 --out window.png
   tilefleet chip a.tif --set tiles.grid=regular --window 0,0,64,64 --out a.npy
-  tilefleet chip photo.jpg --stage input --model resnet152.onnx --out input.npy")]
+  tilefleet chip photo.jpg --stage input --model resnet152.onnx --out input.npy
+  tilefleet chip items.json#S2A_1 --set tiles.grid=regular --set tiles.bands=red --out red.npy")]
 pub struct Args {
-    /// The image: a local path, an s3://, gs://, az:// or http(s):// address.
+    /// The image or STAC item: a local path, an s3://, gs://, az:// or http(s):// address.
     source: String,
 
     /// The file to write: .npy for any samples, .png for 8 and 16 bits of grey, RGB and alpha.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 
-    /// The window in pixels of the image as seen, of a scene in those of its level [default: all of it].
+    /// The window in pixels of the image as seen, of a scene in those of its level [default: all of it]; with `--stage
+    /// input` one of the run's.
     #[arg(long, value_name = "X,Y,W,H")]
     window: Option<WindowArg>,
 
@@ -110,7 +112,6 @@ impl FromStr for WindowArg {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let uri = ObjectUri::parse(&args.source)?;
     let format = FileFormat::of(&args.out)?;
     if !args.force {
         file::refuse_existing(&args.out)?;
@@ -120,19 +121,23 @@ pub fn run(args: Args) -> Result<()> {
     let for_model = contract.is_some();
     let looker = Looker::new(&settings, contract.map(|contract| contract.input))?;
     let wanted = Wanted { window: args.window.map(|window| window.0), level: args.level, frame: args.frame };
-    let found = if for_model {
-        block_on(looker.input(&uri, wanted))?
-    } else {
-        let (chip, read_bytes) = block_on(looker.chip(&uri, wanted))?;
-        let Wanted { window, level, .. } = wanted;
-        ModelInput { picture: chip.into(), window, level, skipped: None, read_bytes }
-    };
+    let (source, found) = block_on(async {
+        let source = looker.sources(&args.source).await?.only(&args.source)?;
+        let found = if for_model {
+            looker.input(&source, wanted).await?
+        } else {
+            let (chip, read_bytes) = looker.chip(&source, wanted).await?;
+            let Wanted { window, level, .. } = wanted;
+            ModelInput { picture: chip.into(), window, level, skipped: None, read_bytes }
+        };
+        Ok((source, found))
+    })?;
     found.picture.check(format)?;
     write(&found.picture, format, &args.out, args.force)?;
     if let Some((reason, detail)) = &found.skipped {
         say(Level::Warn, &format!("a run leaves this window out, {}: {detail}", reason.code()));
     }
-    args.print(&uri, &found)
+    args.print(&source, &found)
 }
 
 /// Reads the contract of a model, or a contract; says on standard error what is assumed without one.
@@ -167,13 +172,13 @@ impl Args {
         }
     }
 
-    fn print(&self, uri: &ObjectUri, found: &ModelInput) -> Result<()> {
+    fn print(&self, source: &Source, found: &ModelInput) -> Result<()> {
         let ModelInput { picture, window, level, skipped, read_bytes } = found;
         let sample_type = picture.samples.type_name();
         if self.json {
             let window = window.map(|w| [w.x, w.y, w.width, w.height]);
             return print_json(&json!({
-                "source": uri.as_str(),
+                "source": source.uri,
                 "out": self.out,
                 "stage": self.stage.name(),
                 "window": window,

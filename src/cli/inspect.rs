@@ -9,8 +9,11 @@ use super::{block_on, print_json, show};
 use crate::config::looking;
 use crate::error::{Error, Kind, Result};
 use crate::format::reader::TileGrid;
-use crate::look::{Band, Blocks, Description, Image, Looker, Scene, Status, Verdict};
-use crate::storage::ObjectUri;
+use crate::look::{
+    Asset, Band, Blocks, Description, Image, Item, ItemBand, Looker, Scene, Source, Sources, Status, Verdict,
+    Windows,
+};
+use crate::observe::stderr::{Level, say};
 
 /// So many sources are looked at at once.
 const AT_ONCE: usize = 8;
@@ -20,15 +23,18 @@ const AT_ONCE: usize = 8;
 /// Only the header is read, a few KiB of most files. So `ok` means that a run with these settings would begin to
 /// decode the image; whether its data are whole, `tilefleet chip` tells. A run takes a source as one tile unless
 /// `tiles.grid` is "regular": then it cuts TIFFs into windows. With `--model`, `ok` also means that the model takes
-/// such images. Exit 65: a run would reject one of them.
+/// such images, and how many windows there are is said. With `tiles.grid` "regular" STAC documents are taken as a run
+/// takes them: each item is described with the files that hold the model's bands, or those of `tiles.bands`. Exit 65:
+/// a run would reject one of them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet inspect photo.jpg
   tilefleet inspect s3://photos/2026/a.jpg s3://photos/2026/b.tif --json
   tilefleet inspect scene.tif --set tiles.grid=regular --model resnet50.onnx
+  tilefleet inspect item.json --set tiles.grid=regular --set tiles.bands=red,green,blue
   tilefleet inspect scan.png --set limits.max_pixels=1_000_000_000")]
 pub struct Args {
-    /// Images: local paths, s3://, gs://, az:// or http(s):// addresses.
+    /// What a run takes: images, folders, patterns, STAC; local paths, s3://, gs://, az:// or http(s):// addresses.
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<String>,
 
@@ -47,19 +53,15 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let uris: Vec<ObjectUri> =
-        args.sources.iter().map(|source| ObjectUri::parse(source)).collect::<Result<_>>()?;
     let input = args.model.as_deref().map(contract_of).transpose()?.map(|contract| contract.input);
     let looker = Looker::new(&looking(&args.set)?, input)?;
-    let looked: Vec<Result<Description>> = block_on(async {
-        let looks = stream::iter(&uris).map(|uri| looker.describe(uri));
-        Ok(looks.buffered(AT_ONCE).collect().await)
-    })?;
+    let looked = block_on(look(&looker, &args.sources))?;
+    let num_sources = looked.len();
     let mut errors = Vec::new();
     let mut descriptions = Vec::new();
-    for (uri, looked) in uris.iter().zip(looked) {
+    for (source, looked) in looked {
         let description = looked.unwrap_or_else(|error| {
-            let description = Description::failed(uri, looker.grid(), &error);
+            let description = Description::failed(&source, looker.grid(), &error);
             errors.push(error);
             description
         });
@@ -68,27 +70,62 @@ pub fn run(args: Args) -> Result<()> {
     }
     if args.json {
         // Where none could be looked at, the error is the only answer.
-        if descriptions.iter().any(|description| description.status != Status::Failed) {
+        if errors.is_empty() || descriptions.iter().any(|description| description.status != Status::Failed) {
             print_json(&descriptions)?;
         }
     } else {
         // Of a single source that failed, the error says all there is to say.
-        let shown = |description: &&Description| description.status != Status::Failed || uris.len() > 1;
+        let shown = |description: &&Description| description.status != Status::Failed || num_sources > 1;
         descriptions.iter().filter(shown).for_each(print);
     }
-    worst(errors, uris.len())
+    worst(errors, num_sources)
+}
+
+/// Describes all sources that the arguments lead to, by name; an argument that leads to none is one that failed.
+async fn look(looker: &Looker, arguments: &[String]) -> Result<Vec<(String, Result<Description>)>> {
+    let mut found = Vec::new();
+    for argument in arguments {
+        match looker.sources(argument).await {
+            Ok(Sources { sources, left_out }) => {
+                if let Some(left_out) = left_out {
+                    say(
+                        Level::Info,
+                        &format!("dates, clouds or area leave out some of {argument}: {left_out}"),
+                    );
+                }
+                found.extend(sources.into_iter().map(Ok));
+            }
+            // What is wrong with the command line is wrong with all of it.
+            Err(error) if error.kind() == Kind::Usage => return Err(error),
+            Err(error) => found.push(Err((argument.clone(), error))),
+        }
+    }
+    let looks = stream::iter(found).map(async |found: std::result::Result<Source, _>| match found {
+        Ok(source) => (source.uri.clone(), looker.describe(&source).await),
+        Err((argument, error)) => (argument, Err(error)),
+    });
+    Ok(looks.buffered(AT_ONCE).collect().await)
 }
 
 /// Ends with the error that most needs a person.
 fn worst(errors: Vec<Error>, num_sources: usize) -> Result<()> {
     let num_errors = errors.len();
+    let num_rejected = errors.iter().filter(|error| error.kind() == Kind::Rejected).count();
     let Some(worst) = errors.into_iter().rev().max_by_key(|error| severity(error.kind())) else {
         return Ok(());
     };
     if num_sources == 1 {
         return Err(worst);
     }
-    let message = format!("{num_errors} of {num_sources} sources cannot be decoded");
+    let message = match (num_rejected, num_errors - num_rejected) {
+        (rejected, 0) => format!("a run would reject {rejected} of {num_sources} sources"),
+        (0, failed) => format!("{failed} of {num_sources} sources cannot be looked at"),
+        (rejected, failed) => {
+            format!(
+                "of {num_sources} sources a run would reject {rejected}, and {failed} cannot be looked at"
+            )
+        }
+    };
     Err(Error::new(worst.kind(), message).because(worst))
 }
 
@@ -103,14 +140,76 @@ fn severity(kind: Kind) -> u8 {
 
 fn print(description: &Description) {
     println!("{}", description.source);
-    for (name, value) in lines(description) {
-        println!("  {name:<12}{}", show::hanging(&value, 14));
+    print_lines(2, lines(description));
+    let Some(item) = &description.item else { return };
+    for asset in &item.assets {
+        println!("  asset       {}", asset.keys.join(", "));
+        print_lines(4, asset_lines(asset));
     }
+    let notes = item.notes.iter().map(|note| ("note", note.clone()));
+    print_lines(2, notes.chain(without_bands(description, item)));
+}
+
+fn print_lines(indent: usize, lines: impl IntoIterator<Item = (&'static str, String)>) {
+    for (name, value) in lines {
+        println!("{:indent$}{name:<12}{}", "", show::hanging(&value, indent + 12));
+    }
+}
+
+/// Says what is missing where nothing says which files are taken.
+fn without_bands(description: &Description, item: &Item) -> Option<(&'static str, String)> {
+    let keys = item.asset_keys.join(", ");
+    let what =
+        format!("which of its assets a run takes, follows from --model or tiles.bands; there are {keys}");
+    (description.status == Status::Ok && item.assets.is_empty()).then_some(("note", what))
+}
+
+fn item_line(item: &Item) -> String {
+    let collection = item.collection.as_ref().map(|collection| format!("of {collection}"));
+    let clouds = item.cloud_cover.map(|percent| format!("{percent} % clouds"));
+    let parts = [Some(item.id.clone()), collection, item.datetime.clone(), clouds];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn counted(windows: &Windows) -> String {
+    let Windows { count, width, height, level } = windows;
+    format!("{} of {width}×{height} at level {level}", show::count(*count))
+}
+
+fn asset_lines(asset: &Asset) -> Vec<(&'static str, String)> {
+    let Verdict { status, reason, detail } = &asset.verdict;
+    let mut lines =
+        vec![("file", asset.source.clone()), ("status", verdict(*status, *reason, detail.as_deref()))];
+    lines.extend(asset.bands.iter().map(|band| ("takes", taken(band))));
+    lines.extend(asset.format.map(|format| ("format", format.to_owned())));
+    lines.extend(asset.image.iter().flat_map(image_lines));
+    lines.extend(asset.size_bytes.map(|size| ("object", object(size, asset.version.as_deref()))));
+    lines.extend(asset.size_bytes.map(|_| ("read", show::bytes(asset.read_bytes))));
+    lines
+}
+
+/// Says what a run makes of a band.
+fn taken(band: &ItemBand) -> String {
+    let number = band.number.map(|number| format!("band {number}"));
+    let value = band.scale.zip(band.offset).filter(|values| *values != (1.0, 0.0));
+    let value = value.map(|(scale, offset)| conversion(scale, offset));
+    [Some(band.name.clone()), number, value].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn conversion(scale: f64, offset: f64) -> String {
+    format!("value = sample × {scale} + {offset}")
+}
+
+fn object(size_bytes: u64, version: Option<&str>) -> String {
+    let version = version.map_or_else(String::new, |version| format!(", version {version}"));
+    format!("{}{version}", show::bytes(size_bytes))
 }
 
 fn lines(description: &Description) -> Vec<(&'static str, String)> {
     let mut lines = vec![("status", status(description))];
     lines.extend(otherwise(description));
+    lines.extend(description.windows.as_ref().map(|windows| ("windows", counted(windows))));
+    lines.extend(description.item.as_ref().map(|item| ("item", item_line(item))));
     if let Some(format) = description.format {
         let agrees = description.extension_agrees.unwrap_or(true);
         let note = if agrees { "" } else { ", though the name says otherwise" };
@@ -120,8 +219,7 @@ fn lines(description: &Description) -> Vec<(&'static str, String)> {
         lines.extend(image_lines(image));
     }
     if let Some(size) = description.size_bytes {
-        let version = description.version.as_ref().map_or_else(String::new, |v| format!(", version {v}"));
-        lines.push(("object", format!("{}{version}", show::bytes(size))));
+        lines.push(("object", object(size, description.version.as_deref())));
         lines.push(("read", show::bytes(description.read_bytes)));
     }
     lines
@@ -229,7 +327,7 @@ fn described(number: usize, band: &Band) -> String {
     let parts = [
         Some(format!("{}, {}", number + 1, band.colour)),
         band.description.clone(),
-        scaled.then(|| format!("value = sample × {} + {}", band.scale, band.offset)),
+        scaled.then(|| conversion(band.scale, band.offset)),
         band.unit.clone(),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
@@ -249,6 +347,12 @@ mod tests {
         assert_eq!(code(&[Kind::Rejected, Kind::Unavailable]), Err(75));
         assert_eq!(code(&[Kind::Config, Kind::Unavailable, Kind::Rejected]), Err(78));
         let first = worst(vec![error(Kind::Rejected), Error::new(Kind::Rejected, "second")], 3).unwrap_err();
-        assert_eq!(first.render(), "error: 2 of 3 sources cannot be decoded\n  because: Rejected");
+        assert_eq!(first.render(), "error: a run would reject 2 of 3 sources\n  because: Rejected");
+        let said = |kinds: &[Kind]| {
+            worst(kinds.iter().map(|&kind| error(kind)).collect(), 9).unwrap_err().to_string()
+        };
+        assert_eq!(said(&[Kind::Config, Kind::Config]), "2 of 9 sources cannot be looked at");
+        let both = said(&[Kind::Config, Kind::Rejected, Kind::Rejected]);
+        assert_eq!(both, "of 9 sources a run would reject 2, and 1 cannot be looked at");
     }
 }

@@ -8,12 +8,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::chip::{Wanted, check_window};
 use super::header::Ranges;
-use super::rejected;
 use crate::decode::blocks::{Block, Part, decode_block, read_window};
 use crate::decode::chip::{Bands, Chip};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::image::Limits;
-use crate::format::reader::TileGrid;
 use crate::format::tiff::{BlockId, Page, TiffHeader, parse_blocks};
 use crate::geometry::Window;
 use crate::reason::{Reason, Rejection};
@@ -43,7 +41,10 @@ pub(super) async fn read_scene(
     let window = wanted.window.unwrap_or_else(|| Window::whole(size));
     check_window(uri, size, window)?;
     let page = &header.levels[level].pixels;
-    check_limits(page, window, limits).map_err(|rejection| rejected(uri, TileGrid::Regular, rejection))?;
+    check_limits(page, window, limits).map_err(|rejection| {
+        undecoded(uri, rejection)
+            .hint("ask for less with --window or --level, or allow more with --set limits.max_pixels=NUMBER")
+    })?;
     let bands: Vec<u16> = (0..page.num_bands).collect();
     let (pixels, masks) = header.blocks_for(level, window, &bands);
     let mut blocks = HashMap::new();
@@ -52,8 +53,13 @@ pub(super) async fn read_scene(
         read_blocks(uri, ranges, mask, Part::Mask, &masks, &mut blocks).await?;
     }
     let read = read_window(header, level, window, &bands, |part, id| Ok(&blocks[&(part, id)]));
-    let read = read.map_err(|rejection| rejected(uri, TileGrid::Regular, rejection))?;
+    let read = read.map_err(|rejection| undecoded(uri, rejection))?;
     Ok(Chip { size: read.size, bands: meaning(header), samples: read.samples })
+}
+
+/// Says of a part of a scene that it cannot be decoded; a run may well decode other parts.
+fn undecoded(uri: &ObjectUri, rejection: Rejection) -> Error {
+    Error::new(Kind::Rejected, format!("cannot decode this part of {uri}")).because(rejection)
 }
 
 fn check_part(uri: &ObjectUri, header: &TiffHeader, wanted: Wanted) -> Result<usize> {
@@ -101,7 +107,7 @@ async fn read_blocks(
     ids: &[BlockId],
     blocks: &mut HashMap<(Part, BlockId), Block>,
 ) -> Result<()> {
-    let reject = |rejection| rejected(uri, TileGrid::Regular, rejection);
+    let reject = |rejection| undecoded(uri, rejection);
     let table =
         ranges.answer(|object| parse_blocks(object, page, ids)).await.map_err(|f| f.into_error(uri))?;
     let table = table.map_err(reject)?;

@@ -57,6 +57,22 @@ pub(super) fn check_whole(uri: &ObjectUri, header: &ImageHeader, wanted: Wanted)
     })
 }
 
+/// Refuses a window that no run has: with `tiles.grid = "whole"` an image is one tile.
+pub(super) fn check_only_tile(uri: &ObjectUri, header: &ImageHeader, wanted: Wanted) -> Result<()> {
+    let Some(window) = wanted.window.filter(|window| *window != Window::whole(header.oriented_size())) else {
+        return Ok(());
+    };
+    let cut = match header.format {
+        ImageFormat::Tiff => "--set tiles.grid=regular cuts it into windows; ",
+        _ => "",
+    };
+    Err(Error::usage(format!("no run has the window {window} of {uri}"))
+        .because("`tiles.grid` is \"whole\": the image is one tile")
+        .hint(format!(
+            "leave --window out; {cut}without `--stage input` any window can be written, samples as stored"
+        )))
+}
+
 pub(super) fn check_window(uri: &ObjectUri, size: Size, window: Window) -> Result<()> {
     let ends = |start: u32, length: u32| u64::from(start) + u64::from(length);
     if window.width == 0 || window.height == 0 {

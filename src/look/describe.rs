@@ -1,8 +1,11 @@
 //! What the decoder sees of one source.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::header::Looked;
+use super::item::Item;
 use super::rejected;
 use super::scene::Scene;
 use crate::decode;
@@ -11,13 +14,16 @@ use crate::format::image::{ImageFormat, ImageHeader, Limits, Orientation};
 use crate::format::reader::TileGrid;
 use crate::format::tiff::{self, TiffHeader};
 use crate::geometry::Size;
+use crate::plan::num_tiles_of;
 use crate::reason::Rejection;
+use crate::scene::{self, Survey, Tiling};
+use crate::source::{SNIFFED_BYTES, begins_like_stac};
 use crate::storage::ObjectUri;
 
 /// What the decoder sees of one source, by its header.
 #[derive(Clone, Debug, Serialize)]
 pub struct Description {
-    /// Canonical URI.
+    /// Canonical URI, as rows of a run have it.
     pub source: String,
     /// How the run makes tiles that `status` speaks of.
     pub grid: TileGrid,
@@ -27,7 +33,7 @@ pub struct Description {
     pub reason: Option<&'static str>,
     /// Particulars of what is wrong, for people.
     pub detail: Option<String>,
-    /// What runs of either grid would do with it, by its header alone; `None` if it could not be looked at.
+    /// What runs of either grid would do with it, by its header alone; `None` if it could not be looked at, and of items.
     pub grids: Option<Grids>,
     /// Size of the object.
     pub size_bytes: Option<u64>,
@@ -41,11 +47,40 @@ pub struct Description {
     pub extension_agrees: Option<bool>,
     /// What the header says; `None` where it cannot be read or is of a kind that is not decoded.
     pub image: Option<Image>,
+    /// What a STAC item says, and its files; `None` of an image.
+    pub item: Option<Item>,
+    /// Into how many windows a run cuts it; `None` if it does not, or no model was named.
+    pub windows: Option<Windows>,
     #[serde(skip)]
-    rejection: Option<(ObjectUri, Rejection)>,
+    rejection: Option<Rejection>,
 }
 
-/// What runs would do with a source, whatever their model.
+/// The windows of a scene that a run has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Windows {
+    /// How many there are, in the area of interest if there is one.
+    pub count: u64,
+    /// Number of columns of a window, in pixels of `level`.
+    pub width: u32,
+    /// Number of rows.
+    pub height: u32,
+    /// The level that they are counted in.
+    pub level: u32,
+}
+
+impl Windows {
+    pub(super) fn of(scene: &Arc<scene::Scene>, tiling: &Tiling) -> Self {
+        let survey = Survey::Scene(scene.clone());
+        Self {
+            count: num_tiles_of(Some(&survey), Some(tiling)),
+            width: scene.window.width.min(scene.size.width),
+            height: scene.window.height.min(scene.size.height),
+            level: scene.level,
+        }
+    }
+}
+
+/// What runs would do with a source, with the model that is asked about if there is one.
 #[derive(Clone, Debug, Serialize)]
 pub struct Grids {
     /// With `tiles.grid = "whole"`.
@@ -66,12 +101,23 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn new(rejection: Option<&Rejection>) -> Self {
+    pub(super) fn new(rejection: Option<&Rejection>) -> Self {
         Self {
             status: if rejection.is_some() { Status::Rejected } else { Status::Ok },
             reason: rejection.map(|rejection| rejection.reason.code()),
             detail: rejection.map(|rejection| rejection.detail.clone()),
         }
+    }
+
+    /// Stands for what could not be found out.
+    pub(super) fn failed(error: &Error) -> Self {
+        Self { status: Status::Failed, reason: None, detail: Some(error.to_string()) }
+    }
+
+    /// Stands for a document whose items are sources, each with a verdict of its own.
+    pub(super) fn of_stac() -> Self {
+        let detail = "a STAC document, whose items are sources of their own".to_owned();
+        Self { status: Status::Ok, reason: None, detail: Some(detail) }
     }
 }
 
@@ -88,7 +134,13 @@ impl Looked {
         }
     }
 
-    fn image(&self, grid: TileGrid) -> Option<Image> {
+    /// Tells whether a run that takes STAC takes the object for it.
+    pub(super) fn is_stac(&self, uri: &ObjectUri) -> bool {
+        let head = self.object.held(&(0..SNIFFED_BYTES.min(self.size_bytes)));
+        head.is_some_and(|head| begins_like_stac(uri, head))
+    }
+
+    pub(super) fn image(&self, grid: TileGrid) -> Option<Image> {
         let scene = self.scene.as_ref().ok();
         let picture = self.picture.as_ref().ok();
         match (grid, picture, scene) {
@@ -169,10 +221,10 @@ impl Description {
         uri: &ObjectUri,
         looked: Looked,
         grid: TileGrid,
-        limits: &Limits,
+        grids: Grids,
         rejection: Option<Rejection>,
+        windows: Option<Windows>,
     ) -> Self {
-        let verdict = |grid| Verdict::new(looked.check(grid, limits).err().as_ref());
         let Verdict { status, reason, detail } = Verdict::new(rejection.as_ref());
         Self {
             source: uri.to_string(),
@@ -180,33 +232,55 @@ impl Description {
             status,
             reason,
             detail,
-            grids: Some(Grids { whole: verdict(TileGrid::Whole), regular: verdict(TileGrid::Regular) }),
+            grids: Some(grids),
             image: looked.image(grid),
+            item: None,
+            windows,
             size_bytes: Some(looked.size_bytes),
             read_bytes: looked.read_bytes,
             format: looked.format.map(ImageFormat::name),
             extension_agrees: looked.format.map(|format| format.extension_matches(uri.as_str())),
             version: looked.version,
-            rejection: rejection.map(|rejection| (uri.clone(), rejection)),
+            rejection,
         }
+    }
+
+    /// - `item`: `None` if its document cannot be used
+    pub(super) fn of_item(
+        source: &str,
+        item: Option<Item>,
+        rejection: Option<Rejection>,
+        windows: Option<Windows>,
+    ) -> Self {
+        let verdict = Verdict::new(rejection.as_ref());
+        let read_bytes = item.iter().flat_map(|item| &item.assets).map(|asset| asset.read_bytes).sum();
+        let bare = Self::bare(source, TileGrid::Regular, verdict);
+        Self { format: Some("STAC item"), read_bytes, item, windows, rejection, ..bare }
     }
 
     /// Stands for a source that could not be looked at, among others that could.
     #[must_use]
-    pub fn failed(uri: &ObjectUri, grid: TileGrid, error: &Error) -> Self {
+    pub fn failed(source: &str, grid: TileGrid, error: &Error) -> Self {
+        Self::bare(source, grid, Verdict::failed(error))
+    }
+
+    fn bare(source: &str, grid: TileGrid, verdict: Verdict) -> Self {
+        let Verdict { status, reason, detail } = verdict;
         Self {
-            source: uri.to_string(),
+            source: source.to_owned(),
             grid,
             grids: None,
-            status: Status::Failed,
-            reason: None,
-            detail: Some(error.to_string()),
+            status,
+            reason,
+            detail,
             size_bytes: None,
             version: None,
             read_bytes: 0,
             format: None,
             extension_agrees: None,
             image: None,
+            item: None,
+            windows: None,
             rejection: None,
         }
     }
@@ -218,7 +292,7 @@ impl Description {
     /// `Rejected`, with the reason.
     pub fn check(&self) -> Result<()> {
         match &self.rejection {
-            Some((uri, rejection)) => Err(rejected(uri, self.grid, rejection.clone())),
+            Some(rejection) => Err(rejected(&self.source, self.grid, rejection.clone())),
             None => Ok(()),
         }
     }

@@ -1,12 +1,14 @@
 //! Looking at single sources: what the decoder sees of one, and the samples of one of its windows.
 //!
-//! Goes in: a source's URI, the settings that a run would have, and for some questions its model. Comes out: a
-//! [`Description`] made from the header alone, or a [`Picture`] with the decoded samples, as stored or as a model
+//! Goes in: what a person names, the settings that a run would have, and for some questions its model. Comes out: a
+//! [`Description`] made from headers alone, or a [`Picture`] with the decoded samples, as stored or as a model
 //! gets them. The commands `inspect` and `chip` call it; nothing here plans, infers or judges a run, and what it says
-//! is what a run with the same settings does with the same bytes: `format::reader` chooses the reader, as there.
+//! is what a run with the same settings does with the same bytes: `source` finds the sources, `format::reader` chooses
+//! the reader, `plan` chooses an item's files and its windows, as there.
 //!
 //! ```text
-//! inspect   size and version ─▶ a range ─▶ parse ─▶ [ the range it asks for ─▶ parse ] ─▶ Description
+//! inspect   image: size and version ─▶ a range ─▶ parse ─▶ [ the range it asks for ─▶ parse ] ─▶ Description
+//!           item: survey ─▶ its files ─▶ each as an image ─▶ Description
 //! chip      whole: object ─▶ decode ─▶ window ─▶ [ preprocess ] ─▶ Picture ─▶ .npy, .png
 //!           regular: header ─▶ block table ─▶ blocks ─▶ window ─▶ [ stack ─▶ preprocess ] ─▶ …
 //! ```
@@ -15,35 +17,40 @@ mod blocks;
 mod chip;
 mod describe;
 mod header;
+mod item;
 mod picture;
 mod scene;
+mod source;
 mod window;
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use self::blocks::read_scene;
 pub use self::chip::Wanted;
-use self::chip::{check_whole, decode_window, laid_out};
-pub use self::describe::{Description, Grids, Image, Level, Status, Verdict};
+use self::chip::{check_only_tile, check_whole, decode_window, laid_out};
+pub use self::describe::{Description, Grids, Image, Level, Status, Verdict, Windows};
 use self::header::{Looked, Ranges};
+pub use self::item::{Asset, Item, ItemBand};
 pub use self::picture::{FileFormat, Picture};
 pub use self::scene::{Band, Blocks, Scene};
+pub use self::source::{Source, Sources};
 use self::window::{ReadWindow, WindowReader};
 
 use crate::config::Looking;
 use crate::decode::chip::Chip;
 use crate::error::{Error, Kind, Result};
-use crate::fetch::too_large;
+use crate::fetch::{self, too_large};
 use crate::format::image::Limits;
 use crate::format::reader::TileGrid;
 use crate::geometry::Window;
 use crate::model::contract::Input;
-use crate::observe::Traffic;
 use crate::preprocess::{Preprocess, WholeImage};
 use crate::reason::{Reason, Rejection};
-use crate::scene::Tiling;
+use crate::scene::{self as scenes, Tiling};
+use crate::source::ItemSpec;
 use crate::storage::{Fault, ObjectUri, Storage};
 use crate::worker::tiling;
 
@@ -54,6 +61,10 @@ pub struct Looker {
     max_object_bytes: u64,
     max_windows: u64,
     grid: TileGrid,
+    /// Which STAC items are taken; `None`: a STAC document is a file like any other.
+    items: Option<ItemSpec>,
+    /// Which bands of items are taken where no model says so.
+    bands: Option<Arc<Tiling>>,
     model: Option<ForModel>,
 }
 
@@ -61,15 +72,30 @@ pub struct Looker {
 struct ForModel {
     input: Input,
     how: Preprocess,
-    /// How scenes are cut, with `tiles.grid = "regular"`.
-    tiling: Option<Arc<Tiling>>,
+    /// How scenes are cut with `tiles.grid = "regular"`, whether they are or not, or why they cannot be; `None`: nobody
+    /// asks.
+    tiling: Option<Result<Arc<Tiling>, String>>,
 }
 
 impl ForModel {
-    fn window_input(&self, read: ReadWindow, uri: &ObjectUri) -> Result<ModelInput> {
+    fn new(settings: &Looking, input: Input) -> Result<Self> {
+        let input = Input { accept: settings.tiles.over(input.accept), ..input };
+        let tiling = match (&settings.grid, &settings.other_grid) {
+            (Some(grid), _) => tiling::resolve(Some(grid), &input)?.map(|tiling| Ok(Arc::new(tiling))),
+            (None, Some(grid)) => match tiling::resolve(Some(grid), &input) {
+                Ok(tiling) => tiling.map(|tiling| Ok(Arc::new(tiling))),
+                Err(error) => Some(Err(error.to_string())),
+            },
+            (None, None) => None,
+        };
+        Ok(Self { how: Preprocess::new(&input)?, input, tiling })
+    }
+
+    fn window_input(&self, read: ReadWindow, uri: &str) -> Result<ModelInput> {
         let picture = laid_out(&self.input, &self.how, |slot| self.how.apply(&read.chip.chip, slot));
+        let of_window = || format!("{} of {uri}", read.window);
         Ok(ModelInput {
-            picture: picture.map_err(|rejection| rejected(uri, TileGrid::Regular, rejection))?,
+            picture: picture.map_err(|rejection| rejected(of_window(), TileGrid::Regular, rejection))?,
             window: Some(read.window),
             level: read.level,
             skipped: read.skipped,
@@ -93,6 +119,9 @@ pub struct ModelInput {
     pub read_bytes: u64,
 }
 
+/// What headers say that a run does with a source: how it is cut, if a model is known and it is cut at all.
+type Judged = Result<Option<Arc<scenes::Scene>>, Rejection>;
+
 impl Looker {
     /// Prepares to look; nothing is connected yet.
     ///
@@ -111,18 +140,18 @@ impl Looker {
     ///
     /// As [`Self::new`].
     pub fn with_storage(settings: &Looking, input: Option<Input>, storage: Storage) -> Result<Self> {
-        let for_model = |input: Input| {
-            let input = Input { accept: settings.tiles.over(input.accept), ..input };
-            let tiling = tiling::resolve(settings.grid.as_ref(), &input)?.map(Arc::new);
-            Ok::<_, Error>(ForModel { how: Preprocess::new(&input)?, input, tiling })
-        };
+        let area = settings.grid.as_ref().and_then(|grid| grid.aoi.as_deref()).map(tiling::read_aoi);
+        let area = area.transpose()?;
+        let items = || tiling::items(&settings.stac, &settings.limits, area.as_ref());
         Ok(Self {
             storage,
             limits: Limits::of_pixels(settings.limits.max_pixels),
             max_object_bytes: settings.limits.max_object_bytes,
             max_windows: settings.limits.max_windows,
             grid: settings.tile_grid(),
-            model: input.map(for_model).transpose()?,
+            items: settings.grid.as_ref().map(|_| items()).transpose()?,
+            bands: settings.grid.as_ref().and_then(|grid| item::tiling_of_bands(grid, area.clone())),
+            model: input.map(|input| ForModel::new(settings, input)).transpose()?,
         })
     }
 
@@ -132,19 +161,52 @@ impl Looker {
         self.grid
     }
 
-    /// Describes a source by its header.
+    /// Describes a source by its header, an item by those of its files.
     ///
     /// # Errors
     ///
     /// `Config` if the object is not there or may not be read, `Unavailable` if its store is away. What a
     /// run would reject is described, see [`Description::check`].
-    pub async fn describe(&self, uri: &ObjectUri) -> Result<Description> {
-        let looked = self.header(uri).await.map_err(|fault| not_had(fault, uri))?;
-        let rejection = self.judge(uri, &looked).await?.err();
-        Ok(Description::new(uri, looked, self.grid, &self.limits, rejection))
+    pub async fn describe(&self, source: &Source) -> Result<Description> {
+        if source.is_item() {
+            return self.describe_item(source).await;
+        }
+        let uri = ObjectUri::parse(&source.uri)?;
+        let looked = self.header(&uri).await.map_err(|fault| not_had(fault, &uri))?;
+        let judged = self.judge(source, &looked, self.grid).await?;
+        let grids = self.grids(&uri, &looked, &judged).await;
+        let windows = judged.as_ref().ok().and_then(|scene| self.windows_of(scene.as_ref()?));
+        Ok(Description::new(&uri, looked, self.grid, grids, judged.err(), windows))
     }
 
-    /// Tells by the header alone why a run would reject a source, if it would.
+    /// Says what runs of both grids do with an object.
+    async fn grids(&self, uri: &ObjectUri, looked: &Looked, own: &Judged) -> Grids {
+        let own = Verdict::new(own.as_ref().err());
+        let other = match self.grid {
+            TileGrid::Whole => TileGrid::Regular,
+            TileGrid::Regular => TileGrid::Whole,
+        };
+        let other_verdict = if other == TileGrid::Regular && looked.is_stac(uri) {
+            Verdict::of_stac()
+        } else {
+            match self.judge(&Source::object(uri), looked, other).await {
+                Ok(judged) => Verdict::new(judged.err().as_ref()),
+                Err(error) => Verdict::failed(&error),
+            }
+        };
+        match other {
+            TileGrid::Regular => Grids { whole: own, regular: other_verdict },
+            TileGrid::Whole => Grids { whole: other_verdict, regular: own },
+        }
+    }
+
+    /// Counts the windows of a scene that a run has.
+    fn windows_of(&self, scene: &Arc<scenes::Scene>) -> Option<Windows> {
+        let tiling = self.model.as_ref()?.tiling.as_ref()?.as_ref().ok()?;
+        Some(Windows::of(scene, tiling))
+    }
+
+    /// Tells by the header alone why a run would reject an object, if it would.
     ///
     /// # Errors
     ///
@@ -152,54 +214,53 @@ impl Looker {
     pub async fn check(&self, uri: &ObjectUri) -> Result<Option<Rejection>> {
         let looked = match self.header(uri).await {
             Ok(looked) => looked,
-            Err(Fault::Gone) => return Ok(Some(Rejection::new(Reason::Gone, "the object is not there"))),
-            Err(Fault::Forbidden) => {
-                return Ok(Some(Rejection::new(Reason::Forbidden, "the object may not be read")));
-            }
+            Err(Fault::Gone) => return Ok(Some(fetch::gone())),
+            Err(Fault::Forbidden) => return Ok(Some(fetch::forbidden())),
             Err(fault) => return Err(fault.into_error(uri)),
         };
-        Ok(self.judge(uri, &looked).await?.err())
+        Ok(self.judge(&Source::object(uri), &looked, self.grid).await?.err())
     }
 
-    /// Tells by the header alone what a run would reject.
-    async fn judge(&self, uri: &ObjectUri, looked: &Looked) -> Result<Result<(), Rejection>> {
-        if let Err(rejection) = looked.check(self.grid, &self.limits) {
+    /// Tells by the header alone what a run of this grid does.
+    async fn judge(&self, source: &Source, looked: &Looked, grid: TileGrid) -> Result<Judged> {
+        if let Err(rejection) = looked.check(grid, &self.limits) {
             return Ok(Err(rejection));
         }
-        let Some(model) = &self.model else { return Ok(Ok(())) };
-        match (self.windows(), &looked.picture) {
-            (Some(windows), _) => {
-                let scene = match windows.survey(uri).await? {
-                    Ok(scene) => scene,
-                    Err(rejection) => return Ok(Err(rejection)),
-                };
-                let opened = windows.open(&scene, &Arc::new(Traffic::default())).await?;
-                Ok(windows.check(&opened))
+        let Some(model) = &self.model else { return Ok(Ok(None)) };
+        match (grid, &looked.picture) {
+            (TileGrid::Regular, _) => Ok(self.windows(model)?.judge(source).await?.map(Some)),
+            (TileGrid::Whole, Ok(header)) => {
+                Ok(WholeImage::of(header.clone(), &self.limits, &model.how).map(|_| None))
             }
-            (None, Ok(header)) => Ok(WholeImage::of(header.clone(), &self.limits, &model.how).map(|_| ())),
-            (None, Err(rejection)) => Ok(Err(rejection.clone())),
+            (TileGrid::Whole, Err(rejection)) => Ok(Err(rejection.clone())),
         }
     }
 
-    /// Returns how windows of scenes are read for the model, if a run would cut scenes.
-    fn windows(&self) -> Option<WindowReader<'_>> {
-        let ForModel { how, tiling, .. } = self.model.as_ref()?;
-        let tiling = tiling.as_ref()?;
+    /// Returns how windows of scenes are read for the model.
+    fn windows<'a>(&'a self, model: &'a ForModel) -> Result<WindowReader<'a>> {
+        let tiling = match &model.tiling {
+            Some(Ok(tiling)) => tiling,
+            Some(Err(why)) => return Err(Error::config(why.clone())),
+            None => return Err(Error::bug("nobody has asked how scenes are cut")),
+        };
         let (limits, max_windows) = (&self.limits, self.max_windows);
-        Some(WindowReader { storage: &self.storage, limits, tiling, how, max_windows })
+        Ok(WindowReader { storage: &self.storage, limits, tiling, how: &model.how, max_windows })
     }
 
     /// Decodes the part of a source that is wanted, samples as stored; returns also how many bytes were read.
     ///
-    /// Where a run cuts scenes, only the blocks are read that the window needs; else all of the source.
+    /// Where a run cuts scenes, only the blocks are read that the window needs; else all of the source. Of an item it
+    /// is the one file that holds all bands that are taken.
     ///
     /// # Errors
     ///
     /// As [`Self::describe`]; `Rejected` for what a run would reject; `Usage` if the source has no such level or
-    /// frame, or the window is not inside it.
-    pub async fn chip(&self, uri: &ObjectUri, wanted: Wanted) -> Result<(Chip, u64)> {
+    /// frame, the window is not inside it, or an item's bands lie in several files.
+    pub async fn chip(&self, source: &Source, wanted: Wanted) -> Result<(Chip, u64)> {
+        let uri = &self.file_of(source)?;
         let mut looked = self.header(uri).await.map_err(|fault| not_had(fault, uri))?;
-        self.judge(uri, &looked).await?.map_err(|rejection| rejected(uri, self.grid, rejection))?;
+        let judged = self.judge(&Source::object(uri), &looked, self.grid).await?;
+        judged.map_err(|rejection| rejected(uri, self.grid, rejection))?;
         if let (TileGrid::Regular, Ok(header)) = (self.grid, looked.scene) {
             let bucket = self.storage.bucket(uri);
             let mut ranges =
@@ -216,32 +277,25 @@ impl Looker {
     ///
     /// # Errors
     ///
-    /// As [`Self::chip`]; `Usage` if no model was named.
-    pub async fn input(&self, uri: &ObjectUri, wanted: Wanted) -> Result<ModelInput> {
+    /// As [`Self::chip`]; `Usage` if no model was named, or a run has no such tile.
+    pub async fn input(&self, source: &Source, wanted: Wanted) -> Result<ModelInput> {
         let model = self.model.as_ref().ok_or_else(|| Error::usage("no model was named"))?;
-        match self.windows() {
-            Some(windows) => model.window_input(windows.read(uri, wanted).await?, uri),
-            None => self.whole_input(model, uri, wanted).await,
+        if self.grid == TileGrid::Regular {
+            return model.window_input(self.windows(model)?.read(source, wanted).await?, &source.uri);
         }
+        self.whole_input(model, &ObjectUri::parse(&source.uri)?, wanted).await
     }
 
     async fn whole_input(&self, model: &ForModel, uri: &ObjectUri, wanted: Wanted) -> Result<ModelInput> {
         let ForModel { input, how, .. } = model;
         let reject = |rejection| rejected(uri, TileGrid::Whole, rejection);
         let mut looked = self.header(uri).await.map_err(|fault| not_had(fault, uri))?;
-        // Whether the model takes a part of it is not said by the header of all of it.
-        if wanted.window.is_none() || looked.unread.is_some() {
-            self.judge(uri, &looked).await?.map_err(reject)?;
-        }
+        self.judge(&Source::object(uri), &looked, TileGrid::Whole).await?.map_err(reject)?;
         let bytes = self.read(uri, looked.whole.take()).await?;
-        let picture = if wanted.window.is_some() {
-            let chip = decode_window(uri, &bytes, &self.limits, wanted)?;
-            laid_out(input, how, |slot| how.apply(&chip, slot))
-        } else {
-            let image = WholeImage::open(&bytes, &self.limits, how).map_err(reject)?;
-            check_whole(uri, &image.header, wanted)?;
-            laid_out(input, how, |slot| image.write(&bytes, &self.limits, how, slot))
-        };
+        let image = WholeImage::open(&bytes, &self.limits, how).map_err(reject)?;
+        check_whole(uri, &image.header, wanted)?;
+        check_only_tile(uri, &image.header, wanted)?;
+        let picture = laid_out(input, how, |slot| image.write(&bytes, &self.limits, how, slot));
         Ok(ModelInput {
             picture: picture.map_err(reject)?,
             window: wanted.window,
@@ -267,15 +321,16 @@ impl Looker {
 
 fn not_had(fault: Fault, uri: &ObjectUri) -> Error {
     if matches!(fault, Fault::Gone) && uri.local_path().is_some_and(|path| path.is_dir()) {
-        return Error::config(format!("{uri} is a folder")).hint("name the images in it");
+        return Error::config(format!("{uri} is a folder, and a run finds nothing in it"))
+            .hint("name a folder of images, or a pattern such as `items/*.json` for STAC items");
     }
     fault.into_error(uri)
 }
 
 /// Ends a command whose only source a run would reject.
-fn rejected(uri: &ObjectUri, grid: TileGrid, rejection: Rejection) -> Error {
+fn rejected(what: impl Display, grid: TileGrid, rejection: Rejection) -> Error {
     let too_large = rejection.reason == Reason::TooLarge;
-    let error = Error::new(Kind::Rejected, format!("cannot decode {uri}")).because(rejection);
+    let error = Error::new(Kind::Rejected, format!("a run would reject {what}")).because(rejection);
     if !too_large {
         return error;
     }

@@ -8,29 +8,63 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::chip::Wanted;
+use super::source::Source;
 use super::{not_had, rejected};
 use crate::decode::blocks::{Block, Part, decode_block};
 use crate::decode::scene::{Piece, SceneChip, stack};
 use crate::error::{Error, Result};
-use crate::fetch::{BlockKey, OpenObject, OpenScene, blocks_of, check_size};
+use crate::fetch::{self, BlockKey, OpenObject, OpenScene, blocks_of, check_size};
 use crate::format::image::Limits;
 use crate::format::reader::{TileGrid, parse_scene};
 use crate::format::tiff::{BlockId, parse_blocks};
 use crate::geometry::{Size, Window};
 use crate::observe::Traffic;
-use crate::plan::{Surveyor, grid_of};
+use crate::plan::{Surveyor, grid_of, is_planned, nearest_window};
 use crate::preprocess::Preprocess;
 use crate::raster::Ranged;
 use crate::reason::{Reason, Rejection};
 use crate::scene::{Cut, Scene, Survey, Tiling};
-use crate::source::Entry;
-use crate::storage::{ObjectUri, Storage};
+use crate::storage::{Fault, ObjectUri, Storage};
 
 /// So many requests are on their way at once.
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
 
 /// Blocks by their place; a block that cannot be decoded fails the window.
 type Blocks = HashMap<BlockKey, Result<Block, Rejection>>;
+
+/// Surveys a source as planning does, and finds out what a run would if an object of it does not answer.
+///
+/// - `max_windows`: more windows of one scene are a rejection
+pub(super) async fn survey(
+    storage: &Storage,
+    tiling: &Arc<Tiling>,
+    max_windows: u64,
+    source: &Source,
+) -> Result<Result<Arc<Scene>, Rejection>> {
+    let surveyor = Surveyor::new(storage.clone(), tiling.clone(), max_windows, AT_ONCE);
+    match surveyor.survey(source.entry.clone()).await?.survey {
+        Some(Survey::Scene(scene)) => Ok(Ok(scene)),
+        Some(Survey::Rejected { reason, detail }) => Ok(Err(Rejection::new(reason, detail))),
+        Some(Survey::Unanswered { uri }) => unanswered(storage, &ObjectUri::parse(&uri)?).await.map(Err),
+        None => Err(Error::unavailable(format!("{} does not answer any more", source.uri))),
+    }
+}
+
+/// Returns why a run rejects a source for an object that did not answer.
+async fn unanswered(storage: &Storage, uri: &ObjectUri) -> Result<Rejection> {
+    let bucket = storage.bucket(uri);
+    let found = match bucket.head(uri.key()).await {
+        // An answer to this may say nothing of what reading it does.
+        Ok(_) => bucket.get_range(uri.key(), 0, 1).await.map(|_| ()),
+        Err(fault) => Err(fault),
+    };
+    match found {
+        Err(Fault::Gone) => Ok(fetch::gone()),
+        Err(Fault::Forbidden) => Ok(fetch::forbidden()),
+        Err(Fault::Failed(error)) => Err(error),
+        Ok(()) | Err(_) => Err(Error::unavailable(format!("{uri} cannot be read by ranges"))),
+    }
+}
 
 /// Reads windows of scenes as a run with this tiling does.
 pub(super) struct WindowReader<'a> {
@@ -53,36 +87,39 @@ pub(super) struct ReadWindow {
 }
 
 impl WindowReader<'_> {
-    /// Surveys a source as planning does, and holds what its headers say against the contract.
-    pub(super) async fn survey(&self, uri: &ObjectUri) -> Result<Result<Arc<Scene>, Rejection>> {
-        let surveyor = Surveyor::new(self.storage.clone(), self.tiling.clone(), self.max_windows, AT_ONCE);
-        let entry = Entry { uri: uri.to_string(), ..Entry::default() };
-        match surveyor.survey(entry).await?.survey {
-            Some(Survey::Scene(scene)) => Ok(Ok(scene)),
-            Some(Survey::Rejected { reason, detail }) => Ok(Err(Rejection::new(reason, detail))),
-            Some(Survey::Unanswered { .. }) | None => {
-                Err(Error::unavailable(format!("{uri} does not answer any more")))
-            }
-        }
+    /// Tells by the headers alone how a run cuts a source, or why it rejects all of it.
+    pub(super) async fn judge(&self, source: &Source) -> Result<Result<Arc<Scene>, Rejection>> {
+        let opened = self.opened(source, &Arc::new(Traffic::default())).await?;
+        Ok(opened.map(|opened| opened.scene))
     }
 
-    /// Tells by the headers alone whether the model takes the windows of a scene.
-    pub(super) fn check(&self, scene: &OpenScene) -> Result<(), Rejection> {
+    /// Surveys and opens a source, and holds what its headers say against the contract.
+    async fn opened(&self, source: &Source, traffic: &Arc<Traffic>) -> Result<Result<OpenScene, Rejection>> {
+        let scene = match survey(self.storage, self.tiling, self.max_windows, source).await? {
+            Ok(scene) => scene,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        let opened = self.open(&scene, traffic).await?;
+        Ok(self.check(&opened).map(|()| opened))
+    }
+
+    fn check(&self, scene: &OpenScene) -> Result<(), Rejection> {
         let side = self.tiling.size;
         self.how.check(self.how.bands(), scene.kind(), Size::new(side, side))
     }
 
     /// Reads one window.
-    pub(super) async fn read(&self, uri: &ObjectUri, wanted: Wanted) -> Result<ReadWindow> {
-        let reject = |rejection| rejected(uri, TileGrid::Regular, rejection);
-        let scene = self.survey(uri).await?.map_err(reject)?;
+    pub(super) async fn read(&self, source: &Source, wanted: Wanted) -> Result<ReadWindow> {
+        let uri = source.uri.as_str();
         let traffic = Arc::new(Traffic::default());
-        let opened = self.open(&scene, &traffic).await?;
-        self.check(&opened).map_err(reject)?;
-        let window = chosen(uri, &scene, wanted)?;
+        let opened = self.opened(source, &traffic).await?;
+        let opened = opened.map_err(|rejection| rejected(uri, TileGrid::Regular, rejection))?;
+        let scene = opened.scene.clone();
+        let window = self.chosen(uri, &scene, wanted)?;
+        let reject = |rejection| rejected(format!("{window} of {uri}"), TileGrid::Regular, rejection);
         let cuts = scene.cuts(window, self.tiling.size);
         check_size(&opened, &cuts, self.limits).map_err(reject)?;
-        let blocks = blocks(uri, &opened, &cuts).await?;
+        let blocks = blocks(&opened, &cuts).await?;
         let chip = self.stacked(&opened, cuts, &blocks).map_err(reject)?;
         let (valid, clouds) = (chip.measured.valid_fraction, chip.measured.cloud_fraction);
         Ok(ReadWindow {
@@ -95,7 +132,7 @@ impl WindowReader<'_> {
     }
 
     /// Opens the objects of a scene.
-    pub(super) async fn open(&self, scene: &Arc<Scene>, traffic: &Arc<Traffic>) -> Result<OpenScene> {
+    async fn open(&self, scene: &Arc<Scene>, traffic: &Arc<Traffic>) -> Result<OpenScene> {
         let requests = Arc::new(Semaphore::new(AT_ONCE.get()));
         let mut objects = Vec::with_capacity(scene.objects.len());
         for object in &scene.objects {
@@ -108,6 +145,29 @@ impl WindowReader<'_> {
             objects.push(OpenObject::new(header, uri, ranged));
         }
         Ok(OpenScene::new(scene.clone(), objects))
+    }
+
+    /// Returns which window is meant; without one, the only one.
+    fn chosen(&self, uri: &str, scene: &Arc<Scene>, wanted: Wanted) -> Result<Window> {
+        let level = scene.level;
+        if wanted.frame != 0 || (wanted.level != 0 && wanted.level != level) {
+            return Err(Error::usage(format!("a run cuts {uri} at level {level}, frame 0")));
+        }
+        let only = (grid_of(scene) == (1, 1)).then(|| nearest_window(scene, 0, 0));
+        match wanted.window.or(only).filter(|window| is_planned(scene, self.tiling, *window)) {
+            Some(window) => Ok(window),
+            None if self.is_outside(scene, wanted.window.or(only)) => {
+                Err(Error::usage(format!("no run with this `tiles.aoi` has that window of {uri}"))
+                    .hint("leave tiles.aoi out, or name a window that touches it"))
+            }
+            None => Err(not_planned(uri, scene, wanted.window)),
+        }
+    }
+
+    /// Tells whether a window is one of the grid that the area of interest leaves out.
+    fn is_outside(&self, scene: &Arc<Scene>, window: Option<Window>) -> bool {
+        let everywhere = Tiling { aoi: None, ..Tiling::clone(self.tiling) };
+        window.is_some_and(|window| is_planned(scene, &everywhere, window))
     }
 
     fn stacked(&self, opened: &OpenScene, cuts: Vec<Cut>, blocks: &Blocks) -> Result<SceneChip, Rejection> {
@@ -125,30 +185,26 @@ impl WindowReader<'_> {
     }
 }
 
-/// Returns which window is meant; without one, the only one.
-fn chosen(uri: &ObjectUri, scene: &Scene, wanted: Wanted) -> Result<Window> {
+/// Says of a window that no run has it, and which one is near.
+fn not_planned(uri: &str, scene: &Scene, wanted: Option<Window>) -> Error {
     let Scene { size, level, .. } = *scene;
-    let side = Size::new(scene.window.width.min(size.width), scene.window.height.min(size.height));
-    let first = Window { x: 0, y: 0, width: side.width, height: side.height };
-    if wanted.frame != 0 || (wanted.level != 0 && wanted.level != level) {
-        return Err(Error::usage(format!("a run cuts {uri} at level {level}, frame 0")));
-    }
+    let (x, y) = wanted.map_or((0, 0), |window| (window.x, window.y));
+    let near = nearest_window(scene, x, y);
     let (across, down) = grid_of(scene);
-    let named = || {
-        let Size { width, height } = side;
-        Error::usage(format!("a run cuts {uri} into {across} × {down} windows of {side}"))
-            .because(format!("they are counted in pixels of its level {level}, which is {size}"))
-            .hint(format!("name one with --window: the first is 0,0,{width},{height}"))
+    let cut = format!("a run cuts {uri} into {across} × {down} windows of {}", near.size());
+    let error = match wanted {
+        None => Error::usage(cut),
+        Some(window) => Error::usage(format!("no run has the window {window} of {uri}")).because(cut),
     };
-    match wanted.window {
-        None if (across, down) == (1, 1) => Ok(first),
-        Some(window) if window.size() == side && window.is_within(size) => Ok(window),
-        _ => Err(named()),
-    }
+    let Window { x, y, width, height } = near;
+    error.hint(format!(
+        "--window {x},{y},{width},{height} is the nearest of that grid, in pixels of level {level}, which is {size}; \
+         without `--stage input` any window can be written, samples as stored"
+    ))
 }
 
 /// Reads and decodes what cuts need.
-async fn blocks(uri: &ObjectUri, opened: &OpenScene, cuts: &[Cut]) -> Result<Blocks> {
+async fn blocks(opened: &OpenScene, cuts: &[Cut]) -> Result<Blocks> {
     let mut wanted: BTreeMap<(usize, usize, bool), Vec<BlockId>> = BTreeMap::new();
     for key in cuts.iter().flat_map(|cut| blocks_of(opened, cut)) {
         wanted.entry((key.object, key.level, key.mask)).or_default().push(key.id);
@@ -157,7 +213,8 @@ async fn blocks(uri: &ObjectUri, opened: &OpenScene, cuts: &[Cut]) -> Result<Blo
     for ((object, level, mask), mut ids) in wanted {
         ids.sort_unstable();
         ids.dedup();
-        let (page, ranged) = (opened.objects[object].page(level, mask), opened.objects[object].ranged());
+        let found = &opened.objects[object];
+        let (page, ranged, uri) = (found.page(level, mask), found.ranged(), found.uri());
         let table = ranged.parse(|partial| parse_blocks(partial, page, &ids)).await;
         let table = table
             .map_err(|fault| not_had(fault, uri))?

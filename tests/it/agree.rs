@@ -1,4 +1,5 @@
-//! `inspect`, `chip` and a run say the same of every file of the test data, under either grid.
+//! `inspect`, `chip` and a run say the same of every file of the test data, under either grid, and of every STAC item
+//! whose files are there.
 //!
 //! The model costs nothing: its embedding is its input, so that a row's embedding is to be what `chip --stage input`
 //! writes, value by value. Where a run rejects, `chip` gives the same reason, and so does `inspect` as far as the header
@@ -14,7 +15,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float32Type, Int32Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use prost::Message;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tilefleet::model::onnx::{
     AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto,
     TensorTypeProto, TypeProto, ValueInfoProto,
@@ -122,6 +123,7 @@ fn echo(element: i32, shape: &[i64], length: i64) -> ModelProto {
 pub struct Row {
     pub status: String,
     pub reason: Option<String>,
+    pub detail: Option<String>,
     pub window: Option<[i32; 4]>,
     pub embedding: Option<Vec<f32>>,
 }
@@ -157,6 +159,7 @@ fn row_of(batch: &RecordBatch, row: usize) -> Row {
     Row {
         status: text("status").unwrap(),
         reason: text("reason"),
+        detail: text("detail"),
         window: (|| Some([x?, y?, width?, height?]))(),
         embedding: embedding.map(|values| values.as_primitive::<Float32Type>().values().to_vec()),
     }
@@ -196,17 +199,19 @@ impl Case {
     /// Runs, inspects and cuts chips; returns of which files only decoding told what is wrong.
     pub fn compare(&self) -> BTreeSet<String> {
         let (rows, said) = (self.run(), self.inspect());
-        assert_eq!(rows.len(), self.files.len());
+        assert!(rows.len() >= self.files.len(), "{} sources", rows.len());
+        assert!(rows.keys().eq(said.keys()), "other sources: {:?} and {:?}", rows.keys(), said.keys());
+        let sources: Vec<&String> = rows.keys().collect();
         let next = AtomicUsize::new(0);
         let told_late = Mutex::new(BTreeSet::new());
         std::thread::scope(|scope| {
             for worker in 0..3 {
-                let (next, told_late, rows, said) = (&next, &told_late, &rows, &said);
+                let (next, told_late, rows, said, sources) = (&next, &told_late, &rows, &said, &sources);
                 scope.spawn(move || {
                     let out = self.folder.path().join(format!("{worker}.npy"));
-                    while let Some(file) = self.files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let source = format!("file://{}", file.display());
-                        if self.compare_source(file, &rows[&source], &said[&source], &out) {
+                    while let Some(&source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let file = Path::new(source.strip_prefix("file://").unwrap());
+                        if self.compare_source(file, &rows[source], &said[source], &out) {
                             told_late.lock().unwrap().insert(name(file));
                         }
                     }
@@ -218,11 +223,17 @@ impl Case {
 
     /// Compares one source; returns whether a run rejects what its header lets pass.
     fn compare_source(&self, file: &Path, rows: &[Row], said: &Value, out: &Path) -> bool {
-        let all: BTreeSet<_> = rows.iter().map(|row| (row.status.as_str(), row.reason.as_deref())).collect();
+        let all: BTreeSet<_> = rows
+            .iter()
+            .map(|row| (row.status.as_str(), row.reason.as_deref(), row.detail.as_deref()))
+            .collect();
         if said["status"] == "rejected" {
-            let reason = said["reason"].as_str();
-            assert_eq!(all, BTreeSet::from([("rejected", reason)]), "{}: {said}", file.display());
+            let why = ("rejected", said["reason"].as_str(), said["detail"].as_str());
+            assert_eq!(all, BTreeSet::from([why]), "{}: {said}", file.display());
         } else {
+            if let Some(windows) = said["windows"].as_object() {
+                assert_eq!(windows["count"], rows.len(), "{}", file.display());
+            }
             assert_eq!(said["status"], "ok", "{}", file.display());
         }
         let step = (rows.len() - 1).div_ceil(WINDOWS - 1).max(1);
@@ -411,4 +422,110 @@ fn windows_agree_for_a_model_of_numbers() {
     let settings = ["tiles.grid=regular", "tiles.size=1024", "tiles.bands=[1]"];
     let Some(case) = Case::new(|folder| Echo::numbers(folder, &["value"]), &settings) else { return };
     assert_eq!(case.compare(), set(&["corrupt.tif"]));
+}
+
+/// Writes items, each with one thing wrong, and one document of several; returns them.
+fn faulty_items(folder: &Path, data: &Path) -> Vec<PathBuf> {
+    let red = data.join("faults/stac/red.tif");
+    let asset = |href: &str, band: &str| json!({"href": href, "eo:bands": [{"name": band}]});
+    let item = |id: &str, assets: Value| {
+        json!({"type": "Feature", "stac_version": "1.0.0", "id": id, "geometry": null, "links": [], "assets": assets,
+               "properties": {"datetime": "2024-06-01T10:00:00Z"}})
+    };
+    let good = |band: &str| asset(red.to_str().unwrap(), band);
+    let pictures = folder.join("pictures");
+    fs::create_dir(&pictures).unwrap();
+    fs::write(pictures.join("a.png"), crate::fixture::png(1, false)).unwrap();
+    let mut untyped = item("untyped", json!({"red": good("red")}));
+    untyped["type"] = Value::Null;
+    let documents = [
+        ("other-band", item("other-band", json!({"blue": good("blue")}))),
+        ("gone", item("gone", json!({"red": asset("nowhere.tif", "red")}))),
+        ("picture", item("picture", json!({"red": asset("pictures/a.png", "red")}))),
+        ("text", item("text", json!({"red": asset("good.json", "red")}))),
+        ("no-scheme", item("no-scheme", json!({"red": asset("ftp://h/red.tif", "red")}))),
+        ("twice", item("twice", json!({"a": good("red"), "b": good("red")}))),
+        (
+            "many-bands",
+            item(
+                "many-bands",
+                json!({"red": {"href": data.join("satellite/geotiff/rasterio/RGB.byte.tif")}}),
+            ),
+        ),
+        ("untyped", untyped),
+        (
+            "undated",
+            json!({"type": "Feature", "stac_version": "1.0.0", "id": "undated", "links": [],
+                           "properties": {"datetime": "yesterday"}, "assets": {"red": good("red")}}),
+        ),
+        ("good", item("good", json!({"red": good("red")}))),
+        (
+            "several",
+            json!({"type": "FeatureCollection", "features": [
+                item("one", json!({"red": good("red")})), item("two", json!({"blue": good("blue")})),
+            ]}),
+        ),
+    ];
+    let write = |(name, document): (&str, Value)| {
+        let path = folder.join(format!("{name}.json"));
+        fs::write(&path, document.to_string()).unwrap();
+        path
+    };
+    documents.into_iter().map(write).collect()
+}
+
+/// All STAC documents of the test data whose items have files that are there, and items with faults.
+fn items(folder: &Path) -> Option<Vec<PathBuf>> {
+    let data = support::test_data()?;
+    let documents = [
+        "satellite/stac/landsat8-local/collection.json",
+        "faults/stac/two.json",
+        "faults/stac/space_encoded.json",
+        "faults/stac/mix2/base.json",
+    ];
+    let mut files: Vec<PathBuf> = documents.iter().map(|name| data.join(name)).collect();
+    files.extend(faulty_items(folder, &data));
+    Some(files)
+}
+
+/// Of items, too: which files are taken, what their windows hold, and why a run rejects one, word for word.
+#[test]
+fn stac_items_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(files) = items(folder.path()) else { return };
+    for (bands, num_rejected) in [("red", 10), ("B04", 15)] {
+        let named = format!("tiles.bands=[\"{bands}\"]");
+        let settings = ["tiles.grid=regular", "tiles.size=512", named.as_str()];
+        let case = Case::of(files.clone(), |folder| Echo::numbers(folder, &["value"]), &settings);
+        assert_eq!(case.compare(), set(&[]), "headers tell all");
+        let said = case.inspect();
+        assert_eq!(said.len(), files.len() + 2, "two documents have two items");
+        let rejected = said.values().filter(|said| said["status"] == "rejected").count();
+        assert_eq!(rejected, num_rejected, "{bands}: {said:#?}");
+        for item in said.values().filter(|said| said["status"] == "ok") {
+            let assets = item["item"]["assets"].as_array().unwrap();
+            assert!(
+                !assets.is_empty() && assets.iter().all(|asset| asset["image"]["width"].is_u64()),
+                "{item}"
+            );
+        }
+    }
+}
+
+/// Bands of several files, the finer one first, and clouds beside them.
+#[test]
+fn stac_items_of_several_files_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(files) = items(folder.path()) else { return };
+    let clouds = ["tiles.cloud_band=BQA", "tiles.cloud_bits=[4]", "tiles.max_cloud_fraction=0.2"];
+    for (bands, more) in [("[\"pan\", \"red\"]", &clouds[..]), ("[\"nir\", \"red\"]", &[])] {
+        let bands = format!("tiles.bands={bands}");
+        let settings = [&["tiles.grid=regular", "tiles.size=512", bands.as_str()], more].concat();
+        let case = Case::of(files.clone(), |folder| Echo::numbers(folder, &["a", "b"]), &settings);
+        assert_eq!(case.compare(), set(&[]));
+        let said = case.inspect();
+        let read: Vec<usize> =
+            said.values().filter_map(|said| Some(said["item"]["assets"].as_array()?.len())).collect();
+        assert_eq!(read.iter().max(), Some(&(2 + more.len() / 3)), "files of an item");
+    }
 }

@@ -316,7 +316,7 @@ fn what_a_run_would_reject_is_65_and_says_why() {
     assert_eq!(reasons, expected.collect::<Vec<_>>());
     assert_eq!(said(&output)[4]["image"]["photometric"], "cmyk", "a header that can be read is shown");
     assert_eq!(said(&output)[8]["extension_agrees"], false);
-    assert!(stderr(&output).contains("7 of 9 sources cannot be decoded"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("a run would reject 7 of 9 sources"), "{}", stderr(&output));
     let output = inspect(&[sources[0], "/nowhere/a.jpg", sources[7]]);
     assert_exit(&output, 78);
     let shown = String::from_utf8(output.stdout).unwrap();
@@ -360,6 +360,11 @@ fn wrong_questions_are_64_and_name_what_there_is() {
         (&oracle.broken("pages.tif"), &["--frame", "1"], "of its 2 pages only the first"),
         (&whole, &["--stage", "input"], "--model"),
         (&whole, &["--model", "m.onnx"], "--stage input"),
+        (
+            &whole,
+            &["--stage", "input", "--model", text(small_model()), "--window", "0,0,8,8"],
+            "leave --window out",
+        ),
     ];
     for (source, arguments, words) in refused {
         let output = chip(source, &out, arguments);

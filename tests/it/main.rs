@@ -19,6 +19,7 @@ mod jobs;
 mod killed;
 mod labels;
 mod look;
+mod look_items;
 mod look_scenes;
 mod manners;
 mod messages;
