@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::commit::{Counts, read_counts};
 use crate::error::{Error, Result};
+use crate::observe::words::{counted, form};
 use crate::plan::{CommittedShard, Run, RunId};
 use crate::storage::Fault;
 
@@ -106,7 +107,9 @@ async fn count(run: &Run) -> Result<Summary> {
     }
     let open = plan.shards as usize - committed.len();
     if open > 0 {
-        let message = format!("{open} shards of run {} are open, though each was worked on", run.id);
+        let open = open as u64;
+        let (shards, are) = (counted(open, "shard"), form(open, "is", "are"));
+        let message = format!("{shards} of run {} {are} open, though each was worked on", run.id);
         return Err(Error::unavailable(message).hint("run the same command again to go on"));
     }
     Ok(Summary {

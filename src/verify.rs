@@ -24,6 +24,7 @@ use serde::Serialize;
 
 use crate::commit::Counts;
 use crate::error::{Error, Kind, Result};
+use crate::observe::words::{counted, counted_of, form};
 use crate::plan::{
     Checksums, Committed, DeletedRun, KnownRun, Origin, Output, ParquetObject, Planning, Run, RunId, Scope,
     Snapshot, Standing, is_damaged,
@@ -95,10 +96,10 @@ impl Verdict {
     /// `Bug` (70) if the invariant is violated, `Unavailable` (75) if the run or its plan is not complete.
     pub fn check(&self) -> Result<()> {
         if self.num_violations > 0 {
-            let message =
-                format!("{} violates the invariant in {} places", self.subject(), self.num_violations);
+            let places = counted(self.num_violations, "place");
+            let message = format!("{} violates the invariant in {places}", self.subject());
             return Err(Error::new(Kind::Bug, message)
-                .hint("the places are listed above; keep the output as it is and report this"));
+                .hint("what is wrong is listed above; keep the output as it is and report this"));
         }
         if self.complete() {
             return Ok(());
@@ -111,7 +112,8 @@ impl Verdict {
             .hint(format!("`tilefleet runs OUTPUT delete {id} --yes` removes them")));
         }
         let what = if self.planned {
-            format!("{} of {} shards are open", self.shards - self.committed, self.shards)
+            let open = u64::from(self.shards - self.committed);
+            format!("{} {} open", counted_of(open, self.shards.into(), "shard"), form(open, "is", "are"))
         } else {
             "its plan is not published yet".to_owned()
         };

@@ -37,6 +37,7 @@ use crate::model::quantise::{
 };
 use crate::model::{ContractOrigin, Model};
 use crate::observe::stderr::{Level, say};
+use crate::observe::words::counted;
 
 /// Chips a batch, where the model leaves it open: the activations of all of them are in memory at once.
 const BATCH: NonZeroUsize = NonZeroUsize::new(4).expect("not zero");
@@ -111,11 +112,11 @@ impl<'a> Calibration<'a> {
     ///
     /// As [`Session`] and [`Tap`].
     pub fn quantise(&self, tiles: &Split) -> Result<Quantised> {
-        say(Level::Info, &format!("calibrating on {} tiles", tiles.calibration.len()));
+        say(Level::Info, &format!("calibrating on {}", counted(tiles.calibration.len() as u64, "tile")));
         let ranges = self.observe(&tiles.calibration)?;
         let shifts = self.shifts(&ranges, &tiles.calibration)?;
         let (int8, worst) = self.near_enough(&ranges, &shifts, &tiles.calibration)?;
-        say(Level::Info, &format!("comparing on {} other tiles", tiles.held_out.len()));
+        say(Level::Info, &format!("comparing on {}", counted(tiles.held_out.len() as u64, "other tile")));
         let comparison = self.compare(&int8, &tiles.held_out.batches)?;
         let probes = self.probes(&int8, &tiles.calibration)?;
         let contract = Contract {

@@ -11,6 +11,7 @@ use crate::fetch::too_large;
 use crate::format::image::Limits;
 use crate::infer::{InputBatch, SamplesMut};
 use crate::model::contract::Input;
+use crate::observe::words::{counted, form};
 use crate::preprocess::{InputSlotMut, Preprocess, WholeImage};
 use crate::reason::Rejection;
 use crate::source::{InputSpec, Sorted, discover};
@@ -153,7 +154,8 @@ impl<'a> Reader<'a> {
             (false, last) => tiles.rejected.extend(last),
             (true, None) => return Err(Error::bug("no tile was chosen")),
             (true, Some((uri, rejection))) => {
-                let message = format!("none of {} tiles {purpose} can be used", tiles.rejected.len() + 1);
+                let all = counted(tiles.rejected.len() as u64 + 1, "tile");
+                let message = format!("none of {all} {purpose} can be used");
                 return Err(Error::config(message).because(rejection).hint(format!(
                     "`tilefleet inspect {uri}` shows what the decoder sees of the one that this was said of"
                 )));
@@ -243,19 +245,25 @@ fn counts(
         return Ok(counts);
     }
     Err(Error::config(format!(
-        "{there} tiles are too few: {} are wanted to calibrate with, and {} to compare on",
+        "{} too few: {} wanted to calibrate with, and {} to compare on",
+        are_there(there),
         calibration.max(1),
         held_out.max(1)
     ))
-    .hint("name more with --calibration, or ask for fewer with --calibration-tiles and --held-out-tiles"))
+    .hint("name more images to calibrate with, or ask for fewer tiles: for calibration, or to be held out"))
+}
+
+/// Begins a sentence on how many tiles there are.
+fn are_there(there: usize) -> String {
+    format!("{} {}", counted(there as u64, "tile"), form(there as u64, "is", "are"))
 }
 
 fn number(asked: Option<NonZeroUsize>, usual: usize, sources: &Sorted) -> Result<usize> {
     let there = usize::try_from(sources.num_entries).unwrap_or(usize::MAX);
     match asked.map(NonZeroUsize::get) {
         Some(asked) if asked > there => {
-            Err(Error::config(format!("{there} tiles are too few: {asked} are wanted"))
-                .hint("name more sources, or ask for fewer with --calibration-tiles and --held-out-tiles"))
+            Err(Error::config(format!("{} too few: {asked} wanted", are_there(there)))
+                .hint("name more sources, or ask for fewer tiles"))
         }
         Some(asked) => Ok(asked),
         None => Ok(usual.min(there)),

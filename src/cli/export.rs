@@ -92,7 +92,8 @@ fn catalogue(args: &Args, output: &Output, run: Option<RunId>) -> Result<()> {
     if args.json {
         return print_json(&json!({"run": description.run, "collection": collection, "items": items}));
     }
-    println!("{}  {items} items of run {}", collection.display(), description.run);
+    let items = show::counted(items as u64, "item");
+    println!("{}  {items} of run {}", collection.display(), description.run);
     Ok(())
 }
 
@@ -123,7 +124,8 @@ fn draw(args: &Args, output: &Output, run: Option<RunId>) -> Result<()> {
 
 fn line(path: &Path, map: &crate::export::Map) -> String {
     let (all, mapped) = (map.size.num_pixels(), map.num_mapped);
-    let windows = format!("{} of {} windows have a class", show::count(mapped), show::count(all));
+    let have = show::form(mapped, "has", "have");
+    let windows = format!("{} {have} a class", show::counted_of(mapped, all, "window"));
     let placed = if map.placed { "" } else { "; without a place, as the scene has none" };
     format!("{}  {}, {windows}{placed}", path.display(), map.size)
 }

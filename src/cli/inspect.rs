@@ -295,7 +295,8 @@ fn levels(image: &Image) -> String {
 
 fn scene_lines(scene: &Scene) -> Vec<(&'static str, String)> {
     let Blocks { layout, block_width, block_height, num_blocks, .. } = &scene.levels[0];
-    let mut blocks = format!("{num_blocks} {layout} of {block_width}×{block_height}");
+    let block = layout.strip_suffix('s').unwrap_or(layout);
+    let mut blocks = format!("{} of {block_width}×{block_height}", show::counted(*num_blocks, block));
     blocks.push_str(if scene.separate_bands { ", each of one band" } else { "" });
     let predictor = (scene.predictor > 1).then(|| format!(", predictor {}", scene.predictor));
     blocks.push_str(&predictor.unwrap_or_default());

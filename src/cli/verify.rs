@@ -73,11 +73,10 @@ pub fn print(verdict: &Verdict) {
         return;
     }
     println!(
-        "{run}  {word}: {} of {} shards, {} rows for {} planned tiles",
-        verdict.committed,
-        verdict.shards,
-        show::count(verdict.rows),
-        show::count(verdict.tiles)
+        "{run}  {word}: {}, {} for {}",
+        show::counted_of(verdict.committed.into(), verdict.shards.into(), "shard"),
+        show::counted(verdict.rows, "row"),
+        show::counted(verdict.tiles, "planned tile")
     );
     println!("  {}", show::counts(&verdict.counts).replace('\n', "\n  "));
     if let Some(line) = verdict.without_checksums.map(pages) {

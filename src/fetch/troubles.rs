@@ -17,6 +17,7 @@ use super::judge::Others;
 use super::{Fetcher, Miss};
 use crate::config::Unreadable;
 use crate::error::{Error, Kind, Result};
+use crate::observe::words::{counted, form};
 use crate::plan::{Attempt, AttemptStanding};
 use crate::reason::{Reason, Rejection};
 use crate::storage::{ObjectUri, Trouble};
@@ -183,8 +184,9 @@ impl Fetcher {
             .values()
             .filter_map(|known| if let Known::PutOff(put_off) = known { Some(put_off) } else { None })
             .collect();
-        let (objects, shards) = (counted(put_off.len(), "object"), counted(num_shards, "shard"));
-        let verb = if num_shards == 1 { "stays" } else { "stay" };
+        let num_shards = num_shards as u64;
+        let (objects, shards) = (counted(put_off.len() as u64, "object"), counted(num_shards, "shard"));
+        let verb = form(num_shards, "stays", "stay");
         let mut named = String::new();
         for put_off in put_off.iter().take(MOST_NAMED) {
             let separator = if named.is_empty() { "" } else { "; " };
@@ -199,8 +201,12 @@ impl Fetcher {
         Error::unavailable(format!("{objects} cannot be read for now, and {shards} {verb} open"))
             .because(named)
             .hint(format!(
-                "run the same command again: after {tries} tries in {runs} runs or {after}, while {others} others of \
-                 its host answer, an object becomes a reject (limits.unreadable_tries and its like say so)"
+                "run the same command again: after {tries} {} in {} or {after}, while {} of its host {}, an object \
+                 becomes a reject (limits.unreadable_tries and its like say so)",
+                form(*tries as u64, "try", "tries"),
+                counted(*runs as u64, "run"),
+                counted(*others as u64, "other"),
+                form(*others as u64, "answers", "answer")
             ))
     }
 }
@@ -217,17 +223,13 @@ impl PutOff {
     }
 }
 
-fn counted(number: usize, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{plural}")
-}
-
 fn given_up(trouble: Trouble, standing: AttemptStanding) -> Rejection {
     let AttemptStanding { tries, runs, span } = standing;
     let hours = span.as_secs_f64() / 3600.0;
     let detail = format!(
-        "it could not be read in {tries} tries, {runs} runs and {hours:.1} hours, while others of its host were; last: \
-         {}",
+        "it could not be read in {tries} {}, {} and {hours:.1} hours, while others of its host were; last: {}",
+        form(tries as u64, "try", "tries"),
+        counted(runs as u64, "run"),
         trouble.code()
     );
     Rejection::new(Reason::Unreadable, detail)

@@ -31,6 +31,7 @@ use super::precision::Precision;
 use super::resnet::{Architecture, BlockSpec, ConvSpec};
 use super::weights::Weights;
 use crate::error::{Error, Result};
+use crate::observe::words::{counted, form};
 
 /// Mean of `ImageNet`'s training images, for RGB in 0 to 1.
 pub const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
@@ -281,11 +282,12 @@ fn accept_nothing() -> Accept {
 pub fn build(weights: &Weights, options: &BuildOptions) -> Result<BuiltModel> {
     if options.bands.len() != weights.in_channels() {
         return Err(Error::config(format!(
-            "{} bands are named, but the weights take {}",
-            options.bands.len(),
+            "{} {} named, but the weights take {}",
+            counted(options.bands.len() as u64, "band"),
+            form(options.bands.len() as u64, "is", "are"),
             weights.in_channels()
         ))
-        .hint("name as many with --bands as the weights take"));
+        .hint("name as many as the weights take"));
     }
     if matches!(options.precision, Precision::Int8 | Precision::Tf32) {
         return Err(Error::usage("an int8 network cannot be built: its ranges are taken from images")

@@ -15,6 +15,7 @@ pub use super::per_band::PerBand;
 use super::quantise::{LeftFloat, Target, WeightRange};
 use crate::error::{Error, Result};
 use crate::fit::Kind;
+use crate::observe::words::counted;
 
 /// The version of the format that this build reads and writes.
 pub const VERSION: u32 = 1;
@@ -486,9 +487,9 @@ impl Input {
             && units.len() != self.bands.len()
         {
             return Err(Error::config(format!(
-                "input.units has {} values for {} bands",
-                units.len(),
-                self.bands.len()
+                "input.units has {} for {}",
+                counted(units.len() as u64, "value"),
+                counted(self.bands.len() as u64, "band")
             )));
         }
         if let Some(resize) = self.resize
@@ -523,7 +524,9 @@ impl Normalise {
         for (key, count) in [("scale", scales), ("mean", self.mean.len()), ("std", self.std.len())] {
             if count != num_bands {
                 return Err(Error::config(format!(
-                    "input.normalise.{key} has {count} values for {num_bands} bands"
+                    "input.normalise.{key} has {} for {}",
+                    counted(count as u64, "value"),
+                    counted(num_bands as u64, "band")
                 )));
             }
         }
@@ -574,8 +577,9 @@ impl Classifier {
 impl Classifier {
     fn other_number(&self, num_labels: usize) -> Error {
         let error = Error::config(format!(
-            "output.classifier.labels has {num_labels} entries for {} classes",
-            self.num_classes
+            "output.classifier.labels has {} for {}",
+            counted(num_labels as u64, "name"),
+            counted(self.num_classes as u64, "class")
         ));
         // Both sides of a yes or no are often named where the network has one logit for it.
         match (self.num_classes, num_labels) {

@@ -53,18 +53,19 @@ impl Backbone {
     /// Reads the ONNX file of a run.
     ///
     /// - `digest`: SHA-256 of the file that the run used, in hex
+    /// - `otherwise`: what to do if it is another file, or none
     ///
     /// # Errors
     ///
     /// [`Kind::Config`](crate::error::Kind::Config): unreadable, no ONNX, another file than the run's, or one
     /// that cannot be extended.
-    pub fn open(path: &Path, digest: &str) -> Result<Self> {
+    pub fn open(path: &Path, digest: &str, otherwise: &str) -> Result<Self> {
         let Network { bytes, proto, digest: found, .. } =
-            Network::read(path).map_err(|error| error.hint(NAME_IT))?;
+            Network::read(path).map_err(|error| error.hint(otherwise))?;
         if found != digest {
             return Err(Error::config(format!("{} is not the model of the run", path.display()))
                 .because(format!("its SHA-256 is {found}, the run's model had {digest}"))
-                .hint(NAME_IT));
+                .hint(otherwise));
         }
         let backbone = Self { path: path.to_owned(), bytes, model: proto, digest: found };
         match backbone.opset() {
@@ -175,8 +176,6 @@ impl Backbone {
     }
 }
 
-const NAME_IT: &str = "name the ONNX file that the run used with --model";
-
 /// Names that are free in the graph.
 struct Names {
     flat: String,
@@ -243,7 +242,7 @@ mod tests {
         let weights = Weights::from_seed(1, Architecture::Resnet18, 3, Some(1000));
         let built = build(&weights, &BuildOptions::new(Architecture::Resnet18, "toy", 3)).unwrap();
         built.write(&path("toy.onnx"), false).unwrap();
-        let backbone = Backbone::open(&path("toy.onnx"), &built.digest).unwrap();
+        let backbone = Backbone::open(&path("toy.onnx"), &built.digest, "").unwrap();
         let linear = linear();
         let headed = backbone.with_head(&built.contract, &head(&linear)).unwrap();
         assert!(headed.bytes.len() + 1000 * 512 * 4 < built.bytes.len() + 3 * 512 * 4);
@@ -256,7 +255,7 @@ mod tests {
         let model = load(&path("head.onnx"), &Overrides::default()).unwrap();
         assert_eq!((model.contract_origin, &model.contract), (ContractOrigin::Metadata, &headed.contract));
 
-        let again = Backbone::open(&path("head.onnx"), &headed.digest).unwrap();
+        let again = Backbone::open(&path("head.onnx"), &headed.digest, "").unwrap();
         let again = again.with_head(&headed.contract, &head(&linear)).unwrap();
         assert!(again.bytes == headed.bytes, "{} and {} bytes", again.bytes.len(), headed.bytes.len());
         let graph = ModelProto::decode(again.bytes).unwrap().graph.unwrap();
@@ -301,7 +300,7 @@ mod tests {
         let weights = Weights::from_seed(1, Architecture::Resnet18, 3, None);
         let built = build(&weights, &BuildOptions::new(Architecture::Resnet18, "toy", 3)).unwrap();
         built.write(&path, false).unwrap();
-        let error = Backbone::open(&path, "0123").unwrap_err();
+        let error = Backbone::open(&path, "0123", "").unwrap_err();
         assert_eq!(error.kind(), crate::error::Kind::Config);
         assert!(error.render().contains("--model"), "{}", error.render());
     }

@@ -13,6 +13,7 @@ use super::network::Network;
 use super::onnx::{GraphProto, ModelProto};
 use super::precision::Precision;
 use crate::error::{Error, Result};
+use crate::observe::words::counted;
 
 /// What an ONNX file holds.
 #[derive(Debug, Serialize)]
@@ -229,10 +230,10 @@ impl fmt::Display for ContractReport {
             Some(classifier) => {
                 let labels = if classifier.labels.is_some() { "with labels" } else { "without labels" };
                 let (logits, num_classes) = (&classifier.logits, classifier.num_classes);
-                let classes = if num_classes == 1 { "class" } else { "classes" };
+                let classes = counted(num_classes as u64, "class");
                 writeln!(
                     f,
-                    "  logits    {logits}, {num_classes} {classes} {labels}, activation {}",
+                    "  logits    {logits}, {classes} {labels}, activation {}",
                     classifier.activation
                 )?;
             }
@@ -241,12 +242,12 @@ impl fmt::Display for ContractReport {
         match &self.contract.quantisation {
             Some(record) => writeln!(
                 f,
-                "  quantised for {}, {} layers in int8, {} float; embedding cosine {:.5} on {} tiles",
+                "  quantised for {}, {} in int8, {} float; embedding cosine {:.5} on {}",
                 record.target,
-                record.int8_layers,
+                counted(record.int8_layers as u64, "layer"),
                 record.float_layers.len(),
                 record.cosine_mean,
-                record.held_out_tiles
+                counted(record.held_out_tiles as u64, "tile")
             ),
             None => Ok(()),
         }

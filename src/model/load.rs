@@ -20,6 +20,7 @@ use super::pair;
 use super::precision::Precision;
 use super::shape::may_be_row;
 use crate::error::{Error, Result};
+use crate::observe::words::counted;
 
 /// A model that fits its contract, ready for a session.
 #[derive(Clone, Debug)]
@@ -262,7 +263,10 @@ fn described_contract(
 }
 
 fn no_place_for(labels: &[String]) -> Error {
-    Error::config(format!("it lists {} classes, and the graph has no output that is known to be theirs", labels.len()))
+    Error::config(format!(
+        "it lists {}, and the graph has no output that is known to be theirs",
+        counted(labels.len() as u64, "class")
+    ))
         .hint("name the tensor with `--set model.logits=…`; or write a contract file, without a classifier if only embeddings are wanted")
 }
 

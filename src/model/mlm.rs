@@ -34,6 +34,7 @@ use super::contract::{
     Accept, AcceptAlpha, AcceptGrey, AcceptSixteenBit, Activation, Input, Layout, SampleType,
 };
 use crate::error::{Error, Result};
+use crate::observe::words::counted;
 
 /// The largest Item that is read, in bytes.
 const MOST_BYTES: u64 = 16 << 20;
@@ -216,8 +217,11 @@ pub(super) fn parse(text: &str, size: GraphSize) -> Result<Mlm> {
     let model = match <[ModelInput; 1]>::try_from(input) {
         Ok([model]) => model,
         Err(inputs) => {
-            return Err(Error::config(format!("`mlm:input` describes {} inputs", inputs.len()))
-                .hint("a model takes one tensor of images"));
+            return Err(Error::config(format!(
+                "`mlm:input` describes {}",
+                counted(inputs.len() as u64, "input")
+            ))
+            .hint("a model takes one tensor of images"));
         }
     };
     let described: Vec<&Described> = std::iter::once(&described).chain(item.assets.values()).collect();
@@ -349,7 +353,11 @@ impl Structure {
                 "batch" | "b" | "n" => order.push('n'),
                 "channel" | "channels" | "band" | "bands" | "c" => {
                     if length != -1 && usize::try_from(length) != Ok(num_bands) {
-                        return Err(wrong(format!("it has {length} channels and names {num_bands} bands")));
+                        return Err(wrong(format!(
+                            "it has {length} {} and names {}",
+                            if length == 1 { "channel" } else { "channels" },
+                            counted(num_bands as u64, "band")
+                        )));
                     }
                     order.push('c');
                 }

@@ -27,10 +27,28 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// Writes a number of things, such as `1 shard` or `2,000 tiles`.
+/// Writes a number of things, such as `1 shard`, `2,000 tiles` or `3 classes`.
 #[must_use]
 pub fn counted(number: u64, thing: &str) -> String {
-    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
+    format!("{} {thing}{}", count(number), form(number, "", ending(thing)))
+}
+
+/// Writes a part of a number of things, such as `1 of 3 tiles`.
+#[must_use]
+pub fn counted_of(part: u64, whole: u64, thing: &str) -> String {
+    format!("{} of {}", count(part), counted(whole, thing))
+}
+
+/// Chooses the form of a word that a number asks for, such as `is` or `are`.
+#[must_use]
+pub fn form<'a>(number: u64, one: &'a str, many: &'a str) -> &'a str {
+    if number == 1 { one } else { many }
+}
+
+/// Returns what a word ends in where there is more than one of the thing.
+fn ending(thing: &str) -> &'static str {
+    let hisses = ["s", "x", "ch", "sh"].iter().any(|end| thing.ends_with(end));
+    if hisses { "es" } else { "s" }
 }
 
 /// Writes an estimate in seconds as `1 h 02 min`, `3 min 20 s` or `5 s`.
@@ -98,6 +116,12 @@ mod tests {
         assert_eq!(count(0), "0");
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!((counted(1, "shard"), counted(2000, "tile")), ("1 shard".into(), "2,000 tiles".into()));
+        assert_eq!((counted(1, "class"), counted(0, "class")), ("1 class".into(), "0 classes".into()));
+        assert_eq!(
+            (counted_of(1, 1, "shard"), counted_of(1, 3000, "tile")),
+            ("1 of 1 shard".into(), "1 of 3,000 tiles".into())
+        );
+        assert_eq!((form(1, "is", "are"), form(0, "is", "are")), ("is", "are"));
         assert_eq!(bytes(512), "512 B");
         assert_eq!(bytes(34 << 20), "34.0 MiB");
         assert_eq!(seconds(4.24), "4.2 s");

@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use super::run::Run;
 use super::sources::{Source, SourcesWithExtra};
 use crate::error::Result;
+use crate::observe::words::{counted, form};
 use crate::source::{Discovered, Entries, Entry, ExtraCodec};
 
 /// Yields the sources that no earlier run covered as they are now.
@@ -86,12 +87,18 @@ impl NewEntries {
     fn report(&self) {
         let Counts { new, other_version, other_values, covered_up } = self.counts;
         tracing::info!(
-            "{new} sources are new, {other_version} have changed, {other_values} have other values"
+            "{} {} new, {other_version} {} changed, {other_values} {} other values",
+            counted(new, "source"),
+            form(new, "is", "are"),
+            form(other_version, "has", "have"),
+            form(other_values, "has", "have")
         );
         if covered_up > 0 {
             tracing::warn!(
-                "`tiles` shows {covered_up} sources as newer runs of this pipeline with other settings made them; \
-                 they are planned again"
+                "`tiles` shows {} as newer runs of this pipeline with other settings made {}; {} planned again",
+                counted(covered_up, "source"),
+                form(covered_up, "it", "them"),
+                form(covered_up, "it is", "they are")
             );
         }
         let missing = self.known.num_passed;
@@ -100,8 +107,11 @@ impl NewEntries {
             return;
         }
         let text = format!(
-            "{missing} sources of earlier runs are not in the input any more; their rows stay in the table (`tilefleet \
-             runs OUTPUT delete` takes whole runs away)"
+            "{} of earlier runs {} not in the input any more; {} rows stay in the table (`tilefleet runs OUTPUT \
+             delete` takes whole runs away)",
+            counted(missing, "source"),
+            form(missing, "is", "are"),
+            form(missing, "its", "their")
         );
         // A folder whose files come and go says so by itself, a manifest is a list of what is meant.
         if self.has_manifest { tracing::warn!("{text}") } else { tracing::info!("{text}") }

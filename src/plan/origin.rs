@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::observe::words::counted;
 use crate::plan::RunId;
 
 /// Why a run exists.
@@ -83,7 +84,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pipeline | Self::Retry => f.write_str(self.name()),
-            Self::Compaction { of } => write!(f, "compaction of {} runs", of.len()),
+            Self::Compaction { of } => write!(f, "compaction of {}", counted(of.len() as u64, "run")),
         }
     }
 }

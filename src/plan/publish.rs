@@ -11,6 +11,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::error::{Error, Result};
+use crate::observe::words::counted;
 use crate::plan::layout::RunId;
 use crate::plan::origin::{Moment, Origin};
 use crate::plan::record::{FORMAT, Limit, ModelRecord, PlanRecord, RunRecord};
@@ -304,7 +305,8 @@ fn check_shard_size(shard_tiles: u32, embedding_bytes: u64) -> Result<()> {
         return Ok(());
     }
     Err(Error::config(format!(
-        "a shard of {shard_tiles} tiles would be about {} MiB, above the limit of 512 MiB",
+        "a shard of {} would be about {} MiB, above the limit of 512 MiB",
+        counted(shard_tiles.into(), "tile"),
         estimate >> 20
     ))
     .hint(format!("set plan.shard_tiles to at most {}", MAX_SHARD_BYTES / row_bytes)))

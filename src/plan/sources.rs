@@ -17,6 +17,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
 use crate::error::{Error, Result};
+use crate::observe::words::{counted, counted_of};
 use crate::plan::parquet_object::ParquetObject;
 use crate::scene::{Scene, Survey};
 use crate::sink::SummedFile;
@@ -264,7 +265,8 @@ impl SourceTable {
     pub async fn read(&self, ids: Range<u64>) -> Result<SourceRange> {
         if ids.end > self.num_sources() {
             let (key, num_sources, last) = (self.object.key(), self.num_sources(), ids.end - 1);
-            let message = format!("{key} holds {num_sources} sources, and the plan names number {last}");
+            let holds = counted(num_sources, "source");
+            let message = format!("{key} holds {holds}, and the plan names number {last}");
             return Err(Error::config(message).hint("the run's record is damaged; restore it from a copy"));
         }
         let groups = (ids.start / ROWS_PER_GROUP as u64)..=((ids.end.max(1) - 1) / ROWS_PER_GROUP as u64);
@@ -278,9 +280,9 @@ impl SourceTable {
         }
         if range.sources.len() != wanted {
             return Err(Error::config(format!(
-                "{} holds {} of the {wanted} sources that the plan names",
+                "{} holds {} that the plan names",
                 self.object.key(),
-                range.sources.len()
+                counted_of(range.sources.len() as u64, wanted as u64, "source")
             )));
         }
         range.extra = concat_extra(&batches)?;

@@ -12,6 +12,7 @@ use super::geo::Outlines;
 use super::geojson::Features;
 use super::table;
 use crate::error::{Error, Result};
+use crate::observe::words::counted;
 use crate::sink::GEO_KEY;
 
 /// How an answer is written.
@@ -102,8 +103,8 @@ impl<W: Write + Send> Writer<W> {
             Self::Table(mut out, batches, schema, width) => {
                 let table = table::draw(&batches, &schema, width).map_err(|cause| not_written(&cause))?;
                 let num_rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-                let rows = if num_rows == 1 { "row" } else { "rows" };
-                writeln!(out, "{table}\n{num_rows} {rows}").map_err(|cause| not_written(&cause))
+                let rows = counted(num_rows as u64, "row");
+                writeln!(out, "{table}\n{rows}").map_err(|cause| not_written(&cause))
             }
             Self::Csv(writer) => writer.into_inner().flush().map_err(|cause| not_written(&cause)),
             Self::Json(mut writer) => {

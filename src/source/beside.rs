@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::observe::words::counted;
+
 /// So many kinds are named at most.
 const MOST_KINDS: usize = 8;
 
@@ -81,7 +83,7 @@ impl fmt::Display for Beside {
             kinds.iter().take(MOST_KINDS).map(|(kind, count)| format!("{count} {kind}")).collect();
         f.write_str(&shown.join(", "))?;
         let left: u64 = kinds.iter().skip(MOST_KINDS).map(|(_, count)| **count).sum();
-        if left > 0 { write!(f, ", {left} others") } else { Ok(()) }
+        if left > 0 { write!(f, ", {}", counted(left, "other")) } else { Ok(()) }
     }
 }
 

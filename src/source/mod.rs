@@ -42,6 +42,7 @@ use self::manifest::{Manifest, Rows};
 use self::pattern::{Pattern, relative};
 use self::spool::{BUFFER_BYTES, Spool};
 use crate::error::{Error, Result};
+use crate::observe::words::{counted, form};
 use crate::storage::{Fault, ObjectInfo, ObjectUri, Sample, Storage, Tally, percent_decoded, sanitise};
 
 /// How many manifest rows are looked up at a time.
@@ -99,7 +100,8 @@ impl Discovered {
         let Sorted { num_entries, num_bytes, num_repeated, .. } = self.sources;
         let repeated = if num_repeated > 0 { format!(", {num_repeated} named twice") } else { String::new() };
         let ignored = self.num_ignored;
-        format!("{num_entries} sources with {num_bytes} bytes, {ignored} ignored{repeated} ({places})")
+        let (sources, bytes) = (counted(num_entries, "source"), counted(num_bytes, "byte"));
+        format!("{sources} with {bytes}, {ignored} ignored{repeated} ({places})")
     }
 
     /// Returns how many sources are taken if not all of those that were found.
@@ -204,12 +206,15 @@ pub fn item_within(text: &str) -> Option<(ObjectUri, &str)> {
 fn warn_of_equal_names(sources: &Sorted) {
     let Sorted { num_repeated, num_renamed, .. } = sources;
     if *num_repeated > 0 {
-        tracing::warn!("{num_repeated} sources were found more than once; each is one source");
+        let (sources, were) = (counted(*num_repeated, "source"), form(*num_repeated, "was", "were"));
+        tracing::warn!("{sources} {were} found more than once; each is one source");
     }
     if *num_renamed > 0 {
+        let (items, have) = (counted(*num_renamed, "STAC item"), form(*num_renamed, "has", "have"));
+        let say = form(*num_renamed, "says", "say");
         tracing::warn!(
-            "{num_renamed} STAC items have the URI of another one and say something else; each is a source of its \
-             own, with its collection, or a digest of its files, behind the URI"
+            "{items} {have} the URI of another one and {say} something else; each is a source of its own, with its \
+             collection, or a digest of its files, behind the URI"
         );
     }
 }
@@ -350,14 +355,16 @@ impl Search {
         let mut left_out = String::new();
         if beside.count() > 0 {
             let count = beside.count();
-            left_out =
-                format!(", {count} of which are no images by their names: {beside}{}", beside.advice());
-            tracing::warn!("{folder}: {count} files are no images by their names and left out: {beside}");
+            let no_images = form(count, "is no image by its name", "are no images by their names");
+            left_out = format!(", {count} of which {no_images}: {beside}{}", beside.advice());
+            tracing::warn!("{folder}: {} {no_images} and left out: {beside}", counted(count, "file"));
         }
-        let others = if num_others > 0 { format!(", {num_others} do not match it") } else { String::new() };
+        let do_not = form(num_others, "does not", "do not");
+        let others = if num_others > 0 { format!(", {num_others} {do_not} match it") } else { String::new() };
         self.looked_at.push(format!(
-            "{}: {num_seen} objects below {folder}, {num_taken} of them taken{others}, {} ignored{odd}{left_out}",
+            "{}: {} below {folder}, {num_taken} of them taken{others}, {} ignored{odd}{left_out}",
             sanitise(text),
+            counted(num_seen, "object"),
             self.num_ignored - ignored_before,
         ));
         Ok(num_seen)
@@ -394,7 +401,7 @@ impl Search {
             num_rows += rows.uris.len();
             self.add_rows(rows, &all, spec.look_up).await?;
         }
-        self.looked_at.push(format!("{uri}: a manifest with {num_rows} rows"));
+        self.looked_at.push(format!("{uri}: a manifest with {}", counted(num_rows as u64, "row")));
         reader.await.map_err(|cause| Error::bug("the manifest's reader did not finish").because(cause))?
     }
 
@@ -470,8 +477,8 @@ impl Odd {
 
     fn warn(&self, folder: &ObjectUri) {
         if let Some(first) = &self.first {
-            let count = self.count;
-            tracing::warn!("{folder}: {count} keys cannot be addressed and are left out, such as {first:?}");
+            let (keys, are) = (counted(self.count, "key"), form(self.count, "is", "are"));
+            tracing::warn!("{folder}: {keys} cannot be addressed and {are} left out, such as {first:?}");
         }
     }
 }
@@ -479,7 +486,8 @@ impl Odd {
 impl fmt::Display for Odd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(first) = &self.first else { return Ok(()) };
-        write!(f, ", {} of which have keys that cannot be addressed, such as {first:?}", self.count)
+        let have = form(self.count, "has a key", "have keys");
+        write!(f, ", {} of which {have} that cannot be addressed, such as {first:?}", self.count)
     }
 }
 

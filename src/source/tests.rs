@@ -80,7 +80,7 @@ async fn finding_nothing_says_where_was_looked() {
     let error = discovered.require_some().unwrap_err();
     assert_eq!(error.kind(), Kind::Config);
     assert!(
-        error.render().contains("s3://b/t/*.jpg: 1 objects below s3://b/t, 0 of them taken"),
+        error.render().contains("s3://b/t/*.jpg: 1 object below s3://b/t, 0 of them taken"),
         "{}",
         error.render()
     );
@@ -198,7 +198,7 @@ async fn the_output_is_left_out() {
     assert_eq!(
         discovered.summary(),
         "2 sources with 2 bytes, 1 ignored (s3://b/*.jpg: 4 objects below s3://b/, 2 of them taken, 2 do not match it, 0 ignored; \
-         s3://b/out/: 1 objects below s3://b/out, 0 of them taken, 1 ignored)"
+         s3://b/out/: 1 object below s3://b/out, 0 of them taken, 1 ignored)"
     );
     let discovered = find(InputSpec { exclude, ..manifest("s3://b/list.csv") }, &storage).await.unwrap();
     assert_eq!((found(&discovered).len(), discovered.num_ignored), (1, 1));

@@ -13,6 +13,7 @@ use super::item::Item;
 use super::search;
 use super::wire::Place;
 use crate::error::{Error, Result};
+use crate::observe::words::counted;
 use crate::storage::{Fault, ObjectUri, Sample, Storage, Tally, sanitise};
 
 /// How many items of one catalog are read at a time.
@@ -144,7 +145,7 @@ impl<'a> Walk<'a> {
     fn hand_on(&mut self, found: Found, visit: &mut Visit<'_>) -> Result<()> {
         self.num_items += 1;
         if self.num_items > self.limits.items {
-            return Err(self.beyond(&format!("{} items", self.limits.items), "limits.max_stac_items"));
+            return Err(self.beyond(&counted(self.limits.items, "item"), "limits.max_stac_items"));
         }
         visit(found)
     }
@@ -156,8 +157,12 @@ impl<'a> Walk<'a> {
     }
 
     fn too_deep(&self) -> Error {
-        Error::config(format!("{} leads to more than {} levels of catalogs", self.start, self.limits.depth))
-            .hint("name a collection further down, or search a STAC API for what you need")
+        Error::config(format!(
+            "{} leads to more than {} of catalogs",
+            self.start,
+            counted(self.limits.depth.into(), "level")
+        ))
+        .hint("name a collection further down, or search a STAC API for what you need")
     }
 
     async fn load(&self, uri: &ObjectUri) -> Result<bytes::Bytes, Fault> {
@@ -169,7 +174,7 @@ impl<'a> Walk<'a> {
     fn is_new(&mut self, uri: &ObjectUri) -> Result<bool> {
         let is_new = self.known.insert(uri.to_string());
         if self.known.len() as u64 > self.limits.documents {
-            let most = format!("{} documents", self.limits.documents);
+            let most = counted(self.limits.documents, "document");
             return Err(self.beyond(&most, "limits.max_stac_documents"));
         }
         Ok(is_new)

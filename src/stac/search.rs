@@ -16,6 +16,7 @@ use super::item::Bbox;
 use super::read::{Found, Limits};
 use super::time::Interval;
 use crate::error::{Error, Result};
+use crate::observe::words::counted;
 use crate::storage::{Answer, ObjectUri, Storage, Web, sanitise};
 
 /// An API may filter a page after it has counted it; so many empty ones in a row are no search any more.
@@ -283,11 +284,15 @@ impl Pages {
         self.num_items += page.items.len() as u64;
         self.position += page.items.len() as u64;
         if self.num_items > self.limits.items {
-            return Err(Error::config(format!("{} finds more than {} items", self.base, self.limits.items))
-                .hint(
-                    "ask for less with input.dates, tiles.aoi or input.max_cloud_cover, or raise \
+            return Err(Error::config(format!(
+                "{} finds more than {}",
+                self.base,
+                counted(self.limits.items, "item")
+            ))
+            .hint(
+                "ask for less with input.dates, tiles.aoi or input.max_cloud_cover, or raise \
                      limits.max_stac_items",
-                ));
+            ));
         }
         self.num_empty = if page.items.is_empty() { self.num_empty + 1 } else { 0 };
         if self.num_empty > MOST_EMPTY {
@@ -310,10 +315,11 @@ impl Pages {
         }
         if self.seen.len() as u64 > self.limits.documents {
             let most = self.limits.documents;
-            return Err(Error::config(format!("{} leads to more than {most} pages", self.base)).hint(
-                "ask for less with input.dates, tiles.aoi or input.max_cloud_cover, or raise \
+            return Err(Error::config(format!("{} leads to more than {}", self.base, counted(most, "page")))
+                .hint(
+                    "ask for less with input.dates, tiles.aoi or input.max_cloud_cover, or raise \
                  limits.max_stac_documents",
-            ));
+                ));
         }
         let mut answer = self.ask(request).await?;
         if matches!(answer.status, 404 | 405 | 415 | 501) && request.body.is_some() && self.seen.len() == 1 {

@@ -19,6 +19,7 @@ use std::fmt;
 use super::item::{Asset, Band, Item};
 use super::sentinel2;
 use crate::error::Error;
+use crate::observe::words::counted;
 
 /// A band that was found.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,7 +139,11 @@ fn find(item: &Item, wanted: &str) -> Result<Selected, Problem> {
     {
         let asset = &item.assets[index];
         return Err(Problem::with_hint(
-            format!("asset `{wanted}` has {} bands: {}", asset.bands.len(), bands_of(asset)),
+            format!(
+                "asset `{wanted}` has {}: {}",
+                counted(asset.bands.len() as u64, "band"),
+                bands_of(asset)
+            ),
             "name one of them as KEY/BAND",
         ));
     }

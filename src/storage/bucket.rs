@@ -30,6 +30,7 @@ use super::patience::UNKNOWN_SIZE;
 use super::trouble::Trouble;
 use super::uri::{ObjectUri, Scheme, encode_name, path_of_key};
 use crate::error::{Error, Result};
+use crate::observe::words::counted;
 
 /// How often the reading of one object starts over when its stream breaks or stalls.
 const READ_ATTEMPTS: u32 = 3;
@@ -282,7 +283,7 @@ impl Bucket {
         }
         let read = bytes.len() as u64;
         if let Some(size) = size.filter(|size| *size != read) {
-            let short = format!("{read} bytes came instead of {size}");
+            let short = format!("{} came instead of {size}", counted(read, "byte"));
             return Err(self.trouble(Trouble::BrokenOff, short, key));
         }
         Ok(Object { bytes: bytes.freeze(), version, size: read })

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::Verdict;
 use crate::error::Result;
+use crate::observe::words::{counted, counted_of};
 use crate::plan::fingerprint::hex;
 use crate::plan::{PlannedTile, Run, TileId};
 
@@ -96,21 +97,22 @@ impl PlanCheck {
         let record = &run.record.plan;
         if self.num_tiles != record.tiles {
             let (found, said) = (self.num_tiles, record.tiles);
-            verdict.violation(format!("the plan holds {found} tiles, its record says {said}"));
+            verdict.violation(format!("the plan holds {}, its record says {said}", counted(found, "tile")));
         }
         if hex(&self.digest.finalize()) != record.digest {
             verdict.violation(format!("the plan's tiles are not those of its digest {}", record.digest));
         }
         if run.sources.num_sources() != record.sources {
             let (found, said) = (run.sources.num_sources(), record.sources);
-            verdict.violation(format!("the table holds {found} sources, its record says {said}"));
+            verdict
+                .violation(format!("the table holds {}, its record says {said}", counted(found, "source")));
         }
         if self.is_suspect {
             return report_repeated(run, verdict).await;
         }
         if self.num_sources != record.sources {
             let (planned, all) = (self.num_sources, record.sources);
-            verdict.violation(format!("the plan holds tiles of {planned} sources out of {all}"));
+            verdict.violation(format!("the plan holds tiles of {}", counted_of(planned, all, "source")));
         }
         Ok(())
     }

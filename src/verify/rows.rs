@@ -9,6 +9,7 @@ use super::Verdict;
 use super::plan::Planned;
 use crate::commit::{COUNTS, Counts, FINGERPRINT, PLAN_DIGEST, RUN_ID, SHARD, in_file};
 use crate::error::Result;
+use crate::observe::words::{counted, form};
 use crate::plan::{ParquetObject, Run};
 use crate::reason::Reason;
 
@@ -133,7 +134,9 @@ impl ShardCheck<'_> {
     fn finish(mut self, object: &ParquetObject, metadata: &HashMap<String, String>) {
         let missing = self.planned.len();
         if missing > 0 {
-            self.violation(&format!("{missing} planned tiles have no row"));
+            let missing = missing as u64;
+            let (tiles, have) = (counted(missing, "planned tile"), form(missing, "has", "have"));
+            self.violation(&format!("{tiles} {have} no row"));
         }
         let stated = metadata.get(&in_file(COUNTS)).and_then(|counts| serde_json::from_str(counts).ok());
         if stated.as_ref() != Some(&self.counts) {
@@ -152,7 +155,10 @@ impl ShardCheck<'_> {
             match num_nulls {
                 Some(found) if *found == expected => {}
                 Some(found) => self.violation(&format!(
-                    "{found} rows of row group {number} have no embedding, and {expected} are not ok"
+                    "{} of row group {number} {} no embedding, and {expected} {} not ok",
+                    counted(*found, "row"),
+                    form(*found, "has", "have"),
+                    form(expected, "is", "are")
                 )),
                 None => self.violation(&format!("row group {number} does not count its null embeddings")),
             }

@@ -4,6 +4,7 @@ use crate::config::{Grid, Limits, StacInput};
 use crate::error::{Error, Result};
 use crate::geo::Aoi;
 use crate::model::contract;
+use crate::observe::words::counted;
 use crate::scene::{Area, Tiling};
 use crate::source::ItemSpec;
 use crate::stac::{self, Filter, Interval};
@@ -24,15 +25,15 @@ pub(crate) fn resolve(grid: Option<&Grid>, model: &contract::Input) -> Result<Op
     let size = size(grid, model)?;
     let bands = if grid.bands.is_empty() { model.bands.clone() } else { grid.bands.clone() };
     if bands.len() != model.bands.len() {
-        let (named, wanted) = (bands.len(), model.bands.len());
-        return Err(Error::config(format!("tiles.bands names {named} bands, the model takes {wanted}"))
+        let (named, wanted) = (counted(bands.len() as u64, "band"), model.bands.len());
+        return Err(Error::config(format!("tiles.bands names {named}, the model takes {wanted}"))
             .because(format!("the model's bands are {}", model.bands.join(", ")))
             .hint("name a band of the scene for each of them, in their order"));
     }
     for (key, list) in [("scale", &grid.scale), ("offset", &grid.offset)] {
         if list.len() > 1 && list.len() != bands.len() {
-            let (given, wanted) = (list.len(), bands.len());
-            return Err(Error::config(format!("tiles.{key} has {given} numbers for {wanted} bands"))
+            let (given, wanted) = (list.len(), counted(bands.len() as u64, "band"));
+            return Err(Error::config(format!("tiles.{key} has {given} numbers for {wanted}"))
                 .hint("give one number for all bands, or one for each"));
         }
     }

@@ -128,7 +128,7 @@ fn an_altered_plan_is_found() {
     let output = job.verify();
     assert_violated(&output, "the plan holds 2 tiles, its record says 3");
     assert_violated(&output, "are not those of its digest");
-    assert_violated(&output, "tiles of 2 sources out of 3");
+    assert_violated(&output, "tiles of 2 of 3 sources");
 
     fs::write(&part, &kept).unwrap();
     rewrite(&part, |plan| concat_batches(&plan.schema(), [&plan.slice(0, 2), &plan.slice(1, 1)]).unwrap());
@@ -186,7 +186,7 @@ fn a_missing_embedding_is_found() {
         let first: BooleanArray = (0..table.num_rows()).map(|row| Some(row == 0)).collect();
         with_column(table, "embedding", nullif(&table["embedding"], &first).unwrap())
     });
-    assert_violated(&job.verify(), "2 rows of row group 0 have no embedding, and 1 are not ok");
+    assert_violated(&job.verify(), "2 rows of row group 0 have no embedding, and 1 is not ok");
 }
 
 /// What cannot be read proves nothing: refused or lost access is no violation. And whoever could write

@@ -180,7 +180,7 @@ impl Args {
     fn settings(&self) -> Result<Settings> {
         if self.percentile.is_some() && self.method != MethodName::Percentile {
             return Err(Error::usage("--percentile says nothing to another method")
-                .hint("leave it out, or add `--method percentile`"));
+                .hint("leave it out, or choose the method `percentile`"));
         }
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Ok(Settings {
@@ -275,11 +275,13 @@ impl Args {
 
 /// Prints how near the models are, as far as it was measured.
 fn print_record(record: &Quantisation) {
-    println!("ranges      {} over {} tiles, for {}", record.method, record.calibration_tiles, record.target);
+    let calibrated_on = show::counted(record.calibration_tiles as u64, "tile");
+    println!("ranges      {} over {calibrated_on}, for {}", record.method, record.target);
     if let Some(weights) = record.weights {
         println!("weights     {weights} range, -{0} to {0}", weights.largest());
     }
-    println!("compared    on {} other tiles with the fp32 model:", record.held_out_tiles);
+    let held_out = show::counted(record.held_out_tiles as u64, "other tile");
+    println!("compared    on {held_out} with the fp32 model:");
     println!("  embedding cosine {:.5} in the mean, {:.5} at least", record.cosine_mean, record.cosine_min);
     if let (Some(agreement), Some(error)) = (record.top1_agreement, record.logits_error) {
         println!("  class     the same for {:.1} %", 100.0 * agreement);

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::super::contract::{Normalise, PerBand};
 use crate::error::{Error, Result};
+use crate::observe::words::counted;
 
 /// One object of `value_scaling`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -87,8 +88,9 @@ pub(super) fn from_statistics(norm_type: &str, statistics: &[Statistics]) -> Res
 pub(super) fn normalise(scalings: &[Option<Scaling>], num_bands: usize) -> Result<Option<Normalise>> {
     if scalings.len() != 1 && scalings.len() != num_bands {
         return Err(Error::config(format!(
-            "`value_scaling` has {} objects for {num_bands} bands",
-            scalings.len()
+            "`value_scaling` has {} for {}",
+            counted(scalings.len() as u64, "object"),
+            counted(num_bands as u64, "band")
         )));
     }
     let scaling = |band: usize| &scalings[if scalings.len() == 1 { 0 } else { band }];
