@@ -98,24 +98,35 @@ impl Busy {
 pub struct Pace {
     /// Tiles settled a second.
     pub tiles_per_second: f64,
-    /// Seconds until all tiles are settled at that rate; `None` where nothing was settled.
+    /// Whether any of them went through the model. Rejects and tiles that are left out cost next to nothing: as long as
+    /// there are no others, neither their rate nor the stages say how the run will go on.
+    pub is_typical: bool,
+    /// Seconds until all tiles are settled at that rate; `None` where it is not typical.
     pub seconds_left: Option<f64>,
     /// The stages.
     pub busy: Busy,
 }
 
 impl Pace {
+    /// Returns the busiest stage; `None` before that tells anything.
+    #[must_use]
+    pub fn slowest(&self) -> Option<Stage> {
+        self.busy.slowest().filter(|_| self.is_typical)
+    }
+
     /// Compares two moments of a run.
     #[must_use]
     pub fn between(earlier: &Snapshot, now: &Snapshot) -> Self {
         let took = (now.seconds - earlier.seconds).max(1e-9);
         let rate = (now.settled - earlier.settled) as f64 / took;
         let left = now.planned.saturating_sub(now.done()) as f64;
+        let is_typical = now.inferred > earlier.inferred && rate > 0.0;
         let widths = &now.widths;
         let busy = |seconds: f64, width: f64| (seconds / (width * took)).clamp(0.0, 1.0);
         Self {
             tiles_per_second: rate,
-            seconds_left: (rate > 0.0).then(|| left / rate),
+            is_typical,
+            seconds_left: is_typical.then(|| left / rate),
             busy: Busy {
                 fetch: busy(now.fetch_seconds - earlier.fetch_seconds, widths.fetch),
                 decode: busy(now.decode_seconds - earlier.decode_seconds, widths.decode),
@@ -135,6 +146,7 @@ mod tests {
         Snapshot {
             seconds,
             settled,
+            inferred: settled,
             planned: 100,
             fetch_seconds,
             decode_seconds,
@@ -176,6 +188,20 @@ mod tests {
     fn before_the_first_tile_nothing_is_known() {
         let start = at(0.0, 0, [0.0; 4]);
         let pace = Pace::between(&start, &start);
-        assert_eq!((pace.busy.slowest(), pace.seconds_left), (None, None));
+        assert_eq!((pace.slowest(), pace.seconds_left), (None, None));
+    }
+
+    /// Broken images come first in the listing: 15 of them in a tenth of a second say nothing of the 85 others.
+    #[test]
+    fn rejects_alone_tell_neither_time_left_nor_the_slowest() {
+        let start = at(0.0, 0, [0.0; 4]);
+        let rejects = Snapshot { rejected: 15, inferred: 0, ..at(0.1, 15, [0.05, 0.01, 0.0, 0.0]) };
+        let pace = Pace::between(&start, &rejects);
+        assert_eq!((pace.slowest(), pace.seconds_left), (None, None));
+        let skipped = Snapshot { skipped: 15, inferred: 0, ..at(0.1, 15, [0.05, 0.01, 0.0, 0.0]) };
+        assert_eq!(Pace::between(&start, &skipped).seconds_left, None);
+        let first_batch = Snapshot { rejected: 15, inferred: 5, ..at(10.0, 20, [0.05, 0.1, 9.0, 0.0]) };
+        let pace = Pace::between(&start, &first_batch);
+        assert_eq!((pace.slowest(), pace.seconds_left), (Some(Stage::Model), Some(40.0)));
     }
 }

@@ -103,12 +103,10 @@ fn show((now, pace): (&Snapshot, Pace), bar: Option<&ProgressBar>) {
 
 /// Says it for people, in one line.
 fn sentence(now: &Snapshot, pace: &Pace) -> String {
-    let mut parts = vec![
-        format!("{} of {}", words::count(now.done()), words::counted(now.planned, "tile")),
-        format!("{:.1}/s", pace.tiles_per_second),
-    ];
+    let mut parts = vec![words::counted_of(now.done(), now.planned, "tile")];
+    parts.extend(pace.is_typical.then(|| format!("{:.1}/s", pace.tiles_per_second)));
     parts.extend(pace.seconds_left.map(|left| format!("{} left", words::seconds_left(left))));
-    parts.extend(pace.busy.slowest().map(|stage| format!("slowest: {stage}")));
+    parts.extend(pace.slowest().map(|stage| format!("slowest: {stage}")));
     parts.extend((now.rejected > 0).then(|| format!("{} rejected", words::count(now.rejected))));
     parts.join(", ")
 }
@@ -121,7 +119,7 @@ fn fields(now: &Snapshot, pace: &Pace) -> serde_json::Map<String, Value> {
         "shards": now.shards_ours + now.shards_theirs,
         "tiles_per_second": pace.tiles_per_second,
         "seconds_left": pace.seconds_left,
-        "slowest": pace.busy.slowest(),
+        "slowest": pace.slowest(),
         "busy": pace.busy,
     });
     if let Value::Object(fields) = fields { fields } else { serde_json::Map::new() }
@@ -142,7 +140,7 @@ mod tests {
         let rejected = settled / 100;
         let known =
             Snapshot { seconds, settled, rejected, fetch_seconds, infer_seconds, ..Snapshot::default() };
-        Snapshot { planned: 12_000, elsewhere: 1000, widths, ..known }
+        Snapshot { planned: 12_000, elsewhere: 1000, inferred: settled - rejected, widths, ..known }
     }
 
     #[test]
@@ -175,6 +173,16 @@ mod tests {
     fn before_work_begins_there_is_no_rate() {
         let mut window = Window::default();
         let (now, pace) = window.add(Snapshot { planned: 5, ..Snapshot::default() });
-        assert_eq!(sentence(now, &pace), "0 of 5 tiles, 0.0/s");
+        assert_eq!(sentence(now, &pace), "0 of 5 tiles");
+    }
+
+    #[test]
+    fn a_line_on_rejects_alone_has_neither_rate_nor_time_left() {
+        let mut window = Window::default();
+        let rejects = Snapshot { settled: 15, rejected: 15, inferred: 0, ..at(0.2, 0, 0.0, 0.1) };
+        let (now, pace) = window.add(rejects);
+        assert_eq!(sentence(now, &pace), "1,015 of 12,000 tiles, 15 rejected");
+        let fields = fields(now, &pace);
+        assert_eq!((&fields["seconds_left"], &fields["slowest"]), (&Value::Null, &Value::Null));
     }
 }
