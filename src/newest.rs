@@ -16,8 +16,10 @@ mod counts;
 mod covered_up;
 mod current;
 mod cuts;
+mod standings;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -30,6 +32,8 @@ pub use change::{Change, stay_as_they_are};
 pub use counts::{Shown, count_shown};
 pub use covered_up::covered_up;
 pub use current::{Current, how_to_accept, settle, withheld_of_family};
+pub use standings::Standings;
+pub use waiting::waiting;
 
 /// Sources looked at in one go.
 const SOURCES_AT_ONCE: u64 = 1 << 13;
@@ -93,12 +97,7 @@ impl Newest {
         let cuts = Cuts::of(runs);
         let mut seen = Seen { mixed: cuts.mixed(runs).await?, ..Seen::default() };
         for run in runs {
-            let cut = cuts.of_run(run);
-            let any = match run.record.origin {
-                Origin::Retry => seen.retry(run, cut).await?,
-                Origin::Pipeline | Origin::Compaction { .. } => seen.whole(run, cut).await?,
-            };
-            if let Some(replaced) = any {
+            if let Some(replaced) = seen.add(run, cuts.of_run(run)).await? {
                 newest.runs.insert(run.id.clone(), replaced);
             }
         }
@@ -135,6 +134,14 @@ struct Seen {
 }
 
 impl Seen {
+    /// Goes on to an older run; returns `None` if all of it is replaced.
+    async fn add(&mut self, run: &Run, cut: usize) -> Result<Option<Replaced>> {
+        match run.record.origin {
+            Origin::Retry => self.retry(run, cut).await,
+            Origin::Pipeline | Origin::Compaction { .. } => self.whole(run, cut).await,
+        }
+    }
+
     /// Goes on to an older run that covers whole sources; returns `None` if all of it is replaced.
     async fn whole(&mut self, run: &Run, cut: usize) -> Result<Option<Replaced>> {
         let (mut replaced, mut mixed, mut num_shown) = (Replaced::default(), HashSet::new(), 0_u64);

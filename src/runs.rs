@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::commit::Counts;
 use crate::error::{Error, Kind, Result};
-use crate::newest::{Change, Current};
+use crate::newest::{Change, Current, Standings};
 use crate::plan::{
     AcceptedBecause, DeletedRun, Fate, KnownRun, Limit, Moment, Origin, Output, Removed, Run, RunId, Scope,
     Snapshot, Standing, Tombstone, Why,
@@ -40,9 +40,18 @@ pub struct RunInfo {
     pub state: State,
     /// False if it is complete and `tiles` shows nothing of it, since too much of it was rejected.
     pub accepted: bool,
+    /// Whether it is not accepted, and newer runs cover all of its sources since.
+    pub superseded: bool,
     /// Set if it covers only a part of what was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
+    /// Whether no newer run of the same work has covered the rest since.
+    #[serde(skip)]
+    pub rest_is_open: bool,
+    /// Planned sources.
+    pub sources: u64,
+    /// Those of them that their headers rejected when they were planned.
+    pub rejected_sources: u64,
     /// Planned shards.
     pub shards: u32,
     /// Planned tiles.
@@ -60,15 +69,19 @@ pub struct RunInfo {
 }
 
 impl RunInfo {
-    async fn of(standing: &Standing, current: &Current<'_>) -> Result<Self> {
+    async fn of(standing: &Standing, among: &Standings<'_>) -> Result<Self> {
         let (id, origin) = (standing.run.id(), standing.run.origin());
         let shards = &standing.found.shards;
         let mut info = Self::begin(id, origin, shards.len() as u64, State::Planning);
-        info.accepted = !current.withheld.contains(id);
+        info.accepted = among.is_accepted(standing);
+        info.superseded = among.is_superseded(standing);
+        info.rest_is_open = among.leaves_rest(standing);
         info.bytes = shards.iter().map(|shard| shard.size_bytes).sum();
         if let KnownRun::Planned(run) = &standing.run {
             info.state = if standing.completed().is_some() { State::Complete } else { State::Open };
             info.limit = run.record.limit;
+            info.sources = run.record.plan.sources;
+            info.rejected_sources = run.sources.num_rejected();
             info.shards = run.num_shards();
             info.tiles = run.record.plan.tiles;
             info.counts = counts_so_far(run, shards).await?;
@@ -89,7 +102,11 @@ impl RunInfo {
             origin: origin.clone(),
             state,
             accepted: true,
+            superseded: false,
             limit: None,
+            rest_is_open: false,
+            sources: 0,
+            rejected_sources: 0,
             shards: 0,
             tiles: 0,
             counts: Counts::default(),
@@ -101,7 +118,8 @@ impl RunInfo {
     }
 }
 
-/// Lists the runs of an output: those that are not deleted, and those that are not quite.
+/// Lists the runs of an output in the order in which they were planned: those that are not deleted, then those that
+/// are not quite.
 ///
 /// # Errors
 ///
@@ -114,9 +132,9 @@ async fn list_of(output: &Output, snapshot: &Snapshot) -> Result<Vec<RunInfo>> {
     if snapshot.is_empty() {
         return Err(snapshot.nothing(output, None));
     }
-    let (mut runs, current) = (Vec::new(), Current::of(&snapshot.runs).await?);
-    for standing in &snapshot.runs {
-        runs.push(RunInfo::of(standing, &current).await?);
+    let (mut runs, standings) = (Vec::new(), Standings::of(snapshot).await?);
+    for standing in standings.oldest_first() {
+        runs.push(RunInfo::of(standing, &standings).await?);
     }
     runs.extend(snapshot.deleted.iter().filter(|run| run.num_left() > 0).map(RunInfo::of_deleted));
     Ok(runs)
@@ -171,16 +189,16 @@ pub async fn propose(output: &Output, ids: &[RunId]) -> Result<Proposal> {
 }
 
 async fn propose_of(output: &Output, snapshot: &Snapshot, ids: &[RunId]) -> Result<Proposal> {
-    let (mut runs, current) = (Vec::new(), Current::of(&snapshot.runs).await?);
+    let (mut runs, standings) = (Vec::new(), Standings::of(snapshot).await?);
     for id in ids {
         let deleted = snapshot.deleted.iter().find(|run| run.id == *id);
         match (snapshot.standing(id), deleted) {
-            (Some(standing), _) => runs.push(RunInfo::of(standing, &current).await?),
+            (Some(standing), _) => runs.push(RunInfo::of(standing, &standings).await?),
             (None, Some(deleted)) => runs.push(RunInfo::of_deleted(deleted)),
             (None, None) => return Err(output.no_run(Some(id))),
         }
     }
-    refuse_compacted(snapshot, ids)?;
+    refuse_compacted(output, snapshot, ids)?;
     refuse_replacing(output, snapshot, ids).await?;
     let Change { lost, replaced, gained } = change_without(snapshot, ids).await?;
     let given_back = ids.iter().map(|id| (id.clone(), given_back(snapshot, id, ids))).collect();
@@ -195,7 +213,7 @@ fn given_back(snapshot: &Snapshot, id: &RunId, ids: &[RunId]) -> Vec<RunId> {
 }
 
 /// A run whose rows a compaction copies, or has copied, is deleted by the compaction.
-fn refuse_compacted(snapshot: &Snapshot, ids: &[RunId]) -> Result<()> {
+fn refuse_compacted(output: &Output, snapshot: &Snapshot, ids: &[RunId]) -> Result<()> {
     let kept = snapshot.runs.iter().filter(|standing| !ids.contains(standing.run.id()));
     let mut compacted = kept.flat_map(|standing| {
         let copied = standing.run.origin().replaced().iter().filter(|id| ids.contains(id));
@@ -208,7 +226,7 @@ fn refuse_compacted(snapshot: &Snapshot, ids: &[RunId]) -> Result<()> {
         Some(_) => String::new(),
         None => format!("; to give the compaction up, delete {into} first"),
     };
-    let hint = format!("`tilefleet runs OUTPUT compact` finishes that and deletes it{give_up}");
+    let hint = format!("`tilefleet runs {} compact` finishes that and deletes it{give_up}", output.uri);
     Err(Error::unavailable(format!("run {id} is being compacted into {into}")).hint(hint))
 }
 
@@ -224,7 +242,7 @@ async fn refuse_replacing(output: &Output, snapshot: &Snapshot, ids: &[RunId]) -
         {
             let message = format!("run {id} still has to delete what it replaces, such as {left}");
             return Err(Error::unavailable(message)
-                .hint(format!("finish it with `tilefleet runs OUTPUT compact`, then delete {id}")));
+                .hint(format!("finish it with `tilefleet runs {} compact`, then delete {id}", output.uri)));
         }
     }
     Ok(())
@@ -350,7 +368,10 @@ async fn give_back(output: &Output, proposal: &Proposal, id: &RunId) -> Result<(
             return Err(Error::unavailable(format!(
                 "run {id} has begun to delete what it replaces: {replaced}"
             ))
-            .hint("`tilefleet runs OUTPUT compact` finishes that; then ask again what deleting it does"));
+            .hint(format!(
+                "`tilefleet runs {} compact` finishes that; then ask again what deleting it does",
+                output.uri
+            )));
         }
     }
     Ok(())
@@ -364,7 +385,10 @@ async fn check_not_copied(output: &Output, proposal: &Proposal) -> Result<()> {
         if let Some(id) = standing.run.origin().replaced().iter().find(|id| gone(id)) {
             let into = standing.run.id();
             return Err(Error::unavailable(format!("run {id} is deleted, and was being compacted into {into}"))
-                .hint(format!("its rows may be among those of {into}: `tilefleet runs OUTPUT delete {into}` says what deleting that does")));
+                .hint(format!(
+                    "its rows may be among those of {into}: `tilefleet runs {} delete {into}` says what deleting that does",
+                    output.uri
+                )));
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::newest::Current;
+use crate::newest::Standings;
 use crate::plan::{CommittedShard, DeletedRun, KnownRun, Limit, Origin, Run, RunId, Standing};
 
 /// How far a run has got.
@@ -23,9 +23,14 @@ pub struct Status {
     pub complete: bool,
     /// False if it is complete and `tiles` shows nothing of it, since too much of it was rejected.
     pub accepted: bool,
+    /// Whether it is not accepted, and newer runs cover all of its sources since.
+    pub superseded: bool,
     /// Set if it covers only a part of what was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
+    /// Whether no newer run of the same work has covered the rest since.
+    #[serde(skip)]
+    pub rest_is_open: bool,
     /// Planned shards.
     pub shards: u32,
     /// Committed shards.
@@ -58,12 +63,17 @@ const RECENT_COMMITS: usize = 32;
 impl Status {
     /// Returns how far a run has got by now.
     #[must_use]
-    pub fn of(standing: &Standing, current: &Current<'_>, now: SystemTime) -> Self {
+    pub fn of(standing: &Standing, among: &Standings<'_>, now: SystemTime) -> Self {
         let status = match &standing.run {
             KnownRun::Planned(run) => Self::of_planned(run, &standing.found.shards, now),
             KnownRun::Planning(run) => Self::begin(&run.id, run.origin.clone()),
         };
-        Self { accepted: !current.withheld.contains(standing.run.id()), ..status }
+        Self {
+            accepted: among.is_accepted(standing),
+            superseded: among.is_superseded(standing),
+            rest_is_open: among.leaves_rest(standing),
+            ..status
+        }
     }
 
     /// Returns what is left of a deleted run.

@@ -28,6 +28,7 @@ use crate::model::contract::Contract;
 use crate::model::quantise::Target;
 use crate::model::{self, Model, Precision};
 use crate::newest::{Shown, count_shown, how_to_accept, settle};
+use crate::observe::words::{counted_of, form};
 use crate::observe::{Progress, Snapshot, announce};
 use crate::pipeline::{SpareTensors, Stages, Stop, process};
 use crate::plan::fingerprint::{Lineage, Meaning};
@@ -75,7 +76,8 @@ pub struct Report {
     pub current: bool,
     /// The run's final counts.
     pub summary: Option<Summary>,
-    /// Set if the run covers only a part of what was found, as `--limit` asks for.
+    /// Set if the run covers only a part of what was found, as `--limit` asks for; where nothing is new, if only a part
+    /// was looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
     /// Sources of the run that their headers rejected when it was planned.
@@ -153,12 +155,6 @@ impl Job {
         &self.model
     }
 
-    /// Returns how many sources are looked at, if not all.
-    #[must_use]
-    pub fn limit(&self) -> Option<u64> {
-        self.input.limit
-    }
-
     /// Returns where the table goes.
     #[must_use]
     pub fn output(&self) -> &Output {
@@ -217,7 +213,9 @@ impl Job {
         let planner = self.planner(spool.path());
         match planner.decide().await? {
             Decision::Continue(run) | Decision::New { run, .. } => planner.preview_of(&run).await,
-            Decision::NothingNew(run) => Ok(Preview { nothing_new: true, ..planner.preview_of(&run).await? }),
+            Decision::NothingNew { run, limit } => {
+                Ok(Preview { nothing_new: true, limit, ..planner.preview_of(&run).await? })
+            }
             Decision::NothingFound => planner.preview().await,
         }
     }
@@ -230,19 +228,23 @@ impl Job {
     pub fn check_preview(&self, preview: &Preview) -> Result<()> {
         let (rejected, limit) = (preview.num_rejected(), self.pipeline.limits.max_reject_ratio);
         let worst = match preview.looked_at {
-            Some(looked_at) => Share::new(rejected, looked_at, "sources looked at"),
+            Some(looked_at) => Share::new(rejected, looked_at, "source").among(" looked at"),
             None => Share::worst(vec![
-                Share::new(rejected, preview.tiles, "tiles"),
-                Share::new(rejected, preview.sources, "sources"),
+                Share::new(rejected, preview.tiles, "tile"),
+                Share::new(rejected, preview.sources, "source"),
             ]),
         };
         if preview.nothing_new || worst.ratio() <= limit {
             return Ok(());
         }
-        let message = worst.above("would be rejected by their headers", limit);
+        let by = form(rejected, "its header", "their headers");
+        let message = worst.above(&format!("would be rejected by {by}"), limit);
         Err(Error::new(Kind::RejectsAboveLimit, message).hint(
-            "`tilefleet inspect SOURCE --model FILE` with the same `tiles` says why; the run would commit and exit 65, and a \
-             table that has rows would go on showing those until the run is accepted",
+            format!(
+                "`tilefleet inspect SOURCE --model {}` with the same `tiles` says why; the run would commit and exit 65, and \
+                 a table that has rows would go on showing those until the run is accepted",
+                self.pipeline.model.file.display()
+            ),
         ))
     }
 
@@ -306,8 +308,9 @@ impl Job {
         progress.planning_took(started.elapsed());
         let run = match decision {
             Decision::Continue(run) => run,
-            Decision::NothingNew(run) => {
-                return Ok((self.report(&run, true, lanes.inference, progress, stop).await?, false));
+            Decision::NothingNew { run, limit } => {
+                let report = self.report(&run, true, lanes.inference, progress, stop).await?;
+                return Ok((Report { limit, ..report }, false));
             }
             Decision::NothingFound => return Ok((nothing_found(lanes.inference, progress), false)),
             Decision::New { run, previous } => {
@@ -461,10 +464,12 @@ impl Job {
     pub fn check_rejects(&self, report: &Report) -> Result<()> {
         let (Some(id), Some(summary)) = (&report.run_id, &report.summary) else { return Ok(()) };
         let shares = match &report.table {
-            Some(Shown { tiles, counts }) => vec![Share::new(counts.rejected, *tiles, "tiles of the table")],
+            Some(Shown { tiles, counts }) => {
+                vec![Share::new(counts.rejected, *tiles, "tile").among(" of the table")]
+            }
             None => vec![
-                Share::new(summary.counts.rejected, summary.tiles, "tiles"),
-                Share::new(report.rejected_sources, summary.sources, "sources"),
+                Share::new(summary.counts.rejected, summary.tiles, "tile"),
+                Share::new(report.rejected_sources, summary.sources, "source"),
             ],
         };
         let worst = Share::worst(shares);
@@ -472,16 +477,22 @@ impl Job {
         if (worst.ratio() <= self.pipeline.limits.max_reject_ratio && report.current) || report.nothing_new {
             return Ok(());
         }
-        let message = worst.above("were rejected", self.pipeline.limits.max_reject_ratio);
+        let limit = self.pipeline.limits.max_reject_ratio;
+        let message = worst.above(worst.were_rejected(), limit);
         let uri = &self.output.uri;
         let hint = if report.current {
-            "every row is in the table with its reason (`tilefleet rejects OUTPUT`); if so many are expected, raise the \
-             limit"
-                .to_owned()
+            let lists = format!("`tilefleet rejects {uri}` lists them, `tilefleet runs {uri}` counts them");
+            match worst.limit_above() {
+                Some(enough) if worst.ratio() > limit => format!(
+                    "every row is in the table with its reason: {lists}; if so many are expected, give `--set \
+                     limits.max_reject_ratio={enough}`"
+                ),
+                _ => format!("every row is in the table with its reason: {lists}"),
+            }
         } else {
             format!(
                 "every row is committed, but `tiles` shows what it showed before: look at `tilefleet rejects {uri} \
-                 --run {id}`; {}, else the next run plans its sources again",
+                 --run {id}` and `tilefleet runs {uri}`; {}, else the next run plans its sources again",
                 how_to_accept(uri, id)
             )
         };
@@ -532,12 +543,19 @@ impl Job {
 struct Share {
     rejected: u64,
     of: u64,
-    what: &'static str,
+    /// What is counted, one of it.
+    thing: &'static str,
+    /// Which of them, said behind their number.
+    among: &'static str,
 }
 
 impl Share {
-    fn new(rejected: u64, of: u64, what: &'static str) -> Self {
-        Self { rejected, of, what }
+    fn new(rejected: u64, of: u64, thing: &'static str) -> Self {
+        Self { rejected, of, thing, among: "" }
+    }
+
+    fn among(self, among: &'static str) -> Self {
+        Self { among, ..self }
     }
 
     fn ratio(&self) -> f64 {
@@ -547,15 +565,31 @@ impl Share {
     /// Returns the largest share, the first of equal ones.
     fn worst(shares: Vec<Self>) -> Self {
         let worse = |one: Self, other: Self| if other.ratio() > one.ratio() { other } else { one };
-        shares.into_iter().reduce(worse).unwrap_or(Self::new(0, 0, "tiles"))
+        shares.into_iter().reduce(worse).unwrap_or(Self::new(0, 0, "tile"))
+    }
+
+    /// Says what became of them in a run: a source is rejected by its header, when it is planned.
+    fn were_rejected(&self) -> &'static str {
+        match (self.thing, self.rejected) {
+            ("source", 1) => "was rejected by its header",
+            ("source", _) => "were rejected by their headers",
+            (_, 1) => "was rejected",
+            _ => "were rejected",
+        }
+    }
+
+    /// Returns the next limit in whole percent that allows so many; `None` where nearly all are rejected: no limit is
+    /// meant for that.
+    fn limit_above(&self) -> Option<f64> {
+        let percent = (100.0 * self.ratio()).ceil();
+        (percent <= 90.0).then_some(percent / 100.0)
     }
 
     fn above(&self, are_rejected: &str, limit: f64) -> String {
         format!(
-            "{} of {} {} {are_rejected} ({:.1} %), limits.max_reject_ratio allows {:.1} %",
-            self.rejected,
-            self.of,
-            self.what,
+            "{}{} {are_rejected} ({:.1} %), limits.max_reject_ratio allows {:.1} %",
+            counted_of(self.rejected, self.of, self.thing),
+            self.among,
             100.0 * self.ratio(),
             100.0 * limit
         )

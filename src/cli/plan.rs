@@ -39,25 +39,25 @@ pub fn run(args: Args) -> Result<()> {
     if args.json {
         print_json(&preview)?;
     } else {
-        print(&preview, job.limit());
+        print(&preview);
     }
     if args.dry_run { job.check_preview(&preview) } else { Ok(()) }
 }
 
-fn print(preview: &Preview, limit: Option<u64>) {
+fn print(preview: &Preview) {
     if preview.nothing_new && !preview.published {
         super::run::say_nothing_found();
         return;
     }
     let state = match (preview.published, preview.nothing_new) {
-        (true, true) => format!("nothing new: {}", all_done(limit)),
+        (true, true) => format!("nothing new: {}", all_done(preview.limit)),
         (true, false) => "planned".to_owned(),
         (false, _) => "not planned yet".to_owned(),
     };
     println!("{}  {state}", preview.run_id);
     println!("  {}, {}", show::counted(preview.sources, "source"), show::bytes(preview.source_bytes));
     if !preview.nothing_new {
-        say_limit(preview.limit);
+        say_limit(preview.limit, true);
     }
     if preview.sources_outside > 0 {
         println!("  {} outside tiles.aoi, left out", show::counted(preview.sources_outside, "source"));
@@ -79,7 +79,8 @@ fn print(preview: &Preview, limit: Option<u64>) {
         println!("  {} did not answer", show::counted(preview.unanswered, "source"));
     }
     for (reason, number) in &preview.rejected {
-        println!("  {} rejected by their headers: {reason}", show::counted(*number, "source"));
+        let by = show::form(*number, "its header", "their headers");
+        println!("  {} rejected by {by}: {reason}", show::counted(*number, "source"));
     }
     println!("  about {} of table still to write", show::bytes(preview.table_bytes));
     if let Some(Change { lost, replaced, gained }) = preview.table {

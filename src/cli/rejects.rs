@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::cli::{block_on, print_json, run, show};
 use crate::config::{Loaded, Overrides, storage_options};
 use crate::error::{Error, Kind, Result};
-use crate::newest::{Current, how_to_accept};
+use crate::newest::{Current, how_to_accept, waiting};
 use crate::observe::stderr::{Level, say};
 use crate::plan::{Origin, Output, Retry, Run, RunId, Scope, Snapshot};
 use crate::reason::Reason;
@@ -144,10 +144,14 @@ struct Work {
     rejected: Vec<Retry>,
 }
 
-/// Names the runs whose rejects are not among those of `tiles`, since nobody has accepted them.
+/// Names the runs whose rejects are not among those of `tiles`, since nobody has accepted them; those that newer runs
+/// cover need no accepting.
 async fn say_what_waits(output: &Output) -> Result<()> {
-    let snapshot = output.snapshot(Scope::All).await?;
-    for id in &Current::of(&snapshot.runs).await?.withheld {
+    let look = async |snapshot: Snapshot| {
+        let withheld = Current::of(&snapshot.runs).await?.withheld;
+        waiting(&snapshot, &withheld).await
+    };
+    for id in &output.consistently(Scope::All, look).await? {
         let how = how_to_accept(&output.uri, id);
         let what =
             format!("rejects of run {id} are left out, since `tiles` does not show it (--run shows them)");
@@ -229,7 +233,7 @@ fn job(run: &Run, args: &Args) -> Result<Job> {
         format!("this is not the pipeline of run {id}: its rows would mean something else"),
     )
     .because(format!("the fingerprint is {}, not {}", job.fingerprint(), run.record.fingerprint))
-    .hint("give the run's own model with --model, and --set nothing that changes what a row means"))
+    .hint("take the run's own model, wherever it lies, and set nothing that changes what a row means"))
 }
 
 #[cfg(test)]

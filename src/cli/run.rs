@@ -129,7 +129,7 @@ pub fn print(job: &Job, report: &Report) {
         return;
     };
     if report.nothing_new {
-        println!("{run_id}  nothing new: {}", all_done(job.limit()));
+        println!("{run_id}  nothing new: {}", all_done(report.limit));
         if report.table.is_none() {
             let counts = show::counts(&summary.counts).replace('\n', "\n  ");
             println!("  in this newest run: {}: {counts}", show::counted(summary.tiles, "tile"));
@@ -142,7 +142,8 @@ pub fn print(job: &Job, report: &Report) {
             show::counted(summary.shards.into(), "shard")
         );
         println!("  {}", show::counts(&summary.counts).replace('\n', "\n  "));
-        say_limit(report.limit);
+        say_rejected_sources(report.rejected_sources, summary.sources);
+        say_limit(report.limit, true);
     }
     if let Some(table) = &report.table {
         let counts = show::counts(&table.counts).replace('\n', "\n  ");
@@ -164,20 +165,40 @@ pub fn print(job: &Job, report: &Report) {
 
 /// Says why nothing is new.
 ///
-/// - `limit`: how many sources were looked at, if not all
-pub fn all_done(limit: Option<u64>) -> String {
+/// - `limit`: set if only a part of what was found was looked at
+pub fn all_done(limit: Option<Limit>) -> String {
     match limit {
         None => "every source has its row".to_owned(),
-        Some(limit) => format!("each of the first {} has its row", show::counted(limit, "source")),
+        Some(limit) => format!("each {limit} has its row; {}", how_to_cover_rest(limit)),
     }
 }
 
 /// Says that a run is not to be taken for the whole.
-pub fn say_limit(limit: Option<Limit>) {
-    if let Some(limit) = limit {
-        println!("  {limit}: a run without --limit covers the rest");
+///
+/// - `rest_is_open`: whether nobody has covered the rest since
+pub fn say_limit(limit: Option<Limit>, rest_is_open: bool) {
+    match limit {
+        Some(limit) if rest_is_open => println!("  {limit}; {}", how_to_cover_rest(limit)),
+        Some(limit) => println!("  {limit}"),
+        None => {}
     }
 }
+
+fn how_to_cover_rest(limit: Limit) -> String {
+    let left = limit.of.saturating_sub(limit.sources);
+    format!("a run without --limit covers the {} left", show::counted(left, "source"))
+}
+
+/// Says how many sources could not be cut into windows, each of which is one tile.
+pub fn say_rejected_sources(rejected: u64, sources: u64) {
+    if rejected > 0 {
+        let by = show::form(rejected, "its header", "their headers");
+        println!("  {} rejected by {by}", show::counted_of(rejected, sources, "source"));
+    }
+}
+
+/// What is to be said of a run that nobody has accepted and nobody need accept.
+pub const SUPERSEDED: &str = "too many rejects; newer runs have covered its sources since";
 
 /// Says why there may be nothing to do in an output that has no run.
 pub fn say_nothing_found() {

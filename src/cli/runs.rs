@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::cli::output_args::PlaceArgs;
-use crate::cli::run::say_limit;
+use crate::cli::run::{SUPERSEDED, say_limit, say_rejected_sources};
 use crate::cli::{block_on, print_json, show};
 use crate::compact::{Compacted, Request, compact};
 use crate::error::{Error, Result};
@@ -33,7 +33,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Lists the runs; the default
+    /// Lists the runs in the order in which they were planned; the default
     #[command(after_help = "Examples:\n  tilefleet runs s3://tables/photos list --json")]
     List,
     Accept(AcceptArgs),
@@ -63,13 +63,14 @@ struct AcceptArgs {
   tilefleet runs s3://tables/photos delete photos-1a2b3c4d-0003
   tilefleet runs s3://tables/photos delete photos-1a2b3c4d-0003 --yes
   tilefleet runs s3://tables/photos delete --older-than 30d")]
+#[command(group = clap::ArgGroup::new("which").required(true))]
 struct DeleteArgs {
     /// The runs
-    #[arg(required_unless_present = "older_than", value_name = "ID")]
+    #[arg(group = "which", value_name = "ID")]
     ids: Vec<String>,
 
     /// Runs that were planned longer ago than this, such as 30d, and are complete, also if `tiles` shows rows of them
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "ids")]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, group = "which")]
     older_than: Option<Duration>,
 
     /// Do it
@@ -119,7 +120,9 @@ fn list(output: &Output, json: bool) -> Result<()> {
     }
     for run in &runs {
         print_run(run);
-        if !run.accepted {
+        if run.superseded {
+            println!("  {SUPERSEDED}");
+        } else if !run.accepted {
             println!("  not shown in `tiles`; {}", how_to_accept(&output.uri, &run.run_id));
         }
     }
@@ -157,7 +160,7 @@ fn print_run(run: &RunInfo) {
     let model = run.model.as_ref().map_or_else(String::new, |model| format!(", {model}"));
     match run.state {
         State::Complete | State::Open => {
-            let open = format!("open, {} of {} shards", run.files, run.shards);
+            let open = format!("open, {}", show::counted_of(run.files, run.shards.into(), "shard"));
             let state = match (run.state, run.accepted) {
                 (State::Complete, true) => "complete",
                 (State::Complete, false) => "complete, not accepted",
@@ -172,7 +175,8 @@ fn print_run(run: &RunInfo) {
                 show::count(counts.skipped),
                 show::count(counts.rejected)
             );
-            say_limit(run.limit);
+            say_rejected_sources(run.rejected_sources, run.sources);
+            say_limit(run.limit, run.rest_is_open);
         }
         State::Planning => println!("{id}  being planned: its plan is not complete"),
         State::Deleted => println!("{id}  {}", left_of_deleted(run)),

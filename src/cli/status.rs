@@ -3,16 +3,17 @@
 use std::time::SystemTime;
 
 use crate::cli::output_args::OutputArgs;
-use crate::cli::run::say_limit;
+use crate::cli::run::{SUPERSEDED, say_limit};
 use crate::cli::{block_on, print_json, show};
 use crate::error::Result;
-use crate::newest::{Current, how_to_accept};
-use crate::plan::{Output, RunId, Scope};
+use crate::newest::{Standings, how_to_accept};
+use crate::plan::{Output, RunId, Scope, Snapshot};
 use crate::status::Status;
 
 /// Says how far the runs of an output have got
 ///
-/// Exit 0 also while a run is not complete; `tilefleet verify` is the one that judges.
+/// In the order in which they were planned. Exit 0 also while a run is not complete; `tilefleet verify` is the one that
+/// judges.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet status s3://tables/photos
@@ -37,14 +38,17 @@ pub fn run(args: Args) -> Result<()> {
 
 /// Which runs are current only all of them tell, also if one is asked for.
 async fn look(output: &Output, only: Option<&RunId>) -> Result<Vec<Status>> {
-    let snapshot = output.snapshot(Scope::All).await?;
-    let current = Current::of(&snapshot.runs).await?;
+    output.consistently(Scope::All, async |snapshot: Snapshot| look_at(output, &snapshot, only).await).await
+}
+
+async fn look_at(output: &Output, snapshot: &Snapshot, only: Option<&RunId>) -> Result<Vec<Status>> {
+    let standings = Standings::of(snapshot).await?;
     let wanted = |id: &RunId| only.is_none_or(|only| only == id);
-    let standing = snapshot.runs.iter().filter(|standing| wanted(standing.run.id()));
+    let runs = standings.oldest_first().into_iter().filter(|standing| wanted(standing.run.id()));
     let leftovers = snapshot.deleted.iter().filter(|run| run.num_left() > 0 && wanted(&run.id));
     let now = SystemTime::now();
-    let all: Vec<Status> = standing
-        .map(|standing| Status::of(standing, &current, now))
+    let all: Vec<Status> = runs
+        .map(|standing| Status::of(standing, &standings, now))
         .chain(leftovers.map(Status::of_deleted))
         .collect();
     if all.is_empty() { Err(snapshot.nothing(output, only)) } else { Ok(all) }
@@ -66,16 +70,16 @@ fn print(output: &Output, status: &Status) {
         (false, _) => "open",
     };
     println!(
-        "{}{of_what}  {state}: {} of {} shards, {} of {} tiles, {}",
+        "{}{of_what}  {state}: {}, {}, {}",
         status.run_id,
-        status.committed,
-        status.shards,
-        show::count(status.tiles_committed),
-        show::count(status.tiles),
+        show::counted_of(status.committed.into(), status.shards.into(), "shard"),
+        show::counted_of(status.tiles_committed, status.tiles, "tile"),
         show::bytes(status.bytes)
     );
-    say_limit(status.limit);
-    if !status.accepted {
+    say_limit(status.limit, status.rest_is_open);
+    if status.superseded {
+        println!("  {SUPERSEDED}");
+    } else if !status.accepted {
         let how = how_to_accept(&output.uri, &status.run_id);
         let why = format!("too many rejects, so that `tiles` does not show it; {how}");
         println!("  {}", show::hanging(&why, 2));

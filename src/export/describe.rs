@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::newest::Current;
+use crate::observe::words::counted;
 use crate::plan::{CommittedShard, Output, ParquetObject, Run, RunId, Scope, Standing};
 use crate::stac::{Bbox, Column, RunDescription, Shard, Source, time};
 
@@ -49,7 +50,7 @@ pub async fn describe_run(output: &Output, asked: &Asked) -> Result<RunDescripti
             .as_ref()
             .map_or_else(|| "no run".to_owned(), |id| format!("run {id} is not complete: no run"));
         return Err(Error::unavailable(format!("{which} of {} is complete", output.uri))
-            .hint("`tilefleet status OUTPUT` says how far the runs have got"));
+            .hint(format!("`tilefleet status {}` says how far the runs have got", output.uri)));
     };
     description(output, standing, run, asked).await
 }
@@ -90,8 +91,11 @@ async fn description(
     Ok(RunDescription {
         run: run.id.to_string(),
         description: format!(
-            "Embeddings of {} tiles by the model {}, made by run {} of tilefleet {}.",
-            run.record.plan.tiles, model.contract.name, run.id, run.record.tool_version
+            "Embeddings of {} by the model {}, made by run {} of tilefleet {}.",
+            counted(run.record.plan.tiles, "tile"),
+            model.contract.name,
+            run.id,
+            run.record.tool_version
         ),
         license: asked.license.clone(),
         created: time::parse(&run.planned_at().to_string()).unwrap_or_default(),

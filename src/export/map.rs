@@ -79,7 +79,7 @@ pub async fn maps(output: &Output, question: &MapQuestion) -> Result<Vec<Map>> {
                     snapshot.nothing(output, question.run.as_ref())
                 } else {
                     Error::unavailable(format!("no run of {} is complete", output.uri))
-                        .hint("`tilefleet status OUTPUT` says how far the runs have got")
+                        .hint(format!("`tilefleet status {}` says how far the runs have got", output.uri))
                 });
             }
             let newest = match question.run {

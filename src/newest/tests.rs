@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use futures::{StreamExt, stream};
 use serde_json::json;
 
+use super::waiting::waiting_among;
 use super::{Change, Newest, stay_as_they_are};
 use crate::geometry::Window;
 use crate::model::contract::Contract;
@@ -179,6 +180,12 @@ async fn check(made: Vec<Made>) {
     let (newest, expected) = (Newest::among(&current).await.unwrap(), shown(&history));
     for (number, run) in runs.iter().enumerate() {
         assert_eq!(shown_of(&newest, run).await, expected[&number], "run {number} of {history:#?}");
+    }
+    // Whether a run would show anything if it alone were not accepted yet.
+    for (number, made) in history.iter().filter(|(_, made)| !made.retry) {
+        let withheld = BTreeSet::from([runs[*number].id.clone()]);
+        let waits = !waiting_among(&current, &withheld).await.unwrap().is_empty();
+        assert_eq!(waits, !expected[number].is_empty(), "run {number} of {history:#?}: {made:?}");
     }
     // What the last run changed.
     let (before, after) = (all_tiles(&shown(&history[..history.len() - 1])), all_tiles(&expected));

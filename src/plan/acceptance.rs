@@ -52,7 +52,7 @@ impl Output {
         if self.is_deleted(run).await? {
             self.bucket.delete(&key).await?;
             return Err(Error::unavailable(format!("run {run} is deleted"))
-                .hint("`tilefleet runs OUTPUT` lists the runs"));
+                .hint(format!("`tilefleet runs {}` lists the runs", self.uri)));
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use futures::TryStreamExt;
 use crate::error::{Error, Result};
 use crate::newest::{Change, Current, covered_up, withheld_of_family};
 use crate::observe::stderr::{Level, say};
+use crate::observe::words::{counted, form};
 use crate::plan::differences::{self, Side};
 use crate::plan::known::NewEntries;
 use crate::plan::layout::RunId;
@@ -73,8 +74,13 @@ pub enum Decision {
         /// The run before it, complete.
         previous: Option<Box<Run>>,
     },
-    /// Every source has its row already; the newest run, complete.
-    NothingNew(Run),
+    /// Every source that was looked at has its row already.
+    NothingNew {
+        /// The newest run, complete.
+        run: Run,
+        /// Set if a part of what was found was looked at.
+        limit: Option<Limit>,
+    },
     /// No source passes what is asked of dates, clouds and area, and there is no run.
     NothingFound,
 }
@@ -176,8 +182,10 @@ impl Tally {
     fn warn(&self) {
         if self.unplaced > 0 {
             tracing::warn!(
-                "{} windows have no outline on the Earth, so tiles.aoi leaves them out",
-                self.unplaced
+                "{} {} no outline on the Earth, so tiles.aoi leaves {} out",
+                counted(self.unplaced, "window"),
+                form(self.unplaced, "has", "have"),
+                form(self.unplaced, "it", "them")
             );
         }
     }
@@ -300,11 +308,14 @@ impl Planner<'_> {
         }
         let discovered = self.discover().await?;
         self.output_record(&discovered).elect(self.output).await?;
-        let (encoded, _) = self.encode_new_sources(discovered, family).await?;
+        let (encoded, tally) = self.encode_new_sources(discovered, family).await?;
         let newest = family.newest().map(|run| run.id.clone());
         if encoded.num_sources == 0 {
             return match newest {
-                Some(newest) => Ok(Run::open(self.output, &newest).await?.map(Decision::NothingNew)),
+                Some(newest) => {
+                    let newest = Run::open(self.output, &newest).await?;
+                    Ok(newest.map(|run| Decision::NothingNew { run, limit: tally.limit }))
+                }
                 None => Ok(Some(Decision::NothingFound)),
             };
         }
@@ -325,8 +336,10 @@ impl Planner<'_> {
         if let Some(asked) = self.draft.shard_tiles.filter(|asked| *asked != planned) {
             let id = &run.id;
             tracing::warn!(
-                "run {id} goes on as it was planned, in shards of {planned} tiles and not of {asked}; \
-                 to plan it anew delete it first: `tilefleet runs OUTPUT delete {id} --yes --force`"
+                "run {id} goes on as it was planned, in shards of {} and not of {asked}; \
+                 to plan it anew delete it first: `tilefleet runs {} delete {id} --yes --force`",
+                counted(planned.into(), "tile"),
+                self.output.uri
             );
         }
     }
@@ -338,10 +351,13 @@ impl Planner<'_> {
             return Ok(());
         }
         let id = &run.id;
-        Err(Error::usage(format!("run {id} is not complete, and covers {planned} sources: no limit changes that"))
-            .hint(format!(
-                "run it without --limit to finish it, or delete it: `tilefleet runs OUTPUT delete {id} --yes --force`"
-            )))
+        let covers = counted(planned, "source");
+        Err(Error::usage(format!("run {id} is not complete, and covers {covers}: no limit changes that")).hint(
+            format!(
+                "run it without --limit to finish it, or delete it: `tilefleet runs {} delete {id} --yes --force`",
+                self.output.uri
+            ),
+        ))
     }
 
     /// Opens the unfinished run, its plan published if it is not yet; `None` if it is deleted.
@@ -425,7 +441,8 @@ impl Planner<'_> {
                 self.output_record(&discovered).check_fits(self.output).await?;
                 let (encoded, tally) = self.encode_new_sources(discovered, &family).await?;
                 if let Some(newest) = family.newest().filter(|_| encoded.num_sources == 0) {
-                    return Ok(Preview { nothing_new: true, ..self.preview_of(newest).await? });
+                    let preview = self.preview_of(newest).await?;
+                    return Ok(Preview { nothing_new: true, limit: tally.limit, ..preview });
                 }
                 let shard_tiles = self.shard_size().of(tally.tiles);
                 self.preview_new(&family.next, encoded, tally, shard_tiles).await
@@ -719,11 +736,13 @@ impl Planner<'_> {
             }
         }
         if !newer.is_empty() {
+            let num_runs = newer.len() as u64;
             let runs = newer.into_iter().collect::<Vec<_>>().join(", ");
             tracing::warn!(
-                "of {} sources of this pipeline `tiles` shows newer rows of another one (runs {runs}); \
+                "of {} of this pipeline `tiles` shows newer rows of another one ({} {runs}); \
                  `tilefleet runs {} delete ID` brings back what was before, another output keeps both",
-                sources.len(),
+                counted(sources.len() as u64, "source"),
+                form(num_runs, "run", "runs"),
                 self.output.uri
             );
         }

@@ -52,8 +52,8 @@ impl Output {
     pub fn no_run(&self, only: Option<&RunId>) -> Error {
         let what = only.map_or_else(|| "no run".to_owned(), |id| format!("no run {id}"));
         let hint = match only {
-            Some(_) => "`tilefleet status OUTPUT` lists the output's runs",
-            None => "check the output's address; `tilefleet run` makes runs",
+            Some(_) => format!("`tilefleet runs {}` lists the output's runs", self.uri),
+            None => "check the output's address; `tilefleet run` makes runs".to_owned(),
         };
         Error::config(format!("there is {what} in {}", self.uri)).hint(hint)
     }

@@ -178,7 +178,7 @@ impl Snapshot {
     pub fn nothing(&self, output: &Output, only: Option<&RunId>) -> Error {
         match only.filter(|only| self.deleted.iter().any(|run| run.id == **only)) {
             Some(id) => Error::config(format!("run {id} of {} is deleted", output.uri))
-                .hint("`tilefleet runs OUTPUT` lists the runs"),
+                .hint(format!("`tilefleet runs {}` lists the runs", output.uri)),
             None => output.no_run(only),
         }
     }

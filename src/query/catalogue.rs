@@ -1,5 +1,6 @@
 //! Makes the tables of an output known to DataFusion.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
@@ -14,7 +15,8 @@ use super::frozen::Frozen;
 use super::nearest::{Shown, ShownRun};
 use super::{ROOT, fault};
 use crate::error::{Error, Result};
-use crate::newest::{Newest, Replaced, how_to_accept};
+use crate::newest::{Newest, Replaced, how_to_accept, waiting};
+use crate::observe::words::{counted_of, form};
 use crate::plan::{Layout, Output, ParquetObject, Run, RunId, Scope, Snapshot, Standing};
 
 /// Run and source of rows that newer runs replace.
@@ -31,10 +33,11 @@ pub(super) async fn register(
     context: &SessionContext,
     output: &Output,
 ) -> Result<(Vec<String>, Shown, Vec<(String, u64)>)> {
-    let (snapshot, newest) = output
+    let (snapshot, newest, waiting) = output
         .consistently(Scope::All, async |snapshot: Snapshot| {
             let newest = Newest::of(&snapshot).await?;
-            Ok((snapshot, newest))
+            let waiting = waiting(&snapshot, &newest.withheld).await?;
+            Ok((snapshot, newest, waiting))
         })
         .await?;
     if snapshot.runs.is_empty() {
@@ -45,8 +48,10 @@ pub(super) async fn register(
         Some((standing.run.planned()?, shard))
     });
     let Some((run, shard)) = first else {
-        return Err(Error::unavailable(format!("nothing is committed in {} yet", output.uri))
-            .hint("`tilefleet status OUTPUT` tells how far its runs are; run the pipeline to go on"));
+        let uri = &output.uri;
+        return Err(Error::unavailable(format!("nothing is committed in {uri} yet")).hint(format!(
+            "`tilefleet status {uri}` tells how far its runs are; run the pipeline to go on"
+        )));
     };
     let root = ObjectStoreUrl::parse(ROOT).map_err(|cause| fault(&cause))?;
     let files = output.bucket.folder(output.uri.key()).await?;
@@ -54,7 +59,7 @@ pub(super) async fn register(
     tiles_all(context, run, shard).await?;
     register_batch(context, "runs", runs(&snapshot.runs, &newest)?)?;
     tiles(context, &newest).await?;
-    let notes = snapshot.runs.iter().filter_map(|standing| note(output, standing, &newest)).collect();
+    let notes = snapshot.runs.iter().filter_map(|standing| note(output, standing, &waiting)).collect();
     let shown = Shown { bucket: output.bucket.clone(), runs: shown(&snapshot, &newest) };
     Ok((notes, shown, files_of(&snapshot)))
 }
@@ -84,18 +89,21 @@ fn shown(snapshot: &Snapshot, newest: &Newest) -> Vec<ShownRun> {
     snapshot.runs.iter().filter_map(shown).collect()
 }
 
-fn note(output: &Output, standing: &Standing, newest: &Newest) -> Option<String> {
+/// - `waiting`: the runs of which `tiles` would show rows if they were accepted
+fn note(output: &Output, standing: &Standing, waiting: &BTreeSet<RunId>) -> Option<String> {
     let id = standing.run.id();
-    if newest.withheld.contains(id) {
+    if waiting.contains(id) {
         let how = how_to_accept(&output.uri, id);
         return Some(format!("run {id} has too many rejects, and only `tiles_all` shows it; {how}"));
     }
     let open = standing.run.planned().filter(|_| standing.completed().is_none())?;
+    let committed = standing.found.shards.len() as u64;
     Some(format!(
-        "run {} is not complete: {} of its {} shards are committed, and only `tiles_all` shows them",
+        "run {} is not complete: {} {} committed, and only `tiles_all` shows {}",
         open.id,
-        standing.found.shards.len(),
-        open.num_shards()
+        counted_of(committed, open.num_shards().into(), "shard"),
+        form(committed, "is", "are"),
+        form(committed, "it", "them")
     ))
 }
 

@@ -119,6 +119,89 @@ fn a_run_above_its_limit_is_not_current_until_it_is_accepted() {
     job.verify_ok();
 }
 
+/// A bad night that was put right is the past: nobody is asked to accept what newer runs have covered.
+#[test]
+fn a_run_that_newer_ones_cover_warns_no_more() {
+    let job = a_bad_night();
+    let table = job.table();
+    too_many_rejects(&job, &[]);
+    let waiting = newest(&table);
+    let warnings = || {
+        ["query", "rejects"].map(|command| {
+            let sql: &[&str] = if command == "query" { &["SELECT 1"] } else { &[] };
+            let output = tilefleet(command, &table, sql);
+            assert_exit(&output, 0);
+            stderr(&output)
+        })
+    };
+    // Three of its four sources are covered; of the fourth it still has the only row.
+    job.write_image("bad-0.jpg", &jpeg(500));
+    job.write_image("00003.jpg", &jpeg(503));
+    fs::remove_file(job.path("images/bad-1.jpg")).unwrap();
+    job.run_ok(&[]);
+    assert!(warnings().iter().all(|said| said.contains(&format!("accept {waiting}`"))), "{:?}", warnings());
+    assert_eq!(answer("status", &table, &["--run", &waiting])[0]["superseded"], false);
+
+    job.write_image("bad-1.jpg", &jpeg(501));
+    job.run_ok(&[]);
+    assert!(warnings().iter().all(|said| !said.contains(&waiting)), "{:?}", warnings());
+    for command in ["status", "runs"] {
+        let listed = text(&tilefleet(command, &table, &[]));
+        assert!(listed.contains("newer runs have covered its sources since\n"), "{listed}");
+        assert!(!listed.contains("accept "), "{listed}");
+    }
+    let status = &answer("status", &table, &["--run", &waiting])[0];
+    assert_eq!((&status["accepted"], &status["superseded"]), (&false.into(), &true.into()), "{status}");
+    let accepted = ask(&table, "SELECT count(*) AS n FROM runs WHERE NOT accepted");
+    assert_eq!(accepted, json!([{"n": 1}]), "it is not accepted all the same");
+
+    // Without the newer runs its rows are the only ones again.
+    let newer: Vec<String> = ids(&table).into_iter().filter(|id| *id > waiting).collect();
+    for id in newer {
+        answer("runs", &table, &["delete", &id, "--yes"]);
+    }
+    assert!(warnings().iter().all(|said| said.contains(&format!("accept {waiting}`"))));
+}
+
+/// Windows of another area leave a run's own rows where they are: it waits on.
+#[test]
+fn a_newer_run_of_another_area_covers_nothing_of_a_run_that_waits() {
+    let Some(job) = scene_job("bands = [1, 2, 3]") else { return };
+    let table = job.table();
+    job.write_image("b.tif", b"II? this is no image");
+    let west = ["--set", "tiles.aoi=-79,23.5,-77.5,26"];
+    let east = ["--set", "tiles.aoi=-77.6,23.5,-76,26", "--set", "limits.max_reject_ratio=0.5"];
+    job.run_ok(&["--set", "limits.max_reject_ratio=0.5"]);
+    too_many_rejects(&job, &west);
+    let waiting =
+        ids(&table).into_iter().find(|id| answer("status", &table, &["--run", id])[0]["accepted"] == false);
+    let waiting = waiting.unwrap();
+    job.run_ok(&east);
+    assert_eq!(answer("status", &table, &["--run", &waiting])[0]["superseded"], false);
+    let query = tilefleet("query", &table, &["SELECT 1"]);
+    assert!(stderr(&query).contains(&format!("accept {waiting}`")), "{}", stderr(&query));
+}
+
+/// Whatever their names, runs are listed as they came; by all commands alike.
+#[test]
+fn runs_and_status_list_in_the_order_of_planning() {
+    let job = Job::new(2, "");
+    for name in ["zebra", "apple", "moth"] {
+        job.run_ok(&["--set", &format!("name={name}")]);
+    }
+    let names = |command: &str, key: &str| -> Vec<String> {
+        let listed = answer(command, &job.table(), &[]);
+        let ids = listed.as_array().unwrap().iter().map(|run| run[key].as_str().unwrap().to_owned());
+        ids.map(|id| id.split('-').next().unwrap().to_owned()).collect()
+    };
+    for command in ["runs", "status"] {
+        assert_eq!(names(command, "run_id"), ["zebra", "apple", "moth"], "{command}");
+        let listed = text(&tilefleet(command, &job.table(), &[]));
+        let firsts: Vec<&str> = listed.lines().filter(|line| !line.starts_with(' ')).collect();
+        assert!(firsts[0].starts_with("zebra-") && firsts[2].starts_with("moth-"), "{listed}");
+    }
+}
+
 /// What is current follows from the files, whether somebody has summed them up or not.
 #[test]
 fn a_run_is_judged_alike_without_its_summary() {
@@ -376,6 +459,10 @@ fn sources_count_like_tiles() {
         assert!(stderr(&output).contains("1 of 2 sources"), "{}", stderr(&output));
     }
     assert_eq!((rows(&table).len(), shown(&table).len()), (64 + 65, 64));
+    // The figures can be found again where the runs are listed.
+    assert!(text(&tilefleet("runs", &table, &[])).contains("  1 of 2 sources rejected by its header\n"));
+    let listed = answer("runs", &table, &[]);
+    assert_eq!((&listed[1]["sources"], &listed[1]["rejected_sources"]), (&2.into(), &1.into()), "{listed}");
     job.run_ok(&["--set", "limits.max_reject_ratio=0.5"]);
     assert_eq!(shown(&table).len(), 129);
 }
@@ -507,8 +594,8 @@ fn a_dry_run_looks_at_whole_images() {
     let dry = dry_run(&job, &[]);
     assert_exit(&dry, 0);
     let said = String::from_utf8_lossy(&dry.stdout).into_owned();
-    assert!(said.contains("1 source rejected by their headers: not_an_image"), "{said}");
-    assert!(said.contains("1 source rejected by their headers: empty"), "{said}");
+    assert!(said.contains("1 source rejected by its header: not_an_image"), "{said}");
+    assert!(said.contains("1 source rejected by its header: empty"), "{said}");
     job.write_image("gif.jpg", b"GIF89a");
     let preview = dry_run(&job, &["--json"]);
     assert_exit(&preview, 65);
@@ -532,7 +619,7 @@ fn a_dry_run_looks_at_whole_images() {
     assert!(said.contains("headers of 1,000 of 1,500 sources looked at"), "{said}");
     assert!(said.contains("800 sources rejected by their headers: empty"), "{said}");
     assert!(said.contains("200 sources rejected by their headers: not_an_image"), "{said}");
-    assert!(stderr(&dry).contains("1000 of 1000 sources looked at"), "{}", stderr(&dry));
+    assert!(stderr(&dry).contains("1,000 of 1,000 sources looked at"), "{}", stderr(&dry));
 }
 
 /// Two areas of one scene live together; where they meet the newer row is shown.

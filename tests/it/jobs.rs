@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use arrow::array::AsArray;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::fixture::{Job, assert_exit, jpeg, model, png, rows, shard_files, stderr, wait_until};
 use crate::support;
@@ -58,9 +58,58 @@ fn too_many_rejects_commit_and_exit_65() {
     job.write_image("bad.jpg", b"");
     let output = job.run(&[]);
     assert_exit(&output, 65);
-    assert!(stderr(&output).contains("1 of 4 tiles were rejected (25.0 %)"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("1 of 4 tiles was rejected (25.0 %)"), "{}", stderr(&output));
     job.verify_ok();
     assert_eq!(rows(&job.table()).len(), 4);
+}
+
+/// What the error counts is what `runs` counts, and the commands that it names can be typed as they stand.
+#[test]
+fn too_many_rejects_name_figures_and_commands_that_exist() {
+    let job = Job::new(3, "");
+    job.write_image("bad.jpg", b"");
+    let table = fs::canonicalize(job.folder.path()).unwrap().join("table");
+    let output = job.run(&["--output", table.to_str().unwrap()]);
+    assert_exit(&output, 65);
+    let said = stderr(&output);
+    let hint = said.lines().find(|line| line.starts_with("  hint: ")).unwrap().to_owned();
+    let commands: Vec<&str> = hint.split('`').skip(1).step_by(2).collect();
+    let [rejects, runs, enough] = commands[..] else { panic!("{hint}") };
+    for (command, figures) in [(rejects, "empty  1 tile\n"), (runs, "4 tiles: 3 ok, 0 skipped, 1 rejected")] {
+        let mut words = command.split(' ');
+        assert_eq!(words.next(), Some("tilefleet"));
+        let told = support::tilefleet().args(words).output().unwrap();
+        assert_exit(&told, 0);
+        assert!(String::from_utf8_lossy(&told.stdout).contains(figures), "{command}");
+    }
+    // With the limit that is proposed as many are within it.
+    fs::remove_dir_all(&table).unwrap();
+    let words: Vec<&str> = enough.split(' ').collect();
+    assert_eq!(words, ["--set", "limits.max_reject_ratio=0.25"]);
+    assert_exit(&job.run(&[&["--output", table.to_str().unwrap()][..], &words].concat()), 0);
+}
+
+/// One is one: numbers and words agree in what people read.
+#[test]
+fn one_thing_is_told_in_the_singular() {
+    let job = Job::new(1, "");
+    job.write_image("notes.txt", b"no image");
+    let first = job.run(&["-v"]);
+    assert_exit(&first, 0);
+    let said = stderr(&first);
+    for sentence in [
+        "1 file is no image by its name and left out: 1 .txt",
+        "1 source with ",
+        "2 objects below ",
+        "1 of which is no image by its name",
+    ] {
+        assert!(said.contains(sentence), "no `{sentence}` in {said}");
+    }
+    fs::remove_file(job.path("images/00000.jpg")).unwrap();
+    job.write_image("other.jpg", &jpeg(1));
+    let said = stderr(&job.run(&["-v"]));
+    assert!(said.contains("1 source is new"), "{said}");
+    assert!(said.contains("1 source of earlier runs is not in the input any more; its rows stay"), "{said}");
 }
 
 /// A second run has nothing to do; a third covers just what is new or has changed.
@@ -352,13 +401,23 @@ fn a_limited_run_says_so_and_the_next_one_covers_the_rest() {
         String::from_utf8(output.stdout).unwrap()
     };
     let files = || rows(&table).iter().map(|row| row.file().to_owned()).collect::<Vec<_>>();
-    let part = "of the first 2 of 5 sources: a run without --limit covers the rest";
+    let part = "of the first 2 of 5 sources; a run without --limit covers the 3 sources left\n";
     let first = job.run_ok(&["--limit", "2"]);
     assert!(first.contains("-0001  complete: 2 tiles in 2 shards") && first.contains(part), "{first}");
     assert_eq!(files(), ["00000.jpg", "00001.jpg"]);
     assert!(told("status").contains(part) && told("runs").contains(part));
     let again = job.run_ok(&["--limit", "2"]);
-    assert!(again.contains("-0001  nothing new: each of the first 2 sources has its row"), "{again}");
+    let left =
+        "each of the first 2 of 5 sources has its row; a run without --limit covers the 3 sources left\n";
+    assert!(again.contains(&format!("-0001  nothing new: {left}")), "{again}");
+    let again: Value = serde_json::from_str(&job.run_ok(&["--limit", "2", "--json"])).unwrap();
+    assert_eq!(again["limit"], json!({"sources": 2, "of": 5}));
+    for dry in [&[][..], &["--dry-run"]] {
+        let plan = [&["--limit", "2"], dry].concat();
+        let plan = support::tilefleet().arg("plan").arg(&job.pipeline).args(plan).output().unwrap();
+        assert_exit(&plan, 0);
+        assert!(String::from_utf8_lossy(&plan.stdout).contains(left), "{plan:?}");
+    }
     job.verify_ok();
 
     // One that was begun is finished by whoever comes; who wants all gets all.
@@ -368,6 +427,13 @@ fn a_limited_run_says_so_and_the_next_one_covers_the_rest() {
     let whole = job.run_ok(&[]);
     assert!(whole.contains("-0003  complete: 2 tiles") && !whole.contains("of the first"), "{whole}");
     assert_eq!(files().len(), 5);
+    // What the limited runs covered stays told, and nobody is sent to cover the rest again.
+    for listed in [told("status"), told("runs")] {
+        assert!(listed.contains("of the first 2 of 5 sources\n"), "{listed}");
+        assert!(!listed.contains("--limit"), "{listed}");
+    }
+    let limit_of_all: Value = serde_json::from_str(&job.run_ok(&["--limit", "9", "--json"])).unwrap();
+    assert_eq!(limit_of_all.get("limit"), None);
     job.verify_ok();
     let nothing = job.run(&["--limit", "2"]);
     assert!(!stderr(&nothing).contains("not in the input"), "{}", stderr(&nothing));

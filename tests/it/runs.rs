@@ -612,7 +612,8 @@ fn a_compaction_that_has_deleted_a_part_is_not_deleted() {
     assert_exit(&refused, 75);
     let said = stderr(&refused);
     assert!(
-        said.contains(&all[2]) && said.contains("finish it with `tilefleet runs OUTPUT compact`"),
+        said.contains(&all[2])
+            && said.contains(&format!("finish it with `tilefleet runs file://{} compact`", table.display())),
         "{said}"
     );
     let refused = runs(&table, &["delete", &all[2], "--yes"]);
