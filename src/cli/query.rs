@@ -14,6 +14,7 @@ use crate::cli::{block_on_built, show};
 use crate::error::{Error, Kind, Result};
 use crate::guard;
 use crate::model::file;
+use crate::observe::announce;
 use crate::plan::Output;
 use crate::query::show::{Format, Writer};
 use crate::query::{Given, MAX_BYTES, Queryable, STACK_BYTES, crash, fault};
@@ -39,23 +40,24 @@ use crate::visible::{self, Shown};
   tilefleet query out --table truth=labels.csv \\
       'SELECT * FROM predictions JOIN truth USING (tile_id)'
   tilefleet query out -f report.sql --out report.csv")]
+#[command(group = clap::ArgGroup::new("query").required(true))]
 pub struct Args {
     #[command(flatten)]
     place: PlaceArgs,
 
     /// The query, one statement that only reads; `-` reads it from standard input
-    #[arg(required_unless_present = "file")]
+    #[arg(group = "query")]
     sql: Option<String>,
 
     /// Read the query from this file
-    #[arg(short, long, value_name = "FILE", conflicts_with = "sql")]
+    #[arg(short, long, value_name = "FILE", group = "query")]
     file: Option<PathBuf>,
 
     /// Call a CSV or Parquet file by this name in the query; repeatable
     #[arg(long, value_name = "NAME=FILE")]
     table: Vec<String>,
 
-    /// How the answer is written; else as the ending of `--out` says, else as a table
+    /// How the answer is written; else as the ending of `--out` says, on standard output as a table
     #[arg(long, value_enum)]
     format: Option<Format>,
 
@@ -74,7 +76,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let format = args.format();
+    let format = args.format()?;
     if format == Format::Parquet && args.out.is_none() {
         return Err(Error::usage("Parquet cannot be written to standard output").hint("add `--out FILE`"));
     }
@@ -90,7 +92,12 @@ pub fn run(args: Args) -> Result<()> {
             if !args.force {
                 file::refuse_existing(path)?;
             }
-            file::write_with(path, args.force, |staged| answer(staged.as_file_mut()))
+            let mut num_rows = 0;
+            file::write_with(path, args.force, |staged| {
+                answer(staged.as_file_mut()).map(|written| num_rows = written)
+            })?;
+            announce::answer_written(num_rows, path);
+            return Ok(());
         }
         None if stdout().is_terminal() && [Format::Json, Format::GeoJson].contains(&format) => {
             answer(&mut Shown::new(stdout(), visible::json))
@@ -98,19 +105,40 @@ pub fn run(args: Args) -> Result<()> {
         None if stdout().is_terminal() => answer(&mut Shown::new(stdout(), visible::text)),
         None => answer(&mut stdout()),
     }
+    .map(|_| ())
+}
+
+/// What the ending of a file's name says of the format.
+const ENDINGS: [(&str, Format); 6] = [
+    ("csv", Format::Csv),
+    ("json", Format::Json),
+    ("geojson", Format::GeoJson),
+    ("parquet", Format::Parquet),
+    ("geoparquet", Format::Parquet),
+    ("txt", Format::Table),
+];
+
+fn format_of(path: &Path) -> Result<Format> {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
+    let known = ENDINGS.iter().find(|(known, _)| ending.as_deref() == Some(*known));
+    known.map(|(_, format)| *format).ok_or_else(|| {
+        let endings: Vec<String> = ENDINGS.iter().map(|(ending, _)| format!(".{ending}")).collect();
+        Error::usage(format!("the name {} does not say how the answer is to be written", path.display()))
+            .hint(format!(
+                "end it in {}, where .txt is a table for people; or give --format",
+                endings.join(", ")
+            ))
+    })
 }
 
 impl Args {
-    fn format(&self) -> Format {
-        let by_ending = || match self.out.as_deref().and_then(Path::extension)?.to_str()? {
-            "csv" => Some(Format::Csv),
-            "json" => Some(Format::Json),
-            "geojson" => Some(Format::GeoJson),
-            "parquet" | "geoparquet" => Some(Format::Parquet),
-            _ => None,
-        };
+    fn format(&self) -> Result<Format> {
         let asked_for = if self.json { Some(Format::Json) } else { self.format };
-        asked_for.or_else(by_ending).unwrap_or(Format::Table)
+        match (asked_for, &self.out) {
+            (Some(format), _) => Ok(format),
+            (None, Some(path)) => format_of(path),
+            (None, None) => Ok(Format::Table),
+        }
     }
 
     fn sql(&self) -> Result<String> {
@@ -162,7 +190,7 @@ struct Question {
 }
 
 /// Runs a future to its end where deep queries find room, and crashes are silent: they come back as errors.
-fn on_large_stacks<F: Future<Output = Result<()>>>(work: impl FnOnce() -> F + Send) -> Result<()> {
+fn on_large_stacks<F: Future<Output = Result<u64>>>(work: impl FnOnce() -> F + Send) -> Result<u64> {
     let work = || {
         guard::keep_quiet();
         let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -180,12 +208,13 @@ fn on_large_stacks<F: Future<Output = Result<()>>>(work: impl FnOnce() -> F + Se
     })
 }
 
+/// Returns how many rows the answer has.
 async fn answer(
     question: &Question,
     format: Format,
     width: Option<usize>,
     out: &mut (dyn Write + Send),
-) -> Result<()> {
+) -> Result<u64> {
     let queryable = Queryable::open(&question.output).await?;
     queryable.notes.iter().for_each(|note| tracing::warn!("{note}"));
     for table in &question.tables {
@@ -194,7 +223,7 @@ async fn answer(
     let asked = write_answer(&queryable, &question.sql, format, width, out);
     let asked = AssertUnwindSafe(asked).catch_unwind().await;
     match asked.unwrap_or_else(|payload| Err(crash(&*payload))) {
-        Ok(()) => Ok(()),
+        Ok(num_rows) => Ok(num_rows),
         Err(error) => Err(queryable.explain(error).await),
     }
 }
@@ -205,21 +234,24 @@ async fn write_answer(
     format: Format,
     width: Option<usize>,
     out: &mut (dyn Write + Send),
-) -> Result<()> {
+) -> Result<u64> {
     let mut answer = queryable.ask(sql).await?;
     let mut out = BufWriter::new(out);
     let mut writer = Writer::new(format, &mut out, &answer.schema(), width)?;
+    let mut num_rows = 0;
     while let Some(batch) = answer.try_next().await.map_err(|cause| fault(&cause))? {
+        num_rows += batch.num_rows() as u64;
         writer.write(batch)?;
         // Writing does not wait for anything, and only who waits hears a signal.
         tokio::task::yield_now().await;
     }
     writer.finish()?;
-    out.flush().map_err(|cause| Error::unavailable("cannot write the answer").because(cause))
+    out.flush().map_err(|cause| Error::unavailable("cannot write the answer").because(cause))?;
+    Ok(num_rows)
 }
 
 /// Ends early at a signal, so that what was begun is cleaned away.
-async fn or_interrupted(work: impl Future<Output = Result<()>>) -> Result<()> {
+async fn or_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let cannot = |cause| Error::unavailable("cannot listen for signals").because(cause);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;

@@ -1,4 +1,7 @@
-//! The beginning and the end of a run, for logs: where nobody sits at a terminal there is no bar to watch.
+//! The beginning and the end of a run, for logs: where nobody sits at a terminal there is no bar to watch. And what is
+//! to be said of other work that is done.
+
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
@@ -68,6 +71,16 @@ pub fn nothing_to_do(run: Option<&str>) {
         |run| format!("run {run} covers every source, nothing to do"),
     );
     log(&sentence, "nothing to do", json!({ "run": run }));
+}
+
+/// Says that the answer to a query is in its file: standard output has nothing to show for it.
+pub fn answer_written(num_rows: u64, path: &Path) {
+    let sentence = format!("{} in {}", words::counted(num_rows, "row"), path.display());
+    let fields = Map::from_iter([
+        ("rows".to_owned(), json!(num_rows)),
+        ("path".to_owned(), json!(path.display().to_string())),
+    ]);
+    stderr::say_with(Level::Info, &sentence, "answer written", fields);
 }
 
 fn log(sentence: &str, message: &str, fields: Value) {

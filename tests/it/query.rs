@@ -63,6 +63,36 @@ fn tiles_are_those_of_the_newest_completed_runs() {
     assert!(stderr(&output).contains("is not complete"), "{}", stderr(&output));
 }
 
+/// A file is what its name says, or nothing is written; that one was written is said where logs go.
+#[test]
+fn the_name_of_an_answers_file_says_its_format() {
+    let job = Job::new(3, "");
+    job.run_ok(&[]);
+    let sql = "SELECT source, status FROM tiles";
+    for name in ["answer.tsv", "answer", "answer.xlsx"] {
+        let path = job.path(name);
+        let refused = query(&job.table(), sql, &["--out", path.to_str().unwrap()]);
+        assert_exit(&refused, 64);
+        let said = stderr(&refused);
+        assert!(
+            [".csv", ".json", ".geojson", ".parquet", "--format"].iter().all(|way| said.contains(way)),
+            "{said}"
+        );
+        assert!(!path.exists());
+    }
+    let named = job.path("answer.tsv");
+    let told = query(&job.table(), sql, &["--format", "csv", "--out", named.to_str().unwrap()]);
+    assert_exit(&told, 0);
+    assert_eq!(stderr(&told), format!("3 rows in {}\n", named.display()));
+    assert!(told.stdout.is_empty() && fs::read_to_string(&named).unwrap().starts_with("source,status\n"));
+    let one = job.path("one.TXT");
+    let one_row = ["--out", one.to_str().unwrap(), "--log-format", "json"];
+    let told = query(&job.table(), "SELECT count(*) AS n FROM tiles", &one_row);
+    let line: Value = serde_json::from_str(&stderr(&told)).unwrap();
+    assert_eq!((&line["rows"], &line["path"]), (&1.into(), &json!(one.display().to_string())), "{line}");
+    assert!(fs::read_to_string(&one).unwrap().ends_with("\n1 row\n"));
+}
+
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
