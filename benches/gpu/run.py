@@ -90,9 +90,7 @@ class Tilefleet:
     def bare(self, model, images, provider, *settings):
         """Returns the chips a second of the model by itself."""
         flags = self.flags(model, images, self.work / "table-bare", provider, *settings)
-        return json.loads(self.call("runtime", "bench", *[word for word in flags if word != "--json"]))[
-            "chips_per_second"
-        ]
+        return json.loads(self.call("runtime", "bench", *flags))["chips_per_second"]
 
     def embeddings(self, output):
         rows = json.loads(self.call("query", output, "SELECT tile_id, embedding FROM tiles ORDER BY tile_id", "--json"))

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::infer::doctor;
 use crate::infer::runtime::{Build, InstallOptions, install};
 use crate::observe::stderr::{Level, say};
-use crate::worker::Job;
+use crate::worker::{Inference, Job};
 
 /// The arguments of `tilefleet runtime`.
 #[derive(Debug, clap::Args)]
@@ -33,13 +33,18 @@ enum Command {
 ///
 /// With the sessions that a run would have, on noise that lies in memory; reads no input and writes no output.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  tilefleet runtime bench photos.toml --provider cuda")]
+#[command(after_help = "Examples:
+  tilefleet runtime bench photos.toml --provider cuda
+  tilefleet runtime bench photos.toml --seconds 30 --json")]
 struct BenchArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
     /// Measure for so many seconds at least
     #[arg(long, value_name = "N", default_value_t = 10.0)]
     seconds: f64,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -112,7 +117,25 @@ fn run_bench(args: BenchArgs) -> Result<()> {
         .map_err(|error| Error::usage("--seconds is no time").because(error).hint("give it as 10 or 0.5"))?;
     let job = Job::open(&args.pipeline.load()?)?;
     let (rate, inference) = block_on(job.bare_rate(at_least))?;
-    print_json(&json!({"chips_per_second": rate, "inference": inference}))
+    if args.json {
+        return print_json(&json!({"chips_per_second": rate, "inference": inference}));
+    }
+    for (name, value) in measured(rate, &inference) {
+        println!("{name:<10}{value}");
+    }
+    Ok(())
+}
+
+/// What was measured, and with what.
+fn measured(rate: f64, inference: &Inference) -> Vec<(&'static str, String)> {
+    let Inference { provider, sessions, threads, batch, .. } = inference;
+    vec![
+        ("rate", format!("{rate:.1} chips/s")),
+        ("provider", provider.name().to_owned()),
+        ("sessions", sessions.to_string()),
+        ("threads", threads.to_string()),
+        ("batch", batch.to_string()),
+    ]
 }
 
 fn run_doctor(args: &DoctorArgs) -> Result<()> {

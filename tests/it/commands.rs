@@ -146,6 +146,24 @@ fn shipped_pipelines_are_valid() {
     }
 }
 
+/// People get lines to read, programs ask for JSON.
+#[test]
+fn a_bench_is_printed_for_people_unless_json_is_asked_for() {
+    let job = Job::new(1, "");
+    let bench = |flags: &[&str]| {
+        let mut command = support::tilefleet();
+        command.args(["runtime", "bench"]).arg(&job.pipeline).args(["--seconds", "0.01"]).args(flags);
+        support::stdout_of(&mut command)
+    };
+    let told = bench(&[]);
+    let lines: Vec<Vec<&str>> = told.lines().map(|line| line.split_whitespace().collect()).collect();
+    let names: Vec<&str> = lines.iter().map(|line| line[0]).collect();
+    assert_eq!(names, ["rate", "provider", "sessions", "threads", "batch"], "{told}");
+    assert!(lines[0][1].parse::<f64>().unwrap() > 0.0 && lines[0][2] == "chips/s", "{told}");
+    let json: Value = serde_json::from_str(&bench(&["--json"])).unwrap();
+    assert!(json["chips_per_second"].as_f64().unwrap() > 0.0, "{json}");
+}
+
 /// The demo ends in a verified table and exits 0 though it holds rejects on purpose.
 #[test]
 fn the_demo_ends_in_a_verified_table() {

@@ -240,6 +240,7 @@ fn json_is_one_document_on_standard_output() {
         (vec!["model", "inspect", model], 0),
         (vec!["model", "build", "--arch", "resnet18", "--seed", "1", "--size", "32", "--out", built], 0),
         (vec!["runtime", "doctor"], 0),
+        (vec!["runtime", "bench", pipeline, "--seconds", "0.01"], 0),
         (vec!["runtime", "install"], 0),
         #[cfg(feature = "query")]
         (vec!["query", table, "SELECT reason FROM rejects"], 0),
