@@ -33,6 +33,16 @@ const GROUP: &str = "group";
 const WELL_FORMED: &str = "labels are a Parquet file, or a CSV file with a header: a column `tile_id` or \
                            `source`, and a column `label`";
 
+/// What to do about a column that is not there: each names no flag that was just given.
+const NAME_KEY: &str =
+    "rename the column that says what is labelled to `tile_id` or `source`, or name it with --key";
+const NAME_LABEL: &str = "rename the column with the labels to `label`, or name it with --label-column";
+const OTHER_KEY: &str =
+    "take one of these columns; without the flag, `tile_id`, `source` or `uri` is looked for";
+const OTHER_COLUMN: &str = "take one of these columns";
+const OTHER_GROUP: &str =
+    "take one of these columns, `source`, `tile_id`, or a column of the manifest as `extra.COLUMN`";
+
 /// Where labels come from.
 #[derive(Clone, Debug)]
 pub enum Labels {
@@ -79,7 +89,7 @@ impl Labels {
 impl LabelFile {
     /// Reads a file of labels, local or remote.
     ///
-    /// - `label_column`: the column with labels, text or whole numbers
+    /// - `label_column`: the column with labels, text or whole numbers; by default `label`
     /// - `key`: the column that says what is labelled: `tile_id`, or any other with sources; by default it is
     ///   looked for. Sources are URIs or paths; relative ones start at the file's folder, as in manifests.
     /// - `group`: the column with what tiles have in common, if it is one of the file
@@ -90,7 +100,7 @@ impl LabelFile {
     pub async fn read(
         storage: &Storage,
         name: &str,
-        label_column: &str,
+        label_column: Option<&str>,
         key: Option<&str>,
         group: Option<&str>,
     ) -> Result<Self> {
@@ -226,7 +236,8 @@ pub(super) fn as_text(column: &ArrayRef) -> Option<StringArray> {
 /// The columns that are looked for in a file.
 struct Columns<'a> {
     name: &'a str,
-    label: &'a str,
+    /// By default `label`.
+    label: Option<&'a str>,
     key: Option<&'a str>,
     group: Option<&'a str>,
 }
@@ -296,10 +307,15 @@ impl Columns<'_> {
     fn places(&self, schema: &Schema) -> Result<Vec<(&'static str, usize)>> {
         let place = |name: &str| schema.fields().iter().position(|field| field.name() == name);
         let key = self.key_of(schema)?;
-        let missing = |name: &str| self.missing(&format!("`{name}`"), schema);
-        let key = place(key).ok_or_else(|| missing(key))?;
-        let label = place(self.label).ok_or_else(|| missing(self.label))?;
-        let group = self.group.map(|name| place(name).ok_or_else(|| missing(name))).transpose()?;
+        let missing = |name: &str, hint: &str| self.missing(&format!("`{name}`"), schema, hint);
+        let key = place(key).ok_or_else(|| missing(key, OTHER_KEY))?;
+        let (label, hint) = match self.label {
+            Some(label) => (label, OTHER_COLUMN),
+            None => (LABEL, NAME_LABEL),
+        };
+        let label = place(label).ok_or_else(|| missing(label, hint))?;
+        let group =
+            self.group.map(|name| place(name).ok_or_else(|| missing(name, OTHER_GROUP))).transpose()?;
         let places = [(KEY, Some(key)), (LABEL, Some(label)), (SPLIT, place(SPLIT)), (GROUP, group)];
         Ok(places.into_iter().filter_map(|(name, place)| Some((name, place?))).collect())
     }
@@ -308,17 +324,17 @@ impl Columns<'_> {
         let has = |name: &&str| schema.fields().iter().any(|field| field.name() == name);
         self.key
             .or_else(|| KEYS.into_iter().find(has))
-            .ok_or_else(|| self.missing("`tile_id` or `source`", schema))
+            .ok_or_else(|| self.missing("`tile_id` or `source`", schema, NAME_KEY))
     }
 
-    fn missing(&self, what: &str, schema: &Schema) -> Error {
+    fn missing(&self, what: &str, schema: &Schema, hint: &str) -> Error {
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         Error::config(format!("the labels {} have no column {what}", self.name))
             .because(match names[..] {
                 [] => "the file is empty".to_owned(),
                 _ => format!("the columns are: {}", names.join(", ")),
             })
-            .hint("name the column with --label-column, --key or --group; `--group extra.COLUMN` is one of the manifest")
+            .hint(hint)
     }
 
     fn no_text(&self, field: &Field) -> Error {
@@ -354,7 +370,7 @@ mod tests {
 
     fn read(text: &str, label: &str, key: Option<&str>) -> Result<LabelFile> {
         let folder = ObjectUri::parse("s3://b/lists").unwrap();
-        let columns = Columns { name: "s3://b/lists/l.csv", label, key, group: None };
+        let columns = Columns { name: "s3://b/lists/l.csv", label: Some(label), key, group: None };
         LabelFile::of_bytes(Bytes::from(text.to_owned()), &folder, &columns)
     }
 
@@ -388,7 +404,7 @@ mod tests {
     fn a_group_is_a_column_of_its_own_or_one_that_is_read_anyway() {
         let folder = ObjectUri::parse("s3://b/lists").unwrap();
         let read = |text: &str, group| {
-            let columns = Columns { name: "l.csv", label: "label", key: None, group: Some(group) };
+            let columns = Columns { name: "l.csv", label: None, key: None, group: Some(group) };
             LabelFile::of_bytes(Bytes::from(text.to_owned()), &folder, &columns)
         };
         let text = "patient,source,label\np1,a,x\n,b,\np2,c,y\n";
@@ -428,7 +444,8 @@ mod tests {
         writer.write(&table).unwrap();
         let bytes = Bytes::from(writer.into_inner().unwrap());
         let folder = ObjectUri::parse("s3://b").unwrap();
-        let columns = |label| Columns { name: "l.parquet", label, key: None, group: Some("label") };
+        let columns =
+            |label| Columns { name: "l.parquet", label: Some(label), key: None, group: Some("label") };
         let read = |label| LabelFile::of_bytes(bytes.clone(), &folder, &columns(label));
         let file = read("label").unwrap();
         assert!(file.by_tile);

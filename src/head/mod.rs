@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::fit::{self, ClassScore, Evaluation, Kind, Linear, Rows, Samples, evaluate};
 use crate::model::contract::{Activation, FittedOn};
+use crate::observe::words::counted;
 use crate::plan::{ModelRecord, RunId};
 
 pub use groups::GroupCounts;
@@ -143,14 +144,18 @@ pub fn check_memory(survey: &Survey, kind: Kind) -> Result<()> {
         return Ok(());
     }
     let error = Error::usage(format!(
-        "{num} embeddings of {length} numbers and {num_classes} classes need {:.1} GiB, more than {} GiB",
+        "{} of {} and {} need {:.1} GiB, more than {} GiB",
+        counted(num as u64, "embedding"),
+        counted(length as u64, "number"),
+        counted(num_classes as u64, "class"),
         needed(num) as f64 / (1_u64 << 30) as f64,
         MAX_BYTES >> 30
     ));
     let fits = (1..=num.ilog2()).map(|halvings| num >> halvings).find(|num| needed(*num) <= MAX_BYTES);
     Err(match fits {
         Some(fits) => error.hint(format!("fit on a sample: --max-tiles {fits}")),
-        None => error.hint("give fewer classes, or --kind logistic"),
+        None if kind == Kind::Ridge => error.hint("give fewer classes, or --kind logistic"),
+        None => error.hint("give fewer classes"),
     })
 }
 

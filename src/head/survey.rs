@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::Fields;
 use futures::stream::{self, StreamExt};
 use serde::Serialize;
 
@@ -15,6 +16,7 @@ use super::split::{held_out, rank};
 use super::{Group, Labels, Request, Split};
 use crate::error::{Error, Kind, Result};
 use crate::newest::Newest;
+use crate::observe::words::{counted_of, form};
 use crate::plan::{ModelRecord, Output, ParquetObject, Run, RunId, Scope, Snapshot, Standing, TileId};
 
 /// Shards whose identities are read ahead.
@@ -127,6 +129,8 @@ async fn survey_of(
     let standing: Vec<&Standing> = snapshot.runs.iter().filter(of_interest).collect();
     let runs: Vec<&Run> = standing.iter().filter_map(|standing| standing.run.planned()).collect();
     let run = one_model(output, &runs)?;
+    let extra = runs.iter().find_map(|run| run.sources.extra_fields());
+    check_extra(extra.as_ref(), labels, request.group.as_ref())?;
     let shards: Vec<ShardFile> = standing.iter().flat_map(|standing| shards_of(standing)).collect();
     let mut finder = Finder::new(labels, request);
     finder.read(output, &shards, newest.as_ref()).await?;
@@ -259,7 +263,7 @@ impl<'a> Finder<'a> {
             Labels::File(_) => None,
         };
         let groups = match &self.group {
-            Group::Extra(column) => Some(text_of_extra(batch, column, "--group takes another column")?),
+            Group::Extra(column) => Some(text_of_extra(batch, column, ExtraFor::Groups)?),
             _ => None,
         };
         for row in 0..batch.num_rows() {
@@ -414,10 +418,9 @@ struct Extra {
 }
 
 fn extra_of(batch: &RecordBatch, column: &str) -> Result<Extra> {
-    let labels = text_of_extra(batch, column, "give labels in a file: --labels FILE")?;
+    let labels = text_of_extra(batch, column, ExtraFor::Labels)?;
     let has_split = extra_columns(batch).is_some_and(|extra| extra.column_by_name(SPLIT).is_some());
-    let splits = (has_split && column != SPLIT)
-        .then(|| text_of_extra(batch, SPLIT, "write `train` or `test` there, or leave the column out"));
+    let splits = (has_split && column != SPLIT).then(|| text_of_extra(batch, SPLIT, ExtraFor::Split));
     Ok(Extra { labels, splits: splits.transpose()? })
 }
 
@@ -425,19 +428,65 @@ fn extra_columns(batch: &RecordBatch) -> Option<&arrow::array::StructArray> {
     batch.column_by_name("extra").and_then(|extra| extra.as_struct_opt())
 }
 
-/// Returns a column of the manifest as text.
+/// What a column of the manifest is read for.
+#[derive(Clone, Copy)]
+enum ExtraFor {
+    Labels,
+    Split,
+    Groups,
+}
+
+impl ExtraFor {
+    /// Says where else it may come from.
+    fn instead(self) -> &'static str {
+        match self {
+            Self::Labels => "give labels in a file: --labels FILE",
+            Self::Split => "write `train` or `test` there, or leave the column out",
+            Self::Groups => "group by another column",
+        }
+    }
+
+    /// Says what a table without any column of a manifest lacks.
+    fn without_manifest(self, column: &str) -> Error {
+        let (what, otherwise) = match self {
+            Self::Labels | Self::Split => ("labels", "give them in a file: --labels FILE"),
+            Self::Groups => ("groups", "group by `source` or `tile_id`, or by a column of the labels' file"),
+        };
+        Error::config(format!("there are no {what} in the column `{column}`: this output was made without a manifest"))
+            .because(format!(
+                "{what} in the table come from the columns of a CSV or Parquet manifest (`input.manifest`), and the images \
+                 of its runs were listed"
+            ))
+            .hint(otherwise)
+    }
+}
+
+/// Makes sure that the table has those columns of the manifest that are asked for.
 ///
-/// - `otherwise`: what to do if it is none
-fn text_of_extra(batch: &RecordBatch, column: &str, otherwise: &str) -> Result<StringArray> {
-    let missing = || {
-        Error::config(format!("the manifest had no column `{column}`"))
-            .hint("`tilefleet query OUTPUT 'SELECT extra FROM tiles LIMIT 1'` shows its columns; or give --labels FILE")
-    };
+/// - `columns`: those that it has; `None` if its runs had no manifest
+fn check_extra(columns: Option<&Fields>, labels: &Labels, group: Option<&Group>) -> Result<()> {
+    let labels = if let Labels::Extra(column) = labels { Some((column, ExtraFor::Labels)) } else { None };
+    let group = if let Some(Group::Extra(column)) = group { Some((column, ExtraFor::Groups)) } else { None };
+    for (column, wanted) in labels.into_iter().chain(group) {
+        let columns = columns.ok_or_else(|| wanted.without_manifest(column))?;
+        let names: Vec<&str> = columns.iter().map(|field| field.name().as_str()).collect();
+        if !names.contains(&column.as_str()) {
+            return Err(Error::config(format!("the manifest had no column `{column}`"))
+                .because(format!("its columns are: {}", names.join(", ")))
+                .hint(format!("take one of these, or {}", wanted.instead())));
+        }
+    }
+    Ok(())
+}
+
+/// Returns a column of the manifest as text.
+fn text_of_extra(batch: &RecordBatch, column: &str, wanted: ExtraFor) -> Result<StringArray> {
+    let missing = || Error::config(format!("the manifest had no column `{column}`")).hint(wanted.instead());
     let extra = extra_columns(batch).ok_or_else(missing)?;
     let values = extra.column_by_name(column).ok_or_else(missing)?;
     as_text(&masked(values, extra)).ok_or_else(|| {
         Error::config(format!("the manifest's column `{column}` holds neither text nor whole numbers"))
-            .hint(otherwise)
+            .hint(wanted.instead())
     })
 }
 
@@ -464,10 +513,11 @@ fn check_labels<'a>(labels: impl Iterator<Item = &'a str>) -> Result<()> {
     let num_single = counts.values().filter(|count| **count == 1).count();
     if (MANY_CLASSES..=MAX_CLASSES).contains(&counts.len()) && 2 * num_single > counts.len() {
         return Err(Error::config(format!(
-            "{num_single} of {} classes have a single labelled tile: nothing is to be learned from them",
-            counts.len()
+            "{} {} a single labelled tile: nothing is to be learned from them",
+            counted_of(num_single as u64, counts.len() as u64, "class"),
+            form(num_single as u64, "has", "have")
         ))
-        .hint("is --label-column the right one? Leave classes of one tile without a label, or join them to others"));
+        .hint("are these the labels that are meant? Leave classes of one tile without a label, or join them to others"));
     }
     Ok(())
 }
@@ -489,7 +539,7 @@ fn class_names<'a>(labels: impl Iterator<Item = &'a str>) -> Result<Vec<String>>
     }
     if names.len() > MAX_CLASSES {
         return Err(Error::config(format!("the labels are of {} classes", names.len()))
-            .hint(format!("at most {MAX_CLASSES} are fitted; is --label-column the right one?")));
+            .hint(format!("at most {MAX_CLASSES} are fitted; are these the labels that are meant?")));
     }
     let numbers: Option<BTreeMap<i64, &str>> =
         names.iter().map(|name| Some((name.parse().ok()?, *name))).collect();

@@ -402,6 +402,34 @@ fn measurements_are_no_classes() {
     assert!(stderr(&output).contains("40 of 40 classes have a single labelled tile"), "{}", stderr(&output));
 }
 
+/// Images that were listed have no columns: labels of them stand in a file, or the images in a manifest.
+#[test]
+fn labels_in_a_column_need_a_manifest() {
+    let job = Job::new(2, "");
+    job.run_ok(&[]);
+    let labels = job.path("labels.csv");
+    fs::write(&labels, "source,label\nimages/00000.jpg,sea\nimages/00001.jpg,land\n").unwrap();
+    let labels = ["--labels", labels.to_str().unwrap(), "--group", "extra.patient"];
+    for (flags, what, way) in [
+        (&["--label-column", "kind"][..], "no labels in the column `kind`", "--labels FILE"),
+        (&labels[..], "no groups in the column `patient`", "group by `source` or `tile_id`"),
+    ] {
+        let output = head(&job, &job.table(), flags);
+        assert_exit(&output, 78);
+        let said = stderr(&output);
+        assert!(said.contains(what) && said.contains("CSV or Parquet manifest (`input.manifest`)"), "{said}");
+        let hint = said.lines().find(|line| line.starts_with("  hint: ")).unwrap();
+        assert!(hint.contains(way) && !said.contains("extra"), "{said}");
+    }
+
+    let job = Job::new(2, "");
+    fs::write(job.path("list.csv"), "uri,site,kind\nimages/00000.jpg,a,x\nimages/00001.jpg,b,y\n").unwrap();
+    let manifest = format!("input.manifest={}", job.path("list.csv").display());
+    job.run_ok(&["--set", "input.uris=[]", "--set", &manifest]);
+    let said = stderr(&head(&job, &job.table(), &["--label-column", "class"]));
+    assert!(said.contains("no column `class`") && said.contains("its columns are: site, kind"), "{said}");
+}
+
 /// A pipeline whose rows do not fit says in what it differs, and so does one that begins anew beside others.
 #[test]
 fn another_lineage_names_the_settings_that_differ() {

@@ -61,6 +61,8 @@ impl Book {
         assert!(says_what_to_do, "{call} does not say what to do:\n{said}");
         let first = said.lines().next().unwrap_or_default();
         assert!(!first.ends_with('.'), "{first}");
+        let repeated = given_again(arguments, &said);
+        assert!(repeated.is_empty(), "{call} is advised to give {repeated:?}, which it did:\n{said}");
         writeln!(self.text, "$ {call}\n{}\nexit {code}\n", said.trim_end()).unwrap();
     }
 
@@ -102,6 +104,17 @@ impl Book {
 
 const ALPHANUMERIC: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
+/// Returns the flags that a hint names although they were given; `--set` gives many things.
+fn given_again<'a>(arguments: &[&'a str], said: &str) -> Vec<&'a str> {
+    fn is_between(letter: char) -> bool {
+        !letter.is_ascii_alphanumeric() && letter != '-'
+    }
+    let hints = said.lines().filter(|line| line.starts_with("  hint: "));
+    let words: Vec<&str> = hints.flat_map(|line| line.split(is_between)).collect();
+    let given = arguments.iter().copied().filter(|word| word.starts_with("--") && *word != "--set");
+    given.filter(|flag| words.contains(flag)).collect()
+}
+
 /// Replaces the run of these letters after every `start`.
 fn redact_after(text: &str, start: &str, letters: &str, to: &str) -> String {
     let mut pieces = text.split(start);
@@ -130,6 +143,8 @@ fn what_differs_from_run_to_run_is_taken_out() {
         redact_after("at 127.0.0.1:80, 127.0.0.1:x", "127.0.0.1:", "0189", "N"),
         "at 127.0.0.1:N, 127.0.0.1:x"
     );
+    assert_eq!(given_again(&["run", "--out", "x"], "error: e\n  hint: choose another --out, x"), ["--out"]);
+    assert!(given_again(&["--out"], "error: --out\n  hint: give --out-of or --output").is_empty());
     assert_eq!(shell(&["query", "out", "SELECT 'a'", ""]), "tilefleet query out 'SELECT '\\''a'\\''' ''");
 }
 
@@ -281,6 +296,8 @@ fn head() {
         &["--kind", "forest"],
         &["--label-column", "class"],
         &["--key", "path"],
+        &["--group", "patient"],
+        &["--group", "extra.patient"],
         &["--run", "job-01234567-0001"],
         &["--model", "none.onnx"],
         &["--model", "images/00000.jpg"],
@@ -536,5 +553,7 @@ fn query() {
     book.refused(&["query", "table", "SELECT 1", "--format", "parquet"]);
     book.refused(&["query", "table", "SELECT 1", "--format", "xlsx"]);
     book.refused(&["query", "table", "SELECT 1", "--format", "csv", "--out", "job.toml"]);
+    book.refused(&["query", "table", "SELECT 1", "--out", "answer.tsv"]);
+    book.refused(&["query", "table"]);
     book.compare("query");
 }

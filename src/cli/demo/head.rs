@@ -30,7 +30,7 @@ pub(super) fn fit(folder: &Path, output: &Output) -> Result<Made> {
     fs::write(&labels, images::labels("images"))
         .map_err(|error| Error::unavailable(format!("cannot write {}", labels.display())).because(error))?;
     let storage = Storage::new(StorageOptions::default())?;
-    let labels = block_on(LabelFile::read(&storage, &labels.display().to_string(), "label", None, None))?;
+    let labels = block_on(LabelFile::read(&storage, &labels.display().to_string(), None, None, None))?;
     let request = Request {
         run: None,
         kind: Kind::Logistic,
@@ -87,8 +87,8 @@ fn count_right(batch: &arrow::array::RecordBatch, new: &mut BTreeMap<String, (u6
 impl Kinds {
     pub(super) fn print(&self) {
         println!(
-            "Of {} labelled images that were held out the head gets {:.0} % right. Of new images:",
-            show::count(self.num_held_out as u64),
+            "Of {} held out the head gets {:.0} % right. Of new images:",
+            show::counted(self.num_held_out as u64, "labelled image"),
             100.0 * self.accuracy
         );
         for (kind, (all, right)) in &self.new {

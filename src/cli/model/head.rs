@@ -33,18 +33,19 @@ use crate::storage::{ObjectUri, Storage};
       --held-out 0.5 --out land-cover.onnx
   tilefleet model head table --labels slides.csv --group patient \\
       --out tumour.onnx")]
+#[command(group = clap::ArgGroup::new("given").required(true).multiple(true))]
 pub struct Args {
     /// The output's folder or bucket prefix
     output: String,
     /// The labels: a path or URI, `.csv` or `.parquet`
-    #[arg(long, value_name = "FILE", required_unless_present = "label_column")]
+    #[arg(long, value_name = "FILE", group = "given")]
     labels: Option<String>,
     /// The ONNX file to write; the contract goes beside it, as FILE.contract.toml
     #[arg(long, value_name = "FILE.onnx")]
     out: PathBuf,
 
     /// The column with labels [default: label]; without --labels, a column of the manifest
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", group = "given")]
     label_column: Option<String>,
     /// The column of the labels that says what is labelled: `tile_id`, or another with URIs or paths of
     /// sources [default: `tile_id`, `source` or `uri`, whichever is there]
@@ -150,8 +151,9 @@ impl Args {
     }
 
     async fn read_labels(&self, storage: &Storage) -> Result<Labels> {
-        let column = self.label_column.as_deref().unwrap_or("label");
+        let column = self.label_column.as_deref();
         let Some(name) = &self.labels else {
+            let column = column.unwrap_or("label");
             return Ok(Labels::Extra(column.strip_prefix("extra.").unwrap_or(column).to_owned()));
         };
         let group = self.group();
@@ -165,7 +167,7 @@ impl Args {
             .is_ok_and(|out| std::fs::canonicalize(backbone).is_ok_and(|in_| in_ == out));
         if same {
             return Err(Error::usage(format!("{} is the network itself", self.out.display()))
-                .hint("choose another name with --out"));
+                .hint("choose another name"));
         }
         Ok(())
     }
@@ -201,7 +203,14 @@ impl Job {
             Some(path) => path.to_owned(),
             None => recorded_model(&survey)?,
         };
-        let backbone = Backbone::open(&path, &survey.model.digest)?;
+        let hint = match (model, recorded_model(&survey)) {
+            (None, _) => "name the ONNX file that the run used with --model".to_owned(),
+            (Some(_), Ok(used)) => {
+                format!("the run used {}; a copy of that under any name will do", used.display())
+            }
+            (Some(_), Err(_)) => "a copy of the file that the run used will do, under any name".to_owned(),
+        };
+        let backbone = Backbone::open(&path, &survey.model.digest, &hint)?;
         check(&path)?;
         head::check_memory(&survey, self.request.kind)?;
         let embeddings = block_on(survey.read(&self.output))?;
@@ -366,8 +375,12 @@ impl<'a> Answer<'a> {
         if self.split_given || !self.wants_some {
             return String::new();
         }
-        let by = &self.grouped_by;
-        format!(": no {by} can be spared by its classes (`--group tile_id` divides the tiles of a {by})")
+        match self.grouped_by.as_str() {
+            "tile_id" => ": the classes have too few tiles".to_owned(),
+            by => format!(
+                ": no {by} can be spared by its classes (`--group tile_id` divides the tiles of a {by})"
+            ),
+        }
     }
 
     fn left_aside(&self) -> impl Iterator<Item = (u64, &'static str)> {
