@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 
+use crate::cli::show;
 use crate::error::{Error, Result};
 use crate::model::build::{
     BuildOptions, BuiltModel, Choice, Preprocessing, build, build_for, imagenet, usual_resize,
@@ -46,6 +49,7 @@ const CONTRACT_FLAGS: [&str; 16] = [
   tilefleet model build --arch resnet152 --weights backbone.safetensors \\
       --contract satlas-sentinel2-resnet152-si-ms.contract.toml \\
       --out backbone.onnx")]
+#[command(group = clap::ArgGroup::new("source").required(true))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Args {
     /// The network
@@ -56,13 +60,13 @@ pub struct Args {
     out: PathBuf,
 
     /// Trained weights with the names of torchvision or timm
-    #[arg(long, value_name = "FILE.safetensors", required_unless_present = "seed", conflicts_with = "seed")]
+    #[arg(long, value_name = "FILE.safetensors", group = "source")]
     weights: Option<PathBuf>,
     /// What stands before the names in the weights, such as `backbone.`; by default found out
     #[arg(long, requires = "weights")]
     prefix: Option<String>,
     /// Random weights, the same on every machine; their predictions mean nothing
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", group = "source")]
     seed: Option<u64>,
     /// Also write the seeded weights
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "weights")]
@@ -91,7 +95,7 @@ pub struct Args {
     activation: Option<Activation>,
 
     /// Precision of the convolutions: fp16 for GPUs; int8 is made by `tilefleet model quantize`
-    #[arg(long, value_enum, default_value = "fp32")]
+    #[arg(long, value_parser = precisions(), default_value = "fp32")]
     precision: Precision,
     /// Element type of the input: uint8 is normalised in the graph [default: uint8 for three bands,
     /// otherwise float32]
@@ -132,6 +136,16 @@ pub struct Args {
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Takes what can be built; int8 is not offered, but understood, so that it can be said how to get it.
+fn precisions() -> impl TypedValueParser<Value = Precision> {
+    let name = |precision: Precision| {
+        PossibleValue::new(precision.name()).hide(!matches!(precision, Precision::Fp32 | Precision::Fp16))
+    };
+    let names = [Precision::Fp32, Precision::Fp16, Precision::Int8].map(name);
+    PossibleValuesParser::new(names)
+        .map(|name| Precision::from_str(&name, false).expect("it is one of the names above"))
 }
 
 /// A length in pixels, or none.
@@ -229,10 +243,33 @@ fn print_built(
             "assumed, since no flag says otherwise; what the weights were not trained with costs accuracy:"
         );
         for (name, value, flag) in assumed {
-            println!("  {name:<10} {value:<42} {flag}");
+            println!("{}", assumption(name, &value, &flag, show::terminal_width()));
         }
     }
 }
+
+/// Where the values of assumptions begin, and how wide their column is.
+const VALUE_AT: usize = 13;
+const VALUE_WIDTH: usize = 42;
+
+/// Writes an assumption in columns; what is too long for its own goes on below.
+///
+/// - `width`: of the terminal; without one a flag stands in one line
+fn assumption(name: &str, value: &str, flag: &str, width: Option<usize>) -> String {
+    const FLAG_AT: usize = VALUE_AT + VALUE_WIDTH + 1;
+    let room = width.map_or(usize::MAX, |width| width.saturating_sub(FLAG_AT).max(LEAST_FLAG));
+    let (values, flags) = (show::wrapped(value, VALUE_WIDTH), show::wrapped(flag, room));
+    let cell = |lines: &[String], at: usize| lines.get(at).cloned().unwrap_or_default();
+    let line = |at: usize| {
+        let name = if at == 0 { name } else { "" };
+        let line = format!("  {name:<10} {:<VALUE_WIDTH$} {}", cell(&values, at), cell(&flags, at));
+        line.trim_end().to_owned()
+    };
+    (0..values.len().max(flags.len())).map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A narrower column of flags is not read but spelled out.
+const LEAST_FLAG: usize = 16;
 
 /// Says what nobody chose: its name, its value, and the flag that chooses another.
 fn assumed(preprocessing: &Preprocessing) -> Vec<(&'static str, String, String)> {
@@ -248,14 +285,24 @@ fn assumed(preprocessing: &Preprocessing) -> Vec<(&'static str, String, String)>
         Choice::Bands => ("bands", bands.join(", "), "--bands NAME,…".to_owned()),
         Choice::Unit => ("unit", unit.clone(), "--unit NAME".to_owned()),
         Choice::Scale => ("scale", normalise.scale.to_string(), "--scale FACTOR".to_owned()),
-        Choice::Mean => ("mean", format!("{:?}", normalise.mean), "--mean X,…".to_owned()),
-        Choice::Std => ("std", format!("{:?}", normalise.std), "--std X,…".to_owned()),
+        Choice::Mean => ("mean", of_each(&normalise.mean), "--mean X,…".to_owned()),
+        Choice::Std => ("std", of_each(&normalise.std), "--std X,…".to_owned()),
         Choice::Activation => {
             let scores = activation.map_or_else(String::new, |activation| activation.to_string());
             ("activation", scores, "--activation NAME".to_owned())
         }
     };
     assumed.iter().map(row).collect()
+}
+
+/// Lists one number for each band, or says once what all of them have.
+fn of_each(numbers: &[f64]) -> String {
+    match numbers {
+        [first, _, _, _, ..] if numbers.iter().all(|number| number == first) => {
+            format!("{first} for each of {}", show::counted(numbers.len() as u64, "band"))
+        }
+        _ => numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    }
 }
 
 fn resized(size: u32, resize: Option<Resize>) -> String {
@@ -357,9 +404,12 @@ impl Args {
         }
         let is_rgb = options.bands.len() == 3;
         if options.sample_type == SampleType::Uint8 && !is_rgb {
-            if self.mean.is_empty() || self.std.is_empty() {
+            let examples = [(&self.mean, "--mean 0.5,0.5"), (&self.std, "--std 0.2,0.2")];
+            let missing = examples.into_iter().filter_map(|(given, flag)| given.is_empty().then_some(flag));
+            let missing: Vec<&str> = missing.collect();
+            if !missing.is_empty() {
                 return Err(Error::usage("a uint8 input of other than three bands needs --mean and --std")
-                    .hint("give one value for each band, such as --mean 0.5,0.5 --std 0.2,0.2"));
+                    .hint(format!("give one value for each band, such as {}", missing.join(" "))));
             }
             options.normalise.scale = (1.0 / 255.0).into();
         }
@@ -417,7 +467,7 @@ fn read_labels(path: &Path) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
 
     use super::*;
     use crate::cli::model::{Command, run};
@@ -475,6 +525,45 @@ mod tests {
         let none = "--seed 7 --size 64 --resize none --bands a,b,c --unit dn --scale 1 --mean 0,0,0 --std 1,1,1 --headless";
         assert_eq!(said(none), []);
         assert_eq!(said("--seed 7 --channels 2 --size 64")[0].1, "none: tiles of another size are rejected");
+    }
+
+    /// Nine bands: names that do not fit go on below, and the flags stay in their column.
+    #[test]
+    fn assumptions_of_many_bands_stay_in_their_columns() {
+        let names = "band1, band2, band3, band4, band5, band6, band7, band8, band9";
+        let bands = assumption("bands", names, "--bands NAME,…", None);
+        assert_eq!(
+            bands,
+            "  bands      band1, band2, band3, band4, band5, band6, --bands NAME,…\n             band7, band8, band9"
+        );
+        assert_eq!(
+            assumption("unit", "dn", "--unit NAME", None),
+            format!("  unit       {:<42} --unit NAME", "dn")
+        );
+        assert_eq!(
+            (of_each(&[0.0; 9]), of_each(&[0.5, 0.25])),
+            ("0 for each of 9 bands".into(), "0.5, 0.25".into())
+        );
+        let resize = "--resize 256 for weights like torchvision's V1; --resize none";
+        let lines = assumption("resize", "short side to 232, then the centre 224×224", resize, Some(80));
+        assert!(lines.lines().count() > 1 && lines.lines().all(|line| line.chars().count() <= 80), "{lines}");
+    }
+
+    #[test]
+    fn the_help_offers_what_can_be_built() {
+        let mut build = Cli::command();
+        let build = build.find_subcommand_mut("build").unwrap();
+        let help = build.render_long_help().to_string();
+        assert!(help.contains("[possible values: fp32, fp16]") && !help.contains("fp16, int8"), "{help}");
+        let int8 = options("--seed 1 --precision int8").unwrap();
+        let weights = Weights::from_seed(1, Architecture::Resnet18, 3, Some(2));
+        assert!(crate::model::build::build(&weights, &int8).unwrap_err().render().contains("model quantize"));
+    }
+
+    #[test]
+    fn a_build_without_weights_names_both_ways_to_get_some() {
+        let error = parse("build --arch resnet18 --out m.onnx").unwrap_err().to_string();
+        assert!(error.contains("--weights") && error.contains("--seed"), "{error}");
     }
 
     #[test]
