@@ -41,6 +41,8 @@ use crate::visible::{self, Shown};
       'SELECT * FROM predictions JOIN truth USING (tile_id)'
   tilefleet query out -f report.sql --out report.csv")]
 #[command(group = clap::ArgGroup::new("query").required(true))]
+// Clap would write the group before the output.
+#[command(override_usage = "tilefleet query [OPTIONS] <OUTPUT> <SQL|--file <FILE>>")]
 pub struct Args {
     #[command(flatten)]
     place: PlaceArgs,

@@ -26,7 +26,7 @@ enum Command {
     Install(InstallArgs),
     /// Shows which ONNX Runtime is used, which execution providers work, and what the machine offers
     Doctor(DoctorArgs),
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
 }
 
 /// Measures how many chips a second a pipeline's model infers by itself
@@ -87,7 +87,7 @@ pub fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Install(args) => run_install(args),
         Command::Doctor(args) => run_doctor(&args),
-        Command::Bench(args) => run_bench(args),
+        Command::Bench(args) => run_bench(*args),
     }
 }
 

@@ -414,8 +414,11 @@ impl Search {
         let looked_up = stream::iter(sources).map(|(uri, extra)| {
             let (storage, tally, all) = (storage.clone(), tally.clone(), all.clone());
             async move {
-                let entry =
-                    if look_up { counted(&storage, &uri, &tally, all).await? } else { entry_of(&uri, None) };
+                let entry = if look_up {
+                    one_of_many(&storage, &uri, &tally, all).await?
+                } else {
+                    entry_of(&uri, None)
+                };
                 Ok::<_, Error>((uri, Entry { extra, ..entry }))
             }
         });
@@ -505,7 +508,7 @@ pub async fn look_up(storage: &Storage, uri: &ObjectUri) -> Result<Entry> {
 /// # Errors
 ///
 /// As [`Tally::in_trouble_unlike`].
-async fn counted(storage: &Storage, uri: &ObjectUri, tally: &Tally, all: Arc<AllRows>) -> Result<Entry> {
+async fn one_of_many(storage: &Storage, uri: &ObjectUri, tally: &Tally, all: Arc<AllRows>) -> Result<Entry> {
     match looked_up(storage, uri).await {
         Ok(info) => {
             tally.answered(uri);

@@ -519,7 +519,7 @@ fn a_setting_that_was_put_right_is_shown_again() {
         assert_eq!(preview["table"], json!({"lost": 0, "replaced": num_tiles, "gained": 0}));
         let again = job.run(&[]);
         assert_exit(&again, 0);
-        assert!(stderr(&again).contains("they are planned again"), "{}", stderr(&again));
+        assert!(stderr(&again).contains("planned again"), "{}", stderr(&again));
         assert_eq!(embeddings_and_families(&table), right);
         assert!(job.run_ok(&[]).contains("nothing new"));
         assert_duckdb_finds_the_newest(&table);
@@ -575,7 +575,7 @@ fn newer_rows_of_another_pipeline_are_told() {
         let whose = ids(&table).into_iter().find(|id| id.starts_with("second-")).unwrap();
         assert!(
             said.contains(&format!(
-                "of 3 sources of this pipeline `tiles` shows newer rows of another one (runs {whose})"
+                "of 3 sources of this pipeline `tiles` shows newer rows of another one (run {whose})"
             )),
             "{said}"
         );

@@ -298,7 +298,7 @@ fn assumed(preprocessing: &Preprocessing) -> Vec<(&'static str, String, String)>
 /// Lists one number for each band, or says once what all of them have.
 fn of_each(numbers: &[f64]) -> String {
     match numbers {
-        [first, _, _, _, ..] if numbers.iter().all(|number| number == first) => {
+        [first, _, _, _, ..] if numbers.iter().all(|number| number.total_cmp(first).is_eq()) => {
             format!("{first} for each of {}", show::counted(numbers.len() as u64, "band"))
         }
         _ => numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
