@@ -773,7 +773,7 @@ mod tests {
         let mut options = BuildOptions::new(ARCH, "toy", 3);
         options.labels = Some(vec!["one".to_owned()]);
         let error = build(&Weights::from_seed(1, ARCH, 3, Some(4)), &options).unwrap_err();
-        assert!(error.to_string().contains("1 entries for 4 classes"), "{error}");
+        assert!(error.to_string().contains("1 name for 4 classes"), "{error}");
     }
 
     #[test]

@@ -300,7 +300,7 @@ mod tests {
         let weights = Weights::from_seed(1, Architecture::Resnet18, 3, None);
         let built = build(&weights, &BuildOptions::new(Architecture::Resnet18, "toy", 3)).unwrap();
         built.write(&path, false).unwrap();
-        let error = Backbone::open(&path, "0123", "").unwrap_err();
+        let error = Backbone::open(&path, "0123", "name it with --model").unwrap_err();
         assert_eq!(error.kind(), crate::error::Kind::Config);
         assert!(error.render().contains("--model"), "{}", error.render());
     }

@@ -176,7 +176,7 @@ async fn links_are_followed_in_order_and_never_in_circles() {
     );
     let shallow = Limits { depth: 1, ..Limits::default() };
     let error = all_within(root.to_str().unwrap(), &shallow).await.unwrap_err();
-    assert!(error.render().contains("more than 1 levels of catalogs"), "{}", error.render());
+    assert!(error.render().contains("more than 1 level of catalogs"), "{}", error.render());
     let few = Limits { documents: 3, ..Limits::default() };
     let error = all_within(root.to_str().unwrap(), &few).await.unwrap_err();
     assert!(error.render().contains("more than 3 documents"), "{}", error.render());

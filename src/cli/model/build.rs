@@ -534,7 +534,7 @@ mod tests {
         let bands = assumption("bands", names, "--bands NAME,…", None);
         assert_eq!(
             bands,
-            "  bands      band1, band2, band3, band4, band5, band6, --bands NAME,…\n             band7, band8, band9"
+            "  bands      band1, band2, band3, band4, band5, band6,  --bands NAME,…\n             band7, band8, band9"
         );
         assert_eq!(
             assumption("unit", "dn", "--unit NAME", None),
