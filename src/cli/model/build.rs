@@ -59,8 +59,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE.onnx")]
     out: PathBuf,
 
-    /// Trained weights with the names of torchvision or timm
-    #[arg(long, value_name = "FILE.safetensors", group = "source")]
+    /// Trained weights, a safetensors file with the names of torchvision or timm
+    #[arg(long, value_name = "FILE", group = "source")]
     weights: Option<PathBuf>,
     /// What stands before the names in the weights, such as `backbone.`; by default found out
     #[arg(long, requires = "weights")]
