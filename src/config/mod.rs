@@ -222,7 +222,7 @@ impl Looking {
 ///
 /// As [`storage_options`].
 pub fn looking(set: &[String]) -> Result<Looking> {
-    let settings = merge_sections(&["tiles", "limits", "storage", "input", "search"], &environment(), set)?;
+    let settings = merge_sections(&["input", "tiles", "limits", "storage"], &environment(), set)?;
     refuse_other_input(set)?;
     pipeline::looking(&settings)
 }
@@ -231,8 +231,7 @@ pub fn looking(set: &[String]) -> Result<Looking> {
 fn refuse_other_input(set: &[String]) -> Result<()> {
     let name = |assignment: &String| assignment.split_once('=').map(|(name, _)| name.trim().to_owned());
     let judges = |name: &String| ["input.dates", "input.max_cloud_cover"].contains(&name.as_str());
-    let is_input = |name: &String| name.starts_with("input.") || name.starts_with("search.");
-    match set.iter().filter_map(name).find(|name| is_input(name) && !judges(name)) {
+    match set.iter().filter_map(name).find(|name| name.starts_with("input.") && !judges(name)) {
         None => Ok(()),
         Some(name) => Err(Error::config(format!("`{name}` has no effect here")).hint(
             "name what is to be looked at as an argument; of [input] only dates and max_cloud_cover count",
@@ -593,9 +592,12 @@ mod tests {
         let found = looking(&set).unwrap();
         assert_eq!((found.limits.max_pixels, found.tiles.grey), (5, Some(AcceptGrey::Reject)));
         let refused = |assignment: &str| looking(&[assignment.to_owned()]).unwrap_err().render();
-        assert!(refused("run.batch=3").ends_with("hint: the sections are tiles, limits, storage"));
-        let hint = "hint: only the keys of [tiles], [limits], [storage] can be set here";
+        assert!(refused("run.batch=3").ends_with("hint: the sections are input, tiles, limits, storage"));
+        let hint = "hint: only the keys of [input], [tiles], [limits], [storage] can be set here";
         assert!(refused("batch=3").ends_with(hint));
+        assert!(refused("input.uris=a").starts_with("error: `input.uris` has no effect here"));
+        let clouds = looking(&["input.max_cloud_cover=20".to_owned()]).unwrap().stac.max_cloud_cover;
+        assert_eq!(clouds, 20);
     }
 
     #[test]

@@ -340,7 +340,12 @@ fn input(settings: &Settings) -> Result<Input> {
         manifest: settings.read("input.manifest")?,
         allow: settings.read("input.allow")?,
         limit: Some(settings.read::<usize>("input.limit")? as u64).filter(|limit| *limit > 0),
-        stac: stac_input(settings)?,
+        stac: StacInput {
+            dates: settings.read("input.dates")?,
+            max_cloud_cover: settings.read::<PerCent>("input.max_cloud_cover")?.0,
+            api: settings.read("search.api")?,
+            collections: settings.read("search.collections")?,
+        },
     };
     if !input.uris.is_empty() && input.manifest.is_some() {
         let place = |name| format!("`{name}` ({})", settings.get(name).origin);
@@ -350,15 +355,6 @@ fn input(settings: &Settings) -> Result<Input> {
         ));
     }
     Ok(input)
-}
-
-fn stac_input(settings: &Settings) -> Result<StacInput> {
-    Ok(StacInput {
-        dates: settings.read("input.dates")?,
-        max_cloud_cover: settings.read::<PerCent>("input.max_cloud_cover")?.0,
-        api: settings.read("search.api")?,
-        collections: settings.read("search.collections")?,
-    })
 }
 
 fn tiles(settings: &Settings) -> Result<Tiles> {
@@ -488,7 +484,11 @@ fn limits(settings: &Settings) -> Result<Limits> {
 pub(super) fn looking(settings: &Settings) -> Result<super::Looking> {
     let (limits, tiles, grid) = (limits(settings)?, tiles(settings)?, grid(settings)?);
     let other_grid = if grid.is_none() { Some(windows(settings)?) } else { None };
-    let stac = StacInput { api: None, collections: Vec::new(), ..stac_input(settings)? };
+    let stac = StacInput {
+        dates: settings.read("input.dates")?,
+        max_cloud_cover: settings.read::<PerCent>("input.max_cloud_cover")?.0,
+        ..StacInput::default()
+    };
     Ok(super::Looking { storage: storage(settings)?, limits, tiles, grid, other_grid, stac })
 }
 
