@@ -180,9 +180,15 @@ fn character(reference: &BytesRef<'_>) -> Result<String, String> {
 
 /// Reads the value of pixels without data, before it is fitted to the samples; `None` of an empty text. As GDAL does,
 /// of 64-bit integers by their digits alone (`strtoull`, `atoll`), and 0 where no number begins.
+///
+/// Two texts of which GDAL makes 0, and holes of what is 0, say what is meant: `none`, and `-nan` (C17, 7.22.1.3).
 pub(super) fn nodata(text: &str, kind: SampleKind) -> Option<Nodata> {
-    if text.is_empty() {
+    let word = text.trim_matches(BLANKS);
+    if text.is_empty() || word.eq_ignore_ascii_case("none") {
         return None;
+    }
+    if word.eq_ignore_ascii_case("-nan") {
+        return Some(Nodata::of(f64::NAN));
     }
     let integer = match kind {
         SampleKind::I64 => leading_integer(text).clamp(i64::MIN.into(), i64::MAX.into()),
@@ -335,7 +341,7 @@ mod tests {
         assert!(value("nan").is_some_and(f64::is_nan));
         // By rasterio 1.4.4 (GDAL 3.10.3).
         for (text, told) in [
-            ("none", 0.0),
+            ("nothing", 0.0),
             ("0 0 0", 0.0),
             ("1,2", 1.2),
             ("1,5.5", 1.5),
@@ -352,6 +358,9 @@ mod tests {
             assert_eq!(value(text), Some(told), "{text}");
         }
         assert_eq!(value(""), None);
+        assert_eq!((value("none"), value(" None ")), (None, None), "GDAL: 0");
+        assert!(["-nan", "-NaN"].into_iter().all(|text| value(text).is_some_and(f64::is_nan)), "GDAL: 0");
+        assert_eq!(nodata("-nan", SampleKind::I16).unwrap().of_kind(SampleKind::I16), None);
         let integer = |text, kind| nodata(text, kind).unwrap().integer;
         assert_eq!(integer("18446744073709551615", SampleKind::U64), Some(u64::MAX.into()));
         assert_eq!(integer("18446744073709551616", SampleKind::U64), Some(u64::MAX.into()));
