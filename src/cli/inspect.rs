@@ -31,7 +31,8 @@ const AT_ONCE: usize = 8;
   tilefleet inspect photo.jpg
   tilefleet inspect s3://photos/2026/a.jpg s3://photos/2026/b.tif --json
   tilefleet inspect scene.tif --set tiles.grid=regular --model resnet50.onnx
-  tilefleet inspect item.json --set tiles.grid=regular --set tiles.bands=red,green,blue
+  tilefleet inspect item.json --set tiles.grid=regular \\
+      --set tiles.bands=red,green,blue
   tilefleet inspect scan.png --set limits.max_pixels=1_000_000_000")]
 pub struct Args {
     /// What a run takes: images, folders, patterns, STAC; local paths, s3://, gs://, az:// or http(s):// addresses.

@@ -41,11 +41,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE", group = "given")]
     labels: Option<String>,
     /// The ONNX file to write; the contract goes beside it, as FILE.contract.toml
-    #[arg(long, value_name = "FILE.onnx")]
+    #[arg(long, value_name = "FILE")]
     out: PathBuf,
 
     /// The column with labels [default: label]; without --labels, a column of the manifest
-    #[arg(long, value_name = "COLUMN", group = "given")]
+    #[arg(long, value_name = "NAME", group = "given")]
     label_column: Option<String>,
     /// The column of the labels that says what is labelled: `tile_id`, or another with URIs or paths of
     /// sources [default: `tile_id`, `source` or `uri`, whichever is there]
