@@ -33,7 +33,8 @@ use crate::observe::stderr::{Level, say};
   tilefleet chip s3://photos/2026/a.jpg --window 64,32,224,224 --out window.png
   tilefleet chip a.tif --set tiles.grid=regular --window 0,0,64,64 --out a.npy
   tilefleet chip photo.jpg --stage input --model resnet152.onnx --out input.npy
-  tilefleet chip items.json#S2A_1 --set tiles.grid=regular --set tiles.bands=red --out red.npy")]
+  tilefleet chip items.json#S2A_1 --set tiles.grid=regular \\
+      --set tiles.bands=red --out red.npy")]
 pub struct Args {
     /// The image or STAC item: a local path, an s3://, gs://, az:// or http(s):// address.
     source: String,
