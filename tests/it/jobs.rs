@@ -346,7 +346,7 @@ fn corrected_values_of_a_manifest_reach_the_table() {
     assert_eq!(run(&format!("{a},north\n{b},west\n{c},\n")).0, 1, "one value was corrected");
     let (settled, said) = run(&format!("{a},north\n{b},west\n"));
     assert_eq!(settled, 0);
-    assert!(said.contains("1 sources of earlier runs are not in the input any more"), "{said}");
+    assert!(said.contains("1 source of earlier runs is not in the input any more"), "{said}");
     let sql = "SELECT coalesce(extra['site'], '-') AS site FROM tiles ORDER BY source";
     let sites =
         support::stdout_of(support::tilefleet().arg("query").arg(job.table()).args([sql, "--format", "csv"]));

@@ -92,7 +92,7 @@ fn on_a_haswell(count: usize) {
     let folder = tempfile::tempdir().unwrap();
     let int8 = folder.path().join("int8.onnx");
     let photos = data.join("photos/cifar10");
-    // By percentile, the default, 412 are right, with weights of the full range as with reduced ones.
+    // By percentile, the default, 412 are right, and embeddings are nearer to fp32.
     let network = data.join("models/resnet56_cifar10.onnx");
     let answer = quantised(&network, &photos, &int8, &["--method", "entropy"]);
     assert_eq!(answer["quantisation"]["weights"], "reduced");
@@ -104,7 +104,8 @@ fn on_a_haswell(count: usize) {
         let job = Job::new(0, "");
         command.arg("run").arg(&job.pipeline).arg("--input").arg(&chosen).arg("--model").arg(&int8);
         assert_exit(&command.output().unwrap(), 0);
-        assert_eq!(arithmetic_of(&job.table()), ["u8s7"]);
+        let arithmetic = arithmetic_of(&job.table());
+        assert!(!arithmetic.is_empty() && arithmetic.iter().all(|name| name == "u8s7"), "{arithmetic:?}");
         rows(&job.table())
     });
     let worst = worst_cosine(&tables);
