@@ -806,7 +806,7 @@ mod tests {
         );
         assert_eq!(
             message(|contract| contract.output.classifier.as_mut().unwrap().num_classes = 3),
-            "output.classifier.labels has 2 entries for 3 classes"
+            "output.classifier.labels has 2 names for 3 classes"
         );
         assert_eq!(
             message(|contract| contract.input.sample_type = SampleType::Uint8),
@@ -818,7 +818,7 @@ mod tests {
         );
         assert_eq!(
             message(|contract| contract.input.normalise.as_mut().unwrap().scale = PerBand::Each(vec![1.0])),
-            "input.normalise.scale has 1 values for 3 bands"
+            "input.normalise.scale has 1 value for 3 bands"
         );
         assert_eq!(
             message(|contract| contract.input.normalise.as_mut().unwrap().clamp = Some([1.0, 0.0])),
@@ -826,7 +826,7 @@ mod tests {
         );
         assert_eq!(
             message(|contract| contract.input.units = Some(vec!["dn".to_owned()])),
-            "input.units has 1 values for 3 bands"
+            "input.units has 1 value for 3 bands"
         );
         assert!(message(|contract| contract.version = 2).contains("version 2"));
         assert_eq!(
@@ -860,7 +860,7 @@ mod tests {
         }
         contract.output.classifier.as_mut().unwrap().labels = Some(["no", "yes"].map(str::to_owned).to_vec());
         let message = contract.validate().unwrap_err().render();
-        assert!(message.contains("2 entries for 1 classes\n  hint: the model has one logit"), "{message}");
+        assert!(message.contains("2 names for 1 class\n  hint: the model has one logit"), "{message}");
     }
 
     #[test]

@@ -978,7 +978,7 @@ mod tests {
         let classifier = output.classifier.as_ref().unwrap();
         assert_eq!(classifier.labels.as_deref(), Some(&["sea".to_owned(), "land".to_owned()][..]));
         write(&item(&["sea", "land", "sky"]));
-        assert!(disk.refused().contains("labels has 3 entries for 2 classes"), "{}", disk.refused());
+        assert!(disk.refused().contains("labels has 3 names for 2 classes"), "{}", disk.refused());
         write(&serde_json::json!({"type": "Feature", "properties": {}}));
         let message = disk.refused();
         assert!(message.contains("cannot take") && message.contains("m.stac.json"), "{message}");
