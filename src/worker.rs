@@ -28,7 +28,7 @@ use crate::model::contract::Contract;
 use crate::model::quantise::Target;
 use crate::model::{self, Model, Precision};
 use crate::newest::{Shown, count_shown, how_to_accept, settle};
-use crate::observe::words::{counted_of, form};
+use crate::observe::words::{by_header, counted_of, form};
 use crate::observe::{Progress, Snapshot, announce};
 use crate::pipeline::{SpareTensors, Stages, Stop, process};
 use crate::plan::fingerprint::{Lineage, Meaning};
@@ -237,8 +237,7 @@ impl Job {
         if preview.nothing_new || worst.ratio() <= limit {
             return Ok(());
         }
-        let by = form(rejected, "its header", "their headers");
-        let message = worst.above(&format!("would be rejected by {by}"), limit);
+        let message = worst.above(&format!("would be rejected {}", by_header(rejected)), limit);
         Err(Error::new(Kind::RejectsAboveLimit, message).hint(
             format!(
                 "`tilefleet inspect SOURCE --model {}` with the same `tiles` says why; the run would commit and exit 65, and \
@@ -478,7 +477,7 @@ impl Job {
             return Ok(());
         }
         let limit = self.pipeline.limits.max_reject_ratio;
-        let message = worst.above(worst.were_rejected(), limit);
+        let message = worst.above(&worst.were_rejected(), limit);
         let uri = &self.output.uri;
         let hint = if report.current {
             let lists = format!("`tilefleet rejects {uri}` lists them, `tilefleet runs {uri}` counts them");
@@ -569,12 +568,11 @@ impl Share {
     }
 
     /// Says what became of them in a run: a source is rejected by its header, when it is planned.
-    fn were_rejected(&self) -> &'static str {
-        match (self.thing, self.rejected) {
-            ("source", 1) => "was rejected by its header",
-            ("source", _) => "were rejected by their headers",
-            (_, 1) => "was rejected",
-            _ => "were rejected",
+    fn were_rejected(&self) -> String {
+        let were = form(self.rejected, "was", "were");
+        match self.thing {
+            "source" => format!("{were} rejected {}", by_header(self.rejected)),
+            _ => format!("{were} rejected"),
         }
     }
 

@@ -79,8 +79,7 @@ fn print(preview: &Preview) {
         println!("  {} did not answer", show::counted(preview.unanswered, "source"));
     }
     for (reason, number) in &preview.rejected {
-        let by = show::form(*number, "its header", "their headers");
-        println!("  {} rejected by {by}: {reason}", show::counted(*number, "source"));
+        println!("  {} rejected {}: {reason}", show::counted(*number, "source"), show::by_header(*number));
     }
     println!("  about {} of table still to write", show::bytes(preview.table_bytes));
     if let Some(Change { lost, replaced, gained }) = preview.table {

@@ -192,8 +192,8 @@ fn how_to_cover_rest(limit: Limit) -> String {
 /// Says how many sources could not be cut into windows, each of which is one tile.
 pub fn say_rejected_sources(rejected: u64, sources: u64) {
     if rejected > 0 {
-        let by = show::form(rejected, "its header", "their headers");
-        println!("  {} rejected by {by}", show::counted_of(rejected, sources, "source"));
+        let by_header = show::by_header(rejected);
+        println!("  {} rejected {by_header}", show::counted_of(rejected, sources, "source"));
     }
 }
 

@@ -4,7 +4,7 @@ use crate::commit::Counts;
 use crate::plan::Origin;
 use crate::reason::Reason;
 
-pub use crate::observe::words::{bytes, count, counted, counted_of, form, seconds, wrapped};
+pub use crate::observe::words::{by_header, bytes, count, counted, counted_of, form, seconds, wrapped};
 
 /// Lines for whoever is no terminal are meant for one of so many columns.
 const USUAL_WIDTH: usize = 100;

@@ -14,7 +14,7 @@ use crate::format::image::{ImageFormat, ImageHeader, Limits, Orientation};
 use crate::format::reader::TileGrid;
 use crate::format::tiff::{self, TiffHeader};
 use crate::geometry::Size;
-use crate::plan::num_tiles_of;
+use crate::plan::{nearest_window, num_tiles_of};
 use crate::reason::Rejection;
 use crate::scene::{self, Survey, Tiling};
 use crate::source::{SNIFFED_BYTES, begins_like_stac};
@@ -71,12 +71,8 @@ pub struct Windows {
 impl Windows {
     pub(super) fn of(scene: &Arc<scene::Scene>, tiling: &Tiling) -> Self {
         let survey = Survey::Scene(scene.clone());
-        Self {
-            count: num_tiles_of(Some(&survey), Some(tiling)),
-            width: scene.window.width.min(scene.size.width),
-            height: scene.window.height.min(scene.size.height),
-            level: scene.level,
-        }
+        let Size { width, height } = nearest_window(scene, 0, 0).size();
+        Self { count: num_tiles_of(Some(&survey), Some(tiling)), width, height, level: scene.level }
     }
 }
 

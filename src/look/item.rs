@@ -17,6 +17,7 @@ use crate::plan::{ChosenAsset, chosen_assets, unusable_item};
 use crate::scene::{Area, Scene, SceneBand, Tiling};
 use crate::stac::{self, time};
 use crate::storage::{Fault, ObjectUri};
+use crate::worker::tiling;
 
 /// What there is to say of an item, and of its files that a run reads.
 #[derive(Clone, Debug, Serialize)]
@@ -81,20 +82,9 @@ pub(super) fn tiling_of_bands(grid: &Grid, area: Option<Area>) -> Option<Arc<Til
     }
     // Of its windows nothing is said.
     let size = grid.size.map_or(1, std::num::NonZero::get);
-    Some(Arc::new(Tiling {
-        size,
-        stride: grid.stride.map_or(size, std::num::NonZero::get),
-        gsd: grid.gsd,
-        aoi: area,
-        bands: grid.bands.clone(),
-        units: vec!["dn".to_owned(); grid.bands.len()],
-        scale: vec![1.0],
-        offset: vec![0.0],
-        nodata: grid.nodata,
-        min_valid_fraction: grid.min_valid_fraction,
-        clouds: grid.clouds.clone(),
-        cell_km: grid.cell_km.get(),
-    }))
+    let (bands, units) = (grid.bands.clone(), vec!["dn".to_owned(); grid.bands.len()]);
+    let tiling = tiling::of_grid(grid, size, area, bands, units);
+    Some(Arc::new(Tiling { scale: vec![1.0], offset: vec![0.0], ..tiling }))
 }
 
 impl Looker {

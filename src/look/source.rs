@@ -120,9 +120,7 @@ impl Looker {
 
     /// Tells whether a text that is no pattern names nothing that can be read.
     async fn is_missing(&self, text: &str) -> Result<bool> {
-        let Some(uri) = ObjectUri::parse(text).ok().filter(|_| !text.contains(['*', '?', '[', '{'])) else {
-            return Ok(false);
-        };
+        let Some(uri) = source::place(text)? else { return Ok(false) };
         match self.storage.bucket(&uri).head(uri.key()).await {
             Ok(_) => Ok(false),
             Err(Fault::Failed(error)) => Err(error),

@@ -19,7 +19,7 @@ use crate::format::reader::{TileGrid, parse_scene};
 use crate::format::tiff::{BlockId, parse_blocks};
 use crate::geometry::{Size, Window};
 use crate::observe::Traffic;
-use crate::plan::{Surveyor, grid_of, is_planned, nearest_window};
+use crate::plan::{Surveyor, grid_of, is_in_grid, is_planned, nearest_window};
 use crate::preprocess::Preprocess;
 use crate::raster::Ranged;
 use crate::reason::{Reason, Rejection};
@@ -156,18 +156,12 @@ impl WindowReader<'_> {
         let only = (grid_of(scene) == (1, 1)).then(|| nearest_window(scene, 0, 0));
         match wanted.window.or(only).filter(|window| is_planned(scene, self.tiling, *window)) {
             Some(window) => Ok(window),
-            None if self.is_outside(scene, wanted.window.or(only)) => {
+            None if wanted.window.or(only).is_some_and(|window| is_in_grid(scene, window)) => {
                 Err(Error::usage(format!("no run with this `tiles.aoi` has that window of {uri}"))
                     .hint("leave tiles.aoi out, or name a window that touches it"))
             }
             None => Err(not_planned(uri, scene, wanted.window)),
         }
-    }
-
-    /// Tells whether a window is one of the grid that the area of interest leaves out.
-    fn is_outside(&self, scene: &Arc<Scene>, window: Option<Window>) -> bool {
-        let everywhere = Tiling { aoi: None, ..Tiling::clone(self.tiling) };
-        window.is_some_and(|window| is_planned(scene, &everywhere, window))
     }
 
     fn stacked(&self, opened: &OpenScene, cuts: Vec<Cut>, blocks: &Blocks) -> Result<SceneChip, Rejection> {

@@ -45,6 +45,12 @@ pub fn form<'a>(number: u64, one: &'a str, many: &'a str) -> &'a str {
     if number == 1 { one } else { many }
 }
 
+/// Says of sources by what they are rejected when they are planned.
+#[must_use]
+pub fn by_header(num_sources: u64) -> &'static str {
+    form(num_sources, "by its header", "by their headers")
+}
+
 /// Returns what a word ends in where there is more than one of the thing.
 fn ending(thing: &str) -> &'static str {
     let hisses = ["s", "x", "ch", "sh"].iter().any(|end| thing.ends_with(end));

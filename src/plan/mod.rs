@@ -57,4 +57,4 @@ pub use survey::{ChosenAsset, Surveyor, chosen_assets, unusable_item};
 pub use tile_id::TileId;
 pub use tiles::{PlanPart, PlanTotals, PlanWriter, PlannedTile};
 pub use tombstone::{Removed, Tombstone, Why};
-pub use windows::{grid_of, is_planned, nearest_window, num_tiles_of, place_in_grid};
+pub use windows::{grid_of, is_in_grid, is_planned, nearest_window, num_tiles_of, place_in_grid};

@@ -104,10 +104,13 @@ pub fn nearest_window(scene: &Scene, x: u32, y: u32) -> Window {
 /// Returns whether a run has this window.
 #[must_use]
 pub fn is_planned(scene: &Arc<Scene>, tiling: &Tiling, window: Window) -> bool {
-    let (across, down) = axes(scene);
-    (window.width, window.height) == (across.clipped(), down.clipped())
-        && place_in_grid(scene, window.x, window.y).is_some()
-        && within_area(scene, tiling)(window)
+    is_in_grid(scene, window) && within_area(scene, tiling)(window)
+}
+
+/// Returns whether a window is one of the grid's, whatever the area of interest.
+#[must_use]
+pub fn is_in_grid(scene: &Scene, window: Window) -> bool {
+    nearest_window(scene, window.x, window.y) == window
 }
 
 fn axes(scene: &Scene) -> (Axis, Axis) {

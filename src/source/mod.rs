@@ -173,6 +173,15 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
     Ok(Discovered { sources, num_ignored, filtered, extra, looked_at })
 }
 
+/// Returns what an input names if it is no pattern.
+///
+/// # Errors
+///
+/// `Config` if the URI or the pattern is not valid.
+pub fn place(text: &str) -> Result<Option<ObjectUri>> {
+    Ok(Pattern::parse(text)?.place().cloned())
+}
+
 /// Returns the object that an input is, where it need not be asked for to know that it is no folder, pattern, or STAC.
 ///
 /// - `items`: whether STAC is taken
@@ -181,7 +190,7 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
 ///
 /// `Config` if the URI or the pattern is not valid.
 pub fn single_object(text: &str, items: bool) -> Result<Option<ObjectUri>> {
-    let Pattern::Place(uri) = Pattern::parse(text)? else { return Ok(None) };
+    let Some(uri) = place(text)? else { return Ok(None) };
     let names_folder = uri.key().is_empty() || text.ends_with('/');
     let is_folder = uri.local_path().is_some_and(|path| path.is_dir());
     let may_be_more =

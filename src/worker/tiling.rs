@@ -37,20 +37,35 @@ pub(crate) fn resolve(grid: Option<&Grid>, model: &contract::Input) -> Result<Op
                 .hint("give one number for all bands, or one for each"));
         }
     }
-    Ok(Some(Tiling {
+    let area = grid.aoi.as_deref().map(read_aoi).transpose()?;
+    let units = (0..model.bands.len()).map(|band| model.unit_of(band).to_owned()).collect();
+    Ok(Some(of_grid(grid, size, area, bands, units)))
+}
+
+/// Makes of `[tiles]` how scenes are cut into windows of this size.
+///
+/// - `units`: of the values of each band
+pub(crate) fn of_grid(
+    grid: &Grid,
+    size: u32,
+    aoi: Option<Area>,
+    bands: Vec<String>,
+    units: Vec<String>,
+) -> Tiling {
+    Tiling {
         size,
         stride: grid.stride.map_or(size, std::num::NonZero::get),
         gsd: grid.gsd,
-        aoi: grid.aoi.as_deref().map(read_aoi).transpose()?,
+        aoi,
         bands,
-        units: (0..model.bands.len()).map(|band| model.unit_of(band).to_owned()).collect(),
+        units,
         scale: grid.scale.clone(),
         offset: grid.offset.clone(),
         nodata: grid.nodata,
         min_valid_fraction: grid.min_valid_fraction,
         clouds: grid.clouds.clone(),
         cell_km: grid.cell_km.get(),
-    }))
+    }
 }
 
 fn check_unit(grid: &Grid, model: &contract::Input) -> Result<()> {
