@@ -1,8 +1,12 @@
-//! The documentation's links: each leads to a file and a heading, and every page can be found from the index.
+//! The documentation: each link leads to a file and a heading, every page can be found from the index, and every
+//! command is one that there is.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+#[cfg(feature = "query")]
+use crate::manners::shell_words;
 
 /// One link of a page: where it leads, and to which heading.
 struct Link {
@@ -12,6 +16,11 @@ struct Link {
 
 fn root() -> PathBuf {
     fs::canonicalize(env!("CARGO_MANIFEST_DIR")).unwrap()
+}
+
+/// Every page that people read: those of the first folder, and all of `docs`.
+fn pages() -> Vec<PathBuf> {
+    [pages_in(&root(), false), pages_in(&root().join("docs"), true)].concat()
 }
 
 /// The pages of a folder; of `docs` also those of its folders. What is itself a link is no page of its own.
@@ -41,7 +50,8 @@ fn links(page: &Path) -> Vec<Link> {
     let links = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
     let inside = links.filter(|link| !link.contains("://"));
     let parsed = inside.map(|link| {
-        let (path, heading) = link.split_once('#').map_or((link, None), |(path, heading)| (path, Some(heading)));
+        let (path, heading) =
+            link.split_once('#').map_or((link, None), |(path, heading)| (path, Some(heading)));
         let target = if path.is_empty() { page.to_owned() } else { page.parent().unwrap().join(path) };
         Link { target, heading: heading.map(str::to_owned) }
     });
@@ -61,7 +71,7 @@ fn headings(page: &Path) -> BTreeSet<String> {
 fn every_link_leads_to_a_file_and_a_heading() {
     let mut wrong = Vec::new();
     let mut num_links = 0;
-    for page in [pages_in(&root(), false), pages_in(&root().join("docs"), true)].concat() {
+    for page in pages() {
         for Link { target, heading } in links(&page) {
             num_links += 1;
             let found = target.exists() && heading.as_ref().is_none_or(|it| headings(&target).contains(it));
@@ -89,4 +99,35 @@ fn every_page_is_found_from_the_index() {
     }
     let all: BTreeSet<PathBuf> = pages_in(&root().join("docs"), true).into_iter().collect();
     assert!(all.is_subset(&found), "{:?}", all.difference(&found).collect::<Vec<_>>());
+}
+
+/// The commands of a page's blocks for a shell; one may go over several lines.
+#[cfg(feature = "query")]
+fn commands(page: &Path) -> Vec<String> {
+    let text = fs::read_to_string(page).unwrap().replace("\\\n", " ");
+    let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let (mut commands, mut open) = (Vec::new(), String::new());
+    for line in blocks.flat_map(str::lines) {
+        open.push_str(line.split("  #").next().unwrap());
+        if open.matches('"').count() % 2 == 0 {
+            commands.push(std::mem::take(&mut open));
+        }
+    }
+    commands.retain(|command| command.starts_with("tilefleet "));
+    commands
+}
+
+#[cfg(feature = "query")]
+#[test]
+fn every_command_of_the_documentation_is_accepted() {
+    let mut num_commands = 0;
+    for page in pages() {
+        for command in commands(&page) {
+            num_commands += 1;
+            if let Err(error) = tilefleet::cli::command().try_get_matches_from(shell_words(&command)) {
+                panic!("{} says `{command}`\n{error}", page.display());
+            }
+        }
+    }
+    assert!(num_commands > 40, "only {num_commands} commands were found");
 }
