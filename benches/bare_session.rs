@@ -7,9 +7,11 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Instant;
 
-use tilefleet::error::Result;
-use tilefleet::infer::{InputBatch, Provider, SamplesMut, Session, SessionOptions, runtime};
-use tilefleet::model::{Overrides, load};
+use tilefleet::models::{Overrides, load};
+use tilefleet::runtime;
+use tilefleet::stages::infer::{InputBatch, SamplesMut, Session, SessionOptions};
+use tilefleet::vocabulary::error::Result;
+use tilefleet::vocabulary::provider::Provider;
 
 fn main() {
     let argument = |name: &str| {

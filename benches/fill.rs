@@ -5,12 +5,15 @@
 
 use std::path::Path;
 
-use tilefleet::commit::{Counts, Provenance, commit};
-use tilefleet::error::Result;
-use tilefleet::plan::{Output, Run, Scope, Shard, Tile};
-use tilefleet::reason::{Reason, Rejection};
-use tilefleet::sink::{EmbeddingType, Outcome, ShardRows, TableSpec, TileRow, encode};
-use tilefleet::storage::{ObjectUri, Storage, StorageOptions};
+use tilefleet::input::storage::{ObjectUri, Storage, StorageOptions};
+use tilefleet::output::provenance::Provenance;
+use tilefleet::output::table::{EmbeddingType, ShardRows, TableSpec, encode};
+use tilefleet::output::{Output, Run, Scope, Shard, Tile};
+use tilefleet::stages::commit::commit;
+use tilefleet::vocabulary::error::Result;
+use tilefleet::vocabulary::outcome::Counts;
+use tilefleet::vocabulary::outcome::{Outcome, TileRow};
+use tilefleet::vocabulary::reason::{Reason, Rejection};
 
 fn main() {
     let mut arguments = std::env::args().skip_while(|argument| argument != "--output");

@@ -13,11 +13,12 @@ use std::thread;
 use std::time::Instant;
 
 use libjpeg_turbo_rs::{PixelFormat, Subsampling, compress};
-use tilefleet::decode::chip::Chip;
-use tilefleet::decode::{decode, decode_tile, recycle};
-use tilefleet::format::image::{Limits, parse_header};
-use tilefleet::model::contract::{Accept, Input, Interpolation, Layout, Resize, SampleType};
-use tilefleet::preprocess::{InputSlotMut, Preprocess};
+use tilefleet::formats::image::{Limits, parse_header};
+use tilefleet::stages::decode::recycle;
+use tilefleet::stages::decode::{decode, decode_tile};
+use tilefleet::stages::preprocess::{InputSlotMut, Preprocess};
+use tilefleet::vocabulary::chip::Chip;
+use tilefleet::vocabulary::contract::{Accept, Input, Interpolation, Layout, Resize, SampleType};
 
 #[path = "micro/table.rs"]
 mod table;

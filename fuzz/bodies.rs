@@ -1,13 +1,14 @@
 //! What the fuzz targets do with any bytes. `cargo test --test it mutated` does the same with mutated real files,
 //! so that what is found stays found without nightly.
 
-use tilefleet::decode::blocks::{Part, decode_block, read_window};
-use tilefleet::decode::{decode, working_bytes};
-use tilefleet::format::image::{self, Limits};
-use tilefleet::format::partial::{Parsed, Partial};
-use tilefleet::format::tiff::{BlockId, Level, Page, TiffHeader, parse_blocks, parse_header, parse_partial};
-use tilefleet::geometry::Window;
-use tilefleet::reason::{Reason, Rejection};
+use tilefleet::formats::image;
+use tilefleet::formats::image::Limits;
+use tilefleet::formats::partial::{Parsed, Partial};
+use tilefleet::formats::tiff::{BlockId, Level, Page, TiffHeader, parse_blocks, parse_header, parse_partial};
+use tilefleet::stages::decode::blocks::{Part, decode_block, read_window};
+use tilefleet::stages::decode::{decode, working_bytes};
+use tilefleet::vocabulary::geometry::Window;
+use tilefleet::vocabulary::reason::{Reason, Rejection};
 
 /// Larger blocks are left out: what is looked for is found in small ones.
 const MOST_BLOCK_BYTES: u64 = 1 << 24;
@@ -93,7 +94,11 @@ fn window(bytes: &[u8], header: &TiffHeader, number: usize, level: &Level) {
     assert!(read.valid.is_none_or(|valid| valid.len() == num_pixels));
 }
 
-fn block(bytes: &[u8], page: &Page, id: BlockId) -> Result<tilefleet::decode::blocks::Block, Rejection> {
+fn block(
+    bytes: &[u8],
+    page: &Page,
+    id: BlockId,
+) -> Result<tilefleet::stages::decode::blocks::Block, Rejection> {
     if page.block_bytes(id) > MOST_BLOCK_BYTES {
         return Err(Rejection::new(Reason::TooLarge, "left out"));
     }

@@ -8,11 +8,35 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Clouds, Nodata};
-use crate::format::sample::SampleKind;
 use crate::geo::{Aoi, Crs, Footprint, GeoTags, GeoTransform, Georeference, NoGeometry};
-use crate::geometry::{Rect, Size, Window};
-use crate::reason::{Reason, Rejection};
+use crate::vocabulary::geometry::{Rect, Size, Window};
+use crate::vocabulary::reason::{Reason, Rejection};
+use crate::vocabulary::sample::SampleKind;
+
+/// Which sample stands for no data.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Nodata {
+    /// The one that file or STAC item name.
+    File,
+    /// None.
+    None,
+    /// This one.
+    Value(f64),
+}
+
+/// Where clouds are said to be, and how many of them are too many.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Clouds {
+    /// Name of the band.
+    pub band: String,
+    /// Its values that mean clouds.
+    pub values: Vec<u32>,
+    /// The numbers of its bits that do.
+    pub bits: Vec<u32>,
+    /// Windows with a larger share of such pixels are skipped.
+    pub max_fraction: f64,
+}
 
 /// How scenes are cut into windows, and what their samples mean: part of the fingerprint.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -78,7 +102,7 @@ pub struct Area {
 /// What planning has found out about a source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Survey {
+pub enum SceneLayout {
     /// It is cut into windows.
     Scene(Arc<Scene>),
     /// It is one planned row that says why there are no windows.
@@ -95,7 +119,7 @@ pub enum Survey {
     },
 }
 
-impl Survey {
+impl SceneLayout {
     /// Returns the scene, if there is one.
     #[must_use]
     pub fn scene(&self) -> Option<&Arc<Scene>> {
@@ -136,7 +160,7 @@ impl Survey {
     }
 }
 
-impl From<Rejection> for Survey {
+impl From<Rejection> for SceneLayout {
     fn from(rejection: Rejection) -> Self {
         Self::Rejected { reason: rejection.reason, detail: rejection.detail }
     }
@@ -308,7 +332,7 @@ impl Scene {
     ///
     /// Of each object the coarsest level is taken whose pixels are not larger than the chip's.
     #[must_use]
-    pub fn cuts(&self, window: Window, side: u32) -> Vec<Cut> {
+    pub fn cuts(&self, window: Window, side: u32) -> Vec<SourceWindow> {
         let full = self.full_rect(window);
         let used = (0..self.objects.len()).map(|object| (object, self.bands_of(object)));
         let cut = |(object, bands): (usize, Vec<u16>)| {
@@ -325,7 +349,7 @@ impl Scene {
                 width: rect.width * across,
                 height: rect.height * down,
             };
-            Some(Cut { object, level, pixels: rect.touched(level_size), rect, bands })
+            Some(SourceWindow { object, level, pixels: rect.touched(level_size), rect, bands })
         };
         used.filter(|(_, bands)| !bands.is_empty()).filter_map(cut).collect()
     }
@@ -342,7 +366,7 @@ impl Scene {
 
 /// What a chip needs of one object.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Cut {
+pub struct SourceWindow {
     /// Which object.
     pub object: usize,
     /// Which of its levels.
@@ -570,7 +594,7 @@ mod tests {
     #[test]
     fn what_would_not_read_back_is_a_rejection() {
         let sound = || scene(vec![object(&[100], Some([0.1, 10.0, 0.0, 1.0 / 3.0, 0.0, -10.0]))]);
-        let survey = Survey::Scene(Arc::new(sound()));
+        let survey = SceneLayout::Scene(Arc::new(sound()));
         assert_eq!(survey.clone().recordable(), survey);
         let breaks: [fn(&mut Scene, f64); 7] = [
             |scene, number| scene.bands[0].scale = number,
@@ -590,8 +614,8 @@ mod tests {
             for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
                 let mut scene = sound();
                 change(&mut scene, number);
-                let recorded = Survey::Scene(Arc::new(scene)).recordable();
-                let is_rejected = matches!(recorded, Survey::Rejected { reason: Reason::Corrupt, .. });
+                let recorded = SceneLayout::Scene(Arc::new(scene)).recordable();
+                let is_rejected = matches!(recorded, SceneLayout::Rejected { reason: Reason::Corrupt, .. });
                 assert!(is_rejected, "{which}, {number}: {recorded:?}");
                 assert!(recorded.to_json().is_ok());
             }
@@ -603,11 +627,12 @@ mod tests {
         let mut scene = scene(vec![object(&[100], Some([0.1, 10.0, 0.0, 1.0 / 3.0, 0.0, -10.0]))]);
         scene.bands[0].nodata = Some(-9999.5);
         scene.only = Some(vec![Window { x: 1, y: 2, width: 3, height: 4 }]);
-        for survey in
-            [Survey::Scene(Arc::new(scene)), Survey::from(Rejection::new(Reason::Corrupt, "no directory"))]
-        {
+        for survey in [
+            SceneLayout::Scene(Arc::new(scene)),
+            SceneLayout::from(Rejection::new(Reason::Corrupt, "no directory")),
+        ] {
             let json = serde_json::to_string(&survey).unwrap();
-            assert_eq!(serde_json::from_str::<Survey>(&json).unwrap(), survey);
+            assert_eq!(serde_json::from_str::<SceneLayout>(&json).unwrap(), survey);
         }
     }
 }

@@ -13,11 +13,13 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use tilefleet::plan::{Output, TileId};
-use tilefleet::query::functions::CosineSimilarity;
-use tilefleet::reason::{Reason, Rejection};
-use tilefleet::sink::{EmbeddingType, Outcome, Prediction, ShardRows, TableSpec, TileRow, encode};
-use tilefleet::storage::{ObjectUri, Put, Storage, StorageOptions};
+use tilefleet::answers::query::functions::CosineSimilarity;
+use tilefleet::input::storage::{ObjectUri, Put, Storage, StorageOptions};
+use tilefleet::output::Output;
+use tilefleet::output::table::{EmbeddingType, ShardRows, TableSpec, encode};
+use tilefleet::vocabulary::outcome::{Outcome, Prediction, TileRow};
+use tilefleet::vocabulary::reason::{Reason, Rejection};
+use tilefleet::vocabulary::tile_id::TileId;
 
 use super::{ROUNDS, Random, median};
 

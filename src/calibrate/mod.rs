@@ -23,21 +23,23 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 pub use self::compare::Comparison;
-pub use self::tiles::{Reader, Split, Tiles, USUAL_CALIBRATION, USUAL_HELD_OUT, Wanted};
+pub use self::tiles::{Reader, Split, TileSelection, Tiles, USUAL_CALIBRATION, USUAL_HELD_OUT};
 
 use self::compare::Noise;
 use self::shift::Shift;
-use crate::error::Result;
-use crate::infer::arithmetic::Products;
-use crate::infer::known::{self, Shade};
-use crate::infer::{InputBatch, Provider, Runtime, Samples, Session, SessionOptions, Tap};
-use crate::model::contract::{Contract, Quantisation, SampleType, StoredProbe};
-use crate::model::quantise::{
-    Histogram, LeftFloat, Method, Prepared, Ranges, Shifts, Target, WeightRange, with_contract,
-};
-use crate::model::{ContractOrigin, Model};
+use crate::models::quantise::{Histogram, Method, QuantisableGraph, Ranges, Shifts, with_contract};
+use crate::models::{ContractOrigin, Model};
 use crate::observe::stderr::{Level, say};
-use crate::observe::words::counted;
+use crate::runtime::Runtime;
+use crate::stages::infer::arithmetic::Products;
+use crate::stages::infer::known;
+use crate::stages::infer::known::Shade;
+use crate::stages::infer::{InputBatch, IntermediateOutputs, Samples, Session, SessionOptions};
+use crate::vocabulary::contract::{Contract, Quantisation, SampleType, StoredProbe};
+use crate::vocabulary::contract::{LeftFloat, Target, WeightRange};
+use crate::vocabulary::error::Result;
+use crate::vocabulary::provider::Provider;
+use crate::vocabulary::words::counted;
 
 /// Chips a batch, where the model leaves it open: the activations of all of them are in memory at once.
 const BATCH: NonZeroUsize = NonZeroUsize::new(4).expect("not zero");
@@ -81,7 +83,7 @@ pub struct Quantised {
 pub struct Calibration<'a> {
     runtime: &'static Runtime,
     model: &'a Model,
-    prepared: Prepared,
+    prepared: QuantisableGraph,
     settings: &'a Settings,
     /// Layers that stay float because somebody said so.
     named: BTreeSet<usize>,
@@ -94,8 +96,12 @@ impl<'a> Calibration<'a> {
     ///
     /// `Config` if it cannot, `Usage` if it has no layer of a name that is to stay float.
     pub fn new(runtime: &'static Runtime, model: &'a Model, settings: &'a Settings) -> Result<Self> {
-        let prepared =
-            Prepared::of(model.bytes.clone(), &model.contract.output, settings.target, settings.weights)?;
+        let prepared = QuantisableGraph::of(
+            model.bytes.clone(),
+            &model.contract.output,
+            settings.target,
+            settings.weights,
+        )?;
         let named = prepared.named(&settings.exclude)?;
         Ok(Self { runtime, model, prepared, settings, named })
     }
@@ -110,7 +116,7 @@ impl<'a> Calibration<'a> {
     ///
     /// # Errors
     ///
-    /// As [`Session`] and [`Tap`].
+    /// As [`Session`] and [`IntermediateOutputs`].
     pub fn quantise(&self, tiles: &Split) -> Result<Quantised> {
         say(Level::Info, &format!("calibrating on {}", counted(tiles.calibration.len() as u64, "tile")));
         let ranges = self.observe(&tiles.calibration)?;
@@ -287,8 +293,8 @@ impl<'a> Calibration<'a> {
         Session::open(self.runtime, model, &self.model.contract, &options)
     }
 
-    fn tap(&self, model: Bytes, tensors: Vec<String>) -> Result<Tap> {
-        Tap::open(self.runtime, model, tensors, self.settings.threads)
+    fn tap(&self, model: Bytes, tensors: Vec<String>) -> Result<IntermediateOutputs> {
+        IntermediateOutputs::open(self.runtime, model, tensors, self.settings.threads)
     }
 
     /// Returns how many chips are computed for a batch: a static model pads it.

@@ -5,17 +5,17 @@ use std::path::Path;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::config::Looking;
-use crate::error::{Error, Result};
-use crate::fetch::too_large;
-use crate::format::image::Limits;
-use crate::infer::{InputBatch, SamplesMut};
-use crate::model::contract::Input;
-use crate::observe::words::{counted, form};
-use crate::preprocess::{InputSlotMut, Preprocess, WholeImage};
-use crate::reason::Rejection;
-use crate::source::{InputSpec, Sorted, discover};
-use crate::storage::{Fault, ObjectUri, Storage};
+use crate::config::InspectOptions;
+use crate::formats::image::Limits;
+use crate::input::source::{InputSpec, Sorted, discover};
+use crate::input::storage::{ObjectUri, Storage, StoreError};
+use crate::stages::fetch::too_large;
+use crate::stages::infer::{InputBatch, SamplesMut};
+use crate::stages::preprocess::{InputSlotMut, Preprocess, WholeImage};
+use crate::vocabulary::contract::Input;
+use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::reason::Rejection;
+use crate::vocabulary::words::{counted, form};
 
 /// So many tiles give the ranges if nobody says how many.
 pub const USUAL_CALIBRATION: usize = 256;
@@ -26,7 +26,7 @@ const READS_AT_ONCE: usize = 8;
 
 /// Which tiles are wanted.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct TileSelection {
     /// Sources to calibrate with; folders, objects, globs.
     pub calibration: Vec<String>,
     /// Sources to compare on; empty: others of the same.
@@ -87,7 +87,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// `Config` if the settings contradict themselves.
-    pub fn new(settings: &Looking, input: &'a Input, batch: NonZeroUsize) -> Result<Self> {
+    pub fn new(settings: &InspectOptions, input: &'a Input, batch: NonZeroUsize) -> Result<Self> {
         if settings.grid.is_some() {
             return Err(Error::config("a calibration reads whole images, and `tiles.grid` is \"regular\"")
                 .hint("leave tiles.grid out; `tilefleet chip --set tiles.grid=regular` writes windows of scenes"));
@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// `Config` if there are too few, or the sources are not there; `Unavailable` if their store is away.
-    pub async fn read(&self, wanted: &Wanted) -> Result<Split> {
+    pub async fn read(&self, wanted: &TileSelection) -> Result<Split> {
         let spool = tempfile::tempdir()
             .map_err(|cause| Error::unavailable("cannot create a temporary folder").because(cause))?;
         let sources = self.discover(&wanted.calibration, spool.path()).await?;
@@ -167,7 +167,7 @@ impl<'a> Reader<'a> {
     async fn bytes(&self, uri: ObjectUri) -> Result<(ObjectUri, Result<bytes::Bytes, Rejection>)> {
         match self.storage.bucket(&uri).get(uri.key(), self.max_object_bytes).await {
             Ok(object) => Ok((uri, Ok(object.bytes))),
-            Err(Fault::TooLarge { size }) => {
+            Err(StoreError::TooLarge { size }) => {
                 let rejection = too_large(size, self.max_object_bytes);
                 Ok((uri, Err(rejection)))
             }

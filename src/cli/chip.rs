@@ -8,13 +8,14 @@ use serde_json::json;
 
 use super::run::assumptions;
 use super::{block_on, print_json};
+use crate::answers::inspect::{ChipRequest, FileFormat, Inspector, ModelInput, Picture, Source};
 use crate::config::looking;
-use crate::error::{Error, Result};
-use crate::geometry::Window;
-use crate::look::{FileFormat, Looker, ModelInput, Picture, Source, Wanted};
-use crate::model::contract::Contract;
-use crate::model::{self, file};
+use crate::models;
+use crate::models::file;
 use crate::observe::stderr::{Level, say};
+use crate::vocabulary::contract::Contract;
+use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::geometry::Window;
 
 /// Writes the decoded samples of an image, or of a window of it, to a file
 ///
@@ -120,15 +121,16 @@ pub fn run(args: Args) -> Result<()> {
     let settings = looking(&args.set)?;
     let contract = args.contract()?;
     let for_model = contract.is_some();
-    let looker = Looker::new(&settings, contract.map(|contract| contract.input))?;
-    let wanted = Wanted { window: args.window.map(|window| window.0), level: args.level, frame: args.frame };
+    let looker = Inspector::new(&settings, contract.map(|contract| contract.input))?;
+    let wanted =
+        ChipRequest { window: args.window.map(|window| window.0), level: args.level, frame: args.frame };
     let (source, found) = block_on(async {
         let source = looker.sources(&args.source).await?.only(&args.source)?;
         let found = if for_model {
             looker.input(&source, wanted).await?
         } else {
             let (chip, read_bytes) = looker.chip(&source, wanted).await?;
-            let Wanted { window, level, .. } = wanted;
+            let ChipRequest { window, level, .. } = wanted;
             ModelInput { picture: chip.into(), window, level, skipped: None, read_bytes }
         };
         Ok((source, found))
@@ -146,7 +148,7 @@ pub(super) fn contract_of(path: &Path) -> Result<Contract> {
     if path.extension().is_some_and(|extension| extension == "toml") {
         return Contract::load(path);
     }
-    let model = model::load(path, &model::Overrides::default())?;
+    let model = models::load(path, &models::Overrides::default())?;
     if let Some(assumed) = assumptions(&model) {
         say(Level::Warn, &assumed);
     }

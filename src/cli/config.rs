@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::pipeline_args::PipelineArgs;
 use super::print_json;
 use crate::config::{Loaded, Overrides, Setting, Variable};
-use crate::error::Result;
+use crate::vocabulary::error::Result;
 
 /// Shows the merged configuration and where each value came from
 #[derive(Clone, Debug, clap::Args)]
@@ -33,7 +33,7 @@ impl From<PipelineArgs> for Overrides {
 ///
 /// # Errors
 ///
-/// [`crate::error::Kind::Config`] if a key or value is wrong. A missing one is only noted: flags of a
+/// [`crate::vocabulary::error::Kind::Config`] if a key or value is wrong. A missing one is only noted: flags of a
 /// later command may bring it.
 pub fn run(args: Args) -> Result<()> {
     let path = args.pipeline.pipeline.clone();

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::answers::export::{Asked, MapQuestion, describe_run, maps};
 use crate::cli::output_args::PlaceArgs;
 use crate::cli::{block_on, print_json, show};
-use crate::error::{Error, Result};
-use crate::export::{Asked, MapQuestion, describe_run, maps};
-use crate::model::file;
-use crate::plan::{Output, RunId};
-use crate::stac::describe;
+use crate::input::stac::describe;
+use crate::models::file;
+use crate::output::{Output, RunId};
+use crate::vocabulary::error::{Error, Result};
 
 /// Writes completed runs in other people's formats
 ///
@@ -122,7 +122,7 @@ fn draw(args: &Args, output: &Output, run: Option<RunId>) -> Result<()> {
     if args.json { print_json(&json!({"maps": written})) } else { Ok(()) }
 }
 
-fn line(path: &Path, map: &crate::export::Map) -> String {
+fn line(path: &Path, map: &crate::answers::export::Map) -> String {
     let (all, mapped) = (map.size.num_pixels(), map.num_mapped);
     let have = show::form(mapped, "has", "have");
     let windows = format!("{} {have} a class", show::counted_of(mapped, all, "window"));

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::config::{NAME_WITHOUT_FILE, Overrides, Pipeline};
-use crate::error::{Error, Result};
+use crate::vocabulary::error::{Error, Result};
 
 const TEMPLATE: &str = include_str!("init.toml");
 

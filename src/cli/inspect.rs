@@ -6,14 +6,14 @@ use futures::{StreamExt, stream};
 
 use super::chip::contract_of;
 use super::{block_on, print_json, show};
-use crate::config::looking;
-use crate::error::{Error, Kind, Result};
-use crate::format::reader::TileGrid;
-use crate::look::{
-    Asset, Band, Blocks, Description, Image, Item, ItemBand, Looker, Scene, Source, Sources, Status, Verdict,
-    Windows,
+use crate::answers::inspect::{
+    Asset, Band, Blocks, Description, Image, Inspector, Item, ItemBand, Scene, Source, Sources, Status,
+    Verdict, Windows,
 };
+use crate::config::looking;
+use crate::formats::reader::TileGrid;
 use crate::observe::stderr::{Level, say};
+use crate::vocabulary::error::{Error, Kind, Result};
 
 /// So many sources are looked at at once.
 const AT_ONCE: usize = 8;
@@ -55,7 +55,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let input = args.model.as_deref().map(contract_of).transpose()?.map(|contract| contract.input);
-    let looker = Looker::new(&looking(&args.set)?, input)?;
+    let looker = Inspector::new(&looking(&args.set)?, input)?;
     let looked = block_on(look(&looker, &args.sources))?;
     let num_sources = looked.len();
     let mut errors = Vec::new();
@@ -83,7 +83,7 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 /// Describes all sources that the arguments lead to, by name; an argument that leads to none is one that failed.
-async fn look(looker: &Looker, arguments: &[String]) -> Result<Vec<(String, Result<Description>)>> {
+async fn look(looker: &Inspector, arguments: &[String]) -> Result<Vec<(String, Result<Description>)>> {
     let mut found = Vec::new();
     for argument in arguments {
         match looker.sources(argument).await {

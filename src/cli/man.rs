@@ -9,7 +9,7 @@ use clap_mangen::roff::{Roff, roman};
 
 use super::command;
 use crate::cli::show;
-use crate::error::{Error, Result};
+use crate::vocabulary::error::{Error, Result};
 
 /// Writes the manual pages, one for each command
 #[derive(Debug, clap::Args)]

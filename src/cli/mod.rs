@@ -4,12 +4,12 @@
 /// It stands before the modules, so that in all of them it takes the place of the standard library's.
 macro_rules! println {
     () => { std::println!() };
-    ($($argument:tt)*) => { std::println!("{}", $crate::visible::text(&format!($($argument)*))) };
+    ($($argument:tt)*) => { std::println!("{}", $crate::vocabulary::visible::text(&format!($($argument)*))) };
 }
 
 /// As `println!`, without a line break.
 macro_rules! print {
-    ($($argument:tt)*) => { std::print!("{}", $crate::visible::text(&format!($($argument)*))) };
+    ($($argument:tt)*) => { std::print!("{}", $crate::vocabulary::visible::text(&format!($($argument)*))) };
 }
 
 mod advice;
@@ -40,10 +40,10 @@ use std::num::NonZeroUsize;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::error::{Error, Kind, Result};
 use crate::observe::stderr::{self, FORMAT_VARIABLE, Level};
 use crate::observe::{LogFormat, init_logging};
-use crate::visible;
+use crate::vocabulary::error::{Error, Kind, Result};
+use crate::vocabulary::visible;
 
 pub use pipeline_args::PipelineArgs;
 

@@ -1,9 +1,9 @@
 //! The arguments of every command that looks at an output.
 
 use crate::config::storage_options;
-use crate::error::Result;
-use crate::plan::{Output, RunId};
-use crate::storage::{ObjectUri, Storage};
+use crate::input::storage::{ObjectUri, Storage};
+use crate::output::{Output, RunId};
+use crate::vocabulary::error::Result;
 
 /// The output, and how to get at it.
 #[derive(Clone, Debug, clap::Args)]

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use crate::config::{Loaded, Pipeline};
-use crate::error::Result;
+use crate::vocabulary::error::Result;
 
 /// The pipeline file and what changes from run to run.
 #[derive(Clone, Debug, Default, clap::Args)]

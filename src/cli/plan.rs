@@ -1,11 +1,13 @@
 //! `tilefleet plan PIPELINE`
 
+use crate::answers::inspect::preview;
 use crate::cli::run::{all_done, say_limit};
 use crate::cli::{PipelineArgs, block_on, print_json, show};
-use crate::error::Result;
-use crate::newest::Change;
-use crate::plan::{self, Preview};
-use crate::worker::Job;
+use crate::output;
+use crate::output::current_rows::Change;
+use crate::stages::plan::Preview;
+use crate::stages::worker::Job;
+use crate::vocabulary::error::Result;
 
 /// Says what a run would cover, and publishes its plan unless told not to
 ///
@@ -34,8 +36,8 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let job = Job::open(&args.pipeline.load()?)?;
     super::run::say_what_is_assumed(&job);
-    let preview = block_on(async { if args.dry_run { job.preview().await } else { job.plan().await } })?;
-    plan::warn_if_short(job.output(), preview.table_bytes);
+    let preview = block_on(async { if args.dry_run { preview(&job).await } else { job.plan().await } })?;
+    output::warn_if_short(job.output(), preview.table_bytes);
     if args.json {
         print_json(&preview)?;
     } else {

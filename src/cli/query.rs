@@ -9,17 +9,18 @@ use std::path::{Path, PathBuf};
 use futures::{FutureExt, TryStreamExt};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::answers::query::show::{Format, Writer};
+use crate::answers::query::{Given, MAX_BYTES, Queryable, STACK_BYTES, crash, fault};
 use crate::cli::output_args::PlaceArgs;
 use crate::cli::{block_on_built, show};
-use crate::error::{Error, Kind, Result};
-use crate::guard;
-use crate::model::file;
+use crate::input::storage::Storage;
+use crate::models::file;
 use crate::observe::announce;
-use crate::plan::Output;
-use crate::query::show::{Format, Writer};
-use crate::query::{Given, MAX_BYTES, Queryable, STACK_BYTES, crash, fault};
-use crate::storage::Storage;
-use crate::visible::{self, Shown};
+use crate::output::Output;
+use crate::vocabulary::error::{Error, Kind, Result};
+use crate::vocabulary::guard;
+use crate::vocabulary::visible;
+use crate::vocabulary::visible::Shown;
 
 /// Asks an output in SQL
 ///

@@ -5,15 +5,16 @@ use std::path::PathBuf;
 
 use crate::cli::{block_on, print_json, run, show};
 use crate::config::{Loaded, Overrides, storage_options};
-use crate::error::{Error, Kind, Result};
-use crate::newest::{Current, how_to_accept, waiting};
+use crate::input::storage::{ObjectUri, Storage};
 use crate::observe::stderr::{Level, say};
-use crate::plan::{Origin, Output, Retry, Run, RunId, Scope, Snapshot};
-use crate::reason::Reason;
-use crate::rejects::{Question, Reject, find};
-use crate::storage::{ObjectUri, Storage};
-use crate::visible;
-use crate::worker::{Job, Report};
+use crate::output::current_rows::{Current, how_to_accept, waiting};
+use crate::output::rejects::Retry;
+use crate::output::rejects::{Question, Reject, find};
+use crate::output::{Origin, Output, Run, RunId, Scope, Snapshot};
+use crate::stages::worker::{Job, Report};
+use crate::vocabulary::error::{Error, Kind, Result};
+use crate::vocabulary::reason::Reason;
+use crate::vocabulary::visible;
 
 /// Lists rejected tiles by reason, or tries them again.
 ///

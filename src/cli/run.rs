@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::cli::{PipelineArgs, block_on_threads, print_json, show};
-use crate::error::{Kind, Result};
-use crate::model::{ContractOrigin, Model};
+use crate::models::{ContractOrigin, Model};
 use crate::observe::stderr::{Level, say};
 use crate::observe::{Progress, Snapshot, Stage, Ticker};
-use crate::pipeline::Stop;
-use crate::plan::Limit;
-use crate::worker::{Job, Report};
+use crate::output::Limit;
+use crate::stages::pipeline::Stop;
+use crate::stages::worker::{Job, Report};
+use crate::vocabulary::error::{Kind, Result};
 
 /// Plans if needed, then works on all open shards on this machine
 ///

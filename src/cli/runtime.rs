@@ -7,11 +7,11 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::cli::{PipelineArgs, block_on, print_json};
-use crate::error::{Error, Result};
-use crate::infer::doctor;
-use crate::infer::runtime::{Build, InstallOptions, install};
 use crate::observe::stderr::{Level, say};
-use crate::worker::{Inference, Job};
+use crate::runtime::doctor;
+use crate::runtime::{Build, InstallOptions, install};
+use crate::stages::worker::{Inference, Job};
+use crate::vocabulary::error::{Error, Result};
 
 /// The arguments of `tilefleet runtime`.
 #[derive(Debug, clap::Args)]
@@ -81,7 +81,7 @@ struct DoctorArgs {
 ///
 /// # Errors
 ///
-/// As [`install`]; for `doctor`, [`Kind::Config`](crate::error::Kind::Config) if the CPU provider does not
+/// As [`install`]; for `doctor`, [`Kind::Config`](crate::vocabulary::error::Kind::Config) if the CPU provider does not
 /// work.
 pub fn run(args: Args) -> Result<()> {
     match args.command {

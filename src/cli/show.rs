@@ -1,10 +1,10 @@
 //! What several commands print for people.
 
-use crate::commit::Counts;
-use crate::plan::Origin;
-use crate::reason::Reason;
+use crate::output::Origin;
+use crate::vocabulary::outcome::Counts;
+use crate::vocabulary::reason::Reason;
 
-pub use crate::observe::words::{by_header, bytes, count, counted, counted_of, form, seconds, wrapped};
+pub use crate::vocabulary::words::{by_header, bytes, count, counted, counted_of, form, seconds, wrapped};
 
 /// Lines for whoever is no terminal are meant for one of so many columns.
 const USUAL_WIDTH: usize = 100;

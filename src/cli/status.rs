@@ -5,10 +5,10 @@ use std::time::SystemTime;
 use crate::cli::output_args::OutputArgs;
 use crate::cli::run::{SUPERSEDED, say_limit};
 use crate::cli::{block_on, print_json, show};
-use crate::error::Result;
-use crate::newest::{Standings, how_to_accept};
-use crate::plan::{Output, RunId, Scope, Snapshot};
-use crate::status::Status;
+use crate::output::current_rows::{Standings, how_to_accept};
+use crate::output::status::Status;
+use crate::output::{Output, RunId, Scope, Snapshot};
+use crate::vocabulary::error::Result;
 
 /// Says how far the runs of an output have got
 ///

@@ -2,8 +2,8 @@
 
 use crate::cli::output_args::OutputArgs;
 use crate::cli::{block_on, print_json, show};
-use crate::error::{Kind, Result};
-use crate::verify::{Depth, Verdict, verify_output};
+use crate::maintenance::verify::{Depth, Verdict, verify_output};
+use crate::vocabulary::error::{Kind, Result};
 
 /// Proves that every planned tile has exactly one row
 ///

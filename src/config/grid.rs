@@ -4,8 +4,9 @@ use std::num::NonZeroU32;
 
 use super::settings::{Setting, Settings};
 use super::value::{FromSetting, Ratio};
-use crate::error::{Error, Result};
-use crate::format::sample::converts;
+use crate::scene::{Clouds, Nodata};
+use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::sample::converts;
 
 /// The keys of `[tiles]` that say nothing of whole images.
 const KEYS: [&str; 15] = [
@@ -28,7 +29,7 @@ const KEYS: [&str; 15] = [
 
 /// How scenes are cut into windows, and what their samples mean.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Grid {
+pub struct TilesSection {
     /// Width and height of a window, in pixels of `gsd`; `None`: the model's.
     pub size: Option<NonZeroU32>,
     /// From one window to the next, in pixels of `gsd`; `None`: as `size`.
@@ -55,33 +56,8 @@ pub struct Grid {
     pub cell_km: NonZeroU32,
 }
 
-/// Which sample stands for no data.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Nodata {
-    /// The one that file or STAC item name.
-    File,
-    /// None.
-    None,
-    /// This one.
-    Value(f64),
-}
-
-/// Where clouds are said to be, and how many of them are too many.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Clouds {
-    /// Name of the band.
-    pub band: String,
-    /// Its values that mean clouds.
-    pub values: Vec<u32>,
-    /// The numbers of its bits that do.
-    pub bits: Vec<u32>,
-    /// Windows with a larger share of such pixels are skipped.
-    pub max_fraction: f64,
-}
-
 /// Reads the grid; `None` for whole images.
-pub(super) fn grid(settings: &Settings) -> Result<Option<Grid>> {
+pub(super) fn grid(settings: &Settings) -> Result<Option<TilesSection>> {
     if !settings.choice("tiles.grid", &[("whole", false), ("regular", true)])? {
         return refuse_idle(settings).map(|()| None);
     }
@@ -89,8 +65,8 @@ pub(super) fn grid(settings: &Settings) -> Result<Option<Grid>> {
 }
 
 /// Reads how scenes are cut into windows, whether they are or not.
-pub(super) fn windows(settings: &Settings) -> Result<Grid> {
-    Ok(Grid {
+pub(super) fn windows(settings: &Settings) -> Result<TilesSection> {
+    Ok(TilesSection {
         size: settings.read::<Length>("tiles.size")?.0,
         stride: settings.read::<Length>("tiles.stride")?.0,
         gsd: settings.read::<Gsd>("tiles.gsd")?.0,

@@ -23,11 +23,11 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
-use crate::error::{Error, Kind, Result};
-use crate::format::reader::TileGrid;
-use crate::storage::StorageOptions;
+use crate::formats::reader::TileGrid;
+use crate::input::storage::StorageOptions;
+use crate::vocabulary::error::{Error, Kind, Result};
 
-pub use grid::{Clouds, Grid, Nodata};
+pub use grid::TilesSection;
 pub use pipeline::{
     EmbeddingType, Input, Limits, Model, NAME_WITHOUT_FILE, Output, Pipeline, Plan, Run, StacInput, Tiles,
     Unreadable, is_pipeline_name,
@@ -193,7 +193,7 @@ fn merge_storage(environment: &[(String, String)], set: &[String]) -> Result<Sto
 
 /// What a command needs that looks at single sources, without a pipeline file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Looking {
+pub struct InspectOptions {
     /// `[storage]`
     pub storage: StorageOptions,
     /// `[limits]`
@@ -201,14 +201,14 @@ pub struct Looking {
     /// `[tiles]`
     pub tiles: Tiles,
     /// `[tiles]` of scenes that are cut into windows; `None`: every source is one tile.
-    pub grid: Option<Grid>,
+    pub grid: Option<TilesSection>,
     /// What it would be if they were, where they are not; `None`: nobody asks.
-    pub other_grid: Option<Grid>,
+    pub other_grid: Option<TilesSection>,
     /// `[input]` as far as it is about STAC items; nothing is searched for.
     pub stac: StacInput,
 }
 
-impl Looking {
+impl InspectOptions {
     /// Returns how sources become tiles.
     #[must_use]
     pub fn tile_grid(&self) -> TileGrid {
@@ -216,12 +216,12 @@ impl Looking {
     }
 }
 
-/// Returns the settings of [`Looking`] as [`storage_options`] does.
+/// Returns the settings of [`InspectOptions`] as [`storage_options`] does.
 ///
 /// # Errors
 ///
 /// As [`storage_options`].
-pub fn looking(set: &[String]) -> Result<Looking> {
+pub fn looking(set: &[String]) -> Result<InspectOptions> {
     let settings = merge_sections(&["input", "tiles", "limits", "storage"], &environment(), set)?;
     refuse_other_input(set)?;
     pipeline::looking(&settings)
@@ -321,7 +321,7 @@ fn utf8(path: &Path) -> Result<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::contract::AcceptGrey;
+    use crate::vocabulary::contract::AcceptGrey;
 
     const SPINE: &str = "[input]\nuris = [\"images\", \"s3://b/a\"]\n[model]\nfile = \"m.onnx\"\n\
                          [output]\nuri = \"../table\"\n";

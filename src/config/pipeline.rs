@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::grid::{Grid, grid, windows};
+use super::grid::{TilesSection, grid, windows};
 use super::settings::{Origin, Settings};
 use super::value::{ByteSize, PerCent, Ratio, wrong};
-use crate::error::{Error, Result};
-use crate::infer::options::ConvSearch;
-use crate::infer::{CudaOptions, Devices, Provider, ProviderOptions, TensorrtOptions};
-use crate::model::Precision;
-use crate::model::contract::{Accept, AcceptAlpha, AcceptGrey, AcceptSixteenBit};
-use crate::storage::{SignOptions, StorageOptions};
+use crate::input::storage::{SignOptions, StorageOptions};
+use crate::vocabulary::contract::precision::Precision;
+use crate::vocabulary::contract::{Accept, AcceptAlpha, AcceptGrey, AcceptSixteenBit};
+use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::provider::ConvSearch;
+use crate::vocabulary::provider::{CudaOptions, Devices, Provider, ProviderOptions, TensorrtOptions};
 
 /// The settings whose value is a local path or a URI.
 const PLACES: [&str; 7] = [
@@ -40,7 +40,7 @@ pub struct Pipeline {
     /// `[tiles]`
     pub tiles: Tiles,
     /// `[tiles]` of scenes that are cut into windows; `None`: every source is one tile.
-    pub grid: Option<Grid>,
+    pub grid: Option<TilesSection>,
     /// `[plan]`
     pub plan: Plan,
     /// `[model]`
@@ -424,7 +424,7 @@ fn precision(settings: &Settings) -> Result<Option<Precision>> {
 }
 
 /// Most effort of `TensorRT`'s builder.
-const MOST_OPTIMISATION: usize = 5;
+const MAX_OPTIMISATION: usize = 5;
 
 fn providers(settings: &Settings) -> Result<ProviderOptions> {
     let searches = [
@@ -434,8 +434,8 @@ fn providers(settings: &Settings) -> Result<ProviderOptions> {
     ];
     let num_bytes = |name| settings.read::<Option<ByteSize>>(name).map(|size| size.map(|size| size.0));
     let optimisation: usize = settings.read("tensorrt.optimisation")?;
-    if optimisation > MOST_OPTIMISATION {
-        let expected = format!("a whole number from 0 to {MOST_OPTIMISATION}");
+    if optimisation > MAX_OPTIMISATION {
+        let expected = format!("a whole number from 0 to {MAX_OPTIMISATION}");
         return Err(wrong(settings.get("tensorrt.optimisation"), &expected));
     }
     Ok(ProviderOptions {
@@ -481,7 +481,7 @@ fn limits(settings: &Settings) -> Result<Limits> {
 }
 
 /// Checks what looking at single sources needs; the settings may hold no other section.
-pub(super) fn looking(settings: &Settings) -> Result<super::Looking> {
+pub(super) fn looking(settings: &Settings) -> Result<super::InspectOptions> {
     let (limits, tiles, grid) = (limits(settings)?, tiles(settings)?, grid(settings)?);
     let other_grid = if grid.is_none() { Some(windows(settings)?) } else { None };
     let stac = StacInput {
@@ -489,7 +489,7 @@ pub(super) fn looking(settings: &Settings) -> Result<super::Looking> {
         max_cloud_cover: settings.read::<PerCent>("input.max_cloud_cover")?.0,
         ..StacInput::default()
     };
-    Ok(super::Looking { storage: storage(settings)?, limits, tiles, grid, other_grid, stac })
+    Ok(super::InspectOptions { storage: storage(settings)?, limits, tiles, grid, other_grid, stac })
 }
 
 /// Checks `[storage]`; the settings may hold no other section.

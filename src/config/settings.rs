@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-use crate::error::{Error, Result};
+use crate::vocabulary::error::{Error, Result};
 
 const DEFAULTS: &str = include_str!("default.toml");
 const ENV_PREFIX: &str = "TILEFLEET_";
@@ -384,7 +384,7 @@ fn edit_distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Kind;
+    use crate::vocabulary::error::Kind;
 
     fn laid(text: &str) -> Result<Settings> {
         let mut settings = Settings::defaults();

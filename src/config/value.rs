@@ -7,8 +7,8 @@ use std::time::Duration;
 use toml::Value;
 
 use super::settings::{Setting, Settings};
-use crate::error::{Error, Result};
-use crate::infer::Devices;
+use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::provider::Devices;
 
 /// A type that a setting can be read as.
 pub(super) trait FromSetting: Sized {

@@ -1,7 +1,7 @@
 //! Environment variables of others that decide what a pipeline leaves open: who asks where a value comes from has to
 //! hear of them.
 
-use crate::storage::{ENDPOINT_VARIABLES, REGION_VARIABLES, StorageOptions, sanitise};
+use crate::input::storage::{ENDPOINT_VARIABLES, REGION_VARIABLES, StorageOptions, redact};
 
 /// A variable that is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ pub(super) fn deciding(storage: &StorageOptions, environment: &[(String, String)
         let matters = is_plain || STORES.iter().any(|prefix| name.starts_with(prefix));
         (matters && !value.is_empty()).then(|| Variable {
             name: name.clone(),
-            value: is_plain.then(|| sanitise(value)),
+            value: is_plain.then(|| redact(value)),
             decides: decides(name),
         })
     };

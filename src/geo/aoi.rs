@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Footprint;
 use super::bbox::around_across_antimeridian;
 use super::footprint::bounds;
-use crate::error::{Error, Result};
+use crate::vocabulary::error::{Error, Result};
 
 /// More points than any border needs; every window is held against each of them.
 const MAX_POINTS: usize = 200_000;
@@ -42,7 +42,7 @@ impl Aoi {
     ///
     /// # Errors
     ///
-    /// [`crate::error::Kind::Config`] with what is wrong with it.
+    /// [`crate::vocabulary::error::Kind::Config`] with what is wrong with it.
     pub fn parse(text: &str) -> Result<Self> {
         let polygons = if text.trim_start().starts_with('{') { geojson(text)? } else { boxes(text)? };
         Ok(Self { polygons })
@@ -238,7 +238,7 @@ fn malformed(what: &str) -> Error {
 mod tests {
     use super::*;
     use crate::geo::{Crs, GeoTransform, Georeference};
-    use crate::geometry::{Size, Window};
+    use crate::vocabulary::geometry::{Size, Window};
 
     /// A window of 1 by 1 degrees whose lower left corner is at these degrees.
     fn degree_at(west: f64, south: f64) -> Footprint {

@@ -2,7 +2,7 @@
 
 use super::wkb::{self, Ring};
 use super::{Georeference, NoGeometry};
-use crate::geometry::Window;
+use crate::vocabulary::geometry::Window;
 
 /// Edges are divided until they are right within so many degrees, a tenth of a metre; of a window that is larger
 /// than a degree, within such a part of it.
@@ -297,7 +297,7 @@ fn clip(ring: &[[f64; 2]], inside: impl Fn(f64) -> f64) -> Option<Ring> {
 mod tests {
     use super::*;
     use crate::geo::{Crs, GeoTransform};
-    use crate::geometry::Size;
+    use crate::vocabulary::geometry::Size;
 
     fn footprint(epsg: u32, transform: [f64; 6], window: Window) -> Result<Footprint, NoGeometry> {
         let place = Georeference::new(GeoTransform(transform), Crs::from_epsg(epsg).unwrap());

@@ -2,7 +2,7 @@
 
 use super::footprint::{Footprint, Rectangle};
 use super::{Crs, GeoTags, GeoTransform, NoGeometry};
-use crate::geometry::{Size, Window};
+use crate::vocabulary::geometry::{Size, Window};
 
 /// Where the pixels of one image lie.
 #[derive(Clone, Debug)]

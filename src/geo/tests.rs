@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{GeoTags, GeoTransform, Georeference, NoGeometry};
-use crate::geometry::{Size, Window};
+use crate::vocabulary::geometry::{Size, Window};
 
 /// The accuracy that is promised, in degrees; along edges of windows larger than one, as a part of them.
 const PROMISED: f64 = 1e-6;

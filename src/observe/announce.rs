@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use crate::observe::Snapshot;
 use crate::observe::stderr::{self, Level};
-use crate::observe::{Snapshot, words};
+use crate::vocabulary::words;
 
 /// Says that a process begins to work on a run.
 ///

@@ -6,12 +6,9 @@ mod pace;
 mod progress;
 pub mod stderr;
 mod ticker;
-mod traffic;
-pub mod words;
 
 pub use logging::init as init_logging;
 pub use pace::{Busy, Pace, Stage, Widths};
 pub use progress::{Progress, Snapshot};
 pub use stderr::LogFormat;
 pub use ticker::Ticker;
-pub use traffic::Traffic;

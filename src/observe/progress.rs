@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::commit::Committed;
-use crate::observe::{Busy, Pace, Stage, Traffic, Widths};
-use crate::sink::Outcome;
+use crate::observe::{Busy, Pace, Stage, Widths};
+use crate::vocabulary::outcome::Committed;
+use crate::vocabulary::outcome::Outcome;
+use crate::vocabulary::traffic::Traffic;
 
 /// Counters that the stages write and people read.
 #[derive(Debug, Default)]

@@ -11,8 +11,8 @@ use std::time::SystemTime;
 use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
 
-use crate::error::Error;
-use crate::visible;
+use crate::vocabulary::error::Error;
+use crate::vocabulary::visible;
 
 /// Names the format where no flag does.
 pub const FORMAT_VARIABLE: &str = "TILEFLEET_LOG_FORMAT";

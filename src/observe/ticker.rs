@@ -10,7 +10,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::observe::stderr::{self, Level};
-use crate::observe::{Pace, Progress, Snapshot, words};
+use crate::observe::{Pace, Progress, Snapshot};
+use crate::vocabulary::words;
 
 const REDRAW: Duration = Duration::from_millis(200);
 const LINE_EVERY: Duration = Duration::from_secs(30);

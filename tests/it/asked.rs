@@ -9,9 +9,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
-use tilefleet::cog::{self, Band, Image, Place, Reduce, System};
+use tilefleet::formats::cog_writer;
+use tilefleet::formats::cog_writer::{Band, Image, Place, Reduce, System};
 use tilefleet::geo::GeoTransform;
-use tilefleet::geometry::Size;
+use tilefleet::vocabulary::geometry::Size;
 
 use crate::fixture::{Job, assert_exit, stderr};
 use crate::query::{ask, query};
@@ -33,7 +34,7 @@ fn scene(place: Option<Place>, seed: u32) -> Vec<u8> {
         place,
         notes: Vec::new(),
     };
-    cog::encode(&image).unwrap()
+    cog_writer::encode(&image).unwrap()
 }
 
 /// Windows of a scene east of Greenwich, windows of one without a place, and a file that is no scene.
@@ -372,7 +373,7 @@ fn the_page_asks_what_is_answered() {
     let text = |name: &str| tile[name].as_str().unwrap();
     let name = text("source").rsplit('/').next().unwrap();
     fs::write(job.path("labels.csv"), format!("tile_id,truth,label\n{},x,y\n", text("tile_id"))).unwrap();
-    let page = include_str!("../../docs/how-to/query-a-table.md")
+    let page = include_str!("../../docs/sql.md")
         .replace("class_id = 7", &format!("class_id = {}", tile["class_id"]))
         .replace("0123456789abcdef0123456789abcdef", text("tile_id"))
         .replace("0123ab", &text("tile_id")[..12])

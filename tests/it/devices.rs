@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tilefleet::config::{Overrides, Pipeline};
-use tilefleet::error::{Error, Kind, Result};
-use tilefleet::infer::{BatchRunner, Device, Failure, InputBatch, Lane, Outputs, Provider, Samples};
-use tilefleet::model::contract::Contract;
 use tilefleet::observe::Progress;
-use tilefleet::pipeline::Stop;
-use tilefleet::worker::{Inference, Job as Worker, Lanes, Report};
+use tilefleet::runtime::Failure;
+use tilefleet::stages::infer::{BatchRunner, Device, InputBatch, Outputs, Samples, SessionSlot};
+use tilefleet::stages::pipeline::Stop;
+use tilefleet::stages::worker::{Inference, Job as Worker, Report, Sessions};
+use tilefleet::vocabulary::contract::Contract;
+use tilefleet::vocabulary::error::{Error, Kind, Result};
+use tilefleet::vocabulary::provider::Provider;
 
 use crate::fixture::{Job, Row, rows};
 
@@ -105,7 +107,7 @@ fn attempt(job: &Job, batch: usize, devices: &[&[Habits]]) -> Attempt {
     let loaded = Pipeline::load(Some(&job.pipeline), &Overrides::default()).unwrap();
     let worker = Worker::open(&loaded).unwrap();
     let size = NonZeroUsize::new(batch).unwrap();
-    let (mut lanes, mut shared, mut counters) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut slots, mut shared, mut counters) = (Vec::new(), Vec::new(), Vec::new());
     let capacities = Arc::new(Mutex::new(Vec::new()));
     for (number, sessions) in devices.iter().enumerate() {
         let device = Device::new(format!("fake:{number}"), size);
@@ -119,7 +121,7 @@ fn attempt(job: &Job, batch: usize, devices: &[&[Habits]]) -> Attempt {
                 chips: chips.clone(),
                 capacities: capacities.clone(),
             };
-            lanes.push(Lane { runner: Box::new(runner), device: device.clone() });
+            slots.push(SessionSlot { runner: Box::new(runner), device: device.clone() });
             counters.push(chips);
         }
         shared.push(device);
@@ -127,14 +129,14 @@ fn attempt(job: &Job, batch: usize, devices: &[&[Habits]]) -> Attempt {
     let inference = Inference {
         provider: Provider::Cpu,
         devices: shared.iter().map(|device| device.name().to_owned()).collect(),
-        sessions: lanes.len(),
+        sessions: slots.len(),
         threads: 1,
         spinning: false,
         batch,
         measured: Vec::new(),
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let run = worker.run_in(Lanes { lanes, inference }, Arc::new(Progress::default()), Stop::default());
+    let run = worker.run_in(Sessions { slots, inference }, Arc::new(Progress::default()), Stop::default());
     let result = runtime.block_on(run);
     runtime.shutdown_background();
     let capacities = capacities.lock().unwrap().clone();

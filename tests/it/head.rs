@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use tilefleet::model::onnx::ModelProto;
+use tilefleet::models::onnx::ModelProto;
 
 use crate::fixture::{Job, Mednist, Row, assert_exit, jpeg, rows, stderr};
 use crate::support;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::{Value, json};
-use tilefleet::model::contract::Contract;
+use tilefleet::vocabulary::contract::Contract;
 
 use crate::fixture::{Job, Row, assert_exit, model, rows, stderr};
 use crate::support;

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde::Deserialize;
 use serde_json::Value;
-use tilefleet::format::image::{ImageHeader, Parsed, parse_header, parse_partial};
-use tilefleet::format::partial::Partial;
-use tilefleet::reason::Rejection;
+use tilefleet::formats::image::{ImageHeader, Parsed, parse_header, parse_partial};
+use tilefleet::formats::partial::Partial;
+use tilefleet::vocabulary::reason::Rejection;
 
 use crate::fixture::{assert_exit, small_model, stderr};
 use crate::support;

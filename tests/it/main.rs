@@ -9,6 +9,8 @@ mod attempts;
 mod commands;
 #[cfg(feature = "query")]
 mod devices;
+#[cfg(feature = "query")]
+mod earlier;
 mod elsewhere;
 #[cfg(feature = "query")]
 mod faults;
@@ -22,12 +24,12 @@ mod look;
 mod look_items;
 mod look_scenes;
 mod manners;
+mod map;
 mod messages;
 mod mutated;
 #[cfg(feature = "query")]
 mod nearest;
 mod pace;
-mod pages;
 mod pair;
 mod pixels;
 mod proven;

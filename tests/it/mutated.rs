@@ -12,7 +12,7 @@ use crate::support;
 /// Mutations of each file.
 const NUM_MUTATIONS: usize = 300;
 /// Larger files say nothing new.
-const MOST_BYTES: usize = 80_000;
+const MAX_BYTES: usize = 80_000;
 
 /// A linear congruential generator: the same mutations each time.
 pub struct Random(pub u64);
@@ -83,7 +83,7 @@ fn mutated_scenes_are_read_or_rejected() {
     let mut num_files = 0;
     for path in paths {
         let file = fs::read(&path).unwrap();
-        if file.len() > MOST_BYTES {
+        if file.len() > MAX_BYTES {
             continue;
         }
         num_files += 1;

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use prost::Message as _;
 use sha2::{Digest, Sha256};
-use tilefleet::model::contract::Contract;
-use tilefleet::model::onnx::{
+use tilefleet::models::onnx::{
     AttributeProto, DimensionProto, FLOAT, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     TensorProto, ValueInfoProto,
 };
-use tilefleet::model::pair::{self, Step};
-use tilefleet::model::{Overrides, load};
+use tilefleet::models::pair;
+use tilefleet::models::pair::Step;
+use tilefleet::models::{Overrides, load};
+use tilefleet::vocabulary::contract::Contract;
 
 use crate::fixture::{Job, Row, assert_exit, rows, small_model, stderr};
 use crate::support;
@@ -81,7 +82,7 @@ labels = ["{name}0", "{name}1", "{name}2", "{name}3"]
 }
 
 fn hex(bytes: &[u8]) -> String {
-    tilefleet::plan::fingerprint::hex(&Sha256::digest(bytes))
+    tilefleet::output::fingerprint::hex(&Sha256::digest(bytes))
 }
 
 fn write_pair(path: &Path, name: &str, reached: impl FnMut(Step)) {

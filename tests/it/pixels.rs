@@ -9,11 +9,11 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tilefleet::decode::chip::{Chip, Samples};
-use tilefleet::decode::{decode, decode_tile};
-use tilefleet::format::image::{Limits, parse_header};
-use tilefleet::model::contract::{Accept, Input, Interpolation, Layout, Normalise, Resize, SampleType};
-use tilefleet::preprocess::{InputSlotMut, Preprocess};
+use tilefleet::formats::image::{Limits, parse_header};
+use tilefleet::stages::decode::{decode, decode_tile};
+use tilefleet::stages::preprocess::{InputSlotMut, Preprocess};
+use tilefleet::vocabulary::chip::{Chip, Samples};
+use tilefleet::vocabulary::contract::{Accept, Input, Interpolation, Layout, Normalise, Resize, SampleType};
 
 use crate::support;
 

@@ -5,11 +5,11 @@ use std::process::{Command, Output};
 
 use prost::Message;
 use serde_json::Value;
-use tilefleet::model::contract::Contract;
-use tilefleet::model::onnx::{
+use tilefleet::models::onnx::{
     AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     ValueInfoProto,
 };
+use tilefleet::vocabulary::contract::Contract;
 
 use crate::fixture::{Job, assert_exit, jpeg, model, rows, shard_files, small_model, stderr};
 use crate::support;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tilefleet::config::{Overrides, Pipeline};
-use tilefleet::pipeline::Stop;
-use tilefleet::rejects::{Question, find};
-use tilefleet::worker::Job as WorkerJob;
+use tilefleet::output::rejects::{Question, find};
+use tilefleet::stages::pipeline::Stop;
+use tilefleet::stages::worker::Job as WorkerJob;
 
 use crate::fixture::{Job, assert_exit, jpeg, model, shard_files, shown, stderr, wait_until};
 use crate::support;

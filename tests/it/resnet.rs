@@ -7,15 +7,16 @@ use std::path::Path;
 use bytes::Bytes;
 use prost::Message;
 use serde::Deserialize;
-use tilefleet::infer::batch::{InputBatch, SamplesMut};
-use tilefleet::infer::provider::Provider;
-use tilefleet::infer::runtime::{self, Runtime};
-use tilefleet::infer::{Outputs, Session, SessionOptions};
-use tilefleet::model::build::{BuildOptions, build};
-use tilefleet::model::contract::{Contract, SampleType};
-use tilefleet::model::onnx::ModelProto;
-use tilefleet::model::weights::Weights;
-use tilefleet::model::{Overrides, load};
+use tilefleet::models::build::{BuildOptions, build};
+use tilefleet::models::onnx::ModelProto;
+use tilefleet::models::weights::Weights;
+use tilefleet::models::{Overrides, load};
+use tilefleet::runtime;
+use tilefleet::runtime::Runtime;
+use tilefleet::stages::infer::batch::{InputBatch, SamplesMut};
+use tilefleet::stages::infer::{Outputs, Session, SessionOptions};
+use tilefleet::vocabulary::contract::{Contract, SampleType};
+use tilefleet::vocabulary::provider::Provider;
 
 use crate::support;
 

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
-use tilefleet::plan::{Output, Run, RunId};
-use tilefleet::storage::{ObjectUri, Storage, StorageOptions};
-use tilefleet::verify::{Depth, Verdict, verify};
+use tilefleet::input::storage::{ObjectUri, Storage, StorageOptions};
+use tilefleet::maintenance::verify::{Depth, Verdict, verify};
+use tilefleet::output::{Output, Run, RunId};
 
 use crate::fixture::{Job, assert_exit, jpeg, rows, shard_files, stderr};
 use crate::support;

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
 use serde_json::Value;
-use tilefleet::error::Kind;
-use tilefleet::plan::{self, RunId, Tombstone, Why};
-use tilefleet::storage::{ObjectUri, Storage, StorageOptions};
+use tilefleet::input::storage::{ObjectUri, Storage, StorageOptions};
+use tilefleet::output;
+use tilefleet::output::{RunId, Tombstone, Why};
+use tilefleet::vocabulary::error::Kind;
 
 use crate::fixture::{Job, assert_exit, jpeg, rows, shard_files, shown, shown_columns, stderr, wait_until};
 use crate::support;
@@ -529,7 +530,7 @@ fn a_compaction_that_is_half_given_up_deletes_nothing() {
     let before = shown_columns(&table, ROWS);
     let compaction = stopped_before_deleting(&table, &all[0]);
     let [first, of] = [&all[0], &compaction].map(|id| RunId::parse(id).unwrap());
-    assert_eq!(block_on(opened(&table).decide(&of, &first, plan::Fate::Keep)).unwrap(), plan::Fate::Keep);
+    assert_eq!(block_on(opened(&table).decide(&of, &first, output::Fate::Keep)).unwrap(), output::Fate::Keep);
     let refused = runs(&table, &["compact"]);
     assert_exit(&refused, 75);
     assert!(
@@ -591,9 +592,9 @@ fn what_comes_back_is_counted() {
     assert_eq!(shown(&table).len(), before);
 }
 
-fn opened(table: &Path) -> plan::Output {
+fn opened(table: &Path) -> output::Output {
     let uri = ObjectUri::parse(table.to_str().unwrap()).unwrap();
-    plan::Output::open(&Storage::new(StorageOptions::default()).unwrap(), &uri)
+    output::Output::open(&Storage::new(StorageOptions::default()).unwrap(), &uri)
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
@@ -685,10 +686,10 @@ fn a_deletion_that_a_compaction_beat_says_so() {
     let (table, all) = (job.table(), ids(&job.table()));
     let before = shown_columns(&table, ROWS);
     let (output, newest) = (opened(&table), RunId::parse(&all[2]).unwrap());
-    let proposal = block_on(tilefleet::runs::propose(&output, &[newest])).unwrap();
+    let proposal = block_on(tilefleet::maintenance::runs::propose(&output, &[newest])).unwrap();
     answer(&table, &["compact"]);
     let compaction = ids(&table).pop().unwrap();
-    let error = block_on(tilefleet::runs::delete(&output, &proposal)).unwrap_err();
+    let error = block_on(tilefleet::maintenance::runs::delete(&output, &proposal)).unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable);
     assert!(error.to_string().contains(&format!("was compacted into {compaction}")), "{error}");
     assert_eq!(shown_columns(&table, ROWS), before);
@@ -705,9 +706,9 @@ fn a_compaction_that_was_finished_meanwhile_stays() {
     interrupted_compaction(&table);
     let compaction = RunId::parse(&ids(&table)[3]).unwrap();
     let output = opened(&table);
-    let proposal = block_on(tilefleet::runs::propose(&output, &[compaction])).unwrap();
+    let proposal = block_on(tilefleet::maintenance::runs::propose(&output, &[compaction])).unwrap();
     answer(&table, &["compact"]);
-    let error = block_on(tilefleet::runs::delete(&output, &proposal)).unwrap_err();
+    let error = block_on(tilefleet::maintenance::runs::delete(&output, &proposal)).unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     assert_eq!(shown_columns(&table, ROWS), before);
     job.verify_ok();

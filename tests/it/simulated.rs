@@ -24,13 +24,16 @@ use object_store::{
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
-use tilefleet::commit::{Committed, Provenance, commit_shard};
-use tilefleet::compact::{self, Compacted};
-use tilefleet::error::{Kind, Result};
-use tilefleet::plan::{Output, Run, RunId};
-use tilefleet::runs;
-use tilefleet::storage::{Bucket, ObjectUri, Storage, StorageOptions};
-use tilefleet::verify::{Depth, verify_output};
+use tilefleet::input::storage::{Bucket, ObjectUri, Storage, StorageOptions};
+use tilefleet::maintenance::compact;
+use tilefleet::maintenance::compact::Compacted;
+use tilefleet::maintenance::runs;
+use tilefleet::maintenance::verify::{Depth, verify_output};
+use tilefleet::output::provenance::Provenance;
+use tilefleet::output::{Output, Run, RunId};
+use tilefleet::stages::commit::commit_shard;
+use tilefleet::vocabulary::error::{Kind, Result};
+use tilefleet::vocabulary::outcome::Committed;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
@@ -366,7 +369,7 @@ async fn delete(output: &Output, ids: &[RunId], ended: &Shared) -> Result<()> {
 
 async fn commit(output: &Output, id: &RunId, bytes: Bytes) -> Result<Committed> {
     let run = Run::open(output, id).await?;
-    let run = run.ok_or_else(|| tilefleet::error::Error::unavailable("the run is deleted"))?;
+    let run = run.ok_or_else(|| tilefleet::vocabulary::error::Error::unavailable("the run is deleted"))?;
     commit_shard(&run, 0, bytes, &Provenance::new(&run, 0, "late")).await
 }
 

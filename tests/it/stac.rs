@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use tilefleet::model::contract::Contract;
-use tilefleet::stac::{Bbox, ChipLayout, Column, RunDescription, Shard, Source, describe, time};
+use tilefleet::input::stac::{Bbox, ChipLayout, Column, RunDescription, Shard, Source, describe, time};
+use tilefleet::vocabulary::contract::Contract;
 
 use crate::support;
 

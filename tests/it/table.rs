@@ -13,10 +13,11 @@ use half::f16;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::{Value, json};
-use tilefleet::geometry::Window;
-use tilefleet::plan::tile_id::TileId;
-use tilefleet::reason::{Reason, Rejection};
-use tilefleet::sink::{EmbeddingType, Outcome, Prediction, ShardRows, TableSpec, TileRow, encode, schema};
+use tilefleet::output::table::{EmbeddingType, ShardRows, TableSpec, encode, schema};
+use tilefleet::vocabulary::geometry::Window;
+use tilefleet::vocabulary::outcome::{Outcome, Prediction, TileRow};
+use tilefleet::vocabulary::reason::{Reason, Rejection};
+use tilefleet::vocabulary::tile_id::TileId;
 
 use crate::support;
 

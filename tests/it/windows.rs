@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float32Type, Float64Type, Int32Type};
 use serde_json::Value;
-use tilefleet::format::partial::{Parsed, Partial};
-use tilefleet::format::tiff::{BlockId, parse_blocks, parse_header};
-use tilefleet::geometry::Window;
+use tilefleet::formats::partial::{Parsed, Partial};
+use tilefleet::formats::tiff::{BlockId, parse_blocks, parse_header};
+use tilefleet::vocabulary::geometry::Window;
 
 use crate::fixture::{Job, Row, assert_exit, model, rows, shown, shown_columns, stderr};
 use crate::support;

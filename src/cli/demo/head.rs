@@ -5,15 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{images, shard_rows};
+use crate::answers::head::{LabelFile, Labels, Request};
 use crate::cli::model::head::{Job, Made};
 use crate::cli::{block_on, show};
 use crate::config::{Overrides, Pipeline};
-use crate::error::{Error, Result};
-use crate::fit::Kind;
-use crate::head::{LabelFile, Labels, Request};
-use crate::plan::{Output, Run, RunId};
-use crate::storage::{Storage, StorageOptions};
-use crate::worker;
+use crate::input::storage::{Storage, StorageOptions};
+use crate::output::{Output, Run, RunId};
+use crate::stages::worker;
+use crate::vocabulary::contract::HeadKind;
+use crate::vocabulary::error::{Error, Result};
 
 /// What the head came to.
 pub(super) struct Kinds {
@@ -33,7 +33,7 @@ pub(super) fn fit(folder: &Path, output: &Output) -> Result<Made> {
     let labels = block_on(LabelFile::read(&storage, &labels.display().to_string(), None, None, None))?;
     let request = Request {
         run: None,
-        kind: Kind::Logistic,
+        kind: HeadKind::Logistic,
         l2: 1.0,
         held_out: 0.2,
         group: None,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::vocabulary::error::{Error, Result};
 
 /// Sound images.
 pub const NUM_SOUND: usize = 310;
@@ -254,8 +254,8 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::decode_tile;
-    use crate::format::image::Limits;
+    use crate::formats::image::Limits;
+    use crate::stages::decode::decode_tile;
 
     #[test]
     fn sound_images_decode_and_broken_ones_do_not() {

@@ -13,15 +13,15 @@ use arrow::datatypes::Int32Type;
 
 use crate::cli::{block_on, show};
 use crate::config::{Overrides, Pipeline};
-use crate::error::{Error, Result};
-use crate::infer::Provider;
-use crate::infer::runtime::{InstallOptions, install, locate};
-use crate::model::build::{BuildOptions, build};
-use crate::model::resnet::Architecture;
-use crate::model::weights::Weights;
-use crate::plan::{ParquetObject, Run, RunId};
-use crate::verify::{Depth, verify};
-use crate::worker::{Job, Report};
+use crate::maintenance::verify::{Depth, verify};
+use crate::models::build::{BuildOptions, build};
+use crate::models::resnet::Architecture;
+use crate::models::weights::Weights;
+use crate::output::{ParquetObject, Run, RunId};
+use crate::runtime::{InstallOptions, install, locate};
+use crate::stages::worker::{Job, Report};
+use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::provider::Provider;
 
 /// The seed of the demo's weights.
 const SEED: u64 = 152;

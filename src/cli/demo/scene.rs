@@ -4,18 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::images::Random;
+use crate::answers::export::{MapQuestion, maps};
 use crate::cli::{block_on, show};
-use crate::cog::{self, Band, Image, Place, Reduce, System};
 use crate::config::{Overrides, Pipeline};
-use crate::error::{Error, Result};
-use crate::export::{MapQuestion, maps};
+use crate::formats::cog_writer;
+use crate::formats::cog_writer::{Band, Image, Place, Reduce, System};
 use crate::geo::GeoTransform;
-use crate::geometry::Size;
-use crate::model::build::{BuildOptions, build};
-use crate::model::contract::SampleType;
-use crate::model::resnet::Architecture;
-use crate::model::weights::Weights;
-use crate::worker::Job;
+use crate::models::build::{BuildOptions, build};
+use crate::models::resnet::Architecture;
+use crate::models::weights::Weights;
+use crate::stages::worker::Job;
+use crate::vocabulary::contract::SampleType;
+use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::geometry::Size;
 
 const SEED: u64 = 18;
 const SIZE: Size = Size { width: 1500, height: 1200 };
@@ -32,7 +33,7 @@ const NUM_CLASSES: usize = 6;
 pub(super) fn run(folder: &Path) -> Result<()> {
     let (scene, model) = (folder.join("scene/scene.tif"), folder.join("resnet18-four-bands.onnx"));
     if !scene.exists() {
-        write(&scene, &cog::encode(&image())?)?;
+        write(&scene, &cog_writer::encode(&image())?)?;
     }
     if !model.exists() {
         write_model(&model)?;
@@ -135,11 +136,11 @@ fn kind_of_ground(x: f32, y: f32, knobs: [f32; 6]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::tiff::parse_header;
+    use crate::formats::tiff::parse_header;
 
     #[test]
     fn the_scene_says_what_a_run_asks_for() {
-        let header = parse_header(&cog::encode(&image()).unwrap()).unwrap();
+        let header = parse_header(&cog_writer::encode(&image()).unwrap()).unwrap();
         assert_eq!(header.levels.len(), 4, "1500 is halved until it fits into 256");
         assert!(header.is_scene() && header.nodata.is_some_and(|nodata| nodata.integer == Some(0)));
         let bands = header.bands.iter();

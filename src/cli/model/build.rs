@@ -9,15 +9,16 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 
 use crate::cli::show;
-use crate::error::{Error, Result};
-use crate::model::build::{
+use crate::models::build::{
     BuildOptions, BuiltModel, Choice, Preprocessing, build, build_for, imagenet, usual_resize,
 };
-use crate::model::contract::{Activation, Contract, Interpolation, Resize, SampleType};
-use crate::model::resnet::Architecture;
-use crate::model::weights::Weights;
-use crate::model::{Precision, file};
-use crate::visible;
+use crate::models::file;
+use crate::models::resnet::Architecture;
+use crate::models::weights::Weights;
+use crate::vocabulary::contract::precision::Precision;
+use crate::vocabulary::contract::{Activation, Contract, Interpolation, Resize, SampleType};
+use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::visible;
 
 /// The flags whose values a contract holds.
 const CONTRACT_FLAGS: [&str; 16] = [
@@ -171,7 +172,7 @@ impl FromStr for ResizeTo {
 ///
 /// # Errors
 ///
-/// [`Kind::Usage`](crate::error::Kind::Usage) where a file exists and `--force` is not given; otherwise as
+/// [`Kind::Usage`](crate::vocabulary::error::Kind::Usage) where a file exists and `--force` is not given; otherwise as
 /// [`Weights::from_file`], [`build`] and [`BuiltModel::write`].
 pub fn run(args: &Args) -> Result<()> {
     if !args.force {
@@ -471,7 +472,7 @@ mod tests {
 
     use super::*;
     use crate::cli::model::{Command, run};
-    use crate::error::Kind;
+    use crate::vocabulary::error::Kind;
 
     #[derive(Debug, Parser)]
     struct Cli {
@@ -557,7 +558,9 @@ mod tests {
         assert!(help.contains("[possible values: fp32, fp16]") && !help.contains("fp16, int8"), "{help}");
         let int8 = options("--seed 1 --precision int8").unwrap();
         let weights = Weights::from_seed(1, Architecture::Resnet18, 3, Some(2));
-        assert!(crate::model::build::build(&weights, &int8).unwrap_err().render().contains("model quantize"));
+        assert!(
+            crate::models::build::build(&weights, &int8).unwrap_err().render().contains("model quantize")
+        );
     }
 
     #[test]

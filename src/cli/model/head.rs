@@ -4,19 +4,20 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::answers::head;
+use crate::answers::head::{
+    ClassReport, Group, GroupCounts, LabelFile, LabelledRows, Labels, NotUsed, Request, Trained,
+};
 use crate::cli::{block_on, print_json, show};
 use crate::config::{Pipeline, storage_options};
-use crate::error::{Error, Result};
-use crate::fit::Kind;
-use crate::head::{
-    self, ClassReport, Group, GroupCounts, LabelFile, Labels, NotUsed, Request, Survey, Trained,
-};
-use crate::model::build::BuiltModel;
-use crate::model::contract::{Activation, Contract};
-use crate::model::file;
-use crate::model::head::{Backbone, Head};
-use crate::plan::{Output, RunId};
-use crate::storage::{ObjectUri, Storage};
+use crate::input::storage::{ObjectUri, Storage};
+use crate::models::build::BuiltModel;
+use crate::models::file;
+use crate::models::head::{Backbone, Head};
+use crate::output::{Output, RunId};
+use crate::vocabulary::contract::HeadKind;
+use crate::vocabulary::contract::{Activation, Contract};
+use crate::vocabulary::error::{Error, Result};
 
 /// Fits a classifier on the embeddings of an output and writes the network with it
 ///
@@ -63,7 +64,7 @@ pub struct Args {
 
     /// Which classifier
     #[arg(long, value_enum, default_value = "logistic")]
-    kind: Kind,
+    kind: HeadKind,
     /// Penalty on large weights: 1/C of scikit-learn's logistic regression, alpha of its ridge classifier, on
     /// standardised features
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = positive)]
@@ -182,7 +183,7 @@ pub(in crate::cli) struct Job {
 
 /// A network with a fitted classifier, not yet on disk.
 pub(in crate::cli) struct Made {
-    pub(in crate::cli) survey: Survey,
+    pub(in crate::cli) survey: LabelledRows,
     pub(in crate::cli) trained: Trained,
     pub(in crate::cli) built: BuiltModel,
 }
@@ -229,7 +230,7 @@ impl Job {
 }
 
 /// Returns where the run found its model.
-fn recorded_model(survey: &Survey) -> Result<PathBuf> {
+fn recorded_model(survey: &LabelledRows) -> Result<PathBuf> {
     let run = survey.runs.first().map(ToString::to_string).unwrap_or_default();
     Ok(Pipeline::recorded(&survey.pipeline, &run)?.model.file)
 }
@@ -244,7 +245,7 @@ struct Answer<'a> {
     num_bytes: usize,
     backbone: &'a str,
     runs: &'a [RunId],
-    kind: Kind,
+    kind: HeadKind,
     l2: f64,
     activation: Activation,
     iterations: usize,
@@ -267,7 +268,7 @@ struct Answer<'a> {
 }
 
 /// With more classes the whole matrix is no longer read by anybody.
-const MOST_COLUMNS: usize = 12;
+const MAX_COLUMNS: usize = 12;
 
 impl<'a> Answer<'a> {
     fn new(out: &'a Path, request: &Request, made: &'a Made) -> Self {
@@ -316,11 +317,11 @@ impl<'a> Answer<'a> {
             println!("not used   {what}: {}", show::count(count));
         }
         match self.kind {
-            Kind::Logistic => println!(
+            HeadKind::Logistic => println!(
                 "fit        logistic, l2 {}, {} steps, gradient {:.1e}; scores are probabilities",
                 self.l2, self.iterations, self.gradient
             ),
-            Kind::Ridge => {
+            HeadKind::Ridge => {
                 println!("fit        ridge, l2 {}; scores are no probabilities (activation none)", self.l2);
             }
         }
@@ -416,7 +417,7 @@ impl<'a> Answer<'a> {
     /// Prints the matrix, or of many classes what was mistaken most.
     fn print_confusion(&self) {
         let width = self.label_width();
-        if self.classes.len() > MOST_COLUMNS {
+        if self.classes.len() > MAX_COLUMNS {
             return self.print_mistakes();
         }
         println!("\nA row is a class, a column what its tiles were taken for:");

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use crate::cli::print_json;
-use crate::error::Result;
-use crate::model::Overrides;
-use crate::model::inspect::Report;
-use crate::model::skeleton::Skeleton;
+use crate::models::Overrides;
+use crate::models::inspect::Report;
+use crate::models::skeleton::Skeleton;
 use crate::observe::stderr::{Level, say};
+use crate::vocabulary::error::Result;
 
 /// Shows inputs, outputs, parameters, digest and contract of an ONNX file, and whether a run could use it
 ///
@@ -41,7 +41,7 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// [`Kind::Config`](crate::error::Kind::Config) where the file cannot be read, is no ONNX or cannot be used as it is.
+/// [`Kind::Config`](crate::vocabulary::error::Kind::Config) where the file cannot be read, is no ONNX or cannot be used as it is.
 pub fn run(args: &Args) -> Result<()> {
     let overrides = Overrides { embedding: args.embedding.clone(), logits: args.logits.clone() };
     if args.skeleton {

@@ -7,7 +7,7 @@ mod quantize;
 
 use clap::Subcommand;
 
-use crate::error::Result;
+use crate::vocabulary::error::Result;
 
 /// `tilefleet model …`.
 #[derive(Debug, Subcommand)]

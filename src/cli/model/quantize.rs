@@ -8,19 +8,22 @@ use clap::ValueEnum;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::calibrate::{Calibration, Quantised, Reader, Settings, Split, Tiles, Wanted};
+use crate::calibrate::{Calibration, Quantised, Reader, Settings, Split, TileSelection, Tiles};
 use crate::cli::run::assumptions;
 use crate::cli::{block_on, print_json, show};
 use crate::config::looking;
-use crate::error::{Error, Result};
-use crate::infer::arithmetic::Products;
-use crate::infer::runtime;
-use crate::model::build::BuiltModel;
-use crate::model::contract::{Contract, Quantisation};
-use crate::model::quantise::{Method, Target, WeightRange};
-use crate::model::{self, Model, Overrides, Precision, file};
+use crate::models;
+use crate::models::build::BuiltModel;
+use crate::models::quantise::Method;
+use crate::models::{Model, Overrides, file};
 use crate::observe::stderr::{Level, say};
-use crate::plan::fingerprint::hex;
+use crate::output::fingerprint::hex;
+use crate::runtime;
+use crate::stages::infer::arithmetic::Products;
+use crate::vocabulary::contract::precision::Precision;
+use crate::vocabulary::contract::{Contract, Quantisation};
+use crate::vocabulary::contract::{Target, WeightRange};
+use crate::vocabulary::error::{Error, Result};
 
 /// Leaves out a value in a hundred thousand at each end: single outliers, and nothing that matters.
 const USUAL_PERCENTILE: f64 = 99.999;
@@ -149,8 +152,8 @@ impl FromStr for KeepWorst {
 ///
 /// # Errors
 ///
-/// [`Kind::Usage`](crate::error::Kind::Usage) where a file exists and `--force` is not given;
-/// [`Kind::Config`](crate::error::Kind::Config) where the model cannot be quantised or there are too few tiles.
+/// [`Kind::Usage`](crate::vocabulary::error::Kind::Usage) where a file exists and `--force` is not given;
+/// [`Kind::Config`](crate::vocabulary::error::Kind::Config) where the model cannot be quantised or there are too few tiles.
 pub fn run(args: &Args) -> Result<()> {
     let settings = args.settings()?;
     if !args.force {
@@ -225,15 +228,15 @@ impl Args {
 
     fn load(&self) -> Result<Model> {
         let overrides = Overrides { embedding: self.embedding.clone(), logits: self.logits.clone() };
-        let model = model::load(&self.model, &overrides)?;
+        let model = models::load(&self.model, &overrides)?;
         if let Some(assumed) = assumptions(&model) {
             say(Level::Warn, &assumed);
         }
         Ok(model)
     }
 
-    fn wanted(&self) -> Wanted {
-        Wanted {
+    fn wanted(&self) -> TileSelection {
+        TileSelection {
             calibration: self.calibration.clone(),
             held_out: self.held_out.clone(),
             num_calibration: self.calibration_tiles,

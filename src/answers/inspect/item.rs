@@ -1,0 +1,223 @@
+//! What a run takes of a STAC item: which of its files, by the code that a run chooses them with, and what they are.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::describe::{Description, Image, Verdict};
+use super::source::Source;
+use super::window::survey;
+use super::{Inspector, Judged, not_had, rejected};
+use crate::config::TilesSection;
+use crate::formats::image::ImageFormat;
+use crate::formats::reader::TileGrid;
+use crate::input::stac;
+use crate::input::stac::time;
+use crate::input::storage::{ObjectUri, StoreError};
+use crate::scene::{Area, Scene, SceneBand, Tiling};
+use crate::stages::fetch;
+use crate::stages::survey::{ChosenAsset, chosen_assets, unusable_item};
+use crate::stages::worker::tiling;
+use crate::vocabulary::error::{Error, Result};
+
+/// What there is to say of an item, and of its files that a run reads.
+#[derive(Clone, Debug, Serialize)]
+pub struct Item {
+    /// Its id.
+    pub id: String,
+    /// Id of its collection.
+    pub collection: Option<String>,
+    /// When it was taken, UTC.
+    pub datetime: Option<String>,
+    /// Clouds in percent.
+    pub cloud_cover: Option<f64>,
+    /// Keys of all its assets.
+    pub asset_keys: Vec<String>,
+    /// The files that are read; none if neither a model nor `tiles.bands` says which bands are needed.
+    pub assets: Vec<Asset>,
+    /// What a run takes for granted or decides.
+    pub notes: Vec<String>,
+}
+
+/// A file of an item that a run reads.
+#[derive(Clone, Debug, Serialize)]
+pub struct Asset {
+    /// Its keys in the item.
+    pub keys: Vec<String>,
+    /// The bands that are taken from it.
+    pub bands: Vec<ItemBand>,
+    /// Canonical URI.
+    pub source: String,
+    /// What its header alone says that becomes of it.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// Size of the object.
+    pub size_bytes: Option<u64>,
+    /// Its version.
+    pub version: Option<String>,
+    /// Number of bytes that were read for this description.
+    pub read_bytes: u64,
+    /// The format by content.
+    pub format: Option<&'static str>,
+    /// What the header says.
+    pub image: Option<Image>,
+}
+
+/// A band that is taken from a file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ItemBand {
+    /// As it was asked for.
+    pub name: String,
+    /// Which band of the file it is, from 1; `None` if a run does not come so far, or no model was named.
+    pub number: Option<u16>,
+    /// Value = sample × scale + offset; likewise.
+    pub scale: Option<f64>,
+    /// See `scale`.
+    pub offset: Option<f64>,
+}
+
+/// Makes of `[tiles]` what finds the bands that it names, where no model says what their values are to mean.
+pub(super) fn tiling_of_bands(grid: &TilesSection, area: Option<Area>) -> Option<Arc<Tiling>> {
+    if grid.bands.is_empty() {
+        return None;
+    }
+    // Of its windows nothing is said.
+    let size = grid.size.map_or(1, std::num::NonZero::get);
+    let (bands, units) = (grid.bands.clone(), vec!["dn".to_owned(); grid.bands.len()]);
+    let tiling = tiling::of_grid(grid, size, area, bands, units);
+    Some(Arc::new(Tiling { scale: vec![1.0], offset: vec![0.0], ..tiling }))
+}
+
+impl Inspector {
+    /// Describes an item: what becomes of it, and its files that are read.
+    pub(super) async fn describe_item(&self, source: &Source) -> Result<Description> {
+        let judged = self.judge_item(source).await?;
+        let scene = judged.as_ref().ok().and_then(Option::as_ref);
+        let item = match source.entry.stac_item()? {
+            Some(Ok(item)) => Some(self.item_of(&item, scene.map(|scene| &**scene)).await),
+            _ => None,
+        };
+        let windows = scene.and_then(|scene| self.windows_of(scene));
+        Ok(Description::of_item(&source.uri, item, judged.err(), windows))
+    }
+
+    /// Tells by the headers of its files what a run does with an item.
+    async fn judge_item(&self, source: &Source) -> Result<Judged> {
+        if let Some(model) = &self.model {
+            return Ok(self.windows(model)?.judge(source).await?.map(Some));
+        }
+        if let Some(tiling) = &self.bands {
+            // Without a model nobody knows how many windows there are.
+            return Ok(survey(&self.storage, tiling, u64::MAX, source).await?.map(|_| None));
+        }
+        match source.entry.stac_item()? {
+            Some(Err(why)) => Ok(Err(unusable_item(&why))),
+            _ => Ok(Ok(None)),
+        }
+    }
+
+    async fn item_of(&self, item: &stac::Item, scene: Option<&Scene>) -> Item {
+        let mut assets = Vec::new();
+        for chosen in self.chosen(item) {
+            assets.push(self.asset(chosen, scene).await);
+        }
+        Item {
+            id: item.id.clone(),
+            collection: item.collection.clone(),
+            datetime: item.datetime.map(time::format),
+            cloud_cover: item.cloud_cover,
+            asset_keys: item.assets.iter().map(|asset| asset.key.clone()).collect(),
+            assets,
+            notes: scene.map_or_else(Vec::new, |scene| scene.notes.clone()),
+        }
+    }
+
+    /// Returns the files that a run reads; none if they cannot be chosen, which is a rejection.
+    fn chosen(&self, item: &stac::Item) -> Vec<ChosenAsset> {
+        let for_model = self.model.as_ref().and_then(|model| model.tiling.as_ref()?.as_ref().ok());
+        let tiling = for_model.or(self.bands.as_ref());
+        tiling.and_then(|tiling| chosen_assets(item, tiling).ok()).unwrap_or_default()
+    }
+
+    async fn asset(&self, chosen: ChosenAsset, scene: Option<&Scene>) -> Asset {
+        let bands = bands_of(&chosen, scene);
+        let ChosenAsset { uri, keys, .. } = chosen;
+        let bare = |verdict| Asset {
+            keys,
+            bands,
+            source: uri.clone(),
+            verdict,
+            size_bytes: None,
+            version: None,
+            read_bytes: 0,
+            format: None,
+            image: None,
+        };
+        let looked = match ObjectUri::parse(&uri) {
+            Ok(object) => self.header(&object).await.map_err(|fault| (fault, object)),
+            Err(error) => return bare(Verdict::failed(&error)),
+        };
+        match looked {
+            Ok(looked) => {
+                let rejection = looked.check(TileGrid::Regular, &self.limits).err();
+                Asset {
+                    size_bytes: Some(looked.size_bytes),
+                    version: looked.version.clone(),
+                    read_bytes: looked.read_bytes,
+                    format: looked.format.map(ImageFormat::name),
+                    image: looked.image(TileGrid::Regular),
+                    ..bare(Verdict::new(rejection.as_ref()))
+                }
+            }
+            Err((StoreError::Gone, _)) => bare(Verdict::new(Some(&fetch::gone()))),
+            Err((StoreError::Forbidden, _)) => bare(Verdict::new(Some(&fetch::forbidden()))),
+            Err((fault, object)) => bare(Verdict::failed(&not_had(fault, &object))),
+        }
+    }
+
+    /// Returns the object whose samples a source has as stored.
+    ///
+    /// # Errors
+    ///
+    /// `Usage` if an item's bands do not lie in one file, `Rejected` if they are not found.
+    pub(super) fn file_of(&self, source: &Source) -> Result<ObjectUri> {
+        let item = match source.entry.stac_item()? {
+            None => return ObjectUri::parse(&source.uri),
+            Some(item) => {
+                item.map_err(|why| rejected(&source.uri, TileGrid::Regular, unusable_item(&why)))?
+            }
+        };
+        let Some(tiling) = &self.bands else {
+            return Err(Error::usage(format!(
+                "{} is a STAC item, and which of its files is meant is not said",
+                source.uri
+            ))
+            .hint("name its bands with --set tiles.bands=NAME,NAME, or ask for `--stage input` of a model"));
+        };
+        let chosen = chosen_assets(&item, tiling);
+        let chosen = chosen.map_err(|rejection| rejected(&source.uri, TileGrid::Regular, rejection))?;
+        if let [file] = &chosen[..] {
+            return ObjectUri::parse(&file.uri);
+        }
+        let files: Vec<&str> = chosen.iter().map(|file| file.uri.as_str()).collect();
+        Err(Error::usage(format!("the bands of {} lie in {} files", source.uri, files.len()))
+            .because("samples as stored are those of one")
+            .hint(format!("name one of them: {}; or ask for `--stage input` of a model", files.join(", "))))
+    }
+}
+
+/// Says of the bands of a file what a run makes of them.
+fn bands_of(chosen: &ChosenAsset, scene: Option<&Scene>) -> Vec<ItemBand> {
+    let resolved = scene.into_iter().flat_map(|scene| {
+        let here = |object: usize| *scene.objects[object].uri == *chosen.uri;
+        scene.bands.iter().chain(&scene.clouds).filter(move |band| here(band.object))
+    });
+    let resolved = resolved.map(Some).chain(std::iter::repeat(None));
+    let band = |(name, band): (&String, Option<&SceneBand>)| ItemBand {
+        name: name.clone(),
+        number: band.map(|band| band.band + 1),
+        scale: band.map(|band| band.scale),
+        offset: band.map(|band| band.offset),
+    };
+    chosen.bands.iter().zip(resolved).map(band).collect()
+}

@@ -1,0 +1,187 @@
+//! Which reader reads an object: the one rule that a run, a calibration, `inspect` and `chip` follow.
+//!
+//! The grid (`tiles.grid`) and the format by content decide, and nothing else: neither a name, nor whether a TIFF
+//! lies anywhere on the Earth. In goes an object, whole or as far as it has been read; out comes what its header
+//! says to that reader, or why there is no tile. A parser that crashes is a rejection like any other.
+//!
+//! | `tiles.grid` | JPEG, PNG, WebP | TIFF |
+//! |---|---|---|
+//! | `whole` | one picture | one picture: its first page, as a viewer shows it |
+//! | `regular` | rejected | a scene: windows of its pages, as they are stored |
+
+use super::image::{ImageFormat, ImageHeader, parse_header, recognise, unsupported};
+use super::partial::{Parsed, Partial, View};
+use super::tiff::{self, TiffHeader};
+use crate::vocabulary::guard;
+use crate::vocabulary::reason::{Reason, Rejection};
+
+/// So many bytes tell what may be STAC.
+const SNIFFED_BYTES: usize = 12;
+
+/// How sources become tiles (`tiles.grid`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TileGrid {
+    /// A source is one tile.
+    Whole,
+    /// Scenes are cut into windows.
+    Regular,
+}
+
+impl TileGrid {
+    /// Returns the name as in pipeline files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Regular => "regular",
+        }
+    }
+}
+
+/// Who reads an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// It is one picture, read as a whole.
+    Picture,
+    /// It is a scene, read by blocks.
+    Scene,
+}
+
+/// Chooses the reader.
+///
+/// # Errors
+///
+/// [`crate::vocabulary::reason::Reason::Unsupported`] if no reader takes such objects under this grid.
+pub fn reader(grid: TileGrid, format: ImageFormat) -> Result<Reader, Rejection> {
+    match (grid, format) {
+        (TileGrid::Whole, _) => Ok(Reader::Picture),
+        (TileGrid::Regular, ImageFormat::Tiff) => Ok(Reader::Scene),
+        (TileGrid::Regular, other) => Err(unsupported(format!(
+            "{other} cannot be cut into windows, only TIFF can; tiles.grid = \"whole\" takes it as one tile"
+        ))),
+    }
+}
+
+/// What an object's header says to the reader of the grid.
+#[derive(Clone, Debug)]
+pub enum Header {
+    /// One picture.
+    Picture(ImageHeader),
+    /// A scene.
+    Scene(Box<TiffHeader>),
+}
+
+/// Reads the header of an object from the parts of it that have been read.
+#[must_use]
+pub fn parse(grid: TileGrid, object: &Partial) -> Parsed<Header> {
+    caught(|| {
+        let reader = match object.parse(|view| recognise_under(grid, view)) {
+            Parsed::Needs(range) => return Parsed::Needs(range),
+            Parsed::Done(format) => format.and_then(|format| reader(grid, format)),
+        };
+        match reader {
+            Err(rejection) => Parsed::Done(Err(rejection)),
+            Ok(Reader::Picture) => super::image::parse_partial(object).map(Header::Picture),
+            Ok(Reader::Scene) => tiff::parse_partial(object).map(|header| Header::Scene(Box::new(header))),
+        }
+    })
+}
+
+/// Reads the header of a picture from the whole object.
+///
+/// # Errors
+///
+/// As [`parse_header`].
+pub fn parse_picture(bytes: &[u8]) -> Result<ImageHeader, Rejection> {
+    let start = &bytes[..bytes.len().min(SNIFFED_BYTES)];
+    guard::catch_decoder_panic(|| parse_header(bytes).map_err(|rejection| with_way_out(rejection, start)))
+}
+
+/// Reads the header of a scene from the parts of the object that have been read.
+#[must_use]
+pub fn parse_scene(object: &Partial) -> Parsed<TiffHeader> {
+    parse(TileGrid::Regular, object).map(|header| match header {
+        Header::Scene(header) => *header,
+        Header::Picture(_) => unreachable!("no picture is cut into windows"),
+    })
+}
+
+fn recognise_under(grid: TileGrid, view: View<'_>) -> Result<ImageFormat, Rejection> {
+    let start = || view.slice(0, view.len().min(SNIFFED_BYTES)).unwrap_or_default();
+    recognise(view).map_err(|rejection| match grid {
+        TileGrid::Whole => with_way_out(rejection, start()),
+        TileGrid::Regular => rejection,
+    })
+}
+
+/// Names the setting that helps if what is no picture is STAC, which comes as JSON or Parquet.
+fn with_way_out(rejection: Rejection, start: &[u8]) -> Rejection {
+    let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
+    let may_be_stac = text.starts_with(b"{") || start.starts_with(b"PAR1");
+    if rejection.reason != Reason::NotAnImage || !may_be_stac {
+        return rejection;
+    }
+    let Rejection { reason, detail } = rejection;
+    Rejection::new(reason, format!("{detail}; STAC items are read with tiles.grid = \"regular\""))
+}
+
+fn caught<T>(parse: impl FnOnce() -> Parsed<T>) -> Parsed<T> {
+    guard::catch_decoder_panic(|| Ok(parse())).unwrap_or_else(|crash| Parsed::Done(Err(crash)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(grid: TileGrid, bytes: &[u8]) -> Result<Header, Rejection> {
+        let mut object = Partial::new(bytes.len());
+        object.add(0, bytes);
+        match parse(grid, &object) {
+            Parsed::Done(said) => said,
+            Parsed::Needs(range) => panic!("all is there, {range:?} too"),
+        }
+    }
+
+    #[test]
+    fn the_grid_and_the_content_decide() {
+        assert_eq!(reader(TileGrid::Whole, ImageFormat::Tiff), Ok(Reader::Picture));
+        assert_eq!(reader(TileGrid::Regular, ImageFormat::Tiff), Ok(Reader::Scene));
+        for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
+            assert_eq!(reader(TileGrid::Whole, format), Ok(Reader::Picture));
+            assert_eq!(reader(TileGrid::Regular, format).unwrap_err().reason, Reason::Unsupported);
+        }
+    }
+
+    /// Neither grid is a dead end: what the other one takes is said with its setting.
+    #[test]
+    fn what_the_other_grid_takes_names_it() {
+        let stac = [
+            &b"{\"type\": \"Feature\""[..],
+            b"\xef\xbb\xbf\n {\"type\"",
+            b"PAR1\x15\x04\x15\x10\x15\x10\x4c",
+        ];
+        for start in stac {
+            let rejection = said(TileGrid::Whole, start).unwrap_err();
+            assert_eq!(
+                (rejection.reason, &rejection),
+                (Reason::NotAnImage, &parse_picture(start).unwrap_err())
+            );
+            assert!(rejection.detail.ends_with("read with tiles.grid = \"regular\""), "{rejection}");
+            assert!(!said(TileGrid::Regular, start).unwrap_err().detail.contains("tiles.grid"));
+        }
+        assert!(!said(TileGrid::Whole, b"hello, world").unwrap_err().detail.contains("tiles.grid"));
+        let jpeg =
+            said(TileGrid::Regular, &[0xFF, 0xD8, 0xFF, 0xE0, 0, 16, 74, 70, 73, 70, 0, 1]).unwrap_err();
+        assert!(jpeg.detail.ends_with("tiles.grid = \"whole\" takes it as one tile"), "{jpeg}");
+    }
+
+    #[test]
+    fn what_is_no_image_has_the_same_reason_under_both_grids() {
+        for grid in [TileGrid::Whole, TileGrid::Regular] {
+            assert_eq!(said(grid, b"").unwrap_err().reason, Reason::Empty);
+            assert_eq!(said(grid, b"hello, world").unwrap_err().reason, Reason::NotAnImage);
+            assert_eq!(said(grid, b"II*\0\x08\0\0\0").unwrap_err().reason, Reason::Truncated);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! `GeoTIFF` and COG headers (TIFF 6.0, `BigTIFF`, OGC 19-008r4, OGC 21-026): levels, blocks, bands, masks.
+//!
+//! In goes an object as far as it has been read; out comes a [`TiffHeader`], or the range that it needs,
+//! or the reason why there is none. The arrays that say where the blocks lie are not looked at: planning
+//! a run does without them, and [`parse_blocks`] reads those parts that a shard needs. Nothing here decodes,
+//! and nothing is allocated for a number that the file does not pay for.
+//!
+//! ```text
+//! Partial ─▶ parse_partial ─▶ TiffHeader ─▶ levels[n].blocks_for(window) ─▶ parse_blocks ─▶ byte ranges
+//! ```
+
+mod blocks;
+mod compression;
+mod header;
+mod metadata;
+mod page;
+mod pyramid;
+pub(crate) mod slide;
+
+pub use self::blocks::{BlockId, BlockTable, parse_blocks};
+pub use self::compression::{Compression, LercExtra, Predictor};
+pub use self::header::{BandInfo, Level, Nodata, TiffHeader, Validity};
+pub use self::page::{Layout, Page, Photometric};
+
+use crate::formats::image::truncated;
+use crate::formats::partial::{Parsed, Partial, View};
+use crate::formats::tags::Directory;
+use crate::vocabulary::reason::Rejection;
+
+/// Tags of `GeoTIFF`, GDAL and others that [`crate::formats::tags::tag`] does not have.
+mod tag {
+    pub(super) const NEW_SUBFILE_TYPE: u16 = 254;
+    pub(super) const IMAGE_DESCRIPTION: u16 = 270;
+    pub(super) const STRIP_OFFSETS: u16 = 273;
+    pub(super) const ROWS_PER_STRIP: u16 = 278;
+    pub(super) const STRIP_BYTE_COUNTS: u16 = 279;
+    pub(super) const SOFTWARE: u16 = 305;
+    pub(super) const PREDICTOR: u16 = 317;
+    pub(super) const TILE_WIDTH: u16 = 322;
+    pub(super) const TILE_LENGTH: u16 = 323;
+    pub(super) const TILE_OFFSETS: u16 = 324;
+    pub(super) const TILE_BYTE_COUNTS: u16 = 325;
+    pub(super) const SUB_IFDS: u16 = 330;
+    pub(super) const JPEG_TABLES: u16 = 347;
+    pub(super) const PIXEL_SCALE: u16 = 33_550;
+    pub(super) const TIEPOINTS: u16 = 33_922;
+    pub(super) const TRANSFORMATION: u16 = 34_264;
+    pub(super) const GEO_KEYS: u16 = 34_735;
+    pub(super) const GEO_DOUBLES: u16 = 34_736;
+    pub(super) const GEO_ASCII: u16 = 34_737;
+    pub(super) const GDAL_METADATA: u16 = 42_112;
+    pub(super) const GDAL_NODATA: u16 = 42_113;
+    pub(super) const LERC_PARAMETERS: u16 = 50_674;
+    pub(super) const NDPI_FORMAT: u16 = 65_420;
+}
+
+/// Reads the header of a scene from the whole object.
+///
+/// # Errors
+///
+/// [`crate::vocabulary::reason::Reason::Truncated`] if the object ends inside its directories,
+/// [`crate::vocabulary::reason::Reason::Corrupt`] if they contradict themselves,
+/// [`crate::vocabulary::reason::Reason::TooLarge`] for blocks that nobody would write, and
+/// [`crate::vocabulary::reason::Reason::Unsupported`] for a layout or a codec that is not decoded, and for whole-slide images.
+pub fn parse_header(bytes: &[u8]) -> Result<TiffHeader, Rejection> {
+    parse(View::Whole(bytes))
+}
+
+/// Reads the header of a scene from the parts of the object that have been read.
+#[must_use]
+pub fn parse_partial(object: &Partial) -> Parsed<TiffHeader> {
+    object.parse(parse)
+}
+
+/// Reads the first page of a whole object, and where all of its blocks lie.
+///
+/// # Errors
+///
+/// As [`parse_header`], of this page alone.
+pub(crate) fn first_page(bytes: &[u8]) -> Result<(Page, BlockTable), Rejection> {
+    let file = View::Whole(bytes);
+    let first =
+        Directory::first(file).ok_or_else(|| truncated("the object ends before its first directory"))?;
+    let page = Page::parse(&first, bytes.len() as u64)?;
+    let last = BlockId((page.num_blocks() - 1) as u32);
+    let table = blocks::table(file, &page, &[BlockId(0), last])?;
+    Ok((page, table))
+}
+
+fn parse(file: View<'_>) -> Result<TiffHeader, Rejection> {
+    let first =
+        Directory::first(file).ok_or_else(|| truncated("the object ends before its first directory"))?;
+    slide::refuse(&first)?;
+    header::parse(file, first)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,6 @@
+//! What comes in: objects in buckets and folders, which of them are sources, and STAC items that describe them.
+
+pub mod byte_ranges;
+pub mod source;
+pub mod stac;
+pub mod storage;

@@ -1,0 +1,205 @@
+//! Credential providers around those of `object_store`.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use object_store::CredentialProvider;
+use object_store::aws::AwsCredential;
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use super::redact::redact;
+use super::store_error::summary;
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = object_store::Result<T>> + Send + 'a>>;
+
+/// Credentials could not be had. Its text holds none.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail}")]
+pub(super) struct NoCredentials {
+    detail: String,
+    /// Whether they could be had before: then the service that gives them is away.
+    pub(super) had_before: bool,
+}
+
+impl NoCredentials {
+    /// Says why there are none; `had_before` if the service that gives them is only away.
+    pub(super) fn new(detail: String, had_before: bool) -> Self {
+        Self { detail, had_before }
+    }
+}
+
+/// Marks the failures of another provider as failures to get credentials.
+pub(super) struct Marked<C> {
+    inner: Arc<dyn CredentialProvider<Credential = C>>,
+    had_before: AtomicBool,
+}
+
+impl<C> Marked<C> {
+    /// Wraps `inner`.
+    pub(super) fn new(inner: Arc<dyn CredentialProvider<Credential = C>>) -> Self {
+        Self { inner, had_before: AtomicBool::new(false) }
+    }
+}
+
+impl<C> fmt::Debug for Marked<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Marked")
+    }
+}
+
+impl<C: fmt::Debug + Send + Sync> CredentialProvider for Marked<C> {
+    type Credential = C;
+
+    fn get_credential<'a, 'b>(&'a self) -> Answer<'b, Arc<C>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(async move {
+            match self.inner.get_credential().await {
+                Ok(credential) => {
+                    self.had_before.store(true, Ordering::Relaxed);
+                    Ok(credential)
+                }
+                Err(cause) => Err(failed(summary(&cause), self.had_before.load(Ordering::Relaxed))),
+            }
+        })
+    }
+}
+
+/// Runs a profile's `credential_process` and keeps its answer until shortly before it expires.
+pub(super) struct ProcessCredentials {
+    command: String,
+    current: Mutex<Option<Temporary>>,
+}
+
+struct Temporary {
+    credential: Arc<AwsCredential>,
+    renew_at: Option<SystemTime>,
+}
+
+/// What a `credential_process` prints (version 1).
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Printed {
+    access_key_id: String,
+    secret_access_key: String,
+    session_token: Option<String>,
+    expiration: Option<String>,
+}
+
+impl ProcessCredentials {
+    /// Prepares to run `command` through the shell.
+    pub(super) fn new(command: String) -> Self {
+        Self { command, current: Mutex::new(None) }
+    }
+
+    async fn current(&self) -> object_store::Result<Arc<AwsCredential>> {
+        let mut current = self.current.lock().await;
+        let now = SystemTime::now();
+        if let Some(known) = current.as_ref().filter(|known| known.renew_at.is_none_or(|at| now < at)) {
+            return Ok(Arc::clone(&known.credential));
+        }
+        let command = self.command.clone();
+        let ran = tokio::task::spawn_blocking(move || run(&command)).await;
+        let fresh = ran.map_err(|cause| failed(cause.to_string(), current.is_some()))?;
+        let fresh = fresh.map_err(|detail| failed(detail, current.is_some()))?;
+        let credential = Arc::clone(&fresh.credential);
+        *current = Some(fresh);
+        Ok(credential)
+    }
+}
+
+impl fmt::Debug for ProcessCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProcessCredentials")
+    }
+}
+
+impl CredentialProvider for ProcessCredentials {
+    type Credential = AwsCredential;
+
+    fn get_credential<'a, 'b>(&'a self) -> Answer<'b, Arc<AwsCredential>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(self.current())
+    }
+}
+
+fn failed(detail: String, had_before: bool) -> object_store::Error {
+    object_store::Error::Generic {
+        store: "credentials",
+        source: Box::new(NoCredentials { detail, had_before }),
+    }
+}
+
+/// Runs the command; an error is a text for people that holds nothing of what it printed to stdout.
+fn run(command: &str) -> Result<Temporary, String> {
+    let output = Command::new("sh").arg("-c").arg(command).stdin(Stdio::null()).output();
+    let output = output.map_err(|cause| format!("credential_process cannot be started: {cause}"))?;
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        let last = complaint.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+        return Err(format!("credential_process failed ({}): {}", output.status, redact(last.trim())));
+    }
+    let printed: Printed = serde_json::from_slice(&output.stdout)
+        .map_err(|_| "credential_process printed no credentials in the format of version 1".to_owned())?;
+    let credential = AwsCredential {
+        key_id: printed.access_key_id,
+        secret_key: printed.secret_access_key,
+        token: printed.session_token,
+    };
+    let renew_at = printed.expiration.as_deref().map(renew_at);
+    Ok(Temporary { credential: Arc::new(credential), renew_at })
+}
+
+/// Returns when credentials with this expiration are renewed: a minute before.
+pub(super) fn renew_at(expiration: &str) -> SystemTime {
+    let in_utc = expiration.strip_suffix("+00:00").map(|time| format!("{time}Z"));
+    let expires = humantime::parse_rfc3339_weak(in_utc.as_deref().unwrap_or(expiration));
+    // A time zone we cannot read: ask again soon, which is always right and only slower.
+    let expires = expires.unwrap_or_else(|_| SystemTime::now() + Duration::from_mins(5));
+    expires - Duration::from_mins(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_is_run_once_until_its_answer_expires() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("runs").display().to_string();
+        for (expiration, runs) in [("2999-01-01T00:00:00+00:00", 1), ("2001-01-01T00:00:00Z", 2)] {
+            let command = format!(
+                "echo run >> '{log}'; echo '{{\"Version\":1,\"AccessKeyId\":\"AK\",\"SecretAccessKey\":\"SK\",\
+                 \"Expiration\":\"{expiration}\"}}'"
+            );
+            let provider = ProcessCredentials::new(command);
+            for _ in 0..2 {
+                let credential = provider.get_credential().await.unwrap();
+                assert_eq!((&*credential.key_id, &*credential.secret_key), ("AK", "SK"));
+            }
+            assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), runs);
+            std::fs::remove_file(&log).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failing_process_is_quoted_without_its_output() {
+        let failing = ProcessCredentials::new("echo SECRET; echo please log in >&2; exit 3".into());
+        let text = failing.get_credential().await.unwrap_err().to_string();
+        assert!(text.contains("please log in") && !text.contains("SECRET"), "{text}");
+        let garbled = ProcessCredentials::new("echo SECRET".into());
+        let text = garbled.get_credential().await.unwrap_err().to_string();
+        assert!(text.contains("version 1") && !text.contains("SECRET"), "{text}");
+    }
+}

@@ -1,0 +1,127 @@
+//! Access to objects wherever they lie: local files, S3, Google, Azure, web servers.
+//!
+//! Goes in: a URI and `[storage]` of the pipeline file. Comes out: bytes, listings, create-only
+//! writes, and faults that tell one missing object from a store that is away. Discovery, fetch and
+//! commit call it. It decodes nothing, caches no content, and never prints a credential.
+//!
+//! ```text
+//! ObjectUri ─▶ Storage ─▶ Bucket ─┬▶ local files (std::fs on blocking threads)
+//!                                 └▶ object_store ─▶ Patience (time limits, redirects) ─▶ HTTP
+//! ```
+
+mod bucket;
+mod connect;
+mod credentials;
+mod environment;
+mod local;
+mod options;
+mod own;
+mod pace;
+mod profile;
+mod redact;
+mod redirect;
+mod request_timeout;
+mod sign;
+mod space;
+mod store_error;
+mod tally;
+#[cfg(test)]
+pub(crate) mod test_server;
+mod transport;
+mod trouble;
+mod unaddressable_keys;
+mod uri;
+mod web;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use self::bucket::{Bucket, Expected, Object, ObjectInfo, Put};
+pub use self::connect::{ENDPOINT_VARIABLES, REGION_VARIABLES};
+pub use self::options::StorageOptions;
+pub use self::redact::redact;
+pub use self::sign::SignOptions;
+pub use self::space::free_bytes;
+pub use self::store_error::StoreError;
+pub(crate) use self::tally::shuffling;
+pub use self::tally::{Sample, Tally};
+pub use self::trouble::Trouble;
+#[cfg(feature = "query")]
+pub(crate) use self::uri::path_of_key;
+pub use self::uri::{ObjectUri, Scheme};
+pub(crate) use self::uri::{percent_decoded, split_scheme};
+pub use self::web::{Answer, Web};
+
+use self::connect::StorePlan;
+use self::environment::Environment;
+use crate::vocabulary::error::Result;
+
+/// Opens buckets and keeps them open. Clones share them.
+#[derive(Clone)]
+pub struct Storage {
+    plan: StorePlan,
+    buckets: Arc<Mutex<HashMap<String, Bucket>>>,
+}
+
+impl Storage {
+    /// Prepares access with these options and the process environment; nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the options contradict themselves, see [`StorageOptions::check`].
+    pub fn new(options: StorageOptions) -> Result<Self> {
+        Self::with_environment(options, Environment::of_process())
+    }
+
+    fn with_environment(options: StorageOptions, environment: Environment) -> Result<Self> {
+        options.check()?;
+        let plan = StorePlan::new(options, environment)?;
+        Ok(Self { plan, buckets: Arc::default() })
+    }
+
+    /// Returns the same access, whose redirects stay within these places; none: they may lead to any web server.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if a place is no URI.
+    pub fn allowing(mut self, places: &[String]) -> Result<Self> {
+        self.plan.allow = places.iter().map(|place| ObjectUri::parse(place)).collect::<Result<_>>()?;
+        self.buckets = Arc::default();
+        Ok(self)
+    }
+
+    /// Returns the bucket of an object; it connects, and may fail to, when it is first used.
+    #[must_use]
+    pub fn bucket(&self, uri: &ObjectUri) -> Bucket {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = buckets.get(uri.bucket_key()) {
+            return known.clone();
+        }
+        let root = uri.with_key("");
+        let bucket = if uri.scheme().is_local() {
+            Bucket::local(root)
+        } else {
+            Bucket::remote(root, self.plan.clone())
+        };
+        buckets.insert(uri.bucket_key().to_owned(), bucket.clone());
+        bucket
+    }
+
+    /// Prepares a client for a web service that is asked questions; `url` is one of its.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if requests cannot be prepared on this machine.
+    pub fn web(&self, url: &str) -> Result<Web> {
+        Web::new(&self.plan, url)
+    }
+
+    /// Makes this bucket the one that is used for its URI, for tests.
+    pub fn register(&self, bucket: Bucket) {
+        let name = bucket.uri("").bucket_key().to_owned();
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner).insert(name, bucket);
+    }
+}

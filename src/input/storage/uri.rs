@@ -1,0 +1,543 @@
+//! Canonical names of objects: one text for one object.
+
+use std::cmp::Ordering;
+use std::ffi::OsString;
+use std::fmt::{self, Write as _};
+use std::hash::{Hash, Hasher};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use url::Url;
+
+use super::redact::redact;
+use crate::vocabulary::error::{Error, Result};
+
+/// How an object is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// A file of this machine, `file:///data/a.jpg`.
+    File,
+    /// Amazon S3 and what speaks its protocol, `s3://bucket/key`.
+    S3,
+    /// Google Cloud Storage, `gs://bucket/key`.
+    Gs,
+    /// Azure Blob Storage, `az://container/key` or `abfss://container@account.dfs.core.windows.net/key`.
+    Az,
+    /// Plain HTTP, `http://host/path`.
+    Http,
+    /// HTTP over TLS, `https://host/path`.
+    Https,
+}
+
+impl Scheme {
+    /// Returns whether objects of this scheme are files of this machine.
+    #[must_use]
+    pub fn is_local(self) -> bool {
+        self == Self::File
+    }
+
+    /// Returns whether objects are reached by plain HTTP, which can neither list nor create.
+    #[must_use]
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+}
+
+/// The canonical URI of an object, a folder or a key prefix.
+///
+/// Two URIs are equal if and only if their texts are. A trailing slash is not part of it: `s3://b/a/`
+/// and `s3://b/a` are the same place. Keys of `s3`, `gs` and `az` are taken literally; `%` means `%`.
+/// `file` keeps everything readable but `%`, `?`, `#`, control characters and bytes that are not
+/// UTF-8, which are percent-encoded; `http` URLs are encoded as browsers do.
+#[derive(Clone)]
+pub struct ObjectUri {
+    text: String,
+    scheme: Scheme,
+    store: String,
+    key: String,
+}
+
+const URL_FORM: &str = "write http://host/path or https://host/path";
+
+impl ObjectUri {
+    /// Parses a URI or a local path.
+    ///
+    /// A text without a scheme is a local path and taken literally; a relative one is resolved
+    /// against the current folder. `.` and `..` are resolved by name, symbolic links are kept.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the scheme is unknown, the bucket is missing, the key cannot be addressed, or the
+    /// URL carries credentials or a query: it would be recorded in every row.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.is_empty() {
+            return Err(Error::config("an empty URI names no object").hint("give a local path or a URI"));
+        }
+        let Some((scheme, rest)) = split_scheme(text) else {
+            return Self::from_path(Path::new(text.strip_prefix("file:").unwrap_or(text)));
+        };
+        match scheme.as_str() {
+            "file" => Self::parse_file_url(text, rest),
+            "s3" | "s3a" => Self::in_bucket(Scheme::S3, rest, text),
+            "gs" | "gcs" => Self::in_bucket(Scheme::Gs, rest, text),
+            "az" | "azure" | "abfs" | "abfss" => Self::in_bucket(Scheme::Az, rest, text),
+            "http" | "https" => Self::parse_http(text),
+            other => {
+                Err(Error::config(format!("the scheme `{other}` of `{}` is not supported", redact(text)))
+                    .hint("use a local path, file://, s3://, gs://, az://, abfss://, http:// or https://"))
+            }
+        }
+    }
+
+    /// Names a local file or folder; a relative path is resolved against the current folder.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the current folder is needed and gone.
+    pub fn from_path(path: &Path) -> Result<Self> {
+        let absolute = std::path::absolute(path)
+            .map_err(|cause| Error::unavailable("cannot resolve the current folder").because(cause))?;
+        Ok(Self::new(Scheme::File, String::new(), encode_path(&lexically_normal(&absolute))))
+    }
+
+    fn parse_file_url(text: &str, rest: &str) -> Result<Self> {
+        let path = rest.strip_prefix("localhost").unwrap_or(rest);
+        if !path.starts_with('/') {
+            return Err(Error::config(format!("`{text}` names another machine"))
+                .hint("write file:///absolute/path, with three slashes"));
+        }
+        Self::from_path(Path::new(&OsString::from_vec(percent_decoded(path))))
+    }
+
+    fn in_bucket(scheme: Scheme, rest: &str, text: &str) -> Result<Self> {
+        let (store, key) = rest.split_once('/').unwrap_or((rest, ""));
+        if store.is_empty() || store.contains(char::is_whitespace) {
+            return Err(Error::config(format!("`{}` names no bucket", redact(text)))
+                .hint("write scheme://bucket/key, such as s3://photos/2026/"));
+        }
+        // Only Azure has an account before the host; anywhere else this would be a user and a password.
+        if store.contains('@') && (scheme != Scheme::Az || store.contains(':')) {
+            return Err(has_credentials(text));
+        }
+        let key = key.trim_matches('/');
+        check_key(key, text)?;
+        Ok(Self::new(scheme, store.to_owned(), key.to_owned()))
+    }
+
+    fn parse_http(text: &str) -> Result<Self> {
+        let url = Url::parse(text).map_err(|cause| {
+            Error::config(format!("`{}` is no URL", redact(text))).because(cause).hint(URL_FORM)
+        })?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(has_credentials(text));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(Error::config(format!("`{}` has a query or a fragment", redact(text))).hint(
+                "a signature in a URL expires and would be recorded in every row: name the bucket (s3://, gs://, \
+                 az://) and give credentials instead; write a literal `?` as %3F and `#` as %23",
+            ));
+        }
+        let scheme = if url.scheme() == "http" { Scheme::Http } else { Scheme::Https };
+        let store = host_and_port(&url);
+        let mut segments = Vec::new();
+        for segment in url.path_segments().into_iter().flatten() {
+            segments.push(http_segment(segment, text)?);
+        }
+        let key = segments.join("/");
+        let key = key.trim_matches('/');
+        check_key(key, text)?;
+        Ok(Self::new(scheme, store, key.to_owned()))
+    }
+
+    fn new(scheme: Scheme, store: String, key: String) -> Self {
+        let text = match scheme {
+            Scheme::File => format!("file:///{key}"),
+            Scheme::S3 => format!("s3://{store}/{key}"),
+            Scheme::Gs => format!("gs://{store}/{key}"),
+            Scheme::Az if store.contains('@') => format!("abfss://{store}/{key}"),
+            Scheme::Az => format!("az://{store}/{key}"),
+            Scheme::Http => http_text("http", &store, &key),
+            Scheme::Https => http_text("https", &store, &key),
+        };
+        Self { text, scheme, store, key }
+    }
+
+    /// Returns the canonical text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns how the object is reached.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Returns the bucket, the container (with `@account.host` where given) or `host:port`; empty for files.
+    #[must_use]
+    pub fn store(&self) -> &str {
+        &self.store
+    }
+
+    /// Returns the key inside the bucket, without slashes at either end; empty for the root.
+    ///
+    /// For files it is the absolute path without its first slash, percent-encoded as in the text.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Returns an id of store and bucket without credentials, such as `s3://bucket` or `file://`.
+    #[must_use]
+    pub fn bucket_key(&self) -> &str {
+        let start = self.text.find("://").map_or(0, |at| at + 3);
+        let length = self.text[start..].find('/').unwrap_or(self.text.len() - start);
+        &self.text[..start + length]
+    }
+
+    /// Returns the path of a local file; `None` for any other scheme.
+    #[must_use]
+    pub fn local_path(&self) -> Option<PathBuf> {
+        self.scheme.is_local().then(|| path_of_key(&self.key))
+    }
+
+    /// Returns the URI of another key of the same bucket, as yielded by [`super::Bucket::list`].
+    #[must_use]
+    pub fn with_key(&self, key: &str) -> Self {
+        Self::new(self.scheme, self.store.clone(), key.trim_matches('/').to_owned())
+    }
+
+    /// Returns the URI of `relative` below this folder; `relative` is taken as a key, not as a path.
+    #[must_use]
+    pub fn join(&self, relative: &str) -> Self {
+        match self.key.as_str() {
+            "" => self.with_key(relative),
+            key => self.with_key(&format!("{key}/{}", relative.trim_matches('/'))),
+        }
+    }
+
+    /// Returns the folder that holds this object; the root is its own parent.
+    #[must_use]
+    pub fn parent(&self) -> Self {
+        self.with_key(self.key.rsplit_once('/').map_or("", |(folder, _)| folder))
+    }
+
+    /// Resolves a reference as written in a manifest inside this folder.
+    ///
+    /// `reference` may be a full URI, an absolute local path, or relative to this folder with `.` and
+    /// `..` in it. Relative references beside an `http` manifest are percent-decoded, as in HTML.
+    ///
+    /// # Errors
+    ///
+    /// `Config` as for [`ObjectUri::parse`], and if `..` leaves the bucket.
+    pub fn resolve(&self, reference: &str) -> Result<Self> {
+        if reference.is_empty() || reference.starts_with('/') || split_scheme(reference).is_some() {
+            return Self::parse(reference);
+        }
+        if let Some(folder) = self.local_path() {
+            return Self::from_path(&folder.join(reference));
+        }
+        if self.scheme.is_http() {
+            let mut base = self.text.clone();
+            if !base.ends_with('/') {
+                base.push('/');
+            }
+            let joined = Url::parse(&base).and_then(|base| base.join(reference));
+            return joined
+                .map_err(|cause| Error::config(format!("`{}` is no URL", redact(reference))).because(cause))
+                .and_then(|url| Self::parse(url.as_str()));
+        }
+        let mut segments: Vec<&str> = self.key.split('/').filter(|segment| !segment.is_empty()).collect();
+        for segment in reference.split('/') {
+            match segment {
+                ".." if segments.pop().is_none() => {
+                    return Err(Error::config(format!("`{reference}` leaves {}", self.bucket_key())));
+                }
+                "" | "." | ".." => {}
+                name => segments.push(name),
+            }
+        }
+        let key = segments.join("/");
+        check_key(&key, reference)?;
+        Ok(self.with_key(&key))
+    }
+
+    /// Returns whether this is `folder` or lies below it.
+    #[must_use]
+    pub fn is_within(&self, folder: &Self) -> bool {
+        let folder = folder.text.trim_end_matches('/');
+        self.text.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+impl fmt::Display for ObjectUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for ObjectUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl PartialEq for ObjectUri {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for ObjectUri {}
+
+impl PartialOrd for ObjectUri {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ObjectUri {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.text.cmp(&other.text)
+    }
+}
+
+impl Hash for ObjectUri {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+impl std::str::FromStr for ObjectUri {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
+/// Splits `scheme://rest`; the scheme comes back in lower case.
+pub(crate) fn split_scheme(text: &str) -> Option<(String, &str)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let mut characters = scheme.chars();
+    let first_is_letter = characters.next().is_some_and(|first| first.is_ascii_alphabetic());
+    let valid =
+        first_is_letter && characters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    valid.then(|| (scheme.to_ascii_lowercase(), rest))
+}
+
+/// Returns the path that a local key names.
+pub(crate) fn path_of_key(key: &str) -> PathBuf {
+    let mut bytes = vec![b'/'];
+    bytes.extend(percent_decoded(key));
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+/// Returns the local key of an absolute, normalised path.
+pub(crate) fn encode_path(path: &Path) -> String {
+    encode_name(path.as_os_str().as_bytes().strip_prefix(b"/").unwrap_or_default())
+}
+
+/// Percent-encodes what would be ambiguous in a `file` URI and leaves the rest readable.
+pub(crate) fn encode_name(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '%' | '?' | '#' | '\0'..='\x1f' | '\x7f' => {
+                    write!(text, "%{:02X}", character as u32).expect("writing to a string cannot fail");
+                }
+                readable => text.push(readable),
+            }
+        }
+        for byte in chunk.invalid() {
+            write!(text, "%{byte:02X}").expect("writing to a string cannot fail");
+        }
+    }
+    text
+}
+
+/// Decodes `%XX`; anything else, a lone `%` included, stays as it is.
+pub(crate) fn percent_decoded(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escape = bytes.get(at + 1..at + 3).and_then(hex_byte);
+        match escape {
+            Some(value) if bytes[at] == b'%' => {
+                decoded.push(value);
+                at += 3;
+            }
+            _ => {
+                decoded.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
+fn hex_byte(digits: &[u8]) -> Option<u8> {
+    let high = char::from(digits[0]).to_digit(16)?;
+    let low = char::from(digits[1]).to_digit(16)?;
+    u8::try_from(high * 16 + low).ok()
+}
+
+fn lexically_normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                normal.pop();
+            }
+            Component::CurDir => {}
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
+fn host_and_port(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn http_segment(segment: &str, text: &str) -> Result<String> {
+    let decoded = String::from_utf8(percent_decoded(segment)).ok().filter(|name| !name.contains('/'));
+    decoded.ok_or_else(|| Error::config(format!("`{}` has an encoded slash or is not UTF-8", redact(text))))
+}
+
+fn http_text(scheme: &str, store: &str, key: &str) -> String {
+    let root = format!("{scheme}://{store}/");
+    let mut url = Url::parse(&root).expect("scheme and host come from a parsed URL");
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.clear().extend(key.split('/').filter(|segment| !segment.is_empty()));
+    }
+    url.into()
+}
+
+fn has_credentials(text: &str) -> Error {
+    Error::config(format!("`{}` carries credentials", redact(text)))
+        .hint("a URI is recorded in every row: give credentials through the environment or a profile")
+}
+
+fn check_key(key: &str, text: &str) -> Result<()> {
+    let bad = key
+        .split('/')
+        .any(|segment| matches!(segment, "." | "..") || (segment.is_empty() && !key.is_empty()));
+    if bad || key.chars().any(|c| c.is_ascii_control()) {
+        return Err(Error::config(format!("the key of `{}` cannot be addressed", redact(text)))
+            .hint("keys with empty, `.` or `..` segments or control characters are not supported"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vocabulary::error::Kind;
+
+    fn canonical(text: &str) -> String {
+        ObjectUri::parse(text).unwrap().to_string()
+    }
+
+    #[test]
+    fn one_object_has_one_text() {
+        for (written, expected) in [
+            ("/data/a.jpg", "file:///data/a.jpg"),
+            ("/data/./x/..//a.jpg", "file:///data/a.jpg"),
+            ("file:///data/a.jpg", "file:///data/a.jpg"),
+            ("file:/data/a.jpg", "file:///data/a.jpg"),
+            ("file://localhost/data/a.jpg", "file:///data/a.jpg"),
+            ("/data/é ü.jpg", "file:///data/é ü.jpg"),
+            ("/data/50%.jpg", "file:///data/50%25.jpg"),
+            ("file:///data/50%25.jpg", "file:///data/50%25.jpg"),
+            ("/data/a#1?.jpg", "file:///data/a%231%3F.jpg"),
+            ("/", "file:///"),
+            ("S3://bucket/a/b.jpg", "s3://bucket/a/b.jpg"),
+            ("s3a://bucket/a/b/", "s3://bucket/a/b"),
+            ("s3://bucket", "s3://bucket/"),
+            ("s3://bucket/50%25.jpg", "s3://bucket/50%25.jpg"),
+            ("gcs://bucket/a b", "gs://bucket/a b"),
+            ("azure://box/a", "az://box/a"),
+            ("abfs://box@acct.dfs.core.windows.net/a", "abfss://box@acct.dfs.core.windows.net/a"),
+            ("HTTPS://Example.com:443/a%20b/%7Ec", "https://example.com/a%20b/~c"),
+            ("http://localhost:8080/x/../a", "http://localhost:8080/a"),
+            ("https://example.com", "https://example.com/"),
+        ] {
+            assert_eq!(canonical(written), expected, "{written}");
+            assert_eq!(canonical(expected), expected, "canonical text is a fixed point");
+        }
+    }
+
+    #[test]
+    fn relative_paths_become_absolute() {
+        let folder = std::env::current_dir().unwrap();
+        assert_eq!(ObjectUri::parse("x/../a.jpg").unwrap().local_path().unwrap(), folder.join("a.jpg"));
+    }
+
+    #[test]
+    fn names_that_are_not_utf8_survive() {
+        let path = PathBuf::from(OsString::from_vec(b"/data/\xff%.jpg".to_vec()));
+        let uri = ObjectUri::from_path(&path).unwrap();
+        assert_eq!(uri.to_string(), "file:///data/%FF%25.jpg");
+        assert_eq!(uri.local_path().unwrap(), path);
+    }
+
+    #[test]
+    fn parts_are_told_apart() {
+        for (text, bucket, key) in [
+            ("/data/a.jpg", "file://", "data/a.jpg"),
+            ("s3://b/x/y", "s3://b", "x/y"),
+            ("s3://b", "s3://b", ""),
+            ("https://h:81/a b", "https://h:81", "a b"),
+            ("abfss://c@a.host/k", "abfss://c@a.host", "k"),
+        ] {
+            let uri = ObjectUri::parse(text).unwrap();
+            assert_eq!((uri.bucket_key(), uri.key()), (bucket, key));
+            assert_eq!(uri.with_key(key), uri);
+        }
+        let folder = ObjectUri::parse("s3://b/out").unwrap();
+        assert_eq!(folder.join("a/b").as_str(), "s3://b/out/a/b");
+        assert_eq!(folder.parent().as_str(), "s3://b/");
+        assert!(folder.join("a").is_within(&folder));
+        assert!(!ObjectUri::parse("s3://b/outside").unwrap().is_within(&folder));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_without_its_secrets() {
+        for (text, part) in [
+            ("ftp://host/a", "scheme `ftp`"),
+            ("s3:///key", "no bucket"),
+            ("s3://AKIA:SECRETKEY@bucket/a", "carries credentials"),
+            ("https://me:SECRETKEY@host/a", "carries credentials"),
+            ("https://host/a?X-Amz-Signature=SECRETKEY", "query"),
+            ("s3://b/a//b", "cannot be addressed"),
+            ("s3://b/../c", "cannot be addressed"),
+            ("https://h/a%2Fb", "encoded slash"),
+            ("", "empty"),
+        ] {
+            let error = ObjectUri::parse(text).unwrap_err();
+            assert_eq!(error.kind(), Kind::Config);
+            assert!(error.render().contains(part), "{}", error.render());
+            assert!(!error.render().contains("SECRETKEY"), "{}", error.render());
+        }
+    }
+
+    #[test]
+    fn references_resolve_against_the_manifest_folder() {
+        let s3 = ObjectUri::parse("s3://b/list").unwrap();
+        assert_eq!(s3.resolve("img/a.jpg").unwrap().as_str(), "s3://b/list/img/a.jpg");
+        assert_eq!(s3.resolve("../img/./a.jpg").unwrap().as_str(), "s3://b/img/a.jpg");
+        assert_eq!(s3.resolve("gs://c/a").unwrap().as_str(), "gs://c/a");
+        assert!(s3.resolve("../../a.jpg").is_err());
+        let local = ObjectUri::parse("/data/list").unwrap();
+        assert_eq!(local.resolve("../a%.jpg").unwrap().as_str(), "file:///data/a%25.jpg");
+        assert_eq!(local.resolve("/x/a.jpg").unwrap().as_str(), "file:///x/a.jpg");
+        let web = ObjectUri::parse("https://h/list").unwrap();
+        assert_eq!(web.resolve("a%20b.jpg").unwrap().as_str(), "https://h/list/a%20b.jpg");
+        assert_eq!(web.resolve("../a.jpg").unwrap().as_str(), "https://h/a.jpg");
+    }
+}

@@ -1,0 +1,5 @@
+//! What keeps an output sound: proof of its runs, many runs made one, runs deleted.
+
+pub mod compact;
+pub mod runs;
+pub mod verify;

@@ -1,0 +1,47 @@
+//! What lies in an output, and what it means: runs, their plans, their tables, and which of their rows count.
+//!
+//! A [`Run`] is what its objects say. A [`Snapshot`] says which runs there are, an [`Acceptance`] accepts one, a
+//! [`Tombstone`] deletes one, [`current_rows`] decides which rows are the newest. It plans nothing and computes nothing.
+
+mod acceptance;
+mod attempts;
+pub mod current_rows;
+pub(crate) mod election;
+pub mod fingerprint;
+mod layout;
+mod lineage;
+mod origin;
+mod parquet_object;
+pub mod provenance;
+mod record;
+pub mod rejects;
+mod replaces;
+mod room;
+mod run;
+mod snapshot;
+mod soundness;
+pub mod sources;
+pub mod status;
+pub mod summary;
+pub mod table;
+mod tiles;
+mod tombstone;
+
+pub use acceptance::{Acceptance, AcceptedBecause};
+pub use attempts::{Attempt, AttemptState, process_begins};
+pub use election::{Elected, Election, SOURCE_BYTES_KEY, elected, source_bytes};
+pub use layout::{Layout, RunId};
+pub use lineage::OutputRecord;
+pub use origin::{Origin, Timestamp};
+pub use parquet_object::{ParquetObject, is_damaged};
+pub(crate) use record::FORMAT;
+pub use record::{Limit, ModelRecord, PlanRecord, RunRecord};
+pub use replaces::Fate;
+pub use room::warn_if_short;
+pub(crate) use run::contradicts_itself;
+pub use run::{Committed, CommittedShard, Output, Run, Shard, Table, Tile};
+pub use snapshot::{DeletedRun, KnownRun, Planning, RunState, Scope, Snapshot};
+pub(crate) use soundness::{Checksums, check_rest};
+pub use sources::{EncodedSources, Source, SourceRange, SourceTable, Surveyed, encode};
+pub use tiles::{PlanPart, PlanTotals, PlanWriter, PlannedTile};
+pub use tombstone::{Removed, Tombstone, Why};

@@ -1,0 +1,91 @@
+//! Whose rows a shard's file holds, and how many: what its file metadata says.
+
+use std::collections::HashMap;
+
+use super::{ParquetObject, Run};
+use crate::input::storage::Bucket;
+use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::outcome::{Committed, Counts};
+
+/// Whose rows an object holds: what is constant in a shard, as its file metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    pairs: Vec<(String, String)>,
+}
+
+/// Returns a key as the sink writes it into the file.
+pub(crate) fn in_file(key: &str) -> String {
+    format!("tilefleet.{key}")
+}
+
+pub(crate) const RUN_ID: &str = "run_id";
+pub(crate) const FINGERPRINT: &str = "fingerprint";
+pub(crate) const PLAN_DIGEST: &str = "plan_digest";
+pub(crate) const SHARD: &str = "shard";
+const ATTEMPT: &str = "attempt";
+pub(crate) const COUNTS: &str = "counts";
+
+impl Provenance {
+    /// Describes a shard of a run, written by the attempt with this unique name.
+    #[must_use]
+    pub fn new(run: &Run, shard: u32, attempt: &str) -> Self {
+        let record = &run.record;
+        let mut provenance = Self { pairs: Vec::new() };
+        provenance.set(RUN_ID, run.id.to_string());
+        provenance.set(FINGERPRINT, record.fingerprint.clone());
+        provenance.set(PLAN_DIGEST, record.plan.digest.clone());
+        provenance.set(SHARD, shard.to_string());
+        provenance.set(ATTEMPT, attempt);
+        provenance.set("version", env!("CARGO_PKG_VERSION"));
+        provenance.set("model_digest", record.model.digest.clone());
+        provenance.set("contract", record.model.contract.name.clone());
+        provenance.set("contract_digest", record.model.contract_digest.clone());
+        provenance.set("contract_origin", record.model.contract_origin.clone());
+        provenance
+    }
+
+    /// Adds or replaces one value.
+    pub fn set(&mut self, key: &str, value: impl Into<String>) {
+        self.pairs.retain(|(name, _)| name != key);
+        self.pairs.push((key.to_owned(), value.into()));
+    }
+
+    /// Adds the shard's counts.
+    pub fn set_counts(&mut self, counts: &Counts) {
+        self.set(COUNTS, serde_json::to_string(counts).expect("counts are plain numbers and text"));
+    }
+
+    /// Returns the pairs as file metadata.
+    #[must_use]
+    pub fn pairs(&self) -> &[(String, String)] {
+        &self.pairs
+    }
+
+    fn get(&self, key: &str) -> &str {
+        self.pairs.iter().find(|(name, _)| name == key).map_or("", |(_, value)| value)
+    }
+
+    /// Compares with what an object says of itself; `None` if its rows are of another run, fingerprint, plan or shard.
+    #[must_use]
+    pub fn compare(&self, found: &HashMap<String, String>) -> Option<Committed> {
+        let same = |key: &str| found.get(&in_file(key)).is_some_and(|value| value == self.get(key));
+        if ![RUN_ID, FINGERPRINT, PLAN_DIGEST, SHARD].into_iter().all(same) {
+            return None;
+        }
+        Some(if same(ATTEMPT) { Committed::Ours } else { Committed::Theirs })
+    }
+}
+
+/// Reads the counts of a committed shard from its footer.
+///
+/// # Errors
+///
+/// As the store answers; `Config` if the object is no shard of ours.
+pub async fn read_counts(bucket: &Bucket, key: &str) -> Result<Counts> {
+    let missing = || Error::config(format!("{key} carries no counts"));
+    let object = ParquetObject::open(bucket, key)
+        .await?
+        .ok_or_else(|| Error::unavailable(format!("{key} was listed and is gone")))?;
+    let counts = object.key_values().remove(&in_file(COUNTS)).ok_or_else(missing)?;
+    serde_json::from_str(&counts).map_err(|error| missing().because(error))
+}

@@ -1,0 +1,185 @@
+//! Rejected tiles: which there are, and why.
+//!
+//! Goes in: an output, or one run of it. Comes out: the rejected rows, those that `tiles` shows or those of
+//! the run. It reads the footers of shards, and of those that hold rejects the columns of identity and
+//! outcome.
+
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use serde::Serialize;
+
+use crate::output::current_rows::CurrentRows;
+use crate::output::provenance::{COUNTS, in_file};
+use crate::output::{Output, ParquetObject, Run, RunId, Scope, Snapshot};
+use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::outcome::Counts;
+use crate::vocabulary::reason::Reason;
+use crate::vocabulary::tile_id::TileId;
+
+/// The columns that are read.
+const COLUMNS: [&str; 6] = ["tile_id", "source", "source_version", "status", "reason", "detail"];
+
+/// Where the row of a rejected tile is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Retry {
+    /// Its run.
+    pub run: RunId,
+    /// Its shard.
+    pub shard: u32,
+    /// The tile.
+    pub tile: TileId,
+}
+
+/// One rejected tile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reject {
+    /// The tile.
+    pub tile_id: String,
+    /// Its source.
+    pub source: String,
+    /// The source's version.
+    pub source_version: Option<String>,
+    /// The run.
+    pub run: RunId,
+    /// The shard.
+    pub shard: u32,
+    /// The fixed code.
+    pub reason: String,
+    /// Particulars for people.
+    pub detail: Option<String>,
+}
+
+impl Reject {
+    /// Returns where its row is.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the tile's id is none.
+    pub fn place(&self) -> Result<Retry> {
+        let tile = self
+            .tile_id
+            .parse::<TileId>()
+            .map_err(|error| Error::config(format!("a row of run {} is damaged", self.run)).because(error))?;
+        Ok(Retry { run: self.run.clone(), shard: self.shard, tile })
+    }
+}
+
+/// Which rejects are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    /// Only this run's, whether newer ones replace them or not.
+    pub run: Option<RunId>,
+    /// Only these reasons; empty: all.
+    pub reasons: Vec<Reason>,
+}
+
+/// Finds the rejects that are asked for, in the order of runs and shards.
+///
+/// Memory: the rejects, and what [`CurrentRows::of`] needs.
+///
+/// # Errors
+///
+/// `Config` if there is no such run or a file is damaged; as the store answers otherwise.
+pub async fn find(output: &Output, question: &Question) -> Result<Vec<Reject>> {
+    let scope = Scope::of(question.run.as_ref());
+    output.consistently(scope, async |snapshot: Snapshot| find_in(output, &snapshot, question).await).await
+}
+
+async fn find_in(output: &Output, snapshot: &Snapshot, question: &Question) -> Result<Vec<Reject>> {
+    if snapshot.runs.is_empty() {
+        return Err(snapshot.nothing(output, question.run.as_ref()));
+    }
+    let newest = match &question.run {
+        Some(_) => None,
+        None => Some(CurrentRows::of(snapshot).await?),
+    };
+    let mut rejects = Vec::new();
+    for standing in &snapshot.runs {
+        let Some(run) = standing.run.planned() else { continue };
+        if newest.as_ref().is_some_and(|newest| !newest.runs.contains_key(&run.id)) {
+            continue;
+        }
+        for shard in &standing.found.shards {
+            append_shard(run, shard.number, newest.as_ref(), question, &mut rejects).await?;
+        }
+    }
+    Ok(rejects)
+}
+
+async fn append_shard(
+    run: &Run,
+    number: u32,
+    newest: Option<&CurrentRows>,
+    question: &Question,
+    rejects: &mut Vec<Reject>,
+) -> Result<()> {
+    let key = run.shard_key(number);
+    let object = ParquetObject::open(&run.output.bucket, &key)
+        .await?
+        .ok_or_else(|| Error::unavailable(format!("{key} was listed and is gone")).hint("ask again"))?;
+    if !may_hold(&object, &question.reasons) {
+        return Ok(());
+    }
+    for batch in object.read_columns(&COLUMNS).await? {
+        let damaged = || Error::config(format!("{key} has not the columns of a shard"));
+        let columns = Columns::of(&batch).ok_or_else(damaged)?;
+        for row in (0..batch.num_rows()).filter(|row| columns.is_asked_for(*row, &question.reasons)) {
+            let id = columns.tile_ids.value(row).parse().map_err(|error| damaged().because(error))?;
+            if newest.is_none_or(|newest| newest.is_current(&run.id, columns.sources.value(row), id)) {
+                rejects.push(columns.reject(row, &run.id, number));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether the footer leaves it open that there are such rejects.
+fn may_hold(object: &ParquetObject, reasons: &[Reason]) -> bool {
+    let counts = object.key_values().remove(&in_file(COUNTS));
+    let counts: Option<Counts> = counts.and_then(|counts| serde_json::from_str(&counts).ok());
+    counts.is_none_or(|counts| {
+        let any = reasons.is_empty() || reasons.iter().any(|it| counts.reasons.contains_key(it.code()));
+        counts.rejected > 0 && any
+    })
+}
+
+struct Columns<'a> {
+    tile_ids: &'a StringArray,
+    sources: &'a StringArray,
+    versions: &'a StringArray,
+    statuses: &'a StringArray,
+    reasons: &'a StringArray,
+    details: &'a StringArray,
+}
+
+impl<'a> Columns<'a> {
+    /// Returns `None` if one is missing or of another type.
+    fn of(batch: &'a RecordBatch) -> Option<Self> {
+        let text = |name: &str| batch.column_by_name(name)?.as_string_opt::<i32>();
+        Some(Self {
+            tile_ids: text("tile_id")?,
+            sources: text("source")?,
+            versions: text("source_version")?,
+            statuses: text("status")?,
+            reasons: text("reason")?,
+            details: text("detail")?,
+        })
+    }
+
+    fn is_asked_for(&self, row: usize, reasons: &[Reason]) -> bool {
+        self.statuses.value(row) == "rejected"
+            && (reasons.is_empty() || reasons.iter().any(|it| it.code() == self.reasons.value(row)))
+    }
+
+    fn reject(&self, row: usize, run: &RunId, shard: u32) -> Reject {
+        let text = |column: &StringArray| column.is_valid(row).then(|| column.value(row).to_owned());
+        Reject {
+            tile_id: self.tile_ids.value(row).to_owned(),
+            source: self.sources.value(row).to_owned(),
+            source_version: text(self.versions),
+            run: run.clone(),
+            shard,
+            reason: self.reasons.value(row).to_owned(),
+            detail: text(self.details),
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! `sources.parquet`: which source an id stands for, its version and its size when planned.
+//!
+//! Written once, in order of canonical URI, as one create-only object. It is also the election among
+//! workers that plan at once: the plan is a pure function of this table, so whoever adopts it derives
+//! the same plan.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, StructArray};
+use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema, SchemaRef};
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+use crate::input::source::{Entry, ExtraCodec};
+use crate::input::storage::Bucket;
+use crate::output::parquet_object::ParquetObject;
+use crate::output::table::SummedFile;
+use crate::scene::{Scene, SceneLayout};
+use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::words::{counted, counted_of};
+
+/// Rows of a row group: what one shard of default size needs is one or two groups, and the limit of
+/// 32,767 groups a file is 268 million sources away.
+const ROWS_PER_GROUP: usize = 8192;
+
+/// The metadata key under which the number of sources is written that their headers reject.
+const REJECTED_KEY: &str = "tilefleet.rejected_sources";
+
+/// One source as planned.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// Canonical URI.
+    pub uri: Arc<str>,
+    /// ETag or version when planned; `None` if the source did not answer then.
+    pub version: Option<Arc<str>>,
+    /// Size in bytes when planned.
+    pub size_bytes: Option<u64>,
+    /// What its headers say, if it was to be cut into windows.
+    pub survey: Option<SceneLayout>,
+    /// The STAC item that it is, as JSON: a retry surveys it again.
+    pub item: Option<Arc<str>>,
+}
+
+impl Source {
+    /// Returns the scene that it is, if it is cut into windows.
+    #[must_use]
+    pub fn scene(&self) -> Option<&Arc<Scene>> {
+        self.survey.as_ref().and_then(SceneLayout::scene)
+    }
+
+    /// Returns whether only some windows of a scene are planned, as a retry does.
+    #[must_use]
+    pub fn is_part(&self) -> bool {
+        self.scene().is_some_and(|scene| scene.only.is_some())
+    }
+
+    /// Returns whether its tiles are all that there is of a scene, so that they replace whatever was before, also if
+    /// a retry has planned them.
+    #[must_use]
+    pub fn is_whole_scene(&self) -> bool {
+        matches!(self.survey, Some(SceneLayout::Scene(_) | SceneLayout::Rejected { .. })) && !self.is_part()
+    }
+}
+
+/// A contiguous range of sources with their manifest columns.
+#[derive(Clone, Debug)]
+pub struct SourceRange {
+    /// Id of the first source.
+    pub first_id: u64,
+    /// The sources in order of id.
+    pub sources: Vec<Source>,
+    /// The manifest's additional columns, one row a source.
+    pub extra: Option<StructArray>,
+}
+
+fn schema(extra: Option<&Fields>) -> SchemaRef {
+    let mut fields = vec![
+        Field::new("source_id", DataType::Int64, false),
+        Field::new("uri", DataType::Utf8, false),
+        Field::new("version", DataType::Utf8, true),
+        Field::new("size", DataType::Int64, true),
+        Field::new("survey", DataType::Utf8, true),
+        Field::new("item", DataType::Utf8, true),
+    ];
+    if let Some(extra) = extra {
+        fields.push(Field::new("extra", DataType::Struct(extra.clone()), true));
+    }
+    Arc::new(Schema::new(fields))
+}
+
+/// Encodes the table from sources in order of URI.
+///
+/// - `entries`: sorted, each URI once
+/// - `metadata`: asked for when all entries are taken; written as the file's key-value metadata
+/// - `bytes_key`: the metadata key under which the sources' bytes, added up, are written
+/// - returns: the file, the number of sources and their bytes as far as known
+///
+/// # Errors
+///
+/// Whatever `entries` yields; `Bug` if Parquet cannot be written.
+pub fn encode(
+    entries: impl Iterator<Item = Result<Surveyed>>,
+    extra: Option<&ExtraCodec>,
+    metadata: impl FnOnce() -> Result<Vec<(String, String)>>,
+    bytes_key: &str,
+) -> Result<EncodedSources> {
+    let schema = schema(extra.map(ExtraCodec::fields));
+    let mut file = SummedFile::new(schema.clone(), properties()).map_err(bug)?;
+    let mut num_sources = 0_u64;
+    let mut num_bytes = 0_u64;
+    let mut num_rejected = 0_u64;
+    let mut chunk = Vec::with_capacity(ROWS_PER_GROUP);
+    for entry in entries {
+        let entry = entry?;
+        num_bytes = u64::saturating_add(num_bytes, entry.entry.size.unwrap_or(0));
+        num_rejected += u64::from(matches!(entry.survey, Some(SceneLayout::Rejected { .. })));
+        chunk.push(entry);
+        if chunk.len() == ROWS_PER_GROUP {
+            file.write(&record_batch(&schema, num_sources, &chunk, extra)?).map_err(bug)?;
+            num_sources += chunk.len() as u64;
+            chunk.clear();
+        }
+    }
+    if !chunk.is_empty() {
+        file.write(&record_batch(&schema, num_sources, &chunk, extra)?).map_err(bug)?;
+        num_sources += chunk.len() as u64;
+    }
+    let mut metadata = metadata()?;
+    metadata.push((bytes_key.to_owned(), num_bytes.to_string()));
+    metadata.push((REJECTED_KEY.to_owned(), num_rejected.to_string()));
+    let bytes = file.finish(metadata).map_err(bug)?;
+    Ok(EncodedSources { bytes, num_sources, num_bytes })
+}
+
+/// Returns a record that reads back, whatever was surveyed: what is elected with a damaged one can never be read again.
+fn to_json(survey: &SceneLayout) -> Result<String> {
+    survey.to_json().or_else(|rejection| SceneLayout::from(rejection).to_json()).map_err(bug)
+}
+
+/// A source as discovered, and what its headers say.
+#[derive(Clone, Debug, Default)]
+pub struct Surveyed {
+    /// It.
+    pub entry: Entry,
+    /// See [`Source::survey`].
+    pub survey: Option<SceneLayout>,
+}
+
+impl From<Entry> for Surveyed {
+    fn from(entry: Entry) -> Self {
+        Self { entry, survey: None }
+    }
+}
+
+/// The encoded table and what it counts.
+#[derive(Debug)]
+pub struct EncodedSources {
+    /// The Parquet file.
+    pub bytes: Bytes,
+    /// Number of sources.
+    pub num_sources: u64,
+    /// Their sizes added up, as far as known.
+    pub num_bytes: u64,
+}
+
+fn properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROWS_PER_GROUP))
+        .set_created_by(concat!("tilefleet ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build()
+}
+
+fn record_batch(
+    schema: &SchemaRef,
+    first_id: u64,
+    surveyed: &[Surveyed],
+    extra: Option<&ExtraCodec>,
+) -> Result<RecordBatch> {
+    let entries: Vec<&Entry> = surveyed.iter().map(|surveyed| &surveyed.entry).collect();
+    let surveys = surveyed.iter().map(|surveyed| surveyed.survey.as_ref().map(to_json).transpose());
+    let ids = Int64Array::from_iter_values((first_id as i64)..(first_id as i64 + entries.len() as i64));
+    let uris = StringArray::from_iter_values(entries.iter().map(|entry| entry.uri.as_str()));
+    let versions = entries.iter().map(|entry| entry.version.as_deref()).collect::<StringArray>();
+    let sizes = entries.iter().map(|entry| entry.size.map(|size| size as i64)).collect::<Int64Array>();
+    let surveys = surveys.collect::<Result<StringArray>>()?;
+    let items = entries.iter().map(|entry| entry.item.as_deref().map(str::from_utf8).transpose());
+    let items = items.collect::<std::result::Result<StringArray, _>>().map_err(bug)?;
+    let mut columns: Vec<ArrayRef> = vec![
+        Arc::new(ids),
+        Arc::new(uris),
+        Arc::new(versions),
+        Arc::new(sizes),
+        Arc::new(surveys),
+        Arc::new(items),
+    ];
+    if let Some(codec) = extra {
+        let rows: Vec<Option<&[u8]>> = entries.iter().map(|entry| entry.extra.as_deref()).collect();
+        columns.push(Arc::new(codec.decode(&rows)?));
+    }
+    RecordBatch::try_new(schema.clone(), columns).map_err(bug)
+}
+
+/// Some sources, with the manifest's columns where there are any.
+pub type SourcesWithExtra = (Vec<Source>, Option<StructArray>);
+
+/// A published table of sources, read by ranges.
+#[derive(Clone)]
+pub struct SourceTable {
+    object: ParquetObject,
+}
+
+impl SourceTable {
+    /// Opens the table at `key`; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers; `Config` if the object is no such table.
+    pub async fn open(bucket: &Bucket, key: &str) -> Result<Option<Self>> {
+        Ok(ParquetObject::open(bucket, key).await?.map(|object| Self { object }))
+    }
+
+    /// Returns the object that it is.
+    pub(super) fn object(&self) -> &ParquetObject {
+        &self.object
+    }
+
+    /// Returns the number of sources.
+    #[must_use]
+    pub fn num_sources(&self) -> u64 {
+        self.object.num_rows()
+    }
+
+    /// Returns how many sources their headers rejected when planned; early tables do not say.
+    #[must_use]
+    pub fn num_rejected(&self) -> u64 {
+        self.metadata().get(REJECTED_KEY).and_then(|value| value.parse().ok()).unwrap_or(0)
+    }
+
+    /// Returns the file's key-value metadata.
+    #[must_use]
+    pub fn metadata(&self) -> HashMap<String, String> {
+        self.object.key_values()
+    }
+
+    /// Returns the manifest's additional columns, if there are any.
+    #[must_use]
+    pub fn extra_fields(&self) -> Option<Fields> {
+        match self.object.schema().field_with_name("extra").ok()?.data_type() {
+            DataType::Struct(fields) => Some(fields.clone()),
+            _ => None,
+        }
+    }
+
+    /// Reads the sources with ids in `ids`.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers; `Config` if the table does not hold that range.
+    pub async fn read(&self, ids: Range<u64>) -> Result<SourceRange> {
+        if ids.end > self.num_sources() {
+            let (key, num_sources, last) = (self.object.key(), self.num_sources(), ids.end - 1);
+            let holds = counted(num_sources, "source");
+            let message = format!("{key} holds {holds}, and the plan names number {last}");
+            return Err(Error::config(message).hint("the run's record is damaged; restore it from a copy"));
+        }
+        let groups = (ids.start / ROWS_PER_GROUP as u64)..=((ids.end.max(1) - 1) / ROWS_PER_GROUP as u64);
+        let groups: Vec<usize> = groups.map(|group| group as usize).collect();
+        let skipped = (ids.start % ROWS_PER_GROUP as u64) as usize;
+        let wanted = (ids.end - ids.start) as usize;
+        let batches = self.object.read(groups, Some((skipped, wanted))).await?;
+        let mut range = SourceRange { first_id: ids.start, sources: Vec::with_capacity(wanted), extra: None };
+        for batch in &batches {
+            append_sources(batch, &mut range.sources)?;
+        }
+        if range.sources.len() != wanted {
+            return Err(Error::config(format!(
+                "{} holds {} that the plan names",
+                self.object.key(),
+                counted_of(range.sources.len() as u64, wanted as u64, "source")
+            )));
+        }
+        range.extra = concat_extra(&batches)?;
+        Ok(range)
+    }
+
+    /// Streams all sources in order of URI, some at a time, with the manifest's columns where there are any.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers, in the stream.
+    pub fn stream_with_extra(&self) -> Result<BoxStream<'static, Result<SourcesWithExtra>>> {
+        let both_of = |batch: RecordBatch| async move {
+            let mut sources = Vec::with_capacity(batch.num_rows());
+            append_sources(&batch, &mut sources)?;
+            let extra = batch.column_by_name("extra").and_then(|column| column.as_struct_opt());
+            Ok((sources, extra.cloned()))
+        };
+        Ok(self.object.stream()?.and_then(both_of).boxed())
+    }
+
+    /// Streams all sources in order of URI.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers, in the stream.
+    pub fn stream(&self) -> Result<BoxStream<'static, Result<Vec<Source>>>> {
+        let sources_of = |batch: RecordBatch| async move {
+            let mut sources = Vec::with_capacity(batch.num_rows());
+            append_sources(&batch, &mut sources)?;
+            Ok(sources)
+        };
+        Ok(self.object.stream()?.and_then(sources_of).boxed())
+    }
+}
+
+fn append_sources(batch: &RecordBatch, sources: &mut Vec<Source>) -> Result<()> {
+    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| damaged(name));
+    let text = |name: &str| column(name)?.as_string_opt::<i32>().ok_or_else(|| damaged(name));
+    let (uris, versions) = (text("uri")?, text("version")?);
+    let sizes = column("size")?.as_primitive_opt::<Int64Type>().ok_or_else(|| damaged("size"))?;
+    // Tables of older versions have no surveys.
+    let optional = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
+    let (surveys, items) = (optional("survey"), optional("item"));
+    for row in 0..batch.num_rows() {
+        let survey = surveys.filter(|surveys| surveys.is_valid(row)).map(|surveys| surveys.value(row));
+        let survey = survey.map(serde_json::from_str).transpose();
+        let size = sizes.is_valid(row).then(|| u64::try_from(sizes.value(row))).transpose();
+        let item = items.filter(|items| items.is_valid(row)).map(|items| items.value(row));
+        sources.push(Source {
+            uri: uris.value(row).into(),
+            version: versions.is_valid(row).then(|| versions.value(row).into()),
+            size_bytes: size.map_err(|cause| damaged("size").because(cause))?,
+            survey: survey.map_err(|cause| damaged("survey").because(cause))?,
+            item: item.map(Into::into),
+        });
+    }
+    Ok(())
+}
+
+fn damaged(column: &str) -> Error {
+    Error::config(format!("sources.parquet has no column `{column}` of the right type"))
+}
+
+fn concat_extra(batches: &[RecordBatch]) -> Result<Option<StructArray>> {
+    let parts: Vec<&dyn Array> =
+        batches.iter().filter_map(|batch| batch.column_by_name("extra")).map(AsRef::as_ref).collect();
+    if parts.is_empty() {
+        return Ok(None);
+    }
+    let whole = arrow::compute::concat(&parts).map_err(bug)?;
+    Ok(Some(whole.as_struct().clone()))
+}
+
+fn bug(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::bug("cannot write the table of sources").because(error)
+}

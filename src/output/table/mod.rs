@@ -1,0 +1,25 @@
+//! The table: schema, rows, scores, and the one Parquet file that a shard becomes.
+//!
+//! In go a [`TableSpec`], the shard's [`TileRow`]s and the embeddings of its `ok` tiles; out come the
+//! bytes of one whole Parquet file, held in memory because a commit is one PUT. The pipeline calls
+//! it. It does not know where the file goes, and it does not run models: a [`Scorer`] only turns
+//! their logits into scores. On the way back, [`StoredEmbeddings`] reads the embedding column as it was
+//! written here, without the detour over levels.
+
+pub mod checksum;
+mod columns;
+mod embedding;
+mod file;
+mod geo;
+mod schema;
+mod stored;
+mod summed;
+
+pub use embedding::check_embedding;
+pub use file::{ShardRows, encode};
+pub use geo::{GEO_KEY, describe as describe_geometry, geometry_type};
+pub use schema::{SCHEMA_VERSION, TableSpec, schema};
+pub use stored::{StoredEmbeddings, StoredPart};
+pub use summed::SummedFile;
+
+pub use crate::config::EmbeddingType;

@@ -1,0 +1,105 @@
+//! The per-user cache.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::vocabulary::error::{Error, Result};
+
+/// Returns the folder for files that can be fetched again: `TILEFLEET_CACHE`, else `tilefleet` in
+/// `XDG_CACHE_HOME`, else in `~/.cache`. It need not exist.
+///
+/// # Errors
+///
+/// [`Kind::Config`](crate::vocabulary::error::Kind::Config) if none of these is set and there is no home folder.
+pub fn cache_dir() -> Result<PathBuf> {
+    cache_dir_from(|name| env::var_os(name)).ok_or_else(|| {
+        Error::config("there is no folder for the cache: HOME is not set")
+            .hint("set TILEFLEET_CACHE to a folder that can be written to")
+    })
+}
+
+/// A build of ONNX Runtime that `tilefleet runtime install` brings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Build {
+    /// For processors.
+    #[default]
+    Cpu,
+    /// For processors and NVIDIA GPUs, with NVIDIA's libraries.
+    Cuda,
+}
+
+impl Build {
+    /// Every build.
+    pub const ALL: [Self; 2] = [Self::Cpu, Self::Cuda];
+
+    /// Returns the pinned version.
+    #[must_use]
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::Cpu => "1.32.0",
+            Self::Cuda => "1.31.1",
+        }
+    }
+
+    /// Returns the folder that it is unpacked into. It need not exist.
+    ///
+    /// # Errors
+    ///
+    /// As [`cache_dir`].
+    pub fn library_dir(self) -> Result<PathBuf> {
+        let kind = match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda13",
+        };
+        Ok(cache_dir()?.join(format!("onnxruntime-{}-{kind}", self.version())))
+    }
+}
+
+impl FromStr for Build {
+    type Err = String;
+
+    fn from_str(provider: &str) -> std::result::Result<Self, String> {
+        match provider {
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda),
+            "tensorrt" => {
+                Err("the build for `cuda` has TensorRT's provider, too; TensorRT 10 itself comes from \
+                               NVIDIA"
+                    .to_owned())
+            }
+            _ => Err("there is a build for `cpu` and one for `cuda`".to_owned()),
+        }
+    }
+}
+
+fn cache_dir_from(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("TILEFLEET_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|path| path.join("tilefleet")))
+        .or_else(|| set("HOME").map(|path| path.join(".cache").join("tilefleet")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_specific_variable_names_the_cache() {
+        let dir = |set: &[(&str, &str)]| {
+            cache_dir_from(|name| set.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
+        };
+        let home = ("HOME", "/home/ann");
+        assert_eq!(dir(&[home]), Some(PathBuf::from("/home/ann/.cache/tilefleet")));
+        assert_eq!(dir(&[home, ("XDG_CACHE_HOME", "/c")]), Some(PathBuf::from("/c/tilefleet")));
+        let ours = ("TILEFLEET_CACHE", "/ours");
+        assert_eq!(dir(&[home, ("XDG_CACHE_HOME", "/c"), ours]), Some(PathBuf::from("/ours")));
+        assert_eq!(dir(&[home, ("TILEFLEET_CACHE", "")]), Some(PathBuf::from("/home/ann/.cache/tilefleet")));
+        assert_eq!(dir(&[]), None);
+    }
+}

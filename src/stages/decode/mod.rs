@@ -1,0 +1,124 @@
+//! Turns the bytes of one image into a [`Chip`], or says why it cannot be.
+//!
+//! In goes a whole object, out comes its first page: samples as stored, orientation applied. Called
+//! on the CPU pool, one call a thread; nothing here awaits, resizes or converts. What is damaged is
+//! rejected, also where common decoders only warn or fill in grey.
+//!
+//! CMYK JPEGs become RGB by Pillow's rule, as in the training pipelines that open them: inverted, as Adobe writes
+//! them, and without their colour profile. CMYK TIFFs are rejected as [`Reason::Unsupported`].
+
+pub mod blocks;
+mod jpeg;
+mod orient;
+mod png;
+mod scratch;
+mod tiff;
+mod webp;
+
+pub use scratch::recycle;
+
+use crate::formats::image::{
+    ImageFormat, ImageHeader, Limits, Orientation, Photometric, corrupt, parse_header, unsupported,
+};
+use crate::vocabulary::chip::{Bands, Chip};
+use crate::vocabulary::geometry::Window;
+use crate::vocabulary::guard;
+use crate::vocabulary::reason::{Reason, Rejection};
+
+/// Reads the header of one object and decodes it.
+///
+/// # Errors
+///
+/// Those of [`parse_header`] and [`decode`].
+pub fn decode_tile(bytes: &[u8], limits: &Limits) -> Result<(ImageHeader, Chip), Rejection> {
+    let header = parse_header(bytes)?;
+    let chip = decode(&header, bytes, limits, Window::whole(header.oriented_size()))?;
+    Ok((header, chip))
+}
+
+/// Decodes the first page of an image, orientation applied.
+///
+/// - `header`: what [`parse_header`] said about the same `bytes`
+/// - `needed`: the pixels that will be looked at, of [`ImageHeader::oriented_size`]; decoders that can
+///   spare themselves the others leave them unspecified, after checking that their data is whole
+/// - returns: `[height, width, bands]` of [`ImageHeader::oriented_size`], samples as stored
+///
+/// # Errors
+///
+/// [`Reason::TooLarge`] before anything is allocated, [`Reason::Truncated`] and [`Reason::Corrupt`]
+/// for damaged data, [`Reason::Unsupported`] for layouts that are not decoded,
+/// [`Reason::DecoderCrash`] if a decoder panics.
+pub fn decode(
+    header: &ImageHeader,
+    bytes: &[u8],
+    limits: &Limits,
+    needed: Window,
+) -> Result<Chip, Rejection> {
+    let bands = check(header, limits)?;
+    let upright = header.orientation == Orientation::UPRIGHT;
+    let needed = if upright { needed } else { Window::whole(header.size) };
+    let samples = guard::catch_decoder_panic(|| match header.format {
+        ImageFormat::Jpeg => jpeg::decode(header, bytes, limits, needed),
+        ImageFormat::Png => png::decode(header, bytes, limits),
+        ImageFormat::WebP => webp::decode(header, bytes, limits),
+        ImageFormat::Tiff => tiff::decode(header, bytes, limits),
+    })?;
+    let chip = Chip { size: header.size, bands, samples };
+    let expected = header.decoded_bytes();
+    if chip.samples.num_bytes() as u64 != expected {
+        let found = chip.samples.num_bytes();
+        return Err(corrupt(format!("decoding gave {found} bytes, the header announces {expected}")));
+    }
+    Ok(orient::apply(chip, header.orientation))
+}
+
+/// Returns how much memory [`decode`] takes at once for an image, decoded samples included: an upper estimate from its
+/// header, which the decoders are held to by a test.
+#[must_use]
+pub fn working_bytes(header: &ImageHeader, bytes: &[u8]) -> u64 {
+    let decoded = header.decoded_bytes();
+    let beside = match header.format {
+        ImageFormat::Jpeg => jpeg::working_bytes(header, bytes),
+        ImageFormat::Png => png::working_bytes(header, bytes),
+        ImageFormat::WebP => webp::working_bytes(header, bytes),
+        // A strip may be the whole image, and is unpacked before its samples are put in place.
+        ImageFormat::Tiff => decoded.saturating_mul(2),
+    };
+    // Turning makes a copy, and a thread may keep its buffers for the next image.
+    let copied = if header.orientation == Orientation::UPRIGHT { 0 } else { decoded };
+    decoded.saturating_add(beside).saturating_add(copied)
+}
+
+/// Returns what the bands of an image will mean, if its header lets it be decoded.
+///
+/// # Errors
+///
+/// [`Reason::TooLarge`] and [`Reason::Unsupported`], as [`decode`].
+pub fn check(header: &ImageHeader, limits: &Limits) -> Result<Bands, Rejection> {
+    limits.check(header)?;
+    bands(header)
+}
+
+fn bands(header: &ImageHeader) -> Result<Bands, Rejection> {
+    Ok(match header.photometric {
+        Photometric::Grey => Bands::Grey,
+        Photometric::GreyAlpha => Bands::GreyAlpha,
+        Photometric::Rgb | Photometric::Palette => Bands::Rgb,
+        Photometric::Cmyk if header.format == ImageFormat::Jpeg => Bands::Rgb,
+        Photometric::Rgba | Photometric::PaletteAlpha => Bands::Rgba,
+        Photometric::Other => Bands::Many(header.num_bands),
+        Photometric::Cmyk => return Err(unsupported(format!("{} in CMYK colours", header.format))),
+    })
+}
+
+/// Tells truncation from other damage in the errors of decoders that read from a cursor.
+fn reject_io(error: &std::io::Error) -> Rejection {
+    let reason = match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => Reason::Truncated,
+        _ => Reason::Corrupt,
+    };
+    Rejection::new(reason, error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! Fetch: brings a tile's bytes, and tells one bad object from a store that is away.
+//!
+//! Goes in: a planned tile. Comes out: [`FetchedTile`], the bytes that decoding needs, or a [`Miss`]: the verdict
+//! that this object is gone, forbidden, another than was planned or given up, or that it is put off. It never
+//! decodes.
+//!
+//! One object that answers 404 or 403 is a reject only if its store is seen to work after that: see
+//! `judge`. Otherwise a folder that is not mounted, or a key that was revoked, would turn a whole
+//! run into rejects.
+
+mod outage_check;
+mod read_plan;
+mod readable_siblings;
+mod scenes;
+mod shared;
+mod troubles;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+pub use self::read_plan::{BlockKey, ReadGroup, ReadPlan, blocks_of, check_size, sample_bytes};
+pub(crate) use self::scenes::crashed;
+pub use self::scenes::{FetchedBlock, OpenObject, OpenScene, Tables};
+
+use self::outage_check::{Missing, OutageCheck, RecentReads};
+use self::scenes::Scenes;
+use self::troubles::Troubles;
+use crate::config::Limits;
+use crate::input::storage::{Expected, Object, ObjectUri, Storage, StoreError, split_scheme};
+use crate::output::{Run, Source, Tile};
+use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::reason::{Reason, Rejection};
+use crate::vocabulary::traffic::Traffic;
+
+/// The bytes of one tile's source, as stored.
+#[derive(Clone, Debug)]
+pub struct FetchedTile {
+    /// The encoded image.
+    pub bytes: Bytes,
+}
+
+/// Why a tile did not come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// It would fail again tomorrow, or has failed for long enough.
+    Rejected(Rejection),
+    /// Its object cannot be read for now: its shard stays open.
+    PutOff,
+    /// It is larger than there was room for: so many bytes at least are needed.
+    Room(u64),
+}
+
+impl From<Rejection> for Miss {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+/// Local files of so many bytes together are fetched in one go.
+const GROUP_BYTES: u64 = 256 << 10;
+/// So many files at most are fetched in one go.
+const MAX_IN_GROUP: usize = 16;
+
+/// Fetches the sources of one run.
+pub struct Fetcher {
+    storage: Storage,
+    run: Arc<Run>,
+    max_object_bytes: u64,
+    memory: RecentReads,
+    scenes: Scenes,
+    troubles: Troubles,
+}
+
+impl Fetcher {
+    /// Creates a fetcher.
+    ///
+    /// - `limits`: which objects are too large, and when one that cannot be read is given up
+    /// - `requests`: how many parts of objects are asked for at once
+    /// - `traffic`: counts them
+    #[must_use]
+    pub fn new(
+        storage: Storage,
+        run: Arc<Run>,
+        limits: &Limits,
+        requests: NonZeroUsize,
+        traffic: Arc<Traffic>,
+    ) -> Self {
+        let scenes = Scenes::new(Arc::new(Semaphore::new(requests.get())), traffic);
+        let (max_object_bytes, troubles) = (limits.max_object_bytes, Troubles::new(limits.unreadable));
+        Self { storage, run, max_object_bytes, memory: RecentReads::default(), scenes, troubles }
+    }
+
+    /// Returns how many of the first of these tiles, one at least, are best fetched in one go: small local
+    /// files cost less to read than to hand from thread to thread.
+    #[must_use]
+    pub fn group_len(tiles: &[Tile]) -> usize {
+        let mut num_bytes = 0_u64;
+        let fits = |tile: &&Tile| {
+            num_bytes = num_bytes.saturating_add(tile.source.size_bytes.unwrap_or(u64::MAX));
+            let is_local = split_scheme(&tile.source.uri).is_some_and(|(scheme, _)| scheme == "file");
+            is_local && num_bytes <= GROUP_BYTES
+        };
+        tiles.iter().take(MAX_IN_GROUP).take_while(fits).count().max(1)
+    }
+
+    /// Fetches the bytes of tiles: of one, or of a group of [`Self::group_len`].
+    ///
+    /// - `room`: most bytes of a tile whose size is not known, if it is one tile
+    /// - returns: for each tile its bytes, or why they do not come
+    ///
+    /// # Errors
+    ///
+    /// If all stores are away or the access is wrong: the run stops and the shard stays open.
+    pub async fn fetch(&self, tiles: &[Tile], room: u64) -> Result<Vec<Result<FetchedTile, Miss>>> {
+        let uris: Vec<ObjectUri> =
+            tiles.iter().map(|tile| ObjectUri::parse(&tile.source.uri)).collect::<Result<_>>()?;
+        if let ([tile], [uri]) = (tiles, &uris[..]) {
+            return Ok(vec![self.fetch_one(tile, uri, room).await?]);
+        }
+        let began = Instant::now();
+        let objects = self.read_files(tiles, &uris).await?;
+        let mut fetched = Vec::with_capacity(tiles.len());
+        for ((tile, uri), object) in tiles.iter().zip(&uris).zip(objects) {
+            fetched.push(self.arrived(object, tile, uri, began).await?);
+        }
+        Ok(fetched)
+    }
+
+    async fn fetch_one(&self, tile: &Tile, uri: &ObjectUri, room: u64) -> Result<Result<FetchedTile, Miss>> {
+        if let Some(miss) = self.troubles.known(tile.source_id, uri) {
+            return Ok(Err(miss));
+        }
+        let began = Instant::now();
+        let most = if tile.source.size_bytes.is_some() { u64::MAX } else { room }.min(self.max_object_bytes);
+        let object = self.storage.bucket(uri).get_expected(uri.key(), &expected(tile), most).await;
+        match object {
+            // An answer in chunks does not say how large it is: eight times as much is tried then.
+            Err(StoreError::TooLarge { size })
+                if most < self.max_object_bytes && size <= self.max_object_bytes =>
+            {
+                Ok(Err(Miss::Room(size.max(most.saturating_mul(8)).min(self.max_object_bytes))))
+            }
+            object => self.arrived(object, tile, uri, began).await,
+        }
+    }
+
+    async fn read_files(
+        &self,
+        tiles: &[Tile],
+        uris: &[ObjectUri],
+    ) -> Result<Vec<Result<Object, StoreError>>> {
+        let wanted = tiles.iter().zip(uris).map(|(tile, uri)| (uri.key().to_owned(), expected(tile)));
+        self.storage.bucket(&uris[0]).get_local_files(wanted.collect(), self.max_object_bytes).await
+    }
+
+    async fn arrived(
+        &self,
+        object: Result<Object, StoreError>,
+        tile: &Tile,
+        uri: &ObjectUri,
+        began: Instant,
+    ) -> Result<Result<FetchedTile, Miss>> {
+        match object {
+            Ok(object) => {
+                self.memory.was_read(uri);
+                self.troubles.was_read(tile.source_id);
+                Ok(Ok(FetchedTile { bytes: object.bytes }))
+            }
+            Err(fault) => {
+                let from = Origin { source: &tile.source, source_id: tile.source_id, began };
+                self.judge_fault(fault, &from, uri).await.map(Err)
+            }
+        }
+    }
+
+    /// Tells what is wrong with one object from what is wrong with its store.
+    async fn judge_fault(&self, fault: StoreError, from: &Origin<'_>, uri: &ObjectUri) -> Result<Miss> {
+        match fault {
+            StoreError::TooLarge { size } => Ok(too_large(size, self.max_object_bytes).into()),
+            StoreError::Changed { version } => Ok(changed(version.as_deref()).into()),
+            StoreError::Gone => self.judge_gone(from.source, uri).await.map(Miss::Rejected),
+            StoreError::Forbidden => self.judge_forbidden(uri).await.map(Miss::Rejected),
+            StoreError::Failed(error) => self.judge_trouble(error, from.source_id, uri, from.began).await,
+        }
+    }
+
+    async fn judge_gone(&self, source: &Source, uri: &ObjectUri) -> Result<Rejection> {
+        let missing = if source.version.is_some() { Missing::SincePlanned } else { Missing::NeverSeen };
+        if self.judge().store_answers(uri, missing).await? {
+            return Ok(gone());
+        }
+        let message = format!("{uri} is gone, and so is all that would show that its folder is there");
+        Err(Error::unavailable(message).hint(
+            "if the folder is mounted or the bucket restored, run the same command again; if the images \
+             were removed on purpose, put any file into that folder and run again; if they were moved, \
+             plan them into another output",
+        ))
+    }
+
+    async fn judge_forbidden(&self, uri: &ObjectUri) -> Result<Rejection> {
+        if self.judge().others_are_readable(uri).await? {
+            return Ok(forbidden());
+        }
+        let message = format!("access to {uri} is denied, and to every other object asked for");
+        Err(Error::config(message).hint("check the credentials and their rights to read the input"))
+    }
+
+    fn judge(&self) -> OutageCheck<'_> {
+        OutageCheck {
+            storage: &self.storage,
+            sources: &self.run.sources,
+            output: &self.run.output.uri,
+            memory: &self.memory,
+        }
+    }
+}
+
+/// What an object is read for, and since when.
+struct Origin<'a> {
+    source: &'a Source,
+    source_id: u64,
+    began: Instant,
+}
+
+fn expected(tile: &Tile) -> Expected {
+    Expected { size: tile.source.size_bytes, version: tile.source.version.clone() }
+}
+
+/// Rejects an object that has more bytes than `limits.max_object` allows.
+pub(crate) fn too_large(num_bytes: u64, limit: u64) -> Rejection {
+    let detail = format!("the object has {num_bytes} bytes, limits.max_object allows {limit}");
+    Rejection::new(Reason::TooLarge, detail)
+}
+
+/// Rejects an object that is not there, while its store answers.
+pub(crate) fn gone() -> Rejection {
+    Rejection::new(Reason::Gone, "the object is not there (404)")
+}
+
+/// Rejects an object that may not be read, while others of its store can.
+pub(crate) fn forbidden() -> Rejection {
+    Rejection::new(Reason::Forbidden, "the object may not be read (403), others of its store can")
+}
+
+fn changed(version: Option<&str>) -> Rejection {
+    let now = version.map_or_else(String::new, |version| format!(" and is now version {version}"));
+    Rejection::new(
+        Reason::Changed,
+        format!(
+            "the object has changed since it was planned{now}; `tilefleet rejects OUTPUT --retry` reads it anew"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vocabulary::tile_id::TileId;
+
+    fn tiles(sources: &[(&str, Option<u64>)]) -> Vec<Tile> {
+        let tile = |&(uri, size_bytes): &(&str, Option<u64>)| Tile {
+            id: TileId::of(uri, 0, 0, None),
+            source_id: 0,
+            source: Source { uri: uri.into(), version: None, size_bytes, ..Source::default() },
+            level: 0,
+            frame: 0,
+            window: None,
+        };
+        sources.iter().map(tile).collect()
+    }
+
+    #[test]
+    fn only_small_local_files_are_fetched_together() {
+        let small = ("file:///a", Some(1000));
+        assert_eq!(Fetcher::group_len(&tiles(&[small; 3])), 3);
+        assert_eq!(Fetcher::group_len(&tiles(&[small; 40])), MAX_IN_GROUP);
+        for other in [("s3://b/a", Some(1000)), ("file:///b", None), ("file:///b", Some(GROUP_BYTES))] {
+            assert_eq!(Fetcher::group_len(&tiles(&[small, other, small])), 1, "{other:?}");
+            assert_eq!(Fetcher::group_len(&tiles(&[other, small])), 1, "{other:?}");
+        }
+        assert_eq!(Fetcher::group_len(&tiles(&[("file:///b", Some(GROUP_BYTES)), small])), 1);
+    }
+}

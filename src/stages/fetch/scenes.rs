@@ -1,0 +1,354 @@
+//! Opens scenes and brings their blocks.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::{OnceCell, Semaphore};
+
+use super::read_plan::BlockKey;
+use super::{Fetcher, Miss, Origin};
+use crate::formats::reader::parse_scene;
+use crate::formats::tiff::{BlockId, BlockTable, Page, TiffHeader, parse_blocks};
+use crate::input::byte_ranges::RangeReader;
+use crate::input::storage::{ObjectUri, StoreError};
+use crate::output::{Source, Tile};
+use crate::scene::{Scene, SceneLayout, SceneObject};
+use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::reason::{Reason, Rejection};
+use crate::vocabulary::sample::SampleKind;
+use crate::vocabulary::traffic::Traffic;
+
+/// So many scenes stay open: those of the shards in memory, and their neighbours.
+const MAX_OPEN: usize = 8;
+
+/// What helps where an object of a scene has changed.
+const RETRY_CUTS_ANEW: &str = "; `tilefleet rejects OUTPUT --retry` cuts the scene anew";
+
+/// So many local files are read at once: more make nothing faster, and each holds its bytes.
+const LOCAL_READS: usize = 4;
+
+/// Scenes that are open.
+pub(super) struct Scenes {
+    requests: Arc<Semaphore>,
+    local_reads: Arc<Semaphore>,
+    traffic: Arc<Traffic>,
+    /// The last ones used, newest last.
+    open: Mutex<VecDeque<(Arc<Scene>, Slot)>>,
+}
+
+type Slot = Arc<OnceCell<Result<Arc<OpenScene>, Rejection>>>;
+
+impl Scenes {
+    pub(super) fn new(requests: Arc<Semaphore>, traffic: Arc<Traffic>) -> Self {
+        let local_reads = Arc::new(Semaphore::new(LOCAL_READS));
+        Self { requests, local_reads, traffic, open: Mutex::default() }
+    }
+
+    fn slot(&self, scene: &Arc<Scene>) -> Slot {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = open.iter().position(|(known, _)| known == scene) {
+            let (known, slot) = open.remove(at).expect("it was found there");
+            open.push_back((known, slot.clone()));
+            return slot;
+        }
+        let slot = Slot::default();
+        open.push_back((scene.clone(), slot.clone()));
+        if open.len() > MAX_OPEN {
+            open.pop_front();
+        }
+        slot
+    }
+}
+
+/// A scene whose headers have been read.
+pub struct OpenScene {
+    /// It.
+    pub scene: Arc<Scene>,
+    /// Its objects, in order.
+    pub objects: Vec<OpenObject>,
+    source_id: u64,
+}
+
+/// One object of an open scene.
+pub struct OpenObject {
+    /// Its header.
+    pub header: TiffHeader,
+    source: Source,
+    uri: ObjectUri,
+    ranged: RangeReader,
+}
+
+/// Why a scene is not open: an answer for all who ask, or one that may be another when somebody asks again.
+enum NotOpen {
+    Failed(Error),
+    PutOff,
+}
+
+impl From<Error> for NotOpen {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Where the blocks of one source lie that a shard needs.
+#[derive(Default)]
+pub struct Tables(HashMap<(usize, usize, bool), BlockTable>);
+
+/// The bytes of a block; no bytes for one that is not stored.
+pub type FetchedBlock = (BlockKey, Result<Option<Bytes>, Rejection>);
+
+impl Fetcher {
+    /// Opens the scene of a tile, or finds out why it cannot be.
+    ///
+    /// # Errors
+    ///
+    /// If all stores are away or the access is wrong: the run stops and the shard stays open.
+    pub async fn open_scene(&self, tile: &Tile) -> Result<Result<Arc<OpenScene>, Miss>> {
+        let source = &tile.source;
+        let scene = match &source.survey {
+            Some(SceneLayout::Scene(scene)) => scene,
+            Some(SceneLayout::Rejected { reason, detail }) => {
+                return Ok(Err(Rejection::new(*reason, detail.clone()).into()));
+            }
+            Some(SceneLayout::Unanswered { uri }) => return self.judge_unanswered(tile, uri).await.map(Err),
+            None => return self.judge_unanswered(tile, &source.uri).await.map(Err),
+        };
+        for object in &scene.objects {
+            if let Some(miss) = self.troubles.known(tile.source_id, &ObjectUri::parse(&object.uri)?) {
+                return Ok(Err(miss));
+            }
+        }
+        let slot = self.scenes.slot(scene);
+        let opened = slot.get_or_try_init(|| self.open_objects(scene, tile.source_id)).await;
+        match opened {
+            Ok(opened) => Ok(opened.clone().map_err(Miss::Rejected)),
+            Err(NotOpen::PutOff) => Ok(Err(Miss::PutOff)),
+            Err(NotOpen::Failed(error)) => Err(error),
+        }
+    }
+
+    /// An object that did not answer when planned is gone now, or in trouble, or has come back meanwhile.
+    async fn judge_unanswered(&self, tile: &Tile, uri: &str) -> Result<Miss> {
+        let uri = ObjectUri::parse(uri)?;
+        if let Some(miss) = self.troubles.known(tile.source_id, &uri) {
+            return Ok(miss);
+        }
+        let from = Origin { source: &tile.source, source_id: tile.source_id, began: Instant::now() };
+        let bucket = self.storage.bucket(&uri);
+        let found = match bucket.head(uri.key()).await {
+            // An answer to this may say nothing of what reading it does.
+            Ok(_) => bucket.get_range(uri.key(), 0, 1).await.map(|_| ()),
+            Err(fault) => Err(fault),
+        };
+        match found {
+            Ok(()) => Ok(Rejection::new(
+                Reason::Changed,
+                format!("it did not answer when it was planned and is there now{RETRY_CUTS_ANEW} ({uri})"),
+            )
+            .into()),
+            Err(fault) => self.judge_fault(fault, &from, &uri).await,
+        }
+    }
+
+    async fn open_objects(
+        &self,
+        scene: &Arc<Scene>,
+        source_id: u64,
+    ) -> Result<Result<Arc<OpenScene>, Rejection>, NotOpen> {
+        let mut objects = Vec::with_capacity(scene.objects.len());
+        let opening = scene.objects.iter().map(|object| self.open_object(object, source_id));
+        for opened in futures::future::join_all(opening).await {
+            match opened? {
+                Ok(object) => objects.push(object),
+                Err(Miss::Rejected(rejection)) => return Ok(Err(rejection)),
+                Err(Miss::PutOff | Miss::Room(_)) => return Err(NotOpen::PutOff),
+            }
+        }
+        self.troubles.was_read(source_id);
+        Ok(Ok(Arc::new(OpenScene { scene: scene.clone(), objects, source_id })))
+    }
+
+    async fn open_object(&self, planned: &SceneObject, source_id: u64) -> Result<Result<OpenObject, Miss>> {
+        let uri = ObjectUri::parse(&planned.uri)?;
+        let Scenes { requests, local_reads, traffic, .. } = &self.scenes;
+        let requests = if uri.local_path().is_some() { local_reads } else { requests };
+        let (requests, traffic) = (requests.clone(), traffic.clone());
+        let version = planned.version.clone();
+        let ranged = RangeReader::new(&self.storage, &uri, planned.size_bytes, version, requests, traffic);
+        let source = Source {
+            uri: planned.uri.clone(),
+            version: planned.version.clone(),
+            size_bytes: Some(planned.size_bytes),
+            ..Source::default()
+        };
+        let began = Instant::now();
+        let header = match ranged.parse(parse_scene).await {
+            Ok(Ok(header)) => header,
+            Ok(Err(rejection)) => return Ok(Err(rejection.into())),
+            Err(fault) => {
+                let from = Origin { source: &source, source_id, began };
+                return self.judge_fault(fault, &from, &uri).await.map(Err);
+            }
+        };
+        self.memory.was_read(&uri);
+        if !header.levels.iter().map(|level| level.pixels.size).eq(planned.levels.iter().copied()) {
+            let detail = format!("it has other levels than when it was planned{RETRY_CUTS_ANEW} ({uri})");
+            return Ok(Err(Rejection::new(Reason::Changed, detail).into()));
+        }
+        Ok(Ok(OpenObject { header, source, uri, ranged }))
+    }
+
+    /// Reads where blocks lie.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open_scene`].
+    pub async fn tables(&self, scene: &OpenScene, keys: &[BlockKey]) -> Result<Result<Tables, Miss>> {
+        let mut wanted: HashMap<(usize, usize, bool), Vec<BlockId>> = HashMap::new();
+        for key in keys {
+            wanted.entry((key.object, key.level, key.mask)).or_default().push(key.id);
+        }
+        let mut tables = Tables::default();
+        for ((object, level, mask), blocks) in wanted {
+            let opened = &scene.objects[object];
+            let page = opened.page(level, mask);
+            let began = Instant::now();
+            let read = opened.ranged.parse(|partial| parse_blocks(partial, page, &blocks)).await;
+            match self.judged(read, opened, scene.source_id, began).await? {
+                Ok(Ok(table)) => tables.0.insert((object, level, mask), table),
+                Ok(Err(rejection)) => return Ok(Err(rejection.into())),
+                Err(miss) => return Ok(Err(miss)),
+            };
+        }
+        Ok(Ok(tables))
+    }
+
+    /// Brings blocks, those of one object that lie together with one request.
+    ///
+    /// - returns: every block, or why all of them fail
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open_scene`].
+    pub async fn blocks(
+        &self,
+        scene: &OpenScene,
+        tables: &Tables,
+        keys: &[BlockKey],
+    ) -> Result<Result<Vec<FetchedBlock>, Miss>> {
+        let mut arrived = Vec::with_capacity(keys.len());
+        for (object, opened) in scene.objects.iter().enumerate() {
+            let (mut found, mut ranges) = (Vec::new(), Vec::new());
+            for key in keys.iter().filter(|key| key.object == object) {
+                match tables.range(*key) {
+                    Ok(Some(range)) => {
+                        found.push(*key);
+                        ranges.push(range);
+                    }
+                    Ok(None) => arrived.push((*key, Ok(None))),
+                    Err(rejection) => arrived.push((*key, Err(rejection))),
+                }
+            }
+            let began = Instant::now();
+            let read = opened.ranged.read(&ranges).await;
+            match self.judged(read, opened, scene.source_id, began).await? {
+                Ok(bytes) => {
+                    arrived.extend(found.into_iter().zip(bytes).map(|(key, bytes)| (key, Ok(Some(bytes)))));
+                }
+                Err(miss) => return Ok(Err(miss)),
+            }
+        }
+        Ok(Ok(arrived))
+    }
+
+    /// Tells what is wrong with one object from what is wrong with its store.
+    async fn judged<T>(
+        &self,
+        read: Result<T, StoreError>,
+        object: &OpenObject,
+        source_id: u64,
+        began: Instant,
+    ) -> Result<Result<T, Miss>> {
+        match read {
+            Ok(value) => Ok(Ok(value)),
+            Err(fault) => {
+                let from = Origin { source: &object.source, source_id, began };
+                self.judge_fault(fault, &from, &object.uri).await.map(Err)
+            }
+        }
+    }
+}
+
+impl OpenScene {
+    /// Takes a scene whose objects have been opened outside of a run.
+    #[must_use]
+    pub fn new(scene: Arc<Scene>, objects: Vec<OpenObject>) -> Self {
+        Self { scene, objects, source_id: 0 }
+    }
+
+    /// Returns the type of the samples of a chip.
+    #[must_use]
+    pub fn kind(&self) -> SampleKind {
+        self.scene.chip_kind(|object| self.objects[object].header.levels[0].pixels.kind)
+    }
+}
+
+impl OpenObject {
+    /// Takes an object whose header has been read from `ranged`.
+    #[must_use]
+    pub fn new(header: TiffHeader, uri: ObjectUri, ranged: RangeReader) -> Self {
+        Self { header, source: Source::default(), uri, ranged }
+    }
+
+    /// Returns where it lies.
+    #[must_use]
+    pub fn uri(&self) -> &ObjectUri {
+        &self.uri
+    }
+
+    /// Returns how its blocks are read.
+    #[must_use]
+    pub fn ranged(&self) -> &RangeReader {
+        &self.ranged
+    }
+
+    /// Returns a page of the object: the samples of a level, or its mask.
+    ///
+    /// # Panics
+    ///
+    /// If a mask is asked for and there is none.
+    #[must_use]
+    pub fn page(&self, level: usize, mask: bool) -> &Page {
+        let level = &self.header.levels[level];
+        match &level.mask {
+            Some(page) if mask => page,
+            _ => &level.pixels,
+        }
+    }
+}
+
+impl Tables {
+    /// Returns where a block lies; `None` if it is not stored.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Truncated`] if the object ends before it does.
+    pub fn range(&self, key: BlockKey) -> Result<Option<Range<u64>>, Rejection> {
+        self.0[&(key.object, key.level, key.mask)].range(key.id)
+    }
+
+    /// Returns how many bytes blocks have as stored.
+    #[must_use]
+    pub fn stored_bytes(&self, keys: &[BlockKey]) -> u64 {
+        let stored = keys.iter().filter_map(|key| self.range(*key).ok().flatten());
+        stored.map(|range| range.end - range.start).sum()
+    }
+}
+
+/// Says that a task of ours did not come to its end.
+pub(crate) fn crashed(cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::bug("fetching crashed").because(cause)
+}

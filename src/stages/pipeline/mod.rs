@@ -1,0 +1,650 @@
+//! The stages of one process, from open shards to committed ones.
+//!
+//! ```text
+//!  shards      tokio tasks        rayon pool            a thread a session     tokio + blocking
+//! ┌──────┐    ┌───────┐ fetched ┌────────────┐ chips  ┌───────┐   finished   ┌────────────────┐
+//! │ feed │───▶│ fetch │────────▶│ decode and │───────▶│ infer │─────────────▶│ encode, commit │
+//! └──────┘    └───────┘  bytes  │ preprocess │ bytes  └───────┘    shards    └────────────────┘
+//!     ▲                         └────────────┘                                      │
+//!     └──────────────── a place for the next shard ◀────────────────────────────────┘
+//! ```
+//!
+//! Both queues between the stages are bounded in bytes, the shards held in memory in number; so peak
+//! memory does not depend on how many tiles a run has. Tiles of neighbouring shards share batches.
+//! Only this module and the worker see the whole row of stages.
+
+mod batches;
+mod budget;
+mod infer_loop;
+mod places;
+mod put_off;
+mod sample;
+mod scenes;
+mod shard;
+mod stop;
+mod tensor;
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+use crate::formats::image::{ImageHeader, Limits};
+use crate::observe::{Progress, Widths};
+use crate::output::provenance::Provenance;
+use crate::output::table;
+use crate::output::table::{ShardRows, TableSpec};
+use crate::output::{Run, Shard, Tile};
+use crate::scene::Tiling;
+use crate::stages::commit::{attempt_name, commit_shard};
+use crate::stages::decode;
+use crate::stages::fetch::{FetchedTile, Fetcher, Miss};
+use crate::stages::infer::SessionSlot;
+use crate::stages::preprocess::{Preprocess, WholeImage};
+use crate::stages::sink::Scorer;
+use crate::stages::work::OpenShards;
+use crate::vocabulary::chip::Chip;
+use crate::vocabulary::contract::{Input, SampleType};
+use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::outcome::Counts;
+use crate::vocabulary::reason::Rejection;
+
+use batches::{Batches, ChipSender, batches};
+use put_off::{PutOff, UnderWay};
+use scenes::SceneTask;
+
+pub use budget::{ByteBudget, Reservation};
+pub use infer_loop::QueuedChip;
+pub use shard::{FinishedShard, OpenShard};
+pub use stop::Stop;
+pub use tensor::{SpareTensors, Tensor};
+
+/// Shards held in memory at once if they are large: one being filled, one whose last tiles are under way, one being
+/// committed.
+const SHARDS_IN_MEMORY: usize = 3;
+
+/// Shards that need an object which cannot be read are tried so often again, when all others are done.
+const MORE_PASSES: usize = 2;
+
+/// After a stop was asked for, what is under way may take so long before it is abandoned. Spot
+/// machines give 15 seconds.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What the stages of a run need.
+pub struct Stages {
+    /// The run.
+    pub run: Arc<Run>,
+    /// Brings bytes.
+    pub fetcher: Arc<Fetcher>,
+    /// How scenes are cut into windows; `None`: every source is one tile.
+    pub tiling: Option<Arc<Tiling>>,
+    /// Limits on what is decoded.
+    pub limits: Limits,
+    /// The model's input.
+    pub input: Input,
+    /// Turns chips into the model's input.
+    pub preprocess: Preprocess,
+    /// Buffers for chips.
+    pub spare: Arc<SpareTensors>,
+    /// From logits to scores; `None` for a headless model.
+    pub scorer: Option<Scorer>,
+    /// The table's columns.
+    pub table: TableSpec,
+    /// File metadata that is the same for all shards of this process.
+    pub constants: Vec<(String, String)>,
+    /// Chips a session run.
+    pub batch: NonZeroUsize,
+    /// A partial batch leaves after this long.
+    pub max_wait: Duration,
+    /// Requests under way at once.
+    pub fetch_concurrency: NonZeroUsize,
+    /// Threads that decode.
+    pub decode_threads: NonZeroUsize,
+    /// Bytes in both queues together.
+    pub memory_bytes: u64,
+    /// Counters.
+    pub progress: Arc<Progress>,
+    /// Ends the stages early.
+    pub stop: Stop,
+}
+
+/// The bounds of the queues, and the ways from stage to stage.
+struct Queues {
+    pool: rayon::ThreadPool,
+    requests: Arc<Semaphore>,
+    /// Encoded images, from request to decoded.
+    fetched: ByteBudget,
+    /// Decoded images and what their decoders work with, while they are decoded and resized.
+    decoded: ByteBudget,
+    /// Chips, until they are in a batch.
+    chips: ByteBudget,
+    /// Shards that stay open since an object cannot be read.
+    put_off: Arc<PutOff>,
+}
+
+/// Works on shards until there are no more, and returns once all of them are committed.
+///
+/// Shards with an object that cannot be read are tried again when all others are done, and stay open in the end.
+///
+/// # Errors
+///
+/// The first error of any stage, or why a stop was asked for; shards that are not committed by then
+/// stay open. `Unavailable` if shards stay open since objects cannot be read.
+pub async fn process(stages: Arc<Stages>, slots: Vec<SessionSlot>, work: OpenShards) -> Result<()> {
+    let num_sessions = slots.len();
+    stages.progress.set_widths(stages.widths(num_sessions));
+    let (chips_in, chips_out) = batches(stages.batch, stages.max_wait);
+    let (finished_in, finished_out) = tokio::sync::mpsc::unbounded_channel();
+    let inference = start_sessions(&stages, slots, &chips_out)?;
+    drop(chips_out);
+    let put_off = Arc::<PutOff>::default();
+    let queues = Arc::new(stages.queues(num_sessions, put_off.clone())?);
+    let num_places = stages.num_places(num_sessions);
+    let feeding = tokio::spawn(feed(stages.clone(), work, queues, num_places, chips_in, finished_in));
+    let committing = tokio::spawn(commit_finished(stages.clone(), finished_out));
+
+    let ended = async {
+        let fed = join(feeding.await);
+        let committed = join(committing.await);
+        fed.and(committed)
+    };
+    tokio::pin!(ended);
+    let result = tokio::select! {
+        result = &mut ended => result,
+        () = stages.stop.wait() => {
+            // What is far enough along still gets committed; the rest stays open.
+            tokio::time::timeout(DRAIN, &mut ended).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Some(cause) = stages.stop.take_cause() {
+        return Err(cause);
+    }
+    result?;
+    for thread in inference {
+        thread.join().map_err(|_| Error::bug("a session's thread crashed"))?;
+    }
+    if let Some(cause) = stages.stop.take_cause() {
+        return Err(cause);
+    }
+    match put_off.num_left() {
+        0 => Ok(()),
+        num_shards => Err(stages.fetcher.put_off_error(num_shards)),
+    }
+}
+
+fn join<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
+    result.map_err(|error| Error::bug("a stage crashed").because(error))?
+}
+
+fn start_sessions(
+    stages: &Arc<Stages>,
+    slots: Vec<SessionSlot>,
+    chips: &Batches<QueuedChip>,
+) -> Result<Vec<JoinHandle<()>>> {
+    slots.into_iter().enumerate().map(|(index, slot)| start_session(stages, slot, chips, index)).collect()
+}
+
+fn start_session(
+    stages: &Arc<Stages>,
+    slot: SessionSlot,
+    chips: &Batches<QueuedChip>,
+    index: usize,
+) -> Result<JoinHandle<()>> {
+    let inference = infer_loop::InferLoop {
+        slot,
+        chips: chips.clone(),
+        scorer: stages.scorer,
+        embedding_type: stages.table.embedding_type,
+        progress: stages.progress.clone(),
+        stop: stages.stop.clone(),
+        spare: stages.spare.clone(),
+    };
+    let stages = stages.clone();
+    let run = move || match catch_unwind(AssertUnwindSafe(|| inference.run())) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => stages.stop.fail(error),
+        Err(_) => stages.stop.fail(Error::bug("a session's thread crashed")),
+    };
+    std::thread::Builder::new()
+        .name(format!("session-{index}"))
+        .spawn(run)
+        .map_err(|error| Error::unavailable("cannot start a thread").because(error))
+}
+
+/// Opens shard after shard and sends their tiles on their way.
+async fn feed(
+    stages: Arc<Stages>,
+    work: OpenShards,
+    queues: Arc<Queues>,
+    num_places: usize,
+    chips: ChipSender<QueuedChip>,
+    finished: UnboundedSender<FinishedShard>,
+) -> Result<()> {
+    let stop = stages.stop.clone();
+    let feeder = Feeder { places: Arc::new(Semaphore::new(num_places)), stages, queues, chips, finished };
+    let result: Result<()> = tokio::select! {
+        result = feeder.feed_all(work) => result,
+        () = stop.wait() => Ok(()),
+    };
+    if let Err(error) = result {
+        stop.fail(error);
+    }
+    Ok(())
+}
+
+/// Opens shards.
+struct Feeder {
+    stages: Arc<Stages>,
+    queues: Arc<Queues>,
+    places: Arc<Semaphore>,
+    chips: ChipSender<QueuedChip>,
+    finished: UnboundedSender<FinishedShard>,
+}
+
+impl Feeder {
+    /// Feeds all shards, and those that were put off again when the others are done.
+    async fn feed_all(&self, mut work: OpenShards) -> Result<()> {
+        for pass in 0..=MORE_PASSES {
+            let mut under_way = UnderWay::default();
+            while let Some((number, place)) = self.next(&mut work).await? {
+                let shard = self.stages.run.shard(number).await?;
+                if self.is_put_off(&shard, pass).await? {
+                    self.queues.put_off.add(number);
+                    continue;
+                }
+                self.send(shard, place, &under_way).await;
+            }
+            under_way.wait().await;
+            if pass == MORE_PASSES || self.queues.put_off.num_left() == 0 {
+                break;
+            }
+            work.again(self.queues.put_off.take());
+            self.stages.fetcher.try_hosts_again();
+        }
+        Ok(())
+    }
+
+    /// Waits for a place, then opens the next shard.
+    async fn next(&self, work: &mut OpenShards) -> Result<Option<(u32, OwnedSemaphorePermit)>> {
+        let place = self.places.clone().acquire_owned().await.expect("the semaphore is never closed");
+        Ok(work.next(&self.stages.progress).await?.map(|number| (number, place)))
+    }
+
+    /// Returns whether the shard needs an object that still cannot be read. What others have tried in vain is left
+    /// for later; then it is asked for before anything else of its shard.
+    async fn is_put_off(&self, shard: &Shard, pass: usize) -> Result<bool> {
+        let fetcher = &self.stages.fetcher;
+        if !fetcher.is_troubled(shard.tiles.iter().map(|tile| tile.source_id)) {
+            return Ok(false);
+        }
+        if pass == 0 {
+            return Ok(true);
+        }
+        let mut put_off = false;
+        let mut asked = None;
+        for tile in &shard.tiles {
+            if asked == Some(tile.source_id) || !fetcher.is_troubled(std::iter::once(tile.source_id)) {
+                continue;
+            }
+            asked = Some(tile.source_id);
+            put_off |= if self.stages.tiling.is_some() {
+                matches!(fetcher.open_scene(tile).await?, Err(Miss::PutOff))
+            } else {
+                let fetched = fetcher.fetch(std::slice::from_ref(tile), UNKNOWN_SIZE_BYTES).await?;
+                matches!(fetched[..], [Err(Miss::PutOff)])
+            };
+        }
+        Ok(put_off)
+    }
+
+    /// Sends the tiles of a shard on their way.
+    async fn send(&self, shard: Shard, place: OwnedSemaphorePermit, under_way: &UnderWay) {
+        let Self { stages, queues, chips, .. } = self;
+        let cell_km = stages.tiling.as_ref().map(|tiling| tiling.cell_km);
+        let progress = stages.progress.clone();
+        let shard = OpenShard::new(shard, place, self.finished.clone(), cell_km, progress);
+        if let Some(tiling) = &stages.tiling {
+            send_windows(stages, queues, &shard, tiling, chips, under_way);
+            return;
+        }
+        let mut left = 0..shard.shard.tiles.len();
+        while !left.is_empty() {
+            let end = left.start + Fetcher::group_len(&shard.shard.tiles[left.clone()]);
+            send_tiles(stages, queues, &shard, left.start..end, chips, under_way).await;
+            left.start = end;
+        }
+        shard.all_fed();
+    }
+}
+
+impl Stages {
+    fn queues(&self, num_sessions: usize, put_off: Arc<PutOff>) -> Result<Queues> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.decode_threads.get())
+            .thread_name(|index| format!("decode-{index}"))
+            .build()
+            .map_err(|error| Error::unavailable("cannot start the decoding threads").because(error))?;
+        Ok(Queues {
+            pool,
+            requests: Arc::new(Semaphore::new(self.fetch_concurrency.get())),
+            fetched: ByteBudget::new(self.fetched_bytes()),
+            decoded: ByteBudget::new(self.memory_bytes / 8 * 6),
+            chips: ByteBudget::new(self.chip_bytes(num_sessions)),
+            put_off,
+        })
+    }
+
+    /// Returns how many bytes of chips may wait: a batch for each session and another one at least, or no
+    /// batch would ever be whole.
+    fn chip_bytes(&self, num_sessions: usize) -> u64 {
+        let num_chips = (num_sessions as u64 + 1) * self.batch.get() as u64;
+        (self.memory_bytes / 8).max(num_chips * ByteBudget::rounded(self.tensor_bytes()))
+    }
+
+    /// Returns how many bytes of encoded images may be there at once.
+    fn fetched_bytes(&self) -> u64 {
+        self.memory_bytes / 8
+    }
+
+    /// Returns how many things each stage can do at once; images that are large for `run.memory` leave room
+    /// for fewer requests than are allowed.
+    fn widths(&self, num_sessions: usize) -> Widths {
+        let plan = &self.run.record.plan;
+        let mean_bytes = plan.source_bytes.checked_div(plan.sources).filter(|&mean| mean > 0);
+        let that_fit = self.fetched_bytes() / mean_bytes.unwrap_or(UNKNOWN_SIZE_BYTES);
+        Widths {
+            fetch: that_fit.clamp(1, self.fetch_concurrency.get() as u64) as f64,
+            decode: self.decode_threads.get() as f64,
+            model: num_sessions as f64,
+            write: self.num_places(num_sessions) as f64,
+        }
+    }
+
+    /// Returns how many shards may be in memory at once: of small ones so many that requests and sessions are all
+    /// busy, and others are being committed beside.
+    fn num_places(&self, num_sessions: usize) -> usize {
+        let under_way = (num_sessions + 1) * self.batch.get() + self.fetch_concurrency.get();
+        let shards_under_way = under_way.div_ceil(self.run.record.plan.shard_tiles as usize);
+        shards_under_way + SHARDS_IN_MEMORY - 1
+    }
+
+    /// Returns the size of one chip as the model wants it.
+    fn tensor_bytes(&self) -> u64 {
+        let element = match self.input.sample_type {
+            SampleType::Uint8 => 1,
+            SampleType::Float32 => 4,
+        };
+        self.input.num_samples() as u64 * element
+    }
+}
+
+/// Lets the windows of a shard go their way in a task of their own.
+fn send_windows(
+    stages: &Arc<Stages>,
+    queues: &Arc<Queues>,
+    shard: &Arc<OpenShard>,
+    tiling: &Arc<Tiling>,
+    chips: &ChipSender<QueuedChip>,
+    under_way: &UnderWay,
+) {
+    let (stop, under_way) = (stages.stop.clone(), under_way.guard());
+    let task = SceneTask {
+        stages: stages.clone(),
+        queues: queues.clone(),
+        shard: shard.clone(),
+        tiling: tiling.clone(),
+        chips: chips.clone(),
+    };
+    tokio::spawn(async move {
+        match AssertUnwindSafe(task.run()).catch_unwind().await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => stop.fail(error),
+            Err(_) => stop.fail(Error::bug("cutting windows crashed")),
+        }
+        drop(under_way);
+    });
+}
+
+/// A source whose size is unknown is taken to have so many bytes until it turns out to have more.
+const UNKNOWN_SIZE_BYTES: u64 = 1 << 20;
+
+/// Waits until the tiles may be fetched, then lets them go their way in a task of their own.
+async fn send_tiles(
+    stages: &Arc<Stages>,
+    queues: &Arc<Queues>,
+    shard: &Arc<OpenShard>,
+    range: Range<usize>,
+    chips: &ChipSender<QueuedChip>,
+    under_way: &UnderWay,
+) {
+    let request = queues.requests.clone().acquire_owned().await.expect("the semaphore is never closed");
+    let sizes = shard.shard.tiles[range.clone()].iter().map(|tile| tile.source.size_bytes);
+    let reservation =
+        queues.fetched.reserve(sizes.map(|size| size.unwrap_or(UNKNOWN_SIZE_BYTES)).sum()).await;
+    let (stages, queues, shard) = (stages.clone(), queues.clone(), shard.clone());
+    let (stop, under_way) = (stages.stop.clone(), under_way.guard());
+    let task = FetchTask { stages, queues, shard, range, reservation, request }.run(chips.clone());
+    tokio::spawn(async move {
+        if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+            stop.fail(Error::bug("fetching crashed"));
+        }
+        drop(under_way);
+    });
+}
+
+/// The tiles of one request.
+struct FetchTask {
+    stages: Arc<Stages>,
+    queues: Arc<Queues>,
+    shard: Arc<OpenShard>,
+    range: Range<usize>,
+    /// Their encoded bytes.
+    reservation: Reservation,
+    request: OwnedSemaphorePermit,
+}
+
+impl FetchTask {
+    async fn run(self, chips: ChipSender<QueuedChip>) {
+        let Self { stages, queues, shard, range, reservation, request } = self;
+        let started = Instant::now();
+        let tiles = &shard.shard.tiles[range.clone()];
+        let (fetched, reservation) = fetch_within(&stages.fetcher, &queues.fetched, tiles, reservation).await;
+        // Files that are read in groups come at once: to be far ahead of decoding only pushes them out of caches.
+        let request = (range.len() > 1).then_some(request);
+        stages.progress.fetch_took(started.elapsed());
+        let fetched = match fetched {
+            Ok(fetched) => fetched,
+            Err(error) => return stages.stop.fail(error),
+        };
+        let reservation = Arc::new((reservation, request));
+        for (index, fetched) in range.zip(fetched) {
+            let (stages, queues, shard) = (stages.clone(), queues.clone(), shard.clone());
+            let tile = TileTask { stages, queues, shard, index, _reservation: reservation.clone() };
+            match fetched {
+                // Nothing of it will be committed.
+                Ok(_) if tile.shard.is_put_off() => tile.put_off(),
+                Ok(fetched) => tile.decode(fetched, &chips).await,
+                Err(Miss::Rejected(rejection)) => tile.reject(rejection),
+                Err(Miss::PutOff | Miss::Room(_)) => tile.put_off(),
+            }
+        }
+    }
+}
+
+/// What tiles came to, one by one.
+type Fetched = Result<Vec<Result<FetchedTile, Miss>>>;
+
+/// Fetches tiles. One that turns out larger than was thought waits for its room with nothing in its hands, so that
+/// nobody waits for it, and is fetched anew.
+async fn fetch_within(
+    fetcher: &Fetcher,
+    budget: &ByteBudget,
+    tiles: &[Tile],
+    reservation: Reservation,
+) -> (Fetched, Reservation) {
+    let (mut room, mut reservation) = (UNKNOWN_SIZE_BYTES, reservation);
+    loop {
+        match fetcher.fetch(tiles, room).await {
+            Ok(fetched) if let [Err(Miss::Room(needed))] = fetched[..] => {
+                drop(reservation);
+                (room, reservation) = (needed, budget.reserve(needed).await);
+            }
+            fetched => return (fetched, reservation),
+        }
+    }
+}
+
+/// One tile between the stages.
+struct TileTask {
+    stages: Arc<Stages>,
+    queues: Arc<Queues>,
+    shard: Arc<OpenShard>,
+    index: usize,
+    /// The encoded bytes of all tiles of its request, and of local files the request.
+    _reservation: Arc<(Reservation, Option<OwnedSemaphorePermit>)>,
+}
+
+impl TileTask {
+    /// Waits for room, then decodes and preprocesses on the CPU pool: the one bridge from tokio to rayon.
+    async fn decode(self, fetched: FetchedTile, chips: &ChipSender<QueuedChip>) {
+        self.stages.progress.fetched(fetched.bytes.len());
+        let image = match self.stages.open(&fetched.bytes) {
+            Ok(image) => image,
+            Err(rejection) => return self.reject(rejection),
+        };
+        // In this order everywhere: whoever holds room to decode waits for nothing more.
+        let reservation = self.queues.chips.reserve(self.stages.tensor_bytes()).await;
+        let decoding =
+            self.queues.decoded.reserve(decode::working_bytes(&image.header, &fetched.bytes)).await;
+        let (queues, chips) = (self.queues.clone(), chips.clone());
+        let stop = self.stages.stop.clone();
+        let job = move || {
+            let started = Instant::now();
+            let tensor = self.stages.tensor(&image, &fetched.bytes);
+            self.stages.progress.decoded(started.elapsed());
+            drop(decoding);
+            match tensor {
+                Ok(tensor) => {
+                    let detail = wrong_extension(&image.header, &self.shard.tile(self.index).source.uri);
+                    let Self { shard, index, .. } = self;
+                    chips.send(QueuedChip {
+                        shard,
+                        index,
+                        tensor: Some(tensor),
+                        detail,
+                        reservation: Some(reservation),
+                    });
+                }
+                Err(rejection) => self.reject(rejection),
+            }
+        };
+        queues.pool.spawn(move || {
+            if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                stop.fail(Error::bug("preprocessing crashed"));
+            }
+        });
+    }
+
+    fn reject(&self, rejection: Rejection) {
+        let tile = self.shard.tile(self.index);
+        tracing::debug!(tile = %tile.id, reason = rejection.reason.code(), "rejected");
+        self.stages.progress.rejected();
+        self.shard.reject(self.index, rejection);
+    }
+
+    fn put_off(&self) {
+        self.queues.put_off.add(self.shard.shard.number);
+        self.shard.put_off(self.index);
+    }
+}
+
+impl Stages {
+    /// Reads a header, and rejects what it alone shows to be no input of the model.
+    fn open(&self, bytes: &[u8]) -> Result<WholeImage, Rejection> {
+        WholeImage::open(bytes, &self.limits, &self.preprocess)
+    }
+
+    fn tensor(&self, image: &WholeImage, bytes: &[u8]) -> Result<Tensor, Rejection> {
+        let mut tensor = self.spare.take();
+        let written = image.write(bytes, &self.limits, &self.preprocess, tensor.slot());
+        written.map(|()| tensor)
+    }
+
+    fn chip_tensor(&self, chip: Chip) -> Result<Tensor, Rejection> {
+        let mut tensor = self.spare.take();
+        let fitted = self.preprocess.apply(&chip, tensor.slot());
+        decode::recycle(chip);
+        fitted.map(|()| tensor)
+    }
+}
+
+/// Returns the note on a row whose content is another format than its name says.
+fn wrong_extension(header: &ImageHeader, uri: &str) -> Option<String> {
+    let name = uri.rsplit('/').next().unwrap_or(uri);
+    let (_, extension) = name.rsplit_once('.')?;
+    let matches = header.format.extension_matches(name);
+    (!matches).then(|| format!("named .{extension}, content is {}", header.format))
+}
+
+/// Encodes and commits finished shards, several at once, until no stage can finish another.
+async fn commit_finished(stages: Arc<Stages>, mut finished: UnboundedReceiver<FinishedShard>) -> Result<()> {
+    let mut commits = JoinSet::new();
+    while let Some(shard) = finished.recv().await {
+        let stages = stages.clone();
+        commits.spawn(async move {
+            if let Err(error) = stages.commit(shard).await {
+                stages.stop.fail(error);
+            }
+        });
+        while commits.try_join_next().is_some() {}
+    }
+    while let Some(done) = commits.join_next().await {
+        done.map_err(|error| Error::bug("committing crashed").because(error))?;
+    }
+    Ok(())
+}
+
+impl Stages {
+    async fn commit(self: &Arc<Self>, shard: FinishedShard) -> Result<()> {
+        let started = Instant::now();
+        let number = shard.number;
+        let mut counts = Counts::default();
+        shard.rows.iter().for_each(|row| counts.add(&row.outcome));
+        let mut provenance = Provenance::new(&self.run, number, &attempt_name());
+        provenance.set_counts(&counts);
+        provenance.set("seconds", format!("{:.3}", shard.took.as_secs_f64()));
+        for (key, value) in &self.constants {
+            provenance.set(key, value.clone());
+        }
+        let (stages, pairs) = (self.clone(), provenance.pairs().to_vec());
+        let (bytes, place) = tokio::task::spawn_blocking(move || stages.encode(shard, &pairs))
+            .await
+            .map_err(|error| Error::bug("encoding crashed").because(error))??;
+        let committed = commit_shard(&self.run, number, bytes, &provenance).await?;
+        drop(place);
+        self.progress.committed(committed, started.elapsed());
+        tracing::debug!(shard = number, ?committed, "committed");
+        Ok(())
+    }
+
+    fn encode(
+        &self,
+        shard: FinishedShard,
+        provenance: &[(String, String)],
+    ) -> Result<(bytes::Bytes, Option<OwnedSemaphorePermit>)> {
+        let rows = ShardRows {
+            shard: shard.number,
+            rows: &shard.rows,
+            embeddings: &shard.embeddings,
+            extra: shard.extra.as_ref(),
+        };
+        Ok((table::encode(&self.table, &rows, provenance)?, shard.permit))
+    }
+}

@@ -1,0 +1,54 @@
+//! Where the windows of a shard lie on the Earth.
+
+use std::sync::Arc;
+
+use crate::geo::{self, Georeference};
+use crate::output::Tile;
+use crate::scene::Scene;
+use crate::vocabulary::outcome::GeoRow;
+
+/// Places windows; those of one scene after the other share its georeference.
+pub(super) struct Places {
+    cell_km: Option<u32>,
+    last: Option<(Arc<Scene>, Option<Georeference>)>,
+}
+
+impl Places {
+    /// - `cell_km`: spacing of the global grid; `None`: tiles are no windows of scenes
+    pub(super) fn new(cell_km: Option<u32>) -> Self {
+        Self { cell_km, last: None }
+    }
+
+    /// Returns what a row says about its place.
+    ///
+    /// - `measured`: shares of valid pixels and of clouds
+    pub(super) fn row(&mut self, tile: &Tile, measured: Option<(f32, Option<f32>)>) -> Option<Box<GeoRow>> {
+        let cell_km = self.cell_km?;
+        let scene = tile.source.scene()?;
+        let mut row = GeoRow {
+            epsg: scene.reference().epsg,
+            datetime: scene.datetime,
+            gsd: scene.gsd,
+            valid_fraction: measured.map(|(valid, _)| valid),
+            cloud_fraction: measured.and_then(|(_, clouds)| clouds),
+            ..GeoRow::default()
+        };
+        let footprint = self.place(scene).zip(tile.window);
+        let footprint = footprint.and_then(|(place, window)| scene.footprint(place, window).ok());
+        if let Some(footprint) = footprint {
+            let [longitude, latitude] = footprint.centre();
+            row.geometry = Some(footprint.wkb());
+            row.bbox = Some(footprint.bbox());
+            row.centre = Some([longitude, latitude]);
+            row.cell = Some(geo::cell(longitude, latitude, cell_km.into()));
+        }
+        Some(Box::new(row))
+    }
+
+    fn place(&mut self, scene: &Arc<Scene>) -> Option<&Georeference> {
+        if self.last.as_ref().is_none_or(|(last, _)| !Arc::ptr_eq(last, scene)) {
+            self.last = Some((scene.clone(), scene.reference().georeference().ok()));
+        }
+        self.last.as_ref().and_then(|(_, place)| place.as_ref())
+    }
+}

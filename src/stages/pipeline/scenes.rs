@@ -1,0 +1,377 @@
+//! Windows of scenes, from planned to decoded.
+//!
+//! ```text
+//! group of windows ─▶ fetch new blocks ─▶ decode them ─▶ keep ─▶ cut and stack ─▶ preprocess ─▶ chips
+//!   (some ahead)        tokio, ranges       rayon         until    rayon, a window each
+//!                                                       last use
+//! ```
+//!
+//! Each block is fetched and decoded once for all windows of a source in a shard. Room for the blocks that are
+//! kept is taken before the first of them is fetched, and whoever has it waits for nothing but what frees
+//! itself, so that shards cannot wait for each other for ever.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::{StreamExt, stream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::budget::Reservation;
+use super::infer_loop::QueuedChip;
+use super::shard::OpenShard;
+use super::tensor::Tensor;
+use super::{ChipSender, Queues, Stages};
+use crate::scene::{SourceWindow, Tiling};
+use crate::stages::compose::{Measured, SceneChip, SourceSamples, composite, composite_into};
+use crate::stages::decode::blocks::{Block, Part, decode_block};
+use crate::stages::fetch::{
+    BlockKey, FetchedBlock, Miss, OpenScene, ReadGroup, ReadPlan, Tables, check_size, crashed, sample_bytes,
+};
+use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::geometry::Size;
+use crate::vocabulary::reason::{Reason, Rejection};
+
+/// So many groups of windows are fetched ahead, as far as their bytes have room.
+const GROUPS_AHEAD: usize = 8;
+
+/// Decoded blocks by their place; a block that cannot be decoded fails the windows that need it.
+type Blocks = HashMap<BlockKey, Arc<Result<Block, Rejection>>>;
+
+/// The windows of one shard.
+pub(super) struct SceneTask {
+    pub(super) stages: Arc<Stages>,
+    pub(super) queues: Arc<Queues>,
+    pub(super) shard: Arc<OpenShard>,
+    pub(super) tiling: Arc<Tiling>,
+    pub(super) chips: ChipSender<QueuedChip>,
+}
+
+impl SceneTask {
+    /// Sends all windows on their way, source by source.
+    pub(super) async fn run(self) -> Result<()> {
+        let tiles = &self.shard.shard.tiles;
+        let mut start = 0;
+        while start < tiles.len() {
+            let source = &tiles[start].source.uri;
+            let end = start + tiles[start..].iter().take_while(|tile| tile.source.uri == *source).count();
+            if !self.source(start..end).await? {
+                return Ok(());
+            }
+            start = end;
+        }
+        self.shard.all_fed();
+        Ok(())
+    }
+
+    /// Sends the windows of one source on their way; returns `false` if a stop was asked for before the end.
+    async fn source(&self, tiles: Range<usize>) -> Result<bool> {
+        let fetcher = &self.stages.fetcher;
+        let opened = match fetcher.open_scene(self.shard.tile(tiles.start)).await? {
+            Ok(opened) => opened,
+            Err(miss) => return self.miss_all(tiles, &miss),
+        };
+        if let Err(rejection) = self.check(&opened) {
+            return self.miss_all(tiles, &rejection.into());
+        }
+        let (places, cuts) = self.cuts(&opened, tiles.clone());
+        let reading = ReadPlan::of(&opened, &cuts, self.stages.memory_bytes / 4);
+        let keys: Vec<BlockKey> = reading.blocks().collect();
+        let tables = match fetcher.tables(&opened, &keys).await? {
+            Ok(tables) => tables,
+            Err(miss) => return self.miss_all(places, &miss),
+        };
+        // Besides the blocks, each thread holds the samples of the window that it works on.
+        let window =
+            |cuts: &Vec<SourceWindow>| cuts.iter().map(|cut| sample_bytes(&opened, cut)).sum::<u64>();
+        let samples = cuts.iter().map(window).max().unwrap_or(0);
+        let threads = self.stages.decode_threads.get() as u64;
+        let kept_bytes = reading.kept_bytes.saturating_add(samples.saturating_mul(threads));
+        let _kept = self.queues.decoded.reserve(kept_bytes).await;
+        let fetching = Arc::new(Fetching {
+            stages: self.stages.clone(),
+            queues: self.queues.clone(),
+            opened: opened.clone(),
+            tables,
+        });
+        let groups = stream::iter(reading.groups).then(move |group| fetching.clone().start(group));
+        let mut groups = std::pin::pin!(groups.buffered(GROUPS_AHEAD));
+        let mut blocks = Blocks::new();
+        while let Some(fetched) = groups.next().await {
+            if self.stages.stop.stopped() {
+                // The shard stays open: it would not be whole before the process has to end.
+                return Ok(false);
+            }
+            let (group, arrived) = fetched.map_err(crashed)??;
+            let windows = places[group.tiles.clone()].iter().zip(&cuts[group.tiles.clone()]);
+            match arrived {
+                Ok((arrived, reservation)) => {
+                    self.decode(&opened, arrived, &mut blocks).await?;
+                    drop(reservation);
+                    for (&place, cuts) in windows {
+                        self.cut(&opened, place, cuts, &blocks).await;
+                    }
+                }
+                Err(miss) => return self.miss_all(places[group.tiles.start..].iter().copied(), &miss),
+            }
+            for key in &group.to_evict {
+                blocks.remove(key);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Rejects by the headers alone what the model does not take, before a block is fetched.
+    fn check(&self, opened: &OpenScene) -> Result<(), Rejection> {
+        let Stages { preprocess, .. } = &*self.stages;
+        let side = self.tiling.size;
+        preprocess.check(preprocess.bands(), opened.kind(), Size::new(side, side))
+    }
+
+    /// Returns which tiles lie within the scene, and what each needs; rejects the others.
+    fn cuts(&self, opened: &OpenScene, tiles: Range<usize>) -> (Vec<usize>, Vec<Vec<SourceWindow>>) {
+        let (mut places, mut cuts) = (Vec::new(), Vec::new());
+        for place in tiles {
+            let tile = self.shard.tile(place);
+            match tile.window.filter(|window| window.is_within(opened.scene.size)) {
+                Some(window) if tile.level == opened.scene.level => {
+                    let cut = opened.scene.cuts(window, self.tiling.size);
+                    if let Err(rejection) = check_size(opened, &cut, &self.stages.limits) {
+                        self.reject(place, rejection);
+                        continue;
+                    }
+                    places.push(place);
+                    cuts.push(cut);
+                }
+                _ => {
+                    let detail =
+                        format!("the scene has {} at level {}", opened.scene.size, opened.scene.level);
+                    self.reject(place, Rejection::new(Reason::OutsideImage, detail));
+                }
+            }
+        }
+        (places, cuts)
+    }
+
+    /// Decodes blocks on the CPU pool, all at once.
+    async fn decode(
+        &self,
+        opened: &Arc<OpenScene>,
+        arrived: Vec<FetchedBlock>,
+        blocks: &mut Blocks,
+    ) -> Result<()> {
+        let mut decoding = Vec::with_capacity(arrived.len());
+        for (key, stored) in arrived {
+            let (answer, answered) = oneshot::channel();
+            let (opened, progress) = (opened.clone(), self.stages.progress.clone());
+            self.queues.pool.spawn(move || {
+                let started = Instant::now();
+                let page = opened.objects[key.object].page(key.level, key.mask);
+                let block = stored.and_then(|stored| decode_block(page, key.id, stored.as_deref()));
+                progress.decoded(started.elapsed());
+                // Nobody waits for it if the run is being abandoned.
+                let _ = answer.send(block);
+            });
+            decoding.push((key, answered));
+        }
+        for (key, answered) in decoding {
+            let block = answered.await.map_err(|error| Error::bug("decoding crashed").because(error))?;
+            blocks.insert(key, Arc::new(block));
+        }
+        Ok(())
+    }
+
+    /// Waits for room, then cuts one window out of its blocks on the CPU pool.
+    async fn cut(&self, opened: &Arc<OpenScene>, index: usize, cuts: &[SourceWindow], blocks: &Blocks) {
+        let reservation = self.queues.chips.reserve(self.stages.tensor_bytes()).await;
+        let opened = opened.clone();
+        let needed = WindowBlocks::of(&opened, cuts, blocks);
+        let window = WindowTask {
+            stages: self.stages.clone(),
+            shard: self.shard.clone(),
+            tiling: self.tiling.clone(),
+            index,
+        };
+        let (chips, stop) = (self.chips.clone(), self.stages.stop.clone());
+        let job = move || {
+            let started = Instant::now();
+            let drawn = needed.draw(&opened, &window);
+            window.finish(drawn, reservation, started, &chips);
+        };
+        self.queues.pool.spawn(move || {
+            if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                stop.fail(Error::bug("preprocessing crashed"));
+            }
+        });
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "ends the ways through a source, like its other ends")]
+    fn miss_all(&self, places: impl IntoIterator<Item = usize>, miss: &Miss) -> Result<bool> {
+        for place in places {
+            match miss {
+                Miss::Rejected(rejection) => self.reject(place, rejection.clone()),
+                Miss::PutOff | Miss::Room(_) => {
+                    self.queues.put_off.add(self.shard.shard.number);
+                    self.shard.put_off(place);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn reject(&self, index: usize, rejection: Rejection) {
+        reject(&self.stages, &self.shard, index, rejection);
+    }
+}
+
+/// What fetching the groups of one source needs.
+struct Fetching {
+    stages: Arc<Stages>,
+    queues: Arc<Queues>,
+    opened: Arc<OpenScene>,
+    tables: Tables,
+}
+
+impl Fetching {
+    /// Waits for room, then fetches the blocks of a group in a task of its own.
+    async fn start(self: Arc<Self>, group: ReadGroup) -> JoinHandle<Result<Fetched>> {
+        let reservation = self.queues.fetched.reserve(self.tables.stored_bytes(&group.to_fetch)).await;
+        tokio::spawn(async move {
+            let started = Instant::now();
+            let arrived = self.stages.fetcher.blocks(&self.opened, &self.tables, &group.to_fetch).await?;
+            self.stages.progress.fetch_took(started.elapsed());
+            Ok((group, arrived.map(|arrived| (arrived, reservation))))
+        })
+    }
+}
+
+/// A group and its blocks with the room they take, or why none of them could be had.
+type Fetched = (ReadGroup, Result<(Vec<FetchedBlock>, Reservation), Miss>);
+
+fn reject(stages: &Stages, shard: &OpenShard, index: usize, rejection: Rejection) {
+    let tile = shard.tile(index);
+    tracing::debug!(tile = %tile.id, reason = rejection.reason.code(), "rejected");
+    stages.progress.rejected();
+    shard.reject(index, rejection);
+}
+
+/// The decoded blocks of one window.
+struct WindowBlocks {
+    cuts: Vec<SourceWindow>,
+    blocks: Blocks,
+}
+
+impl WindowBlocks {
+    fn of(opened: &OpenScene, cuts: &[SourceWindow], blocks: &Blocks) -> Self {
+        let keys = cuts.iter().flat_map(|cut| crate::stages::fetch::blocks_of(opened, cut));
+        let found = keys.map(|key| (key, blocks[&key].clone())).collect();
+        Self { cuts: cuts.to_vec(), blocks: found }
+    }
+
+    /// Stacks the window's bands; the first block that is damaged is its rejection.
+    fn draw(self, opened: &OpenScene, window: &WindowTask) -> Result<Drawn, Rejection> {
+        let mut pieces = Vec::with_capacity(self.cuts.len());
+        for cut in self.cuts {
+            let header = &opened.objects[cut.object].header;
+            let (object, level) = (cut.object, cut.level);
+            let block = |part: Part, id| {
+                let key = BlockKey { object, level, mask: part == Part::Mask, id };
+                self.blocks[&key].as_ref().as_ref().map_err(Clone::clone)
+            };
+            pieces.push(SourceSamples::read(cut, header, block)?);
+        }
+        let (stages, scene) = (&window.stages, &opened.scene);
+        let (side, clouds) = (window.tiling.size, window.tiling.clouds.as_ref());
+        if let Some(direct) = stages.preprocess.direct(Size::new(side, side))
+            && let Tensor::F32(mut slot) = stages.spare.take()
+        {
+            let measured = composite_into(scene, clouds, side, &pieces, direct, &mut slot);
+            match measured {
+                Some(measured) => return Ok(Drawn::Tensor(Tensor::F32(slot), measured)),
+                None => stages.spare.give_back(Tensor::F32(slot)),
+            }
+        }
+        Ok(Drawn::Chip(composite(scene, clouds, stages.preprocess.bands(), side, &pieces)))
+    }
+}
+
+/// A window that is stacked.
+enum Drawn {
+    /// It is to be laid out as the model's input.
+    Chip(SceneChip),
+    /// It is laid out already.
+    Tensor(Tensor, Measured),
+}
+
+impl Drawn {
+    fn measured(&self) -> Measured {
+        match self {
+            Self::Chip(chip) => chip.measured,
+            Self::Tensor(_, measured) => *measured,
+        }
+    }
+
+    fn tensor(self, stages: &Stages) -> Result<Tensor, Rejection> {
+        match self {
+            Self::Chip(chip) => stages.chip_tensor(chip.chip),
+            Self::Tensor(tensor, _) => Ok(tensor),
+        }
+    }
+
+    fn give_back(self, stages: &Stages) {
+        if let Self::Tensor(tensor, _) = self {
+            stages.spare.give_back(tensor);
+        }
+    }
+}
+
+/// One window between the stages.
+struct WindowTask {
+    stages: Arc<Stages>,
+    shard: Arc<OpenShard>,
+    tiling: Arc<Tiling>,
+    index: usize,
+}
+
+impl WindowTask {
+    fn finish(
+        self,
+        drawn: Result<Drawn, Rejection>,
+        reservation: Reservation,
+        started: Instant,
+        chips: &ChipSender<QueuedChip>,
+    ) {
+        let tensor = drawn.and_then(|drawn| {
+            let Measured { valid_fraction, cloud_fraction } = drawn.measured();
+            self.shard.measured(self.index, valid_fraction, cloud_fraction);
+            match self.tiling.skips(valid_fraction, cloud_fraction) {
+                Some(skipped) => {
+                    drawn.give_back(&self.stages);
+                    Ok(Err(skipped))
+                }
+                None => drawn.tensor(&self.stages).map(Ok),
+            }
+        });
+        self.stages.progress.decoded(started.elapsed());
+        match tensor {
+            Ok(Ok(tensor)) => {
+                let Self { shard, index, .. } = self;
+                chips.send(QueuedChip {
+                    shard,
+                    index,
+                    tensor: Some(tensor),
+                    detail: None,
+                    reservation: Some(reservation),
+                });
+            }
+            Ok(Err((reason, detail))) => {
+                self.stages.progress.skipped();
+                self.shard.skip(self.index, reason, detail);
+            }
+            Err(rejection) => reject(&self.stages, &self.shard, self.index, rejection),
+        }
+    }
+}

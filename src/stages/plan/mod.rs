@@ -1,0 +1,22 @@
+//! Plans a run: which tiles it computes, divided into shards.
+//!
+//! ```text
+//! (output.json, create-only: what all runs of the output share)
+//! discovered sources ─▶ sources.parquet ─▶ plan/part-*.parquet ─▶ run.json
+//!  (sorted by URI)      create-only: the    derived from it,       create-only, last:
+//!                       election            the same for all       the plan is complete
+//! ```
+//!
+//! Goes in: what `source` found, or which tiles were rejected. Comes out: a [`Run`](crate::output::Run). It never reads
+//! pixels.
+
+mod differences;
+pub mod known;
+mod planner;
+mod publish;
+mod retry;
+
+pub use planner::{Cutting, Decision, Planner, Preview, RunSpec};
+pub use publish::{Described, ShardSize, publish, row_bytes};
+pub use retry::Retried;
+pub(crate) use retry::encoded as encoded_extra;

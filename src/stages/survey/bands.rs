@@ -1,0 +1,326 @@
+//! Which bands of which files become the bands of the model's input, and what their samples mean.
+
+use crate::formats::tiff;
+use crate::formats::tiff::{BandInfo, Page, Photometric, TiffHeader};
+use crate::input::stac;
+use crate::input::stac::sentinel2;
+use crate::input::stac::sentinel2::{Calibration, calibration_to};
+use crate::input::stac::{Item, Selected};
+use crate::scene::Nodata;
+use crate::scene::{SceneBand, Tiling};
+use crate::vocabulary::reason::{Reason, Rejection};
+use crate::vocabulary::sample::{SampleKind, converts};
+
+/// Units whose values are the stored samples of 8 bits.
+const DISPLAY_UNITS: [&str; 2] = ["srgb8", "tci8"];
+/// The unit whose values are the stored samples, whatever they are.
+const STORED_UNIT: &str = "dn";
+
+/// The files of a source, and the band of one of them for each band that is needed.
+pub(super) struct Choices {
+    /// Each file once.
+    pub(super) uris: Vec<String>,
+    /// In the order of the model's input; after them the band of the clouds, if one is asked for.
+    pub(super) bands: Vec<Choice>,
+    /// What was decided on the way.
+    pub(super) notes: Vec<String>,
+}
+
+/// A band that is needed, as far as it is known before the file is opened.
+pub(super) struct Choice {
+    /// Which file.
+    pub(super) object: usize,
+    /// What it is called.
+    name: String,
+    /// Where it is found, by a STAC item.
+    selected: Option<Selected>,
+}
+
+/// Looks for all bands in one file.
+pub(super) fn whole_file(uri: &str, tiling: &Tiling) -> Choices {
+    let choice = |name: &String| Choice { object: 0, name: name.clone(), selected: None };
+    let bands = needed(tiling).map(choice).collect();
+    Choices { uris: vec![uri.to_owned()], bands, notes: Vec::new() }
+}
+
+/// Looks for all bands among the assets of an item.
+pub(super) fn of_item(item: &Item, tiling: &Tiling) -> Result<Choices, Rejection> {
+    let names: Vec<&String> = needed(tiling).collect();
+    let selected = stac::select(item, &names).map_err(|problem| mismatch(problem.to_string()))?;
+    let mut choices = Choices { uris: Vec::new(), bands: Vec::new(), notes: Vec::new() };
+    for (name, selected) in names.into_iter().zip(selected) {
+        let uri = item.assets[selected.asset].uri(None).map_err(|problem| mismatch(problem.to_string()))?;
+        let uri = uri.to_string();
+        let object = choices.uris.iter().position(|known| *known == uri).unwrap_or(choices.uris.len());
+        if object == choices.uris.len() {
+            choices.uris.push(uri);
+        }
+        choices.bands.push(Choice { object, name: name.clone(), selected: Some(selected) });
+    }
+    Ok(choices)
+}
+
+/// A file of a STAC item that a run reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChosenAsset {
+    /// Where it lies.
+    pub uri: String,
+    /// Its keys in the item: of several, each has the same address.
+    pub keys: Vec<String>,
+    /// The bands that are taken from it, as they were asked for.
+    pub bands: Vec<String>,
+}
+
+/// Returns the files of an item that a run with this tiling reads, each once.
+///
+/// # Errors
+///
+/// [`Reason::BandsMismatch`] if the item does not say which file holds a band, or nothing can be read there.
+pub fn chosen_assets(item: &Item, tiling: &Tiling) -> Result<Vec<ChosenAsset>, Rejection> {
+    let Choices { uris, bands, .. } = of_item(item, tiling)?;
+    let chosen = |(object, uri): (usize, String)| {
+        let here = || bands.iter().filter(|choice| choice.object == object);
+        let mut keys: Vec<String> =
+            here().filter_map(|choice| Some(choice.selected.as_ref()?.key.clone())).collect();
+        keys.dedup();
+        ChosenAsset { uri, keys, bands: here().map(|choice| choice.name.clone()).collect() }
+    };
+    Ok(uris.into_iter().enumerate().map(chosen).collect())
+}
+
+fn needed(tiling: &Tiling) -> impl Iterator<Item = &String> {
+    tiling.bands.iter().chain(tiling.clouds.as_ref().map(|clouds| &clouds.band))
+}
+
+fn mismatch(detail: impl Into<String>) -> Rejection {
+    Rejection::new(Reason::BandsMismatch, detail)
+}
+
+impl Choice {
+    /// Returns which band of its file it is, from 0.
+    pub(super) fn index(&self, header: &TiffHeader) -> Result<u16, Rejection> {
+        let index = match &self.selected {
+            Some(selected) if selected.described || selected.band > 0 => selected.band,
+            Some(_) if header.bands.len() == 1 => 0,
+            Some(_) => {
+                let found = header.bands.len();
+                return Err(mismatch(format!(
+                    "the file of band {0} has {found} bands, name one of them: {0}/1 is the first",
+                    self.name
+                )));
+            }
+            None => self.index_by_name(&header.bands)?,
+        };
+        if index >= header.bands.len() {
+            let found = header.bands.len();
+            return Err(mismatch(format!(
+                "band {} is the {}th of its file, which has {found}",
+                self.name,
+                index + 1
+            )));
+        }
+        Ok(index as u16)
+    }
+
+    /// Finds a band by its number, its description or the colour that the file says it shows.
+    fn index_by_name(&self, bands: &[BandInfo]) -> Result<usize, Rejection> {
+        if let Some(number) = self.name.parse::<usize>().ok().filter(|number| *number > 0) {
+            return Ok(number - 1);
+        }
+        let named = |band: &BandInfo| {
+            let description =
+                band.description.as_deref().is_some_and(|text| self.name.eq_ignore_ascii_case(text));
+            description || self.name.eq_ignore_ascii_case(&band.colour)
+        };
+        let mut found = bands.iter().enumerate().filter(|(_, band)| named(band)).map(|(index, _)| index);
+        match (found.next(), found.next()) {
+            (Some(index), None) => Ok(index),
+            (Some(_), Some(_)) => Err(mismatch(format!("several bands are called {}", self.name))),
+            (None, _) => {
+                let list = bands.iter().map(|band| band.description.as_deref().unwrap_or(&band.colour));
+                let list = list.collect::<Vec<_>>().join(", ");
+                Err(mismatch(format!(
+                    "no band is called {}, there are {list}; name them by number with tiles.bands",
+                    self.name
+                )))
+            }
+        }
+    }
+
+    /// Decides what the samples of a band mean.
+    ///
+    /// - `place`: which band of the model's input it becomes
+    pub(super) fn resolve(
+        &self,
+        place: usize,
+        header: &TiffHeader,
+        tiling: &Tiling,
+        item: Option<&Item>,
+        notes: &mut Vec<String>,
+    ) -> Result<SceneBand, Rejection> {
+        let band = self.index(header)?;
+        let (scale, offset) = self.conversion(place, band, header, tiling, item, notes)?;
+        if !converts(scale, offset) {
+            let detail = format!(
+                "band {}: value = sample × {scale} + {offset} is no conversion; set tiles.scale and tiles.offset",
+                self.name
+            );
+            return Err(Rejection::new(Reason::UnitMismatch, detail));
+        }
+        let shown = DISPLAY_UNITS.contains(&tiling.units[place].as_str()) && (scale, offset) != (1.0, 0.0);
+        let nodata = self.nodata(header, tiling, notes)?;
+        Ok(SceneBand { object: self.object, band, scale, offset, shown, nodata })
+    }
+
+    /// Returns the sample that stands for no data, as the samples' type has it. NaN always does. A mask or an alpha
+    /// band leaves no room for one, unless the pipeline names it.
+    fn nodata(
+        &self,
+        header: &TiffHeader,
+        tiling: &Tiling,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<f64>, Rejection> {
+        let said = self.selected.as_ref().and_then(|selected| selected.details.nodata);
+        let kind = header.levels[0].pixels.kind;
+        let value = match tiling.nodata {
+            Nodata::None => return Ok(None),
+            Nodata::Value(value) => Some(value),
+            Nodata::File if header.validity(0).is_masked() => return Ok(None),
+            Nodata::File => said,
+        };
+        let stored = value.and_then(|value| tiff::Nodata::of(value).of_kind(kind));
+        if let Some(value) = value.filter(|value| !value.is_nan()) {
+            match stored {
+                None => {
+                    notes.push(format!("band {}: nodata {value} cannot stand in {kind} samples", self.name));
+                }
+                Some(stored) if !kind.is_float() && stored.value.to_bits() != (value + 0.0).to_bits() => {
+                    notes.push(format!("band {}: nodata {value} is taken as {}", self.name, stored.value));
+                }
+                Some(_) => {}
+            }
+        }
+        let in_file = header.nodata.filter(|_| tiling.nodata == Nodata::File);
+        match stored.or(in_file) {
+            Some(nodata) if !nodata.is_exact() => {
+                let detail = format!(
+                    "band {}: nodata {} cannot be told from its neighbours among {kind} samples; set tiles.nodata",
+                    self.name,
+                    nodata.integer.unwrap_or_default()
+                );
+                Err(Rejection::new(Reason::UnitMismatch, detail))
+            }
+            nodata => Ok(nodata.map(|nodata| nodata.value).filter(|value| !value.is_nan())),
+        }
+    }
+
+    /// Returns factor and summand from samples to values of the model's unit.
+    fn conversion(
+        &self,
+        place: usize,
+        band: u16,
+        header: &TiffHeader,
+        tiling: &Tiling,
+        item: Option<&Item>,
+        notes: &mut Vec<String>,
+    ) -> Result<(f64, f64), Rejection> {
+        let of = |list: &[f64]| list.get(place).or(list.first().filter(|_| list.len() == 1)).copied();
+        let page = &header.levels[0].pixels;
+        let (unit, kind) = (tiling.units[place].as_str(), page.kind);
+        if DISPLAY_UNITS.contains(&unit) && kind != SampleKind::U8 {
+            let detail = format!(
+                "the model takes {unit}, band {} has {kind} samples, which are not scaled unasked: take the 8-bit \
+                 picture if the archive has one, make one (gdal_translate -ot Byte -scale), or run a model of \
+                 stored samples (tilefleet model build --input-type float32 --unit dn)",
+                self.name
+            );
+            return Err(Rejection::new(Reason::BitDepthMismatch, detail));
+        }
+        if DISPLAY_UNITS.contains(&unit) && page.photometric == Photometric::Palette {
+            return Err(mismatch(format!("the model takes {unit}, band {} has palette indices", self.name)));
+        }
+        if DISPLAY_UNITS.contains(&unit) {
+            return Ok(shown(page, band));
+        }
+        let asked = (of(&tiling.scale), of(&tiling.offset));
+        if let (Some(scale), Some(offset)) = asked {
+            return Ok((scale, offset));
+        }
+        let in_file = &header.bands[usize::from(band)];
+        let said = self.said(unit, item, in_file, asked.1, notes)?;
+        let said =
+            if unit == STORED_UNIT && said == Some((1.0, 0.0)) { Some(numbers(page, band)) } else { said };
+        match (asked, said) {
+            ((None, offset), Some(said)) => Ok((said.0, offset.unwrap_or(said.1))),
+            // The sample that means 0 stays the same.
+            ((Some(scale), None), Some(said)) => Ok((scale, scale / said.0 * said.1)),
+            ((Some(scale), offset), _) => Ok((scale, offset.unwrap_or(0.0))),
+            ((None, _), None) => {
+                let detail = format!(
+                    "the model takes {unit}, band {} has {kind} samples and nothing says how to convert them; \
+                     set tiles.scale and tiles.offset",
+                    self.name
+                );
+                Err(Rejection::new(Reason::UnitMismatch, detail))
+            }
+        }
+    }
+
+    /// Returns factor and summand as the item says, else the file; Sentinel-2's offset depends on the archive and
+    /// the baseline.
+    ///
+    /// - `offset`: as the pipeline says
+    fn said(
+        &self,
+        unit: &str,
+        item: Option<&Item>,
+        in_file: &BandInfo,
+        offset: Option<f64>,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<(f64, f64)>, Rejection> {
+        let by_item = match (item, &self.selected) {
+            (Some(item), Some(selected)) => calibration_to(unit, item, selected),
+            _ => Ok(None),
+        };
+        match (by_item, offset) {
+            (Ok(Some(Calibration { scale, offset, why })), _) => {
+                if !notes.contains(&why) {
+                    notes.push(why);
+                }
+                Ok(Some((scale, offset)))
+            }
+            (Ok(None), _) if unit == STORED_UNIT => Ok(Some((1.0, 0.0))),
+            (Ok(None), _) => Ok(conversion_of(in_file)),
+            // What is unclear of Sentinel-2 is the offset alone, and that is given.
+            (Err(_), Some(offset)) => Ok(Some((sentinel2::scale_to(unit), offset))),
+            (Err(problem), None) => Err(Rejection::new(Reason::UnitMismatch, problem.with_advice())),
+        }
+    }
+}
+
+/// Tells whether a band is white where it is 0: of grey and what stands beside it the first (TIFF 6.0, tag 262).
+fn is_white_at_0(page: &Page, band: u16) -> bool {
+    page.photometric == Photometric::MinIsWhite && band == 0
+}
+
+/// Returns factor and summand from samples of up to 8 bits to what a viewer shows, as of a whole image.
+fn shown(page: &Page, band: u16) -> (f64, f64) {
+    let most = f64::from((1_u32 << page.stored_bits.min(8)) - 1);
+    if is_white_at_0(page, band) { (-255.0 / most, 255.0) } else { (255.0 / most, 0.0) }
+}
+
+/// Returns factor and summand from samples to numbers that grow with brightness, as of a whole image.
+fn numbers(page: &Page, band: u16) -> (f64, f64) {
+    use SampleKind::{F32, F64, I8, I16, I32, I64};
+    match page.kind {
+        _ if !is_white_at_0(page, band) => (1.0, 0.0),
+        // They have no largest value.
+        F32 | F64 => (1.0, 0.0),
+        I8 | I16 | I32 | I64 => (-1.0, -1.0),
+        _ => (-1.0, f64::from(page.stored_bits).exp2() - 1.0),
+    }
+}
+
+fn conversion_of(band: &BandInfo) -> Option<(f64, f64)> {
+    ((band.scale, band.offset) != (1.0, 0.0)).then_some((band.scale, band.offset))
+}

@@ -1,0 +1,140 @@
+//! Which grid the windows of a scene lie on.
+
+use super::Opened;
+use crate::formats::tiff::Level;
+use crate::geo::{GeoTransform, NoGeometry};
+use crate::scene::{AxisMap, SceneBand, SceneObject, Tiling};
+use crate::vocabulary::geometry::Size;
+use crate::vocabulary::reason::{Reason, Rejection};
+
+/// The grid of a scene's windows.
+pub(super) struct Place {
+    /// The object in whose pixels windows are counted.
+    pub(super) reference: usize,
+    /// Its level.
+    pub(super) level: u32,
+    /// Size of a window, in pixels of that level.
+    pub(super) window: Size,
+    /// From one window to the next.
+    pub(super) stride: [f64; 2],
+    /// Metres a pixel of the chip.
+    pub(super) gsd: Option<f64>,
+}
+
+/// Describes an object by its header.
+///
+/// # Errors
+///
+/// [`Reason::Corrupt`] if a number that its place needs is not finite.
+pub(super) fn object(opened: &Opened) -> Result<SceneObject, Rejection> {
+    let tags = &opened.header.geo;
+    let epsg = tags.epsg();
+    let transform = GeoTransform::from_tags(tags);
+    // What a code and a transform do not need may be anything, such as the height of a pixel.
+    let needed = epsg.is_none() || transform == Err(NoGeometry::Singular);
+    if let Some(tag) = tags.not_finite().filter(|_| needed) {
+        let detail = format!("{tag} holds a number that is not finite: the scene has no place");
+        return Err(Rejection::new(Reason::Corrupt, detail));
+    }
+    Ok(SceneObject {
+        uri: opened.uri.to_string().into(),
+        version: opened.version.clone(),
+        size_bytes: opened.size_bytes,
+        without_mask: levels_without_mask(&opened.header.levels),
+        levels: opened.header.levels.iter().map(|level| level.pixels.size).collect(),
+        transform: transform.ok().map(|transform| transform.0),
+        epsg,
+        tags: (epsg.is_none() && !tags.is_empty()).then(|| tags.clone()),
+    })
+}
+
+fn levels_without_mask(levels: &[Level]) -> Vec<usize> {
+    let without = levels.iter().enumerate().filter(|(_, level)| level.mask.is_none());
+    if levels[0].mask.is_none() { Vec::new() } else { without.map(|(number, _)| number).collect() }
+}
+
+/// Chooses the finest of the objects as reference, and the level and the size of its windows.
+pub(super) fn place(
+    objects: &[SceneObject],
+    bands: &[SceneBand],
+    clouds: Option<&SceneBand>,
+    tiling: &Tiling,
+    notes: &mut Vec<String>,
+) -> Result<Place, Rejection> {
+    let reference = finest(objects, bands);
+    for band in bands.iter().chain(clouds) {
+        if AxisMap::between(&objects[reference], &objects[band.object]).is_none() {
+            return Err(mismatch(
+                "the files of its bands lie on grids that are not parallel, or in different coordinate \
+                 reference systems",
+            ));
+        }
+    }
+    let found = &objects[reference];
+    let (column, row) = (f64::from(found.size().width) / 2.0, f64::from(found.size().height) / 2.0);
+    let georeference = match found.georeference() {
+        Ok(place) => Some(place),
+        Err(why) if tiling.aoi.is_some() => {
+            return Err(mismatch(&format!("whether it touches the area of interest cannot be told: {why}")));
+        }
+        Err(why) => {
+            notes.push(format!("no geometry: {why}"));
+            None
+        }
+    };
+    let native = georeference.as_ref().and_then(|place| place.ground_sample_distance(column, row).ok());
+    let native = native.filter(|metres| metres.is_finite() && *metres > 0.0);
+    // Pixels of level 0 that one of the chip is wide and high.
+    let [across, down] = match (tiling.gsd, georeference.and_then(|place| place.pixel(column, row).ok())) {
+        (None, _) => [1.0; 2],
+        (Some(gsd), Some(pixel)) => pixels_in(gsd, pixel),
+        (Some(gsd), None) => {
+            return Err(mismatch(&format!(
+                "{gsd} metres a pixel are asked for, and the scene does not say how large its are"
+            )));
+        }
+    };
+    if ![across, down].iter().all(|pixels| pixels.is_finite() && *pixels > 0.0) {
+        return Err(mismatch("its pixels are too small or too large for any tiles.gsd"));
+    }
+    if across.min(down) < 1.0 - 1e-6 {
+        notes.push(format!("pixels are repeated: they are larger than {} m", tiling.gsd.unwrap_or_default()));
+    }
+    let level = found.level_for([across, down]);
+    let (full, reduced) = (found.size(), found.levels[level]);
+    let across = across * f64::from(reduced.width) / f64::from(full.width);
+    let down = down * f64::from(reduced.height) / f64::from(full.height);
+    let side = |pixels: f64| ((f64::from(tiling.size) * pixels).round() as u32).max(1);
+    let stride = |pixels: f64| (f64::from(tiling.stride) * pixels).max(1.0);
+    Ok(Place {
+        reference,
+        level: level as u32,
+        window: Size::new(side(across), side(down)),
+        stride: [stride(across), stride(down)],
+        gsd: tiling.gsd.or(native),
+    })
+}
+
+/// Returns how many pixels are so many metres, across and down. Pixels that are nearly square, as those of Web
+/// Mercator on the ground, are taken as such, so that windows are.
+fn pixels_in(gsd: f64, [width, height]: [f64; 2]) -> [f64; 2] {
+    let nearly_square = (width / height - 1.0).abs() < 0.02;
+    if nearly_square { [gsd / (width * height).sqrt(); 2] } else { [gsd / width, gsd / height] }
+}
+
+/// Returns the object with the smallest pixels; without georeference the one with the most.
+fn finest(objects: &[SceneObject], bands: &[SceneBand]) -> usize {
+    let mut best = bands[0].object;
+    for band in bands {
+        let finer = AxisMap::between(&objects[best], &objects[band.object])
+            .is_some_and(|map| map.across_factor() > 1.0 + 1e-9);
+        if finer {
+            best = band.object;
+        }
+    }
+    best
+}
+
+fn mismatch(detail: &str) -> Rejection {
+    Rejection::new(Reason::GridMismatch, detail)
+}

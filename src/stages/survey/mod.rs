@@ -1,0 +1,349 @@
+//! Reads the headers of scenes when planning.
+//!
+//! Goes in: a source as discovered. Comes out: the [`Scene`] that its windows, blocks and footprints follow
+//! from, or the rejection that becomes its one row. A source that does not answer is left to the worker, which
+//! tells one object that is gone from a store that is away, and so is one that cannot be read while others of its
+//! host can. No pixel is read.
+
+mod bands;
+mod grid;
+pub(crate) mod windows;
+
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use self::bands::Choice;
+pub use self::bands::{ChosenAsset, chosen_assets};
+pub use self::windows::{grid_of, is_in_grid, is_planned, nearest_window, num_tiles_of, place_in_grid};
+use crate::formats::reader::parse_scene;
+use crate::formats::tiff::TiffHeader;
+use crate::input::byte_ranges::RangeReader;
+use crate::input::source::{Entry, Sorted};
+use crate::input::stac::Item;
+use crate::input::storage::{ObjectUri, Sample, Storage, StoreError, Tally};
+use crate::output::Surveyed;
+use crate::scene::{Scene, SceneBand, SceneLayout, SceneObject, Tiling};
+use crate::stages::survey::windows::{MAX_WINDOWS, count, tiles_of};
+use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::guard;
+use crate::vocabulary::reason::{Reason, Rejection};
+use crate::vocabulary::traffic::Traffic;
+
+/// So many sources are surveyed at once.
+const AT_ONCE: usize = 32;
+
+/// Different reasons for no geometry that are said; a bucket of oddities need not fill the log.
+const MAX_WARNINGS: usize = 20;
+
+/// Surveys sources.
+pub struct HeaderReader {
+    storage: Storage,
+    tiling: Arc<Tiling>,
+    max_windows: u64,
+    requests: Arc<Semaphore>,
+    traffic: Arc<Traffic>,
+    tally: Tally,
+    /// All sources of which some are surveyed.
+    sources: OnceLock<Sorted>,
+    /// Why scenes have no geometry, as far as it was said already.
+    said: Mutex<HashSet<String>>,
+}
+
+/// A header, and the object that it was read from.
+struct Opened {
+    uri: ObjectUri,
+    version: Option<Arc<str>>,
+    size_bytes: u64,
+    header: TiffHeader,
+}
+
+/// What reading a source's headers can come to, besides a header.
+enum UnreadableHeader {
+    /// The store did not answer for this object.
+    NoAnswer(ObjectUri),
+    /// It would fail again tomorrow.
+    Rejected(Rejection),
+}
+
+impl From<Rejection> for UnreadableHeader {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl HeaderReader {
+    /// Prepares to survey with these settings.
+    ///
+    /// - `max_windows`: a scene that would be cut into more is rejected
+    /// - `requests`: most requests at once
+    #[must_use]
+    pub fn new(storage: Storage, tiling: Arc<Tiling>, max_windows: u64, requests: NonZeroUsize) -> Self {
+        let requests = Arc::new(Semaphore::new(requests.get()));
+        Self {
+            storage,
+            tiling,
+            max_windows,
+            requests,
+            traffic: Arc::default(),
+            tally: Tally::default(),
+            sources: OnceLock::new(),
+            said: Mutex::default(),
+        }
+    }
+
+    /// Says why a scene's rows will have no geometry, each reason once.
+    fn warn_of_no_geometry(&self, scene: &Scene) {
+        let Err(why) = scene.reference().georeference() else { return };
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.len() < MAX_WARNINGS && said.insert(why.to_string()) {
+            tracing::warn!("the rows of some scenes have no geometry: {why}");
+        }
+    }
+
+    /// Checks, when all sources are surveyed, that every host with an object in trouble has answered for others.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tally::check`].
+    pub fn check_hosts(&self) -> Result<()> {
+        self.tally.check()
+    }
+
+    /// Tells which sources there are, so that others of a host can be asked for.
+    pub(super) fn begin(&self, sources: &Sorted) {
+        let _ = self.sources.set(sources.clone());
+    }
+
+    /// Surveys a source.
+    ///
+    /// # Errors
+    ///
+    /// `Config` or `Unavailable` if a store is away or the access is wrong.
+    pub async fn survey(&self, entry: Entry) -> Result<Surveyed> {
+        let survey = match self.scene(&entry).await? {
+            Ok(scene) => {
+                self.warn_of_no_geometry(&scene);
+                Some(SceneLayout::Scene(Arc::new(scene)))
+            }
+            Err(UnreadableHeader::Rejected(rejection)) => Some(rejection.into()),
+            Err(UnreadableHeader::NoAnswer(uri)) => {
+                Some(SceneLayout::Unanswered { uri: uri.to_string().into() })
+            }
+        };
+        Ok(Surveyed { entry, survey: survey.map(SceneLayout::recordable) })
+    }
+
+    async fn scene(&self, entry: &Entry) -> Result<Result<Scene, UnreadableHeader>> {
+        let item = match entry.stac_item()?.transpose() {
+            Ok(item) => item,
+            Err(why) => {
+                return Ok(Err(unusable_item(&why).into()));
+            }
+        };
+        let choices = match &item {
+            None => Ok(bands::whole_file(&entry.uri, &self.tiling)),
+            Some(item) => bands::of_item(item, &self.tiling),
+        };
+        let choices = match choices {
+            Ok(choices) => choices,
+            Err(rejection) => return Ok(Err(rejection.into())),
+        };
+        let mut opened = Vec::with_capacity(choices.uris.len());
+        let opening = stream::iter(&choices.uris).map(|uri| self.open(uri, entry));
+        let mut opening = opening.buffered(AT_ONCE);
+        while let Some(object) = opening.try_next().await? {
+            match object {
+                Ok(object) => opened.push(object),
+                Err(unsurveyed) => return Ok(Err(unsurveyed)),
+            }
+        }
+        let assembled = guard::catch_decoder_panic(|| {
+            self.assemble(&choices.bands, choices.notes, &opened, item.as_ref())
+        });
+        Ok(assembled.map_err(Into::into))
+    }
+
+    /// Reads the header of an object.
+    async fn open(&self, uri: &str, entry: &Entry) -> Result<Result<Opened, UnreadableHeader>> {
+        let uri = ObjectUri::parse(uri)?;
+        let (size_bytes, version) = match (entry.size, uri.to_string() == entry.uri) {
+            (Some(size), true) => (size, entry.version.clone()),
+            _ => match self.storage.bucket(&uri).head(uri.key()).await {
+                Ok(info) => match info.known_size() {
+                    Some(size) => (size, info.version),
+                    // Without its size it cannot be read in parts; the worker says so.
+                    None => return self.unanswered(None, uri).await,
+                },
+                Err(StoreError::Failed(error)) => return self.unanswered(Some(error), uri).await,
+                Err(_) => return self.unanswered(None, uri).await,
+            },
+        };
+        let version: Option<Arc<str>> = version.map(Into::into);
+        let (requests, traffic) = (self.requests.clone(), self.traffic.clone());
+        let object = RangeReader::new(&self.storage, &uri, size_bytes, version.clone(), requests, traffic);
+        match object.parse(parse_scene).await {
+            Ok(header) => {
+                self.tally.answered(&uri);
+                Ok(header
+                    .map(|header| Opened { uri, version, size_bytes, header })
+                    .map_err(UnreadableHeader::from))
+            }
+            Err(StoreError::Failed(error)) => self.unanswered(Some(error), uri).await,
+            Err(_) => self.unanswered(None, uri).await,
+        }
+    }
+
+    /// Leaves an object to the worker, if its host answers for others.
+    async fn unanswered(
+        &self,
+        error: Option<Error>,
+        uri: ObjectUri,
+    ) -> Result<Result<Opened, UnreadableHeader>> {
+        match error {
+            Some(error) => {
+                let others = async { self.sample(&uri) };
+                self.tally.in_trouble_unlike(&self.storage, &uri, error, others).await?;
+            }
+            None => self.tally.answered(&uri),
+        }
+        Ok(Err(UnreadableHeader::NoAnswer(uri)))
+    }
+
+    /// Draws a sample of the objects of a host; blocks for disk reads.
+    fn sample(&self, uri: &ObjectUri) -> Result<Sample> {
+        let mut sample = Sample::of_host(uri);
+        for entry in self.sources.get().into_iter().flat_map(Sorted::entries) {
+            for uri in self.objects(&entry?) {
+                sample.offer(&ObjectUri::parse(&uri)?);
+            }
+        }
+        Ok(sample)
+    }
+
+    /// Returns the objects of a source; none if that cannot be told.
+    fn objects(&self, entry: &Entry) -> Vec<String> {
+        match entry.stac_item() {
+            Ok(None) => bands::whole_file(&entry.uri, &self.tiling).uris,
+            Ok(Some(Ok(item))) => {
+                bands::of_item(&item, &self.tiling).map_or_else(|_| Vec::new(), |choices| choices.uris)
+            }
+            Ok(Some(Err(_))) | Err(_) => Vec::new(),
+        }
+    }
+
+    fn assemble(
+        &self,
+        choices: &[Choice],
+        mut notes: Vec<String>,
+        opened: &[Opened],
+        item: Option<&Item>,
+    ) -> Result<Scene, Rejection> {
+        let tiling = &*self.tiling;
+        let (chosen, cloud) = choices.split_at(choices.len() - usize::from(tiling.clouds.is_some()));
+        let mut bands = Vec::with_capacity(chosen.len());
+        for (place, choice) in chosen.iter().enumerate() {
+            bands.push(choice.resolve(place, &opened[choice.object].header, tiling, item, &mut notes)?);
+        }
+        let clouds = cloud.first().map(|choice| {
+            let band = choice.index(&opened[choice.object].header)?;
+            Ok::<_, Rejection>(SceneBand {
+                object: choice.object,
+                band,
+                scale: 1.0,
+                offset: 0.0,
+                shown: false,
+                nodata: None,
+            })
+        });
+        let clouds = clouds.transpose()?;
+        let objects: Vec<SceneObject> = opened.iter().map(grid::object).collect::<Result<_, _>>()?;
+        let place = grid::place(&objects, &bands, clouds.as_ref(), tiling, &mut notes)?;
+        for object in opened {
+            notes.extend(object.header.notes.iter().cloned());
+        }
+        let reference = &opened[place.reference].header.levels[place.level as usize];
+        let scene = Scene {
+            in_rows: reference.pixels.block.width >= reference.pixels.size.width,
+            size: reference.pixels.size,
+            objects,
+            bands,
+            clouds,
+            reference: place.reference,
+            level: place.level,
+            window: place.window,
+            stride: place.stride,
+            gsd: place.gsd,
+            datetime: item.and_then(|item| item.datetime),
+            notes,
+            only: None,
+        };
+        self.bounded(scene)
+    }
+
+    /// Rejects a scene that would be cut into too many windows.
+    fn bounded(&self, scene: Scene) -> Result<Scene, Rejection> {
+        let (num_windows, most) = (count(&scene), self.max_windows);
+        let few_remain = || {
+            let survey = SceneLayout::Scene(Arc::new(scene.clone()));
+            let windows = tiles_of(0, "", Some(&survey), Some(&*self.tiling), 1);
+            (windows.take(most as usize + 1).count() as u64) <= most
+        };
+        let may_be_few = self.tiling.aoi.is_some() && num_windows <= MAX_WINDOWS;
+        if num_windows <= most || (may_be_few && few_remain()) {
+            return Ok(scene);
+        }
+        let size = scene.size;
+        let detail =
+            format!("{size} would be cut into {num_windows} windows, `limits.max_windows` is {most}");
+        Err(Rejection::new(Reason::TooLarge, detail))
+    }
+}
+
+/// Rejects an item for what is wrong with its document.
+#[must_use]
+pub fn unusable_item(why: &str) -> Rejection {
+    Rejection::new(Reason::Corrupt, format!("the STAC item cannot be used: {why}"))
+}
+
+/// Surveys sources on their way, several at once and in their order.
+pub(super) struct Surveying<I> {
+    entries: I,
+    surveyor: Option<Arc<HeaderReader>>,
+    ahead: std::vec::IntoIter<Surveyed>,
+    runtime: Handle,
+}
+
+impl<I: Iterator<Item = Result<Entry>>> Surveying<I> {
+    /// Passes entries on as they are if there is no surveyor.
+    pub(super) fn of(entries: I, surveyor: Option<Arc<HeaderReader>>) -> Self {
+        Self { entries, surveyor, ahead: Vec::new().into_iter(), runtime: Handle::current() }
+    }
+
+    fn survey_next(&mut self, surveyor: &HeaderReader) -> Result<()> {
+        let entries: Vec<Entry> = self.entries.by_ref().take(4 * AT_ONCE).collect::<Result<_>>()?;
+        let surveys = stream::iter(entries).map(|entry| surveyor.survey(entry)).buffered(AT_ONCE);
+        self.ahead = self.runtime.block_on(surveys.try_collect::<Vec<_>>())?.into_iter();
+        Ok(())
+    }
+}
+
+impl<I: Iterator<Item = Result<Entry>>> Iterator for Surveying<I> {
+    type Item = Result<Surveyed>;
+
+    fn next(&mut self) -> Option<Result<Surveyed>> {
+        let Some(surveyor) = self.surveyor.clone() else {
+            return self.entries.next().map(|entry| entry.map(Into::into));
+        };
+        if self.ahead.len() == 0
+            && let Err(error) = self.survey_next(&surveyor)
+        {
+            return Some(Err(error));
+        }
+        self.ahead.next().map(Ok)
+    }
+}

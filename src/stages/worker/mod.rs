@@ -1,0 +1,749 @@
+//! One worker: checks a job, plans or adopts its run, works on open shards, sums up.
+//!
+//! Goes in: a checked pipeline. Comes out: a [`Report`]. Whatever is wrong with the pipeline, the
+//! model, the runtime or the output is found before any image is read.
+
+mod sessions;
+pub(crate) mod tiling;
+mod tune;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::config::{self, Loaded, Pipeline};
+use crate::formats::image::Limits;
+use crate::input::source::{InputSpec, ItemSpec};
+use crate::input::storage::{ObjectUri, Storage};
+use crate::models;
+use crate::models::Model;
+use crate::observe::{Progress, Snapshot, announce};
+use crate::output;
+use crate::output::current_rows::{Shown, count_shown, how_to_accept, settle};
+use crate::output::fingerprint::{FingerprintInput, OutputSchemaId};
+use crate::output::rejects::Retry;
+use crate::output::summary::{Summary, deleted_meanwhile, sum_up};
+use crate::output::table;
+use crate::output::table::TableSpec;
+use crate::output::{AcceptedBecause, Limit, ModelRecord, Origin, Output, Run, process_begins};
+use crate::scene::Tiling;
+use crate::stages::fetch::Fetcher;
+use crate::stages::infer::arithmetic;
+use crate::stages::infer::arithmetic::Products;
+use crate::stages::pipeline::{SpareTensors, Stages, Stop, process};
+use crate::stages::plan;
+use crate::stages::plan::{Cutting, Decision, Planner, Preview, Retried, RunSpec};
+use crate::stages::preprocess::Preprocess;
+use crate::stages::sink::Scorer;
+use crate::stages::survey::HeaderReader;
+use crate::stages::work::OpenShards;
+use crate::vocabulary::contract::Contract;
+use crate::vocabulary::contract::Target;
+use crate::vocabulary::contract::precision::Precision;
+use crate::vocabulary::error::{Error, Kind, Result};
+use crate::vocabulary::outcome::Counts;
+use crate::vocabulary::provider::Provider;
+use crate::vocabulary::words::{by_header, counted_of, form};
+
+pub use sessions::{Inference, Sessions};
+pub use tune::Trial;
+
+/// With more sources than this, whose addresses would have to be held, a run does not count the whole table.
+const MAX_COUNTED_SOURCES: u64 = 1_000_000;
+
+use sessions::SessionRequest;
+
+/// A job that has been checked as far as it can be without reading images.
+pub struct Job {
+    pipeline: Pipeline,
+    storage: Storage,
+    input: InputSpec,
+    output: Output,
+    model: Model,
+    draft: RunSpec,
+    cutting: Option<Cutting>,
+    accepts: bool,
+}
+
+/// What a worker did and how the run stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The run; `None` if no source was found and there was none before.
+    pub run_id: Option<String>,
+    /// Whether there was nothing new to do.
+    pub nothing_new: bool,
+    /// Whether `tiles` shows the run; false if too much of it was rejected, and nobody has accepted it.
+    pub current: bool,
+    /// The run's final counts.
+    pub summary: Option<Summary>,
+    /// Set if the run covers only a part of what was found, as `--limit` asks for; where nothing is new, if only a part
+    /// was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+    /// Sources of the run that their headers rejected when it was planned.
+    pub rejected_sources: u64,
+    /// The rows that `tiles` shows now, of whichever run; `None` if a run has added to them, or there are too many
+    /// sources to tell in passing.
+    pub table: Option<Shown>,
+    /// What this process did.
+    pub this_process: Snapshot,
+    /// How it ran the model.
+    pub inference: Inference,
+}
+
+impl Job {
+    /// Checks a pipeline: model, contract, preprocessing, output.
+    ///
+    /// # Errors
+    ///
+    /// `Config` for whatever a person has to change.
+    pub fn open(loaded: &Loaded) -> Result<Self> {
+        process_begins();
+        let pipeline = loaded.pipeline.clone();
+        let storage = Storage::new(pipeline.storage.clone())?.allowing(&pipeline.input.allow)?;
+        let output = Output::open(&storage, &writable(&pipeline.output.uri)?);
+        let names = models::Overrides {
+            embedding: pipeline.model.embedding.clone(),
+            logits: pipeline.model.logits.clone(),
+        };
+        let mut model = models::load(&pipeline.model.file, &names)?;
+        model.contract.input.accept = pipeline.tiles.over(model.contract.input.accept);
+        // Found wrong now rather than at the first tile.
+        Preprocess::new(&model.contract.input)?;
+        let tiling = tiling::resolve(pipeline.grid.as_ref(), &model.contract.input)?.map(Arc::new);
+        let input = InputSpec {
+            uris: pipeline.input.uris.clone(),
+            manifest: pipeline.input.manifest.clone(),
+            allow: pipeline.input.allow.clone(),
+            look_up: true,
+            limit: pipeline.input.limit,
+            items: tiling.as_deref().map(|tiling| items(&pipeline, tiling)).transpose()?,
+            exclude: Some(output.uri.clone()),
+        };
+        model.precision = Precision::agreed(pipeline.run.precision, model.precision)?;
+        check_provider(pipeline.run.provider, &model)?;
+        check_arithmetic(&pipeline.run, &model)?;
+        let draft = draft(loaded, &model, tiling.as_deref())?;
+        let requests = pipeline.run.fetch_concurrency;
+        let cutting = tiling.map(|tiling| Cutting {
+            surveyor: Arc::new(HeaderReader::new(
+                storage.clone(),
+                tiling.clone(),
+                pipeline.limits.max_windows,
+                requests,
+            )),
+            tiling,
+        });
+        Ok(Self { pipeline, storage, input, output, model, draft, cutting, accepts: false })
+    }
+
+    /// Accepts the run beforehand, however much of it will be rejected.
+    #[must_use]
+    pub fn accepting(self, accepts: bool) -> Self {
+        Self { accepts, ..self }
+    }
+
+    /// Returns how many CPU threads decode, infer, and do input and output, each.
+    #[must_use]
+    pub fn threads(&self) -> NonZeroUsize {
+        self.request().threads()
+    }
+
+    /// Returns the model.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Returns where the table goes.
+    #[must_use]
+    pub fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// Returns the settings.
+    #[must_use]
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// Returns the stores that its sources lie in.
+    #[must_use]
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Returns what planning would do, writing nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Planner::preview`].
+    pub async fn preview(&self) -> Result<Preview> {
+        let spool = spool_folder()?;
+        self.planner(spool.path()).preview().await
+    }
+
+    /// Publishes the plan if needed, and returns how its run stands.
+    ///
+    /// # Errors
+    ///
+    /// As [`Planner::decide`]; `Config` if a folder of the output is a link.
+    pub async fn plan(&self) -> Result<Preview> {
+        self.output.check_folders().await?;
+        let spool = spool_folder()?;
+        let planner = self.planner(spool.path());
+        match planner.decide().await? {
+            Decision::Continue(run) | Decision::New { run, .. } => planner.preview_of(&run).await,
+            Decision::NothingNew { run, limit } => {
+                Ok(Preview { nothing_new: true, limit, ..planner.preview_of(&run).await? })
+            }
+            Decision::NothingFound => planner.preview().await,
+        }
+    }
+
+    /// Returns the error that a planned run will end with, as far as headers tell.
+    ///
+    /// # Errors
+    ///
+    /// `RejectsAboveLimit` if what headers reject is beyond `limits.max_reject_ratio`.
+    pub fn check_preview(&self, preview: &Preview) -> Result<()> {
+        let (rejected, limit) = (preview.num_rejected(), self.pipeline.limits.max_reject_ratio);
+        let worst = match preview.looked_at {
+            Some(looked_at) => Share::new(rejected, looked_at, "source").among(" looked at"),
+            None => Share::worst(vec![
+                Share::new(rejected, preview.tiles, "tile"),
+                Share::new(rejected, preview.sources, "source"),
+            ]),
+        };
+        if preview.nothing_new || worst.ratio() <= limit {
+            return Ok(());
+        }
+        let message = worst.above(&format!("would be rejected {}", by_header(rejected)), limit);
+        Err(Error::new(Kind::RejectsAboveLimit, message).hint(
+            format!(
+                "`tilefleet inspect SOURCE --model {}` with the same `tiles` says why; the run would commit and exit 65, and \
+                 a table that has rows would go on showing those until the run is accepted",
+                self.pipeline.model.file.display()
+            ),
+        ))
+    }
+
+    async fn decide(&self) -> Result<Decision> {
+        let spool = spool_folder()?;
+        self.planner(spool.path()).decide().await
+    }
+
+    fn planner<'a>(&'a self, spool_dir: &'a std::path::Path) -> Planner<'a> {
+        Planner {
+            output: &self.output,
+            draft: &self.draft,
+            storage: &self.storage,
+            input: &self.input,
+            spool_dir,
+            cutting: self.cutting.as_ref(),
+        }
+    }
+
+    /// Plans if needed, works on all open shards, sums up.
+    ///
+    /// A retry that was not finished is, before anything new is planned: it covers nothing of the input.
+    ///
+    /// # Errors
+    ///
+    /// The stop's cause if it was stopped; else as the stages.
+    pub async fn run(&self, progress: Arc<Progress>, stop: Stop) -> Result<Report> {
+        loop {
+            let (report, more) = Box::pin(self.run_once(self.prepare().await?, &progress, &stop)).await?;
+            if !more {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// Plans if needed and works on all open shards in sessions that the caller has opened: on devices of its
+    /// own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub async fn run_in(&self, slots: Sessions, progress: Arc<Progress>, stop: Stop) -> Result<Report> {
+        Box::pin(self.run_once(slots, &progress, &stop)).await.map(|(report, _)| report)
+    }
+
+    /// Measures how many chips a second the model infers by itself, with the sessions that a run would have.
+    ///
+    /// # Errors
+    ///
+    /// As opening and running sessions.
+    pub async fn bare_rate(&self, at_least: std::time::Duration) -> Result<(f64, Inference)> {
+        let mut slots = self.request().open().await?;
+        let rate = tune::bare_rate(&mut slots, at_least)?;
+        Ok((rate, slots.inference))
+    }
+
+    /// Works on one run; returns whether another is to be looked for, since this one was a retry, or limited.
+    async fn run_once(
+        &self,
+        slots: Sessions,
+        progress: &Arc<Progress>,
+        stop: &Stop,
+    ) -> Result<(Report, bool)> {
+        let started = Instant::now();
+        let decision = Box::pin(stop.or(self.decide())).await?;
+        progress.planning_took(started.elapsed());
+        let run = match decision {
+            Decision::Continue(run) => run,
+            Decision::NothingNew { run, limit } => {
+                let report = self.report(&run, true, slots.inference, progress, stop).await?;
+                return Ok((Report { limit, ..report }, false));
+            }
+            Decision::NothingFound => return Ok((nothing_found(slots.inference, progress), false)),
+            Decision::New { run, previous } => {
+                if let Some(previous) = previous {
+                    stop.or(sum_up_if_there(&previous)).await?;
+                }
+                run
+            }
+        };
+        if self.accepts {
+            // Before the work: whoever finishes the run instead of us finds it accepted.
+            stop.or(self.output.accept_run(&run.id, AcceptedBecause::Asked)).await?;
+        }
+        // Neither covers what was asked for.
+        let is_limited = run.record.limit.is_some() && self.input.limit.is_none();
+        let more = is_limited || run.record.origin == Origin::Retry;
+        Ok((Box::pin(self.work_on(run, slots, progress, stop)).await?, more))
+    }
+
+    /// Tries rejected tiles again, or finishes the retry that was not finished; `None` if newer runs have
+    /// replaced all of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Planner::retry`] and [`Self::run`].
+    pub async fn retry(
+        &self,
+        rejected: &[Retry],
+        progress: Arc<Progress>,
+        stop: Stop,
+    ) -> Result<Option<Report>> {
+        let slots = self.prepare().await?;
+        let spool = spool_folder()?;
+        let planner = self.planner(spool.path());
+        let started = Instant::now();
+        let retried = stop.or(planner.retry(rejected)).await?;
+        progress.planning_took(started.elapsed());
+        let Some(Retried { run, continued }) = retried else {
+            return Ok(None);
+        };
+        if continued {
+            tracing::info!(run = %run.id, "this retry was not finished; it is now, and no other is planned");
+        }
+        Box::pin(self.work_on(run, slots, &progress, &stop)).await.map(Some)
+    }
+
+    /// Opens the sessions: a provider that does not work must be told before anything is written, and so must a
+    /// folder from which nothing could be deleted.
+    async fn prepare(&self) -> Result<Sessions> {
+        self.output.check_folders().await?;
+        let slots = self.request().open().await?;
+        self.output.bucket.sweep_staging().await;
+        Ok(slots)
+    }
+
+    fn request(&self) -> SessionRequest<'_> {
+        let Self { pipeline, model, output, storage, .. } = self;
+        SessionRequest { run: &pipeline.run, model, output, storage }
+    }
+
+    async fn work_on(
+        &self,
+        run: Run,
+        slots: Sessions,
+        progress: &Arc<Progress>,
+        stop: &Stop,
+    ) -> Result<Report> {
+        let run = Arc::new(run);
+        let work = OpenShards::of(run.clone(), beginning(), progress).await?;
+        let num_open = work.peek().map_or(0, |(_, tiles)| tiles);
+        let limit = run.record.limit.map(|limit| limit.to_string());
+        let (tiles, shards) = (run.record.plan.tiles, run.num_shards().into());
+        announce::run_begins(&run.id.to_string(), tiles, shards, num_open, limit.as_deref());
+        output::warn_if_short(&self.output, num_open * plan::row_bytes(self.draft.embedding_bytes));
+        let mut stages = self.stages(&run, progress, stop)?;
+        stop.or(stages.fetcher.learn_of_attempts()).await?;
+        let Sessions { slots, inference } = stop.or(self.tuned(slots, &stages, &work, stop)).await?;
+        stages.batch = NonZeroUsize::new(inference.batch).unwrap_or(NonZeroUsize::MIN);
+        match process(Arc::new(stages), slots, work).await {
+            // Whatever was missing was deleted with the run.
+            Err(error) if !error.kind().is_stop() && run.output.is_deleted(&run.id).await? => {
+                return Err(deleted_meanwhile(&run.id).because(error));
+            }
+            done => done?,
+        }
+        self.report(&run, false, inference, progress, stop).await
+    }
+
+    /// Finds out how the CPU is used best, if there is enough to do.
+    async fn tuned(
+        &self,
+        slots: Sessions,
+        stages: &Stages,
+        work: &OpenShards,
+        stop: &Stop,
+    ) -> Result<Sessions> {
+        let Some((shard, tiles)) = work.peek().filter(|(_, tiles)| tune::may_pay(&self.request(), *tiles))
+        else {
+            return Ok(slots);
+        };
+        let sample = stages.sample(shard).await?;
+        let turn = AtomicUsize::new(0);
+        let decode = || {
+            if let Some(at) = turn.fetch_add(1, Ordering::Relaxed).checked_rem(sample.len()) {
+                stages.decode_for_nothing(&sample[at]);
+            }
+        };
+        // Nothing else runs yet.
+        tune::tune(&self.request(), slots, tiles, &decode, &|| stop.stopped())
+    }
+
+    async fn report(
+        &self,
+        run: &Run,
+        nothing_new: bool,
+        inference: Inference,
+        progress: &Progress,
+        stop: &Stop,
+    ) -> Result<Report> {
+        let this_process = progress.snapshot();
+        let summary = stop.or(sum_up(run)).await?;
+        let current = stop.or(settle(run, Some(self.pipeline.limits.max_reject_ratio))).await?;
+        let id = run.id.to_string();
+        if nothing_new {
+            announce::nothing_to_do(Some(&id));
+        } else {
+            let Counts { ok, skipped, rejected, .. } = summary.counts;
+            let outcomes = announce::Outcomes { tiles: summary.tiles, ok, skipped, rejected };
+            announce::run_ends(&id, &outcomes, current, &this_process);
+        }
+        let most_sources = match (&run.record.origin, nothing_new) {
+            (_, true) => MAX_COUNTED_SOURCES,
+            (Origin::Retry, false) => u64::MAX,
+            _ => 0,
+        };
+        let table = stop.or(count_shown(&self.output, most_sources)).await?;
+        Ok(Report {
+            run_id: Some(id),
+            nothing_new,
+            current,
+            summary: Some(summary),
+            limit: run.record.limit,
+            rejected_sources: run.sources.num_rejected(),
+            table,
+            this_process,
+            inference,
+        })
+    }
+
+    /// Returns the whole fingerprint of this job's runs.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.draft.fingerprint
+    }
+
+    /// Returns the error that a complete run deserves, if any.
+    ///
+    /// A retry is judged by the table that it leaves.
+    ///
+    /// # Errors
+    ///
+    /// `RejectsAboveLimit` beyond `limits.max_reject_ratio`.
+    pub fn check_rejects(&self, report: &Report) -> Result<()> {
+        let (Some(id), Some(summary)) = (&report.run_id, &report.summary) else { return Ok(()) };
+        let shares = match &report.table {
+            Some(Shown { tiles, counts }) => {
+                vec![Share::new(counts.rejected, *tiles, "tile").among(" of the table")]
+            }
+            None => vec![
+                Share::new(summary.counts.rejected, summary.tiles, "tile"),
+                Share::new(report.rejected_sources, summary.sources, "source"),
+            ],
+        };
+        let worst = Share::worst(shares);
+        // Finding nothing new is success, whatever the run before said of its rejects.
+        if (worst.ratio() <= self.pipeline.limits.max_reject_ratio && report.current) || report.nothing_new {
+            return Ok(());
+        }
+        let limit = self.pipeline.limits.max_reject_ratio;
+        let message = worst.above(&worst.were_rejected(), limit);
+        let uri = &self.output.uri;
+        let hint = if report.current {
+            let lists = format!("`tilefleet rejects {uri}` lists them, `tilefleet runs {uri}` counts them");
+            match worst.limit_above() {
+                Some(enough) if worst.ratio() > limit => format!(
+                    "every row is in the table with its reason: {lists}; if so many are expected, give `--set \
+                     limits.max_reject_ratio={enough}`"
+                ),
+                _ => format!("every row is in the table with its reason: {lists}"),
+            }
+        } else {
+            format!(
+                "every row is committed, but `tiles` shows what it showed before: look at `tilefleet rejects {uri} \
+                 --run {id}` and `tilefleet runs {uri}`; {}, else the next run plans its sources again",
+                how_to_accept(uri, id)
+            )
+        };
+        Err(Error::new(Kind::RejectsAboveLimit, message).hint(hint))
+    }
+
+    fn stages(&self, run: &Arc<Run>, progress: &Arc<Progress>, stop: &Stop) -> Result<Stages> {
+        let (pipeline, contract) = (&self.pipeline, &self.model.contract);
+        let scorer = contract
+            .output
+            .classifier
+            .as_ref()
+            .map(|classifier| Scorer { activation: classifier.activation, top_k: pipeline.output.top_k });
+        Ok(Stages {
+            run: run.clone(),
+            fetcher: Arc::new(Fetcher::new(
+                self.storage.clone(),
+                run.clone(),
+                &pipeline.limits,
+                pipeline.run.fetch_concurrency,
+                progress.traffic(),
+            )),
+            tiling: self.cutting.as_ref().map(|cutting| cutting.tiling.clone()),
+            limits: Limits::of_pixels(pipeline.limits.max_pixels),
+            input: contract.input.clone(),
+            preprocess: Preprocess::new(&contract.input)?,
+            spare: Arc::new(SpareTensors::new(contract.input.sample_type, contract.input.num_samples())),
+            scorer,
+            table: TableSpec::new(
+                contract,
+                &pipeline.output,
+                run.sources.extra_fields(),
+                self.cutting.is_some(),
+            ),
+            constants: constants(pipeline.run.provider, &self.model),
+            batch: NonZeroUsize::MIN,
+            max_wait: pipeline.run.max_wait,
+            fetch_concurrency: pipeline.run.fetch_concurrency,
+            decode_threads: self.threads(),
+            memory_bytes: pipeline.run.memory_bytes,
+            progress: progress.clone(),
+            stop: stop.clone(),
+        })
+    }
+}
+
+/// How many of something are rejected.
+struct Share {
+    rejected: u64,
+    of: u64,
+    /// What is counted, one of it.
+    thing: &'static str,
+    /// Which of them, said behind their number.
+    among: &'static str,
+}
+
+impl Share {
+    fn new(rejected: u64, of: u64, thing: &'static str) -> Self {
+        Self { rejected, of, thing, among: "" }
+    }
+
+    fn among(self, among: &'static str) -> Self {
+        Self { among, ..self }
+    }
+
+    fn ratio(&self) -> f64 {
+        self.rejected as f64 / self.of.max(1) as f64
+    }
+
+    /// Returns the largest share, the first of equal ones.
+    fn worst(shares: Vec<Self>) -> Self {
+        let worse = |one: Self, other: Self| if other.ratio() > one.ratio() { other } else { one };
+        shares.into_iter().reduce(worse).unwrap_or(Self::new(0, 0, "tile"))
+    }
+
+    /// Says what became of them in a run: a source is rejected by its header, when it is planned.
+    fn were_rejected(&self) -> String {
+        let were = form(self.rejected, "was", "were");
+        match self.thing {
+            "source" => format!("{were} rejected {}", by_header(self.rejected)),
+            _ => format!("{were} rejected"),
+        }
+    }
+
+    /// Returns the next limit in whole percent that allows so many; `None` where nearly all are rejected: no limit is
+    /// meant for that.
+    fn limit_above(&self) -> Option<f64> {
+        let percent = (100.0 * self.ratio()).ceil();
+        (percent <= 90.0).then_some(percent / 100.0)
+    }
+
+    fn above(&self, are_rejected: &str, limit: f64) -> String {
+        format!(
+            "{}{} {are_rejected} ({:.1} %), limits.max_reject_ratio allows {:.1} %",
+            counted_of(self.rejected, self.of, self.thing),
+            self.among,
+            100.0 * self.ratio(),
+            100.0 * limit
+        )
+    }
+}
+
+/// Parses the output's URI; a web server, which takes no files, is refused before any work.
+fn writable(uri: &str) -> Result<ObjectUri> {
+    let uri = ObjectUri::parse(uri)?;
+    if uri.scheme().is_http() {
+        return Err(Error::config(format!("{uri} cannot be an output"))
+            .because("web servers take no files")
+            .hint("write to a local folder, s3://, gs:// or az://"));
+    }
+    Ok(uri)
+}
+
+/// Refuses what the provider cannot compute with.
+fn check_provider(provider: Provider, model: &Model) -> Result<()> {
+    if model.precision == Precision::Tf32 && provider == Provider::Cpu {
+        return Err(Error::config("`run.precision` is \"tf32\", which the CPU does not have")
+            .hint("leave the precision at \"auto\", or choose `--provider cuda`"));
+    }
+    let target = model.contract.quantisation.as_ref().map(|quantisation| quantisation.target);
+    if provider == Provider::Tensorrt && target == Some(Target::Cpu) {
+        return Err(Error::config(
+            "the model was quantised for the CPU: its activations are unsigned, TensorRT's are signed",
+        )
+        .hint(
+            "make another from the fp32 file: `tilefleet model quantize --target tensorrt`, or run it on the CPU",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses a model whose rows would be others here than where it was made, unless that is allowed.
+fn check_arithmetic(run: &config::Run, model: &Model) -> Result<()> {
+    let on_cpu = run.provider == Provider::Cpu || run.providers.cpu_fallback;
+    let Some(operands) = model.operands.filter(|_| on_cpu) else { return Ok(()) };
+    arithmetic::check(operands, Products::here(), run.allow_saturation)
+}
+
+fn constants(provider: Provider, model: &Model) -> Vec<(String, String)> {
+    let arithmetic = match model.operands {
+        Some(operands) if provider == Provider::Cpu => arithmetic::name(operands, Products::here()),
+        _ => model.precision.name().to_owned(),
+    };
+    vec![
+        ("provider".to_owned(), provider.name().to_owned()),
+        ("precision".to_owned(), model.precision.name().to_owned()),
+        ("arithmetic".to_owned(), arithmetic),
+    ]
+}
+
+fn draft(loaded: &Loaded, model: &Model, tiling: Option<&Tiling>) -> Result<RunSpec> {
+    let pipeline = &loaded.pipeline;
+    let contract = model.contract.meaning();
+    let meaning = FingerprintInput {
+        model_digest: &model.digest,
+        contract: &contract,
+        precision: model.precision.name(),
+        embedding_type: pipeline.output.embedding.name(),
+        top_k: pipeline.output.top_k,
+        tiling,
+    };
+    let classifier = model.contract.output.classifier.as_ref();
+    let lineage = OutputSchemaId {
+        schema: format!(
+            "{:?}",
+            table::schema(&TableSpec::new(&model.contract, &pipeline.output, None, tiling.is_some()))
+                .fields()
+        ),
+        activation: classifier.map(|classifier| classifier.activation),
+        num_classes: classifier.map(|classifier| classifier.num_classes),
+        labels: classifier.and_then(|classifier| classifier.labels.as_deref()),
+    };
+    let embedding_bytes = model.contract.output.embedding_length * pipeline.output.embedding.num_bytes();
+    Ok(RunSpec {
+        name: pipeline.name.clone(),
+        fingerprint: meaning.fingerprint()?,
+        lineage: lineage.digest()?,
+        lineage_description: describe(&model.contract),
+        model: ModelRecord {
+            file: model.name.clone(),
+            digest: model.digest.clone(),
+            contract_digest: model.contract.digest()?,
+            contract_origin: model.contract_origin.to_string(),
+            contract: model.contract.clone(),
+        },
+        pipeline: loaded.settings.to_json(),
+        shard_tiles: pipeline
+            .plan
+            .shard_tiles
+            .map(|tiles| u32::try_from(tiles.get()).expect("checked by config: at most a million")),
+        embedding_bytes: embedding_bytes as u64,
+        max_reject_ratio: pipeline.limits.max_reject_ratio,
+    })
+}
+
+/// Says what a table of this contract holds.
+fn describe(contract: &Contract) -> String {
+    let classes = contract.output.classifier.as_ref().map_or(0, |classifier| classifier.num_classes);
+    format!(
+        "embeddings of {} floats and {classes} classes ({})",
+        contract.output.embedding_length, contract.name
+    )
+}
+
+/// Reports that there is nothing to do, and never was.
+fn nothing_found(inference: Inference, progress: &Progress) -> Report {
+    announce::nothing_to_do(None);
+    let this_process = progress.snapshot();
+    Report {
+        run_id: None,
+        nothing_new: true,
+        current: false,
+        summary: None,
+        limit: None,
+        rejected_sources: 0,
+        table: None,
+        this_process,
+        inference,
+    }
+}
+
+/// Sums up the run before, unless it was compacted and deleted meanwhile.
+async fn sum_up_if_there(run: &Run) -> Result<()> {
+    let settled = async {
+        sum_up(run).await?;
+        settle(run, None).await
+    };
+    match settled.await {
+        Err(_) if run.output.is_deleted(&run.id).await? => Ok(()),
+        settled => settled.map(|_| ()),
+    }
+}
+
+/// Returns where among the open shards this process begins, in 0 to 1: somewhere else each time.
+fn beginning() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id()) as f64 / u64::MAX as f64
+}
+
+fn num_cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Returns which STAC items are taken.
+fn items(pipeline: &Pipeline, tiling: &Tiling) -> Result<ItemSpec> {
+    tiling::items(&pipeline.input.stac, &pipeline.limits, tiling.aoi.as_ref())
+}
+
+pub(crate) fn spool_folder() -> Result<tempfile::TempDir> {
+    tempfile::Builder::new()
+        .prefix("tilefleet-spool-")
+        .tempdir()
+        .map_err(|error| Error::unavailable("cannot create a temporary folder").because(error))
+}

@@ -1,0 +1,145 @@
+//! Settles how scenes are cut: the pipeline's `[tiles]` held against the model's contract.
+
+use crate::config::{Limits, StacInput, TilesSection};
+use crate::geo::Aoi;
+use crate::input::source::ItemSpec;
+use crate::input::stac;
+use crate::input::stac::{Filter, Interval};
+use crate::scene::{Area, Tiling};
+use crate::vocabulary::contract;
+use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::words::counted;
+
+/// Items of a page of a search.
+const PAGE_ITEMS: u32 = 200;
+
+/// Returns how scenes are cut; `None` if every source is one tile.
+///
+/// - `grid`: `[tiles]` of scenes, if they are cut
+///
+/// # Errors
+///
+/// `Config` where pipeline and contract contradict each other, or the area of interest cannot be read.
+pub(crate) fn resolve(grid: Option<&TilesSection>, model: &contract::Input) -> Result<Option<Tiling>> {
+    let Some(grid) = grid else { return Ok(None) };
+    check_unit(grid, model)?;
+    let size = size(grid, model)?;
+    let bands = if grid.bands.is_empty() { model.bands.clone() } else { grid.bands.clone() };
+    if bands.len() != model.bands.len() {
+        let (named, wanted) = (counted(bands.len() as u64, "band"), model.bands.len());
+        return Err(Error::config(format!("tiles.bands names {named}, the model takes {wanted}"))
+            .because(format!("the model's bands are {}", model.bands.join(", ")))
+            .hint("name a band of the scene for each of them, in their order"));
+    }
+    for (key, list) in [("scale", &grid.scale), ("offset", &grid.offset)] {
+        if list.len() > 1 && list.len() != bands.len() {
+            let (given, wanted) = (list.len(), counted(bands.len() as u64, "band"));
+            return Err(Error::config(format!("tiles.{key} has {given} numbers for {wanted}"))
+                .hint("give one number for all bands, or one for each"));
+        }
+    }
+    let area = grid.aoi.as_deref().map(read_aoi).transpose()?;
+    let units = (0..model.bands.len()).map(|band| model.unit_of(band).to_owned()).collect();
+    Ok(Some(of_grid(grid, size, area, bands, units)))
+}
+
+/// Makes of `[tiles]` how scenes are cut into windows of this size.
+///
+/// - `units`: of the values of each band
+pub(crate) fn of_grid(
+    grid: &TilesSection,
+    size: u32,
+    aoi: Option<Area>,
+    bands: Vec<String>,
+    units: Vec<String>,
+) -> Tiling {
+    Tiling {
+        size,
+        stride: grid.stride.map_or(size, std::num::NonZero::get),
+        gsd: grid.gsd,
+        aoi,
+        bands,
+        units,
+        scale: grid.scale.clone(),
+        offset: grid.offset.clone(),
+        nodata: grid.nodata,
+        min_valid_fraction: grid.min_valid_fraction,
+        clouds: grid.clouds.clone(),
+        cell_km: grid.cell_km.get(),
+    }
+}
+
+fn check_unit(grid: &TilesSection, model: &contract::Input) -> Result<()> {
+    match &grid.unit {
+        Some(unit) if *unit != model.unit => {
+            Err(Error::config(format!("the model takes {}, tiles.unit says {unit}", model.unit))
+                .hint("leave tiles.unit out, or choose the model that was trained on such values"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn size(grid: &TilesSection, model: &contract::Input) -> Result<u32> {
+    if let Some(size) = grid.size {
+        return Ok(size.get());
+    }
+    if model.width == model.height {
+        return Ok(model.width);
+    }
+    Err(Error::config(format!(
+        "the model takes {}×{} pixels, and windows are squares",
+        model.width, model.height
+    ))
+    .hint("set tiles.size"))
+}
+
+/// Reads an area of interest: a box of four numbers, or a `GeoJSON` file.
+pub(crate) fn read_aoi(text: &str) -> Result<Area> {
+    if text.split(',').count() == 4 || text.trim_start().starts_with('{') {
+        return Ok(Area { aoi: Aoi::parse(text)?, text: text.to_owned() });
+    }
+    let path = text.strip_prefix("file://").unwrap_or(text);
+    let json = std::fs::read_to_string(path).map_err(|cause| {
+        Error::config(format!("cannot read the area of interest {path}"))
+            .because(cause)
+            .hint("set tiles.aoi to a local GeoJSON file, or to \"west,south,east,north\" in degrees")
+    })?;
+    Ok(Area { aoi: Aoi::parse(&json)?, text: json })
+}
+
+/// Returns which STAC items are taken.
+///
+/// - `area`: which they have to touch
+///
+/// # Errors
+///
+/// `Config` if dates or search are wrong.
+pub(crate) fn items(input: &StacInput, limits: &Limits, area: Option<&Area>) -> Result<ItemSpec> {
+    let StacInput { dates, max_cloud_cover, api, collections } = input;
+    let limits = stac::Limits {
+        items: limits.max_stac_items,
+        documents: limits.max_stac_documents,
+        ..stac::Limits::default()
+    };
+    let most = Some(f64::from(*max_cloud_cover)).filter(|most| *most < 100.0);
+    let filter = Filter {
+        dates: dates.as_deref().map(Interval::parse).transpose()?,
+        max_cloud_cover: most,
+        area: area.and_then(|area| stac::Bbox::of(&area.aoi.bbox())),
+    };
+    let search = api.as_ref().map(|api| stac::Search {
+        api: api.clone(),
+        collections: collections.clone(),
+        bbox: area.map(|area| area.aoi.bbox()),
+        intersects: None,
+        datetime: dates.clone(),
+        max_cloud_cover: most,
+        limit: PAGE_ITEMS,
+        max_items: limits.items,
+        max_pages: limits.documents,
+    });
+    if let Some(search) = &search {
+        search.check()?;
+    }
+    Ok(ItemSpec { filter, search, limits })
+}

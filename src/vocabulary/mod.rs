@@ -1,0 +1,17 @@
+//! The words that all rooms share. They hold values and rules, and do no I/O.
+
+pub mod chip;
+pub mod contract;
+#[cfg(test)]
+pub(crate) mod counting;
+pub mod error;
+pub mod geometry;
+pub(crate) mod guard;
+pub mod outcome;
+pub mod provider;
+pub mod reason;
+pub mod sample;
+pub mod tile_id;
+pub mod traffic;
+pub mod visible;
+pub mod words;

@@ -1,0 +1,151 @@
+//! Why a tile has no prediction: the fixed list of reason codes.
+//!
+//! A reject is what would fail again tomorrow, or what one store has refused to give for so long while it gave
+//! others that a person has to look. Other trouble is an [`crate::vocabulary::error::Error`] of kind `Unavailable` and leaves
+//! the shard open instead.
+
+use std::fmt;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal,)+) => {
+        /// A fixed reason code, as in the column `reason`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// Returns the code as written in the table.
+            #[must_use]
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$name => $code,)+ }
+            }
+
+            /// Returns the reason with this code.
+            #[must_use]
+            pub fn of_code(code: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| reason.code() == code)
+            }
+
+            /// Returns what the code means, in one sentence.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc,)+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The object has no bytes.
+    Empty = "empty",
+    /// The content is no image that any decoder knows.
+    NotAnImage = "not_an_image",
+    /// The image ends before its pixels do.
+    Truncated = "truncated",
+    /// The content claims to be an image, but its structure or its data cannot be decoded.
+    Corrupt = "corrupt",
+    /// A real image that uses a feature this build does not decode.
+    Unsupported = "unsupported",
+    /// The header announces more pixels than `limits.max_pixels` or than its data can hold, the scene would be cut into more windows than `limits.max_windows`, or the object is larger than `limits.max_object`.
+    TooLarge = "too_large",
+    /// The object is not there (404), while its store answers.
+    Gone = "gone",
+    /// The object may not be read (403), while others of its store can.
+    Forbidden = "forbidden",
+    /// Its store did not give the object over all tries that `limits.unreadable_…` ask for, while it gave others; `rejects --retry` tries again.
+    Unreadable = "unreadable",
+    /// The object changed between planning and reading.
+    Changed = "changed",
+    /// The sample type or bit depth is not the one the model contract expects.
+    BitDepthMismatch = "bit_depth_mismatch",
+    /// The bands or the photometric interpretation are not those the model contract expects.
+    BandsMismatch = "bands_mismatch",
+    /// The tile's size is not the one the model contract expects, and the contract allows no resize.
+    SizeMismatch = "size_mismatch",
+    /// The values are in another unit than the model contract expects, and nothing says how to convert them.
+    UnitMismatch = "unit_mismatch",
+    /// The window does not lie within the image.
+    OutsideImage = "outside_image",
+    /// The objects of a scene do not fit on one grid, or it has no place that `tiles.aoi` or `tiles.gsd` needs.
+    GridMismatch = "grid_mismatch",
+    /// Skipped: the window has less valid pixels than `tiles.min_valid_fraction`.
+    Nodata = "nodata",
+    /// Skipped: the window has more clouds than `tiles.max_cloud_fraction`, or nothing says how many.
+    Clouds = "clouds",
+    /// The decoder crashed on this input.
+    DecoderCrash = "decoder_crash",
+    /// The model yielded a value that is not a finite number.
+    NotFinite = "not_finite",
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(self.code())
+    }
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let code = String::deserialize(input)?;
+        Self::of_code(&code).ok_or_else(|| D::Error::custom(format!("no reason has the code {code:?}")))
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// Why one source or tile cannot be processed however often one tries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The fixed code.
+    pub reason: Reason,
+    /// What exactly was wrong, for people; lower case, no URI and no identifier in it.
+    pub detail: String,
+}
+
+impl Rejection {
+    /// Creates a rejection.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.detail)
+    }
+}
+
+impl std::error::Error for Rejection {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn codes_are_distinct_and_explained() {
+        let codes: HashSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        assert!(Reason::ALL.iter().all(|reason| reason.meaning().ends_with('.')));
+    }
+
+    #[test]
+    fn the_documentation_lists_every_reason() {
+        let row = |reason: &Reason| format!("| `{reason}` | {} |", reason.meaning());
+        let rows = Reason::ALL.iter().map(row).collect::<Vec<_>>().join("\n");
+        let documented = include_str!("../../docs/formats.md");
+        let (_, from) = documented.split_once("held to it by a test -->\n").expect("the list's beginning");
+        let (list, _) = from.split_once("\n<!-- end -->").expect("the list's end");
+        let expected = format!("| code | meaning |\n|---|---|\n{rows}");
+        assert_eq!(list, expected, "put this into docs/formats.md:\n{expected}");
+    }
+}
