@@ -6,17 +6,17 @@ TILEFLEET := $(or $(CARGO_TARGET_DIR),target)/debug/tilefleet
 .PHONY: help demo test test-processors faults bench peers fmt lint doc deny build test-env test-stores clean
 
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
 
 demo: build ## Run the whole job on generated images, into ./tilefleet-demo
 	$(TILEFLEET) runtime install
 	$(TILEFLEET) demo
 
 # Built as the tests are, so that the dependencies are compiled once.
-test: test-env test-stores ## Run all tests, setting up what they need
+test: test-env test-stores ## Run all tests, setting up what they need; list those that were skipped
 	cargo test --locked --no-run
 	$(TILEFLEET) runtime install
-	cargo test --locked
+	scripts/list-skipped cargo test --locked
 
 # 500 photos through an emulated Haswell: slow, so `make test` does it with a few.
 test-processors: test-env ## Compare int8 rows of all test photos with those of a processor without VNNI (qemu-user, about 10 minutes)

@@ -473,8 +473,8 @@ impl SmallDisk {
         if mount.output().is_ok_and(|output| output.status.success()) {
             return Some(Self(folder.to_owned()));
         }
-        // Not for `support::skip`: CI must not need to be root.
-        eprintln!("SKIPPED: no tmpfs can be mounted here");
+        // Not `missing`: CI must not need to be root.
+        support::skipped::not_on_this_machine("no tmpfs can be mounted");
         None
     }
 }

@@ -1,0 +1,35 @@
+//! What a test could not do here is printed, and listed for the end of the run.
+//!
+//! The harness shows nothing of a test that passes. So each line also goes into the file that `TILEFLEET_SKIPPED`
+//! names; `scripts/list-skipped`, which `make test` runs the tests with, prints and counts them. With
+//! `TILEFLEET_REQUIRE_ALL=1`, as in CI, a test fails for want of anything that can be installed.
+
+use std::env;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::thread;
+
+/// Reports something that the test needs and that can be installed.
+///
+/// # Panics
+///
+/// If `TILEFLEET_REQUIRE_ALL` is 1.
+pub fn missing(what: &str) {
+    assert!(env::var_os("TILEFLEET_REQUIRE_ALL").is_none_or(|value| value != "1"), "missing: {what}");
+    report("SKIPPED", what);
+}
+
+/// Reports what this machine cannot do, whatever is installed: CI lists it and passes.
+pub fn not_on_this_machine(what: &str) {
+    report("NOT ON THIS MACHINE", what);
+}
+
+fn report(heading: &str, what: &str) {
+    eprintln!("{heading}: {what}");
+    let Some(list) = env::var_os("TILEFLEET_SKIPPED") else { return };
+    // The harness names the thread after the test; tests that share what is missing are counted one by one.
+    let line = format!("{heading}: {}: {what}\n", thread::current().name().unwrap_or("a thread of a test"));
+    let mut list = OpenOptions::new().create(true).append(true).open(list).expect("the list can be opened");
+    // One write per line, so that lines of two processes do not mix.
+    list.write_all(line.as_bytes()).expect("the list can be written to");
+}
