@@ -3,7 +3,7 @@
 TILEFLEET := $(or $(CARGO_TARGET_DIR),target)/debug/tilefleet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-processors faults bench peers fmt lint doc deny build test-env test-stores clean
+.PHONY: help demo test test-processors faults bench peers spell fmt lint doc features msrv deny build test-env test-stores test-build clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -13,8 +13,7 @@ demo: build ## Run the whole job on generated images, into ./tilefleet-demo
 	$(TILEFLEET) demo
 
 # Built as the tests are, so that the dependencies are compiled once.
-test: test-env test-stores ## Run all tests, setting up what they need; list those that were skipped
-	cargo test --locked --no-run
+test: test-env test-stores test-build ## Run all tests, setting up what they need; list those that were skipped
 	$(TILEFLEET) runtime install
 	scripts/list-skipped cargo test --locked
 
@@ -31,6 +30,9 @@ bench: ## Measure against a bare session, plain Python, pyarrow and parquet-rs (
 peers: ## Run the same jobs in Ray Data, Daft and plain Python (about 30 minutes)
 	scripts/peers
 
+spell: test-env ## Check the spelling (.codespellrc has the exceptions)
+	git ls-files -z | xargs -0 .venv/bin/codespell
+
 fmt: ## Format the code
 	cargo fmt
 
@@ -41,17 +43,26 @@ lint: ## Check the format and run clippy
 doc: ## Build the documentation; a warning is an error
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
+features: ## Check that the default features can be left out
+	cargo check --locked --no-default-features
+
+msrv: ## Check the oldest Rust that Cargo.toml allows, as far as it can be had
+	scripts/check-msrv
+
 deny: test-env ## Check licences, bans and sources of the dependencies
 	scripts/check-deps
 
-build:
+build: ## Build the binary
 	cargo build --locked
 
-test-env:
+test-env: ## Install Python and what the tests need of it, into .venv
 	@scripts/test-env
 
-test-stores: test-env
+test-stores: test-env ## Install the servers of stores that the tests start, into .venv
 	@scripts/test-stores
+
+test-build: ## Build the tests
+	cargo test --locked --no-run
 
 clean: ## Remove what the targets made in this folder
 	cargo clean
