@@ -43,8 +43,8 @@ lint: ## Check the format and run clippy
 doc: ## Build the documentation; a warning is an error
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
-features: ## Check that the default features can be left out
-	cargo check --locked --no-default-features
+features: ## Run clippy without the default features
+	cargo clippy --locked --no-default-features -- -D warnings
 
 msrv: ## Check the oldest Rust that Cargo.toml allows, as far as it can be had
 	scripts/check-msrv
