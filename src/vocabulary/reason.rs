@@ -142,10 +142,10 @@ mod tests {
     fn the_documentation_lists_every_reason() {
         let row = |reason: &Reason| format!("| `{reason}` | {} |", reason.meaning());
         let rows = Reason::ALL.iter().map(row).collect::<Vec<_>>().join("\n");
-        let documented = include_str!("../../docs/formats.md");
+        let documented = include_str!("../../docs/reference/formats.md");
         let (_, from) = documented.split_once("held to it by a test -->\n").expect("the list's beginning");
         let (list, _) = from.split_once("\n<!-- end -->").expect("the list's end");
         let expected = format!("| code | meaning |\n|---|---|\n{rows}");
-        assert_eq!(list, expected, "put this into docs/formats.md:\n{expected}");
+        assert_eq!(list, expected, "put this into docs/reference/formats.md:\n{expected}");
     }
 }

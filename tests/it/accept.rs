@@ -383,11 +383,11 @@ fn a_retry_is_judged_by_the_table_it_leaves() {
     assert_eq!((&report["table"]["reasons"], &report["run_id"]), (&json!({"empty": 3}), &json!(waiting)));
 }
 
-/// The SQL that docs/sql.md gives for DuckDB finds the rows that `tiles` shows, and so does what stands before it.
+/// The SQL that docs/how-to/query-a-table.md gives for DuckDB finds the rows that `tiles` shows, and so does what stands before it.
 pub fn assert_duckdb_finds_the_newest(table: &Path) {
     let Some(python) = support::python() else { return };
-    let docs = include_str!("../../docs/sql.md");
-    let (_, sql) = docs.split_once("```sql\n-- newest.sql").expect("it is in docs/sql.md");
+    let docs = include_str!("../../docs/how-to/query-a-table.md");
+    let (_, sql) = docs.split_once("```sql\n-- newest.sql").expect("it is in docs/how-to/query-a-table.md");
     let (sql, _) = sql.split_once("```").expect("it ends");
     let sql = format!("--{sql}").replace("'out/", &format!("'{}/", table.display()));
     let program = "import sys, duckdb, json\n\

@@ -373,7 +373,7 @@ fn the_page_asks_what_is_answered() {
     let text = |name: &str| tile[name].as_str().unwrap();
     let name = text("source").rsplit('/').next().unwrap();
     fs::write(job.path("labels.csv"), format!("tile_id,truth,label\n{},x,y\n", text("tile_id"))).unwrap();
-    let page = include_str!("../../docs/sql.md")
+    let page = include_str!("../../docs/how-to/query-a-table.md")
         .replace("class_id = 7", &format!("class_id = {}", tile["class_id"]))
         .replace("0123456789abcdef0123456789abcdef", text("tile_id"))
         .replace("0123ab", &text("tile_id")[..12])

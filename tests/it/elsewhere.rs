@@ -1,4 +1,4 @@
-//! The questions of docs/sql.md, as other tools are told to ask them there, on a real output.
+//! The questions of docs/how-to/query-a-table.md, as other tools are told to ask them there, on a real output.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -31,7 +31,7 @@ impl Page {
         job.run_ok(&[]);
         symlink("table", job.path("out")).unwrap();
         let asked = rows(&job.table()).into_iter().find(|row| row.status == "ok").unwrap();
-        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/sql.md");
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/how-to/query-a-table.md");
         let page = std::fs::read_to_string(page).unwrap();
         let (_, text) = page.split_once("## The same questions elsewhere").expect("the page has this part");
         let text = text.replace(LENGTH.0, LENGTH.1).replace(ASKED, &asked.tile_id);

@@ -30,6 +30,7 @@ mod mutated;
 #[cfg(feature = "query")]
 mod nearest;
 mod pace;
+mod pages;
 mod pair;
 mod pixels;
 mod proven;

@@ -45,7 +45,7 @@ fn commands() -> Vec<Found> {
 }
 
 /// Splits a line as a shell does, up to a redirection or a pipe.
-fn shell_words(line: &str) -> Vec<String> {
+pub fn shell_words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
     for letter in line.chars() {
         match (quote, letter) {

@@ -1,7 +1,7 @@
 //! `GeoTIFF`: every window of every real file holds the samples that GDAL reads, or is rejected.
 //!
 //! The files are read as a run reads them, a range at a time. `scripts/golden/scenes_golden.py` wrote what
-//! GDAL reads. `docs/conformance.md` is written by this test: `TILEFLEET_WRITE_DOCS=1` rewrites it.
+//! GDAL reads. `docs/reference/conformance.md` is written by this test: `TILEFLEET_WRITE_DOCS=1` rewrites it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::env;
@@ -391,7 +391,7 @@ fn table(rows: &[(&String, Row)]) -> String {
 
 /// Compares the table with the one in the documentation, or puts it there.
 fn keep_table(table: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/conformance.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/conformance.md");
     let documented = fs::read_to_string(&path).unwrap();
     let (head, rest) = documented.split_once("held to it by a test -->\n").expect("the table's beginning");
     let (kept, tail) = rest.split_once("<!-- end -->").expect("the table's end");
@@ -400,7 +400,7 @@ fn keep_table(table: &str) {
     } else {
         assert!(
             kept.trim_end() == table,
-            "docs/conformance.md is out of date: TILEFLEET_WRITE_DOCS=1 rewrites it"
+            "docs/reference/conformance.md is out of date: TILEFLEET_WRITE_DOCS=1 rewrites it"
         );
     }
 }
