@@ -560,6 +560,7 @@ mod tests {
     use crate::models::weights::Weights;
     use crate::vocabulary::contract::hex;
     use crate::vocabulary::error::Kind;
+    use crate::vocabulary::skipped;
 
     /// A foreign network: pooled pixels through one matrix, then perhaps an activation.
     fn foreign(end: Option<&str>) -> ModelProto {
@@ -1019,17 +1020,7 @@ mod tests {
 
     #[test]
     fn the_trained_cifar_networks_load() {
-        let fallback = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-        let data = std::env::var_os("TILEFLEET_TEST_DATA").map_or(fallback, PathBuf::from);
-        if !data.join("models").is_dir() {
-            assert!(
-                std::env::var_os("TILEFLEET_REQUIRE_ALL").is_none(),
-                "no test data in {}",
-                data.display()
-            );
-            eprintln!("SKIPPED: no test data in {}", data.display());
-            return;
-        }
+        let Some(data) = skipped::test_data() else { return };
         for (name, embedding) in [("resnet20_cifar10", "v52"), ("resnet56_cifar10", "v142")] {
             let model = load(&data.join(format!("models/{name}.onnx")), &Overrides::default()).unwrap();
             assert_eq!((model.name.as_str(), model.static_batch), (name, None));

@@ -43,12 +43,18 @@ pub(crate) fn store(out: &mut [u8; VECTOR], bytes: __m512i) {
     }
 }
 
-/// Says where a test compares nothing, for lack of the instructions.
 #[cfg(test)]
-pub(crate) fn say_what_is_missing() {
-    if !has_avx512() {
-        eprintln!(
-            "SKIPPED: this machine has no AVX-512 with VBMI and VNNI, so its versions are not compared"
-        );
+pub(crate) use tests::say_what_is_missing;
+
+#[cfg(test)]
+mod tests {
+    use super::has_avx512;
+    use crate::vocabulary::skipped;
+
+    /// Lists a test that does not compare the AVX-512 versions, for lack of the instructions.
+    pub(crate) fn say_what_is_missing() {
+        if !has_avx512() {
+            skipped::not_on_this_machine("no AVX-512 with VBMI and VNNI, so its versions are not compared");
+        }
     }
 }

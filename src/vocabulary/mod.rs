@@ -11,6 +11,9 @@ pub mod outcome;
 pub mod provider;
 pub mod reason;
 pub mod sample;
+#[cfg(test)]
+#[path = "../../tests/it/support/skipped.rs"]
+pub(crate) mod skipped;
 pub mod tile_id;
 pub mod traffic;
 pub mod visible;

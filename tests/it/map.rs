@@ -76,7 +76,7 @@ fn files() -> Vec<(Vec<String>, PathBuf)> {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            let inner = [module, &[name.clone()]].concat();
+            let inner = [module, std::slice::from_ref(&name)].concat();
             if path.is_dir() {
                 collect(&path, &inner, files);
             } else if path.extension().is_some_and(|extension| extension == "rs") && name != "tests" {

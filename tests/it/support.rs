@@ -15,6 +15,7 @@ use std::process::Command;
 
 pub use fault_proxy::{Fault, FaultProxy, Rule};
 pub use s3_server::S3Server;
+pub use skipped::test_data;
 pub use store_server::{Azurite, FakeGcs};
 use tilefleet::runtime::cache_dir;
 
@@ -26,14 +27,6 @@ use tilefleet::runtime::cache_dir;
 pub fn skip<T>(what: &str) -> Option<T> {
     skipped::missing(what);
     None
-}
-
-/// Returns the folder of real test data: `TILEFLEET_TEST_DATA`, else `../shared/data`.
-pub fn test_data() -> Option<PathBuf> {
-    let folder = env::var_os("TILEFLEET_TEST_DATA").map_or_else(|| "../shared/data".into(), PathBuf::from);
-    // Paths are relative to the project, wherever the tests run; what is printed of them has no `..`.
-    let folder = project().join(folder);
-    folder.canonicalize().ok().or_else(|| skip(&format!("no test data in {}", folder.display())))
 }
 
 /// Returns the Python that `scripts/test-env` set up, with the packages in `scripts/test-requirements.txt`.

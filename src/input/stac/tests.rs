@@ -10,6 +10,7 @@ use super::*;
 use crate::input::storage::test_server::{Answered, Asked, TestServer};
 use crate::input::storage::{ObjectUri, Storage, StorageOptions};
 use crate::vocabulary::error::{Error, Kind};
+use crate::vocabulary::skipped;
 
 fn storage() -> Storage {
     Storage::new(StorageOptions { retry_timeout: Duration::from_millis(300), ..StorageOptions::default() })
@@ -60,15 +61,7 @@ fn link(rel: &str, href: &str) -> Value {
 }
 
 fn test_data() -> Option<PathBuf> {
-    let fallback = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let data = std::env::var_os("TILEFLEET_TEST_DATA").map_or(fallback, PathBuf::from).join("satellite/stac");
-    let data = data.canonicalize().unwrap_or(data);
-    if !data.is_dir() {
-        assert!(std::env::var_os("TILEFLEET_REQUIRE_ALL").is_none(), "no test data in {}", data.display());
-        eprintln!("SKIPPED: no test data in {}", data.display());
-        return None;
-    }
-    Some(data)
+    Some(skipped::test_data()?.join("satellite/stac"))
 }
 
 #[tokio::test]

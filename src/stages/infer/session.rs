@@ -312,6 +312,7 @@ mod tests {
     use crate::stages::infer::batch::SamplesMut;
     use crate::vocabulary::contract::{Activation, Classifier, Layout, SampleType};
     use crate::vocabulary::error::Kind;
+    use crate::vocabulary::skipped;
 
     fn runtime() -> &'static Runtime {
         load().or_else(|_| install(&InstallOptions::default()).and_then(|_| load())).unwrap()
@@ -408,7 +409,7 @@ mod tests {
     fn a_provider_that_is_not_there_is_an_error_before_anything_runs() {
         for provider in [Provider::Cuda, Provider::Tensorrt] {
             if provider.is_compiled_in(runtime()) {
-                eprintln!("SKIPPED: this ONNX Runtime has {provider}");
+                skipped::not_on_this_machine(&format!("its ONNX Runtime has {provider}"));
                 continue;
             }
             let options = SessionOptions::new(provider, NonZeroUsize::MIN);
