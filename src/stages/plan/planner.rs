@@ -743,7 +743,7 @@ impl Planner<'_> {
             let num_runs = newer.len() as u64;
             let runs = newer.into_iter().collect::<Vec<_>>().join(", ");
             tracing::warn!(
-                "of {} of this pipeline `tiles` is_current newer rows of another one ({} {runs}); \
+                "of {} of this pipeline `tiles` shows newer rows of another one ({} {runs}); \
                  `tilefleet runs {} delete ID` brings back what was before, another output keeps both",
                 counted(sources.len() as u64, "source"),
                 form(num_runs, "run", "runs"),
