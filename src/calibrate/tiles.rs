@@ -7,9 +7,9 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::config::InspectOptions;
 use crate::formats::image::Limits;
+use crate::input::byte_ranges::read_whole;
 use crate::input::source::{InputSpec, Sorted, discover};
-use crate::input::storage::{ObjectUri, Storage, StoreError};
-use crate::stages::fetch::too_large;
+use crate::input::storage::{ObjectUri, Storage};
 use crate::stages::infer::{InputBatch, SamplesMut};
 use crate::stages::preprocess::{InputSlotMut, Preprocess, WholeImage};
 use crate::vocabulary::contract::Input;
@@ -165,14 +165,9 @@ impl<'a> Reader<'a> {
     }
 
     async fn bytes(&self, uri: ObjectUri) -> Result<(ObjectUri, Result<bytes::Bytes, Rejection>)> {
-        match self.storage.bucket(&uri).get(uri.key(), self.max_object_bytes).await {
-            Ok(object) => Ok((uri, Ok(object.bytes))),
-            Err(StoreError::TooLarge { size }) => {
-                let rejection = too_large(size, self.max_object_bytes);
-                Ok((uri, Err(rejection)))
-            }
-            Err(fault) => Err(fault.into_error(&uri)),
-        }
+        let object = read_whole(&self.storage, &uri, self.max_object_bytes).await;
+        let object = object.map_err(|fault| fault.into_error(&uri))?;
+        Ok((uri, object.map(|object| object.bytes)))
     }
 
     /// Decodes a piece on all cores, and appends what can be used.
@@ -197,14 +192,13 @@ impl<'a> Reader<'a> {
 
     /// Returns a batch of one, laid out as the model wants it.
     fn samples(&self, bytes: &[u8], how: &Preprocess) -> Result<InputBatch, Rejection> {
-        let image = WholeImage::open(bytes, &self.limits, how)?;
         let mut samples = InputBatch::new(self.input, NonZeroUsize::MIN);
         samples.set_len(1);
         let slot = match samples.samples_mut() {
             SamplesMut::U8(samples) => InputSlotMut::U8(samples),
             SamplesMut::F32(samples) => InputSlotMut::F32(samples),
         };
-        image.write(bytes, &self.limits, how, slot).map(|()| samples)
+        WholeImage::decode(bytes, &self.limits, how, slot).map(|_| samples)
     }
 
     fn push(&self, tiles: &mut Tiles, mut samples: InputBatch) {

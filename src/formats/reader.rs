@@ -9,14 +9,11 @@
 //! | `whole` | one picture | one picture: its first page, as a viewer shows it |
 //! | `regular` | rejected | a scene: windows of its pages, as they are stored |
 
-use super::image::{ImageFormat, ImageHeader, parse_header, recognise, unsupported};
+use super::image::{ImageFormat, ImageHeader, SIGNATURE_BYTES, parse_header, recognise, unsupported};
 use super::partial::{Parsed, Partial, View};
 use super::tiff::{self, TiffHeader};
 use crate::vocabulary::guard;
 use crate::vocabulary::reason::{Reason, Rejection};
-
-/// So many bytes tell what may be STAC.
-const SNIFFED_BYTES: usize = 12;
 
 /// How sources become tiles (`tiles.grid`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -94,7 +91,7 @@ pub fn parse(grid: TileGrid, object: &Partial) -> Parsed<Header> {
 ///
 /// As [`parse_header`].
 pub fn parse_picture(bytes: &[u8]) -> Result<ImageHeader, Rejection> {
-    let start = &bytes[..bytes.len().min(SNIFFED_BYTES)];
+    let start = &bytes[..bytes.len().min(SIGNATURE_BYTES)];
     guard::catch_decoder_panic(|| parse_header(bytes).map_err(|rejection| with_way_out(rejection, start)))
 }
 
@@ -108,7 +105,7 @@ pub fn parse_scene(object: &Partial) -> Parsed<TiffHeader> {
 }
 
 fn recognise_under(grid: TileGrid, view: View<'_>) -> Result<ImageFormat, Rejection> {
-    let start = || view.slice(0, view.len().min(SNIFFED_BYTES)).unwrap_or_default();
+    let start = || view.slice(0, view.len().min(SIGNATURE_BYTES)).unwrap_or_default();
     recognise(view).map_err(|rejection| match grid {
         TileGrid::Whole => with_way_out(rejection, start()),
         TileGrid::Regular => rejection,

@@ -1,8 +1,9 @@
 //! One object that is read by ranges: a header once, and then only the blocks that are needed.
 //!
-//! Planning, fetching and looking at scenes share it. What a header needed is kept, so that blocks that came
-//! along with it are not fetched again; neighbouring blocks come with one request. Every answer is held
-//! against the size and the version that were planned. It decodes nothing.
+//! All who read parts of an object do it here: planning, fetching and looking at sources. What a header needed is
+//! kept, so that blocks that came along with it are not fetched again; neighbouring blocks come with one request.
+//! Every answer is held against the size and the version that were planned or found. An object that can only be had as
+//! a whole is read as one, and then gives its ranges. It decodes nothing.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,12 +13,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::formats::partial::{Parsed, Partial};
-use crate::input::storage::{Bucket, Expected, ObjectUri, Storage, StoreError};
-use crate::vocabulary::reason::Rejection;
+use crate::input::storage::{Bucket, Expected, Object, ObjectUri, Storage, StoreError};
+use crate::vocabulary::guard;
+use crate::vocabulary::reason::{Reason, Rejection};
 use crate::vocabulary::traffic::Traffic;
 
 /// How much of a header is read at once; GDAL reads as much.
-const HEADER_BYTES: u64 = 16 << 10;
+const HEADER_BYTES: usize = 16 << 10;
 /// So many bytes nobody asked for are read at most, rather than asked around.
 const GAP_BYTES: u64 = 4 << 10;
 /// A request asks for so many bytes at most, unless a single block is larger.
@@ -25,43 +27,146 @@ const REQUEST_BYTES: u64 = 4 << 20;
 /// Requests for one call that are under way at once; what all calls share limits them further.
 const REQUESTS_AT_ONCE: usize = 32;
 
+/// What those who read at once share, and how far ahead headers are read.
+#[derive(Clone, Debug)]
+pub struct ReadOptions {
+    /// A request waits for one of these.
+    pub requests: Arc<Semaphore>,
+    /// Counts requests and bytes.
+    pub traffic: Arc<Traffic>,
+    /// How much of a header is read at once, at first and at most.
+    pub ahead: ReadAhead,
+    /// A header that goes on after so many bytes is given up, if the object is larger.
+    pub max_header_bytes: u64,
+}
+
+impl ReadOptions {
+    /// Reads headers in small steps, whatever their size.
+    #[must_use]
+    pub fn new(requests: Arc<Semaphore>, traffic: Arc<Traffic>) -> Self {
+        let ahead = ReadAhead::new(HEADER_BYTES, HEADER_BYTES);
+        Self { requests, traffic, ahead, max_header_bytes: u64::MAX }
+    }
+}
+
 /// One object in a store.
 pub struct RangeReader {
     bucket: Bucket,
-    key: String,
+    uri: ObjectUri,
     expected: Expected,
     num_bytes: u64,
-    header: Mutex<Partial>,
-    requests: Arc<Semaphore>,
-    traffic: Arc<Traffic>,
+    /// All bytes, where no less could be had.
+    whole: Option<Bytes>,
+    header: Mutex<HeaderBytes>,
+    options: ReadOptions,
+}
+
+/// What has been read of an object for its header.
+struct HeaderBytes {
+    object: Partial,
+    ahead: ReadAhead,
+    num_read: u64,
 }
 
 impl RangeReader {
     /// Prepares to read an object of known size; nothing is read yet.
     ///
     /// - `version`: what it has to be; `None`: any
-    /// - `requests`: shared by all who read at once
     #[must_use]
     pub fn new(
         storage: &Storage,
         uri: &ObjectUri,
         num_bytes: u64,
         version: Option<Arc<str>>,
-        requests: Arc<Semaphore>,
-        traffic: Arc<Traffic>,
+        options: ReadOptions,
     ) -> Self {
+        let object = Partial::new(usize::try_from(num_bytes).unwrap_or(usize::MAX));
+        let header = HeaderBytes { object, ahead: options.ahead.clone(), num_read: 0 };
         Self {
             bucket: storage.bucket(uri),
-            key: uri.key().to_owned(),
+            uri: uri.clone(),
             expected: Expected { size: Some(num_bytes), version },
             num_bytes,
-            header: Mutex::new(Partial::new(usize::try_from(num_bytes).unwrap_or(usize::MAX))),
-            requests,
-            traffic,
+            whole: None,
+            header: Mutex::new(header),
+            options,
         }
     }
 
-    /// Runs a parser, and brings what it asks for until it is done.
+    /// Finds out size and version of an object; `None` if its size is not told, so that it cannot be read by ranges.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers.
+    pub async fn open(
+        storage: &Storage,
+        uri: &ObjectUri,
+        options: ReadOptions,
+    ) -> Result<Option<Self>, StoreError> {
+        let info = storage.bucket(uri).head(uri.key()).await?;
+        let version = info.version.clone().map(Into::into);
+        Ok(info.known_size().map(|size| Self::new(storage, uri, size, version, options)))
+    }
+
+    /// Reads all of an object, one that cannot be read by ranges.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::TooLarge`] if it has more than `most_bytes`; else as the store answers.
+    pub async fn open_whole(
+        storage: &Storage,
+        uri: &ObjectUri,
+        most_bytes: u64,
+        options: ReadOptions,
+    ) -> Result<Self, StoreError> {
+        let Object { bytes, version, .. } = storage.bucket(uri).get(uri.key(), most_bytes).await?;
+        let size = bytes.len() as u64;
+        let mut reader = Self::new(storage, uri, size, version.map(Into::into), options);
+        let header = reader.header.get_mut();
+        header.object.add(0, &bytes);
+        header.num_read = size;
+        reader.options.traffic.add(bytes.len());
+        reader.whole = Some(bytes);
+        Ok(reader)
+    }
+
+    /// Returns where the object lies.
+    #[must_use]
+    pub fn uri(&self) -> &ObjectUri {
+        &self.uri
+    }
+
+    /// Returns its size.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.num_bytes
+    }
+
+    /// Returns the version that it has to have, if that is known.
+    #[must_use]
+    pub fn version(&self) -> Option<&Arc<str>> {
+        self.expected.version.as_ref()
+    }
+
+    /// Returns all of its bytes, if no less could be had.
+    #[must_use]
+    pub fn whole(&self) -> Option<&Bytes> {
+        self.whole.as_ref()
+    }
+
+    /// Returns the number of bytes that all who share its options have read.
+    #[must_use]
+    pub fn read_bytes(&self) -> u64 {
+        self.options.traffic.bytes()
+    }
+
+    /// Looks at what has been read for its header, without reading more.
+    pub async fn seen<T>(&self, look: impl FnOnce(&Partial) -> T) -> T {
+        look(&self.header.lock().await.object)
+    }
+
+    /// Runs a parser, and brings what it asks for until it is done. A parser that crashes is a rejection, and so is a
+    /// header without end.
     ///
     /// # Errors
     ///
@@ -70,15 +175,22 @@ impl RangeReader {
         &self,
         parse: impl Fn(&Partial) -> Parsed<T>,
     ) -> Result<Result<T, Rejection>, StoreError> {
-        let mut object = self.header.lock().await;
+        let mut header = self.header.lock().await;
+        let most = self.options.max_header_bytes;
         loop {
-            let needed = match parse(&object) {
+            let parsed = guard::catch_decoder_panic(|| Ok(parse(&header.object)));
+            let needed = match parsed.unwrap_or_else(|crash| Parsed::Done(Err(crash))) {
                 Parsed::Done(parsed) => return Ok(parsed),
-                Parsed::Needs(range) => range.start as u64..range.end as u64,
+                Parsed::Needs(range) => range,
             };
-            let end = needed.end.max(needed.start + HEADER_BYTES).min(self.num_bytes);
-            let bytes = self.fetch(needed.start..end).await?;
-            object.add(needed.start as usize, &bytes);
+            if header.num_read >= most && self.num_bytes > most {
+                return Ok(Err(too_large(self.num_bytes, most)));
+            }
+            let length = header.ahead.length(&needed) as u64;
+            let start = needed.start as u64;
+            let bytes = self.fetch(start..(start + length).min(self.num_bytes)).await?;
+            header.object.add(needed.start, &bytes);
+            header.num_read += bytes.len() as u64;
         }
     }
 
@@ -88,9 +200,12 @@ impl RangeReader {
     ///
     /// As [`Self::parse`].
     pub async fn read(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, StoreError> {
+        if let Some(whole) = &self.whole {
+            return Ok(ranges.iter().map(|at| whole.slice(at.start as usize..at.end as usize)).collect());
+        }
         let mut found: Vec<Option<Bytes>> = {
             let header = self.header.lock().await;
-            ranges.iter().map(|range| header.held(range).map(Bytes::copy_from_slice)).collect()
+            ranges.iter().map(|range| header.object.held(range).map(Bytes::copy_from_slice)).collect()
         };
         let missing: Vec<usize> = (0..ranges.len()).filter(|&at| found[at].is_none()).collect();
         let asking: Vec<_> =
@@ -112,14 +227,67 @@ impl RangeReader {
     }
 
     async fn fetch(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let _turn = self.requests.acquire().await.expect("the semaphore is never closed");
-        let length = range.end - range.start;
-        let bytes = self.bucket.get_range_expected(&self.key, range.start, length, &self.expected).await?;
+        let _turn = self.options.requests.acquire().await.expect("the semaphore is never closed");
+        let (key, length) = (self.uri.key(), range.end - range.start);
+        let bytes = self.bucket.get_range_expected(key, range.start, length, &self.expected).await?;
         if bytes.len() as u64 != length {
             return Err(StoreError::Changed { version: None });
         }
-        self.traffic.add(bytes.len());
+        self.options.traffic.add(bytes.len());
         Ok(bytes)
+    }
+}
+
+/// Reads an object that is decoded as a whole.
+///
+/// - `most_bytes`: a larger one is a rejection
+///
+/// # Errors
+///
+/// As the store answers.
+pub async fn read_whole(
+    storage: &Storage,
+    uri: &ObjectUri,
+    most_bytes: u64,
+) -> Result<Result<Object, Rejection>, StoreError> {
+    match storage.bucket(uri).get(uri.key(), most_bytes).await {
+        Ok(object) => Ok(Ok(object)),
+        Err(StoreError::TooLarge { size }) => Ok(Err(too_large(size, most_bytes))),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Rejects an object that has more bytes than `limits.max_object` allows.
+#[must_use]
+pub fn too_large(num_bytes: u64, limit: u64) -> Rejection {
+    let detail = format!("the object has {num_bytes} bytes, limits.max_object allows {limit}");
+    Rejection::new(Reason::TooLarge, detail)
+}
+
+/// How much of a header is read at once: twice as much each time that a parser goes on where the last read ended, as
+/// with a PNG of many small chunks; little where it jumps.
+#[derive(Clone, Debug)]
+pub struct ReadAhead {
+    first_bytes: usize,
+    most_bytes: usize,
+    end: usize,
+    length: usize,
+}
+
+impl ReadAhead {
+    /// Begins with so many bytes, and goes up to so many.
+    #[must_use]
+    pub fn new(first_bytes: usize, most_bytes: usize) -> Self {
+        Self { first_bytes, most_bytes, end: 0, length: first_bytes / 2 }
+    }
+
+    /// Returns how much to read from the beginning of a range that is needed.
+    fn length(&mut self, needed: &Range<usize>) -> usize {
+        let goes_on = (self.end..=self.end.saturating_add(self.length)).contains(&needed.start);
+        self.length = if goes_on { (2 * self.length).min(self.most_bytes) } else { self.first_bytes };
+        let length = self.length.max(needed.len());
+        self.end = needed.start.saturating_add(length);
+        length
     }
 }
 
@@ -152,6 +320,19 @@ fn requests(ranges: &[Range<u64>], mut wanted: Vec<usize>) -> Vec<Request> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_goes_on_is_read_in_larger_steps_and_what_jumps_in_small_ones() {
+        let mut ahead = ReadAhead::new(64 << 10, 8 << 20);
+        assert_eq!(ahead.length(&(0..12)), 64 << 10);
+        assert_eq!(ahead.length(&(65_536..65_544)), 128 << 10);
+        assert_eq!(ahead.length(&(200_000..200_008)), 256 << 10, "a small gap");
+        assert_eq!(ahead.length(&(90_000_000..90_000_008)), 64 << 10);
+        assert_eq!(ahead.length(&(0..40_000_000)), 40_000_000);
+        assert_eq!(ahead.length(&(40_000_000..40_000_001)), 128 << 10);
+        let mut steps = ReadAhead::new(16 << 10, 16 << 10);
+        assert_eq!([0..12, 16_384..16_385, 32_768..32_769].map(|range| steps.length(&range)), [16 << 10; 3]);
+    }
 
     fn joined(ranges: &[Range<u64>]) -> Vec<(Range<u64>, Vec<usize>)> {
         let requests = requests(ranges, (0..ranges.len()).collect());

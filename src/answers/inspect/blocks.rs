@@ -1,15 +1,12 @@
-//! Reads a window of a scene: of the object, nothing but the blocks that the window needs.
+//! Reads blocks of a scene and decodes them: of the object, nothing but what a window needs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
-
 use super::chip::{ChipRequest, check_window};
-use super::header::Ranges;
 use crate::formats::image::Limits;
-use crate::formats::tiff::{BlockId, Page, TiffHeader, parse_blocks};
+use crate::formats::tiff::{BlockId, Page, TiffHeader};
+use crate::input::open::OpenRaster;
 use crate::input::storage::{ObjectUri, StoreError};
 use crate::stages::decode::blocks::{Block, Part, decode_block, read_window};
 use crate::vocabulary::chip::{Bands, Chip};
@@ -17,25 +14,17 @@ use crate::vocabulary::error::{Error, Kind, Result};
 use crate::vocabulary::geometry::Window;
 use crate::vocabulary::reason::{Reason, Rejection};
 
-/// Blocks that lie so close together are read with one request.
-const GAP_BYTES: u64 = 64 << 10;
-/// The largest request, unless a block is larger.
-const MAX_BYTES: u64 = 16 << 20;
-/// So many requests are on their way at once.
-const AT_ONCE: usize = 8;
+/// Blocks of one object by their place: level, whether of the mask, id. One that cannot be decoded fails those who need
+/// it.
+pub(super) type Blocks = HashMap<(usize, bool, BlockId), Result<Block, Rejection>>;
 
 /// Reads what is wanted of a scene: `[height, width, bands]`, all bands, samples as stored.
 ///
 /// # Errors
 ///
 /// As [`super::decode_window`].
-pub(super) async fn read_scene(
-    uri: &ObjectUri,
-    ranges: &mut Ranges<'_>,
-    header: &TiffHeader,
-    limits: &Limits,
-    wanted: ChipRequest,
-) -> Result<Chip> {
+pub(super) async fn read_scene(object: &OpenRaster, limits: &Limits, wanted: ChipRequest) -> Result<Chip> {
+    let (uri, header) = (object.uri(), object.file());
     let level = check_part(uri, header, wanted)?;
     let size = header.levels[level].pixels.size;
     let window = wanted.window.unwrap_or_else(|| Window::whole(size));
@@ -47,14 +36,49 @@ pub(super) async fn read_scene(
     })?;
     let bands: Vec<u16> = (0..page.num_bands).collect();
     let (pixels, masks) = header.blocks_for(level, window, &bands);
-    let mut blocks = HashMap::new();
-    read_blocks(uri, ranges, page, Part::Pixels, &pixels, &mut blocks).await?;
-    if let Some(mask) = &header.levels[level].mask {
-        read_blocks(uri, ranges, mask, Part::Mask, &masks, &mut blocks).await?;
-    }
-    let read = read_window(header, level, window, &bands, |part, id| Ok(&blocks[&(part, id)]));
+    let needed = pixels.into_iter().map(|id| (level, false, id));
+    let needed = needed.chain(masks.into_iter().map(|id| (level, true, id)));
+    let blocks = decoded(object, needed).await.map_err(|fault| fault.into_error(uri))?;
+    let blocks = blocks.map_err(|rejection| undecoded(uri, rejection))?;
+    let block = |part, id| blocks[&(level, part == Part::Mask, id)].as_ref().map_err(Clone::clone);
+    let read = read_window(header, level, window, &bands, block);
     let read = read.map_err(|rejection| undecoded(uri, rejection))?;
     Ok(Chip { size: read.size, bands: meaning(header), samples: read.samples })
+}
+
+/// Reads and decodes blocks, each once.
+///
+/// # Errors
+///
+/// As the store answers.
+pub(super) async fn decoded(
+    object: &OpenRaster,
+    needed: impl IntoIterator<Item = (usize, bool, BlockId)>,
+) -> Result<Result<Blocks, Rejection>, StoreError> {
+    let mut pages: BTreeMap<(usize, bool), Vec<BlockId>> = BTreeMap::new();
+    for (level, mask, id) in needed {
+        pages.entry((level, mask)).or_default().push(id);
+    }
+    let mut blocks = Blocks::new();
+    for ((level, mask), mut ids) in pages {
+        ids.sort_unstable();
+        ids.dedup();
+        let table = match object.table(level, mask, &ids).await? {
+            Ok(table) => table,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        let ranges: Vec<_> = ids.iter().map(|&id| table.range(id)).collect();
+        let stored: Vec<Range<u64>> = ranges.iter().filter_map(|range| range.clone().ok()?).collect();
+        let mut bytes = object.reader().read(&stored).await?.into_iter();
+        for (id, range) in ids.into_iter().zip(ranges) {
+            let block = range.and_then(|range| {
+                let stored = range.map(|_| bytes.next().expect("one for each range"));
+                decode_block(object.page(level, mask), id, stored.as_deref())
+            });
+            blocks.insert((level, mask, id), block);
+        }
+    }
+    Ok(Ok(blocks))
 }
 
 /// Says of a part of a scene that it cannot be decoded; a run may well decode other parts.
@@ -95,97 +119,5 @@ fn meaning(header: &TiffHeader) -> Bands {
         ["red", "green", "blue"] => Bands::Rgb,
         ["red", "green", "blue", "alpha"] => Bands::Rgba,
         colours => Bands::Many(colours.len() as u16),
-    }
-}
-
-/// Reads and decodes blocks of one page.
-async fn read_blocks(
-    uri: &ObjectUri,
-    ranges: &mut Ranges<'_>,
-    page: &Page,
-    part: Part,
-    ids: &[BlockId],
-    blocks: &mut HashMap<(Part, BlockId), Block>,
-) -> Result<()> {
-    let reject = |rejection| undecoded(uri, rejection);
-    let table =
-        ranges.answer(|object| parse_blocks(object, page, ids)).await.map_err(|f| f.into_error(uri))?;
-    let table = table.map_err(reject)?;
-    let mut stored = Vec::new();
-    for &id in ids {
-        match table.range(id).map_err(reject)? {
-            Some(range) => stored.push((id, range)),
-            None => drop(blocks.insert((part, id), decode_block(page, id, None).map_err(reject)?)),
-        }
-    }
-    let requests = stream::iter(coalesced(stored)).map(|request| ranges.read(request));
-    let mut answers = requests.buffered(AT_ONCE);
-    let mut read_bytes = 0;
-    while let Some((request, bytes)) =
-        answers.try_next().await.map_err(|fault: StoreError| fault.into_error(uri))?
-    {
-        read_bytes += bytes.len() as u64;
-        for (id, range) in request.blocks {
-            let first = (range.start - request.range.start) as usize;
-            let stored = &bytes[first..][..(range.end - range.start) as usize];
-            blocks.insert((part, id), decode_block(page, id, Some(stored)).map_err(reject)?);
-        }
-    }
-    drop(answers);
-    ranges.read_bytes += read_bytes;
-    Ok(())
-}
-
-/// Blocks that are read with one request.
-pub(super) struct Request {
-    pub(super) range: Range<u64>,
-    blocks: Vec<(BlockId, Range<u64>)>,
-}
-
-/// Puts neighbouring blocks together.
-fn coalesced(mut stored: Vec<(BlockId, Range<u64>)>) -> Vec<Request> {
-    stored.sort_by_key(|(_, range)| range.start);
-    let mut requests: Vec<Request> = Vec::new();
-    for (id, range) in stored {
-        match requests.last_mut() {
-            Some(last)
-                if range.start <= last.range.end.saturating_add(GAP_BYTES)
-                    && range.end - last.range.start <= MAX_BYTES =>
-            {
-                last.range.end = last.range.end.max(range.end);
-                last.blocks.push((id, range));
-            }
-            _ => requests.push(Request { range: range.clone(), blocks: vec![(id, range)] }),
-        }
-    }
-    requests
-}
-
-impl Ranges<'_> {
-    async fn read(&self, request: Request) -> Result<(Request, Bytes), StoreError> {
-        let length = request.range.end - request.range.start;
-        let bytes = self.get(request.range.start, length).await?;
-        if (bytes.len() as u64) < length {
-            return Err(StoreError::Changed { version: None });
-        }
-        Ok((request, bytes))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn neighbours_are_read_together() {
-        let requests = |ranges: &[Range<u64>]| {
-            let stored = ranges.iter().enumerate().map(|(at, range)| (BlockId(at as u32), range.clone()));
-            let requests = coalesced(stored.collect());
-            requests.iter().map(|request| (request.range.start, request.range.end)).collect::<Vec<_>>()
-        };
-        assert_eq!(requests(&[100..200, 0..100, 300..400]), [(0, 400)]);
-        assert_eq!(requests(&[0..100, 100 + GAP_BYTES + 1..100 + GAP_BYTES + 2]).len(), 2);
-        assert_eq!(requests(&[0..MAX_BYTES, MAX_BYTES..MAX_BYTES + 1]).len(), 2);
-        assert_eq!(requests(&[0..50, 0..50]), [(0, 50)], "two blocks may share their bytes");
     }
 }

@@ -12,7 +12,6 @@ use crate::formats::image::{ImageFormat, ImageHeader, Limits, Orientation};
 use crate::formats::reader::TileGrid;
 use crate::formats::tiff;
 use crate::formats::tiff::TiffHeader;
-use crate::input::source::{SNIFFED_BYTES, begins_like_stac};
 use crate::input::storage::ObjectUri;
 use crate::scene::{self, SceneLayout, Tiling};
 use crate::stages::decode;
@@ -131,18 +130,12 @@ impl HeaderReport {
         }
     }
 
-    /// Tells whether a run that takes STAC takes the object for it.
-    pub(super) fn is_stac(&self, uri: &ObjectUri) -> bool {
-        let head = self.object.held(&(0..SNIFFED_BYTES.min(self.size_bytes)));
-        head.is_some_and(|head| begins_like_stac(uri, head))
-    }
-
     pub(super) fn image(&self, grid: TileGrid) -> Option<Image> {
-        let scene = self.scene.as_ref().ok();
+        let scene = self.scene.as_ref().ok().map(|scene| scene.file());
         let picture = self.picture.as_ref().ok();
         match (grid, picture, scene) {
             (TileGrid::Whole, Some(picture), scene) | (_, Some(picture), scene @ None) => {
-                Some(Image::new(picture, scene.filter(|scene| scene.is_scene()).map(|scene| &**scene)))
+                Some(Image::new(picture, scene.filter(|scene| scene.is_scene())))
             }
             (_, _, Some(scene)) => Some(Image::of_scene(scene)),
             (_, None, None) => None,

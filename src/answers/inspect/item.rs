@@ -5,12 +5,14 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::describe::{Description, Image, Verdict};
+use super::header::{HeaderReport, reads};
 use super::source::Source;
 use super::window::survey;
 use super::{Inspector, Judged, not_had, rejected};
 use crate::config::TilesSection;
 use crate::formats::image::ImageFormat;
 use crate::formats::reader::TileGrid;
+use crate::input::open::OpenRaster;
 use crate::input::stac;
 use crate::input::stac::time;
 use crate::input::storage::{ObjectUri, StoreError};
@@ -76,6 +78,14 @@ pub struct ItemBand {
     pub offset: Option<f64>,
 }
 
+/// Why the header of a file could not be read.
+enum Unread {
+    /// Its name is none.
+    NoUri(Error),
+    /// Its store says so.
+    Fault(StoreError, ObjectUri),
+}
+
 /// Makes of `[tiles]` what finds the bands that it names, where no model says what their values are to mean.
 pub(super) fn tiling_of_bands(grid: &TilesSection, area: Option<Area>) -> Option<Arc<Tiling>> {
     if grid.bands.is_empty() {
@@ -91,36 +101,46 @@ pub(super) fn tiling_of_bands(grid: &TilesSection, area: Option<Area>) -> Option
 impl Inspector {
     /// Describes an item: what becomes of it, and its files that are read.
     pub(super) async fn describe_item(&self, source: &Source) -> Result<Description> {
-        let judged = self.judge_item(source).await?;
+        let item = source.item()?.and_then(|item| item.as_ref().ok());
+        let mut files = Vec::new();
+        for chosen in item.map_or_else(Vec::new, |item| self.chosen(item)) {
+            let looked = self.file(&chosen).await;
+            files.push((chosen, looked));
+        }
+        let known: Vec<Arc<OpenRaster>> =
+            files.iter().filter_map(|(_, looked)| looked.as_ref().ok()?.known()).collect();
+        let judged = self.judge_item(source, &known).await?;
         let scene = judged.as_ref().ok().and_then(Option::as_ref);
-        let item = match source.entry.stac_item()? {
-            Some(Ok(item)) => Some(self.item_of(&item, scene.map(|scene| &**scene)).await),
-            _ => None,
-        };
+        let item = item.map(|item| self.item_of(item, files, scene.map(|scene| &**scene)));
         let windows = scene.and_then(|scene| self.windows_of(scene));
         Ok(Description::of_item(&source.uri, item, judged.err(), windows))
     }
 
     /// Tells by the headers of its files what a run does with an item.
-    async fn judge_item(&self, source: &Source) -> Result<Judged> {
+    ///
+    /// - `known`: those whose headers have been read
+    async fn judge_item(&self, source: &Source, known: &[Arc<OpenRaster>]) -> Result<Judged> {
         if let Some(model) = &self.model {
-            return Ok(self.windows(model)?.judge(source).await?.map(Some));
+            return Ok(self.windows(model)?.judge(source, known).await?.map(Some));
         }
         if let Some(tiling) = &self.bands {
             // Without a model nobody knows how many windows there are.
-            return Ok(survey(&self.storage, tiling, u64::MAX, source).await?.map(|_| None));
+            let surveyed = survey(&self.storage, tiling, u64::MAX, source, known, reads(u64::MAX)).await?;
+            return Ok(surveyed.map(|_| None));
         }
-        match source.entry.stac_item()? {
-            Some(Err(why)) => Ok(Err(unusable_item(&why))),
+        match source.item()? {
+            Some(Err(why)) => Ok(Err(unusable_item(why))),
             _ => Ok(Ok(None)),
         }
     }
 
-    async fn item_of(&self, item: &stac::Item, scene: Option<&Scene>) -> Item {
-        let mut assets = Vec::new();
-        for chosen in self.chosen(item) {
-            assets.push(self.asset(chosen, scene).await);
-        }
+    fn item_of(
+        &self,
+        item: &stac::Item,
+        files: Vec<(ChosenAsset, Result<HeaderReport, Unread>)>,
+        scene: Option<&Scene>,
+    ) -> Item {
+        let assets = files.into_iter().map(|(chosen, looked)| self.asset(chosen, looked, scene)).collect();
         Item {
             id: item.id.clone(),
             collection: item.collection.clone(),
@@ -139,7 +159,18 @@ impl Inspector {
         tiling.and_then(|tiling| chosen_assets(item, tiling).ok()).unwrap_or_default()
     }
 
-    async fn asset(&self, chosen: ChosenAsset, scene: Option<&Scene>) -> Asset {
+    /// Reads the header of a file of an item.
+    async fn file(&self, chosen: &ChosenAsset) -> Result<HeaderReport, Unread> {
+        let object = ObjectUri::parse(&chosen.uri).map_err(Unread::NoUri)?;
+        self.header(&object).await.map_err(|fault| Unread::Fault(fault, object))
+    }
+
+    fn asset(
+        &self,
+        chosen: ChosenAsset,
+        looked: Result<HeaderReport, Unread>,
+        scene: Option<&Scene>,
+    ) -> Asset {
         let bands = bands_of(&chosen, scene);
         let ChosenAsset { uri, keys, .. } = chosen;
         let bare = |verdict| Asset {
@@ -153,10 +184,6 @@ impl Inspector {
             format: None,
             image: None,
         };
-        let looked = match ObjectUri::parse(&uri) {
-            Ok(object) => self.header(&object).await.map_err(|fault| (fault, object)),
-            Err(error) => return bare(Verdict::failed(&error)),
-        };
         match looked {
             Ok(looked) => {
                 let rejection = looked.check(TileGrid::Regular, &self.limits).err();
@@ -169,9 +196,10 @@ impl Inspector {
                     ..bare(Verdict::new(rejection.as_ref()))
                 }
             }
-            Err((StoreError::Gone, _)) => bare(Verdict::new(Some(&fetch::gone()))),
-            Err((StoreError::Forbidden, _)) => bare(Verdict::new(Some(&fetch::forbidden()))),
-            Err((fault, object)) => bare(Verdict::failed(&not_had(fault, &object))),
+            Err(Unread::NoUri(error)) => bare(Verdict::failed(&error)),
+            Err(Unread::Fault(StoreError::Gone, _)) => bare(Verdict::new(Some(&fetch::gone()))),
+            Err(Unread::Fault(StoreError::Forbidden, _)) => bare(Verdict::new(Some(&fetch::forbidden()))),
+            Err(Unread::Fault(fault, object)) => bare(Verdict::failed(&not_had(fault, &object))),
         }
     }
 
@@ -181,10 +209,10 @@ impl Inspector {
     ///
     /// `Usage` if an item's bands do not lie in one file, `Rejected` if they are not found.
     pub(super) fn file_of(&self, source: &Source) -> Result<ObjectUri> {
-        let item = match source.entry.stac_item()? {
+        let item = match source.item()? {
             None => return ObjectUri::parse(&source.uri),
             Some(item) => {
-                item.map_err(|why| rejected(&source.uri, TileGrid::Regular, unusable_item(&why)))?
+                item.as_ref().map_err(|why| rejected(&source.uri, TileGrid::Regular, unusable_item(why)))?
             }
         };
         let Some(tiling) = &self.bands else {
@@ -194,7 +222,7 @@ impl Inspector {
             ))
             .hint("name its bands with --set tiles.bands=NAME,NAME, or ask for `--stage input` of a model"));
         };
-        let chosen = chosen_assets(&item, tiling);
+        let chosen = chosen_assets(item, tiling);
         let chosen = chosen.map_err(|rejection| rejected(&source.uri, TileGrid::Regular, rejection))?;
         if let [file] = &chosen[..] {
             return ObjectUri::parse(&file.uri);

@@ -33,7 +33,7 @@ use self::blocks::read_scene;
 pub use self::chip::ChipRequest;
 use self::chip::{check_only_tile, check_whole, decode_window, laid_out};
 pub use self::describe::{Description, Grids, Image, Level, Status, Verdict, Windows};
-use self::header::{HeaderReport, Ranges};
+use self::header::HeaderReport;
 pub use self::item::{Asset, Item, ItemBand};
 pub use self::picture::{FileFormat, Picture};
 pub use self::preview::preview;
@@ -44,11 +44,12 @@ use self::window::{ReadWindow, WindowReader};
 use crate::config::InspectOptions;
 use crate::formats::image::Limits;
 use crate::formats::reader::TileGrid;
+use crate::input::byte_ranges::read_whole;
+use crate::input::open::OpenRaster;
 use crate::input::source::ItemSpec;
 use crate::input::storage::{ObjectUri, Storage, StoreError};
-use crate::scene::{self as scenes, Tiling};
+use crate::scene::{self as scenes, Area, Tiling};
 use crate::stages::fetch;
-use crate::stages::fetch::too_large;
 use crate::stages::preprocess::{Preprocess, WholeImage};
 use crate::stages::worker::tiling;
 use crate::vocabulary::chip::Chip;
@@ -81,10 +82,13 @@ struct ForModel {
 }
 
 impl ForModel {
-    fn new(settings: &InspectOptions, input: Input) -> Result<Self> {
+    /// - `area`: of interest, where scenes are cut
+    fn new(settings: &InspectOptions, area: Option<&Area>, input: Input) -> Result<Self> {
         let input = Input { accept: settings.tiles.over(input.accept), ..input };
         let tiling = match (&settings.grid, &settings.other_grid) {
-            (Some(grid), _) => tiling::resolve(Some(grid), &input)?.map(|tiling| Ok(Arc::new(tiling))),
+            (Some(grid), _) => {
+                Some(Ok(Arc::new(tiling::resolve_within(grid, || Ok(area.cloned()), &input)?)))
+            }
             (None, Some(grid)) => match tiling::resolve(Some(grid), &input) {
                 Ok(tiling) => tiling.map(|tiling| Ok(Arc::new(tiling))),
                 Err(error) => Some(Err(error.to_string())),
@@ -154,7 +158,7 @@ impl Inspector {
             grid: settings.tile_grid(),
             items: settings.grid.as_ref().map(|_| items()).transpose()?,
             bands: settings.grid.as_ref().and_then(|grid| item::tiling_of_bands(grid, area.clone())),
-            model: input.map(|input| ForModel::new(settings, input)).transpose()?,
+            model: input.map(|input| ForModel::new(settings, area.as_ref(), input)).transpose()?,
         })
     }
 
@@ -189,7 +193,7 @@ impl Inspector {
             TileGrid::Whole => TileGrid::Regular,
             TileGrid::Regular => TileGrid::Whole,
         };
-        let other_verdict = if other == TileGrid::Regular && looked.is_stac(uri) {
+        let other_verdict = if other == TileGrid::Regular && looked.is_stac {
             Verdict::of_stac()
         } else {
             match self.judge(&Source::object(uri), looked, other).await {
@@ -231,7 +235,10 @@ impl Inspector {
         }
         let Some(model) = &self.model else { return Ok(Ok(None)) };
         match (grid, &looked.picture) {
-            (TileGrid::Regular, _) => Ok(self.windows(model)?.judge(source).await?.map(Some)),
+            (TileGrid::Regular, _) => {
+                let known: Vec<Arc<OpenRaster>> = looked.known().into_iter().collect();
+                Ok(self.windows(model)?.judge(source, &known).await?.map(Some))
+            }
             (TileGrid::Whole, Ok(header)) => {
                 Ok(WholeImage::of(header.clone(), &self.limits, &model.how).map(|_| None))
             }
@@ -261,17 +268,14 @@ impl Inspector {
     /// frame, the window is not inside it, or an item's bands lie in several files.
     pub async fn chip(&self, source: &Source, wanted: ChipRequest) -> Result<(Chip, u64)> {
         let uri = &self.file_of(source)?;
-        let mut looked = self.header(uri).await.map_err(|fault| not_had(fault, uri))?;
+        let looked = self.header(uri).await.map_err(|fault| not_had(fault, uri))?;
         let judged = self.judge(&Source::object(uri), &looked, self.grid).await?;
         judged.map_err(|rejection| rejected(uri, self.grid, rejection))?;
-        if let (TileGrid::Regular, Ok(header)) = (self.grid, looked.scene) {
-            let bucket = self.storage.bucket(uri);
-            let mut ranges =
-                Ranges::again(&bucket, uri.key(), looked.object, looked.whole, looked.read_bytes);
-            let chip = read_scene(uri, &mut ranges, &header, &self.limits, wanted).await?;
-            return Ok((chip, ranges.read_bytes));
+        if let (TileGrid::Regular, Ok(object)) = (self.grid, looked.scene) {
+            let chip = read_scene(&object, &self.limits, wanted).await?;
+            return Ok((chip, object.reader().read_bytes()));
         }
-        let bytes = self.read(uri, looked.whole.take()).await?;
+        let bytes = self.read(uri, looked.whole).await?;
         let chip = decode_window(uri, &bytes, &self.limits, wanted)?;
         Ok((chip, bytes.len() as u64))
     }
@@ -297,9 +301,9 @@ impl Inspector {
     ) -> Result<ModelInput> {
         let ForModel { input, how, .. } = model;
         let reject = |rejection| rejected(uri, TileGrid::Whole, rejection);
-        let mut looked = self.header(uri).await.map_err(|fault| not_had(fault, uri))?;
+        let looked = self.header(uri).await.map_err(|fault| not_had(fault, uri))?;
         self.judge(&Source::object(uri), &looked, TileGrid::Whole).await?.map_err(reject)?;
-        let bytes = self.read(uri, looked.whole.take()).await?;
+        let bytes = self.read(uri, looked.whole).await?;
         let image = WholeImage::open(&bytes, &self.limits, how).map_err(reject)?;
         check_whole(uri, &image.header, wanted)?;
         check_only_tile(uri, &image.header, wanted)?;
@@ -317,13 +321,9 @@ impl Inspector {
         if let Some(bytes) = there {
             return Ok(bytes);
         }
-        match self.storage.bucket(uri).get(uri.key(), self.max_object_bytes).await {
-            Ok(object) => Ok(object.bytes),
-            Err(StoreError::TooLarge { size }) => {
-                Err(rejected(uri, self.grid, too_large(size, self.max_object_bytes)))
-            }
-            Err(fault) => Err(not_had(fault, uri)),
-        }
+        let object = read_whole(&self.storage, uri, self.max_object_bytes).await;
+        let object = object.map_err(|fault| not_had(fault, uri))?;
+        Ok(object.map_err(|rejection| rejected(uri, self.grid, rejection))?.bytes)
     }
 }
 

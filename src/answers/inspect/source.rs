@@ -1,8 +1,10 @@
 //! What a run takes where a person names something: found by the code that a run finds its sources with.
 
+use std::sync::OnceLock;
+
 use super::Inspector;
 use crate::input::source;
-use crate::input::source::{Entry, InputSpec};
+use crate::input::source::{Entry, InputSpec, ItemRecord};
 use crate::input::storage::{ObjectUri, StoreError};
 use crate::stages::worker::spool_folder;
 use crate::vocabulary::error::{Error, Result};
@@ -18,6 +20,8 @@ pub struct Source {
     /// As rows of a run name it.
     pub uri: String,
     pub(super) entry: Entry,
+    /// What [`Entry::stac_item`] returned.
+    item: OnceLock<Option<ItemRecord>>,
 }
 
 /// The sources that one argument leads to.
@@ -36,6 +40,14 @@ impl Source {
         Entry { uri: uri.to_string(), ..Entry::default() }.into()
     }
 
+    /// Returns the STAC item that it is, or why it cannot be used; it is parsed once.
+    pub(super) fn item(&self) -> Result<Option<&ItemRecord>> {
+        if self.item.get().is_none() {
+            let _ = self.item.set(self.entry.stac_item()?);
+        }
+        Ok(self.item.get().and_then(Option::as_ref))
+    }
+
     /// Returns whether it is a STAC item.
     pub(super) fn is_item(&self) -> bool {
         self.entry.item.is_some()
@@ -44,7 +56,7 @@ impl Source {
 
 impl From<Entry> for Source {
     fn from(entry: Entry) -> Self {
-        Self { uri: entry.uri.clone(), entry }
+        Self { uri: entry.uri.clone(), entry, item: OnceLock::new() }
     }
 }
 
@@ -137,7 +149,7 @@ impl Inspector {
         let mut found: Vec<Source> = by(&|source| source.uri == whole_name);
         if found.is_empty() {
             found = by(&|source| {
-                source.entry.stac_item().is_ok_and(|item| matches!(item, Some(Ok(item)) if item.id == name))
+                source.item().is_ok_and(|item| matches!(item, Some(Ok(item)) if item.id == name))
             });
         }
         if found.is_empty() {

@@ -1,53 +1,47 @@
 //! One window of a scene as a run gives it to the model: surveyed, cut, stacked.
 
-use std::collections::{BTreeMap, HashMap};
-use std::num::NonZeroUsize;
-use std::ops::Range;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
+use super::blocks::{Blocks, decoded};
 use super::chip::ChipRequest;
+use super::header::reads;
 use super::source::Source;
 use super::{not_had, rejected};
 use crate::formats::image::Limits;
-use crate::formats::reader::{TileGrid, parse_scene};
-use crate::formats::tiff::{BlockId, parse_blocks};
-use crate::input::byte_ranges::RangeReader;
+use crate::formats::reader::TileGrid;
+use crate::input::byte_ranges::ReadOptions;
+use crate::input::open::OpenRaster;
 use crate::input::storage::{ObjectUri, Storage, StoreError};
 use crate::scene::{Scene, SceneLayout, SourceWindow, Tiling};
 use crate::stages::compose::{SceneChip, SourceSamples, composite};
-use crate::stages::decode::blocks::{Block, Part, decode_block};
+use crate::stages::decode::blocks::Part;
 use crate::stages::fetch;
-use crate::stages::fetch::{BlockKey, OpenObject, OpenScene, blocks_of, check_size};
+use crate::stages::fetch::{OpenScene, blocks_of, check_size};
 use crate::stages::preprocess::Preprocess;
 use crate::stages::survey::{HeaderReader, grid_of, is_in_grid, is_planned, nearest_window};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::geometry::{Size, Window};
 use crate::vocabulary::reason::{Reason, Rejection};
-use crate::vocabulary::traffic::Traffic;
-
-/// So many requests are on their way at once.
-const AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
-
-/// Blocks by their place; a block that cannot be decoded fails the window.
-type Blocks = HashMap<BlockKey, Result<Block, Rejection>>;
 
 /// Surveys a source as planning does, and finds out what a run would if an object of it does not answer.
 ///
 /// - `max_windows`: more windows of one scene are a rejection
+/// - `known`: objects whose headers have been read
+/// - `reads`: how others are read
 pub(super) async fn survey(
     storage: &Storage,
     tiling: &Arc<Tiling>,
     max_windows: u64,
     source: &Source,
-) -> Result<Result<Arc<Scene>, Rejection>> {
-    let surveyor = HeaderReader::new(storage.clone(), tiling.clone(), max_windows, AT_ONCE);
-    match surveyor.survey(source.entry.clone()).await?.survey {
-        Some(SceneLayout::Scene(scene)) => Ok(Ok(scene)),
-        Some(SceneLayout::Rejected { reason, detail }) => Ok(Err(Rejection::new(reason, detail))),
-        Some(SceneLayout::Unanswered { uri }) => unanswered(storage, &ObjectUri::parse(&uri)?).await.map(Err),
-        None => Err(Error::unavailable(format!("{} does not answer any more", source.uri))),
+    known: &[Arc<OpenRaster>],
+    reads: ReadOptions,
+) -> Result<Result<OpenScene, Rejection>> {
+    let surveyor = HeaderReader::new(storage.clone(), tiling.clone(), max_windows, reads);
+    let (survey, objects) = surveyor.survey_objects(&source.entry, source.item()?, known).await?;
+    match survey {
+        SceneLayout::Scene(scene) => Ok(Ok(OpenScene::new(scene, objects))),
+        SceneLayout::Rejected { reason, detail } => Ok(Err(Rejection::new(reason, detail))),
+        SceneLayout::Unanswered { uri } => unanswered(storage, &ObjectUri::parse(&uri)?).await.map(Err),
     }
 }
 
@@ -89,19 +83,26 @@ pub(super) struct ReadWindow {
 
 impl WindowReader<'_> {
     /// Tells by the headers alone how a run cuts a source, or why it rejects all of it.
-    pub(super) async fn judge(&self, source: &Source) -> Result<Result<Arc<Scene>, Rejection>> {
-        let opened = self.opened(source, &Arc::new(Traffic::default())).await?;
+    ///
+    /// - `known`: objects whose headers have been read
+    pub(super) async fn judge(
+        &self,
+        source: &Source,
+        known: &[Arc<OpenRaster>],
+    ) -> Result<Result<Arc<Scene>, Rejection>> {
+        let opened = self.opened(source, known, reads(u64::MAX)).await?;
         Ok(opened.map(|opened| opened.scene))
     }
 
     /// Surveys and opens a source, and holds what its headers say against the contract.
-    async fn opened(&self, source: &Source, traffic: &Arc<Traffic>) -> Result<Result<OpenScene, Rejection>> {
-        let scene = match survey(self.storage, self.tiling, self.max_windows, source).await? {
-            Ok(scene) => scene,
-            Err(rejection) => return Ok(Err(rejection)),
-        };
-        let opened = self.open(&scene, traffic).await?;
-        Ok(self.check(&opened).map(|()| opened))
+    async fn opened(
+        &self,
+        source: &Source,
+        known: &[Arc<OpenRaster>],
+        reads: ReadOptions,
+    ) -> Result<Result<OpenScene, Rejection>> {
+        let opened = survey(self.storage, self.tiling, self.max_windows, source, known, reads).await?;
+        Ok(opened.and_then(|opened| self.check(&opened).map(|()| opened)))
     }
 
     fn check(&self, scene: &OpenScene) -> Result<(), Rejection> {
@@ -112,8 +113,9 @@ impl WindowReader<'_> {
     /// Reads one window.
     pub(super) async fn read(&self, source: &Source, wanted: ChipRequest) -> Result<ReadWindow> {
         let uri = source.uri.as_str();
-        let traffic = Arc::new(Traffic::default());
-        let opened = self.opened(source, &traffic).await?;
+        let reads = reads(u64::MAX);
+        let traffic = reads.traffic.clone();
+        let opened = self.opened(source, &[], reads).await?;
         let opened = opened.map_err(|rejection| rejected(uri, TileGrid::Regular, rejection))?;
         let scene = opened.scene.clone();
         let window = self.chosen(uri, &scene, wanted)?;
@@ -130,22 +132,6 @@ impl WindowReader<'_> {
             level: scene.level,
             read_bytes: traffic.bytes(),
         })
-    }
-
-    /// Opens the objects of a scene.
-    async fn open(&self, scene: &Arc<Scene>, traffic: &Arc<Traffic>) -> Result<OpenScene> {
-        let requests = Arc::new(Semaphore::new(AT_ONCE.get()));
-        let mut objects = Vec::with_capacity(scene.objects.len());
-        for object in &scene.objects {
-            let uri = ObjectUri::parse(&object.uri)?;
-            let version = object.version.clone();
-            let (requests, traffic) = (requests.clone(), traffic.clone());
-            let ranged = RangeReader::new(self.storage, &uri, object.size_bytes, version, requests, traffic);
-            let header = ranged.parse(parse_scene).await.map_err(|fault| not_had(fault, &uri))?;
-            let header = header.map_err(|rejection| rejected(&uri, TileGrid::Regular, rejection))?;
-            objects.push(OpenObject::new(header, uri, ranged));
-        }
-        Ok(OpenScene::new(scene.clone(), objects))
     }
 
     /// Returns which window is meant; without one, the only one.
@@ -169,15 +155,13 @@ impl WindowReader<'_> {
         &self,
         opened: &OpenScene,
         cuts: Vec<SourceWindow>,
-        blocks: &Blocks,
+        blocks: &[Blocks],
     ) -> Result<SceneChip, Rejection> {
         let piece = |cut: SourceWindow| {
             let (object, level) = (cut.object, cut.level);
-            let block = |part: Part, id| {
-                let key = BlockKey { object, level, mask: part == Part::Mask, id };
-                blocks[&key].as_ref().map_err(Clone::clone)
-            };
-            SourceSamples::read(cut, &opened.objects[object].header, block)
+            let block =
+                |part, id| blocks[object][&(level, part == Part::Mask, id)].as_ref().map_err(Clone::clone);
+            SourceSamples::read(cut, opened.objects[object].file(), block)
         };
         let pieces: Vec<SourceSamples> = cuts.into_iter().map(piece).collect::<Result<_, _>>()?;
         let (side, clouds) = (self.tiling.size, self.tiling.clouds.as_ref());
@@ -203,33 +187,15 @@ fn not_planned(uri: &str, scene: &Scene, wanted: Option<Window>) -> Error {
     ))
 }
 
-/// Reads and decodes what cuts need.
-async fn blocks(opened: &OpenScene, cuts: &[SourceWindow]) -> Result<Blocks> {
-    let mut wanted: BTreeMap<(usize, usize, bool), Vec<BlockId>> = BTreeMap::new();
-    for key in cuts.iter().flat_map(|cut| blocks_of(opened, cut)) {
-        wanted.entry((key.object, key.level, key.mask)).or_default().push(key.id);
-    }
-    let mut blocks = Blocks::new();
-    for ((object, level, mask), mut ids) in wanted {
-        ids.sort_unstable();
-        ids.dedup();
-        let found = &opened.objects[object];
-        let (page, ranged, uri) = (found.page(level, mask), found.ranged(), found.uri());
-        let table = ranged.parse(|partial| parse_blocks(partial, page, &ids)).await;
-        let table = table
-            .map_err(|fault| not_had(fault, uri))?
-            .map_err(|why| rejected(uri, TileGrid::Regular, why))?;
-        let ranges: Vec<_> = ids.iter().map(|&id| table.range(id)).collect();
-        let stored: Vec<Range<u64>> = ranges.iter().filter_map(|range| range.clone().ok()?).collect();
-        let bytes = ranged.read(&stored).await.map_err(|fault| not_had(fault, uri))?;
-        let mut bytes = bytes.iter();
-        for (id, range) in ids.into_iter().zip(ranges) {
-            let block = range.and_then(|range| {
-                let stored = range.map(|_| &bytes.next().expect("one for each range")[..]);
-                decode_block(page, id, stored)
-            });
-            blocks.insert(BlockKey { object, level, mask, id }, block);
-        }
+/// Reads and decodes what cuts need, object by object.
+async fn blocks(opened: &OpenScene, cuts: &[SourceWindow]) -> Result<Vec<Blocks>> {
+    let mut blocks = Vec::with_capacity(opened.objects.len());
+    for (number, object) in opened.objects.iter().enumerate() {
+        let (object, uri) = (object.opened(), object.opened().uri());
+        let keys = cuts.iter().flat_map(|cut| blocks_of(opened, cut)).filter(|key| key.object == number);
+        let found = decoded(object, keys.map(|key| (key.level, key.mask, key.id))).await;
+        let found = found.map_err(|fault| not_had(fault, uri))?;
+        blocks.push(found.map_err(|why| rejected(uri, TileGrid::Regular, why))?);
     }
     Ok(blocks)
 }

@@ -78,7 +78,7 @@ impl fmt::Display for ImageFormat {
 }
 
 /// So many bytes tell a format.
-const SNIFFED_BYTES: usize = 12;
+pub(crate) const SIGNATURE_BYTES: usize = 12;
 
 /// Tells an image's format by its first bytes (12 are enough), whatever its name says.
 #[must_use]
@@ -314,7 +314,7 @@ pub(crate) fn recognise(view: View<'_>) -> Result<ImageFormat, Rejection> {
     if view.len() == 0 {
         return Err(Rejection::new(Reason::Empty, "the object has no bytes"));
     }
-    let format = sniff(view.slice(0, view.len().min(SNIFFED_BYTES)).unwrap_or_default());
+    let format = sniff(view.slice(0, view.len().min(SIGNATURE_BYTES)).unwrap_or_default());
     format.ok_or_else(|| unknown(view))
 }
 

@@ -17,7 +17,7 @@ use crate::input::storage::{ObjectInfo, ObjectUri, StoreError};
 use crate::vocabulary::error::{Error, Result};
 
 /// So much of a document tells whether it is STAC.
-pub const SNIFFED_BYTES: u64 = 64 << 10;
+pub const DOCUMENT_START_BYTES: u64 = 64 << 10;
 /// Names of what may be a STAC document or table.
 const EXTENSIONS: [&str; 4] = ["json", "geojson", "parquet", "geoparquet"];
 
@@ -58,7 +58,7 @@ impl Search {
         if self.items.is_none() || !may_be_stac(uri) || info.size == 0 {
             return Ok(false);
         }
-        let length = SNIFFED_BYTES.min(info.size);
+        let length = DOCUMENT_START_BYTES.min(info.size);
         let head = match self.storage.bucket(uri).get_range(uri.key(), 0, length).await {
             Ok(head) => head,
             Err(StoreError::Failed(error)) => return Err(error),
@@ -132,7 +132,7 @@ impl Search {
     }
 }
 
-/// Returns whether an object that begins with these bytes, [`SNIFFED_BYTES`] of them or all, is taken for STAC.
+/// Returns whether an object that begins with these bytes, [`DOCUMENT_START_BYTES`] of them or all, is taken for STAC.
 pub fn begins_like_stac(uri: &ObjectUri, head: &[u8]) -> bool {
     may_be_stac(uri) && (head.starts_with(b"PAR1") || stac::looks_like_stac(head))
 }
@@ -173,7 +173,7 @@ pub(super) fn digest_of(bytes: &[u8]) -> String {
 }
 
 /// An item, or why there is none, as it lies in [`Entry::item`].
-type ItemRecord = std::result::Result<Item, String>;
+pub type ItemRecord = std::result::Result<Item, String>;
 
 impl Entry {
     /// Returns the STAC item that this source is, or why it cannot be used; `None` if it is no item.

@@ -30,6 +30,7 @@ use self::outage_check::{Missing, OutageCheck, RecentReads};
 use self::scenes::Scenes;
 use self::troubles::Troubles;
 use crate::config::Limits;
+use crate::input::byte_ranges::too_large;
 use crate::input::storage::{Expected, Object, ObjectUri, Storage, StoreError, split_scheme};
 use crate::output::{Run, Source, Tile};
 use crate::vocabulary::error::{Error, Result};
@@ -228,12 +229,6 @@ struct Origin<'a> {
 
 fn expected(tile: &Tile) -> Expected {
     Expected { size: tile.source.size_bytes, version: tile.source.version.clone() }
-}
-
-/// Rejects an object that has more bytes than `limits.max_object` allows.
-pub(crate) fn too_large(num_bytes: u64, limit: u64) -> Rejection {
-    let detail = format!("the object has {num_bytes} bytes, limits.max_object allows {limit}");
-    Rejection::new(Reason::TooLarge, detail)
 }
 
 /// Rejects an object that is not there, while its store answers.

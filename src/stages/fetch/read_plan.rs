@@ -161,7 +161,7 @@ fn decoded_bytes(scene: &OpenScene, key: BlockKey) -> u64 {
 pub fn blocks_of<'a>(scene: &'a OpenScene, cut: &'a SourceWindow) -> impl Iterator<Item = BlockKey> + 'a {
     let (object, level) = (cut.object, cut.level);
     let touched = cut.pixels.width > 0 && cut.pixels.height > 0;
-    let header = &scene.objects[object].header;
+    let header = scene.objects[object].file();
     let (pixels, masks) =
         if touched { header.blocks_for(level, cut.pixels, &cut.bands) } else { Default::default() };
     let key = move |mask: bool| move |id: BlockId| BlockKey { object, level, mask, id };

@@ -10,9 +10,9 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::read_plan::BlockKey;
 use super::{Fetcher, Miss, Origin};
-use crate::formats::reader::parse_scene;
-use crate::formats::tiff::{BlockId, BlockTable, Page, TiffHeader, parse_blocks};
-use crate::input::byte_ranges::RangeReader;
+use crate::formats::tiff::{BlockId, BlockTable, Page, TiffHeader};
+use crate::input::byte_ranges::{RangeReader, ReadOptions};
+use crate::input::open::OpenRaster;
 use crate::input::storage::{ObjectUri, StoreError};
 use crate::output::{Source, Tile};
 use crate::scene::{Scene, SceneLayout, SceneObject};
@@ -74,11 +74,8 @@ pub struct OpenScene {
 
 /// One object of an open scene.
 pub struct OpenObject {
-    /// Its header.
-    pub header: TiffHeader,
+    opened: Arc<OpenRaster>,
     source: Source,
-    uri: ObjectUri,
-    ranged: RangeReader,
 }
 
 /// Why a scene is not open: an answer for all who ask, or one that may be another when somebody asks again.
@@ -177,7 +174,8 @@ impl Fetcher {
         let requests = if uri.local_path().is_some() { local_reads } else { requests };
         let (requests, traffic) = (requests.clone(), traffic.clone());
         let version = planned.version.clone();
-        let ranged = RangeReader::new(&self.storage, &uri, planned.size_bytes, version, requests, traffic);
+        let reads = ReadOptions::new(requests, traffic);
+        let reader = RangeReader::new(&self.storage, &uri, planned.size_bytes, version, reads);
         let source = Source {
             uri: planned.uri.clone(),
             version: planned.version.clone(),
@@ -185,8 +183,8 @@ impl Fetcher {
             ..Source::default()
         };
         let began = Instant::now();
-        let header = match ranged.parse(parse_scene).await {
-            Ok(Ok(header)) => header,
+        let opened = match OpenRaster::open(Arc::new(reader)).await {
+            Ok(Ok(opened)) => opened,
             Ok(Err(rejection)) => return Ok(Err(rejection.into())),
             Err(fault) => {
                 let from = Origin { source: &source, source_id, began };
@@ -194,11 +192,11 @@ impl Fetcher {
             }
         };
         self.memory.was_read(&uri);
-        if !header.levels.iter().map(|level| level.pixels.size).eq(planned.levels.iter().copied()) {
+        if !opened.file().levels.iter().map(|level| level.pixels.size).eq(planned.levels.iter().copied()) {
             let detail = format!("it has other levels than when it was planned{RETRY_CUTS_ANEW} ({uri})");
             return Ok(Err(Rejection::new(Reason::Changed, detail).into()));
         }
-        Ok(Ok(OpenObject { header, source, uri, ranged }))
+        Ok(Ok(OpenObject { opened: Arc::new(opened), source }))
     }
 
     /// Reads where blocks lie.
@@ -214,9 +212,8 @@ impl Fetcher {
         let mut tables = Tables::default();
         for ((object, level, mask), blocks) in wanted {
             let opened = &scene.objects[object];
-            let page = opened.page(level, mask);
             let began = Instant::now();
-            let read = opened.ranged.parse(|partial| parse_blocks(partial, page, &blocks)).await;
+            let read = opened.opened.table(level, mask, &blocks).await;
             match self.judged(read, opened, scene.source_id, began).await? {
                 Ok(Ok(table)) => tables.0.insert((object, level, mask), table),
                 Ok(Err(rejection)) => return Ok(Err(rejection.into())),
@@ -253,7 +250,7 @@ impl Fetcher {
                 }
             }
             let began = Instant::now();
-            let read = opened.ranged.read(&ranges).await;
+            let read = opened.opened.reader().read(&ranges).await;
             match self.judged(read, opened, scene.source_id, began).await? {
                 Ok(bytes) => {
                     arrived.extend(found.into_iter().zip(bytes).map(|(key, bytes)| (key, Ok(Some(bytes)))));
@@ -276,7 +273,7 @@ impl Fetcher {
             Ok(value) => Ok(Ok(value)),
             Err(fault) => {
                 let from = Origin { source: &object.source, source_id, began };
-                self.judge_fault(fault, &from, &object.uri).await.map(Err)
+                self.judge_fault(fault, &from, object.opened.uri()).await.map(Err)
             }
         }
     }
@@ -285,48 +282,35 @@ impl Fetcher {
 impl OpenScene {
     /// Takes a scene whose objects have been opened outside of a run.
     #[must_use]
-    pub fn new(scene: Arc<Scene>, objects: Vec<OpenObject>) -> Self {
-        Self { scene, objects, source_id: 0 }
+    pub fn new(scene: Arc<Scene>, objects: Vec<Arc<OpenRaster>>) -> Self {
+        let object = |opened| OpenObject { opened, source: Source::default() };
+        Self { scene, objects: objects.into_iter().map(object).collect(), source_id: 0 }
     }
 
     /// Returns the type of the samples of a chip.
     #[must_use]
     pub fn kind(&self) -> SampleKind {
-        self.scene.chip_kind(|object| self.objects[object].header.levels[0].pixels.kind)
+        self.scene.chip_kind(|object| self.objects[object].file().levels[0].pixels.kind)
     }
 }
 
 impl OpenObject {
-    /// Takes an object whose header has been read from `ranged`.
+    /// Returns what its header says.
     #[must_use]
-    pub fn new(header: TiffHeader, uri: ObjectUri, ranged: RangeReader) -> Self {
-        Self { header, source: Source::default(), uri, ranged }
+    pub fn file(&self) -> &TiffHeader {
+        self.opened.file()
     }
 
-    /// Returns where it lies.
+    /// Returns the object as it is read outside of a run.
     #[must_use]
-    pub fn uri(&self) -> &ObjectUri {
-        &self.uri
-    }
-
-    /// Returns how its blocks are read.
-    #[must_use]
-    pub fn ranged(&self) -> &RangeReader {
-        &self.ranged
+    pub fn opened(&self) -> &OpenRaster {
+        &self.opened
     }
 
     /// Returns a page of the object: the samples of a level, or its mask.
-    ///
-    /// # Panics
-    ///
-    /// If a mask is asked for and there is none.
     #[must_use]
     pub fn page(&self, level: usize, mask: bool) -> &Page {
-        let level = &self.header.levels[level];
-        match &level.mask {
-            Some(page) if mask => page,
-            _ => &level.pixels,
-        }
+        self.opened.page(level, mask)
     }
 }
 

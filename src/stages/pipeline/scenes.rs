@@ -275,7 +275,7 @@ impl WindowBlocks {
     fn draw(self, opened: &OpenScene, window: &WindowTask) -> Result<Drawn, Rejection> {
         let mut pieces = Vec::with_capacity(self.cuts.len());
         for cut in self.cuts {
-            let header = &opened.objects[cut.object].header;
+            let header = opened.objects[cut.object].file();
             let (object, level) = (cut.object, cut.level);
             let block = |part: Part, id| {
                 let key = BlockKey { object, level, mask: part == Part::Mask, id };

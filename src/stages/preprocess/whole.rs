@@ -43,6 +43,21 @@ impl WholeImage {
         Ok(Self { header })
     }
 
+    /// Opens and writes an image in one go, where nobody waits for room in between.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::open`] and [`Self::write`].
+    pub fn decode(
+        bytes: &[u8],
+        limits: &Limits,
+        how: &Preprocess,
+        slot: InputSlotMut<'_>,
+    ) -> Result<Self, Rejection> {
+        let image = Self::open(bytes, limits, how)?;
+        image.write(bytes, limits, how, slot).map(|()| image)
+    }
+
     /// Decodes the image, and lays it out as the model's input.
     ///
     /// - `bytes`: those that the header was read from

@@ -1,8 +1,8 @@
 //! Which grid the windows of a scene lie on.
 
-use super::Opened;
 use crate::formats::tiff::Level;
 use crate::geo::{GeoTransform, NoGeometry};
+use crate::input::open::OpenRaster;
 use crate::scene::{AxisMap, SceneBand, SceneObject, Tiling};
 use crate::vocabulary::geometry::Size;
 use crate::vocabulary::reason::{Reason, Rejection};
@@ -26,8 +26,9 @@ pub(super) struct Place {
 /// # Errors
 ///
 /// [`Reason::Corrupt`] if a number that its place needs is not finite.
-pub(super) fn object(opened: &Opened) -> Result<SceneObject, Rejection> {
-    let tags = &opened.header.geo;
+pub(super) fn object(opened: &OpenRaster) -> Result<SceneObject, Rejection> {
+    let (header, reader) = (opened.file(), opened.reader());
+    let tags = &header.geo;
     let epsg = tags.epsg();
     let transform = GeoTransform::from_tags(tags);
     // What a code and a transform do not need may be anything, such as the height of a pixel.
@@ -37,11 +38,11 @@ pub(super) fn object(opened: &Opened) -> Result<SceneObject, Rejection> {
         return Err(Rejection::new(Reason::Corrupt, detail));
     }
     Ok(SceneObject {
-        uri: opened.uri.to_string().into(),
-        version: opened.version.clone(),
-        size_bytes: opened.size_bytes,
-        without_mask: levels_without_mask(&opened.header.levels),
-        levels: opened.header.levels.iter().map(|level| level.pixels.size).collect(),
+        uri: opened.uri().to_string().into(),
+        version: reader.version().cloned(),
+        size_bytes: reader.size_bytes(),
+        without_mask: levels_without_mask(&header.levels),
+        levels: header.levels.iter().map(|level| level.pixels.size).collect(),
         transform: transform.ok().map(|transform| transform.0),
         epsg,
         tags: (epsg.is_none() && !tags.is_empty()).then(|| tags.clone()),

@@ -10,20 +10,17 @@ mod grid;
 pub(crate) mod windows;
 
 use std::collections::HashSet;
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 
 use self::bands::Choice;
 pub use self::bands::{ChosenAsset, chosen_assets};
 pub use self::windows::{grid_of, is_in_grid, is_planned, nearest_window, num_tiles_of, place_in_grid};
-use crate::formats::reader::parse_scene;
-use crate::formats::tiff::TiffHeader;
-use crate::input::byte_ranges::RangeReader;
-use crate::input::source::{Entry, Sorted};
+use crate::input::byte_ranges::{RangeReader, ReadOptions};
+use crate::input::open::OpenRaster;
+use crate::input::source::{Entry, ItemRecord, Sorted};
 use crate::input::stac::Item;
 use crate::input::storage::{ObjectUri, Sample, Storage, StoreError, Tally};
 use crate::output::Surveyed;
@@ -32,7 +29,6 @@ use crate::stages::survey::windows::{MAX_WINDOWS, count, tiles_of};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::guard;
 use crate::vocabulary::reason::{Reason, Rejection};
-use crate::vocabulary::traffic::Traffic;
 
 /// So many sources are surveyed at once.
 const AT_ONCE: usize = 32;
@@ -45,8 +41,7 @@ pub struct HeaderReader {
     storage: Storage,
     tiling: Arc<Tiling>,
     max_windows: u64,
-    requests: Arc<Semaphore>,
-    traffic: Arc<Traffic>,
+    reads: ReadOptions,
     tally: Tally,
     /// All sources of which some are surveyed.
     sources: OnceLock<Sorted>,
@@ -54,13 +49,8 @@ pub struct HeaderReader {
     said: Mutex<HashSet<String>>,
 }
 
-/// A header, and the object that it was read from.
-struct Opened {
-    uri: ObjectUri,
-    version: Option<Arc<str>>,
-    size_bytes: u64,
-    header: TiffHeader,
-}
+/// What a survey found, and the objects that it opened, in the order of the scene's; none if it is rejected.
+pub type SurveyedObjects = (SceneLayout, Vec<Arc<OpenRaster>>);
 
 /// What reading a source's headers can come to, besides a header.
 enum UnreadableHeader {
@@ -80,16 +70,14 @@ impl HeaderReader {
     /// Prepares to survey with these settings.
     ///
     /// - `max_windows`: a scene that would be cut into more is rejected
-    /// - `requests`: most requests at once
+    /// - `reads`: how headers are read
     #[must_use]
-    pub fn new(storage: Storage, tiling: Arc<Tiling>, max_windows: u64, requests: NonZeroUsize) -> Self {
-        let requests = Arc::new(Semaphore::new(requests.get()));
+    pub fn new(storage: Storage, tiling: Arc<Tiling>, max_windows: u64, reads: ReadOptions) -> Self {
         Self {
             storage,
             tiling,
             max_windows,
-            requests,
-            traffic: Arc::default(),
+            reads,
             tally: Tally::default(),
             sources: OnceLock::new(),
             said: Mutex::default(),
@@ -125,27 +113,51 @@ impl HeaderReader {
     ///
     /// `Config` or `Unavailable` if a store is away or the access is wrong.
     pub async fn survey(&self, entry: Entry) -> Result<Surveyed> {
-        let survey = match self.scene(&entry).await? {
-            Ok(scene) => {
-                self.warn_of_no_geometry(&scene);
-                Some(SceneLayout::Scene(Arc::new(scene)))
-            }
-            Err(UnreadableHeader::Rejected(rejection)) => Some(rejection.into()),
-            Err(UnreadableHeader::NoAnswer(uri)) => {
-                Some(SceneLayout::Unanswered { uri: uri.to_string().into() })
-            }
-        };
-        Ok(Surveyed { entry, survey: survey.map(SceneLayout::recordable) })
+        let item = entry.stac_item()?;
+        let (survey, _) = self.survey_objects(&entry, item.as_ref(), &[]).await?;
+        Ok(Surveyed { entry, survey: Some(survey) })
     }
 
-    async fn scene(&self, entry: &Entry) -> Result<Result<Scene, UnreadableHeader>> {
-        let item = match entry.stac_item()?.transpose() {
-            Ok(item) => item,
-            Err(why) => {
-                return Ok(Err(unusable_item(&why).into()));
+    /// Surveys a source, and returns its objects as they were opened for that.
+    ///
+    /// - `item`: that of the entry
+    /// - `known`: objects that are open already, and are not read again
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::survey`].
+    pub async fn survey_objects(
+        &self,
+        entry: &Entry,
+        item: Option<&ItemRecord>,
+        known: &[Arc<OpenRaster>],
+    ) -> Result<SurveyedObjects> {
+        let found = match self.scene(entry, item, known).await? {
+            Ok((scene, objects)) => {
+                self.warn_of_no_geometry(&scene);
+                (SceneLayout::Scene(Arc::new(scene)), objects)
+            }
+            Err(UnreadableHeader::Rejected(rejection)) => (rejection.into(), Vec::new()),
+            Err(UnreadableHeader::NoAnswer(uri)) => {
+                (SceneLayout::Unanswered { uri: uri.to_string().into() }, Vec::new())
             }
         };
-        let choices = match &item {
+        Ok((found.0.recordable(), found.1))
+    }
+
+    async fn scene(
+        &self,
+        entry: &Entry,
+        item: Option<&ItemRecord>,
+        known: &[Arc<OpenRaster>],
+    ) -> Result<Result<(Scene, Vec<Arc<OpenRaster>>), UnreadableHeader>> {
+        let item = match item.map(Result::as_ref).transpose() {
+            Ok(item) => item,
+            Err(why) => {
+                return Ok(Err(unusable_item(why).into()));
+            }
+        };
+        let choices = match item {
             None => Ok(bands::whole_file(&entry.uri, &self.tiling)),
             Some(item) => bands::of_item(item, &self.tiling),
         };
@@ -154,7 +166,7 @@ impl HeaderReader {
             Err(rejection) => return Ok(Err(rejection.into())),
         };
         let mut opened = Vec::with_capacity(choices.uris.len());
-        let opening = stream::iter(&choices.uris).map(|uri| self.open(uri, entry));
+        let opening = stream::iter(&choices.uris).map(|uri| self.open(uri, entry, known));
         let mut opening = opening.buffered(AT_ONCE);
         while let Some(object) = opening.try_next().await? {
             match object {
@@ -162,36 +174,41 @@ impl HeaderReader {
                 Err(unsurveyed) => return Ok(Err(unsurveyed)),
             }
         }
-        let assembled = guard::catch_decoder_panic(|| {
-            self.assemble(&choices.bands, choices.notes, &opened, item.as_ref())
-        });
-        Ok(assembled.map_err(Into::into))
+        let assembled =
+            guard::catch_decoder_panic(|| self.assemble(&choices.bands, choices.notes, &opened, item));
+        Ok(assembled.map(|scene| (scene, opened)).map_err(Into::into))
     }
 
-    /// Reads the header of an object.
-    async fn open(&self, uri: &str, entry: &Entry) -> Result<Result<Opened, UnreadableHeader>> {
+    /// Reads the header of an object, unless that has been done.
+    async fn open(
+        &self,
+        uri: &str,
+        entry: &Entry,
+        known: &[Arc<OpenRaster>],
+    ) -> Result<Result<Arc<OpenRaster>, UnreadableHeader>> {
         let uri = ObjectUri::parse(uri)?;
-        let (size_bytes, version) = match (entry.size, uri.to_string() == entry.uri) {
-            (Some(size), true) => (size, entry.version.clone()),
-            _ => match self.storage.bucket(&uri).head(uri.key()).await {
-                Ok(info) => match info.known_size() {
-                    Some(size) => (size, info.version),
-                    // Without its size it cannot be read in parts; the worker says so.
-                    None => return self.unanswered(None, uri).await,
-                },
-                Err(StoreError::Failed(error)) => return self.unanswered(Some(error), uri).await,
-                Err(_) => return self.unanswered(None, uri).await,
-            },
+        if let Some(open) = known.iter().find(|open| *open.uri() == uri) {
+            self.tally.answered(&uri);
+            return Ok(Ok(open.clone()));
+        }
+        let (storage, reads) = (&self.storage, self.reads.clone());
+        let reader = match entry.size.filter(|_| uri.to_string() == entry.uri) {
+            Some(size) => {
+                let version = entry.version.clone().map(Into::into);
+                Ok(Some(RangeReader::new(storage, &uri, size, version, reads)))
+            }
+            None => RangeReader::open(storage, &uri, reads).await,
         };
-        let version: Option<Arc<str>> = version.map(Into::into);
-        let (requests, traffic) = (self.requests.clone(), self.traffic.clone());
-        let object = RangeReader::new(&self.storage, &uri, size_bytes, version.clone(), requests, traffic);
-        match object.parse(parse_scene).await {
-            Ok(header) => {
+        let opened = match reader {
+            Ok(Some(reader)) => OpenRaster::open(Arc::new(reader)).await,
+            // Without its size it cannot be read in parts; the worker says so.
+            Ok(None) => return self.unanswered(None, uri).await,
+            Err(fault) => Err(fault),
+        };
+        match opened {
+            Ok(opened) => {
                 self.tally.answered(&uri);
-                Ok(header
-                    .map(|header| Opened { uri, version, size_bytes, header })
-                    .map_err(UnreadableHeader::from))
+                Ok(opened.map(Arc::new).map_err(UnreadableHeader::from))
             }
             Err(StoreError::Failed(error)) => self.unanswered(Some(error), uri).await,
             Err(_) => self.unanswered(None, uri).await,
@@ -203,7 +220,7 @@ impl HeaderReader {
         &self,
         error: Option<Error>,
         uri: ObjectUri,
-    ) -> Result<Result<Opened, UnreadableHeader>> {
+    ) -> Result<Result<Arc<OpenRaster>, UnreadableHeader>> {
         match error {
             Some(error) => {
                 let others = async { self.sample(&uri) };
@@ -240,17 +257,17 @@ impl HeaderReader {
         &self,
         choices: &[Choice],
         mut notes: Vec<String>,
-        opened: &[Opened],
+        opened: &[Arc<OpenRaster>],
         item: Option<&Item>,
     ) -> Result<Scene, Rejection> {
         let tiling = &*self.tiling;
         let (chosen, cloud) = choices.split_at(choices.len() - usize::from(tiling.clouds.is_some()));
         let mut bands = Vec::with_capacity(chosen.len());
         for (place, choice) in chosen.iter().enumerate() {
-            bands.push(choice.resolve(place, &opened[choice.object].header, tiling, item, &mut notes)?);
+            bands.push(choice.resolve(place, opened[choice.object].file(), tiling, item, &mut notes)?);
         }
         let clouds = cloud.first().map(|choice| {
-            let band = choice.index(&opened[choice.object].header)?;
+            let band = choice.index(opened[choice.object].file())?;
             Ok::<_, Rejection>(SceneBand {
                 object: choice.object,
                 band,
@@ -261,12 +278,13 @@ impl HeaderReader {
             })
         });
         let clouds = clouds.transpose()?;
-        let objects: Vec<SceneObject> = opened.iter().map(grid::object).collect::<Result<_, _>>()?;
+        let objects: Vec<SceneObject> =
+            opened.iter().map(|object| grid::object(object)).collect::<Result<_, _>>()?;
         let place = grid::place(&objects, &bands, clouds.as_ref(), tiling, &mut notes)?;
         for object in opened {
-            notes.extend(object.header.notes.iter().cloned());
+            notes.extend(object.file().notes.iter().cloned());
         }
-        let reference = &opened[place.reference].header.levels[place.level as usize];
+        let reference = &opened[place.reference].file().levels[place.level as usize];
         let scene = Scene {
             in_rows: reference.pixels.block.width >= reference.pixels.size.width,
             size: reference.pixels.size,

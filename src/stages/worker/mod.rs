@@ -13,9 +13,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use crate::config::{self, Loaded, Pipeline};
 use crate::formats::image::Limits;
+use crate::input::byte_ranges::ReadOptions;
 use crate::input::source::{InputSpec, ItemSpec};
 use crate::input::storage::{ObjectUri, Storage};
 use crate::models;
@@ -133,7 +135,7 @@ impl Job {
                 storage.clone(),
                 tiling.clone(),
                 pipeline.limits.max_windows,
-                requests,
+                ReadOptions::new(Arc::new(Semaphore::new(requests.get())), Arc::default()),
             )),
             tiling,
         });

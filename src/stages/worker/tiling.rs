@@ -22,6 +22,17 @@ const PAGE_ITEMS: u32 = 200;
 /// `Config` where pipeline and contract contradict each other, or the area of interest cannot be read.
 pub(crate) fn resolve(grid: Option<&TilesSection>, model: &contract::Input) -> Result<Option<Tiling>> {
     let Some(grid) = grid else { return Ok(None) };
+    resolve_within(grid, || grid.aoi.as_deref().map(read_aoi).transpose(), model).map(Some)
+}
+
+/// As [`resolve`], with an area of interest that is read once for several purposes.
+///
+/// - `area`: returns the area of interest
+pub(crate) fn resolve_within(
+    grid: &TilesSection,
+    area: impl FnOnce() -> Result<Option<Area>>,
+    model: &contract::Input,
+) -> Result<Tiling> {
     check_unit(grid, model)?;
     let size = size(grid, model)?;
     let bands = if grid.bands.is_empty() { model.bands.clone() } else { grid.bands.clone() };
@@ -38,9 +49,9 @@ pub(crate) fn resolve(grid: Option<&TilesSection>, model: &contract::Input) -> R
                 .hint("give one number for all bands, or one for each"));
         }
     }
-    let area = grid.aoi.as_deref().map(read_aoi).transpose()?;
+    let area = area()?;
     let units = (0..model.bands.len()).map(|band| model.unit_of(band).to_owned()).collect();
-    Ok(Some(of_grid(grid, size, area, bands, units)))
+    Ok(of_grid(grid, size, area, bands, units))
 }
 
 /// Makes of `[tiles]` how scenes are cut into windows of this size.

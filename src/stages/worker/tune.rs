@@ -22,6 +22,7 @@ use super::sessions::{CpuShape, SessionRequest, Sessions, sessions_that_fit};
 use crate::runtime;
 use crate::stages::infer::{Device, InputBatch, SamplesMut, SessionSlot};
 use crate::vocabulary::error::{Error, Kind, Result};
+use crate::vocabulary::guard;
 use crate::vocabulary::provider::Provider;
 
 /// The share of a run's time that finding out may take.
@@ -385,7 +386,10 @@ impl Owed {
             *tiles -= 1;
             drop(tiles);
             // A crash is that tile's, and the run will tell of it.
-            let _ = catch_unwind(AssertUnwindSafe(decode));
+            let _ = guard::catch_decoder_panic(|| {
+                decode();
+                Ok(())
+            });
             self.changed.notify_all();
         }
     }
