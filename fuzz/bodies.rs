@@ -11,7 +11,7 @@ use tilefleet::vocabulary::geometry::Window;
 use tilefleet::vocabulary::reason::{Reason, Rejection};
 
 /// Larger blocks are left out: what is looked for is found in small ones.
-const MOST_BLOCK_BYTES: u64 = 1 << 24;
+const MAX_BLOCK_BYTES: u64 = 1 << 24;
 /// So many blocks of a page are decoded.
 const NUM_BLOCKS: u64 = 4;
 /// So many levels are looked at.
@@ -39,7 +39,7 @@ pub fn image(bytes: &[u8]) {
     let whole = image::parse_header(bytes);
     let mut object = Partial::new(bytes.len());
     assert_eq!(whole, complete(bytes, &mut object, image::parse_partial));
-    let limits = Limits::of_pixels(MOST_BLOCK_BYTES / 16);
+    let limits = Limits::of_pixels(MAX_BLOCK_BYTES / 16);
     let Ok(header) = whole else { return };
     if limits.check(&header).is_err() {
         return;
@@ -47,6 +47,26 @@ pub fn image(bytes: &[u8]) {
     assert!(working_bytes(&header, bytes) >= header.decoded_bytes());
     if let Err(rejection) = decode(&header, bytes, &limits, Window::whole(header.oriented_size())) {
         assert_ne!(rejection.reason, Reason::DecoderCrash, "{rejection}");
+    }
+}
+
+/// Decodes anything as JPEG: what passes in one pass passes the audit too, and has the same samples.
+///
+/// # Panics
+///
+/// If it does not, or a decoder crashes.
+pub fn jpeg(bytes: &[u8]) {
+    let options = tilefleet_jpeg::Options {
+        needed: None,
+        cmyk: tilefleet_jpeg::Cmyk::ToRgb,
+        max_pixels: MAX_BLOCK_BYTES / 16,
+        max_decoded_bytes: MAX_BLOCK_BYTES / 4,
+    };
+    if tilefleet_jpeg::frame(bytes).is_some_and(|frame| frame.repeats_ids) {
+        return;
+    }
+    if let Ok(samples) = tilefleet_jpeg::decode(bytes, &options) {
+        assert!(tilefleet_jpeg::decode_audited(bytes, &options) == Ok(samples), "two decoders disagree");
     }
 }
 
@@ -76,7 +96,7 @@ fn window(bytes: &[u8], header: &TiffHeader, number: usize, level: &Level) {
         Window { x, y, width: (page.size.width - x).min(40), height: (page.size.height - y).min(40) };
     let bands: Vec<u16> = (0..page.num_bands.min(4)).rev().collect();
     let (pixels, masks) = header.blocks_for(number, window, &bands);
-    if pixels.len() + masks.len() > 200 || page.max_block_bytes() > MOST_BLOCK_BYTES {
+    if pixels.len() + masks.len() > 200 || page.max_block_bytes() > MAX_BLOCK_BYTES {
         return;
     }
     let decoded = |page: &Page, ids: &[BlockId]| -> Result<Vec<_>, Rejection> {
@@ -99,7 +119,7 @@ fn block(
     page: &Page,
     id: BlockId,
 ) -> Result<tilefleet::stages::decode::blocks::Block, Rejection> {
-    if page.block_bytes(id) > MOST_BLOCK_BYTES {
+    if page.block_bytes(id) > MAX_BLOCK_BYTES {
         return Err(Rejection::new(Reason::TooLarge, "left out"));
     }
     let mut object = Partial::new(bytes.len());

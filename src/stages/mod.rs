@@ -14,9 +14,6 @@ pub mod work;
 
 pub mod fetch;
 
-#[cfg(target_arch = "x86_64")]
-mod simd;
-
 pub mod decode;
 
 pub mod compose;

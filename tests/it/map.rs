@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Crates that only these rooms may name.
-const CRATES: [(&str, &[&str]); 6] = [
+const CRATES: [(&str, &[&str]); 8] = [
     ("ort", &["runtime", "stages/infer"]),
     ("object_store", &["input", "answers"]),
     ("parquet", &["input", "output", "answers"]),
     ("datafusion", &["answers"]),
     ("reqwest", &["input"]),
     ("prost", &["models"]),
+    ("tilefleet_jpeg", &["formats", "stages/decode"]),
+    ("tilefleet_simd", &["stages/preprocess"]),
 ];
 
 /// A room, such as `geo` or `stages/fetch`.

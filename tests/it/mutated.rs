@@ -107,7 +107,9 @@ fn mutated_images_are_read_or_rejected() {
     for path in &paths {
         let file = fs::read(path).unwrap();
         for _ in 0..NUM_MUTATIONS / 4 {
-            bodies::image(&mutated(&file, &mut random));
+            let bytes = mutated(&file, &mut random);
+            bodies::image(&bytes);
+            bodies::jpeg(&bytes);
         }
     }
     assert!(paths.len() > 100, "{} files", paths.len());

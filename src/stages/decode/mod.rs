@@ -11,16 +11,13 @@ pub mod blocks;
 mod jpeg;
 mod orient;
 mod png;
-mod scratch;
 mod tiff;
 mod webp;
-
-pub use scratch::recycle;
 
 use crate::formats::image::{
     ImageFormat, ImageHeader, Limits, Orientation, Photometric, corrupt, parse_header, unsupported,
 };
-use crate::vocabulary::chip::{Bands, Chip};
+use crate::vocabulary::chip::{Bands, Chip, Samples};
 use crate::vocabulary::geometry::Window;
 use crate::vocabulary::guard;
 use crate::vocabulary::reason::{Reason, Rejection};
@@ -72,13 +69,20 @@ pub fn decode(
     Ok(orient::apply(chip, header.orientation))
 }
 
+/// Gives a chip's buffer to the next decode on this thread.
+pub fn recycle(chip: Chip) {
+    if let Samples::U8(samples) = chip.samples {
+        tilefleet_jpeg::recycle(samples);
+    }
+}
+
 /// Returns how much memory [`decode`] takes at once for an image, decoded samples included: an upper estimate from its
 /// header, which the decoders are held to by a test.
 #[must_use]
 pub fn working_bytes(header: &ImageHeader, bytes: &[u8]) -> u64 {
     let decoded = header.decoded_bytes();
     let beside = match header.format {
-        ImageFormat::Jpeg => jpeg::working_bytes(header, bytes),
+        ImageFormat::Jpeg => jpeg::working_bytes(bytes),
         ImageFormat::Png => png::working_bytes(header, bytes),
         ImageFormat::WebP => webp::working_bytes(header, bytes),
         // A strip may be the whole image, and is unpacked before its samples are put in place.

@@ -40,14 +40,6 @@ fn progressive() -> Vec<u8> {
     encoder(&picture()).subsampling(Subsampling::S444).progressive(true).encode().unwrap()
 }
 
-/// Too narrow for the chroma to be interpolated.
-fn narrow() -> Vec<u8> {
-    Encoder::new(&picture()[..3 * 4 * 9], 4, 9, PixelFormat::Rgb)
-        .subsampling(Subsampling::S420)
-        .encode()
-        .unwrap()
-}
-
 /// Motion JPEG: without the Huffman tables, which are the standard ones.
 fn motion() -> Vec<u8> {
     let mut motion = baseline();
@@ -143,12 +135,6 @@ fn reason(bytes: &[u8]) -> Reason {
     decoded(bytes).expect_err("a damaged file is rejected").reason
 }
 
-/// Returns where the entropy-coded data of the last scan begins.
-fn scan_data(jpeg: &[u8]) -> usize {
-    let sos = jpeg.windows(2).rposition(|pair| pair == [0xFF, 0xDA]).unwrap();
-    sos + 2 + usize::from(jpeg[sos + 3])
-}
-
 #[test]
 fn lossless_formats_give_back_what_was_written() {
     for (name, file) in files().into_iter().skip(5) {
@@ -173,93 +159,6 @@ fn a_cut_file_is_never_taken_for_a_whole_one() {
             }
         }
     }
-}
-
-#[test]
-fn a_cut_jpeg_with_an_end_marker_is_rejected() {
-    for file in [baseline(), with_restarts(), progressive()] {
-        let start = scan_data(&file);
-        for len in start..file.len() - 3 {
-            let forged = [&file[..len], &[0xFF, 0xD9]].concat();
-            assert!(decoded(&forged).is_err(), "cut at {len} of {}", file.len());
-        }
-    }
-}
-
-#[test]
-fn image_data_that_is_left_over_is_corrupt() {
-    for file in [baseline(), with_restarts(), progressive()] {
-        let (data, end) = file.split_at(file.len() - 2);
-        assert_eq!(reason(&[data, &[0x5A, 0xA5], end].concat()), Reason::Corrupt);
-    }
-}
-
-/// Some cameras fill up the end of a scan with zeros or ones.
-#[test]
-fn padding_after_the_image_data_is_harmless() {
-    for file in [baseline(), with_restarts(), progressive(), narrow()] {
-        let (data, end) = file.split_at(file.len() - 2);
-        for padding in [&[0; 9][..], &[0xFF, 0, 0xFF, 0], &[0xFF, 0xFF]] {
-            assert_eq!(decoded(&[data, padding, end].concat()), decoded(&file), "{padding:?}");
-        }
-    }
-    let file = with_restarts();
-    let at = file.windows(2).position(|pair| pair == [0xFF, 0xD1]).unwrap();
-    let inside = [&file[..at], &[0; 3], &file[at..]].concat();
-    assert_eq!(reason(&inside), Reason::Corrupt);
-}
-
-/// Files that are decoded in one pass and those that are not have the samples of the crate's decoder.
-#[test]
-fn one_pass_gives_the_samples_of_the_decoder() {
-    let samplings =
-        [Subsampling::S420, Subsampling::S422, Subsampling::S444, Subsampling::S440, Subsampling::S420];
-    let mut random = Random(3);
-    for at in 0..40 * 40 {
-        let (width, height, sampling) = (at % 40 + 1, at / 40 + 1, random.below(samplings.len()));
-        let format = if sampling == 4 { PixelFormat::Grayscale } else { PixelFormat::Rgb };
-        let noise = [1, 20, 256][random.below(3)];
-        let pixels: Vec<u8> =
-            (0..width * height * 3).map(|at| (at % 150).max(random.below(noise)) as u8).collect();
-        let mut encoder = Encoder::new(&pixels, width, height, format)
-            .quality(1 + random.below(100) as u8)
-            .subsampling(samplings[sampling])
-            .optimize_huffman(at % 2 == 0);
-        if random.below(2) == 0 {
-            encoder = encoder.restart_blocks(1 + random.below(9) as u16);
-        }
-        let file = encoder.encode().unwrap();
-        let expected = libjpeg_turbo_rs::decompress_to(&file, format).unwrap().data;
-        assert_eq!(decoded(&file).unwrap().samples, Samples::U8(expected), "{width}×{height}, {sampling}");
-    }
-}
-
-#[test]
-fn restart_markers_out_of_order_are_corrupt() {
-    let mut file = with_restarts();
-    let at = file.windows(2).position(|pair| pair == [0xFF, 0xD1]).unwrap();
-    file[at + 1] = 0xD2;
-    assert_eq!(reason(&file), Reason::Corrupt);
-}
-
-#[test]
-fn bytes_after_the_end_marker_do_not_matter() {
-    let file = baseline();
-    assert_eq!(decoded(&[&file[..], b"trailer"].concat()), decoded(&file));
-}
-
-#[test]
-fn a_progressive_file_without_a_component_is_truncated() {
-    let file = progressive();
-    let second_scan = file.windows(2).enumerate().filter(|(_, pair)| *pair == [0xFF, 0xDA]).nth(1);
-    let first_scan_only = [&file[..second_scan.unwrap().0], &[0xFF, 0xD9]].concat();
-    // The first scan holds the DC of all components: legal, and decoded as libjpeg does.
-    assert!(
-        decoded(&first_scan_only)
-            .is_ok_and(|chip| chip.size == crate::vocabulary::geometry::Size::new(WIDTH, HEIGHT))
-    );
-    let no_scan = [&file[..scan_data(&file) - 2], &[0xFF, 0xD9]].concat();
-    assert!(decoded(&no_scan).is_err());
 }
 
 #[test]
@@ -333,12 +232,6 @@ fn cmyk_becomes_rgb() {
     }
 }
 
-#[test]
-fn motion_jpeg_has_the_standard_tables() {
-    assert!(motion().len() < baseline().len());
-    assert_eq!(decoded(&motion()), decoded(&baseline()));
-}
-
 /// What is broken in later frames says nothing of the first.
 #[test]
 fn the_first_frame_of_an_animation_counts() {
@@ -358,21 +251,6 @@ fn the_first_frame_of_an_animation_counts() {
         assert!(header.num_pages > 1);
         assert_eq!(decoded(&file).unwrap().samples, Samples::U8(picture()));
     }
-}
-
-#[test]
-fn progressive_files_have_a_limit_of_scans_and_one_quantisation() {
-    let file = progressive();
-    let scans: Vec<usize> = (0..file.len() - 1).filter(|&at| file[at..].starts_with(&[0xFF, 0xDA])).collect();
-    // One that begins coefficients, and so can be repeated.
-    let (second, third, last) = (scans[1], scans[2], scans[scans.len() - 1]);
-    let many = [&file[..second], &file[second..third].repeat(101), &file[third..]].concat();
-    assert_eq!(reason(&many), Reason::Unsupported);
-    let quantisation = |value: u8| [&[0xFF, 0xDB, 0, 67, 0][..], &[value; 64]].concat();
-    let changed = [&file[..last], &quantisation(7), &file[last..]].concat();
-    assert_eq!(reason(&changed), Reason::Unsupported);
-    let before = [&file[..2], &quantisation(7), &file[2..]].concat();
-    assert!(decoded(&before).is_ok());
 }
 
 /// A few bytes of a lossless image announce 65,536 groups of codes.

@@ -3,8 +3,9 @@
 //! Each block is put together as a whole JPEG file and decoded as such a file would be, so that its samples
 //! are those of C libjpeg-turbo. Whether the components are `YCbCr`, the page says, not the block.
 
-use crate::formats::image::jpeg::{Segments, marker};
-use crate::formats::image::{ImageHeader, Limits, Photometric as FingerprintInput, corrupt, parse_header};
+use tilefleet_jpeg::{Segments, marker};
+
+use crate::formats::image::{ImageHeader, Limits, Photometric as Colours, corrupt, parse_header};
 use crate::formats::tiff::{Page, Photometric};
 use crate::stages::decode::jpeg;
 use crate::vocabulary::chip::Samples;
@@ -16,9 +17,9 @@ pub(super) fn decode(page: &Page, window: Window, stored: &[u8]) -> Result<Sampl
     let file = whole_file(page, stored)?;
     let mut header = parse_header(&file)?;
     let bands = page.block_bands();
-    if header.photometric == FingerprintInput::Cmyk {
+    if header.photometric == Colours::Cmyk {
         // Four components without a conversion, whatever they are.
-        (header.photometric, header.num_bands) = (FingerprintInput::Other, 4);
+        (header.photometric, header.num_bands) = (Colours::Other, 4);
     }
     if header.num_bands != bands {
         return Err(corrupt(format!("a block of {} components, not {bands}", header.num_bands)));
@@ -70,13 +71,10 @@ fn adobe(ycbcr: bool) -> [u8; 16] {
 
 /// Copies the segments up to the scan, without those that say something about colour; returns the scan.
 fn copy_segments<'a>(stream: &'a [u8], file: &mut Vec<u8>) -> Result<&'a [u8], Rejection> {
-    if !stream.starts_with(&[0xFF, marker::SOI]) {
-        return Err(corrupt("a block or the tables are no JPEG"));
-    }
-    let mut segments = Segments::new(stream);
+    let mut segments = Segments::new(stream).map_err(|_| corrupt("a block or the tables are no JPEG"))?;
     loop {
         let before = segments.rest();
-        let segment = segments.next()?;
+        let segment = segments.next_segment()?;
         match segment.marker {
             marker::SOS => return Ok(before),
             marker::EOI => return Ok(&[]),

@@ -10,7 +10,7 @@ use std::arch::x86_64::{
 use std::mem::transmute;
 
 use super::{Axis, HALF, PRECISION_BITS, Rows, vertical_plain};
-use crate::stages::simd::{VECTOR, has_avx512, load};
+use tilefleet_simd::{VECTOR, has_avx512, load};
 
 /// Sums of one vector.
 const LANES: usize = 16;

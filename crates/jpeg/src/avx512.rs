@@ -14,7 +14,32 @@ use std::arch::x86_64::{
 use std::mem::transmute;
 
 use super::group::{Coefficients, Samples};
-use crate::stages::simd::{VECTOR, load, load_words, store};
+use tilefleet_simd::{VECTOR, load, load_words, store};
+
+/// How often each vector function did its work, so that a test can tell that it did.
+#[cfg(test)]
+pub(crate) mod ran {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    pub(crate) static TRANSFORM: AtomicU64 = AtomicU64::new(0);
+    pub(crate) static BLEND: AtomicU64 = AtomicU64::new(0);
+    pub(crate) static RGB: AtomicU64 = AtomicU64::new(0);
+
+    pub(crate) fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Fails if this processor could run it and a test did not.
+    pub(crate) fn check(counter: &AtomicU64) {
+        if tilefleet_simd::has_avx512() {
+            assert!(counter.load(Ordering::Relaxed) > 0, "the vector code did not run");
+        } else {
+            crate::skipped::not_on_this_machine(
+                "no AVX-512 with VBMI and VNNI, so its versions are not compared",
+            );
+        }
+    }
+}
 
 /// Fraction bits of the transform's constants.
 const CONST_BITS: u32 = 13;

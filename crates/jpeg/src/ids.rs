@@ -1,12 +1,13 @@
 //! Files that give two components one id, for what looks components up by it.
 
-use crate::formats::image::jpeg::{Segments, is_frame, marker, told_apart};
+use crate::frame::{is_frame, told_apart};
+use crate::segments::{Segments, marker};
 
 /// Returns a copy of a file in which each component has an id of its own, in frame and scan headers alike.
 pub(super) fn apart(bytes: &[u8]) -> Vec<u8> {
     let mut copy = bytes.to_vec();
-    let mut segments = Segments::new(bytes);
-    while let Ok(segment) = segments.next() {
+    let Ok(mut segments) = Segments::new(bytes) else { return copy };
+    while let Ok(segment) = segments.next_segment() {
         let is_scan = segment.marker == marker::SOS;
         let (first, step) = match segment.marker {
             marker::EOI => break,

@@ -22,7 +22,7 @@ impl Kernels {
         static KERNELS: OnceLock<Kernels> = OnceLock::new();
         KERNELS.get_or_init(|| Self {
             #[cfg(target_arch = "x86_64")]
-            avx512: crate::stages::simd::has_avx512(),
+            avx512: tilefleet_simd::has_avx512(),
             ..Self::of_any_machine()
         })
     }
@@ -52,6 +52,8 @@ impl Kernels {
             // SAFETY: the only precondition is that the machine has the instructions.
             let done = unsafe { avx512::transform(coefficients, quantisation, samples) };
             if done {
+                #[cfg(test)]
+                avx512::ran::count(&avx512::ran::TRANSFORM);
                 return;
             }
         }
@@ -82,13 +84,18 @@ impl Kernels {
     }
 
     /// Interpolates between a chroma row and its neighbour, then across, but for the first and the last sample;
-    /// `false` if not on this machine, or not so short a row.
+    /// returns `false` without AVX-512, or for a row shorter than 34 samples.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn blend(&self, row: &[u8], neighbour: &[u8], out: &mut [u8]) -> bool {
         #[expect(unsafe_code, reason = "AVX-512 was detected")]
         // SAFETY: the only precondition is that the machine has the instructions.
         let mut blend = || unsafe { avx512::blend(row, neighbour, out) };
-        self.avx512 && blend()
+        let done = self.avx512 && blend();
+        #[cfg(test)]
+        if done {
+            avx512::ran::count(&avx512::ran::BLEND);
+        }
+        done
     }
 
     /// Interpolates a chroma row across.
@@ -104,6 +111,8 @@ impl Kernels {
             // SAFETY: the only precondition is that the machine has the instructions.
             let done = unsafe { avx512::rgb(y, cb, cr, out) };
             if done {
+                #[cfg(test)]
+                avx512::ran::count(&avx512::ran::RGB);
                 return;
             }
         }
@@ -115,12 +124,7 @@ impl Kernels {
 mod tests {
     use super::super::group::Group;
     use super::*;
-    use crate::stages::decode::tests::Random;
-
-    fn say_what_is_missing() {
-        #[cfg(target_arch = "x86_64")]
-        crate::stages::simd::say_what_is_missing();
-    }
+    use crate::tests::Random;
 
     /// Returns the planes of four blocks, side by side, with some coefficients up to `limit`.
     fn transformed(kernels: &Kernels, seed: u64, limit: usize) -> Vec<u8> {
@@ -144,7 +148,6 @@ mod tests {
 
     #[test]
     fn four_blocks_at_once_are_four_blocks() {
-        say_what_is_missing();
         let one_by_one = Kernels::of_any_machine();
         for seed in 0..3000 {
             for limit in [3, 100, 500, 1024, 4000, 20_000] {
@@ -152,11 +155,12 @@ mod tests {
                 assert_eq!(at_once, transformed(&one_by_one, seed, limit), "seed {seed}, limit {limit}");
             }
         }
+        #[cfg(target_arch = "x86_64")]
+        avx512::ran::check(&avx512::ran::TRANSFORM);
     }
 
     #[test]
     fn every_colour_is_converted_alike() {
-        say_what_is_missing();
         let plain = Kernels::of_any_machine();
         let cb: Vec<u8> = (0..=255).collect();
         for cr in 0..=255 {
@@ -171,5 +175,7 @@ mod tests {
                 assert_eq!(colours[0], colours[1]);
             }
         }
+        #[cfg(target_arch = "x86_64")]
+        avx512::ran::check(&avx512::ran::RGB);
     }
 }

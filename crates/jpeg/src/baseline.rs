@@ -12,11 +12,12 @@ use super::group::{BLOCKS, Coefficients, Group};
 use super::huffman::{Table, Tables};
 use super::kernels::Kernels;
 use super::upsample::Row;
-use crate::formats::bytes::Order;
-use crate::formats::image::ImageHeader;
-use crate::formats::image::jpeg::{Component, Frame, Segments, is_frame, marker};
-use crate::stages::decode::scratch;
-use crate::vocabulary::geometry::{Size, Window};
+use crate::Options;
+use crate::buffer;
+use crate::frame::{Component, Frame, is_frame};
+use crate::geometry::{Size, Window};
+use crate::segments;
+use crate::segments::{Segments, marker};
 
 /// Planes and buffers of larger images go back to the allocator.
 const MAX_KEPT_BYTES: usize = 16 << 20;
@@ -28,27 +29,27 @@ const MIN_BLOCK_BITS: usize = 2;
 const MIN_CHROMA_WIDTH: u32 = 3;
 
 /// Decodes a file that is whole and usual; samples outside of `needed` are unspecified.
-pub(super) fn decode(header: &ImageHeader, bytes: &[u8], needed: Window) -> Option<Vec<u8>> {
+pub(super) fn decode(bytes: &[u8], options: &Options) -> Option<Vec<u8>> {
     let mut head = Head::default();
-    let mut segments = Segments::new(bytes);
+    let mut segments = Segments::new(bytes).ok()?;
     loop {
-        let segment = segments.next().ok()?;
+        let segment = segments.next_segment().ok()?;
         match segment.marker {
             marker::DQT => head.define_quantisation(segment.body)?,
             marker::DHT => head.tables.define(segment.body).ok()?,
-            marker::DRI => head.restart_interval = Order::Big.u16(segment.body, 0)?.into(),
+            marker::DRI => head.restart_interval = segments::u16_at(segment.body, 0)?.into(),
             marker::APP14 if !is_ycbcr(segment.body) => return None,
             marker::APP0..=marker::APP15 | marker::COM => {}
             marker::SOS => {
                 head.tables.add_standard().ok()?;
-                let layout = head.layout(segment.body, needed)?;
-                if layout.size != header.size || !layout.is_paid_for(segments.rest()) {
+                let layout = head.layout(segment.body, options.needed)?;
+                if !layout.is_allowed(options) || !layout.is_paid_for(segments.rest()) {
                     return None;
                 }
-                let mut samples = scratch::take(layout.num_bytes());
+                let mut samples = buffer::take(layout.num_bytes());
                 let used = with_buffers(|buffers| layout.decode(segments.rest(), buffers, &mut samples))?;
                 segments.skip(used);
-                let ends = segments.next().is_ok_and(|segment| segment.marker == marker::EOI);
+                let ends = segments.next_segment().is_ok_and(|segment| segment.marker == marker::EOI);
                 return ends.then_some(samples);
             }
             code if is_frame(code) => head.begin_frame(code, segment.body)?,
@@ -98,7 +99,7 @@ impl Head {
     }
 
     /// Puts together what the scan needs, if frame and scan are usual.
-    fn layout(&self, scan: &[u8], needed: Window) -> Option<Layout<'_>> {
+    fn layout(&self, scan: &[u8], needed: Option<Window>) -> Option<Layout<'_>> {
         let frame = self.frame.as_ref()?;
         let (&count, rest) = scan.split_first()?;
         let (parts, [0, 63, 0]) = rest.split_at_checked(2 * usize::from(count))? else { return None };
@@ -122,6 +123,8 @@ impl Head {
         if sampling != Sampling::Full && chroma_width < MIN_CHROMA_WIDTH {
             return None;
         }
+        let needed = needed.filter(|needed| needed.is_within(frame.size));
+        let needed = needed.unwrap_or_else(|| Window::whole(frame.size));
         let part = Part::of(needed, frame.size, sampling);
         Some(Layout { size: frame.size, sampling, planes, part, restart_interval: self.restart_interval })
     }
@@ -217,6 +220,10 @@ struct Layout<'a> {
 }
 
 impl Layout<'_> {
+    fn is_allowed(&self, options: &Options) -> bool {
+        self.size.num_pixels() <= options.max_pixels && self.num_bytes() as u64 <= options.max_decoded_bytes
+    }
+
     fn num_bytes(&self) -> usize {
         self.size.width as usize * self.size.height as usize * self.planes.len()
     }
@@ -440,10 +447,8 @@ mod tests {
     use libjpeg_turbo_rs::{Encoder, PixelFormat, Subsampling};
 
     use super::*;
-    use crate::formats::image::{Limits, parse_header};
-    use crate::stages::decode::jpeg::decode_any;
-    use crate::stages::decode::tests::Random;
-    use crate::vocabulary::chip::Samples;
+    use crate::tests::{ANY, Random};
+    use crate::{decode_audited, frame};
 
     const SIDE: usize = 45;
 
@@ -465,8 +470,7 @@ mod tests {
     }
 
     fn one_pass(file: &[u8]) -> Option<Vec<u8>> {
-        let header = parse_header(file).ok()?;
-        decode(&header, file, Window::whole(header.size))
+        decode(file, &ANY)
     }
 
     /// Returns the samples of a window.
@@ -492,13 +496,13 @@ mod tests {
     fn a_part_has_the_samples_of_the_whole() {
         let mut random = Random(3);
         for file in files() {
-            let header = parse_header(&file).unwrap();
+            let size = frame(&file).unwrap().size;
             let whole = one_pass(&file).unwrap();
             for _ in 0..300 {
-                let window = some_window(&mut random, header.size);
-                let part = decode(&header, &file, window).unwrap();
-                let [part, whole] = [&part, &whole].map(|samples| inside(window, samples, header.size));
-                assert_eq!(part, whole, "{window}");
+                let window = some_window(&mut random, size);
+                let part = decode(&file, &Options { needed: Some(window), ..ANY }).unwrap();
+                let [part, whole] = [&part, &whole].map(|samples| inside(window, samples, size));
+                assert_eq!(part, whole, "{window:?}");
             }
         }
     }
@@ -525,17 +529,15 @@ mod tests {
                     1 => damaged[at] ^= 1 << random.below(8),
                     _ => drop(damaged.remove(at)),
                 }
-                let Ok(header) = parse_header(&damaged) else { continue };
-                let window = some_window(&mut random, header.size);
-                let Some(part) = decode(&header, &damaged, window) else {
+                let Some(frame) = frame(&damaged) else { continue };
+                let window = some_window(&mut random, frame.size);
+                let Some(part) = decode(&damaged, &Options { needed: Some(window), ..ANY }) else {
                     rejected += 1;
                     continue;
                 };
                 passed += 1;
-                let Ok(Samples::U8(whole)) = decode_any(&header, &damaged, &Limits::default()) else {
-                    panic!("the long way rejects it");
-                };
-                assert_eq!(inside(window, &part, header.size), inside(window, &whole, header.size));
+                let whole = decode_audited(&damaged, &ANY).expect("the other decoder accepts it");
+                assert_eq!(inside(window, &part, frame.size), inside(window, &whole, frame.size));
             }
         }
         assert!(passed > 500 && rejected > 2000, "{passed} passed, {rejected} did not");

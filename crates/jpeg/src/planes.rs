@@ -11,10 +11,9 @@ use super::coefficients::ZIGZAG;
 use super::huffman::extend;
 use super::kernels::Kernels;
 use super::upsample::Row;
-use crate::formats::image::corrupt;
-use crate::formats::image::jpeg::Frame;
-use crate::vocabulary::geometry::Size;
-use crate::vocabulary::reason::Rejection;
+use crate::error::{Error, corrupt};
+use crate::frame::{Component, Frame};
+use crate::geometry::Size;
 
 /// Narrower components are not interpolated across.
 const MIN_INTERPOLATED_WIDTH: usize = 3;
@@ -45,7 +44,7 @@ struct Part {
 
 impl Transformer {
     /// Enters quantisation tables of 8 or 16 bits (T.81, B.2.4.1).
-    pub(super) fn define_quantisation(&mut self, mut body: &[u8]) -> Result<(), Rejection> {
+    pub(super) fn define_quantisation(&mut self, mut body: &[u8]) -> Result<(), Error> {
         let cut_off = || corrupt("a quantisation table is cut off");
         while let Some((&target, rest)) = body.split_first() {
             let (width, destination) = (1 + usize::from(target >> 4 & 1), usize::from(target & 15));
@@ -66,7 +65,7 @@ impl Transformer {
         let mcus_x = frame.size.width.div_ceil(8 * h_max) as usize;
         let mcus_y = frame.size.height.div_ceil(8 * v_max) as usize;
         let destinations = body[6..].chunks_exact(3).map(|component| component[2]);
-        let part = |(component, destination): (&crate::formats::image::jpeg::Component, u8)| {
+        let part = |(component, destination): (&Component, u8)| {
             let stride = mcus_x * usize::from(component.h) * 8;
             let samples = vec![0; stride * mcus_y * usize::from(component.v) * 8];
             let plane = Plane { stride, samples };
@@ -75,7 +74,7 @@ impl Transformer {
         self.parts = frame.components.iter().zip(destinations).map(part).collect();
     }
 
-    pub(super) fn begin_scan(&mut self, components: impl Iterator<Item = usize>) -> Result<(), Rejection> {
+    pub(super) fn begin_scan(&mut self, components: impl Iterator<Item = usize>) -> Result<(), Error> {
         for component in components {
             let part = &mut self.parts[component];
             let table = self.tables.get(usize::from(part.destination)).copied().flatten();
@@ -91,7 +90,7 @@ impl Transformer {
         reader: &mut BitReader<'_>,
         unit: &Unit<'_>,
         place: BlockPlace,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), Error> {
         let part = &mut self.parts[unit.component];
         if place.starts_segment {
             part.prediction = 0;
@@ -111,11 +110,7 @@ impl Transformer {
 }
 
 /// Reads the coefficients of a block in natural order (T.81, F.2.2).
-fn read_block(
-    reader: &mut BitReader<'_>,
-    unit: &Unit<'_>,
-    prediction: &mut i32,
-) -> Result<[i16; 64], Rejection> {
+fn read_block(reader: &mut BitReader<'_>, unit: &Unit<'_>, prediction: &mut i32) -> Result<[i16; 64], Error> {
     let mut block = [0; 64];
     let count = u32::from(unit.dc.take_symbol(reader)?);
     *prediction = prediction.wrapping_add(value(reader, count)?);
@@ -138,11 +133,11 @@ fn read_block(
     if at > 64 { Err(too_many()) } else { Ok(block) }
 }
 
-fn too_many() -> Rejection {
+fn too_many() -> Error {
     corrupt("a block has more than 64 coefficients")
 }
 
-fn value(reader: &mut BitReader<'_>, count: u32) -> Result<i32, Rejection> {
+fn value(reader: &mut BitReader<'_>, count: u32) -> Result<i32, Error> {
     match count {
         0 => Ok(0),
         1..=15 => Ok(extend(reader.take(count) as i32, count)),

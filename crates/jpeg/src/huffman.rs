@@ -5,8 +5,7 @@ use std::rc::Rc;
 
 use super::bits::BitReader;
 use super::standard;
-use crate::formats::image::corrupt;
-use crate::vocabulary::reason::Rejection;
+use crate::error::{Error, corrupt};
 
 const LOOKUP_BITS: u32 = 11;
 const MAX_CODE_BITS: usize = 16;
@@ -162,7 +161,7 @@ pub(super) struct Table {
 
 impl Table {
     /// Builds a table from the counts of codes by length and the symbols (T.81, annex C).
-    fn build(counts: &[u8], values: &[u8]) -> Result<Self, Rejection> {
+    fn build(counts: &[u8], values: &[u8]) -> Result<Self, Error> {
         let mut table = Self {
             leaps: OnceCell::new(),
             differences: OnceCell::new(),
@@ -261,7 +260,7 @@ impl Table {
 
     /// Returns the length and the symbol of the code that begins the next 16 bits.
     #[inline]
-    pub(super) fn code_at(&self, window: usize) -> Result<(u32, u8), Rejection> {
+    pub(super) fn code_at(&self, window: usize) -> Result<(u32, u8), Error> {
         match self.symbols[window >> (MAX_CODE_BITS as u32 - LOOKUP_BITS)] {
             (0, _) => self.search(window),
             (bits, symbol) => Ok((bits.into(), symbol)),
@@ -270,7 +269,7 @@ impl Table {
 
     /// Returns the bits of the AC code, with its value, that begins the next 16 bits, and the coefficients it
     /// passes: more by [`END_OF_BLOCK`] at the end.
-    pub(super) fn reach_at(&self, window: usize) -> Result<(u32, u32), Rejection> {
+    pub(super) fn reach_at(&self, window: usize) -> Result<(u32, u32), Error> {
         let (code_bits, symbol) = self.code_at(window)?;
         let (run, value_bits) = (u32::from(symbol >> 4), u32::from(symbol & 15));
         Ok(match (run, value_bits) {
@@ -282,7 +281,7 @@ impl Table {
 
     /// Takes a code and returns its symbol.
     #[inline]
-    pub(super) fn take_symbol(&self, reader: &mut BitReader<'_>) -> Result<u8, Rejection> {
+    pub(super) fn take_symbol(&self, reader: &mut BitReader<'_>) -> Result<u8, Error> {
         reader.refill();
         let (bits, symbol) = match self.symbols[reader.peek(LOOKUP_BITS)] {
             (0, _) => self.search(reader.peek(MAX_CODE_BITS as u32))?,
@@ -294,7 +293,7 @@ impl Table {
 
     /// Finds a code in the next 16 bits: its length and symbol.
     #[cold]
-    fn search(&self, window: usize) -> Result<(u32, u8), Rejection> {
+    fn search(&self, window: usize) -> Result<(u32, u8), Error> {
         let bits = (1..=MAX_CODE_BITS).find(|&bits| window < self.limits[bits] as usize);
         let bits = bits.ok_or_else(|| corrupt("the image data has a code that is in no Huffman table"))?;
         let code = (window >> (MAX_CODE_BITS - bits)) as i32;
@@ -311,7 +310,7 @@ pub(super) struct Tables([[Option<Rc<Table>>; 4]; 2]);
 
 impl Tables {
     /// Enters the tables of a DHT segment (T.81, B.2.4.2).
-    pub(super) fn define(&mut self, mut body: &[u8]) -> Result<(), Rejection> {
+    pub(super) fn define(&mut self, mut body: &[u8]) -> Result<(), Error> {
         while let Some((&target, rest)) = body.split_first() {
             let counts = rest.get(..MAX_CODE_BITS).ok_or_else(|| corrupt("a Huffman table is cut off"))?;
             let num_values = counts.iter().map(|&count| usize::from(count)).sum::<usize>();
@@ -329,7 +328,7 @@ impl Tables {
 
     /// Enters the standard tables where there are none, as libjpeg does before a sequential frame: motion JPEG
     /// leaves them out.
-    pub(super) fn add_standard(&mut self) -> Result<(), Rejection> {
+    pub(super) fn add_standard(&mut self) -> Result<(), Error> {
         for (slots, definitions) in self.0.iter_mut().zip(&standard::DEFINITIONS) {
             for (slot, definition) in slots.iter_mut().zip(definitions).filter(|(slot, _)| slot.is_none()) {
                 *slot = Some(cached(definition)?);
@@ -338,15 +337,15 @@ impl Tables {
         Ok(())
     }
 
-    pub(super) fn dc(&self, destination: u8) -> Result<&Table, Rejection> {
+    pub(super) fn dc(&self, destination: u8) -> Result<&Table, Error> {
         self.get(0, destination)
     }
 
-    pub(super) fn ac(&self, destination: u8) -> Result<&Table, Rejection> {
+    pub(super) fn ac(&self, destination: u8) -> Result<&Table, Error> {
         self.get(1, destination)
     }
 
-    fn get(&self, class: usize, destination: u8) -> Result<&Table, Rejection> {
+    fn get(&self, class: usize, destination: u8) -> Result<&Table, Error> {
         let table = self.0[class].get(usize::from(destination)).and_then(Option::as_deref);
         table.ok_or_else(|| corrupt("a scan refers to a Huffman table that is not there"))
     }
@@ -392,7 +391,7 @@ fn followed(window: usize, first: Single, singles: &[Option<Single>]) -> Leap {
 type Kept = Vec<(Box<[u8]>, Rc<Table>)>;
 
 /// Returns this thread's table of the same definition, or builds it.
-fn cached(definition: &[u8]) -> Result<Rc<Table>, Rejection> {
+fn cached(definition: &[u8]) -> Result<Rc<Table>, Error> {
     thread_local! {
         static KEPT: RefCell<Kept> = const { RefCell::new(Vec::new()) };
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::baseline::Store;
 use super::group::{Block, Coefficients, Group};
 use super::huffman::{Difference, END_OF_BLOCK, Leap, MAX_AC_BITS, MAX_DC_BITS, Table, value_at};
-use crate::formats::image::jpeg::marker;
+use crate::segments::marker;
 
 /// Place of each coefficient in natural order (T.81, figure A.6).
 pub(super) const ZIGZAG: [u8; 64] = [

@@ -8,10 +8,10 @@
 use super::bits::{Balance, BitReader};
 use super::huffman::{END_OF_BLOCK, Leap, Table, Tables};
 use super::planes::{Plane, Transformer};
-use crate::formats::bytes::Order;
-use crate::formats::image::jpeg::{Component, Frame, Segments, is_frame, marker};
-use crate::formats::image::{corrupt, truncated, unsupported};
-use crate::vocabulary::reason::Rejection;
+use crate::error::{Error, corrupt, truncated, unsupported};
+use crate::frame::{Component, Frame, is_frame};
+use crate::segments;
+use crate::segments::{Segments, marker};
 
 /// More scans than any encoder writes, few enough to bound the work; libvips has the same limit.
 pub(super) const MAX_SCANS: usize = 100;
@@ -25,27 +25,27 @@ pub(super) struct Found {
 }
 
 /// Checks a whole file.
-pub(super) fn check(bytes: &[u8]) -> Result<Found, Rejection> {
+pub(super) fn check(bytes: &[u8]) -> Result<Found, Error> {
     let (found, _) = follow(bytes, None)?;
     Ok(found)
 }
 
 /// Checks a whole file with a sequential frame, and decodes its components as they are stored.
-pub(super) fn decode_planes(bytes: &[u8]) -> Result<Vec<Plane>, Rejection> {
+pub(super) fn decode_planes(bytes: &[u8]) -> Result<Vec<Plane>, Error> {
     let (_, transformer) = follow(bytes, Some(Transformer::default()))?;
     Ok(transformer.map(Transformer::into_planes).unwrap_or_default())
 }
 
-fn follow(bytes: &[u8], transformer: Option<Transformer>) -> Result<(Found, Option<Transformer>), Rejection> {
+fn follow(bytes: &[u8], transformer: Option<Transformer>) -> Result<(Found, Option<Transformer>), Error> {
     let mut audit = Audit { transformer, ..Audit::default() };
-    let mut segments = Segments::new(bytes);
+    let mut segments = Segments::new(bytes)?;
     loop {
-        let segment = segments.next()?;
+        let segment = segments.next_segment()?;
         match segment.marker {
             marker::EOI => return audit.finish(),
             marker::DHT => audit.tables.define(segment.body)?,
             marker::DQT => audit.define_quantisation(segment.body)?,
-            marker::DRI => audit.restart_interval = Order::Big.u16(segment.body, 0).unwrap_or(0).into(),
+            marker::DRI => audit.restart_interval = segments::u16_at(segment.body, 0).unwrap_or(0).into(),
             marker::SOS => {
                 let used = audit.scan(segment.body, segments.rest())?;
                 segments.skip(used);
@@ -87,7 +87,7 @@ struct Progress {
 impl<'a> Audit<'a> {
     /// Enters quantisation tables. A component has those that stand there when its first scan begins, but the crate
     /// takes the last ones for all.
-    fn define_quantisation(&mut self, body: &'a [u8]) -> Result<(), Rejection> {
+    fn define_quantisation(&mut self, body: &'a [u8]) -> Result<(), Error> {
         if let Some(transformer) = &mut self.transformer {
             transformer.define_quantisation(body)?;
         }
@@ -100,7 +100,7 @@ impl<'a> Audit<'a> {
         Ok(())
     }
 
-    fn begin_frame(&mut self, code: u8, body: &[u8]) -> Result<(), Rejection> {
+    fn begin_frame(&mut self, code: u8, body: &[u8]) -> Result<(), Error> {
         if self.frame.is_some() {
             return Err(corrupt("a second frame header"));
         }
@@ -129,7 +129,7 @@ impl<'a> Audit<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Result<(Found, Option<Transformer>), Rejection> {
+    fn finish(self) -> Result<(Found, Option<Transformer>), Error> {
         let started = |progress: &[Progress]| progress.iter().all(|component| component.started);
         match self.frame {
             Some((frame, progress)) if started(&progress) => {
@@ -141,7 +141,7 @@ impl<'a> Audit<'a> {
     }
 
     /// Follows one scan; returns the length of its entropy-coded data.
-    fn scan(&mut self, body: &[u8], data: &[u8]) -> Result<usize, Rejection> {
+    fn scan(&mut self, body: &[u8], data: &[u8]) -> Result<usize, Error> {
         self.num_scans += 1;
         if self.num_scans > MAX_SCANS {
             return Err(unsupported(format!("JPEG with more than {MAX_SCANS} scans")));
@@ -228,7 +228,7 @@ impl Unit<'_> {
 }
 
 impl Scan {
-    fn parse(body: &[u8], frame: &Frame, progress: &mut [Progress]) -> Result<Self, Rejection> {
+    fn parse(body: &[u8], frame: &Frame, progress: &mut [Progress]) -> Result<Self, Error> {
         let bad = || corrupt("a scan header contradicts the frame header");
         let (&count, rest) = body.split_first().ok_or_else(bad)?;
         let count = usize::from(count);
@@ -258,7 +258,7 @@ impl Scan {
     }
 
     /// Checks that each component comes once, in progressive frames beginning with its DC scan.
-    fn start(&self, frame: &Frame, progress: &mut [Progress]) -> Result<(), Rejection> {
+    fn start(&self, frame: &Frame, progress: &mut [Progress]) -> Result<(), Error> {
         for &(index, _, _) in &self.parts {
             let begins = !frame.progressive || (self.first == 0 && self.high == 0);
             if progress[index].started == begins {
@@ -288,8 +288,8 @@ impl Scan {
         tables: &Tables,
         interval: u32,
         walk: &mut Walk<'_>,
-        mut block: impl FnMut(&mut BitReader<'_>, &Unit<'_>, BlockPlace) -> Result<(), Rejection>,
-    ) -> Result<(), Rejection> {
+        mut block: impl FnMut(&mut BitReader<'_>, &Unit<'_>, BlockPlace) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let (columns, rows) = self.mcus(frame, progress);
         let mut units = Vec::new();
         for &(index, dc, ac) in &self.parts {
@@ -317,7 +317,7 @@ impl Scan {
         tables: &Tables,
         interval: u32,
         walk: &mut Walk<'_>,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), Error> {
         let (columns, rows) = self.mcus(frame, progress);
         if self.first == 0 {
             let mut blocks = Vec::new();
@@ -370,8 +370,8 @@ impl Walk<'_> {
         &mut self,
         num_mcus: u32,
         interval: u32,
-        mut mcu: impl FnMut(&mut BitReader<'_>, Place) -> Result<(), Rejection>,
-    ) -> Result<(), Rejection> {
+        mut mcu: impl FnMut(&mut BitReader<'_>, Place) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let interval = if interval == 0 { num_mcus } else { interval };
         let mut index = 0;
         while index < num_mcus {
@@ -396,7 +396,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn end_segment(&mut self, reader: BitReader<'_>, index: u32, num_mcus: u32) -> Result<(), Rejection> {
+    fn end_segment(&mut self, reader: BitReader<'_>, index: u32, num_mcus: u32) -> Result<(), Error> {
         let (balance, at) = reader.finish();
         self.at = at;
         match balance {
@@ -412,12 +412,12 @@ impl Walk<'_> {
     }
 
     /// Names the cause of missing data: the end of the file, or damage before a marker.
-    fn short(&self, index: u32, num_mcus: u32) -> Rejection {
+    fn short(&self, index: u32, num_mcus: u32) -> Error {
         let detail = format!("the image data ends at block {index} of {num_mcus}");
         if self.next_marker().is_none() { truncated(detail) } else { corrupt(detail) }
     }
 
-    fn restart(&mut self) -> Result<(), Rejection> {
+    fn restart(&mut self) -> Result<(), Error> {
         let expected = marker::RST0 + (self.num_restarts % 8) as u8;
         match self.next_marker() {
             Some((code, at)) if code == expected => {
@@ -438,12 +438,12 @@ impl Walk<'_> {
     }
 }
 
-fn no_end() -> Rejection {
+fn no_end() -> Error {
     truncated("the object ends inside the image data")
 }
 
 /// Skips one block of a sequential scan.
-fn skip_block(reader: &mut BitReader<'_>, dc: &Table, ac: &Table) -> Result<(), Rejection> {
+fn skip_block(reader: &mut BitReader<'_>, dc: &Table, ac: &Table) -> Result<(), Error> {
     skip_dc(reader, Some(dc))?;
     let (leaps, mut bits) = (ac.leaps(), *reader);
     let mut at = 1;
@@ -469,7 +469,7 @@ fn skip_block(reader: &mut BitReader<'_>, dc: &Table, ac: &Table) -> Result<(), 
 
 /// Skips one DC difference, or without a table one refining bit.
 #[inline]
-fn skip_dc(reader: &mut BitReader<'_>, table: Option<&Table>) -> Result<(), Rejection> {
+fn skip_dc(reader: &mut BitReader<'_>, table: Option<&Table>) -> Result<(), Error> {
     let Some(table) = table else {
         reader.take(1);
         return Ok(());
@@ -491,12 +491,7 @@ struct Band {
 }
 
 impl Band {
-    fn first(
-        &mut self,
-        reader: &mut BitReader<'_>,
-        table: &Table,
-        nonzero: &mut u64,
-    ) -> Result<(), Rejection> {
+    fn first(&mut self, reader: &mut BitReader<'_>, table: &Table, nonzero: &mut u64) -> Result<(), Error> {
         if self.end_of_band_run > 0 {
             self.end_of_band_run -= 1;
             return Ok(());
@@ -522,12 +517,7 @@ impl Band {
         Ok(())
     }
 
-    fn refine(
-        &mut self,
-        reader: &mut BitReader<'_>,
-        table: &Table,
-        nonzero: &mut u64,
-    ) -> Result<(), Rejection> {
+    fn refine(&mut self, reader: &mut BitReader<'_>, table: &Table, nonzero: &mut u64) -> Result<(), Error> {
         let mut at = self.first;
         while at <= self.last && self.end_of_band_run == 0 {
             let symbol = table.take_symbol(reader)?;
@@ -559,7 +549,7 @@ impl Band {
         mut at: u32,
         mut run: u32,
         nonzero: u64,
-    ) -> Result<u32, Rejection> {
+    ) -> Result<u32, Error> {
         loop {
             if at > self.last {
                 return Err(corrupt("a block has more coefficients than its scan"));
@@ -585,7 +575,7 @@ impl Band {
     }
 
     /// Checks that a run of ended bands does not reach beyond its segment.
-    fn check_end(&self, place: Place) -> Result<(), Rejection> {
+    fn check_end(&self, place: Place) -> Result<(), Error> {
         if self.end_of_band_run < place.left {
             return Ok(());
         }

@@ -1,0 +1,45 @@
+//! Why a file is not decoded.
+
+use std::fmt;
+
+/// A file that is not decoded, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// What kind of reason it is.
+    pub kind: ErrorKind,
+    /// Particulars for people.
+    pub detail: String,
+}
+
+/// Why a file is not decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// It ends too early.
+    Truncated,
+    /// It contradicts itself or the standard.
+    Corrupt,
+    /// It is a real JPEG of a kind that is not decoded.
+    Unsupported,
+    /// It has more pixels, or takes more memory, than allowed.
+    TooLarge,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for Error {}
+
+pub(crate) fn truncated(detail: impl Into<String>) -> Error {
+    Error { kind: ErrorKind::Truncated, detail: detail.into() }
+}
+
+pub(crate) fn corrupt(detail: impl Into<String>) -> Error {
+    Error { kind: ErrorKind::Corrupt, detail: detail.into() }
+}
+
+pub(crate) fn unsupported(detail: impl Into<String>) -> Error {
+    Error { kind: ErrorKind::Unsupported, detail: detail.into() }
+}
