@@ -72,6 +72,26 @@ pub struct Loaded {
 impl Pipeline {
     /// Loads a pipeline file, if there is one, under the environment and the flags.
     ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use tilefleet::config::{Overrides, Pipeline};
+    ///
+    /// let overrides = Overrides {
+    ///     inputs: vec!["s3://photos/2026/".into()],
+    ///     output: Some("s3://tables/photos".into()),
+    ///     model: Some("resnet152.onnx".into()),
+    ///     set: vec!["output.top_k=3".into()],
+    ///     ..Overrides::default()
+    /// };
+    /// let loaded = Pipeline::load(Some(Path::new("pipelines/tiles.toml")), &overrides)?;
+    /// assert_eq!((loaded.pipeline.name.as_str(), loaded.pipeline.output.top_k), ("tiles", 3));
+    ///
+    /// let error = Pipeline::load(Some(Path::new("pipelines/tiles.toml")), &Overrides::default()).unwrap_err();
+    /// assert!(error.to_string().starts_with("the pipeline `pipelines/tiles.toml` has no input"));
+    /// # Ok::<(), tilefleet::vocabulary::error::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Kind::Config`] if the file cannot be read, a key or value is wrong, or input, model or output

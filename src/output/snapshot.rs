@@ -220,6 +220,20 @@ impl Records {
 impl Output {
     /// Looks at the runs as they stand at one moment.
     ///
+    /// ```
+    /// use tilefleet::input::storage::{ObjectUri, Storage, StorageOptions};
+    /// use tilefleet::output::{Output, Scope};
+    ///
+    /// let storage = Storage::new(StorageOptions::default())?;
+    /// let output = Output::open(&storage, &ObjectUri::parse("tests/fixtures/earlier/bucket/photos")?);
+    ///
+    /// let snapshot = tokio::runtime::Runtime::new()?.block_on(output.snapshot(Scope::All))?;
+    /// let completed = snapshot.completed();
+    /// assert_eq!(completed[0].id.to_string(), "photos-b48a615d-0001");
+    /// assert_eq!((completed.len(), snapshot.deleted.len()), (2, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// Memory: 32 bytes a committed shard, and the footer of every run's table of sources.
     ///
     /// # Errors

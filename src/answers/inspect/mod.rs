@@ -170,6 +170,36 @@ impl Inspector {
 
     /// Describes a source by its header, an item by those of its files.
     ///
+    /// ```
+    /// use tilefleet::answers::inspect::{Inspector, Source};
+    /// use tilefleet::config::looking;
+    /// use tilefleet::input::storage::ObjectUri;
+    /// use tilefleet::vocabulary::contract::{Accept, Input, Layout, SampleType};
+    ///
+    /// let input = Input {
+    ///     tensor: "input".into(),
+    ///     layout: Layout::Nchw,
+    ///     sample_type: SampleType::Float32,
+    ///     bands: vec!["1".into()],
+    ///     unit: "dn".into(),
+    ///     units: None,
+    ///     width: 64,
+    ///     height: 64,
+    ///     resize: None,
+    ///     normalise: None,
+    ///     accept: Accept::default(),
+    /// };
+    /// let inspector = Inspector::new(&looking(&["tiles.grid=regular".into()])?, Some(input))?;
+    /// let scene = ObjectUri::parse("tests/fixtures/earlier/bucket/scenes/placed.tif")?;
+    ///
+    /// let runtime = tokio::runtime::Runtime::new()?;
+    /// let description = runtime.block_on(inspector.describe(&Source::object(&scene)))?;
+    /// description.check()?;
+    /// // 192 × 128 pixels are 3 × 2 windows.
+    /// assert_eq!(description.windows.map(|windows| windows.count), Some(6));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// `Config` if the object is not there or may not be read, `Unavailable` if its store is away. What a

@@ -65,6 +65,24 @@ impl ObjectUri {
     /// A text without a scheme is a local path and taken literally; a relative one is resolved
     /// against the current folder. `.` and `..` are resolved by name, symbolic links are kept.
     ///
+    /// ```
+    /// use tilefleet::input::storage::ObjectUri;
+    ///
+    /// let uri = ObjectUri::parse("s3://photos/2026/../2025/a.jpg");
+    /// assert!(uri.is_err(), "a key is not a path");
+    ///
+    /// let uri = ObjectUri::parse("s3://photos/2025/a.jpg")?;
+    /// assert_eq!(uri.key(), "2025/a.jpg");
+    /// assert_eq!(uri.parent().to_string(), "s3://photos/2025");
+    ///
+    /// let uri = ObjectUri::parse("/data/2026/../2025/a.jpg")?;
+    /// assert_eq!(uri.to_string(), "file:///data/2025/a.jpg");
+    ///
+    /// let error = ObjectUri::parse("https://host/a.jpg?signature=secret").unwrap_err();
+    /// assert_eq!(error.to_string(), "`https://host/a.jpg?…` has a query or a fragment");
+    /// # Ok::<(), tilefleet::vocabulary::error::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// `Config` if the scheme is unknown, the bucket is missing, the key cannot be addressed, or the

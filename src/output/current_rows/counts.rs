@@ -26,6 +26,19 @@ pub struct Shown {
 
 /// Counts the rows that `tiles` shows; `None` if the runs have more sources than `most_sources`.
 ///
+/// ```
+/// use tilefleet::input::storage::{ObjectUri, Storage, StorageOptions};
+/// use tilefleet::output::Output;
+/// use tilefleet::output::current_rows::count_shown;
+///
+/// let storage = Storage::new(StorageOptions::default())?;
+/// let output = Output::open(&storage, &ObjectUri::parse("tests/fixtures/earlier/bucket/photos")?);
+///
+/// let shown = tokio::runtime::Runtime::new()?.block_on(count_shown(&output, u64::MAX))?.expect("few sources");
+/// assert_eq!((shown.tiles, shown.counts.ok, shown.counts.rejected), (9, 8, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// Memory: as [`CurrentRows::of`].
 ///
 /// # Errors

@@ -24,6 +24,23 @@ use crate::vocabulary::reason::{Reason, Rejection};
 
 /// Reads the header of one object and decodes it.
 ///
+/// ```
+/// use tilefleet::formats::image::Limits;
+/// use tilefleet::stages::decode::decode_tile;
+/// use tilefleet::vocabulary::chip::Bands;
+/// use tilefleet::vocabulary::reason::Reason;
+///
+/// let bytes = std::fs::read("tests/fixtures/earlier/bucket/images/00000.jpg")?;
+/// let (header, chip) = decode_tile(&bytes, &Limits::default())?;
+/// assert_eq!(header.to_string(), "JPEG 70×64 rgb uint8");
+/// assert_eq!((chip.bands, chip.samples.len()), (Bands::Rgb, 70 * 64 * 3));
+///
+/// // Whatever is wrong with an image is a reason, never a picture that is half grey.
+/// let rejection = decode_tile(&bytes[..600], &Limits::default()).unwrap_err();
+/// assert_eq!(rejection.reason, Reason::Truncated);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 ///
 /// Those of [`parse_header`] and [`decode`].

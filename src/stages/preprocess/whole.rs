@@ -12,6 +12,33 @@ use crate::vocabulary::reason::Rejection;
 use crate::vocabulary::sample::SampleKind;
 
 /// An image that is one tile, and that its header lets pass.
+///
+/// ```
+/// use tilefleet::formats::image::Limits;
+/// use tilefleet::stages::preprocess::{InputSlotMut, Preprocess, WholeImage};
+/// use tilefleet::vocabulary::contract::{Accept, Input, Interpolation, Layout, Resize, SampleType};
+///
+/// let input = Input {
+///     tensor: "input".into(),
+///     layout: Layout::Nchw,
+///     sample_type: SampleType::Float32,
+///     bands: ["red", "green", "blue"].map(String::from).into(),
+///     unit: "srgb8".into(),
+///     units: None,
+///     width: 32,
+///     height: 32,
+///     resize: Some(Resize { short_side: 32, interpolation: Interpolation::Bilinear, keep_exact: false }),
+///     normalise: None,
+///     accept: Accept::default(),
+/// };
+/// let (how, limits) = (Preprocess::new(&input)?, Limits::default());
+///
+/// let bytes = std::fs::read("tests/fixtures/earlier/bucket/images/00000.jpg")?;
+/// let mut slot = vec![f32::NAN; how.slot_len()];
+/// WholeImage::open(&bytes, &limits, &how)?.write(&bytes, &limits, &how, InputSlotMut::F32(&mut slot))?;
+/// assert!(slot.iter().all(|sample| (0.0..=255.0).contains(sample)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct WholeImage {
     /// What its header says.

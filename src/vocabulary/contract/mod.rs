@@ -371,6 +371,34 @@ impl Contract {
 
     /// Parses and validates TOML.
     ///
+    /// ```
+    /// use tilefleet::vocabulary::contract::Contract;
+    ///
+    /// let text = r#"
+    ///     contract = 1
+    ///     name = "tiny"
+    ///
+    ///     [input]
+    ///     tensor = "input"
+    ///     layout = "nchw"
+    ///     sample_type = "float32"
+    ///     bands = ["red", "green", "blue"]
+    ///     unit = "srgb8"
+    ///     width = 32
+    ///     height = 32
+    ///
+    ///     [output]
+    ///     embedding = "features"
+    ///     embedding_length = 64
+    /// "#;
+    /// let contract = Contract::from_toml(text)?;
+    /// assert_eq!(contract.input.num_samples(), 32 * 32 * 3);
+    ///
+    /// let other = text.replace("width = 32", "width = 0");
+    /// assert_eq!(Contract::from_toml(&other).unwrap_err().to_string(), "input size 0×32 has no pixels");
+    /// # Ok::<(), tilefleet::vocabulary::error::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Self::load`].
