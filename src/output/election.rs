@@ -39,11 +39,11 @@ pub struct Election {
     pub origin: Origin,
     /// When it was planned; elections of older versions do not say.
     pub planned_at: Option<Timestamp>,
-    /// See [`RunRecord::as_of`].
+    /// See [`RunRecord::as_of`](crate::output::RunRecord::as_of).
     pub as_of: Option<Timestamp>,
-    /// See [`RunRecord::max_reject_ratio`].
+    /// See [`RunRecord::max_reject_ratio`](crate::output::RunRecord::max_reject_ratio).
     pub max_reject_ratio: Option<f64>,
-    /// See [`RunRecord::limit`].
+    /// See [`RunRecord::limit`](crate::output::RunRecord::limit).
     pub limit: Option<Limit>,
 }
 

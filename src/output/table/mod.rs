@@ -1,10 +1,9 @@
 //! The table: schema, rows, scores, and the one Parquet file that a shard becomes.
 //!
-//! In go a [`TableSpec`], the shard's [`TileRow`]s and the embeddings of its `ok` tiles; out come the
-//! bytes of one whole Parquet file, held in memory because a commit is one PUT. The pipeline calls
-//! it. It does not know where the file goes, and it does not run models: a [`Scorer`] only turns
-//! their logits into scores. On the way back, [`StoredEmbeddings`] reads the embedding column as it was
-//! written here, without the detour over levels.
+//! In go a [`TableSpec`], the shard's [`TileRow`](crate::vocabulary::outcome::TileRow)s and the embeddings of its `ok`
+//! tiles; out come the bytes of one whole Parquet file, held in memory because a commit is one PUT. The pipeline calls
+//! it. It does not know where the file goes, and it neither runs models nor computes scores. On the way back,
+//! [`StoredEmbeddings`] reads the embedding column as it was written here, without the detour over levels.
 
 pub mod checksum;
 mod columns;
