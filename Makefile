@@ -34,10 +34,10 @@ spell: test-env ## Check the spelling (.codespellrc has the exceptions)
 	git ls-files -z | xargs -0 .venv/bin/codespell
 
 fmt: ## Format the code
-	cargo fmt
+	cargo fmt --all
 
 lint: ## Check the format and run clippy
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
 
 doc: ## Build the documentation; a warning is an error
