@@ -109,12 +109,15 @@ fn a_lost_commit_reply_is_not_a_conflict() {
     assert_exit(&remote.verify(), 0);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["this_process"]["shards_ours"], 3, "{report}");
-    let puts = proxy
-        .requests()
-        .iter()
-        .filter(|request| request.contains("shard-00000001") && request.starts_with("PUT"))
-        .count();
-    assert!(puts >= 1, "the lost reply was of a real PUT");
+    let lost = proxy.befallen();
+    assert!(
+        matches!(&lost[..], [put] if put.starts_with("PUT") && put.contains("shard-00000001")),
+        "{lost:?}"
+    );
+    let requests = proxy.requests();
+    let of_shard = |request: &&String| request.contains("shard-00000001");
+    let after = requests.iter().skip_while(|request| **request != lost[0]).skip(1);
+    assert!(after.filter(of_shard).count() > 0, "whoever got no reply looks what became of it: {requests:?}");
 }
 
 /// One object that answers 404 or 403 is a row while the others are read.

@@ -90,6 +90,7 @@ struct Shared {
     upstream: Upstream,
     rules: Mutex<Vec<Rule>>,
     requests: Mutex<Vec<String>>,
+    befallen: Mutex<Vec<String>>,
     refusing: AtomicBool,
     stopped: AtomicBool,
 }
@@ -130,6 +131,7 @@ impl FaultProxy {
             upstream,
             rules: Mutex::default(),
             requests: Mutex::default(),
+            befallen: Mutex::default(),
             refusing: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         });
@@ -166,6 +168,11 @@ impl FaultProxy {
     /// Returns the requests so far, such as `GET /bucket/key`.
     pub fn requests(&self) -> Vec<String> {
         self.shared.requests.lock().unwrap().clone()
+    }
+
+    /// Returns those of them that a fault befell.
+    pub fn befallen(&self) -> Vec<String> {
+        self.shared.befallen.lock().unwrap().clone()
     }
 }
 
@@ -243,9 +250,13 @@ impl Request {
 
 fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     let Some(request) = Request::read(stream)? else { return Ok(()) };
-    shared.requests.lock().unwrap().push(format!("{} {}", request.method, request.target));
+    let line = format!("{} {}", request.method, request.target);
+    shared.requests.lock().unwrap().push(line.clone());
     // The lock is free again before anything takes its time.
     let fault = next_fault(&mut shared.rules.lock().unwrap(), &request);
+    if fault.is_some() {
+        shared.befallen.lock().unwrap().push(line);
+    }
     match fault {
         Some(Fault::Status(status)) => return answer(stream, status, &[], b"<Error/>"),
         Some(Fault::Hangup) => return Ok(()),
