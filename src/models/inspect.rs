@@ -189,12 +189,31 @@ impl fmt::Display for ContractReport {
             ContractOrigin::Stac => "from the STAC Item beside the model",
             ContractOrigin::Assumed => "ASSUMED: nobody wrote one, so ImageNet's is taken",
         };
-        let (input, output) = (&self.contract.input, &self.contract.output);
         writeln!(f, "contract    {}, {origin}", self.contract.name)?;
         writeln!(f, "  sha256    {}", self.digest)?;
         for assumption in &self.assumed {
             writeln!(f, "  assumed   {assumption}")?;
         }
+        self.fmt_input(f)?;
+        self.fmt_output(f)?;
+        match &self.contract.quantisation {
+            Some(record) => writeln!(
+                f,
+                "  quantised for {}, {} in int8, {} float; embedding cosine {:.5} on {}",
+                record.target,
+                counted(record.int8_layers as u64, "layer"),
+                record.float_layers.len(),
+                record.cosine_mean,
+                counted(record.held_out_tiles as u64, "tile")
+            ),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ContractReport {
+    fn fmt_input(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let input = &self.contract.input;
         match &input.units {
             Some(units) => {
                 let bands: Vec<String> =
@@ -226,6 +245,11 @@ impl fmt::Display for ContractReport {
             }
             None => writeln!(f, "  normalise in the graph, if at all")?,
         }
+        Ok(())
+    }
+
+    fn fmt_output(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let output = &self.contract.output;
         writeln!(f, "  embedding {}, {} features", output.embedding, output.embedding_length)?;
         match &output.classifier {
             Some(classifier) => {
@@ -240,18 +264,7 @@ impl fmt::Display for ContractReport {
             }
             None => writeln!(f, "  logits    none (headless)")?,
         }
-        match &self.contract.quantisation {
-            Some(record) => writeln!(
-                f,
-                "  quantised for {}, {} in int8, {} float; embedding cosine {:.5} on {}",
-                record.target,
-                counted(record.int8_layers as u64, "layer"),
-                record.float_layers.len(),
-                record.cosine_mean,
-                counted(record.held_out_tiles as u64, "tile")
-            ),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 
