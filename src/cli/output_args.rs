@@ -4,6 +4,7 @@ use crate::config::storage_options;
 use crate::input::storage::{ObjectUri, Storage};
 use crate::output::{Output, RunId};
 use crate::vocabulary::error::Result;
+use crate::vocabulary::process::Process;
 
 /// The output, and how to get at it.
 #[derive(Clone, Debug, clap::Args)]
@@ -34,7 +35,7 @@ impl PlaceArgs {
     pub fn open_with_storage(&self) -> Result<(Output, Storage)> {
         let uri = ObjectUri::parse(&self.output)?;
         let storage = Storage::new(storage_options(&self.set)?)?;
-        Ok((Output::open(&storage, &uri), storage))
+        Ok((Output::open(&storage, &uri, Process::real()), storage))
     }
 }
 

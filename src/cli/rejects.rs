@@ -13,6 +13,7 @@ use crate::output::rejects::{Question, Reject, find};
 use crate::output::{Origin, Output, Run, RunId, Scope, Snapshot};
 use crate::stages::worker::{Job, Report};
 use crate::vocabulary::error::{Error, Kind, Result};
+use crate::vocabulary::process::Process;
 use crate::vocabulary::reason::Reason;
 use crate::vocabulary::visible;
 
@@ -95,7 +96,7 @@ fn open(args: &Args) -> Result<Output> {
     let is_storage = |set: &&String| !args.retry || set.trim_start().starts_with("storage.");
     let set: Vec<String> = args.set.iter().filter(is_storage).cloned().collect();
     let uri = ObjectUri::parse(&args.output)?;
-    Ok(Output::open(&Storage::new(storage_options(&set)?)?, &uri))
+    Ok(Output::open(&Storage::new(storage_options(&set)?)?, &uri, Process::real()))
 }
 
 fn reason(code: &str) -> Result<Reason> {

@@ -10,7 +10,7 @@ use crate::maintenance::compact::{Compacted, Request, compact};
 use crate::maintenance::runs;
 use crate::maintenance::runs::{Accepted, Deleted, Proposal, RunInfo, State};
 use crate::output::current_rows::how_to_accept;
-use crate::output::{Origin, Output, RunId, Timestamp};
+use crate::output::{Origin, Output, RunId};
 use crate::vocabulary::error::{Error, Result};
 
 /// Lists the runs of an output, accepts and deletes them, merges small ones
@@ -197,7 +197,7 @@ fn left_of_deleted(run: &RunInfo) -> String {
 fn delete(output: &Output, args: &DeleteArgs, json: bool) -> Result<()> {
     let mut ids = args.ids.iter().map(|id| RunId::parse(id)).collect::<Result<Vec<RunId>>>()?;
     if let Some(age) = args.older_than {
-        ids = block_on(runs::older_than(output, age, Timestamp::now(), args.force))?;
+        ids = block_on(runs::older_than(output, age, output.process.now(), args.force))?;
     }
     ids.sort();
     ids.dedup();

@@ -7,9 +7,9 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::output::origin::Timestamp;
 use crate::output::{Output, RunId};
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::time::Timestamp;
 
 /// Why a run is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +42,8 @@ impl Output {
     /// `Unavailable` if the run is deleted; as the store answers otherwise.
     pub async fn accept_run(&self, run: &RunId, why: AcceptedBecause) -> Result<()> {
         let tool_version = env!("CARGO_PKG_VERSION").to_owned();
-        let acceptance = Acceptance { run_id: run.clone(), tool_version, accepted_at: Timestamp::now(), why };
+        let accepted_at = self.process.now();
+        let acceptance = Acceptance { run_id: run.clone(), tool_version, accepted_at, why };
         let mut json = serde_json::to_vec_pretty(&acceptance)
             .map_err(|error| Error::bug("cannot write an acceptance").because(error))?;
         json.push(b'\n');

@@ -8,18 +8,18 @@
 //! whichever process made it; who finds enough of them gives the object up, see [`AttemptState::is_given_up`]. An
 //! attempt names no place: `sources.parquet` says which source an id is. It goes with its run.
 
-use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use super::origin::Timestamp;
 use super::run::Run;
 use crate::config::Unreadable;
 use crate::input::storage::StoreError;
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::process::Process;
+use crate::vocabulary::time::Timestamp;
 
 /// Attempts are small; a larger one is not ours.
 const MAX_ATTEMPT_BYTES: u64 = 64 << 10;
@@ -46,31 +46,11 @@ pub struct Attempt {
 impl Attempt {
     /// Describes a try of this process that fails now.
     #[must_use]
-    pub fn now(source_id: u64, failure: String) -> Self {
-        let (worker, worker_since) = this_process();
-        let (worker, tool_version) = (worker.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
-        Self { source_id, at: Timestamp::now(), worker, worker_since, failure, tool_version }
+    pub fn now(source_id: u64, failure: String, by: &Process) -> Self {
+        let (worker, worker_since) = (by.name().to_owned(), by.began());
+        let tool_version = env!("CARGO_PKG_VERSION").to_owned();
+        Self { source_id, at: by.now(), worker, worker_since, failure, tool_version }
     }
-}
-
-/// Returns the name of this process and since when it counts itself as one.
-fn this_process() -> (&'static str, Timestamp) {
-    static SELF: OnceLock<(String, Timestamp)> = OnceLock::new();
-    let (name, since) = SELF.get_or_init(|| (unique_name(), Timestamp::now()));
-    (name, *since)
-}
-
-/// Notes that this process begins; later calls change nothing.
-pub fn process_begins() {
-    let _ = this_process();
-}
-
-/// Returns a name that nobody else has: process, time and a counter.
-fn unique_name() -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
-    format!("{nanos:x}-{:x}-{:x}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
 /// What the attempts on one source amount to.
@@ -116,18 +96,21 @@ impl AttemptState {
 }
 
 impl Run {
-    /// Writes an attempt down and returns what all attempts on its source amount to.
+    /// Writes down that this process tried a source in vain; returns what all attempts on it amount to.
+    ///
+    /// - `failure`: as [`Attempt::failure`]
     ///
     /// # Errors
     ///
     /// As the store answers; `Unavailable` if the run is deleted.
-    pub async fn record_attempt(&self, attempt: &Attempt) -> Result<AttemptState> {
-        let (output, source_id) = (&self.output, attempt.source_id);
-        let mut json = serde_json::to_vec_pretty(attempt)
+    pub async fn record_attempt(&self, source_id: u64, failure: String) -> Result<AttemptState> {
+        let output = &self.output;
+        let attempt = Attempt::now(source_id, failure, &output.process);
+        let mut json = serde_json::to_vec_pretty(&attempt)
             .map_err(|error| Error::bug("cannot write an attempt").because(error))?;
         json.push(b'\n');
         let folder = output.layout.attempts_on(&self.id, source_id);
-        let key = format!("{folder}{}.json", unique_name());
+        let key = format!("{folder}{}.json", output.process.unique_name());
         output.create(&key, Bytes::from(json)).await?;
         if output.is_deleted(&self.id).await? {
             // The deletion may have listed before this was there.
@@ -189,6 +172,8 @@ impl Run {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     const HOUR: u64 = 3600;
@@ -237,7 +222,7 @@ mod tests {
 
     #[test]
     fn an_attempt_reads_back_and_names_no_place() {
-        let attempt = Attempt::now(42, "answered_500".to_owned());
+        let attempt = Attempt::now(42, "answered_500".to_owned(), &Process::real());
         let json = serde_json::to_string(&attempt).unwrap();
         assert_eq!(serde_json::from_str::<Attempt>(&json).unwrap(), attempt);
         assert!(!json.contains("://"), "{json}");

@@ -4,11 +4,12 @@
 //! writes the same `run.json`.
 
 use super::layout::RunId;
-use super::origin::{Origin, Timestamp};
+use super::origin::Origin;
 use super::record::Limit;
 use super::run::Output;
 use super::sources::SourceTable;
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::time::Timestamp;
 
 /// Key-value metadata of `sources.parquet` that adopters plan by, whatever their own settings.
 const SHARD_TILES_KEY: &str = "tilefleet.shard_tiles";

@@ -28,11 +28,11 @@ mod tiles;
 mod tombstone;
 
 pub use acceptance::{Acceptance, AcceptedBecause};
-pub use attempts::{Attempt, AttemptState, process_begins};
+pub use attempts::{Attempt, AttemptState};
 pub use election::{Elected, Election, SOURCE_BYTES_KEY, elected, source_bytes};
 pub use layout::{Layout, RunId};
 pub use lineage::OutputRecord;
-pub use origin::{Origin, Timestamp};
+pub use origin::Origin;
 pub use parquet_object::{ParquetObject, is_damaged};
 pub(crate) use record::FORMAT;
 pub use record::{Limit, ModelRecord, PlanRecord, RunRecord};
@@ -45,3 +45,5 @@ pub(crate) use soundness::{Checksums, check_rest};
 pub use sources::{EncodedSources, Source, SourceRange, SourceTable, Surveyed, encode};
 pub use tiles::{PlanPart, PlanTotals, PlanWriter, PlannedTile};
 pub use tombstone::{Removed, Tombstone, Why};
+
+pub use crate::vocabulary::time::Timestamp;

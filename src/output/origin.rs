@@ -1,9 +1,7 @@
-//! Why a run exists, and which moment its rows speak of.
+//! Why a run exists.
 
 use std::collections::HashSet;
 use std::fmt;
-use std::str::FromStr;
-use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -89,77 +87,6 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A moment in UTC, to the nanosecond; as text RFC 3339.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct Timestamp(SystemTime);
-
-impl Timestamp {
-    /// Returns the present moment by this machine's clock.
-    #[must_use]
-    pub fn now() -> Self {
-        Self(SystemTime::now())
-    }
-
-    /// Returns the moment just after this one.
-    #[must_use]
-    pub fn next(self) -> Self {
-        Self(self.0 + Duration::from_nanos(1))
-    }
-
-    /// Returns the time since an earlier moment; none if that was later.
-    #[must_use]
-    pub fn since(self, earlier: Self) -> Duration {
-        self.0.duration_since(earlier.0).unwrap_or_default()
-    }
-
-    /// Writes the moment to the second, for people.
-    #[must_use]
-    pub fn to_the_second(self) -> String {
-        humantime::format_rfc3339_seconds(self.0).to_string()
-    }
-}
-
-impl From<Timestamp> for SystemTime {
-    fn from(moment: Timestamp) -> Self {
-        moment.0
-    }
-}
-
-impl From<SystemTime> for Timestamp {
-    fn from(time: SystemTime) -> Self {
-        Self(time)
-    }
-}
-
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_rfc3339_nanos(self.0).fmt(f)
-    }
-}
-
-impl FromStr for Timestamp {
-    type Err = humantime::TimestampError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        humantime::parse_rfc3339(text).map(Self)
-    }
-}
-
-impl From<Timestamp> for String {
-    fn from(moment: Timestamp) -> Self {
-        moment.to_string()
-    }
-}
-
-impl TryFrom<String> for Timestamp {
-    type Error = humantime::TimestampError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,14 +116,5 @@ mod tests {
         for wrong in [&[run("other", 1)][..], &[run("tiles", 3)], &[run("tiles", 1), run("tiles", 1)]] {
             assert!(check(wrong).is_err(), "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn moments_keep_their_nanoseconds() {
-        let moment: Timestamp = "2026-11-25T07:13:55.000000009Z".parse().unwrap();
-        assert_eq!(moment.next().to_string(), "2026-11-25T07:13:55.000000010Z");
-        assert_eq!(moment.to_the_second(), "2026-11-25T07:13:55Z");
-        let json = serde_json::to_string(&moment).unwrap();
-        assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), moment);
     }
 }

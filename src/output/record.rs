@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::input::storage::{Bucket, StoreError};
 use crate::output::election::MAX_SHARD_TILES;
 use crate::output::layout::{Layout, RunId};
-use crate::output::origin::{Origin, Timestamp};
+use crate::output::origin::Origin;
 use crate::vocabulary::contract::Contract;
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::time::Timestamp;
 use crate::vocabulary::words;
 
 /// Records are small; a larger one is not ours.

@@ -12,13 +12,14 @@ use tokio::sync::Mutex;
 
 use crate::input::storage::{Bucket, ObjectInfo, ObjectUri, Put, Storage, StoreError};
 use crate::output::layout::{Layout, RunId, SHARDS_PER_PART, shard_of_name};
-use crate::output::origin::Timestamp;
 use crate::output::record::RunRecord;
 use crate::output::sources::{Source, SourceTable};
 use crate::output::tiles::{PlanPart, PlannedTile};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::geometry::Window;
+use crate::vocabulary::process::Process;
 use crate::vocabulary::tile_id::TileId;
+use crate::vocabulary::time::Timestamp;
 
 /// An object is put so often before the store is taken to be in trouble.
 const MAX_PUTS: u32 = 4;
@@ -36,15 +37,17 @@ pub struct Output {
     pub bucket: Bucket,
     /// Its names.
     pub layout: Layout,
+    /// Who reads and writes it.
+    pub process: Arc<Process>,
 }
 
 impl Output {
-    /// Names the output at `uri`; nothing is read or written yet.
+    /// Names the output at `uri` as `process` sees it; nothing is read or written yet.
     #[must_use]
-    pub fn open(storage: &Storage, uri: &ObjectUri) -> Self {
+    pub fn open(storage: &Storage, uri: &ObjectUri, process: Arc<Process>) -> Self {
         let layout = Layout::new(uri.key());
         let bucket = storage.bucket(uri).with_staging(&layout.staging()).with_own(uri.key());
-        Self { uri: uri.clone(), bucket, layout }
+        Self { uri: uri.clone(), bucket, layout, process }
     }
 
     /// Says that what was to be looked at does not exist: any run, or this one.
@@ -79,7 +82,7 @@ impl Output {
             // Some stores say "exists" of what never landed (S3: 409 where two writers meet), so look.
             match self.bucket.head(key).await {
                 Ok(_) => return Ok(Put::Exists),
-                Err(StoreError::Gone) if attempt < MAX_PUTS => tokio::time::sleep(PAUSE * attempt).await,
+                Err(StoreError::Gone) if attempt < MAX_PUTS => self.process.sleep(PAUSE * attempt).await,
                 Err(StoreError::Gone) => {}
                 Err(fault) => return Err(fault.into_error(self.bucket.uri(key))),
             }

@@ -16,12 +16,13 @@ use std::collections::BTreeMap;
 use futures::TryStreamExt;
 
 use super::layout::ACCEPTED;
-use super::origin::{Origin, Timestamp};
+use super::origin::Origin;
 use super::run::{Committed, Output, Run, Table};
 use super::sources::SourceTable;
 use crate::output::Election;
 use crate::output::RunId;
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::time::Timestamp;
 
 /// So often the runs may change while they are looked at.
 const MAX_LOOKS: u32 = 8;

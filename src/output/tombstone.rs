@@ -13,9 +13,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::input::storage::{Put, StoreError};
-use crate::output::origin::Timestamp;
 use crate::output::{Output, RunId};
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::time::Timestamp;
 
 /// Tombstones are small; a larger one is not ours.
 const MAX_TOMBSTONE_BYTES: u64 = 1 << 20;
@@ -44,11 +44,11 @@ pub struct Tombstone {
 }
 
 impl Tombstone {
-    /// Describes a deletion that happens now.
+    /// Describes a deletion.
     #[must_use]
-    pub fn new(run: &RunId, why: Why) -> Self {
+    pub fn new(run: &RunId, why: Why, deleted_at: Timestamp) -> Self {
         let tool_version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { run_id: run.clone(), tool_version, deleted_at: Timestamp::now(), why }
+        Self { run_id: run.clone(), tool_version, deleted_at, why }
     }
 
     /// Reads the tombstone of a run; `None` if the run is not deleted.
@@ -113,7 +113,7 @@ impl Output {
     /// is removed by deleting once more.
     pub async fn delete_run(&self, run: &RunId, why: Why) -> Result<(Removed, Why)> {
         self.check_deletable([run]).await?;
-        let mut tombstone = serde_json::to_vec_pretty(&Tombstone::new(run, why.clone()))
+        let mut tombstone = serde_json::to_vec_pretty(&Tombstone::new(run, why.clone(), self.process.now()))
             .map_err(|error| Error::bug("cannot write a tombstone").because(error))?;
         tombstone.push(b'\n');
         let why = match self.create(&self.layout.tombstone(run), Bytes::from(tombstone)).await? {

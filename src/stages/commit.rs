@@ -18,23 +18,13 @@ use bytes::Bytes;
 
 use crate::input::storage::{Bucket, Put};
 use crate::output::provenance::Provenance;
-use crate::output::{ParquetObject, Run, contradicts_itself};
+use crate::output::{Output, ParquetObject, Run, contradicts_itself};
 use crate::vocabulary::error::{Error, Kind, Result};
 use crate::vocabulary::outcome::Committed;
 
 /// An unclear answer is asked about so often before the shard is left open.
 const MAX_ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// Returns a name that no other attempt has: process, time and a counter.
-#[must_use]
-pub fn attempt_name() -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    use std::time::{SystemTime, UNIX_EPOCH};
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
-    format!("{:x}-{:x}-{:x}", std::process::id(), nanos, COUNTER.fetch_add(1, Ordering::Relaxed))
-}
 
 /// Makes a shard's rows exist, unless their run is deleted: then nothing of them stays.
 ///
@@ -50,7 +40,7 @@ pub async fn commit_shard(run: &Run, shard: u32, bytes: Bytes, provenance: &Prov
     if output.is_deleted(&run.id).await? {
         return Err(deleted());
     }
-    let committed = commit(&output.bucket, &key, bytes, provenance).await?;
+    let committed = commit(output, &key, bytes, provenance).await?;
     if output.is_deleted(&run.id).await? {
         output.bucket.delete(&key).await?;
         output.bucket.remove_empty_folders(&output.layout.rows(&run.id)).await?;
@@ -67,8 +57,8 @@ pub async fn commit_shard(run: &Run, shard: u32, bytes: Bytes, provenance: &Prov
 ///
 /// `Unavailable` if the store gives no clear answer: the shard stays open. `Config` if the object
 /// exists and is of another run or fingerprint.
-pub async fn commit(bucket: &Bucket, key: &str, bytes: Bytes, provenance: &Provenance) -> Result<Committed> {
-    let mut attempt = 1;
+pub async fn commit(output: &Output, key: &str, bytes: Bytes, provenance: &Provenance) -> Result<Committed> {
+    let (bucket, mut attempt) = (&output.bucket, 1);
     loop {
         let failure = match bucket.put_new(key, bytes.clone()).await {
             Ok(Put::Created) => return Ok(Committed::Ours),
@@ -85,7 +75,7 @@ pub async fn commit(bucket: &Bucket, key: &str, bytes: Bytes, provenance: &Prove
             Err(error) if attempt == MAX_ATTEMPTS => return Err(error),
             Ok(None) | Err(_) => {}
         }
-        tokio::time::sleep(PAUSE * attempt).await;
+        output.process.sleep(PAUSE * attempt).await;
         attempt += 1;
     }
 }

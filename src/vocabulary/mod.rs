@@ -8,6 +8,7 @@ pub mod error;
 pub mod geometry;
 pub(crate) mod guard;
 pub mod outcome;
+pub mod process;
 pub mod provider;
 pub mod reason;
 pub mod sample;
@@ -15,6 +16,7 @@ pub mod sample;
 #[path = "../../tests/it/support/skipped.rs"]
 pub(crate) mod skipped;
 pub mod tile_id;
+pub mod time;
 pub mod traffic;
 pub mod visible;
 pub mod words;

@@ -14,6 +14,7 @@ use tilefleet::output::{Output, Run, Scope, Tile};
 use tilefleet::stages::commit::commit;
 use tilefleet::vocabulary::outcome::Counts;
 use tilefleet::vocabulary::outcome::{Outcome, TileRow};
+use tilefleet::vocabulary::process::Process;
 use tilefleet::vocabulary::reason::{Reason, Rejection};
 
 use crate::fixture::{Job, assert_exit, shard_files, stderr};
@@ -35,7 +36,7 @@ enum Content {
 fn plan_and_fill(job: &Job, kind: EmbeddingType, content: impl Fn(&str) -> Content) {
     assert_exit(&support::tilefleet().arg("plan").arg(&job.pipeline).output().unwrap(), 0);
     let uri = ObjectUri::parse(job.table().to_str().unwrap()).unwrap();
-    let output = Output::open(&Storage::new(StorageOptions::default()).unwrap(), &uri);
+    let output = Output::open(&Storage::new(StorageOptions::default()).unwrap(), &uri, Process::real());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let runs = output.snapshot(Scope::All).await.unwrap().runs;
@@ -86,7 +87,7 @@ async fn commit_shard(run: &Run, number: u32, kind: EmbeddingType, content: &imp
     provenance.set_counts(&counts);
     let shard = ShardRows { shard: number, rows: &rows, embeddings: &embeddings, extra: None };
     let file = encode(&spec, &shard, provenance.pairs()).unwrap();
-    commit(&run.output.bucket, &run.shard_key(number), file, &provenance).await.unwrap();
+    commit(&run.output, &run.shard_key(number), file, &provenance).await.unwrap();
 }
 
 /// Floats of −0.5 to 0.5 that depend on the seed only.

@@ -12,6 +12,7 @@ use parquet::file::properties::WriterProperties;
 use tilefleet::input::storage::{ObjectUri, Storage, StorageOptions};
 use tilefleet::maintenance::verify::{Depth, Verdict, verify};
 use tilefleet::output::{Output, Run, RunId};
+use tilefleet::vocabulary::process::Process;
 
 use crate::fixture::{Job, assert_exit, jpeg, rows, shard_files, stderr};
 use crate::support;
@@ -33,7 +34,7 @@ fn only_shard(job: &Job) -> PathBuf {
 
 fn run_of(job: &Job, runtime: &tokio::runtime::Runtime) -> Run {
     let uri = ObjectUri::parse(job.table().to_str().unwrap()).unwrap();
-    let output = Output::open(&Storage::new(StorageOptions::default()).unwrap(), &uri);
+    let output = Output::open(&Storage::new(StorageOptions::default()).unwrap(), &uri, Process::real());
     let shard = only_shard(job);
     let id = shard.parent().unwrap().file_name().unwrap().to_str().unwrap().strip_prefix("run=").unwrap();
     runtime.block_on(Run::open(&output, &RunId::parse(id).unwrap())).unwrap().unwrap()
@@ -243,7 +244,7 @@ fn every_flipped_bit_of_a_plan_and_its_sources_is_found() {
     let (job, runtime) = (manifest_job(), runtime());
     let record = first_record(&job);
     let uri = ObjectUri::parse(job.table().to_str().unwrap()).unwrap();
-    let output = Output::open(&Storage::new(StorageOptions::default()).unwrap(), &uri);
+    let output = Output::open(&Storage::new(StorageOptions::default()).unwrap(), &uri, Process::real());
     let id = RunId::parse(record.file_name().unwrap().to_str().unwrap()).unwrap();
     // A record that cannot be opened is found as well.
     let num_found = || -> Option<u64> {

@@ -13,6 +13,7 @@ use tilefleet::input::storage::{ObjectUri, Storage, StorageOptions};
 use tilefleet::output;
 use tilefleet::output::{RunId, Tombstone, Why};
 use tilefleet::vocabulary::error::Kind;
+use tilefleet::vocabulary::process::Process;
 
 use crate::fixture::{Job, assert_exit, jpeg, rows, shard_files, shown, shown_columns, stderr, wait_until};
 use crate::support;
@@ -331,7 +332,7 @@ fn a_worker_on_a_deleted_run_fails() {
 fn bury(table: &Path, folder: &str, run: &str) {
     let record = table.join("_tilefleet").join(folder);
     fs::create_dir_all(&record).unwrap();
-    let tombstone = Tombstone::new(&RunId::parse(run).unwrap(), Why::Deleted);
+    let tombstone = Tombstone::new(&RunId::parse(run).unwrap(), Why::Deleted, Process::real().now());
     // Readers beside us see all of it or nothing.
     fs::write(record.join("half"), serde_json::to_vec(&tombstone).unwrap()).unwrap();
     fs::rename(record.join("half"), record.join("deleted.json")).unwrap();
@@ -594,7 +595,7 @@ fn what_comes_back_is_counted() {
 
 fn opened(table: &Path) -> output::Output {
     let uri = ObjectUri::parse(table.to_str().unwrap()).unwrap();
-    output::Output::open(&Storage::new(StorageOptions::default()).unwrap(), &uri)
+    output::Output::open(&Storage::new(StorageOptions::default()).unwrap(), &uri, Process::real())
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {

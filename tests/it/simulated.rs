@@ -1,5 +1,5 @@
 //! Deletion beside compaction, step by step: every request to the store waits for its turn, and a seed says whose
-//! turn it is and who is killed when.
+//! turn it is, who is killed when, and what each one's clock says.
 //!
 //! The store is in memory, the commands are the real ones. What has to hold in the end: deleting never loses more
 //! than it said it would, and whoever exits 0 has done what it says.
@@ -11,6 +11,7 @@ use std::future::Future;
 use std::path::Path as FilePath;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use arrow::array::AsArray;
 use bytes::Bytes;
@@ -34,10 +35,12 @@ use tilefleet::output::{Output, Run, RunId};
 use tilefleet::stages::commit::commit_shard;
 use tilefleet::vocabulary::error::{Kind, Result};
 use tilefleet::vocabulary::outcome::Committed;
+use tilefleet::vocabulary::process::Process;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::fixture::{Job, jpeg};
+use crate::support::clock::SimulatedClock;
 
 /// Keys of a page of a listing: few, so that much happens between pages.
 const PAGE_KEYS: usize = 6;
@@ -54,10 +57,12 @@ struct Turnstile {
 
 #[derive(Default)]
 struct Turns {
-    waiting: Vec<VecDeque<oneshot::Sender<()>>>,
+    waiting: Vec<VecDeque<(String, oneshot::Sender<()>)>>,
     finished: Vec<bool>,
     dead: Vec<bool>,
     under_way: bool,
+    /// What was let through, in order.
+    trace: Vec<String>,
 }
 
 impl Turnstile {
@@ -67,6 +72,7 @@ impl Turnstile {
             finished: vec![false; num_actors],
             dead: vec![false; num_actors],
             under_way: false,
+            trace: Vec::new(),
         };
         Arc::new(Self { turns: Mutex::new(turns), changed: Notify::new() })
     }
@@ -75,15 +81,15 @@ impl Turnstile {
         self.turns.lock().unwrap()
     }
 
-    /// Waits for the actor's turn; `None` if it was killed.
-    async fn turn(self: &Arc<Self>, actor: usize) -> Option<Turn> {
+    /// Waits for the actor's turn to make this request; `None` if it was killed.
+    async fn turn(self: &Arc<Self>, actor: usize, request: String) -> Option<Turn> {
         let (sender, receiver) = oneshot::channel();
         {
             let mut turns = self.turns();
             if turns.dead[actor] {
                 return None;
             }
-            turns.waiting[actor].push_back(sender);
+            turns.waiting[actor].push_back((request, sender));
         }
         self.changed.notify_one();
         receiver.await.ok().map(|()| Turn(Arc::clone(self)))
@@ -119,7 +125,9 @@ impl Turnstile {
     fn grant(&self, actor: usize) {
         let mut turns = self.turns();
         let next = turns.waiting[actor].pop_front();
-        turns.under_way = next.is_some_and(|next| next.send(()).is_ok());
+        let Some((request, next)) = next else { return };
+        turns.under_way = next.send(()).is_ok();
+        turns.trace.push(format!("{actor} {request}"));
     }
 }
 
@@ -146,15 +154,19 @@ struct Gate {
     forgotten: Option<String>,
 }
 
+fn request(what: &str, key: Option<&Path>) -> String {
+    format!("{what} {}", key.map_or("", AsRef::as_ref))
+}
+
 fn broken(what: &'static str) -> object_store::Error {
     object_store::Error::Generic { store: "simulated", source: what.into() }
 }
 
 impl Gate {
-    async fn turn(&self) -> object_store::Result<Option<Turn>> {
+    async fn turn(&self, what: &str, key: Option<&Path>) -> object_store::Result<Option<Turn>> {
         match &self.turnstile {
             None => Ok(None),
-            Some((turnstile, actor)) => match turnstile.turn(*actor).await {
+            Some((turnstile, actor)) => match turnstile.turn(*actor, request(what, key)).await {
                 Some(turn) => Ok(Some(turn)),
                 None => Err(broken("this process was killed")),
             },
@@ -189,7 +201,7 @@ impl ObjectStore for Gate {
         Self: 'c,
     {
         Box::pin(async move {
-            let _turn = self.turn().await?;
+            let _turn = self.turn("put", Some(location)).await?;
             let holds =
                 |what: &Option<String>| what.as_ref().is_some_and(|it| location.as_ref().contains(it));
             if holds(&self.refused) {
@@ -222,7 +234,8 @@ impl ObjectStore for Gate {
         Self: 'c,
     {
         Box::pin(async move {
-            let _turn = self.turn().await?;
+            let what = if options.head { "head" } else { "get" };
+            let _turn = self.turn(what, Some(location)).await?;
             self.inner.get_opts(location, options).await
         })
     }
@@ -236,7 +249,7 @@ impl ObjectStore for Gate {
             let gate = gate.share();
             async move {
                 let location = location?;
-                let _turn = gate.turn().await?;
+                let _turn = gate.turn("delete", Some(&location)).await?;
                 gate.inner.delete(&location).await.map(|()| location)
             }
         };
@@ -250,7 +263,7 @@ impl ObjectStore for Gate {
             let (gate, prefix) = (gate.share(), prefix.clone());
             async move {
                 let Some(after) = after else { return Ok::<_, object_store::Error>(None) };
-                let _turn = gate.turn().await?;
+                let _turn = gate.turn("list", prefix.as_ref()).await?;
                 let all = gate.inner.list(prefix.as_ref());
                 let all: Vec<_> = all.collect().await;
                 let mut page = all.into_iter().collect::<object_store::Result<Vec<ObjectMeta>>>()?;
@@ -272,7 +285,7 @@ impl ObjectStore for Gate {
         Self: 'c,
     {
         Box::pin(async move {
-            let _turn = self.turn().await?;
+            let _turn = self.turn("list", prefix).await?;
             self.inner.list_with_delimiter(prefix).await
         })
     }
@@ -290,7 +303,7 @@ impl ObjectStore for Gate {
         Self: 'd,
     {
         Box::pin(async move {
-            let _turn = self.turn().await?;
+            let _turn = self.turn("copy", Some(to)).await?;
             self.inner.copy_opts(from, to, options).await
         })
     }
@@ -310,11 +323,19 @@ impl Gate {
         }
     }
 
-    fn output(self) -> Output {
+    fn output(self, process: Arc<Process>) -> Output {
         let storage = Storage::new(StorageOptions::default()).unwrap();
         storage.register(Bucket::over(Arc::new(self), "s3://simulated"));
-        Output::open(&storage, &ObjectUri::parse("s3://simulated/table").unwrap())
+        Output::open(&storage, &ObjectUri::parse("s3://simulated/table").unwrap(), process)
     }
+}
+
+/// A process of a play: its clock, its names and its chance follow from the seed. Clocks of machines differ, by up
+/// to an hour.
+fn process(seed: u64, actor: usize) -> Arc<Process> {
+    let mut random = Random(seed ^ actor as u64);
+    let clock = SimulatedClock::ahead_by(Duration::from_secs(random.below(3600) as u64));
+    Process::new(Arc::new(clock), format!("actor-{actor}"), random.0)
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -441,6 +462,8 @@ struct Play {
     death: Option<Death>,
     /// The order of steps before there were decisions: whoever asks is told that it was first.
     forgetful: bool,
+    /// Decides about clocks.
+    seed: u64,
 }
 
 /// What came of it.
@@ -449,6 +472,8 @@ struct Played {
     ended: Vec<Shared>,
     /// Requests of each actor.
     requests: Vec<usize>,
+    /// What was asked of the store, in order.
+    trace: Vec<String>,
 }
 
 impl Play {
@@ -467,10 +492,11 @@ impl Play {
                 forgotten: self.forgetful.then(|| "/replaces/".to_owned()),
                 ..Gate::open(&store)
             };
+            let output = gate.output(process(self.seed, actor));
             let (turnstile, ended) = (Arc::clone(&turnstile), Arc::clone(&ended[actor]));
             let (what, family) = (what.clone(), self.base.family.clone());
             tasks.push(spawn_local(async move {
-                act(what, gate.output(), family, ended).await;
+                act(what, output, family, ended).await;
                 turnstile.finish(actor);
             }));
         }
@@ -492,7 +518,8 @@ impl Play {
                 turnstile.kill(actor);
             }
         }
-        Played { store, ended, requests }
+        let trace = std::mem::take(&mut turnstile.turns().trace);
+        Played { store, ended, requests, trace }
     }
 }
 
@@ -635,7 +662,7 @@ impl Played {
 
     /// Gives all commands again, alone, until nothing is left to do; then it has to hold still.
     async fn recover(&self, base: &Base, acts: &[Act]) -> std::result::Result<(), String> {
-        let output = Gate::open(&self.store).output();
+        let output = Gate::open(&self.store).output(process(0, acts.len()));
         for (what, ended) in acts.iter().zip(&self.ended) {
             let unfinished = ended.lock().unwrap().deleted.is_none();
             if let Act::Delete(numbers) = what
@@ -776,7 +803,7 @@ impl Base {
     async fn compacted_until(&self, refused: &str) -> Self {
         let store = Arc::new(self.store.fork());
         let gate = Gate { refused: Some(refused.to_owned()), ..Gate::open(&store) };
-        let ended = compact::compact(&gate.output(), &compact::Request::default()).await;
+        let ended = compact::compact(&gate.output(process(0, 0)), &compact::Request::default()).await;
         assert_eq!(ended.unwrap_err().kind(), Kind::Unavailable);
         let base = Self::new(store.fork(), &self.family).await;
         assert!(base.tiles == self.tiles, "{refused}");
@@ -822,7 +849,7 @@ fn seeded(seed: u64, forgetful: bool) -> Play {
         (0..actors).for_each(|place| ranks.swap(place, random.below(actors)));
         Order::Ranked { ranks, changes: (0..=random.below(4)).map(|_| random.below(250)).collect() }
     };
-    Play { base, acts, order, death, forgetful }
+    Play { base, acts, order, death, forgetful, seed }
 }
 
 /// The race of old: a deletion that has looked, then a whole compaction, then the tombstone. Every way in which
@@ -837,7 +864,7 @@ fn interrupted_once(forgetful: bool) -> (usize, Vec<String>) {
             let stretches = VecDeque::from([(first, steps), (1 - first, usize::MAX), (first, usize::MAX)]);
             let order = Order::Stretches(stretches);
             let (num_requests, failed) = runtime.block_on(async {
-                let played = Play { base, acts: acts(), order, death: None, forgetful }.run().await;
+                let played = Play { base, acts: acts(), order, death: None, forgetful, seed: 0 }.run().await;
                 let mut failed = played.check(base, &acts()).await;
                 if failed.is_ok() && !forgetful {
                     failed = played.recover(base, &acts()).await;
@@ -869,19 +896,44 @@ fn without_decisions_the_race_loses_all_rows() {
     assert!(failures.iter().any(|what| what.contains("6 tiles are lost where 0 may be")), "{failures:?}");
 }
 
-/// `TILEFLEET_SEEDS` plays more of them.
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// A seed is all that a play depends on: the same requests in the same order, and the same bytes in the end.
+#[test]
+fn a_seed_plays_the_same_each_time() {
+    let runtime = runtime();
+    let play = |seed| {
+        runtime.block_on(async {
+            let played = seeded(seed, false).run().await;
+            (played.trace, Seen::of(&played.store).await.objects)
+        })
+    };
+    for seed in 0..60 {
+        let (first, second) = (play(seed), play(seed));
+        assert_eq!(first.0, second.0, "seed {seed}");
+        assert!(first.1 == second.1, "seed {seed}: objects differ");
+    }
+    assert!(play(0).0.len() > 20, "{:?}", play(0).0);
+}
+
+/// `TILEFLEET_SEEDS` plays more of them, `TILEFLEET_SEED` plays one and shows what was asked of the store.
 #[test]
 fn whoever_is_killed_whenever_no_row_is_lost() {
-    let seeds = std::env::var("TILEFLEET_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(400);
+    let (only, seeds) = (number("TILEFLEET_SEED"), number("TILEFLEET_SEEDS").unwrap_or(400));
     let runtime = runtime();
     let mut num_killed = 0;
-    for seed in 0..seeds {
+    for seed in only.map_or(0..seeds, |seed| seed..seed + 1) {
         let play = seeded(seed, false);
         let (base, acts) = (play.base, play.acts.clone());
         let what = format!("seed {seed}: {:?}, {:?}", play.death, acts);
         num_killed += u64::from(play.death.is_some());
         runtime.block_on(async {
             let played = play.run().await;
+            if only.is_some() {
+                println!("{}", played.trace.join("\n"));
+            }
             let checked = played.check(base, &acts).await;
             assert_eq!(checked, Ok(()), "{what}, ended {:?}", played.ended);
             let recovered = played.recover(base, &acts).await;

@@ -3,6 +3,7 @@
 //! A test that lacks something passes, and is listed at the end of `make test` (`skipped`); with
 //! `TILEFLEET_REQUIRE_ALL=1`, as in CI, it fails instead.
 
+pub mod clock;
 pub mod fault_proxy;
 pub mod s3_server;
 pub mod skipped;

@@ -18,6 +18,7 @@ use crate::output::{Output, RunId};
 use crate::vocabulary::contract::HeadKind;
 use crate::vocabulary::contract::{Activation, Contract};
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::process::Process;
 
 /// Fits a classifier on the embeddings of an output and writes the network with it
 ///
@@ -122,7 +123,7 @@ pub fn run(args: &Args) -> Result<()> {
         file::refuse_existing(&Contract::path_for(&args.out))?;
     }
     let storage = Storage::new(storage_options(&args.set)?)?;
-    let output = Output::open(&storage, &ObjectUri::parse(&args.output)?);
+    let output = Output::open(&storage, &ObjectUri::parse(&args.output)?, Process::real());
     let job = Job { labels: block_on(args.read_labels(&storage))?, output, request: args.request()? };
     let made = job.make(args.model.as_deref(), args.name.as_deref(), |backbone| args.check_out(backbone))?;
     made.built.write(&args.out, args.force)?;

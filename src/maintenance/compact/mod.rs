@@ -40,10 +40,10 @@ use crate::output::table;
 use crate::output::table::{ShardRows, TableSpec};
 use crate::output::{Election, SOURCE_BYTES_KEY};
 use crate::output::{
-    Fate, Origin, Output, PlannedTile, Removed, Run, RunId, RunState, Scope, Snapshot, Surveyed, Timestamp,
-    Tombstone, Why, is_damaged,
+    Fate, Origin, Output, PlannedTile, Removed, Run, RunId, RunState, Scope, Snapshot, Surveyed, Tombstone,
+    Why, is_damaged,
 };
-use crate::stages::commit::{attempt_name, commit_shard};
+use crate::stages::commit::commit_shard;
 use crate::stages::plan;
 use crate::stages::plan::{Described, ShardSize};
 use crate::vocabulary::error::{Error, Kind, Result};
@@ -241,7 +241,7 @@ impl Compaction<'_> {
             shard_tiles: size.of(u64::MAX),
             fingerprint: newest.record.fingerprint.clone(),
             origin: Origin::Compaction { of: from.iter().map(|run| run.id.clone()).collect() },
-            planned_at: Some(Timestamp::now()),
+            planned_at: Some(self.output.process.now()),
             as_of: Some(newest.as_of),
             max_reject_ratio: None,
             limit: None,
@@ -687,7 +687,7 @@ impl Copy<'_> {
         let joined = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(",");
         let runs: BTreeSet<String> =
             placed.iter().map(|placed| self.from[placed.run].id.to_string()).collect();
-        let mut provenance = Provenance::new(self.run, number, &attempt_name());
+        let mut provenance = Provenance::new(self.run, number, &self.run.output.process.unique_name());
         provenance.set_counts(counts);
         provenance.set("provider", joined(&computed.providers));
         provenance.set("precision", joined(&computed.precisions));

@@ -18,6 +18,7 @@ use crate::scene::SceneLayout;
 use crate::stages::plan::Described;
 use crate::vocabulary::contract::Contract;
 use crate::vocabulary::geometry::Window;
+use crate::vocabulary::process::Process;
 use crate::vocabulary::reason::{Reason, Rejection};
 use crate::vocabulary::tile_id::TileId;
 
@@ -87,7 +88,7 @@ impl World {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::new(StorageOptions::default()).unwrap();
-        let output = Output::open(&storage, &ObjectUri::from_path(folder.path()).unwrap());
+        let output = Output::open(&storage, &ObjectUri::from_path(folder.path()).unwrap(), Process::real());
         Self { _folder: folder, output }
     }
 

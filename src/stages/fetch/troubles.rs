@@ -17,7 +17,7 @@ use super::outage_check::Others;
 use super::{Fetcher, Miss};
 use crate::config::Unreadable;
 use crate::input::storage::{ObjectUri, Trouble};
-use crate::output::{Attempt, AttemptState};
+use crate::output::AttemptState;
 use crate::vocabulary::error::{Error, Kind, Result};
 use crate::vocabulary::reason::{Reason, Rejection};
 use crate::vocabulary::words::{counted, form};
@@ -147,7 +147,7 @@ impl Fetcher {
             }
             Others::Few => {}
             Others::Enough => {
-                let standing = self.run.record_attempt(&Attempt::now(source_id, trouble.code())).await?;
+                let standing = self.run.record_attempt(source_id, trouble.code()).await?;
                 tracing::warn!("{uri} cannot be read, others of its host can: {why}");
                 if standing.is_given_up(&troubles.rule) {
                     let rejection = given_up(trouble, standing);

@@ -43,7 +43,7 @@ use crate::output::table;
 use crate::output::table::{ShardRows, TableSpec};
 use crate::output::{Run, Shard, Tile};
 use crate::scene::Tiling;
-use crate::stages::commit::{attempt_name, commit_shard};
+use crate::stages::commit::commit_shard;
 use crate::stages::decode;
 use crate::stages::fetch::{FetchedTile, Fetcher, Miss};
 use crate::stages::infer::SessionSlot;
@@ -617,7 +617,7 @@ impl Stages {
         let number = shard.number;
         let mut counts = Counts::default();
         shard.rows.iter().for_each(|row| counts.add(&row.outcome));
-        let mut provenance = Provenance::new(&self.run, number, &attempt_name());
+        let mut provenance = Provenance::new(&self.run, number, &self.run.output.process.unique_name());
         provenance.set_counts(&counts);
         provenance.set("seconds", format!("{:.3}", shard.took.as_secs_f64()));
         for (key, value) in &self.constants {

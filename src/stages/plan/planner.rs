@@ -457,7 +457,7 @@ impl Planner<'_> {
     /// Plans a run beside the output.
     async fn plan_aside(&self, id: &RunId, sources: Bytes) -> Result<Run> {
         let folder = ObjectUri::from_path(&self.spool_dir.join("preview"))?;
-        let scratch = Output::open(self.storage, &folder);
+        let scratch = Output::open(self.storage, &folder, self.output.process.clone());
         scratch.bucket.put_new(&scratch.layout.sources(id), sources).await?;
         let elected = output::elected(&scratch, id).await?;
         self.publish(&scratch, id, &elected).await
@@ -665,7 +665,7 @@ impl Planner<'_> {
         let CoveredUp { sources, just_after } = self.covered_up(family).await?;
         let has_manifest = self.input.manifest.is_some();
         let new_entries = NewEntries::of(&discovered, &family.covered(), has_manifest, sources)?;
-        let planned_at = Timestamp::now();
+        let planned_at = self.output.process.now();
         let as_of = family.as_of(planned_at).max(just_after.unwrap_or(planned_at));
         let fingerprint = self.draft.fingerprint.clone();
         let (shard_size, max_reject_ratio) = (self.shard_size(), self.draft.max_reject_ratio);

@@ -20,7 +20,7 @@ use crate::output::current_rows::CurrentRows;
 use crate::output::rejects::Retry;
 use crate::output::sources;
 use crate::output::{Election, SOURCE_BYTES_KEY};
-use crate::output::{Origin, RunId, Timestamp};
+use crate::output::{Origin, RunId};
 use crate::output::{Run, Tile};
 use crate::output::{Source, Surveyed};
 use crate::scene::{Scene, SceneLayout};
@@ -111,7 +111,7 @@ impl Planner<'_> {
             shard_tiles: self.shard_size().of(num_tiles),
             fingerprint: self.draft.fingerprint.clone(),
             origin: Origin::Retry,
-            planned_at: Some(Timestamp::now()),
+            planned_at: Some(self.output.process.now()),
             as_of: family.just_after(),
             // What it replaces is rejected already.
             max_reject_ratio: None,

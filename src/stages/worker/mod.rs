@@ -30,7 +30,7 @@ use crate::output::rejects::Retry;
 use crate::output::summary::{Summary, deleted_meanwhile, sum_up};
 use crate::output::table;
 use crate::output::table::TableSpec;
-use crate::output::{AcceptedBecause, Limit, ModelRecord, Origin, Output, Run, process_begins};
+use crate::output::{AcceptedBecause, Limit, ModelRecord, Origin, Output, Run};
 use crate::scene::Tiling;
 use crate::stages::fetch::Fetcher;
 use crate::stages::infer::arithmetic;
@@ -47,6 +47,7 @@ use crate::vocabulary::contract::Target;
 use crate::vocabulary::contract::precision::Precision;
 use crate::vocabulary::error::{Error, Kind, Result};
 use crate::vocabulary::outcome::Counts;
+use crate::vocabulary::process::Process;
 use crate::vocabulary::provider::Provider;
 use crate::vocabulary::words::{by_header, counted_of, form};
 
@@ -103,10 +104,18 @@ impl Job {
     ///
     /// `Config` for whatever a person has to change.
     pub fn open(loaded: &Loaded) -> Result<Self> {
-        process_begins();
+        let Pipeline { storage, input, .. } = &loaded.pipeline;
+        Self::open_as(Process::real(), Storage::new(storage.clone())?.allowing(&input.allow)?, loaded)
+    }
+
+    /// Checks a pipeline as [`Self::open`], for a process whose clock, seed and stores are the caller's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn open_as(process: Arc<Process>, storage: Storage, loaded: &Loaded) -> Result<Self> {
         let pipeline = loaded.pipeline.clone();
-        let storage = Storage::new(pipeline.storage.clone())?.allowing(&pipeline.input.allow)?;
-        let output = Output::open(&storage, &writable(&pipeline.output.uri)?);
+        let output = Output::open(&storage, &writable(&pipeline.output.uri)?, process);
         let names = models::Overrides {
             embedding: pipeline.model.embedding.clone(),
             logits: pipeline.model.logits.clone(),
@@ -369,7 +378,7 @@ impl Job {
         stop: &Stop,
     ) -> Result<Report> {
         let run = Arc::new(run);
-        let work = OpenShards::of(run.clone(), beginning(), progress).await?;
+        let work = OpenShards::of(run.clone(), self.output.process.beginning(), progress).await?;
         let num_open = work.peek().map_or(0, |(_, tiles)| tiles);
         let limit = run.record.limit.map(|limit| limit.to_string());
         let (tiles, shards) = (run.record.plan.tiles, run.num_shards().into());
@@ -726,12 +735,6 @@ async fn sum_up_if_there(run: &Run) -> Result<()> {
         Err(_) if run.output.is_deleted(&run.id).await? => Ok(()),
         settled => settled.map(|_| ()),
     }
-}
-
-/// Returns where among the open shards this process begins, in 0 to 1: somewhere else each time.
-fn beginning() -> f64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id()) as f64 / u64::MAX as f64
 }
 
 fn num_cores() -> NonZeroUsize {

@@ -1,0 +1,108 @@
+//! The process that acts: its clock, names that nobody else has, and its share of chance.
+//!
+//! Whatever is planned, committed, compacted or deleted takes these from here and from nowhere else. So a
+//! simulation that passes its own clock and seed plays the same each time.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use super::time::{Clock, SystemClock, Timestamp};
+
+/// One process, real or simulated.
+#[derive(Debug)]
+pub struct Process {
+    clock: Arc<dyn Clock>,
+    name: String,
+    began: Timestamp,
+    seed: u64,
+    num_names: AtomicU64,
+}
+
+impl Process {
+    /// Describes this process, on this machine, from now on.
+    #[must_use]
+    pub fn real() -> Arc<Self> {
+        let began = SystemClock.now();
+        let nanos = SystemTime::from(began).duration_since(SystemTime::UNIX_EPOCH);
+        let nanos = nanos.map_or(0, |time| time.as_nanos());
+        let seed = RandomState::new().hash_one(std::process::id());
+        let name = format!("{nanos:x}-{:x}-{:x}", std::process::id(), seed & 0xffff);
+        Self::new(Arc::new(SystemClock), name, seed)
+    }
+
+    /// Describes a process.
+    ///
+    /// - `name`: no other process has it
+    /// - `seed`: decides what is left to chance
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, name: impl Into<String>, seed: u64) -> Arc<Self> {
+        let (name, began) = (name.into(), clock.now());
+        Arc::new(Self { clock, name, began, seed, num_names: AtomicU64::new(0) })
+    }
+
+    /// Returns its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns when it began.
+    #[must_use]
+    pub fn began(&self) -> Timestamp {
+        self.began
+    }
+
+    /// Returns its clock.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Returns the present moment.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Waits until this much time has passed.
+    pub async fn sleep(&self, time: Duration) {
+        self.clock.sleep(time).await;
+    }
+
+    /// Returns a name that was never given before, by this process or another.
+    #[must_use]
+    pub fn unique_name(&self) -> String {
+        format!("{}-{:x}", self.name, self.num_names.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Returns where among things in a row this process begins, in 0 to 1: each process somewhere else.
+    #[must_use]
+    pub fn beginning(&self) -> f64 {
+        self.seed as f64 / u64::MAX as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_name_is_given_twice() {
+        let processes = [Process::real(), Process::real()];
+        let names: BTreeSet<String> =
+            processes.iter().flat_map(|it| [it.unique_name(), it.unique_name()]).collect();
+        assert_eq!(names.len(), 4);
+        assert!(processes.iter().all(|it| (0.0..=1.0).contains(&it.beginning())));
+    }
+
+    #[test]
+    fn a_seed_decides_all_that_is_left_to_chance() {
+        let [first, second] = [7, 7].map(|seed| Process::new(Arc::new(SystemClock), "it", seed));
+        assert_eq!(first.unique_name(), second.unique_name());
+        assert!((first.beginning() - second.beginning()).abs() < f64::EPSILON);
+    }
+}
