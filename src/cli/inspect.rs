@@ -134,7 +134,7 @@ fn severity(kind: Kind) -> u8 {
     match kind {
         Kind::Bug => 3,
         Kind::Rejected => 0,
-        Kind::Unavailable => 1,
+        Kind::Unavailable | Kind::LeaseLost => 1,
         _ => 2,
     }
 }

@@ -19,6 +19,9 @@ pub enum Kind {
     Bug,
     /// A store, disk or device is away or the run is not complete; try again later. Exit 75.
     Unavailable,
+    /// Another worker has taken the shard; drop the work and take the next. It ends no process; if one ended with it
+    /// by mistake, trying again would help: 75.
+    LeaseLost,
     /// The pipeline file, model or credentials are wrong; a person edits them. Exit 78.
     Config,
     /// Interrupted by SIGINT. Exit 130.
@@ -35,7 +38,7 @@ impl Kind {
             Self::Usage => 64,
             Self::RejectsAboveLimit | Self::Rejected => 65,
             Self::Bug => 70,
-            Self::Unavailable => 75,
+            Self::Unavailable | Self::LeaseLost => 75,
             Self::Config => 78,
             Self::Interrupted => 130,
             Self::Drained => 143,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tilefleet::config::{Overrides, Pipeline};
+use tilefleet::input::storage::Storage;
 use tilefleet::observe::Progress;
 use tilefleet::runtime::Failure;
 use tilefleet::stages::infer::{BatchRunner, Device, InputBatch, Outputs, Samples, SessionSlot};
@@ -13,6 +14,7 @@ use tilefleet::stages::pipeline::Stop;
 use tilefleet::stages::worker::{Inference, Job as Worker, Report, Sessions};
 use tilefleet::vocabulary::contract::Contract;
 use tilefleet::vocabulary::error::{Error, Kind, Result};
+use tilefleet::vocabulary::process::Process;
 use tilefleet::vocabulary::provider::Provider;
 
 use crate::fixture::{Job, Row, rows};
@@ -21,18 +23,20 @@ const NUM_IMAGES: usize = 40;
 
 /// What a device does to its batches.
 #[derive(Clone)]
-struct Habits {
+pub struct Habits {
     /// The largest batch that fits.
-    memory: usize,
+    pub memory: usize,
     /// How long a batch takes.
-    takes: Duration,
+    pub takes: Duration,
     /// After so many batches it is lost.
-    lost_after: usize,
+    pub lost_after: usize,
+    /// Happens before each batch.
+    pub before: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl Default for Habits {
     fn default() -> Self {
-        Self { memory: usize::MAX, takes: Duration::ZERO, lost_after: usize::MAX }
+        Self { memory: usize::MAX, takes: Duration::ZERO, lost_after: usize::MAX, before: None }
     }
 }
 
@@ -59,6 +63,9 @@ impl BatchRunner for FakeDevice {
     fn run(&mut self, batch: &InputBatch) -> Result<Outputs, Failure> {
         assert_eq!(batch.capacity(), self.ready_for, "a batch for which nobody prepared");
         self.batches += 1;
+        if let Some(before) = &self.habits.before {
+            before();
+        }
         if self.batches > self.habits.lost_after {
             return Err(Failure::Other(Error::unavailable("the device is lost").because("CUDA failure 719")));
         }
@@ -93,8 +100,8 @@ fn means(batch: &InputBatch) -> Vec<f32> {
 }
 
 /// One run on made-up devices.
-struct Attempt {
-    result: Result<Report>,
+pub struct Attempt {
+    pub result: Result<Report>,
     devices: Vec<Arc<Device>>,
     /// Chips of each lane.
     chips: Vec<usize>,
@@ -104,8 +111,18 @@ struct Attempt {
 
 /// Runs a job; `devices` are each device's habits, one for each of its sessions.
 fn attempt(job: &Job, batch: usize, devices: &[&[Habits]]) -> Attempt {
+    attempt_by(open_worker(job, Process::real()), batch, devices)
+}
+
+/// A worker on a job, for a process of the caller's.
+pub fn open_worker(job: &Job, process: Arc<Process>) -> Worker {
     let loaded = Pipeline::load(Some(&job.pipeline), &Overrides::default()).unwrap();
-    let worker = Worker::open(&loaded).unwrap();
+    let storage = Storage::new(loaded.pipeline.storage.clone()).unwrap();
+    Worker::open_as(process, storage, &loaded).unwrap()
+}
+
+/// As [`attempt`], by a worker that was opened before.
+pub fn attempt_by(worker: Worker, batch: usize, devices: &[&[Habits]]) -> Attempt {
     let size = NonZeroUsize::new(batch).unwrap();
     let (mut slots, mut shared, mut counters) = (Vec::new(), Vec::new(), Vec::new());
     let capacities = Arc::new(Mutex::new(Vec::new()));

@@ -58,3 +58,5 @@ mod tiff_faults;
 mod trained;
 #[cfg(feature = "query")]
 mod windows;
+#[cfg(feature = "query")]
+mod work;

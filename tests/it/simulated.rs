@@ -10,6 +10,7 @@ use std::fs;
 use std::future::Future;
 use std::path::Path as FilePath;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -145,13 +146,15 @@ impl Drop for Turn {
 // The store
 
 /// One actor's view of the store.
-struct Gate {
+pub struct Gate {
     inner: Arc<InMemory>,
     turnstile: Option<(Arc<Turnstile>, usize)>,
     /// Puts to keys that hold this fail.
     refused: Option<String>,
     /// Puts to keys that hold this say that they were first, and leave nothing.
     forgotten: Option<String>,
+    /// Every request fails while this is set.
+    pub broken: Arc<AtomicBool>,
 }
 
 fn request(what: &str, key: Option<&Path>) -> String {
@@ -164,6 +167,9 @@ fn broken(what: &'static str) -> object_store::Error {
 
 impl Gate {
     async fn turn(&self, what: &str, key: Option<&Path>) -> object_store::Result<Option<Turn>> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(broken("the store is away"));
+        }
         match &self.turnstile {
             None => Ok(None),
             Some((turnstile, actor)) => match turnstile.turn(*actor, request(what, key)).await {
@@ -310,8 +316,9 @@ impl ObjectStore for Gate {
 }
 
 impl Gate {
-    fn open(inner: &Arc<InMemory>) -> Self {
-        Self { inner: Arc::clone(inner), turnstile: None, refused: None, forgotten: None }
+    pub fn open(inner: &Arc<InMemory>) -> Self {
+        let inner = Arc::clone(inner);
+        Self { inner, turnstile: None, refused: None, forgotten: None, broken: Arc::default() }
     }
 
     fn share(&self) -> Self {
@@ -320,10 +327,11 @@ impl Gate {
             turnstile: self.turnstile.clone(),
             refused: self.refused.clone(),
             forgotten: self.forgotten.clone(),
+            broken: Arc::clone(&self.broken),
         }
     }
 
-    fn output(self, process: Arc<Process>) -> Output {
+    pub fn output(self, process: Arc<Process>) -> Output {
         let storage = Storage::new(StorageOptions::default()).unwrap();
         storage.register(Bucket::over(Arc::new(self), "s3://simulated"));
         Output::open(&storage, &ObjectUri::parse("s3://simulated/table").unwrap(), process)
@@ -705,9 +713,10 @@ impl Played {
 // Where it begins
 
 /// An output to begin with.
-struct Base {
-    store: InMemory,
-    family: RunId,
+pub struct Base {
+    pub store: InMemory,
+    /// The id of one of its runs.
+    pub family: RunId,
     tiles: BTreeMap<String, String>,
 }
 
@@ -772,7 +781,8 @@ impl Bases {
     }
 }
 
-async fn loaded(table: &FilePath) -> Base {
+/// Takes an output from disk into memory.
+pub async fn loaded(table: &FilePath) -> Base {
     let store = InMemory::new();
     let mut folders = vec![table.to_path_buf()];
     let mut family = None;
@@ -905,8 +915,9 @@ fn number(variable: &str) -> Option<u64> {
 fn a_seed_plays_the_same_each_time() {
     let runtime = runtime();
     let play = |seed| {
+        let play = seeded(seed, false);
         runtime.block_on(async {
-            let played = seeded(seed, false).run().await;
+            let played = play.run().await;
             (played.trace, Seen::of(&played.store).await.objects)
         })
     };

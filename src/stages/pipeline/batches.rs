@@ -16,7 +16,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// - `max_wait`: a partial batch leaves so long after its first chip came
 #[must_use]
 pub fn batches<T>(size: NonZeroUsize, max_wait: Duration) -> (ChipSender<T>, Batches<T>) {
-    let state = State { chips: Vec::new(), first_at: None, senders: 1 };
+    let state = State { chips: Vec::new(), first_at: None, senders: 1, paused: 0 };
     let shared = Arc::new(Shared { state: Mutex::new(state), ready: Condvar::new() });
     (ChipSender { shared: shared.clone(), size }, Batches { shared, size, max_wait })
 }
@@ -44,6 +44,8 @@ struct State<T> {
     /// When the oldest of `chips` came.
     first_at: Option<Instant>,
     senders: usize,
+    /// How many of them wait before they send more.
+    paused: usize,
 }
 
 impl<T> Shared<T> {
@@ -66,6 +68,25 @@ impl<T> ChipSender<T> {
     }
 }
 
+impl<T> ChipSender<T> {
+    /// Says that this sender waits: while all others are gone, or wait too, a partial batch leaves at once.
+    #[must_use]
+    pub fn pause(&self) -> Pause<'_, T> {
+        self.shared.lock().paused += 1;
+        self.shared.ready.notify_all();
+        Pause(self)
+    }
+}
+
+/// A sender waits until this is dropped.
+pub struct Pause<'a, T>(&'a ChipSender<T>);
+
+impl<T> Drop for Pause<'_, T> {
+    fn drop(&mut self) {
+        self.0.shared.lock().paused -= 1;
+    }
+}
+
 impl<T> Clone for ChipSender<T> {
     fn clone(&self) -> Self {
         self.shared.lock().senders += 1;
@@ -77,7 +98,7 @@ impl<T> Drop for ChipSender<T> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.senders -= 1;
-        if state.senders == 0 {
+        if state.senders == state.paused {
             self.shared.ready.notify_all();
         }
     }
@@ -97,7 +118,8 @@ impl<T> Batches<T> {
         loop {
             let since = state.first_at.map_or(Duration::ZERO, |first| first.elapsed());
             let is_due = state.first_at.is_some() && since >= self.max_wait;
-            if state.chips.len() >= self.size.get() || state.senders == 0 || is_due {
+            let all_wait = !state.chips.is_empty() && state.senders == state.paused;
+            if state.chips.len() >= self.size.get() || state.senders == 0 || all_wait || is_due {
                 return state.take(self.size.get());
             }
             // A chip that comes meanwhile is not due before this wakes.
@@ -141,6 +163,21 @@ mod tests {
         let (sender, batches) = queues(3, Duration::from_millis(20));
         sender.send(1);
         assert_eq!(batches.next(), Some(vec![1]));
+    }
+
+    #[test]
+    fn a_partial_batch_leaves_at_once_while_all_senders_wait() {
+        let (sender, batches) = queues(3, LONG);
+        let other = sender.clone();
+        sender.send(1);
+        let pause = sender.pause();
+        drop(other);
+        assert_eq!(batches.next(), Some(vec![1]));
+        drop(pause);
+        (2..5).for_each(|chip| sender.send(chip));
+        assert_eq!(batches.next(), Some(vec![2, 3, 4]));
+        drop(sender);
+        assert_eq!(batches.next(), None);
     }
 
     #[test]

@@ -16,8 +16,8 @@
 mod batches;
 mod budget;
 mod infer_loop;
+mod leases;
 mod places;
-mod put_off;
 mod sample;
 mod scenes;
 mod shard;
@@ -49,7 +49,7 @@ use crate::stages::fetch::{FetchedTile, Fetcher, Miss};
 use crate::stages::infer::SessionSlot;
 use crate::stages::preprocess::{Preprocess, WholeImage};
 use crate::stages::sink::Scorer;
-use crate::stages::work::OpenShards;
+use crate::stages::work::WorkSource;
 use crate::vocabulary::chip::Chip;
 use crate::vocabulary::contract::{Input, SampleType};
 use crate::vocabulary::error::{Error, Result};
@@ -57,21 +57,19 @@ use crate::vocabulary::outcome::Counts;
 use crate::vocabulary::reason::Rejection;
 
 use batches::{Batches, ChipSender, batches};
-use put_off::{PutOff, UnderWay};
+use leases::{Answer, Leases};
 use scenes::SceneTask;
 
 pub use budget::{ByteBudget, Reservation};
 pub use infer_loop::QueuedChip;
-pub use shard::{FinishedShard, OpenShard};
+pub use leases::HeldLease;
+pub use shard::{FinishedShard, OpenShard, SettledShard};
 pub use stop::Stop;
 pub use tensor::{SpareTensors, Tensor};
 
 /// Shards held in memory at once if they are large: one being filled, one whose last tiles are under way, one being
 /// committed.
 const SHARDS_IN_MEMORY: usize = 3;
-
-/// Shards that need an object which cannot be read are tried so often again, when all others are done.
-const MORE_PASSES: usize = 2;
 
 /// After a stop was asked for, what is under way may take so long before it is abandoned. Spot
 /// machines give 15 seconds.
@@ -125,30 +123,35 @@ struct Queues {
     decoded: ByteBudget,
     /// Chips, until they are in a batch.
     chips: ByteBudget,
-    /// Shards that stay open since an object cannot be read.
-    put_off: Arc<PutOff>,
 }
 
 /// Works on shards until there are no more, and returns once all of them are committed.
 ///
-/// Shards with an object that cannot be read are tried again when all others are done, and stay open in the end.
+/// Shards with an object that cannot be read are tried again when all others are done, and stay open in the end. A
+/// shard whose lease is lost is dropped. When the worker stops, what it holds is put back.
 ///
 /// # Errors
 ///
 /// The first error of any stage, or why a stop was asked for; shards that are not committed by then
 /// stay open. `Unavailable` if shards stay open since objects cannot be read.
-pub async fn process(stages: Arc<Stages>, slots: Vec<SessionSlot>, work: OpenShards) -> Result<()> {
+pub async fn process(stages: Arc<Stages>, slots: Vec<SessionSlot>, work: Arc<dyn WorkSource>) -> Result<()> {
     let num_sessions = slots.len();
     stages.progress.set_widths(stages.widths(num_sessions));
     let (chips_in, chips_out) = batches(stages.batch, stages.max_wait);
-    let (finished_in, finished_out) = tokio::sync::mpsc::unbounded_channel();
+    let (settled_in, settled_out) = tokio::sync::mpsc::unbounded_channel();
     let inference = start_sessions(&stages, slots, &chips_out)?;
     drop(chips_out);
-    let put_off = Arc::<PutOff>::default();
-    let queues = Arc::new(stages.queues(num_sessions, put_off.clone())?);
-    let num_places = stages.num_places(num_sessions);
-    let feeding = tokio::spawn(feed(stages.clone(), work, queues, num_places, chips_in, finished_in));
-    let committing = tokio::spawn(commit_finished(stages.clone(), finished_out));
+    let leases = Arc::new(Leases::new(work, stages.run.output.process.clock().clone()));
+    let feeder = Feeder {
+        places: Arc::new(Semaphore::new(stages.num_places(num_sessions))),
+        queues: Arc::new(stages.queues(num_sessions)?),
+        stages: stages.clone(),
+        leases: leases.clone(),
+        chips: chips_in,
+        settled: settled_in,
+    };
+    let feeding = tokio::spawn(feed(feeder));
+    let committing = tokio::spawn(commit_settled(stages.clone(), leases.clone(), settled_out));
 
     let ended = async {
         let fed = join(feeding.await);
@@ -163,6 +166,7 @@ pub async fn process(stages: Arc<Stages>, slots: Vec<SessionSlot>, work: OpenSha
             tokio::time::timeout(DRAIN, &mut ended).await.unwrap_or(Ok(()))
         }
     };
+    leases.put_back_all().await;
     if let Some(cause) = stages.stop.take_cause() {
         return Err(cause);
     }
@@ -173,7 +177,7 @@ pub async fn process(stages: Arc<Stages>, slots: Vec<SessionSlot>, work: OpenSha
     if let Some(cause) = stages.stop.take_cause() {
         return Err(cause);
     }
-    match put_off.num_left() {
+    match leases.num_left_open() {
         0 => Ok(()),
         num_shards => Err(stages.fetcher.put_off_error(num_shards)),
     }
@@ -219,18 +223,10 @@ fn start_session(
 }
 
 /// Opens shard after shard and sends their tiles on their way.
-async fn feed(
-    stages: Arc<Stages>,
-    work: OpenShards,
-    queues: Arc<Queues>,
-    num_places: usize,
-    chips: ChipSender<QueuedChip>,
-    finished: UnboundedSender<FinishedShard>,
-) -> Result<()> {
-    let stop = stages.stop.clone();
-    let feeder = Feeder { places: Arc::new(Semaphore::new(num_places)), stages, queues, chips, finished };
+async fn feed(feeder: Feeder) -> Result<()> {
+    let stop = feeder.stages.stop.clone();
     let result: Result<()> = tokio::select! {
-        result = feeder.feed_all(work) => result,
+        result = feeder.feed_all() => result,
         () = stop.wait() => Ok(()),
     };
     if let Err(error) = result {
@@ -243,48 +239,68 @@ async fn feed(
 struct Feeder {
     stages: Arc<Stages>,
     queues: Arc<Queues>,
+    leases: Arc<Leases>,
     places: Arc<Semaphore>,
     chips: ChipSender<QueuedChip>,
-    finished: UnboundedSender<FinishedShard>,
+    settled: UnboundedSender<SettledShard>,
 }
 
 impl Feeder {
-    /// Feeds all shards, and those that were put off again when the others are done.
-    async fn feed_all(&self, mut work: OpenShards) -> Result<()> {
-        for pass in 0..=MORE_PASSES {
-            let mut under_way = UnderWay::default();
-            while let Some((number, place)) = self.next(&mut work).await? {
-                let shard = self.stages.run.shard(number).await?;
-                if self.is_put_off(&shard, pass).await? {
-                    self.queues.put_off.add(number);
-                    continue;
-                }
-                self.send(shard, place, &under_way).await;
+    /// Feeds shards until the source has no more.
+    async fn feed_all(&self) -> Result<()> {
+        let mut pass = 0;
+        while let Some((lease, place)) = self.next().await? {
+            let number = lease.shard();
+            let shard = self.stages.run.shard(number).await?;
+            if shard.tiles.is_empty() {
+                return Err(Error::config(format!(
+                    "shard {number} of run {} has no tiles",
+                    self.stages.run.id
+                )));
             }
-            under_way.wait().await;
-            if pass == MORE_PASSES || self.queues.put_off.num_left() == 0 {
-                break;
+            let times = self.leases.num_put_off(number);
+            if times > pass {
+                pass = times;
+                self.stages.fetcher.try_hosts_again();
             }
-            work.again(self.queues.put_off.take());
-            self.stages.fetcher.try_hosts_again();
+            if self.is_put_off(&shard, times).await? {
+                self.leases.give_up(&lease).await?;
+                continue;
+            }
+            self.send(shard, lease, place).await;
         }
         Ok(())
     }
 
-    /// Waits for a place, then opens the next shard.
-    async fn next(&self, work: &mut OpenShards) -> Result<Option<(u32, OwnedSemaphorePermit)>> {
+    /// Waits for a place, then for the next shard.
+    async fn next(&self) -> Result<Option<(Arc<HeldLease>, OwnedSemaphorePermit)>> {
         let place = self.places.clone().acquire_owned().await.expect("the semaphore is never closed");
-        Ok(work.next(&self.stages.progress).await?.map(|number| (number, place)))
+        loop {
+            match self.leases.next().await? {
+                Answer::Shard(lease) => return Ok(Some((lease, place))),
+                Answer::Elsewhere(shard) => {
+                    self.stages.progress.done_elsewhere(self.stages.run.num_tiles(shard));
+                }
+                Answer::Wait(time) => {
+                    // What is there may be all that comes: partial batches need not wait for more.
+                    let _pause = self.chips.pause();
+                    self.leases.wait(time).await;
+                }
+                Answer::Done => return Ok(None),
+            }
+        }
     }
 
     /// Returns whether the shard needs an object that still cannot be read. What others have tried in vain is left
     /// for later; then it is asked for before anything else of its shard.
-    async fn is_put_off(&self, shard: &Shard, pass: usize) -> Result<bool> {
+    ///
+    /// - `times`: how often the shard was put off
+    async fn is_put_off(&self, shard: &Shard, times: usize) -> Result<bool> {
         let fetcher = &self.stages.fetcher;
         if !fetcher.is_troubled(shard.tiles.iter().map(|tile| tile.source_id)) {
             return Ok(false);
         }
-        if pass == 0 {
+        if times == 0 {
             return Ok(true);
         }
         let mut put_off = false;
@@ -305,19 +321,19 @@ impl Feeder {
     }
 
     /// Sends the tiles of a shard on their way.
-    async fn send(&self, shard: Shard, place: OwnedSemaphorePermit, under_way: &UnderWay) {
+    async fn send(&self, shard: Shard, lease: Arc<HeldLease>, place: OwnedSemaphorePermit) {
         let Self { stages, queues, chips, .. } = self;
         let cell_km = stages.tiling.as_ref().map(|tiling| tiling.cell_km);
         let progress = stages.progress.clone();
-        let shard = OpenShard::new(shard, place, self.finished.clone(), cell_km, progress);
+        let shard = OpenShard::new(shard, lease, place, self.settled.clone(), cell_km, progress);
         if let Some(tiling) = &stages.tiling {
-            send_windows(stages, queues, &shard, tiling, chips, under_way);
+            send_windows(stages, queues, &shard, tiling, chips);
             return;
         }
         let mut left = 0..shard.shard.tiles.len();
         while !left.is_empty() {
             let end = left.start + Fetcher::group_len(&shard.shard.tiles[left.clone()]);
-            send_tiles(stages, queues, &shard, left.start..end, chips, under_way).await;
+            send_tiles(stages, queues, &shard, left.start..end, chips).await;
             left.start = end;
         }
         shard.all_fed();
@@ -325,7 +341,7 @@ impl Feeder {
 }
 
 impl Stages {
-    fn queues(&self, num_sessions: usize, put_off: Arc<PutOff>) -> Result<Queues> {
+    fn queues(&self, num_sessions: usize) -> Result<Queues> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(self.decode_threads.get())
             .thread_name(|index| format!("decode-{index}"))
@@ -337,7 +353,6 @@ impl Stages {
             fetched: ByteBudget::new(self.fetched_bytes()),
             decoded: ByteBudget::new(self.memory_bytes / 8 * 6),
             chips: ByteBudget::new(self.chip_bytes(num_sessions)),
-            put_off,
         })
     }
 
@@ -392,9 +407,8 @@ fn send_windows(
     shard: &Arc<OpenShard>,
     tiling: &Arc<Tiling>,
     chips: &ChipSender<QueuedChip>,
-    under_way: &UnderWay,
 ) {
-    let (stop, under_way) = (stages.stop.clone(), under_way.guard());
+    let stop = stages.stop.clone();
     let task = SceneTask {
         stages: stages.clone(),
         queues: queues.clone(),
@@ -408,7 +422,6 @@ fn send_windows(
             Ok(Err(error)) => stop.fail(error),
             Err(_) => stop.fail(Error::bug("cutting windows crashed")),
         }
-        drop(under_way);
     });
 }
 
@@ -422,20 +435,18 @@ async fn send_tiles(
     shard: &Arc<OpenShard>,
     range: Range<usize>,
     chips: &ChipSender<QueuedChip>,
-    under_way: &UnderWay,
 ) {
     let request = queues.requests.clone().acquire_owned().await.expect("the semaphore is never closed");
     let sizes = shard.shard.tiles[range.clone()].iter().map(|tile| tile.source.size_bytes);
     let reservation =
         queues.fetched.reserve(sizes.map(|size| size.unwrap_or(UNKNOWN_SIZE_BYTES)).sum()).await;
     let (stages, queues, shard) = (stages.clone(), queues.clone(), shard.clone());
-    let (stop, under_way) = (stages.stop.clone(), under_way.guard());
+    let stop = stages.stop.clone();
     let task = FetchTask { stages, queues, shard, range, reservation, request }.run(chips.clone());
     tokio::spawn(async move {
         if AssertUnwindSafe(task).catch_unwind().await.is_err() {
             stop.fail(Error::bug("fetching crashed"));
         }
-        drop(under_way);
     });
 }
 
@@ -469,7 +480,7 @@ impl FetchTask {
             let tile = TileTask { stages, queues, shard, index, _reservation: reservation.clone() };
             match fetched {
                 // Nothing of it will be committed.
-                Ok(_) if tile.shard.is_put_off() => tile.put_off(),
+                Ok(_) if tile.shard.is_given_up() => tile.put_off(),
                 Ok(fetched) => tile.decode(fetched, &chips).await,
                 Err(Miss::Rejected(rejection)) => tile.reject(rejection),
                 Err(Miss::PutOff | Miss::Room(_)) => tile.put_off(),
@@ -560,7 +571,6 @@ impl TileTask {
     }
 
     fn put_off(&self) {
-        self.queues.put_off.add(self.shard.shard.number);
         self.shard.put_off(self.index);
     }
 }
@@ -593,13 +603,21 @@ fn wrong_extension(header: &ImageHeader, uri: &str) -> Option<String> {
     (!matches).then(|| format!("named .{extension}, content is {}", header.format))
 }
 
-/// Encodes and commits finished shards, several at once, until no stage can finish another.
-async fn commit_finished(stages: Arc<Stages>, mut finished: UnboundedReceiver<FinishedShard>) -> Result<()> {
+/// Encodes and commits finished shards, several at once, until no stage can finish another; ends the leases of all.
+async fn commit_settled(
+    stages: Arc<Stages>,
+    leases: Arc<Leases>,
+    mut settled: UnboundedReceiver<SettledShard>,
+) -> Result<()> {
     let mut commits = JoinSet::new();
-    while let Some(shard) = finished.recv().await {
-        let stages = stages.clone();
+    while let Some(shard) = settled.recv().await {
+        let (stages, leases) = (stages.clone(), leases.clone());
         commits.spawn(async move {
-            if let Err(error) = stages.commit(shard).await {
+            let ended = match shard {
+                SettledShard::Finished(shard) => stages.finish(shard, &leases).await,
+                SettledShard::GivenUp(lease) => leases.give_up(&lease).await,
+            };
+            if let Err(error) = ended {
                 stages.stop.fail(error);
             }
         });
@@ -612,6 +630,17 @@ async fn commit_finished(stages: Arc<Stages>, mut finished: UnboundedReceiver<Fi
 }
 
 impl Stages {
+    /// Commits a shard, unless another worker may have it by now, and ends its lease.
+    async fn finish(self: &Arc<Self>, shard: FinishedShard, leases: &Leases) -> Result<()> {
+        let lease = shard.lease.clone();
+        if lease.is_lost() {
+            shard.rows.iter().for_each(|row| self.progress.taken_back(&row.outcome));
+            return leases.give_up(&lease).await;
+        }
+        self.commit(shard).await?;
+        leases.done(&lease).await
+    }
+
     async fn commit(self: &Arc<Self>, shard: FinishedShard) -> Result<()> {
         let started = Instant::now();
         let number = shard.number;

@@ -70,6 +70,10 @@ impl SceneTask {
     /// Sends the windows of one source on their way; returns `false` if a stop was asked for before the end.
     async fn source(&self, tiles: Range<usize>) -> Result<bool> {
         let fetcher = &self.stages.fetcher;
+        if self.shard.is_lost() {
+            // Nothing of it will be committed.
+            return self.miss_all(tiles, &Miss::PutOff);
+        }
         let opened = match fetcher.open_scene(self.shard.tile(tiles.start)).await? {
             Ok(opened) => opened,
             Err(miss) => return self.miss_all(tiles, &miss),
@@ -214,7 +218,6 @@ impl SceneTask {
             match miss {
                 Miss::Rejected(rejection) => self.reject(place, rejection.clone()),
                 Miss::PutOff | Miss::Room(_) => {
-                    self.queues.put_off.add(self.shard.shard.number);
                     self.shard.put_off(place);
                 }
             }

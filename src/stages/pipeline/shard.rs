@@ -13,18 +13,20 @@ use crate::output::{Shard, Tile};
 use crate::vocabulary::outcome::{Outcome, Prediction, TileRow};
 use crate::vocabulary::reason::{Reason, Rejection};
 
+use super::leases::HeldLease;
 use super::places::Places;
 
 /// A shard whose tiles are being worked on.
 pub struct OpenShard {
     /// The shard as planned.
     pub shard: Shard,
+    lease: Arc<HeldLease>,
     opened: Instant,
     fed: AtomicBool,
     put_off: AtomicBool,
     progress: Arc<Progress>,
     state: Mutex<State>,
-    finished: UnboundedSender<FinishedShard>,
+    settled: UnboundedSender<SettledShard>,
     cell_km: Option<u32>,
 }
 
@@ -38,10 +40,20 @@ struct State {
     permit: Option<OwnedSemaphorePermit>,
 }
 
+/// A shard none of whose tiles is on its way any more.
+pub enum SettledShard {
+    /// All of them have their outcome.
+    Finished(FinishedShard),
+    /// It stays open: it was put off, or its lease is lost.
+    GivenUp(Arc<HeldLease>),
+}
+
 /// A shard all of whose tiles have their outcome, ready to be encoded.
 pub struct FinishedShard {
     /// Its number.
     pub number: u32,
+    /// Its lease.
+    pub lease: Arc<HeldLease>,
     /// One row a tile, in the order of the plan.
     pub rows: Vec<TileRow>,
     /// `[n, embedding_length]`
@@ -55,15 +67,16 @@ pub struct FinishedShard {
 }
 
 impl OpenShard {
-    /// Opens a shard; it goes to `finished` once every tile has its outcome.
+    /// Opens a shard; it goes to `settled` once none of its tiles is on its way.
     ///
     /// - `cell_km`: spacing of the global grid, where tiles are windows of scenes
-    /// - `progress`: counts the outcomes of its tiles, unless it is put off
+    /// - `progress`: counts the outcomes of its tiles, unless it is given up
     #[must_use]
     pub fn new(
         shard: Shard,
+        lease: Arc<HeldLease>,
         permit: OwnedSemaphorePermit,
-        finished: UnboundedSender<FinishedShard>,
+        settled: UnboundedSender<SettledShard>,
         cell_km: Option<u32>,
         progress: Arc<Progress>,
     ) -> Arc<Self> {
@@ -78,7 +91,7 @@ impl OpenShard {
         };
         let (opened, fed, put_off) = (Instant::now(), AtomicBool::new(false), AtomicBool::new(false));
         let state = Mutex::new(state);
-        Arc::new(Self { shard, opened, fed, put_off, progress, state, finished, cell_km })
+        Arc::new(Self { shard, lease, opened, fed, put_off, progress, state, settled, cell_km })
     }
 
     /// Records that a tile cannot be had for now: the shard stays open, and is given up here once none of its
@@ -94,10 +107,16 @@ impl OpenShard {
         self.settled(&mut state);
     }
 
-    /// Returns whether a tile was put off, so that the others need not be computed.
+    /// Returns whether a tile was put off or the lease is lost, so that the others need not be computed.
     #[must_use]
-    pub fn is_put_off(&self) -> bool {
-        self.put_off.load(Ordering::Relaxed)
+    pub fn is_given_up(&self) -> bool {
+        self.put_off.load(Ordering::Relaxed) || self.is_lost()
+    }
+
+    /// Returns whether another worker may have the shard by now.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lease.is_lost()
     }
 
     /// Notes that all of its tiles are on their way.
@@ -165,14 +184,15 @@ impl OpenShard {
         if state.num_left > 0 {
             return;
         }
-        if self.is_put_off() {
+        if self.is_given_up() {
             state.outcomes.iter().flatten().for_each(|outcome| self.progress.taken_back(outcome));
             state.permit.take();
+            let _ = self.settled.send(SettledShard::GivenUp(self.lease.clone()));
             return;
         }
         let finished = self.finish(state);
         // The receiver is gone only when the run is being abandoned: the shard stays open.
-        let _ = self.finished.send(finished);
+        let _ = self.settled.send(SettledShard::Finished(finished));
     }
 
     fn finish(&self, state: &mut State) -> FinishedShard {
@@ -191,6 +211,7 @@ impl OpenShard {
         });
         FinishedShard {
             number: self.shard.number,
+            lease: self.lease.clone(),
             rows: rows.collect(),
             embeddings: std::mem::take(&mut state.embeddings),
             extra: self.shard.extra.clone(),

@@ -1,70 +1,135 @@
-//! Where a worker gets its next shard from.
+//! Where a worker gets its shards from.
 //!
-//! So far one way: whatever is still open of a run, on this machine. Arrays and queues move in beside it.
+//! ```text
+//! next ─▶ a lease ─┬─▶ renew, renew, … ─▶ done       its rows are committed
+//!                  ├─▶ put back                      it cannot be finished here and now
+//!                  └─▶ lost                          another worker has it: drop the work, take the next
+//! ```
+//!
+//! A lease keeps two workers from doing the same work; it is no lock. Whether a shard has rows is decided by the
+//! create-only PUT of its object alone, so a worker whose lease is lost harms nobody.
+//!
+//! [`OpenShards`] is whatever is still open of a run, on this machine. Shares and queues move in beside it; each
+//! passes the contract suite in `tests/it/work.rs`.
+
+mod local;
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
 
 use crate::input::storage::StoreError;
-use crate::observe::Progress;
 use crate::output::Run;
 use crate::vocabulary::error::Result;
 
-/// The open shards of a run, each handed out once in this process.
-///
-/// Workers beside this one commit shards too: each shard is looked at again just before it is handed
-/// out, and each worker begins somewhere else, so that two of them seldom work on the same shard. When
-/// they do, one commit wins and nothing is lost but the work.
-pub struct OpenShards {
-    run: Arc<Run>,
-    order: std::vec::IntoIter<u32>,
+pub use local::OpenShards;
+
+/// A shard that the holder works on until it is done, put back or lost.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The shard.
+    pub shard: u32,
+    /// Tells this lease from all others of its source, also of the same shard.
+    pub id: u64,
+    /// It is lost unless it is renewed this often; `None` if it does not expire.
+    pub renew_every: Option<Duration>,
 }
 
-impl OpenShards {
-    /// Lists what is open; `begin` turns the order, as a fraction of it in 0 to 1.
+/// What a source answers a worker that wants work.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This shard is the caller's.
+    Shard(Lease),
+    /// This shard was open, and is committed by another worker: ask again at once.
+    Elsewhere(u32),
+    /// Nothing for now: all that is open is leased. Ask again after this long, or when a lease of the caller ends.
+    Wait(Duration),
+    /// Nothing is left, nor will be, for this worker.
+    Done,
+}
+
+/// How a shard is put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutBack {
+    /// Anybody may take it at once: this worker stops.
+    Now,
+    /// It needs an object that cannot be read for now: whoever takes it works on others first.
+    Later,
+    /// This worker has tried it often enough, and is not to get it again.
+    LeftOpen,
+}
+
+/// What was open when the source was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// The shard that this worker may be given first.
+    pub first: Option<u32>,
+    /// Tiles of all that this worker may be given.
+    pub tiles: u64,
+}
+
+/// Hands out the shards of one run.
+///
+/// - Each open shard is handed out until it is done or committed by somebody, and is leased to one holder at a time.
+/// - A shard whose lease is put back, or expires, is handed out again. Done is final.
+/// - It prints and counts nothing: what is to be told is in the answers.
+///
+/// All methods may be called by several tasks at once. Dropping the future of [`Self::next`] may leave a shard leased
+/// to nobody.
+pub trait WorkSource: Send + Sync {
+    /// Returns what was open at first.
+    fn backlog(&self) -> Backlog;
+
+    /// Returns a shard to work on, unless there is none.
     ///
     /// # Errors
     ///
-    /// As the store answers.
-    pub async fn of(run: Arc<Run>, begin: f64, progress: &Progress) -> Result<Self> {
-        let committed: HashSet<u32> =
-            run.committed().await?.shards.iter().map(|shard| shard.number).collect();
-        let mut open: Vec<u32> = (0..run.num_shards()).filter(|number| !committed.contains(number)).collect();
-        let first = (open.len() as f64 * begin.clamp(0.0, 1.0)) as usize;
-        let first = first.min(open.len().saturating_sub(1));
-        open.rotate_left(first);
-        let open_tiles: u64 = open.iter().map(|number| run.num_tiles(*number)).sum();
-        progress.begin(run.record.plan.tiles, run.record.plan.tiles - open_tiles);
-        Ok(Self { run, order: open.into_iter() })
-    }
+    /// As the store or the queue answers; nothing is leased then.
+    fn next(&self) -> BoxFuture<'_, Result<Next>>;
 
-    /// Hands these shards out once more, when none is left.
-    pub fn again(&mut self, shards: Vec<u32>) {
-        self.order = shards.into_iter();
-    }
-
-    /// Returns the shard that comes next unless somebody else commits it, and the number of tiles of all that
-    /// are left.
-    #[must_use]
-    pub fn peek(&self) -> Option<(u32, u64)> {
-        let left = self.order.as_slice();
-        Some((*left.first()?, left.iter().map(|number| self.run.num_tiles(*number)).sum()))
-    }
-
-    /// Returns the next shard that nobody has committed; `None` when there is none left.
+    /// Extends a lease; one that does not expire always is.
     ///
     /// # Errors
     ///
-    /// As the store answers.
-    pub async fn next(&mut self, progress: &Progress) -> Result<Option<u32>> {
-        for number in self.order.by_ref() {
-            let key = self.run.shard_key(number);
-            match self.run.output.bucket.head(&key).await {
-                Ok(_) => progress.done_elsewhere(self.run.num_tiles(number)),
-                Err(StoreError::Gone) => return Ok(Some(number)),
-                Err(fault) => return Err(fault.into_error(&key)),
-            }
-        }
-        Ok(None)
+    /// `LeaseLost` if it has ended; as the queue answers otherwise, and the lease stands until it expires.
+    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<()>>;
+
+    /// Ends the lease of a shard whose rows are committed, by the holder or by anybody else.
+    ///
+    /// # Errors
+    ///
+    /// `LeaseLost` if it has ended; the rows are committed all the same. As the queue answers otherwise.
+    fn done<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<()>>;
+
+    /// Ends the lease of a shard that stays open.
+    ///
+    /// # Errors
+    ///
+    /// `LeaseLost` if it has ended; as the queue answers otherwise.
+    fn put_back<'a>(&'a self, lease: &'a Lease, how: PutBack) -> BoxFuture<'a, Result<()>>;
+}
+
+/// Returns the shards that nobody has committed, in order.
+///
+/// # Errors
+///
+/// As the store answers.
+pub async fn open_shards(run: &Run) -> Result<Vec<u32>> {
+    let committed: HashSet<u32> = run.committed().await?.shards.iter().map(|shard| shard.number).collect();
+    Ok((0..run.num_shards()).filter(|number| !committed.contains(number)).collect())
+}
+
+/// Returns whether a shard is committed, by whomever.
+///
+/// # Errors
+///
+/// As the store answers.
+pub async fn is_committed(run: &Run, shard: u32) -> Result<bool> {
+    let key = run.shard_key(shard);
+    match run.output.bucket.head(&key).await {
+        Ok(_) => Ok(true),
+        Err(StoreError::Gone) => Ok(false),
+        Err(error) => Err(error.into_error(&key)),
     }
 }

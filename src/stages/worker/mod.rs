@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
@@ -41,7 +43,7 @@ use crate::stages::plan::{Cutting, Decision, Planner, Preview, Retried, RunSpec}
 use crate::stages::preprocess::Preprocess;
 use crate::stages::sink::Scorer;
 use crate::stages::survey::HeaderReader;
-use crate::stages::work::OpenShards;
+use crate::stages::work::{Backlog, OpenShards, WorkSource};
 use crate::vocabulary::contract::Contract;
 use crate::vocabulary::contract::Target;
 use crate::vocabulary::contract::precision::Precision;
@@ -69,6 +71,18 @@ pub struct Job {
     draft: RunSpec,
     cutting: Option<Cutting>,
     accepts: bool,
+    work: OpenWork,
+}
+
+/// Makes the source of a run's work.
+pub type OpenWork = Arc<dyn Fn(Arc<Run>) -> BoxFuture<'static, Result<Arc<dyn WorkSource>>> + Send + Sync>;
+
+/// Whatever is open of a run, on this machine.
+fn open_shards() -> OpenWork {
+    Arc::new(|run| {
+        let begin = run.output.process.beginning();
+        OpenShards::of(run, begin).map_ok(|work| Arc::new(work) as Arc<dyn WorkSource>).boxed()
+    })
 }
 
 /// What a worker did and how the run stands.
@@ -148,13 +162,29 @@ impl Job {
             )),
             tiling,
         });
-        Ok(Self { pipeline, storage, input, output, model, draft, cutting, accepts: false })
+        Ok(Self {
+            pipeline,
+            storage,
+            input,
+            output,
+            model,
+            draft,
+            cutting,
+            accepts: false,
+            work: open_shards(),
+        })
     }
 
     /// Accepts the run beforehand, however much of it will be rejected.
     #[must_use]
     pub fn accepting(self, accepts: bool) -> Self {
         Self { accepts, ..self }
+    }
+
+    /// Takes its shards from there instead of whatever is open.
+    #[must_use]
+    pub fn taking_work_from(self, work: OpenWork) -> Self {
+        Self { work, ..self }
     }
 
     /// Returns how many CPU threads decode, infer, and do input and output, each.
@@ -378,15 +408,17 @@ impl Job {
         stop: &Stop,
     ) -> Result<Report> {
         let run = Arc::new(run);
-        let work = OpenShards::of(run.clone(), self.output.process.beginning(), progress).await?;
-        let num_open = work.peek().map_or(0, |(_, tiles)| tiles);
+        let work = (self.work)(run.clone()).await?;
+        let backlog = work.backlog();
+        let num_open = backlog.tiles;
+        progress.begin(run.record.plan.tiles, run.record.plan.tiles - num_open);
         let limit = run.record.limit.map(|limit| limit.to_string());
         let (tiles, shards) = (run.record.plan.tiles, run.num_shards().into());
         announce::run_begins(&run.id.to_string(), tiles, shards, num_open, limit.as_deref());
         output::warn_if_short(&self.output, num_open * plan::row_bytes(self.draft.embedding_bytes));
         let mut stages = self.stages(&run, progress, stop)?;
         stop.or(stages.fetcher.learn_of_attempts()).await?;
-        let Sessions { slots, inference } = stop.or(self.tuned(slots, &stages, &work, stop)).await?;
+        let Sessions { slots, inference } = stop.or(self.tuned(slots, &stages, backlog, stop)).await?;
         stages.batch = NonZeroUsize::new(inference.batch).unwrap_or(NonZeroUsize::MIN);
         match process(Arc::new(stages), slots, work).await {
             // Whatever was missing was deleted with the run.
@@ -403,11 +435,11 @@ impl Job {
         &self,
         slots: Sessions,
         stages: &Stages,
-        work: &OpenShards,
+        backlog: Backlog,
         stop: &Stop,
     ) -> Result<Sessions> {
-        let Some((shard, tiles)) = work.peek().filter(|(_, tiles)| tune::may_pay(&self.request(), *tiles))
-        else {
+        let Backlog { first, tiles } = backlog;
+        let Some(shard) = first.filter(|_| tune::may_pay(&self.request(), tiles)) else {
             return Ok(slots);
         };
         let sample = stages.sample(shard).await?;

@@ -6,6 +6,11 @@ use std::time::{Duration, SystemTime};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tilefleet::vocabulary::time::{Clock, Timestamp};
+use tokio::sync::watch;
+
+fn beginning() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
 
 /// A clock that passes by being looked at and by sleeping, and at no other time: whoever does the same reads the same.
 #[derive(Debug)]
@@ -14,8 +19,7 @@ pub struct SimulatedClock(Mutex<Timestamp>);
 impl SimulatedClock {
     /// Begins so long after a fixed moment.
     pub fn ahead_by(time: Duration) -> Self {
-        let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + time;
-        Self(Mutex::new(moment.into()))
+        Self(Mutex::new((beginning() + time).into()))
     }
 
     fn pass(&self, time: Duration) -> Timestamp {
@@ -33,5 +37,34 @@ impl Clock for SimulatedClock {
     fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
         self.pass(time);
         tokio::task::yield_now().boxed()
+    }
+}
+
+/// A clock that a test sets; who sleeps wakes when it has come so far.
+#[derive(Debug)]
+pub struct ManualClock(watch::Sender<Timestamp>);
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self(watch::Sender::new(beginning().into()))
+    }
+}
+
+impl ManualClock {
+    pub fn advance(&self, time: Duration) {
+        self.0.send_modify(|now| *now = (SystemTime::from(*now) + time).into());
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        *self.0.borrow()
+    }
+
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        let until = Timestamp::from(SystemTime::from(self.now()) + time);
+        let mut changes = self.0.subscribe();
+        // The sender is gone only with the test.
+        async move { drop(changes.wait_for(|now| *now >= until).await) }.boxed()
     }
 }

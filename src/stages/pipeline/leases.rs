@@ -1,0 +1,205 @@
+//! The leases that this worker holds: renewed while work goes on, ended, or put back when the worker stops.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, join_all};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use crate::stages::work::{Lease, Next, PutBack, WorkSource};
+use crate::vocabulary::error::{Kind, Result};
+use crate::vocabulary::time::Clock;
+
+/// A shard that needs an object which cannot be read is tried so often again, when all others are done.
+const MORE_PASSES: usize = 2;
+
+/// Putting back what is held takes at most this long: the process has to end.
+const PUT_BACK: Duration = Duration::from_secs(2);
+
+/// The leases of one process.
+pub(super) struct Leases {
+    source: Arc<dyn WorkSource>,
+    clock: Arc<dyn Clock>,
+    held: Mutex<HashMap<u64, Arc<HeldLease>>>,
+    /// How often each shard was put off here.
+    put_off: Mutex<HashMap<u32, usize>>,
+    num_left_open: AtomicUsize,
+    ended: Notify,
+}
+
+/// A lease, and whether it is still ours.
+#[derive(Debug)]
+pub struct HeldLease {
+    lease: Lease,
+    lost: AtomicBool,
+    renewal: OnceLock<AbortHandle>,
+}
+
+impl HeldLease {
+    /// Returns the shard.
+    #[must_use]
+    pub fn shard(&self) -> u32 {
+        self.lease.shard
+    }
+
+    /// Returns whether another worker may have it now: nothing more is to be done for its shard.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    fn stop_renewing(&self) {
+        if let Some(renewal) = self.renewal.get() {
+            renewal.abort();
+        }
+    }
+}
+
+impl Drop for HeldLease {
+    fn drop(&mut self) {
+        self.stop_renewing();
+    }
+}
+
+/// What came of asking for work.
+pub(super) enum Answer {
+    /// A shard to work on.
+    Shard(Arc<HeldLease>),
+    /// This shard is committed elsewhere.
+    Elsewhere(u32),
+    /// Nothing now: [`Leases::wait`] so long.
+    Wait(Duration),
+    /// Nothing is left.
+    Done,
+}
+
+impl Leases {
+    pub(super) fn new(source: Arc<dyn WorkSource>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            source,
+            clock,
+            held: Mutex::default(),
+            put_off: Mutex::default(),
+            num_left_open: AtomicUsize::new(0),
+            ended: Notify::new(),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<u64, Arc<HeldLease>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put_off(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
+        self.put_off.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the source for work.
+    pub(super) async fn next(&self) -> Result<Answer> {
+        Ok(match self.source.next().await? {
+            Next::Shard(lease) => Answer::Shard(self.hold(lease)),
+            Next::Elsewhere(shard) => Answer::Elsewhere(shard),
+            Next::Wait(time) => Answer::Wait(time),
+            Next::Done => Answer::Done,
+        })
+    }
+
+    /// Waits so long, or until one of the leases has ended.
+    pub(super) async fn wait(&self, time: Duration) {
+        tokio::select! {
+            () = self.ended.notified() => {}
+            () = self.clock.sleep(time) => {}
+        }
+    }
+
+    fn hold(&self, lease: Lease) -> Arc<HeldLease> {
+        let (id, every) = (lease.id, lease.renew_every);
+        let held = Arc::new(HeldLease { lease, lost: AtomicBool::new(false), renewal: OnceLock::new() });
+        if let Some(every) = every {
+            let renewing = renew(Arc::downgrade(&held), self.source.clone(), self.clock.clone(), every);
+            held.renewal.get_or_init(|| tokio::spawn(renewing).abort_handle());
+        }
+        self.held().insert(id, held.clone());
+        held
+    }
+
+    /// Returns how often a shard was put off here.
+    pub(super) fn num_put_off(&self, shard: u32) -> usize {
+        self.put_off().get(&shard).copied().unwrap_or(0)
+    }
+
+    /// Returns how many shards stay open since this worker has tried them often enough.
+    pub(super) fn num_left_open(&self) -> usize {
+        self.num_left_open.load(Ordering::Relaxed)
+    }
+
+    /// Ends the lease of a committed shard.
+    pub(super) async fn done(&self, held: &HeldLease) -> Result<()> {
+        self.end(held, self.source.done(&held.lease)).await
+    }
+
+    /// Ends the lease of a shard that cannot be finished now: put off, or lost.
+    pub(super) async fn give_up(&self, held: &HeldLease) -> Result<()> {
+        if held.is_lost() {
+            tracing::warn!(shard = held.shard(), "the lease is lost; another worker may have the shard");
+            return self.end(held, Box::pin(std::future::ready(Ok(())))).await;
+        }
+        self.end(held, self.source.put_back(&held.lease, self.put_off_once_more(held.shard()))).await
+    }
+
+    fn put_off_once_more(&self, shard: u32) -> PutBack {
+        let mut put_off = self.put_off();
+        let times = put_off.entry(shard).or_default();
+        *times += 1;
+        if *times <= MORE_PASSES {
+            return PutBack::Later;
+        }
+        self.num_left_open.fetch_add(1, Ordering::Relaxed);
+        PutBack::LeftOpen
+    }
+
+    /// Ends a lease; that it was lost meanwhile changes nothing.
+    async fn end(&self, held: &HeldLease, ending: BoxFuture<'_, Result<()>>) -> Result<()> {
+        held.stop_renewing();
+        let ended = ending.await;
+        self.held().remove(&held.lease.id);
+        self.ended.notify_one();
+        match ended {
+            Err(error) if error.kind() == Kind::LeaseLost => {
+                tracing::debug!(shard = held.shard(), "the lease had ended");
+                Ok(())
+            }
+            ended => ended,
+        }
+    }
+
+    /// Puts back all that is held, as far as the source can be reached: this worker stops.
+    pub(super) async fn put_back_all(&self) {
+        let held: Vec<_> = std::mem::take(&mut *self.held()).into_values().collect();
+        held.iter().for_each(|held| held.stop_renewing());
+        let putting_back = held.iter().map(|held| self.source.put_back(&held.lease, PutBack::Now));
+        let put_back = tokio::time::timeout(PUT_BACK, join_all(putting_back)).await;
+        for error in put_back.into_iter().flatten().filter_map(Result::err) {
+            tracing::debug!("a lease was not put back and has to expire: {error}");
+        }
+    }
+}
+
+/// Renews a lease until it ends, one way or the other.
+async fn renew(held: Weak<HeldLease>, source: Arc<dyn WorkSource>, clock: Arc<dyn Clock>, every: Duration) {
+    loop {
+        clock.sleep(every).await;
+        let Some(held) = held.upgrade() else { return };
+        match source.renew(&held.lease).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == Kind::LeaseLost => {
+                held.lost.store(true, Ordering::Relaxed);
+                return;
+            }
+            // It stands until it expires; the next time may do.
+            Err(error) => tracing::warn!(shard = held.shard(), "cannot renew a lease: {error}"),
+        }
+    }
+}

@@ -1,0 +1,558 @@
+//! Where work comes from: the contract that each source of work passes, and a queue through the real pipeline.
+//!
+//! The queue is the second implementation: its leases expire by a clock, and it delivers again what it was not told
+//! to be done.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use object_store::ObjectStoreExt as _;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use tilefleet::output::Run;
+use tilefleet::stages::work::{
+    Backlog, Lease, Next, OpenShards, PutBack, WorkSource, is_committed, open_shards,
+};
+use tilefleet::stages::worker::{Job as Worker, OpenWork};
+use tilefleet::vocabulary::error::{Error, Kind, Result};
+use tilefleet::vocabulary::process::Process;
+use tilefleet::vocabulary::time::{Clock, Timestamp};
+
+use crate::devices::{Attempt, Habits, attempt_by, open_worker};
+use crate::fixture::{Job, assert_exit, rows, wait_until};
+use crate::simulated::{Gate, loaded};
+use crate::support;
+use crate::support::clock::ManualClock;
+
+const NUM_SHARDS: u32 = 6;
+const LEASE: Duration = Duration::from_secs(60);
+
+// ---------------------------------------------------------------------------------------------------------------
+// A queue
+
+/// Messages about the open shards of a run, for any number of workers.
+struct Queue {
+    clock: Arc<ManualClock>,
+    /// How long a message stays hidden once it is delivered.
+    lease: Duration,
+    /// Whether workers are told to renew.
+    renews: bool,
+    state: Mutex<Messages>,
+    num_lost: AtomicUsize,
+    num_deliveries: AtomicUsize,
+    num_consumers: AtomicUsize,
+    /// The first consumer is given nothing for now.
+    cuts_off_first: AtomicBool,
+}
+
+#[derive(Default)]
+struct Messages {
+    open: Vec<Message>,
+    num_leases: u64,
+    is_filled: bool,
+}
+
+struct Message {
+    shard: u32,
+    /// The lease it was delivered with last.
+    lease: u64,
+    visible_at: Timestamp,
+}
+
+/// One worker's end of the queue.
+struct Consumer {
+    queue: Arc<Queue>,
+    run: Arc<Run>,
+    backlog: Backlog,
+    is_first: bool,
+    left_open: Mutex<BTreeSet<u32>>,
+}
+
+impl Queue {
+    fn new(clock: Arc<ManualClock>, lease: Duration, renews: bool) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            lease,
+            renews,
+            state: Mutex::default(),
+            num_lost: AtomicUsize::new(0),
+            num_deliveries: AtomicUsize::new(0),
+            num_consumers: AtomicUsize::new(0),
+            cuts_off_first: AtomicBool::new(false),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, Messages> {
+        self.state.lock().unwrap()
+    }
+
+    /// Stores the open shards, if nobody has, and returns an end of it.
+    async fn consumer(self: Arc<Self>, run: Arc<Run>) -> Result<Consumer> {
+        let open = open_shards(&run).await?;
+        let visible_at = self.clock.now();
+        let messages = open.iter().map(|&shard| Message { shard, lease: 0, visible_at });
+        let mut state = self.state();
+        if !std::mem::replace(&mut state.is_filled, true) {
+            state.open = messages.collect();
+        }
+        drop(state);
+        let tiles = open.iter().map(|shard| run.num_tiles(*shard)).sum();
+        let backlog = Backlog { first: open.first().copied(), tiles };
+        let is_first = self.num_consumers.fetch_add(1, Ordering::Relaxed) == 0;
+        Ok(Consumer { queue: self, run, backlog, is_first, left_open: Mutex::default() })
+    }
+
+    /// Returns the messages, if the lease still holds.
+    fn holding(&self, lease: &Lease) -> Result<(MutexGuard<'_, Messages>, usize)> {
+        let (state, now) = (self.state(), self.clock.now());
+        let is_held = |message: &Message| message.lease == lease.id && message.visible_at > now;
+        match state.open.iter().position(is_held) {
+            Some(index) => Ok((state, index)),
+            None => {
+                self.num_lost.fetch_add(1, Ordering::Relaxed);
+                Err(Error::new(Kind::LeaseLost, "the message was delivered again"))
+            }
+        }
+    }
+}
+
+impl Messages {
+    fn deliver(
+        &mut self,
+        now: Timestamp,
+        lease: Duration,
+        left_open: &BTreeSet<u32>,
+    ) -> Result<(u32, u64), Next> {
+        self.num_leases += 1;
+        let id = self.num_leases;
+        let mut wanted: Vec<_> =
+            self.open.iter_mut().filter(|message| !left_open.contains(&message.shard)).collect();
+        // Those that were not seen for the longest time first.
+        wanted.sort_by_key(|message| (message.visible_at, message.lease));
+        match wanted.first_mut() {
+            Some(message) if message.visible_at <= now => {
+                (message.lease, message.visible_at) = (id, later(now, lease));
+                Ok((message.shard, id))
+            }
+            Some(message) => Err(Next::Wait(message.visible_at.since(now))),
+            None => Err(Next::Done),
+        }
+    }
+}
+
+fn later(moment: Timestamp, time: Duration) -> Timestamp {
+    (SystemTime::from(moment) + time).into()
+}
+
+impl WorkSource for Consumer {
+    fn backlog(&self) -> Backlog {
+        self.backlog
+    }
+
+    fn next(&self) -> BoxFuture<'_, Result<Next>> {
+        async {
+            let Queue { clock, lease, renews, num_deliveries, .. } = &*self.queue;
+            if self.is_first && self.queue.cuts_off_first.load(Ordering::Relaxed) {
+                return Ok(Next::Wait(LEASE));
+            }
+            let delivered = self.queue.state().deliver(clock.now(), *lease, &self.left_open.lock().unwrap());
+            let (shard, id) = match delivered {
+                Ok(delivered) => delivered,
+                Err(next) => return Ok(next),
+            };
+            num_deliveries.fetch_add(1, Ordering::Relaxed);
+            let lease = Lease { shard, id, renew_every: renews.then_some(*lease / 3) };
+            match is_committed(&self.run, shard).await {
+                Ok(false) => Ok(Next::Shard(lease)),
+                Ok(true) => {
+                    self.queue.state().open.retain(|message| message.shard != shard);
+                    Ok(Next::Elsewhere(shard))
+                }
+                Err(error) => {
+                    self.put_back(&lease, PutBack::Now).await?;
+                    Err(error)
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<()>> {
+        let renewed = self.queue.holding(lease).map(|(mut state, index)| {
+            state.open[index].visible_at = later(self.queue.clock.now(), self.queue.lease);
+        });
+        std::future::ready(renewed).boxed()
+    }
+
+    fn done<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<()>> {
+        let done = self.queue.holding(lease).map(|(mut state, index)| drop(state.open.remove(index)));
+        std::future::ready(done).boxed()
+    }
+
+    fn put_back<'a>(&'a self, lease: &'a Lease, how: PutBack) -> BoxFuture<'a, Result<()>> {
+        let delay = if how == PutBack::Later { Duration::from_secs(3) } else { Duration::ZERO };
+        let put_back = self.queue.holding(lease).map(|(mut state, index)| {
+            state.open[index].visible_at = later(self.queue.clock.now(), delay);
+        });
+        if how == PutBack::LeftOpen {
+            self.left_open.lock().unwrap().insert(lease.shard);
+        }
+        std::future::ready(put_back).boxed()
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// The contract
+
+/// A planned run of six shards that nobody has worked on.
+struct World {
+    run: Arc<Run>,
+    clock: Arc<ManualClock>,
+    store: Arc<InMemory>,
+    store_is_broken: Arc<AtomicBool>,
+}
+
+impl World {
+    async fn new() -> Self {
+        static PLANNED: OnceLock<Job> = OnceLock::new();
+        let job = PLANNED.get_or_init(|| {
+            let job = Job::new(NUM_SHARDS as usize, "[plan]\nshard_tiles = 1");
+            assert_exit(&support::tilefleet().arg("plan").arg(&job.pipeline).output().unwrap(), 0);
+            job
+        });
+        let base = loaded(&job.table()).await;
+        let (store, clock) = (Arc::new(base.store), Arc::new(ManualClock::default()));
+        let gate = Gate::open(&store);
+        let store_is_broken = gate.broken.clone();
+        let output = gate.output(Process::new(clock.clone(), "worker", 0));
+        let run = Arc::new(Run::open(&output, &base.family).await.unwrap().unwrap());
+        assert_eq!(run.num_shards(), NUM_SHARDS);
+        Self { run, clock, store, store_is_broken }
+    }
+
+    /// Another worker commits a shard.
+    async fn commit(&self, shard: u32) {
+        self.store.put(&Path::from(self.run.shard_key(shard)), "rows".into()).await.unwrap();
+    }
+
+    /// Takes leases until there is none to be had.
+    async fn take(&self, work: &dyn WorkSource) -> Vec<Lease> {
+        let mut leases = Vec::new();
+        for _ in 0..100 {
+            match work.next().await.unwrap() {
+                Next::Shard(lease) => leases.push(lease),
+                Next::Elsewhere(_) => {}
+                Next::Wait(_) | Next::Done => return leases,
+            }
+        }
+        panic!("there is no end: {leases:?}");
+    }
+
+    /// Commits all that is left, whatever waiting that takes; returns which shards they were, in order.
+    async fn finish(&self, work: &dyn WorkSource) -> Vec<u32> {
+        let mut shards = Vec::new();
+        for _ in 0..100 {
+            match work.next().await.unwrap() {
+                Next::Shard(lease) => {
+                    self.commit(lease.shard).await;
+                    work.done(&lease).await.unwrap();
+                    shards.push(lease.shard);
+                }
+                Next::Elsewhere(_) => {}
+                Next::Wait(time) => self.clock.advance(time),
+                Next::Done => return shards,
+            }
+        }
+        panic!("there is no end: {shards:?}");
+    }
+}
+
+fn sorted(mut shards: Vec<u32>) -> Vec<u32> {
+    shards.sort_unstable();
+    shards
+}
+
+fn shards_of(leases: &[Lease]) -> Vec<u32> {
+    sorted(leases.iter().map(|lease| lease.shard).collect())
+}
+
+fn all() -> Vec<u32> {
+    (0..NUM_SHARDS).collect()
+}
+
+fn is_lost(result: Result<()>) -> bool {
+    result.is_err_and(|error| error.kind() == Kind::LeaseLost)
+}
+
+async fn each_shard_is_handed_out_once_and_then_all_is_done(world: &World, work: &dyn WorkSource) {
+    assert_eq!(work.backlog().tiles, u64::from(NUM_SHARDS));
+    assert!(work.backlog().first.is_some_and(|first| first < NUM_SHARDS));
+    assert_eq!(sorted(world.finish(work).await), all());
+    assert_eq!(work.next().await.unwrap(), Next::Done, "and it stays so");
+}
+
+async fn no_shard_is_leased_twice_at_a_time(world: &World, work: &dyn WorkSource) {
+    let (first, second) = futures::join!(world.take(work), world.take(work));
+    let leases: Vec<Lease> = first.into_iter().chain(second).collect();
+    assert_eq!(shards_of(&leases), all());
+    let ids: BTreeSet<u64> = leases.iter().map(|lease| lease.id).collect();
+    assert_eq!(ids.len(), leases.len());
+    assert!(matches!(work.next().await.unwrap(), Next::Wait(time) if time > Duration::ZERO));
+    for lease in &leases {
+        work.renew(lease).await.unwrap();
+    }
+}
+
+async fn what_is_put_back_is_handed_out_again(world: &World, work: &dyn WorkSource) {
+    let leases = world.take(work).await;
+    work.put_back(&leases[0], PutBack::Now).await.unwrap();
+    work.put_back(&leases[1], PutBack::Later).await.unwrap();
+    let Next::Shard(again) = work.next().await.unwrap() else { panic!("it may be had at once") };
+    assert_eq!(again.shard, leases[0].shard);
+    assert!(is_lost(work.done(&leases[0]).await), "the first lease has ended");
+    for lease in leases[2..].iter().chain([&again]) {
+        world.commit(lease.shard).await;
+        work.done(lease).await.unwrap();
+    }
+    assert_eq!(world.finish(work).await, [leases[1].shard]);
+}
+
+async fn what_is_left_open_is_not_handed_out_to_the_same_worker(world: &World, work: &dyn WorkSource) {
+    let Next::Shard(left) = work.next().await.unwrap() else { panic!("six are open") };
+    work.put_back(&left, PutBack::LeftOpen).await.unwrap();
+    let finished = world.finish(work).await;
+    assert_eq!(finished.len(), NUM_SHARDS as usize - 1);
+    assert!(!finished.contains(&left.shard));
+}
+
+async fn done_is_final(world: &World, work: &dyn WorkSource) {
+    let leases = world.take(work).await;
+    for lease in &leases {
+        world.commit(lease.shard).await;
+        work.done(lease).await.unwrap();
+        assert!(is_lost(work.done(lease).await));
+        assert!(is_lost(work.renew(lease).await));
+        assert!(is_lost(work.put_back(lease, PutBack::Now).await));
+    }
+    world.clock.advance(LEASE * 10);
+    assert_eq!(work.next().await.unwrap(), Next::Done);
+}
+
+async fn what_others_commit_is_not_handed_out(world: &World, work: &dyn WorkSource) {
+    world.commit(1).await;
+    world.commit(4).await;
+    let mut elsewhere = Vec::new();
+    let mut leases = Vec::new();
+    loop {
+        match work.next().await.unwrap() {
+            Next::Shard(lease) => leases.push(lease),
+            Next::Elsewhere(shard) => elsewhere.push(shard),
+            Next::Wait(_) | Next::Done => break,
+        }
+    }
+    assert_eq!((sorted(elsewhere), shards_of(&leases)), (vec![1, 4], vec![0, 2, 3, 5]));
+}
+
+async fn an_error_of_the_store_is_passed_on_and_loses_no_shard(world: &World, work: &dyn WorkSource) {
+    world.store_is_broken.store(true, Ordering::Relaxed);
+    assert!(work.next().await.is_err());
+    assert!(work.next().await.is_err(), "it is asked each time");
+    world.store_is_broken.store(false, Ordering::Relaxed);
+    assert_eq!(sorted(world.finish(work).await), all());
+}
+
+async fn an_expired_lease_is_handed_out_again(world: &World, work: &dyn WorkSource) {
+    let leases = world.take(work).await;
+    let Some(every) = leases[0].renew_every else { return };
+    world.clock.advance(every);
+    work.renew(&leases[0]).await.unwrap();
+    world.clock.advance(LEASE - every);
+    let again = world.take(work).await;
+    assert_eq!(again.len(), NUM_SHARDS as usize - 1, "one was renewed");
+    assert!(!shards_of(&again).contains(&leases[0].shard));
+    for lease in &leases[1..] {
+        assert!(is_lost(work.renew(lease).await));
+        assert!(is_lost(work.done(lease).await));
+        assert!(is_lost(work.put_back(lease, PutBack::Now).await));
+    }
+    for lease in again.iter().chain(&leases[..1]) {
+        world.commit(lease.shard).await;
+        work.done(lease).await.unwrap();
+    }
+    assert_eq!(world.finish(work).await, Vec::<u32>::new());
+}
+
+/// What is committed before the source is made is no part of its work.
+macro_rules! contract {
+    ($name:ident, $open:expr, [$($fact:ident),* $(,)?]) => {
+        mod $name {
+            use super::*;
+
+            fn play(
+                committed: &[u32],
+                check: impl AsyncFnOnce(&World, &dyn WorkSource),
+            ) {
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+                    let world = World::new().await;
+                    for shard in committed {
+                        world.commit(*shard).await;
+                    }
+                    let open: fn(&World) -> BoxFuture<'_, Arc<dyn WorkSource>> = $open;
+                    let work = open(&world).await;
+                    check(&world, &*work).await;
+                });
+            }
+
+            $(
+                #[test]
+                fn $fact() {
+                    play(&[], super::$fact);
+                }
+            )*
+
+            #[test]
+            fn what_is_committed_at_first_is_no_work() {
+                play(&[0, 3], async |world, work| {
+                    assert_eq!(work.backlog().tiles, 4);
+                    assert_eq!(sorted(world.finish(work).await), [1, 2, 4, 5]);
+                });
+                play(&all(), async |_, work| {
+                    assert_eq!(work.backlog(), Backlog::default());
+                    assert_eq!(work.next().await.unwrap(), Next::Done);
+                });
+            }
+        }
+    };
+}
+
+macro_rules! contract_of {
+    ($name:ident, $open:expr) => {
+        contract!(
+            $name,
+            $open,
+            [
+                each_shard_is_handed_out_once_and_then_all_is_done,
+                no_shard_is_leased_twice_at_a_time,
+                what_is_put_back_is_handed_out_again,
+                what_is_left_open_is_not_handed_out_to_the_same_worker,
+                done_is_final,
+                what_others_commit_is_not_handed_out,
+                an_error_of_the_store_is_passed_on_and_loses_no_shard,
+                an_expired_lease_is_handed_out_again,
+            ]
+        );
+    };
+}
+
+contract_of!(local, |world| {
+    async { Arc::new(OpenShards::of(world.run.clone(), 0.4).await.unwrap()) as Arc<dyn WorkSource> }.boxed()
+});
+
+contract_of!(queue, |world| {
+    async {
+        let queue = Queue::new(world.clock.clone(), LEASE, true);
+        Arc::new(queue.consumer(world.run.clone()).await.unwrap()) as Arc<dyn WorkSource>
+    }
+    .boxed()
+});
+
+// ---------------------------------------------------------------------------------------------------------------
+// The queue through the real pipeline
+
+const NUM_IMAGES: usize = 32;
+
+fn working_from(queue: &Arc<Queue>, job: &Job) -> Worker {
+    let queue = queue.clone();
+    static NUM_WORKERS: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("worker-{}", NUM_WORKERS.fetch_add(1, Ordering::Relaxed));
+    let process = Process::new(queue.clock.clone(), name, 0);
+    let work: OpenWork = Arc::new(move |run| {
+        let queue = queue.clone();
+        async move { Ok(Arc::new(queue.consumer(run).await?) as Arc<dyn WorkSource>) }.boxed()
+    });
+    open_worker(job, process).taking_work_from(work)
+}
+
+/// One worker takes all shards and is stuck in the first batch while their leases expire; the other works on all of
+/// them meanwhile.
+fn stuck_while_leases_expire(renews: bool) -> (Job, Arc<Queue>, Attempt, Attempt) {
+    let job = Arc::new(Job::new(NUM_IMAGES, "[plan]\nshard_tiles = 4"));
+    let queue = Queue::new(Arc::default(), LEASE, renews);
+    let other = Arc::new(OnceLock::new());
+    let meanwhile = {
+        let (job, queue, other) = (job.clone(), queue.clone(), other.clone());
+        move || {
+            other.get_or_init(|| {
+                let shards = NUM_IMAGES / 4;
+                let taken = || queue.num_deliveries.load(Ordering::Relaxed) == shards;
+                wait_until("the first worker holds all shards", taken);
+                queue.cuts_off_first.store(true, Ordering::Relaxed);
+                queue.clock.advance(LEASE);
+                let lost = || !renews || queue.num_lost.load(Ordering::Relaxed) == shards;
+                wait_until("it knows that its leases are lost", lost);
+                let second = attempt_by(working_from(&queue, &job), 4, &[&[Habits::default()]]);
+                queue.cuts_off_first.store(false, Ordering::Relaxed);
+                Mutex::new(Some(second))
+            });
+        }
+    };
+    let stuck = Habits { before: Some(Arc::new(meanwhile)), ..Habits::default() };
+    let first = attempt_by(working_from(&queue, &job), 4, &[&[stuck]]);
+    let second = other.get().unwrap().lock().unwrap().take().unwrap();
+    drop(other);
+    (Arc::into_inner(job).unwrap_or_else(|| panic!("nobody else has it")), queue, first, second)
+}
+
+fn each_image_has_one_row(job: &Job) {
+    job.verify_ok();
+    let files: BTreeSet<String> = rows(&job.table()).iter().map(|row| row.file().to_owned()).collect();
+    assert_eq!((files.len(), rows(&job.table()).len()), (NUM_IMAGES, NUM_IMAGES));
+}
+
+/// The worker drops what it has begun, and ends well: the run is complete.
+#[test]
+fn a_lease_lost_in_mid_shard_loses_and_doubles_no_row() {
+    let (job, queue, first, second) = stuck_while_leases_expire(true);
+    each_image_has_one_row(&job);
+    let (first, second) = (first.result.unwrap(), second.result.unwrap());
+    let shards = |report: &tilefleet::stages::worker::Report| {
+        (report.this_process.shards_ours, report.this_process.shards_theirs)
+    };
+    assert_eq!((shards(&first), shards(&second)), ((0, 0), (8, 0)));
+    assert_eq!(queue.num_lost.load(Ordering::Relaxed), 8);
+    assert_eq!(first.this_process.settled, 0, "what it had computed is taken back");
+    assert_eq!(first.summary.unwrap().counts.ok, NUM_IMAGES as u64);
+}
+
+/// A worker that was stopped for long does not know that it has lost its leases: it commits all the same, second.
+#[test]
+fn a_worker_that_wakes_up_late_doubles_no_row() {
+    let (job, queue, first, second) = stuck_while_leases_expire(false);
+    each_image_has_one_row(&job);
+    let (first, second) = (first.result.unwrap(), second.result.unwrap());
+    assert_eq!((first.this_process.shards_ours, first.this_process.shards_theirs), (0, 8));
+    assert_eq!((second.this_process.shards_ours, second.this_process.shards_theirs), (8, 0));
+    assert_eq!(queue.num_lost.load(Ordering::Relaxed), 8, "each is told when it is done");
+}
+
+/// Leases that expire at once: whatever is open is delivered to both workers, again and again.
+#[test]
+fn a_queue_that_delivers_all_of_it_again_doubles_no_row() {
+    let job = Job::new(NUM_IMAGES, "[plan]\nshard_tiles = 4");
+    let queue = Queue::new(Arc::default(), Duration::ZERO, false);
+    let slow = || Habits { takes: Duration::from_millis(2), ..Habits::default() };
+    let work = || attempt_by(working_from(&queue, &job), 4, &[&[slow()]]).result.unwrap();
+    let reports = std::thread::scope(|scope| {
+        let both = [scope.spawn(work), scope.spawn(work)];
+        both.map(|worker| worker.join().unwrap())
+    });
+    each_image_has_one_row(&job);
+    let ours: u64 = reports.iter().map(|report| report.this_process.shards_ours).sum();
+    let theirs: u64 = reports.iter().map(|report| report.this_process.shards_theirs).sum();
+    assert_eq!(ours, 8);
+    assert!(theirs > 0, "nothing was delivered twice");
+}
