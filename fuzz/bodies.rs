@@ -4,8 +4,9 @@
 use tilefleet::formats::image;
 use tilefleet::formats::image::Limits;
 use tilefleet::formats::partial::{Parsed, Partial};
-use tilefleet::formats::tiff::{BlockId, Level, Page, TiffHeader, parse_blocks, parse_header, parse_partial};
-use tilefleet::stages::decode::blocks::{Part, decode_block, read_window};
+use tilefleet::formats::raster::{BlockId, GridId, Part, RasterFile};
+use tilefleet::formats::tiff::{parse_header, parse_partial};
+use tilefleet::stages::decode::blocks::{decode_block, read_window};
 use tilefleet::stages::decode::{decode, working_bytes};
 use tilefleet::vocabulary::geometry::Window;
 use tilefleet::vocabulary::reason::{Reason, Rejection};
@@ -77,34 +78,39 @@ pub fn jpeg(bytes: &[u8]) {
 /// If a decoder crashes, or yields a block of another size than its header says.
 pub fn blocks(bytes: &[u8]) {
     let Ok(header) = parse_header(bytes) else { return };
-    for (number, level) in header.levels.iter().enumerate().take(NUM_LEVELS) {
-        for page in [Some(&level.pixels), level.mask.as_ref()].into_iter().flatten() {
-            let last = page.num_blocks() - 1;
-            (0..NUM_BLOCKS.min(last + 1))
-                .for_each(|step| drop(block(bytes, page, BlockId((last * step / NUM_BLOCKS) as u32))));
+    for level in (0..header.num_levels()).take(NUM_LEVELS) {
+        for part in [Part::Pixels, Part::Mask] {
+            let place = GridId { frame: 0, level, part };
+            let Some(grid) = header.grid(place) else { continue };
+            let last = grid.num_blocks() - 1;
+            (0..NUM_BLOCKS.min(last + 1)).for_each(|step| {
+                drop(block(bytes, &header, place, BlockId((last * step / NUM_BLOCKS) as u32)))
+            });
         }
-        window(bytes, &header, number, level);
+        window(bytes, &header, level);
     }
 }
 
 /// Reads a window across the corner of a block.
-fn window(bytes: &[u8], header: &TiffHeader, number: usize, level: &Level) {
-    let page = &level.pixels;
+fn window(bytes: &[u8], file: &dyn RasterFile, level: usize) {
+    let grid = file.pixels(0, level);
     let (x, y) =
-        (page.block.width.min(page.size.width - 1) / 2, page.block.height.min(page.size.height - 1) / 2);
+        (grid.block.width.min(grid.size.width - 1) / 2, grid.block.height.min(grid.size.height - 1) / 2);
     let window =
-        Window { x, y, width: (page.size.width - x).min(40), height: (page.size.height - y).min(40) };
-    let bands: Vec<u16> = (0..page.num_bands.min(4)).rev().collect();
-    let (pixels, masks) = header.blocks_for(number, window, &bands);
-    if pixels.len() + masks.len() > 200 || page.max_block_bytes() > MAX_BLOCK_BYTES {
+        Window { x, y, width: (grid.size.width - x).min(40), height: (grid.size.height - y).min(40) };
+    let bands: Vec<u16> = (0..grid.num_bands.min(4)).rev().collect();
+    let (pixels, masks) = file.blocks_for(0, level, window, &bands);
+    if pixels.len() + masks.len() > 200 || grid.max_block_bytes() > MAX_BLOCK_BYTES {
         return;
     }
-    let decoded = |page: &Page, ids: &[BlockId]| -> Result<Vec<_>, Rejection> {
-        ids.iter().map(|&id| block(bytes, page, id).map(|block| (id, block))).collect()
+    let decoded = |part, ids: &[BlockId]| -> Result<Vec<_>, Rejection> {
+        let place = GridId { frame: 0, level, part };
+        ids.iter().map(|&id| block(bytes, file, place, id).map(|block| (id, block))).collect()
     };
-    let masks = level.mask.as_ref().map_or(Ok(Vec::new()), |mask| decoded(mask, &masks));
-    let (Ok(pixels), Ok(masks)) = (decoded(page, &pixels), masks) else { return };
-    let read = read_window(header, number, window, &bands, |part, id| {
+    let (Ok(pixels), Ok(masks)) = (decoded(Part::Pixels, &pixels), decoded(Part::Mask, &masks)) else {
+        return;
+    };
+    let read = read_window(file, 0, level, window, &bands, |part, id| {
         let blocks = if part == Part::Pixels { &pixels } else { &masks };
         Ok(&blocks.iter().find(|(found, _)| *found == id).expect("blocks_for names every block").1)
     });
@@ -116,21 +122,23 @@ fn window(bytes: &[u8], header: &TiffHeader, number: usize, level: &Level) {
 
 fn block(
     bytes: &[u8],
-    page: &Page,
+    file: &dyn RasterFile,
+    place: GridId,
     id: BlockId,
 ) -> Result<tilefleet::stages::decode::blocks::Block, Rejection> {
-    if page.block_bytes(id) > MAX_BLOCK_BYTES {
+    let grid = file.grid(place).expect("it is one of the file's");
+    if grid.block_bytes(id) > MAX_BLOCK_BYTES {
         return Err(Rejection::new(Reason::TooLarge, "left out"));
     }
     let mut object = Partial::new(bytes.len());
-    let table = complete(bytes, &mut object, |object| parse_blocks(object, page, &[id]))?;
+    let table = complete(bytes, &mut object, |object| file.locate(object, place, &[id]))?;
     let stored = table.range(id)?.map(|range| &bytes[range.start as usize..range.end as usize]);
-    let decoded = decode_block(page, id, stored);
+    let decoded = decode_block(&grid.spec(id), stored);
     if let Err(rejection) = &decoded {
         assert_ne!(rejection.reason, Reason::DecoderCrash, "{rejection}");
     }
     let decoded = decoded?;
-    assert_eq!(decoded.samples.num_bytes() as u64, page.block_bytes(id), "{page:?}");
+    assert_eq!(decoded.samples.num_bytes() as u64, grid.block_bytes(id), "{grid:?}");
     Ok(decoded)
 }
 

@@ -199,7 +199,23 @@ pub struct Scene {
     pub notes: Vec<String>,
     /// Only these windows, and no others: a retry's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub only: Option<Vec<Window>>,
+    pub only: Option<Vec<FrameWindow>>,
+}
+
+/// A window of one frame. Of the first frame it is written as a window alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameWindow {
+    /// Frame, from 0.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub frame: u32,
+    /// The window.
+    #[serde(flatten)]
+    pub window: Window,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_first(frame: &u32) -> bool {
+    *frame == 0
 }
 
 /// One object of a scene, as it was when planned.
@@ -213,6 +229,9 @@ pub struct SceneObject {
     pub size_bytes: u64,
     /// Sizes of its levels, in pixels; the first is full size.
     pub levels: Vec<Size>,
+    /// Number of frames, all with these levels.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub num_frames: u32,
     /// Levels that do not say which pixels are valid though the first one does: no chip is read from them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without_mask: Vec<usize>,
@@ -225,6 +244,15 @@ pub struct SceneObject {
     /// What the file says about a coordinate reference system that has no code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<GeoTags>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
 /// One band of a scene.
@@ -267,6 +295,28 @@ impl Scene {
         &self.objects[self.reference]
     }
 
+    /// Returns the number of frames, each of which is cut into the same windows.
+    #[must_use]
+    pub fn num_frames(&self) -> u32 {
+        self.reference().num_frames
+    }
+
+    /// Returns whether its windows are cut from this level, and it has this frame.
+    #[must_use]
+    pub fn has(&self, frame: u32, level: u32) -> bool {
+        level == self.level && frame < self.num_frames()
+    }
+
+    /// Says what there is to be cut.
+    #[must_use]
+    pub fn extent(&self) -> String {
+        let frames = match self.num_frames() {
+            1 => String::new(),
+            frames => format!(", {frames} frames"),
+        };
+        format!("the scene has {} at level {}{frames}", self.size, self.level)
+    }
+
     /// Returns whether its windows are those of another scene, at the same places.
     #[must_use]
     pub fn has_grid_of(&self, other: &Self) -> bool {
@@ -274,7 +324,7 @@ impl Scene {
             let reference = scene.reference();
             (reference.size(), reference.transform, reference.epsg, reference.tags.clone())
         };
-        let grid = |scene: &Self| (scene.size, scene.window, scene.stride);
+        let grid = |scene: &Self| (scene.size, scene.window, scene.stride, scene.num_frames());
         grid(self) == grid(other) && place(self) == place(other)
     }
 
@@ -326,13 +376,13 @@ impl Scene {
         if self.bands.iter().all(is_byte) { SampleKind::U8 } else { SampleKind::F32 }
     }
 
-    /// Returns what a chip of a window needs of each object, clouds included.
+    /// Returns what a chip of a window needs of each object, clouds included. An object of one frame serves all frames.
     ///
     /// - `side`: width and height of the chip
     ///
     /// Of each object the coarsest level is taken whose pixels are not larger than the chip's.
     #[must_use]
-    pub fn cuts(&self, window: Window, side: u32) -> Vec<SourceWindow> {
+    pub fn cuts(&self, frame: u32, window: Window, side: u32) -> Vec<SourceWindow> {
         let full = self.full_rect(window);
         let used = (0..self.objects.len()).map(|object| (object, self.bands_of(object)));
         let cut = |(object, bands): (usize, Vec<u16>)| {
@@ -349,7 +399,8 @@ impl Scene {
                 width: rect.width * across,
                 height: rect.height * down,
             };
-            Some(SourceWindow { object, level, pixels: rect.touched(level_size), rect, bands })
+            let frame = if found.num_frames == 1 { 0 } else { frame };
+            Some(SourceWindow { object, frame, level, pixels: rect.touched(level_size), rect, bands })
         };
         used.filter(|(_, bands)| !bands.is_empty()).filter_map(cut).collect()
     }
@@ -369,6 +420,8 @@ impl Scene {
 pub struct SourceWindow {
     /// Which object.
     pub object: usize,
+    /// Which of its frames.
+    pub frame: u32,
     /// Which of its levels.
     pub level: usize,
     /// Where the chip lies, in pixels of that level.
@@ -508,6 +561,7 @@ mod tests {
             uri: "s3://scenes/a.tif".into(),
             version: None,
             size_bytes: 1,
+            num_frames: 1,
             levels: levels.iter().map(|&side| Size::new(side, side)).collect(),
             without_mask: Vec::new(),
             transform,
@@ -544,12 +598,12 @@ mod tests {
         let ten = object(&[1000, 500, 250], Some([600_000.0, 10.0, 0.0, 5e6, 0.0, -10.0]));
         let twenty = object(&[500, 250], Some([600_000.0, 20.0, 0.0, 5e6, 0.0, -20.0]));
         let scene = scene(vec![ten, twenty]);
-        let cuts = scene.cuts(Window { x: 200, y: 100, width: 100, height: 100 }, 100);
+        let cuts = scene.cuts(0, Window { x: 200, y: 100, width: 100, height: 100 }, 100);
         assert_eq!(cuts[0].rect, Rect { x: 200.0, y: 100.0, width: 100.0, height: 100.0 });
         assert_eq!(cuts[1].rect, Rect { x: 100.0, y: 50.0, width: 50.0, height: 50.0 });
         assert_eq!(cuts[1].pixels, Window { x: 100, y: 50, width: 50, height: 50 });
         assert_eq!((cuts[0].level, cuts[1].level), (0, 0));
-        let halved = scene.cuts(Window { x: 200, y: 100, width: 100, height: 100 }, 50);
+        let halved = scene.cuts(0, Window { x: 200, y: 100, width: 100, height: 100 }, 50);
         assert_eq!((halved[0].level, halved[1].level), (1, 0), "overviews not coarser than the chip");
     }
 
@@ -626,7 +680,11 @@ mod tests {
     fn a_survey_survives_json() {
         let mut scene = scene(vec![object(&[100], Some([0.1, 10.0, 0.0, 1.0 / 3.0, 0.0, -10.0]))]);
         scene.bands[0].nodata = Some(-9999.5);
-        scene.only = Some(vec![Window { x: 1, y: 2, width: 3, height: 4 }]);
+        let window = Window { x: 1, y: 2, width: 3, height: 4 };
+        scene.only = Some(vec![FrameWindow { frame: 0, window }]);
+        let record = |frame| serde_json::to_value(FrameWindow { frame, window }).unwrap();
+        assert_eq!(record(0), serde_json::to_value(window).unwrap(), "as before there were frames");
+        assert_eq!(record(2)["frame"], 2);
         for survey in [
             SceneLayout::Scene(Arc::new(scene)),
             SceneLayout::from(Rejection::new(Reason::Corrupt, "no directory")),

@@ -6,6 +6,7 @@ pub(crate) mod bytes;
 pub mod cog_writer;
 pub mod image;
 pub mod partial;
+pub mod raster;
 pub mod reader;
 pub(crate) mod tags;
 pub mod tiff;

@@ -9,9 +9,12 @@
 //! | `whole` | one picture | one picture: its first page, as a viewer shows it |
 //! | `regular` | rejected | a scene: windows of its pages, as they are stored |
 
+use std::sync::Arc;
+
 use super::image::{ImageFormat, ImageHeader, SIGNATURE_BYTES, parse_header, recognise, unsupported};
 use super::partial::{Parsed, Partial, View};
-use super::tiff::{self, TiffHeader};
+use super::raster::RasterFile;
+use super::tiff;
 use crate::vocabulary::guard;
 use crate::vocabulary::reason::{Reason, Rejection};
 
@@ -66,7 +69,7 @@ pub enum Header {
     /// One picture.
     Picture(ImageHeader),
     /// A scene.
-    Scene(Box<TiffHeader>),
+    Scene(Arc<dyn RasterFile>),
 }
 
 /// Reads the header of an object from the parts of it that have been read.
@@ -80,7 +83,7 @@ pub fn parse(grid: TileGrid, object: &Partial) -> Parsed<Header> {
         match reader {
             Err(rejection) => Parsed::Done(Err(rejection)),
             Ok(Reader::Picture) => super::image::parse_partial(object).map(Header::Picture),
-            Ok(Reader::Scene) => tiff::parse_partial(object).map(|header| Header::Scene(Box::new(header))),
+            Ok(Reader::Scene) => tiff::parse_partial(object).map(|header| Header::Scene(Arc::new(header))),
         }
     })
 }
@@ -97,9 +100,9 @@ pub fn parse_picture(bytes: &[u8]) -> Result<ImageHeader, Rejection> {
 
 /// Reads the header of a scene from the parts of the object that have been read.
 #[must_use]
-pub fn parse_scene(object: &Partial) -> Parsed<TiffHeader> {
+pub fn parse_scene(object: &Partial) -> Parsed<Arc<dyn RasterFile>> {
     parse(TileGrid::Regular, object).map(|header| match header {
-        Header::Scene(header) => *header,
+        Header::Scene(file) => file,
         Header::Picture(_) => unreachable!("no picture is cut into windows"),
     })
 }

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
+use crate::formats::raster::{BlockGrid, BlockId, BlockTable, GridId, RasterFile};
 use crate::formats::reader::parse_scene;
-use crate::formats::tiff::{BlockId, BlockTable, Page, TiffHeader, parse_blocks};
 use crate::input::byte_ranges::RangeReader;
 use crate::input::storage::{ObjectUri, StoreError};
 use crate::vocabulary::reason::Rejection;
 
 /// An object whose header has been read.
 pub struct OpenRaster {
-    file: TiffHeader,
+    file: Arc<dyn RasterFile>,
     reader: Arc<RangeReader>,
 }
 
@@ -23,13 +23,19 @@ impl OpenRaster {
     /// As the store answers; [`StoreError::Changed`] if the object is another than expected.
     pub async fn open(reader: Arc<RangeReader>) -> Result<Result<Self, Rejection>, StoreError> {
         let file = reader.parse(parse_scene).await?;
-        Ok(file.map(|file| Self { file, reader }))
+        Ok(file.map(|file| Self::new(file, reader)))
+    }
+
+    /// Takes a file whose header has been read.
+    #[must_use]
+    pub fn new(file: Arc<dyn RasterFile>, reader: Arc<RangeReader>) -> Self {
+        Self { file, reader }
     }
 
     /// Returns what its header says.
     #[must_use]
-    pub fn file(&self) -> &TiffHeader {
-        &self.file
+    pub fn file(&self) -> &dyn RasterFile {
+        &*self.file
     }
 
     /// Returns how its bytes are read.
@@ -44,32 +50,26 @@ impl OpenRaster {
         self.reader.uri()
     }
 
-    /// Returns a page of the object: the samples of a level, or its mask.
+    /// Returns the blocks of samples or mask of a level.
     ///
     /// # Panics
     ///
-    /// If there is no such level.
+    /// If there is no such frame, level or mask.
     #[must_use]
-    pub fn page(&self, level: usize, mask: bool) -> &Page {
-        let level = &self.file.levels[level];
-        match &level.mask {
-            Some(page) if mask => page,
-            _ => &level.pixels,
-        }
+    pub fn grid(&self, id: GridId) -> &BlockGrid {
+        self.file.grid(id).expect("the grid is one of the file's")
     }
 
-    /// Reads where blocks of a page lie.
+    /// Reads where blocks of a grid lie.
     ///
     /// # Errors
     ///
     /// As [`Self::open`].
     pub async fn table(
         &self,
-        level: usize,
-        mask: bool,
+        id: GridId,
         blocks: &[BlockId],
     ) -> Result<Result<BlockTable, Rejection>, StoreError> {
-        let page = self.page(level, mask);
-        self.reader.parse(|object| parse_blocks(object, page, blocks)).await
+        self.reader.parse(|object| self.file.locate(object, id, blocks)).await
     }
 }

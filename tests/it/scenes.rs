@@ -16,8 +16,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tilefleet::formats::partial::{Parsed, Partial};
-use tilefleet::formats::tiff::{BlockId, Compression, Layout, Page, TiffHeader, parse_blocks, parse_partial};
-use tilefleet::stages::decode::blocks::{Block, Part, WindowSamples, decode_block, read_window};
+use tilefleet::formats::raster::{BlockId, Codec, GridId, Layout, Part, RasterFile};
+use tilefleet::formats::tiff::{TiffHeader, parse_partial};
+use tilefleet::stages::decode::blocks::{Block, WindowSamples, decode_block, read_window};
 use tilefleet::vocabulary::chip::Samples;
 use tilefleet::vocabulary::geometry::Window;
 use tilefleet::vocabulary::reason::Rejection;
@@ -43,32 +44,33 @@ impl Scene {
 
     /// Reads a window with all its bands, and nothing but the blocks that it needs.
     pub fn window(&mut self, level: usize, window: Window) -> Result<WindowSamples, Rejection> {
-        let bands: Vec<u16> = (0..self.header.levels[level].pixels.num_bands).collect();
-        let (pixels, masks) = self.header.blocks_for(level, window, &bands);
-        let chosen = self.header.levels[level].clone();
+        let bands: Vec<u16> = (0..self.header.pixels(0, level).num_bands).collect();
+        let (pixels, masks) = self.header.blocks_for(0, level, window, &bands);
         let mut blocks = HashMap::new();
-        self.decode(&chosen.pixels, Part::Pixels, &pixels, &mut blocks)?;
-        if let Some(mask) = &chosen.mask {
-            self.decode(mask, Part::Mask, &masks, &mut blocks)?;
+        self.decode(level, Part::Pixels, &pixels, &mut blocks)?;
+        if self.header.mask(0, level).is_some() {
+            self.decode(level, Part::Mask, &masks, &mut blocks)?;
         }
-        read_window(&self.header, level, window, &bands, |part, id| Ok(&blocks[&(part, id)]))
+        read_window(&self.header, 0, level, window, &bands, |part, id| Ok(&blocks[&(part, id)]))
     }
 
     fn decode(
         &mut self,
-        page: &Page,
+        level: usize,
         part: Part,
         ids: &[BlockId],
         blocks: &mut HashMap<(Part, BlockId), Block>,
     ) -> Result<(), Rejection> {
-        let table = complete(&self.file, &mut self.object, |object| parse_blocks(object, page, ids))?;
+        let (header, place) = (&self.header, GridId { frame: 0, level, part });
+        let table = complete(&self.file, &mut self.object, |object| header.locate(object, place, ids))?;
         for &id in ids {
             let stored = table.range(id)?.map(|range| {
                 let mut bytes = vec![0; (range.end - range.start) as usize];
                 self.file.read_exact_at(&mut bytes, range.start).unwrap();
                 bytes
             });
-            blocks.insert((part, id), decode_block(page, id, stored.as_deref())?);
+            let grid = header.grid(place).unwrap();
+            blocks.insert((part, id), decode_block(&grid.spec(id), stored.as_deref())?);
         }
         Ok(())
     }
@@ -195,7 +197,7 @@ impl Row {
     }
 
     fn compare_level(&mut self, scene: &mut Scene, number: usize, level: &GoldenLevel) {
-        let page = scene.header.levels[number].pixels.clone();
+        let page = scene.header.pixels(0, number).clone();
         let shape = [page.size.height, page.size.width, page.num_bands.into()];
         if shape != level.shape || (page.kind.name() != level.dtype && !self.converted) {
             self.different.push(format!("level {number}: {} {shape:?}", page.kind));
@@ -255,7 +257,7 @@ impl Row {
 }
 
 fn layout(header: &TiffHeader) -> String {
-    let page = &header.levels[0].pixels;
+    let page = header.pixels(0, 0);
     let mut text = match page.layout {
         Layout::Tiles => format!("tiles {}", page.block),
         Layout::Strips => format!("strips of {}", page.block.height),
@@ -276,8 +278,8 @@ fn layout(header: &TiffHeader) -> String {
         _ => write!(text, ", {num_masks} masks").unwrap(),
     }
     let predictor = page.predictor.code();
-    let codec = match page.compression {
-        Compression::None => "none".to_owned(),
+    let codec = match page.codec {
+        Codec::None => "none".to_owned(),
         codec if predictor > 1 => format!("{codec}, predictor {predictor}"),
         codec => codec.to_string(),
     };

@@ -11,7 +11,8 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float32Type, Float64Type, Int32Type};
 use serde_json::Value;
 use tilefleet::formats::partial::{Parsed, Partial};
-use tilefleet::formats::tiff::{BlockId, parse_blocks, parse_header};
+use tilefleet::formats::raster::{BlockId, GridId, Part, RasterFile};
+use tilefleet::formats::tiff::parse_header;
 use tilefleet::vocabulary::geometry::Window;
 
 use crate::fixture::{Job, Row, assert_exit, model, rows, shown, shown_columns, stderr};
@@ -282,11 +283,12 @@ fn scenes_in_a_bucket_give_the_same_rows() {
 fn with_damaged_block(scene: &Path, job: &Job) -> (PathBuf, Window) {
     let mut bytes = fs::read(scene).unwrap();
     let header = parse_header(&bytes).unwrap();
-    let page = &header.levels[0].pixels;
+    let page = header.pixels(0, 0);
     let id = BlockId(page.num_across() + 1);
     let mut object = Partial::new(bytes.len());
     object.add(0, &bytes);
-    let Parsed::Done(table) = parse_blocks(&object, page, &[id]) else { panic!("all of it is there") };
+    let place = GridId { frame: 0, level: 0, part: Part::Pixels };
+    let Parsed::Done(table) = header.locate(&object, place, &[id]) else { panic!("all of it is there") };
     let range = table.unwrap().range(id).unwrap().unwrap();
     bytes[range.start as usize..range.end as usize].fill(0xFF);
     let path = job.path("images/damaged.tif");

@@ -9,9 +9,8 @@ use super::item::Item;
 use super::rejected;
 use super::scene::Scene;
 use crate::formats::image::{ImageFormat, ImageHeader, Limits, Orientation};
+use crate::formats::raster::RasterFile;
 use crate::formats::reader::TileGrid;
-use crate::formats::tiff;
-use crate::formats::tiff::TiffHeader;
 use crate::input::storage::ObjectUri;
 use crate::scene::{self, SceneLayout, Tiling};
 use crate::stages::decode;
@@ -289,13 +288,11 @@ impl Description {
 }
 
 impl Image {
-    fn new(header: &ImageHeader, scene: Option<&TiffHeader>) -> Self {
+    fn new(header: &ImageHeader, scene: Option<&dyn RasterFile>) -> Self {
         let seen = header.oriented_size();
         let turned = |size: Size| if header.orientation.transposes() { size.transposed() } else { size };
-        let levels = scene.map_or_else(
-            || vec![seen],
-            |scene| scene.levels.iter().map(|level| turned(level.pixels.size)).collect(),
-        );
+        let levels =
+            scene.map_or_else(|| vec![seen], |scene| scene.sizes().into_iter().map(turned).collect());
         Self {
             width: seen.width,
             height: seen.height,
@@ -318,12 +315,11 @@ impl Image {
         }
     }
 
-    fn of_scene(header: &TiffHeader) -> Self {
-        let page = &header.levels[0].pixels;
-        let Size { width, height } = page.size;
-        let level =
-            |level: &tiff::Level| Level { width: level.pixels.size.width, height: level.pixels.size.height };
-        let sample_bytes = u64::from(page.num_bands) * page.kind.num_bytes();
+    fn of_scene(file: &dyn RasterFile) -> Self {
+        let grid = file.pixels(0, 0);
+        let Size { width, height } = grid.size;
+        let level = |Size { width, height }: Size| Level { width, height };
+        let sample_bytes = u64::from(grid.num_bands) * grid.kind.num_bytes();
         Self {
             width,
             height,
@@ -331,19 +327,19 @@ impl Image {
             stored_height: height,
             // Scenes are placed by their geotransform; nothing is turned.
             orientation: Orientation::UPRIGHT.code(),
-            num_bands: page.num_bands,
-            photometric: page.photometric.to_string(),
-            sample_type: page.kind.to_string(),
-            stored_bits: page.stored_bits,
-            compression: page.compression.to_string(),
+            num_bands: grid.num_bands,
+            photometric: grid.photometric.to_string(),
+            sample_type: grid.kind.to_string(),
+            stored_bits: grid.stored_bits,
+            compression: grid.codec.to_string(),
             subsampling: None,
             interlaced: false,
             icc_profile: false,
-            decoded_bytes: page.size.num_pixels().saturating_mul(sample_bytes),
-            levels: header.levels.iter().map(level).collect(),
-            num_frames: 1,
-            num_pages: header.num_pages,
-            scene: Some(Scene::new(header)),
+            decoded_bytes: grid.size.num_pixels().saturating_mul(sample_bytes),
+            levels: file.sizes().into_iter().map(level).collect(),
+            num_frames: file.num_frames(),
+            num_pages: file.container().num_pages,
+            scene: Some(Scene::new(file)),
         }
     }
 }

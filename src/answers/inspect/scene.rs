@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use crate::formats::tiff;
-use crate::formats::tiff::{Layout, TiffHeader, Validity};
+use crate::formats::raster::{BandInfo, BlockGrid, Layout, RasterFile, Validity};
 use crate::geo::{GeoTransform, Georeference};
 use crate::vocabulary::geometry::Window;
 
@@ -71,44 +70,47 @@ pub struct Blocks {
 }
 
 impl Scene {
-    pub(super) fn new(header: &TiffHeader) -> Self {
-        let page = &header.levels[0].pixels;
-        let place = Georeference::from_tags(&header.geo);
+    pub(super) fn new(file: &dyn RasterFile) -> Self {
+        let (grid, container) = (file.pixels(0, 0), file.container());
+        let geo = file.geo().cloned().unwrap_or_default();
+        let place = Georeference::from_tags(&geo);
         let footprint = place
             .as_ref()
             .ok()
-            .and_then(|place| place.footprint(page.size, page.size, Window::whole(page.size)).ok());
+            .and_then(|place| place.footprint(grid.size, grid.size, Window::whole(grid.size)).ok());
         Self {
-            epsg: header.geo.epsg(),
+            epsg: geo.epsg(),
             crs: place.as_ref().map_or_else(
-                |why| format!("{}: {why}", epsg_text(header.geo.epsg())),
+                |why| format!("{}: {why}", epsg_text(geo.epsg())),
                 |place| place.crs().to_string(),
             ),
-            pixel_size: GeoTransform::from_tags(&header.geo).ok().map(|transform| transform.pixel_size()),
+            pixel_size: GeoTransform::from_tags(&geo).ok().map(|transform| transform.pixel_size()),
             extent: footprint.map(|footprint| footprint.bbox()),
-            valid_by: match header.validity(0) {
+            valid_by: match file.validity(0) {
                 Validity::All => "all",
                 Validity::Mask => "mask",
                 Validity::Nodata(_, Some(_)) | Validity::Alpha(_) => "alpha",
                 Validity::Nodata(_, None) => "nodata",
             },
-            nodata: header.nodata.map(|nodata| match nodata.integer {
+            nodata: file.nodata().map(|nodata| match nodata.integer {
                 Some(integer) => integer.to_string(),
                 None => format!("{:?}", nodata.value).to_lowercase(),
             }),
-            predictor: page.predictor.code(),
-            separate_bands: page.separate,
-            big_tiff: header.big_tiff,
-            big_endian: header.big_endian,
-            bands: header.bands.iter().map(Band::new).collect(),
-            levels: header.levels.iter().map(Blocks::new).collect(),
-            notes: header.notes.clone(),
+            predictor: grid.predictor.code(),
+            separate_bands: grid.separate,
+            big_tiff: container.big_tiff,
+            big_endian: container.big_endian,
+            bands: file.bands().iter().map(Band::new).collect(),
+            levels: (0..file.num_levels())
+                .map(|level| Blocks::new(file.pixels(0, level), file.mask(0, level).is_some()))
+                .collect(),
+            notes: file.notes().to_vec(),
         }
     }
 }
 
 impl Band {
-    fn new(band: &tiff::BandInfo) -> Self {
+    fn new(band: &BandInfo) -> Self {
         Self {
             colour: band.colour.clone(),
             description: band.description.clone(),
@@ -120,18 +122,17 @@ impl Band {
 }
 
 impl Blocks {
-    fn new(level: &tiff::Level) -> Self {
-        let page = &level.pixels;
+    fn new(grid: &BlockGrid, mask: bool) -> Self {
         Self {
-            layout: match page.layout {
+            layout: match grid.layout {
                 Layout::Tiles => "tiles",
                 Layout::Strips => "strips",
             },
-            block_width: page.block.width,
-            block_height: page.block.height,
-            num_blocks: page.num_blocks(),
-            compression: page.compression.to_string(),
-            mask: level.mask.is_some(),
+            block_width: grid.block.width,
+            block_height: grid.block.height,
+            num_blocks: grid.num_blocks(),
+            compression: grid.codec.to_string(),
+            mask,
         }
     }
 }

@@ -8,13 +8,13 @@ use super::header::reads;
 use super::source::Source;
 use super::{not_had, rejected};
 use crate::formats::image::Limits;
+use crate::formats::raster::GridId;
 use crate::formats::reader::TileGrid;
 use crate::input::byte_ranges::ReadOptions;
 use crate::input::open::OpenRaster;
 use crate::input::storage::{ObjectUri, Storage, StoreError};
 use crate::scene::{Scene, SceneLayout, SourceWindow, Tiling};
 use crate::stages::compose::{SceneChip, SourceSamples, composite};
-use crate::stages::decode::blocks::Part;
 use crate::stages::fetch;
 use crate::stages::fetch::{OpenScene, blocks_of, check_size};
 use crate::stages::preprocess::Preprocess;
@@ -117,28 +117,38 @@ impl WindowReader<'_> {
         let traffic = reads.traffic.clone();
         let opened = self.opened(source, &[], reads).await?;
         let opened = opened.map_err(|rejection| rejected(uri, TileGrid::Regular, rejection))?;
+        let chip = self.cut(uri, &opened, wanted).await?;
+        Ok(ReadWindow { read_bytes: traffic.bytes(), ..chip })
+    }
+
+    /// Reads one window of a scene that is open.
+    async fn cut(&self, uri: &str, opened: &OpenScene, wanted: ChipRequest) -> Result<ReadWindow> {
         let scene = opened.scene.clone();
         let window = self.chosen(uri, &scene, wanted)?;
         let reject = |rejection| rejected(format!("{window} of {uri}"), TileGrid::Regular, rejection);
-        let cuts = scene.cuts(window, self.tiling.size);
-        check_size(&opened, &cuts, self.limits).map_err(reject)?;
-        let blocks = blocks(&opened, &cuts).await?;
-        let chip = self.stacked(&opened, cuts, &blocks).map_err(reject)?;
+        let cuts = scene.cuts(wanted.frame, window, self.tiling.size);
+        check_size(opened, &cuts, self.limits).map_err(reject)?;
+        let blocks = blocks(opened, &cuts).await?;
+        let chip = self.stacked(opened, cuts, &blocks).map_err(reject)?;
         let (valid, clouds) = (chip.measured.valid_fraction, chip.measured.cloud_fraction);
         Ok(ReadWindow {
             skipped: self.tiling.skips(valid, clouds),
             chip,
             window,
             level: scene.level,
-            read_bytes: traffic.bytes(),
+            read_bytes: 0,
         })
     }
 
     /// Returns which window is meant; without one, the only one.
     fn chosen(&self, uri: &str, scene: &Arc<Scene>, wanted: ChipRequest) -> Result<Window> {
         let level = scene.level;
-        if wanted.frame != 0 || (wanted.level != 0 && wanted.level != level) {
-            return Err(Error::usage(format!("a run cuts {uri} at level {level}, frame 0")));
+        if wanted.frame >= scene.num_frames() || (wanted.level != 0 && wanted.level != level) {
+            let frames = match scene.num_frames() {
+                1 => "frame 0".to_owned(),
+                frames => format!("frames 0 to {}", frames - 1),
+            };
+            return Err(Error::usage(format!("a run cuts {uri} at level {level}, {frames}")));
         }
         let only = (grid_of(scene) == (1, 1)).then(|| nearest_window(scene, 0, 0));
         match wanted.window.or(only).filter(|window| is_planned(scene, self.tiling, *window)) {
@@ -158,9 +168,10 @@ impl WindowReader<'_> {
         blocks: &[Blocks],
     ) -> Result<SceneChip, Rejection> {
         let piece = |cut: SourceWindow| {
-            let (object, level) = (cut.object, cut.level);
-            let block =
-                |part, id| blocks[object][&(level, part == Part::Mask, id)].as_ref().map_err(Clone::clone);
+            let SourceWindow { object, frame, level, .. } = cut;
+            let block = |part, id| {
+                blocks[object][&(GridId { frame, level, part }, id)].as_ref().map_err(Clone::clone)
+            };
             SourceSamples::read(cut, opened.objects[object].file(), block)
         };
         let pieces: Vec<SourceSamples> = cuts.into_iter().map(piece).collect::<Result<_, _>>()?;
@@ -193,9 +204,113 @@ async fn blocks(opened: &OpenScene, cuts: &[SourceWindow]) -> Result<Vec<Blocks>
     for (number, object) in opened.objects.iter().enumerate() {
         let (object, uri) = (object.opened(), object.opened().uri());
         let keys = cuts.iter().flat_map(|cut| blocks_of(opened, cut)).filter(|key| key.object == number);
-        let found = decoded(object, keys.map(|key| (key.level, key.mask, key.id))).await;
+        let found = decoded(object, keys.map(|key| (key.grid, key.id))).await;
         let found = found.map_err(|fault| not_had(fault, uri))?;
         blocks.push(found.map_err(|why| rejected(uri, TileGrid::Regular, why))?);
     }
     Ok(blocks)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::formats::raster::raw;
+    use crate::input::byte_ranges::RangeReader;
+    use crate::input::storage::StorageOptions;
+    use crate::output::PlannedTile;
+    use crate::scene::Nodata;
+    use crate::stages::survey::windows::tiles_of;
+    use crate::vocabulary::chip::Samples;
+    use crate::vocabulary::contract::{Accept, Input, Layout, SampleType};
+    use crate::vocabulary::tile_id::TileId;
+
+    const SIDE: u32 = 8;
+
+    fn sample(frame: u32, x: u32, y: u32, _: u16) -> u16 {
+        (1000 * frame + 20 * y + x) as u16
+    }
+
+    async fn raw_raster(storage: &Storage, uri: &ObjectUri) -> Arc<OpenRaster> {
+        let reader = RangeReader::open(storage, uri, reads(u64::MAX)).await.unwrap().unwrap();
+        let file = reader.parse(raw::parse_partial).await.unwrap().unwrap();
+        Arc::new(OpenRaster::new(file, Arc::new(reader)))
+    }
+
+    fn tiling() -> Arc<Tiling> {
+        Arc::new(Tiling {
+            size: SIDE,
+            stride: SIDE,
+            gsd: None,
+            aoi: None,
+            bands: vec!["1".to_owned()],
+            units: vec!["dn".to_owned()],
+            scale: Vec::new(),
+            offset: Vec::new(),
+            nodata: Nodata::File,
+            min_valid_fraction: 0.0,
+            clouds: None,
+            cell_km: 10,
+        })
+    }
+
+    fn preprocess() -> Preprocess {
+        Preprocess::new(&Input {
+            tensor: "input".to_owned(),
+            layout: Layout::Nchw,
+            sample_type: SampleType::Float32,
+            bands: vec!["one".to_owned()],
+            unit: "dn".to_owned(),
+            units: None,
+            width: SIDE,
+            height: SIDE,
+            resize: None,
+            normalise: None,
+            accept: Accept::default(),
+        })
+        .unwrap()
+    }
+
+    /// A file of a format that is not shaped like TIFF is surveyed, planned, fetched, decoded and stacked as any other:
+    /// each frame has tiles, blocks and samples of its own.
+    #[tokio::test]
+    async fn frames_differ_in_ids_blocks_and_samples() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.raw");
+        std::fs::write(&path, raw::file(Size::new(20, 12), 1, 3, sample)).unwrap();
+        let storage = Storage::new(StorageOptions::default()).unwrap();
+        let uri = ObjectUri::parse(path.to_str().unwrap()).unwrap();
+        let (tiling, how, limits) = (tiling(), preprocess(), Limits::default());
+        let windows =
+            WindowReader { storage: &storage, limits: &limits, tiling: &tiling, how: &how, max_windows: 18 };
+        let known = [raw_raster(&storage, &uri).await];
+        let opened = windows.opened(&Source::object(&uri), &known, reads(u64::MAX)).await.unwrap().unwrap();
+        let scene = opened.scene.clone();
+        let survey = SceneLayout::Scene(scene.clone());
+        let json = survey.to_json().unwrap();
+        assert!(json.contains("\"num_frames\":3"), "{json}");
+
+        let name = uri.to_string();
+        let tiles: Vec<PlannedTile> = tiles_of(0, &name, Some(&survey), Some(&tiling), 4).collect();
+        assert_eq!(tiles.len(), 3 * 6, "three by two windows of each frame");
+        assert_eq!(tiles.iter().map(|tile| tile.id).collect::<HashSet<_>>().len(), tiles.len());
+        for tile in &tiles {
+            assert_eq!(tile.id, TileId::of(&name, 0, tile.frame, tile.window));
+            let (window, frame) = (tile.window.unwrap(), tile.frame);
+            let wanted = ChipRequest { window: Some(window), level: 0, frame };
+            let read = windows.cut(&name, &opened, wanted).await.unwrap();
+            let pixels = (0..SIDE * SIDE).map(|at| (window.x + at % SIDE, window.y + at / SIDE));
+            let expected = pixels.map(|(x, y)| f32::from(sample(frame, x, y, 0))).collect();
+            assert_eq!(read.chip.chip.samples, Samples::F32(expected), "{window} of frame {frame}");
+            let cuts = scene.cuts(frame, window, SIDE);
+            assert!(blocks_of(&opened, &cuts[0]).all(|key| key.grid.frame == frame));
+        }
+        let beyond = ChipRequest { window: tiles[0].window, level: 0, frame: 3 };
+        let error = windows.cut(&name, &opened, beyond).await.err().unwrap();
+        assert!(error.to_string().ends_with("at level 0, frames 0 to 2"), "{error}");
+        let too_few = WindowReader { max_windows: 17, ..windows };
+        let refused = too_few.opened(&Source::object(&uri), &known, reads(u64::MAX)).await.unwrap();
+        assert_eq!(refused.err().unwrap().reason, Reason::TooLarge, "frames count");
+    }
 }

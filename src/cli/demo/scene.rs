@@ -136,6 +136,7 @@ fn kind_of_ground(x: f32, y: f32, knobs: [f32; 6]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::formats::raster::RasterFile;
     use crate::formats::tiff::parse_header;
 
     #[test]

@@ -9,8 +9,9 @@ use super::{
     ImageFormat, ImageHeader, Orientation, Photometric, SampleKind, corrupt, truncated, unsupported,
 };
 use crate::formats::partial::View;
+use crate::formats::raster::{BlockGrid, Photometric as Stored};
 use crate::formats::tags::{Directory, tag};
-use crate::formats::tiff::{Page, Photometric as Stored, slide};
+use crate::formats::tiff::{Page, slide};
 use crate::vocabulary::reason::Rejection;
 
 const MAX_PAGES: u32 = 65_535;
@@ -22,7 +23,7 @@ const UNASSOCIATED_ALPHA: u64 = 2;
 pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
     let directory = first(file)?;
     slide::refuse(&directory)?;
-    let page = Page::parse(&directory, file.len() as u64)?;
+    let page = Page::parse(&directory, file.len() as u64)?.grid;
     let picture = Picture::of(&directory, &page)?;
     Ok(ImageHeader {
         format: ImageFormat::Tiff,
@@ -32,7 +33,7 @@ pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
         photometric: picture.photometric,
         num_bands: picture.num_bands,
         orientation: orientation(&directory),
-        compression: page.compression.name(),
+        compression: page.codec.name(),
         interlaced: false,
         subsampling: None,
         icc_profile: directory.has(tag::ICC_PROFILE),
@@ -68,7 +69,7 @@ pub(crate) struct Picture {
 }
 
 impl Picture {
-    fn of(directory: &Directory<'_>, page: &Page) -> Result<Self, Rejection> {
+    fn of(directory: &Directory<'_>, page: &BlockGrid) -> Result<Self, Rejection> {
         let alpha = directory.unsigned(tag::EXTRA_SAMPLES);
         let has_alpha = matches!(alpha, Some(ASSOCIATED_ALPHA | UNASSOCIATED_ALPHA));
         let photometric = meaning(page, has_alpha);
@@ -96,7 +97,7 @@ impl Picture {
     /// # Errors
     ///
     /// As [`super::parse_header`].
-    pub(crate) fn parse(bytes: &[u8], page: &Page) -> Result<(Self, Vec<[u8; 3]>), Rejection> {
+    pub(crate) fn parse(bytes: &[u8], page: &BlockGrid) -> Result<(Self, Vec<[u8; 3]>), Rejection> {
         let directory = first(View::Whole(bytes))?;
         let picture = Self::of(&directory, page)?;
         let palette = match picture.photometric {
@@ -108,7 +109,7 @@ impl Picture {
 }
 
 /// Returns what a viewer takes the bands for.
-fn meaning(page: &Page, has_alpha: bool) -> Photometric {
+fn meaning(page: &BlockGrid, has_alpha: bool) -> Photometric {
     match (page.photometric, page.num_bands) {
         (Stored::MinIsWhite | Stored::MinIsBlack, 1) => Photometric::Grey,
         (Stored::MinIsWhite | Stored::MinIsBlack, 2) if has_alpha => Photometric::GreyAlpha,
@@ -121,7 +122,7 @@ fn meaning(page: &Page, has_alpha: bool) -> Photometric {
 }
 
 /// Checks that each index has a colour, without reading them.
-fn check_palette(directory: &Directory<'_>, page: &Page) -> Result<(), Rejection> {
+fn check_palette(directory: &Directory<'_>, page: &BlockGrid) -> Result<(), Rejection> {
     let bits = page.stored_bits;
     if page.kind != SampleKind::U8 {
         return Err(unsupported(format!("TIFF with a palette of {bits}-bit indices ({})", page.kind)));
@@ -136,7 +137,7 @@ fn check_palette(directory: &Directory<'_>, page: &Page) -> Result<(), Rejection
 /// Returns the colours of a palette in 8 bits: all red values are stored, then all green and all blue ones.
 ///
 /// They have 16 bits; where none is above 255 the writer meant 8, as libtiff and GDAL take it.
-fn palette(directory: &Directory<'_>, page: &Page) -> Result<Vec<[u8; 3]>, Rejection> {
+fn palette(directory: &Directory<'_>, page: &BlockGrid) -> Result<Vec<[u8; 3]>, Rejection> {
     let values = directory.unsigned_list(tag::COLOUR_MAP);
     let values = values.ok_or_else(|| truncated("the object ends before its palette does"))?;
     let len = 1 << page.stored_bits;

@@ -1,15 +1,17 @@
 //! What a scene's header says: levels, bands, what marks pixels without data, where it lies.
 
-use super::blocks::BlockId;
-use super::page::{Page, Photometric};
+use super::blocks::parse_blocks;
+use super::page::Page;
 use super::{metadata, pyramid, tag as own};
 use crate::formats::bytes::Order;
-use crate::formats::partial::View;
+use crate::formats::partial::{Parsed, Partial, View};
+use crate::formats::raster::{
+    BandInfo, BlockGrid, BlockId, BlockTable, Container, GridId, Nodata, Part, Photometric, RasterFile,
+};
 use crate::formats::tags::{Directory, tag};
 use crate::geo::GeoTags;
-use crate::vocabulary::geometry::Window;
 use crate::vocabulary::reason::Rejection;
-use crate::vocabulary::sample::{SampleKind, converts};
+use crate::vocabulary::sample::converts;
 
 /// What the header of a scene says.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,134 +43,51 @@ pub struct Level {
     pub mask: Option<Page>,
 }
 
-/// What is known of one band.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BandInfo {
-    /// What it shows, in GDAL's words: `gray`, `red`, `alpha`, `palette`, `undefined`, …
-    pub colour: String,
-    /// Its name.
-    pub description: Option<String>,
-    /// Value = stored sample × `scale` + `offset`; 1 by default.
-    pub scale: f64,
-    /// See `scale`; 0 by default.
-    pub offset: f64,
-    /// Unit of the value.
-    pub unit: Option<String>,
-}
-
-/// A value that marks pixels without data.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Nodata {
-    /// The value.
-    pub value: f64,
-    /// The value where it is a whole number, which 64-bit samples need in full.
-    pub integer: Option<i128>,
-}
-
-impl Nodata {
-    /// Takes a value that stands elsewhere than in the file.
-    #[must_use]
-    pub fn of(value: f64) -> Self {
-        let is_whole = value.fract() == 0.0 && value.abs() < 1e30;
-        Self { value, integer: is_whole.then_some(value as i128) }
+impl RasterFile for TiffHeader {
+    fn num_frames(&self) -> u32 {
+        1
     }
 
-    /// Returns the value as samples of this kind have it, a fraction cut off for integers; `None` if they cannot (GDAL's
-    /// `GDALNoDataMaskBand`).
-    #[must_use]
-    pub fn of_kind(self, kind: SampleKind) -> Option<Self> {
-        let (min, max) = match kind {
-            SampleKind::U8 => (0, i128::from(u8::MAX)),
-            SampleKind::I8 => (i8::MIN.into(), i8::MAX.into()),
-            SampleKind::U16 => (0, u16::MAX.into()),
-            SampleKind::I16 => (i16::MIN.into(), i16::MAX.into()),
-            SampleKind::U32 => (0, u32::MAX.into()),
-            SampleKind::I32 => (i32::MIN.into(), i32::MAX.into()),
-            SampleKind::U64 => (0, u64::MAX.into()),
-            SampleKind::I64 => (i64::MIN.into(), i64::MAX.into()),
-            // What is beyond the largest number is infinite.
-            SampleKind::F32 => return Some(Self::of(f64::from(self.value as f32))),
-            SampleKind::F64 => return Some(self),
-        };
-        let integer = self.integer.or_else(|| self.value.is_finite().then_some(self.value as i128))?;
-        let is_wide = matches!(kind, SampleKind::I8 | SampleKind::U64 | SampleKind::I64);
-        let is_inside = is_wide || (min as f64..=max as f64).contains(&self.value);
-        let is_sample = is_inside && (min..=max).contains(&integer);
-        is_sample.then_some(Self { value: integer as f64, integer: Some(integer) })
+    fn num_levels(&self) -> usize {
+        self.levels.len()
     }
 
-    /// Tells whether `value` says all of a value that [`Self::of_kind`] returned: of 64-bit integers it may not.
-    #[must_use]
-    pub fn is_exact(self) -> bool {
-        let is_limit = |limit: i128| self.integer == Some(limit);
-        let is_rounded = self.integer.is_some_and(|integer| self.value as i128 != integer);
-        !is_rounded || is_limit(u64::MAX.into()) || is_limit(i64::MAX.into())
+    fn grid(&self, id: GridId) -> Option<&BlockGrid> {
+        self.page(id).map(|page| &page.grid)
     }
-}
 
-/// How a scene says which pixels are valid; the first that it has (GDAL, RFC 15).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Validity {
-    /// All are.
-    All,
-    /// By a mask, see [`Level::mask`].
-    Mask,
-    /// Those with another value than this, in any of the bands; where there is alpha, in this one.
-    Nodata(Nodata, Option<u16>),
-    /// Those that the alpha band, the last of two or four, does not make fully transparent.
-    Alpha(u16),
-}
+    fn bands(&self) -> &[BandInfo] {
+        &self.bands
+    }
 
-impl Validity {
-    /// Tells whether a mask or an alpha band decides. Then it does so alone, whatever else marks pixels without data
-    /// (GDAL, RFC 15).
-    #[must_use]
-    pub fn is_masked(self) -> bool {
-        matches!(self, Self::Mask | Self::Alpha(_) | Self::Nodata(_, Some(_)))
+    fn nodata(&self) -> Option<Nodata> {
+        self.nodata
+    }
+
+    fn geo(&self) -> Option<&GeoTags> {
+        Some(&self.geo).filter(|geo| **geo != GeoTags::default())
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn container(&self) -> Container {
+        Container { big_tiff: self.big_tiff, big_endian: self.big_endian, num_pages: self.num_pages }
+    }
+
+    fn locate(&self, object: &Partial, id: GridId, blocks: &[BlockId]) -> Parsed<BlockTable> {
+        parse_blocks(object, self.page(id).expect("blocks are those of a grid"), blocks)
     }
 }
 
 impl TiffHeader {
-    /// Tells a scene from a plain image: it has a place on the Earth, nodata, overviews or a mask.
-    #[must_use]
-    pub fn is_scene(&self) -> bool {
-        let [full, overviews @ ..] = self.levels.as_slice() else { return false };
-        let has_place = self.geo != GeoTags::default();
-        has_place || self.nodata.is_some() || full.mask.is_some() || !overviews.is_empty()
-    }
-
-    /// Returns how a level says which pixels are valid.
-    #[must_use]
-    pub fn validity(&self, level: usize) -> Validity {
-        let num_bands = self.bands.len();
-        let last = self.bands.last().filter(|band| matches!(num_bands, 2 | 4) && band.colour == "alpha");
-        let alpha = last.map(|_| num_bands as u16 - 1);
-        let kind = self.levels[level].pixels.kind;
-        match (&self.levels[level].mask, self.nodata, alpha) {
-            (Some(_), ..) => Validity::Mask,
-            (None, Some(nodata), _) => Validity::Nodata(nodata, alpha.filter(|_| num_bands == 4)),
-            (None, None, Some(band)) if matches!(kind, SampleKind::U8 | SampleKind::U16) => {
-                Validity::Alpha(band)
-            }
-            (None, None, _) => Validity::All,
+    fn page(&self, id: GridId) -> Option<&Page> {
+        let level = self.levels.get(id.level).filter(|_| id.frame == 0)?;
+        match id.part {
+            Part::Pixels => Some(&level.pixels),
+            Part::Mask => level.mask.as_ref(),
         }
-    }
-
-    /// Returns the blocks that samples and validity of a window need.
-    ///
-    /// - `window`: pixels of the level, inside of it
-    /// - `bands`: counted from 0
-    /// - returns: blocks of [`Level::pixels`], then of [`Level::mask`]
-    #[must_use]
-    pub fn blocks_for(&self, level: usize, window: Window, bands: &[u16]) -> (Vec<BlockId>, Vec<BlockId>) {
-        let Level { pixels, mask } = &self.levels[level];
-        let masks = mask.as_ref().map_or_else(Vec::new, |mask| mask.blocks_for(window, &[0]));
-        let alpha = match self.validity(level) {
-            Validity::Alpha(band) | Validity::Nodata(_, Some(band)) => Some(band),
-            _ => None,
-        };
-        let bands: Vec<u16> = bands.iter().copied().chain(alpha).collect();
-        (pixels.blocks_for(window, &bands), masks)
     }
 }
 
@@ -180,20 +99,20 @@ pub(super) fn parse(file: View<'_>, first: Directory<'_>) -> Result<TiffHeader, 
     if !first.has(tag::PHOTOMETRIC) {
         notes.push("the file does not say what its samples mean: 0 is taken as black".to_owned());
     }
-    let written = nodata(&first, &pixels, &mut notes);
-    let nodata = written.and_then(|nodata| nodata.of_kind(pixels.kind));
+    let written = nodata(&first, &pixels.grid, &mut notes);
+    let nodata = written.and_then(|nodata| nodata.of_kind(pixels.grid.kind));
     let items = items(&first);
     if let Err(problem) = &items {
         notes.push(format!("GDAL's metadata (tag 42112) cannot be read, the scale is unknown: {problem}"));
     }
-    let bands = bands(&first, &pixels, items.as_deref());
+    let bands = bands(&first, &pixels.grid, items.as_deref());
     let useless = bands.iter().enumerate().filter(|(_, band)| !converts(band.scale, band.offset));
     notes.extend(useless.map(|(band, BandInfo { scale, offset, .. })| {
         format!("band {}: scale {scale} and offset {offset} convert nothing", band + 1)
     }));
     let (mut levels, num_pages) = pyramid::levels(first, pixels, file_bytes, &mut notes)?;
     for level in &mut levels {
-        level.pixels.fill = written;
+        level.pixels.grid.fill = written;
     }
     Ok(TiffHeader {
         big_tiff: first.is_big(),
@@ -208,7 +127,7 @@ pub(super) fn parse(file: View<'_>, first: Directory<'_>) -> Result<TiffHeader, 
 }
 
 /// Returns the value of pixels without data as it is written, whether samples can have it or not.
-fn nodata(directory: &Directory<'_>, page: &Page, notes: &mut Vec<String>) -> Option<Nodata> {
+fn nodata(directory: &Directory<'_>, page: &BlockGrid, notes: &mut Vec<String>) -> Option<Nodata> {
     let Some(text) = directory.text(own::GDAL_NODATA) else {
         if directory.has(own::GDAL_NODATA) {
             notes.push("nodata (tag 42113) is no text and not used".to_owned());
@@ -239,7 +158,11 @@ fn items(directory: &Directory<'_>) -> Result<Vec<metadata::Item>, String> {
 }
 
 /// - `items`: of GDAL's metadata; an error if they cannot be read, and then no scale is known
-fn bands(directory: &Directory<'_>, page: &Page, items: Result<&[metadata::Item], &String>) -> Vec<BandInfo> {
+fn bands(
+    directory: &Directory<'_>,
+    page: &BlockGrid,
+    items: Result<&[metadata::Item], &String>,
+) -> Vec<BandInfo> {
     let (scale, offset) = if items.is_ok() { (1.0, 0.0) } else { (f64::NAN, f64::NAN) };
     let extra = directory.unsigned_list(tag::EXTRA_SAMPLES).unwrap_or_default();
     let num_bands = page.num_bands;
@@ -261,7 +184,7 @@ fn bands(directory: &Directory<'_>, page: &Page, items: Result<&[metadata::Item]
 }
 
 /// Returns what a band shows by the tags alone, as GDAL names it.
-fn colour(page: &Page, band: u16, extra: &[u64]) -> &'static str {
+fn colour(page: &BlockGrid, band: u16, extra: &[u64]) -> &'static str {
     let num_bands = page.num_bands;
     let colours: &[&str] = match page.photometric {
         // GDAL shows two values as a palette of black and white.

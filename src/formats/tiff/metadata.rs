@@ -8,7 +8,7 @@ use quick_xml::Reader;
 use quick_xml::escape::unescape;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 
-use super::header::{BandInfo, Nodata};
+use crate::formats::raster::{BandInfo, Nodata};
 use crate::vocabulary::sample::SampleKind;
 
 /// One `<Item name="…" sample="…" role="…">value</Item>` of GDAL's metadata.

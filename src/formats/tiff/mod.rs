@@ -6,7 +6,7 @@
 //! and nothing is allocated for a number that the file does not pay for.
 //!
 //! ```text
-//! Partial ─▶ parse_partial ─▶ TiffHeader ─▶ levels[n].blocks_for(window) ─▶ parse_blocks ─▶ byte ranges
+//! Partial ─▶ parse_partial ─▶ TiffHeader ─▶ blocks_for(window) ─▶ parse_blocks ─▶ byte ranges
 //! ```
 
 mod blocks;
@@ -17,13 +17,13 @@ mod page;
 mod pyramid;
 pub(crate) mod slide;
 
-pub use self::blocks::{BlockId, BlockTable, parse_blocks};
-pub use self::compression::{Compression, LercExtra, Predictor};
-pub use self::header::{BandInfo, Level, Nodata, TiffHeader, Validity};
-pub use self::page::{Layout, Page, Photometric};
+pub use self::blocks::parse_blocks;
+pub use self::header::{Level, TiffHeader};
+pub use self::page::Page;
 
 use crate::formats::image::truncated;
 use crate::formats::partial::{Parsed, Partial, View};
+use crate::formats::raster::{BlockGrid, BlockId, BlockTable};
 use crate::formats::tags::Directory;
 use crate::vocabulary::reason::Rejection;
 
@@ -77,14 +77,14 @@ pub fn parse_partial(object: &Partial) -> Parsed<TiffHeader> {
 /// # Errors
 ///
 /// As [`parse_header`], of this page alone.
-pub(crate) fn first_page(bytes: &[u8]) -> Result<(Page, BlockTable), Rejection> {
+pub(crate) fn first_page(bytes: &[u8]) -> Result<(BlockGrid, BlockTable), Rejection> {
     let file = View::Whole(bytes);
     let first =
         Directory::first(file).ok_or_else(|| truncated("the object ends before its first directory"))?;
     let page = Page::parse(&first, bytes.len() as u64)?;
-    let last = BlockId((page.num_blocks() - 1) as u32);
+    let last = BlockId((page.grid.num_blocks() - 1) as u32);
     let table = blocks::table(file, &page, &[BlockId(0), last])?;
-    Ok((page, table))
+    Ok((page.grid, table))
 }
 
 fn parse(file: View<'_>) -> Result<TiffHeader, Rejection> {

@@ -7,6 +7,7 @@ use super::header::Level;
 use super::page::Page;
 use super::tag as own;
 use crate::formats::image::truncated;
+use crate::formats::raster::BlockGrid;
 use crate::formats::tags::Directory;
 use crate::vocabulary::geometry::Size;
 use crate::vocabulary::reason::Rejection;
@@ -43,18 +44,22 @@ pub(super) fn levels(
         match Page::parse(&directory, file_bytes) {
             Err(rejection) => notes.push(format!("page {number} is not used: {rejection}")),
             Ok(page) if kind & MASK != 0 => masks.push((number, page)),
-            Ok(page) if is_overview(&page, &levels[0].pixels) => {
+            Ok(page) if is_overview(&page.grid, &levels[0].pixels.grid) => {
                 levels.push(Level { pixels: page, mask: None });
             }
-            Ok(page) => notes.push(format!("page {number} is no overview: {} {}", page.size, page.kind)),
+            Ok(page) => {
+                notes.push(format!("page {number} is no overview: {} {}", page.grid.size, page.grid.kind))
+            }
         }
     }
-    levels[1..].sort_by_key(|level| std::cmp::Reverse(level.pixels.size.num_pixels()));
+    levels[1..].sort_by_key(|level| std::cmp::Reverse(level.pixels.grid.size.num_pixels()));
     for (number, mask) in masks {
-        let fits = |level: &&mut Level| level.mask.is_none() && level.pixels.size == mask.size;
+        let fits = |level: &&mut Level| level.mask.is_none() && level.pixels.grid.size == mask.grid.size;
         match levels.iter_mut().find(fits) {
-            Some(level) if mask.num_bands == 1 && mask.kind == SampleKind::U8 => level.mask = Some(mask),
-            _ => notes.push(format!("page {number} is the mask of no level: {}", mask.size)),
+            Some(level) if mask.grid.num_bands == 1 && mask.grid.kind == SampleKind::U8 => {
+                level.mask = Some(mask)
+            }
+            _ => notes.push(format!("page {number} is the mask of no level: {}", mask.grid.size)),
         }
     }
     leave_out_lone_masks(&mut levels, notes);
@@ -78,7 +83,7 @@ fn leave_out_lone_masks(levels: &mut [Level], notes: &mut Vec<String>) {
     }
 }
 
-fn is_overview(page: &Page, full: &Page) -> bool {
+fn is_overview(page: &BlockGrid, full: &BlockGrid) -> bool {
     let Size { width, height } = full.size;
     let smaller = page.size.width <= width && page.size.height <= height && page.size != full.size;
     smaller && shows_all(page.size, full.size) && page.num_bands == full.num_bands && page.kind == full.kind

@@ -1,6 +1,7 @@
 //! Directories that no writer writes: each is refused with a reason, before memory is taken for it.
 
 use super::*;
+use crate::formats::raster::{Photometric, RasterFile, Validity};
 use crate::vocabulary::geometry::{Size, Window};
 use crate::vocabulary::reason::Reason;
 use crate::vocabulary::sample::SampleKind;
@@ -99,12 +100,12 @@ fn table(file: &[u8], page: &Page, ids: &[BlockId]) -> BlockTable {
 fn a_page_has_blocks() {
     let file = file(&[grey()], 0);
     let header = parse_header(&file).unwrap();
-    let page = &header.levels[0].pixels;
+    let page = &header.levels[0].pixels.grid;
     assert_eq!((page.size, page.block, page.kind), (Size::new(20, 10), Size::new(16, 16), SampleKind::U8));
     let across = Window { x: 15, y: 0, width: 2, height: 10 };
     assert_eq!(page.blocks_for(across, &[0]), [BlockId(0), BlockId(1)]);
     assert_eq!(page.blocks_for(Window { width: 1, ..across }, &[0]), [BlockId(0)]);
-    let table = table(&file, page, &[BlockId(1)]);
+    let table = table(&file, &header.levels[0].pixels, &[BlockId(1)]);
     assert_eq!(table.range(BlockId(1)), Ok(Some(8..264)));
     assert!(!header.is_scene());
 }
@@ -175,7 +176,7 @@ fn overviews_and_masks_are_sorted_by_size() {
     let header =
         parse_header(&file(&[grey(), small_mask, overview(5), overview(10), mask(4, &[]), other, wide], 0))
             .unwrap();
-    let sizes: Vec<u32> = header.levels.iter().map(|level| level.pixels.size.width).collect();
+    let sizes: Vec<u32> = header.levels.iter().map(|level| level.pixels.grid.size.width).collect();
     assert_eq!(sizes, [20, 10, 5]);
     let masked: Vec<bool> = header.levels.iter().map(|level| level.mask.is_some()).collect();
     assert_eq!(masked, [true, false, true]);
@@ -196,7 +197,7 @@ fn overviews_may_hang_below_the_first_page() {
     let sub_directories = file.windows(4).position(|entry| entry == [0x4A, 1, 4, 0]).unwrap();
     file[sub_directories + 8..sub_directories + 12].copy_from_slice(&second);
     let header = parse_header(&file).unwrap();
-    assert_eq!(header.levels[1].pixels.size, Size::new(10, 5));
+    assert_eq!(header.levels[1].pixels.grid.size, Size::new(10, 5));
     assert!(header.is_scene());
 }
 
@@ -215,13 +216,13 @@ fn one_large_strip_is_cut_into_pieces() {
     ]);
     let file = file(&[strip], 0);
     let header = parse_header(&file).unwrap();
-    let page = &header.levels[0].pixels;
+    let page = &header.levels[0].pixels.grid;
     assert_eq!((page.block, page.num_blocks()), (Size::new(1000, 262), 4));
-    let table = table(&file, page, &[BlockId(0), BlockId(3)]);
+    let table = table(&file, &header.levels[0].pixels, &[BlockId(0), BlockId(3)]);
     assert_eq!(table.range(BlockId(0)).unwrap_err().reason, Reason::Truncated, "the file is shorter");
     let mut object = Partial::new(2_000_000);
     object.add(0, &file);
-    let Parsed::Done(Ok(table)) = parse_blocks(&object, page, &[BlockId(3)]) else {
+    let Parsed::Done(Ok(table)) = parse_blocks(&object, &header.levels[0].pixels, &[BlockId(3)]) else {
         panic!("it is all there")
     };
     assert_eq!(table.range(BlockId(3)), Ok(Some(8 + 786_000..8 + 1_000_000)));
@@ -279,7 +280,7 @@ fn a_block_lies_neither_in_the_header_nor_beyond_the_file() {
 #[test]
 fn black_is_zero_where_nothing_is_said() {
     let header = parse_header(&file(&[with(&[(262, SHORT, &[])])], 0)).unwrap();
-    assert_eq!(header.levels[0].pixels.photometric, Photometric::MinIsBlack);
+    assert_eq!(header.levels[0].pixels.grid.photometric, Photometric::MinIsBlack);
     assert!(header.notes[0].contains("0 is taken as black"), "{:?}", header.notes);
     let plain = crate::formats::image::parse_header(&file(&[with(&[(262, SHORT, &[])])], 0)).unwrap();
     assert_eq!(plain.photometric, crate::formats::image::Photometric::Grey);

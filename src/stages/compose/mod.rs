@@ -7,10 +7,10 @@
 mod area;
 
 use self::area::AreaAxis;
-use crate::formats::tiff::{BlockId, TiffHeader};
+use crate::formats::raster::{BlockId, Part, RasterFile};
 use crate::scene::Clouds;
 use crate::scene::{Scene, SceneBand, SourceWindow};
-use crate::stages::decode::blocks::{Block, Part, WindowSamples, read_samples, read_window, validity};
+use crate::stages::decode::blocks::{Block, WindowSamples, read_samples, read_window, validity};
 use crate::vocabulary::chip::{Bands, Chip, Samples, with_samples};
 use crate::vocabulary::geometry::Size;
 use crate::vocabulary::reason::Rejection;
@@ -28,33 +28,33 @@ pub struct SourceSamples {
 impl SourceSamples {
     /// Puts the samples of a cut together.
     ///
-    /// - `header`: of the object that is cut
-    /// - `block`: returns decoded blocks of the cut's level; asked for those of [`TiffHeader::blocks_for`]
+    /// - `file`: the object that is cut
+    /// - `block`: returns decoded blocks of the cut's level; asked for those of [`RasterFile::blocks_for`]
     ///
     /// # Errors
     ///
     /// Those of `block`.
     pub fn read<'a>(
         cut: SourceWindow,
-        header: &TiffHeader,
+        file: &dyn RasterFile,
         mut block: impl FnMut(Part, BlockId) -> Result<&'a Block, Rejection>,
     ) -> Result<Self, Rejection> {
-        let masked = Self::is_masked(header, cut.level);
+        let masked = Self::is_masked(file, cut.level);
         if cut.pixels.width == 0 || cut.pixels.height == 0 {
             return Ok(Self { cut, samples: None, masked });
         }
         let samples = if masked {
-            read_window(header, cut.level, cut.pixels, &cut.bands, block)?
+            read_window(file, cut.frame, cut.level, cut.pixels, &cut.bands, block)?
         } else {
-            read_samples(header, cut.level, cut.pixels, &cut.bands, |id| block(Part::Pixels, id))?
+            read_samples(file, cut.frame, cut.level, cut.pixels, &cut.bands, |id| block(Part::Pixels, id))?
         };
         Ok(Self { cut, samples: Some(samples), masked })
     }
 
     /// Tells whether a level says by a mask or an alpha band which pixels are valid.
     #[must_use]
-    pub fn is_masked(header: &TiffHeader, level: usize) -> bool {
-        header.validity(level).is_masked()
+    pub fn is_masked(file: &dyn RasterFile, level: usize) -> bool {
+        file.validity(level).is_masked()
     }
 }
 
@@ -475,7 +475,7 @@ mod tests {
         let samples = Samples::U16(stored.into_iter().cycle().take(len).collect());
         let samples = WindowSamples { size, num_bands: 2, samples, valid: None };
         SourceSamples {
-            cut: SourceWindow { object: 0, level: 0, rect, pixels, bands: vec![0, 1] },
+            cut: SourceWindow { object: 0, frame: 0, level: 0, rect, pixels, bands: vec![0, 1] },
             samples: Some(samples),
             masked: false,
         }

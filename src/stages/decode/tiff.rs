@@ -2,9 +2,10 @@
 //!
 //! Blocks are decoded as those of a scene are; `Picture` says what its samples then become.
 
-use super::blocks::{decode_block, read_page};
+use super::blocks::{decode_block, read_all};
 use crate::formats::image::{ImageHeader, Limits, Picture, corrupt};
-use crate::formats::tiff::{Page, first_page};
+use crate::formats::raster::BlockGrid;
+use crate::formats::tiff::first_page;
 use crate::vocabulary::chip::Samples;
 use crate::vocabulary::reason::{Reason, Rejection};
 
@@ -22,15 +23,15 @@ pub(super) fn decode(header: &ImageHeader, bytes: &[u8], limits: &Limits) -> Res
             format!("a block of {} decodes to {block_bytes} bytes, the limit is {limit}", page.block);
         return Err(Rejection::new(Reason::TooLarge, detail));
     }
-    let samples = read_page(&page, |id| {
+    let samples = read_all(&page, |id| {
         let stored = table.range(id)?.map(|range| &bytes[range.start as usize..range.end as usize]);
-        decode_block(&page, id, stored)
+        decode_block(&page.spec(id), stored)
     })?;
     Ok(if palette.is_empty() { shown(samples, &page, picture) } else { coloured(&samples, &palette) })
 }
 
 /// Turns stored samples into those that a viewer shows.
-fn shown(mut samples: Samples, page: &Page, picture: Picture) -> Samples {
+fn shown(mut samples: Samples, page: &BlockGrid, picture: Picture) -> Samples {
     let num_bands = usize::from(picture.num_bands);
     if let (true, Samples::U8(samples)) = (picture.spread, &mut samples) {
         spread(samples, page.stored_bits);

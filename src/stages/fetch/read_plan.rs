@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::scenes::OpenScene;
 use crate::formats::image::Limits;
-use crate::formats::tiff::BlockId;
+use crate::formats::raster::{BlockId, GridId, Part};
 use crate::scene::SourceWindow;
 use crate::vocabulary::reason::{Reason, Rejection};
 
@@ -20,11 +20,9 @@ const GROUP: usize = 32;
 pub struct BlockKey {
     /// Which object of the scene.
     pub object: usize,
-    /// Which of its levels.
-    pub level: usize,
-    /// Whether it is of the level's mask.
-    pub mask: bool,
-    /// Which block of that page.
+    /// Which frame and level, and whether it is of the mask.
+    pub grid: GridId,
+    /// Which block of those.
     pub id: BlockId,
 }
 
@@ -99,7 +97,7 @@ fn groups(
     size: impl Fn(usize) -> u64,
     most_bytes: u64,
 ) -> impl Iterator<Item = Range<usize>> {
-    let row = |tile: usize| cuts[tile].first().map(|cut| cut.pixels.y);
+    let row = |tile: usize| cuts[tile].first().map(|cut| (cut.frame, cut.pixels.y));
     let mut start = 0;
     std::iter::from_fn(move || {
         if start == cuts.len() {
@@ -119,7 +117,7 @@ fn groups(
 
 /// Returns how many bytes the samples of a cut take, with those of the bands that come along in its blocks.
 pub fn sample_bytes(scene: &OpenScene, cut: &SourceWindow) -> u64 {
-    let page = scene.objects[cut.object].page(cut.level, false);
+    let page = scene.objects[cut.object].file().pixels(cut.frame, cut.level);
     let num_bands = if page.separate { cut.bands.len() as u64 } else { page.num_bands.into() };
     cut.pixels.size().num_pixels() * num_bands * page.kind.num_bytes()
 }
@@ -154,18 +152,18 @@ fn block_bytes(scene: &OpenScene, cut: &SourceWindow) -> u64 {
 }
 
 fn decoded_bytes(scene: &OpenScene, key: BlockKey) -> u64 {
-    scene.objects[key.object].page(key.level, key.mask).block_bytes(key.id)
+    scene.objects[key.object].grid(key.grid).block_bytes(key.id)
 }
 
 /// Returns the blocks that a cut needs.
 pub fn blocks_of<'a>(scene: &'a OpenScene, cut: &'a SourceWindow) -> impl Iterator<Item = BlockKey> + 'a {
-    let (object, level) = (cut.object, cut.level);
+    let (object, frame, level) = (cut.object, cut.frame, cut.level);
     let touched = cut.pixels.width > 0 && cut.pixels.height > 0;
-    let header = scene.objects[object].file();
+    let file = scene.objects[object].file();
     let (pixels, masks) =
-        if touched { header.blocks_for(level, cut.pixels, &cut.bands) } else { Default::default() };
-    let key = move |mask: bool| move |id: BlockId| BlockKey { object, level, mask, id };
-    pixels.into_iter().map(key(false)).chain(masks.into_iter().map(key(true)))
+        if touched { file.blocks_for(frame, level, cut.pixels, &cut.bands) } else { Default::default() };
+    let key = move |part| move |id| BlockKey { object, grid: GridId { frame, level, part }, id };
+    pixels.into_iter().map(key(Part::Pixels)).chain(masks.into_iter().map(key(Part::Mask)))
 }
 
 #[cfg(test)]
@@ -174,7 +172,7 @@ mod tests {
     use crate::vocabulary::geometry::{Rect, Window};
 
     fn key(id: u32) -> BlockKey {
-        BlockKey { object: 0, level: 0, mask: false, id: BlockId(id) }
+        BlockKey { object: 0, grid: GridId { frame: 0, level: 0, part: Part::Pixels }, id: BlockId(id) }
     }
 
     #[test]
@@ -182,7 +180,7 @@ mod tests {
         let cut = |y| {
             let pixels = Window { x: 0, y, width: 1, height: 1 };
             let rect = Rect { x: 0.0, y: 0.0, width: 1.0, height: 1.0 };
-            vec![SourceWindow { object: 0, level: 0, rect, pixels, bands: vec![0] }]
+            vec![SourceWindow { object: 0, frame: 0, level: 0, rect, pixels, bands: vec![0] }]
         };
         let cuts = [0, 0, 0, 7, 7].map(cut);
         let split = |most| groups(&cuts, |_| 10, most).collect::<Vec<_>>();

@@ -10,7 +10,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::read_plan::BlockKey;
 use super::{Fetcher, Miss, Origin};
-use crate::formats::tiff::{BlockId, BlockTable, Page, TiffHeader};
+use crate::formats::raster::{BlockGrid, BlockId, BlockTable, GridId, RasterFile};
 use crate::input::byte_ranges::{RangeReader, ReadOptions};
 use crate::input::open::OpenRaster;
 use crate::input::storage::{ObjectUri, StoreError};
@@ -92,7 +92,7 @@ impl From<Error> for NotOpen {
 
 /// Where the blocks of one source lie that a shard needs.
 #[derive(Default)]
-pub struct Tables(HashMap<(usize, usize, bool), BlockTable>);
+pub struct Tables(HashMap<(usize, GridId), BlockTable>);
 
 /// The bytes of a block; no bytes for one that is not stored.
 pub type FetchedBlock = (BlockKey, Result<Option<Bytes>, Rejection>);
@@ -192,7 +192,7 @@ impl Fetcher {
             }
         };
         self.memory.was_read(&uri);
-        if !opened.file().levels.iter().map(|level| level.pixels.size).eq(planned.levels.iter().copied()) {
+        if opened.file().sizes() != planned.levels || opened.file().num_frames() != planned.num_frames {
             let detail = format!("it has other levels than when it was planned{RETRY_CUTS_ANEW} ({uri})");
             return Ok(Err(Rejection::new(Reason::Changed, detail).into()));
         }
@@ -205,17 +205,17 @@ impl Fetcher {
     ///
     /// As [`Self::open_scene`].
     pub async fn tables(&self, scene: &OpenScene, keys: &[BlockKey]) -> Result<Result<Tables, Miss>> {
-        let mut wanted: HashMap<(usize, usize, bool), Vec<BlockId>> = HashMap::new();
+        let mut wanted: HashMap<(usize, GridId), Vec<BlockId>> = HashMap::new();
         for key in keys {
-            wanted.entry((key.object, key.level, key.mask)).or_default().push(key.id);
+            wanted.entry((key.object, key.grid)).or_default().push(key.id);
         }
         let mut tables = Tables::default();
-        for ((object, level, mask), blocks) in wanted {
+        for ((object, grid), blocks) in wanted {
             let opened = &scene.objects[object];
             let began = Instant::now();
-            let read = opened.opened.table(level, mask, &blocks).await;
+            let read = opened.opened.table(grid, &blocks).await;
             match self.judged(read, opened, scene.source_id, began).await? {
-                Ok(Ok(table)) => tables.0.insert((object, level, mask), table),
+                Ok(Ok(table)) => tables.0.insert((object, grid), table),
                 Ok(Err(rejection)) => return Ok(Err(rejection.into())),
                 Err(miss) => return Ok(Err(miss)),
             };
@@ -290,14 +290,14 @@ impl OpenScene {
     /// Returns the type of the samples of a chip.
     #[must_use]
     pub fn kind(&self) -> SampleKind {
-        self.scene.chip_kind(|object| self.objects[object].file().levels[0].pixels.kind)
+        self.scene.chip_kind(|object| self.objects[object].file().pixels(0, 0).kind)
     }
 }
 
 impl OpenObject {
     /// Returns what its header says.
     #[must_use]
-    pub fn file(&self) -> &TiffHeader {
+    pub fn file(&self) -> &dyn RasterFile {
         self.opened.file()
     }
 
@@ -307,10 +307,10 @@ impl OpenObject {
         &self.opened
     }
 
-    /// Returns a page of the object: the samples of a level, or its mask.
+    /// Returns the blocks of samples or mask of a level.
     #[must_use]
-    pub fn page(&self, level: usize, mask: bool) -> &Page {
-        self.opened.page(level, mask)
+    pub fn grid(&self, id: GridId) -> &BlockGrid {
+        self.opened.grid(id)
     }
 }
 
@@ -321,7 +321,7 @@ impl Tables {
     ///
     /// [`Reason::Truncated`] if the object ends before it does.
     pub fn range(&self, key: BlockKey) -> Result<Option<Range<u64>>, Rejection> {
-        self.0[&(key.object, key.level, key.mask)].range(key.id)
+        self.0[&(key.object, key.grid)].range(key.id)
     }
 
     /// Returns how many bytes blocks have as stored.

@@ -25,9 +25,10 @@ use super::infer_loop::QueuedChip;
 use super::shard::OpenShard;
 use super::tensor::Tensor;
 use super::{ChipSender, Queues, Stages};
+use crate::formats::raster::GridId;
 use crate::scene::{SourceWindow, Tiling};
 use crate::stages::compose::{Measured, SceneChip, SourceSamples, composite, composite_into};
-use crate::stages::decode::blocks::{Block, Part, decode_block};
+use crate::stages::decode::blocks::{Block, decode_block};
 use crate::stages::fetch::{
     BlockKey, FetchedBlock, Miss, OpenScene, ReadGroup, ReadPlan, Tables, check_size, crashed, sample_bytes,
 };
@@ -141,8 +142,8 @@ impl SceneTask {
         for place in tiles {
             let tile = self.shard.tile(place);
             match tile.window.filter(|window| window.is_within(opened.scene.size)) {
-                Some(window) if tile.level == opened.scene.level => {
-                    let cut = opened.scene.cuts(window, self.tiling.size);
+                Some(window) if opened.scene.has(tile.frame, tile.level) => {
+                    let cut = opened.scene.cuts(tile.frame, window, self.tiling.size);
                     if let Err(rejection) = check_size(opened, &cut, &self.stages.limits) {
                         self.reject(place, rejection);
                         continue;
@@ -151,8 +152,7 @@ impl SceneTask {
                     cuts.push(cut);
                 }
                 _ => {
-                    let detail =
-                        format!("the scene has {} at level {}", opened.scene.size, opened.scene.level);
+                    let detail = opened.scene.extent();
                     self.reject(place, Rejection::new(Reason::OutsideImage, detail));
                 }
             }
@@ -170,11 +170,11 @@ impl SceneTask {
         let mut decoding = Vec::with_capacity(arrived.len());
         for (key, stored) in arrived {
             let (answer, answered) = oneshot::channel();
-            let (opened, progress) = (opened.clone(), self.stages.progress.clone());
+            let spec = opened.objects[key.object].grid(key.grid).spec(key.id);
+            let progress = self.stages.progress.clone();
             self.queues.pool.spawn(move || {
                 let started = Instant::now();
-                let page = opened.objects[key.object].page(key.level, key.mask);
-                let block = stored.and_then(|stored| decode_block(page, key.id, stored.as_deref()));
+                let block = stored.and_then(|stored| decode_block(&spec, stored.as_deref()));
                 progress.decoded(started.elapsed());
                 // Nobody waits for it if the run is being abandoned.
                 let _ = answer.send(block);
@@ -278,13 +278,13 @@ impl WindowBlocks {
     fn draw(self, opened: &OpenScene, window: &WindowTask) -> Result<Drawn, Rejection> {
         let mut pieces = Vec::with_capacity(self.cuts.len());
         for cut in self.cuts {
-            let header = opened.objects[cut.object].file();
-            let (object, level) = (cut.object, cut.level);
-            let block = |part: Part, id| {
-                let key = BlockKey { object, level, mask: part == Part::Mask, id };
+            let file = opened.objects[cut.object].file();
+            let SourceWindow { object, frame, level, .. } = cut;
+            let block = |part, id| {
+                let key = BlockKey { object, grid: GridId { frame, level, part }, id };
                 self.blocks[&key].as_ref().as_ref().map_err(Clone::clone)
             };
-            pieces.push(SourceSamples::read(cut, header, block)?);
+            pieces.push(SourceSamples::read(cut, file, block)?);
         }
         let (stages, scene) = (&window.stages, &opened.scene);
         let (side, clouds) = (window.tiling.size, window.tiling.clouds.as_ref());

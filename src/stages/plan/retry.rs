@@ -23,10 +23,9 @@ use crate::output::{Election, SOURCE_BYTES_KEY};
 use crate::output::{Origin, RunId};
 use crate::output::{Run, Tile};
 use crate::output::{Source, Surveyed};
-use crate::scene::{Scene, SceneLayout};
+use crate::scene::{FrameWindow, Scene, SceneLayout};
 use crate::stages::survey::windows::num_tiles_of;
 use crate::vocabulary::error::{Error, Result};
-use crate::vocabulary::geometry::Window;
 use crate::vocabulary::reason::{Reason, Rejection};
 use crate::vocabulary::tile_id::TileId;
 
@@ -152,7 +151,7 @@ impl Planner<'_> {
 
 /// Limits a scene to the windows that were rejected, if it is the one that was planned. One that is another by
 /// now is planned anew as a whole; one that does not answer stays as it was planned, and reading it says why.
-fn limited(surveyed: Surveyed, planned: &Source, windows: Vec<Window>) -> Surveyed {
+fn limited(surveyed: Surveyed, planned: &Source, windows: Vec<FrameWindow>) -> Surveyed {
     let scene = match (&surveyed.survey, planned.scene()) {
         (Some(SceneLayout::Scene(now)), Some(before)) if is_same(now, before, planned) => now,
         (Some(SceneLayout::Unanswered { .. }) | None, Some(before)) => before,
@@ -197,7 +196,7 @@ struct Again {
     /// The manifest's columns.
     extra: Option<Vec<u8>>,
     /// Its rejected windows; none if it was one tile.
-    windows: Vec<Window>,
+    windows: Vec<FrameWindow>,
 }
 
 impl Rejected {
@@ -222,7 +221,7 @@ impl Rejected {
                 extra,
                 windows: Vec::new(),
             });
-            again.windows.extend(tile.window);
+            again.windows.extend(tile.window.map(|window| FrameWindow { frame: tile.frame, window }));
         }
         Ok(())
     }

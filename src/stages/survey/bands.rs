@@ -1,7 +1,7 @@
 //! Which bands of which files become the bands of the model's input, and what their samples mean.
 
-use crate::formats::tiff;
-use crate::formats::tiff::{BandInfo, Page, Photometric, TiffHeader};
+use crate::formats::raster;
+use crate::formats::raster::{BandInfo, BlockGrid, Photometric, RasterFile};
 use crate::input::stac;
 use crate::input::stac::sentinel2;
 use crate::input::stac::sentinel2::{Calibration, calibration_to};
@@ -98,21 +98,21 @@ fn mismatch(detail: impl Into<String>) -> Rejection {
 
 impl Choice {
     /// Returns which band of its file it is, from 0.
-    pub(super) fn index(&self, header: &TiffHeader) -> Result<u16, Rejection> {
+    pub(super) fn index(&self, file: &dyn RasterFile) -> Result<u16, Rejection> {
         let index = match &self.selected {
             Some(selected) if selected.described || selected.band > 0 => selected.band,
-            Some(_) if header.bands.len() == 1 => 0,
+            Some(_) if file.bands().len() == 1 => 0,
             Some(_) => {
-                let found = header.bands.len();
+                let found = file.bands().len();
                 return Err(mismatch(format!(
                     "the file of band {0} has {found} bands, name one of them: {0}/1 is the first",
                     self.name
                 )));
             }
-            None => self.index_by_name(&header.bands)?,
+            None => self.index_by_name(&file.bands())?,
         };
-        if index >= header.bands.len() {
-            let found = header.bands.len();
+        if index >= file.bands().len() {
+            let found = file.bands().len();
             return Err(mismatch(format!(
                 "band {} is the {}th of its file, which has {found}",
                 self.name,
@@ -153,13 +153,13 @@ impl Choice {
     pub(super) fn resolve(
         &self,
         place: usize,
-        header: &TiffHeader,
+        file: &dyn RasterFile,
         tiling: &Tiling,
         item: Option<&Item>,
         notes: &mut Vec<String>,
     ) -> Result<SceneBand, Rejection> {
-        let band = self.index(header)?;
-        let (scale, offset) = self.conversion(place, band, header, tiling, item, notes)?;
+        let band = self.index(file)?;
+        let (scale, offset) = self.conversion(place, band, file, tiling, item, notes)?;
         if !converts(scale, offset) {
             let detail = format!(
                 "band {}: value = sample × {scale} + {offset} is no conversion; set tiles.scale and tiles.offset",
@@ -168,7 +168,7 @@ impl Choice {
             return Err(Rejection::new(Reason::UnitMismatch, detail));
         }
         let shown = DISPLAY_UNITS.contains(&tiling.units[place].as_str()) && (scale, offset) != (1.0, 0.0);
-        let nodata = self.nodata(header, tiling, notes)?;
+        let nodata = self.nodata(file, tiling, notes)?;
         Ok(SceneBand { object: self.object, band, scale, offset, shown, nodata })
     }
 
@@ -176,19 +176,19 @@ impl Choice {
     /// band leaves no room for one, unless the pipeline names it.
     fn nodata(
         &self,
-        header: &TiffHeader,
+        file: &dyn RasterFile,
         tiling: &Tiling,
         notes: &mut Vec<String>,
     ) -> Result<Option<f64>, Rejection> {
         let said = self.selected.as_ref().and_then(|selected| selected.details.nodata);
-        let kind = header.levels[0].pixels.kind;
+        let kind = file.pixels(0, 0).kind;
         let value = match tiling.nodata {
             Nodata::None => return Ok(None),
             Nodata::Value(value) => Some(value),
-            Nodata::File if header.validity(0).is_masked() => return Ok(None),
+            Nodata::File if file.validity(0).is_masked() => return Ok(None),
             Nodata::File => said,
         };
-        let stored = value.and_then(|value| tiff::Nodata::of(value).of_kind(kind));
+        let stored = value.and_then(|value| raster::Nodata::of(value).of_kind(kind));
         if let Some(value) = value.filter(|value| !value.is_nan()) {
             match stored {
                 None => {
@@ -200,7 +200,7 @@ impl Choice {
                 Some(_) => {}
             }
         }
-        let in_file = header.nodata.filter(|_| tiling.nodata == Nodata::File);
+        let in_file = file.nodata().filter(|_| tiling.nodata == Nodata::File);
         match stored.or(in_file) {
             Some(nodata) if !nodata.is_exact() => {
                 let detail = format!(
@@ -219,13 +219,13 @@ impl Choice {
         &self,
         place: usize,
         band: u16,
-        header: &TiffHeader,
+        file: &dyn RasterFile,
         tiling: &Tiling,
         item: Option<&Item>,
         notes: &mut Vec<String>,
     ) -> Result<(f64, f64), Rejection> {
         let of = |list: &[f64]| list.get(place).or(list.first().filter(|_| list.len() == 1)).copied();
-        let page = &header.levels[0].pixels;
+        let page = file.pixels(0, 0);
         let (unit, kind) = (tiling.units[place].as_str(), page.kind);
         if DISPLAY_UNITS.contains(&unit) && kind != SampleKind::U8 {
             let detail = format!(
@@ -246,7 +246,7 @@ impl Choice {
         if let (Some(scale), Some(offset)) = asked {
             return Ok((scale, offset));
         }
-        let in_file = &header.bands[usize::from(band)];
+        let in_file = &file.bands()[usize::from(band)];
         let said = self.said(unit, item, in_file, asked.1, notes)?;
         let said =
             if unit == STORED_UNIT && said == Some((1.0, 0.0)) { Some(numbers(page, band)) } else { said };
@@ -299,18 +299,18 @@ impl Choice {
 }
 
 /// Tells whether a band is white where it is 0: of grey and what stands beside it the first (TIFF 6.0, tag 262).
-fn is_white_at_0(page: &Page, band: u16) -> bool {
+fn is_white_at_0(page: &BlockGrid, band: u16) -> bool {
     page.photometric == Photometric::MinIsWhite && band == 0
 }
 
 /// Returns factor and summand from samples of up to 8 bits to what a viewer shows, as of a whole image.
-fn shown(page: &Page, band: u16) -> (f64, f64) {
+fn shown(page: &BlockGrid, band: u16) -> (f64, f64) {
     let most = f64::from((1_u32 << page.stored_bits.min(8)) - 1);
     if is_white_at_0(page, band) { (-255.0 / most, 255.0) } else { (255.0 / most, 0.0) }
 }
 
 /// Returns factor and summand from samples to numbers that grow with brightness, as of a whole image.
-fn numbers(page: &Page, band: u16) -> (f64, f64) {
+fn numbers(page: &BlockGrid, band: u16) -> (f64, f64) {
     use SampleKind::{F32, F64, I8, I16, I32, I64};
     match page.kind {
         _ if !is_white_at_0(page, band) => (1.0, 0.0),

@@ -1,6 +1,6 @@
 //! Which grid the windows of a scene lie on.
 
-use crate::formats::tiff::Level;
+use crate::formats::raster::RasterFile;
 use crate::geo::{GeoTransform, NoGeometry};
 use crate::input::open::OpenRaster;
 use crate::scene::{AxisMap, SceneBand, SceneObject, Tiling};
@@ -27,8 +27,8 @@ pub(super) struct Place {
 ///
 /// [`Reason::Corrupt`] if a number that its place needs is not finite.
 pub(super) fn object(opened: &OpenRaster) -> Result<SceneObject, Rejection> {
-    let (header, reader) = (opened.file(), opened.reader());
-    let tags = &header.geo;
+    let (file, reader) = (opened.file(), opened.reader());
+    let tags = &file.geo().cloned().unwrap_or_default();
     let epsg = tags.epsg();
     let transform = GeoTransform::from_tags(tags);
     // What a code and a transform do not need may be anything, such as the height of a pixel.
@@ -41,17 +41,20 @@ pub(super) fn object(opened: &OpenRaster) -> Result<SceneObject, Rejection> {
         uri: opened.uri().to_string().into(),
         version: reader.version().cloned(),
         size_bytes: reader.size_bytes(),
-        without_mask: levels_without_mask(&header.levels),
-        levels: header.levels.iter().map(|level| level.pixels.size).collect(),
+        without_mask: levels_without_mask(file),
+        levels: file.sizes(),
+        num_frames: file.num_frames(),
         transform: transform.ok().map(|transform| transform.0),
         epsg,
         tags: (epsg.is_none() && !tags.is_empty()).then(|| tags.clone()),
     })
 }
 
-fn levels_without_mask(levels: &[Level]) -> Vec<usize> {
-    let without = levels.iter().enumerate().filter(|(_, level)| level.mask.is_none());
-    if levels[0].mask.is_none() { Vec::new() } else { without.map(|(number, _)| number).collect() }
+fn levels_without_mask(file: &dyn RasterFile) -> Vec<usize> {
+    if file.mask(0, 0).is_none() {
+        return Vec::new();
+    }
+    (0..file.num_levels()).filter(|level| file.mask(0, *level).is_none()).collect()
 }
 
 /// Chooses the finest of the objects as reference, and the level and the size of its windows.
@@ -72,6 +75,10 @@ pub(super) fn place(
         }
     }
     let found = &objects[reference];
+    let is_other = |object: &SceneObject| object.num_frames != 1 && object.num_frames != found.num_frames;
+    if bands.iter().chain(clouds).any(|band| is_other(&objects[band.object])) {
+        return Err(mismatch("the files of its bands have different numbers of frames"));
+    }
     let (column, row) = (f64::from(found.size().width) / 2.0, f64::from(found.size().height) / 2.0);
     let georeference = match found.georeference() {
         Ok(place) => Some(place),

@@ -282,12 +282,12 @@ impl HeaderReader {
             opened.iter().map(|object| grid::object(object)).collect::<Result<_, _>>()?;
         let place = grid::place(&objects, &bands, clouds.as_ref(), tiling, &mut notes)?;
         for object in opened {
-            notes.extend(object.file().notes.iter().cloned());
+            notes.extend(object.file().notes().iter().cloned());
         }
-        let reference = &opened[place.reference].file().levels[place.level as usize];
+        let reference = opened[place.reference].file().pixels(0, place.level as usize);
         let scene = Scene {
-            in_rows: reference.pixels.block.width >= reference.pixels.size.width,
-            size: reference.pixels.size,
+            in_rows: reference.block.width >= reference.size.width,
+            size: reference.size,
             objects,
             bands,
             clouds,

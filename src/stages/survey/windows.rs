@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::output::PlannedTile;
-use crate::scene::{Scene, SceneLayout, Tiling};
+use crate::scene::{FrameWindow, Scene, SceneLayout, Tiling};
 use crate::vocabulary::geometry::Window;
 use crate::vocabulary::tile_id::TileId;
 
@@ -22,10 +22,10 @@ pub(crate) fn tiles_of(
     shard_tiles: u32,
 ) -> Box<dyn Iterator<Item = PlannedTile> + Send> {
     let Some((scene, tiling)) = survey.and_then(SceneLayout::scene).zip(tiling) else {
-        return Box::new(std::iter::once(tile(source_id, uri, 0, None)));
+        return Box::new(std::iter::once(tile(source_id, uri, 0, 0, None)));
     };
     let (uri, level) = (Arc::<str>::from(uri), scene.level);
-    let cut = move |window| tile(source_id, &uri, level, Some(window));
+    let cut = move |FrameWindow { frame, window }| tile(source_id, &uri, level, frame, Some(window));
     Box::new(windows_of(scene, tiling, shard_tiles).map(cut))
 }
 
@@ -36,21 +36,24 @@ pub fn num_tiles_of(survey: Option<&SceneLayout>, tiling: Option<&Tiling>) -> u6
     cut.map_or(1, |(scene, tiling)| windows_of(scene, tiling, 1).count() as u64)
 }
 
-/// Returns the windows of a scene that are tiles.
+/// Returns the windows of a scene that are tiles, frame by frame.
 fn windows_of(
     scene: &Arc<Scene>,
     tiling: &Tiling,
     shard_tiles: u32,
-) -> Box<dyn Iterator<Item = Window> + Send> {
+) -> Box<dyn Iterator<Item = FrameWindow> + Send> {
     if let Some(only) = scene.only.clone() {
         return Box::new(only.into_iter());
     }
     let touches = within_area(scene, tiling);
-    Box::new(windows(scene, shard_tiles).filter(move |window| touches(*window)))
+    let scene = scene.clone();
+    let frames = (0..scene.num_frames())
+        .flat_map(move |frame| windows(&scene, shard_tiles).map(move |window| FrameWindow { frame, window }));
+    Box::new(frames.filter(move |placed| touches(placed.window)))
 }
 
-fn tile(source_id: u64, uri: &str, level: u32, window: Option<Window>) -> PlannedTile {
-    PlannedTile { id: TileId::of(uri, level, 0, window), source_id, level, frame: 0, window }
+fn tile(source_id: u64, uri: &str, level: u32, frame: u32, window: Option<Window>) -> PlannedTile {
+    PlannedTile { id: TileId::of(uri, level, frame, window), source_id, level, frame, window }
 }
 
 /// Returns whether a window touches the area of interest: one without an outline on the Earth touches none.
@@ -71,13 +74,14 @@ pub(crate) fn num_unplaced(scene: &Scene, tiling: &Tiling) -> u64 {
     let Some(place) = place.filter(|place| scene.footprint(place, Window::whole(scene.size)).is_err()) else {
         return 0;
     };
-    windows(scene, 1).filter(|window| scene.footprint(&place, *window).is_err()).count() as u64
+    let num_windows = windows(scene, 1).filter(|window| scene.footprint(&place, *window).is_err()).count();
+    num_windows as u64 * u64::from(scene.num_frames())
 }
 
 /// Returns how many windows a scene has, before an area of interest thins them out.
 pub(crate) fn count(scene: &Scene) -> u64 {
     let (across, down) = grid_of(scene);
-    across.saturating_mul(down)
+    across.saturating_mul(down).saturating_mul(scene.num_frames().into())
 }
 
 /// Returns how many windows lie beside and below one another, before an area of interest thins them out.

@@ -9,16 +9,15 @@ use std::io::Cursor;
 use flate2::{Decompress, FlushDecompress, Status};
 use image_webp::WebPDecoder;
 
-use super::{lzw, packbits};
+use super::{BlockDecoder, lzw, packbits};
 use crate::formats::image::{corrupt, truncated, unsupported};
-use crate::formats::tiff::{Compression, Page};
+use crate::formats::raster::{BlockSpec, Codec};
 use crate::vocabulary::chip::Samples;
-use crate::vocabulary::geometry::Window;
 use crate::vocabulary::reason::Rejection;
 
 /// Returns stored bytes with the first pixel in the highest bit (TIFF 6.0, tag 266).
-pub(super) fn bits_in_order<'a>(page: &Page, stored: &'a [u8]) -> Cow<'a, [u8]> {
-    if page.reversed_bits {
+pub(super) fn bits_in_order<'a>(spec: &BlockSpec, stored: &'a [u8]) -> Cow<'a, [u8]> {
+    if spec.reversed_bits {
         stored.iter().map(|byte| byte.reverse_bits()).collect::<Vec<u8>>().into()
     } else {
         stored.into()
@@ -26,10 +25,10 @@ pub(super) fn bits_in_order<'a>(page: &Page, stored: &'a [u8]) -> Cow<'a, [u8]> 
 }
 
 /// Refuses a block that cannot hold what it announces, before memory is taken for it.
-pub(super) fn check_ratio(page: &Page, stored: usize, len: usize) -> Result<(), Rejection> {
-    match page.compression.max_ratio() {
+pub(super) fn check_ratio(spec: &BlockSpec, stored: usize, len: usize) -> Result<(), Rejection> {
+    match spec.codec.max_ratio() {
         Some(ratio) if (stored as u64).saturating_mul(ratio) < len as u64 => {
-            let name = page.compression;
+            let name = spec.codec;
             Err(truncated(format!("{stored} bytes ({name}) cannot be {len} bytes of samples")))
         }
         _ => Ok(()),
@@ -37,18 +36,18 @@ pub(super) fn check_ratio(page: &Page, stored: usize, len: usize) -> Result<(), 
 }
 
 /// Decompresses until `out` is full.
-pub(super) fn decompress(compression: Compression, stored: &[u8], out: &mut [u8]) -> Result<(), Rejection> {
-    match compression {
-        Compression::None => {
+pub(super) fn decompress(codec: Codec, stored: &[u8], out: &mut [u8]) -> Result<(), Rejection> {
+    match codec {
+        Codec::None => {
             out.copy_from_slice(stored.get(..out.len()).ok_or_else(|| short(stored.len(), out.len()))?);
             Ok(())
         }
-        Compression::Lzw => filled(lzw::decode(stored, out)?, out.len()),
-        Compression::Deflate => inflate(stored, out),
-        Compression::PackBits => filled(packbits::decode(stored, out), out.len()),
-        Compression::Zstd => zstd(stored, out),
-        Compression::Jpeg | Compression::WebP | Compression::Lerc(_) => {
-            Err(unsupported(format!("{compression} inside of another compression")))
+        Codec::Lzw => filled(lzw::decode(stored, out)?, out.len()),
+        Codec::Deflate => inflate(stored, out),
+        Codec::PackBits => filled(packbits::decode(stored, out), out.len()),
+        Codec::Zstd => zstd(stored, out),
+        Codec::Jpeg | Codec::WebP | Codec::Lerc(_) => {
+            Err(unsupported(format!("{codec} inside of another compression")))
         }
     }
 }
@@ -117,8 +116,18 @@ fn zstd(stored: &[u8], out: &mut [u8]) -> Result<(), Rejection> {
     })
 }
 
+/// Decodes WebP.
+pub(super) struct WebPBlockDecoder;
+
+impl BlockDecoder for WebPBlockDecoder {
+    fn decode(&self, spec: &BlockSpec, stored: &[u8]) -> Result<Samples, Rejection> {
+        webp(spec, &bits_in_order(spec, stored))
+    }
+}
+
 /// Decodes a WebP block, lossless or lossy.
-pub(super) fn webp(page: &Page, window: Window, stored: &[u8]) -> Result<Samples, Rejection> {
+fn webp(spec: &BlockSpec, stored: &[u8]) -> Result<Samples, Rejection> {
+    let window = spec.window;
     let reject = |error: image_webp::DecodingError| corrupt(format!("WebP: {error}"));
     let mut decoder = WebPDecoder::new(Cursor::new(stored)).map_err(reject)?;
     let size = decoder.dimensions();
@@ -130,7 +139,7 @@ pub(super) fn webp(page: &Page, window: Window, stored: &[u8]) -> Result<Samples
     let mut samples = vec![0; len];
     decoder.read_image(&mut samples).map_err(reject)?;
     // An opaque block of an image with alpha may leave it out.
-    Ok(Samples::U8(match (len / num_pixels, page.num_bands) {
+    Ok(Samples::U8(match (len / num_pixels, spec.num_bands) {
         (3, 4) => samples.chunks_exact(3).flat_map(|rgb| [rgb[0], rgb[1], rgb[2], 255]).collect(),
         (4, 3) => samples.chunks_exact(4).flat_map(|rgba| [rgba[0], rgba[1], rgba[2]]).collect(),
         _ => samples,

@@ -6,17 +6,27 @@
 use tilefleet_jpeg::{Segments, marker};
 
 use crate::formats::image::{ImageHeader, Limits, Photometric as Colours, corrupt, parse_header};
-use crate::formats::tiff::{Page, Photometric};
+use crate::formats::raster::{BlockSpec, Photometric};
+use crate::stages::decode::blocks::BlockDecoder;
 use crate::stages::decode::jpeg;
 use crate::vocabulary::chip::Samples;
 use crate::vocabulary::geometry::{Size, Window};
 use crate::vocabulary::reason::Rejection;
 
-/// Decodes a block to the bands of its page.
-pub(super) fn decode(page: &Page, window: Window, stored: &[u8]) -> Result<Samples, Rejection> {
-    let file = whole_file(page, stored)?;
+/// Decodes JPEG.
+pub(super) struct JpegDecoder;
+
+impl BlockDecoder for JpegDecoder {
+    fn decode(&self, spec: &BlockSpec, stored: &[u8]) -> Result<Samples, Rejection> {
+        decode(spec, stored)
+    }
+}
+
+/// Decodes a block to its bands.
+fn decode(spec: &BlockSpec, stored: &[u8]) -> Result<Samples, Rejection> {
+    let file = whole_file(spec, stored)?;
     let mut header = parse_header(&file)?;
-    let bands = page.block_bands();
+    let bands = spec.num_bands;
     if header.photometric == Colours::Cmyk {
         // Four components without a conversion, whatever they are.
         (header.photometric, header.num_bands) = (Colours::Other, 4);
@@ -24,9 +34,9 @@ pub(super) fn decode(page: &Page, window: Window, stored: &[u8]) -> Result<Sampl
     if header.num_bands != bands {
         return Err(corrupt(format!("a block of {} components, not {bands}", header.num_bands)));
     }
-    let size = Size::new(window.width, window.height);
+    let size = spec.window.size();
     // The last strip may hold rows beyond the image, and a block rows that fill up its last units.
-    let most = u64::from(page.block.height).next_multiple_of(16);
+    let most = u64::from(spec.whole_height).next_multiple_of(16);
     if header.size.width != size.width
         || header.size.height < size.height
         || u64::from(header.size.height) > most
@@ -50,11 +60,11 @@ fn first_rows(samples: Samples, header: &ImageHeader, size: Size) -> Samples {
 }
 
 /// Puts tables, colour transform and data together as one JPEG file.
-fn whole_file(page: &Page, stored: &[u8]) -> Result<Vec<u8>, Rejection> {
-    let tables = page.jpeg_tables.as_deref().unwrap_or_default();
+fn whole_file(spec: &BlockSpec, stored: &[u8]) -> Result<Vec<u8>, Rejection> {
+    let tables = spec.tables.as_deref().unwrap_or_default();
     let mut file = Vec::with_capacity(stored.len() + tables.len() + 32);
     file.extend([0xFF, marker::SOI]);
-    file.extend(adobe(page.photometric == Photometric::YCbCr));
+    file.extend(adobe(spec.photometric == Photometric::YCbCr));
     if !tables.is_empty() {
         copy_segments(tables, &mut file)?;
     }

@@ -7,22 +7,31 @@ use lerc::SampleData;
 use lerc::bitmask::BitMask;
 
 use crate::formats::image::{corrupt, truncated};
-use crate::formats::tiff::{Compression, LercExtra, Page};
+use crate::formats::raster::{BlockSpec, Codec, LercExtra};
+use crate::stages::decode::blocks::{BlockDecoder, codec};
 use crate::vocabulary::chip::Samples;
-use crate::vocabulary::geometry::Window;
 use crate::vocabulary::reason::Rejection;
 
 /// What a blob may have beyond the bytes of its samples: headers, masks.
 const EXTRA_BYTES: u64 = 64 << 10;
 
-/// Decodes a block to the bands of its page.
-pub(super) fn decode(page: &Page, window: Window, stored: &[u8]) -> Result<Samples, Rejection> {
-    let bands = usize::from(page.block_bands());
+/// Decodes LERC.
+pub(super) struct LercDecoder;
+
+impl BlockDecoder for LercDecoder {
+    fn decode(&self, spec: &BlockSpec, stored: &[u8]) -> Result<Samples, Rejection> {
+        decode(spec, &codec::bits_in_order(spec, stored))
+    }
+}
+
+/// Decodes a block to its bands.
+fn decode(spec: &BlockSpec, stored: &[u8]) -> Result<Samples, Rejection> {
+    let (window, bands) = (spec.window, usize::from(spec.num_bands));
     let num_pixels = window.width as usize * window.height as usize;
-    let limit = (num_pixels * bands) as u64 * page.kind.num_bytes() * 2 + EXTRA_BYTES;
-    let blob = match page.compression {
-        Compression::Lerc(LercExtra::Deflate) => read(flate2::read::ZlibDecoder::new(stored), limit)?,
-        Compression::Lerc(LercExtra::Zstd) => {
+    let limit = (num_pixels * bands) as u64 * spec.kind.num_bytes() * 2 + EXTRA_BYTES;
+    let blob = match spec.codec {
+        Codec::Lerc(LercExtra::Deflate) => read(flate2::read::ZlibDecoder::new(stored), limit)?,
+        Codec::Lerc(LercExtra::Zstd) => {
             read(zstd::stream::read::Decoder::with_buffer(stored).map_err(|e| reject(&e))?, limit)?
         }
         _ => stored.to_vec(),
@@ -38,8 +47,8 @@ pub(super) fn decode(page: &Page, window: Window, stored: &[u8]) -> Result<Sampl
     let image = lerc::decode(&blob).map_err(|error| corrupt(format!("LERC: {error}")))?;
     let layout = Planes { num_pixels, depth: image.depth as usize, masks: &image.valid_masks };
     let samples = typed(image.data);
-    if samples.kind() != page.kind || samples.len() != num_pixels * layout.depth * image.bands as usize {
-        return Err(corrupt(format!("a LERC block of {}, not {}", samples.type_name(), page.kind)));
+    if samples.kind() != spec.kind || samples.len() != num_pixels * layout.depth * image.bands as usize {
+        return Err(corrupt(format!("a LERC block of {}, not {}", samples.type_name(), spec.kind)));
     }
     Ok(match samples {
         Samples::U8(samples) if has_mask_band => Samples::U8(layout.with_alpha(&samples)),

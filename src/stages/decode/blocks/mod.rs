@@ -1,4 +1,4 @@
-//! Decodes single blocks of a `GeoTIFF` page, and cuts windows out of decoded blocks.
+//! Decodes single blocks of a file of pixels, and cuts windows out of decoded blocks.
 //!
 //! In goes a block as stored, out come its samples in their native type; then some decoded blocks and a
 //! window go in, and the window's samples and its valid pixels come out. Nothing is scaled, resampled,
@@ -6,6 +6,7 @@
 //! error of this block; the others do not know of it.
 //!
 //! ```text
+//! BlockSpec ─▶ decoder of its codec
 //! stored bytes ─▶ bit order ─▶ decompress ─▶ byte order ─▶ predictor ─▶ widen ─▶ Block
 //! Blocks, window ─▶ read_window ─▶ WindowSamples
 //! ```
@@ -16,19 +17,47 @@ mod lerc;
 mod lzw;
 mod packbits;
 mod predictor;
+#[cfg(test)]
+mod tests;
 mod unpack;
 pub(crate) mod validity;
 mod window;
 
-pub(super) use window::read_page;
-pub use window::{Part, WindowSamples, read_samples, read_window};
+pub(super) use window::read_all;
+pub use window::{WindowSamples, read_samples, read_window};
 
+use self::codec::WebPBlockDecoder;
+use self::jpeg::JpegDecoder;
+use self::lerc::LercDecoder;
 use crate::formats::bytes::Order;
-use crate::formats::tiff::{BlockId, Compression, Nodata, Page, Predictor};
+use crate::formats::raster::{BlockSpec, Codec, Nodata, Predictor};
 use crate::vocabulary::chip::{Samples, with_samples};
 use crate::vocabulary::geometry::Window;
 use crate::vocabulary::guard;
 use crate::vocabulary::reason::Rejection;
+
+/// Decodes the blocks of some codecs. `tests` is the suite that every decoder passes.
+pub trait BlockDecoder: Sync {
+    /// Decodes one block that is stored.
+    ///
+    /// - returns: [`BlockSpec::num_samples`] samples of [`BlockSpec::kind`]
+    ///
+    /// # Errors
+    ///
+    /// As [`decode_block`]. What is damaged is never filled up.
+    fn decode(&self, spec: &BlockSpec, stored: &[u8]) -> Result<Samples, Rejection>;
+}
+
+/// Returns who decodes the blocks of a codec.
+#[must_use]
+pub fn decoder_of(codec: Codec) -> &'static dyn BlockDecoder {
+    match codec {
+        Codec::Jpeg => &JpegDecoder,
+        Codec::WebP => &WebPBlockDecoder,
+        Codec::Lerc(_) => &LercDecoder,
+        Codec::None | Codec::Lzw | Codec::Deflate | Codec::PackBits | Codec::Zstd => &BytesDecoder,
+    }
+}
 
 /// The samples of one block.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +70,6 @@ pub struct Block {
 
 /// Decodes one block.
 ///
-/// - `page`: whose block it is
 /// - `stored`: its bytes in the file; `None` for a block that is not stored, which is all nodata or 0
 ///
 /// # Errors
@@ -49,52 +77,42 @@ pub struct Block {
 /// [`crate::vocabulary::reason::Reason::Truncated`] and [`crate::vocabulary::reason::Reason::Corrupt`] for damaged data,
 /// [`crate::vocabulary::reason::Reason::Unsupported`] for what only the data tell (such as arithmetic-coded JPEG),
 /// [`crate::vocabulary::reason::Reason::DecoderCrash`] if a decoder panics.
-pub fn decode_block(page: &Page, id: BlockId, stored: Option<&[u8]>) -> Result<Block, Rejection> {
-    let window = page.block_window(id);
+pub fn decode_block(spec: &BlockSpec, stored: Option<&[u8]>) -> Result<Block, Rejection> {
     let samples = match stored {
-        None => absent(page, window),
-        Some(stored) => guard::catch_decoder_panic(|| decode(page, window, stored))?,
+        None => absent(spec),
+        Some(stored) => guard::catch_decoder_panic(|| decoder_of(spec.codec).decode(spec, stored))?,
     };
-    Ok(Block { window, samples })
-}
-
-fn num_samples(page: &Page, window: Window) -> usize {
-    window.width as usize * window.height as usize * usize::from(page.block_bands())
-}
-
-fn decode(page: &Page, window: Window, stored: &[u8]) -> Result<Samples, Rejection> {
-    match page.compression {
-        Compression::Jpeg => jpeg::decode(page, window, stored),
-        Compression::WebP => codec::webp(page, window, &codec::bits_in_order(page, stored)),
-        Compression::Lerc(_) => lerc::decode(page, window, &codec::bits_in_order(page, stored)),
-        _ => bytes_of(page, window, &codec::bits_in_order(page, stored)),
-    }
+    Ok(Block { window: spec.window, samples })
 }
 
 /// Decodes what is a row of bits after another once it is decompressed.
-fn bytes_of(page: &Page, window: Window, stored: &[u8]) -> Result<Samples, Rejection> {
-    let row_bytes = page.stored_row_bytes() as usize;
-    let len = row_bytes * window.height as usize;
-    codec::check_ratio(page, stored.len(), len)?;
-    let whole = u64::from(page.stored_bits) == 8 * page.kind.num_bytes();
-    if !whole {
-        let mut packed = vec![0; len];
-        codec::decompress(page.compression, stored, &mut packed)?;
-        return Ok(unpack::widen(page, window, packed));
+struct BytesDecoder;
+
+impl BlockDecoder for BytesDecoder {
+    fn decode(&self, spec: &BlockSpec, stored: &[u8]) -> Result<Samples, Rejection> {
+        let stored = &codec::bits_in_order(spec, stored);
+        let sample_bytes = spec.kind.num_bytes();
+        let len = spec.stored_row_bytes() as usize * spec.window.height as usize;
+        codec::check_ratio(spec, stored.len(), len)?;
+        if u64::from(spec.stored_bits) != 8 * sample_bytes {
+            let mut packed = vec![0; len];
+            codec::decompress(spec.codec, stored, &mut packed)?;
+            return Ok(unpack::widen(spec, packed));
+        }
+        let mut samples = Samples::zeroed(spec.kind, spec.num_samples());
+        codec::decompress(spec.codec, stored, samples.bytes_mut())?;
+        if spec.predictor != Predictor::FloatingPoint && spec.order != Order::NATIVE {
+            unpack::swap_bytes(samples.bytes_mut(), sample_bytes as usize);
+        }
+        predictor::undo(spec, samples.bytes_mut(), sample_bytes as usize);
+        Ok(samples)
     }
-    let mut samples = Samples::zeroed(page.kind, num_samples(page, window));
-    codec::decompress(page.compression, stored, samples.bytes_mut())?;
-    if page.predictor != Predictor::FloatingPoint && page.order != Order::NATIVE {
-        unpack::swap_bytes(samples.bytes_mut(), page.kind.num_bytes() as usize);
-    }
-    predictor::undo(page, samples.bytes_mut(), page.kind.num_bytes() as usize);
-    Ok(samples)
 }
 
 /// Returns what a block means that is not stored.
-fn absent(page: &Page, window: Window) -> Samples {
-    let mut samples = Samples::zeroed(page.kind, num_samples(page, window));
-    if let Some(nodata) = page.fill.filter(|nodata| nodata.value != 0.0) {
+fn absent(spec: &BlockSpec) -> Samples {
+    let mut samples = Samples::zeroed(spec.kind, spec.num_samples());
+    if let Some(nodata) = spec.fill.filter(|nodata| nodata.value != 0.0) {
         with_samples!(&mut samples, samples => samples.fill(FromNodata::clamped(nodata)));
     }
     samples

@@ -2,15 +2,15 @@
 //! sorted by bytes (TIFF Technical Note 3).
 
 use crate::formats::bytes::Order;
-use crate::formats::tiff::{Page, Predictor};
+use crate::formats::raster::{BlockSpec, Predictor};
 
 /// Undoes the predictor of a block.
 ///
 /// - `bytes`: whole rows of samples of `width` bytes, integers in the machine's order
-pub(super) fn undo(page: &Page, bytes: &mut [u8], width: usize) {
-    let bands = usize::from(page.block_bands());
-    let row_bytes = page.block.width as usize * bands * width;
-    match page.predictor {
+pub(super) fn undo(spec: &BlockSpec, bytes: &mut [u8], width: usize) {
+    let bands = usize::from(spec.num_bands);
+    let row_bytes = spec.window.width as usize * bands * width;
+    match spec.predictor {
         Predictor::None => {}
         Predictor::Horizontal => bytes.chunks_exact_mut(row_bytes).for_each(|row| sum_row(row, bands, width)),
         Predictor::FloatingPoint => {

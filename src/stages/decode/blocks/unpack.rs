@@ -5,9 +5,8 @@ use half::slice::HalfFloatSliceExt;
 
 use super::predictor;
 use crate::formats::bytes::Order;
-use crate::formats::tiff::{Page, Predictor};
+use crate::formats::raster::{BlockSpec, Predictor};
 use crate::vocabulary::chip::Samples;
-use crate::vocabulary::geometry::Window;
 use crate::vocabulary::sample::SampleKind;
 
 /// Reverses the bytes of each sample.
@@ -26,24 +25,24 @@ pub(super) fn swap_bytes(bytes: &mut [u8], width: usize) {
 /// Widens the samples of a block to the next type of the machine.
 ///
 /// - `packed`: rows as they were before compression, each filled up to a whole byte
-pub(super) fn widen(page: &Page, window: Window, mut packed: Vec<u8>) -> Samples {
-    if page.kind != SampleKind::F32 {
-        return unpacked(page, window, &packed);
+pub(super) fn widen(spec: &BlockSpec, mut packed: Vec<u8>) -> Samples {
+    if spec.kind != SampleKind::F32 {
+        return unpacked(spec, &packed);
     }
-    if page.predictor != Predictor::FloatingPoint && page.order != Order::NATIVE {
+    if spec.predictor != Predictor::FloatingPoint && spec.order != Order::NATIVE {
         swap_bytes(&mut packed, size_of::<f16>());
     }
-    predictor::undo(page, &mut packed, size_of::<f16>());
+    predictor::undo(spec, &mut packed, size_of::<f16>());
     let halves: Vec<f16> = packed.as_chunks().0.iter().map(|&pair| f16::from_ne_bytes(pair)).collect();
     Samples::F32(halves.to_f32_vec())
 }
 
 /// Takes samples of 1 to 31 bits apart, the highest bit first.
-fn unpacked(page: &Page, window: Window, packed: &[u8]) -> Samples {
-    let bits = u32::from(page.stored_bits);
-    let row_samples = window.width as usize * usize::from(page.block_bands());
-    let rows = packed.chunks_exact(page.stored_row_bytes() as usize);
-    match page.kind {
+fn unpacked(spec: &BlockSpec, packed: &[u8]) -> Samples {
+    let bits = u32::from(spec.stored_bits);
+    let row_samples = spec.window.width as usize * usize::from(spec.num_bands);
+    let rows = packed.chunks_exact(spec.stored_row_bytes() as usize);
+    match spec.kind {
         SampleKind::U8 => {
             Samples::U8(rows.flat_map(|row| Bits::of(row, bits, row_samples)).map(|v| v as u8).collect())
         }

@@ -1,6 +1,6 @@
 //! Which pixels are valid: by a mask, by alpha, by nodata; as `rasterio.DatasetReader.dataset_mask` says.
 
-use crate::formats::tiff::Nodata;
+use crate::formats::raster::Nodata;
 use crate::vocabulary::chip::Samples;
 
 /// Returns what a mask page means: one of single bits is 0 or 255, others are as they are stored.

@@ -4,19 +4,10 @@ use std::borrow::Borrow;
 
 use super::Block;
 use super::validity;
-use crate::formats::tiff::{BlockId, Page, TiffHeader, Validity};
+use crate::formats::raster::{BlockGrid, BlockId, Part, RasterFile, Validity};
 use crate::vocabulary::chip::Samples;
 use crate::vocabulary::geometry::{Size, Window};
 use crate::vocabulary::reason::Rejection;
-
-/// Which page of a level a block is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Part {
-    /// The samples.
-    Pixels,
-    /// The mask.
-    Mask,
-}
 
 /// The samples of a window, as stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,10 +25,10 @@ pub struct WindowSamples {
 
 /// Puts the samples of a window together.
 ///
-/// - `level`: of `header`, 0 being full size
+/// - `frame`, `level`: of `file`, from 0
 /// - `window`: pixels of the level, inside of it
 /// - `bands`: counted from 0, in the order wanted
-/// - `block`: returns decoded blocks; asked for those of [`TiffHeader::blocks_for`], and each once for
+/// - `block`: returns decoded blocks; asked for those of [`RasterFile::blocks_for`], and each once for
 ///   every band
 ///
 /// # Errors
@@ -49,21 +40,21 @@ pub struct WindowSamples {
 /// `rasterio.DatasetReader.read` and `dataset_mask`; with bands selected, a pixel is valid by nodata if it is
 /// in any of these.
 pub fn read_window<'a>(
-    header: &TiffHeader,
+    file: &dyn RasterFile,
+    frame: u32,
     level: usize,
     window: Window,
     bands: &[u16],
     mut block: impl FnMut(Part, BlockId) -> Result<&'a Block, Rejection>,
 ) -> Result<WindowSamples, Rejection> {
-    let found = read_samples(header, level, window, bands, |id| block(Part::Pixels, id))?;
-    let chosen = &header.levels[level];
+    let found = read_samples(file, frame, level, window, bands, |id| block(Part::Pixels, id))?;
     let pixels = |band: u16, block: &mut dyn FnMut(Part, BlockId) -> Result<&'a Block, Rejection>| {
-        gather(&chosen.pixels, window, &[band], &mut |id| block(Part::Pixels, id))
+        gather(file.pixels(frame, level), window, &[band], &mut |id| block(Part::Pixels, id))
     };
-    let valid = match header.validity(level) {
+    let valid = match file.validity(level) {
         Validity::All => None,
         Validity::Mask => {
-            let mask = chosen.mask.as_ref().expect("validity has seen it");
+            let mask = file.mask(frame, level).expect("validity has seen it");
             let stored = gather(mask, window, &[0], &mut |id| block(Part::Mask, id))?;
             Some(validity::of_mask(&stored, mask.stored_bits))
         }
@@ -82,48 +73,49 @@ pub fn read_window<'a>(
 ///
 /// Those of `block`.
 pub fn read_samples<'a>(
-    header: &TiffHeader,
+    file: &dyn RasterFile,
+    frame: u32,
     level: usize,
     window: Window,
     bands: &[u16],
     mut block: impl FnMut(BlockId) -> Result<&'a Block, Rejection>,
 ) -> Result<WindowSamples, Rejection> {
-    let samples = gather(&header.levels[level].pixels, window, bands, &mut block)?;
+    let samples = gather(file.pixels(frame, level), window, bands, &mut block)?;
     let size = Size::new(window.width, window.height);
     Ok(WindowSamples { size, num_bands: bands.len() as u16, samples, valid: None })
 }
 
-/// Puts all samples of a page together, a block at a time.
+/// Puts all samples of an image together, a block at a time.
 ///
 /// # Errors
 ///
 /// Those of `block`.
-pub(in crate::stages::decode) fn read_page(
-    page: &Page,
+pub(in crate::stages::decode) fn read_all(
+    grid: &BlockGrid,
     mut block: impl FnMut(BlockId) -> Result<Block, Rejection>,
 ) -> Result<Samples, Rejection> {
-    let bands: Vec<u16> = (0..page.num_bands).collect();
-    gather(page, Window::whole(page.size), &bands, &mut block)
+    let bands: Vec<u16> = (0..grid.num_bands).collect();
+    gather(grid, Window::whole(grid.size), &bands, &mut block)
 }
 
-/// Copies the bands of a window out of the blocks of a page.
+/// Copies the bands of a window out of the blocks of an image.
 fn gather<B: Borrow<Block>>(
-    page: &Page,
+    grid: &BlockGrid,
     window: Window,
     bands: &[u16],
     block: &mut dyn FnMut(BlockId) -> Result<B, Rejection>,
 ) -> Result<Samples, Rejection> {
     let len = window.width as usize * window.height as usize * bands.len();
-    let mut samples = Samples::zeroed(page.kind, len);
-    let (columns, rows) = page.grid_of(window);
-    let runs = runs(bands, page.separate);
+    let mut samples = Samples::zeroed(grid.kind, len);
+    let (columns, rows) = grid.grid_of(window);
+    let runs = runs(bands, grid.separate);
     for row in rows {
         for column in columns.clone() {
             for &run in &runs {
-                let block = block(page.block_at(column, row, run.from as u16))?;
-                let from = if page.separate { 0 } else { run.from };
+                let block = block(grid.block_at(column, row, run.from as u16))?;
+                let from = if grid.separate { 0 } else { run.from };
                 let run = Run { from, ..run };
-                copy(block.borrow(), page.block_bands().into(), window, &mut samples, bands.len(), run);
+                copy(block.borrow(), grid.block_bands().into(), window, &mut samples, bands.len(), run);
             }
         }
     }
@@ -166,7 +158,7 @@ fn copy(
                 $((Samples::$kind(from), Samples::$kind(to)) => {
                     shared.copy(from, block_bands, to, window_bands, run);
                 })+
-                _ => unreachable!("a page's blocks have its type"),
+                _ => unreachable!("a grid's blocks have its type"),
             }
         };
     }

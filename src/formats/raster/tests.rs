@@ -1,0 +1,191 @@
+//! The suite that every [`RasterFile`] passes.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{BlockGrid, BlockId, GridId, Part, RasterFile, Validity, raw};
+use crate::formats::cog_writer::{self, Band, Image, Reduce};
+use crate::formats::partial::{Parsed, Partial};
+use crate::formats::tiff;
+use crate::vocabulary::geometry::{Size, Window};
+use crate::vocabulary::reason::{Reason, Rejection};
+use crate::vocabulary::sample::SampleKind;
+
+/// Reads a header from what has been read of an object.
+pub(crate) type Parser = fn(&Partial) -> Parsed<Arc<dyn RasterFile>>;
+
+/// Brings what a parser asks for; it asks for nothing that it has.
+pub(crate) fn complete<T>(
+    bytes: &[u8],
+    object: &mut Partial,
+    parse: impl Fn(&Partial) -> Parsed<T>,
+) -> Result<T, Rejection> {
+    loop {
+        match parse(object) {
+            Parsed::Done(answer) => return answer,
+            Parsed::Needs(range) => {
+                assert!(!range.is_empty() && range.end <= bytes.len(), "{range:?} of {}", bytes.len());
+                object.add(range.start, &bytes[range]);
+            }
+        }
+    }
+}
+
+/// Reads where one block lies.
+pub(crate) fn range_of(
+    bytes: &[u8],
+    file: &dyn RasterFile,
+    grid: GridId,
+    id: BlockId,
+) -> Result<Option<Range<u64>>, Rejection> {
+    let mut object = Partial::new(bytes.len());
+    complete(bytes, &mut object, |object| file.locate(object, grid, &[id]))?.range(id)
+}
+
+/// Checks all that a file has to hold, whatever its format.
+pub(crate) fn holds_contract(bytes: &[u8], parse: Parser) {
+    let file = complete(bytes, &mut Partial::new(bytes.len()), parse).unwrap();
+    says_the_same_as_a_whole(bytes, &*file, parse);
+    survives_being_cut(bytes, parse);
+    has_levels_and_frames(&*file);
+    for grid in grids_of(&*file) {
+        covers_each_pixel_once(file.grid(grid).unwrap());
+        locates_its_blocks(bytes, &*file, grid);
+    }
+    keeps_frames_apart(bytes, &*file);
+}
+
+fn grids_of(file: &dyn RasterFile) -> Vec<GridId> {
+    let of_level = |frame, level| [Part::Pixels, Part::Mask].map(|part| GridId { frame, level, part });
+    let frames = (0..file.num_frames())
+        .flat_map(|frame| (0..file.num_levels()).flat_map(move |level| of_level(frame, level)));
+    frames.filter(|grid| file.grid(*grid).is_some()).collect()
+}
+
+fn says_the_same_as_a_whole(bytes: &[u8], in_parts: &dyn RasterFile, parse: Parser) {
+    let mut object = Partial::new(bytes.len());
+    object.add(0, bytes);
+    let Parsed::Done(whole) = parse(&object) else { panic!("all of it is there") };
+    assert_eq!(format!("{:?}", whole.unwrap()), format!("{in_parts:?}"));
+}
+
+fn survives_being_cut(bytes: &[u8], parse: Parser) {
+    for len in
+        [0, 1, 5, 16, 40, bytes.len() / 2, bytes.len() - 1].into_iter().filter(|len| *len < bytes.len())
+    {
+        let cut = &bytes[..len];
+        if let Err(rejection) = complete(cut, &mut Partial::new(len), parse) {
+            let may_be = [Reason::Empty, Reason::NotAnImage, Reason::Truncated, Reason::Corrupt];
+            assert!(may_be.contains(&rejection.reason), "cut to {len} bytes: {rejection}");
+        }
+    }
+}
+
+fn has_levels_and_frames(file: &dyn RasterFile) {
+    let (num_frames, num_levels) = (file.num_frames(), file.num_levels());
+    assert!(num_frames > 0 && num_levels > 0);
+    for beyond in [(num_frames, 0), (0, num_levels)] {
+        let (frame, level) = beyond;
+        assert_eq!(file.grid(GridId { frame, level, part: Part::Pixels }), None, "{beyond:?}");
+    }
+    let sizes = file.sizes();
+    assert!(sizes.is_sorted_by_key(|size| std::cmp::Reverse(size.num_pixels())), "{sizes:?}");
+    for level in 0..num_levels {
+        let (pixels, mask) = (file.pixels(0, level), file.mask(0, level));
+        assert_eq!(usize::from(pixels.num_bands), file.bands().len(), "bands are those of the file");
+        assert_eq!(pixels.kind, file.pixels(0, 0).kind, "levels have one type");
+        assert_eq!(file.validity(level) == Validity::Mask, mask.is_some());
+        if let Some(mask) = mask {
+            assert_eq!((mask.size, mask.num_bands, mask.kind), (pixels.size, 1, SampleKind::U8));
+        }
+        for frame in 1..num_frames {
+            assert_eq!(file.pixels(frame, level), pixels, "frames are of one kind");
+            assert_eq!(file.mask(frame, level), mask);
+        }
+    }
+}
+
+/// Each pixel of each band lies in one block; a window needs no others than those that it touches.
+fn covers_each_pixel_once(grid: &BlockGrid) {
+    let bands: Vec<u16> = (0..grid.num_bands).collect();
+    let ids = grid.blocks_for(Window::whole(grid.size), &bands);
+    assert_eq!(ids.len() as u64, grid.num_blocks());
+    assert!(ids.is_sorted() && ids.iter().all(|id| u64::from(id.0) < grid.num_blocks()));
+    let shared = |id: &BlockId| {
+        let Window { x, y, width, height } = grid.block_window(*id);
+        u64::from(width.min(grid.size.width - x)) * u64::from(height.min(grid.size.height - y))
+    };
+    let covered: u64 = ids.iter().map(shared).sum();
+    let planes = if grid.separate { u64::from(grid.num_bands) } else { 1 };
+    assert_eq!(covered, planes * grid.size.num_pixels());
+    let corner = Window { x: grid.size.width - 1, y: grid.size.height - 1, width: 1, height: 1 };
+    let found = grid.blocks_for(corner, &[0]);
+    assert_eq!(found, [grid.block_at(grid.num_across() - 1, grid.num_down() - 1, 0)]);
+    for id in ids {
+        let spec = grid.spec(id);
+        assert_eq!((spec.window, spec.num_bands), (grid.block_window(id), grid.block_bands()));
+        assert_eq!(spec.num_samples() as u64 * spec.kind.num_bytes(), grid.block_bytes(id));
+        assert!(grid.block_bytes(id) <= grid.max_block_bytes());
+    }
+}
+
+fn locates_its_blocks(bytes: &[u8], file: &dyn RasterFile, id: GridId) {
+    let grid = file.grid(id).unwrap();
+    let ids: Vec<BlockId> = (0..grid.num_blocks() as u32).map(BlockId).collect();
+    let mut object = Partial::new(bytes.len());
+    let table = complete(bytes, &mut object, |object| file.locate(object, id, &ids)).unwrap();
+    for block in ids {
+        let range = table.range(block).unwrap();
+        assert_eq!(range, range_of(bytes, file, id, block).unwrap(), "alone as among others");
+        if let Some(range) = range {
+            assert!(range.start < range.end && range.end <= bytes.len() as u64, "{range:?}");
+        }
+    }
+}
+
+/// No block of a frame lies where one of another does.
+fn keeps_frames_apart(bytes: &[u8], file: &dyn RasterFile) {
+    let place = |frame| {
+        let grid = GridId { frame, level: 0, part: Part::Pixels };
+        range_of(bytes, file, grid, BlockId(0)).unwrap()
+    };
+    let mut places: Vec<Range<u64>> = (0..file.num_frames()).filter_map(place).collect();
+    places.sort_by_key(|range| range.start);
+    assert!(places.windows(2).all(|pair| pair[0].end <= pair[1].start), "{places:?}");
+}
+
+/// A file of several levels and bands.
+pub(crate) fn cog(size: Size, num_bands: u16, sample: impl Fn(u32, u32, u16) -> u16) -> Vec<u8> {
+    let pixels = (0..size.num_pixels() as u32).map(|pixel| (pixel % size.width, pixel / size.width));
+    let samples = pixels.flat_map(|(x, y)| (0..num_bands).map(move |band| (x, y, band)));
+    let image = Image {
+        size,
+        bands: vec![Band::default(); num_bands.into()],
+        samples: samples.map(|(x, y, band)| sample(x, y, band)).collect(),
+        nodata: None,
+        reduce: Reduce::Mode,
+        palette: Vec::new(),
+        place: None,
+        notes: Vec::new(),
+    };
+    cog_writer::encode(&image).unwrap()
+}
+
+/// Reads the header of a TIFF as that of any file of pixels.
+pub(crate) fn parse_tiff(object: &Partial) -> Parsed<Arc<dyn RasterFile>> {
+    tiff::parse_partial(object).map(|file| Arc::new(file) as Arc<dyn RasterFile>)
+}
+
+#[test]
+fn tiff_holds_the_contract() {
+    holds_contract(&cog(Size::new(700, 300), 3, |x, y, band| (x ^ y) as u16 + band), parse_tiff);
+    holds_contract(&cog(Size::new(31, 17), 1, |x, y, _| (x * y) as u16), parse_tiff);
+}
+
+#[test]
+fn raw_rasters_hold_the_contract() {
+    for (size, num_bands, num_frames) in [(Size::new(20, 12), 3, 4), (Size::new(1, 1), 1, 1)] {
+        let file = raw::file(size, num_bands, num_frames, |frame, x, y, _| (frame + x + y) as u16);
+        holds_contract(&file, raw::parse_partial);
+    }
+}
