@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::agree::Echo;
 use crate::fixture::{assert_exit, png, stderr};
 use crate::support;
+use crate::support::fault_proxy::FaultProxy;
 
 const WINDOWS: [&str; 2] = ["--set", "tiles.grid=regular"];
 
@@ -336,4 +337,22 @@ fn what_is_wrong_is_said_as_it_is() {
         assert_says(&output, code, words);
         assert!(!stderr(&output).contains("decode"), "{}", stderr(&output));
     }
+}
+
+/// To be described and to be judged for a model, a scene's header is read once.
+#[test]
+fn a_header_is_read_once() {
+    let Some(scenes) = data("satellite/geotiff/rasterio") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let model = picture_model(folder.path());
+    let reads = |more: &[&str]| {
+        let server = FaultProxy::before_folder(&scenes);
+        let uri = format!("{}/RGB.byte.tif", server.endpoint());
+        let output = inspect(&[&["--json", uri.as_str()], &WINDOWS[..], more].concat());
+        assert_exit(&output, 0);
+        server.requests().iter().filter(|request| request.starts_with("GET")).count()
+    };
+    let described = reads(&[]);
+    assert!(described > 0);
+    assert_eq!(reads(&["--model", &model]), described);
 }
