@@ -2,8 +2,8 @@
 //!
 //! All who read parts of an object do it here: planning, fetching and looking at sources. What a header needed is
 //! kept, so that blocks that came along with it are not fetched again; neighbouring blocks come with one request.
-//! Every answer is held against the size and the version that were planned or found. An object that can only be had as
-//! a whole is read as one, and then gives its ranges. It decodes nothing.
+//! Every answer is compared with the size and the version that were planned or found. An object that cannot be
+//! read by ranges is read as a whole, and its ranges are parts of that. It decodes nothing.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -34,9 +34,9 @@ pub struct ReadOptions {
     pub requests: Arc<Semaphore>,
     /// Counts requests and bytes.
     pub traffic: Arc<Traffic>,
-    /// How much of a header is read at once, at first and at most.
+    /// Number of header bytes that one request reads, at first and at most.
     pub ahead: ReadAhead,
-    /// A header that goes on after so many bytes is given up, if the object is larger.
+    /// Maximum number of header bytes of an object that is larger; a longer header is a rejection.
     pub max_header_bytes: u64,
 }
 
@@ -55,7 +55,7 @@ pub struct RangeReader {
     uri: ObjectUri,
     expected: Expected,
     num_bytes: u64,
-    /// All bytes, where no less could be had.
+    /// All bytes of an object that cannot be read by ranges.
     whole: Option<Bytes>,
     header: Mutex<HeaderBytes>,
     options: ReadOptions,
@@ -93,7 +93,7 @@ impl RangeReader {
         }
     }
 
-    /// Finds out size and version of an object; `None` if its size is not told, so that it cannot be read by ranges.
+    /// Finds out size and version of an object; `None` if the store does not tell its size: it cannot be read by ranges.
     ///
     /// # Errors
     ///
@@ -112,14 +112,14 @@ impl RangeReader {
     ///
     /// # Errors
     ///
-    /// [`StoreError::TooLarge`] if it has more than `most_bytes`; else as the store answers.
+    /// [`StoreError::TooLarge`] if it has more than `max_bytes`; else as the store answers.
     pub async fn open_whole(
         storage: &Storage,
         uri: &ObjectUri,
-        most_bytes: u64,
+        max_bytes: u64,
         options: ReadOptions,
     ) -> Result<Self, StoreError> {
-        let Object { bytes, version, .. } = storage.bucket(uri).get(uri.key(), most_bytes).await?;
+        let Object { bytes, version, .. } = storage.bucket(uri).get(uri.key(), max_bytes).await?;
         let size = bytes.len() as u64;
         let mut reader = Self::new(storage, uri, size, version.map(Into::into), options);
         let header = reader.header.get_mut();
@@ -148,7 +148,7 @@ impl RangeReader {
         self.expected.version.as_ref()
     }
 
-    /// Returns all of its bytes, if no less could be had.
+    /// Returns all of its bytes, if it cannot be read by ranges.
     #[must_use]
     pub fn whole(&self) -> Option<&Bytes> {
         self.whole.as_ref()
@@ -176,15 +176,15 @@ impl RangeReader {
         parse: impl Fn(&Partial) -> Parsed<T>,
     ) -> Result<Result<T, Rejection>, StoreError> {
         let mut header = self.header.lock().await;
-        let most = self.options.max_header_bytes;
+        let max = self.options.max_header_bytes;
         loop {
             let parsed = guard::catch_decoder_panic(|| Ok(parse(&header.object)));
             let needed = match parsed.unwrap_or_else(|crash| Parsed::Done(Err(crash))) {
                 Parsed::Done(parsed) => return Ok(parsed),
                 Parsed::Needs(range) => range,
             };
-            if header.num_read >= most && self.num_bytes > most {
-                return Ok(Err(too_large(self.num_bytes, most)));
+            if header.num_read >= max && self.num_bytes > max {
+                return Ok(Err(too_large(self.num_bytes, max)));
             }
             let length = header.ahead.length(&needed) as u64;
             let start = needed.start as u64;
@@ -240,7 +240,7 @@ impl RangeReader {
 
 /// Reads an object that is decoded as a whole.
 ///
-/// - `most_bytes`: a larger one is a rejection
+/// - `max_bytes`: a larger one is a rejection
 ///
 /// # Errors
 ///
@@ -248,11 +248,11 @@ impl RangeReader {
 pub async fn read_whole(
     storage: &Storage,
     uri: &ObjectUri,
-    most_bytes: u64,
+    max_bytes: u64,
 ) -> Result<Result<Object, Rejection>, StoreError> {
-    match storage.bucket(uri).get(uri.key(), most_bytes).await {
+    match storage.bucket(uri).get(uri.key(), max_bytes).await {
         Ok(object) => Ok(Ok(object)),
-        Err(StoreError::TooLarge { size }) => Ok(Err(too_large(size, most_bytes))),
+        Err(StoreError::TooLarge { size }) => Ok(Err(too_large(size, max_bytes))),
         Err(fault) => Err(fault),
     }
 }
@@ -264,27 +264,27 @@ pub fn too_large(num_bytes: u64, limit: u64) -> Rejection {
     Rejection::new(Reason::TooLarge, detail)
 }
 
-/// How much of a header is read at once: twice as much each time that a parser goes on where the last read ended, as
-/// with a PNG of many small chunks; little where it jumps.
+/// How much of a header is read at once: twice as much each time that a parser continues where the last read ended,
+/// as with a PNG of many small chunks; little where it jumps.
 #[derive(Clone, Debug)]
 pub struct ReadAhead {
     first_bytes: usize,
-    most_bytes: usize,
+    max_bytes: usize,
     end: usize,
     length: usize,
 }
 
 impl ReadAhead {
-    /// Begins with so many bytes, and goes up to so many.
+    /// Begins with `first_bytes`, and doubles up to `max_bytes`.
     #[must_use]
-    pub fn new(first_bytes: usize, most_bytes: usize) -> Self {
-        Self { first_bytes, most_bytes, end: 0, length: first_bytes / 2 }
+    pub fn new(first_bytes: usize, max_bytes: usize) -> Self {
+        Self { first_bytes, max_bytes, end: 0, length: first_bytes / 2 }
     }
 
     /// Returns how much to read from the beginning of a range that is needed.
     fn length(&mut self, needed: &Range<usize>) -> usize {
-        let goes_on = (self.end..=self.end.saturating_add(self.length)).contains(&needed.start);
-        self.length = if goes_on { (2 * self.length).min(self.most_bytes) } else { self.first_bytes };
+        let continues = (self.end..=self.end.saturating_add(self.length)).contains(&needed.start);
+        self.length = if continues { (2 * self.length).min(self.max_bytes) } else { self.first_bytes };
         let length = self.length.max(needed.len());
         self.end = needed.start.saturating_add(length);
         length
@@ -322,7 +322,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_on_is_read_in_larger_steps_and_what_jumps_in_small_ones() {
+    fn what_continues_is_read_in_larger_steps_and_what_jumps_in_small_ones() {
         let mut ahead = ReadAhead::new(64 << 10, 8 << 20);
         assert_eq!(ahead.length(&(0..12)), 64 << 10);
         assert_eq!(ahead.length(&(65_536..65_544)), 128 << 10);

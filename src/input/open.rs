@@ -1,5 +1,5 @@
 //! Opens sources that are read by blocks: the one place where a planner, a worker and whoever looks at a source make an
-//! object a file of which the blocks can be had.
+//! object a file whose blocks can be read.
 
 use std::sync::Arc;
 

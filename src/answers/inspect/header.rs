@@ -15,11 +15,11 @@ use crate::input::source::{DOCUMENT_START_BYTES, begins_like_stac};
 use crate::input::storage::{ObjectUri, StoreError};
 use crate::vocabulary::reason::Rejection;
 
-/// So much is read at least: the whole header of most files, in one request.
+/// Minimum number of bytes that one request reads: the whole header of most files.
 const FIRST_BYTES: usize = 64 << 10;
-/// So much is read at most of a file whose header goes on and on.
+/// Maximum number of bytes that one request reads of a long header.
 const MAX_AHEAD_BYTES: usize = 8 << 20;
-/// So many requests are on their way at once.
+/// Maximum number of requests at once.
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
 
 /// What was found out about an object.
@@ -38,12 +38,12 @@ pub(super) struct HeaderReport {
     pub(super) picture: Result<ImageHeader, Rejection>,
     /// What it says to one that cuts scenes into windows.
     pub(super) scene: Result<Arc<OpenRaster>, Rejection>,
-    /// All bytes, where no less could be had.
+    /// All bytes of an object that cannot be read by ranges.
     pub(super) whole: Option<Bytes>,
 }
 
 impl HeaderReport {
-    async fn of(reader: RangeReader, most_bytes: u64) -> Result<Self, StoreError> {
+    async fn of(reader: RangeReader, max_bytes: u64) -> Result<Self, StoreError> {
         let size = reader.size_bytes();
         let reader = Arc::new(reader);
         let scene = OpenRaster::open(reader.clone()).await?.map(Arc::new);
@@ -60,7 +60,7 @@ impl HeaderReport {
             version: reader.version().map(ToString::to_string),
             read_bytes: reader.read_bytes(),
             // A run does not even read it.
-            unread: (size > most_bytes).then(|| too_large(size, most_bytes)),
+            unread: (size > max_bytes).then(|| too_large(size, max_bytes)),
             format,
             is_stac,
             picture: picture.map(picture_of),
@@ -69,7 +69,7 @@ impl HeaderReport {
         })
     }
 
-    /// Stands for an object that is larger than may be read, where nothing less can be had.
+    /// Stands for an object that is larger than may be read, and cannot be read by ranges.
     fn unread(size_bytes: u64, rejection: Rejection) -> Self {
         Self {
             size_bytes,
@@ -116,10 +116,10 @@ impl Inspector {
     }
 
     async fn header_of_whole(&self, uri: &ObjectUri) -> Result<HeaderReport, StoreError> {
-        let most = self.max_object_bytes;
-        match RangeReader::open_whole(&self.storage, uri, most, reads(u64::MAX)).await {
-            Ok(reader) => HeaderReport::of(reader, most).await,
-            Err(StoreError::TooLarge { size }) => Ok(HeaderReport::unread(size, too_large(size, most))),
+        let max = self.max_object_bytes;
+        match RangeReader::open_whole(&self.storage, uri, max, reads(u64::MAX)).await {
+            Ok(reader) => HeaderReport::of(reader, max).await,
+            Err(StoreError::TooLarge { size }) => Ok(HeaderReport::unread(size, too_large(size, max))),
             Err(fault) => Err(fault),
         }
     }
