@@ -82,7 +82,9 @@ impl Tiling {
             Some(clouds) if f64::from(clouds) > most => {
                 Some((Reason::Clouds, format!("{:.1} % of the valid pixels are clouds", 100.0 * clouds)))
             }
-            None if most < 1.0 => Some((Reason::Clouds, "nothing says where clouds are".to_owned())),
+            None if most < 1.0 => {
+                Some((Reason::Clouds, "there is no cloud information for this window".to_owned()))
+            }
             _ => None,
         }
     }
@@ -139,7 +141,7 @@ impl SceneLayout {
         let json = serde_json::to_string(self).ok();
         let is_same = |json: &String| serde_json::from_str(json).is_ok_and(|read: Self| read == *self);
         json.filter(is_same).ok_or_else(|| {
-            Rejection::new(Reason::Corrupt, "its headers hold a number that cannot be recorded")
+            Rejection::new(Reason::Corrupt, "its headers contain a number that cannot be recorded")
         })
     }
 

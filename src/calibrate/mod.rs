@@ -185,7 +185,7 @@ impl<'a> Calibration<'a> {
             }
             None => self.prepared.layers().len().div_ceil(LAYERS_A_FLOAT_ONE),
         };
-        say(Level::Info, "looking for the layers that hurt");
+        say(Level::Info, "measuring the loss of each layer");
         let mut worst = self.noise(ranges, shifts, batches)?.worst_first();
         worst.retain(|(layer, _)| !self.named.contains(layer));
         worst.truncate(most);
@@ -239,7 +239,7 @@ impl<'a> Calibration<'a> {
         let mut float_layers = self.prepared.left().to_vec();
         float_layers.extend(self.named.iter().map(|&layer| left(layer, "named by --exclude".to_owned())));
         float_layers.extend(worst.iter().map(|&(layer, decibels)| {
-            left(layer, format!("its rounding costs most: signal to noise {decibels:.1} dB"))
+            left(layer, format!("its rounding loses most: signal to noise {decibels:.1} dB"))
         }));
         let has_classifier = self.model.contract.output.classifier.is_some();
         Quantisation {

@@ -89,8 +89,11 @@ impl<'a> Reader<'a> {
     /// `Config` if the settings contradict themselves.
     pub fn new(settings: &InspectOptions, input: &'a Input, batch: NonZeroUsize) -> Result<Self> {
         if settings.grid.is_some() {
-            return Err(Error::config("a calibration reads whole images, and `tiles.grid` is \"regular\"")
-                .hint("leave tiles.grid out; `tilefleet chip --set tiles.grid=regular` writes windows of scenes"));
+            return Err(Error::config("a calibration reads whole images, but `tiles.grid` is \"regular\"")
+                .hint(
+                    "do not set tiles.grid; `tilefleet chip --set tiles.grid=regular` writes windows of \
+                     scenes as images",
+                ));
         }
         Ok(Self {
             storage: Storage::new(settings.storage.clone())?,
@@ -156,9 +159,9 @@ impl<'a> Reader<'a> {
             (true, Some((uri, rejection))) => {
                 let all = counted(tiles.rejected.len() as u64 + 1, "tile");
                 let message = format!("none of {all} {purpose} can be used");
-                return Err(Error::config(message).because(rejection).hint(format!(
-                    "`tilefleet inspect {uri}` shows what the decoder sees of the one that this was said of"
-                )));
+                return Err(Error::config(message)
+                    .because(rejection)
+                    .hint(format!("run `tilefleet inspect {uri}` on the image named above")));
             }
         }
         Ok(tiles)
@@ -239,12 +242,12 @@ fn counts(
         return Ok(counts);
     }
     Err(Error::config(format!(
-        "{} too few: {} wanted to calibrate with, and {} to compare on",
+        "{} too few: {} are needed to calibrate with, and {} to compare on",
         are_there(there),
         calibration.max(1),
         held_out.max(1)
     ))
-    .hint("name more images to calibrate with, or ask for fewer tiles: for calibration, or to be held out"))
+    .hint("give more images to --calibration, or lower --calibration-tiles or --held-out-tiles"))
 }
 
 /// Begins a sentence on how many tiles there are.
@@ -256,8 +259,8 @@ fn number(asked: Option<NonZeroUsize>, usual: usize, sources: &Sorted) -> Result
     let there = usize::try_from(sources.num_entries).unwrap_or(usize::MAX);
     match asked.map(NonZeroUsize::get) {
         Some(asked) if asked > there => {
-            Err(Error::config(format!("{} too few: {asked} wanted", are_there(there)))
-                .hint("name more sources, or ask for fewer tiles"))
+            Err(Error::config(format!("{} too few: {asked} are needed", are_there(there)))
+                .hint("give more images, or ask for fewer tiles"))
         }
         Some(asked) => Ok(asked),
         None => Ok(usual.min(there)),
@@ -296,8 +299,8 @@ fn refuse_common(calibration: &[ObjectUri], held_out: &[ObjectUri]) -> Result<()
     let known: std::collections::HashSet<&str> = calibration.iter().map(ObjectUri::as_str).collect();
     match held_out.iter().find(|uri| known.contains(uri.as_str())) {
         None => Ok(()),
-        Some(uri) => Err(Error::config(format!("{uri} is to calibrate with and to compare on"))
-            .hint("name other sources with --held-out, or leave it out: then others of the same are taken")),
+        Some(uri) => Err(Error::config(format!("{uri} is both in --calibration and in --held-out"))
+            .hint("give other images to --held-out, or leave it out to use other images of --calibration")),
     }
 }
 

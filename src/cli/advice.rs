@@ -47,7 +47,7 @@ fn unexpected(argument: &str, arguments: &[String]) -> Option<String> {
     if argument.starts_with('-') || !reads_pipeline {
         return None;
     }
-    let advice = "images are given with --input; quote a pattern, or the shell makes many arguments of it: --input \
+    let advice = "give images with --input; quote a pattern, or the shell expands it to many arguments: --input \
                   'images/*.jpg'";
     Some(advice.to_owned())
 }
@@ -72,8 +72,8 @@ mod tests {
             ("quantize a.onnx", "did you mean `tilefleet model quantize`?"),
             ("compact table", "did you mean `tilefleet runs OUTPUT compact`?"),
             ("runs compact table", "the output comes first: `tilefleet runs OUTPUT compact`"),
-            ("run a.toml --input 1.jpg 2.jpg", "images are given with --input; quote a pattern"),
-            ("run a.toml 1.jpg", "images are given with --input"),
+            ("run a.toml --input 1.jpg 2.jpg", "give images with --input; quote a pattern"),
+            ("run a.toml 1.jpg", "give images with --input"),
         ] {
             let advice = advice_on(line).unwrap_or_else(|| panic!("no advice on {line}"));
             assert!(advice.starts_with(expected), "{line}: {advice}");

@@ -19,15 +19,15 @@ use crate::vocabulary::geometry::Window;
 
 /// Writes the decoded samples of an image, or of a window of it, to a file
 ///
-/// The samples are those that a run with these settings works on: unscaled, in the image's own type, as
-/// `[height, width, bands]`. By default a source is one picture, orientation and palette applied. With `--set
-/// tiles.grid=regular` it is a scene: samples as they are stored, and only the blocks are read that the window needs,
-/// from the level that is asked for. With `--stage input` they are what the
-/// model gets: bands chosen, scaled, resized, cropped, and normalised where the contract leaves that to us; as
-/// `[height, width, bands]` for a model that takes NHWC (uint8, normalised in the graph), as
-/// `[bands, height, width]` for one that takes NCHW (float32). The tile is then one of a run's: with the default grid
-/// all of the image, else a window of the run's grid. A STAC item is a source like any other; of a document with
-/// several, name one as DOCUMENT#ID. A damaged image is an error with the reason code that a run would give it, exit 65.
+/// Writes the samples that a run with these settings decodes: unscaled, in the image's own type, as `[height, width,
+/// bands]`. By default a source is one picture, with its orientation and palette applied. With `--set
+/// tiles.grid=regular` it is a scene: samples are written as stored, and only the blocks of the window are read, from
+/// the level of --level. With `--stage input` the samples are the model's input: bands chosen, scaled, resized,
+/// cropped, and normalised unless the graph does that; as `[height, width, bands]` for a model that takes NHWC
+/// (uint8, normalised in the graph), as `[bands, height, width]` for one that takes NCHW (float32). The window must
+/// then be a tile of the run: with the default grid the whole image, otherwise a window of the run's grid. A STAC
+/// item is a source too; name one item of a document as DOCUMENT#ID. A damaged image is an error with the reason code
+/// that a run would write, exit 65.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet chip photo.jpg --out photo.npy
@@ -37,43 +37,43 @@ use crate::vocabulary::geometry::Window;
   tilefleet chip items.json#S2A_1 --set tiles.grid=regular \\
       --set tiles.bands=red --out red.npy")]
 pub struct Args {
-    /// The image or STAC item: a local path, an s3://, gs://, az:// or http(s):// address.
+    /// The image or STAC item: a local path, an s3://, gs://, az:// or http(s):// URL
     source: String,
 
-    /// The file to write: .npy for any samples, .png for 8 and 16 bits of grey, RGB and alpha.
+    /// The file to write: .npy for any samples, .png for 8 and 16 bits of grey, RGB and alpha
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 
-    /// The window in pixels of the image as seen, of a scene in those of its level [default: all of it]; with `--stage
-    /// input` one of the run's.
+    /// The window, in pixels of the oriented image or of the scene's level [default: the whole image]; with `--stage
+    /// input` a window of the run
     #[arg(long, value_name = "X,Y,W,H")]
     window: Option<WindowArg>,
 
-    /// The level of a scene, 0 being full size, then the overviews; pictures have no other.
+    /// The level of a scene: 0 is full size, then come the overviews; plain images have only level 0
     #[arg(long, value_name = "N", default_value_t = 0)]
     level: u32,
 
-    /// The frame; plain images have only frame 0.
+    /// The frame; plain images have only frame 0
     #[arg(long, value_name = "N", default_value_t = 0)]
     frame: u32,
 
-    /// Which samples.
+    /// Which samples to write
     #[arg(long, value_enum, default_value = "stored")]
     stage: Stage,
 
-    /// The model, or its contract, for `--stage input`.
+    /// The model, or its contract, for `--stage input`
     #[arg(long, value_name = "FILE.onnx|FILE.toml", required_if_eq("stage", "input"))]
     model: Option<PathBuf>,
 
-    /// How to get at the image and what a run would do, such as `--set tiles.sixteen_bit=scale`; repeatable
+    /// Settings of the run, such as `--set tiles.sixteen_bit=scale`; repeatable
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
 
-    /// Replace the file if it is there.
+    /// Replace the file if it exists
     #[arg(long)]
     force: bool,
 
-    /// Print JSON.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -81,9 +81,9 @@ pub struct Args {
 /// How far the samples have come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Stage {
-    /// Decoded, as stored in the image.
+    /// Decoded, as stored in the image
     Stored,
-    /// As the model gets them.
+    /// As given to the model
     Input,
 }
 
@@ -170,7 +170,7 @@ impl Args {
         match (self.stage, &self.model) {
             (Stage::Input, Some(path)) => contract_of(path).map(Some),
             (_, None) => Ok(None),
-            (Stage::Stored, Some(_)) => Err(Error::usage("--model says nothing about samples as stored")
+            (Stage::Stored, Some(_)) => Err(Error::usage("--model has no effect on samples as stored")
                 .hint("add `--stage input`, or leave out --model")),
         }
     }

@@ -2,7 +2,7 @@
 
 use clap_complete::{Shell, generate};
 
-/// Prints what a shell needs to complete commands and flags
+/// Prints a shell's completion script for commands and flags
 ///
 /// Put it where the shell looks for completions, or source it in the shell's start-up file.
 #[derive(Debug, clap::Args)]

@@ -16,7 +16,7 @@ pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
 
-    /// Print JSON: the values, their origins, variables that decide too, and what is missing for a run
+    /// Print JSON: the values, their origins, environment variables that apply, and what a run still needs
     #[arg(long)]
     json: bool,
 }
@@ -59,8 +59,7 @@ fn as_toml(loaded: &Loaded, variables: &[Variable]) -> String {
             lines.extend([String::new(), format!("[{section}]")]);
         }
         let decides = variables.iter().find(|variable| variable.decides == Some(&setting.name()));
-        let instead =
-            decides.map(|variable| format!(", so that {} decides: {}", variable.name, shown(variable)));
+        let instead = decides.map(|variable| format!(", so {} decides: {}", variable.name, shown(variable)));
         let origin = format!("{}{}", setting.origin, instead.unwrap_or_default());
         lines.push(format!("{:column$}  # {origin}", assignment(setting)));
     }
@@ -72,7 +71,7 @@ fn as_toml(loaded: &Loaded, variables: &[Variable]) -> String {
         ]);
         lines.extend(others.iter().map(|variable| format!("# {} = {}", variable.name, shown(variable))));
     }
-    let missing = loaded.missing.iter().map(|missing| format!("# for a run there is {missing}"));
+    let missing = loaded.missing.iter().map(|missing| format!("# a run cannot start: {missing}"));
     lines.extend(missing);
     lines.join("\n") + "\n"
 }
@@ -120,7 +119,8 @@ mod tests {
         assert_eq!(line("sessions"), "sessions = \"auto\" # default");
         assert_eq!(
             line("# for a run"),
-            "# for a run there is no input: give --input URI, or set `input.uris`, `input.manifest` or `search.api`"
+            "# a run cannot start: no input: give --input URI, or set `input.uris`, `input.manifest` or \
+             `search.api`"
         );
     }
 
@@ -164,6 +164,13 @@ mod tests {
             endpoint.ends_with("# default, so that AWS_ENDPOINT_URL decides: \"http://localhost:9000\""),
             "{endpoint}"
         );
-        assert!(text.ends_with("# AWS_SECRET_ACCESS_KEY = (a secret)\n# for a run there is no input: give --input URI, or set `input.uris`, `input.manifest` or `search.api`\n# for a run there is no model: give --model FILE, or set `model.file`\n"), "{text}");
+        assert!(
+            text.ends_with(
+                "# AWS_SECRET_ACCESS_KEY = (a secret)\n# a run cannot start: no input: \
+             give --input URI, or set `input.uris`, `input.manifest` or `search.api`\n# a run would still \
+             need: no model: give --model FILE, or set `model.file`\n"
+            ),
+            "{text}"
+        );
     }
 }

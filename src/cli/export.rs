@@ -13,13 +13,13 @@ use crate::models::file;
 use crate::output::{Output, RunId};
 use crate::vocabulary::error::{Error, Result};
 
-/// Writes completed runs in other people's formats
+/// Exports completed runs to other formats
 ///
-/// `--stac`: a STAC Collection of a run, with an Item for each file of its rows and one, with the MLM extension,
-/// for its model. Rows stay where they are; only their files' footers are read.
+/// `--stac`: a STAC Collection of a run, with one Item per file of the table and one, with the MLM extension, for its
+/// model. Rows are not copied; only the files' footers are read.
 ///
-/// `--cog`: of each scene two cloud-optimised `GeoTIFFs`, NAME-class.tif with the predicted class of every window
-/// and NAME-score.tif with its score. A pixel is a window; where nothing was predicted there is nodata.
+/// `--cog`: two cloud-optimised `GeoTIFFs` per scene, NAME-class.tif with the predicted class of each window and
+/// NAME-score.tif with its score. A pixel is a window; windows without a prediction are nodata.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet export s3://tables/scenes --stac --out catalogue
@@ -32,11 +32,11 @@ pub struct Args {
     #[command(flatten)]
     format: Format,
 
-    /// The folder to write to; it is made if need be
+    /// The folder to write to; created if it does not exist
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
 
-    /// The run; otherwise the newest that is complete, and for maps the newest row of each tile
+    /// The run [default: the newest complete run; for maps, the newest row of each tile]
     #[arg(long, value_name = "ID")]
     run: Option<String>,
 
@@ -126,15 +126,15 @@ fn line(path: &Path, map: &crate::answers::export::Map) -> String {
     let (all, mapped) = (map.size.num_pixels(), map.num_mapped);
     let have = show::form(mapped, "has", "have");
     let windows = format!("{} {have} a class", show::counted_of(mapped, all, "window"));
-    let placed = if map.placed { "" } else { "; without a place, as the scene has none" };
+    let placed = if map.placed { "" } else { "; without georeference, as the scene has none" };
     format!("{}  {}, {windows}{placed}", path.display(), map.size)
 }
 
 fn make_folder(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|cause| {
-        Error::config(format!("cannot make the folder {}", folder.display()))
+        Error::config(format!("cannot create the folder {}", folder.display()))
             .because(cause)
-            .hint("choose a folder that can be written to")
+            .hint("choose a writable folder")
     })
 }
 

@@ -9,17 +9,17 @@ use crate::vocabulary::error::{Error, Result};
 
 const TEMPLATE: &str = include_str!("init.toml");
 
-/// Writes a commented pipeline file, and overwrites none
+/// Writes a commented pipeline file; never overwrites one
 ///
-/// It says what the flags say; without them it reads `images`, through `model.onnx`, into `table`, which are to be
-/// changed.
+/// The flags fill in input, model and output. Without them the file names `images`, `model.onnx` and `table`; edit
+/// these.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet init
   tilefleet init photos.toml --input s3://photos/2026/ \\
       --model resnet152.onnx --output s3://tables/photos")]
 pub struct Args {
-    /// The file to write; its name begins the run ids
+    /// The file to write; run ids begin with its name
     #[arg(value_name = "FILE", default_value_os_t = PathBuf::from(NAME_WITHOUT_FILE).with_extension("toml"))]
     file: PathBuf,
 
@@ -88,7 +88,7 @@ fn write_new(file: &Path, text: &str) -> Result<()> {
     match opened.and_then(|mut opened| opened.write_all(text.as_bytes())) {
         Ok(()) => Ok(()),
         Err(cause) if cause.kind() == ErrorKind::AlreadyExists => {
-            Err(Error::usage(format!("{shown} is there already, and nothing was written"))
+            Err(Error::usage(format!("{shown} already exists; nothing was written"))
                 .hint("give another name: `tilefleet init FILE`"))
         }
         Err(cause) if cause.kind() == ErrorKind::StorageFull => {
@@ -96,7 +96,7 @@ fn write_new(file: &Path, text: &str) -> Result<()> {
         }
         Err(cause) => Err(Error::config(format!("cannot write {shown}"))
             .because(cause)
-            .hint("give the path of a file in a folder that is there and may be written")),
+            .hint("give the path of a file in a writable folder")),
     }
 }
 

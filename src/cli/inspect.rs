@@ -18,14 +18,14 @@ use crate::vocabulary::error::{Error, Kind, Result};
 /// So many sources are looked at at once.
 const AT_ONCE: usize = 8;
 
-/// Says what the decoder sees of images: format, size, bands, samples, compression
+/// Shows the properties of images: format, size, bands, samples, compression
 ///
 /// Only the header is read, a few KiB of most files. So `ok` means that a run with these settings would begin to
-/// decode the image; whether its data are whole, `tilefleet chip` tells. A run takes a source as one tile unless
-/// `tiles.grid` is "regular": then it cuts TIFFs into windows. With `--model`, `ok` also means that the model takes
-/// such images, and how many windows there are is said. With `tiles.grid` "regular" STAC documents are taken as a run
-/// takes them: each item is described with the files that hold the model's bands, or those of `tiles.bands`. Exit 65:
-/// a run would reject one of them.
+/// decode the image; `tilefleet chip` shows whether its data are complete. A source is one tile, unless `tiles.grid`
+/// is "regular": then TIFFs are cut into windows. With `--model`, `ok` also means that the model takes such images,
+/// and the number of windows is shown. With `tiles.grid` "regular", STAC documents are read as in a run: each item is
+/// described with the files that hold the model's bands, or those of `tiles.bands`. Exit 65: a run would reject at
+/// least one of them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet inspect photo.jpg
@@ -35,19 +35,20 @@ const AT_ONCE: usize = 8;
       --set tiles.bands=red,green,blue
   tilefleet inspect scan.png --set limits.max_pixels=1_000_000_000")]
 pub struct Args {
-    /// What a run takes: images, folders, patterns, STAC; local paths, s3://, gs://, az:// or http(s):// addresses.
+    /// Images, folders, patterns or STAC documents, as in `input.uris`: local paths, s3://, gs://, az:// or
+    /// http(s):// URLs
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<String>,
 
-    /// The model, or its contract, of the run that is meant.
+    /// The run's model, or its contract
     #[arg(long, value_name = "FILE.onnx|FILE.toml")]
     model: Option<PathBuf>,
 
-    /// How to get at them and what a run would do, such as `--set tiles.grid=regular`; repeatable
+    /// Settings of the run, such as `--set tiles.grid=regular`; repeatable
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
 
-    /// Print JSON: an array with an object for each source.
+    /// Print JSON: an array with one object per source
     #[arg(long)]
     json: bool,
 }
@@ -91,7 +92,7 @@ async fn look(looker: &Inspector, arguments: &[String]) -> Result<Vec<(String, R
                 if let Some(left_out) = left_out {
                     say(
                         Level::Info,
-                        &format!("dates, clouds or area leave out some of {argument}: {left_out}"),
+                        &format!("dates, clouds or area exclude some items of {argument}: {left_out}"),
                     );
                 }
                 found.extend(sources.into_iter().map(Ok));
@@ -120,11 +121,9 @@ fn worst(errors: Vec<Error>, num_sources: usize) -> Result<()> {
     }
     let message = match (num_rejected, num_errors - num_rejected) {
         (rejected, 0) => format!("a run would reject {rejected} of {num_sources} sources"),
-        (0, failed) => format!("{failed} of {num_sources} sources cannot be looked at"),
+        (0, failed) => format!("{failed} of {num_sources} sources cannot be read"),
         (rejected, failed) => {
-            format!(
-                "of {num_sources} sources a run would reject {rejected}, and {failed} cannot be looked at"
-            )
+            format!("of {num_sources} sources a run would reject {rejected}, and {failed} cannot be read")
         }
     };
     Err(Error::new(worst.kind(), message).because(worst))
@@ -160,8 +159,7 @@ fn print_lines(indent: usize, lines: impl IntoIterator<Item = (&'static str, Str
 /// Says what is missing where nothing says which files are taken.
 fn without_bands(description: &Description, item: &Item) -> Option<(&'static str, String)> {
     let keys = item.asset_keys.join(", ");
-    let what =
-        format!("which of its assets a run takes, follows from --model or tiles.bands; there are {keys}");
+    let what = format!("--model or tiles.bands decides which of its assets a run reads; it has {keys}");
     (description.status == Status::Ok && item.assets.is_empty()).then_some(("note", what))
 }
 
@@ -302,7 +300,7 @@ fn scene_lines(scene: &Scene) -> Vec<(&'static str, String)> {
     let predictor = (scene.predictor > 1).then(|| format!(", predictor {}", scene.predictor));
     blocks.push_str(&predictor.unwrap_or_default());
     let valid = match (scene.valid_by, &scene.nodata) {
-        ("nodata", Some(nodata)) => format!("all but {nodata}"),
+        ("nodata", Some(nodata)) => format!("all except {nodata}"),
         ("all", _) => "all pixels".to_owned(),
         (by, _) => format!("by {by}"),
     };
@@ -353,7 +351,7 @@ mod tests {
         let said = |kinds: &[Kind]| {
             worst(kinds.iter().map(|&kind| error(kind)).collect(), 9).unwrap_err().to_string()
         };
-        assert_eq!(said(&[Kind::Config, Kind::Config]), "2 of 9 sources cannot be looked at");
+        assert_eq!(said(&[Kind::Config, Kind::Config]), "2 of 9 sources cannot be read");
         let both = said(&[Kind::Config, Kind::Rejected, Kind::Rejected]);
         assert_eq!(both, "of 9 sources a run would reject 2, and 1 cannot be looked at");
     }

@@ -16,7 +16,7 @@ use crate::vocabulary::error::{Error, Result};
 #[command(after_help = "Examples:
   tilefleet man --out ~/.local/share/man/man1")]
 pub struct Args {
-    /// The folder for the pages; made if it is not there
+    /// The folder for the pages; created if it does not exist
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
 }
@@ -26,7 +26,7 @@ pub fn run(args: Args) -> Result<()> {
     let failed = |cause| {
         Error::config(format!("cannot write manual pages into {}", args.out.display()))
             .because(cause)
-            .hint("choose a folder that can be written to")
+            .hint("choose a writable folder")
     };
     fs::create_dir_all(&args.out).map_err(failed)?;
     let mut root = command().disable_help_subcommand(true);

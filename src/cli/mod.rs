@@ -47,7 +47,7 @@ use crate::vocabulary::visible;
 
 pub use pipeline_args::PipelineArgs;
 
-/// Turns a bucket of image tiles into a queryable table of embeddings and predictions
+/// Turns images into a table of embeddings and predictions that can be queried
 #[derive(Debug, Parser)]
 #[command(name = "tilefleet", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "Examples:
@@ -59,12 +59,13 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// How standard error is written; else as `TILEFLEET_LOG_FORMAT` says, as text on a terminal, as JSON
+    /// Format of standard error [default: `TILEFLEET_LOG_FORMAT`, otherwise text on a terminal and JSON
+    /// elsewhere]
     #[arg(long, global = true, help_heading = EVERYWHERE, value_enum, value_name = "text|json")]
     #[arg(hide_possible_values = true)]
     log_format: Option<LogFormat>,
 
-    /// Say more; twice for debugging
+    /// More messages; twice for debugging
     #[arg(short, long, global = true, help_heading = EVERYWHERE, action = clap::ArgAction::Count)]
     verbose: u8,
 }
@@ -88,10 +89,10 @@ enum Command {
     Export(export::Args),
     Rejects(rejects::Args),
     Runs(runs::Args),
-    /// Builds models and looks into them
+    /// Builds, inspects and quantises models, fits classifiers
     #[command(subcommand)]
     Model(model::Command),
-    /// Gets ONNX Runtime; says what this machine can do
+    /// Installs ONNX Runtime; shows what this machine can run
     Runtime(runtime::Args),
     Config(config::Args),
     Completions(completions::Args),
@@ -204,7 +205,7 @@ fn print_usage(error: &clap::Error) {
 /// Takes clap's message apart, for those who read JSON.
 fn usage_error(error: &clap::Error) -> Error {
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return Error::usage("no command is given").hint("`tilefleet --help` lists the commands");
+        return Error::usage("no command was given").hint("`tilefleet --help` lists the commands");
     }
     let text = error.render().to_string();
     let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));

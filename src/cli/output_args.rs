@@ -12,7 +12,7 @@ pub struct PlaceArgs {
     /// The output's folder or bucket prefix
     output: String,
 
-    /// How to get at the output, such as `--set storage.region=eu-north-1`; repeatable
+    /// Settings of the store, such as `--set storage.region=eu-north-1`; repeatable
     #[arg(long = "set", global = true, value_name = "storage.KEY=VALUE")]
     set: Vec<String>,
 }
@@ -45,7 +45,7 @@ pub struct OutputArgs {
     #[command(flatten)]
     place: PlaceArgs,
 
-    /// Only this run; otherwise every run of the output
+    /// Only this run [default: all runs of the output]
     #[arg(long, value_name = "ID")]
     run: Option<String>,
 

@@ -9,18 +9,18 @@ use crate::vocabulary::error::Result;
 /// The pipeline file and what changes from run to run.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct PipelineArgs {
-    /// The pipeline file, such as pipelines/tiles.toml; without one --input, --model and --output say what to do
+    /// The pipeline file, such as pipelines/tiles.toml; without one give --input, --model and --output
     pub pipeline: Option<PathBuf>,
 
-    /// A folder, file, glob or URL to read instead of the pipeline's input, its search included; repeatable
+    /// A folder, file, glob or URL to read instead of all of the pipeline's input; repeatable
     #[arg(long = "input", value_name = "URI")]
     pub inputs: Vec<String>,
 
-    /// Where the table goes instead of `output.uri`
+    /// Where the table goes, `output.uri`
     #[arg(long, value_name = "URI")]
     pub output: Option<String>,
 
-    /// The ONNX file instead of `model.file`
+    /// The ONNX file, `model.file`
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
 
@@ -28,7 +28,7 @@ pub struct PipelineArgs {
     #[arg(long, value_name = "PRECISION")]
     pub precision: Option<String>,
 
-    /// Execution provider, `run.provider`; one that is not there is an error
+    /// Execution provider, `run.provider`; one that does not work is an error
     #[arg(long, value_name = "PROVIDER")]
     pub provider: Option<String>,
 
@@ -40,11 +40,11 @@ pub struct PipelineArgs {
     #[arg(long, value_name = "FROM/TO")]
     pub dates: Option<String>,
 
-    /// Only the first N sources in order of their addresses, `input.limit`; the next run without it covers the rest
+    /// Only the first N sources in order of their URIs, `input.limit`; the next run without it covers the rest
     #[arg(long, value_name = "N")]
     pub limit: Option<NonZeroU32>,
 
-    /// Any other value, such as `--set run.batch=32`; repeatable
+    /// Any other setting, such as `--set run.batch=32`; repeatable
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
 }

@@ -9,11 +9,11 @@ use crate::stages::plan::Preview;
 use crate::stages::worker::Job;
 use crate::vocabulary::error::Result;
 
-/// Says what a run would cover, and publishes its plan unless told not to
+/// Plans a run: counts what it covers and publishes its plan
 ///
-/// With --dry-run nothing is written; it says how the table would change, and exits as the run would as far as headers
-/// tell: 65 if they reject more than `limits.max_reject_ratio`. Headers of whole images are not read when planning; of
-/// these, --dry-run looks at all or at 1,000, spread evenly.
+/// With --dry-run nothing is written. It shows how the table would change, and exits 65 if the headers reject more
+/// than `limits.max_reject_ratio`. Planning does not read the headers of whole images; --dry-run reads all of them,
+/// or 1,000 spread evenly.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet plan photos.toml --dry-run
@@ -72,18 +72,18 @@ fn print(preview: &Preview) {
     );
     if let Some(looked_at) = preview.looked_at.filter(|looked_at| *looked_at < preview.sources) {
         println!(
-            "  headers of {} of {} looked at",
+            "  headers of {} of {} read",
             show::count(looked_at),
             show::counted(preview.sources, "source")
         );
     }
     if preview.unanswered > 0 {
-        println!("  {} did not answer", show::counted(preview.unanswered, "source"));
+        println!("  {} could not be read", show::counted(preview.unanswered, "source"));
     }
     for (reason, number) in &preview.rejected {
         println!("  {} rejected {}: {reason}", show::counted(*number, "source"), show::by_header(*number));
     }
-    println!("  about {} of table still to write", show::bytes(preview.table_bytes));
+    println!("  about {} of table to write", show::bytes(preview.table_bytes));
     if let Some(Change { lost, replaced, gained }) = preview.table {
         println!(
             "  `tiles` would gain {}, show other rows of {}, and lose {}",

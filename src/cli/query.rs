@@ -22,12 +22,12 @@ use crate::vocabulary::guard;
 use crate::vocabulary::visible;
 use crate::vocabulary::visible::Shown;
 
-/// Asks an output in SQL
+/// Queries an output with SQL
 ///
-/// Tables: `tiles` (for every source the newest completed run), `tiles_all` (all committed rows),
-/// `runs`, and the views `predictions` and `rejects`. Beside SQL's own functions there are
-/// `cosine_similarity(a, b)`, the aggregate `mean_embedding(embedding)`, and `nearest('TILE_ID', K)`,
-/// a table of the K tiles most like that one; the first digits of an id are enough.
+/// Tables: `tiles` (the newest completed run of each source), `tiles_all` (all committed rows), `runs`, and the views
+/// `predictions` and `rejects`. In addition to SQL's functions there are `cosine_similarity(a, b)`, the aggregate
+/// `mean_embedding(embedding)`, and `nearest('TILE_ID', K)`, a table of the K most similar tiles; the first digits of
+/// an id are enough.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet query out 'SELECT label, count(*) FROM predictions GROUP BY label'
@@ -48,7 +48,7 @@ pub struct Args {
     #[command(flatten)]
     place: PlaceArgs,
 
-    /// The query, one statement that only reads; `-` reads it from standard input
+    /// The query, one read-only statement; `-`: from standard input
     #[arg(group = "query")]
     sql: Option<String>,
 
@@ -56,19 +56,19 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE", group = "query")]
     file: Option<PathBuf>,
 
-    /// Call a CSV or Parquet file by this name in the query; repeatable
+    /// Make a CSV or Parquet file a table of this name; repeatable
     #[arg(long, value_name = "NAME=FILE")]
     table: Vec<String>,
 
-    /// How the answer is written; else as the ending of `--out` says, on standard output as a table
+    /// Format of the answer [default: by the extension of --out; on standard output, a table]
     #[arg(long, value_enum)]
     format: Option<Format>,
 
-    /// The same as `--format json`
+    /// Same as `--format json`
     #[arg(long, conflicts_with = "format")]
     json: bool,
 
-    /// Write to this file instead of standard output; it is there when it is whole
+    /// Write to this file instead of standard output; it appears only when complete
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
@@ -126,11 +126,8 @@ fn format_of(path: &Path) -> Result<Format> {
     let known = ENDINGS.iter().find(|(known, _)| ending.as_deref() == Some(*known));
     known.map(|(_, format)| *format).ok_or_else(|| {
         let endings: Vec<String> = ENDINGS.iter().map(|(ending, _)| format!(".{ending}")).collect();
-        Error::usage(format!("the name {} does not say how the answer is to be written", path.display()))
-            .hint(format!(
-                "end it in {}, where .txt is a table for people; or give --format",
-                endings.join(", ")
-            ))
+        Error::usage(format!("the extension of {} does not give a format", path.display()))
+            .hint(format!("use {}, where .txt is a table for people; or give --format", endings.join(", ")))
     })
 }
 
@@ -162,7 +159,7 @@ impl Args {
 /// Takes what stands in place of a query; the name of a file there is a mistake.
 fn given(sql: &str) -> Result<String> {
     if !sql.contains(char::is_whitespace) && Path::new(sql).is_file() {
-        return Err(Error::usage(format!("`{sql}` is a file and no query"))
+        return Err(Error::usage(format!("`{sql}` is a file, not a query"))
             .hint(format!("read the query from it: tilefleet query OUTPUT -f {sql}")));
     }
     Ok(sql.to_owned())
@@ -179,7 +176,7 @@ fn sql_of(from: impl Read, place: &str) -> Result<String> {
     let text = text.trim_start_matches('\u{feff}').trim();
     if text.is_empty() {
         return Err(Error::usage(format!("there is no query in {place}"))
-            .hint("write one statement there, such as SELECT count(*) FROM tiles"));
+            .hint("write one statement, such as SELECT count(*) FROM tiles"));
     }
     Ok(text.to_owned())
 }
@@ -203,9 +200,9 @@ fn on_large_stacks<F: Future<Output = Result<u64>>>(work: impl FnOnce() -> F + S
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("query".to_owned()).stack_size(STACK_BYTES);
         let thread = thread.spawn_scoped(scope, work).map_err(|cause| {
-            Error::unavailable("cannot start the thread that asks")
+            Error::unavailable("cannot start the thread for the query")
                 .because(cause)
-                .hint("it wants 512 MiB of address space; `ulimit -v` may forbid it")
+                .hint("it needs 512 MiB of address space; check `ulimit -v`")
         })?;
         thread.join().unwrap_or_else(|payload| resume_unwind(payload))
     })

@@ -17,12 +17,12 @@ use crate::vocabulary::process::Process;
 use crate::vocabulary::reason::Reason;
 use crate::vocabulary::visible;
 
-/// Lists rejected tiles by reason, or tries them again.
+/// Lists rejected tiles by reason, or retries them
 ///
-/// Shown are the rejects of the table `tiles`: those that no newer run replaces. With --retry a run over
-/// just these tiles is planned and worked on, with the pipeline that their run recorded; its rows replace
-/// those tiles. A retry that was interrupted goes on when it is given again. Exit codes of --retry are
-/// those of `run`, but 65 is about the table that it leaves; nothing to retry is 0.
+/// Lists the rejects in the table `tiles`, which are those that no newer run replaces. With --retry, plans and
+/// executes a run over only these tiles, with the pipeline that their run recorded; its rows replace them. Repeat the
+/// command to resume an interrupted retry. Exit codes of --retry are those of `run`, except that 65 judges the table
+/// after the retry; nothing to retry is 0.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet rejects s3://tables/photos
@@ -32,27 +32,27 @@ pub struct Args {
     /// The output's folder or bucket prefix
     output: String,
 
-    /// Only this reason, such as `truncated`; repeatable
+    /// Only rejects with this reason, such as `truncated`; repeatable
     #[arg(long = "reason", value_name = "CODE")]
     reasons: Vec<String>,
 
-    /// The rejects of this run instead, also those that newer runs replace
+    /// The rejects of this run, including those that newer runs replace
     #[arg(long, value_name = "ID", conflicts_with = "retry")]
     run: Option<String>,
 
-    /// Examples a reason
+    /// Number of examples per reason
     #[arg(long, value_name = "N", default_value_t = 10, conflicts_with = "retry")]
     limit: usize,
 
-    /// Show all of them
+    /// Show all rejects
     #[arg(long, conflicts_with_all = ["limit", "retry"])]
     all: bool,
 
-    /// Try these tiles again
+    /// Retry these tiles
     #[arg(long)]
     retry: bool,
 
-    /// The ONNX file, where it is not where the run found it
+    /// Path of the ONNX file, if it has moved
     #[arg(long, value_name = "FILE", requires = "retry")]
     model: Option<PathBuf>,
 
@@ -60,8 +60,7 @@ pub struct Args {
     #[arg(long, value_name = "PROVIDER", requires = "retry")]
     provider: Option<String>,
 
-    /// How to get at the output, such as `--set storage.region=eu-north-1`; with --retry any other value,
-    /// too; repeatable
+    /// Settings of the store, such as `--set storage.region=eu-north-1`; with --retry any setting; repeatable
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
 
@@ -102,7 +101,7 @@ fn open(args: &Args) -> Result<Output> {
 fn reason(code: &str) -> Result<Reason> {
     Reason::of_code(code).ok_or_else(|| {
         let codes: Vec<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
-        Error::usage(format!("`{code}` is no reason")).hint(format!("reasons: {}", codes.join(", ")))
+        Error::usage(format!("unknown reason `{code}`")).hint(format!("reasons: {}", codes.join(", ")))
     })
 }
 
@@ -155,8 +154,9 @@ async fn say_what_waits(output: &Output) -> Result<()> {
     };
     for id in &output.consistently(Scope::All, look).await? {
         let how = how_to_accept(&output.uri, id);
-        let what =
-            format!("rejects of run {id} are left out, since `tiles` does not show it (--run shows them)");
+        let what = format!(
+            "rejects of run {id} are not shown, since `tiles` does not show the run (--run shows them)"
+        );
         say(Level::Info, &format!("{what}; {how}"));
     }
     Ok(())
@@ -200,8 +200,8 @@ async fn work_of(output: &Output, question: &Question) -> Result<Vec<Work>> {
     for (family, rejected) in families {
         let runs = snapshot.runs.iter().filter_map(|standing| standing.run.planned());
         let newest = runs.filter(|run| run.id.family() == family).max_by(|a, b| a.age().cmp(&b.age()));
-        let run =
-            newest.ok_or_else(|| Error::unavailable("runs were deleted meanwhile").hint("try again"))?;
+        let run = newest
+            .ok_or_else(|| Error::unavailable("runs were deleted in the meantime").hint("try again"))?;
         work.push(Work { run: run.handle(), rejected });
     }
     Ok(work)
@@ -232,10 +232,10 @@ fn job(run: &Run, args: &Args) -> Result<Job> {
     }
     Err(Error::new(
         Kind::Config,
-        format!("this is not the pipeline of run {id}: its rows would mean something else"),
+        format!("this is not the pipeline of run {id}: its rows would have another meaning"),
     )
     .because(format!("the fingerprint is {}, not {}", job.fingerprint(), run.record.fingerprint))
-    .hint("take the run's own model, wherever it lies, and set nothing that changes what a row means"))
+    .hint("use the run's own model, and set nothing that changes the meaning of a row"))
 }
 
 #[cfg(test)]

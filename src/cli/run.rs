@@ -11,15 +11,15 @@ use crate::stages::pipeline::Stop;
 use crate::stages::worker::{Job, Report};
 use crate::vocabulary::error::{Kind, Result};
 
-/// Plans if needed, then works on all open shards on this machine
+/// Plans a run if needed, then processes all open shards on this machine
 ///
-/// Without a pipeline file, flags alone say what to do; all else is as by default.
+/// Without a pipeline file, the flags and the defaults apply.
 ///
-/// Run it again after a crash or an interruption: only what is open is done. When the run is complete,
-/// a new one covers what is new or has changed.
+/// Run it again after a crash or an interruption: it processes only the open shards. When the run is complete, a new
+/// one covers sources that are new or have changed.
 ///
-/// Exit codes: 0 done; 65 too many rejects, and the run waits to be accepted; 75 try again later; 78 the pipeline, the model or the
-/// credentials are wrong; 130 interrupted; 143 drained after SIGTERM.
+/// Exit codes: 0 done; 65 too many rejects, the run must be accepted; 75 try again later; 78 the pipeline, the model
+/// or the credentials are wrong; 130 interrupted; 143 drained after SIGTERM.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet run pipelines/tiles.toml --input s3://photos/2026/ \\
@@ -30,8 +30,8 @@ pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
 
-    /// Show the run in `tiles` however much of it is rejected; else a run with more rejects than
-    /// `limits.max_reject_ratio` waits for `tilefleet runs OUTPUT accept ID`
+    /// Accept the run in advance: `tiles` shows it even if more of it is rejected than `limits.max_reject_ratio`.
+    /// Otherwise such a run needs `tilefleet runs OUTPUT accept ID`
     #[arg(long)]
     accept: bool,
 
@@ -86,7 +86,7 @@ async fn listen(stop: Stop) {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
-        tracing::warn!("signals cannot be caught here; an interruption ends the process at once");
+        tracing::warn!("signals cannot be caught here, so an interruption ends the process at once");
         return;
     };
     loop {
@@ -97,7 +97,10 @@ async fn listen(stop: Stop) {
         if stop.stopped() {
             std::process::exit(kind.exit_code().into());
         }
-        say(Level::Info, "finishing what is nearly done, 10 s at most; once more to leave at once");
+        say(
+            Level::Info,
+            "finishing shards that are nearly done, for at most 10 s; interrupt again to stop now",
+        );
         stop.request(kind);
     }
 }
@@ -116,8 +119,8 @@ pub fn assumptions(model: &Model) -> Option<String> {
     }
     let lacks = match model.contract_origin {
         ContractOrigin::Assumed => "has no contract",
-        ContractOrigin::Stac => "has a STAC Item that leaves something open",
-        ContractOrigin::File | ContractOrigin::Metadata => "has a contract that leaves something open",
+        ContractOrigin::Stac => "has an incomplete STAC Item",
+        ContractOrigin::File | ContractOrigin::Metadata => "has an incomplete contract",
     };
     Some(format!("{} {lacks}; assumed: {}", model.name, model.assumed.join("; ")))
 }
@@ -168,8 +171,8 @@ pub fn print(job: &Job, report: &Report) {
 /// - `limit`: set if only a part of what was found was looked at
 pub fn all_done(limit: Option<Limit>) -> String {
     match limit {
-        None => "every source has its row".to_owned(),
-        Some(limit) => format!("each {limit} has its row; {}", how_to_cover_rest(limit)),
+        None => "every source has its rows".to_owned(),
+        Some(limit) => format!("each {limit} has its rows; {}", how_to_cover_rest(limit)),
     }
 }
 
@@ -198,12 +201,13 @@ pub fn say_rejected_sources(rejected: u64, sources: u64) {
 }
 
 /// What is to be said of a run that nobody has accepted and nobody need accept.
-pub const SUPERSEDED: &str = "too many rejects; newer runs have covered its sources since";
+pub const SUPERSEDED: &str = "too many rejects; newer runs have covered its sources since then";
 
 /// Says why there may be nothing to do in an output that has no run.
 pub fn say_nothing_found() {
     println!(
-        "nothing found: no source lies within tiles.aoi, input.dates and input.max_cloud_cover (-v says what was looked at)"
+        "nothing found: no source lies within tiles.aoi, input.dates and input.max_cloud_cover (-v lists \
+         what was found)"
     );
 }
 

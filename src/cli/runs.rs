@@ -24,7 +24,7 @@ pub struct Args {
     #[command(flatten)]
     place: PlaceArgs,
 
-    /// Print JSON.
+    /// Print JSON
     #[arg(long, global = true)]
     json: bool,
 
@@ -44,8 +44,9 @@ enum Command {
 
 /// Makes a run current although more of it was rejected than `limits.max_reject_ratio` allows
 ///
-/// Until then `tiles` shows what it showed before that run, and the next `run` plans its sources again. Says
-/// how `tiles` changes. To accept beforehand, give `run` the flag --accept; a run that is open may be accepted, too.
+/// Until it is accepted, `tiles` shows the same rows as before that run, and the next `run` plans its sources again.
+/// Reports how `tiles` changes. To accept a run in advance, give `run` the flag --accept; a run that is not complete
+/// can be accepted too.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet runs s3://tables/photos accept photos-1a2b3c4d-0004")]
@@ -57,8 +58,8 @@ struct AcceptArgs {
 
 /// Deletes runs, rows and all
 ///
-/// Says what would go and exits 64 unless --yes is given. Deleting again what was interrupted removes
-/// the rest. The id of a deleted run is never used again; the next `run` covers what it covered.
+/// Without --yes, lists what would be deleted and exits 64. Repeat the command to finish an interrupted deletion. The
+/// id of a deleted run is never used again; the next `run` covers its sources.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet runs s3://tables/photos delete photos-1a2b3c4d-0003
@@ -70,35 +71,35 @@ struct DeleteArgs {
     #[arg(group = "which", value_name = "ID")]
     ids: Vec<String>,
 
-    /// Runs that were planned longer ago than this, such as 30d, and are complete, also if `tiles` shows rows of them
+    /// All complete runs that were planned longer ago than this, such as 30d, even if `tiles` shows their rows
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, group = "which")]
     older_than: Option<Duration>,
 
-    /// Do it
+    /// Delete; without this flag only list what would be deleted
     #[arg(long)]
     yes: bool,
 
-    /// Also if a run is not complete; a worker that is on it fails
+    /// Delete unfinished runs too; their workers will fail
     #[arg(long)]
     force: bool,
 }
 
 /// Merges completed runs into one with fewer files
 ///
-/// Rows are copied, not computed; rows that newer runs have replaced are dropped. The table `tiles` shows
-/// the same rows at every moment: runs that nobody has accepted are left alone, and so are runs that are older than
-/// rows of another pipeline for the same tiles. The new run is verified before the old ones are deleted. Given
-/// again, an interrupted compaction goes on.
+/// Rows are copied, not computed; rows that newer runs have replaced are dropped. The table `tiles` shows the same
+/// rows at all times: runs that have not been accepted are not merged, and neither are runs older than another
+/// pipeline's rows for the same tiles. The new run is verified before the old ones are deleted. Repeat the command to
+/// resume an interrupted compaction.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet runs s3://tables/photos compact
   tilefleet runs s3://tables/photos compact --shard-tiles 8192")]
 struct CompactArgs {
-    /// Tiles per shard; by default as the pipeline of the newest run fixes it, else 4096
+    /// Tiles per shard [default: as set in the pipeline of the newest run, otherwise 4096]
     #[arg(long, value_name = "N")]
     shard_tiles: Option<NonZeroU32>,
 
-    /// Only these runs, which must follow one another
+    /// Only these runs, which must be consecutive
     #[arg(long, value_name = "ID,ID", value_delimiter = ',')]
     runs: Vec<String>,
 }
@@ -137,7 +138,7 @@ fn accept(output: &Output, args: &AcceptArgs, json: bool) -> Result<()> {
     }
     let Accepted { run_id, was_current, complete, change } = &accepted;
     if *was_current && *complete {
-        println!("{run_id}  is current already");
+        println!("{run_id}  is already current");
         return Ok(());
     }
     if !complete {
@@ -188,7 +189,7 @@ fn left_of_deleted(run: &RunInfo) -> String {
     match run.files {
         0 => "deleted".to_owned(),
         left => format!(
-            "deleted, and {} of it left; deleting it again removes them",
+            "deleted, but {} of it left; delete it again to remove them",
             show::counted(left, "object")
         ),
     }
@@ -210,7 +211,7 @@ fn delete(output: &Output, args: &DeleteArgs, json: bool) -> Result<()> {
         return print_json(&deleted);
     }
     if ids.is_empty() {
-        println!("no run is that old");
+        println!("no run is old enough");
         return Ok(());
     }
     for Deleted { run_id, removed } in &deleted {
@@ -225,7 +226,7 @@ fn delete(output: &Output, args: &DeleteArgs, json: bool) -> Result<()> {
 fn refuse(proposal: &Proposal, args: &DeleteArgs, json: bool) -> Result<()> {
     let open = |run: &&RunInfo| matches!(run.state, State::Open | State::Planning);
     let missing = match proposal.runs.iter().find(open).filter(|_| !args.force) {
-        Some(run) => Error::usage(format!("run {} is not complete, and a worker may be on it", run.run_id))
+        Some(run) => Error::usage(format!("run {} is not complete: a worker may be using it", run.run_id))
             .hint("stop its workers, then add `--force`"),
         None if args.yes => return Ok(()),
         None => Error::usage("nothing was deleted").hint("add `--yes` to delete this"),
@@ -241,7 +242,7 @@ fn refuse(proposal: &Proposal, args: &DeleteArgs, json: bool) -> Result<()> {
 
 fn print_consequences(proposal: &Proposal) {
     if proposal.fall_back + proposal.vanish == 0 {
-        println!("`tiles` shows nothing of this");
+        println!("`tiles` shows no rows of these runs");
         return;
     }
     println!(
@@ -260,8 +261,8 @@ fn compact_runs(output: &Output, args: &CompactArgs, json: bool) -> Result<()> {
     }
     if all.is_empty() {
         println!(
-            "nothing to compact: no two current runs are of one pipeline and fingerprint, without newer rows of another \
-             between them"
+            "nothing to compact: no two current runs have the same pipeline and fingerprint, without newer \
+             rows of another run between them"
         );
     }
     all.iter().for_each(print_compacted);
@@ -274,7 +275,7 @@ fn print_compacted(compacted: &Compacted) {
         compacted.run_id,
         show::origin(&Origin::Compaction { of: compacted.replaced.clone() })
     );
-    let how = if compacted.continued { "verified; it was begun before" } else { "verified" };
+    let how = if compacted.continued { "verified; it was begun earlier" } else { "verified" };
     println!(
         "{id}  {how}: {} in {}, {}",
         show::counted(compacted.tiles, "tile"),
@@ -283,7 +284,7 @@ fn print_compacted(compacted: &Compacted) {
     );
     let Compacted { removed, .. } = compacted;
     println!(
-        "  deleted of the old runs: {}, {}",
+        "  deleted from the old runs: {}, {}",
         show::counted(removed.files, "file"),
         show::bytes(removed.bytes)
     );

@@ -24,14 +24,14 @@ pub struct Args {
 enum Command {
     /// Fetches ONNX Runtime with pip, checks it, and puts it into the cache
     Install(InstallArgs),
-    /// Shows which ONNX Runtime is used, which execution providers work, and what the machine offers
+    /// Shows which ONNX Runtime is used, which execution providers work, and the machine's resources
     Doctor(DoctorArgs),
     Bench(Box<BenchArgs>),
 }
 
-/// Measures how many chips a second a pipeline's model infers by itself
+/// Measures the rate of a pipeline's model alone, in chips per second
 ///
-/// With the sessions that a run would have, on noise that lies in memory; reads no input and writes no output.
+/// Uses the sessions of a run, on noise in memory. Reads no input and writes no output.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet runtime bench photos.toml --provider cuda
@@ -39,7 +39,7 @@ enum Command {
 struct BenchArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Measure for so many seconds at least
+    /// Minimum duration in seconds
     #[arg(long, value_name = "N", default_value_t = 10.0)]
     seconds: f64,
     /// Print the answer as JSON
@@ -59,7 +59,7 @@ struct InstallArgs {
     /// Use this wheel instead of fetching it; repeatable
     #[arg(long = "wheel", value_name = "FILE")]
     wheels: Vec<PathBuf>,
-    /// Install again although it is there
+    /// Install again even if it is installed
     #[arg(long)]
     force: bool,
     /// Print the answer as JSON
@@ -113,8 +113,11 @@ fn run_install(args: InstallArgs) -> Result<()> {
 }
 
 fn run_bench(args: BenchArgs) -> Result<()> {
-    let at_least = Duration::try_from_secs_f64(args.seconds)
-        .map_err(|error| Error::usage("--seconds is no time").because(error).hint("give it as 10 or 0.5"))?;
+    let at_least = Duration::try_from_secs_f64(args.seconds).map_err(|error| {
+        Error::usage("--seconds is not a duration")
+            .because(error)
+            .hint("give a number of seconds, such as 10 or 0.5")
+    })?;
     let job = Job::open(&args.pipeline.load()?)?;
     let (rate, inference) = block_on(job.bare_rate(at_least))?;
     if args.json {

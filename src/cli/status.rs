@@ -10,10 +10,9 @@ use crate::output::status::Status;
 use crate::output::{Output, RunId, Scope, Snapshot};
 use crate::vocabulary::error::Result;
 
-/// Says how far the runs of an output have got
+/// Shows the progress of an output's runs
 ///
-/// In the order in which they were planned. Exit 0 also while a run is not complete; `tilefleet verify` is the one that
-/// judges.
+/// In the order in which they were planned. Exits 0 even if a run is not complete; `tilefleet verify` exits 75 then.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet status s3://tables/photos
@@ -57,7 +56,7 @@ async fn look_at(output: &Output, snapshot: &Snapshot, only: Option<&RunId>) -> 
 fn print(output: &Output, status: &Status) {
     let of_what = show::origin(&status.origin);
     if let Some(num_left) = status.left_of_deleted {
-        println!("{}  deleted, and {} of it left", status.run_id, show::counted(num_left, "object"));
+        println!("{}  deleted, but {} of it left", status.run_id, show::counted(num_left, "object"));
         return;
     }
     if !status.planned {
@@ -81,7 +80,7 @@ fn print(output: &Output, status: &Status) {
         println!("  {SUPERSEDED}");
     } else if !status.accepted {
         let how = how_to_accept(&output.uri, &status.run_id);
-        let why = format!("too many rejects, so that `tiles` does not show it; {how}");
+        let why = format!("too many rejects, so `tiles` does not show it; {how}");
         println!("  {}", show::hanging(&why, 2));
     }
     if let Some(pace) = pace(status) {
@@ -93,7 +92,7 @@ fn print(output: &Output, status: &Status) {
 fn pace(status: &Status) -> Option<String> {
     let without_commit = show::seconds(status.seconds_without_commit?);
     if status.stalled {
-        return Some(format!("no progress for {without_commit}: is a worker on it?"));
+        return Some(format!("no progress for {without_commit}: is a worker running?"));
     }
     if status.committed == 0 {
         return Some(format!("nothing committed yet; planned {without_commit} ago"));

@@ -7,8 +7,8 @@ use crate::vocabulary::error::{Kind, Result};
 
 /// Proves that every planned tile has exactly one row
 ///
-/// Exit codes: 0 proven; 70 violated, with the list; 75 not complete yet. Without --run nothing may lie in
-/// the table's folder but the shards of the output's runs.
+/// Exit codes: 0 proven; 70 violated, with a list; 75 not complete yet. Without --run, any file in the table's folder
+/// that is not a shard of one of the output's runs is a violation.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet verify s3://tables/photos
@@ -18,7 +18,7 @@ pub struct Args {
     #[command(flatten)]
     output: OutputArgs,
 
-    /// Also decode every page, and compare it with its checksum: reads all of the table
+    /// Also decode every page and compare it with its checksum: reads the whole table
     #[arg(long)]
     deep: bool,
 }
@@ -60,7 +60,7 @@ pub fn print(verdict: &Verdict) {
     }
     let Some(run) = &verdict.run_id else { return };
     if let Some(num_left) = verdict.left_of_deleted {
-        println!("{run}  deleted, and {} of it left", show::counted(num_left, "object"));
+        println!("{run}  deleted, but {} of it left", show::counted(num_left, "object"));
         return;
     }
     let word = match (verdict.num_violations, verdict.complete()) {
@@ -89,7 +89,7 @@ fn pages(without_checksums: u64) -> String {
     match without_checksums {
         0 => "every page was decoded and compared with its checksum".to_owned(),
         without => format!(
-            "every page was decoded; {} of an earlier version, without checksums to compare with",
+            "every page was decoded; {} from an earlier version, without checksums",
             show::counted(without, "file")
         ),
     }

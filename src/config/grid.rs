@@ -105,11 +105,15 @@ fn clouds(settings: &Settings) -> Result<Option<Clouds>> {
         if values.is_empty() && bits.is_empty() && max_fraction >= 1.0 {
             return Ok(None);
         }
-        return Err(Error::config("clouds are described, but not where to look for them")
-            .hint("set tiles.cloud_band to the band that says where clouds are, such as \"scl\""));
+        return Err(Error::config(
+            "`tiles.cloud_values`, `tiles.cloud_bits` or `tiles.max_cloud_fraction` is \
+             set, but not `tiles.cloud_band`",
+        )
+        .hint("set tiles.cloud_band to the band that marks clouds, such as \"scl\""));
     };
     if values.is_empty() && bits.is_empty() {
-        return Err(Error::config(format!("`tiles.cloud_band` is \"{band}\", but not what in it means clouds"))
+        return Err(Error::config(format!("`tiles.cloud_band` is \"{band}\", but neither `tiles.cloud_values` \
+             nor `tiles.cloud_bits` is set"))
             .hint("set tiles.cloud_values, such as [3, 8, 9, 10] for Sentinel-2's scl, or tiles.cloud_bits, such as [1, 3, 4] for Landsat's qa_pixel"));
     }
     if let Some(bit) = bits.iter().find(|bit| **bit > 31) {
@@ -122,7 +126,7 @@ fn clouds(settings: &Settings) -> Result<Option<Clouds>> {
 struct Length(Option<NonZeroU32>);
 
 impl FromSetting for Length {
-    const EXPECTED: &'static str = "a number of pixels from 1 to 65535, or the word that is its default";
+    const EXPECTED: &'static str = "a number of pixels from 1 to 65535, or its default";
 
     fn from_setting(setting: &Setting) -> Option<Self> {
         if let Some("contract" | "size") = setting.value.as_str() {
@@ -137,7 +141,7 @@ impl FromSetting for Length {
 struct Gsd(Option<f64>);
 
 impl FromSetting for Gsd {
-    const EXPECTED: &'static str = "\"native\", or metres a pixel above 0";
+    const EXPECTED: &'static str = "\"native\", or a number of metres per pixel above 0";
 
     fn from_setting(setting: &Setting) -> Option<Self> {
         if setting.value.as_str() == Some("native") {
@@ -183,7 +187,7 @@ impl FromSetting for Factors {
 struct Summands(Vec<f64>);
 
 impl FromSetting for Summands {
-    const EXPECTED: &'static str = "a number that 32-bit floats have, or a list of them";
+    const EXPECTED: &'static str = "a number that fits a 32-bit float, or a list of them";
 
     fn from_setting(setting: &Setting) -> Option<Self> {
         let summands = Vec::<f64>::from_setting(setting)?;

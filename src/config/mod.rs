@@ -253,9 +253,8 @@ fn refuse_other_input(set: &[String]) -> Result<()> {
     let judges = |name: &String| ["input.dates", "input.max_cloud_cover"].contains(&name.as_str());
     match set.iter().filter_map(name).find(|name| name.starts_with("input.") && !judges(name)) {
         None => Ok(()),
-        Some(name) => Err(Error::config(format!("`{name}` has no effect here")).hint(
-            "name what is to be looked at as an argument; of [input] only dates and max_cloud_cover count",
-        )),
+        Some(name) => Err(Error::config(format!("`{name}` has no effect here"))
+            .hint("give the sources as arguments; of [input] only dates and max_cloud_cover have an effect")),
     }
 }
 
@@ -278,8 +277,8 @@ fn unreadable(path: &Path, cause: std::io::Error) -> Error {
     use std::io::ErrorKind::{InvalidData, IsADirectory};
     let shown = path.display();
     if let InvalidData | IsADirectory = cause.kind() {
-        let what = if cause.kind() == IsADirectory { "a folder" } else { "no text" };
-        return Error::config(format!("`{shown}` is no pipeline file: it is {what}")).hint(format!(
+        let what = if cause.kind() == IsADirectory { "a folder" } else { "not a text file" };
+        return Error::config(format!("`{shown}` is not a pipeline file: it is {what}")).hint(format!(
             "a pipeline is a TOML file; to read images without one give --input {shown}, --model and --output"
         ));
     }
@@ -528,7 +527,7 @@ mod tests {
         let error = Pipeline::load(Some(&image), &Overrides::default()).unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
         let text = error.render();
-        assert!(text.contains("a.jpg` is no pipeline file: it is no text"), "{text}");
+        assert!(text.contains("a.jpg` is not a pipeline file: it is not a text file"), "{text}");
         assert!(text.contains("--input"), "{text}");
         let error = Pipeline::load(Some(folder.path()), &Overrides::default()).unwrap_err();
         assert!(error.render().contains("it is a folder"), "{}", error.render());

@@ -103,7 +103,7 @@ impl Settings {
         let invalid = |cause: toml::de::Error| {
             let line = cause.span().map_or(1, |span| line_of(text, &span));
             Error::config(format!("{}:{line} is not valid TOML: {}", path.display(), cause.message()))
-                .hint("correct that line; texts stand in quotes, lists in brackets")
+                .hint("correct that line; text needs quotes, lists need brackets")
         };
         for Entry { section, key, value, span } in parse(text).map_err(invalid)? {
             let origin = Origin::File { path: path.to_owned(), line: line_of(text, &span) };
@@ -133,7 +133,7 @@ impl Settings {
 
     /// Lays what [`Self::to_json`] wrote into the record of a run over the settings.
     pub(super) fn lay_record(&mut self, record: &serde_json::Value, run: &str) -> Result<()> {
-        let damaged = || Error::config(format!("the record of run {run} holds no pipeline"));
+        let damaged = || Error::config(format!("the record of run {run} has no pipeline"));
         let origin = || Origin::Record(run.to_owned());
         for (name, value) in record.as_object().ok_or_else(damaged)? {
             match value {
@@ -202,7 +202,7 @@ impl Settings {
     /// Returns a setting; the name is one of ours.
     pub(super) fn get(&self, name: &str) -> &Setting {
         let found = self.0.iter().find(|setting| setting.name() == name);
-        found.unwrap_or_else(|| panic!("`{name}` stands in default.toml, proved by a unit test"))
+        found.unwrap_or_else(|| panic!("`{name}` is in default.toml, proved by a unit test"))
     }
 
     /// Replaces a value by an equal one that is written better, such as an absolute path.
@@ -282,7 +282,7 @@ impl Settings {
             None if !self.has_section(section) => {
                 format!("only the keys of [{}] can be set here", self.sections().join("], ["))
             }
-            None if section.is_empty() => "only `name` stands above the sections".to_owned(),
+            None if section.is_empty() => "the only key outside of sections is `name`".to_owned(),
             None => {
                 let keys: Vec<&str> = siblings().map(|setting| setting.key.as_str()).collect();
                 format!("the keys of [{section}] are {}", keys.join(", "))
@@ -446,7 +446,7 @@ mod tests {
             rendered(laid("batch = 1\n")),
             "error: unknown key `batch` (job.toml:1)\n  hint: did you mean `run.batch`?"
         );
-        assert!(rendered(laid("colour = 1\n")).ends_with("hint: only `name` stands above the sections"));
+        assert!(rendered(laid("colour = 1\n")).ends_with("hint: the only key outside of sections is `name`"));
     }
 
     #[test]

@@ -193,7 +193,7 @@ impl FromSetting for Ratio {
 pub(super) struct PerCent(pub(super) u8);
 
 impl FromSetting for PerCent {
-    const EXPECTED: &'static str = "a whole number of per cent from 0 to 100";
+    const EXPECTED: &'static str = "a percentage, a whole number from 0 to 100";
 
     fn from_setting(setting: &Setting) -> Option<Self> {
         let number = u8::try_from(setting.value.as_integer()?).ok()?;

@@ -58,7 +58,7 @@ pub fn reader(grid: TileGrid, format: ImageFormat) -> Result<Reader, Rejection> 
         (TileGrid::Whole, _) => Ok(Reader::Picture),
         (TileGrid::Regular, ImageFormat::Tiff) => Ok(Reader::Scene),
         (TileGrid::Regular, other) => Err(unsupported(format!(
-            "{other} cannot be cut into windows, only TIFF can; tiles.grid = \"whole\" takes it as one tile"
+            "{other} cannot be cut into windows, only TIFF can; with tiles.grid = \"whole\" it is one tile"
         ))),
     }
 }
@@ -173,7 +173,7 @@ mod tests {
         assert!(!said(TileGrid::Whole, b"hello, world").unwrap_err().detail.contains("tiles.grid"));
         let jpeg =
             said(TileGrid::Regular, &[0xFF, 0xD8, 0xFF, 0xE0, 0, 16, 74, 70, 73, 70, 0, 1]).unwrap_err();
-        assert!(jpeg.detail.ends_with("tiles.grid = \"whole\" takes it as one tile"), "{jpeg}");
+        assert!(jpeg.detail.ends_with("with tiles.grid = \"whole\" it is one tile"), "{jpeg}");
     }
 
     #[test]

@@ -116,7 +116,7 @@ fn is_inside<'a>([x, y]: [f64; 2], rings: impl Iterator<Item = &'a [[f64; 2]]>) 
 fn boxes(text: &str) -> Result<Vec<Area>> {
     let numbers: Vec<f64> = text.split(',').filter_map(|number| number.trim().parse().ok()).collect();
     let &[west, south, east, north] = numbers.as_slice() else {
-        return Err(Error::config(format!("area of interest `{}` is no box", beginning(text)))
+        return Err(Error::config(format!("area of interest `{}` is not a box", beginning(text)))
             .hint("write west,south,east,north in degrees, such as 9.5,53.3,10.4,53.8, or GeoJSON"));
     };
     for corner in [[west, south], [east, north]] {
@@ -152,7 +152,7 @@ fn beginning(text: &str) -> String {
 
 fn geojson(text: &str) -> Result<Vec<Area>> {
     let value: Value = serde_json::from_str(text)
-        .map_err(|cause| Error::config("the area of interest is no valid GeoJSON").because(cause))?;
+        .map_err(|cause| Error::config("the area of interest is not valid GeoJSON").because(cause))?;
     let mut polygons = Vec::new();
     collect(&value, &mut polygons)?;
     if polygons.is_empty() {
@@ -161,9 +161,9 @@ fn geojson(text: &str) -> Result<Vec<Area>> {
     let num_points: usize = polygons.iter().flat_map(|area| &area.rings).map(Vec::len).sum();
     if num_points > MAX_POINTS {
         return Err(Error::config(format!(
-            "the area of interest has {num_points} points, {MAX_POINTS} at most"
+            "the area of interest has {num_points} points, the maximum is {MAX_POINTS}"
         ))
-        .hint("simplify it: every window is held against all of them"));
+        .hint("simplify it: each window is compared with all of them"));
     }
     Ok(polygons)
 }
@@ -211,7 +211,7 @@ fn ring(points: &Value) -> Result<Vec<[f64; 2]>> {
 
 fn point(position: &Value) -> Result<[f64; 2]> {
     let (Some(x), Some(y)) = (position[0].as_f64(), position[1].as_f64()) else {
-        return Err(malformed("a position that is no longitude and latitude"));
+        return Err(malformed("a position that is not longitude and latitude"));
     };
     check([x, y])?;
     Ok([x, y])
@@ -227,7 +227,7 @@ fn check([longitude, latitude]: [f64; 2]) -> Result<()> {
 }
 
 fn list(value: &Value) -> Result<&Vec<Value>> {
-    value.as_array().ok_or_else(|| malformed("something else where a list should be"))
+    value.as_array().ok_or_else(|| malformed("another value where a list is expected"))
 }
 
 fn malformed(what: &str) -> Error {
@@ -304,7 +304,7 @@ mod tests {
         );
         assert!(says("53,95,54,96").contains("a point at 53, 95"));
         assert!(says("9,54,10,53").contains("is empty"));
-        assert!(says("{\"type\":").contains("no valid GeoJSON"));
+        assert!(says("{\"type\":").contains("not valid GeoJSON"));
         assert!(says(r#"{"type":"Point","coordinates":[1,2]}"#).contains("GeoJSON object Point"));
         assert!(says(r#"{"coordinates":[1,2]}"#).contains("object without type"));
         assert!(says(r#"{"type":"FeatureCollection","features":[]}"#).contains("has no polygon"));

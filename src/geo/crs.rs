@@ -47,9 +47,9 @@ impl Crs {
     pub fn from_epsg(code: u32) -> Result<Self, NoGeometry> {
         let definition = epsg::definition(code).ok_or_else(|| {
             NoGeometry::UnsupportedCrs(if epsg::needs_grid(code) {
-                format!("EPSG:{code} needs a grid of datum shifts, and none is built in")
+                format!("EPSG:{code} needs a grid of datum shifts, which this build does not have")
             } else {
-                format!("EPSG:{code} has not been held against PROJ")
+                format!("EPSG:{code} has not been compared with PROJ")
             })
         })?;
         Self::from_proj(Some(code), definition)

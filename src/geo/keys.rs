@@ -78,7 +78,7 @@ fn check_units(tags: &GeoTags, code: u16) -> Result<(), NoGeometry> {
     if in_metres == (unit == METRE) {
         return Ok(());
     }
-    Err(unsupported(&format!("EPSG:{code} with coordinates in another unit, EPSG:{unit}")))
+    Err(unsupported(&format!("EPSG:{code} with coordinates in the unit EPSG:{unit}")))
 }
 
 /// A file with a code of a projected system must call itself projected: GDAL goes by what it calls itself.
@@ -95,9 +95,8 @@ fn check_model(tags: &GeoTags, code: u16) -> Result<(), NoGeometry> {
 fn check_datum(tags: &GeoTags, code: u16) -> Result<(), NoGeometry> {
     let Some(definition) = epsg::definition(u32::from(code)) else { return Ok(()) };
     let named = |key| tags.code(key).filter(|&code| code != USER_DEFINED && code != 0);
-    let contradicts = |what: &str, beside: u16| {
-        unsupported(&format!("{what} EPSG:{beside} beside EPSG:{code}, which has another"))
-    };
+    let contradicts =
+        |what: &str, beside: u16| unsupported(&format!("{what} EPSG:{beside} contradicts EPSG:{code}"));
     let is_same = |crs: u16| {
         let beside = epsg::definition(u32::from(crs));
         (code, crs) == WEB_MERCATOR || beside.is_some_and(|beside| datum_of(beside) == datum_of(definition))
@@ -156,7 +155,7 @@ fn has_ellipsoid(definition: &str, code: u16) -> bool {
 /// Describes a projected system that has no code of its own.
 fn projected(tags: &GeoTags) -> Result<String, NoGeometry> {
     if tags.code(key::LINEAR_UNITS).unwrap_or(METRE) != METRE {
-        return Err(unsupported("a projection of its own that is not in metres"));
+        return Err(unsupported("a user-defined projection that is not in metres"));
     }
     let projection = match tags.code(key::PROJECTION) {
         Some(code @ 16001..=16060) => format!("+proj=utm +zone={}", code - 16000),
@@ -261,7 +260,7 @@ fn ellipsoid(tags: &GeoTags) -> Result<String, NoGeometry> {
 
 /// What GDAL writes for a name of its own: `GCS Name = …|Datum = …|…`.
 fn datum_name(tags: &GeoTags) -> &str {
-    let citation = tags.text(key::GEODETIC_CITATION).unwrap_or("an ellipsoid of its own");
+    let citation = tags.text(key::GEODETIC_CITATION).unwrap_or("a user-defined ellipsoid");
     let first = citation.split('|').next().unwrap_or(citation);
     first.strip_prefix("GCS Name = ").unwrap_or(first)
 }

@@ -36,16 +36,16 @@ pub use wkb::parts;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum NoGeometry {
     /// Neither a pixel scale with a tiepoint, nor a matrix.
-    #[error("the file says nothing about where its pixels lie")]
+    #[error("the file has no georeference")]
     NoTransform,
     /// Several tiepoints: the pixels lie on no regular grid.
-    #[error("its pixels are placed by {0} ground control points, not by a transform")]
+    #[error("the file has {0} ground control points instead of a transform")]
     ControlPoints(usize),
     /// The transform maps the image to a line or a point, or has numbers that are none.
     #[error("its transform cannot be inverted")]
     Singular,
     /// The transform is the identity: columns and rows stand where coordinates should.
-    #[error("its transform only numbers the pixels, as beside RPCs, and places them nowhere")]
+    #[error("its transform is the identity, as in files with RPCs, and gives no position on Earth")]
     PixelNumbers,
     /// No key says which coordinate reference system.
     #[error("the file names no coordinate reference system")]
@@ -57,7 +57,7 @@ pub enum NoGeometry {
     #[error("its coordinate reference system is not supported: {0}")]
     UnsupportedCrs(String),
     /// A point of the window lies where the projection has no inverse.
-    #[error("the window reaches beyond what its coordinate reference system covers")]
+    #[error("the window lies partly outside its coordinate reference system")]
     OutsideCrs,
     /// The window spans more than once around the Earth.
     #[error("the window spans more than 360 degrees of longitude")]

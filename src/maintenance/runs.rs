@@ -224,7 +224,7 @@ fn refuse_compacted(output: &Output, snapshot: &Snapshot, ids: &[RunId]) -> Resu
     let into = standing.run.id();
     let give_up = match standing.completed() {
         Some(_) => String::new(),
-        None => format!("; to give the compaction up, delete {into} first"),
+        None => format!("; to undo the compaction, delete {into} first"),
     };
     let hint = format!("`tilefleet runs {} compact` finishes that and deletes it{give_up}", output.uri);
     Err(Error::unavailable(format!("run {id} is being compacted into {into}")).hint(hint))
@@ -240,7 +240,8 @@ async fn refuse_replacing(output: &Output, snapshot: &Snapshot, ids: &[RunId]) -
         if let Some(left) = of.find(stays)
             && can_replace(output, snapshot, run).await?
         {
-            let message = format!("run {id} still has to delete what it replaces, such as {left}");
+            let message =
+                format!("compaction {id} is not finished: run {left}, which it replaces, still exists");
             return Err(Error::unavailable(message)
                 .hint(format!("finish it with `tilefleet runs {} compact`, then delete {id}", output.uri)));
         }
@@ -349,8 +350,10 @@ pub async fn delete(output: &Output, proposal: &Proposal) -> Result<Vec<Deleted>
             && *state != State::Deleted
             && proposal.runs.iter().all(|run| run.run_id != into)
         {
-            return Err(Error::unavailable(format!("run {run_id} was compacted into {into} meanwhile"))
-                .hint(format!("its rows are among those of {into}, and are deleted with that")));
+            return Err(Error::unavailable(format!(
+                "run {run_id} was compacted into {into} in the meantime"
+            ))
+            .hint(format!("its rows are now in {into}, and are deleted with that run")));
         }
         deleted.push(Deleted { run_id: run_id.clone(), removed });
     }
@@ -366,12 +369,9 @@ async fn give_back(output: &Output, proposal: &Proposal, id: &RunId) -> Result<(
             || output.decide(id, replaced, Fate::Keep).await? == Fate::Delete
         {
             return Err(Error::unavailable(format!(
-                "run {id} has begun to delete what it replaces: {replaced}"
+                "run {id} has begun to delete the runs that it replaces: {replaced}"
             ))
-            .hint(format!(
-                "`tilefleet runs {} compact` finishes that; then ask again what deleting it does",
-                output.uri
-            )));
+            .hint(format!("finish that with `tilefleet runs {} compact`, then delete again", output.uri)));
         }
     }
     Ok(())
@@ -384,11 +384,14 @@ async fn check_not_copied(output: &Output, proposal: &Proposal) -> Result<()> {
     for standing in &snapshot.runs {
         if let Some(id) = standing.run.origin().replaced().iter().find(|id| gone(id)) {
             let into = standing.run.id();
-            return Err(Error::unavailable(format!("run {id} is deleted, and was being compacted into {into}"))
-                .hint(format!(
-                    "its rows may be among those of {into}: `tilefleet runs {} delete {into}` says what deleting that does",
-                    output.uri
-                )));
+            return Err(Error::unavailable(format!(
+                "run {id} is deleted, but was being compacted into {into}"
+            ))
+            .hint(format!(
+                "its rows may be in {into}: `tilefleet runs {} delete {into}` shows what deleting that \
+                     run does",
+                output.uri
+            )));
         }
     }
     Ok(())

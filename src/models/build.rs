@@ -287,11 +287,13 @@ pub fn build(weights: &Weights, options: &BuildOptions) -> Result<BuiltModel> {
             form(options.bands.len() as u64, "is", "are"),
             weights.in_channels()
         ))
-        .hint("name as many as the weights take"));
+        .hint("name one band per input channel of the weights"));
     }
     if matches!(options.precision, Precision::Int8 | Precision::Tf32) {
-        return Err(Error::usage("an int8 network cannot be built: its ranges are taken from images")
-            .hint("build it in fp32, then quantise it with `tilefleet model quantize`"));
+        return Err(Error::usage(
+            "an int8 network cannot be built directly: its ranges are measured on images",
+        )
+        .hint("build it in fp32, then quantise it with `tilefleet model quantize`"));
     }
     let num_classes = weights.num_classes().filter(|_| !options.headless);
     let contract = options.contract(num_classes);
@@ -300,7 +302,7 @@ pub fn build(weights: &Weights, options: &BuildOptions) -> Result<BuiltModel> {
     contract.check_scores().map_err(|error| error.hint("give `--activation sigmoid`, or none"))?;
     options.normalise.validate(options.bands.len()).map_err(by_flag)?;
     if options.sample_type == SampleType::Uint8 && options.normalise.clamp.is_some() {
-        return Err(Error::config("values of a uint8 input are not clamped in the graph")
+        return Err(Error::config("a uint8 input is not clamped in the graph")
             .hint("leave the clamp out, or build a float32 input"));
     }
     let graph = GraphBuilder::new(weights, options.precision).network(options, num_classes)?;
@@ -332,11 +334,11 @@ pub fn build_for(
     contract: &Contract,
     precision: Precision,
 ) -> Result<BuiltModel> {
-    let misfit = || Error::config(format!("no built model fits the contract `{}`", contract.name));
+    let misfit = || Error::config(format!("no model can be built for the contract `{}`", contract.name));
     let (input, classifier) = (&contract.input, contract.output.classifier.as_ref());
     let Some(normalise) = input.normalise.clone().filter(|_| input.sample_type == SampleType::Float32) else {
         return Err(misfit()
-            .because("it leaves normalisation to the graph, and does not say which")
+            .because("it leaves normalisation to the graph, but does not give its values")
             .hint("give --input-type, --mean and --std instead of --contract"));
     };
     if input.width != input.height {
@@ -362,9 +364,10 @@ pub fn build_for(
     let built = build(weights, &options).map_err(|cause| misfit().because(cause))?;
     let of_any = Contract { model_digest: None, ..contract.clone() };
     match first_difference(&of_any, &built.contract)? {
-        Some((key, said, has)) => Err(misfit().because(format!("its {key} is {said}, the model's {has}")).hint(
-            "take the architecture and the weights that it was written for; a built model's tensors are `input`, \
-             `embedding` and `logits`",
+        Some((key, said, has)) => Err(misfit().because(format!("its {key} is {said}, the model's is \
+             {has}")).hint(
+            "use the architecture and the weights that it was written for; the tensors of a built model are \
+             `input`, `embedding` and `logits`",
         )),
         None => Ok(built),
     }

@@ -204,13 +204,13 @@ impl Weights<'_> {
             && length != wanted
         {
             return Err(tensor
-                .refused(format!("has {length} bytes there, and {wanted} by its shape and type"))
+                .refused(format!("has {length} bytes there, but its shape and type need {wanted}"))
                 .hint(EXPORT_AGAIN));
         }
         let length = length.or(wanted).unwrap_or(file.len().saturating_sub(offset));
         let end = offset.checked_add(length).filter(|end| *end <= file.len()).ok_or_else(|| {
             tensor
-                .elsewhere(location, &format!("which ends before it does, after {} bytes", file.len()))
+                .elsewhere(location, &format!("which ends too early, after {} bytes", file.len()))
                 .because(format!("it begins at byte {offset} and has {length}"))
                 .hint(COPY_BOTH)
         })?;
@@ -220,9 +220,10 @@ impl Weights<'_> {
     /// Returns the content of a file beside the network.
     fn file(&mut self, tensor: &Described, location: &str) -> Result<Bytes> {
         let name = plain_name(location).ok_or_else(|| {
-            tensor
-                .elsewhere(location, "and not beside the network")
-                .hint("only a file in the network's own folder is read; put it there, and export the network with its plain name")
+            tensor.elsewhere(location, "not beside the network").hint(
+                "only files in the network's own folder are read; put it there, and export the network \
+                     again with the plain file name",
+            )
         })?;
         if let Some(file) = self.files.get(name) {
             return Ok(file.clone());
@@ -250,9 +251,9 @@ impl Weights<'_> {
         let folder = folder_of(self.path);
         let path = folder.join(name);
         let real = fs::canonicalize(&path).map_err(|cause| match cause.kind() {
-            ErrorKind::NotFound => {
-                tensor.elsewhere(name, &format!("and there is none in {}", folder.display())).hint(COPY_BOTH)
-            }
+            ErrorKind::NotFound => tensor
+                .elsewhere(name, &format!("which does not exist in {}", folder.display()))
+                .hint(COPY_BOTH),
             _ => tensor.elsewhere(name, "which cannot be read").because(cause),
         })?;
         let here =
@@ -263,7 +264,7 @@ impl Weights<'_> {
                 .hint("put the file itself beside the network"));
         }
         if !real.is_file() {
-            return Err(tensor.elsewhere(name, "which is no file").hint(COPY_BOTH));
+            return Err(tensor.elsewhere(name, "which is not a file").hint(COPY_BOTH));
         }
         Ok(real)
     }
@@ -285,10 +286,10 @@ fn plain_name(location: &str) -> Option<&str> {
 fn too_large(path: &Path, num_bytes: usize) -> Error {
     Error::config(format!("{} is too large", path.display()))
         .because(format!(
-            "with its weights in other files it has {:.1} GiB, and a network in one piece has less than 2",
+            "with its weights in other files it has {:.1} GiB, but a network in memory must have less than 2",
             num_bytes as f64 / f64::from(1 << 30)
         ))
-        .hint("export it in fp16, which halves it, or take a smaller network")
+        .hint("export it in fp16, which halves its size, or use a smaller network")
 }
 
 /// A message in pieces, which are copied only once.
@@ -476,7 +477,7 @@ mod tests {
             ("*/_ORT_MEM_ADDR_/*", "not beside the network"),
             ("link", "a link to outside the network's folder"),
             ("sub", "is no file"),
-            ("none.bin", "there is none in"),
+            ("none.bin", "which does not exist in"),
         ] {
             let message = disk.refused(beside("w", &[("location", location), ("length", "8")]));
             assert!(message.contains("tensor `w`") && message.contains(why), "{location}: {message}");
@@ -500,9 +501,9 @@ mod tests {
     fn weights_lie_within_their_file_and_are_as_many_as_the_shape_says() {
         let disk = OnDisk::new();
         for (entries, why) in [
-            (&[("offset", "12")][..], "ends before it does, after 16 bytes"),
+            (&[("offset", "12")][..], "ends too early, after 16 bytes"),
             (&[("offset", "18446744073709551615"), ("length", "8")], "ends before it does"),
-            (&[("length", "12")], "has 12 bytes there, and 8 by its shape and type"),
+            (&[("length", "12")], "has 12 bytes there, but its shape and type need 8"),
             (&[("offset", "-1")], "has the offset `-1`"),
             (&[("length", "8 bytes")], "has the length `8 bytes`"),
         ] {
@@ -517,7 +518,10 @@ mod tests {
         let disk = OnDisk::new();
         File::create(disk.folder.path().join("huge.bin")).unwrap().set_len(3 << 30).unwrap();
         let message = disk.refused(beside("w", &[("location", "huge.bin")]));
-        assert!(message.contains("it has 3.0 GiB, and a network in one piece has less than 2"), "{message}");
+        assert!(
+            message.contains("it has 3.0 GiB, but a network in memory must have less than 2"),
+            "{message}"
+        );
         // One small file, many tensors.
         File::create(disk.folder.path().join("large.bin")).unwrap().set_len(1 << 29).unwrap();
         let odd =

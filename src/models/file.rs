@@ -101,7 +101,7 @@ pub(super) fn cannot_write(path: &Path, cause: std::io::Error) -> Error {
         _ => Kind::Unavailable,
     };
     let hint = match kind {
-        Kind::Config => "choose a folder that exists and can be written to",
+        Kind::Config => "choose a folder that exists and is writable",
         _ => "check the disk and its free space, then try again",
     };
     Error::new(kind, format!("cannot write {}", path.display())).because(cause).hint(hint)

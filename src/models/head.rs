@@ -107,7 +107,7 @@ impl Backbone {
     pub fn with_head(&self, contract: &Contract, head: &Head<'_>) -> Result<BuiltModel> {
         let embedding = &contract.output.embedding;
         let pruned = prune(&self.bytes, &self.model, embedding)
-            .ok_or_else(|| self.unusable(format!("nothing in its graph computes `{embedding}`")))?;
+            .ok_or_else(|| self.unusable(format!("no node of its graph computes `{embedding}`")))?;
         let free = |name: &str| {
             let mut name = name.to_owned();
             while pruned.names.contains(name.as_str()) {
@@ -178,9 +178,9 @@ impl Backbone {
     }
 
     fn unusable(&self, why: String) -> Error {
-        Error::config(format!("no classifier can be put into {}", self.path.display()))
+        Error::config(format!("cannot put a classifier into {}", self.path.display()))
             .because(why)
-            .hint("`tilefleet model inspect` shows the graph; export the network anew, as one file")
+            .hint("`tilefleet model inspect` shows the graph; export the network again, as one file")
     }
 }
 

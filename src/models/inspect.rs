@@ -170,11 +170,7 @@ impl fmt::Display for Report {
             }
             (None, Some(error)) => {
                 let reason = error.causes().pop().unwrap_or_else(|| error.to_string());
-                writeln!(
-                    f,
-                    "usable      no: {}\ncontract    none that fits",
-                    reason.lines().next().unwrap_or_default()
-                )
+                writeln!(f, "usable      no: {}\ncontract    none", reason.lines().next().unwrap_or_default())
             }
             (None, None) => Ok(()),
         }
@@ -187,7 +183,7 @@ impl fmt::Display for ContractReport {
             ContractOrigin::File => "from the file beside the model",
             ContractOrigin::Metadata => "from the model's metadata",
             ContractOrigin::Stac => "from the STAC Item beside the model",
-            ContractOrigin::Assumed => "ASSUMED: nobody wrote one, so ImageNet's is taken",
+            ContractOrigin::Assumed => "ASSUMED: there is none, so ImageNet's is used",
         };
         writeln!(f, "contract    {}, {origin}", self.contract.name)?;
         writeln!(f, "  sha256    {}", self.digest)?;
@@ -224,7 +220,7 @@ impl ContractReport {
         }
         match input.resize {
             Some(resize) => {
-                let exact = if resize.keep_exact { ", unless exact already" } else { "" };
+                let exact = if resize.keep_exact { ", unless it already has the size" } else { "" };
                 let (short_side, filter) = (resize.short_side, resize.interpolation);
                 writeln!(
                     f,
@@ -232,7 +228,7 @@ impl ContractReport {
                     input.width, input.height
                 )?;
             }
-            None => writeln!(f, "  size      {}×{}, others are rejected", input.width, input.height)?,
+            None => writeln!(f, "  size      {}×{}, other sizes are rejected", input.width, input.height)?,
         }
         match &input.normalise {
             Some(normalise) => {
@@ -243,7 +239,7 @@ impl ContractReport {
                 };
                 writeln!(f, "  normalise ({clamped} − {:?}) / {:?}", normalise.mean, normalise.std)?;
             }
-            None => writeln!(f, "  normalise in the graph, if at all")?,
+            None => writeln!(f, "  normalise in the graph, or not at all")?,
         }
         Ok(())
     }

@@ -76,8 +76,8 @@ pub struct Overrides {
 /// The most samples of a batch whose size the graph fixes: 8 GiB as floats.
 const MAX_SAMPLES: usize = 1 << 31;
 
-const MISFIT: &str = "correct the contract, or take the one that was written for this model; \
-                      `tilefleet model inspect` shows the graph";
+const MISFIT: &str = "correct the contract, or use the one that was written for this model; `tilefleet model \
+     inspect` shows the graph";
 
 /// Reads a model and its contract, and checks that they fit.
 ///
@@ -133,7 +133,7 @@ fn fit(path: &Path, proto: &ModelProto, beside: Option<Contract>, overrides: &Ov
         None => {
             if let Some((item, text)) = mlm::find(path)? {
                 let (contract, assumed) = described_contract(&text, &graph, overrides).map_err(|cause| {
-                    Error::config(format!("cannot take {} as the model's contract", item.display()))
+                    Error::config(format!("cannot use {} as the model's contract", item.display()))
                         .because(cause)
                 })?;
                 (contract, ContractOrigin::Stac, assumed)
@@ -214,8 +214,11 @@ fn num_features(graph: &Graph<'_>, tensor: &str, key: &str) -> Result<usize> {
         return Err(no_such_tensor(tensor, key));
     }
     graph.num_features(tensor).ok_or_else(|| {
-        Error::config(format!("the model does not say how long a row of `{tensor}` (model.{key}) is"))
-            .hint("write it into a contract file beside the model, which `tilefleet model inspect FILE.onnx --skeleton` begins")
+        Error::config(format!("the model does not give the length of a row of `{tensor}` (model.{key})"))
+            .hint(
+                "write it into a contract file beside the model; `tilefleet model inspect FILE.onnx \
+                 --skeleton` prints a draft",
+            )
     })
 }
 
@@ -266,10 +269,13 @@ fn described_contract(
 
 fn no_place_for(labels: &[String]) -> Error {
     Error::config(format!(
-        "it lists {}, and the graph has no output that is known to be theirs",
+        "it lists {}, but no output of the graph is known to be their logits",
         counted(labels.len() as u64, "class")
     ))
-        .hint("name the tensor with `--set model.logits=…`; or write a contract file, without a classifier if only embeddings are wanted")
+    .hint(
+        "name the tensor with `--set model.logits=…`; or write a contract file, without a classifier \
+             if you only need embeddings",
+    )
 }
 
 /// `ImageNet`'s contract for a model that takes three float channels of a fixed size.
@@ -291,7 +297,11 @@ fn assumed_input(graph: &Graph<'_>) -> Result<Input> {
                 "there is no contract, and none can be assumed for the input `{}`, {input}",
                 input.name
             ))
-            .hint("only float32 [N, 3, height, width] of a fixed size is taken for RGB with ImageNet's mean and std; write a contract file for anything else, which `tilefleet model inspect FILE.onnx --skeleton` begins"));
+            .hint(
+                "only float32 [N, 3, height, width] of a fixed size is assumed to be RGB with ImageNet's \
+                 mean and std; write a contract file for anything else; `tilefleet model inspect FILE.onnx \
+                 --skeleton` prints a draft",
+            ));
         }
     };
     Ok(Input {
@@ -330,7 +340,9 @@ fn assumed_output(graph: &Graph<'_>, overrides: &Overrides) -> Result<Output> {
     let (embedding, embedding_length) = match (&overrides.embedding, found) {
         (Some(embedding), _) => (embedding.clone(), num_features(graph, embedding, "embedding")?),
         (None, Some(found)) => (found.embedding, found.embedding_length),
-        (None, None) => return Err(name_the_embedding("no classifier was found to take the embedding from")),
+        (None, None) => {
+            return Err(name_the_embedding("no classifier was found, so its input cannot be the embedding"));
+        }
     };
     let classifier = match logits {
         Some(logits) => {
@@ -360,7 +372,7 @@ impl Classifier {
         let logits = &self.logits;
         match (self.activation, self.num_classes) {
             (Activation::None, _) => {
-                format!("`{logits}` are the scores, since the graph ends in an activation")
+                format!("`{logits}` are the scores, since the graph ends with an activation")
             }
             (Activation::Sigmoid, 1) => format!("sigmoid of the one logit in `{logits}`"),
             (activation, classes) => format!("{activation} over the {classes} classes of `{logits}`"),
@@ -433,11 +445,8 @@ fn check_input(graph: &Graph<'_>, input: &Input) -> Result<Option<usize>> {
         )));
     }
     if found.shape.iter().flatten().any(|axis| *axis == Axis::Fixed(0)) {
-        return Err(Error::config(format!(
-            "the graph's input `{}` is {found}: it takes no chip at all",
-            found.name
-        ))
-        .hint("export the network with a batch axis that varies, or of a fixed length from 1"));
+        return Err(Error::config(format!("the graph's input `{}` is {found}: a batch of 0", found.name))
+            .hint("export the network with a dynamic batch axis, or a fixed one of at least 1"));
     }
     let elem_type = match input.sample_type {
         SampleType::Uint8 => UINT8,
@@ -466,7 +475,7 @@ fn check_input(graph: &Graph<'_>, input: &Input) -> Result<Option<usize>> {
     let batch = usize::try_from(*batch).ok().filter(fits).ok_or_else(|| {
         Error::config(format!("the graph's input `{}` is {found}: a batch is too large", found.name))
             .because(format!("it has more than {MAX_SAMPLES} samples"))
-            .hint("export the network with a batch axis that varies, or with a smaller batch")
+            .hint("export the network with a dynamic batch axis, or a smaller batch")
     })?;
     Ok(Some(batch))
 }
@@ -526,9 +535,9 @@ fn is_batch_of_rows(graph: &Graph<'_>, shape: &[Axis], length: usize, batch: Opt
 }
 
 fn no_such_tensor(name: &str, key: &str) -> Error {
-    Error::config(format!("the graph computes no tensor `{name}`, which is to be the {key}")).hint(format!(
-        "name one that it does with `--set model.{key}=…` (`--{key}` of `model inspect` and `model quantize`); `tilefleet \
-         model inspect` lists the outputs"
+    Error::config(format!("the graph has no tensor `{name}` for the {key}")).hint(format!(
+        "name another with `--set model.{key}=…` (`--{key}` of `model inspect` and `model quantize`); \
+         `tilefleet model inspect` lists the outputs"
     ))
 }
 
@@ -695,13 +704,13 @@ mod tests {
                 1,
                 Some("Sigmoid"),
                 Activation::None,
-                "`out` are the scores, since the graph ends in an activation",
+                "`out` are the scores, since the graph ends with an activation",
             ),
             (
                 2,
                 Some("Sigmoid"),
                 Activation::None,
-                "`out` are the scores, since the graph ends in an activation",
+                "`out` are the scores, since the graph ends with an activation",
             ),
             (2, None, Activation::Softmax, "softmax over the 2 classes of `raw`"),
         ] {
@@ -823,10 +832,7 @@ mod tests {
             graph.initializer[0].external_data = vec![StringStringEntryProto { key, value }];
         });
         let message = OnDisk::new(&proto).refused();
-        assert!(
-            message.contains("tensor `w` lies in another file, `../../secret`, and not beside"),
-            "{message}"
-        );
+        assert!(message.contains("tensor `w` lies in another file, `../../secret`, not beside"), "{message}");
     }
 
     /// The contract's shape axis by axis: a batch of rows, whatever else has as many numbers.
@@ -984,7 +990,7 @@ mod tests {
         assert!(disk.refused().contains("labels has 3 names for 2 classes"), "{}", disk.refused());
         write(&serde_json::json!({"type": "Feature", "properties": {}}));
         let message = disk.refused();
-        assert!(message.contains("cannot take") && message.contains("m.stac.json"), "{message}");
+        assert!(message.contains("cannot use") && message.contains("m.stac.json"), "{message}");
     }
 
     #[test]

@@ -59,13 +59,13 @@ pub(super) fn unusable(path: &Path) -> Error {
 fn decoded(path: &Path, bytes: &Bytes) -> Result<ModelProto> {
     let no_onnx = || {
         Error::config(format!("{} is not an ONNX model", path.display())).hint(
-            "if it should be one, copy it again: it may be cut short; `tilefleet model build` makes one",
+            "if it should be one, copy it again, as it may be truncated; `tilefleet model build` makes one",
         )
     };
     let proto = ModelProto::decode(bytes.clone()).map_err(|cause| no_onnx().because(cause))?;
     // Almost any short file decodes as a protobuf of unknown fields.
     if proto.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
-        return Err(no_onnx().because(Error::config("it holds no graph")));
+        return Err(no_onnx().because(Error::config("it has no graph")));
     }
     Ok(proto)
 }

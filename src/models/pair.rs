@@ -119,7 +119,7 @@ fn read_once(path: &Path) -> Result<(Network, Option<Contract>)> {
     let network = Network::read(path)?;
     let beside = Contract::path_for(path);
     let is_there = beside.try_exists().map_err(|cause| {
-        unusable(path).because(Error::config("cannot look for a contract").because(cause))
+        unusable(path).because(Error::config("cannot search for a contract").because(cause))
     })?;
     let contract = is_there.then(|| Contract::load(&beside)).transpose();
     Ok((network, contract.map_err(|cause| unusable(path).because(cause))?))
@@ -135,12 +135,12 @@ fn mismatch(path: &Path, contract: &Contract, network: &Network) -> Error {
     let contract = Contract::path_for(path);
     Error::config(format!("{} is the contract of another network", contract.display()))
         .because(format!(
-            "its `model_digest` is {named}, that of {} is {}",
+            "its `model_digest` is {named}, but the digest of {} is {}",
             path.display(),
             network.digest
         ))
         .hint(
-            "if a command that writes both was interrupted, run it again with --force; if you replaced the network and \
-             the contract holds for it, too, take the line `model_digest` out of the contract",
+            "if a command that writes both was interrupted, run it again with --force; if you replaced the \
+             network and the contract is right for it too, remove the line `model_digest` from the contract",
         )
 }

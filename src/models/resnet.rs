@@ -236,7 +236,7 @@ impl FromStr for Architecture {
     fn from_str(text: &str) -> Result<Self, Error> {
         Self::ALL.into_iter().find(|architecture| architecture.name() == text).ok_or_else(|| {
             Error::config(format!("unknown architecture `{text}`"))
-                .hint("known are resnet18, resnet34, resnet50, resnet101 and resnet152")
+                .hint("known architectures: resnet18, resnet34, resnet50, resnet101 and resnet152")
         })
     }
 }

@@ -117,11 +117,11 @@ fn assumed_notes(contract: &Contract) -> Vec<Note> {
         Note::on("input", "unit", "assumed: 8-bit display values"),
         Note::on("input.resize", "", "assumed; leave the section out to reject tiles of another size"),
         Note::on("input.normalise", "", "assumed: ImageNet's"),
-        Note::on("output", "embedding", "what goes into the last matrix product"),
+        Note::on("output", "embedding", "the input of the last matrix product"),
     ];
     if let Some(classifier) = &contract.output.classifier {
-        let scores =
-            "assumed; softmax: one class a tile, sigmoid: each for itself, none: as the graph gives it";
+        let scores = "assumed; softmax: one class per tile, sigmoid: independent classes, none: the graph's \
+             own values";
         notes.push(Note::on("output.classifier", "activation", scores));
         notes.push(Note::on("output.classifier", "num_classes", labels_wanted(classifier.num_classes)));
     }
@@ -166,7 +166,7 @@ fn guessed_input(tensor: &TensorInfo, notes: &mut Vec<Note>) -> Input {
     };
     let how_many = num_bands.map_or_else(|| "the".to_owned(), |bands| bands.to_string());
     unknown("bands", format!("fill in: {how_many} names in the model's order"));
-    unknown("unit", "fill in: what a sample means: srgb8, dn (as stored), reflectance, …".to_owned());
+    unknown("unit", "fill in the unit of the samples: srgb8, dn (as stored), reflectance, …".to_owned());
     for (key, length) in [("width", width), ("height", height)] {
         if length.is_none() {
             unknown(key, "fill in: pixels; the graph takes any".to_owned());
@@ -176,8 +176,7 @@ fn guessed_input(tensor: &TensorInfo, notes: &mut Vec<Note>) -> Input {
     // What to fill in is nobody's to say; of three bands this is what most likely has to be.
     let rgb = (num_bands == 3).then(|| ["red", "green", "blue"].map(str::to_owned).to_vec());
     let normalise = (sample_type == SampleType::Float32).then(|| {
-        let how =
-            "fill in: (sample × scale − mean) / std of each band; leave it out only if the graph normalises";
+        let how = "fill in (sample × scale − mean) / std per band; leave it out only if the graph normalises";
         notes.push(Note::unknown("input.normalise", "", how));
         if rgb.is_some() {
             return imagenet();
@@ -185,7 +184,11 @@ fn guessed_input(tensor: &TensorInfo, notes: &mut Vec<Note>) -> Input {
         let (mean, std) = (vec![0.0; num_bands], vec![1.0; num_bands]);
         Normalise { scale: 1.0.into(), clamp: None, mean, std }
     });
-    notes.push(Note::on("input.accept", "", "what else is taken: grey as \"replicate\", alpha as \"drop\""));
+    notes.push(Note::on(
+        "input.accept",
+        "",
+        "other images to accept: grey as \"replicate\", alpha as \"drop\"",
+    ));
     Input {
         tensor: tensor.name.clone(),
         layout: layout.unwrap_or(Layout::Nchw),
@@ -245,7 +248,7 @@ fn guessed_output(graph: &Graph<'_>, overrides: &Overrides, notes: &mut Vec<Note
     }
     let embedding_length = embedding.as_ref().and_then(|embedding| graph.num_features(embedding));
     if embedding_length.is_none() {
-        notes.push(Note::unknown("output", "embedding_length", "fill in: numbers of one embedding"));
+        notes.push(Note::unknown("output", "embedding_length", "fill in: length of an embedding"));
     }
     let classifier = logits.map(|logits| {
         let num_classes = graph.num_features(&logits);
@@ -253,7 +256,7 @@ fn guessed_output(graph: &Graph<'_>, overrides: &Overrides, notes: &mut Vec<Note
             None => notes.push(Note::unknown(
                 "output.classifier",
                 "num_classes",
-                "fill in: numbers of a row of logits",
+                "fill in: number of logits per tile",
             )),
             Some(classes) => notes.push(Note::on("output.classifier", "num_classes", labels_wanted(classes))),
         }

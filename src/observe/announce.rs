@@ -68,8 +68,8 @@ pub fn run_ends(run: &str, outcomes: &Outcomes, current: bool, ours: &Snapshot) 
 /// - `run`: the newest run, if there is any
 pub fn nothing_to_do(run: Option<&str>) {
     let sentence = run.map_or_else(
-        || "no source was found, nothing to do".to_owned(),
-        |run| format!("run {run} covers every source, nothing to do"),
+        || "no source was found: nothing to do".to_owned(),
+        |run| format!("run {run} covers every source: nothing to do"),
     );
     log(&sentence, "nothing to do", json!({ "run": run }));
 }

@@ -13,7 +13,10 @@ pub fn init(verbosity: u8) {
     let own = ["warn", "info", "debug", "trace"][usize::from(verbosity.min(3))];
     let filter = std::env::var("TILEFLEET_LOG").unwrap_or_else(|_| format!("warn,ort=error,tilefleet={own}"));
     let filter = EnvFilter::try_new(&filter).unwrap_or_else(|cause| {
-        stderr::say(Level::Warn, &format!("TILEFLEET_LOG is not valid, warnings are logged: {cause}"));
+        stderr::say(
+            Level::Warn,
+            &format!("TILEFLEET_LOG is not valid, so only warnings are logged: {cause}"),
+        );
         EnvFilter::new("warn")
     });
     let lines = fmt().with_env_filter(filter).with_writer(|| stderr::LogLines).with_target(false);

@@ -92,7 +92,7 @@ impl Election {
         Ok(Self {
             shard_tiles: shard_tiles
                 .filter(|tiles| (1..=MAX_SHARD_TILES).contains(tiles))
-                .ok_or_else(|| damaged().because(format!("`{SHARD_TILES_KEY}` is no number of tiles")))?,
+                .ok_or_else(|| damaged().because(format!("`{SHARD_TILES_KEY}` is not a number of tiles")))?,
             origin,
             planned_at: moment(PLANNED_AT_KEY).map_err(|error| damaged().because(error))?,
             as_of: moment(AS_OF_KEY).map_err(|error| damaged().because(error))?,
@@ -119,7 +119,7 @@ pub struct Elected {
 pub async fn elected(output: &Output, id: &RunId) -> Result<Elected> {
     let key = output.layout.sources(id);
     let table = SourceTable::open(&output.bucket, &key).await?.ok_or_else(|| {
-        Error::unavailable(format!("{} was written and cannot be seen", output.bucket.uri(&key)))
+        Error::unavailable(format!("{} was written, but does not exist", output.bucket.uri(&key)))
     })?;
     let election = Election::of(&table, id)?;
     Ok(Elected { table, election })

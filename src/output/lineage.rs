@@ -70,7 +70,7 @@ impl OutputRecord {
         let elected = Self::read(output).await?;
         let unseen = || {
             let uri = output.bucket.uri(&output.layout.output_json());
-            Error::unavailable(format!("{uri} was written and cannot be seen"))
+            Error::unavailable(format!("{uri} was written, but does not exist"))
         };
         let elected = elected.ok_or_else(unseen)?;
         self.check(&elected, output)
@@ -96,7 +96,7 @@ impl OutputRecord {
         let list =
             |columns: &[String]| if columns.is_empty() { "none".to_owned() } else { columns.join(", ") };
         Err(Error::config(format!(
-            "the manifest's columns ({}) are not those of the output {} ({})",
+            "the manifest's columns ({}) differ from those of the output {} ({})",
             list(&self.extra),
             output.uri,
             list(&theirs.extra)
@@ -114,7 +114,8 @@ impl OutputRecord {
             return Ok(());
         }
         Err(Error::config(format!(
-            "the output {} is of another lineage: it holds {}, and this pipeline's rows would not fit the same table",
+            "the output {} has another schema: it contains {}, and this pipeline's rows do not fit into the \
+             same table",
             output.uri, self.description
         ))
         .hint("choose another output with --output: one output keeps one embedding size, one list of classes and one set of columns"))

@@ -71,9 +71,9 @@ impl Origin {
     #[must_use]
     pub fn how_to_go_on(&self) -> &'static str {
         match self {
-            Self::Pipeline => "run the pipeline again to go on",
-            Self::Retry => "`tilefleet rejects OUTPUT --retry` goes on with it, and so does the pipeline",
-            Self::Compaction { .. } => "`tilefleet runs OUTPUT compact` goes on with it",
+            Self::Pipeline => "run the pipeline again to resume",
+            Self::Retry => "`tilefleet rejects OUTPUT --retry` resumes it, and so does the pipeline",
+            Self::Compaction { .. } => "`tilefleet runs OUTPUT compact` resumes it",
         }
     }
 }

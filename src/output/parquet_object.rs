@@ -266,7 +266,7 @@ fn check_rows(file: &ParquetMetaData) -> std::result::Result<(), ParquetError> {
     let groups = file.row_groups().iter().map(|group| u64::try_from(group.num_rows()).ok());
     let total = groups.reduce(|total, rows| total?.checked_add(rows?)).unwrap_or(Some(0));
     if total != u64::try_from(file.file_metadata().num_rows()).ok() {
-        return Err(ParquetError::General("its row groups do not have the rows that it says".into()));
+        return Err(ParquetError::General("its row groups do not have the stated numbers of rows".into()));
     }
     Ok(())
 }
@@ -302,7 +302,7 @@ impl Reader {
         bytes.map_err(|fault| match fault {
             // It was there when it was listed or opened: whoever looks again finds out what became of it.
             StoreError::Gone => Error::unavailable(format!("{} has vanished", self.bucket.uri(&self.key)))
-                .hint("it was listed a moment ago; try again"),
+                .hint("it was listed before; try again"),
             fault => fault.into_error(&self.key),
         })
     }

@@ -82,10 +82,10 @@ impl Provenance {
 ///
 /// As the store answers; `Config` if the object is no shard of ours.
 pub async fn read_counts(bucket: &Bucket, key: &str) -> Result<Counts> {
-    let missing = || Error::config(format!("{key} carries no counts"));
+    let missing = || Error::config(format!("{key} has no counts"));
     let object = ParquetObject::open(bucket, key)
         .await?
-        .ok_or_else(|| Error::unavailable(format!("{key} was listed and is gone")))?;
+        .ok_or_else(|| Error::unavailable(format!("{key} was listed, but does not exist any more")))?;
     let counts = object.key_values().remove(&in_file(COUNTS)).ok_or_else(missing)?;
     serde_json::from_str(&counts).map_err(|error| missing().because(error))
 }

@@ -115,7 +115,8 @@ impl PlanRecord {
         }
         if shards > MAX_SHARDS || u64::from(shards) != tiles.div_ceil(shard_tiles.into()) {
             return Err(Error::config(format!(
-                "`plan.shards` is {shards}, which is not what `plan.tiles` {tiles} in shards of {shard_tiles} make"
+                "`plan.shards` is {shards}, but {tiles} tiles (`plan.tiles`) in shards of {shard_tiles} make \
+                 another number"
             )));
         }
         if self.sources > tiles {
@@ -159,7 +160,7 @@ impl RunRecord {
     /// Checks what others rely on: that it is this run's record, and that its numbers agree with each other.
     fn check(&self, run: &RunId) -> Result<(), Error> {
         if self.format != FORMAT {
-            return Err(Error::config(format!("`format` is {}, and this build knows {FORMAT}", self.format)));
+            return Err(Error::config(format!("`format` is {}, but this build reads {FORMAT}", self.format)));
         }
         if self.run_id != run.to_string() {
             return Err(Error::config(format!("`run_id` is `{}`", self.run_id)));

@@ -113,14 +113,14 @@ async fn append_shard(
     rejects: &mut Vec<Reject>,
 ) -> Result<()> {
     let key = run.shard_key(number);
-    let object = ParquetObject::open(&run.output.bucket, &key)
-        .await?
-        .ok_or_else(|| Error::unavailable(format!("{key} was listed and is gone")).hint("ask again"))?;
+    let object = ParquetObject::open(&run.output.bucket, &key).await?.ok_or_else(|| {
+        Error::unavailable(format!("{key} was listed, but does not exist any more")).hint("ask again")
+    })?;
     if !may_hold(&object, &question.reasons) {
         return Ok(());
     }
     for batch in object.read_columns(&COLUMNS).await? {
-        let damaged = || Error::config(format!("{key} has not the columns of a shard"));
+        let damaged = || Error::config(format!("{key} does not have the columns of a shard"));
         let columns = Columns::of(&batch).ok_or_else(damaged)?;
         for row in (0..batch.num_rows()).filter(|row| columns.is_asked_for(*row, &question.reasons)) {
             let id = columns.tile_ids.value(row).parse().map_err(|error| damaged().because(error))?;

@@ -57,7 +57,7 @@ impl Output {
         match self.create(&key, Bytes::from(json)).await? {
             Put::Created => Ok(wanted),
             Put::Exists => self.decided(compaction, replaced).await?.ok_or_else(|| {
-                Error::unavailable(format!("{key} was there and is gone: {compaction} is being deleted"))
+                Error::unavailable(format!("{key} was deleted: {compaction} is being deleted"))
                     .hint("try again")
             }),
         }

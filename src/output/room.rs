@@ -20,8 +20,8 @@ pub fn warn_if_short(output: &Output, num_bytes: u64) {
 fn shortage(folder: &Path, num_bytes: u64, free_bytes: Option<u64>) -> Option<String> {
     let free_bytes = free_bytes.filter(|free| *free < num_bytes)?;
     Some(format!(
-        "about {} are still to be written to {}, where {} are free: when the disk is full this ends with exit 75, and \
-         what is committed stays; free some space, or choose another output",
+        "about {} will be written to {}, but only {} are free: if the disk gets full, the run exits 75 and \
+         keeps what is committed; free some space, or choose another output",
         words::bytes(num_bytes),
         folder.display(),
         words::bytes(free_bytes)

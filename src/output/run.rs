@@ -26,7 +26,7 @@ const MAX_PUTS: u32 = 4;
 /// Grows with each attempt.
 const PAUSE: Duration = Duration::from_millis(250);
 /// For whoever finds the object.
-const PROBE: &[u8] = b"tilefleet made sure with this object that the store has create-only writes\n";
+const PROBE: &[u8] = b"tilefleet tested with this object that the store has create-only writes\n";
 
 /// An output: the table and the records of its runs.
 #[derive(Clone)]
@@ -113,8 +113,8 @@ impl Output {
                 return Ok(());
             }
         }
-        Err(Error::config(format!("the store of {} replaces objects that it is asked to keep", self.uri))
-            .because(format!("it took {} a second time, create-only", self.bucket.uri(&probe)))
+        Err(Error::config(format!("the store of {} ignores create-only writes", self.uri))
+            .because(format!("it accepted a second create-only write of {}", self.bucket.uri(&probe)))
             .hint(
                 "workers would overwrite each other's rows: use a store that honours `If-None-Match: *` (an \
                  update of this one may), or a local folder",
@@ -144,8 +144,9 @@ impl Output {
 /// Says that an object can neither be created nor seen.
 pub(crate) fn contradicts_itself(bucket: &Bucket, key: &str) -> Error {
     let uri = bucket.uri(key);
-    Error::unavailable(format!("the store says that {uri} exists, and then that it does not")).hint(
-        "run the same command again; if it stays so, the store has no create-only writes: use another one",
+    Error::unavailable(format!("the store says first that {uri} exists, then that it does not")).hint(
+        "run the same command again; if the error stays, the store does not support create-only writes: use \
+         another one",
     )
 }
 

@@ -373,6 +373,6 @@ fn settle_ages(runs: &mut [RunState]) {
 }
 
 fn busy() -> Error {
-    Error::unavailable("runs of this output are planned and deleted faster than they can be looked at")
-        .hint("try again when fewer commands work on it")
+    Error::unavailable("runs of this output are planned and deleted faster than they can be read")
+        .hint("try again when fewer commands use this output")
 }

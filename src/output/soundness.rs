@@ -32,7 +32,8 @@ pub(crate) enum Checksums {
 /// As the store answers; that the file is damaged if they do not agree.
 pub(crate) async fn check_rest(object: &ParquetObject) -> Result<Checksums> {
     let covered = checksum::covered(object.parquet(), object.size_bytes());
-    let mut covered = covered.ok_or_else(|| object.damaged("its columns do not lie one after the other"))?;
+    let mut covered =
+        covered.ok_or_else(|| object.damaged("its columns are not stored one after the other"))?;
     let last = covered.pop().unwrap_or_default();
     let tail = read_tail(object, &last).await?;
     covered.push(last.start..last.end - tail.len() as u64);
@@ -46,7 +47,7 @@ pub(crate) async fn check_rest(object: &ParquetObject) -> Result<Checksums> {
     if check.agrees() {
         return Ok(Checksums::Agree);
     }
-    Err(object.damaged("its content is not that of its checksum"))
+    Err(object.damaged("its content does not match its checksum"))
 }
 
 /// Reads the last bytes of the range that ends with the file: so many that the footer is among them.
@@ -100,7 +101,7 @@ impl Run {
         let Some((field, _)) = pairs.into_iter().find(|(_, differs)| *differs) else { return Ok(()) };
         let key = self.output.layout.run_json(&self.id);
         Err(Error::config(format!("the run record {} is damaged", self.output.bucket.uri(&key)))
-            .because(format!("`{field}` is not what the table of sources says, whose checksum is right"))
-            .hint("bring the record back from a copy; the rows in the table's folder are untouched"))
+            .because(format!("`{field}` differs from sources.parquet, whose checksum is right"))
+            .hint("restore the record from a copy; the rows in the table's folder are untouched"))
     }
 }

@@ -266,7 +266,7 @@ impl SourceTable {
         if ids.end > self.num_sources() {
             let (key, num_sources, last) = (self.object.key(), self.num_sources(), ids.end - 1);
             let holds = counted(num_sources, "source");
-            let message = format!("{key} holds {holds}, and the plan names number {last}");
+            let message = format!("{key} has {holds}, but the plan refers to number {last}");
             return Err(Error::config(message).hint("the run's record is damaged; restore it from a copy"));
         }
         let groups = (ids.start / ROWS_PER_GROUP as u64)..=((ids.end.max(1) - 1) / ROWS_PER_GROUP as u64);
@@ -280,7 +280,7 @@ impl SourceTable {
         }
         if range.sources.len() != wanted {
             return Err(Error::config(format!(
-                "{} holds {} that the plan names",
+                "{} has {} that the plan refers to",
                 self.object.key(),
                 counted_of(range.sources.len() as u64, wanted as u64, "source")
             )));

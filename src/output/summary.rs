@@ -110,8 +110,8 @@ async fn count(run: &Run) -> Result<Summary> {
     if open > 0 {
         let open = open as u64;
         let (shards, are) = (counted(open, "shard"), form(open, "is", "are"));
-        let message = format!("{shards} of run {} {are} open, though each was worked on", run.id);
-        return Err(Error::unavailable(message).hint("run the same command again to go on"));
+        let message = format!("{shards} of run {} {are} open, although each was processed", run.id);
+        return Err(Error::unavailable(message).hint("run the same command again to resume"));
     }
     Ok(Summary {
         run_id: run.id.to_string(),
@@ -125,8 +125,8 @@ async fn count(run: &Run) -> Result<Summary> {
 /// Says that a worker's run is no more.
 #[must_use]
 pub fn deleted_meanwhile(id: &RunId) -> Error {
-    Error::unavailable(format!("run {id} was deleted while it was worked on"))
-        .hint("run the same command again to plan another")
+    Error::unavailable(format!("run {id} was deleted while it was in progress"))
+        .hint("run the same command again to plan a new run")
 }
 
 /// Adds up what the footers of shards say.

@@ -100,9 +100,8 @@ impl Output {
     /// `Config` if one is.
     pub async fn check_folders(&self) -> Result<()> {
         let checked = self.bucket.check_owned([self.layout.table(), self.layout.records()]).await;
-        checked.map_err(|error| {
-            Error::new(error.kind(), format!("nothing can be written to {}", self.uri)).because(error)
-        })
+        checked
+            .map_err(|error| Error::new(error.kind(), format!("cannot write to {}", self.uri)).because(error))
     }
 
     /// Deletes a run, or goes on with its deletion; returns also why it is deleted: whoever was first says so.

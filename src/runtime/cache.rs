@@ -18,8 +18,8 @@ use crate::vocabulary::error::{Error, Result};
 /// [`Kind::Config`](crate::vocabulary::error::Kind::Config) if none of these is set and there is no home folder.
 pub fn cache_dir() -> Result<PathBuf> {
     cache_dir_from(|name| env::var_os(name)).ok_or_else(|| {
-        Error::config("there is no folder for the cache: HOME is not set")
-            .hint("set TILEFLEET_CACHE to a folder that can be written to")
+        Error::config("there is no cache folder: HOME is not set")
+            .hint("set TILEFLEET_CACHE to a writable folder")
     })
 }
 
@@ -69,11 +69,10 @@ impl FromStr for Build {
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda),
             "tensorrt" => {
-                Err("the build for `cuda` has TensorRT's provider, too; TensorRT 10 itself comes from \
-                               NVIDIA"
+                Err("the build for `cuda` also has TensorRT's provider; TensorRT 10 itself comes from NVIDIA"
                     .to_owned())
             }
-            _ => Err("there is a build for `cpu` and one for `cuda`".to_owned()),
+            _ => Err("choose `cpu` or `cuda`".to_owned()),
         }
     }
 }

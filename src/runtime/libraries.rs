@@ -140,14 +140,16 @@ fn advice(names: &[&str]) -> String {
     };
     let mut steps = Vec::new();
     if names.contains(&driver::LIBRARY) {
-        steps.push("install NVIDIA's driver, or in a container its runtime, for libcuda.so.1");
+        steps
+            .push("libcuda.so.1 comes with NVIDIA's driver; in a container, with NVIDIA's container runtime");
     }
     if names.iter().any(is_tensorrt) {
         steps.push("install TensorRT 10 where the loader finds it");
     }
     if names.iter().any(|name| *name != driver::LIBRARY && !is_tensorrt(name)) {
         steps.push(
-            "run `tilefleet runtime install --provider cuda`, which brings all but driver and TensorRT",
+            "run `tilefleet runtime install --provider cuda`, which installs all except the driver and \
+             TensorRT",
         );
     }
     steps.join("; ") + "; or choose `cpu`"

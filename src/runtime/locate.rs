@@ -126,7 +126,8 @@ impl Places {
     fn not_found(&self) -> Error {
         let place = |path: &Option<PathBuf>| path.as_ref().map_or("-".into(), |p| p.display().to_string());
         let searched = format!(
-            "ORT_DYLIB_PATH is not set, and there is no library in {} or {}, nor a Python package onnxruntime 1.24 or newer for {}",
+            "ORT_DYLIB_PATH is not set, and neither {} nor {} has a library, nor has {} the Python package \
+             onnxruntime 1.24 or newer",
             place(&self.executable_dir),
             place(&self.caches.first().cloned()),
             self.python.display()
@@ -146,8 +147,8 @@ fn named_library(path: &Path) -> Result<Located> {
     if path.is_file() {
         return Ok(Located { path: path.to_owned(), origin: Origin::Variable });
     }
-    Err(Error::config(format!("ORT_DYLIB_PATH names {}, which is no file", path.display()))
-        .hint("correct it, or unset it to use what `tilefleet runtime install` fetches"))
+    Err(Error::config(format!("ORT_DYLIB_PATH names {}, which is not a file", path.display()))
+        .hint("correct it, or unset it to use the library of `tilefleet runtime install`"))
 }
 
 /// Asks Python where its package lies. Python starts in the root folder, because it looks for packages

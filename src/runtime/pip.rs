@@ -44,7 +44,7 @@ impl Pip {
             .filter_map(|entry| Some(entry.ok()?.path()))
             .find(is_it)
             .ok_or_else(|| {
-                Error::config(format!("pip reported success, but left no wheel of {}", wheel.package))
+                Error::config(format!("pip reported success, but there is no wheel of {}", wheel.package))
             })
     }
 
@@ -73,7 +73,7 @@ impl Pip {
 fn failure(stderr: &str, python: &Path, wheel: &Wheel) -> Error {
     let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
     let cause = lines().rfind(|line| line.starts_with("ERROR:")).or_else(|| lines().next_back());
-    let cause = cause.unwrap_or("it gave no reason").trim_start_matches("ERROR:").trim().to_owned();
+    let cause = cause.unwrap_or("pip gave no reason").trim_start_matches("ERROR:").trim().to_owned();
     let unreachable = ["Retrying (", "ConnectionError", "NewConnectionError", "timed out", "ProxyError"];
     if stderr.contains("No module named pip") {
         return Error::config(format!("{} has no pip to fetch ONNX Runtime with", python.display())).hint(

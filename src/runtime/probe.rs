@@ -49,7 +49,7 @@ pub fn probe(
     let output = run(runtime, provider, with).map_err(|cause| {
         Error::config(format!("the execution provider `{provider}` does not work here"))
             .because(cause)
-            .hint("`tilefleet runtime doctor` says what this machine can do; `cpu` always works")
+            .hint("`tilefleet runtime doctor` shows what works on this machine; `cpu` always does")
     })?;
     if agrees(&output) {
         return Ok(());

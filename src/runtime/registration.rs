@@ -48,7 +48,7 @@ impl Provider {
             Err(cause) => format!("; NVIDIA's driver is missing, too: {cause}"),
             Ok(_) => String::new(),
         };
-        Err(Error::config(format!("the execution provider `{self}` is not there"))
+        Err(Error::config(format!("the execution provider `{self}` is not available"))
             .because(format!("ONNX Runtime {} at {library} was built without it{driver}", runtime.version))
             .hint("run `tilefleet runtime install --provider cuda`, or choose `cpu`"))
     }

@@ -178,7 +178,7 @@ pub(super) fn wheels_for(build: Build, os: &str, arch: &str) -> Result<&'static 
             "there is no official ONNX Runtime {}{with} for {os} on {arch}",
             build.version()
         ))
-        .hint("set ORT_DYLIB_PATH to a library that you built, 1.24 or newer")
+        .hint("set ORT_DYLIB_PATH to your own build, 1.24 or newer")
     })
 }
 

@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// `Unavailable` if the run is deleted; else as [`commit`].
 pub async fn commit_shard(run: &Run, shard: u32, bytes: Bytes, provenance: &Provenance) -> Result<Committed> {
     let (output, key) = (&run.output, run.shard_key(shard));
-    let deleted = || Error::unavailable(format!("run {} is deleted, and {key} with it", run.id));
+    let deleted = || Error::unavailable(format!("run {} was deleted, including {key}", run.id));
     if output.is_deleted(&run.id).await? {
         return Err(deleted());
     }
@@ -85,7 +85,7 @@ async fn look(bucket: &Bucket, key: &str, provenance: &Provenance) -> Result<Opt
     let Some(found) = ParquetObject::open(bucket, key).await? else { return Ok(None) };
     match provenance.compare(&found.key_values()) {
         Some(committed) => Ok(Some(committed)),
-        None => Err(Error::config(format!("{key} exists already and holds rows of another run"))
-            .hint("nothing was overwritten; move that object away or choose another output")),
+        None => Err(Error::config(format!("{key} already exists and has rows of another run"))
+            .hint("nothing was overwritten; move that object away, or choose another output")),
     }
 }

@@ -105,7 +105,7 @@ fn a_run_above_its_limit_is_not_current_until_it_is_accepted() {
     let changed = json!([told["was_current"], told["gained"], told["replaced"], told["lost"]]);
     assert_eq!(changed, json!([false, 3, 1, 0]), "{told}");
     assert_eq!((shown(&table).len(), answer("rejects", &table, &[]).as_array().unwrap().len()), (13, 3));
-    assert!(text(&tilefleet("runs", &table, &["accept", &again])).contains("is current already"));
+    assert!(text(&tilefleet("runs", &table, &["accept", &again])).contains("is already current"));
     assert!(job.run_ok(&[]).contains("nothing new"), "its sources are done");
     assert_duckdb_finds_the_newest(&table);
 

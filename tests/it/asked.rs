@@ -165,7 +165,7 @@ fn a_tile_is_named_as_a_commit_is() {
     let unknown = refused(&format!("'{}0123456789'", &id[..12]));
     assert!(unknown.contains("no tile id in `tiles` begins with") && unknown.contains(id), "{unknown}");
     let by_name = refused("'00003.jpg'");
-    assert!(by_name.contains("is no tile id") && by_name.contains("00003.jpg)"), "{by_name}");
+    assert!(by_name.contains("is not a tile id") && by_name.contains("00003.jpg)"), "{by_name}");
     for (of, said) in [
         ("(SELECT tile_id FROM tiles)", "more than one row"),
         ("(SELECT tile_id FROM tiles WHERE false)", "no row"),
@@ -215,8 +215,8 @@ fn queries_come_from_files_and_standard_input() {
         (&["-f", "none.sql"], "there is no query in none.sql"),
         (&["-"], "there is no query in standard input"),
         (&["-f", "odd.sql"], "UTF-8"),
-        (&["-f", "two.sql"], "the query is wrong"),
-        (&["-f", "write.sql"], "a query only reads"),
+        (&["-f", "two.sql"], "the query is not valid"),
+        (&["-f", "write.sql"], "queries are read-only"),
         (&["-f", "long.sql"], "the query is too long"),
         (&["count.sql"], "tilefleet query OUTPUT -f count.sql"),
         (&["-f", "count.sql", "SELECT 1"], "cannot be used with"),
@@ -269,8 +269,8 @@ fn own_files_are_tables() {
         ("t=empty.csv", "SELECT 1", 78, "empty.csv"),
         ("t=uneven.csv", "SELECT 1", 78, "cannot read the table"),
         ("t=text.parquet", "SELECT 1", 78, "cannot read the table"),
-        ("t=labels.csv", "INSERT INTO t VALUES ('a', 'b', 'c', 1)", 64, "a query only reads"),
-        ("t=labels.csv", "DROP TABLE t", 64, "a query only reads"),
+        ("t=labels.csv", "INSERT INTO t VALUES ('a', 'b', 'c', 1)", 64, "queries are read-only"),
+        ("t=labels.csv", "DROP TABLE t", 64, "queries are read-only"),
     ] {
         let output = command(&job, &["--table", table, sql], "");
         assert_exit(&output, code);

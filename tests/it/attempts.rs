@@ -196,7 +196,7 @@ fn the_rest_goes_on_when_one_host_of_two_is_away() {
     for _ in 0..3 {
         let output = web.run(&ONE_TRY);
         assert_exit(&output, 75);
-        assert!(stderr(&output).contains("gives nothing"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("does not answer"), "{}", stderr(&output));
         assert_eq!(rows(&web.job.table()).len(), 8, "all of the host that answers");
     }
     assert_eq!(attempts(&web.job.table()), [""; 0]);

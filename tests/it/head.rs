@@ -230,7 +230,7 @@ fn a_manifests_column_holds_labels_and_what_is_not_used_is_counted() {
     let said = String::from_utf8(text.stdout).unwrap();
     for line in [
         "2 of 2 classes to fit on, 0 held out",
-        "not used   labels of nothing in the output: 1",
+        "not used   labels without a tile in the output: 1",
         "not used   rows of the labels without a label or a split: 1",
         "accuracy   unknown, since no tile was held out; 100.0 % of the tiles fitted on",
     ] {

@@ -98,10 +98,10 @@ fn one_thing_is_told_in_the_singular() {
     assert_exit(&first, 0);
     let said = stderr(&first);
     for sentence in [
-        "1 file is no image by its name and left out: 1 .txt",
+        "1 file is not an image by its extension and left out: 1 .txt",
         "1 source with ",
         "2 objects below ",
-        "1 of which is no image by its name",
+        "1 of which is not an image by its extension",
     ] {
         assert!(said.contains(sentence), "no `{sentence}` in {said}");
     }
@@ -290,7 +290,7 @@ fn times_of_a_csv_manifest_are_timestamps_to_other_readers() {
     assert_exit(&refused, 78);
     let said = stderr(&refused);
     assert!(said.contains("the manifest's columns (utc: Timestamp(ms, \"UTC\")"), "{said}");
-    assert!(said.contains("are not those of the output") && said.contains("utc: Timestamp(s)"), "{said}");
+    assert!(said.contains("differ from those of the output") && said.contains("utc: Timestamp(s)"), "{said}");
     assert_eq!(shard_files(&job.table()).len(), 1);
 }
 

@@ -357,7 +357,7 @@ fn wrong_questions_are_64_and_name_what_there_is() {
         (&whole, &["--window", "1,2,3"], "X,Y,WIDTH,HEIGHT"),
         (&whole, &["--level", "1"], "only level 0"),
         (&whole, &["--frame", "1"], "only frame 0"),
-        (&oracle.broken("pages.tif"), &["--frame", "1"], "of its 2 pages only the first"),
+        (&oracle.broken("pages.tif"), &["--frame", "1"], "only the first of its 2 pages"),
         (&whole, &["--stage", "input"], "--model"),
         (&whole, &["--model", "m.onnx"], "--stage input"),
         (

@@ -162,7 +162,7 @@ fn the_stored_samples_of_an_item_are_those_of_its_file() {
     assert_exit(&chip(text(&file), &expected, &window), 0);
     assert_eq!(fs::read(&out).unwrap(), fs::read(&expected).unwrap());
     let output = chip(&first, &out, &window);
-    assert_says(&output, 64, &["which of its files is meant", "tiles.bands="]);
+    assert_says(&output, 64, &["choose one of its files", "tiles.bands="]);
     let bands = [&window[..], &["--set", "tiles.bands=red,nir"]].concat();
     let output = chip(text(&base), &out, &bands);
     assert_says(&output, 64, &["lie in 2 files", "mix2/red.tif", "mix2/nir.tif", "--stage input"]);
@@ -184,7 +184,7 @@ fn items_that_a_run_leaves_out_are_not_shown() {
         assert_says(&output, 0, &[words]);
         assert_eq!(said(&output), Vec::<Value>::new());
         let output = chip(text(&item), &folder.path().join("a.npy"), &more);
-        assert_says(&output, 64, &["a run takes nothing of", words]);
+        assert_says(&output, 64, &["a run finds no sources in", words]);
     }
     let taken = ["--set", "input.dates=2024-06-01/2024-06-02", "--set", "input.max_cloud_cover=5", "--json"];
     let output = inspect(&[&[text(&item)], &WINDOWS[..], &taken[..]].concat());
@@ -241,18 +241,18 @@ fn the_input_stage_has_no_window_that_a_run_has_not() {
         ("0,0,21,20", "--window 0,0,20,20 is the nearest"),
     ];
     for (window, words) in refused {
-        assert_says(&input(window, &WINDOWS), 64, &["no run has the window", words]);
+        assert_says(&input(window, &WINDOWS), 64, &["is not a tile of a run", words]);
     }
     let overlapping = [&WINDOWS[..], &["--set", "tiles.stride=10"]].concat();
     assert_exit(&input("10,40,20,20", &overlapping), 0);
     let elsewhere = [&WINDOWS[..], &["--set", "tiles.aoi=-78,24,-77.9,24.1"]].concat();
-    assert_says(&input("0,0,20,20", &elsewhere), 64, &["no run with this `tiles.aoi` has that window"]);
+    assert_says(&input("0,0,20,20", &elsewhere), 64, &["not a tile of a run with this `tiles.aoi`"]);
 
     let output = input("0,0,20,20", &[]);
     assert_says(
         &output,
         64,
-        &["no run has the window", "`tiles.grid` is \"whole\"", "--set tiles.grid=regular"],
+        &["is not a tile of a run", "`tiles.grid` is \"whole\"", "--set tiles.grid=regular"],
     );
     assert_exit(&input("0,0,791,718", &[]), 0);
     assert_exit(&chip(text(&scene), &out, &["--window", "3,0,20,21"]), 0);
@@ -263,7 +263,8 @@ fn the_input_stage_has_no_window_that_a_run_has_not() {
 fn an_item_under_the_default_grid_names_the_other() {
     let Some(item) = data("faults/stac/mix2/base.json") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let words = "not_an_image: neither JPEG, PNG, WebP nor TIFF by its content; STAC items are read with tiles.grid = \"regular\"";
+    let words = "not_an_image: its content is not JPEG, PNG, WebP or TIFF; STAC items are read with \
+         tiles.grid = \"regular\"";
     assert_says(&inspect(&[text(&item)]), 65, &["a run would reject file:///", words]);
     assert_says(&chip(text(&item), &folder.path().join("a.npy"), &[]), 65, &[words]);
     let grids = &said(&inspect(&["--json", text(&item)]))[0]["grids"];
@@ -328,7 +329,7 @@ fn what_is_wrong_is_said_as_it_is() {
     let cases: [(&[&str], i32, &[&str]); 5] = [
         (&[deep], 65, &["error: a run would reject file:///", "deep.png\n  because: bit_depth_mismatch: "]),
         (&["/nowhere/a.png"], 78, &["error: file:///nowhere/a.png does not exist"]),
-        (&[good, "/nowhere/a.png"], 78, &["error: 1 of 2 sources cannot be looked at", "does not exist"]),
+        (&[good, "/nowhere/a.png"], 78, &["error: 1 of 2 sources cannot be read", "does not exist"]),
         (&[good, deep], 65, &["error: a run would reject 1 of 2 sources"]),
         (&[deep, "/nowhere/a.png"], 78, &["of 2 sources a run would reject 1, and 1 cannot be looked at"]),
     ];

@@ -117,7 +117,7 @@ fn what_is_wrong_with_a_window_is_said() {
             "rasterio/corrupt.tif",
             &["--window", "500,500,20,20"],
             65,
-            "because: corrupt: a block or the tables are no JPEG",
+            "because: corrupt: a block or its tables are not JPEG",
         ),
         ("rasterio/cogeo.tif", &["--level", "7"], 64, "has no level 7, only levels 0 to 6"),
         ("rasterio/cogeo.tif", &["--level", "6", "--window", "0,0,17,1"], 64, "which is 16×16"),

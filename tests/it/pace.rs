@@ -93,5 +93,5 @@ fn nothing_new_has_no_slowest_stage() {
     assert!(report["this_process"]["slowest"].is_null(), "{report}");
     assert!(fs::exists(job.table()).unwrap());
     let run = report["run_id"].as_str().unwrap();
-    assert_eq!(stderr(&output), format!("run {run} covers every source, nothing to do\n"));
+    assert_eq!(stderr(&output), format!("run {run} covers every source: nothing to do\n"));
 }

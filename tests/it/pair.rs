@@ -240,7 +240,7 @@ fn a_contract_of_another_network_is_refused_until_it_says_nothing() {
     write_pair(&path, "a", |_| ());
     fs::write(&path, pair_of("b").0).unwrap();
     let said = outcome(&job, "table").unwrap_err();
-    assert!(said.contains("take the line `model_digest` out"), "{said}");
+    assert!(said.contains("remove the line `model_digest`"), "{said}");
     let contract = Contract::path_for(&path);
     let text = fs::read_to_string(&contract).unwrap();
     fs::write(&contract, text.replace("model_digest", "# model_digest")).unwrap();
@@ -359,7 +359,7 @@ fn weights_that_are_not_beside_the_network_are_missed_by_name() {
     assert_exit(&output, 78);
     let said = stderr(&output);
     assert!(
-        said.contains("`external.onnx.data`, and there is none in") && said.contains("copy both"),
+        said.contains("`external.onnx.data`, which does not exist in") && said.contains("copy both"),
         "{said}"
     );
 }
@@ -402,7 +402,7 @@ fn a_model_that_mixes_the_rows_of_a_batch_is_refused() {
         network(1.0, &[NodeProto::new("Softmax", &["raw"], "scores", vec![AttributeProto::int("axis", 0)])]);
     fs::write(job.path("m.onnx"), network.encode_to_vec()).unwrap();
     let said = outcome(&job, "table").unwrap_err();
-    assert!(said.contains("the rows of this model depend on what else is in the batch"), "{said}");
+    assert!(said.contains("a row of this model depends on the other chips in the batch"), "{said}");
     assert!(!job.path("table").exists(), "nothing is written");
     job.run_ok(&["--model", job.path("m.onnx").to_str().unwrap(), "--set", "run.batch=1"]);
 }

@@ -39,7 +39,7 @@ fn verify_finds_every_kind_of_damage() {
     fs::write(&files[1], &kept).unwrap();
     job.verify_ok();
     fs::write(files[1].with_file_name("shard-00000007.parquet"), &kept).unwrap();
-    assert_violated(&job.verify(), "is no shard of the plan");
+    assert_violated(&job.verify(), "is not a shard of the plan");
 }
 
 /// Nothing may lie in the table's folder but shards; with `--run` nothing in that run's folder.
@@ -66,7 +66,7 @@ fn strangers_in_the_table_are_found() {
     }
     job.verify_ok();
     fs::write(file.with_file_name("notes.txt"), "").unwrap();
-    assert_violated(&verify(&job, &["--run", &run]), "is no shard of the plan");
+    assert_violated(&verify(&job, &["--run", &run]), "is not a shard of the plan");
 }
 
 /// A planner that was killed leaves a run that everybody can see.
@@ -85,7 +85,7 @@ fn a_run_without_plan_is_seen_and_not_complete() {
     job.run_ok(&[]);
     let second = run_ids(&job).remove(1);
     unpublish(&job, &second);
-    assert_violated(&job.verify(), "the plan of its run is not");
+    assert_violated(&job.verify(), "the plan of its run does not");
     fs::remove_dir_all(job.path(&format!("table/tiles/run={second}"))).unwrap();
     let output = job.verify();
     assert_exit(&output, 75);
@@ -126,8 +126,8 @@ fn an_altered_plan_is_found() {
 
     rewrite(&part, |plan| plan.slice(0, 2));
     let output = job.verify();
-    assert_violated(&output, "the plan holds 2 tiles, its record says 3");
-    assert_violated(&output, "are not those of its digest");
+    assert_violated(&output, "the plan has 2 tiles, its record says 3");
+    assert_violated(&output, "do not match its digest");
     assert_violated(&output, "tiles of 2 of 3 sources");
 
     fs::write(&part, &kept).unwrap();
@@ -142,7 +142,7 @@ fn an_altered_plan_is_found() {
             plan["level"].as_primitive::<Int32Type>().unary(|level| level + 1);
         with_column(plan, "level", Arc::new(levels))
     });
-    assert_violated(&job.verify(), "is not the one that the plan cuts from source 0");
+    assert_violated(&job.verify(), "is not in the tiling of source 0");
 
     fs::write(&part, &kept[..kept.len() - 1]).unwrap();
     assert_violated(&job.verify(), "it is damaged");
@@ -159,19 +159,19 @@ fn rows_and_plan_agree_with_the_sources() {
     let kept = fs::read(&sources).unwrap();
     rewrite(&sources, |table| renamed(table, "uri"));
     let output = job.verify();
-    assert_violated(&output, "is not the one that the plan cuts from source 1");
-    assert_violated(&output, "names another source than the plan");
+    assert_violated(&output, "is not in the tiling of source 1");
+    assert_violated(&output, "differs from the plan");
 
     fs::write(&sources, &kept).unwrap();
     rewrite(&sources, |table| table.slice(0, 2));
-    assert_violated(&job.verify(), "is planned with source 2, and there are 2");
+    assert_violated(&job.verify(), "is planned with source 2, but there are 2");
 
     fs::write(&sources, &kept).unwrap();
     job.verify_ok();
     rewrite(&rows, Clone::clone);
     job.verify_ok();
     rewrite(&rows, |table| renamed(table, "source"));
-    assert_violated(&job.verify(), "names another source than the plan");
+    assert_violated(&job.verify(), "differs from the plan");
 }
 
 /// Rows that are ok have an embedding, and no others do.

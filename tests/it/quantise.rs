@@ -247,7 +247,7 @@ fn a_processor_that_computes_something_else_is_told_at_the_start() {
     std::fs::write(&path, contract.to_toml().unwrap()).unwrap();
     let message = refused(job.run_command(&flags), 78);
     assert!(
-        message.contains("the embedding of the bright probe is 16.7 % off, 10 % are allowed"),
+        message.contains("the embedding of the bright probe differs by 16.7 %, 10 % is allowed"),
         "{message}"
     );
     let allowed = job.run(&[&flags[..], &["--set", "run.allow_saturation=true"]].concat());
@@ -340,14 +340,14 @@ fn a_quantisation_can_be_repeated() {
     assert_eq!((&record["calibration_tiles"], &record["held_out_tiles"]), (&13.into(), &7.into()));
     let flags = ["--held-out", photos.path().to_str().unwrap()];
     let message = refused(quantize(small_model(), photos.path(), &out("c.onnx"), &flags), 78);
-    assert!(message.contains("to calibrate with and to compare on"), "{message}");
+    assert!(message.contains("both in --calibration and in --held-out"), "{message}");
     let flags = ["--calibration-tiles", "15", "--held-out-tiles", "6"];
     let message = refused(quantize(small_model(), photos.path(), &out("c.onnx"), &flags), 78);
     assert!(message.contains("20 tiles are too few"), "{message}");
     let message = refused(quantize(small_model(), photos.path(), &out("a.onnx"), &[]), 64);
     assert!(message.contains("exists already"), "{message}");
     let message = refused(quantize(&out("a.onnx"), photos.path(), &out("c.onnx"), &[]), 78);
-    assert!(message.contains("quantised already"), "{message}");
+    assert!(message.contains("already quantised"), "{message}");
 }
 
 /// Named layers stay float, and so do the noisiest on request; the record says which.
@@ -363,7 +363,7 @@ fn layers_that_hurt_stay_float() {
         left.iter().filter(has).map(|layer| layer["layer"].as_str().unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(with("--exclude"), ["conv1", "layer4.0.conv1"]);
-    assert_eq!(with("rounding costs most").len(), 2);
+    assert_eq!(with("rounding loses most").len(), 2);
     assert_eq!(with("classifier"), ["logits"]);
     let flags = ["--exclude", "conv9"];
     let message = refused(quantize(small_model(), photos.path(), &folder.path().join("n.onnx"), &flags), 64);

@@ -203,7 +203,7 @@ fn wrong_queries_are_refused() {
     for sql in refused {
         let output = query(&job.table(), sql, &[]);
         assert_exit(&output, 64);
-        assert!(stderr(&output).contains("the query is wrong"), "{sql}: {}", stderr(&output));
+        assert!(stderr(&output).contains("the query is not valid"), "{sql}: {}", stderr(&output));
     }
 }
 

@@ -179,7 +179,7 @@ fn a_killed_retry_goes_on() {
     }
 }
 
-/// Things may lie elsewhere today; but rows that would mean something else are refused.
+/// Things may lie elsewhere today; but rows that would have another meaning are refused.
 #[test]
 fn the_pipeline_is_the_recorded_one() {
     let job = with_rejects(3, 1, LENIENT);
@@ -199,7 +199,7 @@ fn the_pipeline_is_the_recorded_one() {
     let other = model("retrained-for-retry", &[&["--seed", "8"], &sizes[..]].concat());
     let refused = rejects(&table, &["--retry", "--model", other.to_str().unwrap()]);
     assert_exit(&refused, 78);
-    assert!(stderr(&refused).contains("would mean something else"), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("would have another meaning"), "{}", stderr(&refused));
     assert_exit(&rejects(&table, &["--retry", "--set", "output.top_k=3"]), 78);
     assert_exit(&rejects(&table, &["--model", other.to_str().unwrap()]), 64);
     assert_exit(&rejects(&table, &["--set", "run.batch=3"]), 78);

@@ -242,7 +242,7 @@ fn leftovers_of_a_deleted_run_are_no_rows() {
     let output = verify(&table);
     assert_exit(&output, 75);
     let said = stderr(&output);
-    assert!(said.contains("is deleted, and objects of it are left: 1") && said.contains("delete"), "{said}");
+    assert!(said.contains("is deleted, but objects of it are left: 1") && said.contains("delete"), "{said}");
     assert_eq!(count(&table, "tiles"), 1);
     assert_eq!(count(&table, "tiles_all"), 1);
     let status = support::tilefleet().arg("status").arg(&table).output().unwrap();
@@ -297,7 +297,7 @@ fn old_runs_are_deleted_by_their_age() {
     let age = || format!("{}ms", between.elapsed().as_millis());
     let nothing = runs(&table, &["delete", "--older-than", "30d", "--yes"]);
     assert_exit(&nothing, 0);
-    assert!(String::from_utf8_lossy(&nothing.stdout).contains("no run is that old"));
+    assert!(String::from_utf8_lossy(&nothing.stdout).contains("no run is old enough"));
     let asked = runs(&table, &["delete", "--older-than", &age()]);
     assert_exit(&asked, 64);
     let said = String::from_utf8_lossy(&asked.stdout).into_owned();
@@ -350,7 +350,7 @@ fn no_rows_come_after_a_tombstone() {
     assert!(before < 150, "the worker was done before; make the job longer");
     let ended = worker.wait_with_output().unwrap();
     assert_exit(&ended, 75);
-    assert!(stderr(&ended).contains("was deleted while it was worked on"), "{}", stderr(&ended));
+    assert!(stderr(&ended).contains("was deleted while it was in progress"), "{}", stderr(&ended));
     assert!(shard_files(&job.table()).len() <= before, "rows of a deleted run");
 }
 
@@ -535,7 +535,7 @@ fn a_compaction_that_is_half_given_up_deletes_nothing() {
     let refused = runs(&table, &["compact"]);
     assert_exit(&refused, 75);
     assert!(
-        stderr(&refused).contains(&format!("compaction {compaction} is being given up")),
+        stderr(&refused).contains(&format!("compaction {compaction} is being deleted")),
         "{}",
         stderr(&refused)
     );
@@ -559,11 +559,11 @@ fn a_plan_that_stays_says_so() {
     for output in [&dry, &output] {
         assert_exit(output, 0);
         let said = stderr(output);
-        let stays = format!("run {id} goes on as it was planned, in shards of 3 tiles and not of 1");
+        let stays = format!("run {id} is resumed as planned, in shards of 3 tiles, not 1");
         assert!(said.contains(&stays) && said.contains(&format!("delete {id} --yes --force")), "{said}");
     }
     assert_eq!(shard_files(&job.table()).len(), 1);
-    assert!(!stderr(&job.run(&smaller)).contains("goes on as it was planned"), "it is complete");
+    assert!(!stderr(&job.run(&smaller)).contains("is resumed as planned"), "it is complete");
 }
 
 /// What comes back may be more than what goes: windows in place of a scene that was rejected as one tile.
@@ -620,7 +620,7 @@ fn a_compaction_that_has_deleted_a_part_is_not_deleted() {
     );
     let refused = runs(&table, &["delete", &all[2], "--yes"]);
     assert_exit(&refused, 75);
-    assert!(!stderr(&refused).contains("give the compaction up"), "{}", stderr(&refused));
+    assert!(!stderr(&refused).contains("undo the compaction"), "{}", stderr(&refused));
     assert_eq!(shown_columns(&table, ROWS), before);
 
     // All that it replaces may go with it.
@@ -674,7 +674,7 @@ fn a_compaction_that_is_deleted_deletes_no_more() {
         }
         assert_exit(&ended, 75);
         let said = stderr(&ended);
-        assert!(said.contains(&format!("run {compaction} was deleted while it was worked on")), "{said}");
+        assert!(said.contains(&format!("run {compaction} was deleted while it was in progress")), "{said}");
         assert!(ids(&table).contains(&all[2]), "the newest stays: {said}");
         break;
     }

@@ -320,7 +320,7 @@ fn a_ring_of_directories_ends_where_it_began() {
     assert_eq!(chip(&ring, folder.path()).as_deref(), Ok(told));
     assert_eq!(chip_of_scene(&ring, folder.path()), told);
     let notes = inspected(&ring)["image"]["scene"]["notes"].to_string();
-    assert!(notes.contains("chained in a circle"), "{notes}");
+    assert!(notes.contains("form a loop"), "{notes}");
 }
 
 #[test]
@@ -353,7 +353,7 @@ fn a_scale_of_0_can_be_replaced() {
     }
     let described = inspected(&folder.join("tiff/scale0.tif"));
     let notes = described["image"]["scene"]["notes"].to_string();
-    assert!(notes.contains("scale 0 and offset 10 convert nothing"), "{notes}");
+    assert!(notes.contains("scale 0 and offset 10 are not a conversion"), "{notes}");
 }
 
 fn three_bands() -> String {

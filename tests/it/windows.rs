@@ -353,7 +353,7 @@ fn a_catalog_that_leads_nowhere_is_told() {
     fs::write(&catalog, text.to_string()).unwrap();
     let output = job.run(&["--input", catalog.to_str().unwrap()]);
     let said = stderr(&output);
-    assert!(said.contains("catalogs that lead to no item") && said.contains("catalog.json"), "{said}");
+    assert!(said.contains("catalogs without items") && said.contains("catalog.json"), "{said}");
 }
 
 #[test]
@@ -391,7 +391,7 @@ fn a_scene_whose_header_is_wrong_is_one_row() {
     let expected: BTreeMap<String, String> =
         expected.map(|(file, reason)| (file.to_owned(), reason.to_owned())).into();
     assert_eq!(reasons, expected);
-    // Repaired, a scene is cut as a whole; the others are rejected again.
+    // Repaired, a scene is cut as a whole; the other sizes are rejected again.
     job.write_image("cut.tif", &sound);
     retry(&job);
     job.verify_ok();

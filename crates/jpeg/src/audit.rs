@@ -136,7 +136,7 @@ impl<'a> Audit<'a> {
                 let complete = !frame.progressive || progress.iter().all(|part| part.given == u64::MAX);
                 Ok((Found { frame, num_scans: self.num_scans, complete }, self.transformer))
             }
-            _ => Err(truncated("the image ends before all of its components are there")),
+            _ => Err(truncated("the image ends before all of its components")),
         }
     }
 
@@ -579,6 +579,6 @@ impl Band {
         if self.end_of_band_run < place.left {
             return Ok(());
         }
-        Err(corrupt("a run of ended blocks reaches beyond its segment"))
+        Err(corrupt("an end-of-block run is longer than its segment"))
     }
 }

@@ -48,7 +48,7 @@ impl Frame {
             return Err(unsupported("JPEG that gives its height after the first scan (DNL)"));
         }
         if components.len() != 3 * usize::from(*count) {
-            return Err(corrupt(format!("the frame header has no room for {count} components")));
+            return Err(corrupt(format!("the frame header is too short for {count} components")));
         }
         let mut components =
             components.chunks_exact(3).map(Self::component).collect::<Result<Vec<_>, Error>>()?;
@@ -72,7 +72,7 @@ impl Frame {
         if self.components.iter().all(whole) {
             return Ok(());
         }
-        Err(unsupported("JPEG with components whose sampling factors are no whole multiples of each other"))
+        Err(unsupported("JPEG with components whose sampling factors are not whole multiples of each other"))
     }
 
     fn component(raw: &[u8]) -> Result<Component, Error> {

@@ -102,7 +102,7 @@ impl<'a> Segments<'a> {
         let junk_bytes = junk_bytes.unwrap_or(rest.len());
         self.junk_bytes += junk_bytes;
         if self.junk_bytes > MAX_JUNK_BYTES {
-            return Err(corrupt(format!("byte {} is outside of every segment", self.at)));
+            return Err(corrupt(format!("byte {} is outside all segments", self.at)));
         }
         self.at += junk_bytes;
         Ok(())
@@ -111,14 +111,14 @@ impl<'a> Segments<'a> {
     fn marker(&mut self) -> Result<u8, Error> {
         let ends = || truncated("the object ends before the end marker (EOI)");
         if *self.bytes.get(self.at).ok_or_else(ends)? != 0xFF {
-            return Err(corrupt(format!("byte {} is outside of every segment", self.at)));
+            return Err(corrupt(format!("byte {} is outside all segments", self.at)));
         }
         while *self.bytes.get(self.at).ok_or_else(ends)? == 0xFF {
             self.at += 1;
         }
         self.at += 1;
         match self.bytes[self.at - 1] {
-            0 => Err(corrupt(format!("image data at byte {} is outside of every scan", self.at))),
+            0 => Err(corrupt(format!("image data at byte {} is outside all scans", self.at))),
             marker => Ok(marker),
         }
     }

@@ -50,7 +50,7 @@ pub async fn describe_run(output: &Output, asked: &Asked) -> Result<RunDescripti
             .as_ref()
             .map_or_else(|| "no run".to_owned(), |id| format!("run {id} is not complete: no run"));
         return Err(Error::unavailable(format!("{which} of {} is complete", output.uri))
-            .hint(format!("`tilefleet status {}` says how far the runs have got", output.uri)));
+            .hint(format!("`tilefleet status {}` shows the progress of the runs", output.uri)));
     };
     description(output, standing, run, asked).await
 }
@@ -122,8 +122,10 @@ async fn footer<'a>(
     shard: &'a CommittedShard,
 ) -> Result<(&'a CommittedShard, ParquetObject)> {
     let key = run.shard_key(shard.number);
-    let gone =
-        || Error::unavailable(format!("{key} is gone")).hint("the run was deleted meanwhile: look again");
+    let gone = || {
+        Error::unavailable(format!("{key} does not exist any more"))
+            .hint("the run was deleted in the meantime: run the command again")
+    };
     let footer = ParquetObject::open(&output.bucket, &key).await?.ok_or_else(gone)?;
     Ok((shard, footer))
 }

@@ -81,7 +81,7 @@ pub async fn maps(output: &Output, question: &MapQuestion) -> Result<Vec<Map>> {
                     snapshot.nothing(output, question.run.as_ref())
                 } else {
                     Error::unavailable(format!("no run of {} is complete", output.uri))
-                        .hint(format!("`tilefleet status {}` says how far the runs have got", output.uri))
+                        .hint(format!("`tilefleet status {}` shows the progress of the runs", output.uri))
                 });
             }
             let newest = match question.run {
@@ -112,8 +112,8 @@ async fn draw(output: &Output, runs: &[&Run], newest: Option<&CurrentRows>) -> R
         }
     }
     if sheets.is_empty() {
-        return Err(Error::config(format!("nothing of {} was cut into windows", output.uri))
-            .hint("maps are of scenes: pipelines with tiles.grid = \"regular\""));
+        return Err(Error::config(format!("no source of {} was cut into windows", output.uri))
+            .hint("maps need scenes: a pipeline with tiles.grid = \"regular\""));
     }
     Ok(sheets.into_values().map(|sheet| sheet.map).collect())
 }
@@ -224,7 +224,7 @@ impl Legend {
         let count = classifier.num_classes;
         let nodata = if u8::try_from(count).is_ok() { u16::from(u8::MAX) } else { u16::MAX };
         if count > usize::from(nodata) {
-            return Err(Error::config(format!("{count} classes are too many for a map"))
+            return Err(Error::config(format!("a map cannot have {count} classes"))
                 .hint("a map's pixels have 16 bits: up to 65535 classes"));
         }
         let labels = classifier.labels.iter().flatten().enumerate();

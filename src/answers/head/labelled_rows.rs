@@ -142,7 +142,7 @@ async fn survey_of(
 fn one_model<'r>(output: &Output, runs: &[&'r Run]) -> Result<&'r Run> {
     let newest = runs.iter().copied().max_by(|a, b| a.age().cmp(&b.age())).ok_or_else(|| {
         Error::new(Kind::Unavailable, format!("no run of {} is complete", output.uri))
-            .hint("`tilefleet run` goes on with one; --run ID takes the rows that it has already")
+            .hint("`tilefleet run` resumes one; --run ID uses the rows that it already has")
     })?;
     let same = |run: &&&Run| {
         let (a, b) = (&run.record.model, &newest.record.model);
@@ -154,7 +154,7 @@ fn one_model<'r>(output: &Output, runs: &[&'r Run]) -> Result<&'r Run> {
             "the embeddings of {} and {} are of different models",
             newest.id, other.id
         ))
-        .hint(format!("take the rows of one run: --run {}", newest.id))),
+        .hint(format!("use the rows of one run: --run {}", newest.id))),
     }
 }
 
@@ -259,7 +259,7 @@ impl<'a> Finder<'a> {
         shard: &ShardFile,
         place: (u32, u32),
     ) -> Result<()> {
-        let damaged = || Error::config(format!("{} has not the columns of a shard", shard.key));
+        let damaged = || Error::config(format!("{} does not have the columns of a shard", shard.key));
         let text = |name: &str| batch.column_by_name(name)?.as_string_opt::<i32>();
         let [tiles, sources, statuses] = ["tile_id", "source", "status"].map(text);
         let (tiles, sources) = (tiles.ok_or_else(damaged)?, sources.ok_or_else(damaged)?);
@@ -410,7 +410,7 @@ impl<'a> Finder<'a> {
                 let labelled = file.keys.keys().min().map_or("nothing", String::as_str);
                 let there = self.example.as_deref().unwrap_or("nothing");
                 error
-                    .because(format!("the labels name {labelled}, the output holds {there}"))
+                    .because(format!("the labels name {labelled}, but the output has {there}"))
                     .hint("write keys as in the table's columns `tile_id` or `source`; a relative path starts at the labels' folder")
             }
         }
@@ -479,7 +479,7 @@ fn check_extra(columns: Option<&Fields>, labels: &Labels, group: Option<&Group>)
         if !names.contains(&column.as_str()) {
             return Err(Error::config(format!("the manifest had no column `{column}`"))
                 .because(format!("its columns are: {}", names.join(", ")))
-                .hint(format!("take one of these, or {}", wanted.instead())));
+                .hint(format!("use one of these, or {}", wanted.instead())));
         }
     }
     Ok(())
@@ -491,18 +491,21 @@ fn text_of_extra(batch: &RecordBatch, column: &str, wanted: ExtraFor) -> Result<
     let extra = extra_columns(batch).ok_or_else(missing)?;
     let values = extra.column_by_name(column).ok_or_else(missing)?;
     as_text(&masked(values, extra)).ok_or_else(|| {
-        Error::config(format!("the manifest's column `{column}` holds neither text nor whole numbers"))
+        Error::config(format!("the manifest's column `{column}` has neither text nor whole numbers"))
             .hint(wanted.instead())
     })
 }
 
 fn both_sides(group: &Group, count: u64, examples: &[&str]) -> Error {
     Error::config(format!(
-        "the column `split` puts {count} of the groups by `{group}` on both sides: {}{}",
+        "the column `split` puts {count} of the groups by `{group}` into both `train` and `test`: {}{}",
         examples.join(", "),
         if count > examples.len() as u64 { ", …" } else { "" }
     ))
-    .hint("mark all tiles of a group `train` or all `test`; or leave the column `split` out, and groups are held out as a whole")
+    .hint(
+        "mark all tiles of a group `train` or all `test`; or remove the column `split`: then groups are \
+         held out as a whole",
+    )
 }
 
 /// Refuses what are no classes: measurements, and names that hardly any two tiles share.
@@ -512,18 +515,26 @@ fn check_labels<'a>(labels: impl Iterator<Item = &'a str>) -> Result<()> {
     let numbers: Option<Vec<f64>> = counts.keys().map(|label| label.parse().ok()).collect();
     let is_fraction = |number: &&f64| number.is_finite() && number.fract() != 0.0;
     if let Some(fraction) = numbers.as_deref().and_then(|numbers| numbers.iter().find(is_fraction)) {
-        return Err(Error::config(format!("the labels are measurements, such as {fraction}, and no classes")).hint(
-            "divide the numbers into a few named classes, such as `low` and `high`; numbers that are classes get a name: `grade 0.5`",
+        return Err(Error::config(format!(
+            "the labels are measurements, such as {fraction}, not \
+             classes"
+        ))
+        .hint(
+            "divide the numbers into a few named classes, such as `low` and `high`; if the numbers are \
+             classes, name them: `grade 0.5`",
         ));
     }
     let num_single = counts.values().filter(|count| **count == 1).count();
     if (MANY_CLASSES..=MAX_CLASSES).contains(&counts.len()) && 2 * num_single > counts.len() {
         return Err(Error::config(format!(
-            "{} {} a single labelled tile: nothing is to be learned from them",
+            "{} {} a single labelled tile, from which nothing can be learned",
             counted_of(num_single as u64, counts.len() as u64, "class"),
             form(num_single as u64, "has", "have")
         ))
-        .hint("are these the labels that are meant? Leave classes of one tile without a label, or join them to others"));
+        .hint(
+            "check that these are the right labels; remove the labels of classes with one tile, or merge \
+             these classes",
+        ));
     }
     Ok(())
 }
@@ -540,12 +551,12 @@ fn class_names<'a>(labels: impl Iterator<Item = &'a str>) -> Result<Vec<String>>
     let names: BTreeSet<&str> = labels.collect();
     if names.len() < 2 {
         let only = names.first().copied().unwrap_or_default();
-        return Err(Error::config(format!("all labelled tiles are of one class, `{only}`"))
+        return Err(Error::config(format!("all labelled tiles have the same class, `{only}`"))
             .hint("label tiles of at least two classes"));
     }
     if names.len() > MAX_CLASSES {
-        return Err(Error::config(format!("the labels are of {} classes", names.len()))
-            .hint(format!("at most {MAX_CLASSES} are fitted; are these the labels that are meant?")));
+        return Err(Error::config(format!("the labels have {} classes", names.len()))
+            .hint(format!("the maximum is {MAX_CLASSES}; check that these are the right labels")));
     }
     let numbers: Option<BTreeMap<i64, &str>> =
         names.iter().map(|name| Some((name.parse().ok()?, *name))).collect();
@@ -564,8 +575,8 @@ fn check_classes(classes: &[String], to_fit: &[LabelledTile]) -> Result<()> {
     match occurs.iter().position(|occurs| !occurs) {
         None => Ok(()),
         Some(class) => {
-            Err(Error::config(format!("no tile of the class `{}` is there to fit on", classes[class]))
-                .hint("mark some of its tiles `train` in the column `split`, or leave the class out"))
+            Err(Error::config(format!("there is no tile of the class `{}` to fit on", classes[class]))
+                .hint("set `split` to `train` for some of its tiles, or leave the class out"))
         }
     }
 }

@@ -35,13 +35,12 @@ const WELL_FORMED: &str = "labels are a Parquet file, or a CSV file with a heade
 
 /// What to do about a column that is not there: each names no flag that was just given.
 const NAME_KEY: &str =
-    "rename the column that says what is labelled to `tile_id` or `source`, or name it with --key";
+    "rename the column with tile ids or sources to `tile_id` or `source`, or name it with --key";
 const NAME_LABEL: &str = "rename the column with the labels to `label`, or name it with --label-column";
-const OTHER_KEY: &str =
-    "take one of these columns; without the flag, `tile_id`, `source` or `uri` is looked for";
-const OTHER_COLUMN: &str = "take one of these columns";
+const OTHER_KEY: &str = "use one of these columns; without the flag, `tile_id`, `source` or `uri` is used";
+const OTHER_COLUMN: &str = "use one of these columns";
 const OTHER_GROUP: &str =
-    "take one of these columns, `source`, `tile_id`, or a column of the manifest as `extra.COLUMN`";
+    "use one of these columns, `source`, `tile_id`, or a column of the manifest as `extra.COLUMN`";
 
 /// Where labels come from.
 #[derive(Clone, Debug)]
@@ -160,7 +159,7 @@ impl LabelFile {
                         field(keys, row).unwrap_or_default(),
                         before.label
                     ))
-                    .hint("leave one label for each key, with one `split` and one group"));
+                    .hint("give one label per key, with one `split` and one group"));
                 }
             }
         }
@@ -169,8 +168,7 @@ impl LabelFile {
 
     fn key(&self, key: Option<&str>, number: u64, folder: &ObjectUri) -> Result<String> {
         let wrong = |what: &str| Error::config(format!("row {number} of {} {what}", self.name));
-        let key =
-            key.ok_or_else(|| wrong("does not say what is labelled").hint("name a tile or a source in it"))?;
+        let key = key.ok_or_else(|| wrong("has no tile or source").hint("name a tile or a source in it"))?;
         if !self.by_tile {
             return Ok(folder.resolve(key)?.as_str().to_owned());
         }
@@ -206,12 +204,12 @@ impl Split {
 
 pub(super) fn wrong_split(word: &str, place: &str) -> Error {
     Error::config(format!("{place} has the split `{word}`"))
-        .hint("`split` is `train` or `test`; a row where it is empty is left out")
+        .hint("`split` must be `train` or `test`; rows where it is empty are left out")
 }
 
 pub(super) fn no_group(place: &str) -> Error {
-    Error::config(format!("{place} has a label and no group"))
-        .hint("fill the column that --group names, or leave such rows without a label")
+    Error::config(format!("{place} has a label but no group"))
+        .hint("fill in the column of --group, or remove the label")
 }
 
 /// A text without white space around it; `None` for null or nothing.
@@ -275,7 +273,7 @@ impl Columns<'_> {
                 self.collected(schema, &places, reader).map_err(unreadable)?
             }
             _ => Err(Error::config(format!("the labels {} are neither .csv nor .parquet", self.name))
-                .hint("the file's name says what it is: rename or convert it")),
+                .hint("the extension gives the format: rename or convert it")),
         }
     }
 
@@ -459,7 +457,7 @@ mod tests {
             ("path,label\na,b\n", "no column `tile_id` or `source`"),
             ("source,class\na,b\n", "no column `label`"),
             ("tile_id,label\n0123,b\n", "row 1 of s3://b/lists/l.csv names the tile `0123`"),
-            ("source,label\na,x\n,y\n", "row 2 of s3://b/lists/l.csv does not say what is labelled"),
+            ("source,label\na,x\n,y\n", "row 2 of s3://b/lists/l.csv has no tile or source"),
             ("source,label\na,x\na,y\n", "a is labelled `x` and `y`"),
             ("source,label,split\na,x,val\n", "has the split `val`"),
         ] {

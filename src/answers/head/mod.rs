@@ -177,8 +177,8 @@ pub fn train(survey: &LabelledRows, embeddings: &Embeddings, request: &Request) 
     let samples = Samples { rows: fitted, classes: fitted_classes, num_classes };
     let found = fit::fit(request.kind, &samples, request.l2).ok_or_else(|| {
         Error::config("no classifier was found for these embeddings")
-            .because("the fit does not come to an end, or its weights are not finite")
-            .hint("raise --l2; if the embeddings of most tiles are alike, the network does not suit them")
+            .because("the fit does not converge, or its weights are not finite")
+            .hint("raise --l2; if most tiles have almost the same embedding, the network does not suit them")
     })?;
     Ok(Trained {
         activation: match request.kind {

@@ -44,7 +44,7 @@ impl LabelledRows {
             part.copy(&mut matrix).await?;
         }
         if matrix.num_read != self.tiles.len() {
-            return Err(Error::config("a tile that counts as `ok` has no embedding")
+            return Err(Error::config("a tile with the status `ok` has no embedding")
                 .hint("`tilefleet verify OUTPUT` tells which file is damaged"));
         }
         Ok(Embeddings { values: matrix.values, length })
@@ -150,9 +150,9 @@ impl Part {
     }
 
     fn other_length(&self, found: usize, wanted: usize) -> Error {
-        Error::config(format!("embeddings in {} have {found} numbers", self.file.object.key()))
-            .because(format!("the model's have {wanted}"))
-            .hint("`tilefleet verify OUTPUT` tells which files do not belong there")
+        Error::config(format!("embeddings in {} have {found} values", self.file.object.key()))
+            .because(format!("those of the model have {wanted}"))
+            .hint("`tilefleet verify OUTPUT` shows which files do not belong there")
     }
 }
 
@@ -205,7 +205,7 @@ impl Fetched {
     }
 }
 
-/// Returns one row of the embedding column; `None` for a null, or where it is no list of numbers.
+/// Returns one row of the embedding column; `None` for a null, or where it is not a list of numbers.
 fn embedding(batch: &RecordBatch, row: usize) -> Option<Vec<f32>> {
     let column = batch.column_by_name(EMBEDDING)?;
     let values = match column.data_type() {

@@ -30,7 +30,7 @@ pub(super) async fn read_scene(object: &OpenRaster, limits: &Limits, wanted: Chi
     check_window(uri, grid.size, window)?;
     check_limits(grid, window, limits).map_err(|rejection| {
         undecoded(uri, rejection)
-            .hint("ask for less with --window or --level, or allow more with --set limits.max_pixels=NUMBER")
+            .hint("choose less with --window or --level, or allow more with --set limits.max_pixels=NUMBER")
     })?;
     let bands: Vec<u16> = (0..grid.num_bands).collect();
     let (pixels, masks) = file.blocks_for(frame, level, window, &bands);
@@ -107,7 +107,7 @@ fn check_limits(grid: &BlockGrid, window: Window, limits: &Limits) -> Result<(),
     let bytes = pixels.saturating_mul(u64::from(grid.num_bands) * grid.kind.num_bytes());
     if pixels > limits.max_pixels || bytes > limits.max_decoded_bytes {
         let limit = limits.max_pixels;
-        let detail = format!("{window} is {pixels} pixels or {bytes} bytes, the limit is {limit} pixels");
+        let detail = format!("{window} has {pixels} pixels, {bytes} bytes; the limit is {limit} pixels");
         return Err(Rejection::new(Reason::TooLarge, detail));
     }
     Ok(())

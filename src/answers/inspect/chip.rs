@@ -48,7 +48,7 @@ pub(super) fn check_whole(uri: &ObjectUri, header: &ImageHeader, wanted: ChipReq
     if level != 0 {
         let error = Error::usage(format!("{uri} has no level {level}, only level 0"));
         return Err(match header.format {
-            ImageFormat::Tiff => error.hint("--set tiles.grid=regular looks at overviews"),
+            ImageFormat::Tiff => error.hint("--set tiles.grid=regular gives access to overviews"),
             _ => error,
         });
     }
@@ -58,7 +58,7 @@ pub(super) fn check_whole(uri: &ObjectUri, header: &ImageHeader, wanted: ChipReq
     let error = Error::usage(format!("{uri} has no frame {frame}, only frame 0"));
     Err(match header.num_pages {
         0 | 1 => error,
-        pages => error.hint(format!("of its {pages} pages only the first is decoded, as frame 0")),
+        pages => error.hint(format!("only the first of its {pages} pages is decoded, as frame 0")),
     })
 }
 
@@ -71,10 +71,11 @@ pub(super) fn check_only_tile(uri: &ObjectUri, header: &ImageHeader, wanted: Chi
         ImageFormat::Tiff => "--set tiles.grid=regular cuts it into windows; ",
         _ => "",
     };
-    Err(Error::usage(format!("no run has the window {window} of {uri}"))
+    Err(Error::usage(format!("the window {window} of {uri} is not a tile of a run"))
         .because("`tiles.grid` is \"whole\": the image is one tile")
         .hint(format!(
-            "leave --window out; {cut}without `--stage input` any window can be written, samples as stored"
+            "leave --window out; {cut}without `--stage input` any window can be written, with samples as \
+             stored"
         )))
 }
 
@@ -88,8 +89,8 @@ pub(super) fn check_window(uri: &ObjectUri, size: Size, window: Window) -> Resul
     if inside {
         return Ok(());
     }
-    Err(Error::usage(format!("the window {window} is not inside of {uri}, which is {size}"))
-        .hint("a window is X,Y,WIDTH,HEIGHT, in pixels of the image as seen"))
+    Err(Error::usage(format!("the window {window} is not inside {uri}, which is {size}"))
+        .hint("a window is X,Y,WIDTH,HEIGHT, in pixels of the oriented image"))
 }
 
 fn cropped(chip: Chip, window: Window) -> Chip {

@@ -216,11 +216,10 @@ impl Inspector {
             }
         };
         let Some(tiling) = &self.bands else {
-            return Err(Error::usage(format!(
-                "{} is a STAC item, and which of its files is meant is not said",
-                source.uri
-            ))
-            .hint("name its bands with --set tiles.bands=NAME,NAME, or ask for `--stage input` of a model"));
+            return Err(Error::usage(format!("{} is a STAC item: choose one of its files", source.uri))
+                .hint(
+                    "name its bands with --set tiles.bands=NAME,NAME, or give `--stage input` with a model",
+                ));
         };
         let chosen = chosen_assets(item, tiling);
         let chosen = chosen.map_err(|rejection| rejected(&source.uri, TileGrid::Regular, rejection))?;
@@ -228,9 +227,9 @@ impl Inspector {
             return ObjectUri::parse(&file.uri);
         }
         let files: Vec<&str> = chosen.iter().map(|file| file.uri.as_str()).collect();
-        Err(Error::usage(format!("the bands of {} lie in {} files", source.uri, files.len()))
-            .because("samples as stored are those of one")
-            .hint(format!("name one of them: {}; or ask for `--stage input` of a model", files.join(", "))))
+        Err(Error::usage(format!("the bands of {} are in {} files", source.uri, files.len()))
+            .because("samples as stored come from one file")
+            .hint(format!("name one of them: {}; or give `--stage input` with a model", files.join(", "))))
     }
 }
 

@@ -359,7 +359,7 @@ impl Inspector {
 
 fn not_had(fault: StoreError, uri: &ObjectUri) -> Error {
     if matches!(fault, StoreError::Gone) && uri.local_path().is_some_and(|path| path.is_dir()) {
-        return Error::config(format!("{uri} is a folder, and a run finds nothing in it"))
+        return Error::config(format!("{uri} is a folder in which a run finds no sources"))
             .hint("name a folder of images, or a pattern such as `items/*.json` for STAC items");
     }
     fault.into_error(uri)
@@ -372,7 +372,8 @@ fn rejected(what: impl Display, grid: TileGrid, rejection: Rejection) -> Error {
     if !too_large {
         return error;
     }
-    let more = "if the file is sound, allow more with --set limits.max_pixels=NUMBER or --set limits.max_object=SIZE";
+    let more = "if the file is intact, allow more with --set limits.max_pixels=NUMBER or --set \
+         limits.max_object=SIZE";
     match grid {
         TileGrid::Whole => error.hint(format!(
             "{more}; a GeoTIFF can be cut into windows instead, with --set tiles.grid=regular"

@@ -141,9 +141,7 @@ impl Picture {
     }
 
     fn png_type(&self) -> Result<(ColorType, BitDepth)> {
-        let cannot = |what: &str| {
-            Error::usage(format!("a PNG cannot hold {what} as they are")).hint("name a .npy file")
-        };
+        let cannot = |what: &str| Error::usage(format!("a PNG cannot store {what}")).hint("name a .npy file");
         let depth = match self.samples {
             Samples::U8(_) => BitDepth::Eight,
             Samples::U16(_) => BitDepth::Sixteen,

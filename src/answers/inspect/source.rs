@@ -70,11 +70,11 @@ impl Sources {
         match <[Source; 1]>::try_from(self.sources) {
             Ok([source]) => Ok(source),
             Err(sources) if sources.is_empty() => {
-                let error = Error::usage(format!("a run takes nothing of {text}"));
+                let error = Error::usage(format!("a run finds no sources in {text}"));
                 Err(self.left_out.into_iter().fold(error, Error::because))
             }
             Err(sources) => {
-                Err(Error::usage(format!("{text} is {} sources, and one is needed", sources.len()))
+                Err(Error::usage(format!("{text} is {} sources, but one is needed", sources.len()))
                     .hint(format!("name one of them: {}", list_of(&sources))))
             }
         }
@@ -119,7 +119,7 @@ impl Inspector {
         let count = discovered.sources.num_entries;
         if count > MAX_SOURCES {
             return Err(Error::usage(format!("{text} is {count} sources, more than {MAX_SOURCES}"))
-                .hint("name some of them; `tilefleet plan --dry-run` tells what becomes of many"));
+                .hint("name some of them; for many, use `tilefleet plan --dry-run`"));
         }
         if count == 0 && self.is_missing(text).await? {
             // Whoever looks at the object says what is wrong.
@@ -153,9 +153,9 @@ impl Inspector {
             });
         }
         if found.is_empty() {
-            let error = Error::usage(format!("a run takes no item {name} of {document}"));
+            let error = Error::usage(format!("a run finds no item {name} in {document}"));
             let error = left_out.into_iter().fold(error, Error::because);
-            return Err(error.hint(format!("it takes {}", list_of(&sources))));
+            return Err(error.hint(format!("its items are {}", list_of(&sources))));
         }
         Ok(Sources { sources: found, left_out: None })
     }
@@ -182,7 +182,7 @@ mod tests {
             "error: a run takes nothing of s3://b/\n  because: 2 outside of the area"
         );
         let several = refused(10).unwrap_err();
-        assert!(several.starts_with("error: s3://b/ is 10 sources, and one is needed"), "{several}");
+        assert!(several.starts_with("error: s3://b/ is 10 sources, but one is needed"), "{several}");
         assert!(several.ends_with("s3://b/7.json, 2 more"), "{several}");
     }
 }

@@ -153,10 +153,10 @@ impl WindowReader<'_> {
         let only = (grid_of(scene) == (1, 1)).then(|| nearest_window(scene, 0, 0));
         match wanted.window.or(only).filter(|window| is_planned(scene, self.tiling, *window)) {
             Some(window) => Ok(window),
-            None if wanted.window.or(only).is_some_and(|window| is_in_grid(scene, window)) => {
-                Err(Error::usage(format!("no run with this `tiles.aoi` has that window of {uri}"))
-                    .hint("leave tiles.aoi out, or name a window that touches it"))
-            }
+            None if wanted.window.or(only).is_some_and(|window| is_in_grid(scene, window)) => Err(
+                Error::usage(format!("that window of {uri} is not a tile of a run with this `tiles.aoi`"))
+                    .hint("do not set tiles.aoi, or give a window that touches it"),
+            ),
             None => Err(not_planned(uri, scene, wanted.window)),
         }
     }
@@ -189,12 +189,14 @@ fn not_planned(uri: &str, scene: &Scene, wanted: Option<Window>) -> Error {
     let cut = format!("a run cuts {uri} into {across} × {down} windows of {}", near.size());
     let error = match wanted {
         None => Error::usage(cut),
-        Some(window) => Error::usage(format!("no run has the window {window} of {uri}")).because(cut),
+        Some(window) => {
+            Error::usage(format!("the window {window} of {uri} is not a tile of a run")).because(cut)
+        }
     };
     let Window { x, y, width, height } = near;
     error.hint(format!(
         "--window {x},{y},{width},{height} is the nearest of that grid, in pixels of level {level}, which is {size}; \
-         without `--stage input` any window can be written, samples as stored"
+         without `--stage input` any window can be written, with samples as stored"
     ))
 }
 

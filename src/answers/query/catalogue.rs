@@ -94,12 +94,12 @@ fn note(output: &Output, standing: &RunState, waiting: &BTreeSet<RunId>) -> Opti
     let id = standing.run.id();
     if waiting.contains(id) {
         let how = how_to_accept(&output.uri, id);
-        return Some(format!("run {id} has too many rejects, and only `tiles_all` shows it; {how}"));
+        return Some(format!("run {id} has too many rejects, so only `tiles_all` shows it; {how}"));
     }
     let open = standing.run.planned().filter(|_| standing.completed().is_none())?;
     let committed = standing.found.shards.len() as u64;
     Some(format!(
-        "run {} is not complete: {} {} committed, and only `tiles_all` shows {}",
+        "run {} is not complete: {} {} committed, so only `tiles_all` shows {}",
         open.id,
         counted_of(committed, open.num_shards().into(), "shard"),
         form(committed, "is", "are"),
@@ -203,7 +203,7 @@ fn runs(standings: &[RunState], newest: &CurrentRows) -> Result<RecordBatch> {
 
 fn batch<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<RecordBatch> {
     RecordBatch::try_from_iter_with_nullable(columns.map(|(name, values)| (name, values, true)))
-        .map_err(|cause| Error::bug("cannot make a table of the runs").because(cause))
+        .map_err(|cause| Error::bug("cannot build the table of the runs").because(cause))
 }
 
 fn register_batch(context: &SessionContext, name: &str, batch: RecordBatch) -> Result<()> {

@@ -27,16 +27,16 @@ const MAX_DEPTH: usize = 4096;
 pub(super) fn check(sql: &str) -> Result<()> {
     if sql.len() > MAX_BYTES {
         return Err(Error::usage("the query is too long")
-            .because(format!("it has {} bytes, and at most {MAX_BYTES} are read", sql.len())));
+            .because(format!("it has {} bytes, the maximum is {MAX_BYTES}", sql.len())));
     }
     // What cannot be taken apart is left to the engine, which says where it is wrong.
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else { return Ok(()) };
     let depth = depth(&tokens);
     if depth > MAX_DEPTH {
-        return Err(Error::usage("the query nests too deep")
-            .because(format!("up to {depth} words and signs depend on each other, at most {MAX_DEPTH} may"))
+        return Err(Error::usage("the query is nested too deeply")
+            .because(format!("its depth is up to {depth}, the maximum is {MAX_DEPTH}"))
             .hint(
-                "write `column IN (…)` or join `(VALUES (…), (…))` in place of long chains of OR, + or UNION",
+                "write `column IN (…)` or join `(VALUES (…), (…))` instead of long chains of OR, + or UNION",
             ));
     }
     Ok(())

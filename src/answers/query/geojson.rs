@@ -36,8 +36,9 @@ impl<W: Write> Features<W> {
             |kind: &DataType| matches!(kind, DataType::Binary | DataType::LargeBinary | DataType::BinaryView);
         let found = schema.fields().iter().position(|it| it.name() == GEOMETRY && is_binary(it.data_type()));
         let Some(geometry) = found else {
-            return Err(Error::usage("the answer has no outlines, which GeoJSON is made of")
-                .hint("select the column `geometry`; tables of scenes have it, other formats do without"));
+            return Err(Error::usage("the answer has no column `geometry`, which GeoJSON needs").hint(
+                "select the column `geometry`, which tables of scenes have, or choose another format",
+            ));
         };
         out.write_all(b"{\"type\":\"FeatureCollection\",\"features\":[").map_err(not_written)?;
         Ok(Self { out, num_written: 0, geometry })
@@ -86,8 +87,8 @@ fn outlines(column: &ArrayRef) -> Result<Vec<Value>> {
     let column = arrow::compute::cast(column, &DataType::Binary).map_err(not_written)?;
     let of = |wkb: Option<&[u8]>| match wkb {
         Some(wkb) => geometry(wkb).ok_or_else(|| {
-            Error::usage("a value of the column `geometry` is no well-known binary")
-                .hint("GeoJSON is made of WKB in WGS 84, as the table's own column `geometry` is")
+            Error::usage("a value of the column `geometry` is not well-known binary (WKB)")
+                .hint("GeoJSON needs WKB in WGS 84, as in the table's column `geometry`")
         }),
         None => Ok(Value::Null),
     };

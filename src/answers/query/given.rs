@@ -57,8 +57,8 @@ impl Given {
                 && name.starts_with(|first: char| first.is_ascii_lowercase())
         };
         if !is_word(name) {
-            return Err(Error::usage(format!("`{name}` is no name for a table"))
-                .because("names are lower-case letters, digits and `_`, a letter first")
+            return Err(Error::usage(format!("`{name}` cannot be the name of a table"))
+                .because("names have lower-case letters, digits and `_`, and begin with a letter")
                 .hint(FORM));
         }
         let file = ObjectUri::parse(file)?;
@@ -68,7 +68,7 @@ impl Given {
             Some("parquet" | "geoparquet") => FileKind::Parquet,
             _ => {
                 return Err(Error::usage(format!("{file} is neither .csv nor .parquet"))
-                    .hint("its name says what it is: rename or convert it"));
+                    .hint("the extension gives the format: rename or convert it"));
             }
         };
         Ok(Self { name: name.to_owned(), file, kind })
@@ -104,8 +104,8 @@ impl Given {
         let size =
             bucket.head(self.file.key()).await.map_err(|fault| fault.into_error(&self.file))?.known_size();
         if let Some(size) = size.filter(|size| *size > MAX_CSV_BYTES) {
-            return Err(Error::usage(format!("{} is too large for a CSV file that is asked", self.file))
-                .because(format!("it has {size} bytes, and at most {MAX_CSV_BYTES} are read"))
+            return Err(Error::usage(format!("{} is too large for a CSV file in a query", self.file))
+                .because(format!("it has {size} bytes, the maximum is {MAX_CSV_BYTES}"))
                 .hint("convert it to Parquet, which is read in parts"));
         }
         let copy = tempfile::NamedTempFile::new().map_err(unusable)?;
@@ -170,10 +170,10 @@ mod tests {
     fn tables_have_a_name_and_a_file() {
         for (text, said) in [
             ("labels.csv", "gives a table no name"),
-            ("=labels.csv", "is no name for a table"),
-            ("My=labels.csv", "is no name for a table"),
-            ("a b=labels.csv", "is no name for a table"),
-            ("1=labels.csv", "is no name for a table"),
+            ("=labels.csv", "cannot be the name of a table"),
+            ("My=labels.csv", "cannot be the name of a table"),
+            ("a b=labels.csv", "cannot be the name of a table"),
+            ("1=labels.csv", "cannot be the name of a table"),
             ("labels=labels.txt", "neither .csv nor .parquet"),
             ("labels=ftp://x/labels.csv", "the scheme `ftp`"),
         ] {

@@ -173,7 +173,7 @@ impl NullMembers {
             }
             let number = columns[..at].iter().filter(|other| **other == from).count();
             let DataType::Struct(members) = unnest.input.schema().field(from).data_type() else {
-                return Err(DataFusionError::Internal("a struct to unnest is none".to_owned()));
+                return Err(DataFusionError::Internal("a value to unnest is not a struct".to_owned()));
             };
             let member = self.call(vec![column, lit(members[number].name().as_str())]);
             Ok(member.alias_qualified(qualifier.cloned(), field.name()))

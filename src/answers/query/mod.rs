@@ -138,20 +138,20 @@ pub fn fault(cause: &DataFusionError) -> Error {
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
             Error::unavailable("the query could not read the output")
                 .because(said)
-                .hint("check that the output can be reached, then ask again")
+                .hint("check that the output can be reached, then run the query again")
         }
         DataFusionError::ParquetError(cause) if !computed(cause) => damaged(said),
         DataFusionError::ArrowError(cause, _) if !is_computation(cause) => damaged(said),
         DataFusionError::ResourcesExhausted(_) => Error::unavailable("the query needs more memory")
             .because(said)
-            .hint("ask for fewer columns or rows"),
+            .hint("select fewer columns or rows"),
         DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => {
             Error::bug("the query engine failed").because(said)
         }
-        _ if said.contains(" not supported: ") => Error::usage("the query is wrong")
+        _ if said.contains(" not supported: ") => Error::usage("the query is not valid")
             .because(said)
-            .hint("a query only reads: begin with SELECT, WITH, EXPLAIN, SHOW or DESCRIBE"),
-        _ => Error::usage("the query is wrong").because(said).hint(
+            .hint("queries are read-only: begin with SELECT, WITH, EXPLAIN, SHOW or DESCRIBE"),
+        _ => Error::usage("the query is not valid").because(said).hint(
             "tables: tiles, tiles_all, runs, predictions, rejects; `SHOW COLUMNS FROM tiles` lists columns",
         ),
     }

@@ -91,7 +91,7 @@ impl TableFunctionImpl for Nearest {
         };
         let (Some(target), Some(count)) = (target, count) else {
             return Err(DataFusionError::Plan(
-                "nearest takes a tile id, a subquery of one or a list of numbers, and how many are wanted: \
+                "nearest takes a tile id, a subquery that gives one, or a list of numbers, then the number of tiles: \
                  nearest('0123…', 10)"
                     .to_owned(),
             ));
@@ -225,5 +225,5 @@ fn with_run(batch: &RecordBatch, columns: &[&str], run: &str) -> Result<RecordBa
 }
 
 fn unexpected(cause: ArrowError) -> Error {
-    Error::bug("cannot put the nearest tiles together").because(cause)
+    Error::bug("cannot join the nearest tiles").because(cause)
 }

@@ -175,7 +175,7 @@ impl Files {
         match other.or_else(|| schema.field_with_name(EMBEDDING).is_err().then_some(EMBEDDING)) {
             None => Ok(()),
             Some(name) => Err(Error::unavailable("the query could not read a file of the output")
-                .because(format!("the column {name} of {} is not as in the table", object.key()))
+                .because(format!("the column {name} of {} differs from the table's", object.key()))
                 .hint("`tilefleet verify OUTPUT` tells which file is damaged")),
         }
     }
@@ -305,9 +305,9 @@ impl Part {
     }
 
     fn other_length(&self, found: usize, wanted: usize) -> Error {
-        Error::config(format!("embeddings in {} have {found} numbers", self.file.object.key()))
-            .because(format!("that of the tile has {wanted}, and one output has one length"))
-            .hint("`tilefleet verify OUTPUT` tells which files do not belong there")
+        Error::config(format!("embeddings in {} have {found} values", self.file.object.key()))
+            .because(format!("that of the tile has {wanted}, but one output has one length"))
+            .hint("`tilefleet verify OUTPUT` shows which files do not belong there")
     }
 }
 

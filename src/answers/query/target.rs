@@ -86,10 +86,11 @@ fn only_value(answer: &[RecordBatch]) -> OurResult<ArrayRef> {
     let first = rows.next().map(|batch| (batch.column(0), batch.num_rows()));
     match first {
         Some((value, 1)) if rows.next().is_none() && value.is_valid(0) => Ok(value.clone()),
-        Some((_, 1)) if rows.next().is_none() => Err(Error::usage("nearest was given nothing: null")
-            .hint("the subquery must give a tile id or an embedding, such as that of a tile that is ok")),
+        Some((_, 1)) if rows.next().is_none() => Err(Error::usage("nearest was given nothing: null").hint(
+            "the subquery must give a tile id or an embedding, such as that of a tile with the status `ok`",
+        )),
         None => Err(Error::usage("nearest was given nothing: its subquery has no row")
-            .hint("ask the subquery alone to see what it gives")),
+            .hint("run the subquery alone to see its result")),
         Some(_) => Err(Error::usage("nearest was given more than one row")
             .hint("let the subquery give one: `LIMIT 1`, or `mean_embedding(embedding)` of all")),
     }
@@ -99,11 +100,11 @@ fn vector(value: &ArrayRef) -> OurResult<Vec<f32>> {
     let vectors = Vectors::of_array(value, false).map_err(|cause| fault(&cause))?;
     let vector = vectors.row(0).unwrap_or_default().to_vec();
     if !vector.iter().all(|number| number.is_finite()) {
-        return Err(Error::usage("the vector that nearest was given holds what is no finite number"));
+        return Err(Error::usage("the vector that nearest was given has a value that is not finite"));
     }
     if Direction::of(&vector).is_zero() {
-        return Err(Error::usage("nothing is like the vector that nearest was given")
-            .because("it is zero and points nowhere"));
+        return Err(Error::usage("the vector that nearest was given has no neighbours")
+            .because("all of its values are zero"));
     }
     Ok(vector)
 }
@@ -120,11 +121,11 @@ async fn embedding_of(tiles: &DataFrame, id: &str) -> OurResult<(Option<String>,
         let text = |column: &str| tile[column].as_string::<i32>().value(0).to_owned();
         return Err(Error::usage(format!("tile {id} has no embedding"))
             .because(format!("it was {}: {}", text("status"), text("reason")))
-            .hint("`SELECT source, reason, detail FROM rejects` tells more"));
+            .hint("`SELECT source, reason, detail FROM rejects` shows why"));
     };
     if Direction::of(embedding).is_zero() {
-        return Err(Error::usage(format!("nothing is like tile {id}"))
-            .because("its embedding is zero and points nowhere"));
+        return Err(Error::usage(format!("tile {id} has no neighbours"))
+            .because("all values of its embedding are zero"));
     }
     Ok((Some(id), embedding.to_vec()))
 }
@@ -144,7 +145,7 @@ async fn completed(tiles: &DataFrame, beginning: &str) -> OurResult<String> {
         1 => Ok(found.remove(0).0),
         count => Err(Error::usage(format!("{digits} begins more than one tile id"))
             .because(named(&found[..CANDIDATES.min(count)], count > CANDIDATES))
-            .hint("give more digits of the one that is meant")),
+            .hint("give more digits")),
     }
 }
 
@@ -175,7 +176,7 @@ async fn unknown(tiles: &DataFrame, id: &str, message: String) -> Error {
 
 /// Says that a text is no id, and which tiles were meant if it is a part of their sources.
 async fn no_id(tiles: &DataFrame, text: &str) -> Error {
-    let error = Error::usage(format!("`{text}` is no tile id, nor the beginning of one"));
+    let error = Error::usage(format!("`{text}` is not a tile id or the beginning of one"));
     let found =
         candidates(tiles, contains(col("source"), lit(text)), CANDIDATES + 1).await.unwrap_or_default();
     if text.is_empty() || found.is_empty() {

@@ -51,7 +51,7 @@ impl Vectors {
                 let list = array.as_list::<i32>();
                 (list.values(), Rows::Varying(list.offsets().clone()))
             }
-            other => return Err(DataFusionError::Plan(format!("{other} is no list of numbers"))),
+            other => return Err(DataFusionError::Plan(format!("{other} is not a list of numbers"))),
         };
         let values = cast(values, &DataType::Float32)?.as_primitive::<Float32Type>().clone();
         let vectors = Self { values, rows, nulls, constant };

@@ -28,22 +28,22 @@ const SEED: u64 = 152;
 
 /// Runs the whole job on generated images: model, plan, run, verify, a head, a scene
 ///
-/// Needs no network but to fetch ONNX Runtime, and no accelerator. Exits 0 though it contains rejects on
-/// purpose.
+/// Needs no accelerator, and a network only to fetch ONNX Runtime. Exits 0 although it contains rejects on purpose.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet demo
   tilefleet demo --folder /tmp/demo")]
 pub struct Args {
-    /// Where everything goes
+    /// The folder to write to
     #[arg(long, value_name = "FOLDER", default_value = "tilefleet-demo")]
     folder: PathBuf,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let folder = std::path::absolute(&args.folder)
-        .map_err(|error| Error::config(format!("{} is no folder", args.folder.display())).because(error))?;
+    let folder = std::path::absolute(&args.folder).map_err(|error| {
+        Error::config(format!("{} is not a folder", args.folder.display())).because(error)
+    })?;
     step("ONNX Runtime");
     if locate(Provider::Cpu).is_err() {
         install(&InstallOptions::default())?;
@@ -184,7 +184,7 @@ fn say_what_next(folder: &Path, as_given: &Path, report: &Report) {
         String::new()
     };
     println!(
-        "\nThe table lies in {}/table/tiles, one Parquet file a shard.\n\
+        "\nThe table lies in {}/table/tiles, one Parquet file per shard.\n\
          The weights are random, so that the network's own classes mean nothing; what the head says of the\n\
          images' kinds does. Better embeddings come with trained weights:\n  \
          tilefleet model build --arch resnet152 --weights resnet152.safetensors --out resnet152.onnx\n\n\

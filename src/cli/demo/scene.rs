@@ -47,7 +47,7 @@ pub(super) fn run(folder: &Path) -> Result<()> {
         write(&class, &map.classes()?)?;
         write(&score, &map.scores()?)?;
         println!(
-            "a map of {} in {} and one of their scores beside it",
+            "a map of {} in {}, and one of their scores beside it",
             show::counted(map.num_mapped, "window"),
             class.display()
         );
@@ -80,7 +80,7 @@ fn write_pipeline(folder: &Path) -> Result<PathBuf> {
                 [tiles]\n\
                 grid = \"regular\"              # windows, side by side\n\
                 bands = [\"blue\", \"green\", \"red\", \"nir\"]\n\
-                unit = \"reflectance\"          # by the scale and offset that the file states\n\
+                unit = \"reflectance\"          # by the file's scale and offset\n\
                 min_valid_fraction = 0.5      # emptier windows become `skipped` rows\n\n\
                 [model]\nfile = \"resnet18-four-bands.onnx\"\n\n\
                 [output]\nuri = \"scene-table\"\n";

@@ -63,13 +63,13 @@ pub struct Args {
     /// Trained weights, a safetensors file with the names of torchvision or timm
     #[arg(long, value_name = "FILE", group = "source")]
     weights: Option<PathBuf>,
-    /// What stands before the names in the weights, such as `backbone.`; by default found out
+    /// Prefix of the tensor names in the weights, such as `backbone.` [default: detected]
     #[arg(long, requires = "weights")]
     prefix: Option<String>,
     /// Random weights, the same on every machine; their predictions mean nothing
     #[arg(long, value_name = "N", group = "source")]
     seed: Option<u64>,
-    /// Also write the seeded weights
+    /// Also write the seeded weights to this file
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "weights")]
     weights_out: Option<PathBuf>,
     /// Number of bands of a seeded network [default: 3]
@@ -81,14 +81,14 @@ pub struct Args {
     /// Leave the classifier out: embeddings only
     #[arg(long)]
     headless: bool,
-    /// Take all that the model expects and yields from this contract, which it then fits
+    /// Build the model that this contract describes
     #[arg(long, value_name = "FILE.contract.toml", conflicts_with_all = CONTRACT_FLAGS)]
     contract: Option<PathBuf>,
 
     /// Name in the contract [default: from the architecture, the seed or the weights' file, and the precision]
     #[arg(long)]
     name: Option<String>,
-    /// Class names, one a line, in order of class id
+    /// Class names, one per line, in order of class id
     #[arg(long, value_name = "FILE", conflicts_with = "headless")]
     labels: Option<PathBuf>,
     /// How logits become scores [default: softmax, or sigmoid for a single class]
@@ -109,10 +109,10 @@ pub struct Args {
     /// tiles of another size [default: 232/224 of the size for three bands, otherwise none]
     #[arg(long, value_name = "PX|none")]
     resize: Option<ResizeTo>,
-    /// Filter of that resize, antialiased as in Pillow [default: bilinear]
+    /// Filter of --resize, antialiased as in Pillow [default: bilinear]
     #[arg(long, value_enum, hide_default_value = true)]
     interpolation: Option<Interpolation>,
-    /// Use tiles that already have the input's size as they are
+    /// Do not resize tiles that already have the input's size
     #[arg(long)]
     keep_exact: bool,
     /// Names of the bands in order [default: red,green,blue, or band1, band2, …]
@@ -236,12 +236,12 @@ fn print_built(
     println!("{}  {:.1} MB  sha256 {}", out.display(), built.bytes.len() as f64 / 1e6, built.digest);
     println!("{}", contract.display());
     if !ignored.is_empty() {
-        println!("not used from the weights: {}", ignored.join(", "));
+        println!("weights that are not used: {}", ignored.join(", "));
     }
     let assumed = assumed(preprocessing);
     if !assumed.is_empty() {
         println!(
-            "assumed, since no flag says otherwise; what the weights were not trained with costs accuracy:"
+            "assumed, since no flag says otherwise; values that differ from the training cost accuracy:"
         );
         for (name, value, flag) in assumed {
             println!("{}", assumption(name, &value, &flag, show::terminal_width()));
@@ -410,7 +410,7 @@ impl Args {
             let missing: Vec<&str> = missing.collect();
             if !missing.is_empty() {
                 return Err(Error::usage("a uint8 input of other than three bands needs --mean and --std")
-                    .hint(format!("give one value for each band, such as {}", missing.join(" "))));
+                    .hint(format!("give one value per band, such as {}", missing.join(" "))));
             }
             options.normalise.scale = (1.0 / 255.0).into();
         }
@@ -461,7 +461,7 @@ fn read_labels(path: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(path).map_err(|cause| {
         Error::config(format!("cannot read labels {}", path.display()))
             .because(cause)
-            .hint("give a text file with one class name a line")
+            .hint("give a text file with one class name per line")
     })?;
     Ok(text.trim_end().lines().map(|line| line.trim().to_owned()).collect())
 }

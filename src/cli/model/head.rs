@@ -23,10 +23,10 @@ use crate::vocabulary::process::Process;
 /// Fits a classifier on the embeddings of an output and writes the network with it
 ///
 /// Takes the rows that `tilefleet query` shows as `tiles`, and labels from a CSV or Parquet file with a column
-/// `tile_id` or `source` and a column `label`, or from a column of the manifest. Some tiles of each class are
-/// held out, and how many of these the classifier gets right is reported: with a column `split`, `test` and not
-/// `train` is held out; otherwise whole sources are, or what --group names. The new model is the run's network with this classifier in place of its own; give it
-/// an output of its own, since its classes are others.
+/// `tile_id` or `source` and a column `label`, or from a column of the manifest. Some tiles of each class are held
+/// out, and the report says how many of them the classifier gets right. If the labels have a column `split`, its
+/// `test` rows are held out; otherwise whole sources, or the groups of --group. The new model is the run's network
+/// with this classifier in place of its own. Use another output for it, since its classes differ.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet model head s3://tables/photos --labels labels.csv \\
@@ -46,46 +46,46 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 
-    /// The column with labels [default: label]; without --labels, a column of the manifest
+    /// Column with the labels [default: label]; without --labels, a column of the manifest
     #[arg(long, value_name = "NAME", group = "given")]
     label_column: Option<String>,
-    /// The column of the labels that says what is labelled: `tile_id`, or another with URIs or paths of
-    /// sources [default: `tile_id`, `source` or `uri`, whichever is there]
+    /// Column that names the labelled tiles or sources: `tile_id`, or a column with URIs or paths of sources
+    /// [default: the first of `tile_id`, `source` and `uri` that the labels have]
     #[arg(long, value_name = "COLUMN", requires = "labels")]
     key: Option<String>,
-    /// Only the rows of this run, whether newer ones replace them or not
+    /// Only the rows of this run, including those that newer runs replace
     #[arg(long, value_name = "ID")]
     run: Option<String>,
-    /// The run's ONNX file, where it is not where the run found it
+    /// Path of the run's ONNX file, if it has moved
     #[arg(long, value_name = "FILE.onnx")]
     model: Option<PathBuf>,
-    /// Name in the contract [default: the network's and `-head`]
+    /// Name in the contract [default: the network's name and `-head`]
     #[arg(long)]
     name: Option<String>,
 
-    /// Which classifier
+    /// Kind of classifier
     #[arg(long, value_enum, default_value = "logistic")]
     kind: HeadKind,
     /// Penalty on large weights: 1/C of scikit-learn's logistic regression, alpha of its ridge classifier, on
     /// standardised features
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = positive)]
     l2: f64,
-    /// Share of each class to hold out, unless a column `split` says which tiles are
+    /// Share of each class to hold out; ignored if the labels have a column `split`
     #[arg(long, value_name = "RATIO", default_value_t = 0.2, value_parser = share)]
     held_out: f64,
-    /// Hold out all tiles with one value in this column, or none of them: of the labels' file or of the manifest
-    /// (`extra.COLUMN`), such as a patient; `source`: all of one scene; `tile_id`: each tile for itself
+    /// Hold out all tiles with the same value in this column, or none of them. A column of the labels, or of the
+    /// manifest (`extra.COLUMN`), such as a patient; `source`: all tiles of a scene; `tile_id`: single tiles
     /// [default: source]
     #[arg(long, value_name = "COLUMN")]
     group: Option<String>,
-    /// Choose other tiles to hold out, and for a sample
+    /// Seed of the hold-out split and of --max-tiles
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Take a sample of at most so many labelled tiles
+    /// Maximum number of labelled tiles; of more, a random sample is used
     #[arg(long, value_name = "N", value_parser = at_least_two)]
     max_tiles: Option<usize>,
 
-    /// How to get at output and labels, such as `--set storage.region=eu-north-1`; repeatable
+    /// Settings of the store, such as `--set storage.region=eu-north-1`; repeatable
     #[arg(long = "set", value_name = "storage.KEY=VALUE")]
     set: Vec<String>,
     /// Replace files that exist
@@ -168,7 +168,7 @@ impl Args {
         let same = std::fs::canonicalize(&self.out)
             .is_ok_and(|out| std::fs::canonicalize(backbone).is_ok_and(|in_| in_ == out));
         if same {
-            return Err(Error::usage(format!("{} is the network itself", self.out.display()))
+            return Err(Error::usage(format!("{} is the run's network", self.out.display()))
                 .hint("choose another name"));
         }
         Ok(())
@@ -206,11 +206,11 @@ impl Job {
             None => recorded_model(&survey)?,
         };
         let hint = match (model, recorded_model(&survey)) {
-            (None, _) => "name the ONNX file that the run used with --model".to_owned(),
+            (None, _) => "give the run's ONNX file with --model".to_owned(),
             (Some(_), Ok(used)) => {
-                format!("the run used {}; a copy of that under any name will do", used.display())
+                format!("the run used {}; a copy under any name works", used.display())
             }
-            (Some(_), Err(_)) => "a copy of the file that the run used will do, under any name".to_owned(),
+            (Some(_), Err(_)) => "a copy of the run's file works, under any name".to_owned(),
         };
         let backbone = Backbone::open(&path, &survey.model.digest, &hint)?;
         check(&path)?;
@@ -303,7 +303,7 @@ impl<'a> Answer<'a> {
 
     fn print(&self) {
         let chosen = match (self.split_given, self.has_groups()) {
-            (true, _) => "as the labels say".to_owned(),
+            (true, _) => "by the column `split`".to_owned(),
             (false, true) => format!("chosen by {}", self.grouped_by),
             (false, false) => "chosen by tile id".to_owned(),
         };
@@ -323,14 +323,14 @@ impl<'a> Answer<'a> {
                 self.l2, self.iterations, self.gradient
             ),
             HeadKind::Ridge => {
-                println!("fit        ridge, l2 {}; scores are no probabilities (activation none)", self.l2);
+                println!("fit        ridge, l2 {}; scores are not probabilities (activation none)", self.l2);
             }
         }
         let percent =
             |share: Option<f64>| share.map_or("–".to_owned(), |share| format!("{:.1} %", 100.0 * share));
         match self.accuracy {
             Some(_) => println!(
-                "accuracy   {} of the tiles held out, {} of those fitted on",
+                "accuracy   {} of the held-out tiles, {} of the tiles fitted on",
                 percent(self.accuracy),
                 percent(self.accuracy_on_fitted)
             ),
@@ -365,8 +365,8 @@ impl<'a> Answer<'a> {
         println!("groups     by {by}: {fitted} to fit on, {held_out} held out");
         if on_both_sides > 0 {
             println!(
-                "           {} on both sides, as the column `split` says; tiles of one {by} are alike, so the accuracy is too \
-                 good to be true",
+                "           {} on both sides, as the column `split` says; tiles of one {by} are similar, so \
+                 the accuracy is too high",
                 show::count(on_both_sides)
             );
         }
@@ -390,7 +390,7 @@ impl<'a> Answer<'a> {
         [
             (left.unlabelled_tiles, "tiles without a label"),
             (left.without_embedding, "labelled tiles without an embedding"),
-            (left.unmatched_labels, "labels of nothing in the output"),
+            (left.unmatched_labels, "labels without a tile in the output"),
             (left.blank_labels, "rows of the labels without a label or a split"),
             (left.beyond_sample, "labelled tiles beyond --max-tiles"),
         ]
@@ -421,7 +421,7 @@ impl<'a> Answer<'a> {
         if self.classes.len() > MAX_COLUMNS {
             return self.print_mistakes();
         }
-        println!("\nA row is a class, a column what its tiles were taken for:");
+        println!("\nRows are true classes, columns are predicted classes:");
         let columns: Vec<String> = (1..=self.classes.len()).map(|column| format!("{column:>6}")).collect();
         println!("{:<width$}   {}", "", columns.concat());
         for (number, (class, row)) in (1..).zip(self.classes.iter().zip(self.confusion)) {
@@ -437,10 +437,10 @@ impl<'a> Answer<'a> {
             mistakes.extend(others.map(|(other, count)| (*count, class, other)));
         }
         mistakes.sort_by_key(|(count, class, other)| (std::cmp::Reverse(*count), *class, *other));
-        println!("\nMost frequent mistakes; --json has the whole matrix:");
+        println!("\nMost frequent confusions; --json has the whole matrix:");
         for (count, class, other) in mistakes.into_iter().take(10) {
             let (class, other) = (&self.classes[class].label, &self.classes[other].label);
-            println!("  {:>6}  {} taken for {}", show::count(count), short(class), short(other));
+            println!("  {:>6}  {} predicted as {}", show::count(count), short(class), short(other));
         }
     }
 

@@ -11,8 +11,8 @@ use crate::vocabulary::error::Result;
 
 /// Shows inputs, outputs, parameters, digest and contract of an ONNX file, and whether a run could use it
 ///
-/// Ends with 78 and says why if a run could not use the model as it is. With --skeleton it prints a contract
-/// file to begin with instead: what is known or assumed, and commented out what has to be filled in.
+/// Exits 78 and says why if a run could not use the model as it is. With --skeleton it prints the draft of a contract
+/// file instead: what is known or assumed, with the entries to fill in commented out.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet model inspect resnet152.onnx
@@ -29,7 +29,7 @@ pub struct Args {
     /// Tensor with the raw classifier outputs, as `model.logits` of a pipeline
     #[arg(long, value_name = "NAME")]
     logits: Option<String>,
-    /// Print a contract file to begin with
+    /// Print the draft of a contract file
     #[arg(long, conflicts_with = "json")]
     skeleton: bool,
     /// Print the answer as JSON
@@ -61,13 +61,10 @@ fn print_skeleton(args: &Args, overrides: &Overrides) -> Result<()> {
     print!("{}", skeleton.text);
     if let Some(why) = &skeleton.why {
         let reasons = [&[why.to_string()], &why.causes()[..]].concat();
-        say(Level::Warn, &format!("written from the graph alone: {}", reasons.join(": ")));
+        say(Level::Warn, &format!("based on the graph alone: {}", reasons.join(": ")));
     }
     if !skeleton.unknown.is_empty() {
-        say(
-            Level::Warn,
-            &format!("to be filled in before the model can be used: {}", skeleton.unknown.join(", ")),
-        );
+        say(Level::Warn, &format!("fill in before the model can be used: {}", skeleton.unknown.join(", ")));
     }
     Ok(())
 }

@@ -30,12 +30,12 @@ const USUAL_PERCENTILE: f64 = 99.999;
 /// A mean cosine below this is worth a warning.
 const TOO_FAR: f64 = 0.99;
 
-/// Makes an int8 model of an fp32 one, and says how near it comes
+/// Makes an int8 model from an fp32 one, and compares both
 ///
-/// Ranges of the activations are taken from some tiles, read as a run would read them; on others both models are
-/// compared, and the figures go into the contract. Convolutions, hidden fully connected layers, residual sums and
-/// maximum pools become 8-bit; the embedding, what pools it, and the classifier stay float. On processors with
-/// VNNI a ResNet-152 then runs three to four times as fast. The network must be fp32, of opset 13 or newer.
+/// The ranges of the activations are measured on some tiles, read as a run would read them. Both models are compared
+/// on other tiles, and the result is written to the contract. Convolutions, hidden fully connected layers, residual
+/// sums and maximum pools become 8-bit; the embedding, its pooling and the classifier stay float. On processors with
+/// VNNI a ResNet-152 runs three to four times as fast. The network must be fp32, with opset 13 or newer.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet model quantize resnet152.onnx --calibration s3://photos/2026/ \\
@@ -45,54 +45,54 @@ const TOO_FAR: f64 = 0.99;
   tilefleet model quantize my.onnx --calibration images/ --target tensorrt \\
       --out my-trt.onnx")]
 pub struct Args {
-    /// The fp32 model; its contract lies beside it or in it, or ImageNet's is assumed
+    /// The fp32 model, with its contract beside it or inside it; otherwise ImageNet's is assumed
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
-    /// Images like those to come: folders, objects, globs; local, s3://, gs://, az://
+    /// Images like those of later runs: folders, objects, globs; local, s3://, gs://, az://
     #[arg(long, value_name = "URI", num_args = 1.., required = true)]
     calibration: Vec<String>,
     /// The ONNX file to write; the contract goes beside it, as FILE.contract.toml
     #[arg(long, value_name = "FILE.onnx")]
     out: PathBuf,
 
-    /// What the model is to run on
+    /// Where the model will run
     #[arg(long, value_enum, default_value = "cpu")]
     target: Target,
-    /// Which integers weights become: `reduced`, -64 to 64, with which all processors compute the same; `full`, -127
-    /// to 127, with which x86 processors without VNNI compute other rows [default: reduced for cpu, full for tensorrt]
+    /// Range of the integer weights: `reduced`, -64 to 64, gives the same rows on all processors; `full`, -127 to
+    /// 127, gives other rows on x86 processors without VNNI [default: reduced for cpu, full for tensorrt]
     #[arg(long, value_enum, hide_default_value = true)]
     weights: Option<WeightRange>,
-    /// How ranges are chosen: from the smallest to the largest value, without the tails, or by what is lost
+    /// How ranges are chosen: smallest to largest value, without the tails, or with the least loss
     #[arg(long, value_enum, default_value = "percentile")]
     method: MethodName,
-    /// Values below the upper and above the lower end of a range, each, in percent [default: 99.999]
+    /// Percentage of values below the upper end of a range, and above its lower end [default: 99.999]
     #[arg(long, value_name = "P")]
     percentile: Option<Percent>,
-    /// Layers that stay float, by the names of their nodes, weights or results; repeatable
+    /// Layers to keep in float, by the names of their nodes, weights or results; repeatable
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     exclude: Vec<String>,
-    /// How many layers more stay float, those whose rounding costs most; `auto`: as many as it takes for a mean
-    /// cosine of 0.99 on tiles of the calibration, one in eight at most
+    /// Keep the N most sensitive layers in float. `auto`: as many as a mean cosine of 0.99 on the calibration tiles
+    /// needs, at most one in eight
     #[arg(long, value_name = "N|auto", default_value = "auto")]
     keep_worst: KeepWorst,
 
-    /// Number of tiles to calibrate with [default: 256, or two thirds of what there is]
+    /// Number of tiles to calibrate with [default: 256, or two thirds of all tiles if there are fewer]
     #[arg(long, value_name = "N")]
     calibration_tiles: Option<NonZeroUsize>,
-    /// Images to compare on [default: others of the calibration's]
+    /// Images to compare on [default: images of --calibration that were not used to calibrate]
     #[arg(long, value_name = "URI", num_args = 1..)]
     held_out: Vec<String>,
-    /// Number of tiles to compare on [default: 128, or a third of what there is]
+    /// Number of tiles to compare on [default: 128, or a third of all tiles if there are fewer]
     #[arg(long, value_name = "N")]
     held_out_tiles: Option<NonZeroUsize>,
 
-    /// Tensor with the features, where it is not to be found by itself
+    /// Tensor with the features, if it cannot be detected
     #[arg(long, value_name = "NAME")]
     embedding: Option<String>,
-    /// Tensor with the raw classifier outputs, likewise
+    /// Tensor with the raw classifier outputs, if it cannot be detected
     #[arg(long, value_name = "NAME")]
     logits: Option<String>,
-    /// How to get at the images and what is allowed, such as `--set tiles.sixteen_bit=scale`; repeatable
+    /// Settings of `[storage]`, `[tiles]`, `[limits]` or `[input]`, such as `--set tiles.sixteen_bit=scale`; repeatable
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
     /// CPU threads [default: as many as the machine has]
@@ -182,8 +182,8 @@ pub fn run(args: &Args) -> Result<()> {
 impl Args {
     fn settings(&self) -> Result<Settings> {
         if self.percentile.is_some() && self.method != MethodName::Percentile {
-            return Err(Error::usage("--percentile says nothing to another method")
-                .hint("leave it out, or choose the method `percentile`"));
+            return Err(Error::usage("--percentile needs --method percentile")
+                .hint("leave it out, or give --method percentile"));
         }
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Ok(Settings {
@@ -217,13 +217,13 @@ impl Args {
         if self.target == Target::Tensorrt {
             say(
                 Level::Warn,
-                "the comparison is of what this processor computes: it has no VNNI, and saturates",
+                "the comparison is of this processor's results: it has no VNNI, so sums saturate",
             );
             return Ok(());
         }
         Err(Error::config("full-range weights cannot be compared here")
-            .because("this processor has no VNNI: its 16-bit sums saturate, and it computes something else")
-            .hint("leave `--weights` at reduced, or quantise on a processor with AVX512-VNNI or AVX-VNNI"))
+            .because("this processor has no VNNI: its 16-bit sums saturate, so its results differ")
+            .hint("use `--weights reduced`, or quantise on a processor with AVX512-VNNI or AVX-VNNI"))
     }
 
     fn load(&self) -> Result<Model> {
@@ -285,10 +285,10 @@ fn print_record(record: &Quantisation) {
     }
     let held_out = show::counted(record.held_out_tiles as u64, "other tile");
     println!("compared    on {held_out} with the fp32 model:");
-    println!("  embedding cosine {:.5} in the mean, {:.5} at least", record.cosine_mean, record.cosine_min);
+    println!("  embedding cosine {:.5} mean, {:.5} minimum", record.cosine_mean, record.cosine_min);
     if let (Some(agreement), Some(error)) = (record.top1_agreement, record.logits_error) {
         println!("  class     the same for {:.1} %", 100.0 * agreement);
-        println!("  logits    {:.1} % off (root mean square)", 100.0 * error);
+        println!("  logits    {:.1} % error (root mean square)", 100.0 * error);
     }
     println!("layers      {} in int8, {} float", record.int8_layers, record.float_layers.len());
     for left in &record.float_layers {
@@ -304,6 +304,6 @@ fn say_what_is_left_out(tiles: &Split) {
         .collect();
     if let Some((uri, rejection)) = rejected.first() {
         let count = show::counted(rejected.len() as u64, "tile");
-        say(Level::Warn, &format!("left out: {count}, the first is {uri}: {rejection}"));
+        say(Level::Warn, &format!("{count} left out; the first is {uri}: {rejection}"));
     }
 }

@@ -86,7 +86,7 @@ pub enum System {
 pub fn encode<T: Sample>(image: &Image<T>) -> Result<Vec<u8>> {
     let bands = image.bands.len();
     if image.size.num_pixels() * bands as u64 != image.samples.len() as u64 {
-        return Err(Error::bug("an image to be written has not the samples that its size needs"));
+        return Err(Error::bug("the number of samples does not match the image's size"));
     }
     if image.samples.is_empty() {
         return Err(Error::config("an image without pixels cannot be written"));
@@ -148,8 +148,9 @@ fn assemble<T: Sample>(image: &Image<T>, levels: &[Level]) -> Result<Vec<u8>> {
     let header: usize = directories.iter().map(Directory::num_bytes).sum();
     let total = FIRST_DIRECTORY + header + levels.iter().map(Level::num_bytes).sum::<usize>();
     if u32::try_from(total).is_err() {
-        return Err(Error::config("the file would be 4 GiB or more")
-            .hint("export the runs of fewer or smaller scenes"));
+        return Err(
+            Error::config("the file would be 4 GiB or more").hint("export runs of fewer or smaller scenes")
+        );
     }
     let mut at = FIRST_DIRECTORY + header;
     let mut offsets = vec![Vec::new(); levels.len()];

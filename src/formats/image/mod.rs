@@ -261,12 +261,12 @@ impl Limits {
         let pixels = header.size.num_pixels();
         if pixels > self.max_pixels {
             let limit = self.max_pixels;
-            return Err(too_large(format!("{} are {pixels} pixels, the limit is {limit}", header.size)));
+            return Err(too_large(format!("{} has {pixels} pixels, the limit is {limit}", header.size)));
         }
         let bytes = header.decoded_bytes();
         if bytes > self.max_decoded_bytes {
             let limit = self.max_decoded_bytes;
-            return Err(too_large(format!("{} decode to {bytes} bytes, the limit is {limit}", header.size)));
+            return Err(too_large(format!("{} decodes to {bytes} bytes, the limit is {limit}", header.size)));
         }
         Ok(())
     }
@@ -338,8 +338,8 @@ const SNIFFED_OTHER_BYTES: usize = 24;
 fn unknown(view: View<'_>) -> Rejection {
     let start = view.slice(0, view.len().min(SNIFFED_OTHER_BYTES)).unwrap_or_default();
     match other_format(start) {
-        Some(name) => unsupported(format!("{name} is not read: convert it to PNG, JPEG, WebP or TIFF")),
-        None => Rejection::new(Reason::NotAnImage, "neither JPEG, PNG, WebP nor TIFF by its content"),
+        Some(name) => unsupported(format!("{name} is not supported: convert it to PNG, JPEG, WebP or TIFF")),
+        None => Rejection::new(Reason::NotAnImage, "its content is not JPEG, PNG, WebP or TIFF"),
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
     let rest = Rest::of(file, ihdr.end)?;
     if colour == 3 && !rest.palette_bytes.is_multiple_of(3) {
         let palette_bytes = rest.palette_bytes;
-        return Err(corrupt(format!("a palette of {palette_bytes} bytes, where colours have 3")));
+        return Err(corrupt(format!("a palette of {palette_bytes} bytes, which is not a multiple of 3")));
     }
     let (photometric, num_bands) = match (colour, rest.transparency) {
         (0, false) => (Photometric::Grey, 1),
@@ -47,12 +47,12 @@ pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
         (2, true) | (6, _) => (Photometric::Rgba, 4),
         (3, false) => (Photometric::Palette, 3),
         (3, true) => (Photometric::PaletteAlpha, 4),
-        _ => return Err(corrupt(format!("colour type {colour} is none of PNG's"))),
+        _ => return Err(corrupt(format!("colour type {colour} does not exist in PNG"))),
     };
     let sample_kind = match bits {
         1 | 2 | 4 | 8 => SampleKind::U8,
         16 => SampleKind::U16,
-        _ => return Err(corrupt(format!("{bits} bits a sample are none of PNG's"))),
+        _ => return Err(corrupt(format!("{bits} bits per sample do not exist in PNG"))),
     };
     let header = ImageHeader {
         format: ImageFormat::Png,
@@ -83,7 +83,7 @@ fn check_ratio(header: &ImageHeader, colour: u8, data_bytes: u64) -> Result<(), 
     let stored_bits = header.size.num_pixels().saturating_mul(samples * u64::from(header.stored_bits));
     if stored_bits / 8 > data_bytes.saturating_mul(MAX_DEFLATE_RATIO) {
         let size = header.size;
-        let detail = format!("{size} are announced, {data_bytes} bytes of image data cannot hold them");
+        let detail = format!("{data_bytes} bytes of image data are too few for {size}");
         return Err(Rejection::new(Reason::TooLarge, detail));
     }
     Ok(())

@@ -207,7 +207,7 @@ impl Found {
         let image = self.image.ok_or_else(|| truncated("the object ends before its image data"))?;
         let size = if self.frame.is_none() { image } else { self.canvas.unwrap_or(image) };
         if self.frame.or(self.canvas).is_some_and(|announced| announced != image) {
-            return Err(corrupt("the image has another size than its canvas or its frame"));
+            return Err(corrupt("the image's size differs from its canvas or frame"));
         }
         let (photometric, num_bands) =
             if self.alpha { (Photometric::Rgba, 4) } else { (Photometric::Rgb, 3) };

@@ -14,7 +14,7 @@ pub(super) fn codec(code: u64, lerc_parameters: &[u64]) -> Result<Codec, String>
             None | Some(0) => LercExtra::None,
             Some(1) => LercExtra::Deflate,
             Some(2) => LercExtra::Zstd,
-            Some(other) => return Err(format!("LERC compressed once more ({other})")),
+            Some(other) => return Err(format!("LERC with a second compression ({other})")),
         }),
         50_000 => Codec::Zstd,
         50_001 => Codec::WebP,

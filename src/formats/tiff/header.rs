@@ -97,7 +97,7 @@ pub(super) fn parse(file: View<'_>, first: Directory<'_>) -> Result<TiffHeader, 
     let pixels = Page::parse(&first, file_bytes)?;
     let mut notes = Vec::new();
     if !first.has(tag::PHOTOMETRIC) {
-        notes.push("the file does not say what its samples mean: 0 is taken as black".to_owned());
+        notes.push("the file does not say what its samples mean: 0 is assumed to be black".to_owned());
     }
     let written = nodata(&first, &pixels.grid, &mut notes);
     let nodata = written.and_then(|nodata| nodata.of_kind(pixels.grid.kind));
@@ -108,7 +108,7 @@ pub(super) fn parse(file: View<'_>, first: Directory<'_>) -> Result<TiffHeader, 
     let bands = bands(&first, &pixels.grid, items.as_deref());
     let useless = bands.iter().enumerate().filter(|(_, band)| !converts(band.scale, band.offset));
     notes.extend(useless.map(|(band, BandInfo { scale, offset, .. })| {
-        format!("band {}: scale {scale} and offset {offset} convert nothing", band + 1)
+        format!("band {}: scale {scale} and offset {offset} are not a conversion", band + 1)
     }));
     let (mut levels, num_pages) = pyramid::levels(first, pixels, file_bytes, &mut notes)?;
     for level in &mut levels {
@@ -130,7 +130,7 @@ pub(super) fn parse(file: View<'_>, first: Directory<'_>) -> Result<TiffHeader, 
 fn nodata(directory: &Directory<'_>, page: &BlockGrid, notes: &mut Vec<String>) -> Option<Nodata> {
     let Some(text) = directory.text(own::GDAL_NODATA) else {
         if directory.has(own::GDAL_NODATA) {
-            notes.push("nodata (tag 42113) is no text and not used".to_owned());
+            notes.push("nodata (tag 42113) is not text and is ignored".to_owned());
         }
         return None;
     };
@@ -141,10 +141,10 @@ fn nodata(directory: &Directory<'_>, page: &BlockGrid, notes: &mut Vec<String>) 
             let is_plain = plain.is_some_and(|plain| plain.to_bits() == written.value.to_bits());
             let is_whole = page.kind.is_float() || written.integer.is_some();
             if !(written.value.is_nan() || is_plain && is_whole) {
-                notes.push(format!("nodata {:?} is taken as {}, as in GDAL", text.trim(), taken.value));
+                notes.push(format!("nodata {:?} is read as {}, as in GDAL", text.trim(), taken.value));
             }
         }
-        _ => notes.push(format!("nodata {:?} is no {} and not used", text.trim(), page.kind)),
+        _ => notes.push(format!("nodata {:?} is not a {} and is ignored", text.trim(), page.kind)),
     }
     nodata
 }
@@ -152,7 +152,9 @@ fn nodata(directory: &Directory<'_>, page: &BlockGrid, notes: &mut Vec<String>) 
 fn items(directory: &Directory<'_>) -> Result<Vec<metadata::Item>, String> {
     match directory.text(own::GDAL_METADATA) {
         Some(xml) => metadata::items(&xml),
-        None if directory.has(own::GDAL_METADATA) => Err("it is no text, or longer than 1 MiB".to_owned()),
+        None if directory.has(own::GDAL_METADATA) => {
+            Err("it is not text, or is longer than 1 MiB".to_owned())
+        }
         None => Ok(Vec::new()),
     }
 }

@@ -95,7 +95,7 @@ impl Page {
         for (array, what) in [(Some(self.offsets), "offsets"), (self.byte_counts, "sizes")] {
             let Some(array) = array else { continue };
             if !array.is_unsigned() {
-                return Err(corrupt(format!("the block {what} are no integers")));
+                return Err(corrupt(format!("the block {what} are not integers")));
             }
             // Samples that are stored as they are take as many bytes as they take.
             let may_lack = what == "sizes" && grid.codec == Codec::None;
@@ -183,7 +183,7 @@ fn num_bands(directory: &Directory<'_>) -> Result<u16, Rejection> {
     u16::try_from(count)
         .ok()
         .filter(|&count| count > 0)
-        .ok_or_else(|| corrupt(format!("{count} samples a pixel")))
+        .ok_or_else(|| corrupt(format!("{count} samples per pixel")))
 }
 
 fn codec(directory: &Directory<'_>) -> Result<Codec, Rejection> {

@@ -48,7 +48,7 @@ pub(super) fn levels(
                 levels.push(Level { pixels: page, mask: None });
             }
             Ok(page) => {
-                notes.push(format!("page {number} is no overview: {} {}", page.grid.size, page.grid.kind))
+                notes.push(format!("page {number} is not an overview: {} {}", page.grid.size, page.grid.kind))
             }
         }
     }
@@ -59,7 +59,7 @@ pub(super) fn levels(
             Some(level) if mask.grid.num_bands == 1 && mask.grid.kind == SampleKind::U8 => {
                 level.mask = Some(mask)
             }
-            _ => notes.push(format!("page {number} is the mask of no level: {}", mask.grid.size)),
+            _ => notes.push(format!("page {number} is a mask that fits no level: {}", mask.grid.size)),
         }
     }
     leave_out_lone_masks(&mut levels, notes);
@@ -110,11 +110,11 @@ fn others<'a>(
     let mut next = first.next();
     while next != 0 {
         if !seen.insert(next) {
-            notes.push("the directories are chained in a circle: each is looked at once".to_owned());
+            notes.push("the directories form a loop: each is read once".to_owned());
             break;
         }
         if found.len() + 1 == MAX_PAGES {
-            notes.push(format!("pages after the first {MAX_PAGES} are not looked at"));
+            notes.push(format!("only the first {MAX_PAGES} pages are read"));
             break;
         }
         let directory =

@@ -281,7 +281,7 @@ fn a_block_lies_neither_in_the_header_nor_beyond_the_file() {
 fn black_is_zero_where_nothing_is_said() {
     let header = parse_header(&file(&[with(&[(262, SHORT, &[])])], 0)).unwrap();
     assert_eq!(header.levels[0].pixels.grid.photometric, Photometric::MinIsBlack);
-    assert!(header.notes[0].contains("0 is taken as black"), "{:?}", header.notes);
+    assert!(header.notes[0].contains("0 is assumed to be black"), "{:?}", header.notes);
     let plain = crate::formats::image::parse_header(&file(&[with(&[(262, SHORT, &[])])], 0)).unwrap();
     assert_eq!(plain.photometric, crate::formats::image::Photometric::Grey);
 }

@@ -68,7 +68,7 @@ impl Beside {
         if has(&[".json", ".geojson"]) {
             "; STAC items are named by a pattern, such as FOLDER/*.json"
         } else if has(&[".csv", ".parquet"]) {
-            "; a table of images is given as input.manifest"
+            "; give a table of images as input.manifest"
         } else {
             ""
         }

@@ -33,7 +33,7 @@ pub(crate) fn open(mut file: File) -> Result<(SchemaRef, Batches), ArrowError> {
     let (header, _) = Format::default().with_header(true).infer_schema(BufReader::new(&file), Some(0))?;
     if header.fields().len() > MAX_COLUMNS {
         let count = header.fields().len();
-        return Err(ArrowError::CsvError(format!("it has {count} columns, the most are {MAX_COLUMNS}")));
+        return Err(ArrowError::CsvError(format!("it has {count} columns, the maximum is {MAX_COLUMNS}")));
     }
     let batch_rows = (BATCH_BYTES / longest.max(1)).clamp(1, BATCH_ROWS) as usize;
     let as_text = |field: &Arc<Field>| Field::new(name_of(field), DataType::Utf8, true);

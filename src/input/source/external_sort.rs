@@ -335,7 +335,7 @@ impl Counts {
     fn conflict(&self) -> Result<()> {
         self.conflict.as_ref().map_or(Ok(()), |uri| {
             Err(Error::config(format!("the manifest has {} twice, with different values", redact(uri)))
-                .hint("a source is one row of the manifest: remove all but one"))
+                .hint("a manifest has one row per source: remove all but one"))
         })
     }
 }

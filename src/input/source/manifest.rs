@@ -67,7 +67,7 @@ impl Manifest {
             csv::open(file).map_err(unreadable)?
         } else {
             return Err(Error::config(format!("the manifest {name} is neither .parquet nor .csv"))
-                .hint("its name says what it is: rename or convert it"));
+                .hint("the extension gives the format: rename or convert it"));
         };
         Self::with_schema(name, &schema, batches)
     }
@@ -75,14 +75,14 @@ impl Manifest {
     fn with_schema(name: &str, schema: &Schema, batches: Batches) -> Result<Self> {
         if schema.fields().len() > MAX_COLUMNS {
             let count = schema.fields().len();
-            let many = format!("the manifest {name} has {count} columns, the most are {MAX_COLUMNS}");
-            return Err(Error::config(many).hint("leave out what the table does not need"));
+            let many = format!("the manifest {name} has {count} columns, the maximum is {MAX_COLUMNS}");
+            return Err(Error::config(many).hint("remove columns that the table does not need"));
         }
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         let uri_column = names.iter().position(|column| *column == "uri").ok_or_else(|| {
             Error::config(format!("the manifest {name} has no column `uri`"))
                 .because(format!("its columns are: {}", names.join(", ")))
-                .hint("name the column that holds the paths or URIs of the images `uri`")
+                .hint("rename the column with the images' paths or URIs to `uri`")
         })?;
         if let Some(twice) = names.iter().enumerate().find(|(at, column)| names[..*at].contains(column)) {
             return Err(Error::config(format!("the manifest {name} has the column `{}` twice", twice.1))
@@ -93,7 +93,7 @@ impl Manifest {
                 "the column `uri` of {name} is {}, not text",
                 schema.field(uri_column).data_type()
             ))
-            .hint("write it as text: one path or URI a row"));
+            .hint("write it as text: one path or URI per row"));
         }
         let extra_columns: Vec<usize> = (0..names.len()).filter(|column| *column != uri_column).collect();
         let fields: Vec<FieldRef> =
@@ -165,7 +165,7 @@ impl Manifest {
         match (first..).zip(lengths).find(|(_, length)| *length as u64 > 2 * MAX_ROW_BYTES) {
             None => Ok(()),
             Some((row, _)) => Err(Error::config(format!("row {row} of {} is longer than 1 MiB", self.name))
-                .hint("leave long texts out of the manifest, or give their address instead")),
+                .hint("leave long text out of the manifest, or give its URI instead")),
         }
     }
 }
@@ -299,7 +299,7 @@ mod tests {
     fn wide_tables_and_long_rows_are_refused() {
         let columns: Vec<String> = (0..MAX_COLUMNS).map(|number| format!("c{number}")).collect();
         let error = csv(&format!("uri,{}\n", columns.join(","))).err().unwrap();
-        assert!(error.render().contains("1001 columns, the most are 1000"), "{}", error.render());
+        assert!(error.render().contains("1001 columns, the maximum is 1000"), "{}", error.render());
         let error = csv(&format!("uri,v\na,b\nc,\"{}\"\n", "x".repeat(1 << 21))).err().unwrap();
         assert_eq!(error.kind(), Kind::Config);
         assert!(error.render().contains("row 2 is longer than 1 MiB"), "{}", error.render());

@@ -100,7 +100,8 @@ impl Discovered {
                 .expect("writing to a string cannot fail");
         }
         let Sorted { num_entries, num_bytes, num_repeated, .. } = self.sources;
-        let repeated = if num_repeated > 0 { format!(", {num_repeated} named twice") } else { String::new() };
+        let repeated =
+            if num_repeated > 0 { format!(", {num_repeated} listed twice") } else { String::new() };
         let ignored = self.num_ignored;
         let (sources, bytes) = (counted(num_entries, "source"), counted(num_bytes, "byte"));
         format!("{sources} with {bytes}, {ignored} ignored{repeated} ({places})")
@@ -123,8 +124,8 @@ impl Discovered {
             return Ok(());
         }
         Err(Error::config("no sources were found").because(self.summary()).hint(
-            "check [input]: a folder is searched with all its subfolders, `*` stays within one, a manifest has a row \
-             a source",
+            "check [input]: a folder is searched with all its subfolders, `*` does not match `/`, a manifest \
+             has one row per source",
         ))
     }
 }
@@ -132,7 +133,8 @@ impl Discovered {
 /// Finds all sources; large numbers of them are sorted in files of `spool_folder`.
 ///
 /// Names that begin with a dot, folder markers, keys that cannot be addressed and what lies in
-/// [`InputSpec::exclude`] are left out and counted; so is what is no image by its name, unless it is named itself or
+/// [`InputSpec::exclude`] are left out and counted; so is what is not an image by its extension, unless it is
+/// named itself or
 /// by a pattern with its ending. What is found twice is one source; items that share a URI and are not the same are
 /// as many sources. A manifest may name
 /// objects in any bucket and on any web server, but local files only if it is one itself; `allow`
@@ -184,7 +186,8 @@ pub fn place(text: &str) -> Result<Option<ObjectUri>> {
     Ok(Pattern::parse(text)?.place().cloned())
 }
 
-/// Returns the object that an input is, where it need not be asked for to know that it is no folder, pattern, or STAC.
+/// Returns the object that an input is, where it need not be asked for to know that it is not a folder, pattern, or
+/// STAC.
 ///
 /// - `items`: whether STAC is taken
 ///
@@ -218,14 +221,14 @@ fn warn_of_equal_names(sources: &Sorted) {
     let Sorted { num_repeated, num_renamed, .. } = sources;
     if *num_repeated > 0 {
         let (sources, were) = (counted(*num_repeated, "source"), form(*num_repeated, "was", "were"));
-        tracing::warn!("{sources} {were} found more than once; each is one source");
+        tracing::warn!("{sources} {were} listed more than once; each is one source");
     }
     if *num_renamed > 0 {
         let (items, have) = (counted(*num_renamed, "STAC item"), form(*num_renamed, "has", "have"));
         let say = form(*num_renamed, "says", "say");
         tracing::warn!(
-            "{items} {have} the URI of another one and {say} something else; each is a source of its own, with its \
-             collection, or a digest of its files, behind the URI"
+            "{items} {have} the URI of another one, but {say} something else; each becomes a separate \
+             source, with its collection or a digest of its files appended to the URI"
         );
     }
 }
@@ -366,12 +369,16 @@ impl Search {
         let mut left_out = String::new();
         if beside.count() > 0 {
             let count = beside.count();
-            let no_images = form(count, "is no image by its name", "are no images by their names");
+            let no_images = form(
+                count,
+                "is not an image by its extension",
+                "are not images by their extensions",
+            );
             left_out = format!(", {count} of which {no_images}: {beside}{}", beside.advice());
             tracing::warn!("{folder}: {} {no_images} and left out: {beside}", counted(count, "file"));
         }
         let do_not = form(num_others, "does not", "do not");
-        let others = if num_others > 0 { format!(", {num_others} {do_not} match it") } else { String::new() };
+        let others = if num_others > 0 { format!(", {num_others} {do_not} match") } else { String::new() };
         self.looked_at.push(format!(
             "{}: {} below {folder}, {num_taken} of them taken{others}, {} ignored{odd}{left_out}",
             redact(text),
@@ -577,7 +584,7 @@ impl Rules {
         let hint = if self.allow.is_empty() {
             "a manifest from a store may name local files only if input.allow lists their folder"
         } else {
-            "add the place to input.allow if it is meant"
+            "to allow it, add it to input.allow"
         };
         Err(Error::config(here()).because(format!("{uri} is not allowed")).hint(hint))
     }

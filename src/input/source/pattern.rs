@@ -40,8 +40,8 @@ impl Pattern {
         let scheme = split_scheme(text).map(|(scheme, _)| scheme);
         if matches!(scheme.as_deref(), Some("http" | "https")) {
             if text.contains('*') {
-                return Err(Error::config(format!("cannot look for `{}`", redact(text)))
-                    .because("web servers have no listing")
+                return Err(Error::config(format!("cannot search for `{}`", redact(text)))
+                    .because("web servers cannot list objects")
                     .hint("name each object, or give a manifest with a column `uri`"));
             }
             return ObjectUri::parse(text).map(Self::Place);
@@ -64,9 +64,9 @@ impl Pattern {
         };
         let glob = GlobBuilder::new(&rest).literal_separator(true).backslash_escape(true).build();
         let glob = glob.map_err(|cause| {
-            Error::config(format!("`{text}` is no valid pattern"))
+            Error::config(format!("`{text}` is not a valid pattern"))
                 .because(cause)
-                .hint("close each [ and {; put a backslash before one that is meant literally")
+                .hint("close each [ and {; put a backslash before a literal one")
         })?;
         let hidden = rest.split('/').any(|segment| segment.starts_with('.'));
         Ok(Self::Glob { folder, matcher: glob.compile_matcher(), hidden })

@@ -97,8 +97,8 @@ async fn what_lies_beside_images_is_left_out_of_folders() {
             let spec = InputSpec { items: items.clone(), ..uris(&[folder]) };
             let discovered = find(spec, &storage).await.unwrap();
             assert_eq!((found(&discovered), discovered.num_ignored), (images.map(str::to_owned).to_vec(), 6));
-            let said =
-                "6 of which are no images by their names: 1 .json, 1 .msk, 1 .ovr, 1 .tfw, 1 .xml, 1 readme";
+            let said = "6 of which do not have the extension of an image: 1 .json, 1 .msk, 1 .ovr, 1 .tfw, 1 \
+                 .xml, 1 readme";
             assert!(discovered.summary().contains(said), "{}", discovered.summary());
         }
     }

@@ -127,8 +127,8 @@ pub fn describe(run: &RunDescription) -> Result<Vec<Document>> {
     let boxes: Vec<Bbox> = run.shards.iter().filter_map(|shard| shard.bbox).collect();
     let Some(extent) = union(&boxes) else {
         return Err(Error::config(format!("run {} cannot be described in STAC", run.run))
-            .because("none of its rows says where on the Earth it lies")
-            .hint("STAC is for scenes with a place; plain images have none"));
+            .because("none of its rows has a geometry")
+            .hint("STAC is for georeferenced scenes, not for plain images"));
     };
     let mut documents: Vec<Document> = run.shards.iter().map(|shard| item(run, shard)).collect();
     let created = time::format(run.created);
@@ -207,7 +207,7 @@ fn item(run: &RunDescription, shard: &Shard) -> Document {
         None => {
             properties["datetime"] = created.into();
             properties["description"] =
-                "No row says when its image was taken: `datetime` is when the run was planned.".into();
+                "No row has an acquisition time: `datetime` is the time when the run was planned.".into();
         }
     }
     let mut json = Map::new();

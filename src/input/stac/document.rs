@@ -144,7 +144,7 @@ pub(super) fn parse(bytes: &[u8], at: &ObjectUri, first: u64) -> Result<Document
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|cause| no_stac(at).because(cause))?;
     if text.trim_start().starts_with('[') {
-        let why = "invalid type: it is a bare list; items come in a FeatureCollection";
+        let why = "invalid type: it is a list; items must be in a FeatureCollection";
         return Err(no_stac(at).because(why));
     }
     let cause = match serde_json::from_str(text) {
@@ -158,7 +158,7 @@ pub(super) fn parse(bytes: &[u8], at: &ObjectUri, first: u64) -> Result<Document
 }
 
 fn no_stac(at: &ObjectUri) -> Error {
-    Error::config(format!("{at} is no STAC document"))
+    Error::config(format!("{at} is not a STAC document"))
         .hint("give an item, an item collection, a collection, a catalog, or a stac-geoparquet table")
 }
 
@@ -212,13 +212,13 @@ fn page_of(head: &Head<'_>, at: &ObjectUri, first: u64) -> Page {
     let mut items: Vec<_> = match features {
         Some(features) => features.into_iter().zip(first..).map(item).collect(),
         None => {
-            vec![bad("its `features` are missing, null or not a list, so it holds no item", head.features)]
+            vec![bad("its `features` are missing, null or not a list, so it has no items", head.features)]
         }
     };
     let links = head.links();
     if links.is_none() {
         items.push(bad(
-            "its `links` are not a list, so nobody knows whether it is all of its items",
+            "its `links` are not a list, so it is not known whether its items are complete",
             head.links,
         ));
     }
@@ -260,7 +260,7 @@ fn numbers_marked(text: &str) -> Option<String> {
 pub(super) fn read_item(json: &str, place: &Place<'_>) -> Result<Item, BadItem> {
     let bad = |why: String| BadItem::new(uri_of(json, place), why, json.as_bytes());
     if json.contains(NO_NUMBER) {
-        return Err(bad("it is no JSON: it has a NaN or Infinity, which are no numbers there".to_owned()));
+        return Err(bad("it is not JSON: it contains NaN or Infinity, which JSON does not allow".to_owned()));
     }
     item_of(json, place).map_err(|error| bad(why(&error)))
 }

@@ -68,7 +68,7 @@ impl Filter {
     pub fn check(&self) -> Result<()> {
         match self.max_cloud_cover {
             Some(percent) if !(0.0..=100.0).contains(&percent) => {
-                Err(Error::config(format!("a cloud cover of {percent} is no percentage"))
+                Err(Error::config(format!("a cloud cover of {percent} is not a percentage"))
                     .hint("give a number from 0 to 100"))
             }
             _ => Ok(()),

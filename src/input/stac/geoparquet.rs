@@ -73,10 +73,10 @@ fn check(schema: &Schema, uri: &ObjectUri) -> Result<()> {
         if schema.column_with_name(column).is_none() {
             let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
             return Err(Error::config(format!(
-                "{uri} is no stac-geoparquet table: it has no column `{column}`"
+                "{uri} is not a stac-geoparquet table: it has no column `{column}`"
             ))
             .because(format!("its columns are: {}", names.join(", ")))
-            .hint("a table of images with a column `uri` is a manifest: give it as input.manifest"));
+            .hint("a table of images with a column `uri` is a manifest: set input.manifest to it"));
         }
     }
     Ok(())

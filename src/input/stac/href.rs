@@ -19,7 +19,7 @@ pub(super) fn resolve(href: &str, folder: &ObjectUri) -> Result<ObjectUri> {
     };
     if uri.scheme().is_local() && !is_local {
         return Err(Error::config(format!(
-            "`{}` is a file of this machine, named by a document from {}",
+            "`{}` is a file on this machine, but the document that names it comes from {}",
             redact(href),
             folder.bucket_key()
         )));

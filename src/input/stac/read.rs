@@ -98,7 +98,7 @@ pub async fn read(
 /// Says why a document is none; its address stands in the row already.
 fn no_document(error: &Error) -> String {
     let causes = error.causes();
-    std::iter::once("it is no STAC document".to_owned()).chain(causes).collect::<Vec<_>>().join(": ")
+    std::iter::once("it is not a STAC document".to_owned()).chain(causes).collect::<Vec<_>>().join(": ")
 }
 
 fn is_table(key: &str) -> bool {
@@ -136,7 +136,7 @@ impl<'a> Walk<'a> {
     fn warn(&self) {
         if let (number, Some(first)) = &self.empty {
             tracing::warn!(
-                "catalogs that lead to no item, since they have no link to an item or to another catalog: {number}, \
+                "{number} catalogs without items, since they have no link to an item or another catalog, \
                  such as {first}"
             );
         }
@@ -151,14 +151,14 @@ impl<'a> Walk<'a> {
     }
 
     fn beyond(&self, what: &str, limit: &str) -> Error {
-        Error::config(format!("{} leads to more than {what}", self.start)).hint(format!(
+        Error::config(format!("{} links to more than {what}", self.start)).hint(format!(
             "name a collection further down, search a STAC API for what you need, or raise {limit}"
         ))
     }
 
     fn too_deep(&self) -> Error {
         Error::config(format!(
-            "{} leads to more than {} of catalogs",
+            "{} links to more than {} of catalogs",
             self.start,
             counted(self.limits.depth.into(), "level")
         ))
@@ -187,8 +187,8 @@ impl<'a> Walk<'a> {
         }
         match page.next {
             Some(next) if uri.scheme().is_http() => self.follow(uri, next, visit).await,
-            Some(next) => Err(Error::config(format!("{uri} is one page of several"))
-                .because(format!("its next one is {}", redact(&next.href)))
+            Some(next) => Err(Error::config(format!("{uri} is one of several pages"))
+                .because(format!("the next page is {}", redact(&next.href)))
                 .hint("save all items into one item collection")),
             None => Ok(()),
         }
@@ -214,8 +214,8 @@ impl<'a> Walk<'a> {
         let links = |rel: &'static str| catalog.links.iter().filter(move |link| link.rel == rel);
         if links("search").next().is_some() {
             return Err(Error::config(format!("{uri} is a STAC API"))
-                .because("it would lead to everything that its archive holds".to_owned())
-                .hint("say what you need of it with [search]"));
+                .because("it links to all items of its archive".to_owned())
+                .hint("search it instead, with [search]"));
         }
         if depth >= self.limits.depth && links("child").next().is_some() {
             return Err(self.too_deep());
@@ -246,7 +246,7 @@ impl<'a> Walk<'a> {
 
     /// Hands on a link that cannot be followed: whatever it was to lead to is missing.
     fn no_link(&mut self, uri: &ObjectUri, link: &Link, error: &Error, visit: &mut Visit<'_>) -> Result<()> {
-        let why = format!("a link `{}` of it cannot be followed: {}", redact(&link.rel), why(error));
+        let why = format!("its link `{}` cannot be followed: {}", redact(&link.rel), why(error));
         self.hand_on(Err(BadItem::new(uri.to_string(), why, link.href.as_bytes())), visit)
     }
 
@@ -319,6 +319,6 @@ fn single(bytes: &[u8], uri: &ObjectUri) -> Found {
     let text = std::str::from_utf8(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
     match text {
         Ok(text) => read_item(text, &Place { document: uri, within: None }),
-        Err(cause) => Err(BadItem::new(uri.to_string(), format!("it is no JSON: {cause}"), bytes)),
+        Err(cause) => Err(BadItem::new(uri.to_string(), format!("it is not JSON: {cause}"), bytes)),
     }
 }

@@ -85,10 +85,13 @@ impl Search {
         }
         if self.bbox.is_none() && self.intersects.is_none() && self.datetime.is_none() {
             return Err(Error::config("the search asks for whole collections")
-                .hint("say where with tiles.aoi or when with input.dates; an --input replaces the search"));
+                .hint("limit it with tiles.aoi or input.dates; an --input replaces the search"));
         }
         if !(1..=10_000).contains(&self.limit) {
-            return Err(Error::config(format!("{} items a page is no number from 1 to 10000", self.limit)));
+            return Err(Error::config(format!(
+                "{} items per page: must be a number from 1 to 10000",
+                self.limit
+            )));
         }
         Ok(())
     }
@@ -101,7 +104,7 @@ impl Search {
     pub fn filter(&self) -> Result<Filter> {
         let area = match self.bbox {
             Some(numbers) => Some(Bbox::of(&numbers).ok_or_else(|| {
-                Error::config(format!("tiles.aoi {numbers:?} is no box"))
+                Error::config(format!("tiles.aoi {numbers:?} is not a box"))
                     .hint("write [west, south, east, north]")
             })?),
             None => None,
@@ -115,7 +118,7 @@ impl Search {
         if base.scheme().is_http() {
             return Ok(base);
         }
-        Err(Error::config(format!("search.api `{base}` is no URL")).hint("write https://host/path"))
+        Err(Error::config(format!("search.api `{base}` is not a URL")).hint("write https://host/path"))
     }
 
     /// Starts the search.
@@ -170,7 +173,7 @@ impl Api {
             links: Vec<Link>,
         }
         let no_api = || {
-            Error::config(format!("{base} is no STAC API"))
+            Error::config(format!("{base} is not a STAC API"))
                 .hint("give the API's landing page, such as https://earth-search.aws.element84.com/v1")
         };
         let answer = web.get(base.as_str(), Limits::default().document_bytes).await?;
@@ -311,7 +314,7 @@ impl Pages {
             request.body.as_ref().map_or_else(String::new, |body| json!(body).to_string())
         );
         if !self.seen.insert(key) {
-            return Err(self.failed("its pages lead in a circle".to_owned()));
+            return Err(self.failed("its pages form a loop".to_owned()));
         }
         if self.seen.len() as u64 > self.limits.documents {
             let most = self.limits.documents;
@@ -331,7 +334,7 @@ impl Pages {
         }
         match parse(&answer.body, &self.base, self.position)? {
             Document::Page(page) => Ok(page),
-            _ => Err(self.failed("its answer is no page of items".to_owned())),
+            _ => Err(self.failed("its answer is not a page of items".to_owned())),
         }
     }
 
@@ -359,13 +362,13 @@ fn description(body: &[u8]) -> Option<String> {
 }
 
 fn url_of(text: &str) -> Result<Url> {
-    Url::parse(text).map_err(|cause| Error::config(format!("`{}` is no URL", redact(text))).because(cause))
+    Url::parse(text).map_err(|cause| Error::config(format!("`{}` is not a URL", redact(text))).because(cause))
 }
 
 /// Resolves a link of an API; it may lead to no other host, and not from `https` to `http`.
 fn beside(base: &Url, href: &str) -> Result<Url> {
     let refused = |why: &str| Error::config(format!("a link of {} {why}: `{}`", origin(base), redact(href)));
-    let url = base.join(href).map_err(|cause| refused("is no URL").because(cause))?;
+    let url = base.join(href).map_err(|cause| refused("is not a URL").because(cause))?;
     if url.host_str() != base.host_str() || !matches!(url.scheme(), "http" | "https") {
         return Err(refused("leads to another host"));
     }
@@ -463,7 +466,7 @@ mod tests {
         };
         assert!(refused(&|search| search.collections.clear()).contains("collections is empty"));
         assert!(refused(&|search| search.intersects = Some(json!({}))).contains("both a box and a geometry"));
-        assert!(refused(&|search| search.api = "s3://b/api".to_owned()).contains("is no URL"));
+        assert!(refused(&|search| search.api = "s3://b/api".to_owned()).contains("is not a URL"));
         assert!(refused(&|search| search.bbox = Some([0.0, 9.0, 1.0, 8.0])).contains("is no box"));
         assert!(refused(&|search| search.limit = 0).contains("0 items a page"));
         assert!(

@@ -46,10 +46,7 @@ pub struct Problem {
 impl Problem {
     /// Makes a problem of what cannot be read, for which naming another band does not help.
     pub fn unusable(message: String) -> Self {
-        Self {
-            message,
-            hint: "choose another asset with `tiles.bands`, or an archive that can be read".to_owned(),
-        }
+        Self { message, hint: "choose another asset with `tiles.bands`, or another archive".to_owned() }
     }
 
     /// Makes a problem with what to do about it.
@@ -122,11 +119,11 @@ pub fn data_bands(item: &Item) -> Result<Vec<Selected>, Problem> {
             Ok((0..count).map(|band| selected(item, index, band)).collect())
         }
         [] => Err(Problem::with_hint(
-            format!("no asset of it is an image of data; it has {}", list_of(item)),
+            format!("it has no asset with image data; its assets are {}", list_of(item)),
             "name the bands with `tiles.bands`",
         )),
         _ => Err(Problem::with_hint(
-            format!("several assets of it are data: {}", list_of(item)),
+            format!("several of its assets are data: {}", list_of(item)),
             "name the bands, in the model's order, with `tiles.bands`",
         )),
     }
@@ -173,7 +170,7 @@ fn band_within(item: &Item, index: usize, wanted: &str) -> Result<Selected, Prob
     match position.or(number) {
         Some(band) => Ok(Selected { described: true, ..selected(item, index, band) }),
         None => Err(Problem::with_hint(
-            format!("asset `{}` has no band `{wanted}`; it has {}", asset.key, bands_of(asset)),
+            format!("asset `{}` has no band `{wanted}`; its bands are {}", asset.key, bands_of(asset)),
             "name one of them as KEY/BAND, or by its number from 1",
         )),
     }
@@ -211,7 +208,7 @@ fn choose(item: &Item, wanted: &str, mut candidates: Vec<(usize, usize)>) -> Res
         candidates.iter().map(|(index, band)| place(&item.assets[*index], *band)).collect();
     Err(Problem::with_hint(
         format!("band `{wanted}` is in several places: {}", places.join(", ")),
-        "name the one that is meant, by its key or as KEY/BAND",
+        "name one of them by its key or as KEY/BAND",
     ))
 }
 
@@ -241,7 +238,7 @@ fn missing(item: &Item, wanted: &str) -> Problem {
     let only = if pictures.is_empty() {
         String::new()
     } else {
-        format!(" (but for the picture {})", pictures.join(", "))
+        format!(" (except for the picture {})", pictures.join(", "))
     };
     Problem::with_hint(
         format!("there is no band `{wanted}`{only}; it has {}", list_of(item)),

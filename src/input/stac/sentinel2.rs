@@ -117,7 +117,7 @@ pub fn sentinel2_offset(item: &Item) -> Result<Option<AddOffset>, Problem> {
     let decided = |dn: i32, why: String| {
         let ignored = declared.iter().find(|declared| **declared != dn);
         let note = ignored.map_or_else(String::new, |declared| {
-            format!("; the declared offset of {declared} is ignored, as it contradicts that")
+            format!("; the declared offset of {declared} is ignored, since it contradicts this")
         });
         Ok(Some(AddOffset { dn, why: format!("{why}{note}") }))
     };
@@ -143,7 +143,8 @@ pub fn sentinel2_offset(item: &Item) -> Result<Option<AddOffset>, Problem> {
     }
     if removes_offset_silently(item) {
         return Err(unclear(format!(
-            "its baseline is {baseline} and it lies in an archive that removes the offset, but it does not say whether it did"
+            "its baseline is {baseline} and its archive removes the offset, but the item does not say \
+             whether it was removed"
         )));
     }
     match declared[..] {
@@ -244,8 +245,9 @@ fn removes_offset_silently(item: &Item) -> bool {
 fn unclear(why: String) -> Problem {
     Problem::with_hint(
         format!("it is not clear whether the samples hold Sentinel-2's offset of 1000: {why}"),
-        "compare a few samples with ESA's product, then set `tiles.offset` (if the offset is still in: -0.1, or -1000 for \
-         a model that takes dn; 0 if it is not), or take an archive that leaves no doubt, such as Earth Search's sentinel-2-c1-l2a",
+        "compare a few samples with ESA's product, then set `tiles.offset` (if the samples include the \
+         offset: -0.1, or -1000 for a model that takes dn; otherwise 0), or use an archive that states it, \
+         such as Earth Search's sentinel-2-c1-l2a",
     )
 }
 
@@ -319,7 +321,7 @@ mod tests {
     fn what_is_not_clear_is_asked() {
         let message = unclear(&earth_search("04.00", "false"));
         assert!(message.contains("boa_offset_applied = false, which is wrong for some items"), "{message}");
-        assert!(unclear(&earth_search("04.00", "null")).contains("does not say whether it did"));
+        assert!(unclear(&earth_search("04.00", "null")).contains("does not say whether it was removed"));
         let message =
             sentinel2_offset(&planetary_computer("five")).unwrap_err().into_error("https://a/item").render();
         assert!(

@@ -210,7 +210,11 @@ async fn a_collection_of_items_gives_each_a_name_and_keeps_the_bad_ones() {
     assert_eq!(href(1), "https://archive.example/c/items/named.tif", "relative to the item's own place");
     assert_eq!(href(2), format!("{at}/other/outside.tif"));
     assert!(ids(&found)[3].contains("missing field `assets`"), "{}", ids(&found)[3]);
-    assert!(ids(&found)[4].contains("its datetime `yesterday` is no RFC 3339 time"), "{}", ids(&found)[4]);
+    assert!(
+        ids(&found)[4].contains("its datetime `yesterday` is not an RFC 3339 time"),
+        "{}",
+        ids(&found)[4]
+    );
     let few = Limits { items: 2, ..Limits::default() };
     let error = all_within(path.to_str().unwrap(), &few).await.unwrap_err();
     assert!(error.render().contains("more than 2 items"), "{}", error.render());
@@ -227,14 +231,14 @@ async fn what_is_no_stac_is_one_item_that_says_so() {
     let with_nan = feature("nan", 1).to_string().replace(":1}", ":1,\"a\\\" NaN\":-Infinity}");
     assert!(with_nan.contains("-Infinity"));
     for (text, part) in [
-        ("", "it is no STAC document: EOF"),
+        ("", "it is not a STAC document: EOF"),
         ("[1, 2]", "invalid type"),
         ("{\"a\": 1}", "neither a type nor a stac_version"),
         ("{\"type\": \"Point\"}", "its type is `Point`"),
-        ("{\"type\": \"Feature\", NaN}", "it is no STAC document: "),
-        ("\u{feff}{\"type\": \"Feature\"}", "it is no STAC item"),
-        (&dated, "its datetime `2024-05-01` is no RFC 3339 time"),
-        (&with_nan, "NaN or Infinity, which are no numbers"),
+        ("{\"type\": \"Feature\", NaN}", "it is not a STAC document: "),
+        ("\u{feff}{\"type\": \"Feature\"}", "it is not a STAC item"),
+        (&dated, "its datetime `2024-05-01` is not an RFC 3339 time"),
+        (&with_nan, "NaN or Infinity, which JSON does not allow"),
     ] {
         let path = folder.path().join("x.json");
         std::fs::write(&path, text).unwrap();
@@ -285,10 +289,10 @@ async fn a_link_that_leads_nowhere_is_one_item() {
     let mut whys = ids(&found);
     whys.sort_unstable();
     assert_eq!(whys.len(), 5, "{whys:?}");
-    assert!(whys[0].starts_with("a link `child` of it cannot be followed"), "{whys:?}");
-    assert!(whys[1].starts_with("a link `item` of it cannot be followed"), "{whys:?}");
+    assert!(whys[0].starts_with("its link `child` cannot be followed"), "{whys:?}");
+    assert!(whys[1].starts_with("its link `item` cannot be followed"), "{whys:?}");
     assert_eq!(whys[2], "good");
-    assert!(whys[3].starts_with("it is no STAC document"), "{whys:?}");
+    assert!(whys[3].starts_with("it is not a STAC document"), "{whys:?}");
     assert_eq!(whys[4], "the object does not exist");
 }
 
@@ -317,10 +321,10 @@ async fn what_does_not_say_what_it_is_is_not_lost() {
         (with(items(), "features", Value::Null), vec!["`features` are missing, null or not a list"]),
         (with(items(), "features", json!({})), vec!["`features` are missing, null or not a list"]),
         (json!({"type": "FeatureCollection", "stac_version": "1.0.0"}), vec!["`features` are missing"]),
-        (with(items(), "features", json!([null, 3])), vec!["it is no STAC item", "it is no STAC item"]),
+        (with(items(), "features", json!([null, 3])), vec!["it is not a STAC item", "it is not a STAC item"]),
         (with(items(), "links", json!({})), vec!["a", "its `links` are not a list"]),
         (with(items(), "features", json!([])), vec![]),
-        (json!([feature("a", 1)]), vec!["it is a bare list"]),
+        (json!([feature("a", 1)]), vec!["it is a list"]),
         (
             json!({"type": "Catalog", "stac_version": "1.0.0", "links": {}}),
             vec!["its `links` are not a list"],
@@ -493,11 +497,11 @@ async fn an_api_that_refuses_circles_or_is_away_is_said() {
         )
     })
     .await;
-    assert!(error.render().contains("its pages lead in a circle"), "{}", error.render());
+    assert!(error.render().contains("its pages form a loop"), "{}", error.render());
     let error = refuses(|_, _| (503, String::new())).await;
     assert_eq!(error.kind(), Kind::Unavailable, "{}", error.render());
     let error = refuses(|_, _| (200, "{}".to_owned())).await;
-    assert!(error.render().contains("is no STAC API"), "{}", error.render());
+    assert!(error.render().contains("is not a STAC API"), "{}", error.render());
     let error = refuses(|asked, _| match asked.target.as_str() {
         "/v1" => (
             200,

@@ -42,13 +42,13 @@ impl Interval {
     /// `Config` if it is no interval, ends before it starts, or is open at both ends.
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = |what: &str| {
-            Error::config(format!("`{text}` is no interval of dates: {what}")).hint(
+            Error::config(format!("`{text}` is not an interval of dates: {what}")).hint(
                 "write 2024-05-01/2024-08-31, 2024-05-01/.. or 2024-05-01T10:00:00Z/2024-05-01T11:00:00Z",
             )
         };
         let (from, to) = text.split_once('/').unwrap_or((text, text));
-        let start = bound(from, false).ok_or_else(|| wrong("its start is no date"))?;
-        let end = bound(to, true).ok_or_else(|| wrong("its end is no date"))?;
+        let start = bound(from, false).ok_or_else(|| wrong("its start is not a date"))?;
+        let end = bound(to, true).ok_or_else(|| wrong("its end is not a date"))?;
         match (start, end) {
             (None, None) => Err(wrong("both ends are open")),
             (Some(start), Some(end)) if end < start => Err(wrong("it ends before it starts")),
@@ -130,8 +130,8 @@ mod tests {
             ("../..", "both ends are open"),
             ("", "both ends are open"),
             ("2024-05-02/2024-05-01", "ends before"),
-            ("may/june", "start is no date"),
-            ("2024-05-01/2024-02-30", "end is no date"),
+            ("may/june", "start is not a date"),
+            ("2024-05-01/2024-02-30", "end is not a date"),
         ] {
             let error = Interval::parse(text).unwrap_err();
             assert!(error.render().contains(part), "{}", error.render());

@@ -171,9 +171,9 @@ fn any_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>,
 /// `Config`, with what is wrong with it.
 pub(super) fn item_of(json: &str, place: &Place<'_>) -> Result<Item, Error> {
     let wire: WireItem =
-        serde_json::from_str(json).map_err(|cause| Error::config("it is no STAC item").because(cause))?;
+        serde_json::from_str(json).map_err(|cause| Error::config("it is not a STAC item").because(cause))?;
     if wire.kind != "Feature" {
-        return Err(Error::config(format!("it is no STAC item, its type is `{}`", wire.kind)));
+        return Err(Error::config(format!("it is not a STAC item, its type is `{}`", wire.kind)));
     }
     let own = self_link(&wire.links, place);
     let folder = own.as_ref().unwrap_or(place.document).parent();
@@ -183,7 +183,7 @@ pub(super) fn item_of(json: &str, place: &Place<'_>) -> Result<Item, Error> {
     };
     let bbox = match wire.bbox {
         Some(numbers) => {
-            let no_box = || Error::config(format!("its bbox {numbers:?} is no box of degrees"));
+            let no_box = || Error::config(format!("its bbox {numbers:?} is not a box in degrees"));
             Some(Bbox::of(&numbers).ok_or_else(no_box)?)
         }
         None => None,
@@ -230,7 +230,7 @@ fn time_of(key: &str, text: Option<&str>) -> Result<Option<i64>, Error> {
     let Some(text) = text else { return Ok(None) };
     time::parse(text)
         .map(Some)
-        .ok_or_else(|| Error::config(format!("its {key} `{}` is no RFC 3339 time", redact(text))))
+        .ok_or_else(|| Error::config(format!("its {key} `{}` is not an RFC 3339 time", redact(text))))
 }
 
 impl WireAsset {

@@ -245,7 +245,7 @@ impl Bucket {
         max_bytes: u64,
     ) -> Result<Vec<Result<Object, StoreError>>> {
         if !self.is_local() {
-            return Err(Error::bug(format!("{} holds no local files", self.inner.root)));
+            return Err(Error::bug(format!("{} is not a local folder", self.inner.root)));
         }
         let read =
             move |(key, expected): &(String, Expected)| local::read(&path_of_key(key), expected, max_bytes);
@@ -283,7 +283,7 @@ impl Bucket {
         }
         let read = bytes.len() as u64;
         if let Some(size) = size.filter(|size| *size != read) {
-            let short = format!("{} came instead of {size}", counted(read, "byte"));
+            let short = format!("received {} instead of {size}", counted(read, "byte"));
             return Err(self.trouble(Trouble::BrokenOff, short, key));
         }
         Ok(Object { bytes: bytes.freeze(), version, size: read })
@@ -350,7 +350,11 @@ impl Bucket {
         while let Some(piece) = self.next_piece(&mut stream, &mut pace, key).await? {
             bytes.extend_from_slice(&piece);
             if bytes.len() as u64 > announced {
-                return Err(self.trouble(Trouble::BadAnswer, "more came than was asked for".to_owned(), key));
+                return Err(self.trouble(
+                    Trouble::BadAnswer,
+                    "the answer is longer than the requested range".to_owned(),
+                    key,
+                ));
             }
         }
         if bytes.len() as u64 != announced {
@@ -434,7 +438,7 @@ impl Bucket {
         let doing = self.doing("list", &prefix);
         if self.inner.root.scheme().is_http() {
             return Err(Error::config(format!("cannot {doing}"))
-                .because("web servers have no listing".to_owned())
+                .because("web servers cannot list objects".to_owned())
                 .hint("name each object, or give a manifest with a column `uri`"));
         }
         let store = self.store().await?.cloned().ok_or_else(|| Error::bug("a store was expected"))?;
@@ -556,7 +560,9 @@ impl Bucket {
         let is_below = below.is_some_and(|rest| own == Some("") || rest.starts_with('/'));
         match own.filter(|_| is_below) {
             Some(own) => Ok(path_of_key(own)),
-            None => Err(Error::bug(format!("{} is not below what may be deleted", self.uri(key)))),
+            None => {
+                Err(Error::bug(format!("{} lies outside of the folders that may be deleted", self.uri(key))))
+            }
         }
     }
 

@@ -145,7 +145,7 @@ impl StorePlan {
                 tracing::debug!(
                     bucket = root.bucket_key(),
                     region,
-                    "no region is set; asked the bucket for its own"
+                    "no region is set: using the bucket's own"
                 );
                 return region;
             }

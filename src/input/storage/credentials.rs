@@ -147,7 +147,7 @@ fn run(command: &str) -> Result<Temporary, String> {
     let output = output.map_err(|cause| format!("credential_process cannot be started: {cause}"))?;
     if !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
-        let last = complaint.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+        let last = complaint.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it printed nothing");
         return Err(format!("credential_process failed ({}): {}", output.status, redact(last.trim())));
     }
     let printed: Printed = serde_json::from_slice(&output.stdout)

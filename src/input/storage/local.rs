@@ -128,7 +128,7 @@ pub(super) fn walk(root: &Path, visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow
         fs::metadata(root).map_err(|cause| io_failure(cause, &format!("list {}", root.display())))?;
     if !metadata.is_dir() {
         return Err(Error::config(format!("cannot list {}", root.display()))
-            .because("it is no folder")
+            .because("it is not a folder")
             .hint("name a folder, or a glob such as 'images/*.jpg'"));
     }
     let mut path = root.to_path_buf();

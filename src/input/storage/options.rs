@@ -82,7 +82,7 @@ impl StorageOptions {
 pub(super) fn check_endpoint(name: &str, endpoint: &str) -> Result<()> {
     // The value itself stays out of the message: it may hold a password.
     let url = url::Url::parse(endpoint).map_err(|cause| {
-        Error::config(format!("`{name}` is no URL")).because(cause).hint("write it as https://host:port")
+        Error::config(format!("`{name}` is not a URL")).because(cause).hint("write it as https://host:port")
     })?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(Error::config(format!("`{name}` is neither http:// nor https://"))

@@ -156,13 +156,13 @@ fn open_within(folder: &OwnedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
 
 fn no_folder(root: &Path, folder: &Path, name: &OsStr) -> Error {
     Error::config(format!(
-        "nothing is deleted in {}: `{}` is a link or a file",
+        "nothing was deleted in {}: `{}` is a link or a file",
         folder.display(),
         name.display()
     ))
     .hint(format!(
-        "tilefleet deletes only what lies within {} itself: put the folder there in the place of the link; the \
-         output as a whole may be a link, or lie on a disk of its own",
+        "tilefleet deletes only within {} itself: replace the link by the folder; only the output as a whole \
+         may be a link or on another disk",
         root.display()
     ))
 }

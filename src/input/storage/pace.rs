@@ -25,8 +25,8 @@ pub(super) enum TooSlow {
 impl fmt::Display for TooSlow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Silent(silence) => write!(f, "nothing came for {silence:?}"),
-            Self::Dripping(rate) => write!(f, "less than {rate} bytes a second came (storage.min_rate)"),
+            Self::Silent(silence) => write!(f, "no data for {silence:?}"),
+            Self::Dripping(rate) => write!(f, "less than {rate} bytes per second (storage.min_rate)"),
         }
     }
 }

@@ -73,7 +73,7 @@ impl Profile {
                 token: self.get("aws_session_token").map(str::to_owned),
             }),
             (None, None) => self.indirect_credentials(),
-            _ => Err(Error::config(format!("the AWS profile `{}` has half a key pair", self.name))
+            _ => Err(Error::config(format!("the AWS profile `{}` has only one key of the pair", self.name))
                 .hint("give both aws_access_key_id and aws_secret_access_key")),
         }
     }

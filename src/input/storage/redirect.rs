@@ -50,14 +50,12 @@ impl fmt::Display for Astray {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endless => write!(f, "it is redirected more than {MAX_HOPS} times"),
-            Self::NoPlace => {
-                f.write_str("it is redirected to a place that is not allowed: no plain web address")
-            }
+            Self::NoPlace => f.write_str("it is redirected to an address that is not a plain URL"),
             Self::Insecure(place) => write!(f, "it is redirected to {place}, which is not https"),
             Self::NotAllowed(place) => {
                 write!(f, "it is redirected to {place}, which input.allow does not allow")
             }
-            Self::Answered(status) => write!(f, "it is redirected, and the answer there is {status}"),
+            Self::Answered(status) => write!(f, "it is redirected, and the target answered {status}"),
         }
     }
 }
@@ -68,10 +66,8 @@ impl Astray {
     /// Returns what a person can do about it; `None`: only waiting may help.
     pub(super) fn advice(&self) -> Option<String> {
         match self {
-            Self::Insecure(_) => Some("set storage.allow_http = true if that is meant".to_owned()),
-            Self::NotAllowed(place) => {
-                Some(format!("if its objects may be read, add \"{place}/\" to input.allow"))
-            }
+            Self::Insecure(_) => Some("to allow it, set storage.allow_http = true".to_owned()),
+            Self::NotAllowed(place) => Some(format!("to allow it, add \"{place}/\" to input.allow")),
             Self::Endless | Self::NoPlace | Self::Answered(_) => None,
         }
     }

@@ -52,15 +52,15 @@ impl SignOptions {
     ///
     /// # Errors
     ///
-    /// `Config` if the endpoint is no URL, carries credentials or a query, or no host is named.
+    /// `Config` if the endpoint is not a URL, carries credentials or a query, or no host is named.
     pub(super) fn check(&self) -> Result<()> {
         check_endpoint("storage.sign_endpoint", &self.endpoint)?;
         let is_wild = self.hosts.iter().any(|host| host.starts_with("*."));
         if is_wild && !self.endpoint.contains("{account}") {
             return Err(Error::config(
-                "`storage.sign_endpoint` gives one token for all of `storage.sign_hosts`",
+                "`storage.sign_endpoint` gets one token for all of `storage.sign_hosts`",
             )
-            .because("whoever owns any of these hosts would be sent it: STAC items name hosts")
+            .because("the token would be sent to any host that matches, and STAC items name hosts")
             .hint("name the hosts one by one, or put {account} into the endpoint"));
         }
         if self.hosts.is_empty() {
@@ -128,8 +128,8 @@ impl Signer {
             let detail = format!("no token for {}/{}: {}", place.account, place.container, redact(&why));
             refused(detail, error.kind() == Kind::Unavailable)
         })?;
-        let signed =
-            with_query(uri, &query).ok_or_else(|| refused("the token fits into no URL".to_owned(), false))?;
+        let signed = with_query(uri, &query)
+            .ok_or_else(|| refused("the token cannot be put into a URL".to_owned(), false))?;
         Ok((signed, query))
     }
 

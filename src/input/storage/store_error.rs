@@ -267,14 +267,15 @@ pub(super) fn classify_web(error: &object_store::Error, doing: &str) -> StoreErr
     match evidence.status {
         Some(403) => StoreError::Forbidden,
         Some(401) => Error::config(cannot)
-            .because(Error::config("the web server wants to know who asks").because(evidence.summary()))
-            .hint("leave out what it gives to nobody; tilefleet adds tokens only by storage.sign_endpoint")
+            .because(Error::config("the web server requires a login").because(evidence.summary()))
+            .hint(
+                "leave out objects that are not public; tilefleet sends tokens only to hosts of \
+                 storage.sign_endpoint",
+            )
             .into(),
         Some(status @ 400..500) if !matches!(status, 404 | 408 | 410 | 429) => {
             because(Error::unavailable(cannot), evidence.cause(error))
-                .hint(format!(
-                    "look at what the web server has against the request that it answers with {status}"
-                ))
+                .hint(format!("find out why the web server answers this request with {status}"))
                 .into()
         }
         _ => classify(error, doing),
@@ -360,10 +361,9 @@ fn verdict_of_code(code: &str) -> Option<Verdict> {
         "AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException" => {
             Verdict::Fix("the bucket is in another region", CHECK_REGION)
         }
-        "UserProjectMissing" | "RequestPayerRequired" => Verdict::Fix(
-            "the bucket's requests are paid by who makes them",
-            "set storage.requester_pays = true",
-        ),
+        "UserProjectMissing" | "RequestPayerRequired" => {
+            Verdict::Fix("the bucket is requester-pays", "set storage.requester_pays = true")
+        }
         "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => {
             Verdict::Fix("the credentials have expired", CHECK_CREDENTIALS)
         }
@@ -402,16 +402,19 @@ fn verdict_of_status(status: u16) -> Option<Verdict> {
         404 | 410 => Verdict::Gone,
         403 => Verdict::Forbidden,
         401 => Verdict::Fix("the credentials were refused", CHECK_CREDENTIALS),
-        301 | 302 | 307 | 308 => Verdict::Fix("the store points elsewhere", CHECK_REGION),
+        301 | 302 | 307 | 308 => Verdict::Fix("the store redirects to another address", CHECK_REGION),
         400 => Verdict::Fix(
             "the store refused the request",
-            "credentials that have expired and a wrong region or endpoint end like this: check them",
+            "check the region, the endpoint, and whether the credentials have expired",
         ),
         416 => Verdict::Fix(
             "the object is shorter than the range asked for",
             "plan again: the object has changed",
         ),
-        501 => Verdict::Fix("the store cannot do this", "use a store with create-only writes and listings"),
+        501 => Verdict::Fix(
+            "the store does not support this",
+            "use a store with create-only writes and listings",
+        ),
         408 | 429 | 500.. => Verdict::Later,
         _ if (400..500).contains(&status) => {
             Verdict::Fix("the store refused the request", "check the bucket's settings and the endpoint")
@@ -441,12 +444,12 @@ fn verdict_of_io(kind: io::ErrorKind, code: Option<i32>) -> Verdict {
 
 fn verdict_of_transport(text: &str) -> Verdict {
     if text.contains("URL scheme is not allowed") {
-        return Verdict::Fix("plain http is not allowed", "set storage.allow_http = true if that is meant");
+        return Verdict::Fix("plain http is not allowed", "to allow it, set storage.allow_http = true");
     }
     if text.contains("certificate") {
         return Verdict::Fix(
             "the store's certificate is not trusted",
-            "check storage.endpoint, and the machine's CAs",
+            "check storage.endpoint and the machine's CA certificates",
         );
     }
     Verdict::Later
@@ -463,9 +466,9 @@ fn verdict_of_variant(error: &object_store::Error) -> Verdict {
             "keys with empty, `.` or `..` segments or control characters are not supported: narrow the prefix",
         ),
         E::NotSupported { .. } | E::NotImplemented { .. } => {
-            Verdict::Fix("the store cannot do this", "use a local folder, s3://, gs:// or az://")
+            Verdict::Fix("the store does not support this", "use a local folder, s3://, gs:// or az://")
         }
-        E::UnknownConfigurationKey { .. } => Verdict::Fix("a setting is not known", "check the environment"),
+        E::UnknownConfigurationKey { .. } => Verdict::Fix("a setting is unknown", "check the environment"),
         _ => Verdict::Later,
     }
 }
@@ -489,14 +492,14 @@ pub(super) fn classify_io(error: io::Error, doing: &str) -> StoreError {
 /// else has removed meanwhile.
 pub(super) fn write_failure(error: io::Error, doing: &str) -> Error {
     if error.kind() == io::ErrorKind::NotFound {
-        return Error::unavailable(format!("cannot {doing}"))
-            .because(error)
-            .hint("another process has removed a file or folder of this one; run the same command again");
+        return Error::unavailable(format!("cannot {doing}")).because(error).hint(
+            "another process has removed a file or folder that this one uses; run the same command again",
+        );
     }
     if error.kind() == io::ErrorKind::NotADirectory {
         return Error::config(format!("cannot {doing}"))
             .because("a part of the path is a file, not a folder")
-            .hint("choose a folder, or a path at which nothing is yet");
+            .hint("choose a folder, or a path that does not exist yet");
     }
     io_failure(error, doing)
 }

@@ -97,7 +97,7 @@ impl Tally {
         if Trouble::of(&error).is_none() {
             return Err(error);
         }
-        tracing::warn!("{uri} cannot be read while planning, which is left to the run: {error}");
+        tracing::warn!("{uri} cannot be read while planning; the run will try again: {error}");
         Ok(self.with(uri, |host| {
             host.troubled += 1;
             host.first.get_or_insert(error);

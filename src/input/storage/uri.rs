@@ -144,7 +144,7 @@ impl ObjectUri {
 
     fn parse_http(text: &str) -> Result<Self> {
         let url = Url::parse(text).map_err(|cause| {
-            Error::config(format!("`{}` is no URL", redact(text))).because(cause).hint(URL_FORM)
+            Error::config(format!("`{}` is not a URL", redact(text))).because(cause).hint(URL_FORM)
         })?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(has_credentials(text));
@@ -263,14 +263,19 @@ impl ObjectUri {
             }
             let joined = Url::parse(&base).and_then(|base| base.join(reference));
             return joined
-                .map_err(|cause| Error::config(format!("`{}` is no URL", redact(reference))).because(cause))
+                .map_err(|cause| {
+                    Error::config(format!("`{}` is not a URL", redact(reference))).because(cause)
+                })
                 .and_then(|url| Self::parse(url.as_str()));
         }
         let mut segments: Vec<&str> = self.key.split('/').filter(|segment| !segment.is_empty()).collect();
         for segment in reference.split('/') {
             match segment {
                 ".." if segments.pop().is_none() => {
-                    return Err(Error::config(format!("`{reference}` leaves {}", self.bucket_key())));
+                    return Err(Error::config(format!(
+                        "`{reference}` points outside of {}",
+                        self.bucket_key()
+                    )));
                 }
                 "" | "." | ".." => {}
                 name => segments.push(name),

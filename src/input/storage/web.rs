@@ -125,7 +125,7 @@ impl Web {
         let body = body.map_or_else(HttpRequestBody::empty, HttpRequestBody::from);
         let request = request
             .body(body)
-            .map_err(|cause| Error::config(format!("`{}` is no URL", redact(url))).because(cause))?;
+            .map_err(|cause| Error::config(format!("`{}` is not a URL", redact(url))).because(cause))?;
         let response = match self.client.execute(request).await {
             Ok(response) => response,
             Err(error) => {
@@ -167,7 +167,7 @@ impl Web {
             let piece = pace.next(&mut pieces).await.map_err(|_| "its answer stalled")?;
             match piece {
                 None => return Ok(Some(body.freeze())),
-                Some(Err(_)) => return Err("its answer broke off"),
+                Some(Err(_)) => return Err("its answer was cut short"),
                 Some(Ok(piece)) if (body.len() + piece.len()) as u64 > max_bytes => return Ok(None),
                 Some(Ok(piece)) => body.extend_from_slice(&piece),
             }

@@ -104,7 +104,7 @@ pub async fn compact(output: &Output, request: &Request) -> Result<Vec<Compacted
     let ids = snapshot.runs.iter().map(|standing| standing.run.id());
     let families: BTreeSet<String> = ids.filter(|id| asked(id)).map(|id| id.family().to_owned()).collect();
     if !request.only.is_empty() && families.len() > 1 {
-        return Err(Error::usage("the runs are of several pipelines or fingerprints")
+        return Err(Error::usage("the runs belong to several pipelines or fingerprints")
             .hint("only runs whose ids differ in their last number can be compacted together"));
     }
     let mut all = Vec::new();
@@ -178,11 +178,12 @@ impl Compaction<'_> {
         if may || self.request.only.is_empty() {
             return Ok(may);
         }
-        Err(Error::usage(format!("{} to {} cannot become one run", runs[runs.len() - 1].id, runs[0].id))
+        Err(Error::usage(format!("{} to {} cannot be merged", runs[runs.len() - 1].id, runs[0].id))
             .because(
-                "a run of another pipeline lies between, and its rows for the same tiles must stay the newer",
+                "a run of another pipeline lies between them, and its rows for the same tiles must remain \
+                 the newer ones",
             )
-            .hint("leave out the older ones, or compact without --runs: what can be merged is"))
+            .hint("leave out the older ones, or compact without --runs to merge all runs that can be merged"))
     }
 
     /// Whoever deletes a compaction gives it up: then what failed is not taken up again.
@@ -214,7 +215,7 @@ impl Compaction<'_> {
             }
             if let Some(between) = runs.iter().find(|run| !asked(run)) {
                 return Err(Error::usage(format!("run {} lies between the runs to compact", between.id))
-                    .hint("add it to --runs: of two rows for one tile the newer must stay the newer"));
+                    .hint("add it to --runs: of two rows for one tile the newer must remain the newer"));
             }
         }
         let [newest, .., _] = runs else { return Ok(None) };
@@ -248,7 +249,8 @@ impl Compaction<'_> {
         };
         let key = self.output.layout.sources(&id);
         self.output.elect(&key, encode_sources(&from, &election, older).await?).await?;
-        let lost = || Error::unavailable(format!("run {id} was begun by another command")).hint("try again");
+        let lost =
+            || Error::unavailable(format!("run {id} was started by another command")).hint("try again");
         if self.output.is_deleted(&id).await? {
             // Planned, worked on and deleted since we looked: these sources are nobody's.
             self.output.bucket.delete(&key).await?;
@@ -295,9 +297,9 @@ impl Compaction<'_> {
             Some(_) => Err(Error::config(format!(
                 "run {id} has lost shards, and the runs that it replaced are deleted"
             ))
-            .hint("bring the shards back from a copy; `tilefleet verify OUTPUT` tells how many are missing")),
-            None => Err(Error::unavailable(format!("run {replaced} is to be compacted and is not complete"))
-                .hint("`tilefleet verify OUTPUT` tells what is missing")),
+            .hint("restore the shards from a copy; `tilefleet verify OUTPUT` shows how many are missing")),
+            None => Err(Error::unavailable(format!("cannot compact run {replaced}: it is not complete"))
+                .hint("`tilefleet verify OUTPUT` shows what is missing")),
         }
     }
 
@@ -404,7 +406,9 @@ impl Compaction<'_> {
     /// Makes sure that the compaction is not deleted.
     async fn check_stands(&self, id: &RunId) -> Result<()> {
         if self.output.is_deleted(id).await? {
-            return Err(Error::unavailable(format!("run {id} is deleted, so what it replaces stays")));
+            return Err(Error::unavailable(format!(
+                "run {id} is deleted, so the runs that it replaces stay"
+            )));
         }
         Ok(())
     }
@@ -412,14 +416,14 @@ impl Compaction<'_> {
 
 /// The cause of an error that is not to be taken up again: somebody is about to delete the compaction.
 #[derive(Debug, thiserror::Error)]
-#[error("somebody has begun to delete the compaction, and run {0} stays")]
+#[error("another command has begun to delete the compaction, so run {0} stays")]
 struct GivenUp(RunId);
 
 fn given_up(compaction: &RunId, replaced: &RunId) -> Error {
-    Error::unavailable(format!("compaction {compaction} is being given up, so it deletes nothing more"))
+    Error::unavailable(format!("compaction {compaction} is being deleted, so it deletes nothing more"))
         .because(GivenUp(replaced.clone()))
         .hint(format!(
-            "`tilefleet runs OUTPUT delete {compaction} --yes --force` ends that; then compact again"
+            "finish that with `tilefleet runs OUTPUT delete {compaction} --yes --force`, then compact again"
         ))
 }
 
@@ -430,14 +434,14 @@ fn is_given_up(error: &Error) -> bool {
 /// Says that somebody has deleted a run whose rows a compaction holds.
 fn deleted_under(id: &RunId, replaced: &RunId) -> Error {
     Error::config(format!("run {replaced} was deleted while it was compacted into {id}")).hint(format!(
-        "`tilefleet runs OUTPUT delete {id}` says what giving the compaction up does; compact again then"
+        "`tilefleet runs OUTPUT delete {id}` shows what deleting the compaction does; then compact again"
     ))
 }
 
 /// Makes sure that the plan of a run and its sources are what was written: rows are copied and deleted by them.
 async fn check_plan(run: &Run) -> Result<()> {
-    let hint = "nothing was copied or deleted; bring the file back from a copy, or delete its run and compute it again; \
-                `tilefleet verify OUTPUT --deep` tells what else is damaged";
+    let hint = "nothing was copied or deleted; restore the file from a copy, or delete its run and compute \
+         it again; `tilefleet verify OUTPUT --deep` shows what else is damaged";
     run.check_plan().await.map(drop).map_err(|error| {
         let stopped = format!("run {} is not compacted", run.id);
         if is_damaged(&error) { Error::new(error.kind(), stopped).because(error).hint(hint) } else { error }
@@ -495,10 +499,10 @@ fn mergeable<'a>(snapshot: &'a Snapshot, current: &Current<'a>, family: &str) ->
 fn not_mergeable(id: &RunId, current: &Current<'_>) -> Error {
     let cannot = |why: &str| Error::usage(format!("run {id} cannot be compacted: {why}"));
     if current.withheld.contains(id) {
-        return cannot("it has too many rejects, and nobody has accepted it")
+        return cannot("it has too many rejects and has not been accepted")
             .hint(format!("`tilefleet runs OUTPUT accept {id}` makes it current"));
     }
-    cannot("it is not complete").hint("`tilefleet status OUTPUT` tells how far its runs are")
+    cannot("it is not complete").hint("`tilefleet status OUTPUT` shows the progress of its runs")
 }
 
 fn embedding_bytes(run: &Run) -> Result<u64> {
@@ -532,7 +536,7 @@ async fn encode_sources(from: &[Arc<Run>], election: &Election, older: bool) -> 
 
 /// A compaction covers whole sources: without the run that a retry corrects, it would hide that run's tiles.
 fn without_base(retry: &RunId, uri: &str) -> Error {
-    Error::usage(format!("run {retry} is a retry, and the run that it corrects in {uri} is not among --runs"))
+    Error::usage(format!("run {retry} is a retry, but the run that it corrects in {uri} is not in --runs"))
         .hint("add the runs before it to --runs")
 }
 
@@ -649,7 +653,7 @@ impl Copy<'_> {
             let next = embeddings.len() / length;
             let copied = self.readers[*run].read(*shard, *row, tile, next, &mut computed).await?;
             if matches!(copied.row.outcome, Outcome::Ok { .. }) && copied.embedding.len() != length {
-                return Err(Error::config(format!("tile {} has an embedding of another length", tile.id)));
+                return Err(Error::config(format!("the embedding of tile {} has another length", tile.id)));
             }
             embeddings.extend(copied.embedding);
             if let Some(extra) = copied.extra {
@@ -675,7 +679,7 @@ impl Copy<'_> {
         let wrong = || {
             let ids: Vec<String> = self.from.iter().map(|run| run.id.to_string()).collect();
             let what = format!(
-                "the column `extra` of the rows of {} is not what their sources.parquet says",
+                "the column `extra` of the rows of {} differs from their sources.parquet",
                 ids.join(", ")
             );
             damaged(&self.run.shard_key(number), &what)

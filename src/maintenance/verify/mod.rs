@@ -99,7 +99,7 @@ impl Verdict {
             let places = counted(self.num_violations, "place");
             let message = format!("{} violates the invariant in {places}", self.subject());
             return Err(Error::new(Kind::Bug, message)
-                .hint("what is wrong is listed above; keep the output as it is and report this"));
+                .hint("the violations are listed above; keep the output as it is and report this"));
         }
         if self.complete() {
             return Ok(());
@@ -107,7 +107,7 @@ impl Verdict {
         if let (Some(num_left), Some(id)) = (self.left_of_deleted, &self.run_id) {
             let subject = self.subject();
             return Err(Error::unavailable(format!(
-                "{subject} is deleted, and objects of it are left: {num_left}"
+                "{subject} is deleted, but objects of it are left: {num_left}"
             ))
             .hint(format!("`tilefleet runs OUTPUT delete {id} --yes` removes them")));
         }
@@ -184,7 +184,7 @@ fn verdict_without_plan(output: &Output, run: &Planning, found: &Committed) -> V
     let (run_id, origin) = (Some(run.id.to_string()), run.origin.clone());
     let mut verdict = Verdict { run_id, origin, ..Verdict::default() };
     for key in found.keys(&output.layout, &run.id) {
-        verdict.violation(format!("{key} is there, but the plan of its run is not"));
+        verdict.violation(format!("{key} exists, but the plan of its run does not"));
     }
     verdict
 }
@@ -226,7 +226,7 @@ async fn verify_listed(run: &Run, found: &Committed, depth: Depth) -> Result<Ver
         ..Verdict::default()
     };
     for stray in &found.strays {
-        verdict.violation(format!("{stray} is no shard of the plan"));
+        verdict.violation(format!("{stray} is not a shard of the plan"));
     }
     violation_if_damaged(check(run, found, &mut verdict).await, &mut verdict)?;
     Ok(verdict)

@@ -57,6 +57,6 @@ async fn decode(object: &ParquetObject, group: usize, rows: Range<usize>) -> Res
 fn unlike_ours(object: &ParquetObject, group: usize, rows: &Range<usize>) -> crate::vocabulary::error::Error {
     let (first, last) = (rows.start, rows.end.saturating_sub(1));
     object.damaged(&format!(
-        "a page of embeddings in rows {first} to {last} of row group {group} is not that of its checksum"
+        "a page of embeddings in rows {first} to {last} of row group {group} does not match its checksum"
     ))
 }

@@ -29,7 +29,7 @@ pub(super) async fn planned_tiles(run: &Run, number: u32, verdict: &mut Verdict)
     let (known, unknown): (Vec<u64>, Vec<u64>) =
         tiles.iter().map(|tile| tile.source_id).partition(|id| *id < num_sources);
     for id in unknown {
-        verdict.violation(format!("shard {number} is planned with source {id}, and there are {num_sources}"));
+        verdict.violation(format!("shard {number} is planned with source {id}, but there are {num_sources}"));
     }
     let first = known.iter().min().copied().unwrap_or(0);
     let end = known.iter().max().map_or(first, |last| last + 1);
@@ -63,10 +63,7 @@ impl PlanCheck {
             self.num_tiles += 1;
             if uri.as_ref().is_some_and(|uri| id_of(tile, uri) != tile.id) {
                 let id = tile.source_id;
-                verdict.violation(format!(
-                    "tile {} is not the one that the plan cuts from source {id}",
-                    tile.id
-                ));
+                verdict.violation(format!("tile {} is not in the tiling of source {id}", tile.id));
             }
             self.enter(tile.source_id, uri.as_ref());
             self.is_suspect |= !self.ids.insert(tile.id);
@@ -98,22 +95,21 @@ impl PlanCheck {
         let record = &run.record.plan;
         if self.num_tiles != record.tiles {
             let (found, said) = (self.num_tiles, record.tiles);
-            verdict.violation(format!("the plan holds {}, its record says {said}", counted(found, "tile")));
+            verdict.violation(format!("the plan has {}, its record says {said}", counted(found, "tile")));
         }
         if hex(&self.digest.finalize()) != record.digest {
-            verdict.violation(format!("the plan's tiles are not those of its digest {}", record.digest));
+            verdict.violation(format!("the plan's tiles do not match its digest {}", record.digest));
         }
         if run.sources.num_sources() != record.sources {
             let (found, said) = (run.sources.num_sources(), record.sources);
-            verdict
-                .violation(format!("the table holds {}, its record says {said}", counted(found, "source")));
+            verdict.violation(format!("the table has {}, its record says {said}", counted(found, "source")));
         }
         if self.is_suspect {
             return report_repeated(run, verdict).await;
         }
         if self.num_sources != record.sources {
             let (planned, all) = (self.num_sources, record.sources);
-            verdict.violation(format!("the plan holds tiles of {}", counted_of(planned, all, "source")));
+            verdict.violation(format!("the plan has tiles of {}", counted_of(planned, all, "source")));
         }
         Ok(())
     }

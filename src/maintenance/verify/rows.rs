@@ -29,7 +29,7 @@ pub(super) async fn check_shard(
 ) -> Result<()> {
     let key = run.shard_key(number);
     let Some(object) = ParquetObject::open(&run.output.bucket, &key).await? else {
-        verdict.violation(format!("{key} was listed and is gone"));
+        verdict.violation(format!("{key} was listed, but does not exist any more"));
         return Ok(());
     };
     let batches = object.read_columns(&["tile_id", "source", "shard", "status", "reason"]).await?;
@@ -111,13 +111,13 @@ impl ShardCheck<'_> {
                 self.violation(&format!("row for tile {id} where {} is planned", tile.id));
             }
             Some(Planned { uri: Some(uri), .. }) if **uri != *columns.sources.value(row) => {
-                self.violation(&format!("tile {id} names another source than the plan"));
+                self.violation(&format!("the source of tile {id} differs from the plan"));
             }
             Some(_) => {}
         }
         let shard = columns.shards.value(row);
         if i64::from(shard) != i64::from(self.number) {
-            self.violation(&format!("tile {id} says shard {shard}"));
+            self.violation(&format!("tile {id} has shard {shard}"));
         }
     }
 
@@ -141,7 +141,7 @@ impl ShardCheck<'_> {
         }
         let stated = metadata.get(&in_file(COUNTS)).and_then(|counts| serde_json::from_str(counts).ok());
         if stated.as_ref() != Some(&self.counts) {
-            self.violation("its counts are not those of its rows");
+            self.violation("its counts do not match its rows");
         }
         self.check_embeddings(&object.null_counts("embedding"));
         self.verdict.counts.merge(&self.counts);
@@ -161,7 +161,7 @@ impl ShardCheck<'_> {
                     form(*found, "has", "have"),
                     form(expected, "is", "are")
                 )),
-                None => self.violation(&format!("row group {number} does not count its null embeddings")),
+                None => self.violation(&format!("row group {number} has no count of null embeddings")),
             }
             first += num_rows;
         }
@@ -203,7 +203,7 @@ fn count_row(status: &str, reason: Option<&str>, counts: &mut Counts) -> Result<
             *count += 1;
             *counts.reasons.entry(reason.to_owned()).or_default() += 1;
         }
-        ("ok", Some(reason)) => return Err(format!("is ok and yet has the reason `{reason}`")),
+        ("ok", Some(reason)) => return Err(format!("is ok but has the reason `{reason}`")),
         ("skipped" | "rejected", None) => return Err(format!("is {status} without a reason")),
         _ => return Err(format!("has the unknown status `{status}`")),
     }

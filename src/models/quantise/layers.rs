@@ -209,7 +209,7 @@ impl<'g> Finder<'g> {
                 .is_some_and(|bias| bias.data_type == Some(FLOAT) && bias.dims == [channels])
         };
         if bias.is_some_and(|bias| !is_constant(bias)) {
-            return Err("its bias is computed, or not one value a channel");
+            return Err("its bias is computed, or does not have one value per channel");
         }
         Ok(Weights { name: name.clone(), axis, bias: bias.cloned() })
     }

@@ -61,8 +61,11 @@ impl QuantisableGraph {
         let (layers, unfit) = Layers::of(&graph, output);
         left.extend(unfit);
         if layers.layers.is_empty() {
-            return Err(Error::config("the model has no layer that could be quantised")
-                .because("convolutions with constant float32 weights are, and what is between them")
+            return Err(Error::config("the model has no layer that can be quantised")
+                .because(
+                    "only convolutions with constant float32 weights, and what lies between them, are \
+                     quantised",
+                )
                 .hint("`tilefleet model inspect` lists its operators"));
         }
         model.graph = Some(graph);

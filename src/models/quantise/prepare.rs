@@ -30,12 +30,12 @@ pub fn check(model: &ModelProto, graph: &GraphProto) -> Result<()> {
     match precision_of(graph) {
         Precision::Fp32 | Precision::Tf32 => {}
         Precision::Int8 => {
-            return Err(Error::config("the model is quantised already")
+            return Err(Error::config("the model is already quantised")
                 .hint("give the fp32 model that it was made from"));
         }
         Precision::Fp16 => {
-            return Err(Error::config("the model is fp16, and only fp32 can be quantised")
-                .hint("give the fp32 model; ours are made by `tilefleet model build`"));
+            return Err(Error::config("the model is fp16, but only fp32 can be quantised")
+                .hint("give the fp32 model; `tilefleet model build` makes one"));
         }
     }
     if let Some(node) = graph.node.iter().find(|node| is_short(node)) {
@@ -47,9 +47,9 @@ pub fn check(model: &ModelProto, graph: &GraphProto) -> Result<()> {
         node.attribute.iter().any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty())
     };
     let odd = match graph.node.iter().find(|node| has_branch(node)) {
-        Some(node) => Some(format!("the node `{}` ({}) holds a graph of its own", node.name, node.op_type)),
-        None if !model.functions.is_empty() => Some("it holds functions".to_owned()),
-        None if !graph.sparse_initializer.is_empty() => Some("it holds sparse tensors".to_owned()),
+        Some(node) => Some(format!("the node `{}` ({}) contains a graph", node.name, node.op_type)),
+        None if !model.functions.is_empty() => Some("it contains functions".to_owned()),
+        None if !graph.sparse_initializer.is_empty() => Some("it contains sparse tensors".to_owned()),
         None => None,
     };
     match odd {
@@ -133,7 +133,7 @@ fn fold(graph: &mut GraphProto, index: usize) -> Result<(), &'static str> {
     let readers = graph.node.iter().flat_map(|node| &node.input).filter(|input| **input == norm.input[0]);
     let is_output = graph.output.iter().any(|info| info.name == norm.input[0]);
     if readers.count() != 1 || is_output {
-        return Err("a batch norm whose convolution is read elsewhere, too");
+        return Err("a batch norm whose convolution has other readers");
     }
     let constants = by_name(&graph.initializer);
     let floats = |name: &String| constants.get(name.as_str()).and_then(|tensor| tensor.floats());
@@ -151,7 +151,7 @@ fn fold(graph: &mut GraphProto, index: usize) -> Result<(), &'static str> {
     let mut folded = weights.floats().ok_or(computed)?;
     let all = [beta.len(), mean.len(), variance.len(), bias.len()];
     if num_channels == 0 || all != [num_channels; 4] || folded.len() % num_channels != 0 {
-        return Err("a batch norm of another size than its convolution");
+        return Err("a batch norm whose size differs from its convolution");
     }
     let epsilon = f64::from(norm.attribute("epsilon").and_then(|it| it.f).unwrap_or(1e-5));
     let factors: Vec<f64> = gamma

@@ -193,7 +193,8 @@ impl<'g> Rewriter<'g> {
 
     fn coding(&self, source: &str) -> Result<Coding> {
         let range = self.ranges.get(source).copied();
-        let range = range.ok_or_else(|| Error::bug(format!("nobody has observed the tensor `{source}`")))?;
+        let range = range
+            .ok_or_else(|| Error::bug(format!("the range of the tensor `{source}` was not measured")))?;
         Ok(Coding::of(range, self.target))
     }
 

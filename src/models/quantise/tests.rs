@@ -228,17 +228,17 @@ fn what_would_be_damaged_is_refused() {
     assert!(refused(model(residual(), 12)).contains("opset 12, older than 13"));
     let prepared = prepared(residual(), Target::Cpu);
     let int8 = prepared.quantised(&ranges(&prepared), &Shifts::new(), &BTreeSet::new()).unwrap();
-    assert!(refused(int8).contains("quantised already"));
+    assert!(refused(int8).contains("already quantised"));
     let mut branching = residual();
     branching.node[1].attribute.push(AttributeProto {
         name: "then_branch".to_owned(),
         g: Some(GraphProto::default()),
         ..AttributeProto::default()
     });
-    assert!(refused(model(branching, 17)).contains("holds a graph of its own"));
+    assert!(refused(model(branching, 17)).contains("contains a graph"));
     let mut empty = residual();
     empty.node.drain(..6);
-    assert!(refused(model(empty, 17)).contains("no layer that could be quantised"));
+    assert!(refused(model(empty, 17)).contains("no layer that can be quantised"));
 }
 
 #[test]

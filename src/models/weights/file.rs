@@ -143,12 +143,13 @@ impl FileWeights {
         let (unknown, ignored): (Vec<&String>, Vec<&String>) =
             others.into_iter().partition(|name| name.starts_with(&self.prefix));
         if !missing.is_empty() {
-            let error = self.error(&format!("{architecture} needs {}, which the file lacks", list(&missing)));
+            let error =
+                self.error(&format!("{architecture} needs {}, which the file does not have", list(&missing)));
             return Err(error.hint(self.advice(names)));
         }
         if !unknown.is_empty() {
             let error =
-                self.error(&format!("{architecture} has no {}, which the file holds", list(&unknown)));
+                self.error(&format!("the file has {}, which {architecture} does not have", list(&unknown)));
             return Err(error.hint(self.advice(names)));
         }
         for parameter in parameters {
@@ -184,7 +185,7 @@ impl FileWeights {
             }) && blocks.count() == convolutions.len()
         };
         match Architecture::ALL.into_iter().find(|&architecture| holds(architecture)) {
-            Some(architecture) => format!("the file holds the convolutions of {architecture}"),
+            Some(architecture) => format!("the file has the convolutions of {architecture}"),
             None => "give the weights of a plain ResNet with the names of torchvision or timm".to_owned(),
         }
     }
@@ -221,10 +222,11 @@ fn find_prefix(path: &Path, names: &BTreeSet<String>) -> Result<String> {
         .collect();
     match candidates[..] {
         [prefix] => Ok(prefix.to_owned()),
-        [] => Err(Error::config(format!("{} holds no ResNet", path.display())).hint(
-            "expected are the names of torchvision and timm, such as conv1.weight, bn1.weight and layer1.0.conv1.weight, with any prefix",
+        [] => Err(Error::config(format!("{} does not contain a ResNet", path.display())).hint(
+            "expected names are those of torchvision and timm, such as conv1.weight, bn1.weight and \
+             layer1.0.conv1.weight, with any prefix",
         )),
-        _ => Err(Error::config(format!("{} holds several ResNets", path.display()))
+        _ => Err(Error::config(format!("{} contains several ResNets", path.display()))
             .hint(format!("choose one with --prefix: {}", candidates.join(", ")))),
     }
 }
@@ -381,7 +383,7 @@ mod tests {
     #[test]
     fn foreign_names_and_broken_files_are_refused() {
         let foreign = Tensors::zeros().prefixed("x.").without(&["x.bn1.weight"]).refused();
-        assert!(foreign.contains("holds no ResNet"), "{foreign}");
+        assert!(foreign.contains("does not contain a ResNet"), "{foreign}");
         let broken = FileWeights::from_bytes(Path::new("w"), Bytes::from_static(b"nonsense"), ARCH, None);
         assert_eq!(broken.unwrap_err().kind(), Kind::Config);
     }

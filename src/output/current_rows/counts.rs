@@ -83,9 +83,9 @@ impl CurrentRows {
 
 async fn count_shard(run: &Run, number: u32, replaced: &Replaced) -> Result<Counts> {
     let key = run.shard_key(number);
-    let object = ParquetObject::open(&run.output.bucket, &key)
-        .await?
-        .ok_or_else(|| Error::unavailable(format!("{key} was listed and is gone")).hint("ask again"))?;
+    let object = ParquetObject::open(&run.output.bucket, &key).await?.ok_or_else(|| {
+        Error::unavailable(format!("{key} was listed, but does not exist any more")).hint("ask again")
+    })?;
     let said = object.key_values().remove(&in_file(COUNTS));
     let said: Option<Counts> = said.and_then(|said| serde_json::from_str(&said).ok());
     let mut counts = Counts::default();
@@ -95,7 +95,7 @@ async fn count_shard(run: &Run, number: u32, replaced: &Replaced) -> Result<Coun
         return Ok(counts);
     }
     for batch in object.read_columns(&COLUMNS).await? {
-        let damaged = || Error::config(format!("{key} has not the columns of a shard"));
+        let damaged = || Error::config(format!("{key} does not have the columns of a shard"));
         add_rows(&batch, replaced, &mut counts).ok_or_else(damaged)?;
     }
     Ok(counts)

@@ -103,7 +103,7 @@ impl PageStore for Kept {
 }
 
 fn unexpected(what: &str) -> ParquetError {
-    ParquetError::General(format!("parquet-rs wrote pages otherwise than expected: {what}"))
+    ParquetError::General(format!("parquet-rs wrote other pages than expected: {what}"))
 }
 
 impl KeptPages {

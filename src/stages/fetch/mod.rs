@@ -194,11 +194,13 @@ impl Fetcher {
         if self.judge().store_answers(uri, missing).await? {
             return Ok(gone());
         }
-        let message = format!("{uri} is gone, and so is all that would show that its folder is there");
+        let message = format!(
+            "{uri} was not found, and nothing else in its folder can be read: is the folder mounted?"
+        );
         Err(Error::unavailable(message).hint(
-            "if the folder is mounted or the bucket restored, run the same command again; if the images \
-             were removed on purpose, put any file into that folder and run again; if they were moved, \
-             plan them into another output",
+            "mount the folder or restore the bucket, then run the same command again; if the images were \
+             removed on purpose, put any file into that folder and run again; if they were moved, plan them \
+             into another output",
         ))
     }
 
@@ -206,7 +208,7 @@ impl Fetcher {
         if self.judge().others_are_readable(uri).await? {
             return Ok(forbidden());
         }
-        let message = format!("access to {uri} is denied, and to every other object asked for");
+        let message = format!("access to {uri} and to all other requested objects is denied");
         Err(Error::config(message).hint("check the credentials and their rights to read the input"))
     }
 
@@ -233,12 +235,15 @@ fn expected(tile: &Tile) -> Expected {
 
 /// Rejects an object that is not there, while its store answers.
 pub(crate) fn gone() -> Rejection {
-    Rejection::new(Reason::Gone, "the object is not there (404)")
+    Rejection::new(Reason::Gone, "the object was not found (404)")
 }
 
 /// Rejects an object that may not be read, while others of its store can.
 pub(crate) fn forbidden() -> Rejection {
-    Rejection::new(Reason::Forbidden, "the object may not be read (403), others of its store can")
+    Rejection::new(
+        Reason::Forbidden,
+        "access to the object is denied (403), but others of its store can be read",
+    )
 }
 
 fn changed(version: Option<&str>) -> Rejection {
@@ -246,7 +251,8 @@ fn changed(version: Option<&str>) -> Rejection {
     Rejection::new(
         Reason::Changed,
         format!(
-            "the object has changed since it was planned{now}; `tilefleet rejects OUTPUT --retry` reads it anew"
+            "the object has changed since it was planned{now}; `tilefleet rejects OUTPUT --retry` reads it \
+             again"
         ),
     )
 }

@@ -25,7 +25,7 @@ use crate::vocabulary::traffic::Traffic;
 const MAX_OPEN: usize = 8;
 
 /// What helps where an object of a scene has changed.
-const RETRY_CUTS_ANEW: &str = "; `tilefleet rejects OUTPUT --retry` cuts the scene anew";
+const RETRY_CUTS_ANEW: &str = "; `tilefleet rejects OUTPUT --retry` cuts the scene again";
 
 /// So many local files are read at once: more make nothing faster, and each holds its bytes.
 const LOCAL_READS: usize = 4;
@@ -143,7 +143,9 @@ impl Fetcher {
         match found {
             Ok(()) => Ok(Rejection::new(
                 Reason::Changed,
-                format!("it did not answer when it was planned and is there now{RETRY_CUTS_ANEW} ({uri})"),
+                format!(
+                    "it could not be read when it was planned, but can be read now{RETRY_CUTS_ANEW} ({uri})"
+                ),
             )
             .into()),
             Err(fault) => self.judge_fault(fault, &from, &uri).await,
@@ -193,7 +195,7 @@ impl Fetcher {
         };
         self.memory.was_read(&uri);
         if opened.file().sizes() != planned.levels || opened.file().num_frames() != planned.num_frames {
-            let detail = format!("it has other levels than when it was planned{RETRY_CUTS_ANEW} ({uri})");
+            let detail = format!("its levels have changed since it was planned{RETRY_CUTS_ANEW} ({uri})");
             return Ok(Err(Rejection::new(Reason::Changed, detail).into()));
         }
         Ok(Ok(OpenObject { opened: Arc::new(opened), source }))

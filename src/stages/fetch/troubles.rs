@@ -69,7 +69,7 @@ impl Troubles {
         if !self.is_away(uri.bucket_key()) {
             return None;
         }
-        let why = "its host gives nothing".to_owned();
+        let why = "its host does not answer".to_owned();
         self.put_off(source_id, PutOff { uri: uri.clone(), why, standing: None });
         Some(Miss::PutOff)
     }
@@ -142,13 +142,13 @@ impl Fetcher {
                 let mut away = troubles.away.lock().unwrap_or_else(PoisonError::into_inner);
                 let host = uri.bucket_key();
                 if away.insert(host.to_owned(), Instant::now()).is_none() {
-                    tracing::warn!("{host} gives nothing ({why}); its tiles are put off");
+                    tracing::warn!("{host} does not answer ({why}); its tiles are postponed");
                 }
             }
             Others::Few => {}
             Others::Enough => {
                 let standing = self.run.record_attempt(source_id, trouble.code()).await?;
-                tracing::warn!("{uri} cannot be read, others of its host can: {why}");
+                tracing::warn!("{uri} cannot be read, but others of its host can: {why}");
                 if standing.is_given_up(&troubles.rule) {
                     let rejection = given_up(trouble, standing);
                     troubles.sources().insert(source_id, Known::GivenUp(rejection.clone()));
@@ -198,11 +198,11 @@ impl Fetcher {
         }
         let Unreadable { tries, runs, after, others } = rule;
         let after = humantime::format_duration(*after);
-        Error::unavailable(format!("{objects} cannot be read for now, and {shards} {verb} open"))
+        Error::unavailable(format!("{objects} cannot be read for now, so {shards} {verb} open"))
             .because(named)
             .hint(format!(
-                "run the same command again: after {tries} {} in {} or {after}, while {} of its host {}, an object \
-                 becomes a reject (limits.unreadable_tries and its like say so)",
+                "run the same command again: after {tries} {} in {} or {after}, while {} of its host {}, an \
+                 object becomes a reject (see limits.unreadable_tries)",
                 form(*tries as u64, "try", "tries"),
                 counted(*runs as u64, "run"),
                 counted(*others as u64, "other"),
@@ -217,7 +217,7 @@ impl PutOff {
             Some(AttemptState { tries, runs, .. }) => {
                 format!("try {tries} of {}, run {runs} of {}", rule.tries, rule.runs)
             }
-            None => "not counted, as too few others of its host answer".to_owned(),
+            None => "not counted, since too few others of its host answer".to_owned(),
         };
         format!("{}: {} ({counted})", self.uri, self.why)
     }

@@ -59,13 +59,15 @@ pub fn check(operands: Operands, products: Products, allowed: bool) -> Result<()
     }
     if allowed {
         tracing::warn!(
-            "this processor has no VNNI and the model's 8-bit weights have the full range: sums saturate, and rows of \
-             bright tiles are others than elsewhere (`run.allow_saturation`)"
+            "this processor has no VNNI and the model's 8-bit weights have the full range: sums saturate, so \
+             rows of bright tiles differ from those of other processors (`run.allow_saturation`)"
         );
         return Ok(());
     }
-    Err(Error::config("this processor would compute other rows of this int8 model than those with VNNI do")
-        .because("it has no AVX512-VNNI or AVX-VNNI, and the model's 8-bit weights go beyond 64: 16-bit sums saturate")
+    Err(Error::config("with this int8 model this processor would compute other rows than processors with \
+         VNNI")
+        .because("it has no AVX512-VNNI or AVX-VNNI, and the model's 8-bit weights exceed 64: 16-bit sums \
+             saturate")
         .hint(
             "quantise the fp32 model again with `tilefleet model quantize`, whose weights stay within 64; or run on a \
              processor with VNNI; `--set run.allow_saturation=true` accepts other rows",

@@ -27,12 +27,12 @@ pub(super) fn check(session: &OrtSession, contract: &Contract) -> Result<Option<
 fn check_input(session: &OrtSession, input: &Input) -> Result<()> {
     let name = &input.tensor;
     if let Some(other) = session.inputs().iter().find(|outlet| outlet.name() != name) {
-        return Err(mismatch(format!("the model also has the input `{}`", other.name())));
+        return Err(mismatch(format!("the model has another input, `{}`", other.name())));
     }
     let outlet =
         find(session.inputs(), name).ok_or_else(|| mismatch(format!("the model has no input `{name}`")))?;
     let (found_type, found_shape) =
-        tensor_type(outlet.dtype()).ok_or_else(|| mismatch(format!("the input `{name}` is no tensor")))?;
+        tensor_type(outlet.dtype()).ok_or_else(|| mismatch(format!("the input `{name}` is not a tensor")))?;
     let expected_type = match input.sample_type {
         SampleType::Uint8 => TensorElementType::Uint8,
         SampleType::Float32 => TensorElementType::Float32,
@@ -64,8 +64,8 @@ fn check_outputs(session: &OrtSession, output: &Output, batch: Option<usize>) ->
 fn check_output(session: &OrtSession, name: &str, length: usize, batch: Option<usize>) -> Result<()> {
     let outlet =
         find(session.outputs(), name).ok_or_else(|| mismatch(format!("the model has no output `{name}`")))?;
-    let (found_type, shape) =
-        tensor_type(outlet.dtype()).ok_or_else(|| mismatch(format!("the output `{name}` is no tensor")))?;
+    let (found_type, shape) = tensor_type(outlet.dtype())
+        .ok_or_else(|| mismatch(format!("the output `{name}` is not a tensor")))?;
     if found_type != TensorElementType::Float32 {
         return Err(mismatch(format!("the output `{name}` is {found_type}, not float32")));
     }

@@ -87,9 +87,9 @@ fn infer<'s>(
 
 fn failed(error: &ort::Error) -> Error {
     let cause = message_of(error);
-    let message = "the model failed while its activations were looked at";
+    let message = "the model failed while its activations were measured";
     if cause.contains("allocate") || cause.contains("bad_alloc") {
         return Error::unavailable(message).because(cause).hint("free memory, then try again");
     }
-    Error::config(message).because(cause).hint("see `tilefleet model inspect` for what the model takes")
+    Error::config(message).because(cause).hint("`tilefleet model inspect` shows the model's input")
 }

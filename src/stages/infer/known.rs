@@ -82,17 +82,20 @@ pub fn check(runner: &mut dyn BatchRunner, contract: &Contract) -> Result<()> {
         let found = answer(runner, &contract.input, probe.low, probe.high)?;
         let off = difference(&probe.embedding, &found);
         if off.is_nan() || off > TOLERANCE {
-            return Err(Error::config("this processor computes other rows of this int8 model than where it was made")
-                .because(format!(
-                    "the embedding of the {} probe is {:.1} % off, {:.0} % are allowed",
-                    probe.chip,
-                    100.0 * off,
-                    100.0 * TOLERANCE
-                ))
-                .hint(
-                    "quantise the fp32 model again with this version's `tilefleet model quantize`; if it says the same \
-                     then, report it; `--set run.allow_saturation=true` accepts other rows",
-                ));
+            return Err(Error::config(
+                "with this int8 model this processor computes other rows than the one \
+                 that made it",
+            )
+            .because(format!(
+                "the embedding of the {} probe differs by {:.1} %, {:.0} % is allowed",
+                probe.chip,
+                100.0 * off,
+                100.0 * TOLERANCE
+            ))
+            .hint(
+                "quantise the fp32 model again with this version's `tilefleet model quantize`; if the \
+                     error stays, report it; `--set run.allow_saturation=true` accepts other rows",
+            ));
         }
     }
     Ok(())

@@ -119,7 +119,7 @@ impl RowCheck<'_> {
             let off = difference(one, two);
             if off > most {
                 let cause = format!(
-                    "the {what} of a synthetic chip: {:.2} % off, {} % are allowed for rounding",
+                    "the {what} of a synthetic chip differs by {:.2} %, {} % is allowed for rounding",
                     100.0 * off,
                     100.0 * most
                 );
@@ -131,14 +131,14 @@ impl RowCheck<'_> {
 }
 
 fn mixing(cause: String) -> Error {
-    Error::config("the rows of this model depend on what else is in the batch").because(cause).hint(
-        "export it in evaluation mode (in PyTorch, model.eval()), and look for operators that work along axis 0, such \
-         as Softmax, ReduceMean or Reshape; `--set run.batch=1` gives each chip a batch of its own",
+    Error::config("a row of this model depends on the other chips in the batch").because(cause).hint(
+        "export it in evaluation mode (in PyTorch, model.eval()), and check for operators along axis 0, such \
+         as Softmax, ReduceMean or Reshape; `--set run.batch=1` runs each chip alone",
     )
 }
 
 fn changing(cause: String) -> Error {
-    Error::config("this model gives another row for the same chip each time").because(cause).hint(
+    Error::config("this model gives a different row for the same chip each time").because(cause).hint(
         "export it in evaluation mode (in PyTorch, model.eval()): a dropout or a random number is left in the graph",
     )
 }
@@ -345,12 +345,12 @@ mod tests {
     #[test]
     fn a_softmax_over_the_batch_is_found() {
         let message = refused(vec![axis_0("Softmax", "rows", "shares")]);
-        let found = message.matches("the rows of this model depend on what else is in the batch").count();
+        let found = message.matches("a row of this model depends on the other chips in the batch").count();
         assert_eq!(found, 3, "{message}");
         // One chip takes all, with the other or without it; of the other nothing is left.
         let nodes = vec![axis_0("Softmax", "rows", "shares")];
         let winner = checked_with(1.0, DimensionProto::named("N"), nodes, Batches::OfAnySize, 16);
-        assert!(winner.unwrap_err().render().contains("depend on what else"));
+        assert!(winner.unwrap_err().render().contains("depends on the other chips"));
     }
 
     /// As in batch norm in training mode: the mean of all rows is taken off each.
@@ -358,7 +358,7 @@ mod tests {
     fn a_mean_over_the_batch_is_found() {
         let mean = NodeProto::new("ReduceMean", &["rows"], "mean", vec![AttributeProto::ints("axes", &[0])]);
         let message = refused(vec![mean, NodeProto::new("Sub", &["rows", "mean"], "centred", vec![])]);
-        assert_eq!(message.matches("depend on what else is in the batch").count(), 3, "{message}");
+        assert_eq!(message.matches("depends on the other chips in the batch").count(), 3, "{message}");
     }
 
     /// The right number of rows, and each has values of several chips.
@@ -367,7 +367,7 @@ mod tests {
         let transposed = NodeProto::new("Transpose", &["rows"], "columns", vec![]);
         let message =
             refused(vec![transposed, NodeProto::new("Reshape", &["columns", "as_rows"], "mixed", vec![])]);
-        assert_eq!(message.matches("depend on what else is in the batch").count(), 3, "{message}");
+        assert_eq!(message.matches("depends on the other chips in the batch").count(), 3, "{message}");
     }
 
     /// A chip that sees those before it, or those behind it, only.
@@ -376,7 +376,7 @@ mod tests {
         for reverse in [0, 1] {
             let reverse = AttributeProto::int("reverse", reverse);
             let message = refused(vec![NodeProto::new("CumSum", &["rows", "zero"], "sums", vec![reverse])]);
-            assert_eq!(message.matches("depend on what else is in the batch").count(), 3, "{message}");
+            assert_eq!(message.matches("depends on the other chips in the batch").count(), 3, "{message}");
         }
     }
 
@@ -385,9 +385,9 @@ mod tests {
         let noise = NodeProto::new("RandomUniformLike", &["rows"], "noise", vec![]);
         let nodes = vec![noise, NodeProto::new("Add", &["rows", "noise"], "noisy", vec![])];
         let message = refused(nodes.clone());
-        assert_eq!(message.matches("another row for the same chip each time").count(), 3, "{message}");
+        assert_eq!(message.matches("a different row for the same chip each time").count(), 3, "{message}");
         let alone = checked(DimensionProto::fixed(1), nodes, Batches::OfAnySize, 1).unwrap_err().render();
-        assert!(alone.contains("another row for the same chip each time"), "{alone}");
+        assert!(alone.contains("a different row for the same chip each time"), "{alone}");
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Device {
         if self.batch.compare_exchange(known.get(), half.get(), Ordering::AcqRel, Ordering::Acquire).is_ok() {
             tracing::warn!(
                 device = self.name,
-                "a batch of {too_large} does not fit into memory; going on with {half} (`run.batch`)"
+                "a batch of {too_large} does not fit into memory; continuing with {half} (`run.batch`)"
             );
         }
         Some(self.batch())

@@ -379,7 +379,7 @@ mod tests {
             assert_eq!(error.kind(), Kind::Config);
             error.render()
         };
-        assert!(refused(|c| c.input.tensor = "image".into()).contains("also has the input `input`"));
+        assert!(refused(|c| c.input.tensor = "image".into()).contains("has another input, `input`"));
         assert!(refused(|c| c.input.width = 224).contains("[1, 3, 8, 8]"));
         assert!(refused(|c| c.input.sample_type = SampleType::Uint8).contains("not u8"));
         assert!(refused(|c| c.output.embedding = "pooled".into()).contains("no output `pooled`"));

@@ -31,8 +31,8 @@ impl Stop {
     pub fn request(&self, kind: Kind) {
         let word = if kind == Kind::Interrupted { "interrupted" } else { "drained after SIGTERM" };
         self.fail(
-            Error::new(kind, format!("{word}; shards that were not finished stay open"))
-                .hint("run the same command again to go on"),
+            Error::new(kind, format!("{word}; unfinished shards stay open"))
+                .hint("run the same command again to resume"),
         );
     }
 

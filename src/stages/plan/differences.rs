@@ -100,7 +100,7 @@ fn difference(key: &str, theirs: &Value, ours: &Value) -> String {
         && let Some(at) = theirs.iter().zip(ours).position(|(theirs, ours)| theirs != ours)
     {
         return format!(
-            "{key}, number {}, is {} there and {} here",
+            "value {} of {key} is {} there and {} here",
             at + 1,
             short(&theirs[at]),
             short(&ours[at])

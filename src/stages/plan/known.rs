@@ -108,8 +108,8 @@ impl NewEntries {
             return;
         }
         let text = format!(
-            "{} of earlier runs {} not in the input any more; {} rows stay in the table (`tilefleet runs OUTPUT \
-             delete` takes whole runs away)",
+            "{} of earlier runs {} not in the input any more; {} rows stay in the table (`tilefleet runs \
+             OUTPUT delete` deletes whole runs)",
             counted(missing, "source"),
             form(missing, "is", "are"),
             form(missing, "its", "their")

@@ -94,7 +94,7 @@ pub enum Decision {
 pub struct Preview {
     /// The run that would go on or be planned.
     pub run_id: String,
-    /// Whether there is nothing to do: every source has its row, or none was found.
+    /// Whether there is nothing to do: every source has its rows, or none was found.
     pub nothing_new: bool,
     /// Whether that run's plan is published already.
     pub published: bool,
@@ -186,7 +186,7 @@ impl Tally {
     fn warn(&self) {
         if self.unplaced > 0 {
             tracing::warn!(
-                "{} {} no outline on the Earth, so tiles.aoi leaves {} out",
+                "{} {} no geometry, so tiles.aoi leaves {} out",
                 counted(self.unplaced, "window"),
                 form(self.unplaced, "has", "have"),
                 form(self.unplaced, "it", "them")
@@ -297,7 +297,7 @@ impl Planner<'_> {
         Err(lost_every_election())
     }
 
-    /// Passes an error on, unless runs were deleted meanwhile, which explains it.
+    /// Passes an error on, unless runs were deleted in the meantime, which explains it.
     pub(super) async fn unless_deleted(&self, family: &RunSeries, error: Error) -> Result<()> {
         let now = self.output.snapshot(Scope::RunSeries(family.next.family())).await?;
         if now.deleted.len() == family.snapshot.deleted.len() { Err(error) } else { Ok(()) }
@@ -340,8 +340,8 @@ impl Planner<'_> {
         if let Some(asked) = self.draft.shard_tiles.filter(|asked| *asked != planned) {
             let id = &run.id;
             tracing::warn!(
-                "run {id} goes on as it was planned, in shards of {} and not of {asked}; \
-                 to plan it anew delete it first: `tilefleet runs {} delete {id} --yes --force`",
+                "run {id} is resumed as planned, in shards of {}, not {asked}; to plan it again delete it \
+                 first: `tilefleet runs {} delete {id} --yes --force`",
                 counted(planned.into(), "tile"),
                 self.output.uri
             );
@@ -356,7 +356,8 @@ impl Planner<'_> {
         }
         let id = &run.id;
         let covers = counted(planned, "source");
-        Err(Error::usage(format!("run {id} is not complete, and covers {covers}: no limit changes that")).hint(
+        Err(Error::usage(format!("run {id} is not complete and covers {covers}: a limit cannot change \
+             that")).hint(
             format!(
                 "run it without --limit to finish it, or delete it: `tilefleet runs {} delete {id} --yes --force`",
                 self.output.uri
@@ -633,7 +634,7 @@ impl Planner<'_> {
         if !differences.is_empty() {
             let (id, other) = (&run.id, &other.run_id);
             let message = format!(
-                "{id} covers all sources, since it is other work than {other}: {}",
+                "{id} covers all sources, since its settings differ from those of {other}: {}",
                 differences.join("; ")
             );
             say(Level::Info, &message);
@@ -744,7 +745,7 @@ impl Planner<'_> {
             let runs = newer.into_iter().collect::<Vec<_>>().join(", ");
             tracing::warn!(
                 "of {} of this pipeline `tiles` shows newer rows of another one ({} {runs}); \
-                 `tilefleet runs {} delete ID` brings back what was before, another output keeps both",
+                 `tilefleet runs {} delete ID` restores the rows from before, another output keeps both",
                 counted(sources.len() as u64, "source"),
                 form(num_runs, "run", "runs"),
                 self.output.uri
@@ -767,5 +768,5 @@ impl RunSeries {
 
 pub(super) fn lost_every_election() -> Error {
     Error::unavailable("other commands keep planning and deleting runs of this output")
-        .hint("run it again when fewer of them work on it")
+        .hint("run it again when fewer commands use this output")
 }

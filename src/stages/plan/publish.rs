@@ -73,7 +73,7 @@ pub async fn publish(
     output.create(&output.layout.run_json(id), Bytes::from(record.to_json()?)).await?;
     Run::open(output, id)
         .await?
-        .ok_or_else(|| Error::unavailable(format!("the record of run {id} was written and cannot be seen")))
+        .ok_or_else(|| Error::unavailable(format!("the record of run {id} was written, but does not exist")))
 }
 
 async fn publish_parts(
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_has_about_32_shards_of_64_to_4096_tiles() {
+    fn a_run_has_about_32_shards_of_256_to_4096_tiles() {
         let size = |of_windows| ShardSize { asked: None, of_windows, embedding_bytes: 8192 };
         let tiles = [0, 1, 1000, 3050, 5000, 50_000, 131_072, 1_000_000_000];
         let sizes = |of_windows| tiles.map(|num_tiles| size(of_windows).of(num_tiles));

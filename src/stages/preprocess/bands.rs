@@ -75,7 +75,7 @@ impl BandRules {
         let names = names(bands);
         let unused_alpha = names.last() == Some(&"alpha") && !self.names.iter().any(|name| name == "alpha");
         if unused_alpha && self.alpha == AcceptAlpha::Reject {
-            return Err(self.mismatch(bands, ", and its contract drops no alpha"));
+            return Err(self.mismatch(bands, ", and its contract does not drop alpha"));
         }
         let grey = names.first() == Some(&"grey");
         if let Some(bands) = self.by_name(names) {
@@ -84,7 +84,9 @@ impl BandRules {
         if grey && self.is_colour() {
             return match self.grey {
                 AcceptGrey::Replicate => Ok(Selection { bands: vec![0], replicate: 3 }),
-                AcceptGrey::Reject => Err(self.mismatch(bands, ", and its contract takes no grey image")),
+                AcceptGrey::Reject => {
+                    Err(self.mismatch(bands, ", and its contract does not accept grey images"))
+                }
             };
         }
         if grey && self.names.len() == 1 && (unused_alpha || names.len() == 1) {

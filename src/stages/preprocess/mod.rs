@@ -139,7 +139,7 @@ impl Preprocess {
             SampleKind::F32 => "float",
             other => other.name(),
         };
-        Err(bit_depth(&format!("{found} samples, the model takes 8-bit ones")))
+        Err(bit_depth(&format!("{found} samples, but the model takes 8-bit samples")))
     }
 
     /// Tells whether 16 bits become 8.
@@ -204,7 +204,10 @@ impl Preprocess {
             _ if size == self.size => Ok(ResizePlan::unchanged(size)),
             _ => Err(Rejection::new(
                 Reason::SizeMismatch,
-                format!("the tile is {size}, the model takes {} and no resize is allowed", self.size),
+                format!(
+                    "the tile is {size}, but the model takes {} and the contract allows no resize",
+                    self.size
+                ),
             )),
         }
     }

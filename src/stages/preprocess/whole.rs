@@ -65,7 +65,7 @@ impl WholeImage {
         how.check(bands, header.sample_kind, header.oriented_size())?;
         let bits = header.stored_bits;
         if header.sample_kind == SampleKind::U16 && bits < 16 && how.scales_sixteen_bits() {
-            return Err(bit_depth(&format!("{bits}-bit samples, and only 16 bits are scaled to 8")));
+            return Err(bit_depth(&format!("{bits}-bit samples, but only 16 bits can be scaled to 8")));
         }
         Ok(Self { header })
     }

@@ -105,7 +105,7 @@ impl Choice {
             Some(_) => {
                 let found = file.bands().len();
                 return Err(mismatch(format!(
-                    "the file of band {0} has {found} bands, name one of them: {0}/1 is the first",
+                    "the file of band {0} has {found} bands; name one of them, such as {0}/1",
                     self.name
                 )));
             }
@@ -114,7 +114,7 @@ impl Choice {
         if index >= file.bands().len() {
             let found = file.bands().len();
             return Err(mismatch(format!(
-                "band {} is the {}th of its file, which has {found}",
+                "band {} is number {} of its file, which has {found}",
                 self.name,
                 index + 1
             )));
@@ -135,12 +135,12 @@ impl Choice {
         let mut found = bands.iter().enumerate().filter(|(_, band)| named(band)).map(|(index, _)| index);
         match (found.next(), found.next()) {
             (Some(index), None) => Ok(index),
-            (Some(_), Some(_)) => Err(mismatch(format!("several bands are called {}", self.name))),
+            (Some(_), Some(_)) => Err(mismatch(format!("several bands have the name {}", self.name))),
             (None, _) => {
                 let list = bands.iter().map(|band| band.description.as_deref().unwrap_or(&band.colour));
                 let list = list.collect::<Vec<_>>().join(", ");
                 Err(mismatch(format!(
-                    "no band is called {}, there are {list}; name them by number with tiles.bands",
+                    "no band has the name {}, the bands are {list}; name them by number with tiles.bands",
                     self.name
                 )))
             }
@@ -162,7 +162,8 @@ impl Choice {
         let (scale, offset) = self.conversion(place, band, file, tiling, item, notes)?;
         if !converts(scale, offset) {
             let detail = format!(
-                "band {}: value = sample × {scale} + {offset} is no conversion; set tiles.scale and tiles.offset",
+                "band {}: value = sample × {scale} + {offset} is not a conversion; set tiles.scale and \
+                 tiles.offset",
                 self.name
             );
             return Err(Rejection::new(Reason::UnitMismatch, detail));
@@ -192,10 +193,10 @@ impl Choice {
         if let Some(value) = value.filter(|value| !value.is_nan()) {
             match stored {
                 None => {
-                    notes.push(format!("band {}: nodata {value} cannot stand in {kind} samples", self.name));
+                    notes.push(format!("band {}: nodata {value} cannot occur in {kind} samples", self.name));
                 }
                 Some(stored) if !kind.is_float() && stored.value.to_bits() != (value + 0.0).to_bits() => {
-                    notes.push(format!("band {}: nodata {value} is taken as {}", self.name, stored.value));
+                    notes.push(format!("band {}: nodata {value} is read as {}", self.name, stored.value));
                 }
                 Some(_) => {}
             }
@@ -204,7 +205,8 @@ impl Choice {
         match stored.or(in_file) {
             Some(nodata) if !nodata.is_exact() => {
                 let detail = format!(
-                    "band {}: nodata {} cannot be told from its neighbours among {kind} samples; set tiles.nodata",
+                    "band {}: nodata {} cannot be distinguished from neighbouring values in {kind} samples; \
+                     set tiles.nodata",
                     self.name,
                     nodata.integer.unwrap_or_default()
                 );
@@ -229,9 +231,9 @@ impl Choice {
         let (unit, kind) = (tiling.units[place].as_str(), page.kind);
         if DISPLAY_UNITS.contains(&unit) && kind != SampleKind::U8 {
             let detail = format!(
-                "the model takes {unit}, band {} has {kind} samples, which are not scaled unasked: take the 8-bit \
-                 picture if the archive has one, make one (gdal_translate -ot Byte -scale), or run a model of \
-                 stored samples (tilefleet model build --input-type float32 --unit dn)",
+                "the model takes {unit}, band {} has {kind} samples, which are not scaled automatically: use \
+                 the 8-bit picture if the archive has one, make one (gdal_translate -ot Byte -scale), or use \
+                 a model of stored samples (tilefleet model build --input-type float32 --unit dn)",
                 self.name
             );
             return Err(Rejection::new(Reason::BitDepthMismatch, detail));
@@ -257,8 +259,8 @@ impl Choice {
             ((Some(scale), offset), _) => Ok((scale, offset.unwrap_or(0.0))),
             ((None, _), None) => {
                 let detail = format!(
-                    "the model takes {unit}, band {} has {kind} samples and nothing says how to convert them; \
-                     set tiles.scale and tiles.offset",
+                    "the model takes {unit}, band {} has {kind} samples without scale and offset; set \
+                     tiles.scale and tiles.offset",
                     self.name
                 );
                 Err(Rejection::new(Reason::UnitMismatch, detail))

@@ -34,7 +34,7 @@ pub(super) fn object(opened: &OpenRaster) -> Result<SceneObject, Rejection> {
     // What a code and a transform do not need may be anything, such as the height of a pixel.
     let needed = epsg.is_none() || transform == Err(NoGeometry::Singular);
     if let Some(tag) = tags.not_finite().filter(|_| needed) {
-        let detail = format!("{tag} holds a number that is not finite: the scene has no place");
+        let detail = format!("{tag} has a number that is not finite: the scene has no georeference");
         return Err(Rejection::new(Reason::Corrupt, detail));
     }
     Ok(SceneObject {
@@ -69,8 +69,8 @@ pub(super) fn place(
     for band in bands.iter().chain(clouds) {
         if AxisMap::between(&objects[reference], &objects[band.object]).is_none() {
             return Err(mismatch(
-                "the files of its bands lie on grids that are not parallel, or in different coordinate \
-                 reference systems",
+                "the files of its bands have grids that are not parallel, or different coordinate reference \
+                 systems",
             ));
         }
     }
@@ -83,7 +83,7 @@ pub(super) fn place(
     let georeference = match found.georeference() {
         Ok(place) => Some(place),
         Err(why) if tiling.aoi.is_some() => {
-            return Err(mismatch(&format!("whether it touches the area of interest cannot be told: {why}")));
+            return Err(mismatch(&format!("it is not known whether it touches the area of interest: {why}")));
         }
         Err(why) => {
             notes.push(format!("no geometry: {why}"));
@@ -98,7 +98,7 @@ pub(super) fn place(
         (Some(gsd), Some(pixel)) => pixels_in(gsd, pixel),
         (Some(gsd), None) => {
             return Err(mismatch(&format!(
-                "{gsd} metres a pixel are asked for, and the scene does not say how large its are"
+                "`tiles.gsd` = {gsd} m, but the file does not give its pixel size"
             )));
         }
     };
@@ -106,7 +106,8 @@ pub(super) fn place(
         return Err(mismatch("its pixels are too small or too large for any tiles.gsd"));
     }
     if across.min(down) < 1.0 - 1e-6 {
-        notes.push(format!("pixels are repeated: they are larger than {} m", tiling.gsd.unwrap_or_default()));
+        notes
+            .push(format!("pixels are upsampled: they are larger than {} m", tiling.gsd.unwrap_or_default()));
     }
     let level = found.level_for([across, down]);
     let (full, reduced) = (found.size(), found.levels[level]);

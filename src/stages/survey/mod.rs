@@ -317,7 +317,7 @@ impl HeaderReader {
         }
         let size = scene.size;
         let detail =
-            format!("{size} would be cut into {num_windows} windows, `limits.max_windows` is {most}");
+            format!("{size} would be cut into {num_windows} windows, but `limits.max_windows` is {most}");
         Err(Rejection::new(Reason::TooLarge, detail))
     }
 }

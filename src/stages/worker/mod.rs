@@ -263,13 +263,11 @@ impl Job {
             return Ok(());
         }
         let message = worst.above(&format!("would be rejected {}", by_header(rejected)), limit);
-        Err(Error::new(Kind::RejectsAboveLimit, message).hint(
-            format!(
-                "`tilefleet inspect SOURCE --model {}` with the same `tiles` says why; the run would commit and exit 65, and \
-                 a table that has rows would go on showing those until the run is accepted",
-                self.pipeline.model.file.display()
-            ),
-        ))
+        Err(Error::new(Kind::RejectsAboveLimit, message).hint(format!(
+            "`tilefleet inspect SOURCE --model {}` with the same `tiles` says why; the run would commit \
+                 and exit 65, and `tiles` would keep showing earlier rows until the run is accepted",
+            self.pipeline.model.file.display()
+        )))
     }
 
     async fn decide(&self) -> Result<Decision> {
@@ -381,7 +379,7 @@ impl Job {
             return Ok(None);
         };
         if continued {
-            tracing::info!(run = %run.id, "this retry was not finished; it is now, and no other is planned");
+            tracing::info!(run = %run.id, "an unfinished retry is resumed; no new one is planned");
         }
         Box::pin(self.work_on(run, slots, &progress, &stop)).await.map(Some)
     }
@@ -643,7 +641,7 @@ fn writable(uri: &str) -> Result<ObjectUri> {
     let uri = ObjectUri::parse(uri)?;
     if uri.scheme().is_http() {
         return Err(Error::config(format!("{uri} cannot be an output"))
-            .because("web servers take no files")
+            .because("web servers do not accept files")
             .hint("write to a local folder, s3://, gs:// or az://"));
     }
     Ok(uri)
@@ -652,16 +650,18 @@ fn writable(uri: &str) -> Result<ObjectUri> {
 /// Refuses what the provider cannot compute with.
 fn check_provider(provider: Provider, model: &Model) -> Result<()> {
     if model.precision == Precision::Tf32 && provider == Provider::Cpu {
-        return Err(Error::config("`run.precision` is \"tf32\", which the CPU does not have")
+        return Err(Error::config("`run.precision` is \"tf32\", which the CPU does not support")
             .hint("leave the precision at \"auto\", or choose `--provider cuda`"));
     }
     let target = model.contract.quantisation.as_ref().map(|quantisation| quantisation.target);
     if provider == Provider::Tensorrt && target == Some(Target::Cpu) {
         return Err(Error::config(
-            "the model was quantised for the CPU: its activations are unsigned, TensorRT's are signed",
+            "the model was quantised for the CPU: its activations are unsigned, but TensorRT needs signed \
+             ones",
         )
         .hint(
-            "make another from the fp32 file: `tilefleet model quantize --target tensorrt`, or run it on the CPU",
+            "make another one from the fp32 file: `tilefleet model quantize --target tensorrt`, or run it on \
+             the CPU",
         ));
     }
     Ok(())

@@ -145,7 +145,7 @@ impl SessionRequest<'_> {
         let Some(slot) = slots.slots.first_mut() else { return Ok(()) };
         match known::check(&mut *slot.runner, &self.model.contract) {
             Err(error) if error.kind() == Kind::Config && self.run.allow_saturation => {
-                tracing::warn!("`run.allow_saturation` lets the run go on: {}", error.render());
+                tracing::warn!("continuing because of `run.allow_saturation`: {}", error.render());
                 Ok(())
             }
             checked => checked,
@@ -199,10 +199,15 @@ impl SessionRequest<'_> {
         if let Some((engines, (bucket, folder))) = &shared {
             match engines.bring(bucket, folder).await {
                 Ok(0) => {
-                    tracing::info!(engine = engines.digest(), "no engine yet; building one can take minutes");
+                    tracing::info!(
+                        engine = engines.digest(),
+                        "there is no engine yet; building one can take minutes"
+                    );
                 }
-                Ok(files) => tracing::info!(engine = engines.digest(), files, "an engine was brought"),
-                Err(error) => tracing::warn!("no engine can be brought, so one is built: {}", error.render()),
+                Ok(files) => tracing::info!(engine = engines.digest(), files, "an engine was downloaded"),
+                Err(error) => {
+                    tracing::warn!("no engine can be downloaded, so one is built: {}", error.render())
+                }
             }
         }
         let options = SessionOptions {
@@ -219,7 +224,10 @@ impl SessionRequest<'_> {
         if let Some((engines, (bucket, folder))) = &shared
             && let Err(error) = engines.share(bucket, folder).await
         {
-            tracing::warn!("the engine cannot be shared, so others build theirs: {}", error.render());
+            tracing::warn!(
+                "the engine cannot be uploaded, so other workers build their own: {}",
+                error.render()
+            );
         }
         Ok(slots)
     }

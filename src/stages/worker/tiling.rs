@@ -38,15 +38,15 @@ pub(crate) fn resolve_within(
     let bands = if grid.bands.is_empty() { model.bands.clone() } else { grid.bands.clone() };
     if bands.len() != model.bands.len() {
         let (named, wanted) = (counted(bands.len() as u64, "band"), model.bands.len());
-        return Err(Error::config(format!("tiles.bands names {named}, the model takes {wanted}"))
+        return Err(Error::config(format!("tiles.bands names {named}, but the model takes {wanted}"))
             .because(format!("the model's bands are {}", model.bands.join(", ")))
-            .hint("name a band of the scene for each of them, in their order"));
+            .hint("name one band of the scene for each, in this order"));
     }
     for (key, list) in [("scale", &grid.scale), ("offset", &grid.offset)] {
         if list.len() > 1 && list.len() != bands.len() {
             let (given, wanted) = (list.len(), counted(bands.len() as u64, "band"));
             return Err(Error::config(format!("tiles.{key} has {given} numbers for {wanted}"))
-                .hint("give one number for all bands, or one for each"));
+                .hint("give one number for all bands, or one per band"));
         }
     }
     let area = area()?;
@@ -83,8 +83,8 @@ pub(crate) fn of_grid(
 fn check_unit(grid: &TilesSection, model: &contract::Input) -> Result<()> {
     match &grid.unit {
         Some(unit) if *unit != model.unit => {
-            Err(Error::config(format!("the model takes {}, tiles.unit says {unit}", model.unit))
-                .hint("leave tiles.unit out, or choose the model that was trained on such values"))
+            Err(Error::config(format!("the model takes {}, but tiles.unit is {unit}", model.unit))
+                .hint("do not set tiles.unit, or use a model that was trained on such values"))
         }
         _ => Ok(()),
     }
@@ -98,7 +98,7 @@ fn size(grid: &TilesSection, model: &contract::Input) -> Result<u32> {
         return Ok(model.width);
     }
     Err(Error::config(format!(
-        "the model takes {}×{} pixels, and windows are squares",
+        "the model takes {}×{} pixels, but windows are square",
         model.width, model.height
     ))
     .hint("set tiles.size"))

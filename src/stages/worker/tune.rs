@@ -97,7 +97,7 @@ pub(super) fn tune(
         batch = chosen.batch,
         tried = chosen.measured.len(),
         seconds = started.elapsed().as_secs_f64(),
-        "chose how to use the CPU"
+        "measured how to use the CPU"
     );
     Ok(slots)
 }
@@ -241,7 +241,7 @@ impl Search<'_> {
 fn if_it_fits<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Err(error) if error.kind() == Kind::Unavailable => {
-            tracing::debug!("not tried on: {}", error.render());
+            tracing::debug!("no further trials: {}", error.render());
             Ok(None)
         }
         result => result.map(Some),

@@ -363,7 +363,7 @@ impl Contract {
     pub fn load(path: &Path) -> Result<Self> {
         let fails = || {
             Error::config(format!("cannot read model contract {}", path.display()))
-                .hint("correct the contract; `tilefleet model build` writes one that can be looked at")
+                .hint("correct the contract; `tilefleet model build` writes an example")
         };
         let text = std::fs::read_to_string(path).map_err(|cause| fails().because(cause))?;
         Self::from_toml(&text).map_err(|cause| fails().because(cause))
@@ -481,7 +481,7 @@ impl Contract {
             && !(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()))
         {
             return Err(Error::config(format!("model_digest is `{digest}`, not 64 hex digits"))
-                .hint("`tilefleet model inspect` shows the digest of a network, as sha256"));
+                .hint("`tilefleet model inspect` shows a network's digest as sha256"));
         }
         self.input.validate()?;
         self.output.validate()
@@ -505,7 +505,7 @@ impl Contract {
                 classifier.logits
             ))
             .hint(
-                "one logit is a yes or a no: write `activation = \"sigmoid\"`, or \"none\" for the model's own number (in an \
+                "one logit means yes or no: write `activation = \"sigmoid\"`, or \"none\" for the model's own number (in an \
                  MLM Item: `post_processing_function`)",
             )),
         }
@@ -523,7 +523,7 @@ impl Input {
         if self.width.max(self.height) > MAX_SIDE_PX {
             let (width, height) = (self.width, self.height);
             return Err(Error::config(format!(
-                "input size {width}×{height} is above {MAX_SIDE_PX} pixels a side"
+                "input size {width}×{height} is above {MAX_SIDE_PX} pixels per side"
             )));
         }
         if let Some(units) = &self.units
@@ -576,7 +576,7 @@ impl Normalise {
         if let Some([least, greatest]) = self.clamp
             && !(least.is_finite() && greatest.is_finite() && least < greatest)
         {
-            return Err(Error::config(format!("input.normalise.clamp [{least}, {greatest}] is no range")));
+            return Err(Error::config(format!("input.normalise.clamp [{least}, {greatest}] is not a range")));
         }
         let scales = self.scale.values();
         let finite = self.mean.iter().chain(&self.std).chain(scales).all(|value| value.is_finite());
@@ -626,7 +626,7 @@ impl Classifier {
         ));
         // Both sides of a yes or no are often named where the network has one logit for it.
         match (self.num_classes, num_labels) {
-            (1, 2) => error.hint("the model has one logit: name only the class that it is the logit of"),
+            (1, 2) => error.hint("the model has one logit: name only its class"),
             _ => error,
         }
     }
@@ -716,7 +716,7 @@ fn nearest_key(message: &str) -> Option<String> {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = quoted.next()?;
     let nearest = quoted.min_by_key(|known| edit_distance(unknown, known))?;
-    Some(format!("the nearest known key to `{unknown}` is `{nearest}`"))
+    Some(format!("did you mean `{nearest}` instead of `{unknown}`?"))
 }
 
 /// Levenshtein distance, in characters.
@@ -835,7 +835,7 @@ mod tests {
         let error = Contract::from_toml(&text).unwrap_err();
         assert_eq!(error.kind().exit_code(), 78);
         assert!(
-            error.render().contains("nearest known key to `embeding_length` is `embedding_length`"),
+            error.render().contains("did you mean `embedding_length` instead of `embeding_length`?"),
             "{}",
             error.render()
         );
@@ -865,7 +865,7 @@ mod tests {
         );
         assert_eq!(
             message(|contract| contract.input.normalise.as_mut().unwrap().clamp = Some([1.0, 0.0])),
-            "input.normalise.clamp [1, 0] is no range"
+            "input.normalise.clamp [1, 0] is not a range"
         );
         assert_eq!(
             message(|contract| contract.input.units = Some(vec!["dn".to_owned()])),
@@ -893,7 +893,7 @@ mod tests {
             let message = error.render();
             assert!(message.contains("softmax over one class (`logits`)"), "{message}");
             assert!(
-                message.contains("hint: one logit is a yes or a no: write `activation = \"sigmoid\"`"),
+                message.contains("hint: one logit means yes or no: write `activation = \"sigmoid\"`"),
                 "{message}"
             );
         }
@@ -920,7 +920,7 @@ mod tests {
         assert_eq!(Contract::from_toml(&text).unwrap(), contract);
         let text = text.replace("scale = [", "scale = [\"a\", ");
         let error = Contract::from_toml(&text).unwrap_err().render();
-        assert!(error.contains("expected a number, or a list with a number for each band"), "{error}");
+        assert!(error.contains("expected a number, or a list with one number per band"), "{error}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A number that holds for all bands, or one for each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected a number, or a list with a number for each band")]
+#[serde(untagged, expecting = "expected a number, or a list with one number per band")]
 pub enum PerBand {
     /// The same for all.
     All(f64),

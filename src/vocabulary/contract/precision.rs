@@ -47,7 +47,7 @@ impl Precision {
         match asked {
             Some(Self::Tf32) if file == Self::Fp32 => Ok(Self::Tf32),
             Some(asked) if asked != file => {
-                Err(Error::config(format!("`run.precision` is \"{asked}\", the model file is {file}"))
+                Err(Error::config(format!("`run.precision` is \"{asked}\", but the model file is {file}"))
                     .hint(asked.how_to_get()))
             }
             _ => Ok(file),
@@ -57,14 +57,16 @@ impl Precision {
     fn how_to_get(self) -> &'static str {
         match self {
             Self::Fp32 | Self::Tf32 => {
-                "give the fp32 model that this one was made from, or leave the precision at \"auto\", which takes \
-                 what the file has"
+                "give the fp32 model that this one was made from, or use \"auto\", which takes the file's \
+                 precision"
             }
             Self::Fp16 => {
-                "`tilefleet model build --precision fp16` makes such a file; \"auto\" takes what the file has"
+                "`tilefleet model build --precision fp16` makes such a file; \"auto\" takes the file's \
+                 precision"
             }
             Self::Int8 => {
-                "`tilefleet model quantize` makes an int8 file of an fp32 one; \"auto\" takes what the file has"
+                "`tilefleet model quantize` makes an int8 file from an fp32 one; \"auto\" takes the file's \
+                 precision"
             }
         }
     }

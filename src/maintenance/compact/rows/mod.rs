@@ -173,7 +173,7 @@ impl OpenFile {
             window: columns.window(row),
             geo: geo::read(&self.rows, row).map_err(|what| wrong(&what))?.map(Box::new),
             outcome: columns.outcome(row, embedding, classifier).ok_or_else(|| {
-                wrong(&format!("the outcome of tile {} is not one that this version knows", tile.id))
+                wrong(&format!("the outcome of tile {} is unknown to this version", tile.id))
             })?,
         })
     }
@@ -197,7 +197,7 @@ impl OpenFile {
         if let Some(part) = part {
             let bytes = self.object.read_bytes(part.bytes.clone()).await?;
             if self.checksums == Checksums::Agree && !part.is_sound(&bytes) {
-                return Err(self.object.damaged("a page of embeddings is not that of its checksum"));
+                return Err(self.object.damaged("a page of embeddings does not match its checksum"));
             }
             let mut embeddings = Vec::with_capacity(part.rows.len());
             if part.visit(&bytes, |_, embedding| embeddings.push(embedding.map(<[f32]>::to_vec))) {
@@ -249,7 +249,7 @@ impl OpenFile {
 
 pub(super) fn damaged(key: &str, what: &str) -> Error {
     Error::config(format!("{key} cannot be copied: {what}"))
-        .hint("`tilefleet verify OUTPUT` tells which file is damaged; nothing was deleted")
+        .hint("`tilefleet verify OUTPUT` shows which file is damaged; nothing was deleted")
 }
 
 fn text(column: &StringArray, row: usize) -> Option<&str> {

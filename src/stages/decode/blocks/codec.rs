@@ -29,7 +29,7 @@ pub(super) fn check_ratio(spec: &BlockSpec, stored: usize, len: usize) -> Result
     match spec.codec.max_ratio() {
         Some(ratio) if (stored as u64).saturating_mul(ratio) < len as u64 => {
             let name = spec.codec;
-            Err(truncated(format!("{stored} bytes ({name}) cannot be {len} bytes of samples")))
+            Err(truncated(format!("{stored} bytes ({name}) cannot decode to {len} bytes of samples")))
         }
         _ => Ok(()),
     }

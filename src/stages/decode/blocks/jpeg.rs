@@ -81,7 +81,7 @@ fn adobe(ycbcr: bool) -> [u8; 16] {
 
 /// Copies the segments up to the scan, without those that say something about colour; returns the scan.
 fn copy_segments<'a>(stream: &'a [u8], file: &mut Vec<u8>) -> Result<&'a [u8], Rejection> {
-    let mut segments = Segments::new(stream).map_err(|_| corrupt("a block or the tables are no JPEG"))?;
+    let mut segments = Segments::new(stream).map_err(|_| corrupt("a block or its tables are not JPEG"))?;
     loop {
         let before = segments.rest();
         let segment = segments.next_segment()?;

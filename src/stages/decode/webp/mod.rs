@@ -69,7 +69,7 @@ pub(super) fn decode(header: &ImageHeader, bytes: &[u8], limits: &Limits) -> Res
     let samples = still(&frame.still, limits, None)?;
     let num_pixels = frame.window.width as usize * frame.window.height as usize;
     if ![3 * num_pixels, 4 * num_pixels].contains(&samples.len()) {
-        return Err(corrupt("the first frame has another size than it announces"));
+        return Err(corrupt("the size of the first frame differs from its header"));
     }
     Ok(Samples::U8(on_canvas(&samples, frame.window, header)))
 }

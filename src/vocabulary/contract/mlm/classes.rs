@@ -84,7 +84,7 @@ fn no_other_list(fields: &Map<String, Value>) -> Result<()> {
     match fields.iter().find(looks_like) {
         None => Ok(()),
         Some((key, _)) => Err(Error::config(format!(
-            "the output lists classes as `{key}`, which is no key of the extension"
+            "the output lists classes as `{key}`, which is not a key of the extension"
         ))
         .hint(HOW)),
     }
@@ -94,7 +94,7 @@ fn no_other_list(fields: &Map<String, Value>) -> Result<()> {
 fn read(key: &str, list: &Value) -> Result<Vec<String>> {
     let wrong = |why: String| Error::config(format!("`{key}` cannot be read")).because(why).hint(HOW);
     let Value::Array(items) = list else {
-        return Err(wrong("it is no list".to_owned()));
+        return Err(wrong("it is not a list".to_owned()));
     };
     if let Some(names) = items.iter().map(plain_name).collect() {
         return Ok(names);
@@ -102,9 +102,9 @@ fn read(key: &str, list: &Value) -> Result<Vec<String>> {
     let mut classes = Vec::new();
     for (at, item) in items.iter().enumerate() {
         let class = item.as_object().and_then(|class| Some((class_id(class.get("value")?)?, class)));
-        classes.push(
-            class.ok_or_else(|| wrong(format!("class {} has no whole number as `value`: {item}", at + 1)))?,
-        );
+        classes.push(class.ok_or_else(|| {
+            wrong(format!("the `value` of class {} is not a whole number: {item}", at + 1))
+        })?);
     }
     classes.sort_by_key(|(value, _)| *value);
     if classes.iter().enumerate().any(|(index, (value, _))| *value != index as u64) {

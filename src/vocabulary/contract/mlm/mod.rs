@@ -209,9 +209,9 @@ fn is_mlm(text: &str) -> bool {
 /// [`Kind::Config`](crate::vocabulary::error::Kind::Config): no MLM Item, or one that says what a contract cannot.
 pub(crate) fn parse(text: &str, size: GraphSize) -> Result<Mlm> {
     let item: Item = serde_json::from_str(text)
-        .map_err(|cause| Error::config("it is no STAC Item with `mlm:input`").because(cause))?;
+        .map_err(|cause| Error::config("it is not a STAC Item with `mlm:input`").because(cause))?;
     if item.kind != "Feature" {
-        return Err(Error::config(format!("it is no STAC Item, its type is `{}`", item.kind)));
+        return Err(Error::config(format!("it is not a STAC Item, its type is `{}`", item.kind)));
     }
     let Properties { name, input, output, described } = item.properties;
     let model = match <[ModelInput; 1]>::try_from(input) {
@@ -255,7 +255,7 @@ impl Mlm {
         }
         let names: Vec<&str> = self.outputs.iter().map(|output| output.output.as_str()).collect();
         Err(Error::config(format!("several outputs list classes: {}", names.join(", ")))
-            .hint("say which is meant with `--set model.logits=…`"))
+            .hint("name one with `--set model.logits=…`"))
     }
 }
 
@@ -274,8 +274,8 @@ impl ModelInput {
             "float32" => SampleType::Float32,
             "uint8" => SampleType::Uint8,
             other => {
-                return Err(Error::config(format!("an input of data_type `{other}` is not supported"))
-                    .hint("inputs of float32 and uint8 are"));
+                return Err(Error::config(format!("input of data_type `{other}` is not supported"))
+                    .hint("float32 and uint8 are supported"));
             }
         };
         let units: Vec<String> = bands.iter().map(|band| unit_of(band, &bands, described)).collect();
@@ -369,7 +369,7 @@ impl Structure {
                     width = u32::try_from(length).ok().filter(|length| *length > 0);
                     order.push('w');
                 }
-                _ => return Err(wrong(format!("the axis `{name}` is no batch, channel, height or width"))),
+                _ => return Err(wrong(format!("the axis `{name}` is not batch, channel, height or width"))),
             }
         }
         let layout =
@@ -384,7 +384,7 @@ impl Structure {
         let (height, width) = (height.or(size.map(|size| size.0)), width.or(size.map(|size| size.1)));
         match (height, width) {
             (Some(height), Some(width)) => Ok((layout, height, width)),
-            _ => Err(wrong("neither it nor the graph says how high and wide a tile is".to_owned())
+            _ => Err(wrong("neither it nor the graph gives the size of a tile".to_owned())
                 .hint("write the size into `shape`, or a contract file beside the model")),
         }
     }
@@ -484,7 +484,7 @@ fn unsupported(what: &str, value: &Value) -> Error {
     const MOST: usize = 200;
     let text: String = value.to_string().chars().take(MOST).collect();
     Error::config(format!("`{what}` cannot be expressed in a contract: {text}"))
-        .hint("write a contract file beside the model, and do this step before the tiles are given to it")
+        .hint("write a contract file beside the model, and apply this step to the tiles beforehand")
 }
 
 #[cfg(test)]

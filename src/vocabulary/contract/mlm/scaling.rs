@@ -106,8 +106,10 @@ pub(super) fn normalise(scalings: &[Option<Scaling>], num_bands: usize) -> Resul
     let steps = (0..num_bands).map(step).collect::<Result<Vec<_>>>()?;
     let clamp = steps.iter().find_map(|step| step.clamp);
     if clamp.is_some() && steps.iter().any(|step| step.clamp != clamp) {
-        return Err(Error::config("`value_scaling` clips some bands and not others, or to other bounds")
-            .hint("a contract has one clamp for all bands: write one that says what is right for all"));
+        return Err(Error::config(
+            "`value_scaling` clips only some bands, or clips bands to different bounds",
+        )
+        .hint("a contract has one clamp for all bands: write a contract file with one that suits all"));
     }
     if steps.iter().all(|step| *step == Step::NOTHING) {
         return Ok(None);

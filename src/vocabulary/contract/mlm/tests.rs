@@ -87,7 +87,7 @@ fn what_a_contract_cannot_say_is_named() {
     );
     let message =
         scaled(json!([{"type": "clip", "minimum": 0, "maximum": 1}, {"type": "scale", "value": 2}]));
-    assert!(message.contains("clips some bands and not others"), "{message}");
+    assert!(message.contains("clips only some bands"), "{message}");
     assert!(scaled(json!([{"type": "z-score", "mean": 1}])).contains("`z-score` has no `stddev`"));
     assert!(
         scaled(json!([{"type": "scale", "value": 0}])).contains("std holds a value that is not positive")
@@ -122,7 +122,8 @@ fn what_a_contract_cannot_say_is_named() {
             .contains("it has 3 channels and names 2 bands")
     );
     assert!(
-        structure(json!([-1, 2, -1, -1]), order.clone(), "float32").contains("neither it nor the graph says")
+        structure(json!([-1, 2, -1, -1]), order.clone(), "float32")
+            .contains("neither it nor the graph gives")
     );
     assert!(
         structure(json!([-1, 2, 64, 64]), order.clone(), "float16")
@@ -194,16 +195,20 @@ fn no_spelling_of_the_classes_loses_the_labels() {
     );
     let wrong = |key: &str, list: Value| with(key, &list).unwrap_err().render();
     for (key, list, part) in [
-        ("Classes", classes.clone(), "lists classes as `Classes`, which is no key of the extension"),
+        ("Classes", classes.clone(), "lists classes as `Classes`, which is not a key of the extension"),
         ("class_names", json!(["sea", "land"]), "lists classes as `class_names`"),
         ("labels", json!({"0": "sea"}), "lists classes as `labels`"),
-        ("classes", json!({"0": "sea", "1": "land"}), "`classes` cannot be read\n  because: it is no list"),
-        ("classes", json!([{"name": "sea"}]), "class 1 has no whole number as `value`"),
-        ("classes", json!([{"value": -1, "name": "sea"}]), "class 1 has no whole number as `value`"),
+        (
+            "classes",
+            json!({"0": "sea", "1": "land"}),
+            "`classes` cannot be read\n  because: it is not a list",
+        ),
+        ("classes", json!([{"name": "sea"}]), "the `value` of class 1 is not a whole number"),
+        ("classes", json!([{"value": -1, "name": "sea"}]), "the `value` of class 1 is not a whole number"),
         (
             "classes",
             json!(["sea", {"value": 1, "name": "land"}]),
-            "class 1 has no whole number as `value`: \"sea\"",
+            "the `value` of class 1 is not a whole number: \"sea\"",
         ),
         (
             "classification_classes",
