@@ -99,6 +99,10 @@ fn open(args: &Args) -> Result<Output> {
 }
 
 fn reason(code: &str) -> Result<Reason> {
+    if let Some(reason) = Reason::of_former_code(code) {
+        tracing::warn!("the reason `{code}` is now `{reason}`");
+        return Ok(reason);
+    }
     Reason::of_code(code).ok_or_else(|| {
         let codes: Vec<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
         Error::usage(format!("unknown reason `{code}`")).hint(format!("reasons: {}", codes.join(", ")))

@@ -165,9 +165,14 @@ impl<'a> Columns<'a> {
         })
     }
 
+    /// Returns the reason's code; that of an earlier build is replaced by today's.
+    fn reason(&self, row: usize) -> &'a str {
+        Reason::current_code(self.reasons.value(row))
+    }
+
     fn is_asked_for(&self, row: usize, reasons: &[Reason]) -> bool {
         self.statuses.value(row) == "rejected"
-            && (reasons.is_empty() || reasons.iter().any(|it| it.code() == self.reasons.value(row)))
+            && (reasons.is_empty() || reasons.iter().any(|it| it.code() == self.reason(row)))
     }
 
     fn reject(&self, row: usize, run: &RunId, shard: u32) -> Reject {
@@ -178,7 +183,7 @@ impl<'a> Columns<'a> {
             source_version: text(self.versions),
             run: run.clone(),
             shard,
-            reason: self.reasons.value(row).to_owned(),
+            reason: self.reason(row).to_owned(),
             detail: text(self.details),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::vocabulary::geometry::Window;
 use crate::vocabulary::reason::{Reason, Rejection};
@@ -105,8 +105,19 @@ pub struct Counts {
     pub skipped: u64,
     /// Tiles that cannot be processed.
     pub rejected: u64,
-    /// Skipped and rejected tiles by reason code.
+    /// Skipped and rejected tiles by reason code; codes of earlier builds are read as those of today.
+    #[serde(deserialize_with = "by_current_code")]
     pub reasons: BTreeMap<String, u64>,
+}
+
+/// Adds up what earlier builds counted under another code.
+fn by_current_code<'de, D: Deserializer<'de>>(input: D) -> Result<BTreeMap<String, u64>, D::Error> {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for (code, count) in BTreeMap::<String, u64>::deserialize(input)? {
+        let sum = counts.entry(Reason::current_code(&code).to_owned()).or_default();
+        *sum = sum.saturating_add(count);
+    }
+    Ok(counts)
 }
 
 impl Counts {

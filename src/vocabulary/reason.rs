@@ -25,10 +25,10 @@ macro_rules! reasons {
                 match self { $(Self::$name => $code,)+ }
             }
 
-            /// Returns the reason with this code.
+            /// Returns the reason with this code, which may be a code of earlier builds.
             #[must_use]
             pub fn of_code(code: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|reason| reason.code() == code)
+                Self::ALL.iter().copied().find(|reason| reason.code() == code).or_else(|| Self::of_former_code(code))
             }
 
             /// Returns what the code means, in one sentence.
@@ -43,7 +43,7 @@ macro_rules! reasons {
 reasons! {
     /// The object has no bytes.
     Empty = "empty",
-    /// The content is no image that any decoder knows.
+    /// The content is not an image that any decoder knows.
     NotAnImage = "not_an_image",
     /// The image ends before its pixels do.
     Truncated = "truncated",
@@ -53,11 +53,12 @@ reasons! {
     Unsupported = "unsupported",
     /// The header announces more pixels than `limits.max_pixels` or than its data can hold, the scene would be cut into more windows than `limits.max_windows`, or the object is larger than `limits.max_object`.
     TooLarge = "too_large",
-    /// The object is not there (404), while its store answers.
-    Gone = "gone",
-    /// The object may not be read (403), while others of its store can.
+    /// The object was not found (404), while its store answers.
+    NotFound = "not_found",
+    /// Access to the object is denied (403), while others of its store can be read.
     Forbidden = "forbidden",
-    /// Its store did not give the object over all tries that `limits.unreadable_…` ask for, while it gave others; `rejects --retry` tries again.
+    /// Its store did not return the object in any of the tries that `limits.unreadable_…` require, but returned
+    /// others; `rejects --retry` tries again.
     Unreadable = "unreadable",
     /// The object changed between planning and reading.
     Changed = "changed",
@@ -67,20 +68,38 @@ reasons! {
     BandsMismatch = "bands_mismatch",
     /// The tile's size is not the one the model contract expects, and the contract allows no resize.
     SizeMismatch = "size_mismatch",
-    /// The values are in another unit than the model contract expects, and nothing says how to convert them.
+    /// The values are in another unit than the model contract expects, and there is no conversion.
     UnitMismatch = "unit_mismatch",
     /// The window does not lie within the image.
     OutsideImage = "outside_image",
-    /// The objects of a scene do not fit on one grid, or it has no place that `tiles.aoi` or `tiles.gsd` needs.
+    /// The objects of a scene do not fit on one grid, or it has no georeference, which `tiles.aoi` and `tiles.gsd`
+    /// need.
     GridMismatch = "grid_mismatch",
-    /// Skipped: the window has less valid pixels than `tiles.min_valid_fraction`.
+    /// Skipped: the window's share of valid pixels is below `tiles.min_valid_fraction`.
     Nodata = "nodata",
-    /// Skipped: the window has more clouds than `tiles.max_cloud_fraction`, or nothing says how many.
+    /// Skipped: the window's share of clouds is above `tiles.max_cloud_fraction`, or unknown.
     Clouds = "clouds",
     /// The decoder crashed on this input.
     DecoderCrash = "decoder_crash",
     /// The model yielded a value that is not a finite number.
     NotFinite = "not_finite",
+}
+
+/// Codes in tables of earlier builds, and what they mean.
+const FORMER: [(&str, Reason); 1] = [("gone", Reason::NotFound)];
+
+impl Reason {
+    /// Returns the reason that had this code in earlier builds, and has another now.
+    #[must_use]
+    pub fn of_former_code(code: &str) -> Option<Self> {
+        FORMER.iter().find(|(former, _)| *former == code).map(|(_, reason)| *reason)
+    }
+
+    /// Returns the code that replaces one of earlier builds; any other code stays, known or not.
+    #[must_use]
+    pub fn current_code(code: &str) -> &str {
+        Self::of_former_code(code).map_or(code, Self::code)
+    }
 }
 
 impl Serialize for Reason {
@@ -136,6 +155,16 @@ mod tests {
         let codes: HashSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
         assert_eq!(codes.len(), Reason::ALL.len());
         assert!(Reason::ALL.iter().all(|reason| reason.meaning().ends_with('.')));
+    }
+
+    /// Tables of earlier builds say `gone`.
+    #[test]
+    fn former_codes_are_understood_and_not_written() {
+        assert_eq!(Reason::of_code("gone"), Some(Reason::NotFound));
+        assert_eq!(Reason::of_former_code("not_found"), None);
+        let codes = ["gone", "not_found", "empty", "of_a_newer_version"].map(Reason::current_code);
+        assert_eq!(codes, ["not_found", "not_found", "empty", "of_a_newer_version"]);
+        assert!(FORMER.iter().all(|(former, _)| Reason::ALL.iter().all(|reason| reason.code() != *former)));
     }
 
     #[test]

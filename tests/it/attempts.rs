@@ -271,7 +271,7 @@ fn local_files_that_cannot_be_read_are_rows() {
     job.verify_ok();
     let rows = rows(&job.table());
     assert_eq!(reason(&rows, "bad.jpg").as_deref(), Some("unreadable"));
-    assert_eq!(reason(&rows, "nul%00nul.jpg").as_deref(), Some("gone"));
+    assert_eq!(reason(&rows, "nul%00nul.jpg").as_deref(), Some("not_found"));
     assert_eq!(rows.iter().filter(|row| row.status == "ok").count(), 12);
 }
 
@@ -432,7 +432,7 @@ fn a_web_servers_refusals_are_told_apart() {
     for (index, status) in refusals {
         let expected = match status {
             403 => "forbidden",
-            404 => "gone",
+            404 => "not_found",
             _ => "unreadable",
         };
         let row = rows.iter().find(|row| row.file() == format!("{index:05}.jpg")).unwrap();

@@ -12,7 +12,7 @@ use tilefleet::formats::cog_writer::{self, Band, Image, Place, Reduce, System};
 use tilefleet::geo::GeoTransform;
 use tilefleet::vocabulary::geometry::Size;
 
-use crate::fixture::{assert_exit, jpeg, small_model};
+use crate::fixture::{assert_exit, jpeg, small_model, stderr};
 use crate::support::{self, S3Server};
 
 const BUCKET: &str = "earlier";
@@ -173,13 +173,57 @@ fn an_output_of_an_earlier_build_is_read_resumed_verified_and_compacted() {
     let rejects = bucket.json(&["rejects", PHOTOS, "--json"]);
     let reasons: Vec<&str> =
         rejects.as_array().unwrap().iter().map(|reject| reject["reason"].as_str().unwrap()).collect();
-    assert_eq!(reasons, ["truncated", "gone"]);
+    assert_eq!(reasons, ["truncated", "not_found"], "that build wrote `gone`");
     bucket.ok(&["run", "windows.toml"]);
     bucket.ok(&["verify", PHOTOS]);
     bucket.ok(&["verify", WINDOWS, "--deep"]);
 
     bucket.ok(&["runs", PHOTOS, "compact"]);
     assert_eq!(bucket.runs().len(), 1);
-    assert_eq!(bucket.rows(PHOTOS), finished["photos"]);
+    let mut compacted = finished["photos"].clone();
+    let gone = |row: &&mut Value| row["reason"] == "gone";
+    for row in compacted.as_array_mut().unwrap().iter_mut().filter(gone) {
+        row["reason"] = "not_found".into();
+    }
+    assert_eq!(bucket.rows(PHOTOS), compacted);
     bucket.ok(&["verify", PHOTOS, "--deep"]);
+}
+
+/// That build wrote `gone` where this one writes `not_found`: both codes find both rows, and a retry takes both.
+#[test]
+fn a_reason_that_was_renamed_is_one_with_its_new_name() {
+    let Some(bucket) = Bucket::new(Path::new(env!("CARGO_BIN_EXE_tilefleet"))) else { return };
+    bucket.server.put_dir(BUCKET, "", &fixtures().join("bucket"));
+    bucket.ok(&["run", "photos.toml"]);
+    (17..23).for_each(|index| bucket.put_image(index));
+    bucket.ok(&["plan", "photos.toml"]);
+    bucket.server.delete(BUCKET, "images/00022.jpg");
+    bucket.ok(&["run", "photos.toml"]);
+    let stored = "SELECT reason FROM rejects WHERE reason <> 'truncated' ORDER BY source";
+    assert_eq!(
+        bucket.json(&["query", PHOTOS, stored, "--json"]),
+        json!([{ "reason": "gone" }, { "reason": "not_found" }])
+    );
+
+    for (code, warns) in [("gone", true), ("not_found", false)] {
+        let found = bucket.command(&["rejects", PHOTOS, "--reason", code, "--json"]);
+        assert_exit(&found, 0);
+        let rejects: Value = serde_json::from_slice(&found.stdout).unwrap();
+        let found_rows: Vec<_> = rejects.as_array().unwrap().iter().map(|reject| &reject["reason"]).collect();
+        assert_eq!(found_rows, ["not_found", "not_found"], "{code}");
+        assert_eq!(
+            stderr(&found).contains("the reason `gone` is now `not_found`"),
+            warns,
+            "{}",
+            stderr(&found)
+        );
+    }
+    let counted = bucket.runs().iter().map(|run| run["counts"]["reasons"].clone()).collect::<Vec<_>>();
+    assert!(counted.iter().all(|reasons| reasons.get("gone").is_none()), "{counted:?}");
+
+    [16, 22].into_iter().for_each(|index| bucket.put_image(index));
+    bucket.ok(&["rejects", PHOTOS, "--retry", "--reason", "not_found"]);
+    let left = bucket.json(&["rejects", PHOTOS, "--json"]);
+    let left: Vec<_> = left.as_array().unwrap().iter().map(|reject| &reject["reason"]).collect();
+    assert_eq!(left, ["truncated"]);
 }

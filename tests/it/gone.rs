@@ -63,7 +63,7 @@ fn images_that_are_removed_in_mid_run_are_rows() {
     job.verify_ok();
     let rows = rows(&job.table());
     assert_eq!(rows.len(), 200);
-    assert!(rows.iter().all(|row| row.status == "ok" || row.reason.as_deref() == Some("gone")));
+    assert!(rows.iter().all(|row| row.status == "ok" || row.reason.as_deref() == Some("not_found")));
     assert!(rows.iter().any(|row| row.status != "ok"));
 }
 
@@ -77,7 +77,7 @@ fn a_manifest_of_mistyped_names_is_rejected() {
     assert_exit(&job.run(&["--set", "limits.max_reject_ratio=0.5"]), 65);
     job.verify_ok();
     let reasons: Vec<_> = rows(&job.table()).into_iter().map(|row| row.reason).collect();
-    assert_eq!(reasons, [Some("gone".to_owned()), Some("gone".to_owned())]);
+    assert_eq!(reasons, [Some("not_found".to_owned()), Some("not_found".to_owned())]);
 }
 
 /// An output inside the input does not become input.

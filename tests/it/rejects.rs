@@ -95,7 +95,7 @@ fn repaired_sources_are_retried_once() {
     assert_exit(&output, 65);
     assert_eq!(shown(&job.table()).len(), 9);
     job.write_image("empty-002.jpg", &jpeg(102));
-    assert_eq!(text(&rejects(&job.table(), &["--retry", "--reason", "gone"])), "nothing to retry\n");
+    assert_eq!(text(&rejects(&job.table(), &["--retry", "--reason", "not_found"])), "nothing to retry\n");
     let said = text(&rejects(&job.table(), &["--retry", "--reason", "empty"]));
     assert!(said.contains("complete: 1 tile in 1 shard"), "{said}");
     assert_eq!(text(&rejects(&job.table(), &["--retry"])), "nothing to retry\n");
@@ -139,7 +139,7 @@ fn what_is_gone_is_rejected_again() {
     let reason = |file: &str| rows.iter().find(|row| row.file() == file).unwrap().reason.clone();
     assert_eq!(
         (rows.len(), reason("empty-000.jpg").as_deref(), reason("empty-001.jpg")),
-        (5, Some("gone"), None)
+        (5, Some("not_found"), None)
     );
 }
 

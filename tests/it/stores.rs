@@ -131,7 +131,7 @@ fn gone_and_forbidden_objects_are_rows() {
     assert_exit(&remote.verify(), 0);
     let rows = remote.rows();
     let reason = |file: &str| rows.iter().find(|row| row.file() == file).unwrap().reason.clone();
-    assert_eq!(reason("00003.jpg").as_deref(), Some("gone"));
+    assert_eq!(reason("00003.jpg").as_deref(), Some("not_found"));
     assert_eq!(reason("00005.jpg").as_deref(), Some("forbidden"));
     assert_eq!(rows.iter().filter(|row| row.status == "ok").count(), 6);
 }
@@ -166,7 +166,7 @@ fn a_run_of_nothing_but_gone_objects_ends() {
     assert_exit(&remote.run_at(&proxy.endpoint(), &[]), 0);
     assert_exit(&remote.verify(), 0);
     let reasons: Vec<_> = remote.rows().into_iter().filter_map(|row| row.reason).collect();
-    assert_eq!(reasons, ["gone", "gone"]);
+    assert_eq!(reasons, ["not_found", "not_found"]);
 }
 
 /// Objects that did not answer when planned are rejects while their bucket answers.
@@ -181,7 +181,7 @@ fn mistyped_objects_of_a_bucket_are_rejected() {
     let output = remote.command(&remote.server.endpoint(), &["--output", "s3://scenes/table"]).output();
     assert_exit(&output.unwrap(), 0);
     let reasons: Vec<_> = remote.rows().into_iter().map(|row| row.reason.unwrap()).collect();
-    assert_eq!(reasons, ["gone", "gone"]);
+    assert_eq!(reasons, ["not_found", "not_found"]);
 }
 
 /// Many refusals at once share one search for a witness.

@@ -447,7 +447,7 @@ fn a_scene_whose_file_was_missing_is_cut_by_a_retry() {
     job.write_image("beside.txt", b"the folder is there");
     run(&job, &item, &more);
     let found = shown(&job.table());
-    assert_eq!((found.len(), found[0].reason.as_deref()), (1, Some("gone")), "{found:?}");
+    assert_eq!((found.len(), found[0].reason.as_deref()), (1, Some("not_found")), "{found:?}");
     fs::copy(folder.join("rasterio/RGB.byte.tif"), job.path("images/asset.tif")).unwrap();
     assert!(run(&job, &item, &more)["nothing_new"].as_bool().unwrap(), "the item has not changed");
     retry(&job);

@@ -369,11 +369,8 @@ impl Search {
         let mut left_out = String::new();
         if beside.count() > 0 {
             let count = beside.count();
-            let no_images = form(
-                count,
-                "is not an image by its extension",
-                "are not images by their extensions",
-            );
+            let no_images =
+                form(count, "is not an image by its extension", "are not images by their extensions");
             left_out = format!(", {count} of which {no_images}: {beside}{}", beside.advice());
             tracing::warn!("{folder}: {} {no_images} and left out: {beside}", counted(count, "file"));
         }

@@ -196,12 +196,12 @@ fn count_row(status: &str, reason: Option<&str>, counts: &mut Counts) -> Result<
     match (status, reason) {
         ("ok", None) => counts.ok += 1,
         ("skipped" | "rejected", Some(reason)) => {
-            if Reason::of_code(reason).is_none() {
+            let Some(known) = Reason::of_code(reason) else {
                 return Err(format!("has the unknown reason `{reason}`"));
-            }
+            };
             let count = if status == "skipped" { &mut counts.skipped } else { &mut counts.rejected };
             *count += 1;
-            *counts.reasons.entry(reason.to_owned()).or_default() += 1;
+            *counts.reasons.entry(known.code().to_owned()).or_default() += 1;
         }
         ("ok", Some(reason)) => return Err(format!("is ok but has the reason `{reason}`")),
         ("skipped" | "rejected", None) => return Err(format!("is {status} without a reason")),

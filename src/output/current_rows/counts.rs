@@ -9,6 +9,7 @@ use crate::output::summary::counts_so_far;
 use crate::output::{Output, ParquetObject, Run, Scope, Snapshot};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::outcome::Counts;
+use crate::vocabulary::reason::Reason;
 use crate::vocabulary::tile_id::TileId;
 
 /// The columns that are read of files in which some rows are replaced.
@@ -116,7 +117,7 @@ fn add_rows(batch: &RecordBatch, replaced: &Replaced, counts: &mut Counts) -> Op
             _ => counts.rejected += 1,
         }
         if reasons.is_valid(row) {
-            *counts.reasons.entry(reasons.value(row).to_owned()).or_default() += 1;
+            *counts.reasons.entry(Reason::current_code(reasons.value(row)).to_owned()).or_default() += 1;
         }
     }
     Some(())

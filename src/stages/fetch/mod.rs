@@ -235,7 +235,7 @@ fn expected(tile: &Tile) -> Expected {
 
 /// Rejects an object that is not there, while its store answers.
 pub(crate) fn gone() -> Rejection {
-    Rejection::new(Reason::Gone, "the object was not found (404)")
+    Rejection::new(Reason::NotFound, "the object was not found (404)")
 }
 
 /// Rejects an object that may not be read, while others of its store can.
