@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(
             line("# for a run"),
             "# a run cannot start: no input: give --input URI, or set `input.uris`, `input.manifest` or \
-             `search.api`"
+             `input.stac.api`"
         );
     }
 
@@ -167,7 +167,7 @@ mod tests {
         assert!(
             text.ends_with(
                 "# AWS_SECRET_ACCESS_KEY = (a secret)\n# a run cannot start: no input: \
-             give --input URI, or set `input.uris`, `input.manifest` or `search.api`\n# a run would still \
+             give --input URI, or set `input.uris`, `input.manifest` or `input.stac.api`\n# a run would still \
              need: no model: give --model FILE, or set `model.file`\n"
             ),
             "{text}"

@@ -36,7 +36,7 @@ pub struct PipelineArgs {
     #[arg(long, value_name = "AREA", allow_hyphen_values = true)]
     pub aoi: Option<String>,
 
-    /// Only STAC items of these dates, `input.dates`, such as 2024-05-01/2024-08-31
+    /// Only STAC items of these dates, `input.stac.dates`, such as 2024-05-01/2024-08-31
     #[arg(long, value_name = "FROM/TO")]
     pub dates: Option<String>,
 

@@ -206,7 +206,7 @@ pub const SUPERSEDED: &str = "too many rejects; newer runs have covered its sour
 /// Says why there may be nothing to do in an output that has no run.
 pub fn say_nothing_found() {
     println!(
-        "nothing found: no source lies within tiles.aoi, input.dates and input.max_cloud_cover (-v lists \
+        "nothing found: no source lies within tiles.aoi, input.stac.dates and input.stac.max_cloud_cover (-v lists \
          what was found)"
     );
 }

@@ -38,7 +38,7 @@ pub use variables::Variable;
 /// What the command line sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// `--input`, repeatable: replaces `input.uris`, `input.manifest` and `search.api`.
+    /// `--input`, repeatable: replaces `input.uris`, `input.manifest` and `input.stac.api`.
     pub inputs: Vec<String>,
     /// `--output`: replaces `output.uri`.
     pub output: Option<String>,
@@ -50,7 +50,7 @@ pub struct Overrides {
     pub provider: Option<String>,
     /// `--aoi`: replaces `tiles.aoi`.
     pub aoi: Option<String>,
-    /// `--dates`: replaces `input.dates`.
+    /// `--dates`: replaces `input.stac.dates`.
     pub dates: Option<String>,
     /// `--limit`: replaces `input.limit`.
     pub limit: Option<NonZeroU32>,
@@ -224,7 +224,7 @@ pub struct InspectOptions {
     pub grid: Option<TilesSection>,
     /// What it would be if they were, where they are not; `None`: nobody asks.
     pub other_grid: Option<TilesSection>,
-    /// `[input]` as far as it is about STAC items; nothing is searched for.
+    /// `[input.stac]`; nothing is searched.
     pub stac: StacInput,
 }
 
@@ -242,7 +242,8 @@ impl InspectOptions {
 ///
 /// As [`storage_options`].
 pub fn looking(set: &[String]) -> Result<InspectOptions> {
-    let settings = merge_sections(&["input", "tiles", "limits", "storage"], &environment(), set)?;
+    let settings =
+        merge_sections(&["input", "input.stac", "tiles", "limits", "storage"], &environment(), set)?;
     refuse_other_input(set)?;
     pipeline::looking(&settings)
 }
@@ -250,11 +251,15 @@ pub fn looking(set: &[String]) -> Result<InspectOptions> {
 /// Refuses flags that say where input lies: whoever looks names it.
 fn refuse_other_input(set: &[String]) -> Result<()> {
     let name = |assignment: &String| assignment.split_once('=').map(|(name, _)| name.trim().to_owned());
-    let judges = |name: &String| ["input.dates", "input.max_cloud_cover"].contains(&name.as_str());
-    match set.iter().filter_map(name).find(|name| name.starts_with("input.") && !judges(name)) {
+    let is_input = |name: &String| ["input.", "search."].iter().any(|prefix| name.starts_with(prefix));
+    let selects = |name: &String| {
+        let key = name.trim_start_matches("input.").trim_start_matches("stac.");
+        name.starts_with("input.") && ["dates", "max_cloud_cover"].contains(&key)
+    };
+    match set.iter().filter_map(name).find(|name| is_input(name) && !selects(name)) {
         None => Ok(()),
         Some(name) => Err(Error::config(format!("`{name}` has no effect here"))
-            .hint("give the sources as arguments; of [input] only dates and max_cloud_cover have an effect")),
+            .hint("give the sources as arguments; of [input] only stac.dates and stac.max_cloud_cover have an effect")),
     }
 }
 
@@ -304,7 +309,7 @@ fn lay_flags(settings: &mut Settings, overrides: &Overrides) -> Result<()> {
         ("--precision", "run", "precision", overrides.precision.as_deref()),
         ("--provider", "run", "provider", overrides.provider.as_deref()),
         ("--aoi", "tiles", "aoi", overrides.aoi.as_deref()),
-        ("--dates", "input", "dates", overrides.dates.as_deref()),
+        ("--dates", "input.stac", "dates", overrides.dates.as_deref()),
     ];
     for (flag, section, key, value) in flags {
         if let Some(value) = value {
@@ -324,7 +329,7 @@ fn lay_flags(settings: &mut Settings, overrides: &Overrides) -> Result<()> {
         let (uris, flag) = (Value::from(overrides.inputs.clone()), || Origin::Flag("--input".into()));
         settings.set("input", "uris", uris, flag(), None)?;
         // They are all that there is to be read.
-        for (section, key) in [("input", "manifest"), ("search", "api")] {
+        for (section, key) in [("input", "manifest"), ("input.stac", "api")] {
             if settings.get(&format!("{section}.{key}")).value.as_str() != Some("") {
                 settings.set(section, key, "".into(), flag(), None)?;
             }
@@ -421,7 +426,7 @@ mod tests {
         assert_eq!(
             missing(""),
             [
-                "no input: give --input URI, or set `input.uris`, `input.manifest` or `search.api`",
+                "no input: give --input URI, or set `input.uris`, `input.manifest` or `input.stac.api`",
                 "no model: give --model FILE, or set `model.file`",
                 "no output: give --output URI, or set `output.uri`",
             ]
@@ -500,8 +505,8 @@ mod tests {
             (uris.as_slice(), manifest, &stac.api),
             (&["/srv/item.json".to_owned()][..], &None, &None)
         );
-        assert_eq!(origin(&loaded, "search.api"), "--input");
-        assert_eq!(origin(&merged("", &[], &overrides).unwrap(), "search.api"), "default");
+        assert_eq!(origin(&loaded, "input.stac.api"), "--input");
+        assert_eq!(origin(&merged("", &[], &overrides).unwrap(), "input.stac.api"), "default");
     }
 
     #[test]
@@ -611,8 +616,12 @@ mod tests {
         let found = looking(&set).unwrap();
         assert_eq!((found.limits.max_pixels, found.tiles.grey), (5, Some(AcceptGrey::Reject)));
         let refused = |assignment: &str| looking(&[assignment.to_owned()]).unwrap_err().render();
-        assert!(refused("run.batch=3").ends_with("hint: the sections are input, tiles, limits, storage"));
-        let hint = "hint: only the keys of [input], [tiles], [limits], [storage] can be set here";
+        assert!(
+            refused("run.batch=3")
+                .ends_with("hint: the sections are input, input.stac, tiles, limits, storage")
+        );
+        let hint =
+            "hint: only the keys of [input], [input.stac], [tiles], [limits], [storage] can be set here";
         assert!(refused("batch=3").ends_with(hint));
         assert!(refused("input.uris=a").starts_with("error: `input.uris` has no effect here"));
         let clouds = looking(&["input.max_cloud_cover=20".to_owned()]).unwrap().stac.max_cloud_cover;

@@ -71,7 +71,7 @@ pub struct Input {
     pub stac: StacInput,
 }
 
-/// `[search]`, and `[input]` as far as it is about STAC items.
+/// `[input.stac]`: which STAC items are taken, and where they are searched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StacInput {
     /// An interval of dates, as in STAC: `2024-05-01/..`.
@@ -308,7 +308,10 @@ impl Pipeline {
         let Input { uris, manifest, stac, .. } = &self.input;
         let no_input = uris.is_empty() && manifest.is_none() && stac.api.is_none();
         let needs = [
-            (no_input, "no input: give --input URI, or set `input.uris`, `input.manifest` or `search.api`"),
+            (
+                no_input,
+                "no input: give --input URI, or set `input.uris`, `input.manifest` or `input.stac.api`",
+            ),
             (self.model.file.as_os_str().is_empty(), "no model: give --model FILE, or set `model.file`"),
             (self.output.uri.is_empty(), "no output: give --output URI, or set `output.uri`"),
         ];
@@ -341,10 +344,10 @@ fn input(settings: &Settings) -> Result<Input> {
         allow: settings.read("input.allow")?,
         limit: Some(settings.read::<usize>("input.limit")? as u64).filter(|limit| *limit > 0),
         stac: StacInput {
-            dates: settings.read("input.dates")?,
-            max_cloud_cover: settings.read::<PerCent>("input.max_cloud_cover")?.0,
-            api: settings.read("search.api")?,
-            collections: settings.read("search.collections")?,
+            dates: settings.read("input.stac.dates")?,
+            max_cloud_cover: settings.read::<PerCent>("input.stac.max_cloud_cover")?.0,
+            api: settings.read("input.stac.api")?,
+            collections: settings.read("input.stac.collections")?,
         },
     };
     if !input.uris.is_empty() && input.manifest.is_some() {
@@ -485,8 +488,8 @@ pub(super) fn looking(settings: &Settings) -> Result<super::InspectOptions> {
     let (limits, tiles, grid) = (limits(settings)?, tiles(settings)?, grid(settings)?);
     let other_grid = if grid.is_none() { Some(windows(settings)?) } else { None };
     let stac = StacInput {
-        dates: settings.read("input.dates")?,
-        max_cloud_cover: settings.read::<PerCent>("input.max_cloud_cover")?.0,
+        dates: settings.read("input.stac.dates")?,
+        max_cloud_cover: settings.read::<PerCent>("input.stac.max_cloud_cover")?.0,
         ..StacInput::default()
     };
     Ok(super::InspectOptions { storage: storage(settings)?, limits, tiles, grid, other_grid, stac })

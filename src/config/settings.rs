@@ -15,6 +15,17 @@ use crate::vocabulary::error::{Error, Result};
 const DEFAULTS: &str = include_str!("default.toml");
 const ENV_PREFIX: &str = "TILEFLEET_";
 
+/// Sections within sections. All other tables within a section are values.
+const NESTED: [(&str, &str); 1] = [("input", "stac")];
+
+/// Keys of earlier builds, and what they are called now: section and key of each.
+const RENAMED: [[(&str, &str); 2]; 4] = [
+    [("input", "dates"), ("input.stac", "dates")],
+    [("input", "max_cloud_cover"), ("input.stac", "max_cloud_cover")],
+    [("search", "api"), ("input.stac", "api")],
+    [("search", "collections"), ("input.stac", "collections")],
+];
+
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -122,10 +133,14 @@ impl Settings {
         for (variable, text) in variables {
             let Some(name) = variable.strip_prefix(ENV_PREFIX) else { continue };
             let name = name.to_lowercase();
-            let (section, key) = name.split_once('_').unwrap_or(("", &name));
-            let known = if section.is_empty() { self.has("", key) } else { self.has_section(section) };
+            let (section, key) = split(&name, '_').unwrap_or((String::new(), &name));
+            let is_known = |section: &str| self.has_section(section);
+            let known = match section.as_str() {
+                "" => self.has("", key),
+                section => is_known(section) || new_section(section).is_some_and(is_known),
+            };
             if known {
-                self.set_text(section, key, text, Origin::Environment(variable.clone()))?;
+                self.set_text(&section, key, text, Origin::Environment(variable.clone()))?;
             }
         }
         Ok(())
@@ -138,8 +153,14 @@ impl Settings {
         for (name, value) in record.as_object().ok_or_else(damaged)? {
             match value {
                 serde_json::Value::Object(section) => {
-                    for (key, value) in section {
-                        self.set(name, key, recorded(value).ok_or_else(damaged)?, origin(), typed(value))?;
+                    for (section, key, value) in leaves(name, section) {
+                        self.set(
+                            &section,
+                            key,
+                            recorded(value).ok_or_else(damaged)?,
+                            origin(),
+                            typed(value),
+                        )?;
                     }
                 }
                 value => self.set("", name, recorded(value).ok_or_else(damaged)?, origin(), typed(value))?,
@@ -155,12 +176,13 @@ impl Settings {
                 .hint("write --set section.key=value, such as --set run.batch=32"));
         };
         let name = name.trim();
-        let (section, key) = name.split_once('.').unwrap_or(("", name));
-        self.set_text(section, key, text.trim(), Origin::Flag(format!("--set {name}")))
+        let (section, key) = split(name, '.').unwrap_or((String::new(), name));
+        self.set_text(&section, key, text.trim(), Origin::Flag(format!("--set {name}")))
     }
 
     /// Sets a value from text: TOML if it reads as TOML, else the text itself; of a list, its items between commas.
     pub(super) fn set_text(&mut self, section: &str, key: &str, text: &str, origin: Origin) -> Result<()> {
+        let (section, key) = current_name(section, key, &origin);
         let value = match toml::from_str::<Table>(&format!("value = {text}")) {
             Ok(mut table) if table.len() == 1 => table.remove("value"),
             Err(_) if Self::is_list(section, key) && !text.starts_with('[') && text.contains(',') => {
@@ -189,6 +211,7 @@ impl Settings {
         origin: Origin,
         typed: Option<String>,
     ) -> Result<()> {
+        let (section, key) = current_name(section, key, &origin);
         if let Some(place) = self.0.iter_mut().find(|place| place.section == section && place.key == key) {
             *place = Setting { section: section.to_owned(), key: key.to_owned(), value, origin, typed };
             return Ok(());
@@ -224,11 +247,8 @@ impl Settings {
         let mut values = serde_json::json!({});
         for Setting { section, key, value, .. } in &self.0 {
             let value = serde_json::json!(value);
-            if section.is_empty() {
-                values[key] = value;
-            } else {
-                values[section][key] = value;
-            }
+            let parts = section.split('.').filter(|part| !part.is_empty());
+            parts.fold(&mut values, |values, part| &mut values[part])[key] = value;
         }
         values
     }
@@ -259,6 +279,10 @@ impl Settings {
 
     fn check_section(&self, section: &str, origin: &Origin) -> Result<()> {
         if self.has_section(section) {
+            return Ok(());
+        }
+        if let Some(new) = new_section(section).filter(|new| self.has_section(new)) {
+            tracing::warn!("[{section}] ({origin}) is now [{new}]: rename it");
             return Ok(());
         }
         let sections = self.sections();
@@ -310,6 +334,43 @@ fn typed(value: &serde_json::Value) -> Option<String> {
     value.is_number().then(|| value.to_string())
 }
 
+/// Splits a name into its section and its key: `input.stac.dates` into `input.stac` and `dates`.
+fn split(name: &str, separator: char) -> Option<(String, &str)> {
+    let (section, key) = name.split_once(separator)?;
+    let nested = key.split_once(separator).filter(|(inner, _)| NESTED.contains(&(section, inner)));
+    Some(nested.map_or((section.to_owned(), key), |(inner, key)| (dotted(section, inner), key)))
+}
+
+/// Returns the values of a recorded section and of the sections within it.
+fn leaves<'a>(
+    name: &str,
+    section: &'a serde_json::Map<String, serde_json::Value>,
+) -> Vec<(String, &'a str, &'a serde_json::Value)> {
+    let leaf = |(key, value): (&'a String, &'a serde_json::Value)| match value {
+        serde_json::Value::Object(inner) if NESTED.contains(&(name, key.as_str())) => {
+            leaves(&dotted(name, key), inner)
+        }
+        value => vec![(name.to_owned(), key.as_str(), value)],
+    };
+    section.iter().flat_map(leaf).collect()
+}
+
+/// Returns section and key as they are called now; warns of old ones, except in the record of a run.
+fn current_name<'a>(section: &'a str, key: &'a str, origin: &Origin) -> (&'a str, &'a str) {
+    let Some([_, new]) = RENAMED.iter().find(|[old, _]| *old == (section, key)) else {
+        return (section, key);
+    };
+    if !matches!(origin, Origin::Record(_)) {
+        tracing::warn!("`{}` ({origin}) is now `{}`: rename it", dotted(section, key), dotted(new.0, new.1));
+    }
+    *new
+}
+
+/// Returns the section that replaces one of earlier builds.
+fn new_section(section: &str) -> Option<&'static str> {
+    (section == "search").then_some("input.stac")
+}
+
 fn dotted(section: &str, key: &str) -> String {
     if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
 }
@@ -331,16 +392,7 @@ fn parse(text: &str) -> Result<Vec<Entry>, toml::de::Error> {
         let value = &values[name.get_ref().as_ref()];
         match (place.get_ref(), value) {
             (DeValue::Table(keys), Value::Table(section)) => {
-                let section_name = name.get_ref().to_string();
-                for key in keys.keys() {
-                    let value = section[key.get_ref().as_ref()].clone();
-                    let (section, span) = (section_name.clone(), key.span());
-                    entries.push(Entry { section, key: key.get_ref().to_string(), value: Some(value), span });
-                }
-                if keys.is_empty() {
-                    let (section, key) = (section_name, String::new());
-                    entries.push(Entry { section, key, value: None, span: name.span() });
-                }
+                entries.extend(entries_of(name.get_ref(), name.span(), keys, section));
             }
             _ => entries.push(Entry {
                 section: String::new(),
@@ -352,6 +404,27 @@ fn parse(text: &str) -> Result<Vec<Entry>, toml::de::Error> {
     }
     entries.sort_by_key(|entry| entry.span.start);
     Ok(entries)
+}
+
+/// Lists the keys of a section and of the sections within it.
+fn entries_of(name: &str, span: Range<usize>, keys: &DeTable<'_>, section: &Table) -> Vec<Entry> {
+    if keys.is_empty() {
+        return vec![Entry { section: name.to_owned(), key: String::new(), value: None, span }];
+    }
+    let mut entries = Vec::new();
+    for (key, place) in keys {
+        let (key, span) = (key.get_ref().as_ref(), key.span());
+        match (place.get_ref(), &section[key]) {
+            (DeValue::Table(keys), Value::Table(inner)) if NESTED.contains(&(name, key)) => {
+                entries.extend(entries_of(&dotted(name, key), span, keys, inner));
+            }
+            (_, value) => {
+                let (section, key, value) = (name.to_owned(), key.to_owned(), Some(value.clone()));
+                entries.push(Entry { section, key, value, span });
+            }
+        }
+    }
+    entries
 }
 
 fn line_of(text: &str, span: &Range<usize>) -> usize {
@@ -411,6 +484,54 @@ mod tests {
         assert_eq!(&names[..3], ["name", "input.uris", "input.manifest"]);
         assert_eq!(names.last().unwrap(), "storage.connect_timeout");
         assert!(settings.iter().all(|setting| setting.origin == Origin::Default));
+    }
+
+    /// Old names work in a file, an assignment, the environment and a record, and mean the new ones.
+    #[test]
+    fn renamed_keys_are_understood_under_their_old_names() {
+        let text = |settings: &Settings, name: &str| settings.get(name).value.to_string();
+        let old = laid(
+            "[input]\ndates = \"2024-05-01/..\"\n[search]\napi = \"https://h/v1\"\ncollections = [\"c\"]\n",
+        );
+        let new =
+            laid("[input.stac]\ndates = \"2024-05-01/..\"\napi = \"https://h/v1\"\ncollections = [\"c\"]\n");
+        let (old, new) = (old.unwrap(), new.unwrap());
+        assert_eq!(old.to_json(), new.to_json());
+        assert_eq!(text(&new, "input.stac.api"), "\"https://h/v1\"");
+        assert_eq!(new.get("input.stac.api").origin.to_string(), "job.toml:3");
+        assert_eq!(old.get("input.stac.api").origin.to_string(), "job.toml:4");
+
+        let mut set = Settings::defaults();
+        for assignment in
+            ["input.max_cloud_cover=20", "search.collections=a,b", "input.stac.dates=2024-05-01/.."]
+        {
+            set.lay_assignment(assignment).unwrap();
+        }
+        assert_eq!(text(&set, "input.stac.max_cloud_cover"), "20");
+        assert_eq!(text(&set, "input.stac.collections"), "[\"a\", \"b\"]");
+        assert_eq!(text(&set, "input.stac.dates"), "\"2024-05-01/..\"");
+
+        for name in ["TILEFLEET_SEARCH_API", "TILEFLEET_INPUT_STAC_API"] {
+            assert_eq!(
+                text(&from_environment(name, "https://h").unwrap(), "input.stac.api"),
+                "\"https://h\"",
+                "{name}"
+            );
+        }
+        assert!(rendered(from_environment("TILEFLEET_SEARCH_APY", "x")).contains("unknown key `search.apy`"));
+
+        let earlier = serde_json::json!({
+            "input": {"uris": ["a"], "dates": "2024-05-01/..", "max_cloud_cover": 20},
+            "search": {"api": "https://h/v1", "collections": ["c"]},
+        });
+        let mut recorded = Settings::defaults();
+        recorded.lay_record(&earlier, "r").unwrap();
+        let mut again = Settings::defaults();
+        again.lay_record(&recorded.to_json(), "r").unwrap();
+        assert_eq!(again.to_json(), recorded.to_json());
+        assert_eq!(recorded.to_json()["input"]["stac"]["collections"], serde_json::json!(["c"]));
+        assert_eq!(recorded.to_json().get("search"), None);
+        assert!(laid("[search]\n").is_ok());
     }
 
     #[test]

@@ -98,7 +98,10 @@ impl Reason {
     /// Returns the code that replaces one of earlier builds; any other code stays, known or not.
     #[must_use]
     pub fn current_code(code: &str) -> &str {
-        Self::of_former_code(code).map_or(code, Self::code)
+        match Self::of_former_code(code) {
+            Some(reason) => reason.code(),
+            None => code,
+        }
     }
 }
 

@@ -706,13 +706,15 @@ fn nothing_within_dates_clouds_or_area_is_success() {
     fs::write(&path, item.to_string()).unwrap();
     let input =
         ["--input", path.to_str().unwrap(), "--set", "tiles.bands=[\"data/1\", \"data/2\", \"data/3\"]"];
-    let filters = ["input.dates=2025-01-01/..", "input.max_cloud_cover=10", "tiles.aoi=9.5,53.3,10.4,53.8"];
+    let filters =
+        ["input.stac.dates=2025-01-01/..", "input.stac.max_cloud_cover=10", "tiles.aoi=9.5,53.3,10.4,53.8"];
     for found in [false, true] {
         for filter in filters {
             let arguments = [&input[..], &["--set", filter]].concat();
             let report = job.run_ok(&arguments);
-            let named =
-                ["tiles.aoi", "input.dates", "input.max_cloud_cover"].iter().all(|key| report.contains(key));
+            let named = ["tiles.aoi", "input.stac.dates", "input.stac.max_cloud_cover"]
+                .iter()
+                .all(|key| report.contains(key));
             // The area is part of what a row means, so that no run of it was there before.
             assert!(
                 if found && !filter.starts_with("tiles") { report.contains("nothing new") } else { named },
@@ -739,7 +741,7 @@ fn nothing_within_dates_clouds_or_area_is_success() {
     let mut silent = item;
     silent["properties"].as_object_mut().unwrap().remove("eo:cloud_cover");
     fs::write(&path, silent.to_string()).unwrap();
-    let output = job.run(&[&input[..], &["--set", "input.max_cloud_cover=10"]].concat());
+    let output = job.run(&[&input[..], &["--set", "input.stac.max_cloud_cover=10"]].concat());
     assert_exit(&output, 78);
     assert!(stderr(&output).contains("without eo:cloud_cover"), "{}", stderr(&output));
 }

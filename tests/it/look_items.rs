@@ -174,8 +174,8 @@ fn items_that_a_run_leaves_out_are_not_shown() {
     let Some(item) = data("faults/stac/mix2/base.json") else { return };
     let folder = tempfile::tempdir().unwrap();
     let cases = [
-        ("input.dates=2025-01-01/..", "1 outside of the dates"),
-        ("input.max_cloud_cover=4", "1 with more clouds"),
+        ("input.stac.dates=2025-01-01/..", "1 outside of the dates"),
+        ("input.stac.max_cloud_cover=4", "1 with more clouds"),
         ("tiles.aoi=100,10,101,11", "1 outside of the area"),
     ];
     for (setting, words) in cases {
@@ -186,7 +186,13 @@ fn items_that_a_run_leaves_out_are_not_shown() {
         let output = chip(text(&item), &folder.path().join("a.npy"), &more);
         assert_says(&output, 64, &["a run finds no sources in", words]);
     }
-    let taken = ["--set", "input.dates=2024-06-01/2024-06-02", "--set", "input.max_cloud_cover=5", "--json"];
+    let taken = [
+        "--set",
+        "input.stac.dates=2024-06-01/2024-06-02",
+        "--set",
+        "input.stac.max_cloud_cover=5",
+        "--json",
+    ];
     let output = inspect(&[&[text(&item)], &WINDOWS[..], &taken[..]].concat());
     assert_eq!(said(&output).len(), 1);
     let output = inspect(&[text(&item), "--set", "input.uris=[\"a\"]"]);

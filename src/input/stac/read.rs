@@ -215,7 +215,7 @@ impl<'a> Walk<'a> {
         if links("search").next().is_some() {
             return Err(Error::config(format!("{uri} is a STAC API"))
                 .because("it links to all items of its archive".to_owned())
-                .hint("search it instead, with [search]"));
+                .hint("search it instead, with [input.stac]"));
         }
         if depth >= self.limits.depth && links("child").next().is_some() {
             return Err(self.too_deep());

@@ -22,7 +22,7 @@ use crate::vocabulary::words::counted;
 /// An API may filter a page after it has counted it; so many empty ones in a row are no search any more.
 const MAX_EMPTY: u32 = 20;
 
-/// `[search]` as written in the pipeline file.
+/// `[input.stac]` as written in the pipeline file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
@@ -75,7 +75,7 @@ impl Search {
         self.base()?;
         self.filter()?.check()?;
         if self.collections.is_empty() {
-            return Err(Error::config("search.collections is empty")
+            return Err(Error::config("input.stac.collections is empty")
                 .hint("name the collections to search, such as [\"sentinel-2-l2a\"]"));
         }
         if self.bbox.is_some() && self.intersects.is_some() {
@@ -85,7 +85,7 @@ impl Search {
         }
         if self.bbox.is_none() && self.intersects.is_none() && self.datetime.is_none() {
             return Err(Error::config("the search asks for whole collections")
-                .hint("limit it with tiles.aoi or input.dates; an --input replaces the search"));
+                .hint("limit it with tiles.aoi or input.stac.dates; an --input replaces the search"));
         }
         if !(1..=10_000).contains(&self.limit) {
             return Err(Error::config(format!(
@@ -118,7 +118,7 @@ impl Search {
         if base.scheme().is_http() {
             return Ok(base);
         }
-        Err(Error::config(format!("search.api `{base}` is not a URL")).hint("write https://host/path"))
+        Err(Error::config(format!("input.stac.api `{base}` is not a URL")).hint("write https://host/path"))
     }
 
     /// Starts the search.
@@ -293,7 +293,7 @@ impl Pages {
                 counted(self.limits.items, "item")
             ))
             .hint(
-                "ask for less with input.dates, tiles.aoi or input.max_cloud_cover, or raise \
+                "ask for less with input.stac.dates, tiles.aoi or input.stac.max_cloud_cover, or raise \
                      limits.max_stac_items",
             ));
         }
@@ -320,7 +320,7 @@ impl Pages {
             let most = self.limits.documents;
             return Err(Error::config(format!("{} leads to more than {}", self.base, counted(most, "page")))
                 .hint(
-                    "ask for less with input.dates, tiles.aoi or input.max_cloud_cover, or raise \
+                    "ask for less with input.stac.dates, tiles.aoi or input.stac.max_cloud_cover, or raise \
                  limits.max_stac_documents",
                 ));
         }
@@ -349,7 +349,7 @@ impl Pages {
     fn failed(&self, why: String) -> Error {
         Error::config(format!("cannot search {}", self.base))
             .because(why)
-            .hint("check search.api, search.collections, input.dates and tiles.aoi")
+            .hint("check input.stac.api, input.stac.collections, input.stac.dates and tiles.aoi")
     }
 }
 
