@@ -50,7 +50,7 @@ pub(super) async fn register(
     let Some((run, shard)) = first else {
         let uri = &output.uri;
         return Err(Error::unavailable(format!("nothing is committed in {uri} yet")).hint(format!(
-            "`tilefleet status {uri}` tells how far its runs are; run the pipeline to go on"
+            "`tilefleet status {uri}` shows the progress of its runs; run the pipeline to resume"
         )));
     };
     let root = ObjectStoreUrl::parse(ROOT).map_err(|cause| fault(&cause))?;
