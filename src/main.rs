@@ -17,7 +17,7 @@ fn leave(code: u8) -> ! {
     unsafe { libc::_exit(code.into()) }
 }
 
-/// Has glibc allocate from one arena instead of one a thread: images are allocated on one thread and
+/// Has glibc allocate from one arena instead of one per thread: images are allocated on one thread and
 /// freed on another, and with many arenas peak memory grows with the number of tiles.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "glibc's settings are behind its C interface")]

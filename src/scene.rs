@@ -13,7 +13,7 @@ use crate::vocabulary::geometry::{Rect, Size, Window};
 use crate::vocabulary::reason::{Reason, Rejection};
 use crate::vocabulary::sample::SampleKind;
 
-/// Which sample stands for no data.
+/// Which sample means no data.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Nodata {
@@ -45,7 +45,7 @@ pub struct Tiling {
     pub size: u32,
     /// From one window to the next, in pixels of `gsd`.
     pub stride: u32,
-    /// Metres a pixel; `None`: as stored.
+    /// Metres per pixel; `None`: as stored.
     pub gsd: Option<f64>,
     /// Windows that do not touch it are not planned.
     pub aoi: Option<Area>,
@@ -53,11 +53,11 @@ pub struct Tiling {
     pub bands: Vec<String>,
     /// What the values mean that the model gets, band by band.
     pub units: Vec<String>,
-    /// Factors of the samples: none, one, or one a band.
+    /// Factors of the samples: none, one, or one per band.
     pub scale: Vec<f64>,
-    /// Added after that: none, one, or one a band.
+    /// Added after that: none, one, or one per band.
     pub offset: Vec<f64>,
-    /// Which sample stands for no data.
+    /// Which sample means no data.
     pub nodata: Nodata,
     /// Windows with a smaller share of valid pixels are skipped.
     pub min_valid_fraction: f64,
@@ -190,13 +190,13 @@ pub struct Scene {
     pub stride: [f64; 2],
     /// Whether blocks run across the whole width, so that windows are best read row by row.
     pub in_rows: bool,
-    /// Metres a pixel of the chip, as far as known.
+    /// Metres per pixel of the chip, as far as known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gsd: Option<f64>,
     /// When it was taken, in microseconds since 1970 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datetime: Option<i64>,
-    /// What was taken for granted or decided, for people.
+    /// What was assumed or decided, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// Only these windows, and no others: a retry's.
@@ -271,7 +271,7 @@ pub struct SceneBand {
     /// Whether values are the 8 bits that a viewer shows, though they are stored otherwise: white as 0, or in less bits.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shown: bool,
-    /// The sample that stands for no data; absent: none does. JSON has no NaN, so it is a text.
+    /// The sample that means no data; absent: none does. JSON has no NaN, so it is a text.
     #[serde(default, with = "nodata", skip_serializing_if = "Option::is_none")]
     pub nodata: Option<f64>,
 }

@@ -74,7 +74,7 @@ impl Power {
 pub struct Noise(Vec<Power>);
 
 impl Noise {
-    /// Starts with nothing of so many layers.
+    /// Starts empty, for a number of layers.
     #[must_use]
     pub fn of_layers(count: usize) -> Self {
         Self(vec![Power::default(); count])

@@ -43,13 +43,13 @@ use crate::vocabulary::words::counted;
 
 /// Chips a batch, where the model leaves it open: the activations of all of them are in memory at once.
 const BATCH: NonZeroUsize = NonZeroUsize::new(4).expect("not zero");
-/// So many tiles of the calibration tell what rounding takes from a channel in the mean.
+/// Number of calibration tiles on which the mean rounding error of a channel is measured.
 const SHIFT_TILES: usize = 64;
-/// So many tiles of the calibration tell which layers hurt.
+/// Number of calibration tiles on which the loss of each layer is measured.
 const JUDGED_TILES: usize = 32;
 /// A mean cosine of at least this is near enough for no layer to stay float.
 const NEAR_ENOUGH: f64 = 0.99;
-/// At most one layer in so many stays float by itself.
+/// At most one layer in this many is kept in float automatically.
 const LAYERS_A_FLOAT_ONE: usize = 8;
 
 /// How a model is to be quantised.
@@ -106,7 +106,7 @@ impl<'a> Calibration<'a> {
         Ok(Self { runtime, model, prepared, settings, named })
     }
 
-    /// Returns how many chips a batch of tiles has to have.
+    /// Returns how many chips a batch must have.
     #[must_use]
     pub fn batch(model: &Model) -> NonZeroUsize {
         model.static_batch.and_then(NonZeroUsize::new).unwrap_or(BATCH)
@@ -303,7 +303,7 @@ impl<'a> Calibration<'a> {
     }
 }
 
-/// Returns how many batches have so many tiles, or all that there are.
+/// Returns how many batches have this many tiles, or all batches.
 fn num_batches(tiles: &Tiles, num_tiles: usize) -> usize {
     let batch_len = tiles.batches.first().map_or(1, InputBatch::len);
     tiles.batches.len().min(num_tiles.div_ceil(batch_len))

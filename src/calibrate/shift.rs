@@ -9,7 +9,7 @@ pub struct Shift {
 }
 
 impl Shift {
-    /// Starts with nothing of so many channels.
+    /// Starts empty, for a number of channels.
     #[must_use]
     pub fn of_channels(count: usize) -> Self {
         Self { sums: vec![0.0; count], count: 0 }

@@ -17,9 +17,9 @@ use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::reason::Rejection;
 use crate::vocabulary::words::{counted, form};
 
-/// So many tiles give the ranges if nobody says how many.
+/// Default number of tiles to measure ranges on.
 pub const USUAL_CALIBRATION: usize = 256;
-/// So many others are compared on if nobody says how many.
+/// Default number of other tiles to compare on.
 pub const USUAL_HELD_OUT: usize = 128;
 /// Objects read at a time.
 const READS_AT_ONCE: usize = 8;
@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
     /// Prepares to read.
     ///
     /// - `input`: what the model takes
-    /// - `batch`: chips a batch
+    /// - `batch`: chips per batch
     ///
     /// # Errors
     ///
@@ -279,7 +279,7 @@ fn divided(sources: &Sorted, [calibration, held_out]: [usize; 2]) -> Result<[Vec
     Ok(divided)
 }
 
-/// Chooses so many of the sources, spread evenly.
+/// Chooses a number of sources, spread evenly.
 fn some_of(sources: &Sorted, count: usize) -> Result<Vec<ObjectUri>> {
     let there = sources.num_entries as u128;
     let place = |index: usize| (index as u128 * there / count.max(1) as u128) as u64;

@@ -125,7 +125,7 @@ mod tests {
         assert!(std::fs::read_to_string(&file).unwrap().contains("images"));
     }
 
-    /// What the template leaves alone is as if it did not stand there, and what it has in comments is valid.
+    /// What the template leaves alone is as if it were missing, and what it has in comments is valid.
     #[test]
     fn the_template_says_the_defaults() {
         let folder = tempfile::tempdir().unwrap();

@@ -15,7 +15,7 @@ use crate::formats::reader::TileGrid;
 use crate::observe::stderr::{Level, say};
 use crate::vocabulary::error::{Error, Kind, Result};
 
-/// So many sources are looked at at once.
+/// Number of sources that are read at once.
 const AT_ONCE: usize = 8;
 
 /// Shows the properties of images: format, size, bands, samples, compression

@@ -220,7 +220,7 @@ const REPORT_IT: &str = "this is a bug in tilefleet; please report it with the l
 fn install_panic_message() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        // Whoever read our output has closed it, as `head` does; that is no bug.
+        // Whoever read our output has closed it, as `head` does; that is not a bug.
         if info.payload_as_str().is_some_and(|message| message.starts_with("failed printing to stdout")) {
             std::process::exit(BROKEN_PIPE_EXIT_CODE);
         }
@@ -245,7 +245,7 @@ fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     block_on_threads(None, future)
 }
 
-/// As [`block_on`], with so many threads for input and output; `None`: as many as the machine has.
+/// As [`block_on`], with this many threads for input and output; `None`: as many as the machine has.
 fn block_on_threads<T>(threads: Option<NonZeroUsize>, future: impl Future<Output = Result<T>>) -> Result<T> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = threads {

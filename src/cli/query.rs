@@ -156,7 +156,7 @@ impl Args {
     }
 }
 
-/// Takes what stands in place of a query; the name of a file there is a mistake.
+/// Takes the text of a query; the name of a file there is a mistake.
 fn given(sql: &str) -> Result<String> {
     if !sql.contains(char::is_whitespace) && Path::new(sql).is_file() {
         return Err(Error::usage(format!("`{sql}` is a file, not a query"))

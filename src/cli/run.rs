@@ -176,7 +176,7 @@ pub fn all_done(limit: Option<Limit>) -> String {
     }
 }
 
-/// Says that a run is not to be taken for the whole.
+/// Says that a run does not cover everything.
 ///
 /// - `rest_is_open`: whether nobody has covered the rest since
 pub fn say_limit(limit: Option<Limit>, rest_is_open: bool) {

@@ -6,10 +6,10 @@ use crate::vocabulary::reason::Reason;
 
 pub use crate::vocabulary::words::{by_header, bytes, count, counted, counted_of, form, seconds, wrapped};
 
-/// Lines for whoever is no terminal are meant for one of so many columns.
+/// Number of columns that are assumed if the output is not a terminal.
 const USUAL_WIDTH: usize = 100;
 
-/// Returns the columns of standard output's terminal; `None` if it is none.
+/// Returns the columns of standard output's terminal; `None` if it is not one.
 #[must_use]
 pub fn terminal_width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
@@ -32,7 +32,7 @@ pub fn hanging(text: &str, indent: usize) -> String {
 /// What is narrower is not read but spelled out.
 const LEAST_WIDTH: usize = 24;
 
-/// As [`hanging`], on so many columns.
+/// As [`hanging`], for a number of columns.
 #[must_use]
 pub fn hanging_within(text: &str, indent: usize, width: usize) -> String {
     let lines = wrapped(text, width.saturating_sub(indent).max(LEAST_WIDTH));

@@ -34,7 +34,7 @@ pub struct TilesSection {
     pub size: Option<NonZeroU32>,
     /// From one window to the next, in pixels of `gsd`; `None`: as `size`.
     pub stride: Option<NonZeroU32>,
-    /// Metres a pixel; `None`: as stored.
+    /// Metres per pixel; `None`: as stored.
     pub gsd: Option<f64>,
     /// A `GeoJSON` file, or `west,south,east,north` in degrees.
     pub aoi: Option<String>,
@@ -42,11 +42,11 @@ pub struct TilesSection {
     pub bands: Vec<String>,
     /// What the values mean that the model gets; `None`: what the contract says.
     pub unit: Option<String>,
-    /// Factors of the samples: none, one, or one a band.
+    /// Factors of the samples: none, one, or one per band.
     pub scale: Vec<f64>,
-    /// Added after that: none, one, or one a band.
+    /// Added after that: none, one, or one per band.
     pub offset: Vec<f64>,
-    /// Which sample stands for no data.
+    /// Which sample means no data.
     pub nodata: Nodata,
     /// Windows with a smaller share of valid pixels are skipped.
     pub min_valid_fraction: f64,
@@ -137,7 +137,7 @@ impl FromSetting for Length {
     }
 }
 
-/// Metres a pixel.
+/// Metres per pixel.
 struct Gsd(Option<f64>);
 
 impl FromSetting for Gsd {

@@ -65,7 +65,7 @@ pub struct Input {
     /// Folders and buckets that a manifest may name; empty: any store, and local files only if the
     /// manifest is local itself.
     pub allow: Vec<String>,
-    /// Only so many sources, the first in order of their addresses.
+    /// Maximum number of sources, the first in order of their URIs.
     pub limit: Option<u64>,
     /// Which STAC items are taken.
     pub stac: StacInput,
@@ -119,9 +119,9 @@ pub struct Plan {
 pub struct Model {
     /// The ONNX file, an absolute path.
     pub file: PathBuf,
-    /// Name of the embedding's tensor, where it is not to be found by itself.
+    /// Name of the embedding's tensor, if it cannot be detected.
     pub embedding: Option<String>,
-    /// Name of the logits' tensor, where it is not to be found by itself.
+    /// Name of the logits' tensor, if it cannot be detected.
     pub logits: Option<String>,
 }
 
@@ -134,13 +134,13 @@ pub struct Run {
     pub devices: Devices,
     /// Precision of the network's arithmetic; `None`: what the model file has.
     pub precision: Option<Precision>,
-    /// Chips a session run; `None`: as the provider likes it.
+    /// Chips per session run; `None`: the provider's default.
     pub batch: Option<NonZeroUsize>,
-    /// CPU threads in all; `None`: as many as the machine has.
+    /// CPU threads of each: the model, decoding, and input and output; `None`: as many as the machine has.
     pub threads: Option<NonZeroUsize>,
-    /// Sessions side by side, which share the threads; `None`: as the provider likes it.
+    /// Sessions side by side, which share the threads; `None`: the provider's default.
     pub sessions: Option<NonZeroUsize>,
-    /// Whether idle threads of a session spin; `None`: as it turns out.
+    /// Whether idle threads of a session spin; `None`: measured.
     pub spinning: Option<bool>,
     /// Whether a model may run whose 16-bit sums saturate on this processor: its rows are others then.
     pub allow_saturation: bool,
@@ -216,13 +216,13 @@ pub struct Limits {
 /// When an object is given up that its store does not give, though it gives others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// So many tries have failed at least,
+    /// Minimum number of failed tries,
     pub tries: usize,
-    /// in so many runs one after another,
+    /// in this many runs one after another,
     pub runs: usize,
-    /// or over so long a time,
+    /// or over this time,
     pub after: Duration,
-    /// while so many other objects of its host answered each time.
+    /// while at least this many other objects of its host answered each time.
     pub others: usize,
 }
 
@@ -232,7 +232,7 @@ impl Default for Unreadable {
     }
 }
 
-/// The name of a pipeline without a file, and of the one that `tilefleet init` writes: they go on with the same runs.
+/// The name of a pipeline without a file, and of the one that `tilefleet init` writes: they resume the same runs.
 pub const NAME_WITHOUT_FILE: &str = "tiles";
 
 /// Names an unnamed pipeline after its file.

@@ -44,7 +44,7 @@ pub enum Origin {
     Flag(String),
     /// The pipeline file's own name.
     FileName,
-    /// What stands for the name of a file that is not there.
+    /// What replaces the name of a missing file.
     NoFile,
     /// The record of a run.
     Record(String),
@@ -74,7 +74,7 @@ pub struct Setting {
     pub value: Value,
     /// Where the value came from.
     pub origin: Origin,
-    /// What was typed, where it was a text and not TOML: a profile called `123` is no number.
+    /// What was typed, where it was a text and not TOML: a profile called `123` is not a number.
     pub(super) typed: Option<String>,
 }
 
@@ -128,7 +128,7 @@ impl Settings {
 
     /// Lays environment variables over the settings: `TILEFLEET_RUN_BATCH` is `run.batch`.
     ///
-    /// Variables that name no section of ours are none of ours; an unknown key of a section is an error.
+    /// Variables that name none of our sections are ignored; an unknown key of a section is an error.
     pub(super) fn lay_environment(&mut self, variables: &[(String, String)]) -> Result<()> {
         for (variable, text) in variables {
             let Some(name) = variable.strip_prefix(ENV_PREFIX) else { continue };

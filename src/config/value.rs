@@ -79,7 +79,7 @@ impl FromSetting for Vec<String> {
         match &setting.value {
             Value::Array(items) => {
                 let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
-                // Between commas a name such as `2024` is no number.
+                // Between commas a name such as `2024` is not a number.
                 let typed = setting.typed.as_deref().filter(|typed| !typed.starts_with('['));
                 let as_typed = || Some(typed?.split(',').map(|item| item.trim().to_owned()).collect());
                 texts.collect::<Option<_>>().or_else(as_typed)

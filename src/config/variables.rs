@@ -14,7 +14,7 @@ pub struct Variable {
     pub decides: Option<&'static str>,
 }
 
-/// Variables of which one, the first that is set, stands for a setting that is not.
+/// Variables of which the first that is set replaces a setting that is not set.
 const INSTEAD: [(&str, &[&str]); 3] = [
     ("storage.endpoint", &ENDPOINT_VARIABLES),
     ("storage.region", &REGION_VARIABLES),
@@ -27,7 +27,7 @@ const SWITCHES: [(&str, &[&str]); 2] = [
     ("storage.allow_http", &["AWS_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP", "AZURE_ALLOW_HTTP"]),
 ];
 
-/// Others that matter, whose values are no secrets once URLs are stripped of theirs.
+/// Others that matter, whose values are not secrets once URLs are stripped of theirs.
 const PLAIN: [&str; 33] = [
     "ALL_PROXY",
     "all_proxy",
@@ -64,7 +64,7 @@ const PLAIN: [&str; 33] = [
     "TMPDIR",
 ];
 
-/// All else of the stores, such as keys, is taken for a secret.
+/// All else of the stores, such as keys, is treated as a secret.
 const STORES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 
 /// Returns what of an environment decides, in order of name.

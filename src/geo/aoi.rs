@@ -7,10 +7,10 @@ use super::bbox::around_across_antimeridian;
 use super::footprint::bounds;
 use crate::vocabulary::error::{Error, Result};
 
-/// More points than any border needs; every window is held against each of them.
+/// More points than any border needs; every window is compared with each of them.
 const MAX_POINTS: usize = 200_000;
 
-/// As much of a text that is no area stands in the error, in characters.
+/// Maximum characters of an invalid area that the error quotes.
 const MAX_SHOWN: usize = 60;
 
 /// A box that is wider was hardly meant to cross the antimeridian, in degrees.
@@ -140,7 +140,7 @@ fn boxes(text: &str) -> Result<Vec<Area>> {
     Ok(if west < east { vec![area(west, east)] } else { vec![area(west, 180.0), area(-180.0, east)] })
 }
 
-/// Returns enough of a text to know it by: what is no box may be a whole file of something else.
+/// Returns enough of a text to know it by: what is not a box may be a whole file of something else.
 fn beginning(text: &str) -> String {
     let mut shown: String =
         text.trim().chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();

@@ -1,4 +1,4 @@
-//! EPSG codes whose definition has been held against PROJ.
+//! EPSG codes whose definition has been compared with PROJ.
 
 use std::sync::LazyLock;
 

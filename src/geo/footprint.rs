@@ -8,7 +8,7 @@ use crate::vocabulary::geometry::Window;
 /// than a degree, within such a part of it.
 const TOLERANCE: f64 = 1e-6;
 
-/// An edge is halved at most so many times.
+/// Maximum number of times that an edge is halved.
 const MAX_HALVINGS: u32 = 8;
 
 /// The outline of a window in longitude and latitude (OGC:CRS84), and what is derived from it.

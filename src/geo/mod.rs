@@ -32,7 +32,7 @@ pub use tags::GeoTags;
 pub use transform::GeoTransform;
 pub use wkb::parts;
 
-/// Why something has no geometry. It is no error: its rows have empty geo columns.
+/// Why something has no geometry. It is not an error: its rows have empty geo columns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum NoGeometry {
     /// Neither a pixel scale with a tiepoint, nor a matrix.
@@ -41,10 +41,10 @@ pub enum NoGeometry {
     /// Several tiepoints: the pixels lie on no regular grid.
     #[error("the file has {0} ground control points instead of a transform")]
     ControlPoints(usize),
-    /// The transform maps the image to a line or a point, or has numbers that are none.
+    /// The transform maps the image to a line or a point, or has values that are not numbers.
     #[error("its transform cannot be inverted")]
     Singular,
-    /// The transform is the identity: columns and rows stand where coordinates should.
+    /// The transform is the identity: its coordinates are columns and rows.
     #[error("its transform is the identity, as in files with RPCs, and gives no position on Earth")]
     PixelNumbers,
     /// No key says which coordinate reference system.

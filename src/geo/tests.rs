@@ -1,4 +1,4 @@
-//! Places held against rasterio and pyproj: `tests/golden/geo.json` by `scripts/golden/geo_golden.py`.
+//! Places compared with rasterio and pyproj: `tests/golden/geo.json` by `scripts/golden/geo_golden.py`.
 
 use serde_json::Value;
 
@@ -41,7 +41,7 @@ fn size(value: &Value) -> Size {
     Size::new(edges[0] as u32, edges[1] as u32)
 }
 
-/// Distance in degrees along an axis; a turn is none.
+/// Distance in degrees along an axis; a full turn counts as none.
 fn apart(found: [f64; 2], expected: &[f64]) -> f64 {
     let across = (found[0] - expected[0]).rem_euclid(360.0);
     across.min(360.0 - across).max((found[1] - expected[1]).abs())

@@ -83,7 +83,7 @@ struct Node {
     children: Vec<Node>,
 }
 
-/// Deeper nesting is no description of a coordinate system.
+/// Deeper nesting is not a description of a coordinate system.
 const MAX_DEPTH: usize = 16;
 
 impl Node {

@@ -20,9 +20,9 @@ use crate::vocabulary::traffic::Traffic;
 
 /// How much of a header is read at once; GDAL reads as much.
 const HEADER_BYTES: usize = 16 << 10;
-/// So many bytes nobody asked for are read at most, rather than asked around.
+/// Ranges closer than this, in bytes, are fetched with one request.
 const GAP_BYTES: u64 = 4 << 10;
-/// A request asks for so many bytes at most, unless a single block is larger.
+/// Maximum bytes per request, unless a single block is larger.
 const REQUEST_BYTES: u64 = 4 << 20;
 /// Requests for one call that are under way at once; what all calls share limits them further.
 const REQUESTS_AT_ONCE: usize = 32;

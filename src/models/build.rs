@@ -566,7 +566,7 @@ impl<'w> GraphBuilder<'w> {
     }
 }
 
-/// The parameters of a batch norm in evaluation, one value a channel each.
+/// The parameters of a batch norm in evaluation, one value per channel.
 struct BatchNorm {
     gamma: Vec<f64>,
     beta: Vec<f64>,

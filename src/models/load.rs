@@ -1,4 +1,4 @@
-//! Reads an ONNX file and holds it against its contract.
+//! Reads an ONNX file and compares it with its contract.
 
 use std::fmt;
 use std::path::Path;
@@ -87,7 +87,8 @@ const MISFIT: &str = "correct the contract, or use the one that was written for 
 ///
 /// # Errors
 ///
-/// [`Kind::Config`](crate::vocabulary::error::Kind::Config): the file is unreadable, is no ONNX, lacks weights that lie in other
+/// [`Kind::Config`](crate::vocabulary::error::Kind::Config): the file is unreadable, is not ONNX, lacks weights
+/// that lie in other
 /// files, has no contract and none can be assumed, has another network's, or does not match its contract.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Model> {
     let (network, beside) = pair::read(path)?;
@@ -118,7 +119,7 @@ struct Fitted {
     origin: ContractOrigin,
     assumed: Vec<String>,
     static_batch: Option<usize>,
-    /// Wanted tensors that are no outputs yet.
+    /// Wanted tensors that are not outputs yet.
     hidden: Vec<String>,
 }
 
@@ -486,7 +487,7 @@ fn may_be(axes: &[Axis], lengths: &[u64]) -> bool {
     axes.len() == lengths.len() && axes.iter().zip(lengths).all(fits)
 }
 
-/// Returns the wanted tensors that are no outputs of the graph.
+/// Returns the wanted tensors that are not outputs of the graph.
 fn check_outputs(graph: &Graph<'_>, output: &Output, batch: Option<usize>) -> Result<Vec<String>> {
     let mut wanted = vec![("embedding", &output.embedding, output.embedding_length)];
     if let Some(classifier) = &output.classifier {

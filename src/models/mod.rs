@@ -1,6 +1,6 @@
 //! Models: graph, weights and contract.
 //!
-//! [`build`] makes a `ResNet` and its contract; [`load()`] reads any ONNX file, holds it against its contract
+//! [`build`] makes a `ResNet` and its contract; [`load()`] reads any ONNX file, compares it with its contract
 //! and hands bytes and contract to `infer`; [`inspect`] says whether that would work, and [`skeleton`] begins a contract; [`head`] puts a fitted classifier behind an embedding. No module
 //! here runs a model.
 

@@ -122,7 +122,7 @@ impl Architecture {
         512 * self.expansion()
     }
 
-    /// Returns the 7×7 convolution at the start, for so many input channels.
+    /// Returns the 7×7 convolution at the start, for a number of input channels.
     pub fn stem(self, in_channels: usize) -> ConvSpec {
         let (conv, norm) = ("conv1".to_owned(), "bn1".to_owned());
         ConvSpec {

@@ -1,7 +1,7 @@
 //! A contract file to begin with: what the graph tells, with a comment where it tells nothing.
 //!
 //! Where a contract is known or can be assumed, it is that one, and loads as it is. Otherwise lines of what nobody can
-//! know stand there commented out: such a file is refused until they are filled in.
+//! know are commented out: such a file is refused until they are filled in.
 
 use std::path::Path;
 
@@ -217,7 +217,7 @@ fn length(axis: &Axis) -> Option<u32> {
 
 /// Tells which of three axes are height and width: those that are alike, or that vary.
 fn layout_of(axes: [Option<u32>; 3]) -> Option<Layout> {
-    /// More bands than that are rare, and fewer pixels a side are.
+    /// More bands than that are rare, and fewer pixels per side are.
     const MAX_BANDS: u32 = 16;
     let may_be_bands = |axis: Option<u32>| axis.is_some_and(|length| length <= MAX_BANDS);
     match axes {

@@ -1,4 +1,4 @@
-//! What people see while a run goes on: counters, progress, logs.
+//! What people see during a run: counters, progress, logs.
 
 pub mod announce;
 mod logging;

@@ -99,7 +99,7 @@ pub struct Pace {
     /// Tiles settled a second.
     pub tiles_per_second: f64,
     /// Whether any of them went through the model. Rejects and tiles that are left out cost next to nothing: as long as
-    /// there are no others, neither their rate nor the stages say how the run will go on.
+    /// there are no others, neither their rate nor the stages say how the run will continue.
     pub is_typical: bool,
     /// Seconds until all tiles are settled at that rate; `None` where it is not typical.
     pub seconds_left: Option<f64>,

@@ -16,7 +16,7 @@ use crate::vocabulary::words;
 const REDRAW: Duration = Duration::from_millis(200);
 const LINE_EVERY: Duration = Duration::from_secs(30);
 
-/// Rate, time left and slowest stage are those of so many past seconds: batches of a large model take
+/// Rate, time left and slowest stage are measured over this many past seconds: batches of a large model take
 /// seconds, and what was slow long ago does not matter now.
 const WINDOW_SECONDS: f64 = 30.0;
 

@@ -23,7 +23,7 @@ use crate::vocabulary::time::Timestamp;
 
 /// Attempts are small; a larger one is not ours.
 const MAX_ATTEMPT_BYTES: u64 = 64 << 10;
-/// So many are read at once.
+/// How many are read at once.
 const READS_AT_ONCE: usize = 16;
 
 /// One try that failed.
@@ -71,7 +71,7 @@ impl AttemptState {
         attempts.sort_unstable_by_key(|attempt| attempt.at);
         let (mut runs, mut ended) = (0, None);
         for attempt in &attempts {
-            // What began before the last run had failed for the last time is no later run.
+            // What began before the last run had failed for the last time is not a later run.
             if ended.is_none_or(|(worker, last)| attempt.worker != worker && attempt.worker_since > last) {
                 runs += 1;
                 ended = Some((attempt.worker.as_str(), attempt.at));

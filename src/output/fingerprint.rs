@@ -101,7 +101,7 @@ mod tests {
         meaning.fingerprint().unwrap()
     }
 
-    /// Runs that exist go on: what was hashed before there were int8 models is hashed now.
+    /// Existing runs are resumed: what was hashed before there were int8 models is hashed now.
     #[test]
     fn the_fingerprint_of_an_fp32_model_stays() {
         let before = format!(

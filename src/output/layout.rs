@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::is_pipeline_name;
 use crate::vocabulary::error::{Error, Result};
 
-/// At most so many shards a plan part: parquet-rs refuses more than 32,767 row groups a file.
+/// Maximum shards per part of the plan: parquet-rs refuses more than 32,767 row groups per file.
 pub const SHARDS_PER_PART: u32 = 4096;
 
 /// Identifies one run: `<pipeline name>-<8 hex of the fingerprint>-<sequence>`.

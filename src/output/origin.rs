@@ -67,7 +67,7 @@ impl Origin {
         }
     }
 
-    /// Returns how an unfinished run of this origin goes on.
+    /// Returns how an unfinished run of this origin is resumed.
     #[must_use]
     pub fn how_to_go_on(&self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Whose rows a shard's file holds, and how many: what its file metadata says.
+//! Whose rows per shard's file holds, and how many: what its file metadata says.
 
 use std::collections::HashMap;
 
@@ -80,7 +80,7 @@ impl Provenance {
 ///
 /// # Errors
 ///
-/// As the store answers; `Config` if the object is no shard of ours.
+/// As the store answers; `Config` if the object is not a shard of ours.
 pub async fn read_counts(bucket: &Bucket, key: &str) -> Result<Counts> {
     let missing = || Error::config(format!("{key} has no counts"));
     let object = ParquetObject::open(bucket, key)

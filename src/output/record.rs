@@ -62,9 +62,9 @@ pub struct RunRecord {
 /// That a run covers only the first sources of what was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
-    /// So many were looked at, those that earlier runs had covered included.
+    /// How many were read, including those that earlier runs had covered.
     pub sources: u64,
-    /// So many were found.
+    /// How many were found.
     pub of: u64,
 }
 

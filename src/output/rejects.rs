@@ -53,7 +53,7 @@ impl Reject {
     ///
     /// # Errors
     ///
-    /// `Config` if the tile's id is none.
+    /// `Config` if the tile's id is not valid.
     pub fn place(&self) -> Result<Retry> {
         let tile = self
             .tile_id

@@ -6,7 +6,7 @@ use crate::input::storage::free_bytes;
 use crate::output::run::Output;
 use crate::vocabulary::words;
 
-/// Warns if a local output has less room than so many bytes, which are an estimate.
+/// Warns if a local output has less free space than an estimate in bytes.
 ///
 /// Staged files need no room of their own: they lie on the same file system and become the table's.
 pub fn warn_if_short(output: &Output, num_bytes: u64) {

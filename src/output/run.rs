@@ -21,7 +21,7 @@ use crate::vocabulary::process::Process;
 use crate::vocabulary::tile_id::TileId;
 use crate::vocabulary::time::Timestamp;
 
-/// An object is put so often before the store is taken to be in trouble.
+/// How often an object is put before the store is treated as unavailable.
 const MAX_PUTS: u32 = 4;
 /// Grows with each attempt.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -209,7 +209,7 @@ pub struct Shard {
     pub number: u32,
     /// Its tiles.
     pub tiles: Vec<Tile>,
-    /// The manifest's additional columns, one row a tile.
+    /// The manifest's additional columns, one row per tile.
     pub extra: Option<StructArray>,
 }
 
@@ -244,7 +244,7 @@ pub struct CommittedShard {
 pub struct Committed {
     /// Committed shards in order.
     pub shards: Vec<CommittedShard>,
-    /// Keys of objects that are no shard of the plan.
+    /// Keys of objects that are not shard of the plan.
     pub strays: Vec<String>,
 }
 

@@ -24,7 +24,7 @@ use crate::output::RunId;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::time::Timestamp;
 
-/// So often the runs may change while they are looked at.
+/// How often the runs may change while they are read.
 const MAX_LOOKS: u32 = 8;
 
 /// Which runs are looked at.
@@ -219,7 +219,7 @@ impl Records {
 }
 
 impl Output {
-    /// Looks at the runs as they stand at one moment.
+    /// Reads the runs as they are at one time.
     ///
     /// ```
     /// use tilefleet::input::storage::{ObjectUri, Storage, StorageOptions};
@@ -335,7 +335,7 @@ impl Output {
             else {
                 continue;
             };
-            // Another spelling of an id, such as one with more zeros, is no run of ours.
+            // Another spelling of an id, such as one with more zeros, is not one of our runs.
             let spelled_alike = |id: &RunId| id.to_string() == name;
             let Some(id) = RunId::parse(name).ok().filter(spelled_alike) else { continue };
             if !scope.holds(&id) {

@@ -74,7 +74,7 @@ pub struct SourceRange {
     pub first_id: u64,
     /// The sources in order of id.
     pub sources: Vec<Source>,
-    /// The manifest's additional columns, one row a source.
+    /// The manifest's additional columns, one row per source.
     pub extra: Option<StructArray>,
 }
 

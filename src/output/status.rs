@@ -55,9 +55,9 @@ pub struct Status {
 
 /// Without a commit for less than this nobody is missed.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Nor for less than so many times the longest pause between two commits of late.
+/// Nor for less than this many times the longest recent pause between two commits.
 const LONGEST_PAUSES: u32 = 3;
-/// Pauses between so many commits are looked at: a run that lay still for a day forgets that.
+/// Number of recent commits whose pauses count: an earlier pause of a day is forgotten.
 const RECENT_COMMITS: usize = 32;
 
 impl Status {
@@ -134,7 +134,7 @@ fn pause(planned_at: SystemTime, committed: &[CommittedShard], now: SystemTime) 
     (without_commit, without_commit > PATIENCE.max(longest * LONGEST_PAUSES))
 }
 
-/// Returns tiles a second from the first commit to the last; the first shard's own time is not known.
+/// Returns tiles per second from the first commit to the last; the first shard's own time is not known.
 fn rate(committed: &[CommittedShard], tiles_of: impl Fn(&CommittedShard) -> u64) -> Option<f64> {
     let first = committed.iter().min_by_key(|shard| shard.committed_at)?;
     let last = committed.iter().max_by_key(|shard| shard.committed_at)?;

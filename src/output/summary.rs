@@ -122,7 +122,7 @@ async fn count(run: &Run) -> Result<Summary> {
     })
 }
 
-/// Says that a worker's run is no more.
+/// Says that a worker's run was deleted.
 #[must_use]
 pub fn deleted_meanwhile(id: &RunId) -> Error {
     Error::unavailable(format!("run {id} was deleted while it was in progress"))

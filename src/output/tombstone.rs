@@ -1,4 +1,4 @@
-//! `_tilefleet/<run-id>/deleted.json`: a run that is no more.
+//! `_tilefleet/<run-id>/deleted.json`: a deleted run.
 //!
 //! ```text
 //! PUT deleted.json if absent ─▶ delete tiles/run=<id>/… ─▶ plan, sources, summary ─▶ run.json
@@ -104,7 +104,7 @@ impl Output {
             .map_err(|error| Error::new(error.kind(), format!("cannot write to {}", self.uri)).because(error))
     }
 
-    /// Deletes a run, or goes on with its deletion; returns also why it is deleted: whoever was first says so.
+    /// Deletes a run, or resumes its deletion; returns also why it is deleted: whoever was first says so.
     ///
     /// # Errors
     ///

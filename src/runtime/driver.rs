@@ -47,7 +47,7 @@ type Three<T, U, V> = unsafe extern "C" fn(T, U, V) -> c_int;
 ///
 /// # Errors
 ///
-/// In words: there is no driver, or it does not answer. A driver without devices is no error.
+/// In words: there is no driver, or it does not answer. A driver without devices is not an error.
 pub fn gpus() -> Result<Gpus, String> {
     Driver::open(LIBRARY.as_ref())?.gpus()
 }

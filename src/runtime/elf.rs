@@ -16,10 +16,10 @@ const DT_STRSZ: u64 = 10;
 
 const HEADER_BYTES: usize = 64;
 const PROGRAM_HEADER_BYTES: usize = 56;
-/// A dynamic section or its strings beyond this are no library's.
+/// A dynamic section or its strings beyond this are not library's.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// Returns the names in the order in which the loader looks for them; none for what is no 64-bit
+/// Returns the names in the order in which the loader looks for them; none for what is not a 64-bit
 /// little-endian ELF file.
 ///
 /// # Errors

@@ -184,14 +184,14 @@ impl EngineCache {
     }
 }
 
-/// Returns whether a name stays in its folder and is no file under way.
+/// Returns whether a name stays in its folder and is not a file under way.
 fn is_plain(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('.')
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-/// Returns the input tensor's shape for so many chips.
+/// Returns the input tensor's shape for a number of chips.
 #[must_use]
 pub fn input_shape(input: &Input, num_chips: usize) -> [usize; 4] {
     let (width, height, bands) = (input.width as usize, input.height as usize, input.bands.len());

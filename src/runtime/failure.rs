@@ -82,7 +82,7 @@ fn is_out_of_memory(message: &str) -> bool {
 }
 
 fn is_lost(code: ort::ErrorCode, message: &str) -> bool {
-    // What the network asks for and the device cannot do is no trouble that passes.
+    // What the network asks for and the device cannot do is not a temporary error.
     let asks_too_much = ["NOT_SUPPORTED", "BAD_PARAM", "no kernel image"];
     if asks_too_much.iter().any(|sign| message.contains(sign)) {
         return false;

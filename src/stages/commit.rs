@@ -22,7 +22,7 @@ use crate::output::{Output, ParquetObject, Run, contradicts_itself};
 use crate::vocabulary::error::{Error, Kind, Result};
 use crate::vocabulary::outcome::Committed;
 
-/// An unclear answer is asked about so often before the shard is left open.
+/// How often an unclear answer is checked before the shard is left open.
 const MAX_ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(500);
 

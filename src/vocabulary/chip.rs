@@ -27,12 +27,12 @@ pub enum Bands {
     Rgb,
     /// Red, green, blue, alpha (not premultiplied).
     Rgba,
-    /// So many bands without a display meaning.
+    /// A number of bands without a display meaning.
     Many(u16),
 }
 
 impl Bands {
-    /// Returns the number of samples a pixel.
+    /// Returns the number of samples per pixel.
     #[must_use]
     pub fn count(self) -> usize {
         match self {

@@ -47,7 +47,7 @@ pub struct GeoRow {
     pub cell: Option<String>,
     /// Share of its pixels that are valid in all bands.
     pub valid_fraction: Option<f32>,
-    /// Metres a pixel of the chip.
+    /// Metres per pixel of the chip.
     pub gsd: Option<f64>,
     /// Share of its pixels that are clouds.
     pub cloud_fraction: Option<f32>,

@@ -33,7 +33,7 @@ impl Provider {
         }
     }
 
-    /// Returns whether this is no processor of the machine but a device in it.
+    /// Returns whether this is not a processor of the machine but a device in it.
     #[must_use]
     pub fn is_accelerator(self) -> bool {
         self != Self::Cpu

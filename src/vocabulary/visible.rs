@@ -28,7 +28,7 @@ pub fn text(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// As [`text`], for a value that stands in a line: a line break in it begins no other.
+/// As [`text`], for a value that stands in a line: a line break in it does not begin another line.
 #[must_use]
 pub fn value(value: &str) -> Cow<'_, str> {
     match replaced(value, |character| character == '\n', |_| "\\n".to_owned()) {

@@ -62,7 +62,7 @@ struct Legend {
 
 /// Returns the maps of all scenes, in order of their URIs.
 ///
-/// Memory: six bytes a window, and what [`CurrentRows::among`] needs.
+/// Memory: six bytes per window, and what [`CurrentRows::among`] needs.
 ///
 /// # Errors
 ///

@@ -23,9 +23,9 @@ use crate::vocabulary::words::{counted_of, form};
 /// Shards whose identities are read ahead.
 const AHEAD: usize = 8;
 const SPLIT: &str = "split";
-/// More classes than anybody tells apart: what names each tile is no label.
+/// More classes than anybody tells apart: a name per tile is not a label.
 const MAX_CLASSES: usize = 4_096;
-/// Of so many classes or more, half may have a single tile: of fewer that may be all there is.
+/// From this number of classes on, at most half may have a single tile; with fewer, a single tile may be all there is.
 const MANY_CLASSES: usize = 10;
 
 /// The labelled rows of an output.
@@ -41,7 +41,7 @@ pub struct LabelledRows {
     pub classes: Vec<String>,
     /// Labelled tiles that have an embedding; those to fit on come first, either part in order of tile id.
     pub tiles: Vec<LabelledTile>,
-    /// So many of them are to fit on.
+    /// How many of them to fit on.
     pub num_fitted: usize,
     /// Whether the labels said which are held out.
     pub split_given: bool,
@@ -508,7 +508,7 @@ fn both_sides(group: &Group, count: u64, examples: &[&str]) -> Error {
     )
 }
 
-/// Refuses what are no classes: measurements, and names that hardly any two tiles share.
+/// Refuses what are not classes: measurements, and names that hardly any two tiles share.
 fn check_labels<'a>(labels: impl Iterator<Item = &'a str>) -> Result<()> {
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     labels.for_each(|label| *counts.entry(label).or_default() += 1);

@@ -21,7 +21,7 @@ use crate::input::storage::{ObjectUri, Storage};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::tile_id::TileId;
 
-/// Labels are read as a whole; a larger file is none.
+/// Labels are read as a whole; a larger file is refused.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Names of the column that says what a tile is, in the order in which they are looked for.
 const KEYS: [&str; 3] = ["tile_id", "source", "uri"];

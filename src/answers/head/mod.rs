@@ -30,7 +30,7 @@ pub use labelled_rows::{LabelledRows, NotUsed, survey};
 pub use labels::{LabelFile, Labels};
 pub use split::Split;
 
-/// Embeddings and the fit's own working memory may take so much.
+/// Maximum bytes of the embeddings and the fit's working memory.
 pub const MAX_BYTES: u64 = 4 << 30;
 
 /// How a classifier is to be fitted.
@@ -48,7 +48,7 @@ pub struct Request {
     pub group: Option<Group>,
     /// Mixed into the hash that chooses tiles.
     pub seed: u64,
-    /// At most so many tiles.
+    /// Maximum number of tiles.
     pub max_tiles: Option<usize>,
 }
 

@@ -16,7 +16,7 @@ pub const STACK_BYTES: usize = 512 << 20;
 /// The longest query, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
 
-/// So many words and signs may hang one below the other; lists in brackets may be as long as they like.
+/// Maximum depth of a query's words and signs; the length of lists in brackets is not limited.
 const MAX_DEPTH: usize = 4096;
 
 /// Refuses SQL that is too long or nests too deep.

@@ -157,7 +157,7 @@ impl Given {
     }
 }
 
-/// Tells whether a store did not answer, in contrast to an answer that is no table.
+/// Tells whether a store did not answer, in contrast to an answer that is not a table.
 fn is_away(cause: &DataFusionError) -> bool {
     matches!(cause.find_root(), DataFusionError::ObjectStore(_) | DataFusionError::IoError(_))
 }

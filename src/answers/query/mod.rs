@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `tiles` | for every source those of the newest completed run |
 //! | `tiles_all` | all committed rows, also of runs that are not complete, with the column `run` |
-//! | `runs` | one a run |
+//! | `runs` | one per run |
 //! | `predictions` | `tiles` that are `ok`, without the embedding |
 //! | `rejects` | `tiles` that are `rejected`, with reason and detail |
 //!
@@ -88,7 +88,7 @@ impl Queryable {
     ///
     /// # Errors
     ///
-    /// `Usage` if its name is taken; `Config` if it is no table; as the store answers.
+    /// `Usage` if its name is taken; `Config` if it is not a table; as the store answers.
     pub async fn add(&self, table: &Given, storage: &Storage) -> Result<()> {
         table.register(&self.context, storage).await
     }

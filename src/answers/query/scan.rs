@@ -200,7 +200,7 @@ fn num_cores() -> usize {
 /// What all embeddings are compared with.
 struct Query {
     embedding: Vec<f32>,
-    /// So many of the most similar are wanted.
+    /// How many of the most similar to return.
     count: usize,
 }
 

@@ -22,7 +22,7 @@ pub enum Format {
     Table,
     /// Comma-separated values with a header; lists and structs as JSON.
     Csv,
-    /// One array of objects; what is no finite number is null.
+    /// One array of objects; what is not a finite number is null.
     Json,
     /// A collection of features: `geometry` in WGS 84, the other columns as properties.
     #[value(name = "geojson")]
@@ -126,7 +126,7 @@ fn not_written(cause: &impl std::fmt::Display) -> Error {
     Error::unavailable("cannot write the answer").because(cause.to_string())
 }
 
-/// Turns columns that hold more than one value a row into JSON.
+/// Turns columns that hold more than one value per row into JSON.
 fn flat(batch: &RecordBatch) -> Result<RecordBatch> {
     let mut fields = Vec::with_capacity(batch.num_columns());
     let mut columns = Vec::with_capacity(batch.num_columns());

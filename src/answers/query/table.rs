@@ -11,20 +11,20 @@ use arrow::util::pretty::pretty_format_batches;
 use crate::vocabulary::visible;
 use crate::vocabulary::words::wrapped;
 
-/// So many elements of a list tell two of them apart.
+/// Number of elements that are enough to distinguish two lists.
 const ELEMENTS_SHOWN: usize = 3;
 
-/// A text is not cut below so many characters.
+/// Minimum length of a cut text, in characters.
 const LEAST_WIDTH: usize = 12;
 
-/// Sentences have so many lines at most, of which the last may be cut.
+/// Maximum number of lines of a sentence; the last may be cut.
 const MAX_LINES: usize = 6;
 
 /// A table draws `| ` before, ` ` after each cell, and `|` at the end.
 const FRAME: usize = 3;
 
 /// Draws a table. With a width, sentences are broken and other texts cut so that it fits; numbers, tile ids and
-/// reasons never. Where there are too many columns for that, rows are drawn one after the other, a line a column.
+/// reasons never. Where there are too many columns for that, rows are drawn one after the other, one line per column.
 pub(super) fn draw(
     batches: &[RecordBatch],
     schema: &SchemaRef,
@@ -139,7 +139,7 @@ fn fit(columns: &mut [Column], width: usize) {
     }
 }
 
-/// Breaks a sentence into lines of so many characters; what has no words is cut.
+/// Breaks a sentence into lines of `width` characters; text without spaces is cut.
 fn fitted(text: &str, width: usize) -> Vec<String> {
     let is_place = text.split(' ').next().is_some_and(|word| word.contains("://"));
     if text.chars().count() <= width || !text.contains(' ') || is_place {

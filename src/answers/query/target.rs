@@ -14,7 +14,7 @@ use super::vectors::{Vectors, is_vector};
 use crate::vocabulary::error::{Error, Result as OurResult};
 use crate::vocabulary::tile_id::TileId;
 
-/// So many tiles are named where one was not found.
+/// Number of tiles that a message names if one was not found.
 const CANDIDATES: usize = 4;
 const ID_DIGITS: usize = 32;
 
@@ -174,7 +174,7 @@ async fn unknown(tiles: &DataFrame, id: &str, message: String) -> Error {
     }
 }
 
-/// Says that a text is no id, and which tiles were meant if it is a part of their sources.
+/// Says that a text is not an id, and which tiles were meant if it is a part of their sources.
 async fn no_id(tiles: &DataFrame, text: &str) -> Error {
     let error = Error::usage(format!("`{text}` is not a tile id or the beginning of one"));
     let found =

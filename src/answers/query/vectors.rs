@@ -19,7 +19,7 @@ pub(super) struct Vectors {
 }
 
 enum Rows {
-    /// So many floats each.
+    /// Number of floats of each.
     Fixed(usize),
     Varying(OffsetBuffer<i32>),
 }

@@ -106,7 +106,7 @@ const PALETTES: [[[u8; 3]; 2]; 5] = [
     [[238, 225, 235], [120, 50, 130]],
     [[215, 170, 110], [150, 95, 55]],
 ];
-/// So much a channel of a picture's colours may differ from those.
+/// Maximum difference of a picture's colours from those, per channel.
 const COLOUR_SPREAD: f32 = 70.0;
 
 fn sized_picture(index: usize) -> Picture {

@@ -253,7 +253,7 @@ fn print_built(
 const VALUE_AT: usize = 13;
 const VALUE_WIDTH: usize = 42;
 
-/// Writes an assumption in columns; what is too long for its own goes on below.
+/// Writes an assumption in columns; what is too long for a column continues below.
 ///
 /// - `width`: of the terminal; without one a flag stands in one line
 fn assumption(name: &str, value: &str, flag: &str, width: Option<usize>) -> String {
@@ -528,7 +528,7 @@ mod tests {
         assert_eq!(said("--seed 7 --channels 2 --size 64")[0].1, "none: tiles of another size are rejected");
     }
 
-    /// Nine bands: names that do not fit go on below, and the flags stay in their column.
+    /// Nine bands: names that do not fit continue below, and the flags stay in their column.
     #[test]
     fn assumptions_of_many_bands_stay_in_their_columns() {
         let names = "band1, band2, band3, band4, band5, band6, band7, band8, band9";

@@ -264,7 +264,7 @@ struct Answer<'a> {
     accuracy: Option<f64>,
     accuracy_on_fitted: Option<f64>,
     classes: Vec<ClassReport>,
-    /// On the tiles held out: a row a class, a column a prediction.
+    /// On the tiles held out: one row per class, one column per prediction.
     confusion: &'a [Vec<u64>],
 }
 

@@ -41,7 +41,8 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// [`Kind::Config`](crate::vocabulary::error::Kind::Config) where the file cannot be read, is no ONNX or cannot be used as it is.
+/// [`Kind::Config`](crate::vocabulary::error::Kind::Config) where the file cannot be read, is not ONNX or cannot
+/// be used as it is.
 pub fn run(args: &Args) -> Result<()> {
     let overrides = Overrides { embedding: args.embedding.clone(), logits: args.logits.clone() };
     if args.skeleton {

@@ -1,4 +1,4 @@
-//! What lies beside images in a folder and is none by its name.
+//! Other files beside images in a folder.
 //!
 //! A listing has only names. What is known to be no image by its ending is left out where a folder is searched;
 //! anything else stays, whatever it turns out to be. Who names a file, or an ending in a pattern, means it.
@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::vocabulary::words::counted;
 
-/// So many kinds are named at most.
+/// Maximum number of kinds that a message names.
 const MAX_KINDS: usize = 8;
 
 /// Endings of what is known to be no image: world files and projections, what GDAL and archives put beside a
@@ -30,7 +30,7 @@ const NAMES: [&str; 10] = [
     "readme", "license", "licence", "copying", "changelog", "makefile", "_success", "md5sums", "sha256sums", "thumbs.db",
 ];
 
-/// Says what kind of file a key is the name of, if that is no image: its ending, or the whole name.
+/// Says what kind of file a key is the name of, if that is not an image: its ending, or the whole name.
 fn kind_of(key: &str) -> Option<String> {
     let name = key.rsplit('/').next().unwrap_or(key).to_ascii_lowercase();
     if NAMES.contains(&name.as_str()) {
@@ -47,7 +47,7 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    /// Counts an object if its name says that it is no image; returns whether it does.
+    /// Counts an object if its name says that it is not an image; returns whether it does.
     pub(super) fn takes(&mut self, key: &str) -> bool {
         let kind = kind_of(key);
         let is_beside = kind.is_some();

@@ -225,9 +225,9 @@ struct Column {
     point_zero: bool,
     /// Some are other decimals.
     decimal: bool,
-    /// Some say that they are no numbers.
+    /// Some say that they are not numbers.
     not_finite: bool,
-    /// What all are, if it is no number.
+    /// What all are, if it is not a number.
     other: Option<Form>,
     /// They are not all of one kind, or text.
     text: bool,
@@ -239,7 +239,7 @@ struct Column {
     zero_digits: bool,
 }
 
-/// What a cell is that is no number.
+/// What a cell is that is not a number.
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
     /// True or false, in this spelling.

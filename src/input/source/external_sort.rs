@@ -71,7 +71,7 @@ pub struct Sorted {
     pub num_repeated: u64,
     /// How many items had the URI of another item, and got a name of their own.
     pub num_renamed: u64,
-    /// Only so many are iterated over, the first.
+    /// Maximum number to iterate over, from the first.
     pub(super) limit: Option<u64>,
 }
 

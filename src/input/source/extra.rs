@@ -1,4 +1,4 @@
-//! The manifest's additional columns as bytes, one row a source, and back again.
+//! The manifest's additional columns as bytes, one row per source, and back again.
 
 use std::sync::Arc;
 

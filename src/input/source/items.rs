@@ -16,7 +16,7 @@ use crate::input::stac::{BadItem, Filter, Item, Limits, Verdict};
 use crate::input::storage::{ObjectInfo, ObjectUri, StoreError};
 use crate::vocabulary::error::{Error, Result};
 
-/// So much of a document tells whether it is STAC.
+/// Bytes of a document that show whether it is STAC.
 pub const DOCUMENT_START_BYTES: u64 = 64 << 10;
 /// Names of what may be a STAC document or table.
 const EXTENSIONS: [&str; 4] = ["json", "geojson", "parquet", "geoparquet"];
@@ -132,7 +132,7 @@ impl Search {
     }
 }
 
-/// Returns whether an object that begins with these bytes, [`DOCUMENT_START_BYTES`] of them or all, is taken for STAC.
+/// Returns whether an object that begins with these bytes, [`DOCUMENT_START_BYTES`] of them or all, is treated as STAC.
 pub fn begins_like_stac(uri: &ObjectUri, head: &[u8]) -> bool {
     may_be_stac(uri) && (head.starts_with(b"PAR1") || stac::looks_like_stac(head))
 }
@@ -176,7 +176,7 @@ pub(super) fn digest_of(bytes: &[u8]) -> String {
 pub type ItemRecord = std::result::Result<Item, String>;
 
 impl Entry {
-    /// Returns the STAC item that this source is, or why it cannot be used; `None` if it is no item.
+    /// Returns the STAC item that this source is, or why it cannot be used; `None` if it is not an item.
     ///
     /// # Errors
     ///

@@ -52,7 +52,7 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// `Config` if it is no Parquet or CSV table, has no column `uri`, a column twice, or one of a type
+    /// `Config` if it is not a Parquet or CSV table, has no column `uri`, a column twice, or one of a type
     /// that is not supported.
     pub(super) fn open(path: &Path, name: &str) -> Result<Self> {
         let file = File::open(path)

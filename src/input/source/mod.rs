@@ -52,7 +52,7 @@ const HEAD_CONCURRENCY: usize = 32;
 /// How many pieces of a manifest are read ahead of the look-ups.
 const ROWS_AHEAD: usize = 2;
 
-/// So many inputs are named in a summary.
+/// Maximum number of inputs that a summary names.
 const MAX_SHOWN: usize = 8;
 
 /// What to look for: `[input]` of the pipeline file.
@@ -68,7 +68,7 @@ pub struct InputSpec {
     pub look_up: bool,
     /// Which STAC items are taken; `None`: a STAC document is a file like any other.
     pub items: Option<ItemSpec>,
-    /// Only so many sources are taken, the first in order of their URIs.
+    /// Maximum number of sources, the first in order of their URIs.
     pub limit: Option<u64>,
     /// Left out with all that lies below: the output, which would else become input of its next run.
     pub exclude: Option<ObjectUri>,
@@ -144,7 +144,7 @@ impl Discovered {
 /// # Errors
 ///
 /// `Config` if an input is not valid or not there, access is denied, or the manifest is wrong;
-/// `Unavailable` if a store is away or the disk is full. Finding nothing is no error here.
+/// `Unavailable` if a store is away or the disk is full. Finding nothing is not an error here.
 pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) -> Result<Discovered> {
     let mut search = Search {
         storage: storage.clone(),
@@ -177,7 +177,7 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
     Ok(Discovered { sources, num_ignored, filtered, extra, looked_at })
 }
 
-/// Returns what an input names if it is no pattern.
+/// Returns what an input names if it is not a pattern.
 ///
 /// # Errors
 ///

@@ -97,7 +97,8 @@ struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// Returns the links, each read by itself: one that is written wrongly spoils no other. `None` if they are no list.
+    /// Returns the links, each read by itself: one that is written wrongly does not affect the others. `None` if they
+    /// are not list.
     fn links(&self) -> Option<Vec<Link>> {
         let Some(links) = self.links else { return Some(Vec::new()) };
         let links: Vec<&RawValue> = serde_json::from_str(links.get()).ok()?;
@@ -124,7 +125,7 @@ fn link_of(json: &str) -> Link {
 
 /// Returns whether an object that begins with these bytes seems to be a STAC document in JSON.
 ///
-/// A photo, a table or `GeoJSON` without STAC's keys is none. It takes what `input.uris` names one by one; what
+/// A photo, a table or `GeoJSON` without STAC's keys is not one. It takes what `input.uris` names one by one; what
 /// turns out to be no STAC after all is an error when it is read.
 pub fn looks_like_stac(head: &[u8]) -> bool {
     let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
@@ -139,7 +140,7 @@ pub fn looks_like_stac(head: &[u8]) -> bool {
 ///
 /// # Errors
 ///
-/// `Config` if it is no STAC. What is wrong with one item comes as a [`BadItem`] instead.
+/// `Config` if it is not STAC. What is wrong with one item comes as a [`BadItem`] instead.
 pub(super) fn parse(bytes: &[u8], at: &ObjectUri, first: u64) -> Result<Document> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|cause| no_stac(at).because(cause))?;

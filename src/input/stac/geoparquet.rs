@@ -1,9 +1,9 @@
-//! stac-geoparquet: a Parquet table with an item a row.
+//! stac-geoparquet: a Parquet table with one item per row.
 //!
 //! Columns are the item's own fields, and beside them those of its `properties`; `assets` is a struct with
 //! a field a key. A row is turned back into the item's JSON, so that it is read by the same rules.
 //!
-//! pandas, which many tables have passed through, writes NaN where there is no number: it is taken as that.
+//! pandas, which many tables have passed through, writes NaN where there is no number: it is read as such.
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -29,7 +29,7 @@ use crate::vocabulary::error::{Error, Result};
 
 const BATCH_ROWS: usize = 512;
 
-/// Fields of an item that are no properties.
+/// Fields of an item that are not properties.
 const OWN: [&str; 8] =
     ["type", "stac_version", "stac_extensions", "id", "bbox", "links", "assets", "collection"];
 
@@ -42,7 +42,7 @@ const TIMES: [&str; 3] = ["datetime", "start_datetime", "end_datetime"];
 ///
 /// # Errors
 ///
-/// `Config` if it is no Parquet file, or lacks the columns of a stac-geoparquet table.
+/// `Config` if it is not a Parquet file, or lacks the columns of a stac-geoparquet table.
 pub(super) fn read(path: &Path, uri: &ObjectUri, visit: &mut dyn FnMut(Vec<Found>) -> bool) -> Result<()> {
     let unreadable = |cause: ArrowError| {
         Error::config(format!("cannot read the table {uri}"))

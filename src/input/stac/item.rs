@@ -77,7 +77,7 @@ pub struct Band {
     /// Summand from samples to values; likewise.
     #[serde(with = "any_number")]
     pub offset: Option<f64>,
-    /// The sample that stands for no data; may be NaN.
+    /// The sample that means no data; may be NaN.
     #[serde(with = "any_number")]
     pub nodata: Option<f64>,
     /// Unit of the values.
@@ -139,7 +139,7 @@ impl Asset {
 }
 
 impl Bbox {
-    /// Makes a box of `GeoJSON`'s four numbers, or of six with heights; `None` if they are no box.
+    /// Makes a box of `GeoJSON`'s four numbers, or of six with heights; `None` if they are not box.
     pub fn of(numbers: &[f64]) -> Option<Self> {
         let ([west, south, east, north] | [west, south, _, east, north, _]) = *numbers else { return None };
         let is_valid = [west, south, east, north].iter().all(|degrees| degrees.is_finite()) && south <= north;
@@ -166,7 +166,7 @@ impl Bbox {
     }
 }
 
-/// JSON has no NaN: a value that is no number is written as text.
+/// JSON has no NaN: a value that is not a number is written as text.
 mod any_number {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use serde_json::Value;

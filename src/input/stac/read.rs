@@ -46,7 +46,7 @@ impl Default for Limits {
     }
 }
 
-/// An item, or what stands where one should be.
+/// An item, or what is in its place.
 pub type Found = Result<Item, BadItem>;
 
 /// Where items go; an error of it ends the reading.
@@ -95,7 +95,7 @@ pub async fn read(
     walk.tally.check()
 }
 
-/// Says why a document is none; its address stands in the row already.
+/// Says why a document is not STAC; the row already has its address.
 fn no_document(error: &Error) -> String {
     let causes = error.causes();
     std::iter::once("it is not a STAC document".to_owned()).chain(causes).collect::<Vec<_>>().join(": ")

@@ -19,7 +19,7 @@ use crate::input::storage::{Answer, ObjectUri, Storage, Web, redact};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::words::counted;
 
-/// An API may filter a page after it has counted it; so many empty ones in a row are no search any more.
+/// An API may filter a page after it has counted it; after this many empty pages in a row the search is given up.
 const MAX_EMPTY: u32 = 20;
 
 /// `[input.stac]` as written in the pipeline file.

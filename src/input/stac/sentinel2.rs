@@ -39,7 +39,7 @@ const NAMES: [&[&str]; 13] = [
     &["B12", "swir22"],
 ];
 
-/// How the names of assets begin that are no reflectance: classes, masks, thickness, water, angles.
+/// How the names of assets begin that are not reflectance: classes, masks, thickness, water, angles.
 const OTHERS: [&str; 13] =
     ["scl", "aot", "wvp", "cld", "cloud", "clouds", "snw", "snow", "msk", "mask", "qa", "qa60", "angles"];
 
@@ -73,7 +73,7 @@ pub fn is_sentinel2(item: &Item) -> bool {
         || in_collection.is_some_and(|name| name.starts_with("sentinel2") || name.starts_with("sentinels2"))
 }
 
-/// Returns all names of the band of this name; none if it is no band of Sentinel-2.
+/// Returns all names of the band of this name; none if it is not a band of Sentinel-2.
 pub fn names_of(band: &str) -> &'static [&'static str] {
     NAMES.iter().find(|names| names.contains(&band)).copied().unwrap_or_default()
 }
@@ -90,7 +90,7 @@ pub(super) fn is_true_colour(asset: &Asset) -> bool {
 }
 
 /// Returns whether a band holds reflectance: all do but pictures and what is known to be something else, so that
-/// an unusual spelling is no reason to leave the offset out.
+/// an unusual spelling does not justify ignoring the offset.
 fn is_reflectance(item: &Item, selected: &Selected) -> bool {
     let Band { name, common_name, .. } = &selected.details;
     let names = [name.as_deref(), common_name.as_deref(), Some(&selected.key)];
@@ -210,7 +210,7 @@ pub fn calibration_to(unit: &str, item: &Item, selected: &Selected) -> Result<Op
 /// The offsets that reflectance bands declare, in units of samples, each once.
 fn declared_offsets(item: &Item) -> Vec<i32> {
     let bands = item.assets.iter().filter(|asset| !is_picture(asset)).flat_map(|asset| &asset.bands);
-    // Classes and optical thickness are no reflectance, and have other scales.
+    // Classes and optical thickness are not reflectance, and have other scales.
     let is_reflectance =
         |band: &&Band| band.scale.is_some_and(|scale| (scale * QUANTIFICATION - 1.0).abs() < 1e-9);
     let in_samples = |offset: f64| (offset * QUANTIFICATION).round() as i32;

@@ -296,7 +296,7 @@ async fn a_link_that_leads_nowhere_is_one_item() {
     assert_eq!(whys[4], "the object does not exist");
 }
 
-/// What has assets or features and does not say what it is is no catalog of former times: it is a row that says why.
+/// What has assets or features and does not say what it is is not a catalog of former times: it is a row that says why.
 #[tokio::test]
 async fn what_does_not_say_what_it_is_is_not_lost() {
     let folder = tempfile::tempdir().unwrap();

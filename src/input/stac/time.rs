@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::vocabulary::error::{Error, Result};
 
-/// Reads an RFC 3339 time with any offset; `None` if it is none.
+/// Reads an RFC 3339 time with any offset; `None` if it is not one.
 pub fn parse(text: &str) -> Option<i64> {
     DateTime::parse_from_rfc3339(text.trim()).ok().map(|time| time.timestamp_micros())
 }
@@ -39,7 +39,7 @@ impl Interval {
     ///
     /// # Errors
     ///
-    /// `Config` if it is no interval, ends before it starts, or is open at both ends.
+    /// `Config` if it is not an interval, ends before it starts, or is open at both ends.
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = |what: &str| {
             Error::config(format!("`{text}` is not an interval of dates: {what}")).hint(

@@ -73,7 +73,7 @@ impl Expected {
 /// What a store says about an object without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectInfo {
-    /// Key inside the bucket; ends in `/` for a folder marker, which is no object of its own. It may be
+    /// Key inside the bucket; ends in `/` for a folder marker, which is not an object of its own. It may be
     /// one that cannot be asked for, see [`ObjectInfo::is_addressable`].
     pub key: String,
     /// Number of bytes; [`u64::MAX`] if the store does not say.
@@ -238,7 +238,7 @@ impl Bucket {
     ///
     /// # Errors
     ///
-    /// `Bug` if this is no local bucket; of each file as [`Bucket::get_expected`].
+    /// `Bug` if this is not a local bucket; of each file as [`Bucket::get_expected`].
     pub async fn get_local_files(
         &self,
         wanted: Vec<(String, Expected)>,

@@ -122,7 +122,7 @@ pub(super) fn peek(folder: &Path, most: usize) -> Result<Option<Vec<ObjectInfo>>
 ///
 /// # Errors
 ///
-/// `Config` if `root` is no folder or a folder may not be read, `Unavailable` if the disk fails.
+/// `Config` if `root` is not a folder or a folder may not be read, `Unavailable` if the disk fails.
 pub(super) fn walk(root: &Path, visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow<()>) -> Result<()> {
     let metadata =
         fs::metadata(root).map_err(|cause| io_failure(cause, &format!("list {}", root.display())))?;

@@ -86,7 +86,7 @@ impl Storage {
     ///
     /// # Errors
     ///
-    /// `Config` if a place is no URI.
+    /// `Config` if a place is not a URI.
     pub fn allowing(mut self, places: &[String]) -> Result<Self> {
         self.plan.allow = places.iter().map(|place| ObjectUri::parse(place)).collect::<Result<_>>()?;
         self.buckets = Arc::default();

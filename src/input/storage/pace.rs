@@ -18,7 +18,7 @@ pub(super) struct LeastPace {
 pub(super) enum TooSlow {
     /// Nothing came for so long.
     Silent(Duration),
-    /// Less than so many bytes a second came.
+    /// The rate was below this many bytes per second.
     Dripping(u64),
 }
 

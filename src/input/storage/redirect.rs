@@ -17,7 +17,7 @@ use url::Url;
 
 use super::uri::ObjectUri;
 
-/// So many redirects of one request are followed.
+/// Maximum number of redirects per request.
 pub(super) const MAX_HOPS: usize = 10;
 
 /// All that a redirected request takes along.
@@ -36,7 +36,7 @@ const KEPT: [HeaderName; 7] = [
 pub(super) enum Astray {
     /// The redirects do not end.
     Endless,
-    /// It leads to what is no address of a web server, or to one with credentials in it.
+    /// It leads to what is not an address of a web server, or to one with credentials in it.
     NoPlace,
     /// It leads from `https` to this place, which is plain `http`.
     Insecure(String),
@@ -87,7 +87,7 @@ pub(super) struct Redirects {
 }
 
 impl Redirects {
-    /// Returns the request that a redirect asks for; `None` if the answer is no redirect.
+    /// Returns the request that a redirect asks for; `None` if the answer is not a redirect.
     ///
     /// # Errors
     ///

@@ -12,13 +12,13 @@ use super::uri::ObjectUri;
 use super::{Storage, StoreError};
 use crate::vocabulary::error::{Error, Result};
 
-/// A host that has given so many answers is there.
+/// A host that has given this many answers is reachable.
 const ENOUGH: u64 = 10;
-/// A host that has given none to so many requests is not, unless one of a sample of its objects answers.
+/// A host that has answered none of this many requests is not reachable, unless one of a sample of its objects answers.
 const HOPELESS: u64 = 32;
-/// So many objects of a host are in a sample.
+/// Number of objects in the sample of a host.
 const MAX_DRAWN: usize = 128;
-/// So many of them are asked for at once: of a host that is away each takes its time.
+/// How many of them are requested at once: if a host is down, each request takes long.
 const ASKED_AT_ONCE: usize = 64;
 
 /// Counts answers by host: a bucket, a web server, a folder of this machine.

@@ -1,4 +1,4 @@
-//! Questions to a web service that are no objects: a search, a token.
+//! Questions to a web service that are not objects: a search, a token.
 //!
 //! Unlike a source, such a URL may have a query; it goes into the request and into no message.
 

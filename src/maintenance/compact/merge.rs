@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Goes in: runs of one family, all complete. Comes out: each source once, with its tiles and where their
-//! rows are. It is a function of the runs alone, so that whoever goes on with a compaction walks the same
+//! rows are. It is a function of the runs alone, so that whoever resumes a compaction walks the same
 //! way. Memory: the tiles of one shard a run, and of one source.
 
 use std::collections::HashMap;

@@ -11,7 +11,7 @@
 //! Nothing is computed: rows are read back and encoded again, embeddings bit for bit. For every source the
 //! rows are those of the newest of the runs; a compaction is as of that run (see
 //! [`RunRecord::as_of`](crate::output::RunRecord::as_of)), so that it replaces these runs and nothing newer.
-//! Whatever is interrupted goes on when the command is given again; several may be at work at once.
+//! An interrupted command is resumed when it is given again; several may run at once.
 
 mod extra;
 mod merge;
@@ -238,7 +238,7 @@ impl Compaction<'_> {
         let size = self.shard_size(newest)?;
         size.check()?;
         let election = Election {
-            // Copying goes on where it stopped, shard by shard, and costs little: the largest that are usual.
+            // Copying resumes where it stopped, shard by shard, and costs little: the largest that are usual.
             shard_tiles: size.of(u64::MAX),
             fingerprint: newest.record.fingerprint.clone(),
             origin: Origin::Compaction { of: from.iter().map(|run| run.id.clone()).collect() },

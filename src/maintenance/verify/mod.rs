@@ -30,7 +30,7 @@ use crate::vocabulary::error::{Error, Kind, Result};
 use crate::vocabulary::outcome::Counts;
 use crate::vocabulary::words::{counted, counted_of, form};
 
-/// So many violations are listed one by one; the rest is counted.
+/// Number of violations that are listed; the rest is counted.
 const MAX_LISTED: usize = 100;
 
 /// What is read of committed shards.
@@ -133,7 +133,7 @@ impl Verdict {
 /// its folder. Returns a verdict a run, deleted ones only if something is left of them, and one more if
 /// something belongs to no run.
 ///
-/// Memory: as [`Output::snapshot`]; the keys of all that is no shard; and what [`verify`] needs for one run.
+/// Memory: as [`Output::snapshot`]; the keys of all that is not a shard; and what [`verify`] needs for one run.
 ///
 /// # Errors
 ///
@@ -204,7 +204,7 @@ fn verdict_without_run(output: &Output, snapshot: &Snapshot) -> Option<Verdict> 
 ///
 /// Memory: one shard's tiles with the URIs of their sources, its identity and outcome columns, and the
 /// ids of one source's tiles. It does not grow with the run, unless its plan is not in the order of its
-/// sources or holds a tile twice: then finding out which takes another 16 bytes a tile, up to twice that
+/// sources or holds a tile twice: then finding out which takes another 16 bytes per tile, up to twice that
 /// while the list grows.
 ///
 /// # Errors

@@ -33,7 +33,7 @@ pub(super) async fn planned_tiles(run: &Run, number: u32, verdict: &mut Verdict)
     }
     let first = known.iter().min().copied().unwrap_or(0);
     let end = known.iter().max().map_or(first, |last| last + 1);
-    // An empty range is no row group to ask for.
+    // An empty range is not a row group to ask for.
     let sources = if first < end { run.sources.read(first..end).await?.sources } else { Vec::new() };
     let uri_of = |id: u64| sources.get(id.checked_sub(first)? as usize).map(|source| Arc::clone(&source.uri));
     Ok(tiles.into_iter().map(|tile| Planned { uri: uri_of(tile.source_id), tile }).collect())
@@ -42,7 +42,7 @@ pub(super) async fn planned_tiles(run: &Run, number: u32, verdict: &mut Verdict)
 /// Follows a plan from its first tile to its last.
 ///
 /// Tile ids are recomputed from the URIs. So where the sources' ids and URIs both increase, tiles of two
-/// sources differ, and only those of one source need to be held against each other.
+/// sources differ, and only those of one source need to be compared with each other.
 #[derive(Default)]
 pub(super) struct PlanCheck {
     digest: Sha256,

@@ -28,7 +28,7 @@ pub struct FileWeights {
 }
 
 impl FileWeights {
-    /// Reads the file and holds it against the architecture; see [`super::Weights::from_file`].
+    /// Reads the file and compares it with the architecture; see [`super::Weights::from_file`].
     ///
     /// # Errors
     ///

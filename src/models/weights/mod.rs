@@ -24,7 +24,7 @@ pub enum Weights {
 }
 
 impl Weights {
-    /// Reads a safetensors file and holds it against the architecture.
+    /// Reads a safetensors file and compares it with the architecture.
     ///
     /// - `prefix`: what stands before `conv1.weight` in the file; `None` to find out
     ///

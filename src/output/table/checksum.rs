@@ -1,4 +1,4 @@
-//! Checksums: a CRC in the header of every page, and one over all that is no page of an embedding.
+//! Checksums: a CRC in the header of each page, and one over everything except the pages of embeddings.
 //!
 //! ```text
 //! file: [ pages of the other columns │ pages of the embedding │ … │ Bloom filters, indexes, footer ]
@@ -28,7 +28,7 @@ use parquet::file::metadata::ParquetMetaData;
 /// The key of the checksum in a file's metadata, without `tilefleet.`.
 pub(super) const CHECKSUM: &str = "checksum";
 
-/// What stands there until it is known, and while it is computed.
+/// Its value until it is known, and while it is computed.
 pub(super) const NO_CHECKSUM: &str = "00000000";
 
 /// Field of type i32, numbered one more than the one before (Thrift's compact protocol).

@@ -109,7 +109,7 @@ pub(super) fn chunk<'a>(
 
 /// States the number of null rows, and no range: those of floats in a list are of no use to anybody.
 ///
-/// `verify` holds it against the outcomes without reading an embedding.
+/// `verify` compares it with the outcomes without reading an embedding.
 fn null_count(kind: EmbeddingType, num_nulls: usize) -> Statistics {
     let num_nulls = Some(num_nulls as u64);
     match kind {

@@ -23,7 +23,7 @@ use super::schema::{SCHEMA_VERSION, TableSpec, schema};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::outcome::{Outcome, TileRow};
 
-/// A row group holds about so many bytes: few enough to be read at once, enough to be worth a request.
+/// Approximate bytes per row group: few enough to be read at once, enough to be worth a request.
 const ROW_GROUP_BYTES: usize = 128 * 1024 * 1024;
 
 /// What a row is taken to need beside its embedding, generously.
@@ -43,11 +43,11 @@ const VERSION_KEY: &str = "schema_version";
 pub struct ShardRows<'a> {
     /// Number of the shard.
     pub shard: u32,
-    /// One row a tile.
+    /// One row per tile.
     pub rows: &'a [TileRow],
     /// `[n, embedding_length]`, row-major; `Outcome::Ok` says which one is a row's own.
     pub embeddings: &'a [f32],
-    /// The manifest's additional columns, one entry a row; present if and only if the spec says so.
+    /// The manifest's additional columns, one entry per row; present if and only if the spec says so.
     pub extra: Option<&'a StructArray>,
 }
 

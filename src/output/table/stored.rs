@@ -127,7 +127,7 @@ impl StoredPart {
 
     /// Returns whether each page is what the sink writes, to the last byte, with the checksum of its content.
     ///
-    /// - `bytes`: what lies at [`Self::bytes`]; pages of builds that wrote no checksums are none
+    /// - `bytes`: what lies at [`Self::bytes`]; pages of builds that wrote no checksums have none
     #[must_use]
     pub fn is_sound(&self, bytes: &Bytes) -> bool {
         self.pages.iter().all(|page| {

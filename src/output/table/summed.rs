@@ -1,4 +1,4 @@
-//! A table that is no shard as one Parquet file in memory, with the checksums that shards have.
+//! A table that is not a shard as one Parquet file in memory, with the checksums that shards have.
 
 use std::sync::Arc;
 

@@ -356,7 +356,7 @@ trait Stored: Copy + PartialEq {
     /// Returns the sample of this value, if there is one.
     fn of(value: f64) -> Option<Self>;
 
-    /// Tells whether it stands for no data, as NaN always does.
+    /// Tells whether it means no data, as NaN always does.
     fn is_absent(self, nodata: Option<Self>) -> bool;
 }
 

@@ -172,7 +172,7 @@ fn every_flipped_bit_of_png_data_is_found() {
     }
 }
 
-/// Damage is no crash. WebP and TIFF have no checksums, so most of it stays legal there; in PNG and
+/// Damage is not a crash. WebP and TIFF have no checksums, so most of it stays legal there; in PNG and
 /// JPEG most of it is found.
 #[test]
 fn damaged_files_are_rejected_without_a_crash() {
@@ -219,7 +219,7 @@ fn limits_are_checked_before_decoding() {
     assert_eq!(decode_tile(&png_file(), &limits).unwrap_err().reason, Reason::TooLarge);
 }
 
-/// The colours are held against Pillow's by `pixels_are_those_of_pillow`.
+/// The colours are compared with Pillow's by `pixels_are_those_of_pillow`.
 #[test]
 fn cmyk_becomes_rgb() {
     for (stored, seen) in

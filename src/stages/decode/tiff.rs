@@ -79,7 +79,7 @@ fn invert(samples: &mut Samples, num_bands: usize, bits: u16) {
 
 /// A sample of a colour that may be multiplied by alpha.
 trait Opaque: Copy {
-    /// Returns the colour without alpha; where nothing is seen there is none.
+    /// Returns the colour without alpha; fully transparent pixels have none.
     fn divided(self, alpha: Self) -> Self;
 }
 

@@ -51,7 +51,7 @@ impl Floats {
 }
 
 impl Outputs {
-    /// Makes the outputs of something that is no session of ONNX Runtime.
+    /// Makes the outputs of something that is not a session of ONNX Runtime.
     ///
     /// - `embeddings`: `[len, embedding_length]`, row-major
     /// - `logits`: `[len, num_classes]`, row-major; `None` for a headless model

@@ -415,7 +415,7 @@ mod tests {
         checked(DimensionProto::named("N"), undefined, Batches::OfAnySize, 16).unwrap();
     }
 
-    /// Batches go on where several chips do not fit, as small as those of a run.
+    /// Batches continue with fewer chips if several do not fit, as in a run.
     #[test]
     fn a_batch_that_does_not_fit_is_halved() {
         struct Small(Vec<usize>);

@@ -66,13 +66,13 @@ impl Device {
         &self.name
     }
 
-    /// Returns the chips a batch that fit, as far as is known.
+    /// Returns how many chips per batch fit, as far as is known.
     #[must_use]
     pub fn batch(&self) -> NonZeroUsize {
         NonZeroUsize::new(self.batch.load(Ordering::Acquire)).unwrap_or(NonZeroUsize::MIN)
     }
 
-    /// Notes that a batch did not fit: returns the size to go on with, `None` if there is none smaller.
+    /// Notes that a batch did not fit: returns the size to continue with, `None` if there is none smaller.
     ///
     /// All lanes follow whoever halves first, and it is said once a size.
     pub fn halve(&self, too_large: NonZeroUsize) -> Option<NonZeroUsize> {

@@ -4,7 +4,7 @@
 //! shared session would only queue its callers behind a lock.
 //!
 //! An accelerator copies its batches from pinned memory, and works on its session's own stream: with two
-//! sessions a device, one copies and scores while the other computes.
+//! sessions per device, one copies and scores while the other computes.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;

@@ -34,7 +34,7 @@ use crate::stages::survey::{HeaderReader, Surveying};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::words::{counted, form};
 
-/// So often an election may be lost to a compaction, or its run be deleted, before somebody has to look.
+/// Attempts before giving up.
 pub(super) const MAX_ELECTIONS: u32 = 8;
 
 /// Everything about a run to be, but its sources.
@@ -64,12 +64,12 @@ pub struct RunSpec {
 /// other pipelines.
 const MAX_COMPARED: u64 = 1_000_000;
 
-/// So many sources stand for all, where planning reads no header.
+/// Number of sources that are sampled if planning reads no header.
 const MAX_LOOKED_AT: u64 = 1000;
 
 /// What there is to do.
 pub enum Decision {
-    /// An unfinished run goes on.
+    /// An unfinished run is resumed.
     Continue(Run),
     /// A new run was planned, by us or by a worker beside us.
     New {
@@ -92,7 +92,7 @@ pub enum Decision {
 /// What a plan would amount to.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Preview {
-    /// The run that would go on or be planned.
+    /// The run that would be resumed or planned.
     pub run_id: String,
     /// Whether there is nothing to do: every source has its rows, or none was found.
     pub nothing_new: bool,

@@ -128,9 +128,9 @@ pub(super) fn check_fingerprint(id: &RunId, theirs: &str, ours: &str) -> Result<
         .hint("give the pipeline another name, or choose another output"))
 }
 
-/// A run whose pipeline does not say gets about so many shards,
+/// About how many shards a run gets if its pipeline does not fix their size,
 const AUTO_SHARDS: u64 = 32;
-/// of so many tiles at most; all are squares, so that a shard of a scene is a whole block of windows.
+/// and the side of the largest: sizes are squares, so that a shard of a scene is a whole block of windows.
 const MAX_AUTO_SIDE: u64 = 64;
 /// Smaller shards would cost more commits than an interruption of seconds is worth,
 const MIN_AUTO_SIDE: u64 = 16;

@@ -48,7 +48,7 @@ impl Planner<'_> {
     ///
     /// # Errors
     ///
-    /// `Unavailable` if a run that is no retry has to be finished first; as the stores answer otherwise.
+    /// `Unavailable` if a run that is not a retry has to be finished first; as the stores answer otherwise.
     pub async fn retry(&self, rejected: &[Retry]) -> Result<Option<Retried>> {
         for _ in 0..MAX_ELECTIONS {
             let family = self.family().await?;

@@ -46,7 +46,7 @@ pub struct WholeImage {
 }
 
 impl WholeImage {
-    /// Reads the header of an image, and holds it against the limits and the contract.
+    /// Reads the header of an image, and compares it with the limits and the contract.
     ///
     /// # Errors
     ///

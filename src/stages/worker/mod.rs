@@ -312,7 +312,7 @@ impl Job {
         Box::pin(self.run_once(slots, &progress, &stop)).await.map(|(report, _)| report)
     }
 
-    /// Measures how many chips a second the model infers by itself, with the sessions that a run would have.
+    /// Measures the rate of the model alone, in chips per second, with the sessions of a run.
     ///
     /// # Errors
     ///

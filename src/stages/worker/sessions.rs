@@ -26,13 +26,13 @@ use crate::stages::infer::{BatchRunner, Device, Session, SessionOptions, Session
 use crate::vocabulary::error::{Error, Kind, Result};
 use crate::vocabulary::provider::{Devices, Provider};
 
-/// So many sessions at most share the CPU's threads if nobody says how many and nothing was measured.
+/// Maximum number of CPU sessions if the number is neither set nor measured.
 const MAX_SESSIONS: usize = 4;
-/// Their copies of the weights hold so many bytes together at most.
+/// Maximum bytes of all their copies of the weights.
 const MAX_WEIGHT_BYTES: usize = 1 << 30;
 /// Sessions of one accelerator: one copies and scores while the other computes.
 const SESSIONS_A_DEVICE: usize = 2;
-/// Chips a session run on the CPU, and on an accelerator.
+/// Chips per session run on the CPU, and on an accelerator.
 const CPU_BATCH: usize = 16;
 const ACCELERATOR_BATCH: usize = 64;
 
@@ -58,7 +58,7 @@ pub struct Inference {
     pub threads: usize,
     /// Whether idle threads of a session spin.
     pub spinning: bool,
-    /// Chips a session run, as the process began.
+    /// Chips per session run, as the process began.
     pub batch: usize,
     /// What was measured to choose sessions, spinning and batch; empty where nothing was.
     pub measured: Vec<Trial>,
@@ -311,7 +311,7 @@ pub(super) struct CpuShape {
 }
 
 impl CpuShape {
-    /// Returns the threads of each session, of so many in all.
+    /// Returns the threads of each session, out of `all`.
     pub fn threads(self, all: NonZeroUsize) -> NonZeroUsize {
         NonZeroUsize::new(all.get().div_ceil(self.sessions.get()))
             .expect("a quotient rounded up of a positive number")

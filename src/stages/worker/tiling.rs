@@ -1,4 +1,4 @@
-//! Settles how scenes are cut: the pipeline's `[tiles]` held against the model's contract.
+//! Settles how scenes are cut: compares the pipeline's `[tiles]` with the model's contract.
 
 use crate::config::{Limits, StacInput, TilesSection};
 use crate::geo::Aoi;

@@ -27,15 +27,15 @@ use crate::vocabulary::provider::Provider;
 
 /// The share of a run's time that finding out may take.
 const WORTH: f64 = 0.02;
-/// No probe is worth anything below so many tiles.
+/// Minimum number of tiles for which measuring pays.
 const FEWEST_TILES: u64 = 1000;
 /// It never takes longer.
 const MAX_TIME: Duration = Duration::from_secs(30);
-/// Each way is measured for so long at least, one batch a session at least.
+/// Minimum time to measure a setting, and at least one batch per session.
 const TRIAL: Duration = Duration::from_millis(300);
-/// Another way must be faster by so much: less may be chance.
+/// Minimum gain of another setting: less may be chance.
 const CLEARLY: f64 = 1.03;
-/// So many sessions at most are tried.
+/// Maximum number of sessions to try.
 const MAX_SESSIONS: usize = 16;
 /// Batches that are tried, the likeliest first.
 const BATCHES: [usize; 4] = [8, 32, 4, 1];
@@ -47,13 +47,13 @@ pub struct Trial {
     pub sessions: usize,
     /// Whether idle threads span.
     pub spinning: bool,
-    /// Chips a session run.
+    /// Chips per session run.
     pub batch: usize,
     /// Chips a second, decoding included.
     pub chips_per_second: f64,
 }
 
-/// Returns whether a run of so many tiles may be long enough, and leaves something to choose.
+/// Returns whether a run of `tiles` may be long enough to measure, and has settings to choose.
 pub(super) fn may_pay(request: &SessionRequest<'_>, tiles: u64) -> bool {
     request.run.provider == Provider::Cpu && tiles >= FEWEST_TILES && !Choice::of(request).is_none()
 }
@@ -268,7 +268,7 @@ struct Load<'a> {
     at_least: Duration,
 }
 
-/// Measures how many chips a second the sessions infer by themselves, on noise that lies in memory.
+/// Measures the rate of the sessions alone, in chips per second, on noise in memory.
 ///
 /// # Errors
 ///
@@ -278,7 +278,7 @@ pub(super) fn bare_rate(slots: &mut Sessions, at_least: Duration) -> Result<f64>
     rate(&mut slots.slots, batch, Load { decode_threads: NonZeroUsize::MIN, decode: &|| (), at_least })
 }
 
-/// Measures how many chips a second the sessions infer while as many tiles are decoded beside them.
+/// Measures the rate of the sessions in chips per second while as many tiles are decoded.
 fn rate(slots: &mut [SessionSlot], batch: NonZeroUsize, load: Load<'_>) -> Result<f64> {
     let Load { decode_threads, decode, at_least } = load;
     let owed = Owed::default();
@@ -360,7 +360,7 @@ struct Owed {
     closed: AtomicBool,
 }
 
-/// A session waits when decoding is so many of its batches behind.
+/// A session waits when decoding is this many batches behind.
 const MAX_BEHIND: usize = 4;
 
 impl Owed {

@@ -309,7 +309,7 @@ pub struct Classifier {
 pub enum HeadKind {
     /// Multinomial logistic regression; its scores are probabilities after a softmax
     Logistic,
-    /// Least squares on targets of −1 and 1; its scores are no probabilities
+    /// Least squares on targets of −1 and 1; its scores are not probabilities
     Ridge,
 }
 
@@ -340,7 +340,7 @@ pub struct FittedOn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
-    /// One class a tile.
+    /// One class per tile.
     Softmax,
     /// Each class for itself (multi-label).
     Sigmoid,
@@ -812,7 +812,7 @@ mod tests {
         let mut contract = contract();
         contract.output.classifier.as_mut().unwrap().fitted = None;
         let digest = contract.digest().unwrap();
-        // As before there were `units`, `clamp`, a scale for each band, and fitted heads: old runs go on.
+        // As before there were `units`, `clamp`, a scale for each band, and fitted heads: old runs can be resumed.
         assert_eq!(digest, "c8c024170f3cf7eb8238baa24eb513f65b24fb2b3b6df6c14606b1eb503fc0db");
         assert_eq!(digest, contract.clone().digest().unwrap());
         let of_one = Contract { model_digest: Some("0f".repeat(32)), ..contract.clone() };

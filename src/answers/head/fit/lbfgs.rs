@@ -13,7 +13,7 @@ use super::dense::{add_scaled, dot};
 pub(super) const HISTORY: usize = 10;
 const SUFFICIENT_DECREASE: f64 = 1e-4;
 const CURVATURE: f64 = 0.9;
-/// So often a step is halved or doubled.
+/// Maximum number of times that a step is halved or doubled.
 const MAX_TRIALS: usize = 60;
 
 /// Where the function has its minimum.

@@ -12,7 +12,7 @@ const FIRST_FREE: usize = 258;
 const MIN_WIDTH: u32 = 9;
 const MAX_WIDTH: u32 = 12;
 const MAX_CODES: usize = 1 << MAX_WIDTH;
-/// So many bytes are copied at once.
+/// Bytes that are copied at once.
 const STEP: usize = 8;
 
 /// A piece of the output.

@@ -34,7 +34,7 @@ pub(super) fn decode(mut stored: &[u8], out: &mut [u8]) -> usize {
 mod tests {
     use super::*;
 
-    /// The example of TIFF 6.0, section 9, and a run that goes on beyond what is wanted.
+    /// The example of TIFF 6.0, section 9, and a run that is longer than needed.
     #[test]
     fn runs_and_literals_alternate() {
         let stored =

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `mlm:name` | `name` |
 //! | `mlm:input[].bands` | `bands`; a band that is computed (`expression`) is refused |
-//! | `mlm:input[].input` | size, layout, type; an axis that is no batch, band, row or column must have length 1 |
+//! | `mlm:input[].input` | size, layout, type; an axis that is not a batch, band, row or column must have length 1 |
 //! | `mlm:input[].value_scaling` | `normalise`, see `scaling` |
 //! | `mlm:input[].resize_type` | nothing: a tile of another size is rejected, since other resizers give other pixels |
 //! | `unit` and `data_type` of the bands | `unit`, `units`; `srgb8` for 8-bit red, green and blue, else `dn` |
