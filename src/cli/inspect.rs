@@ -353,6 +353,6 @@ mod tests {
         };
         assert_eq!(said(&[Kind::Config, Kind::Config]), "2 of 9 sources cannot be read");
         let both = said(&[Kind::Config, Kind::Rejected, Kind::Rejected]);
-        assert_eq!(both, "of 9 sources a run would reject 2, and 1 cannot be looked at");
+        assert_eq!(both, "of 9 sources a run would reject 2, and 1 cannot be read");
     }
 }

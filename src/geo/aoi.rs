@@ -296,11 +296,12 @@ mod tests {
     #[test]
     fn what_is_no_area_is_said() {
         let says = |text: &str| Aoi::parse(text).unwrap_err().render();
-        assert!(says("9,53,10").contains("is no box"));
-        assert!(says("9,53,10,x").contains("is no box"));
+        assert!(says("9,53,10").contains("is not a box"));
+        assert!(says("9,53,10,x").contains("is not a box"));
         let file = "# A README\nof many lines\n".repeat(1000);
         assert!(
-            says(&file).contains("`# A README of many lines # A README of many lines # A README…` is no box")
+            says(&file)
+                .contains("`# A README of many lines # A README of many lines # A README…` is not a box")
         );
         assert!(says("53,95,54,96").contains("a point at 53, 95"));
         assert!(says("9,54,10,53").contains("is empty"));

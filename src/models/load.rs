@@ -922,7 +922,7 @@ mod tests {
         };
         assert_eq!(with_batch(8).load().unwrap().static_batch, Some(8));
         assert_eq!(with_batch(-1).load().unwrap().static_batch, None);
-        assert!(with_batch(0).refused().contains("float32 [0, 3, 64, 64]: it takes no chip at all"));
+        assert!(with_batch(0).refused().contains("float32 [0, 3, 64, 64]: a batch of 0"));
         for batch in [1 << 20, 1 << 40, i64::MAX] {
             assert!(with_batch(batch).refused().contains("a batch is too large"));
         }

@@ -37,8 +37,7 @@ mod tests {
         let said = |num_bytes, free| shortage(Path::new("/srv/table"), num_bytes, free);
         let warning = said(34 << 30, Some(12 << 30)).unwrap();
         assert!(
-            warning
-                .starts_with("about 34.0 GiB are still to be written to /srv/table, where 12.0 GiB are free"),
+            warning.starts_with("about 34.0 GiB will be written to /srv/table, but only 12.0 GiB are free"),
             "{warning}"
         );
         assert_eq!(said(34 << 30, Some(34 << 30)), None);

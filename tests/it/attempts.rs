@@ -132,7 +132,7 @@ fn objects_that_a_store_never_gives_become_rejects_in_the_third_run() {
     assert_exit(&first, 75);
     assert_eq!(read_rows().len(), 12, "the four shards without such an object are there");
     let said = stderr(&first);
-    assert!(said.contains("6 objects cannot be read for now, and 6 shards stay open"), "{said}");
+    assert!(said.contains("6 objects cannot be read for now, so 6 shards stay open"), "{said}");
     assert!(
         said.contains("s3://scenes/images/00001.jpg: the store answered 400 (try 3 of 5, run 1 of 3)"),
         "{said}"
@@ -359,7 +359,7 @@ fn bad_objects_that_sort_first_hide_no_good_ones() {
     let first = run();
     assert_exit(&first, 75);
     assert_eq!(rows(&web.job.table()).len(), 40, "{}", stderr(&first));
-    assert!(stderr(&first).contains("60 objects cannot be read for now, and 12 shards stay open"));
+    assert!(stderr(&first).contains("60 objects cannot be read for now, so 12 shards stay open"));
     assert_exit(&run(), 75);
     assert_exit(&run(), 0);
     web.job.verify_ok();

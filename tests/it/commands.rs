@@ -176,7 +176,7 @@ fn the_demo_ends_in_a_verified_table() {
     {
         assert!(said.to_lowercase().contains(words), "no `{words}` in:\n{said}");
     }
-    let (_, share) = said.split_once("60 labelled images that were held out the head gets ").unwrap();
+    let (_, share) = said.split_once("60 labelled images held out, the head gets ").unwrap();
     let share: u32 = share.split_once(" % right").unwrap().0.parse().unwrap();
     assert!(share >= 70, "the head gets {share} % right, one in five by chance");
     let new = crate::fixture::rows(&folder.path().join("tilefleet-demo/kinds-table"));

@@ -408,7 +408,7 @@ fn a_limited_run_says_so_and_the_next_one_covers_the_rest() {
     assert!(told("status").contains(part) && told("runs").contains(part));
     let again = job.run_ok(&["--limit", "2"]);
     let left =
-        "each of the first 2 of 5 sources has its row; a run without --limit covers the 3 sources left\n";
+        "each of the first 2 of 5 sources has its rows; a run without --limit covers the 3 sources left\n";
     assert!(again.contains(&format!("-0001  nothing new: {left}")), "{again}");
     let again: Value = serde_json::from_str(&job.run_ok(&["--limit", "2", "--json"])).unwrap();
     assert_eq!(again["limit"], json!({"sources": 2, "of": 5}));
@@ -444,7 +444,11 @@ fn a_limited_run_says_so_and_the_next_one_covers_the_rest() {
     assert_exit(&plan, 0);
     let refused = job.run(&["--limit", "3"]);
     assert_exit(&refused, 64);
-    assert!(stderr(&refused).contains("covers 4 sources: no limit changes that"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("covers 4 sources: a limit cannot change that"),
+        "{}",
+        stderr(&refused)
+    );
     assert!(job.run_ok(&["--limit", "4"]).contains("-0004  complete: 4 tiles"));
 }
 
@@ -495,7 +499,7 @@ fn a_disk_that_is_too_small_is_said_at_the_start() {
     let output = ["--output", table.to_str().unwrap()];
     let says = |said: &str| {
         // 400 tiles of 512 floats, and what else there is of a row.
-        said.contains("about 1000.0 KiB are still to be written to") && said.contains("KiB are free")
+        said.contains("about 1000.0 KiB will be written to") && said.contains("KiB are free")
     };
     let mut plan = support::tilefleet();
     let planned = plan.arg("plan").arg(&job.pipeline).args(output).output().unwrap();

@@ -148,9 +148,8 @@ fn a_skeleton_is_a_contract_to_begin_with() {
     let skeleton = inspect(&network, &["--skeleton"]);
     assert_exit(&skeleton, 0);
     assert!(
-        stderr(&skeleton).contains(
-            "to be filled in before the model can be used: input.bands, input.unit, input.normalise"
-        ),
+        stderr(&skeleton)
+            .contains("fill in before the model can be used: input.bands, input.unit, input.normalise"),
         "{}",
         stderr(&skeleton)
     );
@@ -165,7 +164,7 @@ fn a_skeleton_is_a_contract_to_begin_with() {
         assert!(text.lines().any(|line| line.starts_with(known)), "{known}\n{text}");
     }
     assert!(
-        stderr(&skeleton).contains("written from the graph alone: there is no contract"),
+        stderr(&skeleton).contains("based on the graph alone: there is no contract"),
         "{}",
         stderr(&skeleton)
     );
@@ -289,7 +288,9 @@ fn a_group_is_on_one_side() {
     let split = head(&job, &job.table(), &["--labels", labels.to_str().unwrap(), "--group", "patient"]);
     assert_exit(&split, 78);
     assert!(
-        stderr(&split).contains("puts 10 of the groups by `patient` on both sides: p0, p1, p2, …\n  hint: "),
+        stderr(&split).contains(
+            "puts 10 of the groups by `patient` into both `train` and `test`: p0, p1, p2, …\n  hint: "
+        ),
         "{}",
         stderr(&split)
     );
@@ -448,7 +449,7 @@ fn another_lineage_names_the_settings_that_differ() {
     assert_exit(&again, 0);
     let said = stderr(&again);
     assert!(
-        said.contains("covers all sources, since it is other work than photos-")
+        said.contains("covers all sources, since its settings differ from those of photos-")
             && said.contains("output.top_k is 5 there and 3 here"),
         "{said}"
     );

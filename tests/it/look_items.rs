@@ -337,7 +337,7 @@ fn what_is_wrong_is_said_as_it_is() {
         (&["/nowhere/a.png"], 78, &["error: file:///nowhere/a.png does not exist"]),
         (&[good, "/nowhere/a.png"], 78, &["error: 1 of 2 sources cannot be read", "does not exist"]),
         (&[good, deep], 65, &["error: a run would reject 1 of 2 sources"]),
-        (&[deep, "/nowhere/a.png"], 78, &["of 2 sources a run would reject 1, and 1 cannot be looked at"]),
+        (&[deep, "/nowhere/a.png"], 78, &["of 2 sources a run would reject 1, and 1 cannot be read"]),
     ];
     for (sources, code, words) in cases {
         let output = inspect(&[sources, &for_model].concat());

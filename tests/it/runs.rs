@@ -246,7 +246,7 @@ fn leftovers_of_a_deleted_run_are_no_rows() {
     assert_eq!(count(&table, "tiles"), 1);
     assert_eq!(count(&table, "tiles_all"), 1);
     let status = support::tilefleet().arg("status").arg(&table).output().unwrap();
-    assert!(String::from_utf8_lossy(&status.stdout).contains("deleted, and 1 object of it left"));
+    assert!(String::from_utf8_lossy(&status.stdout).contains("deleted, but 1 object of it left"));
     assert_eq!(answer(&table, &[])[1]["state"], "deleted");
     assert_exit(
         &support::tilefleet().arg("verify").arg(&table).args(["--run", &first]).output().unwrap(),
@@ -512,7 +512,7 @@ fn a_run_that_may_go_any_moment_is_not_given_back() {
     let refused = runs(&table, &["delete", &compaction, "--yes"]);
     assert_exit(&refused, 75);
     let said = stderr(&refused);
-    assert!(said.contains(&format!("has begun to delete what it replaces: {}", all[0])), "{said}");
+    assert!(said.contains(&format!("has begun to delete the runs that it replaces: {}", all[0])), "{said}");
     assert_exit(&runs(&table, &["compact"]), 70);
     assert_eq!(ids(&table).len(), 4);
     // Without the damaged shard the rows are copied again, as long as they are there.

@@ -246,7 +246,7 @@ fn nodata_is_what_gdal_takes_for_it() {
     let wrong: Vec<_> = off.iter().filter(|(_, off)| off.as_f64().is_none_or(|off| off > 1e-6)).collect();
     assert!(off.len() == told.len() && wrong.is_empty(), "{wrong:?}");
     let notes = inspected(&scenes.join("uint8-1.tif"))["image"]["scene"]["notes"].to_string();
-    assert!(notes.contains("0 0 0") && notes.contains("is taken as 0, as in GDAL"), "{notes}");
+    assert!(notes.contains("0 0 0") && notes.contains("is read as 0, as in GDAL"), "{notes}");
 }
 
 /// Quotes, capitals, CDATA, entities and what is no XML: scale, offset, unit and name are GDAL's, or the scale is none.

@@ -756,7 +756,7 @@ fn a_scene_of_too_many_windows_is_one_reject() {
     let found = shown(&job.table());
     assert_eq!((found.len(), found[0].reason.as_deref()), (1, Some("too_large")), "{found:?}");
     assert!(
-        found[0].detail.as_ref().unwrap().contains("156 windows, `limits.max_windows` is 155"),
+        found[0].detail.as_ref().unwrap().contains("156 windows, but `limits.max_windows` is 155"),
         "{found:?}"
     );
 }

@@ -413,7 +413,7 @@ mod tests {
         assert_eq!(group(&read(text, "label").unwrap(), "s3://b/lists/a"), "x");
         for (text, part) in [
             (text, "no column `site`"),
-            ("site,source,label\n,a,x\n", "row 1 of l.csv has a label and no group"),
+            ("site,source,label\n,a,x\n", "row 1 of l.csv has a label but no group"),
             ("site,source,label\n1,a,x\n2,a,x\n", "contradicts an earlier one"),
         ] {
             let message = read(text, "site").unwrap_err().render();

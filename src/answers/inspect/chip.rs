@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(check(9, 4, 1, 1), Ok(()));
         assert_eq!(
             check(9, 4, 2, 1).unwrap_err(),
-            "the window 2×1 at (9, 4) is not inside of s3://b/k, which is 10×5"
+            "the window 2×1 at (9, 4) is not inside s3://b/k, which is 10×5"
         );
         assert!(check(u32::MAX, 0, u32::MAX, 1).is_err());
         assert!(check(0, 0, 0, 5).unwrap_err().contains("has no pixels"));

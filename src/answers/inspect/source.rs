@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(refused(1), Ok("s3://b/0.json".to_owned()));
         assert_eq!(
             refused(0).unwrap_err(),
-            "error: a run takes nothing of s3://b/\n  because: 2 outside of the area"
+            "error: a run finds no sources in s3://b/\n  because: 2 outside of the area"
         );
         let several = refused(10).unwrap_err();
         assert!(several.starts_with("error: s3://b/ is 10 sources, but one is needed"), "{several}");

@@ -87,7 +87,7 @@ fn count_right(batch: &arrow::array::RecordBatch, new: &mut BTreeMap<String, (u6
 impl Kinds {
     pub(super) fn print(&self) {
         println!(
-            "Of {} held-out images the head gets {:.0} % right. Of new images:",
+            "Of {} held out, the head gets {:.0} % right. Of new images:",
             show::counted(self.num_held_out as u64, "labelled image"),
             100.0 * self.accuracy
         );

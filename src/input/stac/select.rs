@@ -385,10 +385,16 @@ mod tests {
     #[test]
     fn a_missing_band_is_named_with_what_there_is() {
         let message = refused(&planetary_computer("05.09"), "green");
-        assert!(message.contains("there is no band `green` (but for the picture visual/green)"), "{message}");
+        assert!(
+            message.contains("there is no band `green` (except for the picture visual/green)"),
+            "{message}"
+        );
         assert!(message.contains("it has B04, B05, B08, SCL, visual (B04, B03, B02)"), "{message}");
         let message = refused(&planetary_computer("05.09"), "visual/nir");
-        assert!(message.contains("asset `visual` has no band `nir`; it has B04, B03, B02"), "{message}");
+        assert!(
+            message.contains("asset `visual` has no band `nir`; its bands are B04, B03, B02"),
+            "{message}"
+        );
         assert_eq!(
             keys(&planetary_computer("05.09"), &["visual/green", "visual/3"]),
             ["visual/2", "visual/3"]
@@ -415,7 +421,7 @@ mod tests {
         assert!(!select(&plain, &["a"]).unwrap()[0].described);
         assert_eq!(select(&plain, &["a/3"]).unwrap()[0].band, 2);
         let message = data_bands(&plain).unwrap_err().to_string();
-        assert!(message.contains("several assets of it are data: a, b"), "{message}");
+        assert!(message.contains("several of its assets are data: a, b"), "{message}");
         let none = item("{}", r#"{"m": {"href": "m.xml", "type": "application/xml"}}"#);
         assert!(data_bands(&none).unwrap_err().to_string().contains("it has no image"));
     }

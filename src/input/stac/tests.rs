@@ -455,7 +455,7 @@ async fn a_search_goes_through_all_pages_by_post_or_by_get() {
     assert!(error.render().contains("finds more than 6 items"), "{}", error.render());
     assert!(error.render().contains("raise limits.max_stac_items"), "{}", error.render());
     let error = found(&Search { max_pages: 2, ..search(&served) }).await.unwrap_err();
-    assert!(error.render().contains("leads to more than 2 pages"), "{}", error.render());
+    assert!(error.render().contains("links to more than 2 pages"), "{}", error.render());
     assert!(error.render().contains("raise limits.max_stac_documents"), "{}", error.render());
 }
 

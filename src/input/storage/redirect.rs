@@ -217,7 +217,7 @@ mod tests {
         let outside = why(&rules(&["https://h"]), "https://cdn:8443/b?sig=SECRET");
         assert_eq!(
             outside,
-            "it is redirected to https://cdn:8443, which input.allow does not allow; if its objects may be read, add \
+            "it is redirected to https://cdn:8443, which input.allow does not allow; to allow it, add \
              \"https://cdn:8443/\" to input.allow"
         );
         let insecure = why(&rules(&[]), "http://h/a?sig=SECRET");

@@ -360,7 +360,7 @@ mod tests {
     fn missing_unknown_and_misshapen_tensors_are_named() {
         let missing = Tensors::zeros().without(&["layer3.1.bn2.running_var", "fc.bias"]).refused();
         assert!(
-            missing.contains("needs fc.bias, layer3.1.bn2.running_var, which the file lacks"),
+            missing.contains("needs fc.bias, layer3.1.bn2.running_var, which the file does not have"),
             "{missing}"
         );
         let unknown = Tensors::zeros().with("layer1.0.se.fc1.weight", Dtype::F32, &[1], vec![0; 4]).refused();
@@ -376,8 +376,8 @@ mod tests {
     #[test]
     fn another_architecture_is_recognised() {
         let error = Tensors::zeros().open_as(Architecture::Resnet34, None).unwrap_err().render();
-        assert!(error.contains("the file holds the convolutions of resnet18"), "{error}");
-        assert!(error.contains("more, which the file lacks"), "{error}");
+        assert!(error.contains("the file has the convolutions of resnet18"), "{error}");
+        assert!(error.contains("more, which the file does not have"), "{error}");
     }
 
     #[test]
