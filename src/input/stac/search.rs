@@ -318,7 +318,7 @@ impl Pages {
         }
         if self.seen.len() as u64 > self.limits.documents {
             let most = self.limits.documents;
-            return Err(Error::config(format!("{} leads to more than {}", self.base, counted(most, "page")))
+            return Err(Error::config(format!("{} links to more than {}", self.base, counted(most, "page")))
                 .hint(
                     "ask for less with input.stac.dates, tiles.aoi or input.stac.max_cloud_cover, or raise \
                  limits.max_stac_documents",
