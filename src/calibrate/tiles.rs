@@ -247,7 +247,7 @@ fn counts(
         calibration.max(1),
         held_out.max(1)
     ))
-    .hint("give more images to --calibration, or lower --calibration-tiles or --held-out-tiles"))
+    .hint("give more images, or use fewer tiles to calibrate with or to compare on"))
 }
 
 /// Begins a sentence on how many tiles there are.

@@ -89,7 +89,7 @@ enum Command {
     Export(export::Args),
     Rejects(rejects::Args),
     Runs(runs::Args),
-    /// Builds, inspects and quantises models, fits classifiers
+    /// Builds models, inspects and quantises them, fits classifiers
     #[command(subcommand)]
     Model(model::Command),
     /// Installs ONNX Runtime; shows what this machine can run

@@ -147,7 +147,7 @@ fn a_run_that_newer_ones_cover_warns_no_more() {
     assert!(warnings().iter().all(|said| !said.contains(&waiting)), "{:?}", warnings());
     for command in ["status", "runs"] {
         let listed = text(&tilefleet(command, &table, &[]));
-        assert!(listed.contains("newer runs have covered its sources since\n"), "{listed}");
+        assert!(listed.contains("newer runs have covered its sources since then\n"), "{listed}");
         assert!(!listed.contains("accept "), "{listed}");
     }
     let status = &answer("status", &table, &["--run", &waiting])[0];
@@ -616,7 +616,7 @@ fn a_dry_run_looks_at_whole_images() {
     let dry = dry_run(&job, &[]);
     assert_exit(&dry, 65);
     let said = String::from_utf8_lossy(&dry.stdout).into_owned();
-    assert!(said.contains("headers of 1,000 of 1,500 sources looked at"), "{said}");
+    assert!(said.contains("headers of 1,000 of 1,500 sources read"), "{said}");
     assert!(said.contains("800 sources rejected by their headers: empty"), "{said}");
     assert!(said.contains("200 sources rejected by their headers: not_an_image"), "{said}");
     assert!(stderr(&dry).contains("1,000 of 1,000 sources looked at"), "{}", stderr(&dry));

@@ -285,8 +285,8 @@ fn config_names_variables_that_decide() {
     command.env("AWS_SECRET_ACCESS_KEY", "SESAME").env("AWS_REGION", "eu-central-1");
     let told = support::stdout_of(&mut command);
     for part in [
-        "# default, so that AWS_ENDPOINT_URL decides: \"http://localhost:9000\"",
-        "# default, so that AWS_REGION decides: \"eu-central-1\"",
+        "# default, so AWS_ENDPOINT_URL decides: \"http://localhost:9000\"",
+        "# default, so AWS_REGION decides: \"eu-central-1\"",
         "# AWS_SECRET_ACCESS_KEY = (a secret)",
     ] {
         assert!(told.contains(part), "{part}\n{told}");

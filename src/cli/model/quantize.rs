@@ -182,8 +182,8 @@ pub fn run(args: &Args) -> Result<()> {
 impl Args {
     fn settings(&self) -> Result<Settings> {
         if self.percentile.is_some() && self.method != MethodName::Percentile {
-            return Err(Error::usage("--percentile needs --method percentile")
-                .hint("leave it out, or give --method percentile"));
+            return Err(Error::usage("--percentile needs the method `percentile`")
+                .hint("leave it out, or choose that method"));
         }
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Ok(Settings {
