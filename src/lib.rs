@@ -1,4 +1,4 @@
-//! Turns a bucket of image tiles into a queryable table of embeddings and predictions.
+//! Turns images into a table of embeddings and predictions that can be queried.
 //!
 //! ```text
 //! sources ─▶ survey ─▶ plan ─▶ work ─▶ [ fetch ─▶ decode ─▶ preprocess ─▶ infer ─▶ sink ] ─▶ commit

@@ -156,12 +156,13 @@ async fn draw_shard(
     sheets: &mut BTreeMap<Arc<str>, Sheet>,
 ) -> Result<()> {
     let key = run.shard_key(number);
-    let object = ParquetObject::open(&run.output.bucket, &key)
-        .await?
-        .ok_or_else(|| Error::unavailable(format!("{key} was listed and is gone")).hint("ask again"))?;
+    let object = ParquetObject::open(&run.output.bucket, &key).await?.ok_or_else(|| {
+        Error::unavailable(format!("{key} was listed, but does not exist any more")).hint("ask again")
+    })?;
     for batch in object.read_columns(&COLUMNS).await? {
-        draw_rows(&batch, run, newest, legend, sheets)
-            .map_err(|cause| Error::config(format!("{key} has not the columns of a shard")).because(cause))?;
+        draw_rows(&batch, run, newest, legend, sheets).map_err(|cause| {
+            Error::config(format!("{key} does not have the columns of a shard")).because(cause)
+        })?;
     }
     Ok(())
 }

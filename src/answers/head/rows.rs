@@ -45,7 +45,7 @@ impl LabelledRows {
         }
         if matrix.num_read != self.tiles.len() {
             return Err(Error::config("a tile with the status `ok` has no embedding")
-                .hint("`tilefleet verify OUTPUT` tells which file is damaged"));
+                .hint("`tilefleet verify OUTPUT` shows which file is damaged"));
         }
         Ok(Embeddings { values: matrix.values, length })
     }

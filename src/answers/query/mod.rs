@@ -168,7 +168,7 @@ pub fn crash(payload: &(dyn Any + Send)) -> Error {
 fn damaged(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
     Error::unavailable("the query could not read a file of the output")
         .because(cause)
-        .hint("`tilefleet verify OUTPUT` tells which file is damaged")
+        .hint("`tilefleet verify OUTPUT` shows which file is damaged")
 }
 
 /// Tells whether an error of the Parquet reader is one of the query's: it also evaluates filters.

@@ -176,7 +176,7 @@ impl Files {
             None => Ok(()),
             Some(name) => Err(Error::unavailable("the query could not read a file of the output")
                 .because(format!("the column {name} of {} differs from the table's", object.key()))
-                .hint("`tilefleet verify OUTPUT` tells which file is damaged")),
+                .hint("`tilefleet verify OUTPUT` shows which file is damaged")),
         }
     }
 }

@@ -123,7 +123,7 @@ async fn shard_rows(run: &Run, columns: &[&str]) -> Result<Vec<arrow::array::Rec
         let key = run.shard_key(shard.number);
         let object = ParquetObject::open(&run.output.bucket, &key)
             .await?
-            .ok_or_else(|| Error::unavailable(format!("{key} was listed and is gone")))?;
+            .ok_or_else(|| Error::unavailable(format!("{key} was listed, but does not exist any more")))?;
         batches.extend(object.read_columns(columns).await?);
     }
     Ok(batches)

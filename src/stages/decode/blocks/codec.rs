@@ -47,7 +47,7 @@ pub(super) fn decompress(codec: Codec, stored: &[u8], out: &mut [u8]) -> Result<
         Codec::PackBits => filled(packbits::decode(stored, out), out.len()),
         Codec::Zstd => zstd(stored, out),
         Codec::Jpeg | Codec::WebP | Codec::Lerc(_) => {
-            Err(unsupported(format!("{codec} inside of another compression")))
+            Err(unsupported(format!("{codec} inside another compression")))
         }
     }
 }
