@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(line("memory"), "memory = \"2GiB\" # --set run.memory");
         assert_eq!(line("sessions"), "sessions = \"auto\" # default");
         assert_eq!(
-            line("# for a run"),
+            line("# a run cannot"),
             "# a run cannot start: no input: give --input URI, or set `input.uris`, `input.manifest` or \
              `input.stac.api`"
         );
@@ -161,14 +161,14 @@ mod tests {
         let text = as_toml(&loaded(&[]), &variables());
         let endpoint = text.lines().find(|line| line.starts_with("endpoint = ")).unwrap();
         assert!(
-            endpoint.ends_with("# default, so that AWS_ENDPOINT_URL decides: \"http://localhost:9000\""),
+            endpoint.ends_with("# default, so AWS_ENDPOINT_URL decides: \"http://localhost:9000\""),
             "{endpoint}"
         );
         assert!(
             text.ends_with(
                 "# AWS_SECRET_ACCESS_KEY = (a secret)\n# a run cannot start: no input: \
-             give --input URI, or set `input.uris`, `input.manifest` or `input.stac.api`\n# a run would still \
-             need: no model: give --model FILE, or set `model.file`\n"
+             give --input URI, or set `input.uris`, `input.manifest` or `input.stac.api`\n# a run cannot \
+                 start: no model: give --model FILE, or set `model.file`\n"
             ),
             "{text}"
         );

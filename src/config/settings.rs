@@ -579,7 +579,7 @@ mod tests {
         let text = rendered(laid("[weather]\n"));
         assert_eq!(
             text,
-            "error: unknown section [weather] (job.toml:1)\n  hint: the sections are input, search, tiles, plan, \
+            "error: unknown section [weather] (job.toml:1)\n  hint: the sections are input, input.stac, tiles, plan, \
              model, run, cuda, tensorrt, output, limits, storage"
         );
     }
