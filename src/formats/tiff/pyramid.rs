@@ -48,7 +48,8 @@ pub(super) fn levels(
                 levels.push(Level { pixels: page, mask: None });
             }
             Ok(page) => {
-                notes.push(format!("page {number} is not an overview: {} {}", page.grid.size, page.grid.kind))
+                notes
+                    .push(format!("page {number} is not an overview: {} {}", page.grid.size, page.grid.kind));
             }
         }
     }
@@ -57,7 +58,7 @@ pub(super) fn levels(
         let fits = |level: &&mut Level| level.mask.is_none() && level.pixels.grid.size == mask.grid.size;
         match levels.iter_mut().find(fits) {
             Some(level) if mask.grid.num_bands == 1 && mask.grid.kind == SampleKind::U8 => {
-                level.mask = Some(mask)
+                level.mask = Some(mask);
             }
             _ => notes.push(format!("page {number} is a mask that fits no level: {}", mask.grid.size)),
         }

@@ -178,7 +178,9 @@ impl Leases {
     /// Puts back all that is held, as far as the source can be reached: this worker stops.
     pub(super) async fn put_back_all(&self) {
         let held: Vec<_> = std::mem::take(&mut *self.held()).into_values().collect();
-        held.iter().for_each(|held| held.stop_renewing());
+        for held in &held {
+            held.stop_renewing();
+        }
         let putting_back = held.iter().map(|held| self.source.put_back(&held.lease, PutBack::Now));
         let put_back = tokio::time::timeout(PUT_BACK, join_all(putting_back)).await;
         for error in put_back.into_iter().flatten().filter_map(Result::err) {

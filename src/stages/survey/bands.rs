@@ -109,7 +109,7 @@ impl Choice {
                     self.name
                 )));
             }
-            None => self.index_by_name(&file.bands())?,
+            None => self.index_by_name(file.bands())?,
         };
         if index >= file.bands().len() {
             let found = file.bands().len();

@@ -206,7 +206,7 @@ impl SessionRequest<'_> {
                 }
                 Ok(files) => tracing::info!(engine = engines.digest(), files, "an engine was downloaded"),
                 Err(error) => {
-                    tracing::warn!("no engine can be downloaded, so one is built: {}", error.render())
+                    tracing::warn!("no engine can be downloaded, so one is built: {}", error.render());
                 }
             }
         }

@@ -35,7 +35,7 @@ fn holds_contract(spec: &BlockSpec, stored: &[u8], expected: &Samples) {
         match decoded(bytes) {
             Ok(block) => assert_eq!(block.samples.len(), spec.num_samples()),
             Err(rejection) => {
-                assert_ne!(rejection.reason, Reason::DecoderCrash, "{}: {rejection}", spec.codec)
+                assert_ne!(rejection.reason, Reason::DecoderCrash, "{}: {rejection}", spec.codec);
             }
         }
     }
