@@ -13,6 +13,7 @@ use tilefleet::stages::commit::commit;
 use tilefleet::vocabulary::error::Result;
 use tilefleet::vocabulary::outcome::Counts;
 use tilefleet::vocabulary::outcome::{Outcome, TileRow};
+use tilefleet::vocabulary::process::Process;
 use tilefleet::vocabulary::reason::{Reason, Rejection};
 
 fn main() {
@@ -30,7 +31,7 @@ fn main() {
 
 async fn fill(output: &Path) -> Result<()> {
     let uri = ObjectUri::parse(&output.display().to_string())?;
-    let output = Output::open(&Storage::new(StorageOptions::default())?, &uri);
+    let output = Output::open(&Storage::new(StorageOptions::default())?, &uri, Process::real());
     for run in output.snapshot(Scope::All).await?.runs.iter().filter_map(|standing| standing.run.planned()) {
         for number in 0..run.num_shards() {
             commit_shard(run, &run.shard(number).await?).await?;
@@ -62,7 +63,7 @@ async fn commit_shard(run: &Run, shard: &Shard) -> Result<()> {
     provenance.set_counts(&counts);
     let shard = ShardRows { shard: shard.number, rows: &rows, embeddings: &embeddings, extra: None };
     let file = encode(&spec, &shard, provenance.pairs())?;
-    commit(&run.output.bucket, &run.shard_key(shard.shard), file, &provenance).await.map(|_| ())
+    commit(&run.output, &run.shard_key(shard.shard), file, &provenance).await.map(|_| ())
 }
 
 fn row(number: usize, tile: &Tile) -> TileRow {

@@ -84,7 +84,7 @@ pub fn blocks(bytes: &[u8]) {
             let Some(grid) = header.grid(place) else { continue };
             let last = grid.num_blocks() - 1;
             (0..NUM_BLOCKS.min(last + 1)).for_each(|step| {
-                drop(block(bytes, &header, place, BlockId((last * step / NUM_BLOCKS) as u32)))
+                drop(block(bytes, &header, place, BlockId((last * step / NUM_BLOCKS) as u32)));
             });
         }
         window(bytes, &header, level);

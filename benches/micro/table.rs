@@ -18,6 +18,7 @@ use tilefleet::input::storage::{ObjectUri, Put, Storage, StorageOptions};
 use tilefleet::output::Output;
 use tilefleet::output::table::{EmbeddingType, ShardRows, TableSpec, encode};
 use tilefleet::vocabulary::outcome::{Outcome, Prediction, TileRow};
+use tilefleet::vocabulary::process::Process;
 use tilefleet::vocabulary::reason::{Reason, Rejection};
 use tilefleet::vocabulary::tile_id::TileId;
 
@@ -90,7 +91,7 @@ fn committing(file: &Bytes) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let uri = ObjectUri::parse(&folder.path().display().to_string()).expect("a local path");
     let storage = Storage::new(StorageOptions::default()).expect("defaults are consistent");
-    let output = Output::open(&storage, &uri);
+    let output = Output::open(&storage, &uri, Process::real());
     let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
     let mut rates: Vec<f64> = (0..ROUNDS)
         .map(|round| {

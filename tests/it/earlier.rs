@@ -221,7 +221,9 @@ fn a_reason_that_was_renamed_is_one_with_its_new_name() {
     let counted = bucket.runs().iter().map(|run| run["counts"]["reasons"].clone()).collect::<Vec<_>>();
     assert!(counted.iter().all(|reasons| reasons.get("gone").is_none()), "{counted:?}");
 
-    [16, 22].into_iter().for_each(|index| bucket.put_image(index));
+    for index in [16, 22] {
+        bucket.put_image(index);
+    }
     bucket.ok(&["rejects", PHOTOS, "--retry", "--reason", "not_found"]);
     let left = bucket.json(&["rejects", PHOTOS, "--json"]);
     let left: Vec<_> = left.as_array().unwrap().iter().map(|reject| &reject["reason"]).collect();

@@ -29,7 +29,7 @@ use crate::support;
 use crate::support::clock::ManualClock;
 
 const NUM_SHARDS: u32 = 6;
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 // ---------------------------------------------------------------------------------------------------------------
 // A queue
@@ -110,13 +110,11 @@ impl Queue {
     fn holding(&self, lease: &Lease) -> Result<(MutexGuard<'_, Messages>, usize)> {
         let (state, now) = (self.state(), self.clock.now());
         let is_held = |message: &Message| message.lease == lease.id && message.visible_at > now;
-        match state.open.iter().position(is_held) {
-            Some(index) => Ok((state, index)),
-            None => {
-                self.num_lost.fetch_add(1, Ordering::Relaxed);
-                Err(Error::new(Kind::LeaseLost, "the message was delivered again"))
-            }
+        if let Some(index) = state.open.iter().position(is_held) {
+            return Ok((state, index));
         }
+        self.num_lost.fetch_add(1, Ordering::Relaxed);
+        Err(Error::new(Kind::LeaseLost, "the message was delivered again"))
     }
 }
 
@@ -189,7 +187,9 @@ impl WorkSource for Consumer {
     }
 
     fn done<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<()>> {
-        let done = self.queue.holding(lease).map(|(mut state, index)| drop(state.open.remove(index)));
+        let done = self.queue.holding(lease).map(|(mut state, index)| {
+            state.open.remove(index);
+        });
         std::future::ready(done).boxed()
     }
 
@@ -370,7 +370,7 @@ async fn an_expired_lease_is_handed_out_again(world: &World, work: &dyn WorkSour
     let Some(every) = leases[0].renew_every else { return };
     world.clock.advance(every);
     work.renew(&leases[0]).await.unwrap();
-    world.clock.advance(LEASE - every);
+    world.clock.advance(LEASE.saturating_sub(every));
     let again = world.take(work).await;
     assert_eq!(again.len(), NUM_SHARDS as usize - 1, "one was renewed");
     assert!(!shards_of(&again).contains(&leases[0].shard));
@@ -466,8 +466,8 @@ contract_of!(queue, |world| {
 const NUM_IMAGES: usize = 32;
 
 fn working_from(queue: &Arc<Queue>, job: &Job) -> Worker {
-    let queue = queue.clone();
     static NUM_WORKERS: AtomicUsize = AtomicUsize::new(0);
+    let queue = queue.clone();
     let name = format!("worker-{}", NUM_WORKERS.fetch_add(1, Ordering::Relaxed));
     let process = Process::new(queue.clock.clone(), name, 0);
     let work: OpenWork = Arc::new(move |run| {

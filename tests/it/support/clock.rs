@@ -9,7 +9,7 @@ use tilefleet::vocabulary::time::{Clock, Timestamp};
 use tokio::sync::watch;
 
 fn beginning() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+    SystemTime::UNIX_EPOCH + Duration::from_hours(500_000)
 }
 
 /// A clock that passes by being looked at and by sleeping, and at no other time: whoever does the same reads the same.
