@@ -314,7 +314,7 @@ mod tests {
         assert!(says(r#"{"type":"Polygon","coordinates":[[["a",0]]]}"#).contains("longitude and latitude"));
         let many = vec!["[1,1]"; MAX_POINTS + 1].join(",");
         let many = format!(r#"{{"type":"Polygon","coordinates":[[{many}]]}}"#);
-        assert!(says(&many).contains("200001 points, 200000 at most"));
+        assert!(says(&many).contains("200001 points, the maximum is 200000"));
     }
 
     #[test]

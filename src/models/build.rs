@@ -683,9 +683,9 @@ mod tests {
             build_for(&weights, ARCH, &changed, Precision::Fp32).unwrap_err().render()
         };
         let message = refused(&|contract| contract.output.embedding_length = 2048);
-        assert!(message.contains("its output.embedding_length is 2048, the model's 512"), "{message}");
+        assert!(message.contains("its output.embedding_length is 2048, the model's is 512"), "{message}");
         let message = refused(&|contract| contract.input.tensor = "image".to_owned());
-        assert!(message.contains("its input.tensor is \"image\", the model's \"input\""), "{message}");
+        assert!(message.contains("its input.tensor is \"image\", the model's is \"input\""), "{message}");
         let headless =
             Contract { output: Output { classifier: None, ..contract.output.clone() }, ..contract.clone() };
         assert_eq!(

@@ -476,7 +476,7 @@ mod tests {
             // ONNX Runtime's own name for an address in memory.
             ("*/_ORT_MEM_ADDR_/*", "not beside the network"),
             ("link", "a link to outside the network's folder"),
-            ("sub", "is no file"),
+            ("sub", "is not a file"),
             ("none.bin", "which does not exist in"),
         ] {
             let message = disk.refused(beside("w", &[("location", location), ("length", "8")]));
@@ -502,7 +502,7 @@ mod tests {
         let disk = OnDisk::new();
         for (entries, why) in [
             (&[("offset", "12")][..], "ends too early, after 16 bytes"),
-            (&[("offset", "18446744073709551615"), ("length", "8")], "ends before it does"),
+            (&[("offset", "18446744073709551615"), ("length", "8")], "ends too early, after 16 bytes"),
             (&[("length", "12")], "has 12 bytes there, but its shape and type need 8"),
             (&[("offset", "-1")], "has the offset `-1`"),
             (&[("length", "8 bytes")], "has the length `8 bytes`"),

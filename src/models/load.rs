@@ -758,7 +758,7 @@ mod tests {
         disk.describe(&serde_json::json!({"name": "c", "classes": ["sea", "land"]}));
         let overrides = Overrides { embedding: Some("features".to_owned()), logits: None };
         let message = load(&disk.path(), &overrides).unwrap_err().render();
-        assert!(message.contains("it lists 2 classes, and the graph has no output"), "{message}");
+        assert!(message.contains("it lists 2 classes, but no output of the graph"), "{message}");
         disk.describe(&serde_json::json!({"name": "c"}));
         assert!(load(&disk.path(), &overrides).is_ok());
     }

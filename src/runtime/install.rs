@@ -304,7 +304,7 @@ mod tests {
         assert!(error.render().contains("nvidia-cudnn-cu13 9.19.0.56"), "{}", error.render());
         assert_eq!(
             match_files(gpu, &[]).unwrap_err().to_string(),
-            "the wheel of onnxruntime-gpu 1.31.1 is not given"
+            "the wheel of onnxruntime-gpu 1.31.1 is missing"
         );
     }
 

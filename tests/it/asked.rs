@@ -171,7 +171,7 @@ fn a_tile_is_named_as_a_commit_is() {
         ("(SELECT tile_id FROM tiles WHERE false)", "no row"),
         ("(SELECT reason FROM tiles LIMIT 1)", "null"),
         ("(SELECT shard FROM tiles LIMIT 1)", "nearest takes a tile id"),
-        ("[0, 0]", "it is zero"),
+        ("[0, 0]", "all of its values are zero"),
         ("''", "no tile id"),
         ("'0123_5%'", "no tile id"),
     ] {

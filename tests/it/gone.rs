@@ -23,7 +23,7 @@ fn ended(worker: Child) -> Output {
 /// The run stops with 75 and no reject; once the folder is back, it goes on to the end.
 fn assert_goes_on(job: &Job, output: &Output) {
     assert_exit(output, 75);
-    assert!(stderr(output).contains("hint: if the folder is mounted"), "{}", stderr(output));
+    assert!(stderr(output).contains("hint: mount the folder or restore the bucket"), "{}", stderr(output));
     assert!(rows(&job.table()).iter().all(|row| row.status == "ok"), "an outage made rejects");
     let _ = fs::remove_dir(job.path("images"));
     fs::rename(job.path("away"), job.path("images")).unwrap();

@@ -97,7 +97,7 @@ async fn what_lies_beside_images_is_left_out_of_folders() {
             let spec = InputSpec { items: items.clone(), ..uris(&[folder]) };
             let discovered = find(spec, &storage).await.unwrap();
             assert_eq!((found(&discovered), discovered.num_ignored), (images.map(str::to_owned).to_vec(), 6));
-            let said = "6 of which do not have the extension of an image: 1 .json, 1 .msk, 1 .ovr, 1 .tfw, 1 \
+            let said = "6 of which are not images by their extensions: 1 .json, 1 .msk, 1 .ovr, 1 .tfw, 1 \
                  .xml, 1 readme";
             assert!(discovered.summary().contains(said), "{}", discovered.summary());
         }
@@ -197,7 +197,7 @@ async fn the_output_is_left_out() {
     assert_eq!(discovered.num_ignored, 1);
     assert_eq!(
         discovered.summary(),
-        "2 sources with 2 bytes, 1 ignored (s3://b/*.jpg: 4 objects below s3://b/, 2 of them taken, 2 do not match it, 0 ignored; \
+        "2 sources with 2 bytes, 1 ignored (s3://b/*.jpg: 4 objects below s3://b/, 2 of them taken, 2 do not match, 0 ignored; \
          s3://b/out/: 1 object below s3://b/out, 0 of them taken, 1 ignored)"
     );
     let discovered = find(InputSpec { exclude, ..manifest("s3://b/list.csv") }, &storage).await.unwrap();

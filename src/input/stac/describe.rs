@@ -339,6 +339,6 @@ mod tests {
         let both = union(&[bbox([170.0, 0.0, -170.0, 1.0]), bbox([175.0, 0.0, -160.0, 1.0])]);
         assert_eq!(both, Some(bbox([170.0, 0.0, -160.0, 1.0])));
         let plain = RunDescription { shards: run().shards.split_off(2)[..1].to_vec(), ..run() };
-        assert!(describe(&plain).unwrap_err().render().contains("says where on the Earth"));
+        assert!(describe(&plain).unwrap_err().render().contains("none of its rows has a geometry"));
     }
 }

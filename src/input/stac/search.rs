@@ -468,7 +468,7 @@ mod tests {
         assert!(refused(&|search| search.intersects = Some(json!({}))).contains("both a box and a geometry"));
         assert!(refused(&|search| search.api = "s3://b/api".to_owned()).contains("is not a URL"));
         assert!(refused(&|search| search.bbox = Some([0.0, 9.0, 1.0, 8.0])).contains("is not a box"));
-        assert!(refused(&|search| search.limit = 0).contains("0 items a page"));
+        assert!(refused(&|search| search.limit = 0).contains("0 items per page"));
         assert!(
             refused(&|search| (search.bbox, search.datetime) = (None, None)).contains("whole collections")
         );

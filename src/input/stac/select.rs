@@ -423,7 +423,7 @@ mod tests {
         let message = data_bands(&plain).unwrap_err().to_string();
         assert!(message.contains("several of its assets are data: a, b"), "{message}");
         let none = item("{}", r#"{"m": {"href": "m.xml", "type": "application/xml"}}"#);
-        assert!(data_bands(&none).unwrap_err().to_string().contains("it has no image"));
+        assert!(data_bands(&none).unwrap_err().to_string().contains("no image"));
     }
 
     #[test]

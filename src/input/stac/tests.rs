@@ -289,10 +289,10 @@ async fn a_link_that_leads_nowhere_is_one_item() {
     let mut whys = ids(&found);
     whys.sort_unstable();
     assert_eq!(whys.len(), 5, "{whys:?}");
-    assert!(whys[0].starts_with("its link `child` cannot be followed"), "{whys:?}");
-    assert!(whys[1].starts_with("its link `item` cannot be followed"), "{whys:?}");
-    assert_eq!(whys[2], "good");
-    assert!(whys[3].starts_with("it is not a STAC document"), "{whys:?}");
+    assert_eq!(whys[0], "good");
+    assert!(whys[1].starts_with("it is not a STAC document"), "{whys:?}");
+    assert!(whys[2].starts_with("its link `child` cannot be followed"), "{whys:?}");
+    assert!(whys[3].starts_with("its link `item` cannot be followed"), "{whys:?}");
     assert_eq!(whys[4], "the object does not exist");
 }
 
@@ -349,7 +349,7 @@ async fn what_is_no_input_at_all_says_so() {
     for (text, part) in [
         (
             "{\"type\": \"FeatureCollection\", \"features\": [], \"links\": [{\"rel\": \"next\", \"href\": \"2\"}]}",
-            "one page of several",
+            "one of several pages",
         ),
         (
             "{\"type\": \"Catalog\", \"links\": [{\"rel\": \"search\", \"href\": \"/search\"}]}",

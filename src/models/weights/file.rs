@@ -364,7 +364,7 @@ mod tests {
             "{missing}"
         );
         let unknown = Tensors::zeros().with("layer1.0.se.fc1.weight", Dtype::F32, &[1], vec![0; 4]).refused();
-        assert!(unknown.contains("has no layer1.0.se.fc1.weight"), "{unknown}");
+        assert!(unknown.contains("layer1.0.se.fc1.weight, which resnet18 does not have"), "{unknown}");
         let shape =
             Tensors::zeros().with("layer1.0.conv1.weight", Dtype::F32, &[64, 64, 1, 1], vec![0; 16_384]);
         let shape = shape.refused();

@@ -207,7 +207,7 @@ mod tests {
             [
                 "activation of the contract is `softmax` there and `sigmoid` here",
                 "embedding_length of the contract is 4 there and 8 here",
-                "labels of the contract, number 2, is `land` there and `rock` here",
+                "value 2 of labels of the contract is `land` there and `rock` here",
                 "tiles.grid is `whole` there and `windows` here",
             ]
         );
