@@ -184,7 +184,7 @@ fn another_lineage_is_refused_before_any_work() {
     let wider = model("wider", &["--arch", "resnet50", "--classes", "10", "--size", "64", "--resize", "72"]);
     let output = job.run(&["--model", wider.to_str().unwrap()]);
     assert_exit(&output, 78);
-    assert!(stderr(&output).contains("another lineage"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("has another schema"), "{}", stderr(&output));
     assert!(stderr(&output).contains("choose another output"), "{}", stderr(&output));
     assert_eq!(shard_files(&job.table()), before);
 }

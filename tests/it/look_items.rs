@@ -80,7 +80,10 @@ fn an_item_is_shown_with_the_files_that_a_run_takes() {
     let output = inspect(&[&[text(&item)], &WINDOWS[..]].concat());
     assert_exit(&output, 0);
     let shown = String::from_utf8(output.stdout).unwrap();
-    assert!(shown.contains("follows from --model or tiles.bands; there are nir, red"), "{shown}");
+    assert!(
+        shown.contains("--model or tiles.bands decides which of its assets a run reads; it has nir, red"),
+        "{shown}"
+    );
 }
 
 /// With a model: which band of which file, what its samples mean, and how many windows there are.
@@ -123,7 +126,7 @@ fn of_several_items_chip_takes_one() {
     }
     assert_eq!(chips.len(), 2);
     let output = chip(&format!("{two}#S2A_2"), &out, &input);
-    assert_says(&output, 64, &["no item S2A_2 of", "two.json#S2A_1"]);
+    assert_says(&output, 64, &["no item S2A_2 in", "two.json#S2A_1"]);
 
     let red = data("faults/stac/red.tif").unwrap();
     let feature = |id: &str| {
@@ -165,7 +168,7 @@ fn the_stored_samples_of_an_item_are_those_of_its_file() {
     assert_says(&output, 64, &["choose one of its files", "tiles.bands="]);
     let bands = [&window[..], &["--set", "tiles.bands=red,nir"]].concat();
     let output = chip(text(&base), &out, &bands);
-    assert_says(&output, 64, &["lie in 2 files", "mix2/red.tif", "mix2/nir.tif", "--stage input"]);
+    assert_says(&output, 64, &["are in 2 files", "mix2/red.tif", "mix2/nir.tif", "--stage input"]);
 }
 
 /// Dates, clouds and the area leave items out as in a run, which has no row for them then.
