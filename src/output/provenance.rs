@@ -1,4 +1,4 @@
-//! Whose rows per shard's file holds, and how many: what its file metadata says.
+//! Whose rows the file of a shard holds, and how many: its file metadata.
 
 use std::collections::HashMap;
 

@@ -204,7 +204,7 @@ fn a_tile_is_not_its_own_neighbour() {
         &[],
     );
     assert_exit(&zero, 64);
-    assert!(stderr(&zero).contains("points nowhere"), "{}", stderr(&zero));
+    assert!(stderr(&zero).contains("all values of its embedding are zero"), "{}", stderr(&zero));
 }
 
 /// Nothing is found only where there is nothing; what cannot be compared says why.

@@ -64,7 +64,7 @@ impl Filter {
     ///
     /// # Errors
     ///
-    /// `Config` if the clouds are not percentage.
+    /// `Config` if the share of clouds is not a percentage.
     pub fn check(&self) -> Result<()> {
         match self.max_cloud_cover {
             Some(percent) if !(0.0..=100.0).contains(&percent) => {

@@ -5,7 +5,7 @@
 //! decodes.
 //!
 //! One object that answers 404 or 403 is a reject only if its store is seen to work after that: see
-//! `judge`. Otherwise a folder that is not mounted, or a key that was revoked, would turn a whole
+//! [`OutageCheck`]. Otherwise a folder that is not mounted, or a key that was revoked, would turn a whole
 //! run into rejects.
 
 mod outage_check;
@@ -71,7 +71,7 @@ pub struct Fetcher {
     storage: Storage,
     run: Arc<Run>,
     max_object_bytes: u64,
-    memory: RecentReads,
+    reads: RecentReads,
     scenes: Scenes,
     troubles: Troubles,
 }
@@ -92,7 +92,7 @@ impl Fetcher {
     ) -> Self {
         let scenes = Scenes::new(Arc::new(Semaphore::new(requests.get())), traffic);
         let (max_object_bytes, troubles) = (limits.max_object_bytes, Troubles::new(limits.unreadable));
-        Self { storage, run, max_object_bytes, memory: RecentReads::default(), scenes, troubles }
+        Self { storage, run, max_object_bytes, reads: RecentReads::default(), scenes, troubles }
     }
 
     /// Returns how many of the first of these tiles, one at least, are best fetched in one go: small local
@@ -167,7 +167,7 @@ impl Fetcher {
     ) -> Result<Result<FetchedTile, Miss>> {
         match object {
             Ok(object) => {
-                self.memory.was_read(uri);
+                self.reads.was_read(uri);
                 self.troubles.was_read(tile.source_id);
                 Ok(Ok(FetchedTile { bytes: object.bytes }))
             }
@@ -191,7 +191,7 @@ impl Fetcher {
 
     async fn judge_gone(&self, source: &Source, uri: &ObjectUri) -> Result<Rejection> {
         let missing = if source.version.is_some() { Missing::SincePlanned } else { Missing::NeverSeen };
-        if self.judge().store_answers(uri, missing).await? {
+        if self.outage_check().store_answers(uri, missing).await? {
             return Ok(gone());
         }
         let message = format!(
@@ -205,19 +205,19 @@ impl Fetcher {
     }
 
     async fn judge_forbidden(&self, uri: &ObjectUri) -> Result<Rejection> {
-        if self.judge().others_are_readable(uri).await? {
+        if self.outage_check().others_are_readable(uri).await? {
             return Ok(forbidden());
         }
         let message = format!("access to {uri} and to all other requested objects is denied");
         Err(Error::config(message).hint("check the credentials and their rights to read the input"))
     }
 
-    fn judge(&self) -> OutageCheck<'_> {
+    fn outage_check(&self) -> OutageCheck<'_> {
         OutageCheck {
             storage: &self.storage,
             sources: &self.run.sources,
             output: &self.run.output.uri,
-            memory: &self.memory,
+            reads: &self.reads,
         }
     }
 }

@@ -96,7 +96,7 @@ pub(super) struct OutageCheck<'a> {
     pub(super) sources: &'a SourceTable,
     /// What this run writes proves nothing about what it reads.
     pub(super) output: &'a ObjectUri,
-    pub(super) memory: &'a RecentReads,
+    pub(super) reads: &'a RecentReads,
 }
 
 impl OutageCheck<'_> {
@@ -113,13 +113,13 @@ impl OutageCheck<'_> {
         let folder = uri.parent();
         if uri.scheme().is_local() {
             let question = format!("{missing:?} {folder}");
-            return self.memory.answers.ask(question, self.local_folder_answers(uri, missing)).await;
+            return self.reads.answers.ask(question, self.local_folder_answers(uri, missing)).await;
         }
         if self.a_witness_answers(&uri.with_key(""), uri).await? {
             return Ok(true);
         }
         let question = format!("{missing:?} {folder}");
-        self.memory.answers.ask(question, self.prefix_answers(uri, missing)).await
+        self.reads.answers.ask(question, self.prefix_answers(uri, missing)).await
     }
 
     /// Returns whether other objects of the place of a forbidden one can be read.
@@ -136,7 +136,7 @@ impl OutageCheck<'_> {
             return Ok(false);
         }
         let question = format!("readable {}", uri.parent());
-        self.memory.answers.ask(question, self.something_is_readable(uri)).await
+        self.reads.answers.ask(question, self.something_is_readable(uri)).await
     }
 
     /// Returns whether so many other objects of the place of one that cannot be read answered since `began`, or do
@@ -151,11 +151,11 @@ impl OutageCheck<'_> {
         began: Instant,
         wanted: usize,
     ) -> Result<Others> {
-        if self.memory.recent.num_since(uri, began) >= wanted {
+        if self.reads.recent.num_since(uri, began) >= wanted {
             return Ok(Others::Enough);
         }
         let place = if uri.scheme().is_local() { uri.parent() } else { uri.with_key("") };
-        self.memory.others.ask(place.to_string(), self.ask_others(place.clone(), uri, wanted)).await
+        self.reads.others.ask(place.to_string(), self.ask_others(place.clone(), uri, wanted)).await
     }
 
     async fn ask_others(&self, place: ObjectUri, uri: &ObjectUri, wanted: usize) -> Result<Others> {
@@ -167,7 +167,7 @@ impl OutageCheck<'_> {
             if others.len() < wanted && !uri.scheme().is_http() {
                 others.extend(self.listed(&place, uri).await);
             }
-            let others = before(self.memory.recent.of_place(uri), shuffled(others, uri));
+            let others = before(self.reads.recent.of_place(uri), shuffled(others, uri));
             if !others.is_empty() || !uri.scheme().is_local() || place.key().is_empty() {
                 let answered = self.num_readable(&others, wanted).await;
                 return Ok(Others::of(answered, others.len(), wanted));
@@ -179,7 +179,7 @@ impl OutageCheck<'_> {
 
     /// Returns who finds sources of the run below `folder` that might be asked.
     fn witnesses_of<'b>(&'b self, folder: &'b ObjectUri, uri: &'b ObjectUri) -> ReadableSiblings<'b> {
-        ReadableSiblings { sources: self.sources, recent: &self.memory.recent, folder, uri }
+        ReadableSiblings { sources: self.sources, recent: &self.reads.recent, folder, uri }
     }
 
     /// Returns some objects that lie where `uri` does, or in a local folder; none if they cannot be listed.
@@ -213,7 +213,7 @@ impl OutageCheck<'_> {
             && let Some(answer) = asked.next().await
         {
             if let Some(uri) = answer {
-                self.memory.was_read(&uri);
+                self.reads.was_read(&uri);
                 num_readable += 1;
             }
         }
@@ -276,7 +276,7 @@ impl OutageCheck<'_> {
 
     /// Returns whether a source of the run below `folder` can be read; the search is shared.
     async fn a_witness_answers(&self, folder: &ObjectUri, uri: &ObjectUri) -> Result<bool> {
-        self.memory.answers.ask(format!("witness {folder}"), self.ask_witnesses(folder, uri)).await
+        self.reads.answers.ask(format!("witness {folder}"), self.ask_witnesses(folder, uri)).await
     }
 
     async fn ask_witnesses(&self, folder: &ObjectUri, uri: &ObjectUri) -> Result<bool> {
@@ -303,7 +303,7 @@ impl OutageCheck<'_> {
             while let Some((answer, uri)) = asked.next().await {
                 match answer {
                     Ok(true) => {
-                        self.memory.was_read(&uri);
+                        self.reads.was_read(&uri);
                         return Ok(true);
                     }
                     Ok(false) => {}
@@ -386,7 +386,7 @@ pub(super) mod tests {
         bucket: Bucket,
         sources: SourceTable,
         output: ObjectUri,
-        memory: RecentReads,
+        reads: RecentReads,
     }
 
     impl Case {
@@ -396,7 +396,7 @@ pub(super) mod tests {
             storage.register(bucket.clone());
             let sources = table_of(uris.iter().cloned()).await;
             let output = ObjectUri::parse(output).unwrap();
-            Self { storage, bucket, sources, output, memory: RecentReads::default() }
+            Self { storage, bucket, sources, output, reads: RecentReads::default() }
         }
 
         async fn put(&self, key: &str) {
@@ -405,7 +405,7 @@ pub(super) mod tests {
 
         async fn answers(&self, uri: &str, missing: Missing) -> bool {
             let (storage, sources) = (&self.storage, &self.sources);
-            let judge = OutageCheck { storage, sources, output: &self.output, memory: &self.memory };
+            let judge = OutageCheck { storage, sources, output: &self.output, reads: &self.reads };
             judge.store_answers(&ObjectUri::parse(uri).unwrap(), missing).await.unwrap()
         }
     }
@@ -438,8 +438,8 @@ pub(super) mod tests {
     async fn others(uris: &[String]) -> Others {
         let options = StorageOptions { max_retries: 0, allow_http: true, ..StorageOptions::default() };
         let (storage, sources) = (Storage::new(options).unwrap(), table_of(uris.iter().cloned()).await);
-        let (output, memory) = (ObjectUri::parse("s3://b/table").unwrap(), RecentReads::default());
-        let judge = OutageCheck { storage: &storage, sources: &sources, output: &output, memory: &memory };
+        let (output, reads) = (ObjectUri::parse("s3://b/table").unwrap(), RecentReads::default());
+        let judge = OutageCheck { storage: &storage, sources: &sources, output: &output, reads: &reads };
         let uri = ObjectUri::parse(&uris[0]).unwrap();
         judge.others_answer(&uri, Instant::now(), 10).await.unwrap()
     }

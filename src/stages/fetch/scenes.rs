@@ -193,7 +193,7 @@ impl Fetcher {
                 return self.judge_fault(fault, &from, &uri).await.map(Err);
             }
         };
-        self.memory.was_read(&uri);
+        self.reads.was_read(&uri);
         if opened.file().sizes() != planned.levels || opened.file().num_frames() != planned.num_frames {
             let detail = format!("its levels have changed since it was planned{RETRY_CUTS_ANEW} ({uri})");
             return Ok(Err(Rejection::new(Reason::Changed, detail).into()));

@@ -134,7 +134,7 @@ impl Fetcher {
         let troubles = &self.troubles;
         let why = error.causes().pop().unwrap_or_else(|| error.to_string());
         let put_off = |standing| PutOff { uri: uri.clone(), why: why.clone(), standing };
-        match self.judge().others_answer(uri, began, troubles.rule.others).await? {
+        match self.outage_check().others_answer(uri, began, troubles.rule.others).await? {
             Others::None if error.kind() == Kind::Config || self.is_only_host(uri).await? => {
                 return Err(error);
             }
