@@ -381,7 +381,7 @@ fn a_batch_of_0_is_refused() {
     let Some(network) = copy(&job, &["batch_zero.onnx"]) else { return };
     let output = job.run(&["--model", network.to_str().unwrap()]);
     assert_exit(&output, 78);
-    assert!(stderr(&output).contains("float32 [0, 3, 32, 32]: it takes no chip"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("float32 [0, 3, 32, 32]: a batch of 0"), "{}", stderr(&output));
 }
 
 #[test]

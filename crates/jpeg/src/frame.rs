@@ -24,7 +24,7 @@ pub struct Frame {
     pub progressive: bool,
     /// One, three or four components, each with an id of its own.
     pub components: Vec<Component>,
-    /// Whether the file gives an id twice, and components were [`told_apart`].
+    /// Whether the file gives an id twice, and components were `told_apart`.
     pub repeats_ids: bool,
 }
 

@@ -3,13 +3,13 @@
 //! In goes a whole file, out come interleaved 8-bit samples: grey, RGB, or four components. The transform, the
 //! interpolation of chroma and the colours are those of the crate `libjpeg-turbo-rs`, bit for bit. What stands here:
 //!
-//! - A decoder in one pass ([`baseline`]) for the usual file: a grey or YCbCr frame in one sequential scan. It decodes a
+//! - A decoder in one pass (`baseline`) for the usual file: a grey or YCbCr frame in one sequential scan. It decodes a
 //!   part of the rows and columns where no more is needed. Any file that is unusual or damaged is left to the next.
-//! - An audit ([`audit`]) that follows every code of every scan before the crate decodes. libjpeg warns of damaged data
+//! - An audit (`audit`) that follows every code of every scan before the crate decodes. libjpeg warns of damaged data
 //!   and fills in grey. The crate's strict mode rejects files that end early; the audit adds bytes left over behind a
 //!   segment, restart markers out of order, and those flipped bits that change a code's length. A flipped bit that only
 //!   changes a value gives a sound file with other samples: nobody can tell.
-//! - [`planes`]: files that the crate does not decode as libjpeg does (components in scans of their own, unusual sampling
+//! - `planes`: files that the crate does not decode as libjpeg does (components in scans of their own, unusual sampling
 //!   factors).
 //!
 //! Nothing here knows TIFF, Exif or colour profiles. The AVX-512 versions have the samples of the plain ones.

@@ -5,7 +5,7 @@
 //! decodes.
 //!
 //! One object that answers 404 or 403 is a reject only if its store is seen to work after that: see
-//! [`OutageCheck`]. Otherwise a folder that is not mounted, or a key that was revoked, would turn a whole
+//! `OutageCheck`. Otherwise a folder that is not mounted, or a key that was revoked, would turn a whole
 //! run into rejects.
 
 mod outage_check;
