@@ -172,8 +172,8 @@ fn a_tile_is_named_as_a_commit_is() {
         ("(SELECT reason FROM tiles LIMIT 1)", "null"),
         ("(SELECT shard FROM tiles LIMIT 1)", "nearest takes a tile id"),
         ("[0, 0]", "all of its values are zero"),
-        ("''", "no tile id"),
-        ("'0123_5%'", "no tile id"),
+        ("''", "is not a tile id"),
+        ("'0123_5%'", "is not a tile id"),
     ] {
         assert!(refused(of).contains(said), "{of}: {}", refused(of));
     }

@@ -405,7 +405,7 @@ fn tiles_that_cannot_be_decoded_are_left_out() {
     std::fs::write(photos.path().join("003.jpg"), &damaged[..damaged.len() / 2]).unwrap();
     let output = quantize(small_model(), photos.path(), &folder.path().join("m.onnx"), &[]).output().unwrap();
     assert_exit(&output, 0);
-    assert!(stderr(&output).contains("left out: 1 tile, the first is"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("1 tile left out; the first is"), "{}", stderr(&output));
     for entry in std::fs::read_dir(photos.path()).unwrap() {
         std::fs::write(entry.unwrap().path(), b"no image").unwrap();
     }
