@@ -107,7 +107,7 @@ fn models_are_built_for_the_contracts_that_ship() {
     let output = build.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(78), "{said}");
-    assert!(said.contains("its output.embedding_length is 2048, the model's 512"), "{said}");
+    assert!(said.contains("its output.embedding_length is 2048, the model's is 512"), "{said}");
 }
 
 #[test]

@@ -462,7 +462,10 @@ fn a_store_without_create_only_writes_is_refused(server: &dyn StoreServer) {
         let output = remote.run_through(&proxy, &[]);
         assert_exit(&output, 78);
         let said = stderr(&output);
-        assert!(said.contains(&format!("the store of {} replaces", remote.uri("table"))), "{said}");
+        assert!(
+            said.contains(&format!("the store of {} ignores create-only writes", remote.uri("table"))),
+            "{said}"
+        );
         let keys = server.keys_of("scenes", "table");
         assert_eq!(keys, ["table/_tilefleet/create-only-probe.txt"], "no run was begun");
     }
