@@ -224,9 +224,11 @@ impl Output {
     /// ```
     /// use tilefleet::input::storage::{ObjectUri, Storage, StorageOptions};
     /// use tilefleet::output::{Output, Scope};
+    /// use tilefleet::vocabulary::process::Process;
     ///
     /// let storage = Storage::new(StorageOptions::default())?;
-    /// let output = Output::open(&storage, &ObjectUri::parse("tests/fixtures/earlier/bucket/photos")?);
+    /// let uri = ObjectUri::parse("tests/fixtures/earlier/bucket/photos")?;
+    /// let output = Output::open(&storage, &uri, Process::real());
     ///
     /// let snapshot = tokio::runtime::Runtime::new()?.block_on(output.snapshot(Scope::All))?;
     /// let completed = snapshot.completed();

@@ -31,9 +31,11 @@ pub struct Shown {
 /// use tilefleet::input::storage::{ObjectUri, Storage, StorageOptions};
 /// use tilefleet::output::Output;
 /// use tilefleet::output::current_rows::count_shown;
+/// use tilefleet::vocabulary::process::Process;
 ///
 /// let storage = Storage::new(StorageOptions::default())?;
-/// let output = Output::open(&storage, &ObjectUri::parse("tests/fixtures/earlier/bucket/photos")?);
+/// let uri = ObjectUri::parse("tests/fixtures/earlier/bucket/photos")?;
+/// let output = Output::open(&storage, &uri, Process::real());
 ///
 /// let shown = tokio::runtime::Runtime::new()?.block_on(count_shown(&output, u64::MAX))?.expect("few sources");
 /// assert_eq!((shown.tiles, shown.counts.ok, shown.counts.rejected), (9, 8, 1));
