@@ -447,7 +447,8 @@ mod tests {
     use libjpeg_turbo_rs::{Encoder, PixelFormat, Subsampling};
 
     use super::*;
-    use crate::tests::{ANY, Random};
+    use crate::test_files::Random;
+    use crate::tests::ANY;
     use crate::{decode_audited, frame};
 
     const SIDE: usize = 45;

@@ -124,7 +124,7 @@ impl Kernels {
 mod tests {
     use super::super::group::Group;
     use super::*;
-    use crate::tests::Random;
+    use crate::test_files::Random;
 
     /// Returns the planes of four blocks, side by side, with some coefficients up to `limit`.
     fn transformed(kernels: &Kernels, seed: u64, limit: usize) -> Vec<u8> {

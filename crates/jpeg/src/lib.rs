@@ -36,6 +36,8 @@ mod segments;
 mod skipped;
 mod standard;
 #[cfg(test)]
+mod test_files;
+#[cfg(test)]
 mod tests;
 mod upsample;
 

@@ -3,55 +3,11 @@
 use libjpeg_turbo_rs::{Encoder, PixelFormat, Subsampling};
 
 use super::*;
-
-const WIDTH: u32 = 61;
-const HEIGHT: u32 = 47;
+use crate::test_files::{HEIGHT, Random, WIDTH, baseline, motion, picture, progressive, with_restarts};
 
 /// Everything, of images of any size.
 pub(crate) const ANY: Options =
     Options { needed: None, cmyk: Cmyk::ToRgb, max_pixels: u64::MAX, max_decoded_bytes: u64::MAX };
-
-/// Numbers that look random and are the same each time.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % limit
-    }
-}
-
-fn picture() -> Vec<u8> {
-    let mut random = Random(1);
-    let value = |at: u32, random: &mut Random| (at * 3 % 200) as u8 + random.below(50) as u8;
-    (0..WIDTH * HEIGHT * 3).map(|at| value(at, &mut random)).collect()
-}
-
-fn encoder(pixels: &[u8]) -> Encoder<'_> {
-    Encoder::new(pixels, WIDTH as usize, HEIGHT as usize, PixelFormat::Rgb).quality(85)
-}
-
-fn baseline() -> Vec<u8> {
-    encoder(&picture()).subsampling(Subsampling::S420).encode().unwrap()
-}
-
-fn with_restarts() -> Vec<u8> {
-    encoder(&picture()).subsampling(Subsampling::S422).restart_blocks(2).encode().unwrap()
-}
-
-fn progressive() -> Vec<u8> {
-    encoder(&picture()).subsampling(Subsampling::S444).progressive(true).encode().unwrap()
-}
-
-/// Motion JPEG: without the Huffman tables, which are the standard ones.
-fn motion() -> Vec<u8> {
-    let mut motion = baseline();
-    while let Some(at) = motion.windows(2).position(|pair| pair == [0xFF, 0xC4]) {
-        let end = at + 2 + usize::from(u16::from_be_bytes([motion[at + 2], motion[at + 3]]));
-        motion.drain(at..end);
-    }
-    motion
-}
 
 /// Too narrow for the chroma to be interpolated.
 fn narrow() -> Vec<u8> {
