@@ -100,7 +100,7 @@ fn open(args: &Args) -> Result<Output> {
 
 fn reason(code: &str) -> Result<Reason> {
     if let Some(reason) = Reason::of_former_code(code) {
-        tracing::warn!("the reason `{code}` is now `{reason}`");
+        say(Level::Warn, &format!("the reason `{code}` is now `{reason}`"));
         return Ok(reason);
     }
     Reason::of_code(code).ok_or_else(|| {

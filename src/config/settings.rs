@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
+use crate::observe::stderr::{Level, say};
 use crate::vocabulary::error::{Error, Result};
 
 const DEFAULTS: &str = include_str!("default.toml");
@@ -282,7 +283,7 @@ impl Settings {
             return Ok(());
         }
         if let Some(new) = new_section(section).filter(|new| self.has_section(new)) {
-            tracing::warn!("[{section}] ({origin}) is now [{new}]: rename it");
+            say(Level::Warn, &format!("[{section}] ({origin}) is now [{new}]: rename it"));
             return Ok(());
         }
         let sections = self.sections();
@@ -361,7 +362,8 @@ fn current_name<'a>(section: &'a str, key: &'a str, origin: &Origin) -> (&'a str
         return (section, key);
     };
     if !matches!(origin, Origin::Record(_)) {
-        tracing::warn!("`{}` ({origin}) is now `{}`: rename it", dotted(section, key), dotted(new.0, new.1));
+        let (old, new) = (dotted(section, key), dotted(new.0, new.1));
+        say(Level::Warn, &format!("`{old}` ({origin}) is now `{new}`: rename it"));
     }
     *new
 }
