@@ -199,8 +199,8 @@ impl Row {
     fn compare_level(&mut self, scene: &mut Scene, number: usize, level: &GoldenLevel) {
         let page = scene.header.pixels(0, number).clone();
         let shape = [page.size.height, page.size.width, page.num_bands.into()];
-        if shape != level.shape || (page.kind.name() != level.dtype && !self.converted) {
-            self.different.push(format!("level {number}: {} {shape:?}", page.kind));
+        if shape != level.shape || (page.stored.kind.name() != level.dtype && !self.converted) {
+            self.different.push(format!("level {number}: {} {shape:?}", page.stored.kind));
             return;
         }
         for told in &level.windows {
@@ -277,18 +277,18 @@ fn layout(header: &TiffHeader) -> String {
         1 => text.push_str(", a mask"),
         _ => write!(text, ", {num_masks} masks").unwrap(),
     }
-    let predictor = page.predictor.code();
-    let codec = match page.codec {
+    let predictor = page.stored.predictor.code();
+    let codec = match page.stored.codec {
         Codec::None => "none".to_owned(),
         codec if predictor > 1 => format!("{codec}, predictor {predictor}"),
         codec => codec.to_string(),
     };
-    let bits = match page.stored_bits {
-        bits if u64::from(bits) == 8 * page.kind.num_bytes() => String::new(),
+    let bits = match page.stored.stored_bits {
+        bits if u64::from(bits) == 8 * page.stored.kind.num_bytes() => String::new(),
         1 => " (1 bit)".to_owned(),
         bits => format!(" ({bits} bits)"),
     };
-    format!("{} × {}{bits} | {text} | {codec}", page.num_bands, page.kind)
+    format!("{} × {}{bits} | {text} | {codec}", page.num_bands, page.stored.kind)
 }
 
 fn golden() -> BTreeMap<String, Golden> {

@@ -104,7 +104,7 @@ fn check_part(uri: &ObjectUri, file: &dyn RasterFile, wanted: ChipRequest) -> Re
 
 fn check_limits(grid: &BlockGrid, window: Window, limits: &Limits) -> Result<(), Rejection> {
     let pixels = u64::from(window.width) * u64::from(window.height);
-    let bytes = pixels.saturating_mul(u64::from(grid.num_bands) * grid.kind.num_bytes());
+    let bytes = pixels.saturating_mul(u64::from(grid.num_bands) * grid.stored.kind.num_bytes());
     if pixels > limits.max_pixels || bytes > limits.max_decoded_bytes {
         let limit = limits.max_pixels;
         let detail = format!("{window} has {pixels} pixels, {bytes} bytes; the limit is {limit} pixels");

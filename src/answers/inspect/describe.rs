@@ -319,7 +319,7 @@ impl Image {
         let grid = file.pixels(0, 0);
         let Size { width, height } = grid.size;
         let level = |Size { width, height }: Size| Level { width, height };
-        let sample_bytes = u64::from(grid.num_bands) * grid.kind.num_bytes();
+        let sample_bytes = u64::from(grid.num_bands) * grid.stored.kind.num_bytes();
         Self {
             width,
             height,
@@ -328,10 +328,10 @@ impl Image {
             // Scenes are placed by their geotransform; nothing is turned.
             orientation: Orientation::UPRIGHT.code(),
             num_bands: grid.num_bands,
-            photometric: grid.photometric.to_string(),
-            sample_type: grid.kind.to_string(),
-            stored_bits: grid.stored_bits,
-            compression: grid.codec.to_string(),
+            photometric: grid.stored.photometric.to_string(),
+            sample_type: grid.stored.kind.to_string(),
+            stored_bits: grid.stored.stored_bits,
+            compression: grid.stored.codec.to_string(),
             subsampling: None,
             interlaced: false,
             icc_profile: false,

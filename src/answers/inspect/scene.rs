@@ -96,7 +96,7 @@ impl Scene {
                 Some(integer) => integer.to_string(),
                 None => format!("{:?}", nodata.value).to_lowercase(),
             }),
-            predictor: grid.predictor.code(),
+            predictor: grid.stored.predictor.code(),
             separate_bands: grid.separate,
             big_tiff: container.big_tiff,
             big_endian: container.big_endian,
@@ -131,7 +131,7 @@ impl Blocks {
             block_width: grid.block.width,
             block_height: grid.block.height,
             num_blocks: grid.num_blocks(),
-            compression: grid.codec.to_string(),
+            compression: grid.stored.codec.to_string(),
             mask,
         }
     }

@@ -29,11 +29,11 @@ pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
         format: ImageFormat::Tiff,
         size: page.size,
         sample_kind: picture.kind,
-        stored_bits: page.stored_bits,
+        stored_bits: page.stored.stored_bits,
         photometric: picture.photometric,
         num_bands: picture.num_bands,
         orientation: orientation(&directory),
-        compression: page.codec.name(),
+        compression: page.stored.codec.name(),
         interlaced: false,
         subsampling: None,
         icc_profile: directory.has(tag::ICC_PROFILE),
@@ -81,9 +81,9 @@ impl Picture {
         let picture = Self {
             photometric,
             num_bands: if colours { 3 } else { page.num_bands },
-            kind: if colours { SampleKind::U8 } else { page.kind },
-            spread: shown && !colours && page.kind == SampleKind::U8 && page.stored_bits < 8,
-            inverted: page.photometric == Stored::MinIsWhite,
+            kind: if colours { SampleKind::U8 } else { page.stored.kind },
+            spread: shown && !colours && page.stored.kind == SampleKind::U8 && page.stored.stored_bits < 8,
+            inverted: page.stored.photometric == Stored::MinIsWhite,
             premultiplied: has_alpha && shown && !colours && alpha == Some(ASSOCIATED_ALPHA),
         };
         if picture.premultiplied && !matches!(picture.kind, SampleKind::U8 | SampleKind::U16) {
@@ -110,7 +110,7 @@ impl Picture {
 
 /// Returns what a viewer takes the bands for.
 fn meaning(page: &BlockGrid, has_alpha: bool) -> Photometric {
-    match (page.photometric, page.num_bands) {
+    match (page.stored.photometric, page.num_bands) {
         (Stored::MinIsWhite | Stored::MinIsBlack, 1) => Photometric::Grey,
         (Stored::MinIsWhite | Stored::MinIsBlack, 2) if has_alpha => Photometric::GreyAlpha,
         (Stored::Rgb | Stored::YCbCr, 3) => Photometric::Rgb,
@@ -123,9 +123,9 @@ fn meaning(page: &BlockGrid, has_alpha: bool) -> Photometric {
 
 /// Checks that each index has a colour, without reading them.
 fn check_palette(directory: &Directory<'_>, page: &BlockGrid) -> Result<(), Rejection> {
-    let bits = page.stored_bits;
-    if page.kind != SampleKind::U8 {
-        return Err(unsupported(format!("TIFF with a palette of {bits}-bit indices ({})", page.kind)));
+    let bits = page.stored.stored_bits;
+    if page.stored.kind != SampleKind::U8 {
+        return Err(unsupported(format!("TIFF with a palette of {bits}-bit indices ({})", page.stored.kind)));
     }
     let count = directory.array(tag::COLOUR_MAP).map_or(0, |array| array.count);
     if count < 3 << bits {
@@ -140,7 +140,7 @@ fn check_palette(directory: &Directory<'_>, page: &BlockGrid) -> Result<(), Reje
 fn palette(directory: &Directory<'_>, page: &BlockGrid) -> Result<Vec<[u8; 3]>, Rejection> {
     let values = directory.unsigned_list(tag::COLOUR_MAP);
     let values = values.ok_or_else(|| truncated("the object ends before its palette does"))?;
-    let len = 1 << page.stored_bits;
+    let len = 1 << page.stored.stored_bits;
     let Some(values) = values.get(..3 * len) else { return Err(corrupt("the palette is too short")) };
     let shift = if values.iter().all(|&value| value < 256) { 0 } else { 8 };
     let colour = |index: usize| [0, 1, 2].map(|band| (values[band * len + index] >> shift) as u8);

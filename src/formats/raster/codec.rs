@@ -48,9 +48,7 @@ impl Codec {
             Self::Jpeg | Self::Lerc(_) | Self::Zstd | Self::WebP => None,
         }
     }
-}
 
-impl Codec {
     /// Returns its name, such as `lzw`.
     #[must_use]
     pub fn name(self) -> &'static str {

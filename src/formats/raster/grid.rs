@@ -44,19 +44,9 @@ pub enum Photometric {
     ColourFilter,
 }
 
-/// The blocks of one image of a file: the samples of a level of a frame, or its mask.
+/// How samples are stored in the blocks of an image.
 #[derive(Clone, Debug, PartialEq)]
-pub struct BlockGrid {
-    /// Width and height of the image.
-    pub size: Size,
-    /// Tiles or strips.
-    pub layout: Layout,
-    /// Width and height of a whole block.
-    pub block: Size,
-    /// Number of bands.
-    pub num_bands: u16,
-    /// Whether each band has blocks of its own (planar configuration 2).
-    pub separate: bool,
+pub struct StoredSamples {
     /// Type of the decoded samples: 16-bit floats become 32-bit ones, odd integers the next larger type.
     pub kind: SampleKind,
     /// Bits of a sample as stored.
@@ -77,6 +67,23 @@ pub struct BlockGrid {
     pub(crate) tables: Option<Arc<[u8]>>,
 }
 
+/// The blocks of one image of a file: the samples of a level of a frame, or its mask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockGrid {
+    /// Width and height of the image.
+    pub size: Size,
+    /// Tiles or strips.
+    pub layout: Layout,
+    /// Width and height of a whole block.
+    pub block: Size,
+    /// Number of bands.
+    pub num_bands: u16,
+    /// Whether each band has blocks of its own (planar configuration 2).
+    pub separate: bool,
+    /// How its samples are stored.
+    pub stored: StoredSamples,
+}
+
 /// All that decoding one block needs besides its bytes: a value that goes from those who fetch to those who decode.
 ///
 /// What a format says of its pixels ends here: TIFF's tags become these fields, and so does DICOM's transfer syntax,
@@ -89,24 +96,8 @@ pub struct BlockSpec {
     pub whole_height: u32,
     /// Number of bands in the block.
     pub num_bands: u16,
-    /// See [`BlockGrid::kind`].
-    pub kind: SampleKind,
-    /// See [`BlockGrid::stored_bits`].
-    pub stored_bits: u16,
-    /// See [`BlockGrid::photometric`].
-    pub photometric: Photometric,
-    /// See [`BlockGrid::codec`].
-    pub codec: Codec,
-    /// See [`BlockGrid::predictor`].
-    pub predictor: Predictor,
-    /// See [`BlockGrid::fill`].
-    pub fill: Option<Nodata>,
-    /// See [`BlockGrid::order`].
-    pub(crate) order: Order,
-    /// See [`BlockGrid::reversed_bits`].
-    pub(crate) reversed_bits: bool,
-    /// See [`BlockGrid::tables`].
-    pub(crate) tables: Option<Arc<[u8]>>,
+    /// See [`BlockGrid::stored`].
+    pub stored: StoredSamples,
 }
 
 impl BlockSpec {
@@ -119,7 +110,7 @@ impl BlockSpec {
     /// Returns the bytes of a row as it was before compression.
     #[must_use]
     pub fn stored_row_bytes(&self) -> u64 {
-        stored_row_bytes(self.window.width, self.num_bands, self.stored_bits)
+        stored_row_bytes(self.window.width, self.num_bands, self.stored.stored_bits)
     }
 }
 
@@ -135,15 +126,7 @@ impl BlockGrid {
             window: self.block_window(id),
             whole_height: self.block.height,
             num_bands: self.block_bands(),
-            kind: self.kind,
-            stored_bits: self.stored_bits,
-            photometric: self.photometric,
-            codec: self.codec,
-            predictor: self.predictor,
-            fill: self.fill,
-            order: self.order,
-            reversed_bits: self.reversed_bits,
-            tables: self.tables.clone(),
+            stored: self.stored.clone(),
         }
     }
 
@@ -201,19 +184,19 @@ impl BlockGrid {
     pub fn block_bytes(&self, id: BlockId) -> u64 {
         let window = self.block_window(id);
         let pixels = u64::from(window.width) * u64::from(window.height);
-        pixels * u64::from(self.block_bands()) * self.kind.num_bytes()
+        pixels * u64::from(self.block_bands()) * self.stored.kind.num_bytes()
     }
 
     /// Returns the largest [`Self::block_bytes`], saturating.
     #[must_use]
     pub fn max_block_bytes(&self) -> u64 {
-        let sample_bytes = u64::from(self.block_bands()) * self.kind.num_bytes();
+        let sample_bytes = u64::from(self.block_bands()) * self.stored.kind.num_bytes();
         self.block.num_pixels().saturating_mul(sample_bytes)
     }
 
     /// Returns the bytes of a row of a block as it was before compression.
     pub(crate) fn stored_row_bytes(&self) -> u64 {
-        stored_row_bytes(self.block.width, self.block_bands(), self.stored_bits)
+        stored_row_bytes(self.block.width, self.block_bands(), self.stored.stored_bits)
     }
 
     /// Returns the blocks that hold the given bands of a window, in the order of their ids.

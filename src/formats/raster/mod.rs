@@ -23,7 +23,7 @@ use std::fmt;
 
 pub use self::bands::{BandInfo, Nodata, Validity};
 pub use self::codec::{Codec, LercExtra, Predictor};
-pub use self::grid::{BlockGrid, BlockId, BlockSpec, Layout, Photometric};
+pub use self::grid::{BlockGrid, BlockId, BlockSpec, Layout, Photometric, StoredSamples};
 pub use self::table::BlockTable;
 pub(crate) use self::table::Entry;
 use crate::formats::partial::{Parsed, Partial};
@@ -130,7 +130,7 @@ pub trait RasterFile: fmt::Debug + Send + Sync {
         let bands = self.bands();
         let last = bands.last().filter(|band| matches!(bands.len(), 2 | 4) && band.colour == "alpha");
         let alpha = last.map(|_| bands.len() as u16 - 1);
-        let kind = self.pixels(0, level).kind;
+        let kind = self.pixels(0, level).stored.kind;
         match (self.mask(0, level), self.nodata(), alpha) {
             (Some(_), ..) => Validity::Mask,
             (None, Some(nodata), _) => Validity::Nodata(nodata, alpha.filter(|_| bands.len() == 4)),

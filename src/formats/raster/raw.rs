@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::{
     BandInfo, BlockGrid, BlockId, BlockTable, Codec, Container, Entry, GridId, Layout, Nodata, Part,
-    Photometric, Predictor, RasterFile,
+    Photometric, Predictor, RasterFile, StoredSamples,
 };
 use crate::formats::bytes::Order;
 use crate::formats::image::{corrupt, truncated};
@@ -93,15 +93,17 @@ fn grid(size: Size, num_bands: u16) -> BlockGrid {
         block: size,
         num_bands,
         separate: false,
-        kind: SampleKind::U16,
-        stored_bits: 16,
-        photometric: Photometric::MinIsBlack,
-        codec: Codec::None,
-        predictor: Predictor::None,
-        fill: None,
-        order: Order::Big,
-        reversed_bits: false,
-        tables: None,
+        stored: StoredSamples {
+            kind: SampleKind::U16,
+            stored_bits: 16,
+            photometric: Photometric::MinIsBlack,
+            codec: Codec::None,
+            predictor: Predictor::None,
+            fill: None,
+            order: Order::Big,
+            reversed_bits: false,
+            tables: None,
+        },
     }
 }
 

@@ -41,7 +41,7 @@ impl BlockTable {
     /// - `first`: number of the first of them
     pub(crate) fn new(grid: &BlockGrid, first: u32, entries: Vec<Entry>, file_bytes: u64) -> Self {
         let most = grid.max_block_bytes().saturating_mul(2).saturating_add(OVERHEAD_BYTES);
-        let whole = matches!(grid.codec, Codec::None | Codec::WebP | Codec::Lerc(_));
+        let whole = matches!(grid.stored.codec, Codec::None | Codec::WebP | Codec::Lerc(_));
         Self { first, entries, file_bytes, most, whole }
     }
 

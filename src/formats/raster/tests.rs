@@ -93,10 +93,10 @@ fn has_levels_and_frames(file: &dyn RasterFile) {
     for level in 0..num_levels {
         let (pixels, mask) = (file.pixels(0, level), file.mask(0, level));
         assert_eq!(usize::from(pixels.num_bands), file.bands().len(), "bands are those of the file");
-        assert_eq!(pixels.kind, file.pixels(0, 0).kind, "levels have one type");
+        assert_eq!(pixels.stored.kind, file.pixels(0, 0).stored.kind, "levels have one type");
         assert_eq!(file.validity(level) == Validity::Mask, mask.is_some());
         if let Some(mask) = mask {
-            assert_eq!((mask.size, mask.num_bands, mask.kind), (pixels.size, 1, SampleKind::U8));
+            assert_eq!((mask.size, mask.num_bands, mask.stored.kind), (pixels.size, 1, SampleKind::U8));
         }
         for frame in 1..num_frames {
             assert_eq!(file.pixels(frame, level), pixels, "frames are of one kind");
@@ -124,7 +124,7 @@ fn covers_each_pixel_once(grid: &BlockGrid) {
     for id in ids {
         let spec = grid.spec(id);
         assert_eq!((spec.window, spec.num_bands), (grid.block_window(id), grid.block_bands()));
-        assert_eq!(spec.num_samples() as u64 * spec.kind.num_bytes(), grid.block_bytes(id));
+        assert_eq!(spec.num_samples() as u64 * spec.stored.kind.num_bytes(), grid.block_bytes(id));
         assert!(grid.block_bytes(id) <= grid.max_block_bytes());
     }
 }

@@ -48,7 +48,7 @@ fn piece(page: &Page, id: u32, strip: Entry) -> Entry {
 /// Reads a part of the offsets and of the sizes.
 fn stored(file: View<'_>, page: &Page, numbers: Range<u32>) -> Result<Vec<Entry>, Rejection> {
     let (start, end) = (u64::from(numbers.start), u64::from(numbers.end));
-    let of = |array: Array, end: u64| integers(file, page.grid.order, array, start..end);
+    let of = |array: Array, end: u64| integers(file, page.grid.stored.order, array, start..end);
     let ends_early = || truncated("the object ends before its block table does");
     let offsets = of(page.offsets, end).ok_or_else(ends_early)?;
     let sizes = match page.byte_counts {
@@ -81,7 +81,7 @@ fn entry(page: &Page, number: u32, offset: u64, size: Option<u64>, rest: u64) ->
         return Entry::Wrong("lies in the header of the file");
     }
     let length = match size.filter(|&size| size > 0) {
-        _ if page.grid.codec == Codec::None => stored_bytes(page, number),
+        _ if page.grid.stored.codec == Codec::None => stored_bytes(page, number),
         Some(size) => size,
         None if page.grid.num_blocks() == 1 => rest,
         None => return Entry::Wrong("has an offset, but no size"),

@@ -100,7 +100,7 @@ pub(super) fn parse(file: View<'_>, first: Directory<'_>) -> Result<TiffHeader, 
         notes.push("the file does not say what its samples mean: 0 is assumed to be black".to_owned());
     }
     let written = nodata(&first, &pixels.grid, &mut notes);
-    let nodata = written.and_then(|nodata| nodata.of_kind(pixels.grid.kind));
+    let nodata = written.and_then(|nodata| nodata.of_kind(pixels.grid.stored.kind));
     let items = items(&first);
     if let Err(problem) = &items {
         notes.push(format!("GDAL's metadata (tag 42112) cannot be read, the scale is unknown: {problem}"));
@@ -112,7 +112,7 @@ pub(super) fn parse(file: View<'_>, first: Directory<'_>) -> Result<TiffHeader, 
     }));
     let (mut levels, num_pages) = pyramid::levels(first, pixels, file_bytes, &mut notes)?;
     for level in &mut levels {
-        level.pixels.grid.fill = written;
+        level.pixels.grid.stored.fill = written;
     }
     Ok(TiffHeader {
         big_tiff: first.is_big(),
@@ -134,17 +134,17 @@ fn nodata(directory: &Directory<'_>, page: &BlockGrid, notes: &mut Vec<String>) 
         }
         return None;
     };
-    let nodata = metadata::nodata(&text, page.kind);
+    let nodata = metadata::nodata(&text, page.stored.kind);
     let plain = text.trim().parse::<f64>().ok();
-    match (nodata, nodata.and_then(|nodata| nodata.of_kind(page.kind))) {
+    match (nodata, nodata.and_then(|nodata| nodata.of_kind(page.stored.kind))) {
         (Some(written), Some(taken)) => {
             let is_plain = plain.is_some_and(|plain| plain.to_bits() == written.value.to_bits());
-            let is_whole = page.kind.is_float() || written.integer.is_some();
+            let is_whole = page.stored.kind.is_float() || written.integer.is_some();
             if !(written.value.is_nan() || is_plain && is_whole) {
                 notes.push(format!("nodata {:?} is read as {}, as in GDAL", text.trim(), taken.value));
             }
         }
-        _ => notes.push(format!("nodata {:?} is not a {} and is ignored", text.trim(), page.kind)),
+        _ => notes.push(format!("nodata {:?} is not a {} and is ignored", text.trim(), page.stored.kind)),
     }
     nodata
 }
@@ -188,9 +188,9 @@ fn bands(
 /// Returns what a band shows by the tags alone, as GDAL names it.
 fn colour(page: &BlockGrid, band: u16, extra: &[u64]) -> &'static str {
     let num_bands = page.num_bands;
-    let colours: &[&str] = match page.photometric {
+    let colours: &[&str] = match page.stored.photometric {
         // GDAL shows two values as a palette of black and white.
-        Photometric::MinIsWhite | Photometric::MinIsBlack if page.stored_bits == 1 => &["palette"],
+        Photometric::MinIsWhite | Photometric::MinIsBlack if page.stored.stored_bits == 1 => &["palette"],
         Photometric::Rgb | Photometric::YCbCr if num_bands >= 3 => &["red", "green", "blue"],
         Photometric::Palette => &["palette"],
         Photometric::Cmyk if num_bands >= 4 => &["cyan", "magenta", "yellow", "black"],

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{compression, tag as own};
 use crate::formats::image::{corrupt, unsupported};
-use crate::formats::raster::{BlockGrid, Codec, Layout, Photometric, Predictor};
+use crate::formats::raster::{BlockGrid, Codec, Layout, Photometric, Predictor, StoredSamples};
 use crate::formats::tags::{Array, Directory, tag};
 use crate::vocabulary::geometry::Size;
 use crate::vocabulary::reason::{Reason, Rejection};
@@ -54,15 +54,17 @@ impl Page {
             block,
             num_bands,
             separate: num_bands > 1 && stated(directory, tag::PLANAR, 1)? == 2,
-            kind: kind(stored_bits, format)?,
-            stored_bits,
-            photometric,
-            codec,
-            predictor: predictor(directory, codec)?,
-            fill: None,
-            order: directory.order(),
-            reversed_bits: stated(directory, tag::FILL_ORDER, 1)? == 2,
-            tables: jpeg_tables(directory, codec)?,
+            stored: StoredSamples {
+                kind: kind(stored_bits, format)?,
+                stored_bits,
+                photometric,
+                codec,
+                predictor: predictor(directory, codec)?,
+                fill: None,
+                order: directory.order(),
+                reversed_bits: stated(directory, tag::FILL_ORDER, 1)? == 2,
+                tables: jpeg_tables(directory, codec)?,
+            },
         };
         check_samples(&grid)?;
         let mut page = Self { grid, cut: false, offsets, byte_counts: directory.array(counts_tag) };
@@ -77,7 +79,7 @@ impl Page {
         let row_bytes = grid.stored_row_bytes();
         let is_large = row_bytes.saturating_mul(grid.size.height.into()) > CUT_BYTES;
         let is_one = grid.layout == Layout::Strips && grid.block.height == grid.size.height;
-        if is_one && is_large && grid.codec == Codec::None {
+        if is_one && is_large && grid.stored.codec == Codec::None {
             grid.block.height = (CUT_BYTES / row_bytes).max(1) as u32;
             self.cut = true;
         }
@@ -98,7 +100,7 @@ impl Page {
                 return Err(corrupt(format!("the block {what} are not integers")));
             }
             // Samples that are stored as they are take as many bytes as they take.
-            let may_lack = what == "sizes" && grid.codec == Codec::None;
+            let may_lack = what == "sizes" && grid.stored.codec == Codec::None;
             if array.count < num_blocks && !may_lack {
                 let count = array.count;
                 return Err(corrupt(format!("{count} block {what} for {num_blocks} blocks")));
@@ -119,9 +121,9 @@ impl Page {
 
 /// Refuses combinations of samples, predictor and compression that no reader knows.
 fn check_samples(grid: &BlockGrid) -> Result<(), Rejection> {
-    let (kind, bits, codec) = (grid.kind, grid.stored_bits, grid.codec);
+    let (kind, bits, codec) = (grid.stored.kind, grid.stored.stored_bits, grid.stored.codec);
     let floats = matches!(kind, SampleKind::F32 | SampleKind::F64);
-    match grid.predictor {
+    match grid.stored.predictor {
         Predictor::Horizontal if !matches!(bits, 8 | 16 | 32 | 64) => {
             return Err(unsupported(format!("predictor 2 with {bits}-bit samples")));
         }

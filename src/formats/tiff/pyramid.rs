@@ -48,8 +48,10 @@ pub(super) fn levels(
                 levels.push(Level { pixels: page, mask: None });
             }
             Ok(page) => {
-                notes
-                    .push(format!("page {number} is not an overview: {} {}", page.grid.size, page.grid.kind));
+                notes.push(format!(
+                    "page {number} is not an overview: {} {}",
+                    page.grid.size, page.grid.stored.kind
+                ));
             }
         }
     }
@@ -57,7 +59,7 @@ pub(super) fn levels(
     for (number, mask) in masks {
         let fits = |level: &&mut Level| level.mask.is_none() && level.pixels.grid.size == mask.grid.size;
         match levels.iter_mut().find(fits) {
-            Some(level) if mask.grid.num_bands == 1 && mask.grid.kind == SampleKind::U8 => {
+            Some(level) if mask.grid.num_bands == 1 && mask.grid.stored.kind == SampleKind::U8 => {
                 level.mask = Some(mask);
             }
             _ => notes.push(format!("page {number} is a mask that fits no level: {}", mask.grid.size)),
@@ -87,7 +89,10 @@ fn leave_out_lone_masks(levels: &mut [Level], notes: &mut Vec<String>) {
 fn is_overview(page: &BlockGrid, full: &BlockGrid) -> bool {
     let Size { width, height } = full.size;
     let smaller = page.size.width <= width && page.size.height <= height && page.size != full.size;
-    smaller && shows_all(page.size, full.size) && page.num_bands == full.num_bands && page.kind == full.kind
+    smaller
+        && shows_all(page.size, full.size)
+        && page.num_bands == full.num_bands
+        && page.stored.kind == full.stored.kind
 }
 
 /// Tells whether one factor leads from full size to both sides, up to a pixel of rounding: the label of a slide, or

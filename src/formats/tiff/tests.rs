@@ -101,7 +101,10 @@ fn a_page_has_blocks() {
     let file = file(&[grey()], 0);
     let header = parse_header(&file).unwrap();
     let page = &header.levels[0].pixels.grid;
-    assert_eq!((page.size, page.block, page.kind), (Size::new(20, 10), Size::new(16, 16), SampleKind::U8));
+    assert_eq!(
+        (page.size, page.block, page.stored.kind),
+        (Size::new(20, 10), Size::new(16, 16), SampleKind::U8)
+    );
     let across = Window { x: 15, y: 0, width: 2, height: 10 };
     assert_eq!(page.blocks_for(across, &[0]), [BlockId(0), BlockId(1)]);
     assert_eq!(page.blocks_for(Window { width: 1, ..across }, &[0]), [BlockId(0)]);
@@ -280,7 +283,7 @@ fn a_block_lies_neither_in_the_header_nor_beyond_the_file() {
 #[test]
 fn black_is_zero_where_nothing_is_said() {
     let header = parse_header(&file(&[with(&[(262, SHORT, &[])])], 0)).unwrap();
-    assert_eq!(header.levels[0].pixels.grid.photometric, Photometric::MinIsBlack);
+    assert_eq!(header.levels[0].pixels.grid.stored.photometric, Photometric::MinIsBlack);
     assert!(header.notes[0].contains("0 is assumed to be black"), "{:?}", header.notes);
     let plain = crate::formats::image::parse_header(&file(&[with(&[(262, SHORT, &[])])], 0)).unwrap();
     assert_eq!(plain.photometric, crate::formats::image::Photometric::Grey);

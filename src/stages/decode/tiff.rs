@@ -34,10 +34,10 @@ pub(super) fn decode(header: &ImageHeader, bytes: &[u8], limits: &Limits) -> Res
 fn shown(mut samples: Samples, page: &BlockGrid, picture: Picture) -> Samples {
     let num_bands = usize::from(picture.num_bands);
     if let (true, Samples::U8(samples)) = (picture.spread, &mut samples) {
-        spread(samples, page.stored_bits);
+        spread(samples, page.stored.stored_bits);
     }
     if picture.inverted {
-        let bits = if picture.spread { 8 } else { page.stored_bits };
+        let bits = if picture.spread { 8 } else { page.stored.stored_bits };
         invert(&mut samples, num_bands, bits);
     }
     match &mut samples {

@@ -119,7 +119,7 @@ fn groups(
 pub fn sample_bytes(scene: &OpenScene, cut: &SourceWindow) -> u64 {
     let page = scene.objects[cut.object].file().pixels(cut.frame, cut.level);
     let num_bands = if page.separate { cut.bands.len() as u64 } else { page.num_bands.into() };
-    cut.pixels.size().num_pixels() * num_bands * page.kind.num_bytes()
+    cut.pixels.size().num_pixels() * num_bands * page.stored.kind.num_bytes()
 }
 
 /// Rejects a window that covers more stored pixels, or lies in larger blocks, than an image may have.

@@ -292,7 +292,7 @@ impl OpenScene {
     /// Returns the type of the samples of a chip.
     #[must_use]
     pub fn kind(&self) -> SampleKind {
-        self.scene.chip_kind(|object| self.objects[object].file().pixels(0, 0).kind)
+        self.scene.chip_kind(|object| self.objects[object].file().pixels(0, 0).stored.kind)
     }
 }
 

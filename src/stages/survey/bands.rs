@@ -182,7 +182,7 @@ impl Choice {
         notes: &mut Vec<String>,
     ) -> Result<Option<f64>, Rejection> {
         let said = self.selected.as_ref().and_then(|selected| selected.details.nodata);
-        let kind = file.pixels(0, 0).kind;
+        let kind = file.pixels(0, 0).stored.kind;
         let value = match tiling.nodata {
             Nodata::None => return Ok(None),
             Nodata::Value(value) => Some(value),
@@ -228,7 +228,7 @@ impl Choice {
     ) -> Result<(f64, f64), Rejection> {
         let of = |list: &[f64]| list.get(place).or(list.first().filter(|_| list.len() == 1)).copied();
         let page = file.pixels(0, 0);
-        let (unit, kind) = (tiling.units[place].as_str(), page.kind);
+        let (unit, kind) = (tiling.units[place].as_str(), page.stored.kind);
         if DISPLAY_UNITS.contains(&unit) && kind != SampleKind::U8 {
             let detail = format!(
                 "the model takes {unit}, band {} has {kind} samples, which are not scaled automatically: use \
@@ -238,7 +238,7 @@ impl Choice {
             );
             return Err(Rejection::new(Reason::BitDepthMismatch, detail));
         }
-        if DISPLAY_UNITS.contains(&unit) && page.photometric == Photometric::Palette {
+        if DISPLAY_UNITS.contains(&unit) && page.stored.photometric == Photometric::Palette {
             return Err(mismatch(format!("the model takes {unit}, band {} has palette indices", self.name)));
         }
         if DISPLAY_UNITS.contains(&unit) {
@@ -302,24 +302,24 @@ impl Choice {
 
 /// Tells whether a band is white where it is 0: of grey and what stands beside it the first (TIFF 6.0, tag 262).
 fn is_white_at_0(page: &BlockGrid, band: u16) -> bool {
-    page.photometric == Photometric::MinIsWhite && band == 0
+    page.stored.photometric == Photometric::MinIsWhite && band == 0
 }
 
 /// Returns factor and summand from samples of up to 8 bits to what a viewer shows, as of a whole image.
 fn shown(page: &BlockGrid, band: u16) -> (f64, f64) {
-    let most = f64::from((1_u32 << page.stored_bits.min(8)) - 1);
+    let most = f64::from((1_u32 << page.stored.stored_bits.min(8)) - 1);
     if is_white_at_0(page, band) { (-255.0 / most, 255.0) } else { (255.0 / most, 0.0) }
 }
 
 /// Returns factor and summand from samples to numbers that grow with brightness, as of a whole image.
 fn numbers(page: &BlockGrid, band: u16) -> (f64, f64) {
     use SampleKind::{F32, F64, I8, I16, I32, I64};
-    match page.kind {
+    match page.stored.kind {
         _ if !is_white_at_0(page, band) => (1.0, 0.0),
         // They have no largest value.
         F32 | F64 => (1.0, 0.0),
         I8 | I16 | I32 | I64 => (-1.0, -1.0),
-        _ => (-1.0, f64::from(page.stored_bits).exp2() - 1.0),
+        _ => (-1.0, f64::from(page.stored.stored_bits).exp2() - 1.0),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::vocabulary::reason::Rejection;
 
 /// Returns stored bytes with the first pixel in the highest bit (TIFF 6.0, tag 266).
 pub(super) fn bits_in_order<'a>(spec: &BlockSpec, stored: &'a [u8]) -> Cow<'a, [u8]> {
-    if spec.reversed_bits {
+    if spec.stored.reversed_bits {
         stored.iter().map(|byte| byte.reverse_bits()).collect::<Vec<u8>>().into()
     } else {
         stored.into()
@@ -26,9 +26,9 @@ pub(super) fn bits_in_order<'a>(spec: &BlockSpec, stored: &'a [u8]) -> Cow<'a, [
 
 /// Refuses a block that cannot hold what it announces, before memory is taken for it.
 pub(super) fn check_ratio(spec: &BlockSpec, stored: usize, len: usize) -> Result<(), Rejection> {
-    match spec.codec.max_ratio() {
+    match spec.stored.codec.max_ratio() {
         Some(ratio) if (stored as u64).saturating_mul(ratio) < len as u64 => {
-            let name = spec.codec;
+            let name = spec.stored.codec;
             Err(truncated(format!("{stored} bytes ({name}) cannot decode to {len} bytes of samples")))
         }
         _ => Ok(()),

@@ -61,10 +61,10 @@ fn first_rows(samples: Samples, header: &ImageHeader, size: Size) -> Samples {
 
 /// Puts tables, colour transform and data together as one JPEG file.
 fn whole_file(spec: &BlockSpec, stored: &[u8]) -> Result<Vec<u8>, Rejection> {
-    let tables = spec.tables.as_deref().unwrap_or_default();
+    let tables = spec.stored.tables.as_deref().unwrap_or_default();
     let mut file = Vec::with_capacity(stored.len() + tables.len() + 32);
     file.extend([0xFF, marker::SOI]);
-    file.extend(adobe(spec.photometric == Photometric::YCbCr));
+    file.extend(adobe(spec.stored.photometric == Photometric::YCbCr));
     if !tables.is_empty() {
         copy_segments(tables, &mut file)?;
     }

@@ -28,8 +28,8 @@ impl BlockDecoder for LercDecoder {
 fn decode(spec: &BlockSpec, stored: &[u8]) -> Result<Samples, Rejection> {
     let (window, bands) = (spec.window, usize::from(spec.num_bands));
     let num_pixels = window.width as usize * window.height as usize;
-    let limit = (num_pixels * bands) as u64 * spec.kind.num_bytes() * 2 + EXTRA_BYTES;
-    let blob = match spec.codec {
+    let limit = (num_pixels * bands) as u64 * spec.stored.kind.num_bytes() * 2 + EXTRA_BYTES;
+    let blob = match spec.stored.codec {
         Codec::Lerc(LercExtra::Deflate) => read(flate2::read::ZlibDecoder::new(stored), limit)?,
         Codec::Lerc(LercExtra::Zstd) => {
             read(zstd::stream::read::Decoder::with_buffer(stored).map_err(|e| reject(&e))?, limit)?
@@ -47,8 +47,9 @@ fn decode(spec: &BlockSpec, stored: &[u8]) -> Result<Samples, Rejection> {
     let image = lerc::decode(&blob).map_err(|error| corrupt(format!("LERC: {error}")))?;
     let layout = Planes { num_pixels, depth: image.depth as usize, masks: &image.valid_masks };
     let samples = typed(image.data);
-    if samples.kind() != spec.kind || samples.len() != num_pixels * layout.depth * image.bands as usize {
-        return Err(corrupt(format!("a LERC block of {}, not {}", samples.type_name(), spec.kind)));
+    if samples.kind() != spec.stored.kind || samples.len() != num_pixels * layout.depth * image.bands as usize
+    {
+        return Err(corrupt(format!("a LERC block of {}, not {}", samples.type_name(), spec.stored.kind)));
     }
     Ok(match samples {
         Samples::U8(samples) if has_mask_band => Samples::U8(layout.with_alpha(&samples)),

@@ -40,7 +40,7 @@ use crate::vocabulary::reason::Rejection;
 pub trait BlockDecoder: Sync {
     /// Decodes one block that is stored.
     ///
-    /// - returns: [`BlockSpec::num_samples`] samples of [`BlockSpec::kind`]
+    /// - returns: [`BlockSpec::num_samples`] samples of [`StoredSamples::kind`](crate::formats::raster::StoredSamples::kind)
     ///
     /// # Errors
     ///
@@ -80,7 +80,7 @@ pub struct Block {
 pub fn decode_block(spec: &BlockSpec, stored: Option<&[u8]>) -> Result<Block, Rejection> {
     let samples = match stored {
         None => absent(spec),
-        Some(stored) => guard::catch_decoder_panic(|| decoder_of(spec.codec).decode(spec, stored))?,
+        Some(stored) => guard::catch_decoder_panic(|| decoder_of(spec.stored.codec).decode(spec, stored))?,
     };
     Ok(Block { window: spec.window, samples })
 }
@@ -91,17 +91,17 @@ struct BytesDecoder;
 impl BlockDecoder for BytesDecoder {
     fn decode(&self, spec: &BlockSpec, stored: &[u8]) -> Result<Samples, Rejection> {
         let stored = &codec::bits_in_order(spec, stored);
-        let sample_bytes = spec.kind.num_bytes();
+        let sample_bytes = spec.stored.kind.num_bytes();
         let len = spec.stored_row_bytes() as usize * spec.window.height as usize;
         codec::check_ratio(spec, stored.len(), len)?;
-        if u64::from(spec.stored_bits) != 8 * sample_bytes {
+        if u64::from(spec.stored.stored_bits) != 8 * sample_bytes {
             let mut packed = vec![0; len];
-            codec::decompress(spec.codec, stored, &mut packed)?;
+            codec::decompress(spec.stored.codec, stored, &mut packed)?;
             return Ok(unpack::widen(spec, packed));
         }
-        let mut samples = Samples::zeroed(spec.kind, spec.num_samples());
-        codec::decompress(spec.codec, stored, samples.bytes_mut())?;
-        if spec.predictor != Predictor::FloatingPoint && spec.order != Order::NATIVE {
+        let mut samples = Samples::zeroed(spec.stored.kind, spec.num_samples());
+        codec::decompress(spec.stored.codec, stored, samples.bytes_mut())?;
+        if spec.stored.predictor != Predictor::FloatingPoint && spec.stored.order != Order::NATIVE {
             unpack::swap_bytes(samples.bytes_mut(), sample_bytes as usize);
         }
         predictor::undo(spec, samples.bytes_mut(), sample_bytes as usize);
@@ -111,8 +111,8 @@ impl BlockDecoder for BytesDecoder {
 
 /// Returns what a block means that is not stored.
 fn absent(spec: &BlockSpec) -> Samples {
-    let mut samples = Samples::zeroed(spec.kind, spec.num_samples());
-    if let Some(nodata) = spec.fill.filter(|nodata| nodata.value != 0.0) {
+    let mut samples = Samples::zeroed(spec.stored.kind, spec.num_samples());
+    if let Some(nodata) = spec.stored.fill.filter(|nodata| nodata.value != 0.0) {
         with_samples!(&mut samples, samples => samples.fill(FromNodata::clamped(nodata)));
     }
     samples

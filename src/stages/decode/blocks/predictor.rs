@@ -10,7 +10,7 @@ use crate::formats::raster::{BlockSpec, Predictor};
 pub(super) fn undo(spec: &BlockSpec, bytes: &mut [u8], width: usize) {
     let bands = usize::from(spec.num_bands);
     let row_bytes = spec.window.width as usize * bands * width;
-    match spec.predictor {
+    match spec.stored.predictor {
         Predictor::None => {}
         Predictor::Horizontal => bytes.chunks_exact_mut(row_bytes).for_each(|row| sum_row(row, bands, width)),
         Predictor::FloatingPoint => {

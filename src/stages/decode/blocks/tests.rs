@@ -8,9 +8,10 @@ use libjpeg_turbo_rs::{Encoder, PixelFormat};
 use super::*;
 use crate::formats::partial::Partial;
 use crate::formats::raster::tests::{Parser, cog, complete, parse_tiff, range_of};
-use crate::formats::raster::{GridId, Part, RasterFile, raw};
+use crate::formats::raster::{GridId, Part, RasterFile, StoredSamples, raw};
 use crate::vocabulary::geometry::Size;
 use crate::vocabulary::reason::Reason;
+use crate::vocabulary::sample::SampleKind;
 
 /// Checks all that the decoder of a block's codec has to hold.
 ///
@@ -21,13 +22,13 @@ fn holds_contract(spec: &BlockSpec, stored: &[u8], expected: &Samples) {
     for _ in 0..2 {
         let block = decoded(stored).unwrap();
         assert_eq!(block.window, spec.window);
-        assert_eq!((block.samples.kind(), block.samples.len()), (spec.kind, spec.num_samples()));
-        assert!(block.samples == *expected, "{}: other samples", spec.codec);
+        assert_eq!((block.samples.kind(), block.samples.len()), (spec.stored.kind, spec.num_samples()));
+        assert!(block.samples == *expected, "{}: other samples", spec.stored.codec);
     }
     for cut in [0, 1, stored.len() / 2] {
         let rejection = decoded(&stored[..cut]).expect_err("what is damaged is not filled up");
         let may_be = [Reason::Truncated, Reason::Corrupt];
-        assert!(may_be.contains(&rejection.reason), "{} cut to {cut}: {rejection}", spec.codec);
+        assert!(may_be.contains(&rejection.reason), "{} cut to {cut}: {rejection}", spec.stored.codec);
     }
     let noise: Vec<u8> =
         (0..stored.len() as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
@@ -35,12 +36,12 @@ fn holds_contract(spec: &BlockSpec, stored: &[u8], expected: &Samples) {
         match decoded(bytes) {
             Ok(block) => assert_eq!(block.samples.len(), spec.num_samples()),
             Err(rejection) => {
-                assert_ne!(rejection.reason, Reason::DecoderCrash, "{}: {rejection}", spec.codec);
+                assert_ne!(rejection.reason, Reason::DecoderCrash, "{}: {rejection}", spec.stored.codec);
             }
         }
     }
     let absent = decode_block(spec, None).unwrap().samples;
-    assert!(absent == Samples::zeroed(spec.kind, spec.num_samples()), "without nodata it is 0");
+    assert!(absent == Samples::zeroed(spec.stored.kind, spec.num_samples()), "without nodata it is 0");
 }
 
 /// A block of 16 × 16 pixels of 8 bits.
@@ -48,7 +49,8 @@ fn spec(codec: Codec, num_bands: u16) -> BlockSpec {
     let file = raw::file(Size::new(16, 16), num_bands, 1, |_, _, _, _| 0);
     let raster = complete(&file, &mut Partial::new(file.len()), raw::parse_partial).unwrap();
     let spec = raster.pixels(0, 0).spec(crate::formats::raster::BlockId(0));
-    BlockSpec { codec, kind: crate::vocabulary::sample::SampleKind::U8, stored_bits: 8, ..spec }
+    let stored = StoredSamples { codec, kind: SampleKind::U8, stored_bits: 8, ..spec.stored };
+    BlockSpec { stored, ..spec }
 }
 
 fn picture(num_bands: u16) -> Vec<u8> {

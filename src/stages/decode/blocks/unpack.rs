@@ -26,10 +26,10 @@ pub(super) fn swap_bytes(bytes: &mut [u8], width: usize) {
 ///
 /// - `packed`: rows as they were before compression, each filled up to a whole byte
 pub(super) fn widen(spec: &BlockSpec, mut packed: Vec<u8>) -> Samples {
-    if spec.kind != SampleKind::F32 {
+    if spec.stored.kind != SampleKind::F32 {
         return unpacked(spec, &packed);
     }
-    if spec.predictor != Predictor::FloatingPoint && spec.order != Order::NATIVE {
+    if spec.stored.predictor != Predictor::FloatingPoint && spec.stored.order != Order::NATIVE {
         swap_bytes(&mut packed, size_of::<f16>());
     }
     predictor::undo(spec, &mut packed, size_of::<f16>());
@@ -39,10 +39,10 @@ pub(super) fn widen(spec: &BlockSpec, mut packed: Vec<u8>) -> Samples {
 
 /// Takes samples of 1 to 31 bits apart, the highest bit first.
 fn unpacked(spec: &BlockSpec, packed: &[u8]) -> Samples {
-    let bits = u32::from(spec.stored_bits);
+    let bits = u32::from(spec.stored.stored_bits);
     let row_samples = spec.window.width as usize * usize::from(spec.num_bands);
     let rows = packed.chunks_exact(spec.stored_row_bytes() as usize);
-    match spec.kind {
+    match spec.stored.kind {
         SampleKind::U8 => {
             Samples::U8(rows.flat_map(|row| Bits::of(row, bits, row_samples)).map(|v| v as u8).collect())
         }

@@ -56,7 +56,7 @@ pub fn read_window<'a>(
         Validity::Mask => {
             let mask = file.mask(frame, level).expect("validity has seen it");
             let stored = gather(mask, window, &[0], &mut |id| block(Part::Mask, id))?;
-            Some(validity::of_mask(&stored, mask.stored_bits))
+            Some(validity::of_mask(&stored, mask.stored.stored_bits))
         }
         Validity::Alpha(band) => Some(validity::of_alpha(&pixels(band, &mut block)?)),
         Validity::Nodata(nodata, Some(band)) => {
@@ -106,7 +106,7 @@ fn gather<B: Borrow<Block>>(
     block: &mut dyn FnMut(BlockId) -> Result<B, Rejection>,
 ) -> Result<Samples, Rejection> {
     let len = window.width as usize * window.height as usize * bands.len();
-    let mut samples = Samples::zeroed(grid.kind, len);
+    let mut samples = Samples::zeroed(grid.stored.kind, len);
     let (columns, rows) = grid.grid_of(window);
     let runs = runs(bands, grid.separate);
     for row in rows {
