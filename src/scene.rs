@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::geo::{Aoi, Crs, Footprint, GeoTags, GeoTransform, Georeference, NoGeometry};
 use crate::vocabulary::geometry::{Rect, Size, Window};
+use crate::vocabulary::identity::{Naming, SourceUri};
 use crate::vocabulary::reason::{Reason, Rejection};
 use crate::vocabulary::sample::SampleKind;
 
@@ -117,7 +118,8 @@ pub enum SceneLayout {
     /// It is one planned row, since a store did not answer for one of its objects. The worker finds out why.
     Unanswered {
         /// That object.
-        uri: Arc<str>,
+        #[serde(serialize_with = "SourceUri::serialize_for_reading")]
+        uri: SourceUri,
     },
 }
 
@@ -150,6 +152,22 @@ impl SceneLayout {
     pub fn recordable(self) -> Self {
         let refused = self.to_json().err();
         refused.map_or(self, Self::from)
+    }
+
+    /// Returns the same, whose objects are named so: its record knows their URIs alone.
+    #[must_use]
+    pub fn named(self, naming: &Naming) -> Self {
+        match self {
+            Self::Scene(scene) => {
+                let mut scene = Arc::unwrap_or_clone(scene);
+                for object in &mut scene.objects {
+                    object.uri = std::mem::take(&mut object.uri).named(naming);
+                }
+                Self::Scene(Arc::new(scene))
+            }
+            Self::Unanswered { uri } => Self::Unanswered { uri: uri.named(naming) },
+            rejected @ Self::Rejected { .. } => rejected,
+        }
     }
 
     /// Returns the same without being limited to some windows.
@@ -224,7 +242,8 @@ fn is_first(frame: &u32) -> bool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SceneObject {
     /// Canonical URI.
-    pub uri: Arc<str>,
+    #[serde(serialize_with = "SourceUri::serialize_for_reading")]
+    pub uri: SourceUri,
     /// Its version then.
     pub version: Option<Arc<str>>,
     /// Its size then, in bytes.

@@ -289,15 +289,15 @@ fn some_of(sources: &Sorted, count: usize) -> Result<Vec<ObjectUri>> {
             break;
         }
         if position as u64 == place(chosen.len()) {
-            chosen.push(ObjectUri::parse(&entry?.uri)?);
+            chosen.push(ObjectUri::of(&entry?.uri)?);
         }
     }
     Ok(chosen)
 }
 
 fn refuse_common(calibration: &[ObjectUri], held_out: &[ObjectUri]) -> Result<()> {
-    let known: std::collections::HashSet<&str> = calibration.iter().map(ObjectUri::as_str).collect();
-    match held_out.iter().find(|uri| known.contains(uri.as_str())) {
+    let known: std::collections::HashSet<&str> = calibration.iter().map(ObjectUri::for_reading).collect();
+    match held_out.iter().find(|uri| known.contains(uri.for_reading())) {
         None => Ok(()),
         Some(uri) => Err(Error::config(format!("{uri} is both in --calibration and in --held-out"))
             .hint("give other images to --held-out, or leave it out to use other images of --calibration")),

@@ -103,7 +103,7 @@ async fn look(looker: &Inspector, arguments: &[String]) -> Result<Vec<(String, R
         }
     }
     let looks = stream::iter(found).map(async |found: std::result::Result<Source, _>| match found {
-        Ok(source) => (source.uri.clone(), looker.describe(&source).await),
+        Ok(source) => (source.uri.to_string(), looker.describe(&source).await),
         Err((argument, error)) => (argument, Err(error)),
     });
     Ok(looks.buffered(AT_ONCE).collect().await)

@@ -118,7 +118,7 @@ pub struct Elected {
 /// `Unavailable` if they cannot be seen; as the store answers otherwise.
 pub async fn elected(output: &Output, id: &RunId) -> Result<Elected> {
     let key = output.layout.sources(id);
-    let table = SourceTable::open(&output.bucket, &key).await?.ok_or_else(|| {
+    let table = output.sources(id).await?.ok_or_else(|| {
         Error::unavailable(format!("{} was written, but does not exist", output.bucket.uri(&key)))
     })?;
     let election = Election::of(&table, id)?;

@@ -17,6 +17,7 @@ use crate::output::sources::{Source, SourceTable};
 use crate::output::tiles::{PlanPart, PlannedTile};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::geometry::Window;
+use crate::vocabulary::identity::Naming;
 use crate::vocabulary::process::Process;
 use crate::vocabulary::tile_id::TileId;
 use crate::vocabulary::time::Timestamp;
@@ -39,6 +40,10 @@ pub struct Output {
     pub layout: Layout,
     /// Who reads and writes it.
     pub process: Arc<Process>,
+    /// How its sources are named, in whatever is written here.
+    pub naming: Naming,
+    /// Where the tables of sources lie instead of here, with their URIs.
+    vault: Option<Arc<Output>>,
 }
 
 impl Output {
@@ -47,7 +52,39 @@ impl Output {
     pub fn open(storage: &Storage, uri: &ObjectUri, process: Arc<Process>) -> Self {
         let layout = Layout::new(uri.key());
         let bucket = storage.bucket(uri).with_staging(&layout.staging()).with_own(uri.key());
-        Self { uri: uri.clone(), bucket, layout, process }
+        Self { uri: uri.clone(), bucket, layout, process, naming: storage.naming().clone(), vault: None }
+    }
+
+    /// Returns the same output, which keeps the tables that tell the URIs of its sources in another place.
+    #[must_use]
+    pub fn with_vault(self, vault: Self) -> Self {
+        Self { vault: Some(Arc::new(vault)), ..self }
+    }
+
+    /// Returns where the tables of sources lie.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if that is this output, and the names in it are to be secret.
+    pub fn vault(&self) -> Result<&Self> {
+        match &self.vault {
+            Some(vault) => Ok(vault),
+            None if self.naming.is_secret() => {
+                Err(Error::config(format!("nothing may tell the URIs of sources in {}", self.uri))
+                    .hint("name a vault to keep them in"))
+            }
+            None => Ok(self),
+        }
+    }
+
+    /// Opens the table of a run's sources; `None` if none is elected.
+    ///
+    /// # Errors
+    ///
+    /// As [`SourceTable::open`] and [`Self::vault`].
+    pub async fn sources(&self, id: &RunId) -> Result<Option<SourceTable>> {
+        let vault = self.vault()?;
+        SourceTable::open(&vault.bucket, &vault.layout.sources(id), &self.naming).await
     }
 
     /// Says that what was to be looked at does not exist: any run, or this one.
@@ -278,7 +315,7 @@ impl Run {
             return Ok(None);
         };
         let key = output.layout.sources(id);
-        let sources = SourceTable::open(&output.bucket, &key).await?.ok_or_else(|| {
+        let sources = output.sources(id).await?.ok_or_else(|| {
             Error::config(format!("{key} is missing"))
                 .hint("the run's record was damaged; use another output")
         })?;

@@ -18,7 +18,6 @@ use futures::TryStreamExt;
 use super::layout::ACCEPTED;
 use super::origin::Origin;
 use super::run::{Committed, Output, Run, Table};
-use super::sources::SourceTable;
 use crate::output::Election;
 use crate::output::RunId;
 use crate::vocabulary::error::{Error, Result};
@@ -312,7 +311,7 @@ impl Output {
         if let Some(run) = Run::open(self, id).await? {
             return Ok(KnownRun::Planned(Box::new(run)));
         }
-        let sources = SourceTable::open(&self.bucket, &self.layout.sources(id)).await?;
+        let sources = self.sources(id).await?;
         let origin = sources.map(|table| Election::of(&table, id)).transpose()?.map(|found| found.origin);
         Ok(KnownRun::Planning(Planning { id: id.clone(), origin: origin.unwrap_or_default() }))
     }

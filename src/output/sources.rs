@@ -22,6 +22,7 @@ use crate::output::parquet_object::ParquetObject;
 use crate::output::table::SummedFile;
 use crate::scene::{Scene, SceneLayout};
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::identity::{Naming, SourceUri};
 use crate::vocabulary::words::{counted, counted_of};
 
 /// Rows of a row group: what one shard of default size needs is one or two groups, and the limit of
@@ -35,7 +36,7 @@ const REJECTED_KEY: &str = "tilefleet.rejected_sources";
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     /// Canonical URI.
-    pub uri: Arc<str>,
+    pub uri: SourceUri,
     /// ETag or version when planned; `None` if the source did not answer then.
     pub version: Option<Arc<str>>,
     /// Size in bytes when planned.
@@ -185,7 +186,7 @@ fn record_batch(
     let entries: Vec<&Entry> = surveyed.iter().map(|surveyed| &surveyed.entry).collect();
     let surveys = surveyed.iter().map(|surveyed| surveyed.survey.as_ref().map(to_json).transpose());
     let ids = Int64Array::from_iter_values((first_id as i64)..(first_id as i64 + entries.len() as i64));
-    let uris = StringArray::from_iter_values(entries.iter().map(|entry| entry.uri.as_str()));
+    let uris = StringArray::from_iter_values(entries.iter().map(|entry| entry.uri.for_reading()));
     let versions = entries.iter().map(|entry| entry.version.as_deref()).collect::<StringArray>();
     let sizes = entries.iter().map(|entry| entry.size.map(|size| size as i64)).collect::<Int64Array>();
     let surveys = surveys.collect::<Result<StringArray>>()?;
@@ -213,16 +214,18 @@ pub type SourcesWithExtra = (Vec<Source>, Option<StructArray>);
 #[derive(Clone)]
 pub struct SourceTable {
     object: ParquetObject,
+    naming: Naming,
 }
 
 impl SourceTable {
-    /// Opens the table at `key`; `None` if there is none.
+    /// Opens the table at `key`, whose sources are named so; `None` if there is none.
     ///
     /// # Errors
     ///
     /// As the store answers; `Config` if the object is no such table.
-    pub async fn open(bucket: &Bucket, key: &str) -> Result<Option<Self>> {
-        Ok(ParquetObject::open(bucket, key).await?.map(|object| Self { object }))
+    pub async fn open(bucket: &Bucket, key: &str, naming: &Naming) -> Result<Option<Self>> {
+        let object = ParquetObject::open(bucket, key).await?;
+        Ok(object.map(|object| Self { object, naming: naming.clone() }))
     }
 
     /// Returns the object that it is.
@@ -276,7 +279,7 @@ impl SourceTable {
         let batches = self.object.read(groups, Some((skipped, wanted))).await?;
         let mut range = SourceRange { first_id: ids.start, sources: Vec::with_capacity(wanted), extra: None };
         for batch in &batches {
-            append_sources(batch, &mut range.sources)?;
+            append_sources(batch, &self.naming, &mut range.sources)?;
         }
         if range.sources.len() != wanted {
             return Err(Error::config(format!(
@@ -295,11 +298,11 @@ impl SourceTable {
     ///
     /// As the store answers, in the stream.
     pub fn stream_with_extra(&self) -> Result<BoxStream<'static, Result<SourcesWithExtra>>> {
-        let both_of = |batch: RecordBatch| async move {
-            let mut sources = Vec::with_capacity(batch.num_rows());
-            append_sources(&batch, &mut sources)?;
+        let naming = self.naming.clone();
+        let both_of = move |batch: RecordBatch| {
+            let sources = sources_of(&batch, &naming);
             let extra = batch.column_by_name("extra").and_then(|column| column.as_struct_opt());
-            Ok((sources, extra.cloned()))
+            std::future::ready(sources.map(|sources| (sources, extra.cloned())))
         };
         Ok(self.object.stream()?.and_then(both_of).boxed())
     }
@@ -310,16 +313,19 @@ impl SourceTable {
     ///
     /// As the store answers, in the stream.
     pub fn stream(&self) -> Result<BoxStream<'static, Result<Vec<Source>>>> {
-        let sources_of = |batch: RecordBatch| async move {
-            let mut sources = Vec::with_capacity(batch.num_rows());
-            append_sources(&batch, &mut sources)?;
-            Ok(sources)
-        };
-        Ok(self.object.stream()?.and_then(sources_of).boxed())
+        let naming = self.naming.clone();
+        let all_of = move |batch: RecordBatch| std::future::ready(sources_of(&batch, &naming));
+        Ok(self.object.stream()?.and_then(all_of).boxed())
     }
 }
 
-fn append_sources(batch: &RecordBatch, sources: &mut Vec<Source>) -> Result<()> {
+fn sources_of(batch: &RecordBatch, naming: &Naming) -> Result<Vec<Source>> {
+    let mut sources = Vec::with_capacity(batch.num_rows());
+    append_sources(batch, naming, &mut sources)?;
+    Ok(sources)
+}
+
+fn append_sources(batch: &RecordBatch, naming: &Naming, sources: &mut Vec<Source>) -> Result<()> {
     let column = |name: &str| batch.column_by_name(name).ok_or_else(|| damaged(name));
     let text = |name: &str| column(name)?.as_string_opt::<i32>().ok_or_else(|| damaged(name));
     let (uris, versions) = (text("uri")?, text("version")?);
@@ -329,14 +335,16 @@ fn append_sources(batch: &RecordBatch, sources: &mut Vec<Source>) -> Result<()> 
     let (surveys, items) = (optional("survey"), optional("item"));
     for row in 0..batch.num_rows() {
         let survey = surveys.filter(|surveys| surveys.is_valid(row)).map(|surveys| surveys.value(row));
-        let survey = survey.map(serde_json::from_str).transpose();
+        let survey = survey.map(serde_json::from_str::<SceneLayout>).transpose();
         let size = sizes.is_valid(row).then(|| u64::try_from(sizes.value(row))).transpose();
         let item = items.filter(|items| items.is_valid(row)).map(|items| items.value(row));
         sources.push(Source {
-            uri: uris.value(row).into(),
+            uri: naming.source(uris.value(row)),
             version: versions.is_valid(row).then(|| versions.value(row).into()),
             size_bytes: size.map_err(|cause| damaged("size").because(cause))?,
-            survey: survey.map_err(|cause| damaged("survey").because(cause))?,
+            survey: survey
+                .map_err(|cause| damaged("survey").because(naming.cause(cause)))?
+                .map(|survey| survey.named(naming)),
             item: item.map(Into::into),
         });
     }

@@ -7,6 +7,7 @@ pub(crate) mod counting;
 pub mod error;
 pub mod geometry;
 pub(crate) mod guard;
+pub mod identity;
 pub mod outcome;
 pub mod process;
 pub mod provider;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::vocabulary::geometry::Window;
+use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::reason::{Reason, Rejection};
 use crate::vocabulary::tile_id::TileId;
 
@@ -15,7 +16,7 @@ pub struct TileRow {
     /// The tile's name.
     pub tile_id: TileId,
     /// Canonical URI of the source.
-    pub source: Arc<str>,
+    pub source: SourceUri,
     /// `ETag` or version; for a local file, size and modification time.
     pub source_version: Option<Arc<str>>,
     /// Resolution step of the source; 0 is full size.

@@ -9,6 +9,8 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::vocabulary::identity::Naming;
+
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal,)+) => {
         /// A fixed reason code, as in the column `reason`.
@@ -137,6 +139,15 @@ impl Rejection {
     /// Creates a rejection.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into() }
+    }
+
+    /// Returns what a row may say of it: what a crash said is quoted, and may be anything that was being decoded.
+    #[must_use]
+    pub fn shown(self, naming: &Naming) -> Self {
+        if self.reason == Reason::DecoderCrash && naming.is_secret() {
+            return Self::new(self.reason, format!("the decoder crashed: {}", naming.quote(&self.detail)));
+        }
+        self
     }
 }
 

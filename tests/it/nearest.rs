@@ -50,7 +50,7 @@ fn plan_and_fill(job: &Job, kind: EmbeddingType, content: impl Fn(&str) -> Conte
 async fn commit_shard(run: &Run, number: u32, kind: EmbeddingType, content: &impl Fn(&str) -> Content) {
     let mut embeddings = Vec::new();
     let mut row = |tile: Tile| {
-        let name = tile.source.uri.rsplit('/').next().unwrap();
+        let name = tile.source.uri.for_reading().rsplit('/').next().unwrap();
         let embedding = match content(name) {
             Content::Noise(seed) => Some(noise(seed)),
             Content::Zeros => Some(vec![0.0; LENGTH]),

@@ -15,6 +15,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::{Value, json};
 use tilefleet::output::table::{EmbeddingType, ShardRows, TableSpec, encode, schema};
 use tilefleet::vocabulary::geometry::Window;
+use tilefleet::vocabulary::identity::SourceUri;
 use tilefleet::vocabulary::outcome::{Outcome, Prediction, TileRow};
 use tilefleet::vocabulary::reason::{Reason, Rejection};
 use tilefleet::vocabulary::tile_id::TileId;
@@ -98,7 +99,7 @@ fn value(place: usize) -> f32 {
 
 /// Three kinds of outcome; embeddings are used from the last to the first, so order matters.
 fn row(shard: u32, number: usize) -> TileRow {
-    let source: Arc<str> = format!("s3://scenes/{shard}/{number:03}.jpg").into();
+    let source: SourceUri = format!("s3://scenes/{shard}/{number:03}.jpg").into();
     let window =
         number.is_multiple_of(2).then_some(Window { x: 224 * number as u32, y: 0, width: 224, height: 224 });
     let outcome = match number % 10 {
@@ -111,7 +112,7 @@ fn row(shard: u32, number: usize) -> TileRow {
             Outcome::Ok { detail: None, prediction, embedding: ROWS_PER_SHARD - 1 - number }
         }
     };
-    let tile_id = TileId::of(&source, 0, 0, window);
+    let tile_id = TileId::of(&source.name(), 0, 0, window);
     let source_version = Some(Arc::from("\"etag\""));
     TileRow { tile_id, source, source_version, level: 0, frame: 0, window, outcome, geo: None }
 }
@@ -135,7 +136,7 @@ fn expect(kind: EmbeddingType, run: &str, shard: u32, number: usize, row: &TileR
     json!({
         "run": run,
         "tile_id": row.tile_id.to_string(),
-        "source": row.source.as_ref(),
+        "source": row.source,
         "source_version": "\"etag\"",
         "shard": shard,
         "level": 0,

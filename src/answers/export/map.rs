@@ -133,15 +133,15 @@ async fn lay_out(run: &Run, legend: &Arc<Legend>, sheets: &mut BTreeMap<Arc<str>
                 Some(SceneLayout::Scene(scene)) => scene,
                 // It was one, and is none any more.
                 Some(SceneLayout::Rejected { .. }) => {
-                    sheets.remove(&source.uri);
+                    sheets.remove(&*source.uri.name());
                     continue;
                 }
                 Some(SceneLayout::Unanswered { .. }) | None => continue,
             };
-            let same = sheets.get(&source.uri).is_some_and(|sheet| sheet.scene.has_grid_of(scene));
+            let same = sheets.get(&*source.uri.name()).is_some_and(|sheet| sheet.scene.has_grid_of(scene));
             if !same {
-                let map = Map::empty(source.uri.clone(), scene, legend)?;
-                sheets.insert(source.uri, Sheet { scene: scene.clone(), map });
+                let map = Map::empty(source.uri.shared_name(), scene, legend)?;
+                sheets.insert(source.uri.shared_name(), Sheet { scene: scene.clone(), map });
             }
         }
     }

@@ -105,7 +105,7 @@ impl LabelFile {
     ) -> Result<Self> {
         let uri = ObjectUri::parse(name)?;
         let object = storage.bucket(&uri).get(uri.key(), MAX_FILE_BYTES).await;
-        let object = object.map_err(|fault| fault.into_error(uri.as_str())).map_err(|error| {
+        let object = object.map_err(|fault| fault.into_error(&uri)).map_err(|error| {
             Error::new(error.kind(), format!("cannot read the labels {name}"))
                 .because(error)
                 .hint(WELL_FORMED)
@@ -170,7 +170,7 @@ impl LabelFile {
         let wrong = |what: &str| Error::config(format!("row {number} of {} {what}", self.name));
         let key = key.ok_or_else(|| wrong("has no tile or source").hint("name a tile or a source in it"))?;
         if !self.by_tile {
-            return Ok(folder.resolve(key)?.as_str().to_owned());
+            return Ok(folder.resolve(key)?.for_reading().to_owned());
         }
         match key.parse::<TileId>() {
             Ok(_) => Ok(key.to_owned()),

@@ -228,7 +228,7 @@ impl Description {
             size_bytes: Some(looked.size_bytes),
             read_bytes: looked.read_bytes,
             format: looked.format.map(ImageFormat::name),
-            extension_agrees: looked.format.map(|format| format.extension_matches(uri.as_str())),
+            extension_agrees: looked.format.map(|format| format.extension_matches(uri.for_reading())),
             version: looked.version,
             rejection,
         }

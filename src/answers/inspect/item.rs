@@ -113,7 +113,7 @@ impl Inspector {
         let scene = judged.as_ref().ok().and_then(Option::as_ref);
         let item = item.map(|item| self.item_of(item, files, scene.map(|scene| &**scene)));
         let windows = scene.and_then(|scene| self.windows_of(scene));
-        Ok(Description::of_item(&source.uri, item, judged.err(), windows))
+        Ok(Description::of_item(&source.uri.to_string(), item, judged.err(), windows))
     }
 
     /// Tells by the headers of its files what a run does with an item.
@@ -161,7 +161,7 @@ impl Inspector {
 
     /// Reads the header of a file of an item.
     async fn file(&self, chosen: &ChosenAsset) -> Result<HeaderReport, Unread> {
-        let object = ObjectUri::parse(&chosen.uri).map_err(Unread::NoUri)?;
+        let object = ObjectUri::of(&chosen.uri).map_err(Unread::NoUri)?;
         self.header(&object).await.map_err(|fault| Unread::Fault(fault, object))
     }
 
@@ -176,7 +176,7 @@ impl Inspector {
         let bare = |verdict| Asset {
             keys,
             bands,
-            source: uri.clone(),
+            source: uri.to_string(),
             verdict,
             size_bytes: None,
             version: None,
@@ -210,7 +210,7 @@ impl Inspector {
     /// `Usage` if an item's bands do not lie in one file, `Rejected` if they are not found.
     pub(super) fn file_of(&self, source: &Source) -> Result<ObjectUri> {
         let item = match source.item()? {
-            None => return ObjectUri::parse(&source.uri),
+            None => return ObjectUri::of(&source.uri),
             Some(item) => {
                 item.as_ref().map_err(|why| rejected(&source.uri, TileGrid::Regular, unusable_item(why)))?
             }
@@ -224,9 +224,9 @@ impl Inspector {
         let chosen = chosen_assets(item, tiling);
         let chosen = chosen.map_err(|rejection| rejected(&source.uri, TileGrid::Regular, rejection))?;
         if let [file] = &chosen[..] {
-            return ObjectUri::parse(&file.uri);
+            return ObjectUri::of(&file.uri);
         }
-        let files: Vec<&str> = chosen.iter().map(|file| file.uri.as_str()).collect();
+        let files: Vec<String> = chosen.iter().map(|file| file.uri.to_string()).collect();
         Err(Error::usage(format!("the bands of {} are in {} files", source.uri, files.len()))
             .because("samples as stored come from one file")
             .hint(format!("name one of them: {}; or give `--stage input` with a model", files.join(", "))))
@@ -236,7 +236,7 @@ impl Inspector {
 /// Says of the bands of a file what a run makes of them.
 fn bands_of(chosen: &ChosenAsset, scene: Option<&Scene>) -> Vec<ItemBand> {
     let resolved = scene.into_iter().flat_map(|scene| {
-        let here = |object: usize| *scene.objects[object].uri == *chosen.uri;
+        let here = |object: usize| scene.objects[object].uri == chosen.uri;
         scene.bands.iter().chain(&scene.clouds).filter(move |band| here(band.object))
     });
     let resolved = resolved.map(Some).chain(std::iter::repeat(None));

@@ -56,6 +56,7 @@ use crate::vocabulary::chip::Chip;
 use crate::vocabulary::contract::Input;
 use crate::vocabulary::error::{Error, Kind, Result};
 use crate::vocabulary::geometry::Window;
+use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::reason::{Reason, Rejection};
 
 /// Looks at sources with the settings of a run.
@@ -98,7 +99,7 @@ impl ForModel {
         Ok(Self { how: Preprocess::new(&input)?, input, tiling })
     }
 
-    fn window_input(&self, read: ReadWindow, uri: &str) -> Result<ModelInput> {
+    fn window_input(&self, read: ReadWindow, uri: &SourceUri) -> Result<ModelInput> {
         let picture = laid_out(&self.input, &self.how, |slot| self.how.apply(&read.chip.chip, slot));
         let of_window = || format!("{} of {uri}", read.window);
         Ok(ModelInput {
@@ -208,7 +209,7 @@ impl Inspector {
         if source.is_item() {
             return self.describe_item(source).await;
         }
-        let uri = ObjectUri::parse(&source.uri)?;
+        let uri = ObjectUri::of(&source.uri)?;
         let looked = self.header(&uri).await.map_err(|fault| not_had(fault, &uri))?;
         let judged = self.judge(source, &looked, self.grid).await?;
         let grids = self.grids(&uri, &looked, &judged).await;
@@ -320,7 +321,7 @@ impl Inspector {
         if self.grid == TileGrid::Regular {
             return model.window_input(self.windows(model)?.read(source, wanted).await?, &source.uri);
         }
-        self.whole_input(model, &ObjectUri::parse(&source.uri)?, wanted).await
+        self.whole_input(model, &ObjectUri::of(&source.uri)?, wanted).await
     }
 
     async fn whole_input(

@@ -25,7 +25,7 @@ pub async fn preview(job: &Job) -> Result<Preview> {
     let concurrency = job.pipeline().run.fetch_concurrency.get();
     let looker = looker(job)?;
     let looks = stream::iter(&preview.sample)
-        .map(|uri| async { looker.check(&ObjectUri::parse(uri)?).await })
+        .map(|uri| async { looker.check(&ObjectUri::of(uri)?).await })
         .buffer_unordered(concurrency);
     let looks: Vec<Result<Option<Rejection>>> = looks.collect().await;
     let (mut rejected, mut troubles) = (BTreeMap::new(), Vec::new());

@@ -8,6 +8,7 @@ use crate::input::source::{Entry, InputSpec, ItemRecord};
 use crate::input::storage::{ObjectUri, StoreError};
 use crate::stages::worker::spool_folder;
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::identity::SourceUri;
 
 /// So many sources that one argument leads to are looked at; who has more wants a run.
 const MAX_SOURCES: u64 = 1000;
@@ -18,7 +19,7 @@ const MAX_NAMED: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Source {
     /// As rows of a run name it.
-    pub uri: String,
+    pub uri: SourceUri,
     pub(super) entry: Entry,
     /// What [`Entry::stac_item`] returned.
     item: OnceLock<Option<ItemRecord>>,
@@ -37,7 +38,7 @@ impl Source {
     /// Takes an object for a source, whatever it is.
     #[must_use]
     pub fn object(uri: &ObjectUri) -> Self {
-        Entry { uri: uri.to_string(), ..Entry::default() }.into()
+        Entry { uri: uri.identity().clone(), ..Entry::default() }.into()
     }
 
     /// Returns the STAC item that it is, or why it cannot be used; it is parsed once.
@@ -82,10 +83,10 @@ impl Sources {
 }
 
 fn list_of(sources: &[Source]) -> String {
-    let named = sources.iter().take(MAX_NAMED).map(|source| source.uri.as_str());
+    let named = sources.iter().take(MAX_NAMED).map(|source| source.uri.to_string());
     let more = sources.len().saturating_sub(MAX_NAMED);
     let more = (more > 0).then(|| format!("{more} more"));
-    named.map(str::to_owned).chain(more).collect::<Vec<_>>().join(", ")
+    named.chain(more).collect::<Vec<_>>().join(", ")
 }
 
 impl Inspector {
@@ -143,10 +144,10 @@ impl Inspector {
 
     /// Returns one item of a document.
     async fn item(&self, document: &ObjectUri, name: &str) -> Result<Sources> {
-        let Sources { sources, left_out } = self.discover(&document.to_string()).await?;
-        let whole_name = format!("{document}#{name}");
+        let Sources { sources, left_out } = self.discover(document.for_reading()).await?;
+        let whole_name = format!("{}#{name}", document.for_reading());
         let by = |is: &dyn Fn(&Source) -> bool| sources.iter().filter(|source| is(source)).cloned().collect();
-        let mut found: Vec<Source> = by(&|source| source.uri == whole_name);
+        let mut found: Vec<Source> = by(&|source| source.uri.for_reading() == whole_name);
         if found.is_empty() {
             found = by(&|source| {
                 source.item().is_ok_and(|item| matches!(item, Some(Ok(item)) if item.id == name))
@@ -166,7 +167,8 @@ mod tests {
     use super::*;
 
     fn sources(count: usize) -> Sources {
-        let source = |number| Entry { uri: format!("s3://b/{number}.json"), ..Entry::default() }.into();
+        let source =
+            |number| Entry { uri: format!("s3://b/{number}.json").into(), ..Entry::default() }.into();
         Sources {
             sources: (0..count).map(source).collect(),
             left_out: Some("2 outside of the area".to_owned()),
@@ -176,7 +178,7 @@ mod tests {
     #[test]
     fn one_of_several_has_to_be_named() {
         let refused = |count| sources(count).only("s3://b/").map(|source| source.uri).map_err(|e| e.render());
-        assert_eq!(refused(1), Ok("s3://b/0.json".to_owned()));
+        assert_eq!(refused(1), Ok("s3://b/0.json".into()));
         assert_eq!(
             refused(0).unwrap_err(),
             "error: a run finds no sources in s3://b/\n  because: 2 outside of the area"

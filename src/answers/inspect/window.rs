@@ -21,6 +21,7 @@ use crate::stages::preprocess::Preprocess;
 use crate::stages::survey::{HeaderReader, grid_of, is_in_grid, is_planned, nearest_window};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::geometry::{Size, Window};
+use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::reason::{Reason, Rejection};
 
 /// Surveys a source as planning does, and finds out what a run would if an object of it does not answer.
@@ -41,7 +42,7 @@ pub(super) async fn survey(
     match survey {
         SceneLayout::Scene(scene) => Ok(Ok(OpenScene::new(scene, objects))),
         SceneLayout::Rejected { reason, detail } => Ok(Err(Rejection::new(reason, detail))),
-        SceneLayout::Unanswered { uri } => unanswered(storage, &ObjectUri::parse(&uri)?).await.map(Err),
+        SceneLayout::Unanswered { uri } => unanswered(storage, &ObjectUri::of(&uri)?).await.map(Err),
     }
 }
 
@@ -112,7 +113,7 @@ impl WindowReader<'_> {
 
     /// Reads one window.
     pub(super) async fn read(&self, source: &Source, wanted: ChipRequest) -> Result<ReadWindow> {
-        let uri = source.uri.as_str();
+        let uri = &source.uri;
         let reads = reads(u64::MAX);
         let traffic = reads.traffic.clone();
         let opened = self.opened(source, &[], reads).await?;
@@ -122,7 +123,7 @@ impl WindowReader<'_> {
     }
 
     /// Reads one window of a scene that is open.
-    async fn cut(&self, uri: &str, opened: &OpenScene, wanted: ChipRequest) -> Result<ReadWindow> {
+    async fn cut(&self, uri: &SourceUri, opened: &OpenScene, wanted: ChipRequest) -> Result<ReadWindow> {
         let scene = opened.scene.clone();
         let window = self.chosen(uri, &scene, wanted)?;
         let reject = |rejection| rejected(format!("{window} of {uri}"), TileGrid::Regular, rejection);
@@ -141,7 +142,7 @@ impl WindowReader<'_> {
     }
 
     /// Returns which window is meant; without one, the only one.
-    fn chosen(&self, uri: &str, scene: &Arc<Scene>, wanted: ChipRequest) -> Result<Window> {
+    fn chosen(&self, uri: &SourceUri, scene: &Arc<Scene>, wanted: ChipRequest) -> Result<Window> {
         let level = scene.level;
         if wanted.frame >= scene.num_frames() || (wanted.level != 0 && wanted.level != level) {
             let frames = match scene.num_frames() {
@@ -181,7 +182,7 @@ impl WindowReader<'_> {
 }
 
 /// Says of a window that no run has it, and which one is near.
-fn not_planned(uri: &str, scene: &Scene, wanted: Option<Window>) -> Error {
+fn not_planned(uri: &SourceUri, scene: &Scene, wanted: Option<Window>) -> Error {
     let Scene { size, level, .. } = *scene;
     let (x, y) = wanted.map_or((0, 0), |window| (window.x, window.y));
     let near = nearest_window(scene, x, y);
@@ -301,7 +302,7 @@ mod tests {
             assert_eq!(tile.id, TileId::of(&name, 0, tile.frame, tile.window));
             let (window, frame) = (tile.window.unwrap(), tile.frame);
             let wanted = ChipRequest { window: Some(window), level: 0, frame };
-            let read = windows.cut(&name, &opened, wanted).await.unwrap();
+            let read = windows.cut(uri.identity(), &opened, wanted).await.unwrap();
             let pixels = (0..SIDE * SIDE).map(|at| (window.x + at % SIDE, window.y + at / SIDE));
             let expected = pixels.map(|(x, y)| f32::from(sample(frame, x, y, 0))).collect();
             assert_eq!(read.chip.chip.samples, Samples::F32(expected), "{window} of frame {frame}");
@@ -309,7 +310,7 @@ mod tests {
             assert!(blocks_of(&opened, &cuts[0]).all(|key| key.grid.frame == frame));
         }
         let beyond = ChipRequest { window: tiles[0].window, level: 0, frame: 3 };
-        let error = windows.cut(&name, &opened, beyond).await.err().unwrap();
+        let error = windows.cut(uri.identity(), &opened, beyond).await.err().unwrap();
         assert!(error.to_string().ends_with("at level 0, frames 0 to 2"), "{error}");
         let too_few = WindowReader { max_windows: 17, ..windows };
         let refused = too_few.opened(&Source::object(&uri), &known, reads(u64::MAX)).await.unwrap();

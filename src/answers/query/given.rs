@@ -181,6 +181,6 @@ mod tests {
             assert!(error.to_string().contains(said), "{text}: {error}");
         }
         let given = Given::parse("labels_2=s3://b/a=c/labels.CSV").unwrap();
-        assert_eq!((given.name.as_str(), given.file.as_str()), ("labels_2", "s3://b/a=c/labels.CSV"));
+        assert_eq!((given.name.as_str(), given.file.for_reading()), ("labels_2", "s3://b/a=c/labels.CSV"));
     }
 }

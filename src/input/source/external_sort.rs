@@ -22,6 +22,7 @@ use std::sync::Arc;
 use super::twins::renamed;
 use crate::input::storage::redact;
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::identity::{Naming, SourceUri};
 
 /// Default size of the buffer, in bytes.
 pub(super) const BUFFER_BYTES: usize = 16 << 20;
@@ -35,7 +36,7 @@ const INDEX_BYTES: usize = size_of::<(u32, u32)>();
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
     /// Canonical URI.
-    pub uri: String,
+    pub uri: SourceUri,
     /// Entity tag or the like, see [`crate::input::storage::ObjectInfo::version`]; `None` if nobody has looked.
     pub version: Option<String>,
     /// Number of bytes; `None` if nobody has looked, or the store does not say.
@@ -53,6 +54,7 @@ pub struct Entry {
 /// Collects entries in any order.
 pub(super) struct Spool {
     folder: PathBuf,
+    naming: Naming,
     buffer_bytes: usize,
     text: Vec<u8>,
     index: Vec<(u32, u32)>,
@@ -63,6 +65,7 @@ pub(super) struct Spool {
 #[derive(Clone)]
 pub struct Sorted {
     data: Data,
+    naming: Naming,
     /// Number of entries.
     pub num_entries: u64,
     /// Sum of the known sizes, in bytes.
@@ -82,10 +85,12 @@ enum Data {
 }
 
 impl Spool {
-    /// Makes an empty spool that keeps its runs in `folder`.
-    pub(super) fn new(folder: &Path, buffer_bytes: usize) -> Self {
+    /// Makes an empty spool that keeps its runs in `folder`; on disk sources are not named, but by `naming` when they
+    /// are read again.
+    pub(super) fn new(folder: &Path, buffer_bytes: usize, naming: Naming) -> Self {
         Self {
             folder: folder.to_path_buf(),
+            naming,
             buffer_bytes,
             text: Vec::new(),
             index: Vec::new(),
@@ -101,7 +106,7 @@ impl Spool {
     pub(super) fn push(&mut self, entry: &Entry) -> Result<()> {
         let start = self.text.len();
         write_entry(&mut self.text, entry).expect("writing to memory cannot fail");
-        self.index.push((start as u32, entry.uri.len() as u32));
+        self.index.push((start as u32, entry.uri.for_reading().len() as u32));
         if self.text.len() + self.index.len() * INDEX_BYTES < self.buffer_bytes {
             return Ok(());
         }
@@ -121,12 +126,14 @@ impl Spool {
     pub(super) fn finish(mut self) -> Result<Sorted> {
         let (mut num_repeated, mut num_renamed) = (0, 0);
         loop {
-            let mut twins = Self::new(&self.folder, self.buffer_bytes);
+            let mut twins = Self::new(&self.folder, self.buffer_bytes, self.naming.clone());
             let (data, counts) = self.merge_all(&mut twins)?;
             num_repeated += counts.repeated;
             if counts.renamed == 0 {
                 let Counts { entries: num_entries, bytes: num_bytes, .. } = counts;
-                return Ok(Sorted { data, num_entries, num_bytes, num_repeated, num_renamed, limit: None });
+                let naming = self.naming;
+                let limit = None;
+                return Ok(Sorted { data, naming, num_entries, num_bytes, num_repeated, num_renamed, limit });
             }
             num_renamed += counts.renamed;
             twins.runs.push_back(data);
@@ -143,7 +150,7 @@ impl Spool {
         let mut repeated = 0;
         while self.runs.len() > FAN_IN {
             let some: Vec<Data> = self.runs.drain(..FAN_IN).collect();
-            let mut inputs: Vec<Records> = some.iter().map(Records::of).collect();
+            let mut inputs: Vec<Records> = some.iter().map(|run| Records::of(run, &self.naming)).collect();
             let mut counts = Counts::default();
             let run = self.new_run(|out, _| merge(&mut inputs, out, &mut counts, None))?;
             counts.conflict()?;
@@ -151,9 +158,9 @@ impl Spool {
             self.runs.push_back(Data::Disk(Arc::new(run)));
         }
         let on_disk = self.runs.iter().any(|run| matches!(run, Data::Disk(_)));
-        let mut inputs: Vec<Records> = self.runs.iter().map(Records::of).collect();
+        let mut inputs: Vec<Records> = self.runs.iter().map(|run| Records::of(run, &self.naming)).collect();
         self.runs.clear();
-        inputs.push(Records::of(&Data::Memory(Arc::new(last))));
+        inputs.push(Records::of(&Data::Memory(Arc::new(last)), &self.naming));
         let mut counts = Counts { repeated, ..Counts::default() };
         let data = if on_disk {
             let merged = self.new_run(|out, _| merge(&mut inputs, out, &mut counts, Some(twins)))?;
@@ -203,7 +210,7 @@ impl Sorted {
     #[must_use]
     pub fn entries(&self) -> Entries {
         let left = self.limit.unwrap_or(u64::MAX);
-        Entries { records: Records::of(&self.data), failed: false, left }
+        Entries { records: Records::of(&self.data, &self.naming), failed: false, left }
     }
 }
 
@@ -279,8 +286,9 @@ impl Group {
                 if self.identity.is_empty() || identity == self.identity {
                     counts.join(last, entry);
                 } else if let Some(twins) = twins {
-                    let uri = renamed(&entry.uri, &self.identity, &identity);
+                    let uri = renamed(entry.uri.for_reading(), &self.identity, &identity);
                     counts.renamed += 1;
+                    let uri = entry.uri.naming().source(uri);
                     twins.push(&Entry { uri, ..entry }).map_err(io::Error::other)?;
                 } else {
                     let done = std::mem::replace(last, entry);
@@ -304,7 +312,7 @@ struct Counts {
     bytes: u64,
     repeated: u64,
     renamed: u64,
-    conflict: Option<String>,
+    conflict: Option<SourceUri>,
 }
 
 impl Counts {
@@ -333,8 +341,9 @@ impl Counts {
     }
 
     fn conflict(&self) -> Result<()> {
+        let shown = |uri: &SourceUri| uri.naming().name(&redact(uri.for_reading())).into_owned();
         self.conflict.as_ref().map_or(Ok(()), |uri| {
-            Err(Error::config(format!("the manifest has {} twice, with different values", redact(uri)))
+            Err(Error::config(format!("the manifest has {} twice, with different values", shown(uri)))
                 .hint("a manifest has one row per source: remove all but one"))
         })
     }
@@ -351,7 +360,7 @@ const HAS_ITEM: u8 = 8;
 const IN_TROUBLE: u8 = 16;
 
 fn write_entry(out: &mut (impl Write + ?Sized), entry: &Entry) -> io::Result<()> {
-    let (uri, identity) = (entry.uri.as_bytes(), entry.identity.as_bytes());
+    let (uri, identity) = (entry.uri.for_reading().as_bytes(), entry.identity.as_bytes());
     let version = entry.version.as_deref().unwrap_or_default().as_bytes();
     let extra = entry.extra.as_deref().unwrap_or_default();
     let item = entry.item.as_deref().unwrap_or_default();
@@ -387,7 +396,7 @@ fn record_length(record: &[u8]) -> usize {
     read_u32(record)
 }
 
-fn entry_of(record: &[u8]) -> io::Result<Entry> {
+fn entry_of(record: &[u8], naming: &Naming) -> io::Result<Entry> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(io::Error::other);
     let (header, rest) = record.split_at(HEADER_BYTES);
     let (uri, rest) = rest.split_at(read_u32(&header[4..]));
@@ -398,7 +407,7 @@ fn entry_of(record: &[u8]) -> io::Result<Entry> {
     let mut size = [0; 8];
     size.copy_from_slice(&header[9..17]);
     Ok(Entry {
-        uri: text(uri)?,
+        uri: naming.source(text(uri)?),
         version: has(HAS_VERSION).then(|| text(version)).transpose()?,
         size: has(HAS_SIZE).then(|| u64::from_le_bytes(size)),
         in_trouble: has(IN_TROUBLE),
@@ -412,6 +421,7 @@ fn entry_of(record: &[u8]) -> io::Result<Entry> {
 struct Records {
     reader: BufReader<Source>,
     record: Vec<u8>,
+    naming: Naming,
 }
 
 /// Bytes at a position of its own, so that several readers can share them.
@@ -439,12 +449,13 @@ impl Read for Source {
 }
 
 impl Records {
-    fn of(data: &Data) -> Self {
+    fn of(data: &Data, naming: &Naming) -> Self {
         let source = match data {
             Data::Memory(text) => Source::Memory(Arc::clone(text), 0),
             Data::Disk(file) => Source::Disk(Arc::clone(file), 0),
         };
-        Self { reader: BufReader::with_capacity(READ_BUFFER_BYTES, source), record: Vec::new() }
+        let reader = BufReader::with_capacity(READ_BUFFER_BYTES, source);
+        Self { reader, record: Vec::new(), naming: naming.clone() }
     }
 
     fn next_entry(&mut self) -> io::Result<Option<Entry>> {
@@ -456,7 +467,7 @@ impl Records {
         let length = record_length(&self.record);
         self.record.resize(length, 0);
         self.reader.read_exact(&mut self.record[4..])?;
-        entry_of(&self.record).map(Some)
+        entry_of(&self.record, &self.naming).map(Some)
     }
 }
 
@@ -466,12 +477,12 @@ mod tests {
     use crate::vocabulary::error::Kind;
 
     fn entry(uri: &str) -> Entry {
-        Entry { uri: uri.to_owned(), ..Entry::default() }
+        Entry { uri: uri.into(), ..Entry::default() }
     }
 
     fn sorted(buffer_bytes: usize, entries: impl IntoIterator<Item = Entry>) -> Result<Sorted> {
         let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::new(folder.path(), buffer_bytes);
+        let mut spool = Spool::new(folder.path(), buffer_bytes, Naming::default());
         for entry in entries {
             spool.push(&entry)?;
         }
@@ -495,7 +506,7 @@ mod tests {
             assert_eq!(sorted.num_entries, 1009);
             assert_eq!(sorted.num_bytes, 1009 * 1008 / 2);
             for _ in 0..2 {
-                let uris: Vec<String> = sorted.entries().map(|entry| entry.unwrap().uri).collect();
+                let uris: Vec<SourceUri> = sorted.entries().map(|entry| entry.unwrap().uri).collect();
                 assert!(uris.is_sorted() && uris.len() == 1009);
             }
         }
@@ -560,7 +571,7 @@ mod tests {
                 let items: Vec<(&str, &str)> = all
                     .iter()
                     .filter(|entry| entry.item.is_some())
-                    .map(|entry| (entry.uri.as_str(), entry.version.as_deref().unwrap()))
+                    .map(|entry| (entry.uri.for_reading(), entry.version.as_deref().unwrap()))
                     .collect();
                 assert_eq!(items, [("d#i", l1c), ("d#i@l2a", l2a), ("d#i@l2a@aa@33", later)]);
             }
@@ -584,7 +595,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_cannot_be_written_is_unavailable() {
-        let mut spool = Spool::new(Path::new("/proc/nowhere"), 1);
+        let mut spool = Spool::new(Path::new("/proc/nowhere"), 1, Naming::default());
         assert_eq!(spool.push(&entry("a")).unwrap_err().kind(), Kind::Unavailable);
     }
 
@@ -594,10 +605,11 @@ mod tests {
     fn a_million_keys_need_little_memory() {
         let started = std::time::Instant::now();
         let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::new(folder.path(), BUFFER_BYTES);
+        let mut spool = Spool::new(folder.path(), BUFFER_BYTES, Naming::default());
         for number in shuffled(1_000_000) {
             let uri = format!("s3://scenes/2024/collection/{:03}/tile-{number:09}.jpg", number % 512);
             let version = Some(format!("{number:032x}"));
+            let uri = uri.into();
             spool.push(&Entry { uri, version, size: Some(number), ..Entry::default() }).unwrap();
         }
         let pushed = started.elapsed();

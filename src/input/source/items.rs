@@ -89,7 +89,7 @@ impl Search {
         let (mut num_documents, mut odd) = (0_u64, Odd::default());
         while let Some(info) = listing.try_next().await? {
             if !info.is_addressable() {
-                odd.add(info.key);
+                odd.add(&info.key, folder.naming());
             } else if matcher.is_match(relative(folder, &info.key)) {
                 num_documents += 1;
                 self.add_items(&bucket.uri(&info.key), spool_folder).await?;
@@ -114,7 +114,8 @@ impl Search {
                 self.add_item(found, filter, &mut judged)?;
             }
         }
-        self.looked_at.push(format!("{}: STAC items of a search{}", search.api, judged.words()));
+        let api = self.storage.naming().name(&search.api);
+        self.looked_at.push(format!("{api}: STAC items of a search{}", judged.words()));
         Ok(())
     }
 
@@ -183,6 +184,11 @@ impl Entry {
     /// `Bug` if the record cannot be read again.
     pub fn stac_item(&self) -> Result<Option<ItemRecord>> {
         let record = self.item.as_deref().map(serde_json::from_slice).transpose();
-        record.map_err(|error| Error::bug("cannot read a STAC item again").because(error))
+        let mut record: Option<ItemRecord> =
+            record.map_err(|error| Error::bug("cannot read a STAC item again").because(error))?;
+        if let Some(Ok(item)) = &mut record {
+            item.uri = std::mem::take(&mut item.uri).named(self.uri.naming());
+        }
+        Ok(record)
     }
 }

@@ -16,6 +16,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::csv;
 use super::extra::ExtraCodec;
+use crate::input::storage::ObjectUri;
 use crate::vocabulary::error::{Error, Result};
 
 /// Rows of one record batch of a Parquet file.
@@ -30,7 +31,7 @@ const WELL_FORMED: &str =
 
 /// An opened manifest: its additional columns are known, its rows not read yet.
 pub(super) struct Manifest {
-    name: String,
+    name: ObjectUri,
     uri_column: usize,
     extra_columns: Vec<usize>,
     codec: Option<Arc<ExtraCodec>>,
@@ -50,16 +51,20 @@ pub(super) struct Rows {
 impl Manifest {
     /// Opens the copy of a manifest at `path`; `name` is its URI, for messages and its extension.
     ///
+    /// Where names are secret, the additional columns are left out, since any of them may hold one.
+    ///
     /// # Errors
     ///
     /// `Config` if it is not a Parquet or CSV table, has no column `uri`, a column twice, or one of a type
     /// that is not supported.
-    pub(super) fn open(path: &Path, name: &str) -> Result<Self> {
+    pub(super) fn open(path: &Path, name: &ObjectUri) -> Result<Self> {
         let file = File::open(path)
             .map_err(|cause| Error::unavailable(format!("cannot read the copy of {name}")).because(cause))?;
-        let extension = Path::new(name).extension().unwrap_or_default().to_ascii_lowercase();
+        let extension = Path::new(name.key()).extension().unwrap_or_default().to_ascii_lowercase();
         let unreadable = |cause: ArrowError| {
-            Error::config(format!("cannot read the manifest {name}")).because(cause).hint(WELL_FORMED)
+            Error::config(format!("cannot read the manifest {name}"))
+                .because(name.naming().cause(cause))
+                .hint(WELL_FORMED)
         };
         let (schema, batches) = if extension == "parquet" {
             open_parquet(file).map_err(unreadable)?
@@ -72,7 +77,7 @@ impl Manifest {
         Self::with_schema(name, &schema, batches)
     }
 
-    fn with_schema(name: &str, schema: &Schema, batches: Batches) -> Result<Self> {
+    fn with_schema(name: &ObjectUri, schema: &Schema, batches: Batches) -> Result<Self> {
         if schema.fields().len() > MAX_COLUMNS {
             let count = schema.fields().len();
             let many = format!("the manifest {name} has {count} columns, the maximum is {MAX_COLUMNS}");
@@ -95,11 +100,12 @@ impl Manifest {
             ))
             .hint("write it as text: one path or URI per row"));
         }
-        let extra_columns: Vec<usize> = (0..names.len()).filter(|column| *column != uri_column).collect();
+        let is_extra = |column: &usize| *column != uri_column && !name.naming().is_secret();
+        let extra_columns: Vec<usize> = (0..names.len()).filter(is_extra).collect();
         let fields: Vec<FieldRef> =
             extra_columns.iter().map(|column| plain_field(schema.field(*column))).collect();
         let codec = if fields.is_empty() { None } else { Some(Arc::new(ExtraCodec::new(&fields)?)) };
-        Ok(Self { name: name.to_owned(), uri_column, extra_columns, codec, batches })
+        Ok(Self { name: name.clone(), uri_column, extra_columns, codec, batches })
     }
 
     /// Returns the codec of the other columns; `None` if there are none.
@@ -117,7 +123,7 @@ impl Manifest {
         while let Some(batch) = self.batches.next() {
             let batch = batch.map_err(|cause| {
                 Error::config(format!("cannot read the manifest {} after row {}", self.name, first - 1))
-                    .because(cause)
+                    .because(self.name.naming().cause(cause))
                     .hint(WELL_FORMED)
             })?;
             let rows = self.rows_of(&batch, first)?;
@@ -130,7 +136,10 @@ impl Manifest {
     }
 
     fn rows_of(&self, batch: &RecordBatch, first: u64) -> Result<Rows> {
-        let wrong = |cause| Error::config(format!("cannot read the manifest {}", self.name)).because(cause);
+        let wrong = |cause: ArrowError| {
+            Error::config(format!("cannot read the manifest {}", self.name))
+                .because(self.name.naming().cause(cause))
+        };
         let column = cast(batch.column(self.uri_column), &DataType::Utf8).map_err(wrong)?;
         let mut uris = Vec::with_capacity(batch.num_rows());
         for (row, uri) in column.as_string::<i32>().iter().enumerate() {
@@ -228,11 +237,15 @@ mod tests {
 
     type All = (Vec<String>, Option<Arc<ExtraCodec>>, Vec<Option<Vec<u8>>>);
 
+    fn uri(text: &str) -> ObjectUri {
+        ObjectUri::parse(text).unwrap()
+    }
+
     fn csv(text: &str) -> Result<All> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("copy");
         std::fs::write(&path, text).unwrap();
-        all(Manifest::open(&path, "s3://b/list.csv")?)
+        all(Manifest::open(&path, &uri("s3://b/list.csv"))?)
     }
 
     fn all(manifest: Manifest) -> Result<All> {
@@ -331,7 +344,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("x"), "uri\n").unwrap();
         for name in ["list.txt", "list.parquet"] {
-            assert_eq!(Manifest::open(&folder.path().join("x"), name).err().unwrap().kind(), Kind::Config);
+            assert_eq!(
+                Manifest::open(&folder.path().join("x"), &uri(name)).err().unwrap().kind(),
+                Kind::Config
+            );
         }
     }
 
@@ -348,7 +364,7 @@ mod tests {
         let mut writer = ArrowWriter::try_new(file.reopen().unwrap(), batch.schema(), None).unwrap();
         writer.write(&batch).unwrap();
         writer.close().unwrap();
-        let (uris, codec, extra) = all(Manifest::open(file.path(), "list.parquet").unwrap()).unwrap();
+        let (uris, codec, extra) = all(Manifest::open(file.path(), &uri("list.parquet")).unwrap()).unwrap();
         assert_eq!(uris, ["a", "b", "c"]);
         let codec = codec.unwrap();
         assert_eq!(types(&codec), pairs(&[("label", "Utf8"), ("n", "Int32")]));

@@ -45,6 +45,7 @@ use crate::input::storage::{
     ObjectInfo, ObjectUri, Sample, Storage, StoreError, Tally, percent_decoded, redact,
 };
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::identity::Naming;
 use crate::vocabulary::words::{counted, form};
 
 /// How many manifest rows are looked up at a time.
@@ -148,7 +149,7 @@ impl Discovered {
 pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) -> Result<Discovered> {
     let mut search = Search {
         storage: storage.clone(),
-        spool: Spool::new(spool_folder, BUFFER_BYTES),
+        spool: Spool::new(spool_folder, BUFFER_BYTES, storage.naming().clone()),
         items: spec.items.clone(),
         exclude: spec.exclude.clone(),
         num_ignored: 0,
@@ -157,7 +158,8 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
         tally: Arc::default(),
         named: Vec::new(),
     };
-    let patterns = spec.uris.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>>>()?;
+    let naming = storage.naming();
+    let patterns = spec.uris.iter().map(|text| Pattern::parse(text, naming)).collect::<Result<Vec<_>>>()?;
     search.named = patterns.iter().filter_map(Pattern::place).cloned().collect();
     for (pattern, text) in patterns.into_iter().zip(&spec.uris) {
         search.add(pattern, text, spool_folder).await?;
@@ -183,7 +185,7 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
 ///
 /// `Config` if the URI or the pattern is not valid.
 pub fn place(text: &str) -> Result<Option<ObjectUri>> {
-    Ok(Pattern::parse(text)?.place().cloned())
+    Ok(Pattern::parse(text, &Naming::default())?.place().cloned())
 }
 
 /// Returns the object that an input is, where it need not be asked for to know that it is not a folder, pattern, or
@@ -350,7 +352,7 @@ impl Search {
         while let Some(info) = listing.try_next().await? {
             num_seen += 1;
             if !info.is_addressable() {
-                odd.add(info.key);
+                odd.add(&info.key, folder.naming());
             } else if info.key.ends_with('/')
                 || (!named.names_hidden && is_hidden(relative(folder, &info.key)))
             {
@@ -378,7 +380,7 @@ impl Search {
         let others = if num_others > 0 { format!(", {num_others} {do_not} match") } else { String::new() };
         self.looked_at.push(format!(
             "{}: {} below {folder}, {num_taken} of them taken{others}, {} ignored{odd}{left_out}",
-            redact(text),
+            folder.naming().name(&redact(text)),
             counted(num_seen, "object"),
             self.num_ignored - ignored_before,
         ));
@@ -391,7 +393,7 @@ impl Search {
         spec: &InputSpec,
         spool_folder: &Path,
     ) -> Result<Option<Arc<ExtraCodec>>> {
-        let uri = ObjectUri::parse(text)?;
+        let uri = self.storage.source(text)?;
         let rules = Rules::new(&uri, &spec.allow)?;
         let unusable = |cause| Error::unavailable("cannot write a copy of the manifest").because(cause);
         std::fs::create_dir_all(spool_folder).map_err(unusable)?;
@@ -400,10 +402,11 @@ impl Search {
         download.map_err(|fault| fault.into_error(format!("the manifest {uri}")))?;
 
         let (sender, mut receiver) = tokio::sync::mpsc::channel::<Rows>(ROWS_AHEAD);
-        let (path, name) = (copy.to_path_buf(), uri.to_string());
-        let all = Arc::new(AllRows { path: path.clone(), name: name.clone(), rules });
+        let path = copy.to_path_buf();
+        let all = Arc::new(AllRows { path: path.clone(), rules });
+        let manifest_uri = uri.clone();
         let reader = tokio::task::spawn_blocking(move || {
-            let manifest = Manifest::open(&path, &name)?;
+            let manifest = Manifest::open(&path, &manifest_uri)?;
             let codec = manifest.codec();
             manifest.read(&mut |rows| match sender.blocking_send(rows) {
                 Ok(()) => ControlFlow::Continue(()),
@@ -448,7 +451,6 @@ impl Search {
 /// A manifest's copy, to be read once more.
 struct AllRows {
     path: PathBuf,
-    name: String,
     rules: Rules,
 }
 
@@ -457,7 +459,7 @@ impl AllRows {
     async fn sample(self: Arc<Self>, uri: &ObjectUri) -> Result<Sample> {
         let mut sample = Sample::of_host(uri);
         let draw = move || {
-            Manifest::open(&self.path, &self.name)?.read(&mut |rows| {
+            Manifest::open(&self.path, &self.rules.manifest)?.read(&mut |rows| {
                 // What cannot be resolved ends the first reading with its row.
                 let uris =
                     (rows.first..).zip(&rows.uris).filter_map(|(row, uri)| self.rules.resolve(uri, row).ok());
@@ -488,9 +490,9 @@ struct Odd {
 }
 
 impl Odd {
-    fn add(&mut self, key: String) {
+    fn add(&mut self, key: &str, naming: &Naming) {
         self.count += 1;
-        self.first.get_or_insert(key);
+        self.first.get_or_insert_with(|| naming.name(key).into_owned());
     }
 
     fn warn(&self, folder: &ObjectUri) {
@@ -547,7 +549,7 @@ async fn looked_up(storage: &Storage, uri: &ObjectUri) -> Result<Option<ObjectIn
 
 fn entry_of(uri: &ObjectUri, info: Option<ObjectInfo>) -> Entry {
     let (size, version) = info.map_or((None, None), |info| (info.known_size(), info.version));
-    Entry { uri: uri.to_string(), version, size, ..Entry::default() }
+    Entry { uri: uri.identity().clone(), version, size, ..Entry::default() }
 }
 
 fn is_hidden(key: &str) -> bool {
@@ -563,7 +565,10 @@ struct Rules {
 
 impl Rules {
     fn new(manifest: &ObjectUri, allow: &[String]) -> Result<Self> {
-        let allow = allow.iter().map(|text| ObjectUri::parse(text)).collect::<Result<_>>()?;
+        let allow = allow
+            .iter()
+            .map(|text| ObjectUri::parse_named(text, manifest.naming()))
+            .collect::<Result<_>>()?;
         Ok(Self { manifest: manifest.clone(), folder: manifest.parent(), allow })
     }
 

@@ -4,6 +4,7 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::input::storage::{ObjectUri, percent_decoded, redact, split_scheme};
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::identity::Naming;
 
 /// One input as written.
 pub(super) enum Pattern {
@@ -33,30 +34,32 @@ impl Pattern {
     ///
     /// A local path that exists is taken literally even if its name has such characters.
     ///
+    /// - `naming`: how sources are named, and what an error may say
+    ///
     /// # Errors
     ///
     /// `Config` if the URI or the pattern is not valid, or a web server is asked for a pattern.
-    pub(super) fn parse(text: &str) -> Result<Self> {
+    pub(super) fn parse(text: &str, naming: &Naming) -> Result<Self> {
         let scheme = split_scheme(text).map(|(scheme, _)| scheme);
         if matches!(scheme.as_deref(), Some("http" | "https")) {
             if text.contains('*') {
-                return Err(Error::config(format!("cannot search for `{}`", redact(text)))
+                return Err(Error::config(format!("cannot search for `{}`", naming.name(&redact(text))))
                     .because("web servers cannot list objects")
                     .hint("name each object, or give a manifest with a column `uri`"));
             }
-            return ObjectUri::parse(text).map(Self::Place);
+            return ObjectUri::parse_named(text, naming).map(Self::Place);
         }
         let Some(wildcard) = text.find(['*', '?', '[', '{']) else {
-            return ObjectUri::parse(text).map(Self::Place);
+            return ObjectUri::parse_named(text, naming).map(Self::Place);
         };
-        if let Ok(uri) = ObjectUri::parse(text)
+        if let Ok(uri) = ObjectUri::parse_named(text, naming)
             && uri.local_path().is_some_and(|path| path.exists())
         {
             return Ok(Self::Place(uri));
         }
         let start = text[..wildcard].rfind('/').map_or(0, |slash| slash + 1);
         let (folder, rest) = text.split_at(start);
-        let folder = ObjectUri::parse(if folder.is_empty() { "." } else { folder })?;
+        let folder = ObjectUri::parse_named(if folder.is_empty() { "." } else { folder }, naming)?;
         // `file:///a%20b/*.jpg` is a URL to its end.
         let rest = match scheme.as_deref() {
             Some("file") => String::from_utf8_lossy(&percent_decoded(rest)).into_owned(),
@@ -64,8 +67,8 @@ impl Pattern {
         };
         let glob = GlobBuilder::new(&rest).literal_separator(true).backslash_escape(true).build();
         let glob = glob.map_err(|cause| {
-            Error::config(format!("`{text}` is not a valid pattern"))
-                .because(cause)
+            Error::config(format!("`{}` is not a valid pattern", naming.name(text)))
+                .because(naming.cause(cause))
                 .hint("close each [ and {; put a backslash before a literal one")
         })?;
         let hidden = rest.split('/').any(|segment| segment.starts_with('.'));
@@ -83,8 +86,12 @@ mod tests {
     use super::*;
     use crate::vocabulary::error::Kind;
 
+    fn parse(text: &str) -> Result<Pattern> {
+        Pattern::parse(text, &Naming::default())
+    }
+
     fn matches(pattern: &str, key: &str) -> bool {
-        match Pattern::parse(pattern).unwrap() {
+        match parse(pattern).unwrap() {
             Pattern::Glob { folder, matcher, .. } => matcher.is_match(relative(&folder, key)),
             Pattern::Place(uri) => panic!("{uri} is no pattern"),
         }
@@ -108,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_literal_part_is_the_folder_to_list() {
-        let folder = |pattern: &str| match Pattern::parse(pattern).unwrap() {
+        let folder = |pattern: &str| match parse(pattern).unwrap() {
             Pattern::Glob { folder, .. } => folder.to_string(),
             Pattern::Place(uri) => format!("place {uri}"),
         };
@@ -126,13 +133,13 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("a[1].jpg");
         std::fs::write(&path, b"").unwrap();
-        assert!(matches!(Pattern::parse(path.to_str().unwrap()).unwrap(), Pattern::Place(_)));
+        assert!(matches!(parse(path.to_str().unwrap()).unwrap(), Pattern::Place(_)));
     }
 
     #[test]
     fn impossible_patterns_are_refused() {
         for text in ["https://h/*.jpg", "s3://b/[a", "ftp://h/*"] {
-            assert_eq!(Pattern::parse(text).err().unwrap().kind(), Kind::Config, "{text}");
+            assert_eq!(parse(text).err().unwrap().kind(), Kind::Config, "{text}");
         }
     }
 }

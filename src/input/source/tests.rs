@@ -40,7 +40,7 @@ fn manifest(uri: &str) -> InputSpec {
 }
 
 fn found(discovered: &Discovered) -> Vec<String> {
-    discovered.sources.entries().map(|entry| entry.unwrap().uri).collect()
+    discovered.sources.entries().map(|entry| entry.unwrap().uri.to_string()).collect()
 }
 
 #[tokio::test]

@@ -9,12 +9,13 @@ use super::item::Item;
 use super::wire::{Place, item_of};
 use crate::input::storage::{ObjectUri, redact};
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::identity::SourceUri;
 
 /// An item that cannot be used, with why; it becomes a row like any source whose header cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadItem {
     /// Where it stands: its URI, or that of the document that holds it.
-    pub uri: String,
+    pub uri: SourceUri,
     /// What is wrong with it.
     pub why: String,
     /// Digest of what is written there, in hex: the same item found twice has the same.
@@ -27,7 +28,7 @@ impl BadItem {
     /// Describes an item that cannot be used.
     ///
     /// - `written`: what stands in its place; empty if that could not be read
-    pub fn new(uri: String, why: String, written: &[u8]) -> Self {
+    pub fn new(uri: SourceUri, why: String, written: &[u8]) -> Self {
         let digest = Sha256::digest(written);
         let digest = format!("{:032x}", u128::from_be_bytes(std::array::from_fn(|index| digest[index])));
         Self { uri, why, digest, unread: false }
@@ -143,7 +144,7 @@ pub fn looks_like_stac(head: &[u8]) -> bool {
 /// `Config` if it is not STAC. What is wrong with one item comes as a [`BadItem`] instead.
 pub(super) fn parse(bytes: &[u8], at: &ObjectUri, first: u64) -> Result<Document> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let text = std::str::from_utf8(bytes).map_err(|cause| no_stac(at).because(cause))?;
+    let text = std::str::from_utf8(bytes).map_err(|cause| no_stac(at).because(at.naming().cause(cause)))?;
     if text.trim_start().starts_with('[') {
         let why = "invalid type: it is a list; items must be in a FeatureCollection";
         return Err(no_stac(at).because(why));
@@ -153,8 +154,9 @@ pub(super) fn parse(bytes: &[u8], at: &ObjectUri, first: u64) -> Result<Document
         Err(cause) => cause,
     };
     // One number that JSON does not have must not take the other items along.
-    let marked = numbers_marked(text).ok_or_else(|| no_stac(at).because(cause))?;
-    let head = serde_json::from_str(&marked).map_err(|cause| no_stac(at).because(cause))?;
+    let marked = numbers_marked(text).ok_or_else(|| no_stac(at).because(at.naming().cause(cause)))?;
+    let head =
+        serde_json::from_str(&marked).map_err(|cause| no_stac(at).because(at.naming().cause(cause)))?;
     document_of(head, &marked, at, first)
 }
 
@@ -179,7 +181,9 @@ fn document_of(head: Head<'_>, text: &str, at: &ObjectUri, first: u64) -> Result
             _ => Ok(untyped(&head, text, at)),
         },
         Some(_) if head.holds_items() => Ok(untyped(&head, text, at)),
-        Some(other) => Err(no_stac(at).because(format!("its type is `{}`", redact(other)))),
+        Some(other) => {
+            Err(no_stac(at).because(format!("its type is `{}`", at.naming().quote(&redact(other)))))
+        }
         None => Err(no_stac(at).because("it has neither a type nor a stac_version")),
     }
 }
@@ -197,13 +201,13 @@ fn untyped(head: &Head<'_>, text: &str, at: &ObjectUri) -> Document {
         None => ("an item", "Feature"),
     };
     let why = format!("its `type` is {}; that of {what} is \"{right}\"", redact(&said));
-    Document::Item(Box::new(Err(BadItem::new(at.to_string(), why, text.as_bytes()))))
+    Document::Item(Box::new(Err(BadItem::new(at.identity().clone(), why, text.as_bytes()))))
 }
 
 fn page_of(head: &Head<'_>, at: &ObjectUri, first: u64) -> Page {
     let bad = |why: &str, written: Option<&RawValue>| {
         let written = written.map_or("", RawValue::get);
-        Err(BadItem::new(at.to_string(), why.to_owned(), written.as_bytes()))
+        Err(BadItem::new(at.identity().clone(), why.to_owned(), written.as_bytes()))
     };
     let features = head.features.and_then(|list| serde_json::from_str::<Vec<&RawValue>>(list.get()).ok());
     let item = |(feature, position): (&RawValue, u64)| {
@@ -272,15 +276,15 @@ pub(super) fn why(error: &Error) -> String {
     std::iter::once(error.to_string()).chain(causes).collect::<Vec<_>>().join(": ")
 }
 
-fn uri_of(json: &str, place: &Place<'_>) -> String {
+fn uri_of(json: &str, place: &Place<'_>) -> SourceUri {
     #[derive(Deserialize)]
     struct Named {
         id: Option<String>,
     }
     let id = serde_json::from_str::<Named>(json).ok().and_then(|named| named.id);
     match (id, &place.within) {
-        (_, None) => place.document.to_string(),
-        (Some(id), _) => format!("{}#{id}", place.document),
-        (None, Some(position)) => format!("{}#{position}", place.document),
+        (_, None) => place.document.identity().clone(),
+        (Some(id), _) => place.within_document(&id),
+        (None, Some(position)) => place.within_document(position),
     }
 }

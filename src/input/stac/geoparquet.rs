@@ -46,7 +46,7 @@ const TIMES: [&str; 3] = ["datetime", "start_datetime", "end_datetime"];
 pub(super) fn read(path: &Path, uri: &ObjectUri, visit: &mut dyn FnMut(Vec<Found>) -> bool) -> Result<()> {
     let unreadable = |cause: ArrowError| {
         Error::config(format!("cannot read the table {uri}"))
-            .because(cause)
+            .because(uri.naming().cause(cause))
             .hint("copy it again: it may be damaged")
     };
     let file = File::open(path)
@@ -234,7 +234,7 @@ mod tests {
             RecordBatch::try_from_iter([("id", ids), ("assets", Arc::new(assets) as ArrayRef)]).unwrap();
         let uri = ObjectUri::parse("s3://b/items.parquet").unwrap();
         let items = items_of(&batch, 512, &uri).unwrap();
-        let uris: Vec<&str> = items.iter().map(|item| item.as_ref().unwrap_err().uri.as_str()).collect();
+        let uris: Vec<&str> = items.iter().map(|item| item.as_ref().unwrap_err().uri.for_reading()).collect();
         assert_eq!(uris, ["s3://b/items.parquet#/rows/512", "s3://b/items.parquet#/rows/513"]);
     }
 }

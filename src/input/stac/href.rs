@@ -20,8 +20,8 @@ pub(super) fn resolve(href: &str, folder: &ObjectUri) -> Result<ObjectUri> {
     if uri.scheme().is_local() && !is_local {
         return Err(Error::config(format!(
             "`{}` is a file on this machine, but the document that names it comes from {}",
-            redact(href),
-            folder.bucket_key()
+            folder.naming().name(&redact(href)),
+            folder.bucket_name()
         )));
     }
     if uri.key().is_empty() {

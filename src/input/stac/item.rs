@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::select::Problem;
 use crate::input::storage::ObjectUri;
+use crate::vocabulary::identity::SourceUri;
 
 /// One scene: what it is, when and where it was taken, and the files that hold it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,7 +14,8 @@ pub struct Item {
     pub id: String,
     /// The one text that stands for it: the URI of its own object, else its self link, else
     /// `<collection of items>#<id>`.
-    pub uri: String,
+    #[serde(serialize_with = "SourceUri::serialize_for_reading")]
+    pub uri: SourceUri,
     /// Id of its collection.
     pub collection: Option<String>,
     /// When it was taken, in microseconds since 1970, UTC.

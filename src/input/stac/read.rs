@@ -77,7 +77,7 @@ pub async fn read(
             Ok(document) => document,
             Err(StoreError::Failed(error)) => return Err(error),
             Err(fault) => {
-                walk.hand_on(Err(BadItem::new(uri.to_string(), fault.to_string(), b"")), visit)?;
+                walk.hand_on(Err(BadItem::new(uri.identity().clone(), fault.to_string(), b"")), visit)?;
                 continue;
             }
         };
@@ -87,7 +87,10 @@ pub async fn read(
             Ok(Document::Catalog(catalog)) if !catalog.leads_somewhere() => walk.leads_nowhere(uri),
             Ok(Document::Catalog(catalog)) => walk.catalog(&uri, depth, catalog, visit).await?,
             Err(error) => {
-                walk.hand_on(Err(BadItem::new(uri.to_string(), no_document(&error), &document)), visit)?;
+                walk.hand_on(
+                    Err(BadItem::new(uri.identity().clone(), no_document(&error), &document)),
+                    visit,
+                )?;
             }
         }
     }
@@ -114,7 +117,7 @@ struct Walk<'a> {
     /// Documents to read, the next one last, with their depth.
     open: Vec<(ObjectUri, u32)>,
     /// Every document that was ever on that list: links may lead in circles.
-    known: HashSet<String>,
+    known: HashSet<ObjectUri>,
     num_items: u64,
     /// Catalogs and collections without a link that is followed: their number, and the first.
     empty: (u64, Option<ObjectUri>),
@@ -123,7 +126,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(storage: &'a Storage, start: &ObjectUri, limits: Limits) -> Self {
-        let known = HashSet::from([start.to_string()]);
+        let known = HashSet::from([start.clone()]);
         let (start, open) = (start.clone(), vec![(start.clone(), 0)]);
         Self { storage, limits, start, open, known, num_items: 0, empty: (0, None), tally: Tally::default() }
     }
@@ -172,7 +175,7 @@ impl<'a> Walk<'a> {
 
     /// Remembers a document; returns whether it is a new one.
     fn is_new(&mut self, uri: &ObjectUri) -> Result<bool> {
-        let is_new = self.known.insert(uri.to_string());
+        let is_new = self.known.insert(uri.clone());
         if self.known.len() as u64 > self.limits.documents {
             let most = counted(self.limits.documents, "document");
             return Err(self.beyond(&most, "limits.max_stac_documents"));
@@ -188,7 +191,7 @@ impl<'a> Walk<'a> {
         match page.next {
             Some(next) if uri.scheme().is_http() => self.follow(uri, next, visit).await,
             Some(next) => Err(Error::config(format!("{uri} is one of several pages"))
-                .because(format!("the next page is {}", redact(&next.href)))
+                .because(format!("the next page is {}", uri.naming().name(&redact(&next.href))))
                 .hint("save all items into one item collection")),
             None => Ok(()),
         }
@@ -247,7 +250,7 @@ impl<'a> Walk<'a> {
     /// Hands on a link that cannot be followed: whatever it was to lead to is missing.
     fn no_link(&mut self, uri: &ObjectUri, link: &Link, error: &Error, visit: &mut Visit<'_>) -> Result<()> {
         let why = format!("its link `{}` cannot be followed: {}", redact(&link.rel), why(error));
-        self.hand_on(Err(BadItem::new(uri.to_string(), why, link.href.as_bytes())), visit)
+        self.hand_on(Err(BadItem::new(uri.identity().clone(), why, link.href.as_bytes())), visit)
     }
 
     /// Reads items, several at a time, and hands them on in their order.
@@ -280,7 +283,7 @@ impl<'a> Walk<'a> {
     ///
     /// As [`Tally::in_trouble_unlike`].
     async fn unread(&self, uri: &ObjectUri, fault: StoreError, all: &[ObjectUri]) -> Result<BadItem> {
-        let bad = BadItem::new(uri.to_string(), fault.to_string(), b"");
+        let bad = BadItem::new(uri.identity().clone(), fault.to_string(), b"");
         if let StoreError::Failed(error) = fault {
             let others = async { Ok(Sample::of_host(uri).among(all)) };
             self.tally.in_trouble_unlike(self.storage, uri, error, others).await?;
@@ -319,6 +322,6 @@ fn single(bytes: &[u8], uri: &ObjectUri) -> Found {
     let text = std::str::from_utf8(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
     match text {
         Ok(text) => read_item(text, &Place { document: uri, within: None }),
-        Err(cause) => Err(BadItem::new(uri.to_string(), format!("it is not JSON: {cause}"), bytes)),
+        Err(cause) => Err(BadItem::new(uri.identity().clone(), format!("it is not JSON: {cause}"), bytes)),
     }
 }

@@ -128,8 +128,8 @@ impl Search {
     /// `Config` if the search or the API's address is wrong, `Unavailable` if the API is away.
     pub async fn start(&self, storage: &Storage) -> Result<Pages> {
         self.check()?;
-        let base = self.base()?;
-        let web = storage.web(base.as_str())?;
+        let base = self.base()?.named(storage.naming());
+        let web = storage.web(base.for_reading())?;
         let api = Api::look(&web, &base).await?;
         let body = self.body(api.takes_query)?;
         let limits = Limits { items: self.max_items, documents: self.max_pages, ..Limits::default() };
@@ -176,20 +176,21 @@ impl Api {
             Error::config(format!("{base} is not a STAC API"))
                 .hint("give the API's landing page, such as https://earth-search.aws.element84.com/v1")
         };
-        let answer = web.get(base.as_str(), Limits::default().document_bytes).await?;
+        let answer = web.get(base.for_reading(), Limits::default().document_bytes).await?;
         if !answer.is_success() {
             return Err(no_api().because(format!("it answered {}", answer.status)));
         }
-        let landing: Landing =
-            serde_json::from_slice(&answer.body).map_err(|cause| no_api().because(cause))?;
+        let landing: Landing = serde_json::from_slice(&answer.body)
+            .map_err(|cause| no_api().because(base.naming().cause(cause)))?;
         if landing.conforms_to.is_empty() && landing.links.is_empty() {
             return Err(no_api().because("its landing page has neither `conformsTo` nor links".to_owned()));
         }
-        let url = url_of(base.as_str())?;
+        let url = url_of(base.for_reading())?;
         let search = match landing.links.iter().find(|link| link.rel == "search") {
-            Some(link) => beside(&url, &link.href)?,
-            None => beside(&url, &format!("{}/search", base.as_str().trim_end_matches('/')))?,
+            Some(link) => beside(&url, &link.href),
+            None => beside(&url, &format!("{}/search", base.for_reading().trim_end_matches('/'))),
         };
+        let search = search.map_err(|error| in_secret(error, base))?;
         let takes_query = landing.conforms_to.iter().any(|class| class.ends_with("item-search#query"));
         Ok(Self { search, takes_query })
     }
@@ -269,9 +270,11 @@ impl Pages {
         position: u64,
         limits: Limits,
     ) -> Result<Self> {
-        let web = storage.web(base.as_str())?;
-        let url = url_of(base.as_str())?;
-        let request = Request { url: url.clone(), body: None }.after(link, &url)?;
+        let web = storage.web(base.for_reading())?;
+        let url = url_of(base.for_reading())?;
+        let request = Request { url: url.clone(), body: None }
+            .after(link, &url)
+            .map_err(|error| in_secret(error, base))?;
         Ok(Self::new(web, base.clone(), request, position, limits))
     }
 
@@ -302,7 +305,8 @@ impl Pages {
             return Err(self.failed(format!("{MAX_EMPTY} of its pages in a row are empty")));
         }
         if let Some(link) = page.next {
-            self.next = Some(request.after(link, &request.url)?);
+            let next = request.after(link, &request.url).map_err(|error| in_secret(error, &self.base));
+            self.next = Some(next?);
         }
         Ok(Some(page.items))
     }
@@ -329,7 +333,9 @@ impl Pages {
             answer = self.ask(&request.as_get()).await?;
         }
         if !answer.is_success() {
-            let detail = description(&answer.body).map_or_else(String::new, |text| format!(": {text}"));
+            let naming = self.base.naming();
+            let detail = description(&answer.body)
+                .map_or_else(String::new, |text| format!(": {}", naming.quote(&text)));
             return Err(self.failed(format!("it answered {}{detail}", answer.status)));
         }
         match parse(&answer.body, &self.base, self.position)? {
@@ -359,6 +365,15 @@ fn description(body: &[u8]) -> Option<String> {
     let answer: Value = serde_json::from_slice(body).ok()?;
     let text = ["description", "detail", "message"].iter().find_map(|key| answer.get(key)).map(plain)?;
     Some(redact(&text.chars().filter(|c| !c.is_control()).take(MOST).collect::<String>()))
+}
+
+/// Keeps what an error says of a link to itself, where names are secret.
+fn in_secret(error: Error, base: &ObjectUri) -> Error {
+    if base.naming().is_secret() {
+        Error::new(error.kind(), format!("a link of {base} cannot be followed"))
+    } else {
+        error
+    }
 }
 
 fn url_of(text: &str) -> Result<Url> {

@@ -19,6 +19,7 @@ use std::fmt;
 use super::item::{Asset, Band, Item};
 use super::sentinel2;
 use crate::vocabulary::error::Error;
+use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::words::counted;
 
 /// A band that was found.
@@ -60,7 +61,7 @@ impl Problem {
     }
 
     /// Turns it into an error that ends a command, for the item of this URI.
-    pub fn into_error(self, uri: &str) -> Error {
+    pub fn into_error(self, uri: &SourceUri) -> Error {
         Error::config(format!("{uri} cannot be used")).because(self.message).hint(self.hint)
     }
 }

@@ -322,8 +322,10 @@ mod tests {
         let message = unclear(&earth_search("04.00", "false"));
         assert!(message.contains("boa_offset_applied = false, which is wrong for some items"), "{message}");
         assert!(unclear(&earth_search("04.00", "null")).contains("does not say whether it was removed"));
-        let message =
-            sentinel2_offset(&planetary_computer("five")).unwrap_err().into_error("https://a/item").render();
+        let message = sentinel2_offset(&planetary_computer("five"))
+            .unwrap_err()
+            .into_error(&"https://a/item".into())
+            .render();
         assert!(
             message.contains("baseline `five` cannot be read") && message.contains("set `tiles.offset`"),
             "{message}"

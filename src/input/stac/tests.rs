@@ -73,7 +73,7 @@ async fn the_landsat_scene_is_found_through_its_collection() {
     assert_eq!(through_collection, own);
     let item = own[0].as_ref().unwrap();
     assert_eq!(
-        item.uri,
+        item.uri.for_reading(),
         format!("file://{}/LC08_L1TP_016037_20170813_20170814_01_RT.json", folder.display())
     );
     assert_eq!(item.datetime.map(time::format).as_deref(), Some("2017-08-13T15:54:15Z"));
@@ -124,7 +124,7 @@ async fn a_document_that_cannot_be_read_is_left_to_the_run() {
     let found = all_within(&format!("{}/collection.json", one.address), &Limits::default()).await.unwrap();
     assert_eq!(found.len(), 12);
     let bad: Vec<_> = found.iter().filter_map(|found| found.as_ref().err()).collect();
-    assert!(bad[0].unread && bad[0].uri.ends_with("/7.json"), "{bad:?}");
+    assert!(bad[0].unread && bad[0].uri.for_reading().ends_with("/7.json"), "{bad:?}");
     assert_eq!(bad.len(), 1);
     let none = served(|_| true);
     let error =
@@ -162,7 +162,7 @@ async fn links_are_followed_in_order_and_never_in_circles() {
     write(path, "shared.json", &feature("shared", 3));
     let found = all(&root).await.unwrap();
     assert_eq!(ids(&found), ["z", "one", "shared", "the object does not exist"]);
-    assert!(found[3].as_ref().unwrap_err().uri.ends_with("/b/gone.json"));
+    assert!(found[3].as_ref().unwrap_err().uri.for_reading().ends_with("/b/gone.json"));
     assert_eq!(
         found[1].as_ref().unwrap().asset("red").unwrap().href,
         format!("file://{}/a/one.tif", path.display())
@@ -192,7 +192,7 @@ async fn a_collection_of_items_gives_each_a_name_and_keeps_the_bad_ones() {
     let at = format!("file://{}", folder.path().display());
     let uris: Vec<&str> = found
         .iter()
-        .map(|item| item.as_ref().map_or_else(|bad| bad.uri.as_str(), |item| item.uri.as_str()))
+        .map(|item| item.as_ref().map_or_else(|bad| bad.uri.for_reading(), |item| item.uri.for_reading()))
         .collect();
     assert_eq!(
         uris,
@@ -246,7 +246,7 @@ async fn what_is_no_stac_is_one_item_that_says_so() {
         assert_eq!(found.len(), 1, "{text}");
         let bad = found[0].as_ref().unwrap_err();
         assert!(bad.why.contains(part), "{}", bad.why);
-        assert!(bad.uri.ends_with("/x.json"), "{}", bad.uri);
+        assert!(bad.uri.for_reading().ends_with("/x.json"), "{}", bad.uri);
     }
 }
 
@@ -267,7 +267,7 @@ async fn a_number_that_json_does_not_have_spoils_one_item() {
     assert_eq!(found.len(), 3);
     assert_eq!((ids(&found)[0], ids(&found)[2]), ("a \"NaN\" in quotes", "good"));
     let bad = found[1].as_ref().unwrap_err();
-    assert!(bad.uri.ends_with("items.json#spoilt") && bad.why.contains("NaN"), "{bad:?}");
+    assert!(bad.uri.for_reading().ends_with("items.json#spoilt") && bad.why.contains("NaN"), "{bad:?}");
 }
 
 #[tokio::test]
@@ -441,7 +441,7 @@ async fn a_search_goes_through_all_pages_by_post_or_by_get() {
     let expected = json!({"collections": ["c"], "bbox": [9.0, 49.0, 10.0, 50.0], "limit": 2, "token": 6,
                           "query": {"eo:cloud_cover": {"lte": 5.0}}});
     assert_eq!(last, expected, "what was asked is asked of every page");
-    assert_eq!(items[0].as_ref().unwrap().uri, format!("{}/v1#i0", served.address));
+    assert_eq!(items[0].as_ref().unwrap().uri.for_reading(), format!("{}/v1#i0", served.address));
     // This API ignores the clouds, so each item is judged again.
     let filter = search(&served).filter().unwrap();
     let taken = items.iter().filter(|item| filter.judge(item.as_ref().unwrap()) == Verdict::Taken).count();
@@ -465,7 +465,10 @@ async fn the_collection_of_an_api_is_read_page_by_page() {
     let items =
         all_within(&format!("{}/v1/collections/c", served.address), &Limits::default()).await.unwrap();
     assert_eq!(items.len(), 7);
-    assert_eq!(items[6].as_ref().unwrap().uri, format!("{}/v1/collections/c#i6", served.address));
+    assert_eq!(
+        items[6].as_ref().unwrap().uri.for_reading(),
+        format!("{}/v1/collections/c#i6", served.address)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -523,7 +526,7 @@ async fn a_table_holds_what_the_item_collection_holds() {
     assert_eq!(table.len(), 2);
     for (row, feature) in table.into_iter().zip(collection) {
         let feature = feature.unwrap();
-        let uri = feature.uri.replace("items.json#", "items.parquet#");
+        let uri = feature.uri.for_reading().replace("items.json#", "items.parquet#").into();
         // The table's geometries are left out.
         assert_eq!(row.unwrap(), Item { geometry: None, uri, ..feature });
     }

@@ -14,6 +14,7 @@ use super::item::{Asset, Band, Bbox, Item};
 use super::time;
 use crate::input::storage::{ObjectUri, redact};
 use crate::vocabulary::error::Error;
+use crate::vocabulary::identity::SourceUri;
 
 /// Where an item stands.
 pub(super) struct Place<'a> {
@@ -21,6 +22,14 @@ pub(super) struct Place<'a> {
     pub(super) document: &'a ObjectUri,
     /// Its position in there; `None` if the document is the item itself.
     pub(super) within: Option<String>,
+}
+
+impl Place<'_> {
+    /// Names something within the document.
+    pub(super) fn within_document(&self, name: &str) -> SourceUri {
+        let uri = format!("{}#{name}", self.document.for_reading());
+        self.document.naming().source(uri)
+    }
 }
 
 #[derive(Deserialize)]
@@ -178,8 +187,8 @@ pub(super) fn item_of(json: &str, place: &Place<'_>) -> Result<Item, Error> {
     let own = self_link(&wire.links, place);
     let folder = own.as_ref().unwrap_or(place.document).parent();
     let uri = match &own {
-        Some(uri) => uri.to_string(),
-        None => format!("{}#{}", place.document, wire.id),
+        Some(uri) => uri.identity().clone(),
+        None => place.within_document(&wire.id),
     };
     let bbox = match wire.bbox {
         Some(numbers) => {
@@ -238,11 +247,11 @@ impl WireAsset {
     fn translated(self, key: String, properties: &Common, folder: &ObjectUri) -> Option<Asset> {
         let written = self.href?;
         let (href, refused) = match resolve(&written, folder) {
-            Ok(uri) => (uri.to_string(), None),
+            Ok(uri) => (uri.for_reading().to_owned(), None),
             Err(error) => (redact(&written), Some(error.to_string())),
         };
         let alternates = self.alternate.into_iter().filter_map(|(name, alternate)| {
-            Some((name, resolve(&alternate.href?, folder).ok()?.to_string()))
+            Some((name, resolve(&alternate.href?, folder).ok()?.for_reading().to_owned()))
         });
         let lists = [self.bands, self.eo_bands, self.raster_bands].map(Option::unwrap_or_default);
         let gsd = self.common.gsd.or(self.common.spatial_resolution);

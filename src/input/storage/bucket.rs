@@ -19,7 +19,7 @@ use object_store::{
 use tokio::sync::OnceCell;
 
 use super::connect::StorePlan;
-use super::local;
+use super::local::{self, LocalPath};
 use super::own;
 use super::pace::{LeastPace, Pace};
 use super::request_timeout::UNKNOWN_SIZE;
@@ -30,6 +30,7 @@ use super::trouble::Trouble;
 use super::unaddressable_keys;
 use super::uri::{ObjectUri, Scheme, encode_name, path_of_key};
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::identity::Naming;
 use crate::vocabulary::words::counted;
 
 /// How often the reading of one object starts over when its stream breaks or stalls.
@@ -116,6 +117,7 @@ pub enum Put {
 /// One bucket, or the local file system. Clones share connections.
 #[derive(Clone)]
 pub struct Bucket {
+    root: Arc<ObjectUri>,
     inner: Arc<Inner>,
     staging: Option<Arc<PathBuf>>,
     /// The key of the folder below which things may be deleted; `None`: nowhere.
@@ -123,7 +125,6 @@ pub struct Bucket {
 }
 
 struct Inner {
-    root: ObjectUri,
     backend: Backend,
     pace: LeastPace,
 }
@@ -158,7 +159,15 @@ impl Bucket {
     }
 
     fn new(root: ObjectUri, backend: Backend, pace: LeastPace) -> Self {
-        Self { inner: Arc::new(Inner { root, backend, pace }), staging: None, own: None }
+        Self { root: Arc::new(root), inner: Arc::new(Inner { backend, pace }), staging: None, own: None }
+    }
+
+    /// Returns the same bucket, whose objects are named so.
+    pub(super) fn named(self, naming: &Naming) -> Self {
+        if self.root.naming().is(naming) {
+            return self;
+        }
+        Self { root: Arc::new(ObjectUri::clone(&self.root).named(naming)), ..self }
     }
 
     /// Returns the same bucket with a folder for unfinished local writes; stores need none.
@@ -188,7 +197,7 @@ impl Bucket {
     /// Returns the URI of a key.
     #[must_use]
     pub fn uri(&self, key: &str) -> ObjectUri {
-        self.inner.root.with_key(key)
+        self.root.with_key(key)
     }
 
     /// Reads a whole object.
@@ -214,8 +223,8 @@ impl Bucket {
         max_bytes: u64,
     ) -> Result<Object, StoreError> {
         let Some(store) = self.store().await? else {
-            let (path, expected) = (path_of_key(key), expected.clone());
-            return blocking(move || local::read(&path, &expected, max_bytes)).await?;
+            let (file, expected) = (self.file(key), expected.clone());
+            return blocking(move || local::read(&file, &expected, max_bytes)).await?;
         };
         let path = self.path(key)?;
         let mut attempt = 1;
@@ -245,10 +254,11 @@ impl Bucket {
         max_bytes: u64,
     ) -> Result<Vec<Result<Object, StoreError>>> {
         if !self.is_local() {
-            return Err(Error::bug(format!("{} is not a local folder", self.inner.root)));
+            return Err(Error::bug(format!("{} is not a local folder", self.root)));
         }
+        let bucket = self.clone();
         let read =
-            move |(key, expected): &(String, Expected)| local::read(&path_of_key(key), expected, max_bytes);
+            move |(key, expected): &(String, Expected)| local::read(&bucket.file(key), expected, max_bytes);
         blocking(move || wanted.iter().map(read).collect()).await
     }
 
@@ -335,8 +345,8 @@ impl Bucket {
             return Ok(Bytes::new());
         }
         let Some(store) = self.store().await? else {
-            let (path, expected) = (path_of_key(key), expected.clone());
-            return blocking(move || local::read_range(&path, start, length, &expected)).await?;
+            let (file, expected) = (self.file(key), expected.clone());
+            return blocking(move || local::read_range(&file, start, length, &expected)).await?;
         };
         let range = Some(GetRange::Bounded(start..start.saturating_add(length)));
         let options = GetOptions { range, ..GetOptions::default() };
@@ -397,12 +407,12 @@ impl Bucket {
     /// missing object and refused credentials like a forbidden one; [`Bucket::probe`] tells them apart.
     pub async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
         let Some(store) = self.store().await? else {
-            let (path, key) = (path_of_key(key), key.to_owned());
-            return blocking(move || local::head(&path, &key)).await?;
+            let (file, key) = (self.file(key), key.to_owned());
+            return blocking(move || local::head(&file, &key)).await?;
         };
         let path = self.path(key)?;
         let found = match store.head(&path).await {
-            Err(cause) if self.inner.root.scheme().is_http() && refuses_to_show(&cause) => {
+            Err(cause) if self.root.scheme().is_http() && refuses_to_show(&cause) => {
                 look_by_reading(&**store, &path).await
             }
             found => found,
@@ -427,7 +437,7 @@ impl Bucket {
     /// cannot list (`http`); `Unavailable` if the store is away.
     pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<ObjectInfo>> {
         if self.is_local() {
-            return list_local(path_of_key(prefix.trim_matches('/')));
+            return list_local(self.file(prefix.trim_matches('/')));
         }
         let bucket = self.clone();
         let prefix = prefix.trim_matches('/').to_owned();
@@ -436,7 +446,7 @@ impl Bucket {
 
     async fn list_store(self, prefix: String) -> Result<BoxStream<'static, Result<ObjectInfo>>> {
         let doing = self.doing("list", &prefix);
-        if self.inner.root.scheme().is_http() {
+        if self.root.scheme().is_http() {
             return Err(Error::config(format!("cannot {doing}"))
                 .because("web servers cannot list objects".to_owned())
                 .hint("name each object, or give a manifest with a column `uri`"));
@@ -444,7 +454,9 @@ impl Bucket {
         let store = self.store().await?.cloned().ok_or_else(|| Error::bug("a store was expected"))?;
         let path = self.path(&prefix)?;
         let entries = store.list((!prefix.is_empty()).then_some(&path));
-        let entries = entries.map(move |entry| entry.map(info_of).map_err(|cause| failure(&cause, &doing)));
+        let naming = self.root.naming().clone();
+        let entries =
+            entries.map(move |entry| entry.map(info_of).map_err(|cause| failure(&cause, &doing, &naming)));
         Ok(entries.map(move |entry| self.clone().with_marker(entry)).buffered(MARKER_LOOKUPS).boxed())
     }
 
@@ -457,8 +469,8 @@ impl Bucket {
     /// As [`Bucket::list`].
     pub async fn peek(&self, folder: &str, most: usize) -> Result<Option<Vec<ObjectInfo>>> {
         if self.is_local() {
-            let path = path_of_key(folder);
-            return blocking(move || local::peek(&path, most)).await?;
+            let folder = self.file(folder);
+            return blocking(move || local::peek(&folder, most)).await?;
         }
         self.list(folder).take(most).try_collect().await.map(Some)
     }
@@ -490,7 +502,7 @@ impl Bucket {
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 Ok(Put::Exists)
             }
-            Err(cause) => Err(failure(&cause, &self.doing("write", key))),
+            Err(cause) => Err(self.failure(&cause, "write", key)),
         }
     }
 
@@ -505,7 +517,7 @@ impl Bucket {
             return blocking(move || local::put_replace(&target, &staging, &bytes)).await?;
         };
         let written = store.put(&self.path(key)?, PutPayload::from_bytes(bytes)).await;
-        written.map(|_| ()).map_err(|cause| failure(&cause, &self.doing("write", key)))
+        written.map(|_| ()).map_err(|cause| self.failure(&cause, "write", key))
     }
 
     /// Removes what local writers that were killed have left in the staging folder.
@@ -608,7 +620,7 @@ impl Bucket {
     /// `Config` if there is no such bucket or folder, or access is denied; `Unavailable` if the store
     /// cannot be reached.
     pub async fn probe(&self, prefix: &str) -> Result<()> {
-        if self.inner.root.scheme().is_http() {
+        if self.root.scheme().is_http() {
             return match self.head(prefix).await {
                 Err(StoreError::Failed(error)) => Err(error),
                 _ => Ok(()),
@@ -637,7 +649,9 @@ impl Bucket {
         }
         let path = path_of_key(key);
         let store = LocalFileSystem::new_with_prefix(&path).map_err(|cause| {
-            Error::config(format!("cannot open the folder {}", path.display())).because(cause)
+            let folder = self.file(key);
+            Error::config(format!("cannot open the folder {folder}"))
+                .because(self.root.naming().quote(&cause.to_string()).into_owned())
         })?;
         Ok(Arc::new(store))
     }
@@ -646,7 +660,7 @@ impl Bucket {
     async fn store(&self) -> Result<Option<&Arc<dyn ObjectStore>>> {
         let Backend::Remote { plan, store } = &self.inner.backend else { return Ok(None) };
         let connect = async || match plan {
-            Some(plan) => plan.open(&self.inner.root).await,
+            Some(plan) => plan.open(&self.root).await,
             None => Err(Error::bug("a bucket has neither a store nor a plan for one")),
         };
         store.get_or_try_init(connect).await.map(Some)
@@ -655,7 +669,7 @@ impl Bucket {
     /// As [`Self::store`], for a request that changes something; `verb` is what it does to `key`.
     async fn store_to_change(&self, verb: &str, key: &str) -> Result<Option<&Arc<dyn ObjectStore>>> {
         if let Backend::Remote { plan: Some(plan), .. } = &self.inner.backend
-            && self.inner.root.scheme() == Scheme::Gs
+            && self.root.scheme() == Scheme::Gs
             && plan.reads_google_only()
         {
             // object_store would ask for a token for it all the same, and wait for one in vain.
@@ -682,8 +696,17 @@ impl Bucket {
     }
 
     fn fault(&self, cause: &object_store::Error, verb: &str, key: &str) -> StoreError {
-        let classify = if self.inner.root.scheme().is_http() { classify_web } else { classify };
-        classify(cause, &self.doing(verb, key))
+        let classify = if self.root.scheme().is_http() { classify_web } else { classify };
+        classify(cause, &self.doing(verb, key), self.root.naming())
+    }
+
+    fn failure(&self, cause: &object_store::Error, verb: &str, key: &str) -> Error {
+        failure(cause, &self.doing(verb, key), self.root.naming())
+    }
+
+    /// Returns the local file or folder that a key names.
+    fn file(&self, key: &str) -> LocalPath {
+        LocalPath { path: path_of_key(key), naming: self.root.naming().clone() }
     }
 
     fn doing(&self, verb: &str, key: &str) -> String {
@@ -699,7 +722,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 /// Walks on a blocking thread, a bounded number of entries ahead of the reader; hands over many at a time, as waking
 /// a task costs more than looking at a file.
-fn list_local(root: PathBuf) -> BoxStream<'static, Result<ObjectInfo>> {
+fn list_local(root: LocalPath) -> BoxStream<'static, Result<ObjectInfo>> {
     const AT_ONCE: usize = 256;
     const AHEAD: usize = 4;
     let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);

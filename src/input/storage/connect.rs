@@ -25,6 +25,7 @@ use super::store_error::failure;
 use super::uri::{ObjectUri, Scheme};
 use super::web::Web;
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::identity::Naming;
 
 /// All that is needed to connect to a bucket, once it is used.
 #[derive(Clone)]
@@ -76,7 +77,8 @@ impl StorePlan {
         let (options, environment) = (Arc::new(options), Arc::new(environment));
         let mut plan = Self { options, environment, allow: Arc::default(), signer: None };
         if let Some(sign) = &plan.options.sign {
-            plan.signer = Some(Arc::new(Signer::new(sign, Web::new(&plan, &sign.endpoint)?)));
+            plan.signer =
+                Some(Arc::new(Signer::new(sign, Web::new(&plan, &sign.endpoint, &Naming::default())?)));
         }
         Ok(plan)
     }
@@ -143,7 +145,7 @@ impl StorePlan {
             let client = self.client_options("", None).with_timeout(self.options.request_timeout);
             if let Ok(region) = resolve_bucket_region(root.store(), &client).await {
                 tracing::debug!(
-                    bucket = root.bucket_key(),
+                    bucket = &*root.bucket_name(),
                     region,
                     "no region is set: using the bucket's own"
                 );
@@ -262,11 +264,11 @@ impl StorePlan {
 
     fn open_http(&self, root: &ObjectUri) -> Result<Store> {
         let builder = HttpBuilder::new()
-            .with_url(root.as_str())
+            .with_url(root.for_reading())
             // Whoever writes http:// means it.
-            .with_client_options(self.client_options("", Some(root.as_str())));
+            .with_client_options(self.client_options("", Some(root.for_reading())));
         // A document of somebody else's may say http://, and a token is a secret.
-        let is_safe = root.as_str().starts_with("https://") || self.options.allow_http;
+        let is_safe = root.for_reading().starts_with("https://") || self.options.allow_http;
         let covered = is_safe && self.options.sign.as_ref().is_some_and(|sign| sign.covers(root.store()));
         let signer = self.signer.clone().filter(|_| covered);
         connected!(self, builder, root, RequestTimeout { signer, ..self.web_connector() })
@@ -326,11 +328,11 @@ fn cannot_connect(cause: &object_store::Error, root: &ObjectUri) -> Error {
             "set AZURE_STORAGE_ACCOUNT_NAME, or write abfss://container@account.dfs.core.windows.net/key",
         );
     }
-    match failure(cause, &format!("connect to {}", root.bucket_key())) {
+    match failure(cause, &format!("connect to {}", root.bucket_name()), root.naming()) {
         // Nothing has been sent yet: what cannot be built will not be built later either.
         error if error.kind() == crate::vocabulary::error::Kind::Unavailable => {
-            Error::config(format!("cannot connect to {}", root.bucket_key()))
-                .because(text)
+            Error::config(format!("cannot connect to {}", root.bucket_name()))
+                .because(root.naming().quote(&text).into_owned())
                 .hint("check the storage settings in the pipeline file and in the environment")
         }
         error => error,

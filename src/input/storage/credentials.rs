@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 
 use super::redact::redact;
 use super::store_error::summary;
+use crate::vocabulary::identity::Naming;
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = object_store::Result<T>> + Send + 'a>>;
 
@@ -67,7 +68,9 @@ impl<C: fmt::Debug + Send + Sync> CredentialProvider for Marked<C> {
                     self.had_before.store(true, Ordering::Relaxed);
                     Ok(credential)
                 }
-                Err(cause) => Err(failed(summary(&cause), self.had_before.load(Ordering::Relaxed))),
+                Err(cause) => {
+                    Err(failed(summary(&cause, &Naming::default()), self.had_before.load(Ordering::Relaxed)))
+                }
             }
         })
     }

@@ -2,6 +2,7 @@
 //!
 //! All functions block; [`super::Bucket`] calls them off the async threads.
 
+use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::ops::ControlFlow;
@@ -17,10 +18,34 @@ use super::own;
 use super::store_error::{StoreError, classify_io, io_failure, write_failure};
 use super::uri::{encode_name, encode_path};
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::identity::Naming;
+
+/// A file or folder that is read, and how it is named.
+pub(super) struct LocalPath {
+    /// Where it is.
+    pub(super) path: PathBuf,
+    /// How it is named.
+    pub(super) naming: Naming,
+}
+
+impl fmt::Display for LocalPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shown(&self.path, &self.naming))
+    }
+}
+
+/// Returns what is shown of a path: the path, or the name of its URI where that is secret.
+fn shown(path: &Path, naming: &Naming) -> String {
+    if naming.is_secret() {
+        naming.name(&format!("file:///{}", encode_path(path))).into_owned()
+    } else {
+        path.display().to_string()
+    }
+}
 
 /// Reads a whole file of at most `max_bytes` that is as expected.
-pub(super) fn read(path: &Path, expected: &Expected, max_bytes: u64) -> Result<Object, StoreError> {
-    let (file, metadata) = open(path)?;
+pub(super) fn read(from: &LocalPath, expected: &Expected, max_bytes: u64) -> Result<Object, StoreError> {
+    let (file, metadata) = open(from)?;
     let (size, version) = (metadata.len(), version_of(&metadata));
     expected.check(Some(size), Some(&version))?;
     if size > max_bytes {
@@ -29,7 +54,7 @@ pub(super) fn read(path: &Path, expected: &Expected, max_bytes: u64) -> Result<O
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
     // One byte more than announced, so that a file that grows meanwhile is noticed and not read on for ever.
     let read = file.take(size.saturating_add(1)).read_to_end(&mut bytes);
-    read.map_err(|cause| classify_io(cause, &format!("read {}", path.display())))?;
+    read.map_err(|cause| classify_io(cause, &format!("read {from}")))?;
     if bytes.len() as u64 != size {
         return Err(StoreError::Changed { version: None });
     }
@@ -38,36 +63,35 @@ pub(super) fn read(path: &Path, expected: &Expected, max_bytes: u64) -> Result<O
 
 /// Reads `length` bytes from `start`, or up to the end of the file, if it is the one that is expected.
 pub(super) fn read_range(
-    path: &Path,
+    from: &LocalPath,
     start: u64,
     length: u64,
     expected: &Expected,
 ) -> Result<Bytes, StoreError> {
-    let (file, metadata) = open(path)?;
+    let (file, metadata) = open(from)?;
     expected.check(Some(metadata.len()), Some(&version_of(&metadata)))?;
     let length = length.min(metadata.len().saturating_sub(start));
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-    file.read_exact_at(&mut bytes, start)
-        .map_err(|cause| classify_io(cause, &format!("read {}", path.display())))?;
+    file.read_exact_at(&mut bytes, start).map_err(|cause| classify_io(cause, &format!("read {from}")))?;
     Ok(Bytes::from(bytes))
 }
 
 /// Looks at a file without reading it.
-pub(super) fn head(path: &Path, key: &str) -> Result<ObjectInfo, StoreError> {
+pub(super) fn head(file: &LocalPath, key: &str) -> Result<ObjectInfo, StoreError> {
     let metadata =
-        fs::metadata(path).map_err(|cause| classify_io(cause, &format!("look at {}", path.display())))?;
+        fs::metadata(&file.path).map_err(|cause| classify_io(cause, &format!("look at {file}")))?;
     if !metadata.is_file() {
         return Err(StoreError::Gone);
     }
     Ok(info_of(key.to_owned(), &metadata))
 }
 
-fn open(path: &Path) -> Result<(File, Metadata), StoreError> {
+fn open(from: &LocalPath) -> Result<(File, Metadata), StoreError> {
     // Without NONBLOCK, opening a named pipe waits for a writer that may never come.
     let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path);
+    let file = OpenOptions::new().read(true).custom_flags(nonblock).open(&from.path);
     let opened = file.and_then(|file| file.metadata().map(|metadata| (file, metadata)));
-    let (file, metadata) = opened.map_err(|cause| classify_io(cause, &format!("read {}", path.display())))?;
+    let (file, metadata) = opened.map_err(|cause| classify_io(cause, &format!("read {from}")))?;
     if metadata.is_file() { Ok((file, metadata)) } else { Err(StoreError::Gone) }
 }
 
@@ -92,13 +116,13 @@ fn info_of(key: String, metadata: &Metadata) -> ObjectInfo {
 /// # Errors
 ///
 /// `Config` if the folder may not be read, `Unavailable` if the disk fails.
-pub(super) fn peek(folder: &Path, most: usize) -> Result<Option<Vec<ObjectInfo>>> {
-    let doing = || format!("list {}", folder.display());
-    let entries = match fs::read_dir(folder) {
+pub(super) fn peek(folder: &LocalPath, most: usize) -> Result<Option<Vec<ObjectInfo>>> {
+    let doing = || format!("list {folder}");
+    let entries = match fs::read_dir(&folder.path) {
         Ok(entries) => entries,
         Err(cause) => match classify_io(cause, &doing()) {
             StoreError::Gone => return Ok(None),
-            fault => return Err(fault.into_error(folder.display())),
+            fault => return Err(fault.into_error(folder)),
         },
     };
     let mut found = Vec::new();
@@ -123,28 +147,27 @@ pub(super) fn peek(folder: &Path, most: usize) -> Result<Option<Vec<ObjectInfo>>
 /// # Errors
 ///
 /// `Config` if `root` is not a folder or a folder may not be read, `Unavailable` if the disk fails.
-pub(super) fn walk(root: &Path, visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow<()>) -> Result<()> {
-    let metadata =
-        fs::metadata(root).map_err(|cause| io_failure(cause, &format!("list {}", root.display())))?;
+pub(super) fn walk(root: &LocalPath, visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow<()>) -> Result<()> {
+    let metadata = fs::metadata(&root.path).map_err(|cause| io_failure(cause, &format!("list {root}")))?;
     if !metadata.is_dir() {
-        return Err(Error::config(format!("cannot list {}", root.display()))
+        return Err(Error::config(format!("cannot list {root}"))
             .because("it is not a folder")
             .hint("name a folder, or a glob such as 'images/*.jpg'"));
     }
-    let mut path = root.to_path_buf();
-    let mut key = encode_path(root);
+    let mut place = LocalPath { path: root.path.clone(), naming: root.naming.clone() };
+    let mut key = encode_path(&root.path);
     let mut ancestors = vec![(metadata.dev(), metadata.ino())];
-    walk_folder(&mut path, &mut key, &mut ancestors, visit).map(|_| ())
+    walk_folder(&mut place, &mut key, &mut ancestors, visit).map(|_| ())
 }
 
 fn walk_folder(
-    path: &mut PathBuf,
+    place: &mut LocalPath,
     key: &mut String,
     ancestors: &mut Vec<(u64, u64)>,
     visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>> {
-    let failed = |cause| io_failure(cause, &format!("list {}", path.display()));
-    let entries = match fs::read_dir(&path) {
+    let failed = |cause| io_failure(cause, &format!("list {place}"));
+    let entries = match fs::read_dir(&place.path) {
         // Vanished since the folder above it was read.
         Err(cause) if cause.kind() == io::ErrorKind::NotFound && ancestors.len() > 1 => {
             return Ok(ControlFlow::Continue(()));
@@ -155,13 +178,13 @@ fn walk_folder(
     let key_length = key.len();
     for index in 0..names.len() {
         let name = names.get(index);
-        path.push(std::ffi::OsStr::from_bytes(name));
+        place.path.push(std::ffi::OsStr::from_bytes(name));
         if !key.is_empty() {
             key.push('/');
         }
         key.push_str(&encode_name(name));
-        let flow = visit_entry(path, key, ancestors, visit)?;
-        path.pop();
+        let flow = visit_entry(place, key, ancestors, visit)?;
+        place.path.pop();
         key.truncate(key_length);
         if flow.is_break() {
             return Ok(flow);
@@ -171,17 +194,17 @@ fn walk_folder(
 }
 
 fn visit_entry(
-    path: &mut PathBuf,
+    place: &mut LocalPath,
     key: &mut String,
     ancestors: &mut Vec<(u64, u64)>,
     visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>> {
-    let metadata = match fs::metadata(&*path) {
+    let metadata = match fs::metadata(&place.path) {
         Ok(metadata) => metadata,
-        Err(cause) => match classify_io(cause, &format!("look at {}", path.display())) {
+        Err(cause) => match classify_io(cause, &format!("look at {place}")) {
             // Vanished since its folder was read, or a link to nothing: no file.
             StoreError::Gone => return Ok(ControlFlow::Continue(())),
-            fault => return Err(fault.into_error(path.display())),
+            fault => return Err(fault.into_error(place)),
         },
     };
     if metadata.is_file() {
@@ -192,7 +215,7 @@ fn visit_entry(
         return Ok(ControlFlow::Continue(()));
     }
     ancestors.push(id);
-    let flow = walk_folder(path, key, ancestors, visit);
+    let flow = walk_folder(place, key, ancestors, visit);
     ancestors.pop();
     flow
 }
@@ -377,9 +400,13 @@ mod tests {
     use crate::vocabulary::error::Kind;
     use std::os::unix::fs::symlink;
 
+    fn at(path: &Path) -> LocalPath {
+        LocalPath { path: path.to_path_buf(), naming: Naming::default() }
+    }
+
     fn listed(root: &Path) -> Vec<String> {
         let mut keys = Vec::new();
-        walk(root, &mut |info| {
+        walk(&at(root), &mut |info| {
             keys.push(info.key);
             ControlFlow::Continue(())
         })
@@ -393,17 +420,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         fs::write(&path, b"0123456789").unwrap();
-        let object = read(&path, &Expected::default(), 10).unwrap();
+        let object = read(&at(&path), &Expected::default(), 10).unwrap();
         assert_eq!((&object.bytes[..], object.size), (&b"0123456789"[..], 10));
-        assert_eq!(object.version, head(&path, "a").unwrap().version);
+        assert_eq!(object.version, head(&at(&path), "a").unwrap().version);
         assert!(object.version.unwrap().starts_with("10-"));
-        assert!(matches!(read(&path, &Expected::default(), 9), Err(StoreError::TooLarge { size: 10 })));
-        assert!(matches!(read(&folder.path().join("b"), &Expected::default(), 9), Err(StoreError::Gone)));
-        assert!(matches!(read(&path.join("b"), &Expected::default(), 9), Err(StoreError::Gone)));
-        assert!(matches!(read(folder.path(), &Expected::default(), 9), Err(StoreError::Gone)));
+        assert!(matches!(read(&at(&path), &Expected::default(), 9), Err(StoreError::TooLarge { size: 10 })));
+        assert!(matches!(
+            read(&at(&folder.path().join("b")), &Expected::default(), 9),
+            Err(StoreError::Gone)
+        ));
+        assert!(matches!(read(&at(&path.join("b")), &Expected::default(), 9), Err(StoreError::Gone)));
+        assert!(matches!(read(&at(folder.path()), &Expected::default(), 9), Err(StoreError::Gone)));
         let any = Expected::default();
-        assert_eq!(&read_range(&path, 2, 3, &any).unwrap()[..], b"234");
-        assert_eq!(&read_range(&path, 8, 30, &any).unwrap()[..], b"89");
+        assert_eq!(&read_range(&at(&path), 2, 3, &any).unwrap()[..], b"234");
+        assert_eq!(&read_range(&at(&path), 8, 30, &any).unwrap()[..], b"89");
     }
 
     #[test]
@@ -412,10 +442,13 @@ mod tests {
         let path = folder.path().join("a");
         fs::write(&path, b"0123456789").unwrap();
         let expected = |size, version: Option<&str>| Expected { size, version: version.map(Into::into) };
-        let version = head(&path, "a").unwrap().version;
-        assert!(read(&path, &expected(Some(10), version.as_deref()), 10).is_ok());
+        let version = head(&at(&path), "a").unwrap().version;
+        assert!(read(&at(&path), &expected(Some(10), version.as_deref()), 10).is_ok());
         for other in [expected(Some(9), None), expected(None, Some("10-1"))] {
-            assert!(matches!(read(&path, &other, 5), Err(StoreError::Changed { .. })), "before any limit");
+            assert!(
+                matches!(read(&at(&path), &other, 5), Err(StoreError::Changed { .. })),
+                "before any limit"
+            );
         }
     }
 
@@ -423,15 +456,16 @@ mod tests {
     fn a_look_into_a_folder_sees_what_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("x");
-        assert!(peek(&root, 9).unwrap().is_none());
+        assert!(peek(&at(&root), 9).unwrap().is_none());
         fs::create_dir_all(root.join("sub")).unwrap();
         fs::write(root.join("a 1%"), b"").unwrap();
         symlink(root.join("nowhere"), root.join("broken")).unwrap();
-        let mut keys: Vec<_> = peek(&root, 9).unwrap().unwrap().into_iter().map(|info| info.key).collect();
+        let mut keys: Vec<_> =
+            peek(&at(&root), 9).unwrap().unwrap().into_iter().map(|info| info.key).collect();
         keys.sort();
         let key = encode_path(&root);
         assert_eq!(keys, [format!("{key}/a 1%25"), format!("{key}/sub/")]);
-        assert_eq!(peek(&root, 1).unwrap().unwrap().len(), 1);
+        assert_eq!(peek(&at(&root), 1).unwrap().unwrap().len(), 1);
     }
 
     #[test]
@@ -446,7 +480,7 @@ mod tests {
             0,
         )
         .unwrap();
-        assert!(matches!(read(&path, &Expected::default(), 9), Err(StoreError::Gone)));
+        assert!(matches!(read(&at(&path), &Expected::default(), 9), Err(StoreError::Gone)));
     }
 
     #[test]
@@ -461,7 +495,7 @@ mod tests {
         symlink(root.join("nowhere"), root.join("z-broken")).unwrap();
         symlink(root, root.join("c/loop")).unwrap();
         assert_eq!(listed(root), ["a", "b.txt", "b/1", "b/2", "c/d/e", "z-link"]);
-        let absent = walk(&root.join("absent"), &mut |_| ControlFlow::Continue(())).unwrap_err();
+        let absent = walk(&at(&root.join("absent")), &mut |_| ControlFlow::Continue(())).unwrap_err();
         assert_eq!(absent.kind(), Kind::Config);
     }
 
@@ -470,8 +504,8 @@ mod tests {
     fn a_folder_that_vanishes_while_it_is_walked_is_empty() {
         let folder = tempfile::tempdir().unwrap();
         let walked = |ancestors: &[(u64, u64)]| {
-            let mut path = folder.path().join("run=1");
-            let mut key = encode_path(&path);
+            let mut path = at(&folder.path().join("run=1"));
+            let mut key = encode_path(&path.path);
             walk_folder(&mut path, &mut key, &mut ancestors.to_vec(), &mut |_| ControlFlow::Continue(()))
         };
         assert!(walked(&[(0, 0), (0, 1)]).unwrap().is_continue());

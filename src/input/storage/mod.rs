@@ -58,11 +58,13 @@ pub use self::web::{Answer, Web};
 use self::connect::StorePlan;
 use self::environment::Environment;
 use crate::vocabulary::error::Result;
+use crate::vocabulary::identity::Naming;
 
 /// Opens buckets and keeps them open. Clones share them.
 #[derive(Clone)]
 pub struct Storage {
     plan: StorePlan,
+    naming: Naming,
     buckets: Arc<Mutex<HashMap<String, Bucket>>>,
 }
 
@@ -79,7 +81,29 @@ impl Storage {
     fn with_environment(options: StorageOptions, environment: Environment) -> Result<Self> {
         options.check()?;
         let plan = StorePlan::new(options, environment)?;
-        Ok(Self { plan, buckets: Arc::default() })
+        Ok(Self { plan, naming: Naming::default(), buckets: Arc::default() })
+    }
+
+    /// Returns the same access, for sources that are named so.
+    #[must_use]
+    pub fn naming_sources(mut self, naming: Naming) -> Self {
+        self.naming = naming;
+        self
+    }
+
+    /// Returns how sources are named.
+    #[must_use]
+    pub fn naming(&self) -> &Naming {
+        &self.naming
+    }
+
+    /// Parses what somebody has written to name sources by; see [`ObjectUri::parse_named`].
+    ///
+    /// # Errors
+    ///
+    /// As [`ObjectUri::parse`].
+    pub fn source(&self, text: &str) -> Result<ObjectUri> {
+        ObjectUri::parse_named(text, &self.naming)
     }
 
     /// Returns the same access, whose redirects stay within these places; none: they may lead to any web server.
@@ -88,17 +112,18 @@ impl Storage {
     ///
     /// `Config` if a place is not a URI.
     pub fn allowing(mut self, places: &[String]) -> Result<Self> {
-        self.plan.allow = places.iter().map(|place| ObjectUri::parse(place)).collect::<Result<_>>()?;
+        self.plan.allow = places.iter().map(|place| self.source(place)).collect::<Result<_>>()?;
         self.buckets = Arc::default();
         Ok(self)
     }
 
-    /// Returns the bucket of an object; it connects, and may fail to, when it is first used.
+    /// Returns the bucket of an object; it connects, and may fail to, when it is first used. What it says of its objects
+    /// it names like this one, whoever shares the connection.
     #[must_use]
     pub fn bucket(&self, uri: &ObjectUri) -> Bucket {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = buckets.get(uri.bucket_key()) {
-            return known.clone();
+            return known.clone().named(uri.naming());
         }
         let root = uri.with_key("");
         let bucket = if uri.scheme().is_local() {
@@ -116,7 +141,7 @@ impl Storage {
     ///
     /// `Config` if requests cannot be prepared on this machine.
     pub fn web(&self, url: &str) -> Result<Web> {
-        Web::new(&self.plan, url)
+        Web::new(&self.plan, url, &self.naming)
     }
 
     /// Makes this bucket the one that is used for its URI, for tests.

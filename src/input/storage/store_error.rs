@@ -16,6 +16,7 @@ use super::redact::redact;
 use super::redirect::Astray;
 use super::trouble::{Symptom, Trouble};
 use crate::vocabulary::error::Error;
+use crate::vocabulary::identity::Naming;
 
 /// Why an object could not be read.
 #[derive(Debug)]
@@ -141,23 +142,24 @@ impl Evidence {
     }
 
     /// Says what happened, for people, without secrets.
-    fn summary(&self) -> String {
+    ///
+    /// - `naming`: of the object; where names are secret, neither the store's words nor those of a library are passed on
+    fn summary(&self, naming: &Naming) -> String {
         if let Some((detail, _)) = &self.credentials {
-            return detail.clone();
+            return naming.quote(detail).into_owned();
         }
         if let Some(astray) = &self.astray {
-            return astray.to_string();
+            return naming.quote(&astray.to_string()).into_owned();
         }
+        let deepest = || naming.quote(&first_line(&self.deepest)).into_owned();
         let mut text = match (self.status, self.transport) {
             (Some(status), _) => format!("the store answered {status}"),
-            (None, Some(HttpErrorKind::Connect)) => format!("cannot connect: {}", first_line(&self.deepest)),
-            (None, Some(HttpErrorKind::Timeout)) => {
-                format!("no answer in time: {}", first_line(&self.deepest))
-            }
-            (None, Some(_)) => format!("the connection broke: {}", first_line(&self.deepest)),
-            (None, None) => first_line(&self.deepest),
+            (None, Some(HttpErrorKind::Connect)) => format!("cannot connect: {}", deepest()),
+            (None, Some(HttpErrorKind::Timeout)) => format!("no answer in time: {}", deepest()),
+            (None, Some(_)) => format!("the connection broke: {}", deepest()),
+            (None, None) => deepest(),
         };
-        for part in [&self.code, &self.message].into_iter().flatten() {
+        for part in [&self.code, &self.message].into_iter().flatten().filter(|_| !naming.is_secret()) {
             text.push_str(if text.contains(' ') && part.contains(' ') { ": " } else { " " });
             text.push_str(&first_line(part));
         }
@@ -165,8 +167,9 @@ impl Evidence {
     }
 
     /// Returns what helps where trying again may.
-    fn advice(&self) -> String {
-        self.astray.as_ref().and_then(Astray::advice).unwrap_or_else(|| TRY_AGAIN.to_owned())
+    fn advice(&self, naming: &Naming) -> String {
+        let astray = self.astray.as_ref().filter(|_| !naming.is_secret());
+        astray.and_then(Astray::advice).unwrap_or_else(|| TRY_AGAIN.to_owned())
     }
 
     /// Returns what may be wrong with this object alone; `None` if it is not the object: credentials, clocks and
@@ -198,8 +201,8 @@ impl Evidence {
     }
 
     /// Makes the innermost cause of an error, which remembers whether it may be this object's alone.
-    fn cause(&self, error: &object_store::Error) -> Result<Symptom, String> {
-        let summary = self.summary();
+    fn cause(&self, error: &object_store::Error, naming: &Naming) -> Result<Symptom, String> {
+        let summary = self.summary(naming);
         match self.trouble(error) {
             Some(trouble) => Ok(trouble.said(summary)),
             None => Err(summary),
@@ -238,17 +241,19 @@ const TRY_AGAIN: &str =
     "run the same command again once the store answers; check storage.endpoint if it never has";
 const CHECK_REGION: &str = "set storage.region or AWS_REGION to the bucket's region";
 
-/// Classifies what a store answered; `doing` completes "cannot …", such as `read s3://b/k`.
-pub(super) fn classify(error: &object_store::Error, doing: &str) -> StoreError {
+/// Classifies what a store answered; `doing` completes "cannot …", such as `read s3://b/k`, whose name it has by `naming`.
+pub(super) fn classify(error: &object_store::Error, doing: &str, naming: &Naming) -> StoreError {
     let evidence = Evidence::of(error);
     let cannot = format!("cannot {doing}");
     StoreError::Failed(match verdict(error, &evidence) {
         Verdict::Gone => return StoreError::Gone,
         Verdict::Forbidden => return StoreError::Forbidden,
-        Verdict::Later => because(Error::unavailable(cannot), evidence.cause(error)).hint(evidence.advice()),
-        Verdict::Fix(what, hint) => {
-            Error::config(cannot).because(because(Error::config(what), evidence.cause(error))).hint(hint)
+        Verdict::Later => {
+            because(Error::unavailable(cannot), evidence.cause(error, naming)).hint(evidence.advice(naming))
         }
+        Verdict::Fix(what, hint) => Error::config(cannot)
+            .because(because(Error::config(what), evidence.cause(error, naming)))
+            .hint(hint),
     })
 }
 
@@ -261,24 +266,24 @@ fn because(error: Error, cause: Result<Symptom, String>) -> Error {
 
 /// Classifies what a web server answered: each URL is a place of its own there, so that a refusal of the request
 /// concerns one object. Only 403 says for good that it may not be read; 401 is about who asks.
-pub(super) fn classify_web(error: &object_store::Error, doing: &str) -> StoreError {
+pub(super) fn classify_web(error: &object_store::Error, doing: &str, naming: &Naming) -> StoreError {
     let evidence = Evidence::of(error);
     let cannot = format!("cannot {doing}");
     match evidence.status {
         Some(403) => StoreError::Forbidden,
         Some(401) => Error::config(cannot)
-            .because(Error::config("the web server requires a login").because(evidence.summary()))
+            .because(Error::config("the web server requires a login").because(evidence.summary(naming)))
             .hint(
                 "leave out objects that are not public; tilefleet sends tokens only to hosts of \
                  storage.sign_endpoint",
             )
             .into(),
         Some(status @ 400..500) if !matches!(status, 404 | 408 | 410 | 429) => {
-            because(Error::unavailable(cannot), evidence.cause(error))
+            because(Error::unavailable(cannot), evidence.cause(error, naming))
                 .hint(format!("find out why the web server answers this request with {status}"))
                 .into()
         }
-        _ => classify(error, doing),
+        _ => classify(error, doing, naming),
     }
 }
 
@@ -300,13 +305,13 @@ pub(super) fn trouble_of(error: &object_store::Error) -> Option<Trouble> {
 }
 
 /// Says what happened, for people: nothing of it is secret.
-pub(super) fn summary(error: &object_store::Error) -> String {
-    Evidence::of(error).summary()
+pub(super) fn summary(error: &object_store::Error, naming: &Naming) -> String {
+    Evidence::of(error).summary(naming)
 }
 
 /// Classifies like [`classify`] where one object's absence or refusal ends the command.
-pub(super) fn failure(error: &object_store::Error, doing: &str) -> Error {
-    match classify(error, doing) {
+pub(super) fn failure(error: &object_store::Error, doing: &str, naming: &Naming) -> Error {
+    match classify(error, doing, naming) {
         StoreError::Failed(error) => error,
         StoreError::Forbidden => Error::config(format!("cannot {doing}"))
             .because("access denied".to_owned())
@@ -560,7 +565,8 @@ mod tests {
 
     #[test]
     fn one_object_is_told_from_the_store() {
-        let read = |status, body: &str| classify(&answered(status, body), "read s3://b/k");
+        let read =
+            |status, body: &str| classify(&answered(status, body), "read s3://b/k", &Naming::default());
         assert!(matches!(read("404 Not Found", &xml("NoSuchKey")), StoreError::Gone));
         assert!(matches!(read("404 Not Found", ""), StoreError::Gone));
         assert!(matches!(read("403 Forbidden", &xml("AccessDenied")), StoreError::Forbidden));
@@ -581,15 +587,23 @@ mod tests {
             store: "S3",
             source: format!("{DELETE_MARK} for key a (b): No. (code: {code})").into(),
         };
-        assert!(matches!(classify(&refused("AccessDenied"), "delete s3://b/a"), StoreError::Forbidden));
-        assert_eq!(kind_of(classify(&refused("SlowDown"), "delete s3://b/a")), Kind::Unavailable);
+        assert!(matches!(
+            classify(&refused("AccessDenied"), "delete s3://b/a", &Naming::default()),
+            StoreError::Forbidden
+        ));
+        assert_eq!(
+            kind_of(classify(&refused("SlowDown"), "delete s3://b/a", &Naming::default())),
+            Kind::Unavailable
+        );
     }
 
     #[test]
     fn the_message_keeps_the_code_and_drops_the_secrets() {
-        let StoreError::Failed(error) =
-            classify(&answered("403 Forbidden", &xml("InvalidAccessKeyId")), "list s3://b/")
-        else {
+        let StoreError::Failed(error) = classify(
+            &answered("403 Forbidden", &xml("InvalidAccessKeyId")),
+            "list s3://b/",
+            &Naming::default(),
+        ) else {
             panic!("refused credentials concern the whole store")
         };
         assert_eq!(

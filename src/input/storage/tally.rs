@@ -130,7 +130,8 @@ impl Tally {
 
 /// Returns what answers as one: a bucket, a web server, a folder of this machine.
 fn place_of(uri: &ObjectUri) -> String {
-    if uri.scheme().is_local() { uri.parent().to_string() } else { uri.bucket_key().to_owned() }
+    let folder = || uri.parent().for_reading().to_owned();
+    if uri.scheme().is_local() { folder() } else { uri.bucket_key().to_owned() }
 }
 
 /// Returns a number that says nothing of where a URI stands among others, the same in every process.
@@ -144,14 +145,14 @@ pub(crate) fn shuffling(seed: &str, uri: &str) -> u64 {
 pub struct Sample {
     place: String,
     seed: String,
-    drawn: BinaryHeap<(u64, String)>,
+    drawn: BinaryHeap<(u64, ObjectUri)>,
 }
 
 impl Sample {
     /// Begins a sample of the host of an object.
     #[must_use]
     pub fn of_host(uri: &ObjectUri) -> Self {
-        Self { place: place_of(uri), seed: uri.to_string(), drawn: BinaryHeap::new() }
+        Self { place: place_of(uri), seed: uri.for_reading().to_owned(), drawn: BinaryHeap::new() }
     }
 
     /// Takes an object into account, if it is of the host.
@@ -159,7 +160,7 @@ impl Sample {
         if place_of(uri) != self.place {
             return;
         }
-        self.drawn.push((shuffling(&self.seed, uri.as_str()), uri.to_string()));
+        self.drawn.push((shuffling(&self.seed, uri.for_reading()), uri.clone()));
         if self.drawn.len() > MAX_DRAWN {
             self.drawn.pop();
         }
@@ -174,8 +175,7 @@ impl Sample {
 
     /// Returns whether the host says something about any of them, be it that it is not there.
     async fn answers(self, storage: &Storage) -> bool {
-        let ask = |(_, uri): (u64, String)| async move {
-            let Ok(uri) = ObjectUri::parse(&uri) else { return false };
+        let ask = |(_, uri): (u64, ObjectUri)| async move {
             match storage.bucket(&uri).get_range(uri.key(), 0, 1).await {
                 Err(StoreError::Failed(error)) => Trouble::of(&error) == Some(Trouble::Answered(416)),
                 _ => true,
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(drawn.len(), MAX_DRAWN);
         for tenth in 0..10 {
             let begins = format!("https://h/0{tenth}");
-            assert!(drawn.iter().any(|(_, uri)| uri.starts_with(&begins)), "none of {begins}");
+            assert!(drawn.iter().any(|(_, uri)| uri.for_reading().starts_with(&begins)), "none of {begins}");
         }
     }
 

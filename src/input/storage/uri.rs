@@ -1,5 +1,6 @@
 //! Canonical names of objects: one text for one object.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
@@ -11,6 +12,7 @@ use url::Url;
 
 use super::redact::redact;
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::identity::{Naming, SourceUri};
 
 /// How an object is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,7 +45,8 @@ impl Scheme {
     }
 }
 
-/// The canonical URI of an object, a folder or a key prefix.
+/// The canonical URI of an object, a folder or a key prefix, taken apart for reading; it shows itself as its
+/// [`SourceUri`] does, and so do all places that are derived from it.
 ///
 /// Two URIs are equal if and only if their texts are. A trailing slash is not part of it: `s3://b/a/`
 /// and `s3://b/a` are the same place. Keys of `s3`, `gs` and `az` are taken literally; `%` means `%`.
@@ -51,7 +54,7 @@ impl Scheme {
 /// UTF-8, which are percent-encoded; `http` URLs are encoded as browsers do.
 #[derive(Clone)]
 pub struct ObjectUri {
-    text: String,
+    identity: SourceUri,
     scheme: Scheme,
     store: String,
     key: String,
@@ -118,6 +121,30 @@ impl ObjectUri {
         Ok(Self::new(Scheme::File, String::new(), encode_path(&lexically_normal(&absolute))))
     }
 
+    /// Takes the URI of a source apart, for reading; it is named as the source is.
+    ///
+    /// # Errors
+    ///
+    /// As [`ObjectUri::parse`].
+    pub fn of(source: &SourceUri) -> Result<Self> {
+        Self::parse_named(source.for_reading(), source.naming())
+    }
+
+    /// Parses what somebody has written, and names it so; an error about it shows no more than the naming does.
+    ///
+    /// # Errors
+    ///
+    /// As [`ObjectUri::parse`].
+    pub fn parse_named(text: &str, naming: &Naming) -> Result<Self> {
+        Self::parse(text).map(|uri| uri.named(naming)).map_err(|error| in_secret(error, text, naming))
+    }
+
+    /// Returns the same place, named so.
+    #[must_use]
+    pub fn named(self, naming: &Naming) -> Self {
+        Self { identity: self.identity.named(naming), ..self }
+    }
+
     fn parse_file_url(text: &str, rest: &str) -> Result<Self> {
         let path = rest.strip_prefix("localhost").unwrap_or(rest);
         if !path.starts_with('/') {
@@ -177,13 +204,25 @@ impl ObjectUri {
             Scheme::Http => http_text("http", &store, &key),
             Scheme::Https => http_text("https", &store, &key),
         };
-        Self { text, scheme, store, key }
+        Self { identity: text.into(), scheme, store, key }
     }
 
-    /// Returns the canonical text.
+    /// Returns the canonical text itself; see [`SourceUri::for_reading`].
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.text
+    pub fn for_reading(&self) -> &str {
+        self.identity.for_reading()
+    }
+
+    /// Returns it as it is passed between rooms.
+    #[must_use]
+    pub fn identity(&self) -> &SourceUri {
+        &self.identity
+    }
+
+    /// Returns how it is named.
+    #[must_use]
+    pub fn naming(&self) -> &Naming {
+        self.identity.naming()
     }
 
     /// Returns how the object is reached.
@@ -209,9 +248,16 @@ impl ObjectUri {
     /// Returns an id of store and bucket without credentials, such as `s3://bucket` or `file://`.
     #[must_use]
     pub fn bucket_key(&self) -> &str {
-        let start = self.text.find("://").map_or(0, |at| at + 3);
-        let length = self.text[start..].find('/').unwrap_or(self.text.len() - start);
-        &self.text[..start + length]
+        let text = self.for_reading();
+        let start = text.find("://").map_or(0, |at| at + 3);
+        let length = text[start..].find('/').unwrap_or(text.len() - start);
+        &text[..start + length]
+    }
+
+    /// Returns [`Self::bucket_key`] as it is shown.
+    #[must_use]
+    pub fn bucket_name(&self) -> Cow<'_, str> {
+        self.naming().name(self.bucket_key())
     }
 
     /// Returns the path of a local file; `None` for any other scheme.
@@ -223,7 +269,7 @@ impl ObjectUri {
     /// Returns the URI of another key of the same bucket, as yielded by [`super::Bucket::list`].
     #[must_use]
     pub fn with_key(&self, key: &str) -> Self {
-        Self::new(self.scheme, self.store.clone(), key.trim_matches('/').to_owned())
+        Self::new(self.scheme, self.store.clone(), key.trim_matches('/').to_owned()).named(self.naming())
     }
 
     /// Returns the URI of `relative` below this folder; `relative` is taken as a key, not as a path.
@@ -250,6 +296,11 @@ impl ObjectUri {
     ///
     /// `Config` as for [`ObjectUri::parse`], and if `..` leaves the bucket.
     pub fn resolve(&self, reference: &str) -> Result<Self> {
+        let resolved = self.resolve_plainly(reference).map(|uri| uri.named(self.naming()));
+        resolved.map_err(|error| in_secret(error, reference, self.naming()))
+    }
+
+    fn resolve_plainly(&self, reference: &str) -> Result<Self> {
         if reference.is_empty() || reference.starts_with('/') || split_scheme(reference).is_some() {
             return Self::parse(reference);
         }
@@ -257,7 +308,7 @@ impl ObjectUri {
             return Self::from_path(&folder.join(reference));
         }
         if self.scheme.is_http() {
-            let mut base = self.text.clone();
+            let mut base = self.for_reading().to_owned();
             if !base.ends_with('/') {
                 base.push('/');
             }
@@ -289,26 +340,26 @@ impl ObjectUri {
     /// Returns whether this is `folder` or lies below it.
     #[must_use]
     pub fn is_within(&self, folder: &Self) -> bool {
-        let folder = folder.text.trim_end_matches('/');
-        self.text.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        let folder = folder.for_reading().trim_end_matches('/');
+        self.for_reading().strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
 impl fmt::Display for ObjectUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        self.identity.fmt(f)
     }
 }
 
 impl fmt::Debug for ObjectUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        fmt::Display::fmt(&self.identity, f)
     }
 }
 
 impl PartialEq for ObjectUri {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        self.identity == other.identity
     }
 }
 
@@ -322,13 +373,13 @@ impl PartialOrd for ObjectUri {
 
 impl Ord for ObjectUri {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.text.cmp(&other.text)
+        self.identity.cmp(&other.identity)
     }
 }
 
 impl Hash for ObjectUri {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.text.hash(state);
+        self.identity.hash(state);
     }
 }
 
@@ -441,6 +492,15 @@ fn http_text(scheme: &str, store: &str, key: &str) -> String {
     url.into()
 }
 
+/// Keeps what an error says of a text to itself, where names are secret.
+fn in_secret(error: Error, text: &str, naming: &Naming) -> Error {
+    if naming.is_secret() {
+        Error::new(error.kind(), format!("`{}` is no URI that can be read", naming.name(text)))
+    } else {
+        error
+    }
+}
+
 fn has_credentials(text: &str) -> Error {
     Error::config(format!("`{}` carries credentials", redact(text)))
         .hint("a URI is recorded in every row: give credentials through the environment or a profile")
@@ -461,6 +521,7 @@ fn check_key(key: &str, text: &str) -> Result<()> {
 mod tests {
     use super::*;
     use crate::vocabulary::error::Kind;
+    use crate::vocabulary::identity::Pseudonyms;
 
     fn canonical(text: &str) -> String {
         ObjectUri::parse(text).unwrap().to_string()
@@ -523,8 +584,8 @@ mod tests {
             assert_eq!(uri.with_key(key), uri);
         }
         let folder = ObjectUri::parse("s3://b/out").unwrap();
-        assert_eq!(folder.join("a/b").as_str(), "s3://b/out/a/b");
-        assert_eq!(folder.parent().as_str(), "s3://b/");
+        assert_eq!(folder.join("a/b").for_reading(), "s3://b/out/a/b");
+        assert_eq!(folder.parent().for_reading(), "s3://b/");
         assert!(folder.join("a").is_within(&folder));
         assert!(!ObjectUri::parse("s3://b/outside").unwrap().is_within(&folder));
     }
@@ -549,18 +610,40 @@ mod tests {
         }
     }
 
+    /// Names follow the places that are derived from one, and errors about them say nothing.
+    #[test]
+    fn whatever_is_derived_from_a_place_is_named_like_it() {
+        let secret = Naming::new(Pseudonyms::new(b"0123456789abcdef").unwrap());
+        let place = ObjectUri::parse_named("s3://clinic/Doe_Jane/a.dcm", &secret).unwrap();
+        let web = ObjectUri::parse_named("https://clinic.example/Doe_Jane", &secret).unwrap();
+        for uri in [place.parent(), place.with_key("Doe_Jane"), place.join("Doe_Jane"), place.clone()] {
+            assert_eq!(uri.to_string(), secret.name(uri.for_reading()));
+        }
+        let resolved = [place.resolve("Doe_Jane"), web.resolve("b%20Doe_Jane"), place.resolve("/Doe_Jane")];
+        assert!(resolved.into_iter().all(|uri| uri.unwrap().naming().is(&secret)));
+        assert_eq!(place.bucket_name(), secret.name("s3://clinic"));
+        for error in [
+            place.resolve("../../../Doe_Jane").unwrap_err(),
+            place.resolve("ftp://Doe_Jane/a").unwrap_err(),
+            web.resolve("https://Doe_Jane:secret@host/a").unwrap_err(),
+            ObjectUri::parse_named("s3://clinic/../Doe_Jane", &secret).unwrap_err(),
+        ] {
+            assert!(!error.render().contains("Doe") && error.kind() == Kind::Config, "{}", error.render());
+        }
+    }
+
     #[test]
     fn references_resolve_against_the_manifest_folder() {
         let s3 = ObjectUri::parse("s3://b/list").unwrap();
-        assert_eq!(s3.resolve("img/a.jpg").unwrap().as_str(), "s3://b/list/img/a.jpg");
-        assert_eq!(s3.resolve("../img/./a.jpg").unwrap().as_str(), "s3://b/img/a.jpg");
-        assert_eq!(s3.resolve("gs://c/a").unwrap().as_str(), "gs://c/a");
+        assert_eq!(s3.resolve("img/a.jpg").unwrap().for_reading(), "s3://b/list/img/a.jpg");
+        assert_eq!(s3.resolve("../img/./a.jpg").unwrap().for_reading(), "s3://b/img/a.jpg");
+        assert_eq!(s3.resolve("gs://c/a").unwrap().for_reading(), "gs://c/a");
         assert!(s3.resolve("../../a.jpg").is_err());
         let local = ObjectUri::parse("/data/list").unwrap();
-        assert_eq!(local.resolve("../a%.jpg").unwrap().as_str(), "file:///data/a%25.jpg");
-        assert_eq!(local.resolve("/x/a.jpg").unwrap().as_str(), "file:///x/a.jpg");
+        assert_eq!(local.resolve("../a%.jpg").unwrap().for_reading(), "file:///data/a%25.jpg");
+        assert_eq!(local.resolve("/x/a.jpg").unwrap().for_reading(), "file:///x/a.jpg");
         let web = ObjectUri::parse("https://h/list").unwrap();
-        assert_eq!(web.resolve("a%20b.jpg").unwrap().as_str(), "https://h/list/a%20b.jpg");
-        assert_eq!(web.resolve("../a.jpg").unwrap().as_str(), "https://h/a.jpg");
+        assert_eq!(web.resolve("a%20b.jpg").unwrap().for_reading(), "https://h/list/a%20b.jpg");
+        assert_eq!(web.resolve("../a.jpg").unwrap().for_reading(), "https://h/a.jpg");
     }
 }

@@ -12,6 +12,7 @@ use super::connect::StorePlan;
 use super::pace::LeastPace;
 use super::redact::redact;
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::identity::Naming;
 
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -23,6 +24,7 @@ pub struct Web {
     max_retries: usize,
     retry_timeout: Duration,
     pace: LeastPace,
+    naming: Naming,
 }
 
 /// What a service answered.
@@ -50,12 +52,12 @@ struct Failure {
 
 impl Web {
     /// Prepares a client; nothing is connected yet.
-    pub(super) fn new(plan: &StorePlan, url: &str) -> Result<Self> {
+    pub(super) fn new(plan: &StorePlan, url: &str, naming: &Naming) -> Result<Self> {
         // Whoever writes http:// means it.
         let options = plan.client_options("", Some(url));
         let client = plan.web_connector().connect(&options).map_err(|cause| {
-            Error::config(format!("cannot prepare requests to {}", redact(url)))
-                .because(redact(&cause.to_string()))
+            Error::config(format!("cannot prepare requests to {}", naming.name(&redact(url))))
+                .because(naming.quote(&redact(&cause.to_string())).into_owned())
         })?;
         let options = &plan.options;
         Ok(Self {
@@ -63,6 +65,7 @@ impl Web {
             max_retries: options.max_retries,
             retry_timeout: options.retry_timeout,
             pace: plan.pace(),
+            naming: naming.clone(),
         })
     }
 
@@ -99,7 +102,7 @@ impl Web {
                 .min(LONGEST_PAUSE);
             tries += 1;
             if tries > self.max_retries || started.elapsed() + pause > self.retry_timeout {
-                return Err(Error::unavailable(format!("cannot ask {}", redact(url)))
+                return Err(Error::unavailable(format!("cannot ask {}", self.shown(url)))
                     .because(failure.why)
                     .hint("run the same command again once the service answers"));
             }
@@ -125,7 +128,7 @@ impl Web {
         let body = body.map_or_else(HttpRequestBody::empty, HttpRequestBody::from);
         let request = request
             .body(body)
-            .map_err(|cause| Error::config(format!("`{}` is not a URL", redact(url))).because(cause))?;
+            .map_err(|cause| Error::config(format!("`{}` is not a URL", self.shown(url))).because(cause))?;
         let response = match self.client.execute(request).await {
             Ok(response) => response,
             Err(error) => {
@@ -150,12 +153,17 @@ impl Web {
         }
         match self.body_of(response, max_bytes).await {
             Ok(Some(body)) => Ok(Ok(Answer { status, body })),
-            Ok(None) => {
-                Err(Error::config(format!("the answer of {} has more than {max_bytes} bytes", redact(url)))
-                    .hint("ask for fewer items at a time"))
-            }
+            Ok(None) => Err(Error::config(format!(
+                "the answer of {} has more than {max_bytes} bytes",
+                self.shown(url)
+            ))
+            .hint("ask for fewer items at a time")),
             Err(why) => Ok(Err(Failure { why: why.to_owned(), pause: None })),
         }
+    }
+
+    fn shown(&self, url: &str) -> String {
+        self.naming.name(&redact(url)).into_owned()
     }
 
     /// Reads a body; `None` if it is too large.

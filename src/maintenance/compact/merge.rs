@@ -17,6 +17,7 @@ use arrow::array::{Array, StructArray};
 
 use crate::output::{Origin, Run, Shard, Source, Tile};
 use crate::vocabulary::error::Result;
+use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::tile_id::TileId;
 
 /// Walks the sources of several runs.
@@ -69,7 +70,7 @@ impl Merge {
     ///
     /// As the store answers.
     pub(super) async fn next(&mut self) -> Result<Option<Merged>> {
-        let mut first: Option<Arc<str>> = None;
+        let mut first: Option<SourceUri> = None;
         for cursor in &mut self.cursors {
             if let Some(uri) = cursor.uri().await?
                 && first.as_ref().is_none_or(|first| uri < *first)
@@ -120,7 +121,7 @@ struct Cursor {
 
 impl Cursor {
     /// Returns the source of the next tile.
-    async fn uri(&mut self) -> Result<Option<Arc<str>>> {
+    async fn uri(&mut self) -> Result<Option<SourceUri>> {
         loop {
             if let Some(tile) = self.shard.as_ref().and_then(|shard| shard.tiles.get(self.at)) {
                 return Ok(Some(tile.source.uri.clone()));
@@ -135,10 +136,10 @@ impl Cursor {
     }
 
     /// Takes all tiles of a source, if it is the next one.
-    async fn take(&mut self, uri: &str, run: usize) -> Result<Option<Group>> {
+    async fn take(&mut self, uri: &SourceUri, run: usize) -> Result<Option<Group>> {
         let whole = self.run.record.origin != Origin::Retry;
         let mut group = Group { whole, extra: None, tiles: Vec::new() };
-        while self.uri().await?.is_some_and(|next| *next == *uri) {
+        while self.uri().await?.is_some_and(|next| next == *uri) {
             let shard = self.shard.as_ref().expect("`uri` found a tile in it");
             let tile = shard.tiles[self.at].clone();
             if group.tiles.is_empty() {
@@ -163,7 +164,7 @@ mod tests {
             let window = Some(Window { x: *x, y: 0, width: 1, height: 1 });
             let version = Some(format!("v{run}").into());
             let source = Source { uri: "s3://a/b".into(), version, size_bytes: None, ..Source::default() };
-            let id = TileId::of(&source.uri, 0, 0, window);
+            let id = TileId::of(&source.uri.name(), 0, 0, window);
             Placed {
                 tile: Tile { id, source_id: 0, source, level: 0, frame: 0, window },
                 run,

@@ -47,6 +47,7 @@ use crate::stages::commit::commit_shard;
 use crate::stages::plan;
 use crate::stages::plan::{Described, ShardSize};
 use crate::vocabulary::error::{Error, Kind, Result};
+use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::outcome::Counts;
 use crate::vocabulary::outcome::{Outcome, TileRow};
 
@@ -247,13 +248,14 @@ impl Compaction<'_> {
             max_reject_ratio: None,
             limit: None,
         };
-        let key = self.output.layout.sources(&id);
-        self.output.elect(&key, encode_sources(&from, &election, older).await?).await?;
+        let vault = self.output.vault()?;
+        let key = vault.layout.sources(&id);
+        vault.elect(&key, encode_sources(&from, &election, older).await?).await?;
         let lost =
             || Error::unavailable(format!("run {id} was started by another command")).hint("try again");
         if self.output.is_deleted(&id).await? {
             // Planned, worked on and deleted since we looked: these sources are nobody's.
-            self.output.bucket.delete(&key).await?;
+            vault.bucket.delete(&key).await?;
             return Err(lost());
         }
         if output::elected(self.output, &id).await?.election.origin != election.origin {
@@ -450,7 +452,7 @@ async fn check_plan(run: &Run) -> Result<()> {
 
 /// Makes sure, apart from how the compaction came about, that it holds every source of a run that is to go.
 async fn check_covers(run: &Run, old: &Run) -> Result<()> {
-    let uris = |run: &Run| -> Result<BoxStream<'static, Result<Arc<str>>>> {
+    let uris = |run: &Run| -> Result<BoxStream<'static, Result<SourceUri>>> {
         let batches = run.sources.stream()?.map_ok(|batch| stream::iter(batch).map(|source| Ok(source.uri)));
         Ok(batches.try_flatten().boxed())
     };
@@ -535,7 +537,7 @@ async fn encode_sources(from: &[Arc<Run>], election: &Election, older: bool) -> 
 }
 
 /// A compaction covers whole sources: without the run that a retry corrects, it would hide that run's tiles.
-fn without_base(retry: &RunId, uri: &str) -> Error {
+fn without_base(retry: &RunId, uri: &SourceUri) -> Error {
     Error::usage(format!("run {retry} is a retry, but the run that it corrects in {uri} is not in --runs"))
         .hint("add the runs before it to --runs")
 }
@@ -543,7 +545,7 @@ fn without_base(retry: &RunId, uri: &str) -> Error {
 fn entry(merged: &Merged, codec: Option<&ExtraCodec>) -> Result<Surveyed> {
     let source = &merged.source;
     let entry = Entry {
-        uri: source.uri.to_string(),
+        uri: source.uri.clone(),
         version: source.version.as_deref().map(str::to_owned),
         size: source.size_bytes,
         extra: plan::encoded_extra(codec, merged.extra.as_ref(), 0)?,

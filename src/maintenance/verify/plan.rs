@@ -1,7 +1,6 @@
 //! The plan against its record and its sources.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -9,13 +8,14 @@ use super::Verdict;
 use crate::output::fingerprint::hex;
 use crate::output::{PlannedTile, Run};
 use crate::vocabulary::error::Result;
+use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::tile_id::TileId;
 use crate::vocabulary::words::{counted, counted_of};
 
 /// A planned tile and its source's URI; `None` if the table of sources does not hold that source.
 pub(super) struct Planned {
     pub(super) tile: PlannedTile,
-    pub(super) uri: Option<Arc<str>>,
+    pub(super) uri: Option<SourceUri>,
 }
 
 /// Reads a shard's planned tiles together with the URIs of their sources.
@@ -35,7 +35,7 @@ pub(super) async fn planned_tiles(run: &Run, number: u32, verdict: &mut Verdict)
     let end = known.iter().max().map_or(first, |last| last + 1);
     // An empty range is not a row group to ask for.
     let sources = if first < end { run.sources.read(first..end).await?.sources } else { Vec::new() };
-    let uri_of = |id: u64| sources.get(id.checked_sub(first)? as usize).map(|source| Arc::clone(&source.uri));
+    let uri_of = |id: u64| sources.get(id.checked_sub(first)? as usize).map(|source| source.uri.clone());
     Ok(tiles.into_iter().map(|tile| Planned { uri: uri_of(tile.source_id), tile }).collect())
 }
 
@@ -48,7 +48,7 @@ pub(super) struct PlanCheck {
     digest: Sha256,
     num_tiles: u64,
     num_sources: u64,
-    source: Option<(u64, Option<Arc<str>>)>,
+    source: Option<(u64, Option<SourceUri>)>,
     /// The ids of the current source's tiles.
     ids: HashSet<TileId>,
     /// Whether a tile may be planned twice.
@@ -71,7 +71,7 @@ impl PlanCheck {
     }
 
     /// Begins a new source, unless it is still the same.
-    fn enter(&mut self, id: u64, uri: Option<&Arc<str>>) {
+    fn enter(&mut self, id: u64, uri: Option<&SourceUri>) {
         let increases = match &self.source {
             Some((last, _)) if *last == id => return,
             Some((last, last_uri)) => *last < id && last_uri.as_ref() < uri,
@@ -115,8 +115,8 @@ impl PlanCheck {
     }
 }
 
-fn id_of(tile: &PlannedTile, uri: &str) -> TileId {
-    TileId::of(uri, tile.level, tile.frame, tile.window)
+fn id_of(tile: &PlannedTile, uri: &SourceUri) -> TileId {
+    TileId::of(&uri.name(), tile.level, tile.frame, tile.window)
 }
 
 /// Reads the plan once more and names every tile that is planned more than once.

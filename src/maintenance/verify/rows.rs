@@ -110,7 +110,7 @@ impl ShardCheck<'_> {
             Some(Planned { tile, .. }) if tile.id.to_string() != id => {
                 self.violation(&format!("row for tile {id} where {} is planned", tile.id));
             }
-            Some(Planned { uri: Some(uri), .. }) if **uri != *columns.sources.value(row) => {
+            Some(Planned { uri: Some(uri), .. }) if uri.name() != columns.sources.value(row) => {
                 self.violation(&format!("the source of tile {id} differs from the plan"));
             }
             Some(_) => {}

@@ -1,12 +1,12 @@
 //! Sources whose rows `tiles` showed, until runs with other settings came.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use super::CurrentRows;
 use crate::output::{Run, Tile};
 use crate::scene::SceneLayout;
 use crate::vocabulary::error::Result;
+use crate::vocabulary::identity::SourceUri;
 
 /// Returns the sources of which these runs alone would show tiles, and show none beside the others.
 ///
@@ -22,7 +22,7 @@ use crate::vocabulary::error::Result;
 /// # Errors
 ///
 /// As the store answers.
-pub async fn covered_up(mine: &[&Run], all: &[&Run]) -> Result<HashSet<Arc<str>>> {
+pub async fn covered_up(mine: &[&Run], all: &[&Run]) -> Result<HashSet<SourceUri>> {
     let (mut gone, mut left) = (HashSet::new(), HashSet::new());
     if mine.len() == all.len() {
         return Ok(gone);
@@ -35,9 +35,10 @@ pub async fn covered_up(mine: &[&Run], all: &[&Run]) -> Result<HashSet<Arc<str>>
         for number in 0..run.num_shards() {
             for tile in run.shard(number).await?.tiles {
                 let uri = &tile.source.uri;
-                if beside.is_current(&run.id, uri, tile.id) {
+                let name = uri.name();
+                if beside.is_current(&run.id, &name, tile.id) {
                     left.insert(uri.clone());
-                } else if alone.is_current(&run.id, uri, tile.id) && !is_rejected_scene(&tile) {
+                } else if alone.is_current(&run.id, &name, tile.id) && !is_rejected_scene(&tile) {
                     gone.insert(uri.clone());
                 }
             }

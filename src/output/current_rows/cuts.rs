@@ -1,13 +1,13 @@
 //! Which runs cut their sources into the same windows: area, bands and grid are the same.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use futures::TryStreamExt;
 
 use crate::config::{Pipeline, TilesSection};
 use crate::output::Run;
 use crate::vocabulary::error::Result;
+use crate::vocabulary::identity::SourceUri;
 
 /// Runs by how they cut their sources; a cut is a number.
 pub(super) struct Cuts {
@@ -73,12 +73,12 @@ impl Cuts {
     }
 
     /// Returns the sources that these runs have cut differently.
-    pub(super) async fn mixed(&self, runs: &[&Run]) -> Result<HashSet<Arc<str>>> {
+    pub(super) async fn mixed(&self, runs: &[&Run]) -> Result<HashSet<SourceUri>> {
         let mut mixed = HashSet::new();
         if self.num_cuts < 2 {
             return Ok(mixed);
         }
-        let mut cuts: HashMap<Arc<str>, usize> = HashMap::new();
+        let mut cuts: HashMap<SourceUri, usize> = HashMap::new();
         for run in runs {
             let mut sources = run.sources.stream()?;
             while let Some(batch) = sources.try_next().await? {

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use self::cuts::Cuts;
 use crate::output::{Origin, Run, RunId, Snapshot, Source, Tile};
 use crate::vocabulary::error::Result;
+use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::tile_id::TileId;
 
 pub use change::{Change, stay_as_they_are};
@@ -51,7 +52,7 @@ pub struct CurrentRows {
 /// Rows of one run that newer runs replace.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Replaced {
-    /// All tiles of these sources.
+    /// All tiles of these sources, by their names in rows.
     pub sources: HashSet<Arc<str>>,
     /// These tiles.
     pub tiles: HashSet<TileId>,
@@ -122,14 +123,14 @@ fn newest_first<'a>(runs: &[&'a Run]) -> Vec<&'a Run> {
 #[derive(Default)]
 struct Seen {
     /// Sources that a run covers as a whole, and how it cuts them.
-    covered: HashSet<(Arc<str>, usize)>,
+    covered: HashSet<(SourceUri, usize)>,
     /// Tiles of retries whose source no newer run covers as a whole; each is to be taken out of the next
     /// older run that covers its source.
-    retried: HashMap<Arc<str>, HashSet<TileId>>,
+    retried: HashMap<SourceUri, HashSet<TileId>>,
     /// Sources that runs have cut differently.
-    mixed: HashSet<Arc<str>>,
+    mixed: HashSet<SourceUri>,
     /// Those of them that any run covers as a whole.
-    mixed_covered: HashSet<Arc<str>>,
+    mixed_covered: HashSet<SourceUri>,
     /// Their tiles.
     mixed_tiles: HashSet<TileId>,
 }
@@ -152,7 +153,7 @@ impl Seen {
             for source in run.sources.read(range).await?.sources {
                 let is_new = self.covered.insert((source.uri.clone(), cut));
                 if !is_new || self.is_outdated(&source) {
-                    replaced.sources.insert(source.uri);
+                    replaced.sources.insert(source.uri.shared_name());
                 } else if self.mixed.contains(&source.uri) {
                     mixed.insert(source.uri);
                 } else {
@@ -172,7 +173,7 @@ impl Seen {
     async fn mixed(
         &mut self,
         run: &Run,
-        sources: &HashSet<Arc<str>>,
+        sources: &HashSet<SourceUri>,
         replaced: &mut Replaced,
     ) -> Result<u64> {
         let mut num_shown = 0;
@@ -208,7 +209,7 @@ impl Seen {
                 let uri = &tile.source.uri;
                 let is_whole = tile.source.is_whole_scene();
                 if self.covered.contains(&(uri.clone(), cut)) || self.is_outdated(&tile.source) {
-                    replaced.sources.insert(uri.clone());
+                    replaced.sources.insert(uri.shared_name());
                 } else if self.mixed.contains(uri) {
                     num_shown += self.mixed_tile(&tile, &mut replaced);
                 } else if is_whole {

@@ -106,7 +106,7 @@ impl World {
             limit: None,
         };
         let surveyed = made.said.iter().map(|(source, said)| {
-            let entry = Entry { uri: SOURCES[*source].to_owned(), ..Entry::default() };
+            let entry = Entry { uri: SOURCES[*source].into(), ..Entry::default() };
             Ok(Surveyed { entry, survey: Some(survey(SOURCES[*source], said)) })
         });
         let sources = output::encode(surveyed, None, || election.metadata(), SOURCE_BYTES_KEY).unwrap();
@@ -159,8 +159,8 @@ async fn shown_of(newest: &CurrentRows, run: &Run) -> BTreeSet<(usize, Option<u3
     let mut shown = BTreeSet::new();
     for number in 0..run.num_shards() {
         for tile in run.shard(number).await.unwrap().tiles {
-            if newest.is_current(&run.id, &tile.source.uri, tile.id) {
-                let source = SOURCES.iter().position(|uri| **uri == *tile.source.uri).unwrap();
+            if newest.is_current(&run.id, &tile.source.uri.name(), tile.id) {
+                let source = SOURCES.iter().position(|uri| *uri == tile.source.uri.for_reading()).unwrap();
                 shown.insert((source, tile.window.map(|window| window.x)));
             }
         }

@@ -30,7 +30,7 @@ fn identity(shard: u32, rows: &[TileRow]) -> Result<Vec<ArrayRef>> {
     let shard = int32("shard", shard)?;
     Ok(vec![
         Arc::new(StringArray::from_iter_values(ids)),
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.source))),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.source.name()))),
         Arc::new(versions.collect::<StringArray>()),
         Arc::new(Int32Array::from_value(shard, rows.len())),
     ])

@@ -102,7 +102,8 @@ impl Fetcher {
         let mut num_bytes = 0_u64;
         let fits = |tile: &&Tile| {
             num_bytes = num_bytes.saturating_add(tile.source.size_bytes.unwrap_or(u64::MAX));
-            let is_local = split_scheme(&tile.source.uri).is_some_and(|(scheme, _)| scheme == "file");
+            let is_local =
+                split_scheme(tile.source.uri.for_reading()).is_some_and(|(scheme, _)| scheme == "file");
             is_local && num_bytes <= GROUP_BYTES
         };
         tiles.iter().take(MAX_IN_GROUP).take_while(fits).count().max(1)
@@ -118,7 +119,7 @@ impl Fetcher {
     /// If all stores are away or the access is wrong: the run stops and the shard stays open.
     pub async fn fetch(&self, tiles: &[Tile], room: u64) -> Result<Vec<Result<FetchedTile, Miss>>> {
         let uris: Vec<ObjectUri> =
-            tiles.iter().map(|tile| ObjectUri::parse(&tile.source.uri)).collect::<Result<_>>()?;
+            tiles.iter().map(|tile| ObjectUri::of(&tile.source.uri)).collect::<Result<_>>()?;
         if let ([tile], [uri]) = (tiles, &uris[..]) {
             return Ok(vec![self.fetch_one(tile, uri, room).await?]);
         }

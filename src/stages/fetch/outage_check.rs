@@ -322,7 +322,7 @@ impl OutageCheck<'_> {
 fn shuffled(mut uris: Vec<ObjectUri>, seed: &ObjectUri) -> Vec<ObjectUri> {
     uris.sort_unstable();
     uris.dedup();
-    uris.sort_by_cached_key(|uri| shuffling(seed.as_str(), uri.as_str()));
+    uris.sort_by_cached_key(|uri| shuffling(seed.for_reading(), uri.for_reading()));
     uris
 }
 
@@ -363,6 +363,7 @@ pub(super) mod tests {
     use super::*;
     use crate::input::storage::StorageOptions;
     use crate::input::storage::test_server::TestServer;
+    use crate::vocabulary::identity::Naming;
 
     /// A table of sources in memory; `uris` must be in order.
     pub(in crate::stages::fetch) async fn table_of(uris: impl Iterator<Item = String>) -> SourceTable {
@@ -377,7 +378,7 @@ pub(super) mod tests {
         writer.write(&rows).unwrap();
         let bucket = Bucket::over(Arc::new(InMemory::new()), "s3://plan");
         bucket.put_new("sources", writer.into_inner().unwrap().into()).await.unwrap();
-        SourceTable::open(&bucket, "sources").await.unwrap().unwrap()
+        SourceTable::open(&bucket, "sources", &Naming::default()).await.unwrap().unwrap()
     }
 
     /// A judge's belongings: `s3://b` in memory, local files, and a run over some of them.

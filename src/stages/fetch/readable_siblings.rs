@@ -10,6 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use crate::input::storage::{ObjectUri, shuffling};
 use crate::output::SourceTable;
 use crate::vocabulary::error::Result;
+use crate::vocabulary::identity::SourceUri;
 
 /// So many sources before and after the failing one are asked for.
 const NUM_NEAR: usize = 8;
@@ -104,7 +105,7 @@ impl RecentlyRead {
 }
 
 fn folder_text(uri: &ObjectUri) -> &str {
-    uri.as_str().rsplit_once('/').map_or("", |(folder, _)| folder)
+    uri.for_reading().rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 /// Sources below `folder` other than `uri`: those read before, those near it, those spread over the
@@ -128,12 +129,12 @@ impl ReadableSiblings<'_> {
         while high - low > SEARCH_ROWS {
             let middle = low + (high - low) / 2;
             let range = self.sources.read(middle..middle + 1).await?;
-            if *range.sources[0].uri <= *self.uri.as_str() { low = middle } else { high = middle }
+            if range.sources[0].uri <= *self.uri.identity() { low = middle } else { high = middle }
         }
         let sources = self.sources.read(low..high).await?.sources;
-        let place = sources.partition_point(|source| *source.uri < *self.uri.as_str());
+        let place = sources.partition_point(|source| source.uri < *self.uri.identity());
         let near = place.saturating_sub(NUM_NEAR)..(place + 1 + NUM_NEAR).min(sources.len());
-        self.chosen(sources[near].iter().map(|source| &*source.uri))
+        self.chosen(sources[near].iter().map(|source| &source.uri))
     }
 
     /// Some of all parts of the run.
@@ -141,7 +142,7 @@ impl ReadableSiblings<'_> {
         let mut witnesses = Vec::new();
         for id in spread(self.sources.num_sources()) {
             let range = self.sources.read(id..id + 1).await?;
-            witnesses.extend(self.chosen(range.sources.iter().map(|source| &*source.uri))?);
+            witnesses.extend(self.chosen(range.sources.iter().map(|source| &source.uri))?);
         }
         Ok(witnesses)
     }
@@ -149,17 +150,17 @@ impl ReadableSiblings<'_> {
     /// Some of all that lie below the folder, drawn by the URI of the failing one.
     pub(super) async fn drawn(&self) -> Result<Vec<ObjectUri>> {
         let range = self.range().await?;
-        let found: Vec<_> = stream::iter(drawn(range, self.uri.as_str()))
+        let found: Vec<_> = stream::iter(drawn(range, self.uri.for_reading()))
             .map(|id| async move { self.sources.read(id..id + 1).await })
             .buffered(LOOKUPS)
             .try_collect()
             .await?;
-        self.chosen(found.iter().flat_map(|range| &range.sources).map(|source| &*source.uri))
+        self.chosen(found.iter().flat_map(|range| &range.sources).map(|source| &source.uri))
     }
 
     /// Returns the ids of the sources below the folder: they lie together, as sources are in the order of their URIs.
     async fn range(&self) -> Result<Range<u64>> {
-        let folder = self.folder.as_str();
+        let folder = self.folder.for_reading();
         let start = self.partition_point(0, |uri| uri < folder).await?;
         let end = self.partition_point(start, |uri| uri.starts_with(folder)).await?;
         Ok(start..end)
@@ -171,14 +172,14 @@ impl ReadableSiblings<'_> {
         while high - low > SEARCH_ROWS {
             let middle = low + (high - low) / 2;
             let range = self.sources.read(middle..middle + 1).await?;
-            if is_before(&range.sources[0].uri) { low = middle + 1 } else { high = middle }
+            if is_before(range.sources[0].uri.for_reading()) { low = middle + 1 } else { high = middle }
         }
         let sources = self.sources.read(low..high).await?.sources;
-        Ok(low + sources.partition_point(|source| is_before(&source.uri)) as u64)
+        Ok(low + sources.partition_point(|source| is_before(source.uri.for_reading())) as u64)
     }
 
-    fn chosen<'b>(&self, uris: impl Iterator<Item = &'b str>) -> Result<Vec<ObjectUri>> {
-        let uris = uris.map(ObjectUri::parse);
+    fn chosen<'b>(&self, uris: impl Iterator<Item = &'b SourceUri>) -> Result<Vec<ObjectUri>> {
+        let uris = uris.map(ObjectUri::of);
         let chosen = |uri: &ObjectUri| uri != self.uri && uri.is_within(self.folder);
         uris.filter(|uri| uri.as_ref().map_or(true, chosen)).collect()
     }
@@ -238,8 +239,8 @@ mod tests {
         };
         assert_eq!(draw("s3://b/", "s3://b/01").await.len(), 29);
         let many = draw("s3://a/", "s3://a/00000").await;
-        assert!(many.iter().all(|uri| uri.as_str().starts_with("s3://a/")));
-        assert!(many.iter().any(|uri| uri.as_str() > "s3://a/15000"), "{many:?}");
+        assert!(many.iter().all(|uri| uri.for_reading().starts_with("s3://a/")));
+        assert!(many.iter().any(|uri| uri.for_reading() > "s3://a/15000"), "{many:?}");
         assert_eq!(draw("s3://none/", "s3://none/1").await, []);
     }
 

@@ -17,6 +17,7 @@ use crate::input::storage::{ObjectUri, StoreError};
 use crate::output::{Source, Tile};
 use crate::scene::{Scene, SceneLayout, SceneObject};
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::reason::{Reason, Rejection};
 use crate::vocabulary::sample::SampleKind;
 use crate::vocabulary::traffic::Traffic;
@@ -114,7 +115,7 @@ impl Fetcher {
             None => return self.judge_unanswered(tile, &source.uri).await.map(Err),
         };
         for object in &scene.objects {
-            if let Some(miss) = self.troubles.known(tile.source_id, &ObjectUri::parse(&object.uri)?) {
+            if let Some(miss) = self.troubles.known(tile.source_id, &ObjectUri::of(&object.uri)?) {
                 return Ok(Err(miss));
             }
         }
@@ -128,8 +129,8 @@ impl Fetcher {
     }
 
     /// An object that did not answer when planned is gone now, or in trouble, or has come back meanwhile.
-    async fn judge_unanswered(&self, tile: &Tile, uri: &str) -> Result<Miss> {
-        let uri = ObjectUri::parse(uri)?;
+    async fn judge_unanswered(&self, tile: &Tile, uri: &SourceUri) -> Result<Miss> {
+        let uri = ObjectUri::of(uri)?;
         if let Some(miss) = self.troubles.known(tile.source_id, &uri) {
             return Ok(miss);
         }
@@ -171,7 +172,7 @@ impl Fetcher {
     }
 
     async fn open_object(&self, planned: &SceneObject, source_id: u64) -> Result<Result<OpenObject, Miss>> {
-        let uri = ObjectUri::parse(&planned.uri)?;
+        let uri = ObjectUri::of(&planned.uri)?;
         let Scenes { requests, local_reads, traffic, .. } = &self.scenes;
         let requests = if uri.local_path().is_some() { local_reads } else { requests };
         let (requests, traffic) = (requests.clone(), traffic.clone());

@@ -142,6 +142,7 @@ impl Fetcher {
                 let mut away = troubles.away.lock().unwrap_or_else(PoisonError::into_inner);
                 let host = uri.bucket_key();
                 if away.insert(host.to_owned(), Instant::now()).is_none() {
+                    let host = uri.bucket_name();
                     tracing::warn!("{host} does not answer ({why}); its tiles are postponed");
                 }
             }
@@ -169,7 +170,7 @@ impl Fetcher {
         let mut hosts = Vec::new();
         for id in [0, last] {
             let found = sources.read(id..id + 1).await?.sources;
-            hosts.extend(found.iter().map(|source| ObjectUri::parse(&source.uri)));
+            hosts.extend(found.iter().map(|source| ObjectUri::of(&source.uri)));
         }
         // Sources are in the order of their URIs, so that those of one host lie together.
         Ok(hosts.into_iter().all(|found| found.is_ok_and(|found| found.bucket_key() == uri.bucket_key())))

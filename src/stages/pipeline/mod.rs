@@ -543,7 +543,8 @@ impl TileTask {
             drop(decoding);
             match tensor {
                 Ok(tensor) => {
-                    let detail = wrong_extension(&image.header, &self.shard.tile(self.index).source.uri);
+                    let detail =
+                        wrong_extension(&image.header, self.shard.tile(self.index).source.uri.for_reading());
                     let Self { shard, index, .. } = self;
                     chips.send(QueuedChip {
                         shard,

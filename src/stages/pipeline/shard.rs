@@ -138,6 +138,7 @@ impl OpenShard {
 
     /// Records that a tile is rejected.
     pub fn reject(&self, index: usize, rejection: Rejection) {
+        let rejection = rejection.shown(self.tile(index).source.uri.naming());
         self.settle(index, |_| Outcome::Rejected(rejection));
     }
 

@@ -19,6 +19,7 @@ use crate::output::Run;
 use crate::output::Source;
 use crate::output::sources::SourcesWithExtra;
 use crate::vocabulary::error::Result;
+use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::words::{counted, form};
 
 /// Yields the sources that no earlier run covered as they are now.
@@ -29,7 +30,7 @@ pub(super) struct NewEntries {
     has_manifest: bool,
     is_limited: bool,
     /// Sources of which only rows with other settings are shown.
-    covered_up: HashSet<Arc<str>>,
+    covered_up: HashSet<SourceUri>,
 }
 
 #[derive(Default)]
@@ -57,7 +58,7 @@ impl NewEntries {
         discovered: &Discovered,
         runs: &[&Run],
         has_manifest: bool,
-        covered_up: HashSet<Arc<str>>,
+        covered_up: HashSet<SourceUri>,
     ) -> Result<Self> {
         let known = KnownSources::of(runs, discovered.extra.clone())?;
         let counts = Counts::default();
@@ -68,7 +69,7 @@ impl NewEntries {
     fn next_entry(&mut self) -> Result<Option<Entry>> {
         while let Some(entry) = self.entries.next().transpose()? {
             let seen = match self.known.look_for(&entry)? {
-                Seen::Same if self.covered_up.contains(entry.uri.as_str()) => Seen::CoveredUp,
+                Seen::Same if self.covered_up.contains(&entry.uri) => Seen::CoveredUp,
                 seen => seen,
             };
             match seen {
@@ -161,7 +162,7 @@ impl KnownSources {
         while self.pass_one(Some(&entry.uri))? {}
         let mut newest = Seen::Never;
         for cursor in &mut self.cursors {
-            let Some(source) = cursor.source().filter(|source| *source.uri == *entry.uri) else { continue };
+            let Some(source) = cursor.source().filter(|source| source.uri == entry.uri) else { continue };
             // A retry of some windows says nothing of the others.
             if !source.is_part() {
                 // Of what could not be looked at nothing says that it has changed.
@@ -184,12 +185,12 @@ impl KnownSources {
     }
 
     /// Passes the first source that comes before `end`, in all runs that have it; returns whether there was one.
-    fn pass_one(&mut self, end: Option<&str>) -> Result<bool> {
+    fn pass_one(&mut self, end: Option<&SourceUri>) -> Result<bool> {
         for cursor in &mut self.cursors {
             cursor.load(&self.runtime, self.codec.as_deref())?;
         }
         let first = self.cursors.iter().filter_map(|cursor| Some(cursor.source()?.uri.clone())).min();
-        let Some(first) = first.filter(|first| end.is_none_or(|end| **first < *end)) else {
+        let Some(first) = first.filter(|first| end.is_none_or(|end| first < end)) else {
             return Ok(false);
         };
         let at_first = |cursor: &&mut Cursor| cursor.source().is_some_and(|source| source.uri == first);

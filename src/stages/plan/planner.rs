@@ -32,6 +32,7 @@ use crate::stages::plan::publish::{Described, ShardSize, check_fingerprint, row_
 use crate::stages::survey::windows::{num_tiles_of, num_unplaced};
 use crate::stages::survey::{HeaderReader, Surveying};
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::words::{counted, form};
 
 /// Attempts before giving up.
@@ -121,7 +122,7 @@ pub struct Preview {
     pub unanswered: u64,
     /// The sources to look at, spread evenly over all, where planning itself reads no header.
     #[serde(skip)]
-    pub sample: Vec<Arc<str>>,
+    pub sample: Vec<SourceUri>,
     /// Windows that have no outline on the Earth, and so were left out of `tiles.aoi`.
     #[serde(skip_serializing_if = "is_zero")]
     pub windows_without_place: u64,
@@ -152,7 +153,7 @@ fn is_zero(number: &u64) -> bool {
 /// Sources that this pipeline has done, and of which `tiles` shows only what it made of them with other settings.
 #[derive(Default)]
 struct CoveredUp {
-    sources: HashSet<Arc<str>>,
+    sources: HashSet<SourceUri>,
     /// The moment just after the newest run with other settings, if there are such sources.
     just_after: Option<Timestamp>,
 }
@@ -381,10 +382,11 @@ impl Planner<'_> {
     /// Returns `None` if the winner is a compaction, or the run is deleted.
     pub(super) async fn elect(&self, id: &RunId, sources: EncodedSources) -> Result<Option<Run>> {
         // The election: whoever creates this object decides what the run covers; the others adopt it.
-        self.output.elect(&self.output.layout.sources(id), sources.bytes).await?;
+        let vault = self.output.vault()?;
+        vault.elect(&vault.layout.sources(id), sources.bytes).await?;
         if self.output.is_deleted(id).await? {
             // Planned, worked on and deleted since we looked: these sources are nobody's.
-            self.output.bucket.delete(&self.output.layout.sources(id)).await?;
+            vault.bucket.delete(&vault.layout.sources(id)).await?;
             return Ok(None);
         }
         self.publish_elected(id).await
@@ -435,8 +437,9 @@ impl Planner<'_> {
             Some(OpenRun::Elected(id)) => {
                 let Elected { table, election } = self.elected(id).await?;
                 let tally = self.tally(&table).await?;
-                let (key, num_bytes) = (self.output.layout.sources(id), output::source_bytes(&table));
-                let sources = self.output.bucket.get(&key, u64::MAX).await;
+                let vault = self.output.vault()?;
+                let (key, num_bytes) = (vault.layout.sources(id), output::source_bytes(&table));
+                let sources = vault.bucket.get(&key, u64::MAX).await;
                 let bytes = sources.map_err(|fault| fault.into_error(&key))?.bytes;
                 let sources = EncodedSources { bytes, num_sources: table.num_sources(), num_bytes };
                 self.preview_new(id, sources, tally, election.shard_tiles).await
@@ -459,13 +462,15 @@ impl Planner<'_> {
     async fn plan_aside(&self, id: &RunId, sources: Bytes) -> Result<Run> {
         let folder = ObjectUri::from_path(&self.spool_dir.join("preview"))?;
         let scratch = Output::open(self.storage, &folder, self.output.process.clone());
+        // It goes with this command.
+        let scratch = scratch.clone().with_vault(scratch);
         scratch.bucket.put_new(&scratch.layout.sources(id), sources).await?;
         let elected = output::elected(&scratch, id).await?;
         self.publish(&scratch, id, &elected).await
     }
 
     /// Returns sources to look at, spread evenly over all; none where planning itself reads their headers.
-    async fn sample(&self, table: &SourceTable) -> Result<Vec<Arc<str>>> {
+    async fn sample(&self, table: &SourceTable) -> Result<Vec<SourceUri>> {
         let (mut sample, mut number, total) = (Vec::new(), 0, table.num_sources());
         if self.cutting.is_some() {
             return Ok(sample);
@@ -730,7 +735,7 @@ impl Planner<'_> {
     }
 
     /// Says that other pipelines have newer rows of sources that this one has done.
-    async fn warn_of_others(&self, sources: &HashSet<Arc<str>>, all: &[&Run]) -> Result<()> {
+    async fn warn_of_others(&self, sources: &HashSet<SourceUri>, all: &[&Run]) -> Result<()> {
         let mut newer = BTreeSet::new();
         for run in all.iter().filter(|run| run.id.name() != self.draft.name && !sources.is_empty()) {
             let mut batches = run.sources.stream()?;

@@ -114,7 +114,7 @@ pub fn tiles(
     let tiling = tiling.cloned();
     let tiles = numbered.map_ok(move |(id, source)| {
         let survey = source.survey.as_ref();
-        stream::iter(tiles_of(id, &source.uri, survey, tiling.as_deref(), shard_tiles).map(Ok))
+        stream::iter(tiles_of(id, &source.uri.name(), survey, tiling.as_deref(), shard_tiles).map(Ok))
     });
     Ok(tiles.try_flatten().boxed())
 }

@@ -26,6 +26,7 @@ use crate::output::{Source, Surveyed};
 use crate::scene::{FrameWindow, Scene, SceneLayout};
 use crate::stages::survey::windows::num_tiles_of;
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::reason::{Reason, Rejection};
 use crate::vocabulary::tile_id::TileId;
 
@@ -121,21 +122,21 @@ impl Planner<'_> {
     }
 
     /// Returns the sources as they are now, in order of URI.
-    async fn look_up(&self, sources: BTreeMap<Arc<str>, Again>) -> Result<Vec<Surveyed>> {
+    async fn look_up(&self, sources: BTreeMap<SourceUri, Again>) -> Result<Vec<Surveyed>> {
         let looked_up = stream::iter(sources).map(|(uri, again)| self.look_up_one(uri, again));
         looked_up.buffered(LOOKUPS).try_collect().await
     }
 
-    async fn look_up_one(&self, uri: Arc<str>, again: Again) -> Result<Surveyed> {
+    async fn look_up_one(&self, uri: SourceUri, again: Again) -> Result<Surveyed> {
         let Again { planned, extra, windows } = again;
         let entry = if let Some(item) = &planned.item {
             // What a STAC item says is what it said: an item that has changed the next run covers.
             let version = planned.version.as_deref().map(str::to_owned);
             let item = Some(item.as_bytes().to_vec());
-            Entry { uri: uri.to_string(), version, extra, item, ..Entry::default() }
+            Entry { uri, version, extra, item, ..Entry::default() }
         } else {
-            let found = source::look_up(self.storage, &ObjectUri::parse(&uri)?).await?;
-            Entry { uri: uri.to_string(), extra, ..found }
+            let found = source::look_up(self.storage, &ObjectUri::of(&uri)?).await?;
+            Entry { uri, extra, ..found }
         };
         match self.cutting {
             None => Ok(entry.into()),
@@ -185,7 +186,7 @@ fn by_shard(rejected: &[Retry]) -> BTreeMap<(&RunId, u32), HashSet<TileId>> {
 /// The sources of rejected tiles.
 #[derive(Default)]
 struct Rejected {
-    entries: BTreeMap<Arc<str>, Again>,
+    entries: BTreeMap<SourceUri, Again>,
     codec: Option<ExtraCodec>,
 }
 
@@ -212,8 +213,9 @@ impl Rejected {
             self.codec = Some(ExtraCodec::new(&fields)?);
         }
         let shard = run.shard(number).await?;
-        let is_wanted =
-            |tile: &Tile| wanted.contains(&tile.id) && newest.is_current(&run.id, &tile.source.uri, tile.id);
+        let is_wanted = |tile: &Tile| {
+            wanted.contains(&tile.id) && newest.is_current(&run.id, &tile.source.uri.name(), tile.id)
+        };
         for (row, tile) in shard.tiles.iter().enumerate().filter(|(_, tile)| is_wanted(tile)) {
             let extra = encoded(self.codec.as_ref(), shard.extra.as_ref(), row)?;
             let again = self.entries.entry(tile.source.uri.clone()).or_insert_with(|| Again {

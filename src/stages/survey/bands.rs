@@ -8,6 +8,7 @@ use crate::input::stac::sentinel2::{Calibration, calibration_to};
 use crate::input::stac::{Item, Selected};
 use crate::scene::Nodata;
 use crate::scene::{SceneBand, Tiling};
+use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::reason::{Reason, Rejection};
 use crate::vocabulary::sample::{SampleKind, converts};
 
@@ -19,7 +20,7 @@ const STORED_UNIT: &str = "dn";
 /// The files of a source, and the band of one of them for each band that is needed.
 pub(super) struct Choices {
     /// Each file once.
-    pub(super) uris: Vec<String>,
+    pub(super) uris: Vec<SourceUri>,
     /// In the order of the model's input; after them the band of the clouds, if one is asked for.
     pub(super) bands: Vec<Choice>,
     /// What was decided on the way.
@@ -37,20 +38,22 @@ pub(super) struct Choice {
 }
 
 /// Looks for all bands in one file.
-pub(super) fn whole_file(uri: &str, tiling: &Tiling) -> Choices {
+pub(super) fn whole_file(uri: &SourceUri, tiling: &Tiling) -> Choices {
     let choice = |name: &String| Choice { object: 0, name: name.clone(), selected: None };
     let bands = needed(tiling).map(choice).collect();
-    Choices { uris: vec![uri.to_owned()], bands, notes: Vec::new() }
+    Choices { uris: vec![uri.clone()], bands, notes: Vec::new() }
 }
 
 /// Looks for all bands among the assets of an item.
 pub(super) fn of_item(item: &Item, tiling: &Tiling) -> Result<Choices, Rejection> {
     let names: Vec<&String> = needed(tiling).collect();
-    let selected = stac::select(item, &names).map_err(|problem| mismatch(problem.to_string()))?;
+    let naming = item.uri.naming();
+    let unusable = |problem: stac::Problem| mismatch(naming.quote(&problem.to_string()));
+    let selected = stac::select(item, &names).map_err(unusable)?;
     let mut choices = Choices { uris: Vec::new(), bands: Vec::new(), notes: Vec::new() };
     for (name, selected) in names.into_iter().zip(selected) {
-        let uri = item.assets[selected.asset].uri(None).map_err(|problem| mismatch(problem.to_string()))?;
-        let uri = uri.to_string();
+        let uri = item.assets[selected.asset].uri(None).map_err(unusable)?;
+        let uri = uri.named(naming).identity().clone();
         let object = choices.uris.iter().position(|known| *known == uri).unwrap_or(choices.uris.len());
         if object == choices.uris.len() {
             choices.uris.push(uri);
@@ -64,7 +67,7 @@ pub(super) fn of_item(item: &Item, tiling: &Tiling) -> Result<Choices, Rejection
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChosenAsset {
     /// Where it lies.
-    pub uri: String,
+    pub uri: SourceUri,
     /// Its keys in the item: of several, each has the same address.
     pub keys: Vec<String>,
     /// The bands that are taken from it, as they were asked for.
@@ -78,7 +81,7 @@ pub struct ChosenAsset {
 /// [`Reason::BandsMismatch`] if the item does not say which file holds a band, or nothing can be read there.
 pub fn chosen_assets(item: &Item, tiling: &Tiling) -> Result<Vec<ChosenAsset>, Rejection> {
     let Choices { uris, bands, .. } = of_item(item, tiling)?;
-    let chosen = |(object, uri): (usize, String)| {
+    let chosen = |(object, uri): (usize, SourceUri)| {
         let here = || bands.iter().filter(|choice| choice.object == object);
         let mut keys: Vec<String> =
             here().filter_map(|choice| Some(choice.selected.as_ref()?.key.clone())).collect();

@@ -38,7 +38,7 @@ pub(super) fn object(opened: &OpenRaster) -> Result<SceneObject, Rejection> {
         return Err(Rejection::new(Reason::Corrupt, detail));
     }
     Ok(SceneObject {
-        uri: opened.uri().to_string().into(),
+        uri: opened.uri().identity().clone(),
         version: reader.version().cloned(),
         size_bytes: reader.size_bytes(),
         without_mask: levels_without_mask(file),

@@ -28,6 +28,7 @@ use crate::scene::{Scene, SceneBand, SceneLayout, SceneObject, Tiling};
 use crate::stages::survey::windows::{MAX_WINDOWS, count, tiles_of};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::guard;
+use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::reason::{Reason, Rejection};
 
 /// So many sources are surveyed at once.
@@ -139,7 +140,7 @@ impl HeaderReader {
             }
             Err(UnreadableHeader::Rejected(rejection)) => (rejection.into(), Vec::new()),
             Err(UnreadableHeader::NoAnswer(uri)) => {
-                (SceneLayout::Unanswered { uri: uri.to_string().into() }, Vec::new())
+                (SceneLayout::Unanswered { uri: uri.identity().clone() }, Vec::new())
             }
         };
         Ok((found.0.recordable(), found.1))
@@ -154,7 +155,7 @@ impl HeaderReader {
         let item = match item.map(Result::as_ref).transpose() {
             Ok(item) => item,
             Err(why) => {
-                return Ok(Err(unusable_item(why).into()));
+                return Ok(Err(unusable_item(&entry.uri.naming().quote(why)).into()));
             }
         };
         let choices = match item {
@@ -182,17 +183,17 @@ impl HeaderReader {
     /// Reads the header of an object, unless that has been done.
     async fn open(
         &self,
-        uri: &str,
+        uri: &SourceUri,
         entry: &Entry,
         known: &[Arc<OpenRaster>],
     ) -> Result<Result<Arc<OpenRaster>, UnreadableHeader>> {
-        let uri = ObjectUri::parse(uri)?;
+        let uri = ObjectUri::of(uri)?;
         if let Some(open) = known.iter().find(|open| *open.uri() == uri) {
             self.tally.answered(&uri);
             return Ok(Ok(open.clone()));
         }
         let (storage, reads) = (&self.storage, self.reads.clone());
-        let reader = match entry.size.filter(|_| uri.to_string() == entry.uri) {
+        let reader = match entry.size.filter(|_| *uri.identity() == entry.uri) {
             Some(size) => {
                 let version = entry.version.clone().map(Into::into);
                 Ok(Some(RangeReader::new(storage, &uri, size, version, reads)))
@@ -236,14 +237,14 @@ impl HeaderReader {
         let mut sample = Sample::of_host(uri);
         for entry in self.sources.get().into_iter().flat_map(Sorted::entries) {
             for uri in self.objects(&entry?) {
-                sample.offer(&ObjectUri::parse(&uri)?);
+                sample.offer(&ObjectUri::of(&uri)?);
             }
         }
         Ok(sample)
     }
 
     /// Returns the objects of a source; none if that cannot be told.
-    fn objects(&self, entry: &Entry) -> Vec<String> {
+    fn objects(&self, entry: &Entry) -> Vec<SourceUri> {
         match entry.stac_item() {
             Ok(None) => bands::whole_file(&entry.uri, &self.tiling).uris,
             Ok(Some(Ok(item))) => {

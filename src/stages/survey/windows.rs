@@ -12,20 +12,21 @@ pub(crate) const MAX_WINDOWS: u64 = 1 << 24;
 
 /// Cuts a source into its tiles: the windows of a scene, or the whole of it.
 ///
+/// - `name`: of the source, which its tile ids are hashes of
 /// - `shard_tiles`: windows come in square blocks of so many, so that a shard is compact; of scenes that are
 ///   stored in rows, in rows
 pub(crate) fn tiles_of(
     source_id: u64,
-    uri: &str,
+    name: &str,
     survey: Option<&SceneLayout>,
     tiling: Option<&Tiling>,
     shard_tiles: u32,
 ) -> Box<dyn Iterator<Item = PlannedTile> + Send> {
     let Some((scene, tiling)) = survey.and_then(SceneLayout::scene).zip(tiling) else {
-        return Box::new(std::iter::once(tile(source_id, uri, 0, 0, None)));
+        return Box::new(std::iter::once(tile(source_id, name, 0, 0, None)));
     };
-    let (uri, level) = (Arc::<str>::from(uri), scene.level);
-    let cut = move |FrameWindow { frame, window }| tile(source_id, &uri, level, frame, Some(window));
+    let (name, level) = (Arc::<str>::from(name), scene.level);
+    let cut = move |FrameWindow { frame, window }| tile(source_id, &name, level, frame, Some(window));
     Box::new(windows_of(scene, tiling, shard_tiles).map(cut))
 }
 
@@ -52,8 +53,8 @@ fn windows_of(
     Box::new(frames.filter(move |placed| touches(placed.window)))
 }
 
-fn tile(source_id: u64, uri: &str, level: u32, frame: u32, window: Option<Window>) -> PlannedTile {
-    PlannedTile { id: TileId::of(uri, level, frame, window), source_id, level, frame, window }
+fn tile(source_id: u64, name: &str, level: u32, frame: u32, window: Option<Window>) -> PlannedTile {
+    PlannedTile { id: TileId::of(name, level, frame, window), source_id, level, frame, window }
 }
 
 /// Returns whether a window touches the area of interest: one without an outline on the Earth touches none.

@@ -48,6 +48,7 @@ use crate::vocabulary::contract::Contract;
 use crate::vocabulary::contract::Target;
 use crate::vocabulary::contract::precision::Precision;
 use crate::vocabulary::error::{Error, Kind, Result};
+use crate::vocabulary::identity::Naming;
 use crate::vocabulary::outcome::Counts;
 use crate::vocabulary::process::Process;
 use crate::vocabulary::provider::Provider;
@@ -122,7 +123,8 @@ impl Job {
         Self::open_as(Process::real(), Storage::new(storage.clone())?.allowing(&input.allow)?, loaded)
     }
 
-    /// Checks a pipeline as [`Self::open`], for a process whose clock, seed and stores are the caller's.
+    /// Checks a pipeline as [`Self::open`], for a process whose clock, seed and stores are the caller's. Its sources are
+    /// named as `storage` names them.
     ///
     /// # Errors
     ///
@@ -151,7 +153,7 @@ impl Job {
         model.precision = Precision::agreed(pipeline.run.precision, model.precision)?;
         check_provider(pipeline.run.provider, &model)?;
         check_arithmetic(&pipeline.run, &model)?;
-        let draft = draft(loaded, &model, tiling.as_deref())?;
+        let draft = draft(loaded, &model, tiling.as_deref(), storage.naming())?;
         let requests = pipeline.run.fetch_concurrency;
         let cutting = tiling.map(|tiling| Cutting {
             surveyor: Arc::new(HeaderReader::new(
@@ -179,6 +181,14 @@ impl Job {
     #[must_use]
     pub fn accepting(self, accepts: bool) -> Self {
         Self { accepts, ..self }
+    }
+
+    /// Keeps the tables that tell the URIs of sources there instead of in the output. All workers of a run name the same
+    /// place; without one, a job whose sources have secret names refuses to plan.
+    #[must_use]
+    pub fn with_vault(self, vault: &ObjectUri) -> Self {
+        let vault = Output::open(&self.storage, vault, self.output.process.clone());
+        Self { output: self.output.with_vault(vault), ..self }
     }
 
     /// Takes its shards from there instead of whatever is open.
@@ -686,7 +696,7 @@ fn constants(provider: Provider, model: &Model) -> Vec<(String, String)> {
     ]
 }
 
-fn draft(loaded: &Loaded, model: &Model, tiling: Option<&Tiling>) -> Result<RunSpec> {
+fn draft(loaded: &Loaded, model: &Model, tiling: Option<&Tiling>, naming: &Naming) -> Result<RunSpec> {
     let pipeline = &loaded.pipeline;
     let contract = model.contract.meaning();
     let meaning = FingerprintInput {
@@ -721,7 +731,7 @@ fn draft(loaded: &Loaded, model: &Model, tiling: Option<&Tiling>) -> Result<RunS
             contract_origin: model.contract_origin.to_string(),
             contract: model.contract.clone(),
         },
-        pipeline: loaded.settings.to_json(),
+        pipeline: named(loaded.settings.to_json(), naming),
         shard_tiles: pipeline
             .plan
             .shard_tiles
@@ -729,6 +739,29 @@ fn draft(loaded: &Loaded, model: &Model, tiling: Option<&Tiling>) -> Result<RunS
         embedding_bytes: embedding_bytes as u64,
         max_reject_ratio: pipeline.limits.max_reject_ratio,
     })
+}
+
+/// Settings that lead to sources, as they lie in the record of a pipeline.
+const LEADING_TO_SOURCES: [&str; 4] = ["/input/uris", "/input/manifest", "/input/allow", "/input/stac/api"];
+
+/// Names what leads to sources in a pipeline that is recorded.
+fn named(mut settings: serde_json::Value, naming: &Naming) -> serde_json::Value {
+    let name = |value: &mut serde_json::Value| {
+        // An empty text is a setting that is not set.
+        if let serde_json::Value::String(uri) = value
+            && !uri.is_empty()
+        {
+            *uri = naming.name(uri).into_owned();
+        }
+    };
+    for setting in LEADING_TO_SOURCES {
+        match settings.pointer_mut(setting) {
+            Some(serde_json::Value::Array(uris)) => uris.iter_mut().for_each(name),
+            Some(uri) => name(uri),
+            None => {}
+        }
+    }
+    settings
 }
 
 /// Says what a table of this contract holds.
