@@ -15,6 +15,11 @@ pub trait Clock: fmt::Debug + Send + Sync {
 
     /// Waits until this much time has passed.
     fn sleep(&self, time: Duration) -> BoxFuture<'static, ()>;
+
+    /// Waits until this much time has passed since a moment of this clock, at most so long from now.
+    fn sleep_since(&self, moment: Timestamp, time: Duration) -> BoxFuture<'static, ()> {
+        self.sleep(time.saturating_sub(self.now().since(moment)))
+    }
 }
 
 /// The clock of this machine.

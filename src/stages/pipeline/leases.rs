@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 
 use crate::stages::work::{Lease, Next, PutBack, WorkSource};
 use crate::vocabulary::error::{Kind, Result};
-use crate::vocabulary::time::Clock;
+use crate::vocabulary::time::{Clock, Timestamp};
 
 /// A shard that needs an object which cannot be read is tried so often again, when all others are done.
 const MORE_PASSES: usize = 2;
@@ -98,8 +98,9 @@ impl Leases {
 
     /// Asks the source for work.
     pub(super) async fn next(&self) -> Result<Answer> {
+        let asked = self.clock.now();
         Ok(match self.source.next().await? {
-            Next::Shard(lease) => Answer::Shard(self.hold(lease)),
+            Next::Shard(lease) => Answer::Shard(self.hold(lease, asked)),
             Next::Elsewhere(shard) => Answer::Elsewhere(shard),
             Next::Wait(time) => Answer::Wait(time),
             Next::Done => Answer::Done,
@@ -114,11 +115,13 @@ impl Leases {
         }
     }
 
-    fn hold(&self, lease: Lease) -> Arc<HeldLease> {
+    /// Holds a lease that began at some time after it was asked for: the answer may have been long on its way.
+    fn hold(&self, lease: Lease, asked: Timestamp) -> Arc<HeldLease> {
         let (id, every) = (lease.id, lease.renew_every);
         let held = Arc::new(HeldLease { lease, lost: AtomicBool::new(false), renewal: OnceLock::new() });
         if let Some(every) = every {
-            let renewing = renew(Arc::downgrade(&held), self.source.clone(), self.clock.clone(), every);
+            let renewing =
+                renew(Arc::downgrade(&held), self.source.clone(), self.clock.clone(), asked, every);
             held.renewal.get_or_init(|| tokio::spawn(renewing).abort_handle());
         }
         self.held().insert(id, held.clone());
@@ -190,9 +193,17 @@ impl Leases {
 }
 
 /// Renews a lease until it ends, one way or the other.
-async fn renew(held: Weak<HeldLease>, source: Arc<dyn WorkSource>, clock: Arc<dyn Clock>, every: Duration) {
+async fn renew(
+    held: Weak<HeldLease>,
+    source: Arc<dyn WorkSource>,
+    clock: Arc<dyn Clock>,
+    asked: Timestamp,
+    every: Duration,
+) {
+    let mut extended = asked;
     loop {
-        clock.sleep(every).await;
+        clock.sleep_since(extended, every).await;
+        extended = clock.now();
         let Some(held) = held.upgrade() else { return };
         match source.renew(&held.lease).await {
             Ok(()) => {}

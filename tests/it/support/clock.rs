@@ -62,7 +62,11 @@ impl Clock for ManualClock {
     }
 
     fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
-        let until = Timestamp::from(SystemTime::from(self.now()) + time);
+        self.sleep_since(self.now(), time)
+    }
+
+    fn sleep_since(&self, moment: Timestamp, time: Duration) -> BoxFuture<'static, ()> {
+        let until = Timestamp::from(SystemTime::from(moment) + time);
         let mut changes = self.0.subscribe();
         // The sender is gone only with the test.
         async move { drop(changes.wait_for(|now| *now >= until).await) }.boxed()
