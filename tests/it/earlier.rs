@@ -150,6 +150,34 @@ fn write_the_output_of_an_earlier_build() {
     fs::write(folder.join("answers.json"), serde_json::to_string_pretty(&answers).unwrap()).unwrap();
 }
 
+/// Rows that were there are the same to the last bit; those computed now are the same but for the rounding of another
+/// processor.
+fn check_resumed(rows: &Value, open: &Value, finished: &Value) {
+    let of = |rows: &Value| rows.as_array().unwrap().clone();
+    assert!(of(open).iter().all(|row| of(rows).contains(row)), "{rows:#} lacks rows of {open:#}");
+    assert_eq!(of(rows).len(), of(finished).len());
+    for (row, expected) in of(rows).iter().zip(&of(finished)) {
+        assert!(is_near(row, expected), "{row:#} is not {expected:#}");
+    }
+}
+
+fn is_near(found: &Value, expected: &Value) -> bool {
+    match (found, expected) {
+        (Value::Object(found), Value::Object(expected)) => {
+            let near = |(key, value): (&String, &Value)| found.get(key).is_some_and(|it| is_near(it, value));
+            found.len() == expected.len() && expected.iter().all(near)
+        }
+        (Value::Array(found), Value::Array(expected)) => {
+            found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| is_near(a, b))
+        }
+        (Value::Number(found), Value::Number(expected)) => {
+            let (found, expected) = (found.as_f64().unwrap(), expected.as_f64().unwrap());
+            (found - expected).abs() <= 1e-4 * expected.abs().max(0.1)
+        }
+        _ => found == expected,
+    }
+}
+
 /// What that build answered, this one answers: before and after it has finished the open run, and once all runs are one.
 #[test]
 fn an_output_of_an_earlier_build_is_read_resumed_verified_and_compacted() {
@@ -169,7 +197,8 @@ fn an_output_of_an_earlier_build_is_read_resumed_verified_and_compacted() {
     let open = bucket.last_run();
     bucket.ok(&["run", "photos.toml"]);
     assert_eq!(bucket.last_run(), open, "it is resumed and none is begun");
-    assert_eq!(bucket.rows(PHOTOS), finished["photos"]);
+    let rows = bucket.rows(PHOTOS);
+    check_resumed(&rows, &answers["open"], &finished["photos"]);
     let rejects = bucket.json(&["rejects", PHOTOS, "--json"]);
     let reasons: Vec<&str> =
         rejects.as_array().unwrap().iter().map(|reject| reject["reason"].as_str().unwrap()).collect();
@@ -180,7 +209,7 @@ fn an_output_of_an_earlier_build_is_read_resumed_verified_and_compacted() {
 
     bucket.ok(&["runs", PHOTOS, "compact"]);
     assert_eq!(bucket.runs().len(), 1);
-    let mut compacted = finished["photos"].clone();
+    let mut compacted = rows;
     let gone = |row: &&mut Value| row["reason"] == "gone";
     for row in compacted.as_array_mut().unwrap().iter_mut().filter(gone) {
         row["reason"] = "not_found".into();
