@@ -77,7 +77,7 @@ fn every_scaling_that_a_contract_can_say_is_said() {
 }
 
 #[test]
-fn what_a_contract_cannot_say_is_named() {
+fn scaling_that_a_contract_cannot_say_is_named() {
     let scaled = |scaling: Value| refused(two_bands(&scaling), json!({"name": "c"}));
     let message = scaled(json!([{"type": "min-max", "minimum": 0, "maximum": 1},
                                 {"type": "processing", "format": "gdal-calc", "expression": "A*2"}]));
@@ -94,14 +94,20 @@ fn what_a_contract_cannot_say_is_named() {
     );
     assert!(scaled(json!([{"type": "l2"}])).contains("`l2` is unknown"));
     assert!(scaled(json!([null, null, null])).contains("3 objects for 2 bands"));
-    let changed = |key: &str, value: Value| {
-        let mut input = two_bands(&Value::Null);
-        input[key] = value;
-        refused(input, json!({"name": "c"}))
-    };
+}
+
+/// Why a model's input is refused in which one key is changed.
+fn changed(key: &str, value: Value) -> String {
+    let mut input = two_bands(&Value::Null);
+    input[key] = value;
+    refused(input, json!({"name": "c"}))
+}
+
+#[test]
+fn bands_that_a_contract_cannot_say_are_named() {
     let function = json!({"format": "python", "expression": "my_package:prepare"});
     assert!(
-        changed("pre_processing_function", function.clone())
+        changed("pre_processing_function", function)
             .contains("`pre_processing_function` cannot be expressed")
     );
     assert!(
@@ -113,6 +119,10 @@ fn what_a_contract_cannot_say_is_named() {
     );
     assert!(changed("bands", json!([])).contains("names no bands"));
     assert!(changed("norm_type", json!("l1")).contains("norm_type `l1`"));
+}
+
+#[test]
+fn axes_that_a_contract_cannot_say_are_named() {
     let structure = |shape: Value, order: Value, data_type: &str| {
         changed("input", json!({"shape": shape, "dim_order": order, "data_type": data_type}))
     };
@@ -141,9 +151,14 @@ fn what_a_contract_cannot_say_is_named() {
         structure(json!([2, 1, 64, 64]), json!(["channel", "batch", "height", "width"]), "float32")
             .contains("the axes are neither")
     );
+}
+
+#[test]
+fn output_that_a_contract_cannot_say_is_named() {
     let output = json!({"name": "c", "classification:classes": [{"value": 1, "name": "a"}]});
     assert!(refused(two_bands(&Value::Null), output).contains("are not 0, 1, 2"));
-    let output = json!({"name": "c", "classification:classes": [{"value": 0, "name": "a"}], "post_processing_function": function});
+    let output = json!({"name": "c", "classification:classes": [{"value": 0, "name": "a"}], "post_processing_function":
+        {"format": "python", "expression": "my_package:prepare"}});
     assert!(
         refused(two_bands(&Value::Null), output).contains("`post_processing_function` cannot be expressed")
     );
