@@ -28,6 +28,7 @@ mod plan;
 #[cfg(feature = "query")]
 mod query;
 mod rejects;
+mod report;
 mod run;
 mod runs;
 mod runtime;

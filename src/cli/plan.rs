@@ -1,7 +1,7 @@
 //! `tilefleet plan PIPELINE`
 
 use crate::answers::inspect::preview;
-use crate::cli::run::{all_done, say_limit};
+use crate::cli::run::{all_done, limit_line, print_below};
 use crate::cli::{PipelineArgs, block_on, print_json, show};
 use crate::output;
 use crate::output::current_rows::Change;
@@ -59,7 +59,7 @@ fn print(preview: &Preview) {
     println!("{}  {state}", preview.run_id);
     println!("  {}, {}", show::counted(preview.sources, "source"), show::bytes(preview.source_bytes));
     if !preview.nothing_new {
-        say_limit(preview.limit, true);
+        print_below(limit_line(preview.limit, true));
     }
     if preview.sources_outside > 0 {
         println!("  {} outside tiles.aoi, left out", show::counted(preview.sources_outside, "source"));

@@ -145,8 +145,8 @@ pub fn print(job: &Job, report: &Report) {
             show::counted(summary.shards.into(), "shard")
         );
         println!("  {}", show::counts(&summary.counts).replace('\n', "\n  "));
-        say_rejected_sources(report.rejected_sources, summary.sources);
-        say_limit(report.limit, true);
+        print_below(rejected_sources_line(report.rejected_sources, summary.sources));
+        print_below(limit_line(report.limit, true));
     }
     if let Some(table) = &report.table {
         let counts = show::counts(&table.counts).replace('\n', "\n  ");
@@ -166,6 +166,13 @@ pub fn print(job: &Job, report: &Report) {
     println!("  table: {}", job.output().bucket.uri(&job.output().layout.table()));
 }
 
+/// Prints a line that belongs to the one above it, if there is one.
+pub fn print_below(line: Option<String>) {
+    if let Some(line) = line {
+        println!("  {line}");
+    }
+}
+
 /// Says why nothing is new.
 ///
 /// - `limit`: set if only a part of what was found was looked at
@@ -179,12 +186,9 @@ pub fn all_done(limit: Option<Limit>) -> String {
 /// Says that a run does not cover everything.
 ///
 /// - `rest_is_open`: whether nobody has covered the rest since
-pub fn say_limit(limit: Option<Limit>, rest_is_open: bool) {
-    match limit {
-        Some(limit) if rest_is_open => println!("  {limit}; {}", how_to_cover_rest(limit)),
-        Some(limit) => println!("  {limit}"),
-        None => {}
-    }
+pub fn limit_line(limit: Option<Limit>, rest_is_open: bool) -> Option<String> {
+    let limit = limit?;
+    Some(if rest_is_open { format!("{limit}; {}", how_to_cover_rest(limit)) } else { limit.to_string() })
 }
 
 fn how_to_cover_rest(limit: Limit) -> String {
@@ -193,11 +197,10 @@ fn how_to_cover_rest(limit: Limit) -> String {
 }
 
 /// Says how many sources could not be cut into windows, each of which is one tile.
-pub fn say_rejected_sources(rejected: u64, sources: u64) {
-    if rejected > 0 {
-        let by_header = show::by_header(rejected);
-        println!("  {} rejected {by_header}", show::counted_of(rejected, sources, "source"));
-    }
+pub fn rejected_sources_line(rejected: u64, sources: u64) -> Option<String> {
+    let by_header = show::by_header(rejected);
+    let line = || format!("{} rejected {by_header}", show::counted_of(rejected, sources, "source"));
+    (rejected > 0).then(line)
 }
 
 /// What is to be said of a run that nobody has accepted and nobody need accept.

@@ -4,12 +4,13 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::cli::output_args::PlaceArgs;
-use crate::cli::run::{SUPERSEDED, say_limit, say_rejected_sources};
+use crate::cli::report::{listing, why_not_current};
+use crate::cli::run::print_below;
 use crate::cli::{block_on, print_json, show};
 use crate::maintenance::compact::{Compacted, Request, compact};
 use crate::maintenance::runs;
-use crate::maintenance::runs::{Accepted, Deleted, Proposal, RunInfo, State};
-use crate::output::current_rows::how_to_accept;
+use crate::maintenance::runs::{Accepted, Deleted, Proposal};
+use crate::output::report::{ReportDetail, RunPhase, RunReport, report};
 use crate::output::{Origin, Output, RunId};
 use crate::vocabulary::error::{Error, Result};
 
@@ -116,17 +117,13 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn list(output: &Output, json: bool) -> Result<()> {
-    let runs = block_on(runs::list(output))?;
+    let runs = block_on(report(output, None, ReportDetail::Outcomes))?;
     if json {
         return print_json(&runs);
     }
     for run in &runs {
-        print_run(run);
-        if run.superseded {
-            println!("  {SUPERSEDED}");
-        } else if !run.accepted {
-            println!("  not shown in `tiles`; {}", how_to_accept(&output.uri, &run.run_id));
-        }
+        println!("{}", listing(run));
+        print_below(why_not_current(run, &output.uri));
     }
     Ok(())
 }
@@ -152,47 +149,6 @@ fn accept(output: &Output, args: &AcceptArgs, json: bool) -> Result<()> {
         show::count(change.lost)
     );
     Ok(())
-}
-
-fn print_run(run: &RunInfo) {
-    let id = format!("{}{}", run.run_id, show::origin(&run.origin));
-    let files = format!("{}, {}", show::counted(run.files, "file"), show::bytes(run.bytes));
-    let planned_at =
-        run.planned_at.map_or_else(String::new, |at| format!(", planned {}", at.to_the_second()));
-    let model = run.model.as_ref().map_or_else(String::new, |model| format!(", {model}"));
-    match run.state {
-        State::Complete | State::Open => {
-            let open = format!("open, {}", show::counted_of(run.files, run.shards.into(), "shard"));
-            let state = match (run.state, run.accepted) {
-                (State::Complete, true) => "complete",
-                (State::Complete, false) => "complete, not accepted",
-                _ => &open,
-            };
-            let counts = &run.counts;
-            println!("{id}  {state}{planned_at}{model}");
-            println!(
-                "  {}: {} ok, {} skipped, {} rejected; {files}",
-                show::counted(run.tiles, "tile"),
-                show::count(counts.ok),
-                show::count(counts.skipped),
-                show::count(counts.rejected)
-            );
-            say_rejected_sources(run.rejected_sources, run.sources);
-            say_limit(run.limit, run.rest_is_open);
-        }
-        State::Planning => println!("{id}  being planned: its plan is not complete"),
-        State::Deleted => println!("{id}  {}", left_of_deleted(run)),
-    }
-}
-
-fn left_of_deleted(run: &RunInfo) -> String {
-    match run.files {
-        0 => "deleted".to_owned(),
-        left => format!(
-            "deleted, but {} of it left; delete it again to remove them",
-            show::counted(left, "object")
-        ),
-    }
 }
 
 fn delete(output: &Output, args: &DeleteArgs, json: bool) -> Result<()> {
@@ -224,7 +180,7 @@ fn delete(output: &Output, args: &DeleteArgs, json: bool) -> Result<()> {
 
 /// Says what would be deleted, unless that is wanted.
 fn refuse(proposal: &Proposal, args: &DeleteArgs, json: bool) -> Result<()> {
-    let open = |run: &&RunInfo| matches!(run.state, State::Open | State::Planning);
+    let open = |run: &&RunReport| matches!(run.state, RunPhase::Open | RunPhase::Planning);
     let missing = match proposal.runs.iter().find(open).filter(|_| !args.force) {
         Some(run) => Error::usage(format!("run {} is not complete: a worker may be using it", run.run_id))
             .hint("stop its workers, then add `--force`"),
@@ -234,7 +190,7 @@ fn refuse(proposal: &Proposal, args: &DeleteArgs, json: bool) -> Result<()> {
     if json {
         print_json(proposal)?;
     } else {
-        proposal.runs.iter().for_each(print_run);
+        proposal.runs.iter().for_each(|run| println!("{}", listing(run)));
         print_consequences(proposal);
     }
     Err(missing)

@@ -1,4 +1,4 @@
-//! The life of an output's runs: what they are, and how they end.
+//! How the runs of an output end: accepted or deleted.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,138 +7,12 @@ use serde::Serialize;
 
 use crate::maintenance::verify::{Depth, verify};
 use crate::output::current_rows::{Change, Current, Standings};
-use crate::output::summary::counts_so_far;
+use crate::output::report::{ReportDetail, RunPhase, RunReport};
 use crate::output::{
-    AcceptedBecause, DeletedRun, Fate, KnownRun, Limit, Origin, Output, Removed, Run, RunId, RunState, Scope,
-    Snapshot, Timestamp, Tombstone, Why,
+    AcceptedBecause, Fate, KnownRun, Output, Removed, Run, RunId, RunState, Scope, Snapshot, Timestamp,
+    Tombstone, Why,
 };
 use crate::vocabulary::error::{Error, Kind, Result};
-use crate::vocabulary::outcome::Counts;
-
-/// How far a run has got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Every shard is committed.
-    Complete,
-    /// Some shards are not committed.
-    Open,
-    /// Its plan is not published yet.
-    Planning,
-    /// It is deleted, and something of it is left.
-    Deleted,
-}
-
-/// One run as `tilefleet runs` lists it.
-#[derive(Clone, Debug, Serialize)]
-pub struct RunInfo {
-    /// The run.
-    pub run_id: RunId,
-    /// Why it exists.
-    pub origin: Origin,
-    /// How far it has got.
-    pub state: State,
-    /// False if it is complete and `tiles` shows nothing of it, since too much of it was rejected.
-    pub accepted: bool,
-    /// Whether it is not accepted, and newer runs cover all of its sources since.
-    pub superseded: bool,
-    /// Set if it covers only a part of what was found.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<Limit>,
-    /// Whether no newer run of the same work has covered the rest since.
-    #[serde(skip)]
-    pub rest_is_open: bool,
-    /// Planned sources.
-    pub sources: u64,
-    /// Those of them that their headers rejected when they were planned.
-    pub rejected_sources: u64,
-    /// Planned shards.
-    pub shards: u32,
-    /// Planned tiles.
-    pub tiles: u64,
-    /// Outcomes of the committed ones.
-    pub counts: Counts,
-    /// Its files in the table; of a deleted run, all objects that are left.
-    pub files: u64,
-    /// Bytes of its files in the table.
-    pub bytes: u64,
-    /// When it was planned; `None` as long as it is not.
-    pub planned_at: Option<Timestamp>,
-    /// The model's file.
-    pub model: Option<String>,
-}
-
-impl RunInfo {
-    async fn of(standing: &RunState, among: &Standings<'_>) -> Result<Self> {
-        let (id, origin) = (standing.run.id(), standing.run.origin());
-        let shards = &standing.found.shards;
-        let mut info = Self::begin(id, origin, shards.len() as u64, State::Planning);
-        info.accepted = among.is_accepted(standing);
-        info.superseded = among.is_superseded(standing);
-        info.rest_is_open = among.leaves_rest(standing);
-        info.bytes = shards.iter().map(|shard| shard.size_bytes).sum();
-        if let KnownRun::Planned(run) = &standing.run {
-            info.state = if standing.completed().is_some() { State::Complete } else { State::Open };
-            info.limit = run.record.limit;
-            info.sources = run.record.plan.sources;
-            info.rejected_sources = run.sources.num_rejected();
-            info.shards = run.num_shards();
-            info.tiles = run.record.plan.tiles;
-            info.counts = counts_so_far(run, shards).await?;
-            info.planned_at = Some(run.planned_at());
-            info.model = Some(run.record.model.file.clone());
-        }
-        Ok(info)
-    }
-
-    fn of_deleted(run: &DeletedRun) -> Self {
-        let bytes = run.found.shards.iter().map(|shard| shard.size_bytes).sum();
-        Self { bytes, ..Self::begin(&run.id, &Origin::default(), run.num_left(), State::Deleted) }
-    }
-
-    fn begin(id: &RunId, origin: &Origin, files: u64, state: State) -> Self {
-        Self {
-            run_id: id.clone(),
-            origin: origin.clone(),
-            state,
-            accepted: true,
-            superseded: false,
-            limit: None,
-            rest_is_open: false,
-            sources: 0,
-            rejected_sources: 0,
-            shards: 0,
-            tiles: 0,
-            counts: Counts::default(),
-            files,
-            bytes: 0,
-            planned_at: None,
-            model: None,
-        }
-    }
-}
-
-/// Lists the runs of an output in the order in which they were planned: those that are not deleted, then those that
-/// are not quite.
-///
-/// # Errors
-///
-/// `Config` if there is none; as the store answers otherwise.
-pub async fn list(output: &Output) -> Result<Vec<RunInfo>> {
-    output.consistently(Scope::All, async |snapshot: Snapshot| list_of(output, &snapshot).await).await
-}
-
-async fn list_of(output: &Output, snapshot: &Snapshot) -> Result<Vec<RunInfo>> {
-    if snapshot.is_empty() {
-        return Err(snapshot.nothing(output, None));
-    }
-    let (mut runs, standings) = (Vec::new(), Standings::of(snapshot).await?);
-    for standing in standings.oldest_first() {
-        runs.push(RunInfo::of(standing, &standings).await?);
-    }
-    runs.extend(snapshot.deleted.iter().filter(|run| run.num_left() > 0).map(RunInfo::of_deleted));
-    Ok(runs)
-}
 
 /// Returns the complete runs that were planned longer ago than this.
 ///
@@ -165,7 +39,7 @@ pub async fn older_than(output: &Output, age: Duration, now: Timestamp, open: bo
 #[derive(Clone, Debug, Serialize)]
 pub struct Proposal {
     /// The runs to go, as they are.
-    pub runs: Vec<RunInfo>,
+    pub runs: Vec<RunReport>,
     /// Tiles that `tiles` would show of other runs then.
     pub fall_back: u64,
     /// Tiles that `tiles` shows of them and would not show any more.
@@ -193,8 +67,11 @@ async fn propose_of(output: &Output, snapshot: &Snapshot, ids: &[RunId]) -> Resu
     for id in ids {
         let deleted = snapshot.deleted.iter().find(|run| run.id == *id);
         match (snapshot.standing(id), deleted) {
-            (Some(standing), _) => runs.push(RunInfo::of(standing, &standings).await?),
-            (None, Some(deleted)) => runs.push(RunInfo::of_deleted(deleted)),
+            (Some(standing), _) => {
+                let now = output.process.now();
+                runs.push(RunReport::of(standing, &standings, now, ReportDetail::Outcomes).await?);
+            }
+            (None, Some(deleted)) => runs.push(RunReport::of_deleted(deleted)),
             (None, None) => return Err(output.no_run(Some(id))),
         }
     }
@@ -343,11 +220,11 @@ pub struct Deleted {
 pub async fn delete(output: &Output, proposal: &Proposal) -> Result<Vec<Deleted>> {
     output.check_deletable(proposal.runs.iter().map(|run| &run.run_id)).await?;
     let mut deleted = Vec::new();
-    for RunInfo { run_id, state, .. } in &proposal.runs {
+    for RunReport { run_id, state, .. } in &proposal.runs {
         give_back(output, proposal, run_id).await?;
         let (removed, why) = output.delete_run(run_id, Why::Deleted).await?;
         if let Why::CompactedInto(into) = why
-            && *state != State::Deleted
+            && *state != RunPhase::Deleted
             && proposal.runs.iter().all(|run| run.run_id != into)
         {
             return Err(Error::unavailable(format!(
@@ -379,7 +256,8 @@ async fn give_back(output: &Output, proposal: &Proposal, id: &RunId) -> Result<(
 
 /// Makes sure that no compaction was begun since the question that holds, or will hold, rows of what was deleted.
 async fn check_not_copied(output: &Output, proposal: &Proposal) -> Result<()> {
-    let gone = |id: &RunId| proposal.runs.iter().any(|run| run.run_id == *id && run.state != State::Deleted);
+    let gone =
+        |id: &RunId| proposal.runs.iter().any(|run| run.run_id == *id && run.state != RunPhase::Deleted);
     let snapshot = output.snapshot(Scope::All).await?;
     for standing in &snapshot.runs {
         if let Some(id) = standing.run.origin().replaced().iter().find(|id| gone(id)) {

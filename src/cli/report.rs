@@ -1,0 +1,106 @@
+//! How runs stand, as the terminal shows it: the renderers of a [`RunReport`] beside JSON.
+
+use crate::cli::run::{SUPERSEDED, limit_line, rejected_sources_line};
+use crate::cli::show;
+use crate::input::storage::ObjectUri;
+use crate::output::current_rows::how_to_accept;
+use crate::output::report::{CommitPace, RunPhase, RunReport};
+
+/// Renders a run as `tilefleet status` shows it: how far it has got, and how fast.
+pub fn progress(report: &RunReport, output: &ObjectUri) -> String {
+    let head = head(report);
+    let state = match report.state {
+        RunPhase::Deleted | RunPhase::Planning => return format!("{head}  {}", unplanned(report)),
+        RunPhase::Complete => complete(report),
+        RunPhase::Open => "open",
+    };
+    let committed = [
+        show::counted_of(report.committed.into(), report.shards.into(), "shard"),
+        show::counted_of(report.tiles_committed, report.tiles, "tile"),
+        show::bytes(report.bytes),
+    ];
+    let mut lines = vec![format!("{head}  {state}: {}", committed.join(", "))];
+    lines.extend(limit_line(report.limit, report.rest_is_open));
+    if report.superseded {
+        lines.push(SUPERSEDED.to_owned());
+    } else if !report.accepted {
+        let how = how_to_accept(output, &report.run_id);
+        let why = format!("too many rejects, so `tiles` does not show it; {how}");
+        lines.push(show::hanging(&why, 2));
+    }
+    lines.extend(pace(report));
+    lines.join("\n  ")
+}
+
+/// Renders a run as `tilefleet runs` lists it: what it is and what came out.
+pub fn listing(report: &RunReport) -> String {
+    let head = head(report);
+    let state = match report.state {
+        RunPhase::Deleted | RunPhase::Planning => return format!("{head}  {}", unplanned(report)),
+        RunPhase::Complete => complete(report).to_owned(),
+        RunPhase::Open => format!("open, {}", show::counted_of(report.files, report.shards.into(), "shard")),
+    };
+    let planned_at = report.planned_at.map(|at| format!(", planned {}", at.to_the_second()));
+    let model = report.model.as_ref().map(|model| format!(", {model}"));
+    let more = planned_at.into_iter().chain(model).collect::<String>();
+    let mut lines = vec![format!("{head}  {state}{more}"), outcomes(report)];
+    lines.extend(rejected_sources_line(report.rejected_sources, report.sources));
+    lines.extend(limit_line(report.limit, report.rest_is_open));
+    lines.join("\n  ")
+}
+
+/// Says why a listed run is not current, and how to change that.
+pub fn why_not_current(report: &RunReport, output: &ObjectUri) -> Option<String> {
+    if report.superseded {
+        return Some(SUPERSEDED.to_owned());
+    }
+    (!report.accepted).then(|| format!("not shown in `tiles`; {}", how_to_accept(output, &report.run_id)))
+}
+
+fn head(report: &RunReport) -> String {
+    format!("{}{}", report.run_id, show::origin(&report.origin))
+}
+
+fn complete(report: &RunReport) -> &'static str {
+    if report.accepted { "complete" } else { "complete, not accepted" }
+}
+
+fn unplanned(report: &RunReport) -> String {
+    match report.left_of_deleted {
+        None => "being planned: its plan is not complete".to_owned(),
+        Some(0) => "deleted".to_owned(),
+        Some(left) => {
+            let left = show::counted(left, "object");
+            format!("deleted, but {left} of it left; delete it again to remove them")
+        }
+    }
+}
+
+fn outcomes(report: &RunReport) -> String {
+    let counts = report.counts.clone().unwrap_or_default();
+    format!(
+        "{}: {} ok, {} skipped, {} rejected; {}, {}",
+        show::counted(report.tiles, "tile"),
+        show::count(counts.ok),
+        show::count(counts.skipped),
+        show::count(counts.rejected),
+        show::counted(report.files, "file"),
+        show::bytes(report.bytes)
+    )
+}
+
+/// Says how fast an open run gets on.
+fn pace(report: &RunReport) -> Option<String> {
+    let CommitPace { tiles_per_second, seconds_left, seconds_without_commit, stalled } = report.pace;
+    let without_commit = show::seconds(seconds_without_commit?);
+    if stalled {
+        return Some(format!("no progress for {without_commit}: is a worker running?"));
+    }
+    if report.committed == 0 {
+        return Some(format!("nothing committed yet; planned {without_commit} ago"));
+    }
+    let rate = tiles_per_second.map(|rate| format!("{rate:.1} tiles/s"));
+    let left = seconds_left.map(|left| format!("{} left", show::seconds(left)));
+    let last = format!("last commit {without_commit} ago");
+    Some(rate.into_iter().chain(left).chain([last]).collect::<Vec<_>>().join(", "))
+}
