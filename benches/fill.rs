@@ -50,7 +50,7 @@ async fn commit_shard(run: &Run, shard: &Shard) -> Result<()> {
         labels: None,
         top_k: 0,
         extra: None,
-        geo: false,
+        domains: Vec::new(),
     };
     let rows: Vec<TileRow> = shard.tiles.iter().enumerate().map(|(number, tile)| row(number, tile)).collect();
     let mut random = Random(u64::from(shard.number) + 1);

@@ -143,7 +143,7 @@ impl Shard {
             labels: Some(labels.into()),
             top_k: 5,
             extra: None,
-            geo: false,
+            domains: Vec::new(),
         };
         let mut random = Random(1);
         let embeddings = (0..ROWS * embedding_length).map(|_| random.below(1 << 20) as f32 / 1e6).collect();

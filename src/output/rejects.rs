@@ -4,11 +4,12 @@
 //! the run. It reads the footers of shards, and of those that hold rejects the columns of identity and
 //! outcome.
 
-use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::array::{RecordBatch, StringArray};
 use serde::Serialize;
 
 use crate::output::current_rows::CurrentRows;
 use crate::output::provenance::{COUNTS, in_file};
+use crate::output::table::{BadColumn, StoredColumns, text_at};
 use crate::output::{Output, ParquetObject, Run, RunId, Scope, Snapshot};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::outcome::Counts;
@@ -121,7 +122,7 @@ async fn append_shard(
     }
     for batch in object.read_columns(&COLUMNS).await? {
         let damaged = || Error::config(format!("{key} does not have the columns of a shard"));
-        let columns = Columns::of(&batch).ok_or_else(damaged)?;
+        let columns = Columns::of(&batch).map_err(|bad| damaged().because(bad))?;
         for row in (0..batch.num_rows()).filter(|row| columns.is_asked_for(*row, &question.reasons)) {
             let id = columns.tile_ids.value(row).parse().map_err(|error| damaged().because(error))?;
             if newest.is_none_or(|newest| newest.is_current(&run.id, columns.sources.value(row), id)) {
@@ -152,16 +153,15 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// Returns `None` if one is missing or of another type.
-    fn of(batch: &'a RecordBatch) -> Option<Self> {
-        let text = |name: &str| batch.column_by_name(name)?.as_string_opt::<i32>();
-        Some(Self {
-            tile_ids: text("tile_id")?,
-            sources: text("source")?,
-            versions: text("source_version")?,
-            statuses: text("status")?,
-            reasons: text("reason")?,
-            details: text("detail")?,
+    fn of(batch: &'a RecordBatch) -> Result<Self, BadColumn> {
+        let stored = StoredColumns(batch);
+        Ok(Self {
+            tile_ids: stored.text("tile_id")?,
+            sources: stored.text("source")?,
+            versions: stored.text("source_version")?,
+            statuses: stored.text("status")?,
+            reasons: stored.text("reason")?,
+            details: stored.text("detail")?,
         })
     }
 
@@ -176,7 +176,7 @@ impl<'a> Columns<'a> {
     }
 
     fn reject(&self, row: usize, run: &RunId, shard: u32) -> Reject {
-        let text = |column: &StringArray| column.is_valid(row).then(|| column.value(row).to_owned());
+        let text = |column| text_at(column, row).map(str::to_owned);
         Reject {
             tile_id: self.tile_ids.value(row).to_owned(),
             source: self.sources.value(row).to_owned(),

@@ -77,7 +77,7 @@ async fn commit_shard(run: &Run, number: u32, kind: EmbeddingType, content: &imp
         labels: None,
         top_k: 0,
         extra: None,
-        geo: false,
+        domains: Vec::new(),
     };
     let mut counts = Counts::default();
     for row in &rows {

@@ -79,7 +79,7 @@ fn spec(embedding_type: EmbeddingType) -> TableSpec {
         labels: Some(LABELS.map(String::from).to_vec().into()),
         top_k: 2,
         extra: Some(extra().fields().clone()),
-        geo: false,
+        domains: Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::{Float32Type, Int32Type};
 use futures::TryStreamExt as _;
 
@@ -15,6 +15,7 @@ use crate::formats::cog_writer;
 use crate::formats::cog_writer::{Band, Image, Place, Reduce, System};
 use crate::geo::GeoTransform;
 use crate::output::current_rows::{Current, CurrentRows};
+use crate::output::table::{BadColumn, StoredColumns, tile_id_at};
 use crate::output::{Output, ParquetObject, Run, RunId, Scope};
 use crate::scene::{Scene, SceneLayout};
 use crate::stages::survey::{grid_of, place_in_grid};
@@ -174,22 +175,17 @@ fn draw_rows(
     legend: &Arc<Legend>,
     sheets: &mut BTreeMap<Arc<str>, Sheet>,
 ) -> Result<()> {
-    let missing = |name: &str| Error::config(format!("column `{name}` is missing or of another type"));
-    let text = |name: &str| {
-        batch.column_by_name(name).and_then(|it| it.as_string_opt::<i32>()).ok_or_else(|| missing(name))
-    };
-    let whole = |name: &str| {
-        let column = batch.column_by_name(name).and_then(|it| it.as_primitive_opt::<Int32Type>());
-        column.ok_or_else(|| missing(name))
-    };
+    let damaged = |bad: BadColumn| Error::config(bad.to_string());
+    let stored = StoredColumns(batch);
+    let text = |name| stored.text(name).map_err(damaged);
+    let whole = |name| stored.numbers::<Int32Type>(name).map_err(damaged);
     let (ids, sources, statuses) = (text("tile_id")?, text("source")?, text("status")?);
     let (xs, ys, classes) = (whole("x")?, whole("y")?, whole("class_id")?);
-    let scores = batch.column_by_name("score").and_then(|it| it.as_primitive_opt::<Float32Type>());
-    let scores = scores.ok_or_else(|| missing("score"))?;
+    let scores = stored.numbers::<Float32Type>("score").map_err(damaged)?;
     for row in 0..batch.num_rows() {
         let Some(sheet) = sheets.get_mut(sources.value(row)).filter(|_| xs.is_valid(row)) else { continue };
         let is_current = |newest: &CurrentRows| -> Result<bool> {
-            let id = ids.value(row).parse().map_err(|cause| missing("tile_id").because(cause))?;
+            let id = tile_id_at(ids, row).map_err(damaged)?;
             Ok(newest.is_current(&run.id, sources.value(row), id))
         };
         if !newest.map_or(Ok(true), is_current)? {

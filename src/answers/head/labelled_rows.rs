@@ -15,6 +15,7 @@ use super::labels::{Given, as_text, field, no_group, wrong_split};
 use super::split::{held_out, rank};
 use super::{Group, Labels, Request, Split};
 use crate::output::current_rows::CurrentRows;
+use crate::output::table::StoredColumns;
 use crate::output::{ModelRecord, Output, ParquetObject, Run, RunId, RunState, Scope, Snapshot};
 use crate::vocabulary::error::{Error, Kind, Result};
 use crate::vocabulary::tile_id::TileId;
@@ -260,10 +261,8 @@ impl<'a> Finder<'a> {
         place: (u32, u32),
     ) -> Result<()> {
         let damaged = || Error::config(format!("{} does not have the columns of a shard", shard.key));
-        let text = |name: &str| batch.column_by_name(name)?.as_string_opt::<i32>();
-        let [tiles, sources, statuses] = ["tile_id", "source", "status"].map(text);
-        let (tiles, sources) = (tiles.ok_or_else(damaged)?, sources.ok_or_else(damaged)?);
-        let statuses = statuses.ok_or_else(damaged)?;
+        let text = |name| StoredColumns(batch).text(name).map_err(|bad| damaged().because(bad));
+        let (tiles, sources, statuses) = (text("tile_id")?, text("source")?, text("status")?);
         let extra = match self.labels {
             Labels::Extra(column) => Some(extra_of(batch, column)?),
             Labels::File(_) => None,

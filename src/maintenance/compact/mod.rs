@@ -597,12 +597,7 @@ async fn copy(run: &Run, from: &[Arc<Run>]) -> Result<()> {
     let contract = &run.record.model.contract;
     let mut copy = Copy {
         run,
-        table: TableSpec::new(
-            contract,
-            &pipeline.output,
-            run.sources.extra_fields(),
-            pipeline.grid.is_some(),
-        ),
+        table: TableSpec::new(contract, &pipeline, run.sources.extra_fields()),
         merge: Merge::of(from),
         ahead: VecDeque::new(),
         from: from.to_vec(),

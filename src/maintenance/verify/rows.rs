@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use arrow::array::{Array, AsArray, Int32Array, RecordBatch, StringArray};
-use arrow::datatypes::Int32Type;
+use arrow::array::{Int32Array, RecordBatch, StringArray};
 
 use super::Verdict;
 use super::plan::Planned;
 use crate::output::provenance::{COUNTS, FINGERPRINT, PLAN_DIGEST, RUN_ID, SHARD, in_file};
+use crate::output::table::{BadColumn, StoredColumns, text_at};
 use crate::output::{ParquetObject, Run};
 use crate::vocabulary::error::Result;
 use crate::vocabulary::outcome::Counts;
@@ -92,9 +92,9 @@ impl ShardCheck<'_> {
 
     /// Takes the next rows.
     fn follow(&mut self, batch: &RecordBatch) {
-        let Some(columns) = Columns::of(batch) else {
-            self.violation("a column is missing or of another type");
-            return;
+        let columns = match Columns::of(batch) {
+            Ok(columns) => columns,
+            Err(bad) => return self.violation(&bad.to_string()),
         };
         for row in 0..batch.num_rows() {
             self.check_place(&columns, row);
@@ -123,7 +123,7 @@ impl ShardCheck<'_> {
 
     fn check_outcome(&mut self, columns: &Columns<'_>, row: usize) {
         let status = columns.statuses.value(row);
-        let reason = columns.reasons.is_valid(row).then(|| columns.reasons.value(row));
+        let reason = text_at(columns.reasons, row);
         self.verdict.rows += 1;
         self.is_ok.push(status == "ok");
         if let Err(what) = count_row(status, reason, &mut self.counts) {
@@ -178,15 +178,14 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// Returns `None` if one is missing or of another type.
-    fn of(batch: &'a RecordBatch) -> Option<Self> {
-        let text = |name: &str| batch.column_by_name(name)?.as_string_opt::<i32>();
-        Some(Self {
-            tile_ids: text("tile_id")?,
-            sources: text("source")?,
-            shards: batch.column_by_name("shard")?.as_primitive_opt::<Int32Type>()?,
-            statuses: text("status")?,
-            reasons: text("reason")?,
+    fn of(batch: &'a RecordBatch) -> Result<Self, BadColumn> {
+        let stored = StoredColumns(batch);
+        Ok(Self {
+            tile_ids: stored.text("tile_id")?,
+            sources: stored.text("source")?,
+            shards: stored.numbers("shard")?,
+            statuses: stored.text("status")?,
+            reasons: stored.text("reason")?,
         })
     }
 }

@@ -1,16 +1,16 @@
 //! How many rows `tiles` shows, and what became of them.
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::RecordBatch;
 use serde::Serialize;
 
 use super::{CurrentRows, Replaced};
 use crate::output::provenance::{COUNTS, in_file};
 use crate::output::summary::counts_so_far;
+use crate::output::table::{BadColumn, StoredColumns, text_at, tile_id_at};
 use crate::output::{Output, ParquetObject, Run, Scope, Snapshot, Tile};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::outcome::Counts;
 use crate::vocabulary::reason::Reason;
-use crate::vocabulary::tile_id::TileId;
 
 /// The columns that are read of files in which some rows are replaced.
 const COLUMNS: [&str; 4] = ["tile_id", "source", "status", "reason"];
@@ -100,18 +100,18 @@ async fn count_shard(run: &Run, number: u32, replaced: &Replaced) -> Result<Coun
     }
     for batch in object.read_columns(&COLUMNS).await? {
         let damaged = || Error::config(format!("{key} does not have the columns of a shard"));
-        add_rows(&batch, replaced, &mut counts).ok_or_else(damaged)?;
+        add_rows(&batch, replaced, &mut counts).map_err(|bad| damaged().because(bad))?;
     }
     Ok(counts)
 }
 
-/// Counts the rows of a record batch that are not replaced; `None` if it is not one of a shard.
-fn add_rows(batch: &RecordBatch, replaced: &Replaced, counts: &mut Counts) -> Option<()> {
-    let text = |name: &str| batch.column_by_name(name)?.as_string_opt::<i32>();
-    let (tiles, sources, statuses, reasons) =
-        (text("tile_id")?, text("source")?, text("status")?, text("reason")?);
+/// Counts the rows of a record batch that are not replaced.
+fn add_rows(batch: &RecordBatch, replaced: &Replaced, counts: &mut Counts) -> Result<(), BadColumn> {
+    let stored = StoredColumns(batch);
+    let (tiles, sources) = (stored.text("tile_id")?, stored.text("source")?);
+    let (statuses, reasons) = (stored.text("status")?, stored.text("reason")?);
     for row in 0..batch.num_rows() {
-        if !replaced.is_current(sources.value(row), tiles.value(row).parse::<TileId>().ok()?) {
+        if !replaced.is_current(sources.value(row), tile_id_at(tiles, row)?) {
             continue;
         }
         match statuses.value(row) {
@@ -119,9 +119,9 @@ fn add_rows(batch: &RecordBatch, replaced: &Replaced, counts: &mut Counts) -> Op
             "skipped" => counts.skipped += 1,
             _ => counts.rejected += 1,
         }
-        if reasons.is_valid(row) {
-            *counts.reasons.entry(Reason::current_code(reasons.value(row)).to_owned()).or_default() += 1;
+        if let Some(reason) = text_at(reasons, row) {
+            *counts.reasons.entry(Reason::current_code(reason).to_owned()).or_default() += 1;
         }
     }
-    Some(())
+    Ok(())
 }

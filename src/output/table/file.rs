@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, StructArray};
+use arrow::array::StructArray;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowWriterOptions, compute_leaves};
@@ -16,12 +16,11 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
 use super::checksum::{self, CHECKSUM, KeptPages, NO_CHECKSUM};
-use super::columns::columns;
 use super::embedding;
-use super::geo;
+use super::groups::{Column, groups};
 use super::schema::{SCHEMA_VERSION, TableSpec, schema};
 use crate::vocabulary::error::{Error, Result};
-use crate::vocabulary::outcome::{Outcome, TileRow};
+use crate::vocabulary::outcome::TileRow;
 
 /// Approximate bytes per row group: few enough to be read at once, enough to be worth a request.
 const ROW_GROUP_BYTES: usize = 128 * 1024 * 1024;
@@ -65,68 +64,22 @@ pub struct ShardRows<'a> {
 ///
 /// [`crate::vocabulary::error::Kind::Bug`] if the rows do not fit the spec: they come from our own pipeline.
 pub fn encode(spec: &TableSpec, shard: &ShardRows<'_>, provenance: &[(String, String)]) -> Result<Bytes> {
-    check(spec, shard)?;
-    let mut arrays: Vec<Column> =
-        columns(spec, shard.shard, shard.rows)?.into_iter().map(Column::Array).collect();
-    arrays.push(Column::Embedding(embeddings(spec, shard)?));
-    arrays.extend(shard.extra.map(|extra| Column::Array(Arc::new(extra.clone()))));
+    let groups = groups(spec);
     let ours = provenance.iter().map(|(key, value)| (format!("{KEY_PREFIX}{key}"), value.clone()));
-    let mut metadata: Vec<(String, String)> = ours.collect();
-    if spec.geo {
-        arrays.extend(geo::columns(shard.rows).into_iter().map(Column::Array));
-        metadata.push((geo::GEO_KEY.to_owned(), geo::metadata(shard.rows)));
+    let metadata: Vec<_> = ours.chain(groups.iter().flat_map(|group| group.metadata(shard))).collect();
+    let mut columns = Vec::new();
+    for group in &groups {
+        columns.extend(group.columns(shard)?);
     }
     let broken = |cause| Error::bug(format!("cannot encode shard {}", shard.shard)).because(cause);
-    write(spec, shard.rows.len(), &arrays, &metadata).map_err(broken)
+    write(spec, shard.rows.len(), &columns, &metadata).map_err(broken)
 }
 
-/// One top-level column of the whole shard.
-enum Column<'a> {
-    Array(ArrayRef),
-    Embedding(Vec<Option<&'a [f32]>>),
-}
-
-fn check(spec: &TableSpec, shard: &ShardRows<'_>) -> Result<()> {
-    let wrong = |what: String| Err(Error::bug(format!("shard {}: {what}", shard.shard)));
-    if spec.embedding_length == 0 {
-        return wrong("the embedding has no values".into());
+impl ShardRows<'_> {
+    /// Returns the error of rows that do not fit their table.
+    pub(super) fn wrong(&self, what: &str) -> Error {
+        Error::bug(format!("shard {}: {what}", self.shard))
     }
-    let extra = shard.extra.map(StructArray::fields);
-    if extra != spec.extra.as_ref() {
-        return wrong(format!("extra columns are {extra:?}, the table has {:?}", spec.extra));
-    }
-    if let Some(extra) = shard.extra.filter(|extra| extra.len() != shard.rows.len()) {
-        return wrong(format!("{} rows, but {} rows of extra columns", shard.rows.len(), extra.len()));
-    }
-    let classified = shard.rows.iter().filter_map(|row| match &row.outcome {
-        Outcome::Ok { prediction, .. } => Some(prediction),
-        Outcome::Skipped { .. } | Outcome::Rejected(_) => None,
-    });
-    for prediction in classified {
-        if prediction.is_some() != spec.classifier {
-            return wrong("a row has a prediction and the model no classifier, or the reverse".into());
-        }
-        if prediction.as_ref().is_some_and(|found| found.top_k.len() > spec.top_k) {
-            return wrong(format!("a row has more than {} classes in top_k", spec.top_k));
-        }
-    }
-    Ok(())
-}
-
-fn embeddings<'a>(spec: &TableSpec, shard: &ShardRows<'a>) -> Result<Vec<Option<&'a [f32]>>> {
-    let length = spec.embedding_length;
-    let own = |row: &TileRow| match row.outcome {
-        Outcome::Skipped { .. } | Outcome::Rejected(_) => Ok(None),
-        Outcome::Ok { embedding, .. } => {
-            let start = embedding.saturating_mul(length);
-            let values = shard.embeddings.get(start..start.saturating_add(length));
-            values.map(Some).ok_or_else(|| {
-                let count = shard.embeddings.len() / length;
-                Error::bug(format!("shard {}: embedding {embedding} of {count}", shard.shard))
-            })
-        }
-    };
-    shard.rows.iter().map(own).collect()
 }
 
 fn write(
@@ -237,7 +190,7 @@ fn properties(
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{AsArray, FixedSizeListArray, Int64Array, RecordBatch, StringArray};
+    use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Int64Array, RecordBatch, StringArray};
     use arrow::compute::concat_batches;
     use arrow::datatypes::{DataType, Field, Fields, Float16Type, Float32Type, Int32Type};
     use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
@@ -248,7 +201,7 @@ mod tests {
     use crate::config::EmbeddingType;
     use crate::vocabulary::error::Kind;
     use crate::vocabulary::geometry::Window;
-    use crate::vocabulary::outcome::Prediction;
+    use crate::vocabulary::outcome::{Outcome, Prediction};
     use crate::vocabulary::reason::{Reason, Rejection};
     use crate::vocabulary::tile_id::TileId;
 
@@ -260,7 +213,7 @@ mod tests {
             labels: Some(["river", "forest"].map(String::from).to_vec().into()),
             top_k: 2,
             extra: None,
-            geo: false,
+            domains: Vec::new(),
         }
     }
 

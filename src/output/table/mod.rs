@@ -6,19 +6,20 @@
 //! [`StoredEmbeddings`] reads the embedding column as it was written here, without the detour over levels.
 
 pub mod checksum;
-mod columns;
 mod embedding;
 mod file;
-mod geo;
+mod groups;
 mod schema;
 mod stored;
+mod stored_columns;
 mod summed;
 
 pub use embedding::check_embedding;
 pub use file::{ShardRows, encode};
-pub use geo::{GEO_KEY, describe as describe_geometry, geometry_type};
+pub use groups::{ColumnGroup, GEO_KEY, GeoGroup, RowGroups, describe_geometry, geometry_type};
 pub use schema::{SCHEMA_VERSION, TableSpec, schema};
 pub use stored::{StoredEmbeddings, StoredPart};
+pub use stored_columns::{BadColumn, StoredColumns, number_at, text_at, tile_id_at};
 pub use summed::SummedFile;
 
 pub use crate::config::EmbeddingType;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::datatypes::{Fields, Schema, SchemaRef};
 
-use super::geo;
-use crate::config::{EmbeddingType, Output};
+use super::groups::{ColumnGroup, domains_of, groups};
+use crate::config::{EmbeddingType, Pipeline};
 use crate::vocabulary::contract::Contract;
 
 /// Version of the columns, as in the file metadata.
@@ -26,23 +26,23 @@ pub struct TableSpec {
     pub top_k: usize,
     /// The manifest's additional columns, where there are any.
     pub extra: Option<Fields>,
-    /// Whether rows say where they lie on the Earth.
-    pub geo: bool,
+    /// The groups of columns that its kind of sources has beside those of every table.
+    pub domains: Vec<Arc<dyn ColumnGroup>>,
 }
 
 impl TableSpec {
-    /// Describes the table of a model's rows.
+    /// Describes the table of a model's rows over the sources of a pipeline.
     #[must_use]
-    pub fn new(contract: &Contract, output: &Output, extra: Option<Fields>, geo: bool) -> Self {
+    pub fn new(contract: &Contract, pipeline: &Pipeline, extra: Option<Fields>) -> Self {
         let classifier = contract.output.classifier.as_ref();
         Self {
             embedding_length: contract.output.embedding_length,
-            embedding_type: output.embedding,
+            embedding_type: pipeline.output.embedding,
             classifier: classifier.is_some(),
             labels: classifier.and_then(|classifier| classifier.labels.clone()).map(Into::into),
-            top_k: output.top_k,
+            top_k: pipeline.output.top_k,
             extra,
-            geo,
+            domains: domains_of(pipeline),
         }
     }
 }
@@ -64,80 +64,14 @@ impl TableSpec {
 /// A question mark: nullable.
 #[must_use]
 pub fn schema(spec: &TableSpec) -> SchemaRef {
-    let geo = if spec.geo { geo::fields() } else { Vec::new() };
-    let groups = [identity(), window(), outcome(), prediction(), embedding(spec), extra(spec), geo];
-    Arc::new(Schema::new(groups.into_iter().flatten().collect::<Fields>()))
-}
-
-fn identity() -> Vec<Field> {
-    vec![
-        Field::new("tile_id", DataType::Utf8, false),
-        Field::new("source", DataType::Utf8, false),
-        Field::new("source_version", DataType::Utf8, true),
-        Field::new("shard", DataType::Int32, false),
-    ]
-}
-
-fn window() -> Vec<Field> {
-    let mut fields =
-        vec![Field::new("level", DataType::Int32, false), Field::new("frame", DataType::Int32, false)];
-    fields.extend(["x", "y", "width", "height"].map(|name| Field::new(name, DataType::Int32, true)));
-    fields
-}
-
-fn outcome() -> Vec<Field> {
-    vec![
-        Field::new("status", DataType::Utf8, false),
-        Field::new("reason", DataType::Utf8, true),
-        Field::new("detail", DataType::Utf8, true),
-    ]
-}
-
-fn prediction() -> Vec<Field> {
-    vec![
-        Field::new("class_id", DataType::Int32, true),
-        Field::new("label", DataType::Utf8, true),
-        Field::new("score", DataType::Float32, true),
-        Field::new("top_k", DataType::List(ranked_field()), true),
-    ]
-}
-
-/// Returns the item of `top_k`. Lists call their item `element`, as Parquet prescribes
-/// (`LogicalTypes.md`, Lists).
-pub(super) fn ranked_field() -> FieldRef {
-    Arc::new(Field::new("element", DataType::Struct(ranked_fields()), false))
-}
-
-/// Returns the members of one entry of `top_k`.
-pub(super) fn ranked_fields() -> Fields {
-    Fields::from(vec![
-        Field::new("class_id", DataType::Int32, false),
-        Field::new("label", DataType::Utf8, true),
-        Field::new("score", DataType::Float32, false),
-    ])
-}
-
-fn embedding(spec: &TableSpec) -> Vec<Field> {
-    let element = Arc::new(Field::new("element", data_type(spec.embedding_type), false));
-    let length =
-        i32::try_from(spec.embedding_length).expect("embedding length fits, checked by the contract");
-    vec![Field::new("embedding", DataType::FixedSizeList(element, length), true)]
-}
-
-fn data_type(kind: EmbeddingType) -> DataType {
-    match kind {
-        EmbeddingType::Float32 => DataType::Float32,
-        EmbeddingType::Float16 => DataType::Float16,
-    }
-}
-
-fn extra(spec: &TableSpec) -> Vec<Field> {
-    let extra = spec.extra.iter();
-    extra.map(|fields| Field::new("extra", DataType::Struct(fields.clone()), true)).collect()
+    let fields = groups(spec).into_iter().flat_map(|group| group.fields());
+    Arc::new(Schema::new(fields.collect::<Fields>()))
 }
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::{DataType, Field};
+
     use super::*;
 
     fn spec() -> TableSpec {
@@ -148,7 +82,7 @@ mod tests {
             labels: None,
             top_k: 5,
             extra: None,
-            geo: false,
+            domains: Vec::new(),
         }
     }
 

@@ -302,7 +302,7 @@ mod tests {
             labels: None,
             top_k: 0,
             extra: None,
-            geo: false,
+            domains: Vec::new(),
         };
         let embeddings: Vec<f32> = rows.iter().flatten().flatten().copied().collect();
         let mut next = 0..;

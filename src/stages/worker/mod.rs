@@ -572,12 +572,7 @@ impl Job {
             preprocess: Preprocess::new(&contract.input)?,
             spare: Arc::new(SpareTensors::new(contract.input.sample_type, contract.input.num_samples())),
             scorer,
-            table: TableSpec::new(
-                contract,
-                &pipeline.output,
-                run.sources.extra_fields(),
-                self.cutting.is_some(),
-            ),
+            table: TableSpec::new(contract, pipeline, run.sources.extra_fields()),
             constants: constants(pipeline.run.provider, &self.model),
             batch: NonZeroUsize::MIN,
             max_wait: pipeline.run.max_wait,
@@ -709,11 +704,7 @@ fn draft(loaded: &Loaded, model: &Model, tiling: Option<&Tiling>, naming: &Namin
     };
     let classifier = model.contract.output.classifier.as_ref();
     let lineage = OutputSchemaId {
-        schema: format!(
-            "{:?}",
-            table::schema(&TableSpec::new(&model.contract, &pipeline.output, None, tiling.is_some()))
-                .fields()
-        ),
+        schema: format!("{:?}", table::schema(&TableSpec::new(&model.contract, pipeline, None)).fields()),
         activation: classifier.map(|classifier| classifier.activation),
         num_classes: classifier.map(|classifier| classifier.num_classes),
         labels: classifier.and_then(|classifier| classifier.labels.as_deref()),

@@ -1,46 +1,20 @@
 //! Rows of committed shards, read back as they were before they were columns.
 
-mod geo;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, AsArray, Float32Array, Int32Array, ListArray, RecordBatch, StringArray, StructArray,
-};
+use arrow::array::{AsArray, RecordBatch, StructArray};
 use arrow::compute::{cast, concat_batches};
-use arrow::datatypes::{DataType, Field, Float32Type, Int32Type};
+use arrow::datatypes::{DataType, Field, Float32Type};
 
 use crate::output::provenance::in_file;
-use crate::output::table::StoredEmbeddings;
+use crate::output::table::{RowGroups, StoredEmbeddings};
 use crate::output::{Checksums, ParquetObject, Run, Tile, check_rest};
 use crate::vocabulary::error::{Error, Result};
-use crate::vocabulary::geometry::Window;
-use crate::vocabulary::outcome::{Outcome, Prediction, TileRow};
-use crate::vocabulary::reason::{Reason, Rejection};
+use crate::vocabulary::outcome::{Outcome, TileRow};
 
 /// Bytes of embeddings that are read at once: two pages as the sink writes them.
 const WINDOW_BYTES: usize = 2 << 20;
-
-/// Every column but the embedding, the manifest's and those of windows.
-const COLUMNS: [&str; 16] = [
-    "tile_id",
-    "source",
-    "source_version",
-    "level",
-    "frame",
-    "x",
-    "y",
-    "width",
-    "height",
-    "status",
-    "reason",
-    "detail",
-    "class_id",
-    "score",
-    "top_k",
-    "shard",
-];
 
 const EXTRA: &str = "extra";
 
@@ -57,6 +31,7 @@ struct OpenFile {
     number: u32,
     object: ParquetObject,
     checksums: Checksums,
+    groups: RowGroups,
     rows: RecordBatch,
     /// The manifest's columns, if there are any.
     extra: Option<Arc<StructArray>>,
@@ -106,10 +81,10 @@ impl RowReader {
         computed: &mut Computed,
     ) -> Result<Copied> {
         if self.open.as_ref().is_none_or(|open| open.number != shard) {
-            self.open = Some(OpenFile::open(&self.run, shard).await?);
+            self.open = Some(OpenFile::open(&self.run, shard, self.classifier).await?);
         }
         let open = self.open.as_mut().expect("it was opened above");
-        let copied = open.row(row, tile, embedding, self.classifier)?;
+        let copied = open.row(row, tile, embedding)?;
         computed.providers.insert(open.provider.clone());
         computed.precisions.insert(open.precision.clone());
         computed.arithmetics.extend(open.arithmetic.clone());
@@ -120,17 +95,17 @@ impl RowReader {
 }
 
 impl OpenFile {
-    async fn open(run: &Run, number: u32) -> Result<Self> {
+    async fn open(run: &Run, number: u32, classifier: bool) -> Result<Self> {
         let key = run.shard_key(number);
         let object = ParquetObject::open_with_pages(&run.output.bucket, &key)
             .await?
             .ok_or_else(|| Error::unavailable(format!("{key} has vanished")).hint("try again"))?;
         // What is read here is all that is left of it once the run is deleted.
         let checksums = check_rest(&object).await?;
-        let has = |name: &str| object.schema().field_with_name(name).is_ok();
-        let geo = if has("geometry") { &geo::COLUMNS[..] } else { &[] };
-        let extra = if has(EXTRA) { &[EXTRA][..] } else { &[] };
-        let columns = [&COLUMNS[..], geo, extra].concat();
+        let groups = RowGroups::of(object.schema(), classifier);
+        let mut columns = groups.columns();
+        columns.extend(object.schema().field_with_name(EXTRA).is_ok().then(|| EXTRA.to_owned()));
+        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
         let batches = object.read_columns(&columns).await?;
         let schema =
             batches.first().map(RecordBatch::schema).ok_or_else(|| damaged(&key, "it has no rows"))?;
@@ -147,6 +122,7 @@ impl OpenFile {
             number,
             object,
             checksums,
+            groups,
             rows,
             extra,
             first: 0,
@@ -157,25 +133,20 @@ impl OpenFile {
         })
     }
 
-    fn row(&self, row: usize, tile: &Tile, embedding: usize, classifier: bool) -> Result<TileRow> {
-        let wrong = |what: &str| damaged(self.object.key(), what);
-        let columns =
-            Columns::of(&self.rows).ok_or_else(|| wrong("a column is missing or of another type"))?;
-        if row >= self.rows.num_rows() || columns.tile_ids.value(row) != tile.id.to_string() {
-            return Err(wrong(&format!("row {row} is not that of tile {}", tile.id)));
+    fn row(&self, row: usize, tile: &Tile, embedding: usize) -> Result<TileRow> {
+        let other = || damaged(self.object.key(), &format!("row {row} is not that of tile {}", tile.id));
+        if row >= self.rows.num_rows() {
+            return Err(other());
         }
-        Ok(TileRow {
-            tile_id: tile.id,
-            source: columns.sources.value(row).into(),
-            source_version: text(columns.versions, row).map(Into::into),
-            level: columns.levels.value(row) as u32,
-            frame: columns.frames.value(row) as u32,
-            window: columns.window(row),
-            geo: geo::read(&self.rows, row).map_err(|what| wrong(&what))?.map(Box::new),
-            outcome: columns.outcome(row, embedding, classifier).ok_or_else(|| {
-                wrong(&format!("the outcome of tile {} is unknown to this version", tile.id))
-            })?,
-        })
+        let stored = self.groups.read(&self.rows, row);
+        let mut stored = stored.map_err(|bad| damaged(self.object.key(), &bad.to_string()))?;
+        if stored.tile_id != tile.id {
+            return Err(other());
+        }
+        if let Outcome::Ok { embedding: own, .. } = &mut stored.outcome {
+            *own = embedding;
+        }
+        Ok(stored)
     }
 
     async fn embedding(&mut self, row: usize) -> Result<Vec<f32>> {
@@ -250,79 +221,4 @@ impl OpenFile {
 pub(super) fn damaged(key: &str, what: &str) -> Error {
     Error::config(format!("{key} cannot be copied: {what}"))
         .hint("`tilefleet verify OUTPUT` shows which file is damaged; nothing was deleted")
-}
-
-fn text(column: &StringArray, row: usize) -> Option<&str> {
-    column.is_valid(row).then(|| column.value(row))
-}
-
-/// The columns of a shard.
-struct Columns<'a> {
-    tile_ids: &'a StringArray,
-    sources: &'a StringArray,
-    versions: &'a StringArray,
-    levels: &'a Int32Array,
-    frames: &'a Int32Array,
-    edges: [&'a Int32Array; 4],
-    statuses: &'a StringArray,
-    reasons: &'a StringArray,
-    details: &'a StringArray,
-    class_ids: &'a Int32Array,
-    scores: &'a Float32Array,
-    top_k: &'a ListArray,
-}
-
-impl<'a> Columns<'a> {
-    /// Returns `None` if one is missing or of another type.
-    fn of(rows: &'a RecordBatch) -> Option<Self> {
-        let text = |name: &str| rows.column_by_name(name)?.as_string_opt::<i32>();
-        let int32 = |name: &str| rows.column_by_name(name)?.as_primitive_opt::<Int32Type>();
-        Some(Self {
-            tile_ids: text("tile_id")?,
-            sources: text("source")?,
-            versions: text("source_version")?,
-            levels: int32("level")?,
-            frames: int32("frame")?,
-            edges: [int32("x")?, int32("y")?, int32("width")?, int32("height")?],
-            statuses: text("status")?,
-            reasons: text("reason")?,
-            details: text("detail")?,
-            class_ids: int32("class_id")?,
-            scores: rows.column_by_name("score")?.as_primitive_opt::<Float32Type>()?,
-            top_k: rows.column_by_name("top_k")?.as_list_opt::<i32>()?,
-        })
-    }
-
-    fn window(&self, row: usize) -> Option<Window> {
-        let [x, y, width, height] = self.edges.map(|edge| edge.is_valid(row).then(|| edge.value(row) as u32));
-        Some(Window { x: x?, y: y?, width: width?, height: height? })
-    }
-
-    /// Returns `None` if the outcome is unknown.
-    fn outcome(&self, row: usize, embedding: usize, classifier: bool) -> Option<Outcome> {
-        let detail = text(self.details, row).map(str::to_owned);
-        let reason = || text(self.reasons, row).and_then(Reason::of_code);
-        match self.statuses.value(row) {
-            "ok" if classifier => {
-                Some(Outcome::Ok { detail, prediction: Some(self.prediction(row)?), embedding })
-            }
-            "ok" => Some(Outcome::Ok { detail, prediction: None, embedding }),
-            "skipped" => Some(Outcome::Skipped { reason: reason()?, detail }),
-            "rejected" => Some(Outcome::Rejected(Rejection::new(reason()?, detail?))),
-            _ => None,
-        }
-    }
-
-    fn prediction(&self, row: usize) -> Option<Prediction> {
-        let best = self.top_k.value(row);
-        let best = best.as_struct_opt()?;
-        let class_ids = best.column_by_name("class_id")?.as_primitive_opt::<Int32Type>()?;
-        let scores = best.column_by_name("score")?.as_primitive_opt::<Float32Type>()?;
-        let ranked = class_ids.values().iter().map(|id| *id as u32).zip(scores.values().iter().copied());
-        Some(Prediction {
-            class_id: self.class_ids.is_valid(row).then(|| self.class_ids.value(row) as u32)?,
-            score: self.scores.value(row),
-            top_k: ranked.collect(),
-        })
-    }
 }

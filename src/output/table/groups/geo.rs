@@ -1,62 +1,121 @@
-//! The columns of the group geo, and what `GeoParquet` says about them.
+//! `geometry`, `bbox`, `centre_lon`, …: where the tile lies on the Earth, and how much of it is there; for windows of
+//! scenes. With it a file is `GeoParquet`.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, Float32Array, Float64Array, Int32Array, StringArray, StructArray,
+    Array, ArrayRef, AsArray, BinaryArray, Float32Array, Float64Array, Int32Array, StringArray, StructArray,
     TimestampMicrosecondArray,
 };
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
+use arrow::datatypes::{
+    DataType, Field, Fields, Float32Type, Float64Type, Int32Type, TimeUnit, TimestampMicrosecondType,
+};
 use serde_json::json;
 
+use super::{Column, ColumnGroup};
 use crate::geo;
+use crate::output::table::file::ShardRows;
+use crate::output::table::stored_columns::{BadColumn, StoredColumns, number_at, text_at};
+use crate::vocabulary::error::Result;
 use crate::vocabulary::outcome::{GeoRow, TileRow};
 
 /// The key of the file metadata that makes a Parquet file a `GeoParquet` file.
 pub const GEO_KEY: &str = "geo";
 
-/// Returns the columns of the group.
-pub(super) fn fields() -> Vec<Field> {
-    let timestamp = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    vec![
-        Field::new("geometry", DataType::Binary, true),
-        Field::new("bbox", DataType::Struct(bbox_fields()), true),
-        Field::new("centre_lon", DataType::Float64, true),
-        Field::new("centre_lat", DataType::Float64, true),
-        Field::new("epsg", DataType::Int32, true),
-        Field::new("datetime", timestamp, true),
-        Field::new("cell", DataType::Utf8, true),
-        Field::new("valid_fraction", DataType::Float32, true),
-        Field::new("gsd", DataType::Float64, true),
-        Field::new("cloud_fraction", DataType::Float32, true),
-    ]
+/// The group.
+#[derive(Debug)]
+pub struct GeoGroup;
+
+impl ColumnGroup for GeoGroup {
+    fn name(&self) -> &'static str {
+        "geo"
+    }
+
+    fn fields(&self) -> Vec<Field> {
+        let timestamp = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        vec![
+            Field::new("geometry", DataType::Binary, true),
+            Field::new("bbox", DataType::Struct(bbox_fields()), true),
+            Field::new("centre_lon", DataType::Float64, true),
+            Field::new("centre_lat", DataType::Float64, true),
+            Field::new("epsg", DataType::Int32, true),
+            Field::new("datetime", timestamp, true),
+            Field::new("cell", DataType::Utf8, true),
+            Field::new("valid_fraction", DataType::Float32, true),
+            Field::new("gsd", DataType::Float64, true),
+            Field::new("cloud_fraction", DataType::Float32, true),
+        ]
+    }
+
+    fn columns<'a>(&self, shard: &ShardRows<'a>) -> Result<Vec<Column<'a>>> {
+        Ok(columns(shard.rows))
+    }
+
+    fn metadata(&self, shard: &ShardRows<'_>) -> Vec<(String, String)> {
+        vec![(GEO_KEY.to_owned(), metadata(shard.rows))]
+    }
+
+    fn read_back(&self, stored: &StoredColumns<'_>, at: usize, row: &mut TileRow) -> Result<(), BadColumn> {
+        let (longitude, latitude) = (float(*stored, "centre_lon", at)?, float(*stored, "centre_lat", at)?);
+        let geometry = stored.bytes("geometry")?;
+        row.geo = Some(Box::new(GeoRow {
+            geometry: geometry.is_valid(at).then(|| geometry.value(at).to_vec()),
+            bbox: read_bbox(*stored, at)?,
+            centre: longitude.zip(latitude).map(|(longitude, latitude)| [longitude, latitude]),
+            epsg: number_at(stored.numbers::<Int32Type>("epsg")?, at).map(|code| code as u32),
+            datetime: number_at(stored.numbers::<TimestampMicrosecondType>("datetime")?, at),
+            cell: text_at(stored.text("cell")?, at).map(str::to_owned),
+            valid_fraction: number_at(stored.numbers::<Float32Type>("valid_fraction")?, at),
+            gsd: float(*stored, "gsd", at)?,
+            cloud_fraction: number_at(stored.numbers::<Float32Type>("cloud_fraction")?, at),
+        }));
+        Ok(())
+    }
 }
+
+fn float(stored: StoredColumns<'_>, name: &str, at: usize) -> Result<Option<f64>, BadColumn> {
+    Ok(number_at(stored.numbers::<Float64Type>(name)?, at))
+}
+
+fn read_bbox(stored: StoredColumns<'_>, at: usize) -> Result<Option<[f64; 4]>, BadColumn> {
+    let boxes = stored.structs("bbox")?;
+    if boxes.is_null(at) {
+        return Ok(None);
+    }
+    let mut found = [0.0; 4];
+    for (place, edge) in found.iter_mut().zip(EDGES) {
+        let edge = boxes.column_by_name(edge).and_then(|edge| edge.as_primitive_opt::<Float64Type>());
+        *place = edge.ok_or_else(|| BadColumn::Missing("bbox".to_owned()))?.value(at);
+    }
+    Ok(Some(found))
+}
+
+const EDGES: [&str; 4] = ["xmin", "ymin", "xmax", "ymax"];
 
 fn bbox_fields() -> Fields {
-    ["xmin", "ymin", "xmax", "ymax"].map(|name| Field::new(name, DataType::Float64, false)).to_vec().into()
+    EDGES.map(|name| Field::new(name, DataType::Float64, false)).to_vec().into()
 }
 
-/// Builds the columns of the group.
-pub(super) fn columns(rows: &[TileRow]) -> Vec<ArrayRef> {
+fn columns<'a>(rows: &[TileRow]) -> Vec<Column<'a>> {
     let geo = || rows.iter().map(|row| row.geo.as_deref());
-    let centre = |axis: usize| -> ArrayRef {
-        Arc::new(geo().map(|geo| geo?.centre.map(|centre| centre[axis])).collect::<Float64Array>())
+    let centre = |axis: usize| {
+        Column::of(geo().map(|geo| geo?.centre.map(|centre| centre[axis])).collect::<Float64Array>())
     };
-    let fraction = |of: fn(&GeoRow) -> Option<f32>| -> ArrayRef {
-        Arc::new(geo().map(|geo| geo.and_then(of)).collect::<Float32Array>())
+    let fraction = |of: fn(&GeoRow) -> Option<f32>| {
+        Column::of(geo().map(|geo| geo.and_then(of)).collect::<Float32Array>())
     };
     let datetime = geo().map(|geo| geo?.datetime).collect::<TimestampMicrosecondArray>();
     vec![
-        Arc::new(geo().map(|geo| geo?.geometry.as_deref()).collect::<BinaryArray>()),
-        Arc::new(bbox(rows)),
+        Column::of(geo().map(|geo| geo?.geometry.as_deref()).collect::<BinaryArray>()),
+        Column::of(bbox(rows)),
         centre(0),
         centre(1),
-        Arc::new(geo().map(|geo| geo?.epsg.map(|code| code as i32)).collect::<Int32Array>()),
-        Arc::new(datetime.with_timezone("UTC")),
-        Arc::new(geo().map(|geo| geo?.cell.as_deref()).collect::<StringArray>()),
+        Column::of(geo().map(|geo| geo?.epsg.map(|code| code as i32)).collect::<Int32Array>()),
+        Column::of(datetime.with_timezone("UTC")),
+        Column::of(geo().map(|geo| geo?.cell.as_deref()).collect::<StringArray>()),
         fraction(|geo| geo.valid_fraction),
-        Arc::new(geo().map(|geo| geo?.gsd).collect::<Float64Array>()),
+        Column::of(geo().map(|geo| geo?.gsd).collect::<Float64Array>()),
         fraction(|geo| geo.cloud_fraction),
     ]
 }
@@ -79,7 +138,7 @@ fn bbox(rows: &[TileRow]) -> StructArray {
 /// # Reference
 ///
 /// `GeoParquet` 1.1.0, "File metadata".
-pub(super) fn metadata(rows: &[TileRow]) -> String {
+fn metadata(rows: &[TileRow]) -> String {
     let geo = || rows.iter().filter_map(|row| row.geo.as_deref());
     let mut types: Vec<&str> = geo().filter_map(|geo| geometry_type(geo.geometry.as_deref()?)).collect();
     types.sort_unstable();
