@@ -28,7 +28,7 @@ use super::weights::Weights;
 use crate::vocabulary::contract::precision::Precision;
 use crate::vocabulary::contract::{
     Accept, AcceptAlpha, AcceptGrey, AcceptSixteenBit, Activation, Classifier, Contract, Input,
-    Interpolation, Layout, METADATA_KEY, Normalise, Output, Resize, SampleType, VERSION, hex,
+    Interpolation, Layout, METADATA_KEY, Normalise, Output, Resize, SampleType, VERSION,
 };
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::words::{counted, form};
@@ -318,7 +318,7 @@ pub fn build(weights: &Weights, options: &BuildOptions) -> Result<BuiltModel> {
         ..ModelProto::default()
     };
     let bytes = Bytes::from(model.encode_to_vec());
-    let digest = hex(&Sha256::digest(&bytes));
+    let digest = hex::encode(Sha256::digest(&bytes));
     Ok(BuiltModel { bytes, digest, contract })
 }
 

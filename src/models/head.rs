@@ -18,7 +18,7 @@ use super::onnx::{
     TensorProto, ValueInfoProto,
 };
 use super::prune::prune;
-use crate::vocabulary::contract::{Activation, Classifier, Contract, FittedOn, METADATA_KEY, hex};
+use crate::vocabulary::contract::{Activation, Classifier, Contract, FittedOn, METADATA_KEY};
 use crate::vocabulary::error::{Error, Result};
 
 /// The first operator set whose `Gemm` adds a bias of one row to all.
@@ -136,7 +136,7 @@ impl Backbone {
         // Protobuf merges a second graph with the first, see `exposing_outputs`.
         let mut bytes = pruned.bytes;
         bytes.extend(extension.encode_to_vec());
-        let digest = hex(&Sha256::digest(&bytes));
+        let digest = hex::encode(Sha256::digest(&bytes));
         Ok(BuiltModel { bytes: bytes.into(), digest, contract })
     }
 

@@ -568,7 +568,6 @@ mod tests {
     };
     use crate::models::resnet::Architecture;
     use crate::models::weights::Weights;
-    use crate::vocabulary::contract::hex;
     use crate::vocabulary::error::Kind;
     use crate::vocabulary::skipped;
 
@@ -667,7 +666,7 @@ mod tests {
         assert_eq!((model.contract.input.width, resize.short_side, resize.keep_exact), (64, 64, true));
         let file = std::fs::read(disk.path()).unwrap();
         assert!(model.bytes.starts_with(&file) && model.bytes.len() > file.len());
-        assert_eq!(model.digest, hex(&Sha256::digest(&file)));
+        assert_eq!(model.digest, hex::encode(Sha256::digest(&file)));
     }
 
     #[test]

@@ -8,7 +8,6 @@ use sha2::{Digest, Sha256};
 
 use super::external::{self, Complete};
 use super::onnx::ModelProto;
-use crate::vocabulary::contract::hex;
 use crate::vocabulary::error::{Error, Result};
 
 /// A network as it lies on disk, all its weights in it.
@@ -38,7 +37,7 @@ impl Network {
                 .hint("`tilefleet model build` makes one")
         })?;
         let proto = decoded(path, &bytes)?;
-        let own = hex(&Sha256::digest(&bytes));
+        let own = hex::encode(Sha256::digest(&bytes));
         let num_bytes = bytes.len();
         let Complete { bytes, files } =
             external::complete(path, bytes).map_err(|cause| unusable(path).because(cause))?;
@@ -76,7 +75,8 @@ fn digest<'a>(own: String, files: impl ExactSizeIterator<Item = &'a Bytes>) -> S
     if files.len() == 0 {
         return own;
     }
-    let lines =
-        files.map(|file| hex(&Sha256::digest(file))).fold(own + "\n", |lines, digest| lines + &digest + "\n");
-    hex(&Sha256::digest(lines))
+    let lines = files
+        .map(|file| hex::encode(Sha256::digest(file)))
+        .fold(own + "\n", |lines, digest| lines + &digest + "\n");
+    hex::encode(Sha256::digest(lines))
 }

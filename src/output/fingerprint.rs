@@ -66,17 +66,7 @@ impl OutputSchemaId<'_> {
 fn digest_of(value: &impl Serialize) -> Result<String> {
     let json =
         serde_json::to_vec(value).map_err(|error| Error::bug("cannot digest a value").because(error))?;
-    Ok(hex(&Sha256::digest(&json)))
-}
-
-/// Writes bytes as lower-case hex.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Ok(hex::encode(Sha256::digest(&json)))
 }
 
 #[cfg(test)]
@@ -108,7 +98,7 @@ mod tests {
             r#"[1,{{"model_digest":"00ff","contract":{CONTRACT},"precision":"fp32","embedding_type":"float32","top_k":5}}]"#
         );
         let contract = Contract::from_json(CONTRACT).unwrap();
-        assert_eq!(fingerprint(&contract), hex(&Sha256::digest(before)));
+        assert_eq!(fingerprint(&contract), hex::encode(Sha256::digest(before)));
     }
 
     #[test]

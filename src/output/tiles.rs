@@ -10,7 +10,6 @@ use parquet::file::properties::WriterProperties;
 use sha2::{Digest, Sha256};
 
 use crate::input::storage::Bucket;
-use crate::output::fingerprint::hex;
 use crate::output::layout::SHARDS_PER_PART;
 use crate::output::parquet_object::ParquetObject;
 use crate::output::table::SummedFile;
@@ -101,7 +100,7 @@ impl PlanWriter {
     /// `Bug` if Parquet cannot be written.
     pub fn finish(mut self) -> Result<(Option<(u32, Bytes)>, PlanTotals)> {
         let last = self.take_part()?;
-        let digest = hex(&self.digest.finalize());
+        let digest = hex::encode(self.digest.finalize());
         Ok((last, PlanTotals { num_shards: self.num_shards, num_tiles: self.num_tiles, digest }))
     }
 

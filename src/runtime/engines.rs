@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::driver::Gpu;
 use crate::input::storage::{Bucket, Put, StoreError};
-use crate::vocabulary::contract::{Input, Layout, hex};
+use crate::vocabulary::contract::{Input, Layout};
 use crate::vocabulary::error::{Error, Result};
 
 /// Everything that an engine depends on.
@@ -54,7 +54,7 @@ impl<'a> EngineKey<'a> {
     #[must_use]
     pub fn digest(&self) -> String {
         let json = serde_json::to_vec(self).expect("a key of texts and numbers is JSON");
-        hex(&Sha256::digest(json))[..32].to_owned()
+        hex::encode(Sha256::digest(json))[..32].to_owned()
     }
 }
 

@@ -166,7 +166,7 @@ fn sha256_of(file: &Path) -> io::Result<String> {
             count => digest.update(&buffer[..count]),
         }
     }
-    Ok(digest.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")))
+    Ok(hex::encode(digest.finalize()))
 }
 
 /// Writes the shared libraries of a wheel into a folder.

@@ -78,11 +78,11 @@ activation = "softmax"
 labels = ["{name}0", "{name}1", "{name}2", "{name}3"]
 "#
     );
-    (bytes.clone(), hex(&bytes), Contract::from_toml(&text).unwrap())
+    (bytes.clone(), sha256(&bytes), Contract::from_toml(&text).unwrap())
 }
 
-fn hex(bytes: &[u8]) -> String {
-    tilefleet::output::fingerprint::hex(&Sha256::digest(bytes))
+fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
 }
 
 fn write_pair(path: &Path, name: &str, reached: impl FnMut(Step)) {
@@ -263,7 +263,7 @@ fn a_run_goes_on_where_its_contract_named_no_digest() {
 #[test]
 fn a_built_models_contract_names_it() {
     let contract = Contract::load(&Contract::path_for(small_model())).unwrap();
-    assert_eq!(contract.model_digest, Some(hex(&fs::read(small_model()).unwrap())));
+    assert_eq!(contract.model_digest, Some(sha256(&fs::read(small_model()).unwrap())));
 }
 
 fn faults(name: &str) -> Option<PathBuf> {
@@ -313,7 +313,7 @@ fn weights_beside_a_network_are_read() {
 
     let data = fs::read(network.with_file_name("external.onnx.data")).unwrap();
     let own = fs::read(&network).unwrap();
-    let digest = hex(format!("{}\n{}\n", hex(&own), hex(&data)).as_bytes());
+    let digest = sha256(format!("{}\n{}\n", sha256(&own), sha256(&data)).as_bytes());
     let inspect = || {
         let text =
             support::stdout_of(support::tilefleet().args(["model", "inspect", "--json"]).arg(&network));
@@ -340,7 +340,7 @@ fn weights_beside_a_network_are_read() {
     support::stdout_of(quantize.arg("--out").arg(&int8));
     for (made, output) in [(&head, "table-head"), (&int8, "table-int8")] {
         let contract = Contract::load(&Contract::path_for(made)).unwrap();
-        assert_eq!(contract.model_digest, Some(hex(&fs::read(made).unwrap())));
+        assert_eq!(contract.model_digest, Some(sha256(&fs::read(made).unwrap())));
         assert_eq!(run(made, output, &[]).len(), 12);
     }
 

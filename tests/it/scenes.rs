@@ -115,11 +115,7 @@ struct GoldenLevel {
 
 /// Returns the first digits of the SHA-256 of bytes, as in the golden values.
 pub fn digest(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest[..8].iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
-        text
-    })
+    hex::encode(&Sha256::digest(bytes)[..8])
 }
 
 fn little_endian(samples: &Samples) -> &[u8] {

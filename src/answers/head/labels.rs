@@ -115,7 +115,7 @@ impl LabelFile {
     }
 
     fn of_bytes(bytes: Bytes, folder: &ObjectUri, columns: &Columns<'_>) -> Result<Self> {
-        let digest = crate::vocabulary::contract::hex(&Sha256::digest(&bytes));
+        let digest = hex::encode(&Sha256::digest(&bytes));
         let tables = columns.tables(bytes)?;
         let mut file = Self {
             name: columns.name.to_owned(),

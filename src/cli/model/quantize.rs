@@ -17,7 +17,6 @@ use crate::models::build::BuiltModel;
 use crate::models::quantise::Method;
 use crate::models::{Model, Overrides, file};
 use crate::observe::stderr::{Level, say};
-use crate::output::fingerprint::hex;
 use crate::runtime;
 use crate::stages::infer::arithmetic::Products;
 use crate::vocabulary::contract::precision::Precision;
@@ -173,7 +172,7 @@ pub fn run(args: &Args) -> Result<()> {
     let tiles = block_on(reader.read(&args.wanted()))?;
     say_what_is_left_out(&tiles);
     let Quantised { bytes, contract } = calibration.quantise(&tiles)?;
-    let digest = hex(&Sha256::digest(&bytes));
+    let digest = hex::encode(Sha256::digest(&bytes));
     let built = BuiltModel { bytes, digest, contract };
     built.write(&args.out, args.force)?;
     args.print(&model, &built)

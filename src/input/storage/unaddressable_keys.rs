@@ -45,7 +45,7 @@ fn replaced_in(page: &str, start: &str, end: &str) -> Option<String> {
         if !is_addressable(&key) || key.contains(LINE_ENDS) {
             changed.push_str(&page[done..from]);
             changed.push(MARK);
-            changed.extend(key.bytes().map(|byte| format!("{byte:02x}")));
+            changed.push_str(&hex::encode(key));
             done = to;
         }
     }
@@ -54,10 +54,8 @@ fn replaced_in(page: &str, start: &str, end: &str) -> Option<String> {
 
 /// Returns the key that the store has.
 pub(super) fn restored(key: String) -> String {
-    let original = key.strip_prefix(MARK).and_then(|digits| {
-        let byte = |at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
-        String::from_utf8((0..digits.len()).step_by(2).map(byte).collect::<Option<_>>()?).ok()
-    });
+    let original =
+        key.strip_prefix(MARK).and_then(|digits| String::from_utf8(hex::decode(digits).ok()?).ok());
     original.unwrap_or(key)
 }
 

@@ -434,29 +434,7 @@ pub(crate) fn encode_name(bytes: &[u8]) -> String {
 
 /// Decodes `%XX`; anything else, a lone `%` included, stays as it is.
 pub(crate) fn percent_decoded(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escape = bytes.get(at + 1..at + 3).and_then(hex_byte);
-        match escape {
-            Some(value) if bytes[at] == b'%' => {
-                decoded.push(value);
-                at += 3;
-            }
-            _ => {
-                decoded.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    decoded
-}
-
-fn hex_byte(digits: &[u8]) -> Option<u8> {
-    let high = char::from(digits[0]).to_digit(16)?;
-    let low = char::from(digits[1]).to_digit(16)?;
-    u8::try_from(high * 16 + low).ok()
+    percent_encoding::percent_decode_str(text).collect()
 }
 
 fn lexically_normal(path: &Path) -> PathBuf {

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use sha2::{Digest, Sha256};
 
 use super::Verdict;
-use crate::output::fingerprint::hex;
 use crate::output::{PlannedTile, Run};
 use crate::vocabulary::error::Result;
 use crate::vocabulary::identity::SourceUri;
@@ -97,7 +96,7 @@ impl PlanCheck {
             let (found, said) = (self.num_tiles, record.tiles);
             verdict.violation(format!("the plan has {}, its record says {said}", counted(found, "tile")));
         }
-        if hex(&self.digest.finalize()) != record.digest {
+        if hex::encode(self.digest.finalize()) != record.digest {
             verdict.violation(format!("the plan's tiles do not match its digest {}", record.digest));
         }
         if run.sources.num_sources() != record.sources {

@@ -261,7 +261,6 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::vocabulary::contract::hex;
 
     /// The published outputs of `SplitMix64` for the state 1234567.
     #[test]
@@ -284,7 +283,7 @@ mod tests {
             }
         }
         assert_eq!(
-            hex(&digest.finalize()),
+            hex::encode(digest.finalize()),
             "293fb40593050dd3036d333dfcc7b6b0d98b69e71ac1a373c952b39480e71f4a"
         );
     }

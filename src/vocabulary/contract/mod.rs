@@ -454,7 +454,7 @@ impl Contract {
     ///
     /// As [`Self::to_canonical_json`].
     pub fn digest(&self) -> Result<String> {
-        Ok(hex(&Sha256::digest(self.to_canonical_json()?)))
+        Ok(hex::encode(Sha256::digest(self.to_canonical_json()?)))
     }
 
     /// Returns what of the contract gives a row its meaning; the rest is a record of how the model was made.
@@ -667,17 +667,6 @@ impl fmt::Display for Activation {
             Self::None => "none",
         })
     }
-}
-
-/// Renders bytes as lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
 }
 
 /// Sorts the keys itself: whether `serde_json` does depends on what other crates ask of it.
