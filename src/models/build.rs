@@ -19,7 +19,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::onnx::{
-    AttributeProto, DimensionProto, FLOAT, FLOAT16, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    AttributeProto, Dimension, FLOAT, FLOAT16, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     StringStringEntryProto, TensorProto, UINT8, ValueInfoProto,
 };
 use super::pair;
@@ -308,13 +308,10 @@ pub fn build(weights: &Weights, options: &BuildOptions) -> Result<BuiltModel> {
     let graph = GraphBuilder::new(weights, options.precision).network(options, num_classes)?;
     let model = ModelProto {
         ir_version: Some(IR_VERSION),
-        producer_name: "tilefleet".to_owned(),
+        producer_name: Some("tilefleet".to_owned()),
         graph: Some(graph),
-        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: Some(OPSET) }],
-        metadata_props: vec![StringStringEntryProto {
-            key: METADATA_KEY.to_owned(),
-            value: contract.to_canonical_json()?,
-        }],
+        opset_import: vec![OperatorSetIdProto::onnx(OPSET)],
+        metadata_props: vec![StringStringEntryProto::new(METADATA_KEY, contract.to_canonical_json()?)],
         ..ModelProto::default()
     };
     let bytes = Bytes::from(model.encode_to_vec());
@@ -443,7 +440,7 @@ impl<'w> GraphBuilder<'w> {
         }
         Ok(GraphProto {
             node: self.node,
-            name: architecture.to_string(),
+            name: Some(architecture.to_string()),
             initializer: self.initializer,
             input: vec![input_info(options)],
             output,
@@ -619,13 +616,12 @@ fn window(kernel: usize, stride: usize) -> Vec<AttributeProto> {
 }
 
 fn float_rows(name: &str, length: usize) -> ValueInfoProto {
-    ValueInfoProto::new(name, FLOAT, vec![DimensionProto::named(BATCH_AXIS), DimensionProto::fixed(length)])
+    ValueInfoProto::new(name, FLOAT, vec![Dimension::named(BATCH_AXIS), Dimension::fixed(length)])
 }
 
 fn input_info(options: &BuildOptions) -> ValueInfoProto {
-    let (side, bands) =
-        (DimensionProto::fixed(options.size as usize), DimensionProto::fixed(options.bands.len()));
-    let batch = DimensionProto::named(BATCH_AXIS);
+    let (side, bands) = (Dimension::fixed(options.size as usize), Dimension::fixed(options.bands.len()));
+    let batch = Dimension::named(BATCH_AXIS);
     match options.layout() {
         Layout::Nhwc => ValueInfoProto::new(INPUT, UINT8, vec![batch, side.clone(), side, bands]),
         Layout::Nchw => ValueInfoProto::new(INPUT, FLOAT, vec![batch, bands, side.clone(), side]),
@@ -759,7 +755,7 @@ mod tests {
         assert_eq!(model.contract.input.layout, Layout::Nchw);
         assert_eq!(model.contract.input.normalise, Some(imagenet()));
         let graph = ModelProto::decode(model.bytes).unwrap().graph.unwrap();
-        assert_eq!(graph.node[0].op_type, "Conv");
+        assert_eq!(graph.node[0].op_type(), "Conv");
     }
 
     #[test]
@@ -768,7 +764,7 @@ mod tests {
         assert_eq!(model.contract.output.classifier, None);
         let graph = ModelProto::decode(model.bytes).unwrap().graph.unwrap();
         assert_eq!(graph.output.len(), 1);
-        assert!(graph.initializer.iter().all(|tensor| !tensor.name.starts_with("fc.")));
+        assert!(graph.initializer.iter().all(|tensor| !tensor.name().starts_with("fc.")));
     }
 
     #[test]

@@ -100,7 +100,7 @@ struct Described {
 impl Described {
     /// The last entry of that name, as in ONNX Runtime.
     fn entry(&self, key: &str) -> Option<&str> {
-        self.external_data.iter().rev().find(|entry| entry.key == key).map(|entry| entry.value.as_str())
+        self.external_data.iter().rev().find(|entry| entry.key() == key).map(StringStringEntryProto::value)
     }
 
     fn number(&self, key: &str) -> Result<Option<usize>> {
@@ -341,10 +341,7 @@ mod tests {
 
     /// A float tensor of two elements in another file.
     fn beside(name: &str, entries: &[(&str, &str)]) -> TensorProto {
-        let entry = |(key, value): &(&str, &str)| StringStringEntryProto {
-            key: (*key).to_owned(),
-            value: (*value).to_owned(),
-        };
+        let entry = |(key, value): &(&str, &str)| StringStringEntryProto::new(key, (*value).to_owned());
         TensorProto {
             data_location: Some(EXTERNAL),
             external_data: entries.iter().map(entry).collect(),
@@ -354,7 +351,7 @@ mod tests {
     }
 
     fn holding(tensor: TensorProto) -> AttributeProto {
-        AttributeProto { name: "value".to_owned(), t: Some(tensor), ..AttributeProto::default() }
+        AttributeProto { name: Some("value".to_owned()), t: Some(tensor), ..AttributeProto::default() }
     }
 
     fn model(initializer: Vec<TensorProto>, node: Vec<NodeProto>) -> ModelProto {
@@ -400,14 +397,17 @@ mod tests {
     #[test]
     fn weights_are_put_where_their_tensors_are() {
         let at = |name: &str, offset: &str| beside(name, &[("location", "w.bin"), ("offset", offset)]);
-        let sparse = |tensor| SparseTensorProto { values: Some(tensor), indices: None };
+        let sparse = |tensor| SparseTensorProto { values: Some(tensor), ..SparseTensorProto::default() };
         let branch = GraphProto {
             node: vec![NodeProto::new("Constant", &[], "c", vec![holding(at("in branch", "4"))])],
             sparse_initializer: vec![sparse(at("sparse", "0"))],
             ..GraphProto::default()
         };
-        let then =
-            AttributeProto { name: "then_branch".to_owned(), g: Some(branch), ..AttributeProto::default() };
+        let then = AttributeProto {
+            name: Some("then_branch".to_owned()),
+            g: Some(branch),
+            ..AttributeProto::default()
+        };
         let lists = AttributeProto { tensors: vec![at("listed", "8")], ..AttributeProto::default() };
         let inline = TensorProto::float("inline", &[2], Bytes::from_static(b"abcdefgh"));
         let mut proto = model(
@@ -426,7 +426,7 @@ mod tests {
         let mut expected = proto.clone();
         let inlined = |tensor: &mut TensorProto, offset: u8| {
             let raw: Vec<u8> = (offset..offset + 8).collect();
-            *tensor = TensorProto::float(&tensor.name, &[2], raw.into());
+            *tensor = TensorProto::float(tensor.name(), &[2], raw.into());
         };
         let graph = expected.graph.as_mut().unwrap();
         inlined(&mut graph.initializer[1], 0);
@@ -439,8 +439,8 @@ mod tests {
         inlined(expected.functions[0].attribute_proto[0].t.as_mut().unwrap(), 8);
 
         let disk = OnDisk::new();
-        // Field 6 of a model, `doc_string`, and a second graph, which is merged with the first.
-        let unknown = b"\x32\x04hand\x3a\x07\x52\x05notes";
+        // Field 100 of a model and of a second graph, which is merged with the first.
+        let unknown = b"\xa2\x06\x04hand\x3a\x08\xa2\x06\x05notes";
         let bytes = Bytes::from([&proto.encode_to_vec()[..], unknown].concat());
         let complete = complete(&disk.path(), bytes).unwrap_or_else(|error| panic!("{}", error.render()));
         assert!(complete.bytes.ends_with(unknown));

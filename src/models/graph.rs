@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::onnx::{DimensionProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
+use super::onnx::{Dimension, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 use super::shape::may_be_row;
 
 /// An index over a graph.
@@ -59,14 +59,13 @@ impl<'m> Graph<'m> {
     pub fn new(proto: &'m GraphProto) -> Self {
         let producers =
             proto.node.iter().flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node)));
-        let initializers = proto.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor));
+        let initializers = proto.initializer.iter().map(|tensor| (tensor.name(), tensor));
         Self { proto, producers: producers.collect(), initializers: initializers.collect() }
     }
 
     /// Returns the inputs; initializers that old files list among them are left out.
     pub fn inputs(&self) -> Vec<TensorInfo> {
-        let inputs =
-            self.proto.input.iter().filter(|input| !self.initializers.contains_key(input.name.as_str()));
+        let inputs = self.proto.input.iter().filter(|input| !self.initializers.contains_key(input.name()));
         inputs.map(TensorInfo::from).collect()
     }
 
@@ -77,12 +76,12 @@ impl<'m> Graph<'m> {
 
     /// Returns whether the tensor is an output of the graph.
     pub fn is_output(&self, name: &str) -> bool {
-        self.proto.output.iter().any(|output| output.name == name)
+        self.proto.output.iter().any(|output| output.name() == name)
     }
 
     /// Returns an output or an intermediate tensor; its type and shape where the file notes them.
     pub fn computed(&self, name: &str) -> Option<TensorInfo> {
-        let noted = self.proto.output.iter().chain(&self.proto.value_info).find(|info| info.name == name);
+        let noted = self.proto.output.iter().chain(&self.proto.value_info).find(|info| info.name() == name);
         match noted {
             Some(info) => Some(info.into()),
             None => self.producers.contains_key(name).then(|| TensorInfo {
@@ -125,7 +124,7 @@ impl<'m> Graph<'m> {
         // A file can claim a cycle; a path through an acyclic graph visits each node at most once.
         for _ in 0..self.proto.node.len() {
             let node = *self.producers.get(tensor)?;
-            match node.op_type.as_str() {
+            match node.op_type() {
                 "Gemm" | "MatMul" => {
                     let [embedding_length, num_classes] = self.product_shape(node)?;
                     let embedding = node.input.first()?.clone();
@@ -159,7 +158,7 @@ impl<'m> Graph<'m> {
     fn product_shape(&self, node: &NodeProto) -> Option<[usize; 2]> {
         let shape = self.constant_shape(node.input.get(1)?)?;
         let [rows, columns] = shape[..] else { return None };
-        match node.op_type.as_str() {
+        match node.op_type() {
             "Gemm" if node.int_attribute("transA", 0) != 0 => None,
             "Gemm" if node.int_attribute("transB", 0) != 0 => Some([columns, rows]),
             "Gemm" | "MatMul" => Some([rows, columns]),
@@ -176,7 +175,7 @@ impl<'m> Graph<'m> {
                 return dims(tensor, is_transposed);
             }
             let node = *self.producers.get(name)?;
-            match node.op_type.as_str() {
+            match node.op_type() {
                 "Constant" => return dims(node.attribute("value")?.t.as_ref()?, is_transposed),
                 "Transpose" => is_transposed = !is_transposed,
                 "Identity" | "Cast" | "DequantizeLinear" => {}
@@ -206,10 +205,10 @@ fn dims(tensor: &TensorProto, is_transposed: bool) -> Option<Vec<usize>> {
 
 impl From<&ValueInfoProto> for TensorInfo {
     fn from(info: &ValueInfoProto) -> Self {
-        let tensor_type = info.r#type.as_ref().and_then(|info| info.tensor_type.as_ref());
+        let tensor_type = info.tensor_type();
         Self {
-            name: info.name.clone(),
-            elem_type: tensor_type.map(|tensor| tensor.elem_type),
+            name: info.name().to_owned(),
+            elem_type: tensor_type.map(|tensor| tensor.elem_type()),
             shape: tensor_type
                 .and_then(|tensor| tensor.shape.as_ref())
                 .map(|shape| shape.dim.iter().map(Axis::from).collect()),
@@ -217,12 +216,12 @@ impl From<&ValueInfoProto> for TensorInfo {
     }
 }
 
-impl From<&DimensionProto> for Axis {
-    fn from(dimension: &DimensionProto) -> Self {
+impl From<&Dimension> for Axis {
+    fn from(dimension: &Dimension) -> Self {
         // Some exporters write −1 for a length that varies.
-        match (dimension.dim_value, &dimension.dim_param) {
+        match (dimension.length(), dimension.name()) {
             (Some(length @ 0..), _) => Self::Fixed(length.unsigned_abs()),
-            (_, Some(name)) if !name.is_empty() => Self::Named(name.clone()),
+            (_, Some(name)) if !name.is_empty() => Self::Named(name.to_owned()),
             _ => Self::Unknown,
         }
     }
@@ -360,7 +359,7 @@ mod tests {
 
     #[test]
     fn inputs_that_are_initializers_are_left_out() {
-        let info = |name: &str| ValueInfoProto::new(name, FLOAT, vec![DimensionProto::fixed(2)]);
+        let info = |name: &str| ValueInfoProto::new(name, FLOAT, vec![Dimension::fixed(2)]);
         let mut proto = graph(vec![], vec![weights("w", &[2])]);
         proto.input = vec![info("x"), info("w")];
         let inputs = Graph::new(&proto).inputs();

@@ -14,8 +14,8 @@ use super::build::BuiltModel;
 use super::graph::{Axis, Graph};
 use super::network::Network;
 use super::onnx::{
-    AttributeProto, DimensionProto, FLOAT, GraphProto, ModelProto, NodeProto, StringStringEntryProto,
-    TensorProto, ValueInfoProto,
+    AttributeProto, Dimension, FLOAT, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto,
+    ValueInfoProto,
 };
 use super::prune::prune;
 use crate::vocabulary::contract::{Activation, Classifier, Contract, FittedOn, METADATA_KEY};
@@ -127,10 +127,9 @@ impl Backbone {
         if !pruned.is_output {
             graph.output.insert(0, ValueInfoProto::untyped(embedding));
         }
-        let key = METADATA_KEY.to_owned();
         let extension = ModelProto {
             graph: Some(graph),
-            metadata_props: vec![StringStringEntryProto { key, value: contract.to_canonical_json()? }],
+            metadata_props: vec![StringStringEntryProto::new(METADATA_KEY, contract.to_canonical_json()?)],
             ..ModelProto::default()
         };
         // Protobuf merges a second graph with the first, see `exposing_outputs`.
@@ -144,7 +143,7 @@ impl Backbone {
     fn classifier(&self, embedding: &str, linear: &Linear, names: &Names) -> GraphProto {
         let (num_classes, length) = (linear.bias.len(), linear.weights.len() / linear.bias.len());
         let transposed = vec![AttributeProto::int("transB", 1)];
-        let logits = vec![self.batch_axis(), DimensionProto::fixed(num_classes)];
+        let logits = vec![self.batch_axis(), Dimension::fixed(num_classes)];
         let inputs = [&*names.flat, &names.weight, &names.bias];
         GraphProto {
             // A pooled embedding may be `[n, length, 1, 1]`.
@@ -162,19 +161,19 @@ impl Backbone {
     }
 
     /// The first axis of the input, which is also that of the logits.
-    fn batch_axis(&self) -> DimensionProto {
+    fn batch_axis(&self) -> Dimension {
         let first = self.model.graph.as_ref().and_then(|graph| Graph::new(graph).batch_axis());
         match first {
-            Some(Axis::Fixed(length)) => DimensionProto::fixed(length as usize),
-            Some(Axis::Named(name)) => DimensionProto::named(&name),
-            Some(Axis::Unknown) | None => DimensionProto::default(),
+            Some(Axis::Fixed(length)) => Dimension::fixed(length as usize),
+            Some(Axis::Named(name)) => Dimension::named(&name),
+            Some(Axis::Unknown) | None => Dimension::default(),
         }
     }
 
     /// The version of ONNX's own operators.
     fn opset(&self) -> Option<i64> {
         let is_onnx = |domain: &str| domain.is_empty() || domain == "ai.onnx";
-        self.model.opset_import.iter().find(|opset| is_onnx(&opset.domain))?.version
+        self.model.opset_import.iter().find(|opset| is_onnx(opset.domain()))?.version
     }
 
     fn unusable(&self, why: String) -> Error {
@@ -218,6 +217,7 @@ fn le_bytes(values: &[f32]) -> Bytes {
 mod tests {
     use super::*;
     use crate::models::build::{BuildOptions, build};
+    use crate::models::onnx::annotated::{annotate, assert_kept};
     use crate::models::resnet::Architecture;
     use crate::models::weights::Weights;
     use crate::models::{ContractOrigin, Overrides, load};
@@ -267,14 +267,29 @@ mod tests {
         let again = again.with_head(&headed.contract, &head(&linear)).unwrap();
         assert!(again.bytes == headed.bytes, "{} and {} bytes", again.bytes.len(), headed.bytes.len());
         let graph = ModelProto::decode(again.bytes).unwrap().graph.unwrap();
-        let outputs: Vec<&str> = graph.output.iter().map(|output| output.name.as_str()).collect();
+        let outputs: Vec<&str> = graph.output.iter().map(|output| output.name()).collect();
         assert_eq!(outputs, ["embedding", "logits"]);
-        assert!(graph.initializer.iter().all(|constant| !constant.name.starts_with("fc.")));
+        assert!(graph.initializer.iter().all(|constant| !constant.name().starts_with("fc.")));
+    }
+
+    #[test]
+    fn what_other_tools_wrote_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        let weights = Weights::from_seed(1, Architecture::Resnet18, 3, Some(4));
+        let built = build(&weights, &BuildOptions::new(Architecture::Resnet18, "toy", 3)).unwrap();
+        let mut annotated = ModelProto::decode(built.bytes).unwrap();
+        annotate(&mut annotated, 0);
+        let bytes = annotated.encode_to_vec();
+        std::fs::write(&path, &bytes).unwrap();
+        let backbone = Backbone::open(&path, &hex::encode(Sha256::digest(bytes)), "").unwrap();
+        let headed = backbone.with_head(&built.contract, &head(&linear())).unwrap();
+        assert_kept(&annotated, &ModelProto::decode(headed.bytes).unwrap());
     }
 
     #[test]
     fn names_that_the_backbone_uses_are_not_taken() {
-        let axes = vec![DimensionProto::named("batch"), DimensionProto::fixed(3)];
+        let axes = vec![Dimension::named("batch"), Dimension::fixed(3)];
         let graph = GraphProto {
             node: vec![
                 NodeProto::new("Relu", &["x"], "logits", vec![]),

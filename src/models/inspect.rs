@@ -114,17 +114,17 @@ impl Report {
         let graph = Graph::new(graph_proto);
         let mut operators = BTreeMap::new();
         for node in &graph_proto.node {
-            *operators.entry(node.op_type.clone()).or_insert(0) += 1;
+            *operators.entry(node.op_type().to_owned()).or_insert(0) += 1;
         }
         let opsets = proto.opset_import.iter().map(|opset| {
-            let domain = if opset.domain.is_empty() { "ai.onnx" } else { &opset.domain };
+            let domain = if opset.domain().is_empty() { "ai.onnx" } else { opset.domain() };
             (domain.to_owned(), opset.version.unwrap_or_default())
         });
         Self {
             file: path.display().to_string(),
             num_bytes: 0,
             digest: String::new(),
-            producer: format!("{} {}", proto.producer_name, proto.producer_version).trim().to_owned(),
+            producer: format!("{} {}", proto.producer_name(), proto.producer_version()).trim().to_owned(),
             ir_version: proto.ir_version.unwrap_or_default(),
             opsets: opsets.collect(),
             inputs: graph.inputs(),

@@ -176,10 +176,10 @@ fn written_contract(
     if let Some(contract) = beside {
         return Ok(Some((contract, ContractOrigin::File)));
     }
-    let Some(entry) = proto.metadata_props.iter().find(|entry| entry.key == METADATA_KEY) else {
+    let Some(entry) = proto.metadata_props.iter().find(|entry| entry.key() == METADATA_KEY) else {
         return Ok(None);
     };
-    let contract = Contract::from_json(&entry.value).map_err(|cause| {
+    let contract = Contract::from_json(entry.value()).map_err(|cause| {
         Error::config(format!("cannot read the metadata entry {METADATA_KEY}")).because(cause)
     })?;
     Ok(Some((contract, ContractOrigin::Metadata)))
@@ -563,8 +563,7 @@ mod tests {
     use super::*;
     use crate::models::build::{BuildOptions, build};
     use crate::models::onnx::{
-        AttributeProto, DimensionProto, EXTERNAL, NodeProto, StringStringEntryProto, TensorProto,
-        ValueInfoProto,
+        AttributeProto, Dimension, EXTERNAL, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto,
     };
     use crate::models::resnet::Architecture;
     use crate::models::weights::Weights;
@@ -577,8 +576,8 @@ mod tests {
     }
 
     fn foreign_of(num_classes: usize, end: Option<&str>) -> ModelProto {
-        let axis = DimensionProto::fixed;
-        let batch = || DimensionProto::named("batch");
+        let axis = Dimension::fixed;
+        let batch = || Dimension::named("batch");
         let transposed = vec![AttributeProto::int("transB", 1)];
         let mut node = vec![
             NodeProto::new("GlobalAveragePool", &["pixels"], "pooled", vec![]),
@@ -673,7 +672,7 @@ mod tests {
     fn a_short_side_of_256_goes_with_224() {
         let mut proto = foreign(None);
         change(&mut proto, |graph| {
-            let axes = [1, 3, 224, 224].map(DimensionProto::fixed).to_vec();
+            let axes = [1, 3, 224, 224].map(Dimension::fixed).to_vec();
             graph.input[0] = ValueInfoProto::new("pixels", FLOAT, axes);
         });
         let model = OnDisk::new(&proto).load().unwrap();
@@ -750,7 +749,7 @@ mod tests {
         let mut proto = foreign(None);
         change(&mut proto, |graph| {
             graph.node.pop();
-            let axes = vec![DimensionProto::named("N"), DimensionProto::fixed(3)];
+            let axes = vec![Dimension::named("N"), Dimension::fixed(3)];
             graph.output = vec![ValueInfoProto::new("features", FLOAT, axes)];
         });
         let disk = OnDisk::new(&proto);
@@ -795,7 +794,7 @@ mod tests {
         let mut proto = foreign(None);
         change(&mut proto, |graph| {
             graph.node.pop();
-            let axes = vec![DimensionProto::named("N"), DimensionProto::fixed(3)];
+            let axes = vec![Dimension::named("N"), Dimension::fixed(3)];
             graph.output = vec![ValueInfoProto::new("features", FLOAT, axes)];
         });
         let disk = OnDisk::new(&proto);
@@ -808,8 +807,8 @@ mod tests {
 
     #[test]
     fn nothing_but_three_float_channels_of_known_size_is_assumed() {
-        let dimension = DimensionProto::fixed;
-        let varying = || DimensionProto::named("N");
+        let dimension = Dimension::fixed;
+        let varying = || Dimension::named("N");
         for (elem_type, axes) in [
             (FLOAT, vec![varying(), dimension(4), dimension(64), dimension(64)]),
             (UINT8, vec![varying(), dimension(3), dimension(64), dimension(64)]),
@@ -828,8 +827,8 @@ mod tests {
         let mut proto = foreign(None);
         change(&mut proto, |graph| {
             graph.initializer[0].data_location = Some(EXTERNAL);
-            let (key, value) = ("location".to_owned(), "../../secret".to_owned());
-            graph.initializer[0].external_data = vec![StringStringEntryProto { key, value }];
+            let location = StringStringEntryProto::new("location", "../../secret".to_owned());
+            graph.initializer[0].external_data = vec![location];
         });
         let message = OnDisk::new(&proto).refused();
         assert!(message.contains("tensor `w` lies in another file, `../../secret`, not beside"), "{message}");
@@ -839,7 +838,7 @@ mod tests {
     #[test]
     fn an_output_of_another_shape_is_refused_with_both() {
         let contract = OnDisk::new(&foreign(None)).load().unwrap().contract;
-        let loaded = |input: &[DimensionProto], axes: &[DimensionProto]| {
+        let loaded = |input: &[Dimension], axes: &[Dimension]| {
             let mut proto = foreign(None);
             change(&mut proto, |graph| {
                 graph.input[0] = ValueInfoProto::new("pixels", FLOAT, input.to_vec());
@@ -853,7 +852,7 @@ mod tests {
             contract.output.classifier = None;
             OnDisk::new(&proto).with_contract(&contract).load().map(|_| ())
         };
-        let (fixed, batch) = (DimensionProto::fixed, || DimensionProto::named("batch"));
+        let (fixed, batch) = (Dimension::fixed, || Dimension::named("batch"));
         let pixels = |batch| [batch, fixed(3), fixed(64), fixed(64)];
         for axes in [
             &[batch(), fixed(2)][..],
@@ -862,7 +861,7 @@ mod tests {
             // Left from an export with one chip, or not known.
             &[fixed(1), fixed(2)],
             &[batch(), fixed(0)],
-            &[batch(), DimensionProto::default()],
+            &[batch(), Dimension::default()],
         ] {
             loaded(&pixels(batch()), axes).unwrap_or_else(|error| panic!("{}", error.render()));
         }
@@ -899,7 +898,7 @@ mod tests {
         for (elem_type, name) in [(UINT8, "uint8"), (10, "float16"), (11, "float64")] {
             let mut proto = foreign(None);
             change(&mut proto, |graph| {
-                let axes = vec![DimensionProto::named("batch"), DimensionProto::fixed(2)];
+                let axes = vec![Dimension::named("batch"), Dimension::fixed(2)];
                 graph.output[0] = ValueInfoProto::new("raw", elem_type, axes);
             });
             let message = OnDisk::new(&proto).refused();
@@ -912,8 +911,8 @@ mod tests {
         let with_batch = |batch: i64| {
             let mut proto = foreign(None);
             change(&mut proto, |graph| {
-                let batch = DimensionProto { dim_value: Some(batch), dim_param: None };
-                let fixed = DimensionProto::fixed;
+                let batch = Dimension::of(batch);
+                let fixed = Dimension::fixed;
                 let axes = vec![batch, fixed(3), fixed(64), fixed(64)];
                 graph.input[0] = ValueInfoProto::new("pixels", FLOAT, axes);
             });

@@ -31,7 +31,7 @@ impl Operands {
     pub fn of(graph: &GraphProto) -> Self {
         let constants = constants(graph);
         let is_signed = |node: &&NodeProto| zero_point_type(node, &constants) == Some(INT8);
-        let quantisations = || graph.node.iter().filter(|node| node.op_type == "QuantizeLinear");
+        let quantisations = || graph.node.iter().filter(|node| node.op_type() == "QuantizeLinear");
         let of_weights = |node: &&NodeProto| {
             let tensor = node.input.first().and_then(|input| constants.get(input.as_str()));
             tensor.is_some_and(|tensor| tensor.data_type == Some(FLOAT) && is_weight(tensor))
@@ -73,14 +73,14 @@ impl Operands {
 
 /// All tensors that do not depend on the input, as exporters store them: initializers, and nodes `Constant`.
 fn constants(graph: &GraphProto) -> HashMap<&str, &TensorProto> {
-    let of_node = |node: &'_ NodeProto| -> bool { node.op_type == "Constant" };
+    let of_node = |node: &'_ NodeProto| -> bool { node.op_type() == "Constant" };
     let nodes = graph.node.iter().filter(|node| of_node(node)).filter_map(|node| {
-        let value = node.attribute.iter().find(|attribute| attribute.name == "value")?;
+        let value = node.attribute.iter().find(|attribute| attribute.name() == "value")?;
         Some((node.output.first()?.as_str(), value.t.as_ref()?))
     });
-    let initializers = graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor));
+    let initializers = graph.initializer.iter().map(|tensor| (tensor.name(), tensor));
     // Those of the graph's inputs that somebody may replace are constants here too: nobody does.
-    let known: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+    let known: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name()).collect();
     initializers.chain(nodes.filter(|(name, _)| !known.contains(name))).collect()
 }
 
@@ -90,7 +90,7 @@ fn is_weight(tensor: &TensorProto) -> bool {
 }
 
 fn zero_point_type(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Option<i32> {
-    let named = node.attribute.iter().find(|attribute| attribute.name == "output_dtype");
+    let named = node.attribute.iter().find(|attribute| attribute.name() == "output_dtype");
     let named =
         named.and_then(|attribute| i32::try_from(attribute.i?).ok()).filter(|&elem_type| elem_type != 0);
     let zero_point = node.input.get(2).and_then(|name| constants.get(name.as_str()));
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn weights_are_found_wherever_exporters_put_them() {
         let value = AttributeProto {
-            name: "value".to_owned(),
+            name: Some("value".to_owned()),
             t: Some(int8("", &[100])),
             r#type: Some(4),
             ..AttributeProto::default()

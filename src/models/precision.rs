@@ -10,7 +10,7 @@ pub fn precision_of(graph: &GraphProto) -> Precision {
         op_type.starts_with("QLinear")
             || matches!(op_type, "DequantizeLinear" | "ConvInteger" | "MatMulInteger" | "QGemm")
     };
-    if graph.node.iter().any(|node| is_quantised(&node.op_type)) {
+    if graph.node.iter().any(|node| is_quantised(node.op_type())) {
         return Precision::Int8;
     }
     let is_half =

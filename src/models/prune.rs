@@ -1,6 +1,6 @@
 //! Cuts a network off behind one of its tensors, without decoding and encoding what stays.
 //!
-//! Whatever this build does not know of a file, such as notes of an exporter, is copied as it is.
+//! Whatever this build does not know of a file, such as fields of a newer schema, is copied as it is.
 
 use std::collections::{HashMap, HashSet};
 
@@ -38,19 +38,18 @@ pub(super) struct Pruned<'m> {
 pub(super) fn prune<'m>(bytes: &[u8], model: &'m ModelProto, tensor: &'m str) -> Option<Pruned<'m>> {
     let graph = model.graph.as_ref()?;
     let names = ancestors(graph, tensor)?;
-    let has = |name: &String| names.contains(name.as_str());
-    let constants: HashSet<&str> = graph.initializer.iter().map(|constant| constant.name.as_str()).collect();
-    let is_constant = |name: &String| constants.contains(name.as_str());
+    let has = |name: &str| names.contains(name);
+    let constants: HashSet<&str> = graph.initializer.iter().map(|constant| constant.name()).collect();
     let mut kept = Kept {
-        node: places(graph.node.iter().map(|node| node.output.iter().any(has))),
-        initializer: places(graph.initializer.iter().map(|constant| has(&constant.name))),
+        node: places(graph.node.iter().map(|node| node.output.iter().any(|name| has(name)))),
+        initializer: places(graph.initializer.iter().map(|constant| has(constant.name()))),
         // Old files list constants among the inputs, too.
-        input: places(graph.input.iter().map(|input| !is_constant(&input.name) || has(&input.name))),
-        output: places(graph.output.iter().map(|output| output.name == tensor)),
-        value_info: places(graph.value_info.iter().map(|info| has(&info.name))),
-        metadata: places(model.metadata_props.iter().map(|entry| entry.key != METADATA_KEY)),
+        input: places(graph.input.iter().map(|input| !constants.contains(input.name()) || has(input.name()))),
+        output: places(graph.output.iter().map(|output| output.name() == tensor)),
+        value_info: places(graph.value_info.iter().map(|info| has(info.name()))),
+        metadata: places(model.metadata_props.iter().map(|entry| entry.key() != METADATA_KEY)),
     };
-    let is_output = graph.output.iter().any(|output| output.name == tensor);
+    let is_output = graph.output.iter().any(|output| output.name() == tensor);
     Some(Pruned { bytes: kept.copy_model(bytes)?, is_output, names })
 }
 
@@ -80,7 +79,7 @@ fn push_inputs<'m>(node: &'m NodeProto, inputs: &mut Vec<&'m str>) {
     for attribute in &node.attribute {
         for graph in attribute.g.iter().chain(&attribute.graphs) {
             graph.node.iter().for_each(|node| push_inputs(node, inputs));
-            inputs.extend(graph.output.iter().map(|output| output.name.as_str()));
+            inputs.extend(graph.output.iter().map(|output| output.name()));
         }
     }
 }
@@ -152,11 +151,11 @@ mod tests {
 
     use super::*;
     use crate::models::onnx::{
-        AttributeProto, DimensionProto, FLOAT, StringStringEntryProto, TensorProto, ValueInfoProto,
+        AttributeProto, Dimension, FLOAT, StringStringEntryProto, TensorProto, ValueInfoProto,
     };
 
     fn info(name: &str) -> ValueInfoProto {
-        ValueInfoProto::new(name, FLOAT, vec![DimensionProto::fixed(2)])
+        ValueInfoProto::new(name, FLOAT, vec![Dimension::fixed(2)])
     }
 
     /// A trunk with a branch that reads `w` from outside, then a classifier and an auxiliary output.
@@ -166,10 +165,13 @@ mod tests {
             output: vec![info("scaled")],
             ..GraphProto::default()
         };
-        let branch =
-            AttributeProto { name: "then_branch".to_owned(), g: Some(inner), ..AttributeProto::default() };
+        let branch = AttributeProto {
+            name: Some("then_branch".to_owned()),
+            g: Some(inner),
+            ..AttributeProto::default()
+        };
         let constant = |name: &str| TensorProto::float(name, &[2], Bytes::from_static(&[0; 8]));
-        let entry = |key: &str| StringStringEntryProto { key: key.to_owned(), value: "{}".to_owned() };
+        let entry = |key: &str| StringStringEntryProto::new(key, "{}".to_owned());
         ModelProto {
             ir_version: Some(3),
             graph: Some(GraphProto {
@@ -189,9 +191,9 @@ mod tests {
         }
     }
 
-    /// Field 6 of a model, `doc_string`, and field 10 of a graph, likewise, which this build does not know.
-    const UNKNOWN_OF_MODEL: &[u8] = b"\x32\x04hand";
-    const UNKNOWN_OF_GRAPH: &[u8] = b"\x3a\x07\x52\x05notes";
+    /// Field 100 of a model and of a graph, which the schema does not know.
+    const UNKNOWN_OF_MODEL: &[u8] = b"\xa2\x06\x04hand";
+    const UNKNOWN_OF_GRAPH: &[u8] = b"\x3a\x08\xa2\x06\x05notes";
 
     #[test]
     fn what_the_tensor_depends_on_stays_and_with_it_what_is_not_known() {
@@ -207,15 +209,16 @@ mod tests {
         }
         let left = ModelProto::decode(&pruned.bytes[..]).unwrap();
         let graph = left.graph.unwrap();
-        let names = |infos: &[ValueInfoProto]| infos.iter().map(|info| info.name.clone()).collect::<Vec<_>>();
+        let names =
+            |infos: &[ValueInfoProto]| infos.iter().map(|info| info.name().to_owned()).collect::<Vec<_>>();
         assert_eq!(graph.node, network().graph.unwrap().node[..1]);
-        assert_eq!(
-            graph.initializer.iter().map(|constant| &constant.name).collect::<Vec<_>>(),
-            ["w", "flag"]
-        );
+        assert_eq!(graph.initializer.iter().map(TensorProto::name).collect::<Vec<_>>(), ["w", "flag"]);
         assert_eq!((names(&graph.input), names(&graph.output)), (vec!["x".into(), "w".into()], vec![]));
         assert_eq!(names(&graph.value_info), ["features", "scaled"]);
-        assert_eq!(left.metadata_props.iter().map(|entry| &entry.key).collect::<Vec<_>>(), ["author"]);
+        assert_eq!(
+            left.metadata_props.iter().map(StringStringEntryProto::key).collect::<Vec<_>>(),
+            ["author"]
+        );
     }
 
     #[test]

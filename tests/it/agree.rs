@@ -17,8 +17,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use prost::Message;
 use serde_json::{Value, json};
 use tilefleet::models::onnx::{
-    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto,
-    TensorTypeProto, TypeProto, ValueInfoProto,
+    AttributeProto, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto,
 };
 
 use crate::fixture::{assert_exit, shard_files, stderr};
@@ -81,31 +80,18 @@ impl Echo {
 
 fn echo(element: i32, shape: &[i64], length: i64) -> ModelProto {
     let value = |name: &str, elem_type: i32, sizes: &[i64]| {
-        let batch = DimensionProto { dim_param: Some("n".to_owned()), ..DimensionProto::default() };
-        let size = |&size: &i64| DimensionProto { dim_value: Some(size), ..DimensionProto::default() };
-        let dim = std::iter::once(batch).chain(sizes.iter().map(size)).collect();
-        let tensor_type = TensorTypeProto { elem_type, shape: Some(TensorShapeProto { dim }) };
-        let r#type = Some(TypeProto { tensor_type: Some(tensor_type) });
-        ValueInfoProto { name: name.to_owned(), r#type }
+        let axes = sizes.iter().map(|&size| Dimension::fixed(size as usize));
+        let axes = std::iter::once(Dimension::named("n")).chain(axes).collect();
+        ValueInfoProto::new(name, elem_type, axes)
     };
-    let node = |op_type: &str, from: &str, to: &str, attribute: &str, kind: i32, number: i64| NodeProto {
-        op_type: op_type.to_owned(),
-        name: to.to_owned(),
-        input: vec![from.to_owned()],
-        output: vec![to.to_owned()],
-        attribute: vec![AttributeProto {
-            name: attribute.to_owned(),
-            i: Some(number),
-            r#type: Some(kind),
-            ..AttributeProto::default()
-        }],
-        ..NodeProto::default()
+    let node = |op_type: &str, from: &str, to: &str, attribute: &str, number: i64| {
+        NodeProto::new(op_type, &[from], to, vec![AttributeProto::int(attribute, number)])
     };
     let graph = GraphProto {
-        name: "echo".to_owned(),
+        name: Some("echo".to_owned()),
         node: vec![
-            node("Cast", "input", "numbers", "to", 2, FLOAT.into()),
-            node("Flatten", "numbers", "embedding", "axis", 2, 1),
+            node("Cast", "input", "numbers", "to", FLOAT.into()),
+            node("Flatten", "numbers", "embedding", "axis", 1),
         ],
         input: vec![value("input", element, shape)],
         output: vec![value("embedding", FLOAT, &[length])],
@@ -114,7 +100,7 @@ fn echo(element: i32, shape: &[i64], length: i64) -> ModelProto {
     ModelProto {
         ir_version: Some(8),
         graph: Some(graph),
-        opset_import: vec![OperatorSetIdProto { version: Some(13), ..OperatorSetIdProto::default() }],
+        opset_import: vec![OperatorSetIdProto::onnx(13)],
         ..ModelProto::default()
     }
 }

@@ -34,7 +34,7 @@ fn read_model(path: &Path) -> ModelProto {
 fn weights(path: &Path) -> (Vec<f32>, Vec<f32>) {
     let graph = read_model(path).graph.unwrap();
     let floats = |name: &str| {
-        let tensor = graph.initializer.iter().find(|tensor| tensor.name == name).unwrap();
+        let tensor = graph.initializer.iter().find(|tensor| tensor.name() == name).unwrap();
         let bytes = tensor.raw_data.clone().unwrap();
         bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect::<Vec<_>>()
     };

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use prost::Message as _;
 use sha2::{Digest, Sha256};
 use tilefleet::models::onnx::{
-    AttributeProto, DimensionProto, FLOAT, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-    TensorProto, ValueInfoProto,
+    AttributeProto, Dimension, FLOAT, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    ValueInfoProto,
 };
 use tilefleet::models::pair;
 use tilefleet::models::pair::Step;
@@ -35,12 +35,12 @@ fn network(factor: f32, more: &[NodeProto]) -> ModelProto {
     ];
     node.extend_from_slice(more);
     let last = node.last().unwrap().output[0].clone();
-    let (batch, axis) = (|| DimensionProto::named("batch"), DimensionProto::fixed);
+    let (batch, axis) = (|| Dimension::named("batch"), Dimension::fixed);
     ModelProto {
         ir_version: Some(8),
-        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: Some(17) }],
+        opset_import: vec![OperatorSetIdProto::onnx(17)],
         graph: Some(GraphProto {
-            name: "g".to_owned(),
+            name: Some("g".to_owned()),
             node,
             initializer: vec![TensorProto::of_floats("w", &[3, 4], &weights)],
             input: vec![ValueInfoProto::new("pixels", FLOAT, vec![batch(), axis(3), axis(32), axis(32)])],
@@ -284,7 +284,9 @@ fn copy(job: &Job, names: &[&str]) -> Option<PathBuf> {
 fn in_one_file(network: &Path) -> ModelProto {
     let mut model = ModelProto::decode(Bytes::from(fs::read(network).unwrap())).unwrap();
     for tensor in &mut model.graph.as_mut().unwrap().initializer {
-        let entry = |key: &str| &tensor.external_data.iter().find(|entry| entry.key == key).unwrap().value;
+        let entry = |key: &str| {
+            tensor.external_data.iter().find(|entry| entry.key() == key).unwrap().value().to_owned()
+        };
         let (offset, length): (usize, usize) =
             (entry("offset").parse().unwrap(), entry("length").parse().unwrap());
         let data = fs::read(network.with_file_name(entry("location"))).unwrap();

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use prost::Message;
 use serde_json::Value;
 use tilefleet::models::onnx::{
-    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    AttributeProto, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     ValueInfoProto,
 };
 use tilefleet::vocabulary::contract::Contract;
@@ -176,18 +176,20 @@ fn full_range_weights_are_refused_without_vnni() {
 fn stretch(int8: &Path) {
     let mut model = ModelProto::decode(std::fs::read(int8).unwrap().as_slice()).unwrap();
     let graph = model.graph.as_mut().unwrap();
-    let pairs: Vec<_> = graph.node.iter().filter(|node| node.op_type == "DequantizeLinear").collect();
+    let pairs: Vec<_> = graph.node.iter().filter(|node| node.op_type() == "DequantizeLinear").collect();
     let pairs: Vec<[String; 2]> =
         pairs.iter().map(|node| [node.input[0].clone(), node.input[1].clone()]).collect();
     for [integers, scales] in pairs {
-        let Some(at) = graph.initializer.iter().position(|tensor| tensor.name == integers) else { continue };
+        let Some(at) = graph.initializer.iter().position(|tensor| tensor.name() == integers) else {
+            continue;
+        };
         let spread = |byte: &u8| (f32::from(byte.cast_signed()) * 127.0 / 64.0).round_ties_even() as i8;
         let weights = &mut graph.initializer[at];
         let bytes = weights.raw_data.take().unwrap();
         weights.raw_data = Some(bytes.iter().map(|byte| spread(byte).cast_unsigned()).collect());
-        let scales = graph.initializer.iter_mut().find(|tensor| tensor.name == scales).unwrap();
+        let scales = graph.initializer.iter_mut().find(|tensor| tensor.name() == scales).unwrap();
         let narrowed: Vec<f32> = scales.floats().unwrap().iter().map(|scale| scale * 64.0 / 127.0).collect();
-        *scales = TensorProto::of_floats(&scales.name, &[narrowed.len()], &narrowed);
+        *scales = TensorProto::of_floats(scales.name(), &[narrowed.len()], &narrowed);
     }
     std::fs::write(int8, model.encode_to_vec()).unwrap();
     let path = Contract::path_for(int8);
@@ -384,6 +386,47 @@ fn foreign_networks_with_batch_norms_are_quantised() {
     assert_eq!(left.iter().map(|layer| layer["layer"].as_str().unwrap()).collect::<Vec<_>>(), ["product"]);
 }
 
+/// Writes into a model whatever the package `onnx` has a place for and a network can do without.
+const ANNOTATE: &str = r#"
+import sys, onnx
+from onnx import helper
+model = onnx.load(sys.argv[1])
+graph = model.graph
+add = helper.make_node("Add", ["a", "a"], ["b"])
+model.functions.append(helper.make_function("own", "twice", ["a"], ["b"], [add], [helper.make_opsetid("", 17)]))
+model.opset_import.add(domain="own", version=1)
+model.training_info.add().algorithm.name = "step"
+graph.node[0].metadata_props.add(key="exporter", value="v")
+annotation = graph.quantization_annotation.add(tensor_name="pixels")
+annotation.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="s")
+sparse = graph.sparse_initializer.add(dims=[4])
+sparse.values.CopyFrom(helper.make_tensor("sparse", 1, [1], [1.0]))
+sparse.indices.CopyFrom(helper.make_tensor("places", 7, [1], [2]))
+onnx.save(model, sys.argv[1])
+"#;
+
+/// Prints what [`ANNOTATE`] wrote.
+const READ: &str = r#"
+import sys, onnx
+model = onnx.load(sys.argv[1])
+graph = model.graph
+notes = [entry.value for node in graph.node for entry in node.metadata_props]
+print(model.functions[0], model.training_info[0], notes, graph.quantization_annotation[0], graph.sparse_initializer[0])
+"#;
+
+#[test]
+fn what_the_python_package_wrote_it_reads_from_the_int8_model() {
+    let Some(python) = support::python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let [network, int8] = ["foreign.onnx", "int8.onnx"].map(|name| folder.path().join(name));
+    std::fs::write(&network, foreign()).unwrap();
+    support::run_python(&python, ANNOTATE, &[&network]);
+    let before = support::run_python(&python, READ, &[&network]);
+    assert!(["twice", "step", "['v']", "SCALE_TENSOR", "sparse"].iter().all(|text| before.contains(text)));
+    quantised(&network, images(24).path(), &int8, &[]);
+    assert_eq!(support::run_python(&python, READ, &[&int8]), before);
+}
+
 /// `TensorRT`'s form, run on the CPU, comes as near.
 #[test]
 fn the_form_for_tensorrt_is_as_near() {
@@ -457,7 +500,7 @@ fn resnet152_comes_near_on_mednist() {
 /// Two convolutions with norms, a maximum and a residual sum, a mean, a product and its bias.
 fn foreign() -> Vec<u8> {
     let node = |op_type: &str, inputs: &[&str], output: &str, attributes: Vec<AttributeProto>| NodeProto {
-        name: String::new(),
+        name: None,
         ..NodeProto::new(op_type, inputs, output, attributes)
     };
     let window = |size: i64, stride: i64| {
@@ -468,7 +511,7 @@ fn foreign() -> Vec<u8> {
         ]
     };
     let value = AttributeProto {
-        name: "value".to_owned(),
+        name: Some("value".to_owned()),
         t: Some(weights("", &[8, 8, 3, 3], 2, 0.2)),
         r#type: Some(4),
         ..AttributeProto::default()
@@ -500,7 +543,7 @@ fn foreign() -> Vec<u8> {
             weights(name, &[8], seed, 0.5).floats().unwrap().iter().map(|x| x + 1.0).collect();
         TensorProto::of_floats(name, &[8], &floats)
     };
-    let axis = DimensionProto::fixed;
+    let axis = Dimension::fixed;
     let graph = GraphProto {
         node,
         initializer: vec![
@@ -515,12 +558,12 @@ fn foreign() -> Vec<u8> {
         input: vec![ValueInfoProto::new(
             "pixels",
             1,
-            vec![DimensionProto::named("batch"), axis(3), axis(64), axis(64)],
+            vec![Dimension::named("batch"), axis(3), axis(64), axis(64)],
         )],
-        output: vec![ValueInfoProto::new("scores", 1, vec![DimensionProto::named("batch"), axis(5)])],
+        output: vec![ValueInfoProto::new("scores", 1, vec![Dimension::named("batch"), axis(5)])],
         ..GraphProto::default()
     };
-    let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: Some(17) }];
+    let opset_import = vec![OperatorSetIdProto::onnx(17)];
     ModelProto { ir_version: Some(8), graph: Some(graph), opset_import, ..ModelProto::default() }
         .encode_to_vec()
 }

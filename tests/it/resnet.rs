@@ -186,7 +186,7 @@ fn the_hidden_embedding_of_a_trained_network_makes_its_logits() {
         let outputs = run(runtime, &model.bytes, &model.contract, &images(&model.contract, &index));
         let graph = ModelProto::decode(Bytes::from(std::fs::read(path).unwrap())).unwrap().graph.unwrap();
         let floats = |name: &str| -> Vec<f32> {
-            let tensor = graph.initializer.iter().find(|tensor| tensor.name == name).unwrap();
+            let tensor = graph.initializer.iter().find(|tensor| tensor.name() == name).unwrap();
             let raw = tensor.raw_data.as_ref().unwrap();
             raw.as_chunks().0.iter().map(|&chunk| f32::from_le_bytes(chunk)).collect()
         };

@@ -61,7 +61,7 @@ impl Layers {
         for name in names {
             let means = |layer: &Layer| {
                 let node = &graph.node[layer.node];
-                layer.name == *name || node.name == *name || node.output.contains(name)
+                layer.name == *name || node.name() == name || node.output.contains(name)
             };
             let before = found.len();
             found.extend(self.layers.iter().enumerate().filter(|(_, layer)| means(layer)).map(|(at, _)| at));
@@ -111,7 +111,7 @@ impl<'g> Finder<'g> {
                 consumers.entry(input).or_default().push(node);
             }
         }
-        let outputs = graph.output.iter().map(|info| info.name.as_str());
+        let outputs = graph.output.iter().map(|info| info.name());
         let classifier = output.classifier.as_ref().map(|classifier| classifier.logits.as_str());
         Self {
             initializers: by_name(&graph.initializer),
@@ -125,8 +125,8 @@ impl<'g> Finder<'g> {
     }
 
     fn visit(&mut self, index: usize, node: &'g NodeProto) {
-        let found = match node.op_type.as_str() {
-            _ if !node.is(&node.op_type) => return,
+        let found = match node.op_type() {
+            _ if !node.is(node.op_type()) => return,
             "Conv" => self.convolution(node),
             "Gemm" | "MatMul" => self.product(node),
             "Add" => match self.sum(node) {
@@ -147,7 +147,7 @@ impl<'g> Finder<'g> {
             );
         match found {
             Ok((inputs, weights)) => {
-                if node.op_type == "MaxPool" && output == node.output[0] {
+                if node.op_type() == "MaxPool" && output == node.output[0] {
                     self.same_range.insert(output.clone(), inputs[0].clone());
                 }
                 self.quantised.extend([node.output[0].clone(), output.clone()]);
@@ -243,8 +243,8 @@ fn is_rectifier(node: &NodeProto) -> bool {
 type Found = Result<(Vec<String>, Option<Weights>), &'static str>;
 
 fn name_of(node: &NodeProto, weights: Option<&Weights>) -> String {
-    if !node.name.is_empty() {
-        return node.name.clone();
+    if !node.name().is_empty() {
+        return node.name().to_owned();
     }
     let weights = weights.map(|weights| weights.name.as_str()).or(node.input.get(1).map(String::as_str));
     match weights.and_then(|weights| weights.strip_suffix(".weight")) {

@@ -161,14 +161,13 @@ impl QuantisableGraph {
 pub fn with_contract(model: Bytes, contract: &Contract) -> Result<Bytes> {
     let undecodable = |cause| Error::bug("a model that was written cannot be read").because(cause);
     let mut model = ModelProto::decode(model).map_err(undecodable)?;
-    model.metadata_props.retain(|entry| entry.key != METADATA_KEY);
-    let (key, value) = (METADATA_KEY.to_owned(), contract.to_canonical_json()?);
-    model.metadata_props.push(StringStringEntryProto { key, value });
+    model.metadata_props.retain(|entry| entry.key() != METADATA_KEY);
+    model.metadata_props.push(StringStringEntryProto::new(METADATA_KEY, contract.to_canonical_json()?));
     Ok(model.encode_to_vec().into())
 }
 
 fn by_name(tensors: &[TensorProto]) -> HashMap<&str, &TensorProto> {
-    tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect()
+    tensors.iter().map(|tensor| (tensor.name(), tensor)).collect()
 }
 
 impl fmt::Display for Target {

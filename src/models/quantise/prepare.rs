@@ -21,7 +21,7 @@ const FIRST_OPSET: i64 = 13;
 ///
 /// `Config`, with what to do instead.
 pub fn check(model: &ModelProto, graph: &GraphProto) -> Result<()> {
-    let opset = model.opset_import.iter().find(|opset| matches!(opset.domain.as_str(), "" | "ai.onnx"));
+    let opset = model.opset_import.iter().find(|opset| matches!(opset.domain(), "" | "ai.onnx"));
     let version = opset.and_then(|opset| opset.version).unwrap_or_default();
     if version < FIRST_OPSET {
         return Err(Error::config(format!("the model has opset {version}, older than {FIRST_OPSET}"))
@@ -40,21 +40,15 @@ pub fn check(model: &ModelProto, graph: &GraphProto) -> Result<()> {
     }
     if let Some(node) = graph.node.iter().find(|node| is_short(node)) {
         return Err(Error::config("the model is damaged")
-            .because(format!("the node `{}` ({}) lacks inputs or outputs", node.name, node.op_type))
+            .because(format!("the node `{}` ({}) lacks inputs or outputs", node.name(), node.op_type()))
             .hint("check the file, for example with onnx.checker in Python"));
     }
     let has_branch = |node: &NodeProto| {
         node.attribute.iter().any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty())
     };
-    let odd = match graph.node.iter().find(|node| has_branch(node)) {
-        Some(node) => Some(format!("the node `{}` ({}) contains a graph", node.name, node.op_type)),
-        None if !model.functions.is_empty() => Some("it contains functions".to_owned()),
-        None if !graph.sparse_initializer.is_empty() => Some("it contains sparse tensors".to_owned()),
-        None => None,
-    };
-    match odd {
-        Some(odd) => Err(Error::config("only plain graphs can be quantised")
-            .because(odd)
+    match graph.node.iter().find(|node| has_branch(node)) {
+        Some(node) => Err(Error::config("only plain graphs can be quantised")
+            .because(format!("the node `{}` ({}) contains a graph", node.name(), node.op_type()))
             .hint("simplify it, for example with the Python package onnxsim")),
         None => Ok(()),
     }
@@ -63,8 +57,9 @@ pub fn check(model: &ModelProto, graph: &GraphProto) -> Result<()> {
 /// Turns `Constant` nodes into initializers, and lets readers of a renamed constant read the constant itself.
 pub fn hoist_constants(graph: &mut GraphProto) {
     let mut renamed: HashMap<String, String> = HashMap::new();
-    let mut constants: HashSet<String> = graph.initializer.iter().map(|tensor| tensor.name.clone()).collect();
-    let yielded: HashSet<String> = graph.output.iter().map(|info| info.name.clone()).collect();
+    let mut constants: HashSet<String> =
+        graph.initializer.iter().map(|tensor| tensor.name().to_owned()).collect();
+    let yielded: HashSet<String> = graph.output.iter().map(|info| info.name().to_owned()).collect();
     let mut kept = Vec::with_capacity(graph.node.len());
     for mut node in std::mem::take(&mut graph.node) {
         for input in &mut node.input {
@@ -78,7 +73,7 @@ pub fn hoist_constants(graph: &mut GraphProto) {
             && let Some(tensor) = node.attribute("value").and_then(|value| value.t.clone())
         {
             constants.insert(node.output[0].clone());
-            graph.initializer.push(TensorProto { name: node.output[0].clone(), ..tensor });
+            graph.initializer.push(TensorProto { name: Some(node.output[0].clone()), ..tensor });
         } else if is_free && node.is("Identity") && constants.contains(&node.input[0]) {
             renamed.insert(node.output[0].clone(), node.input[0].clone());
         } else {
@@ -87,16 +82,16 @@ pub fn hoist_constants(graph: &mut GraphProto) {
     }
     graph.node = kept;
     // Old files list initializers among the inputs as well.
-    graph.input.retain(|input| !constants.contains(&input.name));
+    graph.input.retain(|input| !constants.contains(input.name()));
 }
 
 /// Whether a node has fewer inputs or outputs than its operator needs; those that are read by position are known.
 fn is_short(node: &NodeProto) -> bool {
-    let least = match node.op_type.as_str() {
+    let least = match node.op_type() {
         "Constant" => 0,
         "Conv" | "Gemm" | "MatMul" | "Add" | "Sub" | "Mul" | "Div" | "Reshape" => 2,
         "BatchNormalization" => 5,
-        _ => usize::from(node.op_type != "RandomNormal" && node.op_type != "RandomUniform"),
+        _ => usize::from(node.op_type() != "RandomNormal" && node.op_type() != "RandomUniform"),
     };
     node.input.len() < least || node.output.is_empty()
 }
@@ -131,7 +126,7 @@ fn fold(graph: &mut GraphProto, index: usize) -> Result<(), &'static str> {
         .filter(|&producer| graph.node[producer].is("Conv"))
         .ok_or("a batch norm without a convolution before it")?;
     let readers = graph.node.iter().flat_map(|node| &node.input).filter(|input| **input == norm.input[0]);
-    let is_output = graph.output.iter().any(|info| info.name == norm.input[0]);
+    let is_output = graph.output.iter().any(|info| info.name() == norm.input[0]);
     if readers.count() != 1 || is_output {
         return Err("a batch norm whose convolution has other readers");
     }
@@ -175,10 +170,10 @@ fn fold(graph: &mut GraphProto, index: usize) -> Result<(), &'static str> {
     graph.initializer.push(TensorProto::of_floats(&names[0], &dims, &folded));
     graph.initializer.push(TensorProto::of_floats(&names[1], &[num_channels], &bias));
     // The name of the weights says more than that of a tensor, where the node has none.
-    let name = if conv.name.is_empty() { stem(&conv.input[1]).to_owned() } else { conv.name.clone() };
+    let name = if conv.name().is_empty() { stem(&conv.input[1]) } else { conv.name() }.to_owned();
     let [weights_name, bias_name] = names;
     let input = vec![conv.input[0].clone(), weights_name, bias_name];
-    graph.node[producer] = NodeProto { name, input, output: norm.output, ..conv };
+    graph.node[producer] = NodeProto { name: Some(name), input, output: norm.output, ..conv };
     graph.node.remove(index);
     Ok(())
 }
@@ -215,7 +210,7 @@ impl InputStage {
                 && nodes[..3].iter().all(|node| is_read_once(graph, &node.output[0]))
         })?;
         let [transpose, cast, factor, offset] = &graph.node[first..first + 4] else { return None };
-        let input = graph.input.iter().find(|input| input.name == transpose.input[0])?;
+        let input = graph.input.iter().find(|input| input.name() == transpose.input[0])?;
         let is_planar = transpose.attribute("perm").is_some_and(|perm| perm.ints == [0, 3, 1, 2]);
         if !is_planar || cast.int_attribute("to", 0) != i64::from(FLOAT) {
             return None;
@@ -262,11 +257,11 @@ impl InputStage {
 
 fn is_read_once(graph: &GraphProto, tensor: &str) -> bool {
     let readers = graph.node.iter().flat_map(|node| &node.input).filter(|input| *input == tensor);
-    readers.count() == 1 && graph.output.iter().all(|info| info.name != tensor)
+    readers.count() == 1 && graph.output.iter().all(|info| info.name() != tensor)
 }
 
 /// Lengths of the axes, 0 where they vary.
 fn lengths(info: &ValueInfoProto) -> Option<Vec<i64>> {
-    let shape = info.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref()?;
-    Some(shape.dim.iter().map(|dim| dim.dim_value.unwrap_or(0)).collect())
+    let shape = info.tensor_type()?.shape.as_ref()?;
+    Some(shape.dim.iter().map(|dim| dim.length().unwrap_or(0)).collect())
 }

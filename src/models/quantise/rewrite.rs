@@ -16,7 +16,7 @@ use super::by_name;
 use super::layers::{Layer, Layers};
 use super::range::Range;
 use super::weights::QuantisedWeights;
-use crate::models::onnx::{AttributeProto, GraphProto, INT8, NodeProto, TensorProto, UINT8};
+use crate::models::onnx::{AttributeProto, GraphProto, INT8, NodeProto, TensorProto, UINT8, ValueInfoProto};
 use crate::vocabulary::contract::{Target, WeightRange};
 use crate::vocabulary::error::{Error, Result};
 
@@ -86,7 +86,9 @@ impl<'g> Rewriter<'g> {
         weight_range: WeightRange,
     ) -> Self {
         let tensors = graph.node.iter().flat_map(|node| node.output.iter().chain(&node.input));
-        let names = tensors.chain(graph.initializer.iter().map(|tensor| &tensor.name)).cloned().collect();
+        let sparse = graph.sparse_initializer.iter().filter_map(|sparse| sparse.values.as_ref());
+        let constants = graph.initializer.iter().chain(sparse).map(TensorProto::name);
+        let names = tensors.map(String::as_str).chain(constants).map(str::to_owned).collect();
         Self {
             graph,
             layers,
@@ -119,8 +121,8 @@ impl<'g> Rewriter<'g> {
         let mut nodes = Vec::with_capacity(2 * self.graph.node.len());
         let mut renamed = HashMap::new();
         for info in &self.graph.input {
-            if let Some(source) = tensors.get(&info.name) {
-                renamed.insert(info.name.clone(), self.pair(&info.name, source, &mut nodes)?);
+            if let Some(source) = tensors.get(info.name()) {
+                renamed.insert(info.name().to_owned(), self.pair(info.name(), source, &mut nodes)?);
             }
         }
         for (index, node) in self.graph.node.iter().enumerate() {
@@ -174,7 +176,7 @@ impl<'g> Rewriter<'g> {
             self.weights_of(layer, &mut copy, &mut nodes)?;
             let exact = copy.output[0].clone();
             copy.output[0] = self.new_name(&exact, "_rounded");
-            copy.name.clone_from(&copy.output[0]);
+            copy.name = Some(copy.output[0].clone());
             results.push([exact, copy.output[0].clone()]);
             nodes.push(copy);
         }
@@ -183,9 +185,8 @@ impl<'g> Rewriter<'g> {
 
     fn finish(self, node: Vec<NodeProto>) -> GraphProto {
         let used: HashSet<&str> =
-            node.iter().flat_map(|node| &node.input).chain(outputs(self.graph)).map(String::as_str).collect();
-        let kept =
-            self.graph.initializer.iter().filter(|tensor| used.contains(tensor.name.as_str())).cloned();
+            node.iter().flat_map(|node| &node.input).map(String::as_str).chain(outputs(self.graph)).collect();
+        let kept = self.graph.initializer.iter().filter(|tensor| used.contains(tensor.name())).cloned();
         let initializer = kept.chain(self.added).collect();
         // What is noted of intermediate tensors is left out: it may not hold any more, and runtimes infer it.
         GraphProto { node, initializer, value_info: Vec::new(), ..self.graph.clone() }
@@ -288,8 +289,8 @@ impl<'g> Rewriter<'g> {
     }
 }
 
-fn outputs(graph: &GraphProto) -> impl Iterator<Item = &String> {
-    graph.output.iter().map(|info| &info.name)
+fn outputs(graph: &GraphProto) -> impl Iterator<Item = &str> {
+    graph.output.iter().map(ValueInfoProto::name)
 }
 
 #[cfg(test)]

@@ -5,18 +5,19 @@ use prost::Message;
 
 use super::*;
 use crate::models::onnx::{
-    AttributeProto, DimensionProto, FLOAT, INT8, NodeProto, OperatorSetIdProto, UINT8, ValueInfoProto,
+    AttributeProto, Dimension, FLOAT, INT8, NodeProto, OperatorSetIdProto, UINT8, ValueInfoProto,
+    annotated::{annotate, assert_kept},
 };
 use crate::vocabulary::contract::{Activation, Classifier};
 
 fn node(op_type: &str, inputs: &[&str], output: &str) -> NodeProto {
-    NodeProto { name: String::new(), ..NodeProto::new(op_type, inputs, output, vec![]) }
+    NodeProto { name: None, ..NodeProto::new(op_type, inputs, output, vec![]) }
 }
 
 /// Two convolutions, the second in a residual branch; pooled and classified.
 fn residual() -> GraphProto {
     let weights = |name: &str| TensorProto::of_floats(name, &[2, 2, 1, 1], &[1.0, -0.5, 0.25, 2.0]);
-    let axis = DimensionProto::fixed;
+    let axis = Dimension::fixed;
     GraphProto {
         node: vec![
             node("Conv", &["x", "stem.weight", "stem.bias"], "stem"),
@@ -53,7 +54,7 @@ fn output() -> Output {
 }
 
 fn model(graph: GraphProto, opset: i64) -> Bytes {
-    let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: Some(opset) }];
+    let opset_import = vec![OperatorSetIdProto::onnx(opset)];
     let model = ModelProto { graph: Some(graph), opset_import, ..ModelProto::default() };
     model.encode_to_vec().into()
 }
@@ -71,7 +72,7 @@ fn graph_of(bytes: Bytes) -> GraphProto {
 }
 
 fn count(graph: &GraphProto, op_type: &str) -> usize {
-    graph.node.iter().filter(|node| node.op_type == op_type).count()
+    graph.node.iter().filter(|node| node.op_type() == op_type).count()
 }
 
 fn producer<'g>(graph: &'g GraphProto, tensor: &str) -> &'g NodeProto {
@@ -94,7 +95,7 @@ fn convolutions_sums_and_maxima_become_8_bit_and_the_rest_stays_float() {
     // Rounding comes behind the rectifier, and both operands of the sum have been rounded.
     assert_eq!(producer(&graph, "rectified").input, ["stem"]);
     for operand in &producer(&graph, "sum").input {
-        assert_eq!(producer(&graph, operand).op_type, "DequantizeLinear");
+        assert_eq!(producer(&graph, operand).op_type(), "DequantizeLinear");
     }
     assert_eq!(producer(&graph, "scores").input, ["features", "fc.weight"]);
 }
@@ -105,12 +106,12 @@ fn each_target_has_its_integers() {
         let prepared = prepared(residual(), target);
         let graph =
             graph_of(prepared.quantised(&ranges(&prepared), &Shifts::new(), &BTreeSet::new()).unwrap());
-        let constant = |name: &str| graph.initializer.iter().find(|tensor| tensor.name == name).unwrap();
+        let constant = |name: &str| graph.initializer.iter().find(|tensor| tensor.name() == name).unwrap();
         assert_eq!(constant("x_zero_point").data_type, Some(elem_type));
         assert_eq!(constant("stem.weight_quantized").data_type, Some(INT8));
         assert_eq!(constant("stem.weight_scale").dims, [2]);
         if target == Target::Tensorrt {
-            let zero = |tensor: &&TensorProto| tensor.name.ends_with("_zero_point");
+            let zero = |tensor: &&TensorProto| tensor.name().ends_with("_zero_point");
             let bytes = graph.initializer.iter().filter(zero).flat_map(|it| it.raw_data.clone().unwrap());
             assert!(bytes.into_iter().all(|byte| byte == 0));
         }
@@ -138,8 +139,8 @@ fn the_doubled_graph_has_both_results_of_each_layer() {
     assert_eq!(results.len(), 4);
     for [exact, rounded] in &results {
         let (exact, rounded) = (producer(&graph, exact), producer(&graph, rounded));
-        assert_eq!(exact.op_type, rounded.op_type);
-        assert_eq!(producer(&graph, &rounded.input[0]).op_type, "DequantizeLinear");
+        assert_eq!(exact.op_type(), rounded.op_type());
+        assert_eq!(producer(&graph, &rounded.input[0]).op_type(), "DequantizeLinear");
         assert_ne!(exact.input[0], rounded.input[0]);
     }
 }
@@ -153,10 +154,10 @@ fn a_bias_gives_back_what_rounding_takes() {
     let graph = graph_of(prepared.quantised(&ranges(&prepared), &shifts.into(), &BTreeSet::new()).unwrap());
     let bias = |layer: &str| {
         let name = &producer(&graph, layer).input[2];
-        graph.initializer.iter().find(|tensor| tensor.name == *name).unwrap().floats().unwrap()
+        graph.initializer.iter().find(|tensor| tensor.name() == name).unwrap().floats().unwrap()
     };
     assert_eq!((bias("stem"), bias("branch")), (vec![0.75, -1.0], vec![1.0, 2.0]));
-    assert!(graph.initializer.iter().all(|tensor| tensor.name != "stem.bias"), "nobody reads it any more");
+    assert!(graph.initializer.iter().all(|tensor| tensor.name() != "stem.bias"), "nobody reads it any more");
 }
 
 /// y = γ (W x + b − μ) / √(σ² + ε) + β, in two channels.
@@ -165,7 +166,7 @@ fn a_batch_norm_is_folded_into_the_convolution_before_it() {
     let mut graph = residual();
     let norm = NodeProto {
         attribute: vec![AttributeProto {
-            name: "epsilon".to_owned(),
+            name: Some("epsilon".to_owned()),
             f: Some(0.0),
             ..AttributeProto::default()
         }],
@@ -183,7 +184,7 @@ fn a_batch_norm_is_folded_into_the_convolution_before_it() {
     assert_eq!(count(&graph, "BatchNormalization"), 0);
     let conv = producer(&graph, "stem");
     let constant = |name: &str| {
-        graph.initializer.iter().find(|tensor| tensor.name == name).and_then(TensorProto::floats).unwrap()
+        graph.initializer.iter().find(|tensor| tensor.name() == name).and_then(TensorProto::floats).unwrap()
     };
     assert_eq!(constant(&conv.input[1]), [1.0, -0.5, 0.5, 4.0]);
     assert_eq!(constant(&conv.input[2]), [-0.25, -5.0]);
@@ -207,14 +208,27 @@ fn constants_may_be_nodes() {
     let mut graph = residual();
     let weights = graph.initializer.remove(0);
     let value = AttributeProto {
-        name: "value".to_owned(),
-        t: Some(TensorProto { name: String::new(), ..weights }),
+        name: Some("value".to_owned()),
+        t: Some(TensorProto { name: None, ..weights }),
         ..AttributeProto::default()
     };
     let constant = NodeProto::new("Constant", &[], "made", vec![value]);
     graph.node.splice(0..0, [constant, node("Identity", &["made"], "stem.weight")]);
     let prepared = prepared(graph, Target::Cpu);
     assert_eq!(prepared.layers().count(), 4);
+}
+
+#[test]
+fn what_other_tools_wrote_stays() {
+    let mut annotated = ModelProto::decode(model(residual(), 17)).unwrap();
+    annotate(&mut annotated, 3);
+    let prepared =
+        QuantisableGraph::of(annotated.encode_to_vec().into(), &output(), Target::Cpu, WeightRange::Reduced)
+            .unwrap();
+    let int8 = prepared.quantised(&ranges(&prepared), &Shifts::new(), &BTreeSet::new()).unwrap();
+    let int8 = ModelProto::decode(int8).unwrap();
+    assert!(count(int8.graph.as_ref().unwrap(), "QuantizeLinear") > 0);
+    assert_kept(&annotated, &int8);
 }
 
 #[test]
@@ -231,7 +245,7 @@ fn what_would_be_damaged_is_refused() {
     assert!(refused(int8).contains("already quantised"));
     let mut branching = residual();
     branching.node[1].attribute.push(AttributeProto {
-        name: "then_branch".to_owned(),
+        name: Some("then_branch".to_owned()),
         g: Some(GraphProto::default()),
         ..AttributeProto::default()
     });
@@ -255,7 +269,7 @@ fn the_contract_replaces_the_one_in_the_metadata() {
     .unwrap();
     let renamed = Contract { name: "other".to_owned(), ..contract.contract.clone() };
     let model = ModelProto::decode(with_contract(contract.bytes, &renamed).unwrap()).unwrap();
-    let entries: Vec<_> = model.metadata_props.iter().filter(|entry| entry.key == METADATA_KEY).collect();
+    let entries: Vec<_> = model.metadata_props.iter().filter(|entry| entry.key() == METADATA_KEY).collect();
     assert_eq!(entries.len(), 1);
-    assert_eq!(Contract::from_json(&entries[0].value).unwrap(), renamed);
+    assert_eq!(Contract::from_json(entries[0].value()).unwrap(), renamed);
 }

@@ -247,7 +247,7 @@ mod tests {
 
     use super::*;
     use crate::models::onnx::{
-        AttributeProto, DimensionProto, FLOAT, GraphProto, INT64, ModelProto, NodeProto, OperatorSetIdProto,
+        AttributeProto, Dimension, FLOAT, GraphProto, INT64, ModelProto, NodeProto, OperatorSetIdProto,
         TensorProto, ValueInfoProto,
     };
     use crate::runtime;
@@ -262,7 +262,7 @@ mod tests {
     }
 
     /// Pooled pixels, `[N, 3]`, and what is made of them; the last tensor is the embedding.
-    fn model(batch: DimensionProto, nodes: Vec<NodeProto>) -> bytes::Bytes {
+    fn model(batch: Dimension, nodes: Vec<NodeProto>) -> bytes::Bytes {
         let pooled = [
             NodeProto::new("GlobalAveragePool", &["input"], "pooled", vec![]),
             NodeProto::new("Flatten", &["pooled"], "rows", vec![]),
@@ -273,13 +273,12 @@ mod tests {
             TensorProto::new(name, INT64, &[values.len()], bytes)
         };
         let output = node.last().unwrap().output[0].clone();
-        let pixels =
-            vec![batch, DimensionProto::fixed(3), DimensionProto::fixed(8), DimensionProto::fixed(8)];
+        let pixels = vec![batch, Dimension::fixed(3), Dimension::fixed(8), Dimension::fixed(8)];
         let model = ModelProto {
             ir_version: Some(8),
-            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: Some(17) }],
+            opset_import: vec![OperatorSetIdProto::onnx(17)],
             graph: Some(GraphProto {
-                name: "g".to_owned(),
+                name: Some("g".to_owned()),
                 node,
                 initializer: vec![numbers("as_rows", &[-1, 3]), numbers("zero", &[0])],
                 input: vec![ValueInfoProto::new("input", FLOAT, pixels)],
@@ -295,19 +294,14 @@ mod tests {
         NodeProto::new(op_type, &[input], output, vec![AttributeProto::int("axis", 0)])
     }
 
-    fn checked(
-        batch: DimensionProto,
-        nodes: Vec<NodeProto>,
-        batches: Batches,
-        capacity: usize,
-    ) -> Result<()> {
+    fn checked(batch: Dimension, nodes: Vec<NodeProto>, batches: Batches, capacity: usize) -> Result<()> {
         checked_with(1e-4, batch, nodes, batches, capacity)
     }
 
     /// - `scale`: of samples up to 10,000
     fn checked_with(
         scale: f64,
-        batch: DimensionProto,
+        batch: Dimension,
         nodes: Vec<NodeProto>,
         batches: Batches,
         capacity: usize,
@@ -328,11 +322,11 @@ mod tests {
     }
 
     fn refused(nodes: Vec<NodeProto>) -> String {
-        let any = |nodes, batches, capacity| checked(DimensionProto::named("N"), nodes, batches, capacity);
+        let any = |nodes, batches, capacity| checked(Dimension::named("N"), nodes, batches, capacity);
         let messages = [
             any(nodes.clone(), Batches::OfAnySize, 16),
             any(nodes.clone(), Batches::Full, 4),
-            checked(DimensionProto::fixed(3), nodes, Batches::OfAnySize, 3),
+            checked(Dimension::fixed(3), nodes, Batches::OfAnySize, 3),
         ]
         .map(|checked| {
             let error = checked.unwrap_err();
@@ -349,7 +343,7 @@ mod tests {
         assert_eq!(found, 3, "{message}");
         // One chip takes all, with the other or without it; of the other nothing is left.
         let nodes = vec![axis_0("Softmax", "rows", "shares")];
-        let winner = checked_with(1.0, DimensionProto::named("N"), nodes, Batches::OfAnySize, 16);
+        let winner = checked_with(1.0, Dimension::named("N"), nodes, Batches::OfAnySize, 16);
         assert!(winner.unwrap_err().render().contains("depends on the other chips"));
     }
 
@@ -386,7 +380,7 @@ mod tests {
         let nodes = vec![noise, NodeProto::new("Add", &["rows", "noise"], "noisy", vec![])];
         let message = refused(nodes.clone());
         assert_eq!(message.matches("a different row for the same chip each time").count(), 3, "{message}");
-        let alone = checked(DimensionProto::fixed(1), nodes, Batches::OfAnySize, 1).unwrap_err().render();
+        let alone = checked(Dimension::fixed(1), nodes, Batches::OfAnySize, 1).unwrap_err().render();
         assert!(alone.contains("a different row for the same chip each time"), "{alone}");
     }
 
@@ -399,11 +393,11 @@ mod tests {
             ]
         };
         for (batch, batches, capacity) in [
-            (DimensionProto::named("N"), Batches::OfAnySize, 16),
-            (DimensionProto::named("N"), Batches::OfAnySize, 1),
-            (DimensionProto::named("N"), Batches::Full, 4),
-            (DimensionProto::fixed(1), Batches::OfAnySize, 1),
-            (DimensionProto::fixed(5), Batches::OfAnySize, 5),
+            (Dimension::named("N"), Batches::OfAnySize, 16),
+            (Dimension::named("N"), Batches::OfAnySize, 1),
+            (Dimension::named("N"), Batches::Full, 4),
+            (Dimension::fixed(1), Batches::OfAnySize, 1),
+            (Dimension::fixed(5), Batches::OfAnySize, 5),
         ] {
             checked(batch, nodes(), batches, capacity).unwrap();
         }
@@ -412,7 +406,7 @@ mod tests {
             NodeProto::new("Neg", &["rows"], "negative", vec![]),
             NodeProto::new("Sqrt", &["negative"], "roots", vec![]),
         ];
-        checked(DimensionProto::named("N"), undefined, Batches::OfAnySize, 16).unwrap();
+        checked(Dimension::named("N"), undefined, Batches::OfAnySize, 16).unwrap();
     }
 
     /// Batches continue with fewer chips if several do not fit, as in a run.
