@@ -75,7 +75,7 @@ pub async fn commit(output: &Output, key: &str, bytes: Bytes, provenance: &Prove
             Err(error) if attempt == MAX_ATTEMPTS => return Err(error),
             Ok(None) | Err(_) => {}
         }
-        output.process.sleep(PAUSE * attempt).await;
+        output.process.sleep(output.process.jittered(PAUSE * attempt)).await;
         attempt += 1;
     }
 }

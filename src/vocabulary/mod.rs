@@ -11,6 +11,7 @@ pub mod identity;
 pub mod outcome;
 pub mod process;
 pub mod provider;
+pub(crate) mod random;
 pub mod reason;
 pub mod sample;
 #[cfg(test)]

@@ -4,10 +4,11 @@
 //! simulation that passes its own clock and seed plays the same each time.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::random::SplitMix64;
 use super::time::{Clock, SystemClock, Timestamp};
 
 /// One process, real or simulated.
@@ -17,6 +18,7 @@ pub struct Process {
     name: String,
     began: Timestamp,
     seed: u64,
+    chance: Mutex<SplitMix64>,
     num_names: AtomicU64,
 }
 
@@ -39,7 +41,8 @@ impl Process {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, name: impl Into<String>, seed: u64) -> Arc<Self> {
         let (name, began) = (name.into(), clock.now());
-        Arc::new(Self { clock, name, began, seed, num_names: AtomicU64::new(0) })
+        let chance = Mutex::new(SplitMix64(seed));
+        Arc::new(Self { clock, name, began, seed, chance, num_names: AtomicU64::new(0) })
     }
 
     /// Returns its name.
@@ -69,6 +72,13 @@ impl Process {
     /// Waits until this much time has passed.
     pub async fn sleep(&self, time: Duration) {
         self.clock.sleep(time).await;
+    }
+
+    /// Returns a pause made up to half as long again: processes that failed together do not come back together.
+    #[must_use]
+    pub fn jittered(&self, pause: Duration) -> Duration {
+        let share = self.chance.lock().unwrap_or_else(PoisonError::into_inner).unit();
+        pause.mul_f32(1.0 + share / 2.0)
     }
 
     /// Returns a name that was never given before, by this process or another.
@@ -104,5 +114,16 @@ mod tests {
         let [first, second] = [7, 7].map(|seed| Process::new(Arc::new(SystemClock), "it", seed));
         assert_eq!(first.unique_name(), second.unique_name());
         assert!((first.beginning() - second.beginning()).abs() < f64::EPSILON);
+        assert_eq!(first.jittered(Duration::from_secs(1)), second.jittered(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_pause_is_never_shorter_than_asked_for() {
+        let process = Process::new(Arc::new(SystemClock), "it", 7);
+        let pauses: BTreeSet<Duration> =
+            (0..100).map(|_| process.jittered(Duration::from_millis(100))).collect();
+        assert!(pauses.len() > 90, "{pauses:?}");
+        let longest = Duration::from_millis(150);
+        assert!(pauses.iter().all(|pause| (Duration::from_millis(100)..=longest).contains(pause)));
     }
 }

@@ -26,6 +26,7 @@ use super::uri::{ObjectUri, Scheme};
 use super::web::Web;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::identity::Naming;
+use crate::vocabulary::process::Process;
 
 /// All that is needed to connect to a bucket, once it is used.
 #[derive(Clone)]
@@ -34,6 +35,7 @@ pub(super) struct StorePlan {
     pub(super) environment: Arc<Environment>,
     /// Where redirects may lead; empty: anywhere.
     pub(super) allow: Arc<[ObjectUri]>,
+    pub(super) process: Arc<Process>,
     signer: Option<Arc<Signer>>,
 }
 
@@ -73,9 +75,13 @@ impl StorePlan {
     /// # Errors
     ///
     /// `Config` if requests to a token service cannot be prepared.
-    pub(super) fn new(options: StorageOptions, environment: Environment) -> Result<Self> {
+    pub(super) fn new(
+        options: StorageOptions,
+        environment: Environment,
+        process: Arc<Process>,
+    ) -> Result<Self> {
         let (options, environment) = (Arc::new(options), Arc::new(environment));
-        let mut plan = Self { options, environment, allow: Arc::default(), signer: None };
+        let mut plan = Self { options, environment, allow: Arc::default(), process, signer: None };
         if let Some(sign) = &plan.options.sign {
             plan.signer =
                 Some(Arc::new(Signer::new(sign, Web::new(&plan, &sign.endpoint, &Naming::default())?)));

@@ -59,6 +59,7 @@ use self::connect::StorePlan;
 use self::environment::Environment;
 use crate::vocabulary::error::Result;
 use crate::vocabulary::identity::Naming;
+use crate::vocabulary::process::Process;
 
 /// Opens buckets and keeps them open. Clones share them.
 #[derive(Clone)]
@@ -75,12 +76,21 @@ impl Storage {
     ///
     /// `Config` if the options contradict themselves, see [`StorageOptions::check`].
     pub fn new(options: StorageOptions) -> Result<Self> {
-        Self::with_environment(options, Environment::of_process())
+        Self::of(options, Process::real())
     }
 
-    fn with_environment(options: StorageOptions, environment: Environment) -> Result<Self> {
+    /// As [`Self::new`], with the clock of a process, and its chance for how long to wait between two tries.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn of(options: StorageOptions, process: Arc<Process>) -> Result<Self> {
+        Self::prepared(options, Environment::of_process(), process)
+    }
+
+    fn prepared(options: StorageOptions, environment: Environment, process: Arc<Process>) -> Result<Self> {
         options.check()?;
-        let plan = StorePlan::new(options, environment)?;
+        let plan = StorePlan::new(options, environment, process)?;
         Ok(Self { plan, naming: Naming::default(), buckets: Arc::default() })
     }
 
@@ -104,6 +114,11 @@ impl Storage {
     /// As [`ObjectUri::parse`].
     pub fn source(&self, text: &str) -> Result<ObjectUri> {
         ObjectUri::parse_named(text, &self.naming)
+    }
+
+    #[cfg(test)]
+    fn with_environment(options: StorageOptions, environment: Environment) -> Result<Self> {
+        Self::prepared(options, environment, Process::real())
     }
 
     /// Returns the same access, whose redirects stay within these places; none: they may lead to any web server.

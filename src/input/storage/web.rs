@@ -2,7 +2,8 @@
 //!
 //! Unlike a source, such a URL may have a query; it goes into the request and into no message.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, header};
@@ -13,6 +14,7 @@ use super::pace::LeastPace;
 use super::redact::redact;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::identity::Naming;
+use crate::vocabulary::process::Process;
 
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -25,6 +27,7 @@ pub struct Web {
     retry_timeout: Duration,
     pace: LeastPace,
     naming: Naming,
+    process: Arc<Process>,
 }
 
 /// What a service answered.
@@ -44,10 +47,28 @@ impl Answer {
     }
 }
 
-/// Why one try failed, and whether another may help.
-struct Failure {
-    why: String,
-    pause: Option<Duration>,
+/// Why a try brought no answer.
+enum Failure {
+    /// Another may.
+    Passing {
+        why: String,
+        /// How long the service wants to be left alone.
+        pause: Option<Duration>,
+    },
+    /// No other will.
+    Final(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
+
+impl Failure {
+    fn passing(why: impl Into<String>) -> Self {
+        Self::Passing { why: why.into(), pause: None }
+    }
 }
 
 impl Web {
@@ -66,6 +87,7 @@ impl Web {
             retry_timeout: options.retry_timeout,
             pace: plan.pace(),
             naming: naming.clone(),
+            process: Arc::clone(&plan.process),
         })
     }
 
@@ -89,35 +111,33 @@ impl Web {
     }
 
     async fn ask(&self, method: Method, url: &str, body: Option<Bytes>, max_bytes: u64) -> Result<Answer> {
-        let started = Instant::now();
+        let started = self.process.now();
         let mut tries = 0;
         loop {
-            let failure = match self.once(&method, url, body.clone(), max_bytes).await? {
+            let (why, pause) = match self.once(&method, url, body.clone(), max_bytes).await {
                 Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Passing { why, pause }) => (why, pause),
             };
-            let pause = failure
-                .pause
-                .unwrap_or_else(|| Duration::from_millis(100 << tries.min(6)))
-                .min(LONGEST_PAUSE);
+            let pause = pause.unwrap_or_else(|| Duration::from_millis(100 << tries.min(6)));
+            let pause = self.process.jittered(pause.min(LONGEST_PAUSE));
             tries += 1;
-            if tries > self.max_retries || started.elapsed() + pause > self.retry_timeout {
+            if tries > self.max_retries || self.process.now().since(started) + pause > self.retry_timeout {
                 return Err(Error::unavailable(format!("cannot ask {}", self.shown(url)))
-                    .because(failure.why)
+                    .because(why)
                     .hint("run the same command again once the service answers"));
             }
-            tokio::time::sleep(pause).await;
+            self.process.sleep(pause).await;
         }
     }
 
-    /// Tries once; the outer error is final.
     async fn once(
         &self,
         method: &Method,
         url: &str,
         body: Option<Bytes>,
         max_bytes: u64,
-    ) -> Result<Result<Answer, Failure>> {
+    ) -> Result<Answer, Failure> {
         let mut request = Request::builder()
             .method(method)
             .uri(url)
@@ -129,37 +149,28 @@ impl Web {
         let request = request
             .body(body)
             .map_err(|cause| Error::config(format!("`{}` is not a URL", self.shown(url))).because(cause))?;
-        let response = match self.client.execute(request).await {
-            Ok(response) => response,
-            Err(error) => {
-                let what = match error.kind() {
-                    HttpErrorKind::Connect => "cannot connect",
-                    HttpErrorKind::Timeout => "no answer in time",
-                    _ => "the connection broke",
-                };
-                return Ok(Err(Failure { why: what.to_owned(), pause: None }));
-            }
-        };
+        let response = self.client.execute(request).await.map_err(|error| {
+            Failure::passing(match error.kind() {
+                HttpErrorKind::Connect => "cannot connect",
+                HttpErrorKind::Timeout => "no answer in time",
+                _ => "the connection broke",
+            })
+        })?;
         let status = response.status().as_u16();
         if matches!(status, 408 | 425 | 429 | 500 | 502..=504) {
             let pause = response
                 .headers()
                 .get(header::RETRY_AFTER)
                 .and_then(|value| value.to_str().ok()?.parse().ok());
-            return Ok(Err(Failure {
-                why: format!("it answered {status}"),
-                pause: pause.map(Duration::from_secs),
-            }));
+            let pause = pause.map(Duration::from_secs);
+            return Err(Failure::Passing { why: format!("it answered {status}"), pause });
         }
-        match self.body_of(response, max_bytes).await {
-            Ok(Some(body)) => Ok(Ok(Answer { status, body })),
-            Ok(None) => Err(Error::config(format!(
-                "the answer of {} has more than {max_bytes} bytes",
-                self.shown(url)
-            ))
-            .hint("ask for fewer items at a time")),
-            Err(why) => Ok(Err(Failure { why: why.to_owned(), pause: None })),
-        }
+        let body = self.body_of(response, max_bytes).await.map_err(Failure::passing)?;
+        let body = body.ok_or_else(|| {
+            Error::config(format!("the answer of {} has more than {max_bytes} bytes", self.shown(url)))
+                .hint("ask for fewer items at a time")
+        })?;
+        Ok(Answer { status, body })
     }
 
     fn shown(&self, url: &str) -> String {

@@ -120,7 +120,9 @@ impl Job {
     /// `Config` for whatever a person has to change.
     pub fn open(loaded: &Loaded) -> Result<Self> {
         let Pipeline { storage, input, .. } = &loaded.pipeline;
-        Self::open_as(Process::real(), Storage::new(storage.clone())?.allowing(&input.allow)?, loaded)
+        let process = Process::real();
+        let storage = Storage::of(storage.clone(), Arc::clone(&process))?.allowing(&input.allow)?;
+        Self::open_as(process, storage, loaded)
     }
 
     /// Checks a pipeline as [`Self::open`], for a process whose clock, seed and stores are the caller's. Its sources are

@@ -24,6 +24,7 @@ use crate::stages::infer::{Device, InputBatch, SamplesMut, SessionSlot};
 use crate::vocabulary::error::{Error, Kind, Result};
 use crate::vocabulary::guard;
 use crate::vocabulary::provider::Provider;
+use crate::vocabulary::random::SplitMix64;
 
 /// The share of a run's time that finding out may take.
 const WORTH: f64 = 0.02;
@@ -338,14 +339,10 @@ fn warm(slot: &mut SessionSlot, batch: NonZeroUsize) -> Result<InputBatch> {
     Ok(input)
 }
 
-/// Fills a batch with noise from a linear congruential generator (Knuth's MMIX constants): arithmetic on
-/// zeros may be faster than on pixels.
+/// Fills a batch with noise: arithmetic on zeros may be faster than on pixels.
 fn fill(samples: SamplesMut<'_>) {
-    let mut state = 1_u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        state.to_be_bytes()[0]
-    };
+    let mut random = SplitMix64(1);
+    let mut next = || random.next().to_be_bytes()[0];
     match samples {
         SamplesMut::U8(samples) => samples.fill_with(next),
         SamplesMut::F32(samples) => samples.fill_with(|| (f32::from(next()) - 128.0) / 64.0),
