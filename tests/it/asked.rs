@@ -10,7 +10,7 @@ use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 use tilefleet::formats::cog_writer;
-use tilefleet::formats::cog_writer::{Band, Image, Place, Reduce, System};
+use tilefleet::formats::cog_writer::{Band, Colours, Image, Place, Reduce, System};
 use tilefleet::geo::GeoTransform;
 use tilefleet::vocabulary::geometry::Size;
 
@@ -30,7 +30,7 @@ fn scene(place: Option<Place>, seed: u32) -> Vec<u8> {
         samples: (0..SIDE * SIDE * 3).map(sample).collect(),
         nodata: None,
         reduce: Reduce::Mean,
-        palette: Vec::new(),
+        colours: Colours::Values,
         place,
         notes: Vec::new(),
     };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use tilefleet::formats::cog_writer::{self, Band, Image, Place, Reduce, System};
+use tilefleet::formats::cog_writer::{self, Band, Colours, Image, Place, Reduce, System};
 use tilefleet::geo::GeoTransform;
 use tilefleet::vocabulary::geometry::Size;
 
@@ -106,7 +106,7 @@ fn scene() -> Vec<u8> {
         samples: (0..192 * 128 * 3).map(sample).collect(),
         nodata: None,
         reduce: Reduce::Mean,
-        palette: Vec::new(),
+        colours: Colours::Values,
         place: Some(Place { transform, system: System::Epsg(4326) }),
         notes: Vec::new(),
     };

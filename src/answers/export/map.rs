@@ -12,7 +12,7 @@ use arrow::datatypes::{Float32Type, Int32Type};
 use futures::TryStreamExt as _;
 
 use crate::formats::cog_writer;
-use crate::formats::cog_writer::{Band, Image, Place, Reduce, System};
+use crate::formats::cog_writer::{Band, Colours, Image, Place, Reduce, System};
 use crate::geo::GeoTransform;
 use crate::output::current_rows::{Current, CurrentRows};
 use crate::output::table::{BadColumn, StoredColumns, tile_id_at};
@@ -271,7 +271,7 @@ impl Map {
         }
         let classes: Vec<u8> = self.classes.iter().map(|class| *class as u8).collect();
         let mut image = self.image(band, classes, u8::MAX, Reduce::Mode);
-        image.palette = (0..u8::MAX).map(colour).collect();
+        image.colours = Colours::Palette((0..u8::MAX).map(colour).collect());
         cog_writer::encode(&image)
     }
 
@@ -291,7 +291,7 @@ impl Map {
             samples,
             nodata: Some(nodata),
             reduce,
-            palette: Vec::new(),
+            colours: Colours::Values,
             place: self.place.clone(),
             notes: self.legend.notes.clone(),
         }

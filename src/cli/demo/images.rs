@@ -3,7 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use crate::formats::cog_writer;
+use crate::formats::cog_writer::{Band, Colours, Image, Reduce};
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::geometry::Size;
+use crate::vocabulary::random::SplitMix64;
 
 /// Sound images.
 pub const NUM_SOUND: usize = 310;
@@ -110,15 +114,15 @@ const PALETTES: [[[u8; 3]; 2]; 5] = [
 const COLOUR_SPREAD: f32 = 70.0;
 
 fn sized_picture(index: usize) -> Picture {
-    let mut random = Random(index as u64 + 1);
-    let width = 160 + random.below(320) as u32;
-    let height = 160 + random.below(320) as u32;
+    let mut random = SplitMix64(index as u64 + 1);
+    let mut side = || 160 + (random.next() % 320) as u32;
+    let (width, height) = (side(), side());
     picture(index, width, height)
 }
 
 /// Draws a picture of the index's kind.
 fn picture(index: usize, width: u32, height: u32) -> Picture {
-    let mut random = Random(0x5EED ^ index as u64);
+    let mut random = SplitMix64(0x5EED ^ index as u64);
     let paint: Paint = [fields, rings, stripes, cells, dunes][index % KINDS.len()];
     let palette = PALETTES[index % KINDS.len()]
         .map(|colour| colour.map(|channel| f32::from(channel) + (random.unit() - 0.5) * COLOUR_SPREAD));
@@ -204,12 +208,16 @@ fn webp(picture: &Picture) -> Result<Vec<u8>> {
 }
 
 fn tiff(picture: &Picture) -> Result<Vec<u8>> {
-    let mut file = std::io::Cursor::new(Vec::new());
-    let mut encoder = tiff::encoder::TiffEncoder::new(&mut file).map_err(cannot_encode)?;
-    encoder
-        .write_image::<tiff::encoder::colortype::RGB8>(picture.width, picture.height, &picture.rgb)
-        .map_err(cannot_encode)?;
-    Ok(file.into_inner())
+    cog_writer::encode(&Image {
+        size: Size::new(picture.width, picture.height),
+        bands: vec![Band::default(); 3],
+        samples: picture.rgb.clone(),
+        nodata: None,
+        reduce: Reduce::Mean,
+        colours: Colours::Rgb,
+        place: None,
+        notes: Vec::new(),
+    })
 }
 
 /// A PNG of a few bytes whose header announces 3.6 thousand million pixels.
@@ -228,27 +236,6 @@ fn start_of(mut bytes: Vec<u8>, share: f64) -> Vec<u8> {
 
 fn cannot_encode(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::bug("cannot encode a demo image").because(error)
-}
-
-/// SplitMix64 (Steele, Lea and Flood 2014): the pictures must be the same on every machine.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1 << 24) as f32
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
 }
 
 #[cfg(test)]

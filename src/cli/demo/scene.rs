@@ -3,12 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::images::Random;
 use crate::answers::export::{MapQuestion, maps};
 use crate::cli::{block_on, show};
 use crate::config::{Overrides, Pipeline};
 use crate::formats::cog_writer;
-use crate::formats::cog_writer::{Band, Image, Place, Reduce, System};
+use crate::formats::cog_writer::{Band, Colours, Image, Place, Reduce, System};
 use crate::geo::GeoTransform;
 use crate::models::build::{BuildOptions, build};
 use crate::models::resnet::Architecture;
@@ -17,6 +16,7 @@ use crate::stages::worker::Job;
 use crate::vocabulary::contract::SampleType;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::geometry::Size;
+use crate::vocabulary::random::SplitMix64;
 
 const SEED: u64 = 18;
 const SIZE: Size = Size { width: 1500, height: 1200 };
@@ -90,7 +90,7 @@ fn write_pipeline(folder: &Path) -> Result<PathBuf> {
 
 /// Draws a scene of UTM zone 33 north whose right edge is slanted, as an orbit's is.
 fn image() -> Image<u16> {
-    let mut random = Random(SEED);
+    let mut random = SplitMix64(SEED);
     let knobs: [f32; 6] = std::array::from_fn(|_| random.unit());
     let mut samples = Vec::with_capacity(SIZE.num_pixels() as usize * BANDS.len());
     for row in 0..SIZE.height {
@@ -111,7 +111,7 @@ fn image() -> Image<u16> {
         samples,
         nodata: Some(0),
         reduce: Reduce::Mean,
-        palette: Vec::new(),
+        colours: Colours::Values,
         place: Some(Place {
             transform: GeoTransform([500_000.0, 10.0, 0.0, 5_300_000.0, 0.0, -10.0]),
             system: System::Epsg(32_633),

@@ -40,12 +40,34 @@ pub struct Image<T> {
     pub nodata: Option<T>,
     /// How overviews come about.
     pub reduce: Reduce,
-    /// Colours of the values from 0, for images of one band of 8 bits.
-    pub palette: Vec<[u8; 3]>,
+    /// What its samples look like.
+    pub colours: Colours,
     /// Where it lies.
     pub place: Option<Place>,
     /// What else is said of it, as names and texts in GDAL's metadata.
     pub notes: Vec<(String, String)>,
+}
+
+/// What samples look like.
+#[derive(Clone, Debug)]
+pub enum Colours {
+    /// They are values, and dark where they are small.
+    Values,
+    /// They are red, green and blue.
+    Rgb,
+    /// They are numbers of these colours, from 0; for one band of 8 bits.
+    Palette(Vec<[u8; 3]>),
+}
+
+impl Colours {
+    /// Returns the value of the tag, and the bands that it covers.
+    fn photometric(&self) -> (u16, usize) {
+        match self {
+            Self::Values => (MIN_IS_BLACK, 1),
+            Self::Rgb => (RGB, 3),
+            Self::Palette(_) => (PALETTE, 1),
+        }
+    }
 }
 
 /// What is said of a band.
@@ -82,11 +104,14 @@ pub enum System {
 /// # Errors
 ///
 /// `Config` if the image has no pixel or the file would be 4 GiB or more; `Bug` if there are not
-/// `width × height × bands` samples.
+/// `width × height × bands` samples, or fewer bands than their colours need.
 pub fn encode<T: Sample>(image: &Image<T>) -> Result<Vec<u8>> {
     let bands = image.bands.len();
     if image.size.num_pixels() * bands as u64 != image.samples.len() as u64 {
         return Err(Error::bug("the number of samples does not match the image's size"));
+    }
+    if bands < image.colours.photometric().1 {
+        return Err(Error::bug("the image has fewer bands than its colours"));
     }
     if image.samples.is_empty() {
         return Err(Error::config("an image without pixels cannot be written"));
@@ -203,31 +228,32 @@ mod tag {
 const REDUCED: u32 = 1;
 const ADOBE_DEFLATE: u16 = 8;
 const MIN_IS_BLACK: u16 = 1;
+const RGB: u16 = 2;
 const PALETTE: u16 = 3;
 const CHUNKY: u16 = 1;
 
 fn describe<T: Sample>(image: &Image<T>, level: &Level, is_overview: bool) -> Directory {
     let bands = image.bands.len();
-    let has_palette = !image.palette.is_empty() && bands == 1 && T::BYTES == 1;
+    let (photometric, num_coloured) = image.colours.photometric();
     let mut directory = Directory::default();
     directory.set(tag::SUBFILE_TYPE, Value::Long(vec![if is_overview { REDUCED } else { 0 }]));
     directory.set(tag::WIDTH, Value::Long(vec![level.size.width]));
     directory.set(tag::HEIGHT, Value::Long(vec![level.size.height]));
     directory.set(tag::BITS_PER_SAMPLE, Value::Short(vec![8 * T::BYTES as u16; bands]));
     directory.set(tag::COMPRESSION, Value::Short(vec![ADOBE_DEFLATE]));
-    directory.set(tag::PHOTOMETRIC, Value::Short(vec![if has_palette { PALETTE } else { MIN_IS_BLACK }]));
+    directory.set(tag::PHOTOMETRIC, Value::Short(vec![photometric]));
     directory.set(tag::SAMPLES_PER_PIXEL, Value::Short(vec![bands as u16]));
     directory.set(tag::PLANAR, Value::Short(vec![CHUNKY]));
-    if has_palette {
-        directory.set(tag::COLOUR_MAP, Value::Short(colour_map(&image.palette)));
+    if let Colours::Palette(colours) = &image.colours {
+        directory.set(tag::COLOUR_MAP, Value::Short(colour_map(colours)));
     }
     directory.set(tag::TILE_WIDTH, Value::Long(vec![TILE]));
     directory.set(tag::TILE_HEIGHT, Value::Long(vec![TILE]));
     directory.set(tag::TILE_OFFSETS, Value::Long(vec![0; level.tiles.len()]));
     let lengths = level.tiles.iter().map(|tile| tile.len() as u32).collect();
     directory.set(tag::TILE_BYTES, Value::Long(lengths));
-    if bands > 1 {
-        directory.set(tag::EXTRA_SAMPLES, Value::Short(vec![0; bands - 1]));
+    if bands > num_coloured {
+        directory.set(tag::EXTRA_SAMPLES, Value::Short(vec![0; bands - num_coloured]));
     }
     directory.set(tag::SAMPLE_FORMAT, Value::Short(vec![T::FORMAT; bands]));
     if let Some(nodata) = image.nodata {

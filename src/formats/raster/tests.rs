@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{BlockGrid, BlockId, GridId, Part, RasterFile, Validity, raw};
-use crate::formats::cog_writer::{self, Band, Image, Reduce};
+use crate::formats::cog_writer::{self, Band, Colours, Image, Reduce};
 use crate::formats::partial::{Parsed, Partial};
 use crate::formats::tiff;
 use crate::vocabulary::geometry::{Size, Window};
@@ -164,7 +164,7 @@ pub(crate) fn cog(size: Size, num_bands: u16, sample: impl Fn(u32, u32, u16) -> 
         samples: samples.map(|(x, y, band)| sample(x, y, band)).collect(),
         nodata: None,
         reduce: Reduce::Mode,
-        palette: Vec::new(),
+        colours: Colours::Values,
         place: None,
         notes: Vec::new(),
     };
