@@ -12,6 +12,7 @@ use tilefleet::runtime;
 use tilefleet::stages::infer::{InputBatch, SamplesMut, Session, SessionOptions};
 use tilefleet::vocabulary::error::Result;
 use tilefleet::vocabulary::provider::Provider;
+use tilefleet_testing::Random;
 
 fn main() {
     let argument = |name: &str| {
@@ -50,15 +51,11 @@ fn measure(model: &Path, batch: NonZeroUsize, threads: NonZeroUsize, runs: NonZe
     Ok((runs.get() * batch.get()) as f64 / start.elapsed().as_secs_f64())
 }
 
-/// Fills a batch with noise from a linear congruential generator (Knuth's MMIX constants).
+/// Fills a batch with noise.
 fn fill(samples: SamplesMut<'_>) {
-    let mut state = 1_u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        state.to_be_bytes()[0]
-    };
+    let mut random = Random(1);
     match samples {
-        SamplesMut::U8(samples) => samples.fill_with(next),
-        SamplesMut::F32(samples) => samples.fill_with(|| (f32::from(next()) - 128.0) / 64.0),
+        SamplesMut::U8(samples) => samples.fill_with(|| random.byte()),
+        SamplesMut::F32(samples) => samples.fill_with(|| (f32::from(random.byte()) - 128.0) / 64.0),
     }
 }

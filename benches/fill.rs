@@ -15,6 +15,7 @@ use tilefleet::vocabulary::outcome::Counts;
 use tilefleet::vocabulary::outcome::{Outcome, TileRow};
 use tilefleet::vocabulary::process::Process;
 use tilefleet::vocabulary::reason::{Reason, Rejection};
+use tilefleet_testing::Random;
 
 fn main() {
     let mut arguments = std::env::args().skip_while(|argument| argument != "--output");
@@ -54,7 +55,7 @@ async fn commit_shard(run: &Run, shard: &Shard) -> Result<()> {
     };
     let rows: Vec<TileRow> = shard.tiles.iter().enumerate().map(|(number, tile)| row(number, tile)).collect();
     let mut random = Random(u64::from(shard.number) + 1);
-    let embeddings: Vec<f32> = (0..rows.len() * length).map(|_| random.next()).collect();
+    let embeddings: Vec<f32> = (0..rows.len() * length).map(|_| random.around_0()).collect();
     let mut counts = Counts::default();
     for row in &rows {
         counts.add(&row.outcome);
@@ -81,17 +82,5 @@ fn row(number: usize, tile: &Tile) -> TileRow {
         frame: tile.frame,
         window: tile.window,
         outcome,
-    }
-}
-
-/// Marsaglia's xorshift of 64 bits.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 40) as f32 / (1 << 24) as f32 - 0.5
     }
 }

@@ -19,6 +19,7 @@ use tilefleet::stages::decode::{decode, decode_tile};
 use tilefleet::stages::preprocess::{InputSlotMut, Preprocess};
 use tilefleet::vocabulary::chip::Chip;
 use tilefleet::vocabulary::contract::{Accept, Input, Interpolation, Layout, Resize, SampleType};
+use tilefleet_testing::Random;
 
 #[path = "micro/table.rs"]
 mod table;
@@ -120,14 +121,4 @@ fn jpeg(seed: u64) -> Vec<u8> {
         }
     }
     compress(&pixels, width, height, PixelFormat::Rgb, 85, Subsampling::S420).expect("a valid image")
-}
-
-/// A linear congruential generator (Knuth, MMIX).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % limit
-    }
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use tilefleet_testing::Random;
+
 use crate::fixture::{Job, rows, shard_files, wait_until};
 
 const NUM_IMAGES: usize = 2500;
@@ -22,10 +24,10 @@ fn twenty_kills_lose_nothing() {
         let mut worker = job.run_command(&[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // Every fourth kill falls into the start, the others after some commits, at any instruction.
         if kill % 4 != 0 {
-            let num_shards = before.len() + random.below(16) as usize;
+            let num_shards = before.len() + random.below(16);
             wait_until("some shards are committed", || shard_files(&job.table()).len() >= num_shards);
         }
-        std::thread::sleep(Duration::from_millis(random.below(150)));
+        std::thread::sleep(Duration::from_millis(random.below(150) as u64));
         assert!(
             worker.try_wait().unwrap().is_none(),
             "the run ended before kill {kill}; make the job longer"
@@ -43,16 +45,6 @@ fn twenty_kills_lose_nothing() {
     let done_now = report["this_process"]["settled"].as_u64().unwrap() as usize;
     assert_eq!(done_now, NUM_IMAGES - done_before, "the last run did just what was open");
     println!("{NUM_KILLS} kills, {} shards committed before the last run", before.len());
-}
-
-/// A linear congruential generator (Knuth's constants): the same moments each time, as far as can be.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
 }
 
 /// Checks that the folder holds whole shards only and that none of the earlier ones changed.

@@ -6,6 +6,7 @@ use std::process::Command;
 
 #[path = "../../fuzz/bodies.rs"]
 mod bodies;
+use tilefleet_testing::Random;
 
 use crate::support;
 
@@ -13,16 +14,6 @@ use crate::support;
 const NUM_MUTATIONS: usize = 300;
 /// Larger files say nothing new.
 const MAX_BYTES: usize = 80_000;
-
-/// A linear congruential generator: the same mutations each time.
-pub struct Random(pub u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % limit.max(1)
-    }
-}
 
 /// Changes some bytes, most of them where directories tend to be, or cuts the file.
 fn mutated(file: &[u8], random: &mut Random) -> Vec<u8> {

@@ -16,6 +16,7 @@ use tilefleet::vocabulary::outcome::Counts;
 use tilefleet::vocabulary::outcome::{Outcome, TileRow};
 use tilefleet::vocabulary::process::Process;
 use tilefleet::vocabulary::reason::{Reason, Rejection};
+use tilefleet_testing::Random;
 
 use crate::fixture::{Job, assert_exit, shard_files, stderr};
 use crate::query::{ask, query};
@@ -92,12 +93,8 @@ async fn commit_shard(run: &Run, number: u32, kind: EmbeddingType, content: &imp
 
 /// Floats of −0.5 to 0.5 that depend on the seed only.
 fn noise(seed: u64) -> Vec<f32> {
-    let mut state = seed;
-    let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
-    };
-    std::iter::repeat_with(next).take(LENGTH).collect()
+    let mut random = Random(seed);
+    std::iter::repeat_with(|| random.around_0()).take(LENGTH).collect()
 }
 
 /// Two runs over 300 tiles: the second replaces every fifth source of the first.

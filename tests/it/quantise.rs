@@ -10,6 +10,7 @@ use tilefleet::models::onnx::{
     ValueInfoProto,
 };
 use tilefleet::vocabulary::contract::Contract;
+use tilefleet_testing::Random;
 
 use crate::fixture::{Job, assert_exit, jpeg, model, rows, shard_files, small_model, stderr};
 use crate::support;
@@ -568,14 +569,10 @@ fn foreign() -> Vec<u8> {
         .encode_to_vec()
 }
 
-/// Uniform numbers of at most `largest`, from a linear congruential generator (Knuth's MMIX constants).
+/// Uniform numbers of at most `largest`.
 fn weights(name: &str, dims: &[usize], seed: u64, largest: f32) -> TensorProto {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((state >> 40) as f32 / (1_u32 << 23) as f32 - 1.0) * largest
-    };
-    let floats: Vec<f32> = (0..dims.iter().product()).map(|_| next()).collect();
+    let mut random = Random(seed);
+    let floats: Vec<f32> = (0..dims.iter().product()).map(|_| 2.0 * random.around_0() * largest).collect();
     TensorProto::of_floats(name, dims, &floats)
 }
 

@@ -13,6 +13,7 @@ use tilefleet::input::storage::{ObjectUri, Storage, StorageOptions};
 use tilefleet::maintenance::verify::{Depth, Verdict, verify};
 use tilefleet::output::{Output, Run, RunId};
 use tilefleet::vocabulary::process::Process;
+use tilefleet_testing::Random;
 
 use crate::fixture::{Job, assert_exit, jpeg, rows, shard_files, stderr};
 use crate::support;
@@ -56,16 +57,6 @@ fn read(file: &Bytes) -> Option<Vec<RecordBatch>> {
 
 fn deep(arguments: &[&str], table: &Path) -> std::process::Output {
     support::tilefleet().arg("verify").arg(table).arg("--deep").args(arguments).output().unwrap()
-}
-
-/// A linear congruential generator (Knuth's constants).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) % limit as u64) as usize
-    }
 }
 
 /// Flips all over a file: in pages, headers, indexes, Bloom filter and footer.

@@ -14,6 +14,7 @@ use tilefleet::output;
 use tilefleet::output::{RunId, Tombstone, Why};
 use tilefleet::vocabulary::error::Kind;
 use tilefleet::vocabulary::process::Process;
+use tilefleet_testing::Random;
 
 use crate::fixture::{Job, assert_exit, jpeg, rows, shard_files, shown, shown_columns, stderr, wait_until};
 use crate::support;
@@ -818,16 +819,6 @@ fn records_of_older_versions_are_read() {
     job.verify_ok();
 }
 
-/// A linear congruential generator (Knuth's constants): the same moments each time, as far as can be.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
-
 /// Copies an output, so that it can be compacted again.
 fn copied(table: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").arg(table).arg(to).status().unwrap().success());
@@ -854,7 +845,7 @@ fn kills_in_a_compaction_lose_and_double_nothing() {
         while ids(&table).len() > 1 {
             let files = shard_files(&table).len();
             let child = started(&table, &["compact", "--shard-tiles", "2"]);
-            let step = random.below(12) as usize;
+            let step = random.below(12);
             let tombstones = || {
                 fs::read_dir(table.join("_tilefleet"))
                     .unwrap()
@@ -867,7 +858,7 @@ fn kills_in_a_compaction_lose_and_double_nothing() {
                 && tombstones() <= deleted + step / 4
                 && Instant::now() < give_up
             {}
-            std::thread::sleep(Duration::from_millis(random.below(6)));
+            std::thread::sleep(Duration::from_millis(random.below(6) as u64));
             if kill(child) {
                 num_killed += 1;
                 if tombstones() == 0 { num_before += 1 } else { num_after += 1 }
@@ -903,9 +894,9 @@ fn kills_in_a_deletion_leave_one_or_the_other() {
         let child = started(&table, &["delete", &newest, "--yes"]);
         // Every third kill falls into the start, the others after some files went.
         if trial % 3 == 0 {
-            std::thread::sleep(Duration::from_millis(random.below(10)));
+            std::thread::sleep(Duration::from_millis(random.below(10) as u64));
         } else {
-            let left = 90 - 1 - random.below(29) as usize;
+            let left = 90 - 1 - random.below(29);
             wait_until("some files went", || shard_files(&table).len() <= left);
         }
         kill(child);

@@ -22,8 +22,9 @@ use tilefleet::stages::decode::blocks::{Block, WindowSamples, decode_block, read
 use tilefleet::vocabulary::chip::Samples;
 use tilefleet::vocabulary::geometry::Window;
 use tilefleet::vocabulary::reason::Rejection;
+use tilefleet_testing::Random;
 
-use crate::mutated::{Random, torment};
+use crate::mutated::torment;
 use crate::support;
 
 /// A scene in a local file, read by ranges.

@@ -37,6 +37,7 @@ use tilefleet::stages::commit::commit_shard;
 use tilefleet::vocabulary::error::{Kind, Result};
 use tilefleet::vocabulary::outcome::Committed;
 use tilefleet::vocabulary::process::Process;
+use tilefleet_testing::Random;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
@@ -404,16 +405,6 @@ async fn commit(output: &Output, id: &RunId, bytes: Bytes) -> Result<Committed> 
 
 // ---------------------------------------------------------------------------------------------------------------
 // In which order
-
-/// A linear congruential generator (Knuth's constants).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) % limit as u64) as usize
-    }
-}
 
 /// Says whose turn it is.
 enum Order {

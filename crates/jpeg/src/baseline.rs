@@ -445,9 +445,9 @@ impl Painter<'_> {
 #[cfg(test)]
 mod tests {
     use libjpeg_turbo_rs::{Encoder, PixelFormat, Subsampling};
+    use tilefleet_testing::Random;
 
     use super::*;
-    use crate::test_files::Random;
     use crate::tests::ANY;
     use crate::{decode_audited, frame};
 

@@ -122,9 +122,10 @@ impl Kernels {
 
 #[cfg(test)]
 mod tests {
+    use tilefleet_testing::Random;
+
     use super::super::group::Group;
     use super::*;
-    use crate::test_files::Random;
 
     /// Returns the planes of four blocks, side by side, with some coefficients up to `limit`.
     fn transformed(kernels: &Kernels, seed: u64, limit: usize) -> Vec<u8> {

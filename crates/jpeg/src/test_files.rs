@@ -1,19 +1,10 @@
 //! Files that tests of JPEG make, here and in the package.
 
 use libjpeg_turbo_rs::{Encoder, PixelFormat, Subsampling};
+use tilefleet_testing::Random;
 
 pub(crate) const WIDTH: u32 = 61;
 pub(crate) const HEIGHT: u32 = 47;
-
-/// A linear congruential generator (Knuth, MMIX), so that every run sees the same cases.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % limit
-    }
-}
 
 pub(crate) fn picture() -> Vec<u8> {
     let mut random = Random(1);

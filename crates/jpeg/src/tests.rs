@@ -1,9 +1,10 @@
 //! Files that are sound, damaged and odd.
 
 use libjpeg_turbo_rs::{Encoder, PixelFormat, Subsampling};
+use tilefleet_testing::Random;
 
 use super::*;
-use crate::test_files::{HEIGHT, Random, WIDTH, baseline, motion, picture, progressive, with_restarts};
+use crate::test_files::{HEIGHT, WIDTH, baseline, motion, picture, progressive, with_restarts};
 
 /// Everything, of images of any size.
 pub(crate) const ANY: Options =

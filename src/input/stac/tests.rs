@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tilefleet_testing::http::{Answer, Request, Server};
 
 use super::read::Found;
 use super::*;
-use crate::input::storage::test_server::{Answered, Asked, TestServer};
 use crate::input::storage::{ObjectUri, Storage, StorageOptions};
 use crate::vocabulary::error::{Error, Kind};
 use crate::vocabulary::skipped;
@@ -114,21 +114,20 @@ async fn a_document_that_cannot_be_read_is_left_to_the_run() {
                             "license": "other", "extent": {}, "links": items});
     let served = |is_troubled: fn(&str) -> bool| {
         let collection = collection.to_string();
-        TestServer::start(move |asked: &Asked, _: &str| match asked.target.trim_start_matches('/') {
+        Server::answering(move |asked: &Request, _: &str| match asked.target.trim_start_matches('/') {
             "collection.json" => (200, collection.clone()),
             name if is_troubled(name) => (500, String::new()),
             name => (200, feature(name.trim_end_matches(".json"), 1).to_string()),
         })
     };
     let one = served(|name| name == "7.json");
-    let found = all_within(&format!("{}/collection.json", one.address), &Limits::default()).await.unwrap();
+    let found = all_within(&format!("{}/collection.json", one.url()), &Limits::default()).await.unwrap();
     assert_eq!(found.len(), 12);
     let bad: Vec<_> = found.iter().filter_map(|found| found.as_ref().err()).collect();
     assert!(bad[0].unread && bad[0].uri.for_reading().ends_with("/7.json"), "{bad:?}");
     assert_eq!(bad.len(), 1);
     let none = served(|_| true);
-    let error =
-        all_within(&format!("{}/collection.json", none.address), &Limits::default()).await.unwrap_err();
+    let error = all_within(&format!("{}/collection.json", none.url()), &Limits::default()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable);
 }
 
@@ -375,7 +374,7 @@ async fn what_is_no_input_at_all_says_so() {
 }
 
 /// A STAC API with seven items, two a page; `posts` says whether it takes a POST.
-fn api(posts: bool) -> TestServer {
+fn api(posts: bool) -> Server {
     let page = |start: usize, next: Option<Value>| {
         let items: Vec<Value> = (start..7.min(start + 2))
             .map(|number| feature(&format!("i{number}"), number as u32 + 1))
@@ -383,7 +382,7 @@ fn api(posts: bool) -> TestServer {
         let next: Vec<Value> = next.filter(|_| start + 2 < 7).into_iter().collect();
         json!({"type": "FeatureCollection", "features": items, "links": next}).to_string()
     };
-    TestServer::start(move |asked: &Asked, address: &str| -> Answered {
+    Server::answering(move |asked: &Request, address: &str| -> Answer {
         let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
         match (asked.method.as_str(), path) {
             ("GET", "/v1") => {
@@ -392,7 +391,7 @@ fn api(posts: bool) -> TestServer {
                 (200, json!({"type": "Catalog", "stac_version": "1.0.0", "conformsTo": conforms, "links": links}).to_string())
             }
             ("POST", "/v1/search") if posts => {
-                let body: Value = serde_json::from_str(&asked.body).unwrap();
+                let body: Value = serde_json::from_slice(&asked.body).unwrap();
                 let start = body["token"].as_u64().unwrap_or(0) as usize;
                 let next = json!({"rel": "next", "href": format!("{address}/v1/search"), "method": "POST", "merge": true,
                                   "body": {"token": start + 2}});
@@ -415,10 +414,10 @@ fn api(posts: bool) -> TestServer {
     })
 }
 
-fn search(served: &TestServer) -> Search {
+fn search(served: &Server) -> Search {
     toml::from_str(&format!(
         "api = \"{}/v1\"\ncollections = [\"c\"]\nbbox = [9.0, 49.0, 10.0, 50.0]\nmax_cloud_cover = 5\nlimit = 2\n",
-        served.address
+        served.url()
     ))
     .unwrap()
 }
@@ -437,11 +436,11 @@ async fn a_search_goes_through_all_pages_by_post_or_by_get() {
     let served = api(true);
     let items = found(&search(&served)).await.unwrap();
     assert_eq!(ids(&items), ["i0", "i1", "i2", "i3", "i4", "i5", "i6"]);
-    let last: Value = serde_json::from_str(&served.asked().last().unwrap().body).unwrap();
+    let last: Value = serde_json::from_slice(&served.requests().last().unwrap().body).unwrap();
     let expected = json!({"collections": ["c"], "bbox": [9.0, 49.0, 10.0, 50.0], "limit": 2, "token": 6,
                           "query": {"eo:cloud_cover": {"lte": 5.0}}});
     assert_eq!(last, expected, "what was asked is asked of every page");
-    assert_eq!(items[0].as_ref().unwrap().uri.for_reading(), format!("{}/v1#i0", served.address));
+    assert_eq!(items[0].as_ref().unwrap().uri.for_reading(), format!("{}/v1#i0", served.url()));
     // This API ignores the clouds, so each item is judged again.
     let filter = search(&served).filter().unwrap();
     let taken = items.iter().filter(|item| filter.judge(item.as_ref().unwrap()) == Verdict::Taken).count();
@@ -449,7 +448,7 @@ async fn a_search_goes_through_all_pages_by_post_or_by_get() {
 
     let served = api(false);
     assert_eq!(found(&search(&served)).await.unwrap().len(), 7);
-    let methods: Vec<String> = served.asked().into_iter().map(|asked| asked.method).collect();
+    let methods: Vec<String> = served.requests().into_iter().map(|asked| asked.method).collect();
     assert_eq!(methods, ["GET", "POST", "GET", "GET", "GET", "GET"]);
     let error = found(&Search { max_items: 6, ..search(&served) }).await.unwrap_err();
     assert!(error.render().contains("finds more than 6 items"), "{}", error.render());
@@ -462,19 +461,15 @@ async fn a_search_goes_through_all_pages_by_post_or_by_get() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_collection_of_an_api_is_read_page_by_page() {
     let served = api(true);
-    let items =
-        all_within(&format!("{}/v1/collections/c", served.address), &Limits::default()).await.unwrap();
+    let items = all_within(&format!("{}/v1/collections/c", served.url()), &Limits::default()).await.unwrap();
     assert_eq!(items.len(), 7);
-    assert_eq!(
-        items[6].as_ref().unwrap().uri.for_reading(),
-        format!("{}/v1/collections/c#i6", served.address)
-    );
+    assert_eq!(items[6].as_ref().unwrap().uri.for_reading(), format!("{}/v1/collections/c#i6", served.url()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_that_refuses_circles_or_is_away_is_said() {
-    let refuses = |answer: fn(&Asked, &str) -> Answered| async move {
-        let served = TestServer::start(answer);
+    let refuses = |answer: fn(&Request, &str) -> Answer| async move {
+        let served = Server::answering(answer);
         found(&search(&served)).await.unwrap_err()
     };
     let error = refuses(|asked, _| match asked.method.as_str() {

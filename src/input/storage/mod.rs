@@ -25,8 +25,6 @@ mod sign;
 mod space;
 mod store_error;
 mod tally;
-#[cfg(test)]
-pub(crate) mod test_server;
 mod transport;
 mod trouble;
 mod unaddressable_keys;

@@ -1,13 +1,14 @@
 //! Storage against a server that misbehaves on purpose, and against stores in memory.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{self, Write as _};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use object_store::memory::InMemory;
+use tilefleet_testing::http::{Request, Server};
 
 use super::*;
 use crate::vocabulary::error::{Error, Kind};
@@ -32,49 +33,31 @@ enum Reply {
     Silence,
 }
 
-/// A server on a free port; `reply` gets method and target, and the number of the request.
-struct Server {
-    address: String,
-    requests: Arc<Mutex<Vec<String>>>,
+/// Starts a server; `reply` gets method and target, and the number of the request.
+fn serving(reply: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Server {
+    let num_requests = AtomicUsize::new(0);
+    Server::start(move |request, stream| {
+        let reply = reply(&request.line(), num_requests.fetch_add(1, Ordering::SeqCst));
+        send(reply, request, stream)
+    })
 }
 
-impl Server {
-    fn start(reply: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let requests = Arc::<Mutex<Vec<String>>>::default();
-        let (reply, seen) = (Arc::new(reply), Arc::clone(&requests));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (reply, seen) = (Arc::clone(&reply), Arc::clone(&seen));
-                std::thread::spawn(move || serve(stream, &*reply, &seen));
-            }
-        });
-        Self { address, requests }
-    }
-
-    /// The heads of all requests, in lower case.
-    fn seen(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
-    }
+/// Returns the head of a request in lower case.
+fn head_of(request: &Request) -> String {
+    let headers = request.headers.iter().map(|(name, value)| format!("\n{name}: {value}"));
+    format!("{} HTTP/1.1{}", request.line(), headers.collect::<String>()).to_ascii_lowercase()
 }
 
-fn serve(mut stream: TcpStream, reply: &dyn Fn(&str, usize) -> Reply, seen: &Mutex<Vec<String>>) {
-    let Some((request, head)) = read_request(&stream) else { return };
-    let number = {
-        let mut seen = seen.lock().unwrap();
-        seen.push(head);
-        seen.len() - 1
-    };
+fn send(reply: Reply, request: &Request, mut stream: &TcpStream) -> io::Result<()> {
     let head = "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 10\r\nConnection: close\r\n\r\nabc";
-    let sent = match reply(&request, number) {
+    match reply {
         Reply::Answer(status, headers, body) => {
             let headers: Vec<_> =
                 headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
             let headers = headers.concat();
             let length = body.len();
             // The answer to HEAD announces a body and has none.
-            let body = if request.starts_with("HEAD") { String::new() } else { body };
+            let body = if request.method == "HEAD" { String::new() } else { body };
             let text = format!(
                 "HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
             );
@@ -101,34 +84,7 @@ fn serve(mut stream: TcpStream, reply: &dyn Fn(&str, usize) -> Reply, seen: &Mut
             std::thread::sleep(Duration::from_secs(30));
             Ok(())
         }
-    };
-    // A client that has given up is what some of the tests are about.
-    let _ = sent;
-}
-
-/// Returns method and target, and the whole head in lower case.
-fn read_request(stream: &TcpStream) -> Option<(String, String)> {
-    let mut reader = BufReader::new(stream);
-    let mut first = String::new();
-    reader.read_line(&mut first).ok()?;
-    let mut head = first.to_ascii_lowercase();
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        let line = line.trim().to_ascii_lowercase();
-        if line.is_empty() {
-            break;
-        }
-        if let Some(value) = line.strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-        head.push_str(&line);
-        head.push('\n');
     }
-    reader.read_exact(&mut vec![0; length]).ok()?;
-    let mut words = first.split(' ');
-    Some((format!("{} {}", words.next()?, words.next()?), head))
 }
 
 fn xml(status: &'static str, code: &str) -> Reply {
@@ -172,7 +128,7 @@ fn failed(fault: StoreError) -> Error {
 async fn get_from(
     reply: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
 ) -> Result<Object, StoreError> {
-    bucket_at(&Server::start(reply).address).get("a.jpg", 100).await
+    bucket_at(&serving(reply).url()).get("a.jpg", 100).await
 }
 
 #[tokio::test]
@@ -202,16 +158,16 @@ async fn refused_credentials_concern_the_whole_store() {
 
 #[tokio::test]
 async fn throttling_is_retried_and_then_passes_as_unavailable() {
-    let server = Server::start(|_, _| xml("503 Slow Down", "SlowDown"));
-    let error = failed(bucket_at(&server.address).get("a.jpg", 100).await.unwrap_err());
+    let server = serving(|_, _| xml("503 Slow Down", "SlowDown"));
+    let error = failed(bucket_at(&server.url()).get("a.jpg", 100).await.unwrap_err());
     assert_eq!(error.kind(), Kind::Unavailable);
-    assert_eq!(server.seen().len(), 2, "one try and one retry");
+    assert_eq!(server.requests().len(), 2, "one try and one retry");
 
-    let server = Server::start(|_, number| match number {
+    let server = serving(|_, number| match number {
         0 => xml("503 Slow Down", "SlowDown"),
         _ => Reply::Answer("200 OK", &[("ETag", "\"v1\"")], "pixels".into()),
     });
-    let object = bucket_at(&server.address).get("a.jpg", 100).await.unwrap();
+    let object = bucket_at(&server.url()).get("a.jpg", 100).await.unwrap();
     assert_eq!((&object.bytes[..], object.version.as_deref()), (&b"pixels"[..], Some("v1")));
 }
 
@@ -224,7 +180,8 @@ async fn an_object_above_the_limit_is_not_transferred() {
 #[tokio::test]
 async fn another_object_than_expected_is_not_transferred() {
     let answer = |_: &str, _| Reply::Answer("200 OK", &[("ETag", "\"v2\"")], "x".repeat(50));
-    let bucket = bucket_at(&Server::start(answer).address);
+    let server = serving(answer);
+    let bucket = bucket_at(&server.url());
     let expected = |size, version: Option<&str>| Expected { size, version: version.map(Into::into) };
     let get = async |expected| bucket.get_expected("a.jpg", &expected, 100).await;
     assert_eq!(get(expected(Some(50), Some("v2"))).await.unwrap().size, 50);
@@ -269,8 +226,8 @@ async fn a_store_that_is_away_is_reported_in_bounded_time() {
 #[tokio::test]
 async fn probing_tells_what_is_wrong_with_a_bucket() {
     let probe = async |reply: fn() -> Reply| {
-        let server = Server::start(move |_, _| reply());
-        bucket_at(&server.address).probe("tiles").await
+        let server = serving(move |_, _| reply());
+        bucket_at(&server.url()).probe("tiles").await
     };
     let empty = || {
         let body = "<ListBucketResult><Name>scenes</Name><KeyCount>0</KeyCount></ListBucketResult>";
@@ -293,8 +250,8 @@ async fn probing_tells_what_is_wrong_with_a_bucket() {
 #[tokio::test]
 async fn create_only_writes_say_who_was_first() {
     let put = async |reply: fn() -> Reply| {
-        let server = Server::start(move |_, _| reply());
-        bucket_at(&server.address).put_new("tiles/shard.parquet", Bytes::from_static(b"rows")).await
+        let server = serving(move |_, _| reply());
+        bucket_at(&server.url()).put_new("tiles/shard.parquet", Bytes::from_static(b"rows")).await
     };
     let created = || Reply::Answer("200 OK", &[("ETag", "\"v1\"")], String::new());
     assert_eq!(put(created).await.unwrap(), Put::Created);
@@ -307,7 +264,7 @@ async fn create_only_writes_say_who_was_first() {
 
 #[tokio::test]
 async fn a_web_server_is_read_but_not_listed() {
-    let server = Server::start(|request, _| match request {
+    let server = serving(|request, _| match request {
         "HEAD /a%20b.jpg" | "GET /a%20b.jpg" => {
             let headers = &[("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")];
             Reply::Answer("200 OK", headers, "pixels".into())
@@ -316,7 +273,7 @@ async fn a_web_server_is_read_but_not_listed() {
         _ => Reply::Answer("404 Not Found", &[], "<html>".into()),
     });
     let storage = Storage::with_environment(StorageOptions::default(), keys()).unwrap();
-    let uri = ObjectUri::parse(&format!("{}/a b.jpg", server.address)).unwrap();
+    let uri = ObjectUri::parse(&format!("{}/a b.jpg", server.url())).unwrap();
     let bucket = storage.bucket(&uri);
     let info = bucket.head(uri.key()).await.unwrap();
     assert_eq!((info.size, info.version.as_deref()), (6, Some("6-1445412480000000000")));
@@ -332,8 +289,8 @@ async fn a_web_server_is_read_but_not_listed() {
 
 #[tokio::test]
 async fn machines_without_an_identity_learn_so_soon() {
-    let server = Server::start(|_, _| Reply::Answer("404 Not Found", &[], String::new()));
-    let environment = Environment::of([("AWS_METADATA_ENDPOINT", server.address.as_str())]);
+    let server = serving(|_, _| Reply::Answer("404 Not Found", &[], String::new()));
+    let environment = Environment::of([("AWS_METADATA_ENDPOINT", server.url().as_str())]);
     let storage = Storage::with_environment(options("http://127.0.0.1:1"), environment).unwrap();
     let started = Instant::now();
     let bucket = storage.bucket(&ObjectUri::parse("s3://scenes/").unwrap());
@@ -345,13 +302,13 @@ async fn machines_without_an_identity_learn_so_soon() {
 
 /// Reads one object and returns the head of the request that was made.
 async fn request_with(change: impl FnOnce(&mut StorageOptions), variables: &[(&str, &str)]) -> String {
-    let server = Server::start(|_, _| Reply::Answer("200 OK", &[("ETag", "\"v1\"")], "x".into()));
-    let mut options = options(&server.address);
+    let server = serving(|_, _| Reply::Answer("200 OK", &[("ETag", "\"v1\"")], "x".into()));
+    let mut options = options(&server.url());
     change(&mut options);
     let storage = Storage::with_environment(options, Environment::of(variables.iter().copied())).unwrap();
     let bucket = storage.bucket(&ObjectUri::parse("s3://scenes/").unwrap());
     bucket.get("a.jpg", 100).await.unwrap();
-    server.seen().remove(0)
+    head_of(&server.requests()[0])
 }
 
 #[tokio::test]
@@ -381,7 +338,7 @@ async fn requests_are_signed_by_whom_the_options_name() {
 /// `object_store` strips the slash of folder markers; looking at them tells them from empty objects.
 #[tokio::test]
 async fn folder_markers_are_told_from_empty_objects() {
-    let server = Server::start(|request, _| match request {
+    let server = serving(|request, _| match request {
         "HEAD /scenes/t/marker" => Reply::Answer("404 Not Found", &[], String::new()),
         request if request.starts_with("HEAD") => {
             let headers = &[("ETag", "\"v\""), ("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")];
@@ -398,14 +355,14 @@ async fn folder_markers_are_told_from_empty_objects() {
             Reply::Answer("200 OK", &[], format!("<ListBucketResult>{entries}</ListBucketResult>"))
         }
     });
-    let listed = bucket_at(&server.address).list("t").map_ok(|info| info.key);
+    let listed = bucket_at(&server.url()).list("t").map_ok(|info| info.key);
     assert_eq!(listed.try_collect::<Vec<_>>().await.unwrap(), ["t/a", "t/empty", "t/marker/"]);
 }
 
 /// One odd key must not hide all the others.
 #[tokio::test]
 async fn keys_that_cannot_be_addressed_are_listed_all_the_same() {
-    let server = Server::start(|_, _| {
+    let server = serving(|_, _| {
         let entry = |key| {
             format!(
                 "<Contents><Key>{key}</Key><Size>1</Size><ETag>\"v\"</ETag>\
@@ -417,7 +374,7 @@ async fn keys_that_cannot_be_addressed_are_listed_all_the_same() {
         let entries = keys.map(entry).concat();
         Reply::Answer("200 OK", &[], format!("<ListBucketResult>{entries}</ListBucketResult>"))
     });
-    let listed: Vec<_> = bucket_at(&server.address).list("t").try_collect().await.unwrap();
+    let listed: Vec<_> = bucket_at(&server.url()).list("t").try_collect().await.unwrap();
     let keys: Vec<_> = listed.iter().map(|info| (info.key.as_str(), info.is_addressable())).collect();
     let expected = [
         ("t//b.jpg", false),
@@ -491,14 +448,13 @@ mod signed {
     use std::time::SystemTime;
 
     use super::super::sign::SignOptions;
-    use super::super::test_server::{Answered, Asked, TestServer};
     use super::*;
 
     /// A store that wants a token in each request, and the service that gives it: `valid` says which of the
     /// tokens that were given out the store accepts now.
-    fn archive(seconds: u64, valid: impl Fn(usize) -> bool + Send + Sync + 'static) -> TestServer {
+    fn archive(seconds: u64, valid: impl Fn(usize) -> bool + Send + Sync + 'static) -> Server {
         let given = AtomicUsize::new(0);
-        TestServer::start(move |asked: &Asked, _: &str| -> Answered {
+        Server::answering(move |asked, _| {
             if let Some(container) = asked.target.strip_prefix("/token/") {
                 let number = given.fetch_add(1, Ordering::Relaxed) + 1;
                 let expiry =
@@ -520,13 +476,13 @@ mod signed {
         })
     }
 
-    fn storage(archive: &TestServer) -> Storage {
+    fn storage(archive: &Server) -> Storage {
         Storage::with_environment(options(archive), Environment::default()).unwrap()
     }
 
-    fn options(archive: &TestServer) -> StorageOptions {
-        let host = archive.address.trim_start_matches("http://").to_owned();
-        let endpoint = format!("{}/token/{{account}}/{{container}}", archive.address);
+    fn options(archive: &Server) -> StorageOptions {
+        let host = archive.url().trim_start_matches("http://").to_owned();
+        let endpoint = format!("{}/token/{{account}}/{{container}}", archive.url());
         StorageOptions {
             sign: Some(SignOptions { endpoint, hosts: vec![host] }),
             allow_http: true,
@@ -535,12 +491,12 @@ mod signed {
         }
     }
 
-    fn tokens(archive: &TestServer) -> usize {
-        archive.asked().iter().filter(|asked| asked.target.starts_with("/token/")).count()
+    fn tokens(archive: &Server) -> usize {
+        archive.requests().iter().filter(|asked| asked.target.starts_with("/token/")).count()
     }
 
-    async fn read(storage: &Storage, archive: &TestServer, key: &str) -> Result<Bytes, StoreError> {
-        let uri = ObjectUri::parse(&format!("{}/box/{key}", archive.address)).unwrap();
+    async fn read(storage: &Storage, archive: &Server, key: &str) -> Result<Bytes, StoreError> {
+        let uri = ObjectUri::parse(&format!("{}/box/{key}", archive.url())).unwrap();
         let object = storage.bucket(&uri).get(uri.key(), 1 << 20).await?;
         Ok(object.bytes)
     }
@@ -605,14 +561,14 @@ mod signed {
     async fn no_message_holds_a_token() {
         let archive = archive(3600, |_| true);
         let storage = storage(&archive);
-        let uri = ObjectUri::parse(&format!("{}/box/scene.tif", archive.address)).unwrap();
+        let uri = ObjectUri::parse(&format!("{}/box/scene.tif", archive.url())).unwrap();
         let fault = storage.bucket(&uri).get(uri.key(), 3).await.unwrap_err();
         let said = format!("{fault:?} {fault} {:?}", storage.bucket(&uri).uri("box"))
             + &fault.into_error(&uri).render();
         assert!(said.contains("too large") && !said.contains(SECRET), "{said}");
         // The service that gives tokens refuses, then is not there at all.
         for (status, kind) in [(404, Kind::Config), (503, Kind::Unavailable)] {
-            let broken = TestServer::start(move |_, _| (status, format!("{{\"token\": \"{SECRET}\"}}")));
+            let broken = Server::answering(move |_, _| (status, format!("{{\"token\": \"{SECRET}\"}}")));
             let storage = self::storage(&broken);
             let StoreError::Failed(error) = read(&storage, &broken, "scene.tif").await.unwrap_err() else {
                 panic!("{status}")
@@ -628,23 +584,62 @@ mod signed {
 }
 
 mod web {
-    use super::super::test_server::TestServer;
-    use super::*;
+    use futures::FutureExt as _;
+    use futures::future::BoxFuture;
 
-    fn client(test_server: &TestServer, retry_timeout: Duration) -> Web {
+    use super::*;
+    use crate::vocabulary::time::{Clock, SystemClock, Timestamp};
+
+    /// Notes how long it is told to wait, and does not.
+    #[derive(Debug, Default)]
+    struct HastyClock(Mutex<Vec<Duration>>);
+
+    impl Clock for HastyClock {
+        fn now(&self) -> Timestamp {
+            SystemClock.now()
+        }
+
+        fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+            self.0.lock().unwrap().push(time);
+            futures::future::ready(()).boxed()
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn pauses_grow_and_each_process_has_its_own() {
+        let test_server = Server::answering(|_, _| (503, String::new()));
+        let pauses = async |seed| {
+            let clock = Arc::new(HastyClock::default());
+            let options = StorageOptions { max_retries: 3, ..StorageOptions::default() };
+            let process = Process::new(Arc::clone(&clock) as Arc<dyn Clock>, "it", seed);
+            let storage = Storage::prepared(options, Environment::default(), process).unwrap();
+            let web = storage.web(&test_server.url()).unwrap();
+            web.get(&test_server.url(), 100).await.unwrap_err();
+            clock.0.lock().unwrap().clone()
+        };
+        let first = pauses(1).await;
+        assert_eq!(first.len(), 3);
+        for (pause, least) in first.iter().zip([100, 200, 400]) {
+            assert!((least..=least * 3 / 2).contains(&pause.as_millis()), "{first:?}");
+        }
+        assert_eq!(pauses(1).await, first);
+        assert_ne!(pauses(2).await, first);
+    }
+
+    fn client(test_server: &Server, retry_timeout: Duration) -> Web {
         let options = StorageOptions { retry_timeout, ..StorageOptions::default() };
-        Storage::with_environment(options, Environment::default()).unwrap().web(&test_server.address).unwrap()
+        Storage::with_environment(options, Environment::default()).unwrap().web(&test_server.url()).unwrap()
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn trouble_that_passes_is_waited_for_and_other_answers_are_answers() {
-        let test_server = TestServer::start(|asked, _| match asked.target.as_str() {
+        let test_server = Server::answering(|asked, _| match asked.target.as_str() {
             "/busy?sig=SECRET" => (503, String::new()),
             "/refused" => (400, "why".to_owned()),
-            _ => (200, format!("{} {}", asked.method, asked.body)),
+            _ => (200, format!("{} {}", asked.method, asked.text())),
         });
         let web = client(&test_server, Duration::from_millis(500));
-        let url = |path: &str| format!("{}{path}", test_server.address);
+        let url = |path: &str| format!("{}{path}", test_server.url());
         let answer = web.post(&url("/x?a=1"), "{}".to_owned(), 100).await.unwrap();
         assert_eq!((answer.status, &answer.body[..]), (200, &b"POST {}"[..]));
         let answer = web.get(&url("/refused"), 100).await.unwrap();
@@ -657,7 +652,7 @@ mod web {
             error.render()
         );
         assert!(!error.render().contains("SECRET"));
-        let tries = test_server.asked().iter().filter(|asked| asked.target.starts_with("/busy")).count();
+        let tries = test_server.requests().iter().filter(|asked| asked.target.starts_with("/busy")).count();
         assert!(tries > 1, "{tries}");
         let error = web.post(&url("/large"), "0123456789".to_owned(), 5).await.unwrap_err();
         assert!(error.render().contains("more than 5 bytes"), "{}", error.render());
@@ -694,14 +689,14 @@ mod redirects {
 
     #[tokio::test]
     async fn a_redirect_takes_no_secret_along() {
-        let end = Server::start(|_, _| pixels());
-        let to_end = format!("{}/c?page=1", end.address);
-        let middle = Server::start(move |_, _| moved(&to_end));
-        let to_middle = format!("{}/b?sig={SECRET}", middle.address);
-        let first = Server::start(move |_, _| moved(&to_middle));
-        let object = read(&storage_allowing(&[]), &first.address, "a").await.unwrap();
+        let end = serving(|_, _| pixels());
+        let to_end = format!("{}/c?page=1", end.url());
+        let middle = serving(move |_, _| moved(&to_end));
+        let to_middle = format!("{}/b?sig={SECRET}", middle.url());
+        let first = serving(move |_, _| moved(&to_middle));
+        let object = read(&storage_allowing(&[]), &first.url(), "a").await.unwrap();
         assert_eq!(object.bytes, "pixels");
-        let [at_middle, at_end] = [middle.seen().remove(0), end.seen().remove(0)];
+        let [at_middle, at_end] = [middle, end].map(|server| head_of(&server.requests()[0]));
         assert!(at_middle.starts_with(&format!("get /b?sig={}", SECRET.to_ascii_lowercase())), "{at_middle}");
         assert!(at_end.starts_with("get /c?page=1 "), "{at_end}");
         for secret in ["referer", "authorization", "x-amz-", "sig="] {
@@ -711,46 +706,46 @@ mod redirects {
 
     #[tokio::test]
     async fn a_redirect_stays_within_what_is_allowed() {
-        let elsewhere = Server::start(|_, _| pixels());
-        let to_elsewhere = format!("{}/b", elsewhere.address);
-        let first = Server::start(move |_, _| moved(&to_elsewhere));
-        let open = format!("{}/open", first.address);
+        let elsewhere = serving(|_, _| pixels());
+        let to_elsewhere = format!("{}/b", elsewhere.url());
+        let first = serving(move |_, _| moved(&to_elsewhere));
+        let open = format!("{}/open", first.url());
         let storage = storage_allowing(&[&open]);
-        assert_eq!(trouble(read(&storage, &first.address, "open/a").await), Some(Trouble::Redirected));
-        assert!(elsewhere.seen().is_empty(), "it was asked all the same");
-        let storage = storage_allowing(&[&open, &elsewhere.address]);
-        assert!(read(&storage, &first.address, "open/a").await.is_ok());
+        assert_eq!(trouble(read(&storage, &first.url(), "open/a").await), Some(Trouble::Redirected));
+        assert!(elsewhere.requests().is_empty(), "it was asked all the same");
+        let storage = storage_allowing(&[&open, &elsewhere.url()]);
+        assert!(read(&storage, &first.url(), "open/a").await.is_ok());
     }
 
     #[tokio::test]
     async fn what_a_redirect_leads_to_says_nothing_of_the_object() {
         for status in ["404 Not Found", "410 Gone", "403 Forbidden", "401 Unauthorized"] {
-            let end = Server::start(move |_, _| Reply::Answer(status, &[], String::new()));
-            let to_end = format!("{}/b", end.address);
-            let first = Server::start(move |_, _| moved(&to_end));
-            let read = read(&storage_allowing(&[]), &first.address, "a").await;
+            let end = serving(move |_, _| Reply::Answer(status, &[], String::new()));
+            let to_end = format!("{}/b", end.url());
+            let first = serving(move |_, _| moved(&to_end));
+            let read = read(&storage_allowing(&[]), &first.url(), "a").await;
             assert_eq!(trouble(read), Some(Trouble::Redirected), "{status}");
         }
     }
 
     #[tokio::test]
     async fn redirects_end() {
-        let server = Server::start(|_, _| moved("/a"));
-        let error = failed(read(&storage_allowing(&[]), &server.address, "a").await.unwrap_err());
+        let server = serving(|_, _| moved("/a"));
+        let error = failed(read(&storage_allowing(&[]), &server.url(), "a").await.unwrap_err());
         assert_eq!(Trouble::of(&error), Some(Trouble::Redirected));
         assert!(error.render().contains("redirected more than 10 times"), "{}", error.render());
-        assert_eq!(server.seen().len(), 11);
+        assert_eq!(server.requests().len(), 11);
     }
 
     /// A signature is for one host; where another is named, that is a matter of settings.
     #[tokio::test]
     async fn a_store_leads_nowhere() {
-        let elsewhere = Server::start(|_, _| pixels());
-        let to_elsewhere = format!("{}/photos/a", elsewhere.address);
-        let store = Server::start(move |_, _| moved(&to_elsewhere));
-        let fault = bucket_at(&store.address).get("a", 1 << 20).await.unwrap_err();
+        let elsewhere = serving(|_, _| pixels());
+        let to_elsewhere = format!("{}/photos/a", elsewhere.url());
+        let store = serving(move |_, _| moved(&to_elsewhere));
+        let fault = bucket_at(&store.url()).get("a", 1 << 20).await.unwrap_err();
         assert_eq!(Trouble::of(&failed(fault)), Some(Trouble::Redirected));
-        assert!(elsewhere.seen().is_empty(), "a signed request went to another host");
+        assert!(elsewhere.requests().is_empty(), "a signed request went to another host");
     }
 }
 
@@ -786,8 +781,8 @@ fn chunked(request: &str) -> Reply {
 
 #[tokio::test]
 async fn an_answer_in_chunks_is_read() {
-    let server = Server::start(|request, _| chunked(request));
-    for bucket in [bucket_at(&server.address), web_bucket(&server)] {
+    let server = serving(|request, _| chunked(request));
+    for bucket in [bucket_at(&server.url()), web_bucket(&server)] {
         let object = bucket.get("a", 6).await.unwrap();
         assert_eq!(
             (&object.bytes[..], object.size, object.version.as_deref()),
@@ -805,12 +800,12 @@ async fn an_answer_in_chunks_is_read() {
 
 fn web_bucket(server: &Server) -> Bucket {
     let storage = Storage::with_environment(options("http://unused:1"), keys()).unwrap();
-    storage.bucket(&ObjectUri::parse(&server.address).unwrap())
+    storage.bucket(&ObjectUri::parse(&server.url()).unwrap())
 }
 
 #[tokio::test]
 async fn a_head_without_a_length_learns_it_from_a_part() {
-    let server = Server::start(|request, _| {
+    let server = serving(|request, _| {
         let part = "HTTP/1.1 206 Partial Content\r\nETag: \"e\"\r\nContent-Range: bytes 0-0/6\r\n\
                     Content-Length: 1\r\nConnection: close\r\n\r\np";
         if request.starts_with("HEAD") { chunked(request) } else { Reply::Raw(part.to_owned()) }
@@ -820,8 +815,8 @@ async fn a_head_without_a_length_learns_it_from_a_part() {
 
 #[tokio::test]
 async fn a_drip_is_no_answer() {
-    let server = Server::start(|_, _| Reply::Drip(Duration::from_millis(40)));
-    let options = StorageOptions { request_timeout: Duration::from_millis(400), ..options(&server.address) };
+    let server = serving(|_, _| Reply::Drip(Duration::from_millis(40)));
+    let options = StorageOptions { request_timeout: Duration::from_millis(400), ..options(&server.url()) };
     let storage = Storage::with_environment(options, keys()).unwrap();
     let started = Instant::now();
     let fault =
@@ -851,9 +846,9 @@ async fn a_disk_that_fails_is_trouble_with_the_file() {
 }
 
 /// A server that refuses HEAD with `refusal` and answers GET, whole and in parts, with `content`.
-fn without_head(refusal: &'static str, content: &'static str, ranges: bool) -> Bucket {
+fn without_head(refusal: &'static str, content: &'static str, ranges: bool) -> Server {
     let num_reads = AtomicUsize::new(0);
-    let server = Server::start(move |request, _| {
+    serving(move |request, _| {
         if request.starts_with("HEAD") {
             return Reply::Answer(refusal, &[], String::new());
         }
@@ -872,15 +867,15 @@ fn without_head(refusal: &'static str, content: &'static str, ranges: bool) -> B
                 "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{content}"
             ),
         })
-    });
-    web_bucket(&server)
+    })
 }
 
 #[tokio::test]
 async fn a_refused_head_is_followed_by_a_read() {
     for refusal in ["405 No", "404 No", "403 No", "501 No", "401 No"] {
         for (content, ranges) in [("pixels", true), ("pixels", false), ("", true)] {
-            let info = without_head(refusal, content, ranges).head("a").await.unwrap();
+            let server = without_head(refusal, content, ranges);
+            let info = web_bucket(&server).head("a").await.unwrap();
             assert_eq!(info.known_size(), Some(content.len() as u64), "{refusal}, ranges: {ranges}");
             assert_eq!(info.version.as_deref(), Some("e"));
         }
@@ -891,10 +886,10 @@ async fn a_refused_head_is_followed_by_a_read() {
 #[tokio::test]
 async fn the_answer_to_a_read_says_what_is_wrong() {
     let answers = async |head: &'static str, get: &'static str| {
-        let server = Server::start(move |request, _| {
+        let server = serving(move |request, _| {
             Reply::Answer(if request.starts_with("HEAD") { head } else { get }, &[], String::new())
         });
-        (web_bucket(&server).head("a").await.unwrap_err(), server.seen().len())
+        (web_bucket(&server).head("a").await.unwrap_err(), server.requests().len())
     };
     assert!(matches!(answers("405 No", "404 No").await.0, StoreError::Gone));
     assert!(matches!(answers("404 No", "403 No").await.0, StoreError::Forbidden));

@@ -1,10 +1,11 @@
 use std::io::Cursor;
 
 use libjpeg_turbo_rs::{Encoder, PixelFormat, Subsampling};
+use tilefleet_testing::Random;
 
 use super::*;
 use crate::vocabulary::chip::Samples;
-use test_files::{HEIGHT, Random, WIDTH, baseline, motion, picture, progressive, with_restarts};
+use test_files::{HEIGHT, WIDTH, baseline, motion, picture, progressive, with_restarts};
 
 #[path = "../../../crates/jpeg/src/test_files.rs"]
 mod test_files;

@@ -359,10 +359,10 @@ pub(super) mod tests {
     use object_store::memory::InMemory;
     use parquet::arrow::ArrowWriter;
     use parquet::file::properties::WriterProperties;
+    use tilefleet_testing::http::Server;
 
     use super::*;
     use crate::input::storage::StorageOptions;
-    use crate::input::storage::test_server::TestServer;
     use crate::vocabulary::identity::Naming;
 
     /// A table of sources in memory; `uris` must be in order.
@@ -430,8 +430,8 @@ pub(super) mod tests {
     }
 
     /// A server whose `/bad…` answer 500 and whose `/good…` are there.
-    fn partly_broken() -> TestServer {
-        TestServer::start(|asked, _| {
+    fn partly_broken() -> Server {
+        Server::answering(|asked, _| {
             if asked.target.starts_with("/good") { (200, "x".into()) } else { (500, String::new()) }
         })
     }
@@ -449,7 +449,7 @@ pub(super) mod tests {
     async fn bad_neighbours_do_not_hide_a_host_that_answers() {
         let server = partly_broken();
         let urls = |name: &str, count: usize| -> Vec<String> {
-            (0..count).map(|number| format!("{}/{name}{number:05}", server.address)).collect()
+            (0..count).map(|number| format!("{}/{name}{number:05}", server.url())).collect()
         };
         for (num_bad, num_good, expected) in [
             (12, 40, Others::Enough),

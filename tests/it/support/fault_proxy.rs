@@ -4,13 +4,15 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle, sleep};
+use std::thread::sleep;
 use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use tilefleet_testing::http::{Request, Server, send};
 
 use super::store_server::StoreServer;
 
@@ -81,18 +83,14 @@ impl Rule {
 
 /// A running proxy; it stops on drop.
 pub struct FaultProxy {
-    address: SocketAddr,
+    server: Server,
     shared: Arc<Shared>,
-    listening: Option<JoinHandle<()>>,
 }
 
 struct Shared {
     upstream: Upstream,
     rules: Mutex<Vec<Rule>>,
-    requests: Mutex<Vec<String>>,
     befallen: Mutex<Vec<String>>,
-    refusing: AtomicBool,
-    stopped: AtomicBool,
 }
 
 enum Upstream {
@@ -116,7 +114,7 @@ impl FaultProxy {
 
     /// Returns host and port.
     pub fn address(&self) -> String {
-        self.address.to_string()
+        self.server.address().to_string()
     }
 
     /// Starts an HTTP server for the files under a folder: GET and HEAD, with ranges and `ETag`.
@@ -125,26 +123,17 @@ impl FaultProxy {
     }
 
     fn start(upstream: Upstream) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("a bound socket");
-        let shared = Arc::new(Shared {
-            upstream,
-            rules: Mutex::default(),
-            requests: Mutex::default(),
-            befallen: Mutex::default(),
-            refusing: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
-        });
-        let listening = Some(thread::spawn({
+        let shared = Arc::new(Shared { upstream, rules: Mutex::default(), befallen: Mutex::default() });
+        let server = Server::start({
             let shared = Arc::clone(&shared);
-            move || listen(listener, &shared)
-        }));
-        Self { address, shared, listening }
+            move |request, stream| serve(request, stream, &shared)
+        });
+        Self { server, shared }
     }
 
     /// Returns the base URL.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        self.server.url()
     }
 
     /// Adds a rule after those that are there.
@@ -159,15 +148,12 @@ impl FaultProxy {
 
     /// Refuses new connections, as a server that is down, or takes them again.
     pub fn refuse(&self, refusing: bool) {
-        self.shared.refusing.store(refusing, Ordering::SeqCst);
-        while TcpStream::connect(self.address).is_err() != refusing {
-            sleep(Duration::from_millis(2));
-        }
+        self.server.refuse(refusing);
     }
 
     /// Returns the requests so far, such as `GET /bucket/key`.
     pub fn requests(&self) -> Vec<String> {
-        self.shared.requests.lock().unwrap().clone()
+        self.server.requests().iter().map(Request::line).collect()
     }
 
     /// Returns those of them that a fault befell.
@@ -176,120 +162,47 @@ impl FaultProxy {
     }
 }
 
-impl Drop for FaultProxy {
-    fn drop(&mut self) {
-        self.shared.stopped.store(true, Ordering::SeqCst);
-        if let Some(listening) = self.listening.take() {
-            let _ = listening.join();
-        }
-    }
-}
-
-fn listen(first: TcpListener, shared: &Arc<Shared>) {
-    let address = first.local_addr().expect("a bound socket");
-    let mut listener = Some(first);
-    while !shared.stopped.load(Ordering::SeqCst) {
-        if shared.refusing.load(Ordering::SeqCst) {
-            listener = None;
-        } else if listener.is_none() {
-            listener = TcpListener::bind(address).ok();
-        }
-        if let Some(stream) = listener.as_ref().and_then(accept) {
-            let shared = Arc::clone(shared);
-            // A client that goes away is no failure of the test.
-            thread::spawn(move || serve(&stream, &shared).is_ok());
-        } else {
-            sleep(Duration::from_millis(1));
-        }
-    }
-}
-
-/// Takes a waiting connection without waiting for one.
-fn accept(listener: &TcpListener) -> Option<TcpStream> {
-    listener.set_nonblocking(true).ok()?;
-    let (stream, _) = listener.accept().ok()?;
-    stream.set_nonblocking(false).ok()?;
-    Some(stream)
-}
-
-struct Request {
-    method: String,
-    target: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-}
-
-impl Request {
-    /// Returns `None` for a connection that closes without a request.
-    fn read(stream: &TcpStream) -> io::Result<Option<Self>> {
-        let mut reader = BufReader::new(stream);
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(None);
-        }
-        let mut words = line.split_whitespace().map(str::to_owned);
-        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let mut request = Self { method, target, headers: Vec::new(), body: Vec::new() };
-        loop {
-            line.clear();
-            reader.read_line(&mut line)?;
-            let Some((name, value)) = line.trim_end().split_once(':') else { break };
-            request.headers.push((name.to_lowercase(), value.trim().to_owned()));
-        }
-        assert!(request.header("transfer-encoding").is_none(), "the proxy takes no chunked bodies");
-        let length = request.header("content-length").map_or(0, |value| value.parse().expect("a number"));
-        request.body.resize(length, 0);
-        reader.read_exact(&mut request.body)?;
-        Ok(Some(request))
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
-    }
-}
-
-fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
-    let Some(request) = Request::read(stream)? else { return Ok(()) };
-    let line = format!("{} {}", request.method, request.target);
-    shared.requests.lock().unwrap().push(line.clone());
+fn serve(request: &Request, stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     // The lock is free again before anything takes its time.
-    let fault = next_fault(&mut shared.rules.lock().unwrap(), &request);
+    let fault = next_fault(&mut shared.rules.lock().unwrap(), request);
     if fault.is_some() {
-        shared.befallen.lock().unwrap().push(line);
+        shared.befallen.lock().unwrap().push(request.line());
     }
     match fault {
-        Some(Fault::Status(status)) => return answer(stream, status, &[], b"<Error/>"),
+        Some(Fault::Status(status)) => return send(stream, request, status, &[], b"<Error/>"),
         Some(Fault::Hangup) => return Ok(()),
-        Some(Fault::LostReply) => return pass_on(&request, shared, io::sink()),
+        Some(Fault::LostReply) => return pass_on(request, shared, io::sink()),
         Some(Fault::Delay(time)) => sleep(time),
-        Some(Fault::Redirect(place)) => return answer(stream, 302, &[format!("location: {place}")], b""),
+        Some(Fault::Redirect(place)) => {
+            return send(stream, request, 302, &[format!("location: {place}")], b"");
+        }
         Some(Fault::Drip(pause)) => {
             let mut whole = Vec::new();
-            pass_on(&request, shared, &mut whole)?;
+            pass_on(request, shared, &mut whole)?;
             return drip(&whole, pause, stream);
         }
         Some(Fault::NoRanges) => {
             let headers = request.headers.iter().filter(|(name, _)| name != "range").cloned().collect();
-            return pass_on(&Request { headers, ..request }, shared, stream);
+            return pass_on(&Request { headers, ..request.clone() }, shared, stream);
         }
         Some(Fault::ClaimsCreation) => {
             let mut whole = Vec::new();
-            pass_on(&request, shared, &mut whole)?;
+            pass_on(request, shared, &mut whole)?;
             // Azure refuses with 409.
             let created = ["etag: \"x\"".to_owned()];
             return match status_of(&whole) {
-                Some(409 | 412) => answer(stream, 200, &created, b""),
+                Some(409 | 412) => send(stream, request, 200, &created, b""),
                 _ => io::copy(&mut whole.as_slice(), &mut &*stream).map(|_| ()),
             };
         }
         Some(fault @ (Fault::BreakOff | Fault::Chunked)) => {
             let mut whole = Vec::new();
-            pass_on(&request, shared, &mut whole)?;
-            return spoilt(&fault, &request, &whole, stream);
+            pass_on(request, shared, &mut whole)?;
+            return spoilt(&fault, request, &whole, stream);
         }
         None => {}
     }
-    pass_on(&request, shared, stream)
+    pass_on(request, shared, stream)
 }
 
 /// Sends an answer that has been got in another way.
@@ -387,11 +300,11 @@ fn upload(request: &Request, address: &str, reply: impl Write) -> io::Result<()>
     let status = status_of(&whole).unwrap_or(500);
     let start = whole.windows(4).position(|bytes| bytes == b"\r\n\r\n").map_or(whole.len(), |at| at + 4);
     let Ok(object) = serde_json::from_slice::<serde_json::Value>(&whole[start..]) else {
-        return answer(reply, status, &[], &whole[start..]);
+        return send(reply, request, status, &[], &whole[start..]);
     };
     let text = |name: &str| object[name].as_str().unwrap_or_default().to_owned();
     let headers = [format!("etag: {}", text("etag")), format!("x-goog-generation: {}", text("generation"))];
-    answer(reply, status, if status == 200 { &headers } else { &[] }, b"")
+    send(reply, request, status, if status == 200 { &headers } else { &[] }, b"")
 }
 
 /// Returns the status of an answer.
@@ -400,18 +313,11 @@ fn status_of(whole: &[u8]) -> Option<u16> {
     std::str::from_utf8(line).ok()?.split_whitespace().nth(1)?.parse().ok()
 }
 
-fn answer(mut reply: impl Write, status: u16, headers: &[String], body: &[u8]) -> io::Result<()> {
-    write!(reply, "HTTP/1.1 {status} ?\r\nconnection: close\r\ncontent-length: {}\r\n", body.len())?;
-    for header in headers {
-        write!(reply, "{header}\r\n")?;
-    }
-    reply.write_all(b"\r\n")?;
-    reply.write_all(body)
-}
-
-fn serve_file(request: &Request, folder: &Path, mut reply: impl Write) -> io::Result<()> {
+fn serve_file(request: &Request, folder: &Path, reply: impl Write) -> io::Result<()> {
     let path = request.target.split('?').next().unwrap_or_default().trim_start_matches('/');
-    let Ok(content) = fs::read(folder.join(decoded(path))) else { return answer(reply, 404, &[], b"") };
+    let Ok(content) = fs::read(folder.join(&*percent_decode_str(path).decode_utf8_lossy())) else {
+        return send(reply, request, 404, &[], b"");
+    };
     let etag = format!("etag: \"{}-{}\"", content.len(), content.iter().map(|b| u64::from(*b)).sum::<u64>());
     let date = "last-modified: Thu, 01 Jan 2026 00:00:00 GMT".to_owned();
     let range = request.header("range").and_then(|value| range_of(value, content.len()));
@@ -424,11 +330,7 @@ fn serve_file(request: &Request, folder: &Path, mut reply: impl Write) -> io::Re
         Some(_) => (416, &content[..0]),
         None => (200, &content[..]),
     };
-    let mut whole = Vec::new();
-    answer(&mut whole, status, &headers, part)?;
-    // The head announces the length also where no body follows.
-    let sent = if request.method == "HEAD" { whole.len() - part.len() } else { whole.len() };
-    reply.write_all(&whole[..sent])
+    send(reply, request, status, &headers, part)
 }
 
 /// Reads `bytes=a-b`, `bytes=a-` and `bytes=-n` into a half-open range within the content.
@@ -440,18 +342,6 @@ fn range_of(value: &str, length: usize) -> Option<(usize, usize)> {
         (Err(_), Ok(count)) => Some((length.saturating_sub(count), length)),
         (Err(_), Err(_)) => None,
     }
-}
-
-/// Undoes percent-encoding.
-fn decoded(path: &str) -> String {
-    let mut pieces = path.split('%');
-    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
-    for piece in pieces {
-        let code = piece.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.extend(code);
-        bytes.extend(piece.get(2..).unwrap_or_default().as_bytes());
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -466,7 +356,7 @@ mod tests {
 
     /// Returns the status and the body of an answer; `None` if there is none.
     fn ask(proxy: &FaultProxy, method: &str, path: &str, range: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(proxy.address).ok()?;
+        let mut stream = TcpStream::connect(proxy.address()).ok()?;
         write!(stream, "{method} {path} HTTP/1.1\r\nhost: x\r\nrange: {range}\r\n\r\n").ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
@@ -520,7 +410,7 @@ mod tests {
         assert!(ask(&proxy, "GET", "/a%20file", "").is_some());
         assert!(start.elapsed() >= Duration::from_millis(200));
         proxy.refuse(true);
-        let error = TcpStream::connect(proxy.address).unwrap_err();
+        let error = TcpStream::connect(proxy.address()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         proxy.refuse(false);
         assert!(ask(&proxy, "GET", "/a%20file", "").is_some());

@@ -110,15 +110,13 @@ pub fn predict(linear: &Linear, rows: Rows<'_>) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    use tilefleet_testing::Random;
+
     use super::*;
 
-    /// Numbers that look random and are the same everywhere.
     fn noise(seed: u64) -> impl Iterator<Item = f32> {
-        let mut state = seed;
-        std::iter::repeat_with(move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            ((state >> 40) as f32 / (1 << 24) as f32) - 0.5
-        })
+        let mut random = Random(seed);
+        std::iter::repeat_with(move || random.around_0())
     }
 
     /// Clouds around centres, far from 0 and of unlike spread; feature 1 is constant.

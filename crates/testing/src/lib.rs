@@ -1,0 +1,6 @@
+//! What tests and benches share. No product code depends on it.
+
+pub mod http;
+mod random;
+
+pub use random::Random;
