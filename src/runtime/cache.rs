@@ -61,18 +61,26 @@ impl Build {
     }
 }
 
-impl FromStr for Build {
-    type Err = String;
+/// There is no build of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownBuild {
+    /// Another has its provider.
+    #[error("the build for `cuda` also has TensorRT's provider; TensorRT 10 itself comes from NVIDIA")]
+    Tensorrt,
+    /// Nobody knows it.
+    #[error("choose `cpu` or `cuda`")]
+    Other,
+}
 
-    fn from_str(provider: &str) -> std::result::Result<Self, String> {
+impl FromStr for Build {
+    type Err = UnknownBuild;
+
+    fn from_str(provider: &str) -> std::result::Result<Self, UnknownBuild> {
         match provider {
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda),
-            "tensorrt" => {
-                Err("the build for `cuda` also has TensorRT's provider; TensorRT 10 itself comes from NVIDIA"
-                    .to_owned())
-            }
-            _ => Err("choose `cpu` or `cuda`".to_owned()),
+            "tensorrt" => Err(UnknownBuild::Tensorrt),
+            _ => Err(UnknownBuild::Other),
         }
     }
 }

@@ -114,7 +114,7 @@ pub fn examine() -> Report {
         library_hint: library_error.map(|error| error.hints().join("; ")),
         providers: providers.into(),
         others: all.into_iter().skip(1).map(examine_other).collect(),
-        gpus_error: gpus.as_ref().err().cloned(),
+        gpus_error: gpus.as_ref().err().map(ToString::to_string),
         gpus: gpus.ok(),
         machine: Machine::this_one(),
         cache: runtime::cache_dir().ok(),

@@ -2,7 +2,7 @@
 //!
 //! Asked through the driver API, which needs the driver's own library and nothing else of CUDA.
 
-use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::ffi::{CStr, FromBytesUntilNulError, c_char, c_int, c_uint};
 use std::path::Path;
 
 use libloading::{Library, Symbol};
@@ -43,12 +43,31 @@ type One<T> = unsafe extern "C" fn(T) -> c_int;
 type Two<T, U> = unsafe extern "C" fn(T, U) -> c_int;
 type Three<T, U, V> = unsafe extern "C" fn(T, U, V) -> c_int;
 
+/// Why a driver says nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The loader does not find it, or a function of it.
+    #[error("{}", loader_says(.0))]
+    NotLoaded(libloading::Error),
+    /// A function failed.
+    #[error("{function} gave error {code}")]
+    Failed {
+        /// Its name.
+        function: &'static str,
+        /// What it returned.
+        code: c_int,
+    },
+    /// The name of a device has no end.
+    #[error(transparent)]
+    EndlessName(#[from] FromBytesUntilNulError),
+}
+
 /// Asks the driver of this machine.
 ///
 /// # Errors
 ///
-/// In words: there is no driver, or it does not answer. A driver without devices is not an error.
-pub fn gpus() -> Result<Gpus, String> {
+/// There is no driver, or it does not answer. A driver without devices is not an error.
+pub fn gpus() -> Result<Gpus, DriverError> {
     Driver::open(LIBRARY.as_ref())?.gpus()
 }
 
@@ -57,24 +76,24 @@ struct Driver(Library);
 
 impl Driver {
     #[expect(unsafe_code, reason = "a driver is reached through its C interface only")]
-    fn open(library: &Path) -> Result<Self, String> {
+    fn open(library: &Path) -> Result<Self, DriverError> {
         // SAFETY: loading the installed driver runs its initialisers, as in every program that uses it.
-        let library = unsafe { Library::new(library) }.map_err(|error| loader_says(&error))?;
+        let library = unsafe { Library::new(library) }.map_err(DriverError::NotLoaded)?;
         Ok(Self(library))
     }
 
-    fn gpus(&self) -> Result<Gpus, String> {
+    fn gpus(&self) -> Result<Gpus, DriverError> {
         match self.call("cuInit", |function: Symbol<'_, One<c_uint>>| one(*function, 0))? {
             SUCCESS | NO_DEVICE => {}
-            code => return Err(format!("cuInit gave error {code}")),
+            code => return Err(DriverError::Failed { function: "cuInit", code }),
         }
         let version = self.number("cuDriverGetVersion")?;
         let count = self.number("cuDeviceGetCount").unwrap_or(0);
-        let devices = (0..count).map(|number| self.gpu(number)).collect::<Result<_, String>>()?;
+        let devices = (0..count).map(|number| self.gpu(number)).collect::<Result<_, DriverError>>()?;
         Ok(Gpus { cuda: (version / 1000, version % 1000 / 10), devices })
     }
 
-    fn gpu(&self, number: u32) -> Result<Gpu, String> {
+    fn gpu(&self, number: u32) -> Result<Gpu, DriverError> {
         let mut device: c_int = 0;
         let code = self.call("cuDeviceGet", |function: Symbol<'_, Two<*mut c_int, c_int>>| {
             two(*function, &raw mut device, number as c_int)
@@ -85,7 +104,7 @@ impl Driver {
         Ok(Gpu { number, name: self.name(device)?, capability })
     }
 
-    fn name(&self, device: c_int) -> Result<String, String> {
+    fn name(&self, device: c_int) -> Result<String, DriverError> {
         let mut text: [c_char; 256] = [0; 256];
         let code =
             self.call("cuDeviceGetName", |function: Symbol<'_, Three<*mut c_char, c_int, c_int>>| {
@@ -93,11 +112,11 @@ impl Driver {
             })?;
         succeeded("cuDeviceGetName", code)?;
         let bytes = text.map(c_char::cast_unsigned);
-        let name = CStr::from_bytes_until_nul(&bytes).map_err(|error| error.to_string())?;
+        let name = CStr::from_bytes_until_nul(&bytes)?;
         Ok(name.to_string_lossy().into_owned())
     }
 
-    fn attribute(&self, attribute: c_int, device: c_int) -> Result<u32, String> {
+    fn attribute(&self, attribute: c_int, device: c_int) -> Result<u32, DriverError> {
         let mut value: c_int = 0;
         let name = "cuDeviceGetAttribute";
         let code = self.call(name, |function: Symbol<'_, Three<*mut c_int, c_int, c_int>>| {
@@ -108,7 +127,7 @@ impl Driver {
     }
 
     /// Calls a function that writes one integer.
-    fn number(&self, name: &str) -> Result<u32, String> {
+    fn number(&self, name: &'static str) -> Result<u32, DriverError> {
         let mut value: c_int = 0;
         let code = self.call(name, |function: Symbol<'_, One<*mut c_int>>| one(*function, &raw mut value))?;
         succeeded(name, code)?;
@@ -116,9 +135,9 @@ impl Driver {
     }
 
     #[expect(unsafe_code, reason = "a driver is reached through its C interface only")]
-    fn call<F>(&self, name: &str, call: impl FnOnce(Symbol<'_, F>) -> c_int) -> Result<c_int, String> {
+    fn call<F>(&self, name: &str, call: impl FnOnce(Symbol<'_, F>) -> c_int) -> Result<c_int, DriverError> {
         // SAFETY: every caller names a function of the driver API together with its type in `cuda.h`.
-        let function = unsafe { self.0.get::<F>(name) }.map_err(|error| loader_says(&error))?;
+        let function = unsafe { self.0.get::<F>(name) }.map_err(DriverError::NotLoaded)?;
         Ok(call(function))
     }
 }
@@ -141,8 +160,8 @@ fn three<T, U, V>(function: Three<T, U, V>, first: T, second: U, third: V) -> c_
     unsafe { function(first, second, third) }
 }
 
-fn succeeded(name: &str, code: c_int) -> Result<(), String> {
-    if code == SUCCESS { Ok(()) } else { Err(format!("{name} gave error {code}")) }
+fn succeeded(function: &'static str, code: c_int) -> Result<(), DriverError> {
+    if code == SUCCESS { Ok(()) } else { Err(DriverError::Failed { function, code }) }
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -189,7 +208,7 @@ mod tests {
         let Some(library) = compile(folder.path(), "libcuda.so.1", &FAKE.replace("INIT", "803"), &[]) else {
             return;
         };
-        assert_eq!(Driver::open(&library).unwrap().gpus().unwrap_err(), "cuInit gave error 803");
+        assert_eq!(Driver::open(&library).unwrap().gpus().unwrap_err().to_string(), "cuInit gave error 803");
         assert!(Driver::open(Path::new("/no/such/driver")).is_err());
     }
 }

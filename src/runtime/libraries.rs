@@ -85,7 +85,7 @@ impl Loader {
             self.load_needed(path);
         }
         if let Err(reason) = open_for_good(path.as_deref().unwrap_or(name.as_ref())) {
-            self.missing.push(Missing { name: name.to_owned(), reason });
+            self.missing.push(Missing { name: name.to_owned(), reason: loader_says(&reason) });
         }
     }
 
@@ -102,7 +102,7 @@ impl Loader {
 
 /// Loads a library and never unloads it.
 #[expect(unsafe_code, reason = "loading a library runs its initialisers")]
-fn open_for_good(path: &Path) -> Result<(), String> {
+fn open_for_good(path: &Path) -> Result<(), libloading::Error> {
     #[cfg(unix)]
     let opened = {
         use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LAZY};
@@ -112,7 +112,7 @@ fn open_for_good(path: &Path) -> Result<(), String> {
     #[cfg(not(unix))]
     // SAFETY: these are the libraries that the provider would load itself in a moment.
     let opened = unsafe { libloading::Library::new(path) };
-    std::mem::forget(opened.map_err(|error| loader_says(&error))?);
+    std::mem::forget(opened?);
     Ok(())
 }
 
@@ -182,8 +182,8 @@ mod tests {
         loader.load_needed(&provider);
         assert_eq!(loader.missing, []);
         // The loader finds by name alone what was loaded by its full path.
-        assert_eq!(open_for_good(Path::new("libwhole-b.so.1")), Ok(()));
-        assert_eq!(open_for_good(&provider), Ok(()));
+        open_for_good(Path::new("libwhole-b.so.1")).unwrap();
+        open_for_good(&provider).unwrap();
     }
 
     #[test]

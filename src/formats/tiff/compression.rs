@@ -2,8 +2,21 @@
 
 use crate::formats::raster::{Codec, LercExtra};
 
-/// Returns the codec with this code; `Err` names one that is not decoded.
-pub(super) fn codec(code: u64, lerc_parameters: &[u64]) -> Result<Codec, String> {
+/// A codec that is not decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum UnknownCodec {
+    /// It has a name.
+    #[error("{name} compression ({code})")]
+    Named { name: &'static str, code: u64 },
+    #[error("compression {0}")]
+    Unnamed(u64),
+    /// LERC whose output is compressed once more.
+    #[error("LERC with a second compression ({0})")]
+    Lerc(u64),
+}
+
+/// Returns the codec with this code.
+pub(super) fn codec(code: u64, lerc_parameters: &[u64]) -> Result<Codec, UnknownCodec> {
     Ok(match code {
         1 => Codec::None,
         5 => Codec::Lzw,
@@ -14,7 +27,7 @@ pub(super) fn codec(code: u64, lerc_parameters: &[u64]) -> Result<Codec, String>
             None | Some(0) => LercExtra::None,
             Some(1) => LercExtra::Deflate,
             Some(2) => LercExtra::Zstd,
-            Some(other) => return Err(format!("LERC with a second compression ({other})")),
+            Some(other) => return Err(UnknownCodec::Lerc(*other)),
         }),
         50_000 => Codec::Zstd,
         50_001 => Codec::WebP,
@@ -27,7 +40,7 @@ pub(super) fn takes_predictor(codec: Codec) -> bool {
     matches!(codec, Codec::Lzw | Codec::Deflate | Codec::Zstd)
 }
 
-fn unknown(code: u64) -> String {
+fn unknown(code: u64) -> UnknownCodec {
     let name = match code {
         2 => "CCITT RLE",
         3 => "CCITT Group 3 fax",
@@ -40,7 +53,7 @@ fn unknown(code: u64) -> String {
         34_677 => "24-bit SGI LogLuv",
         34_925 => "LZMA",
         50_002 | 52_546 => "JPEG XL",
-        _ => return format!("compression {code}"),
+        _ => return UnknownCodec::Unnamed(code),
     };
-    format!("{name} compression ({code})")
+    UnknownCodec::Named { name, code }
 }

@@ -1,6 +1,7 @@
 //! What a scene's header says: levels, bands, what marks pixels without data, where it lies.
 
 use super::blocks::parse_blocks;
+use super::metadata::BadXml;
 use super::page::Page;
 use super::{metadata, pyramid, tag as own};
 use crate::formats::bytes::Order;
@@ -149,12 +150,10 @@ fn nodata(directory: &Directory<'_>, page: &BlockGrid, notes: &mut Vec<String>) 
     nodata
 }
 
-fn items(directory: &Directory<'_>) -> Result<Vec<metadata::Item>, String> {
+fn items(directory: &Directory<'_>) -> Result<Vec<metadata::Item>, BadXml> {
     match directory.text(own::GDAL_METADATA) {
         Some(xml) => metadata::items(&xml),
-        None if directory.has(own::GDAL_METADATA) => {
-            Err("it is not text, or is longer than 1 MiB".to_owned())
-        }
+        None if directory.has(own::GDAL_METADATA) => Err(BadXml::NoText),
         None => Ok(Vec::new()),
     }
 }
@@ -163,7 +162,7 @@ fn items(directory: &Directory<'_>) -> Result<Vec<metadata::Item>, String> {
 fn bands(
     directory: &Directory<'_>,
     page: &BlockGrid,
-    items: Result<&[metadata::Item], &String>,
+    items: Result<&[metadata::Item], &BadXml>,
 ) -> Vec<BandInfo> {
     let (scale, offset) = if items.is_ok() { (1.0, 0.0) } else { (f64::NAN, f64::NAN) };
     let extra = directory.unsigned_list(tag::EXTRA_SAMPLES).unwrap_or_default();

@@ -5,7 +5,8 @@
 use std::borrow::Cow;
 
 use quick_xml::Reader;
-use quick_xml::escape::unescape;
+use quick_xml::escape::{EscapeError, unescape};
+use quick_xml::events::attributes::AttrError;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 
 use crate::formats::raster::{BandInfo, Nodata};
@@ -37,25 +38,40 @@ impl Item {
     }
 }
 
+/// What is wrong with text that is no XML.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BadXml {
+    #[error(transparent)]
+    Syntax(#[from] quick_xml::Error),
+    #[error(transparent)]
+    Attribute(#[from] AttrError),
+    #[error(transparent)]
+    Escape(#[from] EscapeError),
+    #[error("it ends inside of an element")]
+    CutShort,
+    #[error("it is not text, or is longer than 1 MiB")]
+    NoText,
+}
+
 /// Reads the items of GDAL's metadata: the elements `Item` right below `GDALMetadata`, in small letters or capitals.
 ///
 /// # Errors
 ///
-/// What is wrong with text that is no XML. GDAL then passes over all of it.
-pub(super) fn items(xml: &str) -> Result<Vec<Item>, String> {
+/// The text is no XML. GDAL then passes over all of it.
+pub(super) fn items(xml: &str) -> Result<Vec<Item>, BadXml> {
     let mut reader = Reader::from_str(xml);
     // GDAL takes it for itself.
     reader.config_mut().allow_dangling_amp = true;
     let mut found = Found::default();
     loop {
-        let event = reader.read_event().map_err(|error| error.to_string())?;
+        let event = reader.read_event()?;
         if let Event::Eof = event {
             break;
         }
         found.take(event)?;
     }
     if found.depth > 0 {
-        return Err("it ends inside of an element".to_owned());
+        return Err(BadXml::CutShort);
     }
     Ok(found.items)
 }
@@ -78,7 +94,7 @@ struct Found {
 }
 
 impl Found {
-    fn take(&mut self, event: Event<'_>) -> Result<(), String> {
+    fn take(&mut self, event: Event<'_>) -> Result<(), BadXml> {
         match event {
             Event::Text(text) => self.text.push_str(&String::from_utf8_lossy(&text)),
             Event::GeneralRef(reference) => self.text.push_str(&character(&reference)?),
@@ -90,7 +106,7 @@ impl Found {
         Ok(())
     }
 
-    fn structure(&mut self, event: Event<'_>) -> Result<(), String> {
+    fn structure(&mut self, event: Event<'_>) -> Result<(), BadXml> {
         match event {
             Event::Start(tag) => {
                 self.start(&tag)?;
@@ -111,7 +127,7 @@ impl Found {
         Ok(())
     }
 
-    fn start(&mut self, tag: &BytesStart<'_>) -> Result<(), String> {
+    fn start(&mut self, tag: &BytesStart<'_>) -> Result<(), BadXml> {
         let is = |name: &str| tag.name().as_ref().eq_ignore_ascii_case(name.as_bytes());
         match self.depth {
             0 => {
@@ -146,7 +162,7 @@ impl Found {
 }
 
 /// Begins an item by its tag; one without a name is none.
-fn item(tag: &BytesStart<'_>) -> Result<Option<Item>, String> {
+fn item(tag: &BytesStart<'_>) -> Result<Option<Item>, BadXml> {
     let band = attribute(tag, "sample")?.and_then(|sample| usize::try_from(leading_integer(&sample)).ok());
     let role = attribute(tag, "role")?.unwrap_or_default();
     let name = attribute(tag, "name")?;
@@ -154,14 +170,14 @@ fn item(tag: &BytesStart<'_>) -> Result<Option<Item>, String> {
 }
 
 /// Returns the first attribute of this name, in small letters or capitals.
-fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, String> {
+fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, BadXml> {
     let mut attributes = tag.html_attributes();
     attributes.with_checks(false);
     for attribute in attributes {
-        let attribute = attribute.map_err(|error| error.to_string())?;
+        let attribute = attribute?;
         if attribute.key.as_ref().eq_ignore_ascii_case(name.as_bytes()) {
             let raw = String::from_utf8_lossy(&attribute.value);
-            let value = unescape(&raw).map_err(|error| error.to_string())?;
+            let value = unescape(&raw)?;
             return Ok(Some(value.into_owned()));
         }
     }
@@ -169,8 +185,8 @@ fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, String>
 }
 
 /// Returns what a reference stands for; one to an unknown entity stays, and makes no number.
-fn character(reference: &BytesRef<'_>) -> Result<String, String> {
-    if let Some(character) = reference.resolve_char_ref().map_err(|error| error.to_string())? {
+fn character(reference: &BytesRef<'_>) -> Result<String, BadXml> {
+    if let Some(character) = reference.resolve_char_ref()? {
         return Ok(character.to_string());
     }
     let written = format!("&{};", String::from_utf8_lossy(reference));
@@ -276,7 +292,7 @@ mod tests {
         BandInfo { colour, description: None, scale: 1.0, offset: 0.0, unit: None }
     }
 
-    fn first_band(xml: &str) -> Result<BandInfo, String> {
+    fn first_band(xml: &str) -> Result<BandInfo, BadXml> {
         let mut first = band();
         for item in items(xml)?.iter().filter(|item| item.band == Some(0)) {
             item.apply(&mut first);

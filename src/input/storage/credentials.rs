@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -112,7 +113,7 @@ impl ProcessCredentials {
         let command = self.command.clone();
         let ran = tokio::task::spawn_blocking(move || run(&command)).await;
         let fresh = ran.map_err(|cause| failed(cause.to_string(), current.is_some()))?;
-        let fresh = fresh.map_err(|detail| failed(detail, current.is_some()))?;
+        let fresh = fresh.map_err(|cause| failed(cause.to_string(), current.is_some()))?;
         let credential = Arc::clone(&fresh.credential);
         *current = Some(fresh);
         Ok(credential)
@@ -144,17 +145,29 @@ fn failed(detail: String, had_before: bool) -> object_store::Error {
     }
 }
 
-/// Runs the command; an error is a text for people that holds nothing of what it printed to stdout.
-fn run(command: &str) -> Result<Temporary, String> {
+/// What went wrong with the command; nothing of what it printed to stdout is in the message.
+#[derive(Debug, thiserror::Error)]
+enum ProcessError {
+    #[error("credential_process cannot be started: {0}")]
+    NotStarted(io::Error),
+    #[error("credential_process failed ({status}): {complaint}")]
+    Failed { status: ExitStatus, complaint: String },
+    #[error("credential_process printed no credentials in the format of version 1")]
+    NoCredentials,
+}
+
+/// Runs the command.
+fn run(command: &str) -> Result<Temporary, ProcessError> {
     let output = Command::new("sh").arg("-c").arg(command).stdin(Stdio::null()).output();
-    let output = output.map_err(|cause| format!("credential_process cannot be started: {cause}"))?;
+    let output = output.map_err(ProcessError::NotStarted)?;
     if !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
         let last = complaint.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it printed nothing");
-        return Err(format!("credential_process failed ({}): {}", output.status, redact(last.trim())));
+        let complaint = redact(last.trim());
+        return Err(ProcessError::Failed { status: output.status, complaint });
     }
-    let printed: Printed = serde_json::from_slice(&output.stdout)
-        .map_err(|_| "credential_process printed no credentials in the format of version 1".to_owned())?;
+    // serde_json may quote what it cannot read.
+    let printed: Printed = serde_json::from_slice(&output.stdout).map_err(|_| ProcessError::NoCredentials)?;
     let credential = AwsCredential {
         key_id: printed.access_key_id,
         secret_key: printed.secret_access_key,

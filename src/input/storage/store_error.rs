@@ -14,7 +14,7 @@ use object_store::client::{HttpError, HttpErrorKind};
 use super::credentials::NoCredentials;
 use super::redact::redact;
 use super::redirect::Astray;
-use super::trouble::{Symptom, Trouble};
+use super::trouble::Trouble;
 use crate::vocabulary::error::Error;
 use crate::vocabulary::identity::Naming;
 
@@ -199,14 +199,13 @@ impl Evidence {
             }
         }
     }
+}
 
-    /// Makes the innermost cause of an error, which remembers whether it may be this object's alone.
-    fn cause(&self, error: &object_store::Error, naming: &Naming) -> Result<Symptom, String> {
-        let summary = self.summary(naming);
-        match self.trouble(error) {
-            Some(trouble) => Ok(trouble.said(summary)),
-            None => Err(summary),
-        }
+/// Adds the innermost cause to an error, which remembers whether it may be this object's alone.
+fn because(error: Error, trouble: Option<Trouble>, summary: String) -> Error {
+    match trouble {
+        Some(trouble) => error.because(trouble.said(summary)),
+        None => error.because(summary),
     }
 }
 
@@ -249,19 +248,13 @@ pub(super) fn classify(error: &object_store::Error, doing: &str, naming: &Naming
         Verdict::Gone => return StoreError::Gone,
         Verdict::Forbidden => return StoreError::Forbidden,
         Verdict::Later => {
-            because(Error::unavailable(cannot), evidence.cause(error, naming)).hint(evidence.advice(naming))
+            because(Error::unavailable(cannot), evidence.trouble(error), evidence.summary(naming))
+                .hint(evidence.advice(naming))
         }
         Verdict::Fix(what, hint) => Error::config(cannot)
-            .because(because(Error::config(what), evidence.cause(error, naming)))
+            .because(because(Error::config(what), evidence.trouble(error), evidence.summary(naming)))
             .hint(hint),
     })
-}
-
-fn because(error: Error, cause: Result<Symptom, String>) -> Error {
-    match cause {
-        Ok(symptom) => error.because(symptom),
-        Err(text) => error.because(text),
-    }
 }
 
 /// Classifies what a web server answered: each URL is a place of its own there, so that a refusal of the request
@@ -279,7 +272,7 @@ pub(super) fn classify_web(error: &object_store::Error, doing: &str, naming: &Na
             )
             .into(),
         Some(status @ 400..500) if !matches!(status, 404 | 408 | 410 | 429) => {
-            because(Error::unavailable(cannot), evidence.cause(error, naming))
+            because(Error::unavailable(cannot), evidence.trouble(error), evidence.summary(naming))
                 .hint(format!("find out why the web server answers this request with {status}"))
                 .into()
         }
@@ -485,8 +478,7 @@ pub(super) fn classify_io(error: io::Error, doing: &str) -> StoreError {
         Verdict::Gone => return StoreError::Gone,
         Verdict::Forbidden => return StoreError::Forbidden,
         Verdict::Later => {
-            let trouble = trouble_of_io(error.raw_os_error()).map(|trouble| trouble.said(error.to_string()));
-            because(Error::unavailable(cannot), trouble.ok_or_else(|| error.to_string()))
+            because(Error::unavailable(cannot), trouble_of_io(error.raw_os_error()), error.to_string())
                 .hint("check the disk, then run the same command again")
         }
         Verdict::Fix(what, hint) => Error::config(cannot).because(what).hint(hint),

@@ -190,21 +190,38 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Counts one row; says what is wrong with its outcome.
-fn count_row(status: &str, reason: Option<&str>, counts: &mut Counts) -> Result<(), String> {
+/// What is wrong with the outcome of a row.
+#[derive(Debug, thiserror::Error)]
+enum BadOutcome<'a> {
+    #[error("has the unknown reason `{0}`")]
+    UnknownReason(&'a str),
+    #[error("is ok but has the reason `{0}`")]
+    NeedlessReason(&'a str),
+    #[error("is {0} without a reason")]
+    NoReason(&'a str),
+    #[error("has the unknown status `{0}`")]
+    UnknownStatus(&'a str),
+}
+
+/// Counts one row.
+fn count_row<'a>(
+    status: &'a str,
+    reason: Option<&'a str>,
+    counts: &mut Counts,
+) -> Result<(), BadOutcome<'a>> {
     match (status, reason) {
         ("ok", None) => counts.ok += 1,
         ("skipped" | "rejected", Some(reason)) => {
             let Some(known) = Reason::of_code(reason) else {
-                return Err(format!("has the unknown reason `{reason}`"));
+                return Err(BadOutcome::UnknownReason(reason));
             };
             let count = if status == "skipped" { &mut counts.skipped } else { &mut counts.rejected };
             *count += 1;
             *counts.reasons.entry(known.code().to_owned()).or_default() += 1;
         }
-        ("ok", Some(reason)) => return Err(format!("is ok but has the reason `{reason}`")),
-        ("skipped" | "rejected", None) => return Err(format!("is {status} without a reason")),
-        _ => return Err(format!("has the unknown status `{status}`")),
+        ("ok", Some(reason)) => return Err(BadOutcome::NeedlessReason(reason)),
+        ("skipped" | "rejected", None) => return Err(BadOutcome::NoReason(status)),
+        _ => return Err(BadOutcome::UnknownStatus(status)),
     }
     Ok(())
 }
