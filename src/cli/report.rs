@@ -66,9 +66,11 @@ fn complete(report: &RunReport) -> &'static str {
 }
 
 fn unplanned(report: &RunReport) -> String {
+    if report.state == RunPhase::Planning {
+        return "being planned: its plan is not complete".to_owned();
+    }
     match report.left_of_deleted {
-        None => "being planned: its plan is not complete".to_owned(),
-        Some(0) => "deleted".to_owned(),
+        None | Some(0) => "deleted".to_owned(),
         Some(left) => {
             let left = show::counted(left, "object");
             format!("deleted, but {left} of it left; delete it again to remove them")
@@ -103,4 +105,64 @@ fn pace(report: &RunReport) -> Option<String> {
     let left = seconds_left.map(|left| format!("{} left", show::seconds(left)));
     let last = format!("last commit {without_commit} ago");
     Some(rate.into_iter().chain(left).chain([last]).collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vocabulary::outcome::Counts;
+
+    const PHASES: [RunPhase; 4] = [RunPhase::Complete, RunPhase::Open, RunPhase::Planning, RunPhase::Deleted];
+
+    fn uri() -> ObjectUri {
+        ObjectUri::parse("s3://tables/photos").unwrap()
+    }
+
+    /// What each renderer owes its reader, whatever the run: which it is, how far it has got, and nothing unfinished.
+    fn check(name: &str, render: impl Fn(&RunReport) -> String) {
+        for phase in PHASES {
+            let text = render(&RunReport::example(phase));
+            let word = if phase == RunPhase::Planning { "being planned" } else { phase.name() };
+            assert!(text.starts_with("photos-0123abcd-0007  ") && text.contains(word), "{name}: {text}");
+            assert!(text.lines().all(|line| line.trim_end() == line), "{name}: {text}");
+        }
+        let refused = RunReport { accepted: false, ..RunReport::example(RunPhase::Complete) };
+        assert!(render(&refused).contains("complete, not accepted"), "{name}");
+        let left = RunReport { left_of_deleted: Some(2), ..RunReport::example(RunPhase::Deleted) };
+        assert!(render(&left).contains("2 objects of it left"), "{name}");
+    }
+
+    #[test]
+    fn every_renderer_says_what_a_run_is_and_how_far_it_has_got() {
+        check("progress", |report| progress(report, &uri()));
+        check("listing", listing);
+    }
+
+    #[test]
+    fn an_open_run_shows_its_pace() {
+        let pace = CommitPace {
+            tiles_per_second: Some(12.34),
+            seconds_left: Some(60.0),
+            seconds_without_commit: Some(2.0),
+            stalled: false,
+        };
+        let open = RunReport { committed: 1, shards: 3, pace, ..RunReport::example(RunPhase::Open) };
+        let text = progress(&open, &uri());
+        assert!(text.contains("12.3 tiles/s") && text.contains("1 of 3 shards"), "{text}");
+        let mut stalled = open.clone();
+        stalled.pace.stalled = true;
+        assert!(progress(&stalled, &uri()).contains("is a worker running?"));
+        let none = RunReport { committed: 0, ..open };
+        assert!(progress(&none, &uri()).contains("nothing committed yet"));
+    }
+
+    #[test]
+    fn a_listed_run_says_what_came_out() {
+        let counts = Counts { ok: 7, rejected: 1, ..Counts::default() };
+        let open = RunReport { tiles: 8, counts: Some(counts), ..RunReport::example(RunPhase::Complete) };
+        assert!(listing(&open).contains("8 tiles: 7 ok, 0 skipped, 1 rejected"), "{}", listing(&open));
+        assert_eq!(why_not_current(&open, &uri()), None);
+        let refused = RunReport { accepted: false, ..open };
+        assert!(why_not_current(&refused, &uri()).unwrap().contains("runs s3://tables/photos accept"));
+    }
 }

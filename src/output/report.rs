@@ -303,9 +303,32 @@ fn rate(run: &Run, committed: &[CommittedShard]) -> Option<f64> {
     (took > Duration::ZERO && tiles > 0).then(|| tiles as f64 / took.as_secs_f64())
 }
 
+/// Reports as a test wants them.
+#[cfg(test)]
+impl RunReport {
+    pub(crate) fn example(phase: RunPhase) -> Self {
+        let id = RunId::parse("photos-0123abcd-0007").unwrap();
+        Self::begin(&id, &Origin::default(), phase)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Programs read these names, with `planned` and `complete` since before `state` was there.
+    #[test]
+    fn json_says_how_far_a_run_has_got() {
+        let json = |phase| {
+            let json = serde_json::to_value(RunReport::example(phase)).unwrap();
+            let bit = |name: &str| json[name].as_bool().unwrap();
+            (json["state"].as_str().unwrap().to_owned(), bit("planned"), bit("complete"), bit("stalled"))
+        };
+        assert_eq!(json(RunPhase::Complete), ("complete".into(), true, true, false));
+        assert_eq!(json(RunPhase::Open), ("open".into(), true, false, false));
+        assert_eq!(json(RunPhase::Planning), ("planning".into(), false, false, false));
+        assert_eq!(json(RunPhase::Deleted), ("deleted".into(), false, false, false));
+    }
 
     /// Shards that were committed so many seconds after the run was planned.
     fn commits(at: &[u64]) -> Vec<CommittedShard> {
