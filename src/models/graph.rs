@@ -208,7 +208,7 @@ impl From<&ValueInfoProto> for TensorInfo {
         let tensor_type = info.tensor_type();
         Self {
             name: info.name().to_owned(),
-            elem_type: tensor_type.map(|tensor| tensor.elem_type()),
+            elem_type: tensor_type.map(|tensor| tensor.elem_type.unwrap_or_default()),
             shape: tensor_type
                 .and_then(|tensor| tensor.shape.as_ref())
                 .map(|shape| shape.dim.iter().map(Axis::from).collect()),

@@ -267,7 +267,7 @@ mod tests {
         let again = again.with_head(&headed.contract, &head(&linear)).unwrap();
         assert!(again.bytes == headed.bytes, "{} and {} bytes", again.bytes.len(), headed.bytes.len());
         let graph = ModelProto::decode(again.bytes).unwrap().graph.unwrap();
-        let outputs: Vec<&str> = graph.output.iter().map(|output| output.name()).collect();
+        let outputs: Vec<&str> = graph.output.iter().map(ValueInfoProto::name).collect();
         assert_eq!(outputs, ["embedding", "logits"]);
         assert!(graph.initializer.iter().all(|constant| !constant.name().starts_with("fc.")));
     }

@@ -80,7 +80,7 @@ fn constants(graph: &GraphProto) -> HashMap<&str, &TensorProto> {
     });
     let initializers = graph.initializer.iter().map(|tensor| (tensor.name(), tensor));
     // Those of the graph's inputs that somebody may replace are constants here too: nobody does.
-    let known: HashSet<&str> = graph.initializer.iter().map(|tensor| tensor.name()).collect();
+    let known: HashSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
     initializers.chain(nodes.filter(|(name, _)| !known.contains(name))).collect()
 }
 

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use prost::encode_length_delimiter;
 
-use super::onnx::{GraphProto, ModelProto, NodeProto};
+use super::onnx::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use super::wire::Field;
 use crate::vocabulary::contract::METADATA_KEY;
 
@@ -39,7 +39,7 @@ pub(super) fn prune<'m>(bytes: &[u8], model: &'m ModelProto, tensor: &'m str) ->
     let graph = model.graph.as_ref()?;
     let names = ancestors(graph, tensor)?;
     let has = |name: &str| names.contains(name);
-    let constants: HashSet<&str> = graph.initializer.iter().map(|constant| constant.name()).collect();
+    let constants: HashSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
     let mut kept = Kept {
         node: places(graph.node.iter().map(|node| node.output.iter().any(|name| has(name)))),
         initializer: places(graph.initializer.iter().map(|constant| has(constant.name()))),
@@ -79,7 +79,7 @@ fn push_inputs<'m>(node: &'m NodeProto, inputs: &mut Vec<&'m str>) {
     for attribute in &node.attribute {
         for graph in attribute.g.iter().chain(&attribute.graphs) {
             graph.node.iter().for_each(|node| push_inputs(node, inputs));
-            inputs.extend(graph.output.iter().map(|output| output.name()));
+            inputs.extend(graph.output.iter().map(ValueInfoProto::name));
         }
     }
 }
@@ -150,9 +150,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::models::onnx::{
-        AttributeProto, Dimension, FLOAT, StringStringEntryProto, TensorProto, ValueInfoProto,
-    };
+    use crate::models::onnx::{AttributeProto, Dimension, FLOAT, StringStringEntryProto};
 
     fn info(name: &str) -> ValueInfoProto {
         ValueInfoProto::new(name, FLOAT, vec![Dimension::fixed(2)])

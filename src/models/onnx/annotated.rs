@@ -6,43 +6,40 @@ use super::{
     StringStringEntryProto, TensorAnnotation, TensorProto, TrainingInfoProto,
 };
 
-fn note(text: &str) -> Option<String> {
-    Some(text.to_owned())
-}
-
 fn entries(key: &str) -> Vec<StringStringEntryProto> {
     vec![StringStringEntryProto::new(key, "value".to_owned())]
 }
 
 /// Writes into a model, its graph, one of its nodes and its first input what nobody here asks for.
 pub(in crate::models) fn annotate(model: &mut ModelProto, node: usize) {
-    model.domain = note("org.example");
+    model.domain = Some("org.example".to_owned());
     model.model_version = Some(3);
-    model.doc_string = note("of a model");
+    model.doc_string = Some("of a model".to_owned());
     model.functions = vec![FunctionProto {
-        name: note("twice"),
-        domain: note("own"),
+        name: Some("twice".to_owned()),
+        domain: Some("own".to_owned()),
         input: vec!["a".to_owned()],
         output: vec!["b".to_owned()],
         attribute: vec!["gain".to_owned()],
         node: vec![NodeProto::new("Add", &["a", "a"], "b", vec![])],
         opset_import: vec![OperatorSetIdProto::onnx(17)],
-        overload: note("first"),
-        doc_string: note("of a function"),
+        overload: Some("first".to_owned()),
+        doc_string: Some("of a function".to_owned()),
         metadata_props: entries("function"),
         ..FunctionProto::default()
     }];
     model.training_info = vec![TrainingInfoProto {
-        algorithm: Some(GraphProto { name: note("step"), ..GraphProto::default() }),
+        algorithm: Some(GraphProto { name: Some("step".to_owned()), ..GraphProto::default() }),
         update_binding: entries("w"),
         ..TrainingInfoProto::default()
     }];
-    model.configuration = vec![DeviceConfigurationProto { name: note("two"), ..Default::default() }];
+    model.configuration =
+        vec![DeviceConfigurationProto { name: Some("two".to_owned()), ..Default::default() }];
     let graph = model.graph.as_mut().unwrap();
-    graph.doc_string = note("of a graph");
+    graph.doc_string = Some("of a graph".to_owned());
     graph.metadata_props = entries("graph");
     graph.quantization_annotation = vec![TensorAnnotation {
-        tensor_name: note("x"),
+        tensor_name: Some("x".to_owned()),
         quant_parameter_tensor_names: entries("SCALE_TENSOR"),
     }];
     graph.sparse_initializer = vec![SparseTensorProto {
@@ -51,14 +48,14 @@ pub(in crate::models) fn annotate(model: &mut ModelProto, node: usize) {
         dims: vec![4],
     }];
     let node = &mut graph.node[node];
-    node.doc_string = note("of a node");
+    node.doc_string = Some("of a node".to_owned());
     node.metadata_props = entries("node");
     node.device_configurations =
         vec![NodeDeviceConfigurationProto { pipeline_stage: Some(1), ..Default::default() }];
     let input = &mut graph.input[0];
-    input.doc_string = note("of an input");
+    input.doc_string = Some("of an input".to_owned());
     input.metadata_props = entries("input");
-    input.r#type.as_mut().unwrap().denotation = note("IMAGE");
+    input.r#type.as_mut().unwrap().denotation = Some("IMAGE".to_owned());
 }
 
 /// Compares what [`annotate`] wrote with what a rewritten model has.

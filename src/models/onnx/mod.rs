@@ -250,7 +250,7 @@ mod tests {
         let extended = exposing_outputs(original.clone(), &["features"]);
         assert!(extended.starts_with(&original) && extended.len() > original.len());
         let graph = ModelProto::decode(extended).unwrap().graph.unwrap();
-        let outputs: Vec<_> = graph.output.iter().map(|output| output.name()).collect();
+        let outputs: Vec<_> = graph.output.iter().map(ValueInfoProto::name).collect();
         assert_eq!(outputs, ["logits", "features"]);
         assert_eq!((graph.node.len(), graph.initializer.len()), (1, 1));
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::by_name;
-use crate::models::onnx::{FLOAT, GraphProto, NodeProto, TensorProto};
+use crate::models::onnx::{FLOAT, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 use crate::vocabulary::contract::LeftFloat;
 use crate::vocabulary::contract::Output;
 
@@ -111,7 +111,7 @@ impl<'g> Finder<'g> {
                 consumers.entry(input).or_default().push(node);
             }
         }
-        let outputs = graph.output.iter().map(|info| info.name());
+        let outputs = graph.output.iter().map(ValueInfoProto::name);
         let classifier = output.classifier.as_ref().map(|classifier| classifier.logits.as_str());
         Self {
             initializers: by_name(&graph.initializer),
