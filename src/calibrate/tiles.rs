@@ -78,6 +78,9 @@ pub struct Reader<'a> {
     batch: NonZeroUsize,
 }
 
+/// A tile's bytes, or why it cannot be used.
+type ReadTile = (ObjectUri, Result<bytes::Bytes, Rejection>);
+
 impl<'a> Reader<'a> {
     /// Prepares to read.
     ///
@@ -167,19 +170,16 @@ impl<'a> Reader<'a> {
         Ok(tiles)
     }
 
-    async fn bytes(&self, uri: ObjectUri) -> Result<(ObjectUri, Result<bytes::Bytes, Rejection>)> {
-        let object = read_whole(&self.storage, &uri, self.max_object_bytes).await;
-        let object = object.map_err(|fault| fault.into_error(&uri))?;
-        Ok((uri, object.map(|object| object.bytes)))
+    async fn bytes(&self, uri: ObjectUri) -> Result<ReadTile> {
+        let bytes = match read_whole(&self.storage, &uri, self.max_object_bytes).await {
+            Ok(object) => Ok(object.bytes),
+            Err(error) => Err(error.rejection().map_err(|fault| fault.into_error(&uri))?),
+        };
+        Ok((uri, bytes))
     }
 
     /// Decodes a piece on all cores, and appends what can be used.
-    fn add(
-        &self,
-        tiles: &mut Tiles,
-        piece: Vec<(ObjectUri, Result<bytes::Bytes, Rejection>)>,
-        how: &Preprocess,
-    ) {
+    fn add(&self, tiles: &mut Tiles, piece: Vec<ReadTile>, how: &Preprocess) {
         use rayon::prelude::*;
         let decoded: Vec<_> = piece
             .into_par_iter()

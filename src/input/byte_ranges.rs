@@ -49,6 +49,41 @@ impl ReadOptions {
     }
 }
 
+/// Why nothing came of an object.
+#[derive(Debug)]
+pub enum ReadError {
+    /// It answers, but with something that is refused tomorrow as well.
+    Rejected(Rejection),
+    /// As the store answers; [`StoreError::Changed`] if the object is another than expected.
+    Store(StoreError),
+}
+
+impl From<Rejection> for ReadError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl From<StoreError> for ReadError {
+    fn from(fault: StoreError) -> Self {
+        Self::Store(fault)
+    }
+}
+
+impl ReadError {
+    /// Returns the rejection, for those to whom it is an answer.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers.
+    pub fn rejection(self) -> Result<Rejection, StoreError> {
+        match self {
+            Self::Rejected(rejection) => Ok(rejection),
+            Self::Store(fault) => Err(fault),
+        }
+    }
+}
+
 /// One object in a store.
 pub struct RangeReader {
     bucket: Bucket,
@@ -165,26 +200,22 @@ impl RangeReader {
         look(&self.header.lock().await.object)
     }
 
-    /// Runs a parser, and brings what it asks for until it is done. A parser that crashes is a rejection, and so is a
-    /// header without end.
+    /// Runs a parser, and brings what it asks for until it is done.
     ///
     /// # Errors
     ///
-    /// As the store answers; [`StoreError::Changed`] if the object is another than expected.
-    pub async fn parse<T>(
-        &self,
-        parse: impl Fn(&Partial) -> Parsed<T>,
-    ) -> Result<Result<T, Rejection>, StoreError> {
+    /// [`ReadError`]; a parser that crashes is a rejection, and so is a header without end.
+    pub async fn parse<T>(&self, parse: impl Fn(&Partial) -> Parsed<T>) -> Result<T, ReadError> {
         let mut header = self.header.lock().await;
         let max = self.options.max_header_bytes;
         loop {
             let parsed = guard::catch_decoder_panic(|| Ok(parse(&header.object)));
             let needed = match parsed.unwrap_or_else(|crash| Parsed::Done(Err(crash))) {
-                Parsed::Done(parsed) => return Ok(parsed),
+                Parsed::Done(parsed) => return Ok(parsed?),
                 Parsed::Needs(range) => range,
             };
             if header.num_read >= max && self.num_bytes > max {
-                return Ok(Err(too_large(self.num_bytes, max)));
+                return Err(too_large(self.num_bytes, max).into());
             }
             let length = header.ahead.length(&needed) as u64;
             let start = needed.start as u64;
@@ -198,7 +229,7 @@ impl RangeReader {
     ///
     /// # Errors
     ///
-    /// As [`Self::parse`].
+    /// As the store answers; [`StoreError::Changed`] if the object is another than expected.
     pub async fn read(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, StoreError> {
         if let Some(whole) = &self.whole {
             return Ok(ranges.iter().map(|at| whole.slice(at.start as usize..at.end as usize)).collect());
@@ -244,17 +275,12 @@ impl RangeReader {
 ///
 /// # Errors
 ///
-/// As the store answers.
-pub async fn read_whole(
-    storage: &Storage,
-    uri: &ObjectUri,
-    max_bytes: u64,
-) -> Result<Result<Object, Rejection>, StoreError> {
-    match storage.bucket(uri).get(uri.key(), max_bytes).await {
-        Ok(object) => Ok(Ok(object)),
-        Err(StoreError::TooLarge { size }) => Ok(Err(too_large(size, max_bytes))),
-        Err(fault) => Err(fault),
-    }
+/// [`ReadError`].
+pub async fn read_whole(storage: &Storage, uri: &ObjectUri, max_bytes: u64) -> Result<Object, ReadError> {
+    storage.bucket(uri).get(uri.key(), max_bytes).await.map_err(|fault| match fault {
+        StoreError::TooLarge { size } => too_large(size, max_bytes).into(),
+        fault => fault.into(),
+    })
 }
 
 /// Rejects an object that has more bytes than `limits.max_object` allows.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use crate::formats::raster::{BlockGrid, BlockId, BlockTable, GridId, RasterFile};
 use crate::formats::reader::parse_scene;
-use crate::input::byte_ranges::RangeReader;
-use crate::input::storage::{ObjectUri, StoreError};
-use crate::vocabulary::reason::Rejection;
+use crate::input::byte_ranges::{RangeReader, ReadError};
+use crate::input::storage::ObjectUri;
 
 /// An object whose header has been read.
 pub struct OpenRaster {
@@ -20,10 +19,9 @@ impl OpenRaster {
     ///
     /// # Errors
     ///
-    /// As the store answers; [`StoreError::Changed`] if the object is another than expected.
-    pub async fn open(reader: Arc<RangeReader>) -> Result<Result<Self, Rejection>, StoreError> {
-        let file = reader.parse(parse_scene).await?;
-        Ok(file.map(|file| Self::new(file, reader)))
+    /// [`ReadError`]
+    pub async fn open(reader: Arc<RangeReader>) -> Result<Self, ReadError> {
+        Ok(Self::new(reader.parse(parse_scene).await?, reader))
     }
 
     /// Takes a file whose header has been read.
@@ -65,11 +63,7 @@ impl OpenRaster {
     /// # Errors
     ///
     /// As [`Self::open`].
-    pub async fn table(
-        &self,
-        id: GridId,
-        blocks: &[BlockId],
-    ) -> Result<Result<BlockTable, Rejection>, StoreError> {
+    pub async fn table(&self, id: GridId, blocks: &[BlockId]) -> Result<BlockTable, ReadError> {
         self.reader.parse(|object| self.file.locate(object, id, blocks)).await
     }
 }

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::error::Error;
 use crate::vocabulary::identity::Naming;
 
 macro_rules! reasons {
@@ -123,6 +124,41 @@ impl<'de> Deserialize<'de> for Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())
+    }
+}
+
+/// Why nothing came of a source.
+#[derive(Debug)]
+pub enum SourceError {
+    /// It is a reject; others may do.
+    Rejected(Rejection),
+    /// The command ends.
+    Failed(Error),
+}
+
+impl From<Rejection> for SourceError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl From<Error> for SourceError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl SourceError {
+    /// Returns the rejection, for those to whom it is an answer.
+    ///
+    /// # Errors
+    ///
+    /// Whatever else went wrong.
+    pub fn rejection(self) -> Result<Rejection, Error> {
+        match self {
+            Self::Rejected(rejection) => Ok(rejection),
+            Self::Failed(error) => Err(error),
+        }
     }
 }
 

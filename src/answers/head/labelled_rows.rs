@@ -322,7 +322,7 @@ impl<'a> Finder<'a> {
             Some(splits) => match Split::parse(field(splits, row)) {
                 Ok(Some(split)) => Some(split),
                 Ok(None) => return Ok(None),
-                Err(word) => return Err(wrong_split(&word, "a row of the manifest")),
+                Err(word) => return Err(wrong_split(word, "a row of the manifest")),
             },
         };
         let label = self.texts.entry(label.to_owned()).or_insert_with(|| label.into()).clone();

@@ -115,7 +115,7 @@ impl LabelFile {
     }
 
     fn of_bytes(bytes: Bytes, folder: &ObjectUri, columns: &Columns<'_>) -> Result<Self> {
-        let digest = hex::encode(&Sha256::digest(&bytes));
+        let digest = hex::encode(Sha256::digest(&bytes));
         let tables = columns.tables(bytes)?;
         let mut file = Self {
             name: columns.name.to_owned(),
@@ -186,23 +186,27 @@ impl LabelFile {
 
     /// `None` for a row that is left out.
     fn split(&self, split: Option<&str>, number: u64) -> Result<Option<Split>> {
-        Split::parse(split).map_err(|other| wrong_split(&other, &format!("row {number} of {}", self.name)))
+        Split::parse(split).map_err(|other| wrong_split(other, &format!("row {number} of {}", self.name)))
     }
 }
 
 impl Split {
     /// Reads the word of a column `split`; `None` if it is empty: such a row is left out.
-    pub(super) fn parse(word: Option<&str>) -> Result<Option<Self>, String> {
+    pub(super) fn parse(word: Option<&str>) -> Result<Option<Self>, UnknownSplit<'_>> {
         match word {
             None => Ok(None),
             Some("train") => Ok(Some(Self::Train)),
             Some("test") => Ok(Some(Self::Test)),
-            Some(other) => Err(other.to_owned()),
+            Some(other) => Err(UnknownSplit(other)),
         }
     }
 }
 
-pub(super) fn wrong_split(word: &str, place: &str) -> Error {
+/// A word that is no split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct UnknownSplit<'a>(&'a str);
+
+pub(super) fn wrong_split(UnknownSplit(word): UnknownSplit<'_>, place: &str) -> Error {
     Error::config(format!("{place} has the split `{word}`"))
         .hint("`split` must be `train` or `test`; rows where it is empty are left out")
 }
@@ -249,9 +253,7 @@ struct Tables {
 impl Columns<'_> {
     fn tables(&self, bytes: Bytes) -> Result<Tables> {
         let extension = self.name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-        let unreadable = |cause: ArrowError| {
-            Error::config(format!("cannot read the labels {}", self.name)).because(cause).hint(WELL_FORMED)
-        };
+        let unreadable = |cause| self.unreadable(cause);
         match extension.as_deref() {
             Some("csv") => {
                 check_quotation(&bytes).map_err(unreadable)?;
@@ -260,7 +262,7 @@ impl Columns<'_> {
                 let reader = ReaderBuilder::new(Arc::new(schema.clone())).with_header(true);
                 let reader =
                     reader.with_projection(sorted(&places)).build(Cursor::new(bytes)).map_err(unreadable)?;
-                self.collected(schema, &places, reader).map_err(unreadable)?
+                self.collected(schema, &places, reader)
             }
             Some("parquet") => {
                 let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)
@@ -270,7 +272,7 @@ impl Columns<'_> {
                 let mask = ProjectionMask::roots(builder.parquet_schema(), sorted(&places));
                 let reader =
                     builder.with_projection(mask).build().map_err(|cause| unreadable(cause.into()))?;
-                self.collected(schema, &places, reader).map_err(unreadable)?
+                self.collected(schema, &places, reader)
             }
             _ => Err(Error::config(format!("the labels {} are neither .csv nor .parquet", self.name))
                 .hint("the extension gives the format: rename or convert it")),
@@ -283,22 +285,26 @@ impl Columns<'_> {
         schema: Schema,
         places: &[(&str, usize)],
         batches: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
-    ) -> Result<Result<Tables>, ArrowError> {
+    ) -> Result<Tables> {
         let mut texts = Vec::new();
         let in_order = sorted(places);
         for batch in batches {
-            let batch = batch?;
+            let batch = batch.map_err(|cause| self.unreadable(cause))?;
             let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
             for (name, place) in places {
                 let at = in_order.iter().position(|other| other == place).unwrap_or_default();
                 let Some(text) = as_text(batch.column(at)) else {
-                    return Ok(Err(self.no_text(schema.field(*place))));
+                    return Err(self.no_text(schema.field(*place)));
                 };
                 columns.push((name, Arc::new(text)));
             }
-            texts.push(RecordBatch::try_from_iter(columns)?);
+            texts.push(RecordBatch::try_from_iter(columns).map_err(|cause| self.unreadable(cause))?);
         }
-        Ok(Ok(Tables { schema, batches: texts }))
+        Ok(Tables { schema, batches: texts })
+    }
+
+    fn unreadable(&self, cause: ArrowError) -> Error {
+        Error::config(format!("cannot read the labels {}", self.name)).because(cause).hint(WELL_FORMED)
     }
 
     /// Places of key, label and perhaps split and group.

@@ -6,8 +6,9 @@ use std::ops::Range;
 use super::chip::{ChipRequest, check_window};
 use crate::formats::image::Limits;
 use crate::formats::raster::{BlockGrid, BlockId, GridId, Part, RasterFile};
+use crate::input::byte_ranges::ReadError;
 use crate::input::open::OpenRaster;
-use crate::input::storage::{ObjectUri, StoreError};
+use crate::input::storage::ObjectUri;
 use crate::stages::decode::blocks::{Block, decode_block, read_window};
 use crate::vocabulary::chip::{Bands, Chip};
 use crate::vocabulary::error::{Error, Kind, Result};
@@ -36,8 +37,10 @@ pub(super) async fn read_scene(object: &OpenRaster, limits: &Limits, wanted: Chi
     let (pixels, masks) = file.blocks_for(frame, level, window, &bands);
     let of = |part| move |id| (GridId { frame, level, part }, id);
     let needed = pixels.into_iter().map(of(Part::Pixels)).chain(masks.into_iter().map(of(Part::Mask)));
-    let blocks = decoded(object, needed).await.map_err(|fault| fault.into_error(uri))?;
-    let blocks = blocks.map_err(|rejection| undecoded(uri, rejection))?;
+    let blocks = decoded(object, needed).await.map_err(|error| match error {
+        ReadError::Rejected(rejection) => undecoded(uri, rejection),
+        ReadError::Store(fault) => fault.into_error(uri),
+    })?;
     let block = |part, id| blocks[&(GridId { frame, level, part }, id)].as_ref().map_err(Clone::clone);
     let read = read_window(file, frame, level, window, &bands, block);
     let read = read.map_err(|rejection| undecoded(uri, rejection))?;
@@ -48,11 +51,11 @@ pub(super) async fn read_scene(object: &OpenRaster, limits: &Limits, wanted: Chi
 ///
 /// # Errors
 ///
-/// As the store answers.
+/// [`ReadError`]
 pub(super) async fn decoded(
     object: &OpenRaster,
     needed: impl IntoIterator<Item = (GridId, BlockId)>,
-) -> Result<Result<Blocks, Rejection>, StoreError> {
+) -> Result<Blocks, ReadError> {
     let mut grids: BTreeMap<GridId, Vec<BlockId>> = BTreeMap::new();
     for (grid, id) in needed {
         grids.entry(grid).or_default().push(id);
@@ -61,10 +64,7 @@ pub(super) async fn decoded(
     for (grid, mut ids) in grids {
         ids.sort_unstable();
         ids.dedup();
-        let table = match object.table(grid, &ids).await? {
-            Ok(table) => table,
-            Err(rejection) => return Ok(Err(rejection)),
-        };
+        let table = object.table(grid, &ids).await?;
         let ranges: Vec<_> = ids.iter().map(|&id| table.range(id)).collect();
         let stored: Vec<Range<u64>> = ranges.iter().filter_map(|range| range.clone().ok()?).collect();
         let mut bytes = object.reader().read(&stored).await?.into_iter();
@@ -76,7 +76,7 @@ pub(super) async fn decoded(
             blocks.insert((grid, id), block);
         }
     }
-    Ok(Ok(blocks))
+    Ok(blocks)
 }
 
 /// Says of a part of a scene that it cannot be decoded; a run may well decode other parts.

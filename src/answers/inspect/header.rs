@@ -46,8 +46,14 @@ impl HeaderReport {
     async fn of(reader: RangeReader, max_bytes: u64) -> Result<Self, StoreError> {
         let size = reader.size_bytes();
         let reader = Arc::new(reader);
-        let scene = OpenRaster::open(reader.clone()).await?.map(Arc::new);
-        let picture = reader.parse(|object| parse(TileGrid::Whole, object)).await?;
+        let scene = match OpenRaster::open(reader.clone()).await {
+            Ok(scene) => Ok(Arc::new(scene)),
+            Err(error) => Err(error.rejection()?),
+        };
+        let picture = match reader.parse(|object| parse(TileGrid::Whole, object)).await {
+            Ok(header) => Ok(picture_of(header)),
+            Err(error) => Err(error.rejection()?),
+        };
         let (format, is_stac) = reader
             .seen(|object| {
                 let start = object.held(&(0..DOCUMENT_START_BYTES.min(size)));
@@ -63,7 +69,7 @@ impl HeaderReport {
             unread: (size > max_bytes).then(|| too_large(size, max_bytes)),
             format,
             is_stac,
-            picture: picture.map(picture_of),
+            picture,
             scene,
             whole: reader.whole().cloned(),
         })

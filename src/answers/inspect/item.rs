@@ -8,7 +8,7 @@ use super::describe::{Description, Image, Verdict};
 use super::header::{HeaderReport, reads};
 use super::source::Source;
 use super::window::survey;
-use super::{Inspector, Judged, not_had, rejected};
+use super::{Inspector, Judged, judged, not_had, rejected};
 use crate::config::TilesSection;
 use crate::formats::image::ImageFormat;
 use crate::formats::reader::TileGrid;
@@ -121,15 +121,15 @@ impl Inspector {
     /// - `known`: those whose headers have been read
     async fn judge_item(&self, source: &Source, known: &[Arc<OpenRaster>]) -> Result<Judged> {
         if let Some(model) = &self.model {
-            return Ok(self.windows(model)?.judge(source, known).await?.map(Some));
+            return judged(self.windows(model)?.judge(source, known).await.map(Some));
         }
         if let Some(tiling) = &self.bands {
             // Without a model nobody knows how many windows there are.
-            let surveyed = survey(&self.storage, tiling, u64::MAX, source, known, reads(u64::MAX)).await?;
-            return Ok(surveyed.map(|_| None));
+            let surveyed = survey(&self.storage, tiling, u64::MAX, source, known, reads(u64::MAX)).await;
+            return judged(surveyed.map(|_| None));
         }
         match source.item()? {
-            Some(Err(why)) => Ok(Err(unusable_item(why))),
+            Some(Err(why)) => Ok(Err(unusable_item(&why.to_string()))),
             _ => Ok(Ok(None)),
         }
     }
@@ -211,9 +211,9 @@ impl Inspector {
     pub(super) fn file_of(&self, source: &Source) -> Result<ObjectUri> {
         let item = match source.item()? {
             None => return ObjectUri::of(&source.uri),
-            Some(item) => {
-                item.as_ref().map_err(|why| rejected(&source.uri, TileGrid::Regular, unusable_item(why)))?
-            }
+            Some(item) => item
+                .as_ref()
+                .map_err(|why| rejected(&source.uri, TileGrid::Regular, unusable_item(&why.to_string())))?,
         };
         let Some(tiling) = &self.bands else {
             return Err(Error::usage(format!("{} is a STAC item: choose one of its files", source.uri))

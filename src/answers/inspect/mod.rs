@@ -44,7 +44,7 @@ use self::window::{ReadWindow, WindowReader};
 use crate::config::InspectOptions;
 use crate::formats::image::Limits;
 use crate::formats::reader::TileGrid;
-use crate::input::byte_ranges::read_whole;
+use crate::input::byte_ranges::{ReadError, read_whole};
 use crate::input::open::OpenRaster;
 use crate::input::source::ItemSpec;
 use crate::input::storage::{ObjectUri, Storage, StoreError};
@@ -57,7 +57,7 @@ use crate::vocabulary::contract::Input;
 use crate::vocabulary::error::{Error, Kind, Result};
 use crate::vocabulary::geometry::Window;
 use crate::vocabulary::identity::SourceUri;
-use crate::vocabulary::reason::{Reason, Rejection};
+use crate::vocabulary::reason::{Reason, Rejection, SourceError};
 
 /// Looks at sources with the settings of a run.
 pub struct Inspector {
@@ -79,7 +79,7 @@ struct ForModel {
     how: Preprocess,
     /// How scenes are cut with `tiles.grid = "regular"`, whether they are or not, or why they cannot be; `None`: nobody
     /// asks.
-    tiling: Option<Result<Arc<Tiling>, String>>,
+    tiling: Option<Result<Arc<Tiling>>>,
 }
 
 impl ForModel {
@@ -92,7 +92,7 @@ impl ForModel {
             }
             (None, Some(grid)) => match tiling::resolve(Some(grid), &input) {
                 Ok(tiling) => tiling.map(|tiling| Ok(Arc::new(tiling))),
-                Err(error) => Some(Err(error.to_string())),
+                Err(error) => Some(Err(error)),
             },
             (None, None) => None,
         };
@@ -268,7 +268,7 @@ impl Inspector {
         match (grid, &looked.picture) {
             (TileGrid::Regular, _) => {
                 let known: Vec<Arc<OpenRaster>> = looked.known().into_iter().collect();
-                Ok(self.windows(model)?.judge(source, &known).await?.map(Some))
+                judged(self.windows(model)?.judge(source, &known).await.map(Some))
             }
             (TileGrid::Whole, Ok(header)) => {
                 Ok(WholeImage::of(header.clone(), &self.limits, &model.how).map(|_| None))
@@ -281,7 +281,7 @@ impl Inspector {
     fn windows<'a>(&'a self, model: &'a ForModel) -> Result<WindowReader<'a>> {
         let tiling = match &model.tiling {
             Some(Ok(tiling)) => tiling,
-            Some(Err(why)) => return Err(Error::config(why.clone())),
+            Some(Err(why)) => return Err(Error::config(why.to_string())),
             None => return Err(Error::bug("nobody has asked how scenes are cut")),
         };
         let (limits, max_windows) = (&self.limits, self.max_windows);
@@ -353,8 +353,19 @@ impl Inspector {
             return Ok(bytes);
         }
         let object = read_whole(&self.storage, uri, self.max_object_bytes).await;
-        let object = object.map_err(|fault| not_had(fault, uri))?;
-        Ok(object.map_err(|rejection| rejected(uri, self.grid, rejection))?.bytes)
+        let object = object.map_err(|error| match error {
+            ReadError::Rejected(rejection) => rejected(uri, self.grid, rejection),
+            ReadError::Store(fault) => not_had(fault, uri),
+        })?;
+        Ok(object.bytes)
+    }
+}
+
+/// Takes a rejection for a judgement, which it is to whoever looks.
+fn judged(found: Result<Option<Arc<scenes::Scene>>, SourceError>) -> Result<Judged> {
+    match found {
+        Ok(scene) => Ok(Ok(scene)),
+        Err(error) => error.rejection().map(Err),
     }
 }
 

@@ -10,7 +10,7 @@ use super::{not_had, rejected};
 use crate::formats::image::Limits;
 use crate::formats::raster::GridId;
 use crate::formats::reader::TileGrid;
-use crate::input::byte_ranges::ReadOptions;
+use crate::input::byte_ranges::{ReadError, ReadOptions};
 use crate::input::open::OpenRaster;
 use crate::input::storage::{ObjectUri, Storage, StoreError};
 use crate::scene::{Scene, SceneLayout, SourceWindow, Tiling};
@@ -22,7 +22,7 @@ use crate::stages::survey::{HeaderReader, grid_of, is_in_grid, is_planned, neare
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::geometry::{Size, Window};
 use crate::vocabulary::identity::SourceUri;
-use crate::vocabulary::reason::{Reason, Rejection};
+use crate::vocabulary::reason::{Reason, Rejection, SourceError};
 
 /// Surveys a source as planning does, and finds out what a run would if an object of it does not answer.
 ///
@@ -36,13 +36,13 @@ pub(super) async fn survey(
     source: &Source,
     known: &[Arc<OpenRaster>],
     reads: ReadOptions,
-) -> Result<Result<OpenScene, Rejection>> {
+) -> Result<OpenScene, SourceError> {
     let surveyor = HeaderReader::new(storage.clone(), tiling.clone(), max_windows, reads);
     let (survey, objects) = surveyor.survey_objects(&source.entry, source.item()?, known).await?;
     match survey {
-        SceneLayout::Scene(scene) => Ok(Ok(OpenScene::new(scene, objects))),
-        SceneLayout::Rejected { reason, detail } => Ok(Err(Rejection::new(reason, detail))),
-        SceneLayout::Unanswered { uri } => unanswered(storage, &ObjectUri::of(&uri)?).await.map(Err),
+        SceneLayout::Scene(scene) => Ok(OpenScene::new(scene, objects)),
+        SceneLayout::Rejected { reason, detail } => Err(Rejection::new(reason, detail).into()),
+        SceneLayout::Unanswered { uri } => Err(unanswered(storage, &ObjectUri::of(&uri)?).await?.into()),
     }
 }
 
@@ -90,9 +90,8 @@ impl WindowReader<'_> {
         &self,
         source: &Source,
         known: &[Arc<OpenRaster>],
-    ) -> Result<Result<Arc<Scene>, Rejection>> {
-        let opened = self.opened(source, known, reads(u64::MAX)).await?;
-        Ok(opened.map(|opened| opened.scene))
+    ) -> Result<Arc<Scene>, SourceError> {
+        Ok(self.opened(source, known, reads(u64::MAX)).await?.scene)
     }
 
     /// Surveys and opens a source, and holds what its headers say against the contract.
@@ -101,9 +100,10 @@ impl WindowReader<'_> {
         source: &Source,
         known: &[Arc<OpenRaster>],
         reads: ReadOptions,
-    ) -> Result<Result<OpenScene, Rejection>> {
+    ) -> Result<OpenScene, SourceError> {
         let opened = survey(self.storage, self.tiling, self.max_windows, source, known, reads).await?;
-        Ok(opened.and_then(|opened| self.check(&opened).map(|()| opened)))
+        self.check(&opened)?;
+        Ok(opened)
     }
 
     fn check(&self, scene: &OpenScene) -> Result<(), Rejection> {
@@ -116,8 +116,10 @@ impl WindowReader<'_> {
         let uri = &source.uri;
         let reads = reads(u64::MAX);
         let traffic = reads.traffic.clone();
-        let opened = self.opened(source, &[], reads).await?;
-        let opened = opened.map_err(|rejection| rejected(uri, TileGrid::Regular, rejection))?;
+        let opened = self.opened(source, &[], reads).await.map_err(|error| match error {
+            SourceError::Rejected(rejection) => rejected(uri, TileGrid::Regular, rejection),
+            SourceError::Failed(error) => error,
+        })?;
         let chip = self.cut(uri, &opened, wanted).await?;
         Ok(ReadWindow { read_bytes: traffic.bytes(), ..chip })
     }
@@ -208,8 +210,10 @@ async fn blocks(opened: &OpenScene, cuts: &[SourceWindow]) -> Result<Vec<Blocks>
         let (object, uri) = (object.opened(), object.opened().uri());
         let keys = cuts.iter().flat_map(|cut| blocks_of(opened, cut)).filter(|key| key.object == number);
         let found = decoded(object, keys.map(|key| (key.grid, key.id))).await;
-        let found = found.map_err(|fault| not_had(fault, uri))?;
-        blocks.push(found.map_err(|why| rejected(uri, TileGrid::Regular, why))?);
+        blocks.push(found.map_err(|error| match error {
+            ReadError::Rejected(why) => rejected(uri, TileGrid::Regular, why),
+            ReadError::Store(fault) => not_had(fault, uri),
+        })?);
     }
     Ok(blocks)
 }
@@ -237,7 +241,7 @@ mod tests {
 
     async fn raw_raster(storage: &Storage, uri: &ObjectUri) -> Arc<OpenRaster> {
         let reader = RangeReader::open(storage, uri, reads(u64::MAX)).await.unwrap().unwrap();
-        let file = reader.parse(raw::parse_partial).await.unwrap().unwrap();
+        let file = reader.parse(raw::parse_partial).await.unwrap();
         Arc::new(OpenRaster::new(file, Arc::new(reader)))
     }
 
@@ -288,7 +292,7 @@ mod tests {
         let windows =
             WindowReader { storage: &storage, limits: &limits, tiling: &tiling, how: &how, max_windows: 18 };
         let known = [raw_raster(&storage, &uri).await];
-        let opened = windows.opened(&Source::object(&uri), &known, reads(u64::MAX)).await.unwrap().unwrap();
+        let opened = windows.opened(&Source::object(&uri), &known, reads(u64::MAX)).await.unwrap();
         let scene = opened.scene.clone();
         let survey = SceneLayout::Scene(scene.clone());
         let json = survey.to_json().unwrap();
@@ -313,7 +317,7 @@ mod tests {
         let error = windows.cut(uri.identity(), &opened, beyond).await.err().unwrap();
         assert!(error.to_string().ends_with("at level 0, frames 0 to 2"), "{error}");
         let too_few = WindowReader { max_windows: 17, ..windows };
-        let refused = too_few.opened(&Source::object(&uri), &known, reads(u64::MAX)).await.unwrap();
-        assert_eq!(refused.err().unwrap().reason, Reason::TooLarge, "frames count");
+        let refused = too_few.opened(&Source::object(&uri), &known, reads(u64::MAX)).await.err().unwrap();
+        assert_eq!(refused.rejection().unwrap().reason, Reason::TooLarge, "frames count");
     }
 }

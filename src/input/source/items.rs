@@ -6,6 +6,7 @@ use std::path::Path;
 
 use futures::TryStreamExt as _;
 use globset::GlobMatcher;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::pattern::relative;
@@ -155,7 +156,7 @@ fn entry(found: stac::Found) -> Result<Entry> {
         Err(BadItem { uri, unread: true, .. }) => {
             return Ok(Entry { uri, in_trouble: true, ..Entry::default() });
         }
-        Err(BadItem { uri, why, digest, .. }) => (uri, Err(why), Some(digest)),
+        Err(BadItem { uri, why, digest, .. }) => (uri, Err(UnusableItem(why)), Some(digest)),
     };
     let json = serde_json::to_vec::<ItemRecord>(&record)
         .map_err(|error| Error::bug("cannot write a STAC item").because(error))?;
@@ -173,8 +174,14 @@ pub(super) fn digest_of(bytes: &[u8]) -> String {
     format!("{:032x}", u128::from_be_bytes(std::array::from_fn(|index| digest[index])))
 }
 
+/// Why a STAC item cannot be used, for people; it lies in plans as text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{0}")]
+#[serde(transparent)]
+pub struct UnusableItem(String);
+
 /// An item, or why there is none, as it lies in [`Entry::item`].
-pub type ItemRecord = std::result::Result<Item, String>;
+pub type ItemRecord = std::result::Result<Item, UnusableItem>;
 
 impl Entry {
     /// Returns the STAC item that this source is, or why it cannot be used; `None` if it is not an item.

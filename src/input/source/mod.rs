@@ -35,7 +35,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 pub use self::external_sort::{Entries, Entry, Sorted};
 pub use self::extra::ExtraCodec;
-pub use self::items::{DOCUMENT_START_BYTES, ItemRecord, ItemSpec, begins_like_stac};
+pub use self::items::{DOCUMENT_START_BYTES, ItemRecord, ItemSpec, UnusableItem, begins_like_stac};
 
 use self::beside::Beside;
 use self::external_sort::{BUFFER_BYTES, Spool};

@@ -21,7 +21,7 @@ use tokio::sync::OnceCell;
 use super::connect::StorePlan;
 use super::local::{self, LocalPath};
 use super::own;
-use super::pace::{LeastPace, Pace};
+use super::pace::{LeastPace, Pace, PieceError};
 use super::request_timeout::UNKNOWN_SIZE;
 use super::store_error::{
     StoreError, classify, classify_io, classify_web, failure, io_failure, refuses_to_show, trouble_of,
@@ -305,14 +305,14 @@ impl Bucket {
         pace: &mut Pace,
         key: &str,
     ) -> Result<Option<Bytes>, StoreError> {
-        match pace.next(stream).await {
-            Ok(piece) => piece.transpose().map_err(|cause| match self.fault(&cause, "read", key) {
+        pace.next(stream).await.map_err(|error| match error {
+            PieceError::Failed(cause) => match self.fault(&cause, "read", key) {
                 // Headers came, so the object is there and readable; only the transfer broke.
                 StoreError::Failed(error) => StoreError::Failed(error),
                 fault => self.trouble(Trouble::BrokenOff, fault.to_string(), key),
-            }),
-            Err(slow) => Err(self.trouble(Trouble::TooSlow, slow.to_string(), key)),
-        }
+            },
+            PieceError::TooSlow(slow) => self.trouble(Trouble::TooSlow, slow.to_string(), key),
+        })
     }
 
     /// Says that an object cannot be read for now.

@@ -22,6 +22,21 @@ pub(super) enum TooSlow {
     Dripping(u64),
 }
 
+/// Why the next piece did not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PieceError<E> {
+    /// The answer was given up.
+    TooSlow(TooSlow),
+    /// The answer broke off.
+    Failed(E),
+}
+
+impl<E> From<TooSlow> for PieceError<E> {
+    fn from(slow: TooSlow) -> Self {
+        Self::TooSlow(slow)
+    }
+}
+
 impl fmt::Display for TooSlow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -50,22 +65,22 @@ impl Pace {
     ///
     /// # Errors
     ///
-    /// [`TooSlow`] if the answer is to be given up.
+    /// [`PieceError`]: the answer is too slow, and is to be given up, or it failed.
     pub(super) async fn next<E>(
         &mut self,
         pieces: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
-    ) -> Result<Option<Result<Bytes, E>>, TooSlow> {
+    ) -> Result<Option<Bytes>, PieceError<E>> {
         let LeastPace { silence, bytes_a_second } = self.least;
         let began = Instant::now();
         let piece = tokio::time::timeout(silence, pieces.next()).await;
         let piece = piece.map_err(|_| TooSlow::Silent(silence))?;
+        let piece = piece.transpose().map_err(PieceError::Failed)?;
         self.waited += began.elapsed();
-        self.num_bytes +=
-            piece.as_ref().and_then(|piece| piece.as_ref().ok()).map_or(0, |piece| piece.len() as u64);
+        self.num_bytes += piece.as_ref().map_or(0, |piece| piece.len() as u64);
         if self.waited >= silence {
             if piece.is_some() && (self.num_bytes as f64) < bytes_a_second as f64 * self.waited.as_secs_f64()
             {
-                return Err(TooSlow::Dripping(bytes_a_second));
+                return Err(TooSlow::Dripping(bytes_a_second).into());
             }
             (self.waited, self.num_bytes) = (Duration::ZERO, 0);
         }
@@ -88,11 +103,11 @@ mod tests {
         Box::pin(stream::unfold(100, drop))
     }
 
-    async fn drained(num_bytes: usize, pause: u64, least: LeastPace) -> Result<usize, TooSlow> {
+    async fn drained(num_bytes: usize, pause: u64, least: LeastPace) -> Result<usize, PieceError<()>> {
         let mut pieces = drip(num_bytes, Duration::from_millis(pause));
         let (mut pace, mut total) = (least.begin(), 0);
         while let Some(piece) = pace.next(&mut pieces).await? {
-            total += piece.unwrap().len();
+            total += piece.len();
         }
         Ok(total)
     }
@@ -100,9 +115,9 @@ mod tests {
     #[tokio::test]
     async fn a_drip_is_given_up_and_a_slow_answer_is_not() {
         let least = LeastPace { silence: Duration::from_millis(100), bytes_a_second: 1000 };
-        assert_eq!(drained(1, 10, least).await, Err(TooSlow::Dripping(1000)));
+        assert_eq!(drained(1, 10, least).await, Err(TooSlow::Dripping(1000).into()));
         assert_eq!(drained(100, 10, least).await, Ok(10_000));
-        assert_eq!(drained(1 << 20, 200, least).await, Err(TooSlow::Silent(least.silence)));
+        assert_eq!(drained(1 << 20, 200, least).await, Err(TooSlow::Silent(least.silence).into()));
     }
 
     #[tokio::test]
@@ -110,8 +125,7 @@ mod tests {
         let least = LeastPace { silence: Duration::from_millis(50), bytes_a_second: 100_000 };
         let mut pieces = stream::iter((0..4).map(|_| Ok::<_, ()>(Bytes::from_static(b"x"))));
         let mut pace = least.begin();
-        while let Some(piece) = pace.next(&mut pieces).await.unwrap() {
-            piece.unwrap();
+        while pace.next(&mut pieces).await.unwrap().is_some() {
             tokio::time::sleep(Duration::from_millis(60)).await;
         }
     }

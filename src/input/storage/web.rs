@@ -10,7 +10,7 @@ use http::{Method, Request, header};
 use object_store::client::{HttpClient, HttpConnector as _, HttpErrorKind, HttpRequestBody, HttpResponse};
 
 use super::connect::StorePlan;
-use super::pace::LeastPace;
+use super::pace::{LeastPace, PieceError};
 use super::redact::redact;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::identity::Naming;
@@ -183,12 +183,14 @@ impl Web {
         let mut body = BytesMut::new();
         let mut pace = self.pace.begin();
         loop {
-            let piece = pace.next(&mut pieces).await.map_err(|_| "its answer stalled")?;
+            let piece = pace.next(&mut pieces).await.map_err(|error| match error {
+                PieceError::TooSlow(_) => "its answer stalled",
+                PieceError::Failed(_) => "its answer was cut short",
+            })?;
             match piece {
                 None => return Ok(Some(body.freeze())),
-                Some(Err(_)) => return Err("its answer was cut short"),
-                Some(Ok(piece)) if (body.len() + piece.len()) as u64 > max_bytes => return Ok(None),
-                Some(Ok(piece)) => body.extend_from_slice(&piece),
+                Some(piece) if (body.len() + piece.len()) as u64 > max_bytes => return Ok(None),
+                Some(piece) => body.extend_from_slice(&piece),
             }
         }
     }

@@ -30,7 +30,7 @@ use self::outage_check::{Missing, OutageCheck, RecentReads};
 use self::scenes::Scenes;
 use self::troubles::Troubles;
 use crate::config::Limits;
-use crate::input::byte_ranges::too_large;
+use crate::input::byte_ranges::{ReadError, too_large};
 use crate::input::storage::{Expected, Object, ObjectUri, Storage, StoreError, split_scheme};
 use crate::output::{Run, Source, Tile};
 use crate::vocabulary::error::{Error, Result};
@@ -60,6 +60,50 @@ impl From<Rejection> for Miss {
         Self::Rejected(rejection)
     }
 }
+
+/// Why something of a tile could not be had.
+#[derive(Debug)]
+pub enum FetchError {
+    /// This tile does not come; others may.
+    Missed(Miss),
+    /// All stores are away or the access is wrong: the run stops and the shard stays open.
+    Failed(Error),
+}
+
+impl From<Miss> for FetchError {
+    fn from(miss: Miss) -> Self {
+        Self::Missed(miss)
+    }
+}
+
+impl From<Rejection> for FetchError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Missed(rejection.into())
+    }
+}
+
+impl From<Error> for FetchError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl FetchError {
+    /// Returns why the tile does not come, for those who go on without it.
+    ///
+    /// # Errors
+    ///
+    /// If the run has to stop.
+    pub fn miss(self) -> Result<Miss> {
+        match self {
+            Self::Missed(miss) => Ok(miss),
+            Self::Failed(error) => Err(error),
+        }
+    }
+}
+
+/// The bytes of a tile, or why they do not come.
+pub type TileOutcome = Result<FetchedTile, Miss>;
 
 /// Local files of so many bytes together are fetched in one go.
 const GROUP_BYTES: u64 = 256 << 10;
@@ -117,24 +161,24 @@ impl Fetcher {
     /// # Errors
     ///
     /// If all stores are away or the access is wrong: the run stops and the shard stays open.
-    pub async fn fetch(&self, tiles: &[Tile], room: u64) -> Result<Vec<Result<FetchedTile, Miss>>> {
+    pub async fn fetch(&self, tiles: &[Tile], room: u64) -> Result<Vec<TileOutcome>> {
         let uris: Vec<ObjectUri> =
             tiles.iter().map(|tile| ObjectUri::of(&tile.source.uri)).collect::<Result<_>>()?;
         if let ([tile], [uri]) = (tiles, &uris[..]) {
-            return Ok(vec![self.fetch_one(tile, uri, room).await?]);
+            return Ok(vec![outcome(self.fetch_one(tile, uri, room).await)?]);
         }
         let began = Instant::now();
         let objects = self.read_files(tiles, &uris).await?;
         let mut fetched = Vec::with_capacity(tiles.len());
         for ((tile, uri), object) in tiles.iter().zip(&uris).zip(objects) {
-            fetched.push(self.arrived(object, tile, uri, began).await?);
+            fetched.push(outcome(self.arrived(object, tile, uri, began).await)?);
         }
         Ok(fetched)
     }
 
-    async fn fetch_one(&self, tile: &Tile, uri: &ObjectUri, room: u64) -> Result<Result<FetchedTile, Miss>> {
+    async fn fetch_one(&self, tile: &Tile, uri: &ObjectUri, room: u64) -> Result<FetchedTile, FetchError> {
         if let Some(miss) = self.troubles.known(tile.source_id, uri) {
-            return Ok(Err(miss));
+            return Err(miss.into());
         }
         let began = Instant::now();
         let most = if tile.source.size_bytes.is_some() { u64::MAX } else { room }.min(self.max_object_bytes);
@@ -144,7 +188,7 @@ impl Fetcher {
             Err(StoreError::TooLarge { size })
                 if most < self.max_object_bytes && size <= self.max_object_bytes =>
             {
-                Ok(Err(Miss::Room(size.max(most.saturating_mul(8)).min(self.max_object_bytes))))
+                Err(Miss::Room(size.max(most.saturating_mul(8)).min(self.max_object_bytes)).into())
             }
             object => self.arrived(object, tile, uri, began).await,
         }
@@ -165,21 +209,28 @@ impl Fetcher {
         tile: &Tile,
         uri: &ObjectUri,
         began: Instant,
-    ) -> Result<Result<FetchedTile, Miss>> {
-        match object {
-            Ok(object) => {
-                self.reads.was_read(uri);
-                self.troubles.was_read(tile.source_id);
-                Ok(Ok(FetchedTile { bytes: object.bytes }))
-            }
-            Err(fault) => {
-                let from = Origin { source: &tile.source, source_id: tile.source_id, began };
-                self.judge_fault(fault, &from, uri).await.map(Err)
-            }
-        }
+    ) -> Result<FetchedTile, FetchError> {
+        let from = Origin { source: &tile.source, source_id: tile.source_id, began };
+        let object = self.judged(object, &from, uri).await?;
+        self.reads.was_read(uri);
+        self.troubles.was_read(tile.source_id);
+        Ok(FetchedTile { bytes: object.bytes })
     }
 
     /// Tells what is wrong with one object from what is wrong with its store.
+    async fn judged<T>(
+        &self,
+        read: Result<T, impl Into<ReadError>>,
+        from: &Origin<'_>,
+        uri: &ObjectUri,
+    ) -> Result<T, FetchError> {
+        match read.map_err(Into::into) {
+            Ok(value) => Ok(value),
+            Err(ReadError::Rejected(rejection)) => Err(rejection.into()),
+            Err(ReadError::Store(fault)) => Err(self.judge_fault(fault, from, uri).await?.into()),
+        }
+    }
+
     async fn judge_fault(&self, fault: StoreError, from: &Origin<'_>, uri: &ObjectUri) -> Result<Miss> {
         match fault {
             StoreError::TooLarge { size } => Ok(too_large(size, self.max_object_bytes).into()),
@@ -220,6 +271,14 @@ impl Fetcher {
             output: &self.run.output.uri,
             reads: &self.reads,
         }
+    }
+}
+
+/// Takes a tile that does not come for an answer of its own.
+fn outcome(fetched: Result<FetchedTile, FetchError>) -> Result<TileOutcome> {
+    match fetched {
+        Ok(tile) => Ok(Ok(tile)),
+        Err(error) => error.miss().map(Err),
     }
 }
 

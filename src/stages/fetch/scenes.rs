@@ -9,11 +9,11 @@ use bytes::Bytes;
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::read_plan::BlockKey;
-use super::{Fetcher, Miss, Origin};
+use super::{FetchError, Fetcher, Miss, Origin};
 use crate::formats::raster::{BlockGrid, BlockId, BlockTable, GridId, RasterFile};
 use crate::input::byte_ranges::{RangeReader, ReadOptions};
 use crate::input::open::OpenRaster;
-use crate::input::storage::{ObjectUri, StoreError};
+use crate::input::storage::ObjectUri;
 use crate::output::{Source, Tile};
 use crate::scene::{Scene, SceneLayout, SceneObject};
 use crate::vocabulary::error::{Error, Result};
@@ -40,7 +40,10 @@ pub(super) struct Scenes {
     open: Mutex<VecDeque<(Arc<Scene>, Slot)>>,
 }
 
-type Slot = Arc<OnceCell<Result<Arc<OpenScene>, Rejection>>>;
+/// A scene that is open, or why it never will be.
+type KnownScene = Result<Arc<OpenScene>, Rejection>;
+
+type Slot = Arc<OnceCell<KnownScene>>;
 
 impl Scenes {
     pub(super) fn new(requests: Arc<Semaphore>, traffic: Arc<Traffic>) -> Self {
@@ -79,18 +82,6 @@ pub struct OpenObject {
     source: Source,
 }
 
-/// Why a scene is not open: an answer for all who ask, or one that may be another when somebody asks again.
-enum NotOpen {
-    Failed(Error),
-    PutOff,
-}
-
-impl From<Error> for NotOpen {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
 /// Where the blocks of one source lie that a shard needs.
 #[derive(Default)]
 pub struct Tables(HashMap<(usize, GridId), BlockTable>);
@@ -103,29 +94,28 @@ impl Fetcher {
     ///
     /// # Errors
     ///
-    /// If all stores are away or the access is wrong: the run stops and the shard stays open.
-    pub async fn open_scene(&self, tile: &Tile) -> Result<Result<Arc<OpenScene>, Miss>> {
+    /// [`FetchError`].
+    pub async fn open_scene(&self, tile: &Tile) -> Result<Arc<OpenScene>, FetchError> {
         let source = &tile.source;
         let scene = match &source.survey {
             Some(SceneLayout::Scene(scene)) => scene,
             Some(SceneLayout::Rejected { reason, detail }) => {
-                return Ok(Err(Rejection::new(*reason, detail.clone()).into()));
+                return Err(Rejection::new(*reason, detail.clone()).into());
             }
-            Some(SceneLayout::Unanswered { uri }) => return self.judge_unanswered(tile, uri).await.map(Err),
-            None => return self.judge_unanswered(tile, &source.uri).await.map(Err),
+            Some(SceneLayout::Unanswered { uri }) => {
+                return Err(self.judge_unanswered(tile, uri).await?.into());
+            }
+            None => return Err(self.judge_unanswered(tile, &source.uri).await?.into()),
         };
         for object in &scene.objects {
             if let Some(miss) = self.troubles.known(tile.source_id, &ObjectUri::of(&object.uri)?) {
-                return Ok(Err(miss));
+                return Err(miss.into());
             }
         }
         let slot = self.scenes.slot(scene);
         let opened = slot.get_or_try_init(|| self.open_objects(scene, tile.source_id)).await;
-        match opened {
-            Ok(opened) => Ok(opened.clone().map_err(Miss::Rejected)),
-            Err(NotOpen::PutOff) => Ok(Err(Miss::PutOff)),
-            Err(NotOpen::Failed(error)) => Err(error),
-        }
+        // A rejection is for all who ask; anything else may be another when somebody asks again.
+        Ok(opened?.clone()?)
     }
 
     /// An object that did not answer when planned is gone now, or in trouble, or has come back meanwhile.
@@ -153,25 +143,21 @@ impl Fetcher {
         }
     }
 
-    async fn open_objects(
-        &self,
-        scene: &Arc<Scene>,
-        source_id: u64,
-    ) -> Result<Result<Arc<OpenScene>, Rejection>, NotOpen> {
+    async fn open_objects(&self, scene: &Arc<Scene>, source_id: u64) -> Result<KnownScene, FetchError> {
         let mut objects = Vec::with_capacity(scene.objects.len());
         let opening = scene.objects.iter().map(|object| self.open_object(object, source_id));
         for opened in futures::future::join_all(opening).await {
-            match opened? {
+            match opened {
                 Ok(object) => objects.push(object),
-                Err(Miss::Rejected(rejection)) => return Ok(Err(rejection)),
-                Err(Miss::PutOff | Miss::Room(_)) => return Err(NotOpen::PutOff),
+                Err(FetchError::Missed(Miss::Rejected(rejection))) => return Ok(Err(rejection)),
+                Err(error) => return Err(error),
             }
         }
         self.troubles.was_read(source_id);
         Ok(Ok(Arc::new(OpenScene { scene: scene.clone(), objects, source_id })))
     }
 
-    async fn open_object(&self, planned: &SceneObject, source_id: u64) -> Result<Result<OpenObject, Miss>> {
+    async fn open_object(&self, planned: &SceneObject, source_id: u64) -> Result<OpenObject, FetchError> {
         let uri = ObjectUri::of(&planned.uri)?;
         let Scenes { requests, local_reads, traffic, .. } = &self.scenes;
         let requests = if uri.local_path().is_some() { local_reads } else { requests };
@@ -185,21 +171,14 @@ impl Fetcher {
             size_bytes: Some(planned.size_bytes),
             ..Source::default()
         };
-        let began = Instant::now();
-        let opened = match OpenRaster::open(Arc::new(reader)).await {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(rejection)) => return Ok(Err(rejection.into())),
-            Err(fault) => {
-                let from = Origin { source: &source, source_id, began };
-                return self.judge_fault(fault, &from, &uri).await.map(Err);
-            }
-        };
+        let from = Origin { source: &source, source_id, began: Instant::now() };
+        let opened = self.judged(OpenRaster::open(Arc::new(reader)).await, &from, &uri).await?;
         self.reads.was_read(&uri);
         if opened.file().sizes() != planned.levels || opened.file().num_frames() != planned.num_frames {
             let detail = format!("its levels have changed since it was planned{RETRY_CUTS_ANEW} ({uri})");
-            return Ok(Err(Rejection::new(Reason::Changed, detail).into()));
+            return Err(Rejection::new(Reason::Changed, detail).into());
         }
-        Ok(Ok(OpenObject { opened: Arc::new(opened), source }))
+        Ok(OpenObject { opened: Arc::new(opened), source })
     }
 
     /// Reads where blocks lie.
@@ -207,23 +186,19 @@ impl Fetcher {
     /// # Errors
     ///
     /// As [`Self::open_scene`].
-    pub async fn tables(&self, scene: &OpenScene, keys: &[BlockKey]) -> Result<Result<Tables, Miss>> {
+    pub async fn tables(&self, scene: &OpenScene, keys: &[BlockKey]) -> Result<Tables, FetchError> {
         let mut wanted: HashMap<(usize, GridId), Vec<BlockId>> = HashMap::new();
         for key in keys {
             wanted.entry((key.object, key.grid)).or_default().push(key.id);
         }
         let mut tables = Tables::default();
         for ((object, grid), blocks) in wanted {
-            let opened = &scene.objects[object];
-            let began = Instant::now();
-            let read = opened.opened.table(grid, &blocks).await;
-            match self.judged(read, opened, scene.source_id, began).await? {
-                Ok(Ok(table)) => tables.0.insert((object, grid), table),
-                Ok(Err(rejection)) => return Ok(Err(rejection.into())),
-                Err(miss) => return Ok(Err(miss)),
-            };
+            let OpenObject { opened, source } = &scene.objects[object];
+            let from = Origin { source, source_id: scene.source_id, began: Instant::now() };
+            let read = opened.table(grid, &blocks).await;
+            tables.0.insert((object, grid), self.judged(read, &from, opened.uri()).await?);
         }
-        Ok(Ok(tables))
+        Ok(tables)
     }
 
     /// Brings blocks, those of one object that lie together with one request.
@@ -238,9 +213,9 @@ impl Fetcher {
         scene: &OpenScene,
         tables: &Tables,
         keys: &[BlockKey],
-    ) -> Result<Result<Vec<FetchedBlock>, Miss>> {
+    ) -> Result<Vec<FetchedBlock>, FetchError> {
         let mut arrived = Vec::with_capacity(keys.len());
-        for (object, opened) in scene.objects.iter().enumerate() {
+        for (object, OpenObject { opened, source }) in scene.objects.iter().enumerate() {
             let (mut found, mut ranges) = (Vec::new(), Vec::new());
             for key in keys.iter().filter(|key| key.object == object) {
                 match tables.range(*key) {
@@ -252,33 +227,12 @@ impl Fetcher {
                     Err(rejection) => arrived.push((*key, Err(rejection))),
                 }
             }
-            let began = Instant::now();
-            let read = opened.opened.reader().read(&ranges).await;
-            match self.judged(read, opened, scene.source_id, began).await? {
-                Ok(bytes) => {
-                    arrived.extend(found.into_iter().zip(bytes).map(|(key, bytes)| (key, Ok(Some(bytes)))));
-                }
-                Err(miss) => return Ok(Err(miss)),
-            }
+            let from = Origin { source, source_id: scene.source_id, began: Instant::now() };
+            let read = opened.reader().read(&ranges).await;
+            let bytes = self.judged(read, &from, opened.uri()).await?;
+            arrived.extend(found.into_iter().zip(bytes).map(|(key, bytes)| (key, Ok(Some(bytes)))));
         }
-        Ok(Ok(arrived))
-    }
-
-    /// Tells what is wrong with one object from what is wrong with its store.
-    async fn judged<T>(
-        &self,
-        read: Result<T, StoreError>,
-        object: &OpenObject,
-        source_id: u64,
-        began: Instant,
-    ) -> Result<Result<T, Miss>> {
-        match read {
-            Ok(value) => Ok(Ok(value)),
-            Err(fault) => {
-                let from = Origin { source: &object.source, source_id, began };
-                self.judge_fault(fault, &from, object.opened.uri()).await.map(Err)
-            }
-        }
+        Ok(arrived)
     }
 }
 

@@ -45,7 +45,7 @@ use crate::output::{Run, Shard, Tile};
 use crate::scene::Tiling;
 use crate::stages::commit::commit_shard;
 use crate::stages::decode;
-use crate::stages::fetch::{FetchedTile, Fetcher, Miss};
+use crate::stages::fetch::{FetchedTile, Fetcher, Miss, TileOutcome};
 use crate::stages::infer::SessionSlot;
 use crate::stages::preprocess::{Preprocess, WholeImage};
 use crate::stages::sink::Scorer;
@@ -311,7 +311,10 @@ impl Feeder {
             }
             asked = Some(tile.source_id);
             put_off |= if self.stages.tiling.is_some() {
-                matches!(fetcher.open_scene(tile).await?, Err(Miss::PutOff))
+                match fetcher.open_scene(tile).await {
+                    Ok(_) => false,
+                    Err(error) => error.miss()? == Miss::PutOff,
+                }
             } else {
                 let fetched = fetcher.fetch(std::slice::from_ref(tile), UNKNOWN_SIZE_BYTES).await?;
                 matches!(fetched[..], [Err(Miss::PutOff)])
@@ -490,7 +493,7 @@ impl FetchTask {
 }
 
 /// What tiles came to, one by one.
-type Fetched = Result<Vec<Result<FetchedTile, Miss>>>;
+type Fetched = Result<Vec<TileOutcome>>;
 
 /// Fetches tiles. One that turns out larger than was thought waits for its room with nothing in its hands, so that
 /// nobody waits for it, and is fetched anew.

@@ -30,7 +30,8 @@ use crate::scene::{SourceWindow, Tiling};
 use crate::stages::compose::{Measured, SceneChip, SourceSamples, composite, composite_into};
 use crate::stages::decode::blocks::{Block, decode_block};
 use crate::stages::fetch::{
-    BlockKey, FetchedBlock, Miss, OpenScene, ReadGroup, ReadPlan, Tables, check_size, crashed, sample_bytes,
+    BlockKey, FetchError, FetchedBlock, Miss, OpenScene, ReadGroup, ReadPlan, Tables, check_size, crashed,
+    sample_bytes,
 };
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::geometry::Size;
@@ -75,9 +76,9 @@ impl SceneTask {
             // Nothing of it will be committed.
             return self.miss_all(tiles, &Miss::PutOff);
         }
-        let opened = match fetcher.open_scene(self.shard.tile(tiles.start)).await? {
+        let opened = match fetcher.open_scene(self.shard.tile(tiles.start)).await {
             Ok(opened) => opened,
-            Err(miss) => return self.miss_all(tiles, &miss),
+            Err(error) => return self.miss_all(tiles, &error.miss()?),
         };
         if let Err(rejection) = self.check(&opened) {
             return self.miss_all(tiles, &rejection.into());
@@ -85,9 +86,9 @@ impl SceneTask {
         let (places, cuts) = self.cuts(&opened, tiles.clone());
         let reading = ReadPlan::of(&opened, &cuts, self.stages.memory_bytes / 4);
         let keys: Vec<BlockKey> = reading.blocks().collect();
-        let tables = match fetcher.tables(&opened, &keys).await? {
+        let tables = match fetcher.tables(&opened, &keys).await {
             Ok(tables) => tables,
-            Err(miss) => return self.miss_all(places, &miss),
+            Err(error) => return self.miss_all(places, &error.miss()?),
         };
         // Besides the blocks, each thread holds the samples of the window that it works on.
         let window =
@@ -110,7 +111,7 @@ impl SceneTask {
                 // The shard stays open: it would not be whole before the process has to end.
                 return Ok(false);
             }
-            let (group, arrived) = fetched.map_err(crashed)??;
+            let (group, arrived) = fetched.map_err(crashed)?;
             let windows = places[group.tiles.clone()].iter().zip(&cuts[group.tiles.clone()]);
             match arrived {
                 Ok((arrived, reservation)) => {
@@ -120,7 +121,9 @@ impl SceneTask {
                         self.cut(&opened, place, cuts, &blocks).await;
                     }
                 }
-                Err(miss) => return self.miss_all(places[group.tiles.start..].iter().copied(), &miss),
+                Err(error) => {
+                    return self.miss_all(places[group.tiles.start..].iter().copied(), &error.miss()?);
+                }
             }
             for key in &group.to_evict {
                 blocks.remove(key);
@@ -240,19 +243,19 @@ struct Fetching {
 
 impl Fetching {
     /// Waits for room, then fetches the blocks of a group in a task of its own.
-    async fn start(self: Arc<Self>, group: ReadGroup) -> JoinHandle<Result<Fetched>> {
+    async fn start(self: Arc<Self>, group: ReadGroup) -> JoinHandle<Fetched> {
         let reservation = self.queues.fetched.reserve(self.tables.stored_bytes(&group.to_fetch)).await;
         tokio::spawn(async move {
             let started = Instant::now();
-            let arrived = self.stages.fetcher.blocks(&self.opened, &self.tables, &group.to_fetch).await?;
+            let arrived = self.stages.fetcher.blocks(&self.opened, &self.tables, &group.to_fetch).await;
             self.stages.progress.fetch_took(started.elapsed());
-            Ok((group, arrived.map(|arrived| (arrived, reservation))))
+            (group, arrived.map(|arrived| (arrived, reservation)))
         })
     }
 }
 
 /// A group and its blocks with the room they take, or why none of them could be had.
-type Fetched = (ReadGroup, Result<(Vec<FetchedBlock>, Reservation), Miss>);
+type Fetched = (ReadGroup, Result<(Vec<FetchedBlock>, Reservation), FetchError>);
 
 fn reject(stages: &Stages, shard: &OpenShard, index: usize, rejection: Rejection) {
     let tile = shard.tile(index);

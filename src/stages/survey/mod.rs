@@ -18,9 +18,9 @@ use tokio::runtime::Handle;
 use self::bands::Choice;
 pub use self::bands::{ChosenAsset, chosen_assets};
 pub use self::windows::{grid_of, is_in_grid, is_planned, nearest_window, num_tiles_of, place_in_grid};
-use crate::input::byte_ranges::{RangeReader, ReadOptions};
+use crate::input::byte_ranges::{RangeReader, ReadError, ReadOptions};
 use crate::input::open::OpenRaster;
-use crate::input::source::{Entry, ItemRecord, Sorted};
+use crate::input::source::{Entry, ItemRecord, Sorted, UnusableItem};
 use crate::input::stac::Item;
 use crate::input::storage::{ObjectUri, Sample, Storage, StoreError, Tally};
 use crate::output::Surveyed;
@@ -59,11 +59,19 @@ enum UnreadableHeader {
     NoAnswer(ObjectUri),
     /// It would fail again tomorrow.
     Rejected(Rejection),
+    /// Planning ends.
+    Failed(Error),
 }
 
 impl From<Rejection> for UnreadableHeader {
     fn from(rejection: Rejection) -> Self {
         Self::Rejected(rejection)
+    }
+}
+
+impl From<Error> for UnreadableHeader {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -133,7 +141,7 @@ impl HeaderReader {
         item: Option<&ItemRecord>,
         known: &[Arc<OpenRaster>],
     ) -> Result<SurveyedObjects> {
-        let found = match self.scene(entry, item, known).await? {
+        let found = match self.scene(entry, item, known).await {
             Ok((scene, objects)) => {
                 self.warn_of_no_geometry(&scene);
                 (SceneLayout::Scene(Arc::new(scene)), objects)
@@ -142,6 +150,7 @@ impl HeaderReader {
             Err(UnreadableHeader::NoAnswer(uri)) => {
                 (SceneLayout::Unanswered { uri: uri.identity().clone() }, Vec::new())
             }
+            Err(UnreadableHeader::Failed(error)) => return Err(error),
         };
         Ok((found.0.recordable(), found.1))
     }
@@ -151,33 +160,18 @@ impl HeaderReader {
         entry: &Entry,
         item: Option<&ItemRecord>,
         known: &[Arc<OpenRaster>],
-    ) -> Result<Result<(Scene, Vec<Arc<OpenRaster>>), UnreadableHeader>> {
-        let item = match item.map(Result::as_ref).transpose() {
-            Ok(item) => item,
-            Err(why) => {
-                return Ok(Err(unusable_item(&entry.uri.naming().quote(why)).into()));
-            }
-        };
+    ) -> Result<(Scene, Vec<Arc<OpenRaster>>), UnreadableHeader> {
+        let unusable = |why: &UnusableItem| unusable_item(&entry.uri.naming().quote(&why.to_string()));
+        let item = item.map(Result::as_ref).transpose().map_err(unusable)?;
         let choices = match item {
-            None => Ok(bands::whole_file(&entry.uri, &self.tiling)),
-            Some(item) => bands::of_item(item, &self.tiling),
+            None => bands::whole_file(&entry.uri, &self.tiling),
+            Some(item) => bands::of_item(item, &self.tiling)?,
         };
-        let choices = match choices {
-            Ok(choices) => choices,
-            Err(rejection) => return Ok(Err(rejection.into())),
-        };
-        let mut opened = Vec::with_capacity(choices.uris.len());
         let opening = stream::iter(&choices.uris).map(|uri| self.open(uri, entry, known));
-        let mut opening = opening.buffered(AT_ONCE);
-        while let Some(object) = opening.try_next().await? {
-            match object {
-                Ok(object) => opened.push(object),
-                Err(unsurveyed) => return Ok(Err(unsurveyed)),
-            }
-        }
-        let assembled =
-            guard::catch_decoder_panic(|| self.assemble(&choices.bands, choices.notes, &opened, item));
-        Ok(assembled.map(|scene| (scene, opened)).map_err(Into::into))
+        let opened: Vec<_> = opening.buffered(AT_ONCE).try_collect().await?;
+        let scene =
+            guard::catch_decoder_panic(|| self.assemble(&choices.bands, choices.notes, &opened, item))?;
+        Ok((scene, opened))
     }
 
     /// Reads the header of an object, unless that has been done.
@@ -186,11 +180,11 @@ impl HeaderReader {
         uri: &SourceUri,
         entry: &Entry,
         known: &[Arc<OpenRaster>],
-    ) -> Result<Result<Arc<OpenRaster>, UnreadableHeader>> {
+    ) -> Result<Arc<OpenRaster>, UnreadableHeader> {
         let uri = ObjectUri::of(uri)?;
         if let Some(open) = known.iter().find(|open| *open.uri() == uri) {
             self.tally.answered(&uri);
-            return Ok(Ok(open.clone()));
+            return Ok(open.clone());
         }
         let (storage, reads) = (&self.storage, self.reads.clone());
         let reader = match entry.size.filter(|_| *uri.identity() == entry.uri) {
@@ -203,25 +197,27 @@ impl HeaderReader {
         let opened = match reader {
             Ok(Some(reader)) => OpenRaster::open(Arc::new(reader)).await,
             // Without its size it cannot be read in parts; the worker says so.
-            Ok(None) => return self.unanswered(None, uri).await,
-            Err(fault) => Err(fault),
+            Ok(None) => return Err(self.unanswered(None, uri).await?),
+            Err(fault) => Err(fault.into()),
         };
         match opened {
             Ok(opened) => {
                 self.tally.answered(&uri);
-                Ok(opened.map(Arc::new).map_err(UnreadableHeader::from))
+                Ok(Arc::new(opened))
             }
-            Err(StoreError::Failed(error)) => self.unanswered(Some(error), uri).await,
-            Err(_) => self.unanswered(None, uri).await,
+            Err(ReadError::Rejected(rejection)) => {
+                self.tally.answered(&uri);
+                Err(rejection.into())
+            }
+            Err(ReadError::Store(StoreError::Failed(error))) => {
+                Err(self.unanswered(Some(error), uri).await?)
+            }
+            Err(ReadError::Store(_)) => Err(self.unanswered(None, uri).await?),
         }
     }
 
     /// Leaves an object to the worker, if its host answers for others.
-    async fn unanswered(
-        &self,
-        error: Option<Error>,
-        uri: ObjectUri,
-    ) -> Result<Result<Arc<OpenRaster>, UnreadableHeader>> {
+    async fn unanswered(&self, error: Option<Error>, uri: ObjectUri) -> Result<UnreadableHeader> {
         match error {
             Some(error) => {
                 let others = async { self.sample(&uri) };
@@ -229,7 +225,7 @@ impl HeaderReader {
             }
             None => self.tally.answered(&uri),
         }
-        Ok(Err(UnreadableHeader::NoAnswer(uri)))
+        Ok(UnreadableHeader::NoAnswer(uri))
     }
 
     /// Draws a sample of the objects of a host; blocks for disk reads.
