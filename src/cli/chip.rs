@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde_json::json;
 
 use super::run::assumptions;
-use super::{block_on, print_json};
+use super::{WrongArgument, block_on, print_json};
 use crate::answers::inspect::{ChipRequest, FileFormat, Inspector, ModelInput, Picture, Source};
 use crate::config::looking;
 use crate::models;
@@ -101,13 +101,13 @@ impl Stage {
 struct WindowArg(Window);
 
 impl FromStr for WindowArg {
-    type Err = String;
+    type Err = WrongArgument;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, WrongArgument> {
         let numbers: Result<Vec<u32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
         match numbers.as_deref() {
             Ok(&[x, y, width, height]) => Ok(Self(Window { x, y, width, height })),
-            _ => Err("a window is four whole numbers: X,Y,WIDTH,HEIGHT".to_owned()),
+            _ => Err(WrongArgument("a window is four whole numbers: X,Y,WIDTH,HEIGHT")),
         }
     }
 }

@@ -48,6 +48,11 @@ use crate::vocabulary::visible;
 
 pub use pipeline_args::PipelineArgs;
 
+/// An argument is not what it should be, which the text says; clap names both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+struct WrongArgument(&'static str);
+
 /// Turns images into a table of embeddings and predictions that can be queried
 #[derive(Debug, Parser)]
 #[command(name = "tilefleet", version, max_term_width = 100, arg_required_else_help = true)]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::driver::{self, Gpus};
 use super::probe::probe;
+use super::registration::is_compiled_in;
 use crate::runtime;
 use crate::runtime::{Located, Origin, Runtime};
 use crate::vocabulary::error::Error;
@@ -166,7 +167,7 @@ fn examine_provider(runtime: Option<&Runtime>, provider: Provider) -> ProviderFi
         let reason = Some("ONNX Runtime is not installed".to_owned());
         return ProviderFinding { name: provider, compiled_in: false, works: false, reason };
     };
-    let compiled_in = provider.is_compiled_in(runtime);
+    let compiled_in = is_compiled_in(provider, runtime);
     let reason = match probe(runtime, provider, 0, "fp32", &ProviderOptions::default()) {
         Ok(()) => None,
         Err(_) if !compiled_in => Some("the library was built without it".to_owned()),

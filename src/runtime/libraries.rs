@@ -34,7 +34,7 @@ struct Missing {
 ///
 /// [`Kind::Config`](crate::vocabulary::error::Kind::Config), naming every library that is missing.
 pub fn load(runtime: &Runtime, provider: Provider) -> Result<()> {
-    let Some(file) = provider.library() else { return Ok(()) };
+    let Some(file) = library_of(provider) else { return Ok(()) };
     let beside = runtime.located.path.parent().unwrap_or(Path::new("")).to_owned();
     let file = beside.join(file);
     // A library that holds the provider itself needs no other file.
@@ -50,6 +50,16 @@ pub fn load(runtime: &Runtime, provider: Provider) -> Result<()> {
         loader.load_if_beside(name);
     }
     if loader.missing.is_empty() { Ok(()) } else { Err(refusal(provider, &loader.missing)) }
+}
+
+/// Returns the file beside ONNX Runtime that holds a provider; `None` for the CPU's, which is always in the library
+/// itself.
+pub(super) fn library_of(provider: Provider) -> Option<&'static str> {
+    match provider {
+        Provider::Cpu => None,
+        Provider::Cuda => Some("libonnxruntime_providers_cuda.so"),
+        Provider::Tensorrt => Some("libonnxruntime_providers_tensorrt.so"),
+    }
 }
 
 /// Returns where NVIDIA's libraries lie beside an ONNX Runtime: in its own folder, or, in a Python

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use serde::{Deserialize, Serialize};
 
 use super::cache::Build;
+use super::libraries::library_of;
 use super::{is_recent, python};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::provider::Provider;
@@ -140,7 +141,7 @@ impl Places {
 
 /// Returns whether the library's folder holds a provider, too.
 fn has_provider(library: &Path, provider: Provider) -> bool {
-    provider.library().is_none_or(|name| library.with_file_name(name).is_file())
+    library_of(provider).is_none_or(|name| library.with_file_name(name).is_file())
 }
 
 fn named_library(path: &Path) -> Result<Located> {

@@ -7,7 +7,7 @@ use ort::session::Session;
 use ort::value::TensorRef;
 
 use super::failure::message_of;
-use super::registration::Registration;
+use super::registration::{Registration, registration, require};
 use super::{driver, libraries};
 use crate::runtime::Runtime;
 use crate::runtime::new_builder;
@@ -40,7 +40,7 @@ pub fn probe(
     precision: &'static str,
     options: &ProviderOptions,
 ) -> Result<()> {
-    provider.require(runtime)?;
+    require(provider, runtime)?;
     if provider.is_accelerator() {
         libraries::load(runtime, provider)?;
         require_device(provider, device)?;
@@ -48,7 +48,7 @@ pub fn probe(
     let with = Registration { device, precision, options, engines: None };
     let output = run(runtime, provider, with).map_err(|cause| {
         Error::config(format!("the execution provider `{provider}` does not work here"))
-            .because(cause)
+            .because(message_of(&cause))
             .hint("`tilefleet runtime doctor` shows what works on this machine; `cpu` always does")
     })?;
     if agrees(&output) {
@@ -76,18 +76,18 @@ fn require_device(provider: Provider, device: u32) -> Result<()> {
     }
 }
 
-fn run(runtime: &Runtime, provider: Provider, with: Registration<'_>) -> Result<Vec<f32>, String> {
-    let mut session = open(runtime, provider, with).map_err(|error| message_of(&error))?;
+fn run(runtime: &Runtime, provider: Provider, with: Registration<'_>) -> ort::Result<Vec<f32>> {
+    let mut session = open(runtime, provider, with)?;
     let input: Vec<f32> = (0..INPUT_SHAPE.iter().product()).map(input_at).collect();
-    let tensor = TensorRef::from_array_view((INPUT_SHAPE, &*input)).map_err(|error| message_of(&error))?;
-    let outputs = session.run(ort::inputs![tensor]).map_err(|error| message_of(&error))?;
-    let (_, output) = outputs[0].try_extract_tensor::<f32>().map_err(|error| message_of(&error))?;
+    let tensor = TensorRef::from_array_view((INPUT_SHAPE, &*input))?;
+    let outputs = session.run(ort::inputs![tensor])?;
+    let (_, output) = outputs[0].try_extract_tensor::<f32>()?;
     Ok(output.to_vec())
 }
 
 fn open(runtime: &Runtime, provider: Provider, with: Registration<'_>) -> ort::Result<Session> {
     let mut builder = new_builder(runtime)?.with_intra_threads(1)?;
-    if let Some(registration) = provider.registration(with) {
+    if let Some(registration) = registration(provider, with) {
         builder = builder.with_disable_cpu_fallback()?.with_execution_providers([registration])?;
     }
     builder.commit_from_memory(MODEL)

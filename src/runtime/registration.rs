@@ -22,51 +22,51 @@ pub(crate) struct Registration<'a> {
     pub engines: Option<&'a EngineCache>,
 }
 
-impl Provider {
-    /// Returns whether the loaded library contains this provider. Whether it works is another question,
-    /// which [`super::probe::probe`] answers.
-    #[must_use]
-    pub fn is_compiled_in(self, _runtime: &Runtime) -> bool {
-        let available = match self {
-            Self::Cpu => CPU::is_available(),
-            Self::Cuda => CUDA::is_available(),
-            Self::Tensorrt => TensorRT::is_available(),
-        };
-        available.unwrap_or(false)
-    }
+/// Returns whether the loaded library contains a provider. Whether it works is another question, which
+/// [`super::probe::probe`] answers.
+#[must_use]
+pub fn is_compiled_in(provider: Provider, _runtime: &Runtime) -> bool {
+    let available = match provider {
+        Provider::Cpu => CPU::is_available(),
+        Provider::Cuda => CUDA::is_available(),
+        Provider::Tensorrt => TensorRT::is_available(),
+    };
+    available.unwrap_or(false)
+}
 
-    /// # Errors
-    ///
-    /// [`Kind::Config`](crate::vocabulary::error::Kind::Config) if the loaded library lacks this provider.
-    pub(crate) fn require(self, runtime: &Runtime) -> Result<()> {
-        if self.is_compiled_in(runtime) {
-            return Ok(());
-        }
-        let library = runtime.located.path.display();
-        // Said now: what the hint brings would take a while to find out the same.
-        let driver = match driver::gpus() {
-            Err(cause) => format!("; NVIDIA's driver is missing, too: {cause}"),
-            Ok(_) => String::new(),
-        };
-        Err(Error::config(format!("the execution provider `{self}` is not available"))
-            .because(format!("ONNX Runtime {} at {library} was built without it{driver}", runtime.version))
-            .hint("run `tilefleet runtime install --provider cuda`, or choose `cpu`"))
+/// Checks that the loaded library contains a provider.
+///
+/// # Errors
+///
+/// [`Kind::Config`](crate::vocabulary::error::Kind::Config) if it does not.
+pub(crate) fn require(provider: Provider, runtime: &Runtime) -> Result<()> {
+    if is_compiled_in(provider, runtime) {
+        return Ok(());
     }
+    let library = runtime.located.path.display();
+    // Said now: what the hint brings would take a while to find out the same.
+    let driver = match driver::gpus() {
+        Err(cause) => format!("; NVIDIA's driver is missing, too: {cause}"),
+        Ok(_) => String::new(),
+    };
+    Err(Error::config(format!("the execution provider `{provider}` is not available"))
+        .because(format!("ONNX Runtime {} at {library} was built without it{driver}", runtime.version))
+        .hint("run `tilefleet runtime install --provider cuda`, or choose `cpu`"))
+}
 
-    /// Returns this provider alone, to be registered or to fail; nothing for the CPU, which is always there.
-    pub(crate) fn registration(self, with: Registration<'_>) -> Option<ExecutionProviderDispatch> {
-        match self {
-            Self::Cpu => None,
-            Self::Cuda => Some(cuda(with, &with.options.cuda).build().error_on_failure()),
-            Self::Tensorrt => Some(tensorrt(with, &with.options.tensorrt).build().error_on_failure()),
-        }
+/// Returns a provider alone, to be registered or to fail; nothing for the CPU, which is always there.
+pub(super) fn registration(provider: Provider, with: Registration<'_>) -> Option<ExecutionProviderDispatch> {
+    match provider {
+        Provider::Cpu => None,
+        Provider::Cuda => Some(cuda(with, &with.options.cuda).build().error_on_failure()),
+        Provider::Tensorrt => Some(tensorrt(with, &with.options.tensorrt).build().error_on_failure()),
     }
+}
 
-    /// Returns what a session registers, in order of preference.
-    pub(crate) fn registrations(self, with: Registration<'_>) -> Vec<ExecutionProviderDispatch> {
-        let fallback = if self == Self::Tensorrt { Self::Cuda.registration(with) } else { None };
-        self.registration(with).into_iter().chain(fallback).collect()
-    }
+/// Returns what a session registers, in order of preference.
+pub(crate) fn registrations(provider: Provider, with: Registration<'_>) -> Vec<ExecutionProviderDispatch> {
+    let fallback = if provider == Provider::Tensorrt { registration(Provider::Cuda, with) } else { None };
+    registration(provider, with).into_iter().chain(fallback).collect()
 }
 
 fn cuda(with: Registration<'_>, options: &CudaOptions) -> CUDA {

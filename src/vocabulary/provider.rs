@@ -38,17 +38,6 @@ impl Provider {
     pub fn is_accelerator(self) -> bool {
         self != Self::Cpu
     }
-
-    /// Returns the file beside ONNX Runtime that holds this provider; `None` for the CPU's, which is always in
-    /// the library itself.
-    #[must_use]
-    pub fn library(self) -> Option<&'static str> {
-        match self {
-            Self::Cpu => None,
-            Self::Cuda => Some("libonnxruntime_providers_cuda.so"),
-            Self::Tensorrt => Some("libonnxruntime_providers_tensorrt.so"),
-        }
-    }
 }
 
 impl fmt::Display for Provider {

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 
-use crate::cli::show;
+use crate::cli::{WrongArgument, show};
 use crate::models::build::{
     BuildOptions, BuiltModel, Choice, Preprocessing, build, build_for, imagenet, usual_resize,
 };
@@ -157,13 +157,13 @@ enum ResizeTo {
 }
 
 impl FromStr for ResizeTo {
-    type Err = String;
+    type Err = WrongArgument;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, WrongArgument> {
         match text.parse() {
             _ if text == "none" => Ok(Self::None),
             Ok(short_side) => Ok(Self::ShortSide(short_side)),
-            Err(_) => Err("expected a number of pixels or `none`".to_owned()),
+            Err(_) => Err(WrongArgument("expected a number of pixels or `none`")),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::answers::head;
 use crate::answers::head::{
     ClassReport, Group, GroupCounts, LabelFile, LabelledRows, Labels, NotUsed, Request, Trained,
 };
-use crate::cli::{block_on, print_json, show};
+use crate::cli::{WrongArgument, block_on, print_json, show};
 use crate::config::{Pipeline, storage_options};
 use crate::input::storage::{ObjectUri, Storage};
 use crate::models::build::BuiltModel;
@@ -96,19 +96,19 @@ pub struct Args {
     json: bool,
 }
 
-fn at_least_two(text: &str) -> Result<usize, String> {
+fn at_least_two(text: &str) -> Result<usize, WrongArgument> {
     let number = text.parse().ok().filter(|number| *number >= 2);
-    number.ok_or_else(|| "expected a whole number from 2".to_owned())
+    number.ok_or(WrongArgument("expected a whole number from 2"))
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+fn positive(text: &str) -> Result<f64, WrongArgument> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
-    number.ok_or_else(|| "expected a number above 0".to_owned())
+    number.ok_or(WrongArgument("expected a number above 0"))
 }
 
-fn share(text: &str) -> Result<f64, String> {
+fn share(text: &str) -> Result<f64, WrongArgument> {
     let number = text.parse().ok().filter(|number: &f64| (0.0..1.0).contains(number));
-    number.ok_or_else(|| "expected a share from 0 to below 1, such as 0.2".to_owned())
+    number.ok_or(WrongArgument("expected a share from 0 to below 1, such as 0.2"))
 }
 
 /// Fits, reports, and writes the model.

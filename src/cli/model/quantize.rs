@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::calibrate::{Calibration, Quantised, Reader, Settings, Split, TileSelection, Tiles};
 use crate::cli::run::assumptions;
-use crate::cli::{block_on, print_json, show};
+use crate::cli::{WrongArgument, block_on, print_json, show};
 use crate::config::looking;
 use crate::models;
 use crate::models::build::BuiltModel;
@@ -118,12 +118,12 @@ enum MethodName {
 struct Percent(f64);
 
 impl FromStr for Percent {
-    type Err = String;
+    type Err = WrongArgument;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, WrongArgument> {
         match text.parse() {
             Ok(percent) if percent > 50.0 && percent <= 100.0 => Ok(Self(percent)),
-            _ => Err("expected a number above 50 and up to 100, such as 99.999".to_owned()),
+            _ => Err(WrongArgument("expected a number above 50 and up to 100, such as 99.999")),
         }
     }
 }
@@ -136,13 +136,13 @@ enum KeepWorst {
 }
 
 impl FromStr for KeepWorst {
-    type Err = String;
+    type Err = WrongArgument;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, WrongArgument> {
         match text.parse() {
             _ if text == "auto" => Ok(Self::Auto),
             Ok(number) => Ok(Self::Number(number)),
-            Err(_) => Err("expected a number of layers or `auto`".to_owned()),
+            Err(_) => Err(WrongArgument("expected a number of layers or `auto`")),
         }
     }
 }

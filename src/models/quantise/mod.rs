@@ -17,7 +17,6 @@ mod weights;
 mod tests;
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
 
 use bytes::Bytes;
 use prost::Message;
@@ -168,22 +167,4 @@ pub fn with_contract(model: Bytes, contract: &Contract) -> Result<Bytes> {
 
 fn by_name(tensors: &[TensorProto]) -> HashMap<&str, &TensorProto> {
     tensors.iter().map(|tensor| (tensor.name(), tensor)).collect()
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cpu => "cpu",
-            Self::Tensorrt => "tensorrt",
-        })
-    }
-}
-
-impl fmt::Display for WeightRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Reduced => "reduced",
-            Self::Full => "full",
-        })
-    }
 }

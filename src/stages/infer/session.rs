@@ -25,7 +25,7 @@ use crate::runtime::engines::EngineCache;
 use crate::runtime::failure::{Failure, judge, load_error};
 use crate::runtime::new_builder;
 use crate::runtime::probe;
-use crate::runtime::registration::Registration;
+use crate::runtime::registration::{Registration, registrations, require};
 use crate::vocabulary::contract::{Contract, Output};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::provider::Provider;
@@ -114,7 +114,7 @@ impl Session {
         if provider.is_accelerator() {
             probe::probe(runtime, provider, device, precision, &options.options)?;
         } else {
-            provider.require(runtime)?;
+            require(provider, runtime)?;
         }
         let loaded = Loaded::open(runtime, model, options).map_err(|error| load_error(&error))?;
         let static_batch = contract_check::check(&loaded.model, contract)?;
@@ -225,7 +225,7 @@ impl Loaded {
             .with_intra_threads(options.threads.get())?
             .with_inter_threads(1)?
             .with_intra_op_spinning(options.spinning)?
-            .with_execution_providers(provider.registrations(with))?;
+            .with_execution_providers(registrations(provider, with))?;
         if provider.is_accelerator() && !options.options.cpu_fallback {
             builder = builder.with_disable_cpu_fallback()?;
         }
@@ -308,6 +308,7 @@ fn view(batch: &InputBatch, num_chips: usize) -> ort::Result<SessionInputValue<'
 mod tests {
     use super::*;
     use crate::runtime::probe::contract;
+    use crate::runtime::registration::is_compiled_in;
     use crate::runtime::{InstallOptions, install, load};
     use crate::stages::infer::batch::SamplesMut;
     use crate::vocabulary::contract::{Activation, Classifier, Layout, SampleType};
@@ -408,7 +409,7 @@ mod tests {
     #[test]
     fn a_provider_that_is_not_there_is_an_error_before_anything_runs() {
         for provider in [Provider::Cuda, Provider::Tensorrt] {
-            if provider.is_compiled_in(runtime()) {
+            if is_compiled_in(provider, runtime()) {
                 skipped::not_on_this_machine(&format!("its ONNX Runtime has {provider}"));
                 continue;
             }

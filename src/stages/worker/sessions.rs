@@ -19,6 +19,7 @@ use crate::runtime::driver;
 use crate::runtime::driver::Gpu;
 use crate::runtime::engines::{EngineCache, EngineKey, input_shape, tensorrt_version};
 use crate::runtime::libraries;
+use crate::runtime::registration::require;
 use crate::stages::infer::known;
 use crate::stages::infer::row_check;
 use crate::stages::infer::row_check::Batches;
@@ -162,7 +163,7 @@ impl SessionRequest<'_> {
 
     async fn open_devices(&self, runtime: &'static Runtime) -> Result<Sessions> {
         let provider = self.run.provider;
-        provider.require(runtime)?;
+        require(provider, runtime)?;
         libraries::load(runtime, provider)?;
         self.refuse_unwanted_tf32()?;
         let gpus = self.gpus()?;
@@ -247,7 +248,7 @@ impl SessionRequest<'_> {
     fn gpus(&self) -> Result<Vec<Gpu>> {
         let gpus = driver::gpus()
             .map_err(|cause| self.no_devices(format!("NVIDIA's driver does not answer: {cause}")))?;
-        choose(&gpus.devices, &self.run.devices).map_err(|cause| self.no_devices(cause))
+        choose(&gpus.devices, &self.run.devices).map_err(|cause| self.no_devices(cause.to_string()))
     }
 
     fn no_devices(&self, cause: String) -> Error {
@@ -328,16 +329,25 @@ fn tf32_off() -> bool {
     std::env::var_os("NVIDIA_TF32_OVERRIDE").is_some_and(|value| value == "0")
 }
 
+/// A device that is asked for is not there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum NoDevice {
+    #[error("NVIDIA's driver sees no device")]
+    None,
+    #[error("there is no device {number}: NVIDIA's driver sees {there}")]
+    Absent { number: u32, there: String },
+}
+
 /// Chooses among the devices that there are.
-fn choose(there: &[Gpu], request: &Devices) -> Result<Vec<Gpu>, String> {
+fn choose(there: &[Gpu], request: &Devices) -> Result<Vec<Gpu>, NoDevice> {
     if there.is_empty() {
-        return Err("NVIDIA's driver sees no device".to_owned());
+        return Err(NoDevice::None);
     }
     let Devices::These(numbers) = request else { return Ok(there.to_vec()) };
     let find = |number: &u32| {
         there.iter().find(|gpu| gpu.number == *number).cloned().ok_or_else(|| {
             let all: Vec<_> = there.iter().map(|gpu| format!("{} ({})", gpu.number, gpu.name)).collect();
-            format!("there is no device {number}: NVIDIA's driver sees {}", all.join(", "))
+            NoDevice::Absent { number: *number, there: all.join(", ") }
         })
     };
     numbers.iter().map(find).collect()
@@ -374,7 +384,7 @@ mod tests {
         assert_eq!(chosen(&Devices::All).unwrap(), [0, 1]);
         assert_eq!(chosen(&Devices::These(vec![1, 0])).unwrap(), [1, 0]);
         let error = chosen(&Devices::These(vec![0, 2])).unwrap_err();
-        assert_eq!(error, "there is no device 2: NVIDIA's driver sees 0 (A), 1 (B)");
+        assert_eq!(error.to_string(), "there is no device 2: NVIDIA's driver sees 0 (A), 1 (B)");
         assert!(choose(&[], &Devices::All).is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! What an int8 model was quantised for, and what stayed float.
 
+use std::fmt;
+
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,24 @@ pub enum WeightRange {
     Reduced,
     /// From −127 to 127: x86 processors without VNNI saturate.
     Full,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cpu => "cpu",
+            Self::Tensorrt => "tensorrt",
+        })
+    }
+}
+
+impl fmt::Display for WeightRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reduced => "reduced",
+            Self::Full => "full",
+        })
+    }
 }
 
 impl WeightRange {
