@@ -178,7 +178,7 @@ fn row(random: &mut Random, number: usize) -> TileRow {
     TileRow {
         geo: None,
         tile_id: TileId::of(&source, 0, 0, None),
-        source,
+        source: source.into(),
         source_version: Some(format!("{number:032x}").into()),
         level: 0,
         frame: 0,

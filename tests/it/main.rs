@@ -17,6 +17,8 @@ mod faults;
 mod fixture;
 mod gone;
 mod head;
+#[cfg(feature = "query")]
+mod identity;
 mod jobs;
 mod killed;
 mod labels;

@@ -24,7 +24,7 @@ use crate::input::source::{InputSpec, ItemSpec};
 use crate::input::storage::{ObjectUri, Storage};
 use crate::models;
 use crate::models::Model;
-use crate::observe::{Progress, Snapshot, announce};
+use crate::observe::{Progress, Snapshot, announce, keep_to_own_lines};
 use crate::output;
 use crate::output::current_rows::{Shown, count_shown, how_to_accept, settle};
 use crate::output::fingerprint::{FingerprintInput, OutputSchemaId};
@@ -126,12 +126,15 @@ impl Job {
     }
 
     /// Checks a pipeline as [`Self::open`], for a process whose clock, seed and stores are the caller's. Its sources are
-    /// named as `storage` names them.
+    /// named as `storage` names them; if that is secret, the process logs no lines of other crates any more.
     ///
     /// # Errors
     ///
     /// As [`Self::open`].
     pub fn open_as(process: Arc<Process>, storage: Storage, loaded: &Loaded) -> Result<Self> {
+        if storage.naming().is_secret() {
+            keep_to_own_lines();
+        }
         let pipeline = loaded.pipeline.clone();
         let output = Output::open(&storage, &writable(&pipeline.output.uri)?, process);
         let names = models::Overrides {
