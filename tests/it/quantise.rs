@@ -407,13 +407,13 @@ onnx.save(model, sys.argv[1])
 "#;
 
 /// Prints what [`ANNOTATE`] wrote.
-const READ: &str = r#"
+const READ: &str = r"
 import sys, onnx
 model = onnx.load(sys.argv[1])
 graph = model.graph
 notes = [entry.value for node in graph.node for entry in node.metadata_props]
 print(model.functions[0], model.training_info[0], notes, graph.quantization_annotation[0], graph.sparse_initializer[0])
-"#;
+";
 
 #[test]
 fn what_the_python_package_wrote_it_reads_from_the_int8_model() {
