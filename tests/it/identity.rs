@@ -388,6 +388,9 @@ fn outcomes(rows: &[Row]) -> BTreeMap<(String, Option<String>), usize> {
     outcomes
 }
 
+/// A job's name, how it is made, the exit code of its run, and where its plain run shows the name.
+type PlantedJob<'a> = (&'a str, fn() -> Canary, i32, &'a [Place]);
+
 #[test]
 fn no_name_is_seen() {
     use Place::{Bytes, Metadata, Record, Rows, Sources, Stderr};
@@ -397,7 +400,7 @@ fn no_name_is_seen() {
     // With plain URIs the name is seen everywhere: so each search finds what it is to find.
     let everywhere: &[Place] = &[Rows, Sources, Bytes, Record, Stderr];
     let with_columns: &[Place] = &[Rows, Sources, Metadata, Bytes, Record, Stderr];
-    let jobs: [(&str, fn() -> Canary, i32, &[Place]); 9] = [
+    let jobs: [PlantedJob<'_>; 9] = [
         ("folder", folder, 0, everywhere),
         ("manifest", manifest, 0, with_columns),
         ("items", items, 0, everywhere),
@@ -408,7 +411,7 @@ fn no_name_is_seen() {
         ("no server", no_server, 75, &[Stderr]),
         ("no API", no_api, 78, &[Stderr]),
     ];
-    let judge = |(name, make, code, expected): (&str, fn() -> Canary, i32, &[Place])| {
+    let judge = |(name, make, code, expected): PlantedJob<'_>| {
         let plain = make().run(false);
         assert_eq!(plain.output.status.code(), Some(code), "{name}: {}", plain.said());
         assert_eq!(plain.seen(), expected.iter().copied().collect(), "{name}: {}", plain.said());

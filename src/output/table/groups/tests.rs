@@ -129,7 +129,9 @@ fn stored(group: &dyn ColumnGroup, rows: &[TileRow]) -> RecordBatch {
 fn every_group_keeps_the_contract() {
     let names: Vec<&str> = every_group().iter().map(|group| group.name()).collect();
     assert_eq!(names, ["identity", "window", "outcome", "prediction", "embedding", "extra", "geo"]);
-    every_group().iter().for_each(|group| check(&**group));
+    for group in every_group() {
+        check(&*group);
+    }
 }
 
 #[test]
