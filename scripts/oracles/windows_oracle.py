@@ -9,7 +9,7 @@ Usage: windows_oracle.py crops TABLE OUT BAND...
        windows_oracle.py validity TABLE SCENE [NODATA]
 
 `crops` cuts every window that has an embedding out of the files with rasterio, stacks the bands, and saves
-it as OUT/TILE_ID.tif. BAND is FILE:NUMBER; a file with larger pixels than the first is repeated to its grid.
+it as OUT/TILE_ID.tif; windows of a level are read of that overview. BAND is FILE:NUMBER; a file with larger pixels than the first is repeated to its grid.
 `footprints` compares geometry, bbox and centre of every row with rasterio's transform and pyproj, in degrees,
 and prints the largest deviation. `readers` opens the table with GeoPandas and DuckDB spatial and prints,
 as JSON, what each of them counts and what geoparquet-validator says. `maps` looks up the centre of every
@@ -37,9 +37,13 @@ def crops(table, out, bands):
     import rasterio
     from rasterio.windows import Window
 
-    files = [(rasterio.open(name), int(number)) for name, number in (band.rsplit(":", 1) for band in bands)]
+    found = rows(table)
+    level = found[0]["level"]
+    overview = {"overview_level": level - 1} if level else {}
+    named = (band.rsplit(":", 1) for band in bands)
+    files = [(rasterio.open(name, **overview), int(number)) for name, number in named]
     first = files[0][0]
-    for row in rows(table):
+    for row in found:
         if row["status"] != "ok":
             continue
         stack = []

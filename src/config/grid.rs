@@ -4,15 +4,17 @@ use std::num::NonZeroU32;
 
 use super::settings::{Setting, Settings};
 use super::value::{FromSetting, Ratio};
-use crate::scene::{Clouds, Nodata};
+use crate::scene::{Clouds, Metres, Microns, NodataSetting, Resolution};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::sample::converts;
 
 /// The keys of `[tiles]` that say nothing of whole images.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 17] = [
     "size",
     "stride",
     "gsd",
+    "mpp",
+    "level",
     "aoi",
     "bands",
     "unit",
@@ -30,12 +32,12 @@ const KEYS: [&str; 15] = [
 /// How scenes are cut into windows, and what their samples mean.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TilesSection {
-    /// Width and height of a window, in pixels of `gsd`; `None`: the model's.
+    /// Width and height of a window, in pixels of `resolution`; `None`: the model's.
     pub size: Option<NonZeroU32>,
-    /// From one window to the next, in pixels of `gsd`; `None`: as `size`.
+    /// From one window to the next, in pixels of `resolution`; `None`: as `size`.
     pub stride: Option<NonZeroU32>,
-    /// Metres per pixel; `None`: as stored.
-    pub gsd: Option<f64>,
+    /// How large the pixels of a window are.
+    pub resolution: Resolution,
     /// A `GeoJSON` file, or `west,south,east,north` in degrees.
     pub aoi: Option<String>,
     /// Names or numbers (from 1) of the bands; empty: those of the contract.
@@ -47,7 +49,7 @@ pub struct TilesSection {
     /// Added after that: none, one, or one per band.
     pub offset: Vec<f64>,
     /// Which sample means no data.
-    pub nodata: Nodata,
+    pub nodata: NodataSetting,
     /// Windows with a smaller share of valid pixels are skipped.
     pub min_valid_fraction: f64,
     /// Which windows are left out for their clouds.
@@ -69,7 +71,7 @@ pub(super) fn windows(settings: &Settings) -> Result<TilesSection> {
     Ok(TilesSection {
         size: settings.read::<Length>("tiles.size")?.0,
         stride: settings.read::<Length>("tiles.stride")?.0,
-        gsd: settings.read::<Gsd>("tiles.gsd")?.0,
+        resolution: resolution(settings)?,
         aoi: settings.read("tiles.aoi")?,
         bands: settings.read::<Names>("tiles.bands")?.0,
         unit: settings.read::<Option<String>>("tiles.unit")?.filter(|unit| unit != "contract"),
@@ -94,6 +96,25 @@ fn refuse_idle(settings: &Settings) -> Result<()> {
                 .because("`tiles.grid` is \"whole\": every source is one tile")
                 .hint("set tiles.grid = \"regular\" to cut scenes into windows"))
         }
+    }
+}
+
+/// Reads how large pixels are to be: one of three keys says it.
+fn resolution(settings: &Settings) -> Result<Resolution> {
+    let gsd = settings.read::<Gsd>("tiles.gsd")?.0.map(Resolution::Ground);
+    let mpp = settings.read::<Mpp>("tiles.mpp")?.0.map(Resolution::Slide);
+    let level = Some(settings.read::<u32>("tiles.level")?).filter(|level| *level > 0).map(Resolution::Level);
+    let mut asked = [gsd, mpp, level].into_iter().flatten();
+    match (asked.next(), asked.next()) {
+        (Some(one), Some(other)) => {
+            Err(Error::config(format!("{one} and {other} ask for different resolutions"))
+                .hint("set one of tiles.gsd and tiles.level"))
+        }
+        (Some(Resolution::Slide(_)), None) => {
+            Err(Error::config("`tiles.mpp` is for slides, which this version does not read")
+                .hint("set tiles.gsd, in metres per pixel, or tiles.level"))
+        }
+        (asked, _) => Ok(asked.unwrap_or_default()),
     }
 }
 
@@ -138,7 +159,7 @@ impl FromSetting for Length {
 }
 
 /// Metres per pixel.
-struct Gsd(Option<f64>);
+struct Gsd(Option<Metres>);
 
 impl FromSetting for Gsd {
     const EXPECTED: &'static str = "\"native\", or a number of metres per pixel above 0";
@@ -147,7 +168,21 @@ impl FromSetting for Gsd {
         if setting.value.as_str() == Some("native") {
             return Some(Self(None));
         }
-        f64::from_setting(setting).filter(|gsd| *gsd > 0.0).map(|gsd| Self(Some(gsd)))
+        f64::from_setting(setting).filter(|gsd| *gsd > 0.0).map(|gsd| Self(Some(Metres(gsd))))
+    }
+}
+
+/// Microns per pixel.
+struct Mpp(Option<Microns>);
+
+impl FromSetting for Mpp {
+    const EXPECTED: &'static str = "\"native\", or a number of microns per pixel above 0";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        if setting.value.as_str() == Some("native") {
+            return Some(Self(None));
+        }
+        f64::from_setting(setting).filter(|mpp| *mpp > 0.0).map(|mpp| Self(Some(Microns(mpp))))
     }
 }
 
@@ -195,7 +230,7 @@ impl FromSetting for Summands {
     }
 }
 
-impl FromSetting for Nodata {
+impl FromSetting for NodataSetting {
     const EXPECTED: &'static str = "\"file\", \"none\" or a number";
 
     fn from_setting(setting: &Setting) -> Option<Self> {
@@ -261,4 +296,31 @@ impl FromSetting for Vec<f64> {
 fn number(value: &toml::Value) -> Option<f64> {
     let number = value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64))?;
     number.is_finite().then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::looking;
+
+    fn read(settings: &[&str]) -> Result<Resolution> {
+        let mut overrides = vec!["tiles.grid=regular".to_owned()];
+        overrides.extend(settings.iter().map(|&setting| setting.to_owned()));
+        looking(&overrides).map(|options| options.grid.expect("scenes are cut").resolution)
+    }
+
+    #[test]
+    fn one_key_says_how_large_pixels_are() {
+        assert_eq!(read(&[]).unwrap(), Resolution::Level(0));
+        assert_eq!(read(&["tiles.gsd=native", "tiles.level=2"]).unwrap(), Resolution::Level(2));
+        assert_eq!(read(&["tiles.gsd=10"]).unwrap(), Resolution::Ground(Metres(10.0)));
+        let refused = |settings: &[&str]| read(settings).unwrap_err().to_string();
+        let both = refused(&["tiles.gsd=10", "tiles.level=1"]);
+        assert!(both.contains("`tiles.gsd` = 10 m and `tiles.level` = 1 ask for different"), "{both}");
+        let slides = refused(&["tiles.mpp=0.5"]);
+        assert!(slides.contains("`tiles.mpp` is for slides, which this version does not read"), "{slides}");
+        for wrong in ["tiles.level=-1", "tiles.level=1.5", "tiles.gsd=0", "tiles.mpp=-1"] {
+            assert!(refused(&[wrong]).contains("must be"), "{wrong}");
+        }
+    }
 }

@@ -605,6 +605,37 @@ fn a_coarser_resolution_is_read_from_an_overview() {
     assert!(native.num_rows() > 8 * coarse.num_rows(), "{} {}", native.num_rows(), coarse.num_rows());
 }
 
+/// Windows of a stored level hold the pixels that rasterio reads of that overview.
+#[test]
+fn a_level_is_cut_as_it_is_stored() {
+    let Some(folder) = geotiffs() else { return };
+    let scene = folder.join("rio-tiler/mosaic_cog1.tif");
+    let bands: Vec<String> = (1..=3).map(|band| format!("{}:{band}", scene.display())).collect();
+    let model = three_band_model();
+    let model = ["--model", model.to_str().unwrap()];
+    let of_level = |level: u32| job(&format!("bands = [1, 2, 3]\nnodata = \"none\"\nlevel = {level}"));
+    let mut pixels = Vec::new();
+    for (level, num_windows) in [(0, 13 * 13), (1, 7 * 7), (2, 4 * 4)] {
+        let job = of_level(level);
+        assert_eq!(run(&job, &scene, &model)["summary"]["tiles"], num_windows);
+        let columns = shown_columns(&job.table(), "level, width, gsd");
+        let edge = |name: &str| columns[name].as_primitive::<Int32Type>().value(0);
+        assert_eq!((edge("level"), edge("width")), (level as i32, 64));
+        pixels.push(columns["gsd"].as_primitive::<Float64Type>().value(0));
+        let Some(expected) = embeddings_of_crops(&job.table(), &bands, &model) else { return };
+        assert_eq!(expected.len(), num_windows);
+        assert_same_embeddings(&embeddings(&job.table()), &expected);
+    }
+    let ratios = [pixels[1] / pixels[0], pixels[2] / pixels[1]];
+    assert!(ratios.iter().all(|ratio| (ratio - 2.0).abs() < 0.01), "{pixels:?}");
+    let job = of_level(3);
+    let input = ["--input", scene.to_str().unwrap()];
+    assert_exit(&job.run(&[&input[..], &model].concat()), 65);
+    let row = rows(&job.table()).pop().unwrap();
+    assert_eq!(row.reason.as_deref(), Some("grid_mismatch"));
+    assert_eq!(row.detail.as_deref(), Some("`tiles.level` = 3, but the last level of the file is 2"));
+}
+
 #[test]
 fn compacted_windows_keep_their_place() {
     let Some(scene) = rgb_scene() else { return };

@@ -227,7 +227,7 @@ mod tests {
     use crate::input::byte_ranges::RangeReader;
     use crate::input::storage::StorageOptions;
     use crate::output::PlannedTile;
-    use crate::scene::Nodata;
+    use crate::scene::{NodataSetting, Resolution};
     use crate::stages::survey::windows::tiles_of;
     use crate::vocabulary::chip::Samples;
     use crate::vocabulary::contract::{Accept, Input, Layout, SampleType};
@@ -249,13 +249,13 @@ mod tests {
         Arc::new(Tiling {
             size: SIDE,
             stride: SIDE,
-            gsd: None,
+            resolution: Resolution::default(),
             aoi: None,
             bands: vec!["1".to_owned()],
             units: vec!["dn".to_owned()],
             scale: Vec::new(),
             offset: Vec::new(),
-            nodata: Nodata::File,
+            nodata: NodataSetting::File,
             min_valid_fraction: 0.0,
             clouds: None,
             cell_km: 10,

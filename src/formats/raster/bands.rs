@@ -19,14 +19,14 @@ pub struct BandInfo {
 
 /// A value that marks pixels without data.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Nodata {
+pub struct NodataValue {
     /// The value.
     pub value: f64,
     /// The value where it is a whole number, which 64-bit samples need in full.
     pub integer: Option<i128>,
 }
 
-impl Nodata {
+impl NodataValue {
     /// Takes a value that stands elsewhere than in the file.
     #[must_use]
     pub fn of(value: f64) -> Self {
@@ -75,7 +75,7 @@ pub enum Validity {
     /// By a mask.
     Mask,
     /// Those with another value than this, in any of the bands; where there is alpha, in this one.
-    Nodata(Nodata, Option<u16>),
+    Nodata(NodataValue, Option<u16>),
     /// Those that the alpha band, the last of two or four, does not make fully transparent.
     Alpha(u16),
 }

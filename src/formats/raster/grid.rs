@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::bands::Nodata;
+use super::bands::NodataValue;
 use super::codec::{Codec, Predictor};
 use crate::formats::bytes::Order;
 use crate::vocabulary::geometry::{Size, Window};
@@ -58,7 +58,7 @@ pub struct StoredSamples {
     /// What was done to the samples before.
     pub predictor: Predictor,
     /// What a block that is not stored is filled with; 0 if `None`.
-    pub fill: Option<Nodata>,
+    pub fill: Option<NodataValue>,
     /// Whether stored integers are big-endian.
     pub(crate) order: Order,
     /// Whether the bits of each stored byte are reversed (TIFF's fill order 2).

@@ -21,7 +21,7 @@ pub(crate) mod tests;
 
 use std::fmt;
 
-pub use self::bands::{BandInfo, Nodata, Validity};
+pub use self::bands::{BandInfo, NodataValue, Validity};
 pub use self::codec::{Codec, LercExtra, Predictor};
 pub use self::grid::{BlockGrid, BlockId, BlockSpec, Layout, Photometric, StoredSamples};
 pub use self::table::BlockTable;
@@ -79,10 +79,16 @@ pub trait RasterFile: fmt::Debug + Send + Sync {
     fn bands(&self) -> &[BandInfo];
 
     /// Returns the value of pixels without data, of all bands.
-    fn nodata(&self) -> Option<Nodata>;
+    fn nodata(&self) -> Option<NodataValue>;
 
     /// Returns what places it on the Earth, if anything does.
     fn geo(&self) -> Option<&GeoTags>;
+
+    /// Returns width and height of a pixel of level 0 in microns, if the file says it: slides and DICOM files do. The
+    /// resolution of a TIFF is one of print, and says nothing.
+    fn microns(&self) -> Option<[f64; 2]> {
+        None
+    }
 
     /// Returns what was found and is not used, for people.
     fn notes(&self) -> &[String];

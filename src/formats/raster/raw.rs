@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::{
-    BandInfo, BlockGrid, BlockId, BlockTable, Codec, Container, Entry, GridId, Layout, Nodata, Part,
+    BandInfo, BlockGrid, BlockId, BlockTable, Codec, Container, Entry, GridId, Layout, NodataValue, Part,
     Photometric, Predictor, RasterFile, StoredSamples,
 };
 use crate::formats::bytes::Order;
@@ -125,7 +125,7 @@ impl RasterFile for RawRaster {
         &self.bands
     }
 
-    fn nodata(&self) -> Option<Nodata> {
+    fn nodata(&self) -> Option<NodataValue> {
         None
     }
 

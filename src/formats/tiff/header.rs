@@ -7,7 +7,7 @@ use super::{metadata, pyramid, tag as own};
 use crate::formats::bytes::Order;
 use crate::formats::partial::{Parsed, Partial, View};
 use crate::formats::raster::{
-    BandInfo, BlockGrid, BlockId, BlockTable, Container, GridId, Nodata, Part, Photometric, RasterFile,
+    BandInfo, BlockGrid, BlockId, BlockTable, Container, GridId, NodataValue, Part, Photometric, RasterFile,
 };
 use crate::formats::tags::{Directory, tag};
 use crate::geo::GeoTags;
@@ -28,7 +28,7 @@ pub struct TiffHeader {
     /// What is known of each band.
     pub bands: Vec<BandInfo>,
     /// The value of pixels without data, of all bands.
-    pub nodata: Option<Nodata>,
+    pub nodata: Option<NodataValue>,
     /// What places the scene on the Earth.
     pub geo: GeoTags,
     /// What was found and is not used, for people.
@@ -61,7 +61,7 @@ impl RasterFile for TiffHeader {
         &self.bands
     }
 
-    fn nodata(&self) -> Option<Nodata> {
+    fn nodata(&self) -> Option<NodataValue> {
         self.nodata
     }
 
@@ -128,7 +128,7 @@ pub(super) fn parse(file: View<'_>, first: Directory<'_>) -> Result<TiffHeader, 
 }
 
 /// Returns the value of pixels without data as it is written, whether samples can have it or not.
-fn nodata(directory: &Directory<'_>, page: &BlockGrid, notes: &mut Vec<String>) -> Option<Nodata> {
+fn nodata(directory: &Directory<'_>, page: &BlockGrid, notes: &mut Vec<String>) -> Option<NodataValue> {
     let Some(text) = directory.text(own::GDAL_NODATA) else {
         if directory.has(own::GDAL_NODATA) {
             notes.push("nodata (tag 42113) is not text and is ignored".to_owned());

@@ -9,7 +9,7 @@ use quick_xml::escape::{EscapeError, unescape};
 use quick_xml::events::attributes::AttrError;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 
-use crate::formats::raster::{BandInfo, Nodata};
+use crate::formats::raster::{BandInfo, NodataValue};
 use crate::vocabulary::sample::SampleKind;
 
 /// One `<Item name="…" sample="…" role="…">value</Item>` of GDAL's metadata.
@@ -198,13 +198,13 @@ fn character(reference: &BytesRef<'_>) -> Result<String, BadXml> {
 /// of 64-bit integers by their digits alone (`strtoull`, `atoll`), and 0 where no number begins.
 ///
 /// Two texts of which GDAL makes 0, and holes of what is 0, say what is meant: `none`, and `-nan` (C17, 7.22.1.3).
-pub(super) fn nodata(text: &str, kind: SampleKind) -> Option<Nodata> {
+pub(super) fn nodata(text: &str, kind: SampleKind) -> Option<NodataValue> {
     let word = text.trim_matches(BLANKS);
     if text.is_empty() || word.eq_ignore_ascii_case("none") {
         return None;
     }
     if word.eq_ignore_ascii_case("-nan") {
-        return Some(Nodata::of(f64::NAN));
+        return Some(NodataValue::of(f64::NAN));
     }
     let integer = match kind {
         SampleKind::I64 => leading_integer(text).clamp(i64::MIN.into(), i64::MAX.into()),
@@ -212,9 +212,9 @@ pub(super) fn nodata(text: &str, kind: SampleKind) -> Option<Nodata> {
             negative @ ..0 if negative >= -i128::from(u64::MAX) => negative + (1 << 64),
             integer => integer.unsigned_abs().min(u64::MAX.into()) as i128,
         },
-        _ => return Some(Nodata::of(number(text).unwrap_or(0.0))),
+        _ => return Some(NodataValue::of(number(text).unwrap_or(0.0))),
     };
-    Some(Nodata { value: integer as f64, integer: Some(integer) })
+    Some(NodataValue { value: integer as f64, integer: Some(integer) })
 }
 
 /// Reads a number as GDAL does (`CPLAtofM`): what follows on it does not count, and a comma before any point is the

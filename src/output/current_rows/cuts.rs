@@ -6,6 +6,7 @@ use futures::TryStreamExt;
 
 use crate::config::{Pipeline, TilesSection};
 use crate::output::Run;
+use crate::scene::Resolution;
 use crate::vocabulary::error::Result;
 use crate::vocabulary::identity::SourceUri;
 
@@ -21,7 +22,7 @@ enum Cut {
     /// Every source is one tile.
     Whole,
     /// Into windows.
-    Windows { size: u32, stride: u32, gsd: Option<f64>, area: Option<String>, bands: Vec<String> },
+    Windows { size: u32, stride: u32, resolution: Resolution, area: Option<String>, bands: Vec<String> },
     /// As no run of another fingerprint, as far as can be told.
     Other,
 }
@@ -31,7 +32,7 @@ impl Cut {
         let Ok(pipeline) = Pipeline::recorded(&run.record.pipeline, &run.id.to_string()) else {
             return Self::Other;
         };
-        let Some(TilesSection { size, stride, gsd, aoi, bands, .. }) = pipeline.grid else {
+        let Some(TilesSection { size, stride, resolution, aoi, bands, .. }) = pipeline.grid else {
             return Self::Whole;
         };
         // A record names the file of an area, and not what it said.
@@ -42,7 +43,7 @@ impl Cut {
         let size = size.map_or(model.width, std::num::NonZero::get);
         let stride = stride.map_or(size, std::num::NonZero::get);
         let bands = if bands.is_empty() { model.bands.clone() } else { bands };
-        Self::Windows { size, stride, gsd, area: aoi, bands }
+        Self::Windows { size, stride, resolution, area: aoi, bands }
     }
 }
 

@@ -1,13 +1,11 @@
 //! Which bands of which files become the bands of the model's input, and what their samples mean.
 
-use crate::formats::raster;
-use crate::formats::raster::{BandInfo, BlockGrid, Photometric, RasterFile};
+use crate::formats::raster::{BandInfo, BlockGrid, NodataValue, Photometric, RasterFile};
 use crate::input::stac;
 use crate::input::stac::sentinel2;
 use crate::input::stac::sentinel2::{Calibration, calibration_to};
 use crate::input::stac::{Item, Selected};
-use crate::scene::Nodata;
-use crate::scene::{SceneBand, Tiling};
+use crate::scene::{NodataSetting, SceneBand, Tiling};
 use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::reason::{Reason, Rejection};
 use crate::vocabulary::sample::{SampleKind, converts};
@@ -187,12 +185,12 @@ impl Choice {
         let said = self.selected.as_ref().and_then(|selected| selected.details.nodata);
         let kind = file.pixels(0, 0).stored.kind;
         let value = match tiling.nodata {
-            Nodata::None => return Ok(None),
-            Nodata::Value(value) => Some(value),
-            Nodata::File if file.validity(0).is_masked() => return Ok(None),
-            Nodata::File => said,
+            NodataSetting::None => return Ok(None),
+            NodataSetting::Value(value) => Some(value),
+            NodataSetting::File if file.validity(0).is_masked() => return Ok(None),
+            NodataSetting::File => said,
         };
-        let stored = value.and_then(|value| raster::Nodata::of(value).of_kind(kind));
+        let stored = value.and_then(|value| NodataValue::of(value).of_kind(kind));
         if let Some(value) = value.filter(|value| !value.is_nan()) {
             match stored {
                 None => {
@@ -204,7 +202,7 @@ impl Choice {
                 Some(_) => {}
             }
         }
-        let in_file = file.nodata().filter(|_| tiling.nodata == Nodata::File);
+        let in_file = file.nodata().filter(|_| tiling.nodata == NodataSetting::File);
         match stored.or(in_file) {
             Some(nodata) if !nodata.is_exact() => {
                 let detail = format!(

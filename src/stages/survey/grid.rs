@@ -3,7 +3,7 @@
 use crate::formats::raster::RasterFile;
 use crate::geo::{GeoTransform, NoGeometry};
 use crate::input::open::OpenRaster;
-use crate::scene::{AxisMap, SceneBand, SceneObject, Tiling};
+use crate::scene::{AxisMap, Metres, Microns, PixelSize, Resolution, SceneBand, SceneObject, Tiling};
 use crate::vocabulary::geometry::Size;
 use crate::vocabulary::reason::{Reason, Rejection};
 
@@ -17,7 +17,7 @@ pub(super) struct Place {
     pub(super) window: Size,
     /// From one window to the next.
     pub(super) stride: [f64; 2],
-    /// Metres a pixel of the chip.
+    /// Metres per pixel of the chip.
     pub(super) gsd: Option<f64>,
 }
 
@@ -44,6 +44,7 @@ pub(super) fn object(opened: &OpenRaster) -> Result<SceneObject, Rejection> {
         without_mask: levels_without_mask(file),
         levels: file.sizes(),
         num_frames: file.num_frames(),
+        microns: file.microns(),
         transform: transform.ok().map(|transform| transform.0),
         epsg,
         tags: (epsg.is_none() && !tags.is_empty()).then(|| tags.clone()),
@@ -92,43 +93,35 @@ pub(super) fn place(
     };
     let native = georeference.as_ref().and_then(|place| place.ground_sample_distance(column, row).ok());
     let native = native.filter(|metres| metres.is_finite() && *metres > 0.0);
-    // Pixels of level 0 that one of the chip is wide and high.
-    let [across, down] = match (tiling.gsd, georeference.and_then(|place| place.pixel(column, row).ok())) {
-        (None, _) => [1.0; 2],
-        (Some(gsd), Some(pixel)) => pixels_in(gsd, pixel),
-        (Some(gsd), None) => {
-            return Err(mismatch(&format!(
-                "`tiles.gsd` = {gsd} m, but the file does not give its pixel size"
-            )));
-        }
+    let ground = georeference.and_then(|place| place.pixel(column, row).ok());
+    let pixel = PixelSize {
+        ground: ground.map(|edges| edges.map(Metres)),
+        slide: found.microns.map(|edges| edges.map(Microns)),
     };
-    if ![across, down].iter().all(|pixels| pixels.is_finite() && *pixels > 0.0) {
-        return Err(mismatch("its pixels are too small or too large for any tiles.gsd"));
+    let read = tiling.resolution.choose(found, pixel)?;
+    if read.is_upsampled {
+        notes.push(format!("pixels are upsampled: they are larger than {}", tiling.resolution.amount()));
     }
-    if across.min(down) < 1.0 - 1e-6 {
-        notes
-            .push(format!("pixels are upsampled: they are larger than {} m", tiling.gsd.unwrap_or_default()));
-    }
-    let level = found.level_for([across, down]);
-    let (full, reduced) = (found.size(), found.levels[level]);
-    let across = across * f64::from(reduced.width) / f64::from(full.width);
-    let down = down * f64::from(reduced.height) / f64::from(full.height);
+    let [across, down] = read.pixels;
     let side = |pixels: f64| ((f64::from(tiling.size) * pixels).round() as u32).max(1);
     let stride = |pixels: f64| (f64::from(tiling.stride) * pixels).max(1.0);
     Ok(Place {
         reference,
-        level: level as u32,
+        level: read.level as u32,
         window: Size::new(side(across), side(down)),
         stride: [stride(across), stride(down)],
-        gsd: tiling.gsd.or(native),
+        gsd: ground_distance(tiling.resolution, native, read.full_pixels),
     })
 }
 
-/// Returns how many pixels are so many metres, across and down. Pixels that are nearly square, as those of Web
-/// Mercator on the ground, are taken as such, so that windows are.
-fn pixels_in(gsd: f64, [width, height]: [f64; 2]) -> [f64; 2] {
-    let nearly_square = (width / height - 1.0).abs() < 0.02;
-    if nearly_square { [gsd / (width * height).sqrt(); 2] } else { [gsd / width, gsd / height] }
+/// Returns how many metres a pixel of the chip is on the ground.
+///
+/// - `native`: one of level 0
+fn ground_distance(asked: Resolution, native: Option<f64>, [across, down]: [f64; 2]) -> Option<f64> {
+    match asked {
+        Resolution::Ground(Metres(metres)) => Some(metres),
+        Resolution::Slide(_) | Resolution::Level(_) => native.map(|metres| metres * (across * down).sqrt()),
+    }
 }
 
 /// Returns the object with the smallest pixels; without georeference the one with the most.

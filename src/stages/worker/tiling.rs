@@ -67,7 +67,7 @@ pub(crate) fn of_grid(
     Tiling {
         size,
         stride: grid.stride.map_or(size, std::num::NonZero::get),
-        gsd: grid.gsd,
+        resolution: grid.resolution,
         aoi,
         bands,
         units,

@@ -30,7 +30,7 @@ use self::codec::WebPBlockDecoder;
 use self::jpeg::JpegDecoder;
 use self::lerc::LercDecoder;
 use crate::formats::bytes::Order;
-use crate::formats::raster::{BlockSpec, Codec, Nodata, Predictor};
+use crate::formats::raster::{BlockSpec, Codec, NodataValue, Predictor};
 use crate::vocabulary::chip::{Samples, with_samples};
 use crate::vocabulary::geometry::Window;
 use crate::vocabulary::guard;
@@ -121,13 +121,13 @@ fn absent(spec: &BlockSpec) -> Samples {
 /// A sample type that nodata can be written as.
 trait FromNodata {
     /// Returns the value, clamped to the range of the type and rounded (GDAL, `GDALCopyWords`).
-    fn clamped(nodata: Nodata) -> Self;
+    fn clamped(nodata: NodataValue) -> Self;
 }
 
 macro_rules! from_nodata {
     (integers: $($integer:ty),+; floats: $($float:ty),+) => {
         $(impl FromNodata for $integer {
-            fn clamped(nodata: Nodata) -> Self {
+            fn clamped(nodata: NodataValue) -> Self {
                 match nodata.integer {
                     Some(integer) => integer.clamp(Self::MIN.into(), Self::MAX.into()) as Self,
                     // NaN becomes 0.
@@ -136,7 +136,7 @@ macro_rules! from_nodata {
             }
         })+
         $(impl FromNodata for $float {
-            fn clamped(nodata: Nodata) -> Self {
+            fn clamped(nodata: NodataValue) -> Self {
                 nodata.value as Self
             }
         })+

@@ -1,6 +1,6 @@
 //! Which pixels are valid: by a mask, by alpha, by nodata; as `rasterio.DatasetReader.dataset_mask` says.
 
-use crate::formats::raster::Nodata;
+use crate::formats::raster::NodataValue;
 use crate::vocabulary::chip::Samples;
 
 /// Returns what a mask page means: one of single bits is 0 or 255, others are as they are stored.
@@ -29,7 +29,7 @@ fn eight_bit(alpha: u16) -> u8 {
 }
 
 /// Returns 255 where a pixel has another value than nodata in any of its bands, else 0.
-pub(super) fn of_nodata(samples: &Samples, num_bands: usize, nodata: Nodata) -> Vec<u8> {
+pub(super) fn of_nodata(samples: &Samples, num_bands: usize, nodata: NodataValue) -> Vec<u8> {
     macro_rules! valid {
         (integers: $($integer:ident $type:ty),+) => {
             match samples {
@@ -82,8 +82,8 @@ pub(crate) fn is_absent_f64(sample: f64, nodata: f64) -> bool {
 mod tests {
     use super::*;
 
-    const fn nodata(value: f64, integer: Option<i128>) -> Nodata {
-        Nodata { value, integer }
+    const fn nodata(value: f64, integer: Option<i128>) -> NodataValue {
+        NodataValue { value, integer }
     }
 
     #[test]

@@ -4,103 +4,24 @@
 //! the windows of the plan, the blocks that are fetched and the footprints of the rows are functions of
 //! this record and of the [`Tiling`]. It lies in `sources.parquet`, so that all workers plan the same.
 
+mod axis_map;
+mod object;
+mod resolution;
+mod tiling;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::geo::{Aoi, Crs, Footprint, GeoTags, GeoTransform, Georeference, NoGeometry};
+pub use self::axis_map::AxisMap;
+pub use self::object::SceneObject;
+pub use self::resolution::{Metres, Microns, PixelSize, ReadLevel, Resolution};
+pub use self::tiling::{Area, Clouds, NodataSetting, Tiling};
+use crate::geo::{Footprint, Georeference, NoGeometry};
 use crate::vocabulary::geometry::{Rect, Size, Window};
 use crate::vocabulary::identity::{Naming, SourceUri};
 use crate::vocabulary::reason::{Reason, Rejection};
 use crate::vocabulary::sample::SampleKind;
-
-/// Which sample means no data.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Nodata {
-    /// The one that file or STAC item name.
-    File,
-    /// None.
-    None,
-    /// This one.
-    Value(f64),
-}
-
-/// Where clouds are said to be, and how many of them are too many.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Clouds {
-    /// Name of the band.
-    pub band: String,
-    /// Its values that mean clouds.
-    pub values: Vec<u32>,
-    /// The numbers of its bits that do.
-    pub bits: Vec<u32>,
-    /// Windows with a larger share of such pixels are skipped.
-    pub max_fraction: f64,
-}
-
-/// How scenes are cut into windows, and what their samples mean: part of the fingerprint.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Tiling {
-    /// Width and height of a window, in pixels of `gsd`.
-    pub size: u32,
-    /// From one window to the next, in pixels of `gsd`.
-    pub stride: u32,
-    /// Metres per pixel; `None`: as stored.
-    pub gsd: Option<f64>,
-    /// Windows that do not touch it are not planned.
-    pub aoi: Option<Area>,
-    /// Names or numbers (from 1) of the bands, in the order of the model's input.
-    pub bands: Vec<String>,
-    /// What the values mean that the model gets, band by band.
-    pub units: Vec<String>,
-    /// Factors of the samples: none, one, or one per band.
-    pub scale: Vec<f64>,
-    /// Added after that: none, one, or one per band.
-    pub offset: Vec<f64>,
-    /// Which sample means no data.
-    pub nodata: Nodata,
-    /// Windows with a smaller share of valid pixels are skipped.
-    pub min_valid_fraction: f64,
-    /// Which windows are left out for their clouds.
-    pub clouds: Option<Clouds>,
-    /// Spacing of the global grid, in kilometres.
-    pub cell_km: u32,
-}
-
-impl Tiling {
-    /// Returns why a window is left out, if it is.
-    ///
-    /// - `valid`: share of its pixels that are valid
-    /// - `clouds`: share of the valid ones that are clouds, if anything says so
-    #[must_use]
-    pub fn skips(&self, valid: f32, clouds: Option<f32>) -> Option<(Reason, String)> {
-        if valid == 0.0 || f64::from(valid) < self.min_valid_fraction {
-            return Some((Reason::Nodata, format!("{:.1} % of the pixels are valid", 100.0 * valid)));
-        }
-        let most = self.clouds.as_ref().map(|Clouds { max_fraction, .. }| *max_fraction)?;
-        match clouds {
-            Some(clouds) if f64::from(clouds) > most => {
-                Some((Reason::Clouds, format!("{:.1} % of the valid pixels are clouds", 100.0 * clouds)))
-            }
-            None if most < 1.0 => {
-                Some((Reason::Clouds, "there is no cloud information for this window".to_owned()))
-            }
-            _ => None,
-        }
-    }
-}
-
-/// An area of interest: the same text is the same area.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct Area {
-    /// A box of four numbers, or `GeoJSON`.
-    pub text: String,
-    /// What it says.
-    #[serde(skip)]
-    pub aoi: Aoi,
-}
 
 /// What planning has found out about a source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -236,44 +157,6 @@ pub struct FrameWindow {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_first(frame: &u32) -> bool {
     *frame == 0
-}
-
-/// One object of a scene, as it was when planned.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SceneObject {
-    /// Canonical URI.
-    #[serde(serialize_with = "SourceUri::serialize_for_reading")]
-    pub uri: SourceUri,
-    /// Its version then.
-    pub version: Option<Arc<str>>,
-    /// Its size then, in bytes.
-    pub size_bytes: u64,
-    /// Sizes of its levels, in pixels; the first is full size.
-    pub levels: Vec<Size>,
-    /// Number of frames, all with these levels.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    pub num_frames: u32,
-    /// Levels that do not say which pixels are valid though the first one does: no chip is read from them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub without_mask: Vec<usize>,
-    /// From pixel corners to its coordinate reference system, as GDAL orders the six coefficients.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub transform: Option<[f64; 6]>,
-    /// Its coordinate reference system, as an EPSG code.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub epsg: Option<u32>,
-    /// What the file says about a coordinate reference system that has no code.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tags: Option<GeoTags>,
-}
-
-fn one() -> u32 {
-    1
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-fn is_one(number: &u32) -> bool {
-    *number == 1
 }
 
 /// One band of a scene.
@@ -453,109 +336,6 @@ pub struct SourceWindow {
     pub bands: Vec<u16>,
 }
 
-impl SceneObject {
-    /// Returns the size of its level 0.
-    #[must_use]
-    pub fn size(&self) -> Size {
-        self.levels[0]
-    }
-
-    /// Returns where it lies on the Earth.
-    ///
-    /// # Errors
-    ///
-    /// [`NoGeometry`] where that is not beyond doubt.
-    pub fn georeference(&self) -> Result<Georeference, NoGeometry> {
-        let transform = GeoTransform(self.transform.ok_or(NoGeometry::NoTransform)?).checked()?;
-        let crs = match (self.epsg, &self.tags) {
-            (Some(code), _) => Crs::from_epsg(code)?,
-            (None, Some(tags)) => Crs::from_tags(tags)?,
-            (None, None) => return Err(NoGeometry::NoCrs),
-        };
-        Ok(Georeference::new(transform, crs))
-    }
-
-    /// Returns the coarsest level whose pixels are not wider and higher than so many of level 0, and that says which
-    /// of them are valid if level 0 does.
-    #[must_use]
-    pub fn level_for(&self, [across, down]: [f64; 2]) -> usize {
-        let full = self.size();
-        let fits =
-            |full: u32, level: u32, most: f64| f64::from(full) / f64::from(level) <= most * (1.0 + 1e-6);
-        let is_fine = |number: &usize| {
-            let size = self.levels[*number];
-            fits(full.width, size.width, across) && fits(full.height, size.height, down)
-        };
-        let usable = (0..self.levels.len()).filter(|number| !self.without_mask.contains(number));
-        usable.rev().find(is_fine).unwrap_or(0)
-    }
-
-    /// Tells whether the coordinate reference system is the same, as far as it can be told.
-    fn has_system_of(&self, other: &Self) -> bool {
-        let keys = |object: &Self| {
-            let tags = object.tags.clone().unwrap_or_default();
-            (object.epsg, tags.key_directory, tags.doubles, tags.ascii)
-        };
-        keys(self) == keys(other)
-    }
-}
-
-/// How pixels of one grid lie in another that is parallel to it: a factor and a shift along each axis.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AxisMap {
-    across: (f64, f64),
-    down: (f64, f64),
-}
-
-impl AxisMap {
-    /// Returns the map from the pixels of one object to those of another, both at level 0; `None` if their
-    /// grids are not parallel or lie in different coordinate reference systems.
-    ///
-    /// Objects without georeference cover the same area as far as anybody can tell.
-    #[must_use]
-    pub fn between(from: &SceneObject, to: &SceneObject) -> Option<Self> {
-        let ratio = |to: u32, from: u32| (f64::from(to) / f64::from(from), 0.0);
-        let (Some(a), Some(b)) = (from.transform, to.transform) else {
-            let (from_size, to_size) = (from.size(), to.size());
-            return (from.transform.is_none() && to.transform.is_none()).then(|| Self {
-                across: ratio(to_size.width, from_size.width),
-                down: ratio(to_size.height, from_size.height),
-            });
-        };
-        if !from.has_system_of(to) {
-            return None;
-        }
-        // The inverse of `b` after `a`, of which the mixed terms must vanish.
-        let determinant = b[1] * b[5] - b[2] * b[4];
-        let inverse =
-            |x: f64, y: f64| ((b[5] * x - b[2] * y) / determinant, (b[1] * y - b[4] * x) / determinant);
-        let (xx, yx) = inverse(a[1], a[4]);
-        let (xy, yy) = inverse(a[2], a[5]);
-        let (tx, ty) = inverse(a[0] - b[0], a[3] - b[3]);
-        let parallel = xy.abs() < 1e-9 * xx.abs() && yx.abs() < 1e-9 * yy.abs() && xx > 0.0 && yy > 0.0;
-        let exact =
-            |factor: f64| if (factor - factor.round()).abs() < 1e-9 { factor.round() } else { factor };
-        parallel.then(|| Self { across: (exact(xx), tx), down: (exact(yy), ty) })
-    }
-
-    /// Maps a rectangle.
-    #[must_use]
-    pub fn apply(&self, rect: Rect) -> Rect {
-        Rect {
-            x: rect.x * self.across.0 + self.across.1,
-            y: rect.y * self.down.0 + self.down.1,
-            width: rect.width * self.across.0,
-            height: rect.height * self.down.0,
-        }
-    }
-
-    /// Returns how many pixels of the other grid one of this is wide.
-    #[must_use]
-    pub fn across_factor(&self) -> f64 {
-        self.across.0
-    }
-}
-
 mod nodata {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
@@ -576,6 +356,7 @@ mod nodata {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::geo::GeoTags;
 
     fn object(levels: &[u32], transform: Option<[f64; 6]>) -> SceneObject {
         SceneObject {
@@ -585,6 +366,7 @@ mod tests {
             num_frames: 1,
             levels: levels.iter().map(|&side| Size::new(side, side)).collect(),
             without_mask: Vec::new(),
+            microns: None,
             transform,
             epsg: Some(32_633),
             tags: None,
