@@ -137,8 +137,9 @@ pub fn run(args: Args) -> Result<()> {
     })?;
     found.picture.check(format)?;
     write(&found.picture, format, &args.out, args.force)?;
-    if let Some((reason, detail)) = &found.skipped {
-        say(Level::Warn, &format!("a run leaves this window out, {}: {detail}", reason.code()));
+    if let Some(skipped) = &found.skipped {
+        let (code, detail) = (skipped.reason.code(), &skipped.detail);
+        say(Level::Warn, &format!("a run leaves this window out, {code}: {detail}"));
     }
     args.print(&source, &found)
 }
@@ -191,7 +192,7 @@ impl Args {
                 "axes": picture.axes,
                 "sample_type": sample_type,
                 "bands": picture.bands.to_string(),
-                "skipped": skipped.as_ref().map(|(reason, _)| reason.code()),
+                "skipped": skipped.as_ref().map(|skipped| skipped.reason.code()),
                 "read_bytes": read_bytes,
             }));
         }

@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 
 use super::settings::{Setting, Settings};
 use super::value::{FromSetting, Ratio};
-use crate::scene::{Clouds, Metres, Microns, NodataSetting, Resolution};
+use crate::scene::skip::Clouds;
+use crate::scene::{Metres, Microns, NodataSetting, Resolution};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::sample::converts;
 

@@ -7,6 +7,7 @@
 mod axis_map;
 mod object;
 mod resolution;
+pub mod skip;
 mod tiling;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use self::axis_map::AxisMap;
 pub use self::object::SceneObject;
 pub use self::resolution::{Metres, Microns, PixelSize, ReadLevel, Resolution};
-pub use self::tiling::{Area, Clouds, NodataSetting, Tiling};
+pub use self::tiling::{Area, NodataSetting, Tiling};
 use crate::geo::{Footprint, Georeference, NoGeometry};
 use crate::vocabulary::geometry::{Rect, Size, Window};
 use crate::vocabulary::identity::{Naming, SourceUri};

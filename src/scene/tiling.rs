@@ -6,8 +6,8 @@
 use serde::Serialize;
 
 use super::resolution::Resolution;
+use super::skip::Clouds;
 use crate::geo::Aoi;
-use crate::vocabulary::reason::Reason;
 
 /// Which sample means no data.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -19,19 +19,6 @@ pub enum NodataSetting {
     None,
     /// This one.
     Value(f64),
-}
-
-/// Where clouds are said to be, and how many of them are too many.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Clouds {
-    /// Name of the band.
-    pub band: String,
-    /// Its values that mean clouds.
-    pub values: Vec<u32>,
-    /// The numbers of its bits that do.
-    pub bits: Vec<u32>,
-    /// Windows with a larger share of such pixels are skipped.
-    pub max_fraction: f64,
 }
 
 /// How scenes are cut into windows, and what their samples mean: part of the fingerprint.
@@ -56,35 +43,12 @@ pub struct Tiling {
     pub offset: Vec<f64>,
     /// Which sample means no data.
     pub nodata: NodataSetting,
-    /// Windows with a smaller share of valid pixels are skipped.
+    /// Windows with a smaller share of valid pixels are skipped: a rule of [`Tiling::skip_rules`].
     pub min_valid_fraction: f64,
-    /// Which windows are left out for their clouds.
+    /// Windows with more clouds than this are skipped, too: the next rule.
     pub clouds: Option<Clouds>,
     /// Spacing of the global grid, in kilometres.
     pub cell_km: u32,
-}
-
-impl Tiling {
-    /// Returns why a window is left out, if it is.
-    ///
-    /// - `valid`: share of its pixels that are valid
-    /// - `clouds`: share of the valid ones that are clouds, if anything says so
-    #[must_use]
-    pub fn skips(&self, valid: f32, clouds: Option<f32>) -> Option<(Reason, String)> {
-        if valid == 0.0 || f64::from(valid) < self.min_valid_fraction {
-            return Some((Reason::Nodata, format!("{:.1} % of the pixels are valid", 100.0 * valid)));
-        }
-        let most = self.clouds.as_ref().map(|Clouds { max_fraction, .. }| *max_fraction)?;
-        match clouds {
-            Some(clouds) if f64::from(clouds) > most => {
-                Some((Reason::Clouds, format!("{:.1} % of the valid pixels are clouds", 100.0 * clouds)))
-            }
-            None if most < 1.0 => {
-                Some((Reason::Clouds, "there is no cloud information for this window".to_owned()))
-            }
-            _ => None,
-        }
-    }
 }
 
 /// An area of interest: the same text is the same area.

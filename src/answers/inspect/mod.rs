@@ -48,6 +48,7 @@ use crate::input::byte_ranges::{ReadError, read_whole};
 use crate::input::open::OpenRaster;
 use crate::input::source::ItemSpec;
 use crate::input::storage::{ObjectUri, Storage, StoreError};
+use crate::scene::skip::Skipped;
 use crate::scene::{self as scenes, Area, Tiling};
 use crate::stages::fetch;
 use crate::stages::preprocess::{Preprocess, WholeImage};
@@ -122,7 +123,7 @@ pub struct ModelInput {
     /// The level that it is counted in.
     pub level: u32,
     /// Why a run would leave it out, if it would: too few valid pixels, or too many clouds.
-    pub skipped: Option<(Reason, String)>,
+    pub skipped: Option<Skipped>,
     /// Number of bytes that were read for it.
     pub read_bytes: u64,
 }

@@ -13,6 +13,7 @@ use crate::formats::reader::TileGrid;
 use crate::input::byte_ranges::{ReadError, ReadOptions};
 use crate::input::open::OpenRaster;
 use crate::input::storage::{ObjectUri, Storage, StoreError};
+use crate::scene::skip::Skipped;
 use crate::scene::{Scene, SceneLayout, SourceWindow, Tiling};
 use crate::stages::compose::{SceneChip, SourceSamples, composite};
 use crate::stages::fetch;
@@ -78,7 +79,7 @@ pub(super) struct ReadWindow {
     pub(super) window: Window,
     pub(super) level: u32,
     /// Why a run gives its row no prediction, if it leaves the window out.
-    pub(super) skipped: Option<(Reason, String)>,
+    pub(super) skipped: Option<Skipped>,
     pub(super) read_bytes: u64,
 }
 
@@ -133,9 +134,8 @@ impl WindowReader<'_> {
         check_size(opened, &cuts, self.limits).map_err(reject)?;
         let blocks = blocks(opened, &cuts).await?;
         let chip = self.stacked(opened, cuts, &blocks).map_err(reject)?;
-        let (valid, clouds) = (chip.measured.valid_fraction, chip.measured.cloud_fraction);
         Ok(ReadWindow {
-            skipped: self.tiling.skips(valid, clouds),
+            skipped: self.tiling.skip_rules().after_pixels(&chip.measured),
             chip,
             window,
             level: scene.level,
@@ -178,8 +178,8 @@ impl WindowReader<'_> {
             SourceSamples::read(cut, opened.objects[object].file(), block)
         };
         let pieces: Vec<SourceSamples> = cuts.into_iter().map(piece).collect::<Result<_, _>>()?;
-        let (side, clouds) = (self.tiling.size, self.tiling.clouds.as_ref());
-        Ok(composite(&opened.scene, clouds, self.how.bands(), side, &pieces))
+        let (side, rules) = (self.tiling.size, self.tiling.skip_rules());
+        Ok(composite(&opened.scene, &rules, self.how.bands(), side, &pieces))
     }
 }
 

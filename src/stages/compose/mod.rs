@@ -1,14 +1,14 @@
 //! From windows of the files of a scene to one chip: bands stacked on one grid, values in the model's unit.
 //!
-//! In go the samples of each file that the chip touches, as stored; out comes a [`SceneChip`], with the share of
-//! its pixels that are valid in all bands. Where a band has no data its value is 0. Nothing is fetched or
-//! decoded here, and whether so few valid pixels are enough is decided elsewhere.
+//! In go the samples of each file that the chip touches, as stored; out comes a [`SceneChip`], with the shares
+//! of its pixels by which rules leave windows out ([`crate::scene::skip`]). Where a band has no data its value is 0. Nothing
+//! is fetched or decoded here, and what the rules say is asked elsewhere.
 
 mod area;
 
 use self::area::AreaAxis;
 use crate::formats::raster::{BlockId, Part, RasterFile};
-use crate::scene::Clouds;
+use crate::scene::skip::{Measured, Share, SkipRules, WindowPixels};
 use crate::scene::{Scene, SceneBand, SourceWindow};
 use crate::stages::decode::blocks::{Block, WindowSamples, read_samples, read_window, validity};
 use crate::vocabulary::chip::{Bands, Chip, Samples, with_samples};
@@ -62,17 +62,8 @@ impl SourceSamples {
 pub struct SceneChip {
     /// `[side, side, bands]`: 8 bits if all files are and nothing is converted, else 32-bit float.
     pub chip: Chip,
-    /// What was found out about its pixels.
+    /// What the rules by which windows are left out judge by.
     pub measured: Measured,
-}
-
-/// How much of a chip there is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Measured {
-    /// Share of pixels that are valid in all bands.
-    pub valid_fraction: f32,
-    /// Share of valid pixels that are clouds, if the scene says where they are.
-    pub cloud_fraction: Option<f32>,
 }
 
 /// Where the values of a chip go, and what they become on the way.
@@ -116,13 +107,14 @@ struct Target<'a, L> {
 
 /// Stacks the bands of a chip.
 ///
+/// - `rules`: measure its pixels; whether it is left out is decided elsewhere
 /// - `meaning`: of the bands, in the order of the scene's
 /// - `side`: width and height of the chip, in pixels
 /// - `pieces`: one for each [`Scene::cuts`]
 #[must_use]
 pub fn composite(
     scene: &Scene,
-    clouds: Option<&Clouds>,
+    rules: &SkipRules,
     meaning: Bands,
     side: u32,
     pieces: &[SourceSamples],
@@ -130,7 +122,7 @@ pub fn composite(
     let (size, num_bands) = (Size::new(side, side), scene.bands.len());
     let mut values = vec![0.0; size.num_pixels() as usize * num_bands];
     let target = Target { values: &mut values, layout: PixelByPixel { num_bands } };
-    let measured = draw(scene, clouds, side, pieces, target);
+    let measured = draw(scene, rules, side, pieces, target);
     let samples = if is_bytes(scene, pieces) {
         Samples::U8(values.iter().map(|value| value.round() as u8).collect())
     } else {
@@ -146,7 +138,7 @@ pub fn composite(
 #[must_use]
 pub fn composite_into(
     scene: &Scene,
-    clouds: Option<&Clouds>,
+    rules: &SkipRules,
     side: u32,
     pieces: &[SourceSamples],
     layout: impl DirectLayout,
@@ -155,12 +147,12 @@ pub fn composite_into(
     if is_bytes(scene, pieces) {
         return None;
     }
-    Some(draw(scene, clouds, side, pieces, Target { values: slot, layout }))
+    Some(draw(scene, rules, side, pieces, Target { values: slot, layout }))
 }
 
 fn draw<L: DirectLayout>(
     scene: &Scene,
-    clouds: Option<&Clouds>,
+    rules: &SkipRules,
     side: u32,
     pieces: &[SourceSamples],
     target: Target<'_, L>,
@@ -175,13 +167,7 @@ fn draw<L: DirectLayout>(
             None => canvas.leave_out(place),
         }
     }
-    let clouds = clouds.zip(scene.clouds.as_ref());
-    let cloud_fraction = clouds.and_then(|(clouds, band)| {
-        let (piece, axes) = pieces.iter().zip(&axes).find(|(piece, _)| piece.cut.object == band.object)?;
-        share(clouds, band, piece, axes, &canvas.valid)
-    });
-    let num_valid = canvas.valid.iter().filter(|valid| **valid).count();
-    Measured { valid_fraction: num_valid as f32 / num_pixels as f32, cloud_fraction }
+    rules.measure(&DrawnPixels { scene, pieces, axes: &axes, valid: &canvas.valid })
 }
 
 fn axes(cut: &SourceWindow, side: u32) -> (AreaAxis, AreaAxis) {
@@ -397,34 +383,51 @@ fn is_absent_f64(sample: f64, nodata: Option<f64>) -> bool {
 stored!(u8: is_same, i8: is_same, u16: is_same, i16: is_same, u32: is_same, i32: is_same);
 stored!(u64: is_same, i64: is_same, f32: is_absent_f32, f64: is_absent_f64);
 
-/// Returns which share of a chip's valid pixels are clouds; `None` if that is not said of half of them.
-fn share(
-    clouds: &Clouds,
-    band: &SceneBand,
-    piece: &SourceSamples,
-    axes: &(AreaAxis, AreaAxis),
-    valid: &[bool],
-) -> Option<f32> {
-    let samples = piece.samples.as_ref()?;
-    let index = piece.cut.bands.iter().position(|number| *number == band.band).unwrap_or(0);
-    let num_bands = usize::from(samples.num_bands);
-    let is_cloud = |value: f64| {
-        let value = value as u32;
-        clouds.values.contains(&value) || clouds.bits.iter().any(|bit| value >> bit & 1 == 1)
-    };
-    let (mut cloudy, mut known) = (0.0, 0_u32);
-    with_samples!(&samples.samples, stored => {
-        let value = |pixel: usize| f64::from(u8::from(is_cloud(stored[pixel * num_bands + index].value())));
-        let stored = area::Stored { size: samples.size, value, valid: |_| true, axes: (&axes.0, &axes.1) };
-        stored.resample(|pixel, share| {
-            if let Some(share) = share.filter(|_| valid[pixel]) {
-                cloudy += share;
-                known += 1;
-            }
+/// A chip that is drawn, and what it was drawn from, as rules ask for it.
+struct DrawnPixels<'a> {
+    scene: &'a Scene,
+    pieces: &'a [SourceSamples],
+    /// Of each piece.
+    axes: &'a [(AreaAxis, AreaAxis)],
+    /// `[side, side]`
+    valid: &'a [bool],
+}
+
+impl DrawnPixels<'_> {
+    fn num_valid(&self) -> usize {
+        self.valid.iter().filter(|valid| **valid).count()
+    }
+}
+
+impl WindowPixels for DrawnPixels<'_> {
+    fn scene(&self) -> &Scene {
+        self.scene
+    }
+
+    fn valid_fraction(&self) -> f32 {
+        self.num_valid() as f32 / self.valid.len() as f32
+    }
+
+    fn share(&self, band: &SceneBand, belongs: &dyn Fn(f64) -> bool) -> Share {
+        let mut pieces = self.pieces.iter().zip(self.axes);
+        let (piece, axes) = pieces.find(|(piece, _)| piece.cut.object == band.object)?;
+        let samples = piece.samples.as_ref()?;
+        let index = piece.cut.bands.iter().position(|number| *number == band.band).unwrap_or(0);
+        let num_bands = usize::from(samples.num_bands);
+        let (mut belonging, mut known) = (0.0, 0_u32);
+        with_samples!(&samples.samples, stored => {
+            let value = |pixel: usize| f64::from(u8::from(belongs(stored[pixel * num_bands + index].value())));
+            let stored = area::Stored { size: samples.size, value, valid: |_| true, axes: (&axes.0, &axes.1) };
+            stored.resample(|pixel, share| {
+                if let Some(share) = share.filter(|_| self.valid[pixel]) {
+                    belonging += share;
+                    known += 1;
+                }
+            });
         });
-    });
-    let num_valid = valid.iter().filter(|valid| **valid).count();
-    (known > 0 && 2 * known as usize >= num_valid).then(|| (cloudy / f64::from(known)) as f32)
+        let is_known = known > 0 && 2 * known as usize >= self.num_valid();
+        is_known.then(|| (belonging / f64::from(known)) as f32)
+    }
 }
 
 #[cfg(test)]
@@ -496,12 +499,12 @@ mod tests {
             });
             let preprocess = preprocess(if nhwc { Layout::Nhwc } else { Layout::Nchw }, normalise);
             let (scene, pieces) = (scene(scales), [piece(f64::from(x), f64::from(y), factor, stored)]);
-            let by_chip = composite(&scene, None, preprocess.bands(), SIDE, &pieces);
+            let by_chip = composite(&scene, &SkipRules::default(), preprocess.bands(), SIDE, &pieces);
             let mut expected = vec![f32::NAN; preprocess.slot_len()];
             preprocess.apply(&by_chip.chip, InputSlotMut::F32(&mut expected)).unwrap();
             let mut slot = vec![f32::NAN; preprocess.slot_len()];
             let direct = preprocess.direct(Size::new(SIDE, SIDE)).unwrap();
-            let measured = composite_into(&scene, None, SIDE, &pieces, direct, &mut slot).unwrap();
+            let measured = composite_into(&scene, &SkipRules::default(), SIDE, &pieces, direct, &mut slot).unwrap();
             prop_assert_eq!(measured, by_chip.measured);
             let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
             prop_assert_eq!(bits(&slot), bits(&expected));
@@ -520,6 +523,6 @@ mod tests {
         let mut slot = vec![0.0; plain.slot_len()];
         let direct = plain.direct(whole.size()).unwrap();
         let scene = scene([(1.0, 0.0); 2]);
-        assert!(composite_into(&scene, None, SIDE, &[bytes], direct, &mut slot).is_none());
+        assert!(composite_into(&scene, &SkipRules::default(), SIDE, &[bytes], direct, &mut slot).is_none());
     }
 }

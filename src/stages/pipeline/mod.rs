@@ -417,6 +417,7 @@ fn send_windows(
         queues: queues.clone(),
         shard: shard.clone(),
         tiling: tiling.clone(),
+        skip_rules: tiling.skip_rules(),
         chips: chips.clone(),
     };
     tokio::spawn(async move {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::geo::{self, Georeference};
 use crate::output::Tile;
 use crate::scene::Scene;
+use crate::scene::skip::Measured;
 use crate::vocabulary::outcome::GeoRow;
+use crate::vocabulary::reason::Reason;
 
 /// Places windows; those of one scene after the other share its georeference.
 pub(super) struct Places {
@@ -22,15 +24,16 @@ impl Places {
     /// Returns what a row says about its place.
     ///
     /// - `measured`: shares of valid pixels and of clouds
-    pub(super) fn row(&mut self, tile: &Tile, measured: Option<(f32, Option<f32>)>) -> Option<Box<GeoRow>> {
+    pub(super) fn row(&mut self, tile: &Tile, measured: Option<&Measured>) -> Option<Box<GeoRow>> {
         let cell_km = self.cell_km?;
         let scene = tile.source.scene()?;
+        let share = |reason| measured.and_then(|measured| measured.share(reason));
         let mut row = GeoRow {
             epsg: scene.reference().epsg,
             datetime: scene.datetime,
             gsd: scene.gsd,
-            valid_fraction: measured.map(|(valid, _)| valid),
-            cloud_fraction: measured.and_then(|(_, clouds)| clouds),
+            valid_fraction: share(Reason::Nodata),
+            cloud_fraction: share(Reason::Clouds),
             ..GeoRow::default()
         };
         let footprint = self.place(scene).zip(tile.window);

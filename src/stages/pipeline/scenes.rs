@@ -26,8 +26,9 @@ use super::shard::OpenShard;
 use super::tensor::Tensor;
 use super::{ChipSender, Queues, Stages};
 use crate::formats::raster::GridId;
+use crate::scene::skip::{Measured, SkipRules, Skipped, WindowHeaders};
 use crate::scene::{SourceWindow, Tiling};
-use crate::stages::compose::{Measured, SceneChip, SourceSamples, composite, composite_into};
+use crate::stages::compose::{SceneChip, SourceSamples, composite, composite_into};
 use crate::stages::decode::blocks::{Block, decode_block};
 use crate::stages::fetch::{
     BlockKey, FetchError, FetchedBlock, Miss, OpenScene, ReadGroup, ReadPlan, Tables, check_size, crashed,
@@ -49,6 +50,7 @@ pub(super) struct SceneTask {
     pub(super) queues: Arc<Queues>,
     pub(super) shard: Arc<OpenShard>,
     pub(super) tiling: Arc<Tiling>,
+    pub(super) skip_rules: SkipRules,
     pub(super) chips: ChipSender<QueuedChip>,
 }
 
@@ -139,7 +141,8 @@ impl SceneTask {
         preprocess.check(preprocess.bands(), opened.kind(), Size::new(side, side))
     }
 
-    /// Returns which tiles lie within the scene, and what each needs; rejects the others.
+    /// Returns which tiles are read, and what each needs; rejects those outside of the scene, and skips those of which headers
+    /// say enough.
     fn cuts(&self, opened: &OpenScene, tiles: Range<usize>) -> (Vec<usize>, Vec<Vec<SourceWindow>>) {
         let (mut places, mut cuts) = (Vec::new(), Vec::new());
         for place in tiles {
@@ -149,6 +152,12 @@ impl SceneTask {
                     let cut = opened.scene.cuts(tile.frame, window, self.tiling.size);
                     if let Err(rejection) = check_size(opened, &cut, &self.stages.limits) {
                         self.reject(place, rejection);
+                        continue;
+                    }
+                    let headers = WindowHeaders { scene: &opened.scene, cuts: &cut };
+                    if let Some((skipped, measured)) = self.skip_rules.before_pixels(&headers) {
+                        self.shard.measured(place, measured);
+                        skip(&self.stages, &self.shard, place, skipped);
                         continue;
                     }
                     places.push(place);
@@ -200,6 +209,7 @@ impl SceneTask {
             stages: self.stages.clone(),
             shard: self.shard.clone(),
             tiling: self.tiling.clone(),
+            skip_rules: self.skip_rules.clone(),
             index,
         };
         let (chips, stop) = (self.chips.clone(), self.stages.stop.clone());
@@ -264,6 +274,11 @@ fn reject(stages: &Stages, shard: &OpenShard, index: usize, rejection: Rejection
     shard.reject(index, rejection);
 }
 
+fn skip(stages: &Stages, shard: &OpenShard, index: usize, Skipped { reason, detail }: Skipped) {
+    stages.progress.skipped();
+    shard.skip(index, reason, detail);
+}
+
 /// The decoded blocks of one window.
 struct WindowBlocks {
     cuts: Vec<SourceWindow>,
@@ -290,17 +305,17 @@ impl WindowBlocks {
             pieces.push(SourceSamples::read(cut, file, block)?);
         }
         let (stages, scene) = (&window.stages, &opened.scene);
-        let (side, clouds) = (window.tiling.size, window.tiling.clouds.as_ref());
+        let (side, rules) = (window.tiling.size, &window.skip_rules);
         if let Some(direct) = stages.preprocess.direct(Size::new(side, side))
             && let Tensor::F32(mut slot) = stages.spare.take()
         {
-            let measured = composite_into(scene, clouds, side, &pieces, direct, &mut slot);
+            let measured = composite_into(scene, rules, side, &pieces, direct, &mut slot);
             match measured {
                 Some(measured) => return Ok(Drawn::Tensor(Tensor::F32(slot), measured)),
                 None => stages.spare.give_back(Tensor::F32(slot)),
             }
         }
-        Ok(Drawn::Chip(composite(scene, clouds, stages.preprocess.bands(), side, &pieces)))
+        Ok(Drawn::Chip(composite(scene, rules, stages.preprocess.bands(), side, &pieces)))
     }
 }
 
@@ -313,10 +328,10 @@ enum Drawn {
 }
 
 impl Drawn {
-    fn measured(&self) -> Measured {
+    fn measured(&self) -> &Measured {
         match self {
-            Self::Chip(chip) => chip.measured,
-            Self::Tensor(_, measured) => *measured,
+            Self::Chip(chip) => &chip.measured,
+            Self::Tensor(_, measured) => measured,
         }
     }
 
@@ -339,6 +354,7 @@ struct WindowTask {
     stages: Arc<Stages>,
     shard: Arc<OpenShard>,
     tiling: Arc<Tiling>,
+    skip_rules: SkipRules,
     index: usize,
 }
 
@@ -351,9 +367,9 @@ impl WindowTask {
         chips: &ChipSender<QueuedChip>,
     ) {
         let tensor = drawn.and_then(|drawn| {
-            let Measured { valid_fraction, cloud_fraction } = drawn.measured();
-            self.shard.measured(self.index, valid_fraction, cloud_fraction);
-            match self.tiling.skips(valid_fraction, cloud_fraction) {
+            let skipped = self.skip_rules.after_pixels(drawn.measured());
+            self.shard.measured(self.index, drawn.measured().clone());
+            match skipped {
                 Some(skipped) => {
                     drawn.give_back(&self.stages);
                     Ok(Err(skipped))
@@ -373,10 +389,7 @@ impl WindowTask {
                     reservation: Some(reservation),
                 });
             }
-            Ok(Err((reason, detail))) => {
-                self.stages.progress.skipped();
-                self.shard.skip(self.index, reason, detail);
-            }
+            Ok(Err(skipped)) => skip(&self.stages, &self.shard, self.index, skipped),
             Err(rejection) => reject(&self.stages, &self.shard, self.index, rejection),
         }
     }

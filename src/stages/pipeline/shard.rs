@@ -10,6 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::observe::Progress;
 use crate::output::{Shard, Tile};
+use crate::scene::skip::Measured;
 use crate::vocabulary::outcome::{Outcome, Prediction, TileRow};
 use crate::vocabulary::reason::{Reason, Rejection};
 
@@ -33,7 +34,7 @@ pub struct OpenShard {
 struct State {
     outcomes: Vec<Option<Outcome>>,
     /// Shares of valid pixels and of clouds, of windows of scenes.
-    measures: HashMap<usize, (f32, Option<f32>)>,
+    measures: HashMap<usize, Measured>,
     embeddings: Vec<f32>,
     num_embeddings: usize,
     num_left: usize,
@@ -147,10 +148,10 @@ impl OpenShard {
         self.settle(index, |_| Outcome::Skipped { reason, detail: Some(detail) });
     }
 
-    /// Records how much of a window is valid, and how much of it is clouds.
-    pub fn measured(&self, index: usize, valid_fraction: f32, cloud_fraction: Option<f32>) {
+    /// Records the shares of a window's pixels that rules judge by: how much of it is valid, how much clouds.
+    pub fn measured(&self, index: usize, measured: Measured) {
         let mut state = self.state.lock().expect("no holder of this lock panics");
-        state.measures.insert(index, (valid_fraction, cloud_fraction));
+        state.measures.insert(index, measured);
     }
 
     /// Records what the model says about a tile.
@@ -201,7 +202,7 @@ impl OpenShard {
         let mut places = Places::new(self.cell_km);
         let tiles = self.shard.tiles.iter().zip(outcomes).enumerate();
         let rows = tiles.map(|(index, (tile, outcome))| TileRow {
-            geo: places.row(tile, state.measures.get(&index).copied()),
+            geo: places.row(tile, state.measures.get(&index)),
             tile_id: tile.id,
             source: tile.source.uri.clone(),
             source_version: tile.source.version.clone(),

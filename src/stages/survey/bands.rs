@@ -37,14 +37,14 @@ pub(super) struct Choice {
 
 /// Looks for all bands in one file.
 pub(super) fn whole_file(uri: &SourceUri, tiling: &Tiling) -> Choices {
-    let choice = |name: &String| Choice { object: 0, name: name.clone(), selected: None };
-    let bands = needed(tiling).map(choice).collect();
+    let choice = |name: String| Choice { object: 0, name, selected: None };
+    let bands = needed(tiling).into_iter().map(choice).collect();
     Choices { uris: vec![uri.clone()], bands, notes: Vec::new() }
 }
 
 /// Looks for all bands among the assets of an item.
 pub(super) fn of_item(item: &Item, tiling: &Tiling) -> Result<Choices, Rejection> {
-    let names: Vec<&String> = needed(tiling).collect();
+    let names = needed(tiling);
     let naming = item.uri.naming();
     let unusable = |problem: stac::Problem| mismatch(naming.quote(&problem.to_string()));
     let selected = stac::select(item, &names).map_err(unusable)?;
@@ -56,7 +56,7 @@ pub(super) fn of_item(item: &Item, tiling: &Tiling) -> Result<Choices, Rejection
         if object == choices.uris.len() {
             choices.uris.push(uri);
         }
-        choices.bands.push(Choice { object, name: name.clone(), selected: Some(selected) });
+        choices.bands.push(Choice { object, name, selected: Some(selected) });
     }
     Ok(choices)
 }
@@ -89,8 +89,10 @@ pub fn chosen_assets(item: &Item, tiling: &Tiling) -> Result<Vec<ChosenAsset>, R
     Ok(uris.into_iter().enumerate().map(chosen).collect())
 }
 
-fn needed(tiling: &Tiling) -> impl Iterator<Item = &String> {
-    tiling.bands.iter().chain(tiling.clouds.as_ref().map(|clouds| &clouds.band))
+/// Returns the names of the model's bands, then of those that rules need to leave windows out.
+fn needed(tiling: &Tiling) -> Vec<String> {
+    let rules = tiling.skip_rules();
+    tiling.bands.iter().map(String::as_str).chain(rules.bands()).map(str::to_owned).collect()
 }
 
 fn mismatch(detail: impl Into<String>) -> Rejection {

@@ -258,7 +258,7 @@ impl HeaderReader {
         item: Option<&Item>,
     ) -> Result<Scene, Rejection> {
         let tiling = &*self.tiling;
-        let (chosen, cloud) = choices.split_at(choices.len() - usize::from(tiling.clouds.is_some()));
+        let (chosen, cloud) = choices.split_at(tiling.bands.len());
         let mut bands = Vec::with_capacity(chosen.len());
         for (place, choice) in chosen.iter().enumerate() {
             bands.push(choice.resolve(place, opened[choice.object].file(), tiling, item, &mut notes)?);
