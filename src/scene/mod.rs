@@ -177,13 +177,41 @@ pub struct SceneBand {
     /// The sample that means no data; absent: none does. JSON has no NaN, so it is a text.
     #[serde(default, with = "nodata", skip_serializing_if = "Option::is_none")]
     pub nodata: Option<f64>,
+    /// What samples mean in frames where it is not what is said above, in the order of frames.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frames: Vec<FrameValues>,
+}
+
+/// What the samples of a band mean in one frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrameValues {
+    /// Frame, from 0.
+    pub frame: u32,
+    /// See [`SceneBand::scale`].
+    pub scale: f64,
+    /// See [`SceneBand::offset`].
+    pub offset: f64,
+    /// See [`SceneBand::nodata`].
+    #[serde(default, with = "nodata", skip_serializing_if = "Option::is_none")]
+    pub nodata: Option<f64>,
 }
 
 impl SceneBand {
-    /// Tells whether values are the stored samples.
+    /// Returns the band as it is in a frame, and nothing of the others.
+    #[must_use]
+    pub fn in_frame(&self, frame: u32) -> Self {
+        let found = self.frames.binary_search_by_key(&frame, |other| other.frame).map(|at| &self.frames[at]);
+        let (scale, offset, nodata) = found.map_or((self.scale, self.offset, self.nodata), |found| {
+            (found.scale, found.offset, found.nodata)
+        });
+        Self { scale, offset, nodata, frames: Vec::new(), ..*self }
+    }
+
+    /// Tells whether values are the stored samples, in all frames.
     #[must_use]
     pub fn is_stored(&self) -> bool {
-        (self.scale, self.offset) == (1.0, 0.0)
+        let is_stored = |scale, offset| (scale, offset) == (1.0, 0.0);
+        is_stored(self.scale, self.offset) && self.frames.iter().all(|other| is_stored(other.scale, other.offset))
     }
 
     /// Tells whether values of 8-bit samples are whole numbers from 0 to 255.
@@ -375,7 +403,7 @@ mod tests {
     }
 
     fn band(object: usize) -> SceneBand {
-        SceneBand { object, band: 0, scale: 1.0, offset: 0.0, shown: false, nodata: None }
+        SceneBand { object, band: 0, scale: 1.0, offset: 0.0, shown: false, nodata: None, frames: Vec::new() }
     }
 
     fn scene(objects: Vec<SceneObject>) -> Scene {
@@ -481,10 +509,26 @@ mod tests {
     }
 
     #[test]
+    fn frames_may_differ_in_what_samples_mean() {
+        let other = FrameValues { frame: 2, scale: 2.0, offset: -1024.0, nodata: Some(7.0) };
+        let band = SceneBand { frames: vec![other], ..band(0) };
+        let said = |frame| {
+            let SceneBand { scale, offset, nodata, .. } = band.in_frame(frame);
+            (scale, offset, nodata)
+        };
+        assert_eq!([said(0), said(1), said(3)], [(1.0, 0.0, None); 3]);
+        assert_eq!(said(2), (2.0, -1024.0, Some(7.0)));
+        assert!(!band.is_stored() && band.in_frame(0).is_stored());
+    }
+
+    #[test]
     fn a_survey_survives_json() {
         let mut scene = scene(vec![object(&[100], Some([0.1, 10.0, 0.0, 1.0 / 3.0, 0.0, -10.0]))]);
         scene.bands[0].nodata = Some(-9999.5);
         let window = Window { x: 1, y: 2, width: 3, height: 4 };
+        let frames = [(2, Some(-1.5)), (5, None)];
+        let values = |(frame, nodata)| FrameValues { frame, scale: 2.0, offset: -1024.0, nodata };
+        scene.bands[0].frames = frames.map(values).to_vec();
         scene.only = Some(vec![FrameWindow { frame: 0, window }]);
         let record = |frame| serde_json::to_value(FrameWindow { frame, window }).unwrap();
         assert_eq!(record(0), serde_json::to_value(window).unwrap(), "as before there were frames");

@@ -186,8 +186,11 @@ impl Row {
         {
             self.different.push(format!("nodata {ours:?}, not {nodata:?}"));
         }
-        let bands: Vec<_> =
-            header.bands.iter().map(|band| (band.colour.clone(), band.scale, band.offset)).collect();
+        let bands: Vec<_> = header
+            .bands
+            .iter()
+            .map(|band| (band.colour.clone(), band.values.scale, band.values.offset))
+            .collect();
         if golden.converted_from.is_none() && bands != golden.bands {
             self.different.push(format!("bands {bands:?}, not {:?}", golden.bands));
         }

@@ -115,7 +115,7 @@ fn check_limits(grid: &BlockGrid, window: Window, limits: &Limits) -> Result<(),
 
 /// Returns what the bands mean, as far as a picture can show it.
 fn meaning(file: &dyn RasterFile) -> Bands {
-    let colours: Vec<&str> = file.bands().iter().map(|band| band.colour.as_str()).collect();
+    let colours: Vec<&str> = file.bands(0).iter().map(|band| band.colour.as_str()).collect();
     match colours.as_slice() {
         ["gray"] => Bands::Grey,
         ["gray", "alpha"] => Bands::GreyAlpha,

@@ -86,13 +86,13 @@ impl Scene {
             ),
             pixel_size: GeoTransform::from_tags(&geo).ok().map(|transform| transform.pixel_size()),
             extent: footprint.map(|footprint| footprint.bbox()),
-            valid_by: match file.validity(0) {
+            valid_by: match file.validity(0, 0) {
                 Validity::All => "all",
                 Validity::Mask => "mask",
                 Validity::Nodata(_, Some(_)) | Validity::Alpha(_) => "alpha",
                 Validity::Nodata(_, None) => "nodata",
             },
-            nodata: file.nodata().map(|nodata| match nodata.integer {
+            nodata: file.nodata(0).map(|nodata| match nodata.integer {
                 Some(integer) => integer.to_string(),
                 None => format!("{:?}", nodata.value).to_lowercase(),
             }),
@@ -100,7 +100,7 @@ impl Scene {
             separate_bands: grid.separate,
             big_tiff: container.big_tiff,
             big_endian: container.big_endian,
-            bands: file.bands().iter().map(Band::new).collect(),
+            bands: file.bands(0).iter().map(Band::new).collect(),
             levels: (0..file.num_levels())
                 .map(|level| Blocks::new(file.pixels(0, level), file.mask(0, level).is_some()))
                 .collect(),
@@ -114,9 +114,9 @@ impl Band {
         Self {
             colour: band.colour.clone(),
             description: band.description.clone(),
-            scale: band.scale,
-            offset: band.offset,
-            unit: band.unit.clone(),
+            scale: band.values.scale,
+            offset: band.values.offset,
+            unit: band.values.unit.clone(),
         }
     }
 }

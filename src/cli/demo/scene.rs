@@ -146,7 +146,7 @@ mod tests {
         assert!(header.is_scene() && header.nodata.is_some_and(|nodata| nodata.integer == Some(0)));
         let bands = header.bands.iter();
         let bands: Vec<_> =
-            bands.map(|it| (it.description.as_deref().unwrap(), it.scale, it.offset)).collect();
+            bands.map(|it| (it.description.as_deref().unwrap(), it.values.scale, it.values.offset)).collect();
         assert_eq!(bands, BANDS.map(|name| (name, SCALE, OFFSET)));
     }
 }

@@ -9,12 +9,28 @@ pub struct BandInfo {
     pub colour: String,
     /// Its name.
     pub description: Option<String>,
+    /// What its stored samples mean.
+    pub values: ValueMapping,
+}
+
+/// How the stored samples of a band become values of a unit.
+///
+/// Of TIFF these are GDAL's scale and offset. Of a DICOM frame they are its rescale (PS3.3 C.11.1.1.2, by frame
+/// C.7.6.16.2.9); its VOI window (C.11.2.1.2, by frame C.7.6.16.2.10) is a further field here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValueMapping {
     /// Value = stored sample × `scale` + `offset`; 1 by default.
     pub scale: f64,
     /// See `scale`; 0 by default.
     pub offset: f64,
     /// Unit of the value.
     pub unit: Option<String>,
+}
+
+impl Default for ValueMapping {
+    fn default() -> Self {
+        Self { scale: 1.0, offset: 0.0, unit: None }
+    }
 }
 
 /// A value that marks pixels without data.

@@ -21,7 +21,7 @@ pub(crate) mod tests;
 
 use std::fmt;
 
-pub use self::bands::{BandInfo, NodataValue, Validity};
+pub use self::bands::{BandInfo, NodataValue, Validity, ValueMapping};
 pub use self::codec::{Codec, LercExtra, Predictor};
 pub use self::grid::{BlockGrid, BlockId, BlockSpec, Layout, Photometric, StoredSamples};
 pub use self::table::BlockTable;
@@ -64,7 +64,8 @@ pub struct Container {
 
 /// One file of pixels, by its header.
 ///
-/// Frames are images of one kind side by side, as those of a series: all have the same levels, grids and bands.
+/// Frames are images of one kind side by side, as those of a series: all have the same levels, grids and number of bands.
+/// What their samples mean may differ from frame to frame.
 pub trait RasterFile: fmt::Debug + Send + Sync {
     /// Returns the number of frames, one at least.
     fn num_frames(&self) -> u32;
@@ -75,11 +76,24 @@ pub trait RasterFile: fmt::Debug + Send + Sync {
     /// Returns the blocks of samples or mask of a level; `None` if there is no such frame, level or mask.
     fn grid(&self, id: GridId) -> Option<&BlockGrid>;
 
-    /// Returns what is known of each band.
-    fn bands(&self) -> &[BandInfo];
+    /// Returns what is known of each band of a frame.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such frame.
+    fn bands(&self, frame: u32) -> &[BandInfo];
 
-    /// Returns the value of pixels without data, of all bands.
-    fn nodata(&self) -> Option<NodataValue>;
+    /// Returns how the samples of a band of a frame become values. Here a DICOM frame gets its rescale and its window.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such frame or band.
+    fn values(&self, frame: u32, band: u16) -> &ValueMapping {
+        &self.bands(frame)[usize::from(band)].values
+    }
+
+    /// Returns the value of pixels without data, of all bands of a frame.
+    fn nodata(&self, frame: u32) -> Option<NodataValue>;
 
     /// Returns what places it on the Earth, if anything does.
     fn geo(&self) -> Option<&GeoTags>;
@@ -128,16 +142,16 @@ pub trait RasterFile: fmt::Debug + Send + Sync {
 
     /// Tells a scene from a plain image: it has a place on the Earth, nodata, overviews or a mask.
     fn is_scene(&self) -> bool {
-        self.geo().is_some() || self.nodata().is_some() || self.mask(0, 0).is_some() || self.num_levels() > 1
+        self.geo().is_some() || self.nodata(0).is_some() || self.mask(0, 0).is_some() || self.num_levels() > 1
     }
 
-    /// Returns how a level says which pixels are valid.
-    fn validity(&self, level: usize) -> Validity {
-        let bands = self.bands();
+    /// Returns how a level of a frame says which pixels are valid.
+    fn validity(&self, frame: u32, level: usize) -> Validity {
+        let bands = self.bands(frame);
         let last = bands.last().filter(|band| matches!(bands.len(), 2 | 4) && band.colour == "alpha");
         let alpha = last.map(|_| bands.len() as u16 - 1);
-        let kind = self.pixels(0, level).stored.kind;
-        match (self.mask(0, level), self.nodata(), alpha) {
+        let kind = self.pixels(frame, level).stored.kind;
+        match (self.mask(frame, level), self.nodata(frame), alpha) {
             (Some(_), ..) => Validity::Mask,
             (None, Some(nodata), _) => Validity::Nodata(nodata, alpha.filter(|_| bands.len() == 4)),
             (None, None, Some(band)) if matches!(kind, SampleKind::U8 | SampleKind::U16) => {
@@ -160,7 +174,7 @@ pub trait RasterFile: fmt::Debug + Send + Sync {
         bands: &[u16],
     ) -> (Vec<BlockId>, Vec<BlockId>) {
         let masks = self.mask(frame, level).map_or_else(Vec::new, |mask| mask.blocks_for(window, &[0]));
-        let alpha = match self.validity(level) {
+        let alpha = match self.validity(frame, level) {
             Validity::Alpha(band) | Validity::Nodata(_, Some(band)) => Some(band),
             _ => None,
         };

@@ -1,17 +1,19 @@
 //! A raw raster, for tests: a line of text, then samples as they are, frame after frame.
 //!
 //! ```text
-//! raster WIDTH HEIGHT BANDS FRAMES⏎   then FRAMES × [height, width, bands] samples of 16 bits, big-endian
+//! raster WIDTH HEIGHT BANDS FRAMES [KEY=NUMBER]…⏎   then FRAMES × [height, width, bands] samples of 16 bits, big-endian
 //! ```
 //!
 //! It is what TIFF is not: several frames, of one block each, and no tables, levels, masks or place on the Earth. So it
-//! shows that nobody counts on the shape of TIFF.
+//! shows that nobody counts on the shape of TIFF. The key `microns` is the side of a pixel; `step` is what the values of
+//! the first frame are above their samples, `nodata` its sample without data: both are twice as much in the second frame,
+//! and so on.
 
 use std::sync::Arc;
 
 use super::{
     BandInfo, BlockGrid, BlockId, BlockTable, Codec, Container, Entry, GridId, Layout, NodataValue, Part,
-    Photometric, Predictor, RasterFile, StoredSamples,
+    Photometric, Predictor, RasterFile, StoredSamples, ValueMapping,
 };
 use crate::formats::bytes::Order;
 use crate::formats::image::{corrupt, truncated};
@@ -28,9 +30,17 @@ const MAX_HEADER_BYTES: usize = 64;
 #[derive(Debug)]
 struct RawRaster {
     grid: BlockGrid,
-    bands: Vec<BandInfo>,
-    num_frames: u32,
+    /// Of each frame.
+    frames: Vec<RawFrame>,
+    microns: Option<f64>,
     header_bytes: u64,
+}
+
+/// What the header says of one frame.
+#[derive(Debug)]
+struct RawFrame {
+    bands: Vec<BandInfo>,
+    nodata: Option<NodataValue>,
 }
 
 /// Writes a file.
@@ -53,6 +63,14 @@ pub(crate) fn file(
     file
 }
 
+/// Returns a file whose header says more.
+///
+/// - `words`: keys and their numbers
+pub(crate) fn saying(words: &str, file: &[u8]) -> Vec<u8> {
+    let end = file.iter().position(|byte| *byte == b'\n').expect("a file begins with a line");
+    [&file[..end], b" ", words.as_bytes(), &file[end..]].concat()
+}
+
 /// Reads the header from the parts of the object that have been read.
 pub(crate) fn parse_partial(object: &Partial) -> Parsed<Arc<dyn RasterFile>> {
     object.parse(|view| parse(view).map(|file| Arc::new(file) as Arc<dyn RasterFile>))
@@ -62,8 +80,9 @@ fn parse(view: View<'_>) -> Result<RawRaster, Rejection> {
     let start = view.slice(0, view.len().min(MAX_HEADER_BYTES)).unwrap_or_default();
     let end = start.iter().position(|byte| *byte == b'\n').ok_or_else(|| truncated("no line"))?;
     let text = str::from_utf8(&start[..end]).map_err(|_| corrupt("no text"))?;
-    let numbers = text.strip_prefix("raster ").ok_or_else(|| corrupt("no raster"))?.split(' ');
-    let numbers: Result<Vec<u32>, _> = numbers.map(str::parse).collect();
+    let words: Vec<&str> = text.strip_prefix("raster ").ok_or_else(|| corrupt("no raster"))?.split(' ').collect();
+    let (numbers, keys): (Vec<&str>, Vec<&str>) = words.into_iter().partition(|word| !word.contains('='));
+    let numbers: Result<Vec<u32>, _> = numbers.into_iter().map(str::parse).collect();
     let Ok(&[width, height, num_bands, num_frames]) = numbers.as_deref() else {
         return Err(corrupt("no four numbers"));
     };
@@ -71,19 +90,28 @@ fn parse(view: View<'_>) -> Result<RawRaster, Rejection> {
     if width == 0 || height == 0 || num_bands == 0 || num_frames == 0 {
         return Err(corrupt("nothing in it"));
     }
-    let band = |number: u16| BandInfo {
-        colour: "gray".to_owned(),
-        description: Some(format!("band {number}")),
-        scale: 1.0,
-        offset: 0.0,
-        unit: None,
+    let said = |key: &str| keys.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse::<f64>().ok());
+    let frame = |number: u32| {
+        let times = f64::from(number + 1);
+        RawFrame {
+            bands: (0..num_bands).map(|band| info(band, said("step").map_or(0.0, |step| step * times))).collect(),
+            nodata: said("nodata").map(|nodata| NodataValue::of(nodata * times)),
+        }
     };
     Ok(RawRaster {
         grid: grid(Size::new(width, height), num_bands),
-        bands: (0..num_bands).map(band).collect(),
-        num_frames,
+        frames: (0..num_frames).map(frame).collect(),
+        microns: said("microns"),
         header_bytes: end as u64 + 1,
     })
+}
+
+fn info(band: u16, offset: f64) -> BandInfo {
+    BandInfo {
+        colour: "gray".to_owned(),
+        description: Some(format!("band {band}")),
+        values: ValueMapping { offset, ..ValueMapping::default() },
+    }
 }
 
 fn grid(size: Size, num_bands: u16) -> BlockGrid {
@@ -109,7 +137,7 @@ fn grid(size: Size, num_bands: u16) -> BlockGrid {
 
 impl RasterFile for RawRaster {
     fn num_frames(&self) -> u32 {
-        self.num_frames
+        self.frames.len() as u32
     }
 
     fn num_levels(&self) -> usize {
@@ -117,16 +145,20 @@ impl RasterFile for RawRaster {
     }
 
     fn grid(&self, id: GridId) -> Option<&BlockGrid> {
-        let is_there = id.frame < self.num_frames && id.level == 0 && id.part == Part::Pixels;
+        let is_there = id.frame < self.num_frames() && id.level == 0 && id.part == Part::Pixels;
         is_there.then_some(&self.grid)
     }
 
-    fn bands(&self) -> &[BandInfo] {
-        &self.bands
+    fn bands(&self, frame: u32) -> &[BandInfo] {
+        &self.frames[frame as usize].bands
     }
 
-    fn nodata(&self) -> Option<NodataValue> {
-        None
+    fn nodata(&self, frame: u32) -> Option<NodataValue> {
+        self.frames[frame as usize].nodata
+    }
+
+    fn microns(&self) -> Option<[f64; 2]> {
+        self.microns.map(|side| [side; 2])
     }
 
     fn geo(&self) -> Option<&GeoTags> {
@@ -138,7 +170,7 @@ impl RasterFile for RawRaster {
     }
 
     fn container(&self) -> Container {
-        Container { big_tiff: false, big_endian: true, num_pages: self.num_frames }
+        Container { big_tiff: false, big_endian: true, num_pages: self.num_frames() }
     }
 
     fn locate(&self, object: &Partial, id: GridId, _: &[BlockId]) -> Parsed<BlockTable> {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{BlockGrid, BlockId, GridId, Part, RasterFile, Validity, raw};
+use super::{BlockGrid, BlockId, GridId, NodataValue, Part, RasterFile, Validity, raw};
 use crate::formats::cog_writer::{self, Band, Colours, Image, Reduce};
 use crate::formats::partial::{Parsed, Partial};
 use crate::formats::tiff;
@@ -92,15 +92,18 @@ fn has_levels_and_frames(file: &dyn RasterFile) {
     assert!(sizes.is_sorted_by_key(|size| std::cmp::Reverse(size.num_pixels())), "{sizes:?}");
     for level in 0..num_levels {
         let (pixels, mask) = (file.pixels(0, level), file.mask(0, level));
-        assert_eq!(usize::from(pixels.num_bands), file.bands().len(), "bands are those of the file");
         assert_eq!(pixels.stored.kind, file.pixels(0, 0).stored.kind, "levels have one type");
-        assert_eq!(file.validity(level) == Validity::Mask, mask.is_some());
         if let Some(mask) = mask {
             assert_eq!((mask.size, mask.num_bands, mask.stored.kind), (pixels.size, 1, SampleKind::U8));
         }
-        for frame in 1..num_frames {
+        for frame in 0..num_frames {
             assert_eq!(file.pixels(frame, level), pixels, "frames are of one kind");
             assert_eq!(file.mask(frame, level), mask);
+            assert_eq!(usize::from(pixels.num_bands), file.bands(frame).len(), "bands are those of the file");
+            assert_eq!(file.validity(frame, level) == Validity::Mask, mask.is_some());
+            for band in 0..pixels.num_bands {
+                assert_eq!(*file.values(frame, band), file.bands(frame)[usize::from(band)].values);
+            }
         }
     }
 }
@@ -187,5 +190,19 @@ fn raw_rasters_hold_the_contract() {
     for (size, num_bands, num_frames) in [(Size::new(20, 12), 3, 4), (Size::new(1, 1), 1, 1)] {
         let file = raw::file(size, num_bands, num_frames, |frame, x, y, _| (frame + x + y) as u16);
         holds_contract(&file, raw::parse_partial);
+        holds_contract(&raw::saying("step=100 nodata=7 microns=0.25", &file), raw::parse_partial);
     }
+}
+
+/// Each frame has its own mapping and its own value of pixels without data.
+#[test]
+fn frames_of_one_file_differ_in_what_samples_mean() {
+    let file =
+        raw::saying("step=100 nodata=7 microns=0.25", &raw::file(Size::new(2, 1), 1, 2, |_, _, _, _| 7));
+    let file = complete(&file, &mut Partial::new(file.len()), raw::parse_partial).unwrap();
+    assert_eq!(file.microns(), Some([0.25; 2]));
+    let said = |frame| (file.values(frame, 0).offset, file.nodata(frame).map(|nodata| nodata.value));
+    assert_eq!((said(0), said(1)), ((100.0, Some(7.0)), (200.0, Some(14.0))));
+    let validity = [0, 1].map(|frame| file.validity(frame, 0));
+    assert_eq!(validity, [7.0, 14.0].map(|value| Validity::Nodata(NodataValue::of(value), None)));
 }

@@ -8,6 +8,7 @@ use crate::formats::bytes::Order;
 use crate::formats::partial::{Parsed, Partial, View};
 use crate::formats::raster::{
     BandInfo, BlockGrid, BlockId, BlockTable, Container, GridId, NodataValue, Part, Photometric, RasterFile,
+    ValueMapping,
 };
 use crate::formats::tags::{Directory, tag};
 use crate::geo::GeoTags;
@@ -57,11 +58,11 @@ impl RasterFile for TiffHeader {
         self.page(id).map(|page| &page.grid)
     }
 
-    fn bands(&self) -> &[BandInfo] {
+    fn bands(&self, _: u32) -> &[BandInfo] {
         &self.bands
     }
 
-    fn nodata(&self) -> Option<NodataValue> {
+    fn nodata(&self, _: u32) -> Option<NodataValue> {
         self.nodata
     }
 
@@ -107,8 +108,9 @@ pub(super) fn parse(file: View<'_>, first: Directory<'_>) -> Result<TiffHeader, 
         notes.push(format!("GDAL's metadata (tag 42112) cannot be read, the scale is unknown: {problem}"));
     }
     let bands = bands(&first, &pixels.grid, items.as_deref());
-    let useless = bands.iter().enumerate().filter(|(_, band)| !converts(band.scale, band.offset));
-    notes.extend(useless.map(|(band, BandInfo { scale, offset, .. })| {
+    let useless = bands.iter().enumerate().filter(|(_, band)| !converts(band.values.scale, band.values.offset));
+    notes.extend(useless.map(|(band, BandInfo { values, .. })| {
+        let ValueMapping { scale, offset, .. } = values;
         format!("band {}: scale {scale} and offset {offset} are not a conversion", band + 1)
     }));
     let (mut levels, num_pages) = pyramid::levels(first, pixels, file_bytes, &mut notes)?;
@@ -171,9 +173,7 @@ fn bands(
         .map(|band| BandInfo {
             colour: colour(page, band, &extra).to_owned(),
             description: None,
-            scale,
-            offset,
-            unit: None,
+            values: ValueMapping { scale, offset, unit: None },
         })
         .collect();
     for item in items.unwrap_or_default() {

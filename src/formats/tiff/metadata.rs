@@ -28,9 +28,9 @@ impl Item {
         let number = || number(&self.value).unwrap_or(f64::NAN);
         let text = || Some(self.value.clone()).filter(|text| !text.is_empty());
         match self.role.to_ascii_lowercase().as_str() {
-            "scale" => band.scale = number(),
-            "offset" => band.offset = number(),
-            "unittype" => band.unit = text(),
+            "scale" => band.values.scale = number(),
+            "offset" => band.values.offset = number(),
+            "unittype" => band.values.unit = text(),
             "description" => band.description = text(),
             "colorinterp" => band.colour = self.value.to_ascii_lowercase(),
             _ => {}
@@ -286,10 +286,11 @@ fn leading_integer(text: &str) -> i128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::formats::raster::ValueMapping;
 
     fn band() -> BandInfo {
         let colour = "gray".to_owned();
-        BandInfo { colour, description: None, scale: 1.0, offset: 0.0, unit: None }
+        BandInfo { colour, description: None, values: ValueMapping::default() }
     }
 
     fn first_band(xml: &str) -> Result<BandInfo, BadXml> {
@@ -318,7 +319,7 @@ mod tests {
                 _ => {}
             }
         }
-        assert_eq!((items.len(), first.scale, first.offset), (5, 0.0001, -0.1));
+        assert_eq!((items.len(), first.values.scale, first.values.offset), (5, 0.0001, -0.1));
         assert_eq!(second.description.as_deref(), Some("B04 <red> <&>"));
         assert_eq!(second.colour, "red");
     }
@@ -343,7 +344,7 @@ mod tests {
         let scale = |text: &str| {
             let mut band = band();
             Item { band: Some(0), role: "scale".to_owned(), value: text.to_owned() }.apply(&mut band);
-            band.scale
+            band.values.scale
         };
         assert_eq!((scale(" 0,01 "), scale("1e-4")), (0.01, 1e-4));
         assert!(["", "one", "1.#QNAN", "nan"].iter().all(|text| scale(text).is_nan()));

@@ -185,7 +185,7 @@ fn overviews_and_masks_are_sorted_by_size() {
     assert_eq!(masked, [true, false, true]);
     assert_eq!(header.notes.len(), 3, "{:?}", header.notes);
     assert_eq!(
-        (header.num_pages, header.validity(0), header.validity(1)),
+        (header.num_pages, header.validity(0, 0), header.validity(0, 1)),
         (7, Validity::Mask, Validity::All)
     );
 }
@@ -332,7 +332,7 @@ fn a_mask_of_an_overview_alone_is_not_used() {
         (262, SHORT, &[4]),
     ]);
     let header = parse_header(&file(&[grey(), overview, mask], 0)).unwrap();
-    assert_eq!((header.levels.len(), header.validity(1)), (2, Validity::All));
+    assert_eq!((header.levels.len(), header.validity(0, 1)), (2, Validity::All));
     assert!(header.notes[0].contains("level 0 has none"), "{:?}", header.notes);
 }
 

@@ -39,7 +39,7 @@ impl SourceSamples {
         file: &dyn RasterFile,
         mut block: impl FnMut(Part, BlockId) -> Result<&'a Block, Rejection>,
     ) -> Result<Self, Rejection> {
-        let masked = Self::is_masked(file, cut.level);
+        let masked = Self::is_masked(file, cut.frame, cut.level);
         if cut.pixels.width == 0 || cut.pixels.height == 0 {
             return Ok(Self { cut, samples: None, masked });
         }
@@ -51,10 +51,10 @@ impl SourceSamples {
         Ok(Self { cut, samples: Some(samples), masked })
     }
 
-    /// Tells whether a level says by a mask or an alpha band which pixels are valid.
+    /// Tells whether a level of a frame says by a mask or an alpha band which pixels are valid.
     #[must_use]
-    pub fn is_masked(file: &dyn RasterFile, level: usize) -> bool {
-        file.validity(level).is_masked()
+    pub fn is_masked(file: &dyn RasterFile, frame: u32, level: usize) -> bool {
+        file.validity(frame, level).is_masked()
     }
 }
 
@@ -163,7 +163,9 @@ fn draw<L: DirectLayout>(
     for (place, band) in scene.bands.iter().enumerate() {
         let found = pieces.iter().zip(&axes).find(|(piece, _)| piece.cut.object == band.object);
         match found.and_then(|(piece, axes)| piece.samples.as_ref().map(|samples| (piece, samples, axes))) {
-            Some((piece, samples, axes)) => canvas.draw(place, band, piece, samples, axes),
+            Some((piece, samples, axes)) => {
+                canvas.draw(place, &band.in_frame(piece.cut.frame), piece, samples, axes);
+            }
             None => canvas.leave_out(place),
         }
     }

@@ -1,11 +1,11 @@
 //! Which bands of which files become the bands of the model's input, and what their samples mean.
 
-use crate::formats::raster::{BandInfo, BlockGrid, NodataValue, Photometric, RasterFile};
+use crate::formats::raster::{BandInfo, BlockGrid, NodataValue, Photometric, RasterFile, ValueMapping};
 use crate::input::stac;
 use crate::input::stac::sentinel2;
 use crate::input::stac::sentinel2::{Calibration, calibration_to};
 use crate::input::stac::{Item, Selected};
-use crate::scene::{NodataSetting, SceneBand, Tiling};
+use crate::scene::{FrameValues, NodataSetting, SceneBand, Tiling};
 use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::reason::{Reason, Rejection};
 use crate::vocabulary::sample::{SampleKind, converts};
@@ -33,6 +33,14 @@ pub(super) struct Choice {
     name: String,
     /// Where it is found, by a STAC item.
     selected: Option<Selected>,
+}
+
+/// One frame of a file.
+#[derive(Clone, Copy)]
+struct Frame<'a> {
+    file: &'a dyn RasterFile,
+    /// From 0.
+    number: u32,
 }
 
 /// Looks for all bands in one file.
@@ -104,18 +112,18 @@ impl Choice {
     pub(super) fn index(&self, file: &dyn RasterFile) -> Result<u16, Rejection> {
         let index = match &self.selected {
             Some(selected) if selected.described || selected.band > 0 => selected.band,
-            Some(_) if file.bands().len() == 1 => 0,
+            Some(_) if file.bands(0).len() == 1 => 0,
             Some(_) => {
-                let found = file.bands().len();
+                let found = file.bands(0).len();
                 return Err(mismatch(format!(
                     "the file of band {0} has {found} bands; name one of them, such as {0}/1",
                     self.name
                 )));
             }
-            None => self.index_by_name(file.bands())?,
+            None => self.index_by_name(file.bands(0))?,
         };
-        if index >= file.bands().len() {
-            let found = file.bands().len();
+        if index >= file.bands(0).len() {
+            let found = file.bands(0).len();
             return Err(mismatch(format!(
                 "band {} is number {} of its file, which has {found}",
                 self.name,
@@ -150,9 +158,10 @@ impl Choice {
         }
     }
 
-    /// Decides what the samples of a band mean.
+    /// Decides what the samples of a band mean, frame by frame.
     ///
     /// - `place`: which band of the model's input it becomes
+    /// - `notes`: takes what is decided of the first frame
     pub(super) fn resolve(
         &self,
         place: usize,
@@ -161,8 +170,29 @@ impl Choice {
         item: Option<&Item>,
         notes: &mut Vec<String>,
     ) -> Result<SceneBand, Rejection> {
-        let band = self.index(file)?;
-        let (scale, offset) = self.conversion(place, band, file, tiling, item, notes)?;
+        let first = self.resolve_in(Frame { file, number: 0 }, place, tiling, item, notes)?;
+        let mut frames = Vec::new();
+        for number in 1..file.num_frames() {
+            let other = self.resolve_in(Frame { file, number }, place, tiling, item, &mut Vec::new())?;
+            if other != first {
+                let SceneBand { scale, offset, nodata, .. } = other;
+                frames.push(FrameValues { frame: number, scale, offset, nodata });
+            }
+        }
+        Ok(SceneBand { frames, ..first })
+    }
+
+    /// Decides what the samples of a band mean in one frame.
+    fn resolve_in(
+        &self,
+        frame: Frame<'_>,
+        place: usize,
+        tiling: &Tiling,
+        item: Option<&Item>,
+        notes: &mut Vec<String>,
+    ) -> Result<SceneBand, Rejection> {
+        let band = self.index(frame.file)?;
+        let (scale, offset) = self.conversion(place, band, frame, tiling, item, notes)?;
         if !converts(scale, offset) {
             let detail = format!(
                 "band {}: value = sample × {scale} + {offset} is not a conversion; set tiles.scale and \
@@ -172,15 +202,15 @@ impl Choice {
             return Err(Rejection::new(Reason::UnitMismatch, detail));
         }
         let shown = DISPLAY_UNITS.contains(&tiling.units[place].as_str()) && (scale, offset) != (1.0, 0.0);
-        let nodata = self.nodata(file, tiling, notes)?;
-        Ok(SceneBand { object: self.object, band, scale, offset, shown, nodata })
+        let nodata = self.nodata(frame, tiling, notes)?;
+        Ok(SceneBand { object: self.object, band, scale, offset, shown, nodata, frames: Vec::new() })
     }
 
     /// Returns the sample that stands for no data, as the samples' type has it. NaN always does. A mask or an alpha
     /// band leaves no room for one, unless the pipeline names it.
     fn nodata(
         &self,
-        file: &dyn RasterFile,
+        Frame { file, number }: Frame<'_>,
         tiling: &Tiling,
         notes: &mut Vec<String>,
     ) -> Result<Option<f64>, Rejection> {
@@ -189,7 +219,7 @@ impl Choice {
         let value = match tiling.nodata {
             NodataSetting::None => return Ok(None),
             NodataSetting::Value(value) => Some(value),
-            NodataSetting::File if file.validity(0).is_masked() => return Ok(None),
+            NodataSetting::File if file.validity(number, 0).is_masked() => return Ok(None),
             NodataSetting::File => said,
         };
         let stored = value.and_then(|value| NodataValue::of(value).of_kind(kind));
@@ -204,7 +234,7 @@ impl Choice {
                 Some(_) => {}
             }
         }
-        let in_file = file.nodata().filter(|_| tiling.nodata == NodataSetting::File);
+        let in_file = file.nodata(number).filter(|_| tiling.nodata == NodataSetting::File);
         match stored.or(in_file) {
             Some(nodata) if !nodata.is_exact() => {
                 let detail = format!(
@@ -224,7 +254,7 @@ impl Choice {
         &self,
         place: usize,
         band: u16,
-        file: &dyn RasterFile,
+        Frame { file, number }: Frame<'_>,
         tiling: &Tiling,
         item: Option<&Item>,
         notes: &mut Vec<String>,
@@ -251,7 +281,7 @@ impl Choice {
         if let (Some(scale), Some(offset)) = asked {
             return Ok((scale, offset));
         }
-        let in_file = &file.bands()[usize::from(band)];
+        let in_file = file.values(number, band);
         let said = self.said(unit, item, in_file, asked.1, notes)?;
         let said =
             if unit == STORED_UNIT && said == Some((1.0, 0.0)) { Some(numbers(page, band)) } else { said };
@@ -279,7 +309,7 @@ impl Choice {
         &self,
         unit: &str,
         item: Option<&Item>,
-        in_file: &BandInfo,
+        in_file: &ValueMapping,
         offset: Option<f64>,
         notes: &mut Vec<String>,
     ) -> Result<Option<(f64, f64)>, Rejection> {
@@ -326,6 +356,7 @@ fn numbers(page: &BlockGrid, band: u16) -> (f64, f64) {
     }
 }
 
-fn conversion_of(band: &BandInfo) -> Option<(f64, f64)> {
-    ((band.scale, band.offset) != (1.0, 0.0)).then_some((band.scale, band.offset))
+fn conversion_of(values: &ValueMapping) -> Option<(f64, f64)> {
+    let ValueMapping { scale, offset, .. } = *values;
+    ((scale, offset) != (1.0, 0.0)).then_some((scale, offset))
 }

@@ -272,6 +272,7 @@ impl HeaderReader {
                 offset: 0.0,
                 shown: false,
                 nodata: None,
+                frames: Vec::new(),
             })
         });
         let clouds = clouds.transpose()?;

@@ -90,7 +90,7 @@ fn every_codec_holds_the_contract() {
 fn windows_hold(bytes: &[u8], parse: Parser, sample: impl Fn(u32, u32, u32, u16) -> u16) {
     let file = complete(bytes, &mut Partial::new(bytes.len()), parse).unwrap();
     let Size { width, height } = file.size(0);
-    let bands: Vec<u16> = (0..file.bands().len() as u16).rev().collect();
+    let bands: Vec<u16> = (0..file.bands(0).len() as u16).rev().collect();
     for frame in 0..file.num_frames() {
         for (x, y) in [(0, 0), (width / 2, height / 2), (width - 1, height - 1)] {
             let window = Window { x, y, width: (width - x).min(9), height: (height - y).min(7) };

@@ -51,7 +51,7 @@ pub fn read_window<'a>(
     let pixels = |band: u16, block: &mut dyn FnMut(Part, BlockId) -> Result<&'a Block, Rejection>| {
         gather(file.pixels(frame, level), window, &[band], &mut |id| block(Part::Pixels, id))
     };
-    let valid = match file.validity(level) {
+    let valid = match file.validity(frame, level) {
         Validity::All => None,
         Validity::Mask => {
             let mask = file.mask(frame, level).expect("validity has seen it");
