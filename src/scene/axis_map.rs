@@ -1,5 +1,6 @@
 //! How the pixels of one object of a scene lie in those of another.
 
+use super::earth::EarthPlace;
 use super::object::SceneObject;
 use crate::vocabulary::geometry::Rect;
 
@@ -18,16 +19,17 @@ impl AxisMap {
     #[must_use]
     pub fn between(from: &SceneObject, to: &SceneObject) -> Option<Self> {
         let ratio = |to: u32, from: u32| (f64::from(to) / f64::from(from), 0.0);
-        let (Some(a), Some(b)) = (from.transform, to.transform) else {
-            let (from_size, to_size) = (from.size(), to.size());
-            return (from.transform.is_none() && to.transform.is_none()).then(|| Self {
-                across: ratio(to_size.width, from_size.width),
-                down: ratio(to_size.height, from_size.height),
-            });
+        let (a, b) = match (placed(from), placed(to)) {
+            (Some((from, a)), Some((to, b))) if from.has_system_of(to) => (a, b),
+            (None, None) => {
+                let (from_size, to_size) = (from.size(), to.size());
+                return Some(Self {
+                    across: ratio(to_size.width, from_size.width),
+                    down: ratio(to_size.height, from_size.height),
+                });
+            }
+            _ => return None,
         };
-        if !from.has_system_of(to) {
-            return None;
-        }
         // The inverse of `b` after `a`, of which the mixed terms must vanish.
         let determinant = b[1] * b[5] - b[2] * b[4];
         let inverse =
@@ -57,4 +59,10 @@ impl AxisMap {
     pub fn across_factor(&self) -> f64 {
         self.across.0
     }
+}
+
+/// Returns where an object lies, if its pixels have coordinates at all.
+fn placed(object: &SceneObject) -> Option<(&EarthPlace, [f64; 6])> {
+    let earth = object.earth.as_ref()?;
+    Some((earth, earth.transform?))
 }

@@ -5,6 +5,7 @@
 //! this record and of the [`Tiling`]. It lies in `sources.parquet`, so that all workers plan the same.
 
 mod axis_map;
+mod earth;
 mod object;
 mod resolution;
 pub mod skip;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use self::axis_map::AxisMap;
+pub use self::earth::EarthPlace;
 pub use self::object::SceneObject;
 pub use self::resolution::{Metres, Microns, PixelSize, ReadLevel, Resolution};
 pub use self::tiling::{Area, NodataSetting, Tiling};
@@ -211,7 +213,8 @@ impl SceneBand {
     #[must_use]
     pub fn is_stored(&self) -> bool {
         let is_stored = |scale, offset| (scale, offset) == (1.0, 0.0);
-        is_stored(self.scale, self.offset) && self.frames.iter().all(|other| is_stored(other.scale, other.offset))
+        is_stored(self.scale, self.offset)
+            && self.frames.iter().all(|other| is_stored(other.scale, other.offset))
     }
 
     /// Tells whether values of 8-bit samples are whole numbers from 0 to 255.
@@ -255,7 +258,7 @@ impl Scene {
     pub fn has_grid_of(&self, other: &Self) -> bool {
         let place = |scene: &Self| {
             let reference = scene.reference();
-            (reference.size(), reference.transform, reference.epsg, reference.tags.clone())
+            (reference.size(), reference.earth.clone())
         };
         let grid = |scene: &Self| (scene.size, scene.window, scene.stride, scene.num_frames());
         grid(self) == grid(other) && place(self) == place(other)
@@ -396,9 +399,7 @@ mod tests {
             levels: levels.iter().map(|&side| Size::new(side, side)).collect(),
             without_mask: Vec::new(),
             microns: None,
-            transform,
-            epsg: Some(32_633),
-            tags: None,
+            earth: transform.map(|_| EarthPlace { transform, epsg: Some(32_633), tags: None }),
         }
     }
 
@@ -452,9 +453,15 @@ mod tests {
     #[test]
     fn systems_without_a_code_are_told_apart_by_their_keys() {
         let keyed = |value| SceneObject {
-            epsg: None,
-            tags: Some(GeoTags { key_directory: vec![1, 1, 0, 1, 3072, 0, 1, value], ..GeoTags::default() }),
-            ..object(&[100], Some([0.0, 10.0, 0.0, 0.0, 0.0, -10.0]))
+            earth: Some(EarthPlace {
+                transform: Some([0.0, 10.0, 0.0, 0.0, 0.0, -10.0]),
+                epsg: None,
+                tags: Some(GeoTags {
+                    key_directory: vec![1, 1, 0, 1, 3072, 0, 1, value],
+                    ..GeoTags::default()
+                }),
+            }),
+            ..object(&[100], None)
         };
         assert!(AxisMap::between(&keyed(27_700), &keyed(27_700)).is_some());
         assert_eq!(AxisMap::between(&keyed(27_700), &keyed(31_467)), None);
@@ -465,7 +472,8 @@ mod tests {
         let north_up = object(&[100], Some([0.0, 10.0, 0.0, 0.0, 0.0, -10.0]));
         let south_up = object(&[100], Some([0.0, 10.0, 0.0, 0.0, 0.0, 10.0]));
         let rotated = object(&[100], Some([0.0, 10.0, 1.0, 0.0, 1.0, -10.0]));
-        let elsewhere = SceneObject { epsg: Some(4326), ..north_up.clone() };
+        let mut elsewhere = north_up.clone();
+        elsewhere.earth.as_mut().unwrap().epsg = Some(4326);
         let bare = object(&[50], None);
         assert!(AxisMap::between(&north_up, &north_up).is_some());
         for other in [&south_up, &rotated, &elsewhere, &bare] {
@@ -475,6 +483,24 @@ mod tests {
         let halves = AxisMap::between(&object(&[100], None), &bare).unwrap();
         let half = Rect { x: 5.0, y: 0.0, width: 2.0, height: 1.0 };
         assert_eq!(halves.apply(Rect { x: 10.0, y: 0.0, width: 4.0, height: 2.0 }), half);
+    }
+
+    fn earth(scene: &mut Scene) -> &mut EarthPlace {
+        scene.objects[0].earth.as_mut().unwrap()
+    }
+
+    /// What earlier builds recorded lay beside the other keys of its object, and lies there still.
+    #[test]
+    fn a_place_is_recorded_among_the_keys_of_its_object() {
+        let placed = object(&[100], Some([0.0, 10.0, 0.0, 0.0, 0.0, -10.0]));
+        let record = serde_json::to_value(&placed).unwrap();
+        assert_eq!((&record["epsg"], record["transform"][5].as_f64()), (&32_633.into(), Some(-10.0)));
+        let bare = object(&[100], None);
+        for object in [placed, bare] {
+            let json = serde_json::to_string(&object).unwrap();
+            assert_eq!(json.contains("transform"), object.earth.is_some());
+            assert_eq!(serde_json::from_str::<SceneObject>(&json).unwrap(), object);
+        }
     }
 
     #[test]
@@ -487,13 +513,13 @@ mod tests {
             |scene, number| scene.bands[0].offset = number,
             |scene, number| scene.stride[1] = number,
             |scene, number| scene.gsd = Some(number),
-            |scene, number| scene.objects[0].transform = Some([number; 6]),
+            |scene, number| earth(scene).transform = Some([number; 6]),
             |scene, number| {
-                scene.objects[0].tags = Some(GeoTags { doubles: vec![number], ..GeoTags::default() });
+                earth(scene).tags = Some(GeoTags { doubles: vec![number], ..GeoTags::default() });
             },
             |scene, number| {
                 let pixel_scale = Some([1.0, 1.0, number]);
-                scene.objects[0].tags = Some(GeoTags { pixel_scale, ..GeoTags::default() });
+                earth(scene).tags = Some(GeoTags { pixel_scale, ..GeoTags::default() });
             },
         ];
         for (which, change) in breaks.into_iter().enumerate() {

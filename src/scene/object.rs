@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::geo::{Crs, GeoTags, GeoTransform, Georeference, NoGeometry};
+use super::earth::EarthPlace;
+use crate::geo::{Georeference, NoGeometry};
 use crate::vocabulary::geometry::Size;
 use crate::vocabulary::identity::SourceUri;
 
@@ -29,15 +30,9 @@ pub struct SceneObject {
     /// Width and height of a pixel of level 0 in microns, if the file says it: slides and DICOM files do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub microns: Option<[f64; 2]>,
-    /// From pixel corners to its coordinate reference system, as GDAL orders the six coefficients.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub transform: Option<[f64; 6]>,
-    /// Its coordinate reference system, as an EPSG code.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub epsg: Option<u32>,
-    /// What the file says about a coordinate reference system that has no code.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tags: Option<GeoTags>,
+    /// Where it lies on the Earth, if the file says anything of that.
+    #[serde(flatten, deserialize_with = "EarthPlace::if_any", skip_serializing_if = "Option::is_none")]
+    pub earth: Option<EarthPlace>,
 }
 
 fn one() -> u32 {
@@ -73,13 +68,7 @@ impl SceneObject {
     ///
     /// [`NoGeometry`] where that is not beyond doubt.
     pub fn georeference(&self) -> Result<Georeference, NoGeometry> {
-        let transform = GeoTransform(self.transform.ok_or(NoGeometry::NoTransform)?).checked()?;
-        let crs = match (self.epsg, &self.tags) {
-            (Some(code), _) => Crs::from_epsg(code)?,
-            (None, Some(tags)) => Crs::from_tags(tags)?,
-            (None, None) => return Err(NoGeometry::NoCrs),
-        };
-        Ok(Georeference::new(transform, crs))
+        self.earth.as_ref().ok_or(NoGeometry::NoTransform)?.georeference()
     }
 
     /// Returns the coarsest level whose pixels are not wider and higher than so many of level 0, and that says which
@@ -95,14 +84,5 @@ impl SceneObject {
         };
         let usable = (0..self.levels.len()).filter(|number| !self.without_mask.contains(number));
         usable.rev().find(is_fine).unwrap_or(0)
-    }
-
-    /// Tells whether the coordinate reference system is the same, as far as it can be told.
-    pub(super) fn has_system_of(&self, other: &Self) -> bool {
-        let keys = |object: &Self| {
-            let tags = object.tags.clone().unwrap_or_default();
-            (object.epsg, tags.key_directory, tags.doubles, tags.ascii)
-        };
-        keys(self) == keys(other)
     }
 }

@@ -212,9 +212,7 @@ mod tests {
             levels: sides.iter().map(|&side| Size::new(side, side)).collect(),
             without_mask: Vec::new(),
             microns: None,
-            transform: None,
-            epsg: None,
-            tags: None,
+            earth: None,
         }
     }
 

@@ -301,8 +301,9 @@ impl Map {
 /// Returns where the map of a scene lies, if it is known where the scene does.
 fn place_of(scene: &Scene) -> Option<Place> {
     let reference = scene.reference();
-    let transform = GeoTransform(reference.transform?).checked().ok()?;
-    let system = match (reference.epsg, &reference.tags) {
+    let earth = reference.earth.as_ref()?;
+    let transform = GeoTransform(earth.transform?).checked().ok()?;
+    let system = match (earth.epsg, &earth.tags) {
         (Some(code), _) => System::Epsg(code),
         (None, Some(tags)) => System::Tags(Box::new(tags.clone())),
         (None, None) => System::Unknown,

@@ -80,7 +80,8 @@ fn parse(view: View<'_>) -> Result<RawRaster, Rejection> {
     let start = view.slice(0, view.len().min(MAX_HEADER_BYTES)).unwrap_or_default();
     let end = start.iter().position(|byte| *byte == b'\n').ok_or_else(|| truncated("no line"))?;
     let text = str::from_utf8(&start[..end]).map_err(|_| corrupt("no text"))?;
-    let words: Vec<&str> = text.strip_prefix("raster ").ok_or_else(|| corrupt("no raster"))?.split(' ').collect();
+    let words: Vec<&str> =
+        text.strip_prefix("raster ").ok_or_else(|| corrupt("no raster"))?.split(' ').collect();
     let (numbers, keys): (Vec<&str>, Vec<&str>) = words.into_iter().partition(|word| !word.contains('='));
     let numbers: Result<Vec<u32>, _> = numbers.into_iter().map(str::parse).collect();
     let Ok(&[width, height, num_bands, num_frames]) = numbers.as_deref() else {
@@ -90,11 +91,15 @@ fn parse(view: View<'_>) -> Result<RawRaster, Rejection> {
     if width == 0 || height == 0 || num_bands == 0 || num_frames == 0 {
         return Err(corrupt("nothing in it"));
     }
-    let said = |key: &str| keys.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse::<f64>().ok());
+    let said = |key: &str| {
+        keys.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse::<f64>().ok())
+    };
     let frame = |number: u32| {
         let times = f64::from(number + 1);
         RawFrame {
-            bands: (0..num_bands).map(|band| info(band, said("step").map_or(0.0, |step| step * times))).collect(),
+            bands: (0..num_bands)
+                .map(|band| info(band, said("step").map_or(0.0, |step| step * times)))
+                .collect(),
             nodata: said("nodata").map(|nodata| NodataValue::of(nodata * times)),
         }
     };

@@ -108,7 +108,8 @@ pub(super) fn parse(file: View<'_>, first: Directory<'_>) -> Result<TiffHeader, 
         notes.push(format!("GDAL's metadata (tag 42112) cannot be read, the scale is unknown: {problem}"));
     }
     let bands = bands(&first, &pixels.grid, items.as_deref());
-    let useless = bands.iter().enumerate().filter(|(_, band)| !converts(band.values.scale, band.values.offset));
+    let useless =
+        bands.iter().enumerate().filter(|(_, band)| !converts(band.values.scale, band.values.offset));
     notes.extend(useless.map(|(band, BandInfo { values, .. })| {
         let ValueMapping { scale, offset, .. } = values;
         format!("band {}: scale {scale} and offset {offset} are not a conversion", band + 1)

@@ -29,7 +29,7 @@ impl Places {
         let scene = tile.source.scene()?;
         let share = |reason| measured.and_then(|measured| measured.share(reason));
         let mut row = GeoRow {
-            epsg: scene.reference().epsg,
+            epsg: scene.reference().earth.as_ref().and_then(|earth| earth.epsg),
             datetime: scene.datetime,
             gsd: scene.gsd,
             valid_fraction: share(Reason::Nodata),

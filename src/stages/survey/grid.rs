@@ -1,9 +1,11 @@
 //! Which grid the windows of a scene lie on.
 
 use crate::formats::raster::RasterFile;
-use crate::geo::{GeoTransform, NoGeometry};
+use crate::geo::{GeoTags, GeoTransform, NoGeometry};
 use crate::input::open::OpenRaster;
-use crate::scene::{AxisMap, Metres, Microns, PixelSize, Resolution, SceneBand, SceneObject, Tiling};
+use crate::scene::{
+    AxisMap, EarthPlace, Metres, Microns, PixelSize, Resolution, SceneBand, SceneObject, Tiling,
+};
 use crate::vocabulary::geometry::Size;
 use crate::vocabulary::reason::{Reason, Rejection};
 
@@ -28,15 +30,6 @@ pub(super) struct Place {
 /// [`Reason::Corrupt`] if a number that its place needs is not finite.
 pub(super) fn object(opened: &OpenRaster) -> Result<SceneObject, Rejection> {
     let (file, reader) = (opened.file(), opened.reader());
-    let tags = &file.geo().cloned().unwrap_or_default();
-    let epsg = tags.epsg();
-    let transform = GeoTransform::from_tags(tags);
-    // What a code and a transform do not need may be anything, such as the height of a pixel.
-    let needed = epsg.is_none() || transform == Err(NoGeometry::Singular);
-    if let Some(tag) = tags.not_finite().filter(|_| needed) {
-        let detail = format!("{tag} has a number that is not finite: the scene has no georeference");
-        return Err(Rejection::new(Reason::Corrupt, detail));
-    }
     Ok(SceneObject {
         uri: opened.uri().identity().clone(),
         version: reader.version().cloned(),
@@ -45,10 +38,22 @@ pub(super) fn object(opened: &OpenRaster) -> Result<SceneObject, Rejection> {
         levels: file.sizes(),
         num_frames: file.num_frames(),
         microns: file.microns(),
-        transform: transform.ok().map(|transform| transform.0),
-        epsg,
-        tags: (epsg.is_none() && !tags.is_empty()).then(|| tags.clone()),
+        earth: file.geo().map(earth).transpose()?,
     })
+}
+
+/// Records where a file says that it lies on the Earth.
+fn earth(tags: &GeoTags) -> Result<EarthPlace, Rejection> {
+    let epsg = tags.epsg();
+    let transform = GeoTransform::from_tags(tags);
+    // What a code and a transform do not need may be anything, such as the height of a pixel.
+    let needed = epsg.is_none() || transform == Err(NoGeometry::Singular);
+    if let Some(tag) = tags.not_finite().filter(|_| needed) {
+        let detail = format!("{tag} has a number that is not finite: the scene has no georeference");
+        return Err(Rejection::new(Reason::Corrupt, detail));
+    }
+    let tags = epsg.is_none().then(|| tags.clone());
+    Ok(EarthPlace { transform: transform.ok().map(|transform| transform.0), epsg, tags })
 }
 
 fn levels_without_mask(file: &dyn RasterFile) -> Vec<usize> {
