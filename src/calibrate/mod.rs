@@ -13,6 +13,8 @@
 //! ```
 
 mod compare;
+mod pool;
+mod scenes;
 mod shift;
 mod tiles;
 
@@ -23,6 +25,7 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 pub use self::compare::Comparison;
+pub use self::pool::LeftOut;
 pub use self::tiles::{Reader, Split, TileSelection, Tiles, USUAL_CALIBRATION, USUAL_HELD_OUT};
 
 use self::compare::Noise;

@@ -5,16 +5,20 @@ use std::path::Path;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::pool::{LeftOut, Pool, TileRef};
+use super::scenes::Scenes;
 use crate::config::InspectOptions;
 use crate::formats::image::Limits;
 use crate::input::byte_ranges::read_whole;
 use crate::input::source::{InputSpec, Sorted, discover};
-use crate::input::storage::{ObjectUri, Storage};
+use crate::input::storage::Storage;
 use crate::stages::infer::{InputBatch, SamplesMut};
 use crate::stages::preprocess::{InputSlotMut, Preprocess, WholeImage};
+use crate::vocabulary::chip::Chip;
 use crate::vocabulary::contract::Input;
 use crate::vocabulary::error::{Error, Result};
-use crate::vocabulary::reason::Rejection;
+use crate::vocabulary::identity::SourceUri;
+use crate::vocabulary::reason::{Rejection, SourceError};
 use crate::vocabulary::words::{counted, form};
 
 /// Default number of tiles to measure ranges on.
@@ -42,8 +46,8 @@ pub struct TileSelection {
 pub struct Tiles {
     /// The samples.
     pub batches: Vec<InputBatch>,
-    /// Tiles that a run would reject, and are left out.
-    pub rejected: Vec<(ObjectUri, Rejection)>,
+    /// Tiles that a run would reject or skip, and sources of which it would take none.
+    pub left_out: Vec<LeftOut>,
 }
 
 impl Tiles {
@@ -69,17 +73,28 @@ pub struct Split {
     pub held_out: Tiles,
 }
 
-/// Reads tiles by the ordinary way: discovery, decoding, preprocessing.
+/// Reads tiles as a run would: discovery, decoding, preprocessing; with `tiles.grid = "regular"` survey and composing, too.
 pub struct Reader<'a> {
     storage: Storage,
     limits: Limits,
     max_object_bytes: u64,
     input: &'a Input,
+    how: Preprocess,
     batch: NonZeroUsize,
+    /// Where scenes are cut into windows; `None`: every source is one tile.
+    scenes: Option<Scenes>,
 }
 
-/// A tile's bytes, or why it cannot be used.
-type ReadTile = (ObjectUri, Result<bytes::Bytes, Rejection>);
+/// What was fetched of a tile.
+enum Fetched {
+    /// All of an image.
+    Image(bytes::Bytes),
+    /// The pixels of a window.
+    Window(Chip),
+}
+
+/// A tile, and what was fetched of it or why it cannot be used.
+type FetchedTile = (TileRef, Result<Fetched, Rejection>);
 
 impl<'a> Reader<'a> {
     /// Prepares to read.
@@ -89,21 +104,16 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     ///
-    /// `Config` if the settings contradict themselves.
+    /// `Config` if the settings contradict themselves or the model.
     pub fn new(settings: &InspectOptions, input: &'a Input, batch: NonZeroUsize) -> Result<Self> {
-        if settings.grid.is_some() {
-            return Err(Error::config("a calibration reads whole images, but `tiles.grid` is \"regular\"")
-                .hint(
-                    "do not set tiles.grid; `tilefleet chip --set tiles.grid=regular` writes windows of \
-                     scenes as images",
-                ));
-        }
         Ok(Self {
             storage: Storage::new(settings.storage.clone())?,
             limits: Limits::of_pixels(settings.limits.max_pixels),
             max_object_bytes: settings.limits.max_object_bytes,
             input,
+            how: Preprocess::new(input)?,
             batch,
+            scenes: Scenes::new(settings, input)?,
         })
     }
 
@@ -117,27 +127,37 @@ impl<'a> Reader<'a> {
     pub async fn read(&self, wanted: &TileSelection) -> Result<Split> {
         let spool = tempfile::tempdir()
             .map_err(|cause| Error::unavailable("cannot create a temporary folder").because(cause))?;
-        let sources = self.discover(&wanted.calibration, spool.path()).await?;
+        let mut pool = self.pool(&wanted.calibration, spool.path()).await?;
         let chosen = if wanted.held_out.is_empty() {
-            let counts = counts(sources.num_entries, wanted.num_calibration, wanted.num_held_out)?;
-            divided(&sources, counts)?
+            divided(&pool, counts(pool.num_tiles(), wanted.num_calibration, wanted.num_held_out)?)?
         } else {
-            let others = self.discover(&wanted.held_out, spool.path()).await?;
-            let calibration =
-                some_of(&sources, number(wanted.num_calibration, USUAL_CALIBRATION, &sources)?)?;
-            let held_out = some_of(&others, number(wanted.num_held_out, USUAL_HELD_OUT, &others)?)?;
+            let mut others = self.pool(&wanted.held_out, spool.path()).await?;
+            pool.left_out.append(&mut others.left_out);
+            let calibration = pool.some(number(wanted.num_calibration, USUAL_CALIBRATION, &pool)?)?;
+            let held_out = others.some(number(wanted.num_held_out, USUAL_HELD_OUT, &others)?)?;
             refuse_common(&calibration, &held_out)?;
             [calibration, held_out]
         };
         let [calibration, held_out] = chosen;
-        Ok(Split {
-            calibration: self.tiles(calibration, "to calibrate with").await?,
-            held_out: self.tiles(held_out, "to compare on").await?,
-        })
+        let mut calibration = self.tiles(calibration, "to calibrate with").await?;
+        calibration.left_out.append(&mut pool.left_out);
+        Ok(Split { calibration, held_out: self.tiles(held_out, "to compare on").await? })
+    }
+
+    /// Finds the tiles to choose from.
+    async fn pool(&self, uris: &[String], spool: &Path) -> Result<Pool> {
+        let sources = self.discover(uris, spool).await?;
+        match &self.scenes {
+            None => Ok(Pool::of_images(sources)),
+            Some(scenes) => {
+                scenes.pool(&scenes.windows(&self.storage, &self.limits, &self.how), &sources).await
+            }
+        }
     }
 
     async fn discover(&self, uris: &[String], spool: &Path) -> Result<Sorted> {
-        let spec = InputSpec { uris: uris.to_vec(), ..InputSpec::default() };
+        let items = self.scenes.as_ref().map(|scenes| scenes.items.clone());
+        let spec = InputSpec { uris: uris.to_vec(), items, ..InputSpec::default() };
         let found = discover(&spec, &self.storage, spool).await?;
         if found.sources.num_entries == 0 {
             return Err(Error::config("no images were found to calibrate with or to compare on")
@@ -147,61 +167,84 @@ impl<'a> Reader<'a> {
         Ok(found.sources)
     }
 
-    async fn tiles(&self, uris: Vec<ObjectUri>, purpose: &str) -> Result<Tiles> {
-        let preprocess = Preprocess::new(self.input)?;
-        let read = stream::iter(uris).map(|uri| self.bytes(uri)).buffered(READS_AT_ONCE);
-        let mut tiles = Tiles { batches: Vec::new(), rejected: Vec::new() };
+    async fn tiles(&self, chosen: Vec<TileRef>, purpose: &str) -> Result<Tiles> {
+        let read = stream::iter(chosen).map(|tile| self.fetched(tile)).buffered(READS_AT_ONCE);
+        let mut tiles = Tiles { batches: Vec::new(), left_out: Vec::new() };
         // A piece is decoded on all cores while nothing is read; a calibration is short.
         let mut pieces = read.try_chunks(4 * self.batch.get());
         while let Some(piece) = pieces.try_next().await.map_err(|failure| failure.1)? {
-            self.add(&mut tiles, piece, &preprocess);
+            self.add(&mut tiles, piece);
         }
-        match (tiles.is_empty(), tiles.rejected.pop()) {
-            (false, last) => tiles.rejected.extend(last),
+        match (tiles.is_empty(), tiles.left_out.pop()) {
+            (false, last) => tiles.left_out.extend(last),
             (true, None) => return Err(Error::bug("no tile was chosen")),
-            (true, Some((uri, rejection))) => {
-                let all = counted(tiles.rejected.len() as u64 + 1, "tile");
+            (true, Some(LeftOut { source, why, .. })) => {
+                let all = counted(tiles.left_out.len() as u64 + 1, "tile");
                 let message = format!("none of {all} {purpose} can be used");
                 return Err(Error::config(message)
-                    .because(rejection)
-                    .hint(format!("run `tilefleet inspect {uri}` on the image named above")));
+                    .because(why)
+                    .hint(format!("run `tilefleet inspect {source}` on the image named above")));
             }
         }
         Ok(tiles)
     }
 
-    async fn bytes(&self, uri: ObjectUri) -> Result<ReadTile> {
-        let bytes = match read_whole(&self.storage, &uri, self.max_object_bytes).await {
-            Ok(object) => Ok(object.bytes),
-            Err(error) => Err(error.rejection().map_err(|fault| fault.into_error(&uri))?),
+    /// Fetches a tile.
+    async fn fetched(&self, tile: TileRef) -> Result<FetchedTile> {
+        let found = match self.fetch(&tile).await {
+            Ok(fetched) => Ok(fetched),
+            Err(error) => Err(error.rejection()?),
         };
-        Ok((uri, bytes))
+        Ok((tile, found))
+    }
+
+    async fn fetch(&self, tile: &TileRef) -> Result<Fetched, SourceError> {
+        match (tile, &self.scenes) {
+            (TileRef::Image(uri), _) => match read_whole(&self.storage, uri, self.max_object_bytes).await {
+                Ok(object) => Ok(Fetched::Image(object.bytes)),
+                Err(error) => Err(error.rejection().map_err(|fault| fault.into_error(uri))?.into()),
+            },
+            (TileRef::Window { scene, placed, .. }, Some(scenes)) => {
+                let windows = scenes.windows(&self.storage, &self.limits, &self.how);
+                let read = windows.read(scene, placed.frame, placed.window).await?;
+                match read.skipped {
+                    None => Ok(Fetched::Window(read.chip.chip)),
+                    Some(skipped) => Err(Rejection::new(skipped.reason, skipped.detail).into()),
+                }
+            }
+            (TileRef::Window { .. }, None) => Err(Error::bug("nobody has cut scenes into windows").into()),
+        }
     }
 
     /// Decodes a piece on all cores, and appends what can be used.
-    fn add(&self, tiles: &mut Tiles, piece: Vec<ReadTile>, how: &Preprocess) {
+    fn add(&self, tiles: &mut Tiles, piece: Vec<FetchedTile>) {
         use rayon::prelude::*;
         let decoded: Vec<_> = piece
             .into_par_iter()
-            .map(|(uri, bytes)| (uri, bytes.and_then(|bytes| self.samples(&bytes, how))))
+            .map(|(tile, fetched)| (tile, fetched.and_then(|fetched| self.samples(&fetched))))
             .collect();
-        for (uri, samples) in decoded {
+        for (tile, samples) in decoded {
             match samples {
                 Ok(samples) => self.push(tiles, samples),
-                Err(rejection) => tiles.rejected.push((uri, rejection)),
+                Err(why) => tiles.left_out.push(tile.left_out(why)),
             }
         }
     }
 
     /// Returns a batch of one, laid out as the model wants it.
-    fn samples(&self, bytes: &[u8], how: &Preprocess) -> Result<InputBatch, Rejection> {
+    fn samples(&self, fetched: &Fetched) -> Result<InputBatch, Rejection> {
         let mut samples = InputBatch::new(self.input, NonZeroUsize::MIN);
         samples.set_len(1);
         let slot = match samples.samples_mut() {
             SamplesMut::U8(samples) => InputSlotMut::U8(samples),
             SamplesMut::F32(samples) => InputSlotMut::F32(samples),
         };
-        WholeImage::decode(bytes, &self.limits, how, slot).map(|_| samples)
+        match fetched {
+            Fetched::Image(bytes) => {
+                WholeImage::decode(bytes, &self.limits, &self.how, slot).map(|_| samples)
+            }
+            Fetched::Window(chip) => self.how.apply(chip, slot).map(|()| samples),
+        }
     }
 
     fn push(&self, tiles: &mut Tiles, mut samples: InputBatch) {
@@ -219,7 +262,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// How many tiles of a number of sources: to calibrate with, and to compare on.
+/// How many of the tiles there are: to calibrate with, and to compare on.
 fn counts(
     there: u64,
     calibration: Option<NonZeroUsize>,
@@ -255,8 +298,8 @@ fn are_there(there: usize) -> String {
     format!("{} {}", counted(there as u64, "tile"), form(there as u64, "is", "are"))
 }
 
-fn number(asked: Option<NonZeroUsize>, usual: usize, sources: &Sorted) -> Result<usize> {
-    let there = usize::try_from(sources.num_entries).unwrap_or(usize::MAX);
+fn number(asked: Option<NonZeroUsize>, usual: usize, pool: &Pool) -> Result<usize> {
+    let there = usize::try_from(pool.num_tiles()).unwrap_or(usize::MAX);
     match asked.map(NonZeroUsize::get) {
         Some(asked) if asked > there => {
             Err(Error::config(format!("{} too few: {asked} are needed", are_there(there)))
@@ -268,38 +311,22 @@ fn number(asked: Option<NonZeroUsize>, usual: usize, sources: &Sorted) -> Result
 }
 
 /// Chooses tiles of both kinds, spread evenly and among each other.
-fn divided(sources: &Sorted, [calibration, held_out]: [usize; 2]) -> Result<[Vec<ObjectUri>; 2]> {
-    let chosen = some_of(sources, calibration + held_out)?;
+fn divided(pool: &Pool, [calibration, held_out]: [usize; 2]) -> Result<[Vec<TileRef>; 2]> {
+    let chosen = pool.some(calibration + held_out)?;
     let mut divided = [Vec::with_capacity(calibration), Vec::with_capacity(held_out)];
     let total = chosen.len();
-    for (index, uri) in chosen.into_iter().enumerate() {
+    for (index, tile) in chosen.into_iter().enumerate() {
         let is_held_out = (index + 1) * held_out / total > index * held_out / total;
-        divided[usize::from(is_held_out)].push(uri);
+        divided[usize::from(is_held_out)].push(tile);
     }
     Ok(divided)
 }
 
-/// Chooses a number of sources, spread evenly.
-fn some_of(sources: &Sorted, count: usize) -> Result<Vec<ObjectUri>> {
-    let there = sources.num_entries as u128;
-    let place = |index: usize| (index as u128 * there / count.max(1) as u128) as u64;
-    let mut chosen = Vec::with_capacity(count);
-    for (position, entry) in sources.entries().enumerate() {
-        if chosen.len() == count {
-            break;
-        }
-        if position as u64 == place(chosen.len()) {
-            chosen.push(ObjectUri::of(&entry?.uri)?);
-        }
-    }
-    Ok(chosen)
-}
-
-fn refuse_common(calibration: &[ObjectUri], held_out: &[ObjectUri]) -> Result<()> {
-    let known: std::collections::HashSet<&str> = calibration.iter().map(ObjectUri::for_reading).collect();
-    match held_out.iter().find(|uri| known.contains(uri.for_reading())) {
+fn refuse_common(calibration: &[TileRef], held_out: &[TileRef]) -> Result<()> {
+    let known: std::collections::HashSet<&SourceUri> = calibration.iter().map(TileRef::source).collect();
+    match held_out.iter().map(TileRef::source).find(|source| known.contains(source)) {
         None => Ok(()),
-        Some(uri) => Err(Error::config(format!("{uri} is both in --calibration and in --held-out"))
+        Some(source) => Err(Error::config(format!("{source} is both in --calibration and in --held-out"))
             .hint("give other images to --held-out, or leave it out to use other images of --calibration")),
     }
 }

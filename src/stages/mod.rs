@@ -4,7 +4,8 @@
 //! survey ─▶ plan ─▶ work ─▶ fetch ─▶ decode ─▶ compose ─▶ preprocess ─▶ infer ─▶ sink ─▶ commit
 //! ```
 //!
-//! A stage imports from stages on its left, never from its right. Only [`pipeline`] and [`worker`] see all of them.
+//! A stage imports from stages on its left, never from its right. Only [`pipeline`] and [`worker`] see all of them;
+//! [`single_window`] goes the way to a chip without a run.
 
 pub mod survey;
 
@@ -29,3 +30,5 @@ pub mod commit;
 pub mod pipeline;
 
 pub mod worker;
+
+pub mod single_window;

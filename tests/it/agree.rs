@@ -1,5 +1,5 @@
-//! `inspect`, `chip` and a run say the same of every file of the test data, under either grid, and of every STAC item
-//! whose files are there.
+//! `inspect`, `chip`, a calibration and a run say the same of every file of the test data, under either grid; the first
+//! two and a run also of every STAC item whose files are there.
 //!
 //! The model costs nothing: its embedding is its input, so that a row's embedding is to be what `chip --stage input`
 //! writes, value by value. Where a run rejects, `chip` gives the same reason, and so does `inspect` as far as the header
@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,9 +17,13 @@ use arrow::datatypes::{Float32Type, Int32Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use prost::Message;
 use serde_json::{Value, json};
+use tilefleet::calibrate::{Reader, TileSelection, Tiles};
+use tilefleet::config::looking;
 use tilefleet::models::onnx::{
     AttributeProto, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto,
 };
+use tilefleet::stages::infer::{InputBatch, Samples};
+use tilefleet::vocabulary::contract::Contract;
 
 use crate::fixture::{assert_exit, shard_files, stderr};
 use crate::support;
@@ -187,6 +192,9 @@ impl Case {
         let (rows, said) = (self.run(), self.inspect());
         assert!(rows.len() >= self.files.len(), "{} sources", rows.len());
         assert!(rows.keys().eq(said.keys()), "other sources: {:?} and {:?}", rows.keys(), said.keys());
+        if self.files.iter().all(|file| file.extension().is_none_or(|extension| extension != "json")) {
+            self.compare_calibration(&rows);
+        }
         let sources: Vec<&String> = rows.keys().collect();
         let next = AtomicUsize::new(0);
         let told_late = Mutex::new(BTreeSet::new());
@@ -205,6 +213,63 @@ impl Case {
             }
         });
         told_late.into_inner().unwrap()
+    }
+
+    /// A calibration on all tiles is given what the run gave to the model, and leaves out what the run did.
+    fn compare_calibration(&self, rows: &BTreeMap<String, Vec<Row>>) {
+        let all: Vec<(&String, &Row)> =
+            rows.iter().flat_map(|(source, rows)| rows.iter().map(move |row| (source, row))).collect();
+        let good = all.iter().find(|(_, row)| row.embedding.is_some()).expect("some tile is usable").0;
+        let copy = self.folder.path().join("held-out.tif");
+        fs::copy(good.strip_prefix("file://").unwrap(), &copy).unwrap();
+        let is_cut = self.settings.iter().any(|setting| setting == "tiles.grid=regular");
+        let num_tiles = all.iter().filter(|(_, row)| !is_cut || row.window.is_some()).count();
+        let Tiles { batches, left_out } = self.calibration_tiles(&copy, num_tiles);
+
+        let taken = batches.iter().flat_map(chips_of).collect::<Vec<_>>();
+        let mut left: BTreeMap<Vec<u32>, usize> = BTreeMap::new();
+        for chip in &taken {
+            *left.entry(chip.clone()).or_default() += 1;
+        }
+        for (source, row) in &all {
+            let Some(embedding) = &row.embedding else { continue };
+            let chip: Vec<u32> = embedding.iter().map(|value| value.to_bits()).collect();
+            let count = left.get_mut(&chip).filter(|count| **count > 0);
+            *count.unwrap_or_else(|| panic!("a calibration has no {:?} of {source}", row.window)) -= 1;
+        }
+        // What is not finite only the model tells.
+        let is_left_out = |row: &Row| row.embedding.is_none() && row.reason.as_deref() != Some("not_finite");
+        let expected = all.iter().filter(|(_, row)| is_left_out(row));
+        let mut expected: Vec<(String, String)> =
+            expected.map(|(source, row)| ((*source).clone(), row.reason.clone().unwrap())).collect();
+        let mut found: Vec<(String, String)> = left_out
+            .iter()
+            .map(|tile| (tile.source.to_string(), tile.why.reason.code().to_owned()))
+            .collect();
+        expected.sort();
+        found.sort();
+        assert_eq!(found, expected);
+        assert_eq!(taken.len() + found.len(), all.len());
+    }
+
+    /// Reads all tiles as a calibration does.
+    ///
+    /// - `held_out`: a source to compare on, which is none of them
+    fn calibration_tiles(&self, held_out: &Path, num_tiles: usize) -> Tiles {
+        let set: Vec<String> = self.settings.iter().filter(|word| *word != "--set").cloned().collect();
+        let settings = looking(&set).unwrap();
+        let mut input = Contract::load(&self.model.contract).unwrap().input;
+        input.accept = settings.tiles.over(input.accept);
+        let reader = Reader::new(&settings, &input, NonZeroUsize::new(16).unwrap()).unwrap();
+        let wanted = TileSelection {
+            calibration: self.files.iter().map(|file| file.display().to_string()).collect(),
+            held_out: vec![held_out.display().to_string()],
+            num_calibration: NonZeroUsize::new(num_tiles),
+            num_held_out: None,
+        };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let split = runtime.block_on(reader.read(&wanted)).unwrap();
+        split.calibration
     }
 
     /// Compares one source; returns whether a run rejects what its header lets pass.
@@ -294,6 +359,15 @@ impl Case {
         assert_exit(&output, if any_rejected { 65 } else { 0 });
         said.into_iter().map(|said| (said["source"].as_str().unwrap().to_owned(), said)).collect()
     }
+}
+
+/// Returns the chips of a batch, bit by bit.
+fn chips_of(batch: &InputBatch) -> Vec<Vec<u32>> {
+    let values: Vec<u32> = match batch.samples() {
+        Samples::U8(samples) => samples.iter().map(|&sample| f32::from(sample).to_bits()).collect(),
+        Samples::F32(samples) => samples.iter().map(|sample| sample.to_bits()).collect(),
+    };
+    values.chunks_exact(batch.chip_len()).take(batch.len()).map(<[u32]>::to_vec).collect()
 }
 
 fn name(file: &Path) -> String {

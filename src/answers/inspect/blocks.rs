@@ -1,22 +1,17 @@
-//! Reads blocks of a scene and decodes them: of the object, nothing but what a window needs.
-
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
+//! Samples of a part of a scene as they are stored: of the object, nothing is read but what the part needs.
 
 use super::chip::{ChipRequest, check_window};
 use crate::formats::image::Limits;
-use crate::formats::raster::{BlockGrid, BlockId, GridId, Part, RasterFile};
+use crate::formats::raster::{BlockGrid, GridId, Part, RasterFile};
 use crate::input::byte_ranges::ReadError;
 use crate::input::open::OpenRaster;
 use crate::input::storage::ObjectUri;
-use crate::stages::decode::blocks::{Block, decode_block, read_window};
+use crate::stages::decode::blocks::read_window;
+use crate::stages::single_window::decoded;
 use crate::vocabulary::chip::{Bands, Chip};
 use crate::vocabulary::error::{Error, Kind, Result};
 use crate::vocabulary::geometry::Window;
 use crate::vocabulary::reason::{Reason, Rejection};
-
-/// Blocks of one object by their place. One that cannot be decoded fails those who need it.
-pub(super) type Blocks = HashMap<(GridId, BlockId), Result<Block, Rejection>>;
 
 /// Reads what is wanted of a scene: `[height, width, bands]`, all bands, samples as stored.
 ///
@@ -45,38 +40,6 @@ pub(super) async fn read_scene(object: &OpenRaster, limits: &Limits, wanted: Chi
     let read = read_window(file, frame, level, window, &bands, block);
     let read = read.map_err(|rejection| undecoded(uri, rejection))?;
     Ok(Chip { size: read.size, bands: meaning(file), samples: read.samples })
-}
-
-/// Reads and decodes blocks, each once.
-///
-/// # Errors
-///
-/// [`ReadError`]
-pub(super) async fn decoded(
-    object: &OpenRaster,
-    needed: impl IntoIterator<Item = (GridId, BlockId)>,
-) -> Result<Blocks, ReadError> {
-    let mut grids: BTreeMap<GridId, Vec<BlockId>> = BTreeMap::new();
-    for (grid, id) in needed {
-        grids.entry(grid).or_default().push(id);
-    }
-    let mut blocks = Blocks::new();
-    for (grid, mut ids) in grids {
-        ids.sort_unstable();
-        ids.dedup();
-        let table = object.table(grid, &ids).await?;
-        let ranges: Vec<_> = ids.iter().map(|&id| table.range(id)).collect();
-        let stored: Vec<Range<u64>> = ranges.iter().filter_map(|range| range.clone().ok()?).collect();
-        let mut bytes = object.reader().read(&stored).await?.into_iter();
-        for (id, range) in ids.into_iter().zip(ranges) {
-            let block = range.and_then(|range| {
-                let stored = range.map(|_| bytes.next().expect("one for each range"));
-                decode_block(&object.grid(grid).spec(id), stored.as_deref())
-            });
-            blocks.insert((grid, id), block);
-        }
-    }
-    Ok(blocks)
 }
 
 /// Says of a part of a scene that it cannot be decoded; a run may well decode other parts.

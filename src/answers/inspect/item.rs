@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::describe::{Description, Image, Verdict};
 use super::header::{HeaderReport, reads};
 use super::source::Source;
-use super::window::survey;
+use super::window::judge;
 use super::{Inspector, Judged, judged, not_had, rejected};
 use crate::config::TilesSection;
 use crate::formats::image::ImageFormat;
@@ -18,6 +18,7 @@ use crate::input::stac::time;
 use crate::input::storage::{ObjectUri, StoreError};
 use crate::scene::{Area, Scene, SceneBand, Tiling};
 use crate::stages::fetch;
+use crate::stages::single_window::survey;
 use crate::stages::survey::{ChosenAsset, chosen_assets, unusable_item};
 use crate::stages::worker::tiling;
 use crate::vocabulary::error::{Error, Result};
@@ -121,11 +122,12 @@ impl Inspector {
     /// - `known`: those whose headers have been read
     async fn judge_item(&self, source: &Source, known: &[Arc<OpenRaster>]) -> Result<Judged> {
         if let Some(model) = &self.model {
-            return judged(self.windows(model)?.judge(source, known).await.map(Some));
+            return judged(judge(self.windows(model)?, source, known).await.map(Some));
         }
         if let Some(tiling) = &self.bands {
             // Without a model nobody knows how many windows there are.
-            let surveyed = survey(&self.storage, tiling, u64::MAX, source, known, reads(u64::MAX)).await;
+            let of = (&source.entry, source.item()?);
+            let surveyed = survey(&self.storage, tiling, u64::MAX, of, known, reads(u64::MAX)).await;
             return judged(surveyed.map(|_| None));
         }
         match source.item()? {

@@ -39,7 +39,7 @@ pub use self::picture::{FileFormat, Picture};
 pub use self::preview::preview;
 pub use self::scene::{Band, Blocks, Scene};
 pub use self::source::{Source, Sources};
-use self::window::{ReadWindow, WindowReader};
+use self::window::ReadWindow;
 
 use crate::config::InspectOptions;
 use crate::formats::image::Limits;
@@ -52,6 +52,7 @@ use crate::scene::skip::Skipped;
 use crate::scene::{self as scenes, Area, Tiling};
 use crate::stages::fetch;
 use crate::stages::preprocess::{Preprocess, WholeImage};
+use crate::stages::single_window::WindowReader;
 use crate::stages::worker::tiling;
 use crate::vocabulary::chip::Chip;
 use crate::vocabulary::contract::Input;
@@ -269,7 +270,7 @@ impl Inspector {
         match (grid, &looked.picture) {
             (TileGrid::Regular, _) => {
                 let known: Vec<Arc<OpenRaster>> = looked.known().into_iter().collect();
-                judged(self.windows(model)?.judge(source, &known).await.map(Some))
+                judged(window::judge(self.windows(model)?, source, &known).await.map(Some))
             }
             (TileGrid::Whole, Ok(header)) => {
                 Ok(WholeImage::of(header.clone(), &self.limits, &model.how).map(|_| None))
@@ -320,7 +321,8 @@ impl Inspector {
     pub async fn input(&self, source: &Source, wanted: ChipRequest) -> Result<ModelInput> {
         let model = self.model.as_ref().ok_or_else(|| Error::usage("no model was named"))?;
         if self.grid == TileGrid::Regular {
-            return model.window_input(self.windows(model)?.read(source, wanted).await?, &source.uri);
+            return model
+                .window_input(window::read(self.windows(model)?, source, wanted).await?, &source.uri);
         }
         self.whole_input(model, &ObjectUri::of(&source.uri)?, wanted).await
     }

@@ -1,77 +1,24 @@
-//! One window of a scene as a run gives it to the model: surveyed, cut, stacked.
+//! Which window of a scene is meant, and what a run gives of it to the model.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
-use super::blocks::{Blocks, decoded};
 use super::chip::ChipRequest;
 use super::header::reads;
+use super::rejected;
 use super::source::Source;
-use super::{not_had, rejected};
-use crate::formats::image::Limits;
-use crate::formats::raster::GridId;
 use crate::formats::reader::TileGrid;
-use crate::input::byte_ranges::{ReadError, ReadOptions};
 use crate::input::open::OpenRaster;
-use crate::input::storage::{ObjectUri, Storage, StoreError};
 use crate::scene::skip::Skipped;
-use crate::scene::{Scene, SceneLayout, SourceWindow, Tiling};
-use crate::stages::compose::{SceneChip, SourceSamples, composite};
-use crate::stages::fetch;
-use crate::stages::fetch::{OpenScene, blocks_of, check_size};
-use crate::stages::preprocess::Preprocess;
-use crate::stages::survey::{HeaderReader, grid_of, is_in_grid, is_planned, nearest_window};
+use crate::scene::{Scene, Tiling};
+use crate::stages::compose::SceneChip;
+use crate::stages::fetch::OpenScene;
+use crate::stages::single_window::{WindowChip, WindowReader};
+use crate::stages::survey::{grid_of, is_in_grid, is_planned, nearest_window};
 use crate::vocabulary::error::{Error, Result};
-use crate::vocabulary::geometry::{Size, Window};
+use crate::vocabulary::geometry::Window;
 use crate::vocabulary::identity::SourceUri;
-use crate::vocabulary::reason::{Reason, Rejection, SourceError};
-
-/// Surveys a source as planning does, and finds out what a run would if an object of it does not answer.
-///
-/// - `max_windows`: more windows of one scene are a rejection
-/// - `known`: objects whose headers have been read
-/// - `reads`: how others are read
-pub(super) async fn survey(
-    storage: &Storage,
-    tiling: &Arc<Tiling>,
-    max_windows: u64,
-    source: &Source,
-    known: &[Arc<OpenRaster>],
-    reads: ReadOptions,
-) -> Result<OpenScene, SourceError> {
-    let surveyor = HeaderReader::new(storage.clone(), tiling.clone(), max_windows, reads);
-    let (survey, objects) = surveyor.survey_objects(&source.entry, source.item()?, known).await?;
-    match survey {
-        SceneLayout::Scene(scene) => Ok(OpenScene::new(scene, objects)),
-        SceneLayout::Rejected { reason, detail } => Err(Rejection::new(reason, detail).into()),
-        SceneLayout::Unanswered { uri } => Err(unanswered(storage, &ObjectUri::of(&uri)?).await?.into()),
-    }
-}
-
-/// Returns why a run rejects a source for an object that did not answer.
-async fn unanswered(storage: &Storage, uri: &ObjectUri) -> Result<Rejection> {
-    let bucket = storage.bucket(uri);
-    let found = match bucket.head(uri.key()).await {
-        // An answer to this may say nothing of what reading it does.
-        Ok(_) => bucket.get_range(uri.key(), 0, 1).await.map(|_| ()),
-        Err(fault) => Err(fault),
-    };
-    match found {
-        Err(StoreError::Gone) => Ok(fetch::gone()),
-        Err(StoreError::Forbidden) => Ok(fetch::forbidden()),
-        Err(StoreError::Failed(error)) => Err(error),
-        Ok(()) | Err(_) => Err(Error::unavailable(format!("{uri} cannot be read by ranges"))),
-    }
-}
-
-/// Reads windows of scenes as a run with this tiling does.
-pub(super) struct WindowReader<'a> {
-    pub(super) storage: &'a Storage,
-    pub(super) limits: &'a Limits,
-    pub(super) tiling: &'a Arc<Tiling>,
-    pub(super) how: &'a Preprocess,
-    /// More windows of one scene are a rejection.
-    pub(super) max_windows: u64,
-}
+use crate::vocabulary::reason::SourceError;
 
 /// A window that was read.
 pub(super) struct ReadWindow {
@@ -83,103 +30,71 @@ pub(super) struct ReadWindow {
     pub(super) read_bytes: u64,
 }
 
-impl WindowReader<'_> {
-    /// Tells by the headers alone how a run cuts a source, or why it rejects all of it.
-    ///
-    /// - `known`: objects whose headers have been read
-    pub(super) async fn judge(
-        &self,
-        source: &Source,
-        known: &[Arc<OpenRaster>],
-    ) -> Result<Arc<Scene>, SourceError> {
-        Ok(self.opened(source, known, reads(u64::MAX)).await?.scene)
-    }
+/// Tells by the headers alone how a run cuts a source, or why it rejects all of it.
+///
+/// - `known`: objects whose headers have been read
+pub(super) async fn judge(
+    windows: WindowReader<'_>,
+    source: &Source,
+    known: &[Arc<OpenRaster>],
+) -> Result<Arc<Scene>, SourceError> {
+    Ok(windows.open((&source.entry, source.item()?), known, reads(u64::MAX)).await?.scene)
+}
 
-    /// Surveys and opens a source, and holds what its headers say against the contract.
-    async fn opened(
-        &self,
-        source: &Source,
-        known: &[Arc<OpenRaster>],
-        reads: ReadOptions,
-    ) -> Result<OpenScene, SourceError> {
-        let opened = survey(self.storage, self.tiling, self.max_windows, source, known, reads).await?;
-        self.check(&opened)?;
-        Ok(opened)
-    }
+/// Reads one window.
+pub(super) async fn read(
+    windows: WindowReader<'_>,
+    source: &Source,
+    wanted: ChipRequest,
+) -> Result<ReadWindow> {
+    let uri = &source.uri;
+    let reads = reads(u64::MAX);
+    let traffic = reads.traffic.clone();
+    let opened = windows.open((&source.entry, source.item()?), &[], reads).await;
+    let opened = opened.map_err(|error| ended(uri, error))?;
+    let chip = cut(windows, uri, &opened, wanted).await?;
+    Ok(ReadWindow { read_bytes: traffic.bytes(), ..chip })
+}
 
-    fn check(&self, scene: &OpenScene) -> Result<(), Rejection> {
-        let side = self.tiling.size;
-        self.how.check(self.how.bands(), scene.kind(), Size::new(side, side))
-    }
+/// Reads one window of a scene that is open.
+async fn cut(
+    windows: WindowReader<'_>,
+    uri: &SourceUri,
+    opened: &OpenScene,
+    wanted: ChipRequest,
+) -> Result<ReadWindow> {
+    let window = chosen(windows.tiling, uri, &opened.scene, wanted)?;
+    let read = windows.read(opened, wanted.frame, window).await;
+    let WindowChip { chip, skipped } = read.map_err(|error| ended(format!("{window} of {uri}"), error))?;
+    Ok(ReadWindow { chip, window, level: opened.scene.level, skipped, read_bytes: 0 })
+}
 
-    /// Reads one window.
-    pub(super) async fn read(&self, source: &Source, wanted: ChipRequest) -> Result<ReadWindow> {
-        let uri = &source.uri;
-        let reads = reads(u64::MAX);
-        let traffic = reads.traffic.clone();
-        let opened = self.opened(source, &[], reads).await.map_err(|error| match error {
-            SourceError::Rejected(rejection) => rejected(uri, TileGrid::Regular, rejection),
-            SourceError::Failed(error) => error,
-        })?;
-        let chip = self.cut(uri, &opened, wanted).await?;
-        Ok(ReadWindow { read_bytes: traffic.bytes(), ..chip })
+/// Ends a command for what came of its only source.
+fn ended(what: impl Display, error: SourceError) -> Error {
+    match error {
+        SourceError::Rejected(rejection) => rejected(what, TileGrid::Regular, rejection),
+        SourceError::Failed(error) => error,
     }
+}
 
-    /// Reads one window of a scene that is open.
-    async fn cut(&self, uri: &SourceUri, opened: &OpenScene, wanted: ChipRequest) -> Result<ReadWindow> {
-        let scene = opened.scene.clone();
-        let window = self.chosen(uri, &scene, wanted)?;
-        let reject = |rejection| rejected(format!("{window} of {uri}"), TileGrid::Regular, rejection);
-        let cuts = scene.cuts(wanted.frame, window, self.tiling.size);
-        check_size(opened, &cuts, self.limits).map_err(reject)?;
-        let blocks = blocks(opened, &cuts).await?;
-        let chip = self.stacked(opened, cuts, &blocks).map_err(reject)?;
-        Ok(ReadWindow {
-            skipped: self.tiling.skip_rules().after_pixels(&chip.measured),
-            chip,
-            window,
-            level: scene.level,
-            read_bytes: 0,
-        })
-    }
-
-    /// Returns which window is meant; without one, the only one.
-    fn chosen(&self, uri: &SourceUri, scene: &Arc<Scene>, wanted: ChipRequest) -> Result<Window> {
-        let level = scene.level;
-        if wanted.frame >= scene.num_frames() || (wanted.level != 0 && wanted.level != level) {
-            let frames = match scene.num_frames() {
-                1 => "frame 0".to_owned(),
-                frames => format!("frames 0 to {}", frames - 1),
-            };
-            return Err(Error::usage(format!("a run cuts {uri} at level {level}, {frames}")));
-        }
-        let only = (grid_of(scene) == (1, 1)).then(|| nearest_window(scene, 0, 0));
-        match wanted.window.or(only).filter(|window| is_planned(scene, self.tiling, *window)) {
-            Some(window) => Ok(window),
-            None if wanted.window.or(only).is_some_and(|window| is_in_grid(scene, window)) => Err(
-                Error::usage(format!("that window of {uri} is not a tile of a run with this `tiles.aoi`"))
-                    .hint("do not set tiles.aoi, or give a window that touches it"),
-            ),
-            None => Err(not_planned(uri, scene, wanted.window)),
-        }
-    }
-
-    fn stacked(
-        &self,
-        opened: &OpenScene,
-        cuts: Vec<SourceWindow>,
-        blocks: &[Blocks],
-    ) -> Result<SceneChip, Rejection> {
-        let piece = |cut: SourceWindow| {
-            let SourceWindow { object, frame, level, .. } = cut;
-            let block = |part, id| {
-                blocks[object][&(GridId { frame, level, part }, id)].as_ref().map_err(Clone::clone)
-            };
-            SourceSamples::read(cut, opened.objects[object].file(), block)
+/// Returns which window is meant; without one, the only one.
+fn chosen(tiling: &Tiling, uri: &SourceUri, scene: &Arc<Scene>, wanted: ChipRequest) -> Result<Window> {
+    let level = scene.level;
+    if wanted.frame >= scene.num_frames() || (wanted.level != 0 && wanted.level != level) {
+        let frames = match scene.num_frames() {
+            1 => "frame 0".to_owned(),
+            frames => format!("frames 0 to {}", frames - 1),
         };
-        let pieces: Vec<SourceSamples> = cuts.into_iter().map(piece).collect::<Result<_, _>>()?;
-        let (side, rules) = (self.tiling.size, self.tiling.skip_rules());
-        Ok(composite(&opened.scene, &rules, self.how.bands(), side, &pieces))
+        return Err(Error::usage(format!("a run cuts {uri} at level {level}, {frames}")));
+    }
+    let only = (grid_of(scene) == (1, 1)).then(|| nearest_window(scene, 0, 0));
+    match wanted.window.or(only).filter(|window| is_planned(scene, tiling, *window)) {
+        Some(window) => Ok(window),
+        None if wanted.window.or(only).is_some_and(|window| is_in_grid(scene, window)) => {
+            Err(Error::usage(format!("that window of {uri} is not a tile of a run with this `tiles.aoi`"))
+                .hint("do not set tiles.aoi, or give a window that touches it"))
+        }
+        None => Err(not_planned(uri, scene, wanted.window)),
     }
 }
 
@@ -203,34 +118,24 @@ fn not_planned(uri: &SourceUri, scene: &Scene, wanted: Option<Window>) -> Error 
     ))
 }
 
-/// Reads and decodes what cuts need, object by object.
-async fn blocks(opened: &OpenScene, cuts: &[SourceWindow]) -> Result<Vec<Blocks>> {
-    let mut blocks = Vec::with_capacity(opened.objects.len());
-    for (number, object) in opened.objects.iter().enumerate() {
-        let (object, uri) = (object.opened(), object.opened().uri());
-        let keys = cuts.iter().flat_map(|cut| blocks_of(opened, cut)).filter(|key| key.object == number);
-        let found = decoded(object, keys.map(|key| (key.grid, key.id))).await;
-        blocks.push(found.map_err(|error| match error {
-            ReadError::Rejected(why) => rejected(uri, TileGrid::Regular, why),
-            ReadError::Store(fault) => not_had(fault, uri),
-        })?);
-    }
-    Ok(blocks)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::formats::image::DecodeLimits;
     use crate::formats::raster::raw;
     use crate::input::byte_ranges::RangeReader;
-    use crate::input::storage::StorageOptions;
+    use crate::input::storage::{ObjectUri, Storage, StorageOptions};
     use crate::output::PlannedTile;
-    use crate::scene::{NodataSetting, Resolution};
+    use crate::scene::{Microns, NodataSetting, Resolution, SceneLayout};
+    use crate::stages::fetch::blocks_of;
+    use crate::stages::preprocess::Preprocess;
     use crate::stages::survey::windows::tiles_of;
     use crate::vocabulary::chip::Samples;
     use crate::vocabulary::contract::{Accept, Input, Layout, SampleType};
+    use crate::vocabulary::geometry::Size;
+    use crate::vocabulary::reason::Reason;
     use crate::vocabulary::tile_id::TileId;
 
     const SIDE: u32 = 8;
@@ -279,21 +184,41 @@ mod tests {
         .unwrap()
     }
 
+    /// A raw raster on disk, and what surveys it.
+    struct Raw {
+        _folder: tempfile::TempDir,
+        storage: Storage,
+        uri: ObjectUri,
+    }
+
+    impl Raw {
+        fn write(file: &[u8]) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.raw");
+            std::fs::write(&path, file).unwrap();
+            let uri = ObjectUri::parse(path.to_str().unwrap()).unwrap();
+            Self { storage: Storage::new(StorageOptions::default()).unwrap(), _folder: folder, uri }
+        }
+
+        /// Surveys it with the windows of a tiling.
+        async fn opened(&self, windows: WindowReader<'_>) -> Result<OpenScene, SourceError> {
+            let known = [raw_raster(&self.storage, &self.uri).await];
+            let source = Source::object(&self.uri);
+            windows.open((&source.entry, None), &known, reads(u64::MAX)).await
+        }
+    }
+
     /// A file of a format that is not shaped like TIFF is surveyed, planned, fetched, decoded and stacked as any other:
-    /// each frame has tiles, blocks and samples of its own.
+    /// each frame has tiles, blocks and samples of its own. It lies nowhere on the Earth.
     #[tokio::test]
     async fn frames_differ_in_ids_blocks_and_samples() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.raw");
-        std::fs::write(&path, raw::file(Size::new(20, 12), 1, 3, sample)).unwrap();
-        let storage = Storage::new(StorageOptions::default()).unwrap();
-        let uri = ObjectUri::parse(path.to_str().unwrap()).unwrap();
-        let (tiling, how, limits) = (tiling(), preprocess(), Limits::default());
-        let windows =
-            WindowReader { storage: &storage, limits: &limits, tiling: &tiling, how: &how, max_windows: 18 };
-        let known = [raw_raster(&storage, &uri).await];
-        let opened = windows.opened(&Source::object(&uri), &known, reads(u64::MAX)).await.unwrap();
+        let raw = Raw::write(&raw::file(Size::new(20, 12), 1, 3, sample));
+        let (tiling, how, limits) = (tiling(), preprocess(), DecodeLimits::default());
+        let (storage, uri) = (&raw.storage, &raw.uri);
+        let windows = WindowReader { storage, limits: &limits, tiling: &tiling, how: &how, max_windows: 18 };
+        let opened = raw.opened(windows).await.unwrap();
         let scene = opened.scene.clone();
+        assert_eq!((&scene.objects[0].earth, scene.gsd), (&None, None));
         let survey = SceneLayout::Scene(scene.clone());
         let json = survey.to_json().unwrap();
         assert!(json.contains("\"num_frames\":3"), "{json}");
@@ -306,7 +231,7 @@ mod tests {
             assert_eq!(tile.id, TileId::of(&name, 0, tile.frame, tile.window));
             let (window, frame) = (tile.window.unwrap(), tile.frame);
             let wanted = ChipRequest { window: Some(window), level: 0, frame };
-            let read = windows.cut(uri.identity(), &opened, wanted).await.unwrap();
+            let read = cut(windows, uri.identity(), &opened, wanted).await.unwrap();
             let pixels = (0..SIDE * SIDE).map(|at| (window.x + at % SIDE, window.y + at / SIDE));
             let expected = pixels.map(|(x, y)| f32::from(sample(frame, x, y, 0))).collect();
             assert_eq!(read.chip.chip.samples, Samples::F32(expected), "{window} of frame {frame}");
@@ -314,10 +239,64 @@ mod tests {
             assert!(blocks_of(&opened, &cuts[0]).all(|key| key.grid.frame == frame));
         }
         let beyond = ChipRequest { window: tiles[0].window, level: 0, frame: 3 };
-        let error = windows.cut(uri.identity(), &opened, beyond).await.err().unwrap();
+        let error = cut(windows, uri.identity(), &opened, beyond).await.err().unwrap();
         assert!(error.to_string().ends_with("at level 0, frames 0 to 2"), "{error}");
         let too_few = WindowReader { max_windows: 17, ..windows };
-        let refused = too_few.opened(&Source::object(&uri), &known, reads(u64::MAX)).await.err().unwrap();
-        assert_eq!(refused.rejection().unwrap().reason, Reason::TooLarge, "frames count");
+        let refused = raw.opened(too_few).await.err().unwrap().rejection().unwrap();
+        assert_eq!(refused.reason, Reason::TooLarge, "frames count");
+    }
+
+    /// What samples mean, and which of them mean no data, is said by frame: values follow it.
+    #[tokio::test]
+    async fn frames_differ_in_what_their_samples_mean() {
+        let file = raw::file(Size::new(SIDE, SIDE), 1, 3, sample);
+        let raw = Raw::write(&raw::saying("step=100 nodata=503", &file));
+        let tiling = Tiling { units: vec!["hu".to_owned()], ..Tiling::clone(&tiling()) };
+        let (tiling, how, limits) = (Arc::new(tiling), preprocess(), DecodeLimits::default());
+        let windows = WindowReader {
+            storage: &raw.storage,
+            limits: &limits,
+            tiling: &tiling,
+            how: &how,
+            max_windows: 3,
+        };
+        let opened = raw.opened(windows).await.unwrap();
+        let window = Window { x: 0, y: 0, width: SIDE, height: SIDE };
+        for (frame, num_valid) in [(0, 64.0), (1, 63.0), (2, 64.0)] {
+            let wanted = ChipRequest { window: Some(window), level: 0, frame };
+            let read = cut(windows, raw.uri.identity(), &opened, wanted).await.unwrap();
+            let value = |at: u32| match sample(frame, at % SIDE, at / SIDE, 0) {
+                // Twice 503, in the second frame alone.
+                1006 if frame == 1 => 0.0,
+                sample => f32::from(sample) + 100.0 * (frame + 1) as f32,
+            };
+            assert_eq!(
+                read.chip.chip.samples,
+                Samples::F32((0..SIDE * SIDE).map(value).collect()),
+                "{frame}"
+            );
+            assert_eq!(read.chip.measured.share(Reason::Nodata), Some(num_valid / 64.0), "frame {frame}");
+        }
+    }
+
+    /// Tiles of a slide are asked for in microns per pixel, and nothing else of it is on the Earth.
+    #[tokio::test]
+    async fn windows_are_cut_by_microns_where_the_file_says_them() {
+        let (how, limits) = (preprocess(), DecodeLimits::default());
+        let file = raw::file(Size::new(20, 20), 1, 1, sample);
+        let half = Tiling { resolution: Resolution::Slide(Microns(0.5)), ..Tiling::clone(&tiling()) };
+        let (tiling, slide) = (Arc::new(half), Raw::write(&raw::saying("microns=0.25", &file)));
+        let storage = &slide.storage;
+        let windows = WindowReader { storage, limits: &limits, tiling: &tiling, how: &how, max_windows: 4 };
+        let opened = slide.opened(windows).await.unwrap();
+        assert_eq!((opened.scene.window, opened.scene.stride), (Size::new(2 * SIDE, 2 * SIDE), [16.0; 2]));
+        let window = Window { x: 4, y: 0, width: 2 * SIDE, height: 2 * SIDE };
+        let wanted = ChipRequest { window: Some(window), level: 0, frame: 0 };
+        let read = cut(windows, slide.uri.identity(), &opened, wanted).await.unwrap();
+        // Each is the mean of 2 × 2 pixels.
+        let mean = |at: u32| f32::from(sample(0, 4 + 2 * (at % SIDE), 2 * (at / SIDE), 0)) + 10.5;
+        assert_eq!(read.chip.chip.samples, Samples::F32((0..SIDE * SIDE).map(mean).collect()));
+        let unsaid = Raw::write(&file).opened(windows).await.err().unwrap().rejection().unwrap();
+        assert_eq!(unsaid.detail, "`tiles.mpp` = 0.5 µm, but the file does not give its pixel size");
     }
 }

@@ -297,12 +297,12 @@ fn print_record(record: &Quantisation) {
 
 /// Says which tiles a run would reject.
 fn say_what_is_left_out(tiles: &Split) {
-    let rejected: Vec<_> = [&tiles.calibration, &tiles.held_out]
+    let left_out: Vec<_> = [&tiles.calibration, &tiles.held_out]
         .into_iter()
-        .flat_map(|Tiles { rejected, .. }| rejected)
+        .flat_map(|Tiles { left_out, .. }| left_out)
         .collect();
-    if let Some((uri, rejection)) = rejected.first() {
-        let count = show::counted(rejected.len() as u64, "tile");
-        say(Level::Warn, &format!("{count} left out; the first is {uri}: {rejection}"));
+    if let Some(first) = left_out.first() {
+        let count = show::counted(left_out.len() as u64, "tile");
+        say(Level::Warn, &format!("{count} left out; the first is {first}"));
     }
 }

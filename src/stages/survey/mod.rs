@@ -17,7 +17,9 @@ use tokio::runtime::Handle;
 
 use self::bands::Choice;
 pub use self::bands::{ChosenAsset, chosen_assets};
-pub use self::windows::{grid_of, is_in_grid, is_planned, nearest_window, num_tiles_of, place_in_grid};
+pub use self::windows::{
+    grid_of, is_in_grid, is_planned, nearest_window, num_tiles_of, place_in_grid, planned_windows,
+};
 use crate::input::byte_ranges::{RangeReader, ReadError, ReadOptions};
 use crate::input::open::OpenRaster;
 use crate::input::source::{Entry, ItemRecord, Sorted, UnusableItem};

@@ -37,6 +37,12 @@ pub fn num_tiles_of(survey: Option<&SceneLayout>, tiling: Option<&Tiling>) -> u6
     cut.map_or(1, |(scene, tiling)| windows_of(scene, tiling, 1).count() as u64)
 }
 
+/// Returns the windows of a scene that are tiles, row by row of each frame.
+#[must_use]
+pub fn planned_windows(scene: &Arc<Scene>, tiling: &Tiling) -> Box<dyn Iterator<Item = FrameWindow> + Send> {
+    windows_of(scene, tiling, 1)
+}
+
 /// Returns the windows of a scene that are tiles, frame by frame.
 fn windows_of(
     scene: &Arc<Scene>,
