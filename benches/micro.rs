@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Instant;
 
 use libjpeg_turbo_rs::{PixelFormat, Subsampling, compress};
-use tilefleet::formats::image::{Limits, parse_header};
+use tilefleet::formats::image::{DecodeLimits, parse_header};
 use tilefleet::stages::decode::recycle;
 use tilefleet::stages::decode::{decode, decode_tile};
 use tilefleet::stages::preprocess::{InputSlotMut, Preprocess};
@@ -46,7 +46,7 @@ fn pixels() {
         measure("decode and resize bilinear", threads, |index, slot| {
             let header = parse_header(&files[index]).expect("a whole JPEG file");
             let needed = bilinear.needed(header.oriented_size());
-            let chip = decode(&header, &files[index], &Limits::default(), needed);
+            let chip = decode(&header, &files[index], &DecodeLimits::default(), needed);
             let chip = chip.expect("a whole JPEG file");
             apply(&bilinear, &chip, slot);
             recycle(chip);
@@ -80,7 +80,7 @@ fn median(values: &mut [f64]) -> f64 {
 }
 
 fn decoded(file: &[u8]) -> Chip {
-    decode_tile(file, &Limits::default()).expect("a whole JPEG file").1
+    decode_tile(file, &DecodeLimits::default()).expect("a whole JPEG file").1
 }
 
 fn apply(preprocess: &Preprocess, chip: &Chip, slot: &mut [u8]) {

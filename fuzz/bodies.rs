@@ -2,7 +2,7 @@
 //! so that what is found stays found without nightly.
 
 use tilefleet::formats::image;
-use tilefleet::formats::image::Limits;
+use tilefleet::formats::image::DecodeLimits;
 use tilefleet::formats::partial::{Parsed, Partial};
 use tilefleet::formats::raster::{BlockId, GridId, Part, RasterFile};
 use tilefleet::formats::tiff::{parse_header, parse_partial};
@@ -40,7 +40,7 @@ pub fn image(bytes: &[u8]) {
     let whole = image::parse_header(bytes);
     let mut object = Partial::new(bytes.len());
     assert_eq!(whole, complete(bytes, &mut object, image::parse_partial));
-    let limits = Limits::of_pixels(MAX_BLOCK_BYTES / 16);
+    let limits = DecodeLimits::of_pixels(MAX_BLOCK_BYTES / 16);
     let Ok(header) = whole else { return };
     if limits.check(&header).is_err() {
         return;

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::pool::{LeftOut, Pool, SceneWindows, spread};
 use crate::config::InspectOptions;
-use crate::formats::image::Limits;
+use crate::formats::image::DecodeLimits;
 use crate::input::byte_ranges::ReadOptions;
 use crate::input::source::{Entry, ItemSpec, Sorted};
 use crate::input::storage::Storage;
@@ -48,7 +48,7 @@ impl Scenes {
     pub(super) fn windows<'a>(
         &'a self,
         storage: &'a Storage,
-        limits: &'a Limits,
+        limits: &'a DecodeLimits,
         how: &'a Preprocess,
     ) -> WindowReader<'a> {
         WindowReader { storage, limits, tiling: &self.tiling, how, max_windows: self.max_windows }

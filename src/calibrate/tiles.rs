@@ -8,7 +8,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use super::pool::{LeftOut, Pool, TileRef};
 use super::scenes::Scenes;
 use crate::config::InspectOptions;
-use crate::formats::image::Limits;
+use crate::formats::image::DecodeLimits;
 use crate::input::byte_ranges::read_whole;
 use crate::input::source::{InputSpec, Sorted, discover};
 use crate::input::storage::Storage;
@@ -76,7 +76,7 @@ pub struct Split {
 /// Reads tiles as a run would: discovery, decoding, preprocessing; with `tiles.grid = "regular"` survey and composing, too.
 pub struct Reader<'a> {
     storage: Storage,
-    limits: Limits,
+    limits: DecodeLimits,
     max_object_bytes: u64,
     input: &'a Input,
     how: Preprocess,
@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
     pub fn new(settings: &InspectOptions, input: &'a Input, batch: NonZeroUsize) -> Result<Self> {
         Ok(Self {
             storage: Storage::new(settings.storage.clone())?,
-            limits: Limits::of_pixels(settings.limits.max_pixels),
+            limits: DecodeLimits::of_pixels(settings.limits.max_pixels),
             max_object_bytes: settings.limits.max_object_bytes,
             input,
             how: Preprocess::new(input)?,

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::formats::image::Limits;
+use crate::formats::image::DecodeLimits;
 use crate::formats::raster::{BlockId, GridId};
 use crate::input::byte_ranges::{ReadError, ReadOptions};
 use crate::input::open::OpenRaster;
@@ -82,7 +82,7 @@ pub struct WindowReader<'a> {
     /// Where objects lie.
     pub storage: &'a Storage,
     /// Of windows and blocks.
-    pub limits: &'a Limits,
+    pub limits: &'a DecodeLimits,
     /// How scenes are cut.
     pub tiling: &'a Arc<Tiling>,
     /// What the model takes.

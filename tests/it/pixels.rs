@@ -9,7 +9,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tilefleet::formats::image::{Limits, parse_header};
+use tilefleet::formats::image::{DecodeLimits, parse_header};
 use tilefleet::stages::decode::{decode, decode_tile};
 use tilefleet::stages::preprocess::{InputSlotMut, Preprocess};
 use tilefleet::vocabulary::chip::{Chip, Samples};
@@ -164,7 +164,7 @@ fn preprocessed(reference: &Reference, bytes: &[u8]) -> Vec<f64> {
     let preprocess = Preprocess::new(&input).expect("the contract is consistent");
     let header = parse_header(bytes).expect("decoded before");
     let needed = preprocess.needed(header.oriented_size());
-    let chip = &decode(&header, bytes, &Limits::default(), needed).expect("decoded before");
+    let chip = &decode(&header, bytes, &DecodeLimits::default(), needed).expect("decoded before");
     if input.sample_type == SampleType::Uint8 {
         let mut slot = vec![0; preprocess.slot_len()];
         preprocess.apply(chip, InputSlotMut::U8(&mut slot)).expect("the contract takes the chip");
@@ -199,7 +199,7 @@ fn pixels_are_those_of_pillow() {
     for reference in &references {
         if read.as_ref().is_none_or(|(path, ..)| *path != reference.path) {
             let bytes = fs::read(&reference.path).unwrap();
-            let decoded = decode_tile(&bytes, &Limits::default());
+            let decoded = decode_tile(&bytes, &DecodeLimits::default());
             let (_, decoded) =
                 decoded.unwrap_or_else(|error| panic!("{}: {error}", reference.path.display()));
             read = Some((reference.path.clone(), bytes, decoded));
@@ -245,11 +245,12 @@ fn a_cut_jpeg_of_a_rare_kind_is_rejected() {
     for entry in fs::read_dir(folder.path()).unwrap() {
         let path = entry.unwrap().path();
         let file = fs::read(&path).unwrap();
-        decode_tile(&file, &Limits::default()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        decode_tile(&file, &DecodeLimits::default())
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let scan = file.windows(2).rposition(|pair| pair == [0xFF, 0xDA]).unwrap() + 14;
         for len in (scan..file.len() - 3).step_by(7) {
             for cut in [file[..len].to_vec(), [&file[..len], &[0xFF, 0xD9]].concat()] {
-                let decoded = decode_tile(&cut, &Limits::default());
+                let decoded = decode_tile(&cut, &DecodeLimits::default());
                 assert!(decoded.is_err(), "{} cut at {len} of {}", path.display(), file.len());
                 num_cuts += 1;
             }

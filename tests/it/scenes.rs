@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tilefleet::formats::partial::{Parsed, Partial};
-use tilefleet::formats::raster::{BlockId, Codec, GridId, Layout, Part, RasterFile};
+use tilefleet::formats::raster::{BlockId, BlockLayout, Codec, GridId, Part, RasterFile};
 use tilefleet::formats::tiff::{TiffHeader, parse_partial};
 use tilefleet::stages::decode::blocks::{Block, WindowSamples, decode_block, read_window};
 use tilefleet::vocabulary::chip::Samples;
@@ -259,8 +259,8 @@ impl Row {
 fn layout(header: &TiffHeader) -> String {
     let page = header.pixels(0, 0);
     let mut text = match page.layout {
-        Layout::Tiles => format!("tiles {}", page.block),
-        Layout::Strips => format!("strips of {}", page.block.height),
+        BlockLayout::Tiles => format!("tiles {}", page.block),
+        BlockLayout::Strips => format!("strips of {}", page.block.height),
     };
     if page.separate {
         text.push_str(", separate bands");

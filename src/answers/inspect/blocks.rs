@@ -1,7 +1,7 @@
 //! Samples of a part of a scene as they are stored: of the object, nothing is read but what the part needs.
 
 use super::chip::{ChipRequest, check_window};
-use crate::formats::image::Limits;
+use crate::formats::image::DecodeLimits;
 use crate::formats::raster::{BlockGrid, GridId, Part, RasterFile};
 use crate::input::byte_ranges::ReadError;
 use crate::input::open::OpenRaster;
@@ -18,7 +18,11 @@ use crate::vocabulary::reason::{Reason, Rejection};
 /// # Errors
 ///
 /// As [`super::decode_window`].
-pub(super) async fn read_scene(object: &OpenRaster, limits: &Limits, wanted: ChipRequest) -> Result<Chip> {
+pub(super) async fn read_scene(
+    object: &OpenRaster,
+    limits: &DecodeLimits,
+    wanted: ChipRequest,
+) -> Result<Chip> {
     let (uri, file) = (object.uri(), object.file());
     let (frame, level) = check_part(uri, file, wanted)?;
     let grid = file.pixels(frame, level);
@@ -65,7 +69,7 @@ fn check_part(uri: &ObjectUri, file: &dyn RasterFile, wanted: ChipRequest) -> Re
     Ok((frame, level as usize))
 }
 
-fn check_limits(grid: &BlockGrid, window: Window, limits: &Limits) -> Result<(), Rejection> {
+fn check_limits(grid: &BlockGrid, window: Window, limits: &DecodeLimits) -> Result<(), Rejection> {
     let pixels = u64::from(window.width) * u64::from(window.height);
     let bytes = pixels.saturating_mul(u64::from(grid.num_bands) * grid.stored.kind.num_bytes());
     if pixels > limits.max_pixels || bytes > limits.max_decoded_bytes {

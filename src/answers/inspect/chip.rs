@@ -2,7 +2,7 @@
 
 use super::picture::{BANDS_LAST, Picture};
 use super::rejected;
-use crate::formats::image::{ImageFormat, ImageHeader, Limits};
+use crate::formats::image::{DecodeLimits, ImageFormat, ImageHeader};
 use crate::formats::reader::{TileGrid, parse_picture};
 use crate::input::storage::ObjectUri;
 use crate::stages::decode::decode;
@@ -29,7 +29,7 @@ pub struct ChipRequest {
 pub(super) fn decode_window(
     uri: &ObjectUri,
     bytes: &[u8],
-    limits: &Limits,
+    limits: &DecodeLimits,
     wanted: ChipRequest,
 ) -> Result<Chip> {
     let reject = |rejection| rejected(uri, TileGrid::Whole, rejection);

@@ -8,7 +8,7 @@ use super::header::HeaderReport;
 use super::item::Item;
 use super::rejected;
 use super::scene::Scene;
-use crate::formats::image::{ImageFormat, ImageHeader, Limits, Orientation};
+use crate::formats::image::{DecodeLimits, ImageFormat, ImageHeader, Orientation};
 use crate::formats::raster::RasterFile;
 use crate::formats::reader::TileGrid;
 use crate::input::storage::ObjectUri;
@@ -118,7 +118,7 @@ impl Verdict {
 
 impl HeaderReport {
     /// Tells whether the header lets the object pass under a grid, whatever the model.
-    pub(super) fn check(&self, grid: TileGrid, limits: &Limits) -> Result<(), Rejection> {
+    pub(super) fn check(&self, grid: TileGrid, limits: &DecodeLimits) -> Result<(), Rejection> {
         if grid == TileGrid::Regular {
             // Its windows are held against the limits, not the whole.
             return self.scene.as_ref().map(|_| ()).map_err(Clone::clone);

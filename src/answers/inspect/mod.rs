@@ -42,7 +42,7 @@ pub use self::source::{Source, Sources};
 use self::window::ReadWindow;
 
 use crate::config::InspectOptions;
-use crate::formats::image::Limits;
+use crate::formats::image::DecodeLimits;
 use crate::formats::reader::TileGrid;
 use crate::input::byte_ranges::{ReadError, read_whole};
 use crate::input::open::OpenRaster;
@@ -64,7 +64,7 @@ use crate::vocabulary::reason::{Reason, Rejection, SourceError};
 /// Looks at sources with the settings of a run.
 pub struct Inspector {
     storage: Storage,
-    limits: Limits,
+    limits: DecodeLimits,
     max_object_bytes: u64,
     max_windows: u64,
     grid: TileGrid,
@@ -155,7 +155,7 @@ impl Inspector {
         let items = || tiling::items(&settings.stac, &settings.limits, area.as_ref());
         Ok(Self {
             storage,
-            limits: Limits::of_pixels(settings.limits.max_pixels),
+            limits: DecodeLimits::of_pixels(settings.limits.max_pixels),
             max_object_bytes: settings.limits.max_object_bytes,
             max_windows: settings.limits.max_windows,
             grid: settings.tile_grid(),

@@ -190,7 +190,7 @@ mod tests {
         let samples = vec![1, 2, 3, 40_000, 50_000, 60_000];
         let mut file = Vec::new();
         picture(Bands::Rgb, Samples::U16(samples.clone())).write(FileFormat::Png, &mut file).unwrap();
-        let limits = crate::formats::image::Limits::default();
+        let limits = crate::formats::image::DecodeLimits::default();
         let (_, chip) = crate::stages::decode::decode_tile(&file, &limits).unwrap();
         assert_eq!((chip.bands, chip.samples), (Bands::Rgb, Samples::U16(samples)));
         for other in [

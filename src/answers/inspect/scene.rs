@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::formats::raster::{BandInfo, BlockGrid, Layout, RasterFile, Validity};
+use crate::formats::raster::{BandInfo, BlockGrid, BlockLayout, RasterFile, Validity};
 use crate::geo::{GeoTransform, Georeference};
 use crate::vocabulary::geometry::Window;
 
@@ -125,8 +125,8 @@ impl Blocks {
     fn new(grid: &BlockGrid, mask: bool) -> Self {
         Self {
             layout: match grid.layout {
-                Layout::Tiles => "tiles",
-                Layout::Strips => "strips",
+                BlockLayout::Tiles => "tiles",
+                BlockLayout::Strips => "strips",
             },
             block_width: grid.block.width,
             block_height: grid.block.height,

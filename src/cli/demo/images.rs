@@ -241,12 +241,12 @@ fn cannot_encode(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::formats::image::Limits;
+    use crate::formats::image::DecodeLimits;
     use crate::stages::decode::decode_tile;
 
     #[test]
     fn sound_images_decode_and_broken_ones_do_not() {
-        let limits = Limits::default();
+        let limits = DecodeLimits::default();
         for index in 0..20 {
             let bytes = format_of(index).1(&sized_picture(index)).unwrap();
             decode_tile(&bytes, &limits).unwrap_or_else(|rejection| panic!("image {index}: {rejection}"));

@@ -1,5 +1,5 @@
 use super::*;
-use crate::formats::image::{Limits, Photometric};
+use crate::formats::image::{DecodeLimits, Photometric};
 use crate::stages::decode::decode_tile;
 
 fn image<T>(size: (u32, u32), samples: Vec<T>) -> Image<T> {
@@ -19,7 +19,7 @@ fn image<T>(size: (u32, u32), samples: Vec<T>) -> Image<T> {
 fn what_is_written_is_read_again() {
     let samples: Vec<u8> = (0..700 * 300).map(|index| (index % 251) as u8).collect();
     let file = encode(&image((700, 300), samples.clone())).unwrap();
-    let (header, chip) = decode_tile(&file, &Limits::default()).unwrap();
+    let (header, chip) = decode_tile(&file, &DecodeLimits::default()).unwrap();
     assert_eq!((header.size, chip.samples.bytes()), (Size::new(700, 300), &samples[..]));
 }
 
@@ -28,7 +28,7 @@ fn a_picture_is_read_as_one() {
     let samples: Vec<u8> = (0..30 * 20 * 3).map(|index| (index % 251) as u8).collect();
     let bands = vec![Band::default(); 3];
     let picture = Image { bands, colours: Colours::Rgb, ..image((30, 20), samples.clone()) };
-    let (header, chip) = decode_tile(&encode(&picture).unwrap(), &Limits::default()).unwrap();
+    let (header, chip) = decode_tile(&encode(&picture).unwrap(), &DecodeLimits::default()).unwrap();
     assert_eq!((header.photometric, chip.samples.bytes()), (Photometric::Rgb, &samples[..]));
     assert!(encode(&Image { bands: vec![Band::default(); 2], ..picture }).is_err());
 }

@@ -2,7 +2,7 @@
 //!
 //! In goes the whole object, or as much of it as has been read ([`parse_partial`]); out comes an
 //! [`ImageHeader`] or the reason why there is none. No pixel is decoded and nothing is allocated that
-//! grows with the size announced; the planner checks [`Limits`] on the result and [`crate::stages::decode`]
+//! grows with the size announced; the planner checks [`DecodeLimits`] on the result and [`crate::stages::decode`]
 //! checks them again before it allocates.
 
 pub(crate) mod jpeg;
@@ -231,20 +231,20 @@ impl fmt::Display for ImageHeader {
 
 /// What a header may announce. Checked before anything is allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct DecodeLimits {
     /// Most pixels of one image.
     pub max_pixels: u64,
     /// Most bytes of one image's decoded samples.
     pub max_decoded_bytes: u64,
 }
 
-impl Default for Limits {
+impl Default for DecodeLimits {
     fn default() -> Self {
         Self { max_pixels: 100_000_000, max_decoded_bytes: 1 << 30 }
     }
 }
 
-impl Limits {
+impl DecodeLimits {
     /// Returns the limits for images of at most so many pixels, the one limit that people set: of four
     /// bands of 32 bits at most.
     #[must_use]

@@ -16,7 +16,7 @@ pub struct BlockId(pub u32);
 
 /// How the pixels are cut into blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum BlockLayout {
     /// Tiles; those at the right and lower edge are filled up.
     Tiles,
     /// Strips of whole rows; the last may have fewer.
@@ -73,7 +73,7 @@ pub struct BlockGrid {
     /// Width and height of the image.
     pub size: Size,
     /// Tiles or strips.
-    pub layout: Layout,
+    pub layout: BlockLayout,
     /// Width and height of a whole block.
     pub block: Size,
     /// Number of bands.
@@ -173,8 +173,8 @@ impl BlockGrid {
         let (column, row) = (id.0 % across, id.0 / across % down);
         let (x, y) = (column * self.block.width, row * self.block.height);
         let height = match self.layout {
-            Layout::Tiles => self.block.height,
-            Layout::Strips => self.block.height.min(self.size.height - y),
+            BlockLayout::Tiles => self.block.height,
+            BlockLayout::Strips => self.block.height.min(self.size.height - y),
         };
         Window { x, y, width: self.block.width, height }
     }

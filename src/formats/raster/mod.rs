@@ -23,7 +23,7 @@ use std::fmt;
 
 pub use self::bands::{BandInfo, NodataValue, Validity, ValueMapping};
 pub use self::codec::{Codec, LercExtra, Predictor};
-pub use self::grid::{BlockGrid, BlockId, BlockSpec, Layout, Photometric, StoredSamples};
+pub use self::grid::{BlockGrid, BlockId, BlockLayout, BlockSpec, Photometric, StoredSamples};
 pub use self::table::BlockTable;
 pub(crate) use self::table::Entry;
 use crate::formats::partial::{Parsed, Partial};

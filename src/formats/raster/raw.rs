@@ -12,8 +12,8 @@
 use std::sync::Arc;
 
 use super::{
-    BandInfo, BlockGrid, BlockId, BlockTable, Codec, Container, Entry, GridId, Layout, NodataValue, Part,
-    Photometric, Predictor, RasterFile, StoredSamples, ValueMapping,
+    BandInfo, BlockGrid, BlockId, BlockLayout, BlockTable, Codec, Container, Entry, GridId, NodataValue,
+    Part, Photometric, Predictor, RasterFile, StoredSamples, ValueMapping,
 };
 use crate::formats::bytes::Order;
 use crate::formats::image::{corrupt, truncated};
@@ -122,7 +122,7 @@ fn info(band: u16, offset: f64) -> BandInfo {
 fn grid(size: Size, num_bands: u16) -> BlockGrid {
     BlockGrid {
         size,
-        layout: Layout::Strips,
+        layout: BlockLayout::Strips,
         block: size,
         num_bands,
         separate: false,

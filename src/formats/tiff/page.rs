@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{compression, tag as own};
 use crate::formats::image::{corrupt, unsupported};
-use crate::formats::raster::{BlockGrid, Codec, Layout, Photometric, Predictor, StoredSamples};
+use crate::formats::raster::{BlockGrid, BlockLayout, Codec, Photometric, Predictor, StoredSamples};
 use crate::formats::tags::{Array, Directory, tag};
 use crate::vocabulary::geometry::Size;
 use crate::vocabulary::reason::{Reason, Rejection};
@@ -44,8 +44,8 @@ impl Page {
         let (stored_bits, format) = sample_format(directory)?;
         let (layout, block) = block_size(directory, size)?;
         let [offsets_tag, counts_tag] = match layout {
-            Layout::Tiles => [own::TILE_OFFSETS, own::TILE_BYTE_COUNTS],
-            Layout::Strips => [own::STRIP_OFFSETS, own::STRIP_BYTE_COUNTS],
+            BlockLayout::Tiles => [own::TILE_OFFSETS, own::TILE_BYTE_COUNTS],
+            BlockLayout::Strips => [own::STRIP_OFFSETS, own::STRIP_BYTE_COUNTS],
         };
         let offsets = directory.array(offsets_tag).ok_or_else(|| missing(offsets_tag))?;
         let grid = BlockGrid {
@@ -78,7 +78,7 @@ impl Page {
         let grid = &mut self.grid;
         let row_bytes = grid.stored_row_bytes();
         let is_large = row_bytes.saturating_mul(grid.size.height.into()) > CUT_BYTES;
-        let is_one = grid.layout == Layout::Strips && grid.block.height == grid.size.height;
+        let is_one = grid.layout == BlockLayout::Strips && grid.block.height == grid.size.height;
         if is_one && is_large && grid.stored.codec == Codec::None {
             grid.block.height = (CUT_BYTES / row_bytes).max(1) as u32;
             self.cut = true;
@@ -263,15 +263,15 @@ fn kind(bits: u16, format: u64) -> Result<SampleKind, Rejection> {
     })
 }
 
-fn block_size(directory: &Directory<'_>, size: Size) -> Result<(Layout, Size), Rejection> {
+fn block_size(directory: &Directory<'_>, size: Size) -> Result<(BlockLayout, Size), Rejection> {
     if directory.has(own::TILE_WIDTH) || directory.has(own::TILE_OFFSETS) {
         let block = Size::new(side(directory, own::TILE_WIDTH)?, side(directory, own::TILE_LENGTH)?);
-        return Ok((Layout::Tiles, block));
+        return Ok((BlockLayout::Tiles, block));
     }
     // By default, and with 2³² − 1, all rows are one strip.
     let rows = match stated(directory, own::ROWS_PER_STRIP, u64::MAX)? {
         0 => return Err(corrupt("strips without rows")),
         rows => rows.min(size.height.into()) as u32,
     };
-    Ok((Layout::Strips, Size::new(size.width, rows)))
+    Ok((BlockLayout::Strips, Size::new(size.width, rows)))
 }

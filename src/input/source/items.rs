@@ -13,7 +13,7 @@ use super::pattern::relative;
 use super::twins::{identity_of, identity_of_bad};
 use super::{Entry, Odd, Search};
 use crate::input::stac;
-use crate::input::stac::{BadItem, Filter, Item, Limits, Verdict};
+use crate::input::stac::{BadItem, Filter, Item, StacLimits, Verdict};
 use crate::input::storage::{ObjectInfo, ObjectUri, StoreError};
 use crate::vocabulary::error::{Error, Result};
 
@@ -30,7 +30,7 @@ pub struct ItemSpec {
     /// An API to search for them.
     pub search: Option<stac::Search>,
     /// What one document may lead to.
-    pub limits: Limits,
+    pub limits: StacLimits,
 }
 
 /// What became of the items of one document or search.

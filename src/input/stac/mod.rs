@@ -10,7 +10,7 @@
 //! Parquet ─▶ geoparquet ──────────┘
 //! ```
 //!
-//! Everything here was written by others. Sizes, depth and numbers are bounded ([`Limits`]); what comes from
+//! Everything here was written by others. Sizes, depth and numbers are bounded ([`StacLimits`]); what comes from
 //! a store can name no file of this machine; one item that cannot be used is handed on as a [`BadItem`], so
 //! that it becomes a row, and never ends the reading of the others.
 
@@ -36,7 +36,7 @@ pub use self::describe::{ChipLayout, Column, RunDescription, Shard, Source, desc
 pub use self::document::{BadItem, looks_like_stac};
 pub use self::filter::{Filter, Verdict};
 pub use self::item::{Asset, Band, Bbox, Item};
-pub use self::read::{Found, Limits, read};
+pub use self::read::{Found, StacLimits, read};
 pub use self::search::Search;
 pub use self::select::{Problem, Selected, select};
 pub use self::time::Interval;

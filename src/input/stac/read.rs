@@ -21,7 +21,7 @@ const CONCURRENCY: usize = 16;
 
 /// What a document may cost that somebody else has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct StacLimits {
     /// The largest JSON document, in bytes.
     pub document_bytes: u64,
     /// The largest table, in bytes.
@@ -34,7 +34,7 @@ pub struct Limits {
     pub depth: u32,
 }
 
-impl Default for Limits {
+impl Default for StacLimits {
     fn default() -> Self {
         Self {
             document_bytes: 64 << 20,
@@ -64,7 +64,7 @@ pub(super) type Visit<'a> = dyn FnMut(Found) -> Result<()> + Send + 'a;
 pub async fn read(
     storage: &Storage,
     uri: &ObjectUri,
-    limits: &Limits,
+    limits: &StacLimits,
     spool_folder: &Path,
     visit: &mut Visit<'_>,
 ) -> Result<()> {
@@ -112,7 +112,7 @@ fn is_table(key: &str) -> bool {
 /// What is left to read, and how much has been.
 struct Walk<'a> {
     storage: &'a Storage,
-    limits: Limits,
+    limits: StacLimits,
     start: ObjectUri,
     /// Documents to read, the next one last, with their depth.
     open: Vec<(ObjectUri, u32)>,
@@ -125,7 +125,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(storage: &'a Storage, start: &ObjectUri, limits: Limits) -> Self {
+    fn new(storage: &'a Storage, start: &ObjectUri, limits: StacLimits) -> Self {
         let known = HashSet::from([start.clone()]);
         let (start, open) = (start.clone(), vec![(start.clone(), 0)]);
         Self { storage, limits, start, open, known, num_items: 0, empty: (0, None), tally: Tally::default() }

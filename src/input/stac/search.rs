@@ -13,7 +13,7 @@ use url::Url;
 use super::document::{Document, Link, Page, parse};
 use super::filter::Filter;
 use super::item::Bbox;
-use super::read::{Found, Limits};
+use super::read::{Found, StacLimits};
 use super::time::Interval;
 use crate::input::storage::{Answer, ObjectUri, Storage, Web, redact};
 use crate::vocabulary::error::{Error, Result};
@@ -58,11 +58,11 @@ fn default_limit() -> u32 {
 }
 
 fn default_max_items() -> u64 {
-    Limits::default().items
+    StacLimits::default().items
 }
 
 fn default_max_pages() -> u64 {
-    Limits::default().documents
+    StacLimits::default().documents
 }
 
 impl Search {
@@ -132,7 +132,7 @@ impl Search {
         let web = storage.web(base.for_reading())?;
         let api = Api::look(&web, &base).await?;
         let body = self.body(api.takes_query)?;
-        let limits = Limits { items: self.max_items, documents: self.max_pages, ..Limits::default() };
+        let limits = StacLimits { items: self.max_items, documents: self.max_pages, ..StacLimits::default() };
         let request = Request { url: api.search, body: Some(body) };
         Ok(Pages::new(web, base, request, 0, limits))
     }
@@ -176,7 +176,7 @@ impl Api {
             Error::config(format!("{base} is not a STAC API"))
                 .hint("give the API's landing page, such as https://earth-search.aws.element84.com/v1")
         };
-        let answer = web.get(base.for_reading(), Limits::default().document_bytes).await?;
+        let answer = web.get(base.for_reading(), StacLimits::default().document_bytes).await?;
         if !answer.is_success() {
             return Err(no_api().because(format!("it answered {}", answer.status)));
         }
@@ -247,7 +247,7 @@ pub struct Pages {
     base: ObjectUri,
     next: Option<Request>,
     seen: HashSet<String>,
-    limits: Limits,
+    limits: StacLimits,
     num_items: u64,
     num_empty: u32,
     /// Position of the first item of the next page.
@@ -255,7 +255,7 @@ pub struct Pages {
 }
 
 impl Pages {
-    fn new(web: Web, base: ObjectUri, request: Request, position: u64, limits: Limits) -> Self {
+    fn new(web: Web, base: ObjectUri, request: Request, position: u64, limits: StacLimits) -> Self {
         let seen = HashSet::new();
         Self { web, base, next: Some(request), seen, limits, num_items: 0, num_empty: 0, position }
     }
@@ -268,7 +268,7 @@ impl Pages {
         base: &ObjectUri,
         link: Link,
         position: u64,
-        limits: Limits,
+        limits: StacLimits,
     ) -> Result<Self> {
         let web = storage.web(base.for_reading())?;
         let url = url_of(base.for_reading())?;

@@ -17,7 +17,7 @@ fn storage() -> Storage {
         .unwrap()
 }
 
-async fn all_within(text: &str, limits: &Limits) -> Result<Vec<Found>, Error> {
+async fn all_within(text: &str, limits: &StacLimits) -> Result<Vec<Found>, Error> {
     let spool = tempfile::tempdir().unwrap();
     let mut items = Vec::new();
     let uri = ObjectUri::parse(text).unwrap();
@@ -30,7 +30,7 @@ async fn all_within(text: &str, limits: &Limits) -> Result<Vec<Found>, Error> {
 }
 
 async fn all(path: &Path) -> Result<Vec<Found>, Error> {
-    all_within(path.to_str().unwrap(), &Limits::default()).await
+    all_within(path.to_str().unwrap(), &StacLimits::default()).await
 }
 
 fn ids(found: &[Found]) -> Vec<&str> {
@@ -121,13 +121,14 @@ async fn a_document_that_cannot_be_read_is_left_to_the_run() {
         })
     };
     let one = served(|name| name == "7.json");
-    let found = all_within(&format!("{}/collection.json", one.url()), &Limits::default()).await.unwrap();
+    let found = all_within(&format!("{}/collection.json", one.url()), &StacLimits::default()).await.unwrap();
     assert_eq!(found.len(), 12);
     let bad: Vec<_> = found.iter().filter_map(|found| found.as_ref().err()).collect();
     assert!(bad[0].unread && bad[0].uri.for_reading().ends_with("/7.json"), "{bad:?}");
     assert_eq!(bad.len(), 1);
     let none = served(|_| true);
-    let error = all_within(&format!("{}/collection.json", none.url()), &Limits::default()).await.unwrap_err();
+    let error =
+        all_within(&format!("{}/collection.json", none.url()), &StacLimits::default()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable);
 }
 
@@ -166,10 +167,10 @@ async fn links_are_followed_in_order_and_never_in_circles() {
         found[1].as_ref().unwrap().asset("red").unwrap().href,
         format!("file://{}/a/one.tif", path.display())
     );
-    let shallow = Limits { depth: 1, ..Limits::default() };
+    let shallow = StacLimits { depth: 1, ..StacLimits::default() };
     let error = all_within(root.to_str().unwrap(), &shallow).await.unwrap_err();
     assert!(error.render().contains("more than 1 level of catalogs"), "{}", error.render());
-    let few = Limits { documents: 3, ..Limits::default() };
+    let few = StacLimits { documents: 3, ..StacLimits::default() };
     let error = all_within(root.to_str().unwrap(), &few).await.unwrap_err();
     assert!(error.render().contains("more than 3 documents"), "{}", error.render());
 }
@@ -214,10 +215,10 @@ async fn a_collection_of_items_gives_each_a_name_and_keeps_the_bad_ones() {
         "{}",
         ids(&found)[4]
     );
-    let few = Limits { items: 2, ..Limits::default() };
+    let few = StacLimits { items: 2, ..StacLimits::default() };
     let error = all_within(path.to_str().unwrap(), &few).await.unwrap_err();
     assert!(error.render().contains("more than 2 items"), "{}", error.render());
-    let small = Limits { document_bytes: 100, ..Limits::default() };
+    let small = StacLimits { document_bytes: 100, ..StacLimits::default() };
     let found = all_within(path.to_str().unwrap(), &small).await.unwrap();
     assert!(ids(&found)[0].contains("too large"), "{}", ids(&found)[0]);
 }
@@ -461,7 +462,8 @@ async fn a_search_goes_through_all_pages_by_post_or_by_get() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_collection_of_an_api_is_read_page_by_page() {
     let served = api(true);
-    let items = all_within(&format!("{}/v1/collections/c", served.url()), &Limits::default()).await.unwrap();
+    let items =
+        all_within(&format!("{}/v1/collections/c", served.url()), &StacLimits::default()).await.unwrap();
     assert_eq!(items.len(), 7);
     assert_eq!(items[6].as_ref().unwrap().uri.for_reading(), format!("{}/v1/collections/c#i6", served.url()));
 }
@@ -548,7 +550,7 @@ async fn a_table_of_something_else_is_no_stac() {
     let error = all(&path).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Config);
     assert!(error.render().contains("cannot read the table"), "{}", error.render());
-    let small = Limits { table_bytes: 4, ..Limits::default() };
+    let small = StacLimits { table_bytes: 4, ..StacLimits::default() };
     let error = all_within(path.to_str().unwrap(), &small).await.unwrap_err();
     assert!(error.render().contains("too large"), "{}", error.render());
 }

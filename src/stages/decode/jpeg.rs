@@ -2,7 +2,7 @@
 
 use tilefleet_jpeg::{Cmyk, Options};
 
-use crate::formats::image::{ImageHeader, Limits, Photometric};
+use crate::formats::image::{DecodeLimits, ImageHeader, Photometric};
 use crate::vocabulary::chip::Samples;
 use crate::vocabulary::geometry::Window;
 use crate::vocabulary::reason::Rejection;
@@ -13,7 +13,7 @@ pub(super) use tilefleet_jpeg::working_bytes;
 pub(super) fn decode(
     header: &ImageHeader,
     bytes: &[u8],
-    limits: &Limits,
+    limits: &DecodeLimits,
     needed: Window,
 ) -> Result<Samples, Rejection> {
     let Window { x, y, width, height } = needed;

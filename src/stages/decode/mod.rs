@@ -15,7 +15,7 @@ mod tiff;
 mod webp;
 
 use crate::formats::image::{
-    ImageFormat, ImageHeader, Limits, Orientation, Photometric, corrupt, parse_header, unsupported,
+    DecodeLimits, ImageFormat, ImageHeader, Orientation, Photometric, corrupt, parse_header, unsupported,
 };
 use crate::vocabulary::chip::{Bands, Chip, Samples};
 use crate::vocabulary::geometry::Window;
@@ -25,18 +25,18 @@ use crate::vocabulary::reason::{Reason, Rejection};
 /// Reads the header of one object and decodes it.
 ///
 /// ```
-/// use tilefleet::formats::image::Limits;
+/// use tilefleet::formats::image::DecodeLimits;
 /// use tilefleet::stages::decode::decode_tile;
 /// use tilefleet::vocabulary::chip::Bands;
 /// use tilefleet::vocabulary::reason::Reason;
 ///
 /// let bytes = std::fs::read("tests/fixtures/earlier/bucket/images/00000.jpg")?;
-/// let (header, chip) = decode_tile(&bytes, &Limits::default())?;
+/// let (header, chip) = decode_tile(&bytes, &DecodeLimits::default())?;
 /// assert_eq!(header.to_string(), "JPEG 70×64 rgb uint8");
 /// assert_eq!((chip.bands, chip.samples.len()), (Bands::Rgb, 70 * 64 * 3));
 ///
 /// // Whatever is wrong with an image is a reason, never a picture that is half grey.
-/// let rejection = decode_tile(&bytes[..600], &Limits::default()).unwrap_err();
+/// let rejection = decode_tile(&bytes[..600], &DecodeLimits::default()).unwrap_err();
 /// assert_eq!(rejection.reason, Reason::Truncated);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -44,7 +44,7 @@ use crate::vocabulary::reason::{Reason, Rejection};
 /// # Errors
 ///
 /// Those of [`parse_header`] and [`decode`].
-pub fn decode_tile(bytes: &[u8], limits: &Limits) -> Result<(ImageHeader, Chip), Rejection> {
+pub fn decode_tile(bytes: &[u8], limits: &DecodeLimits) -> Result<(ImageHeader, Chip), Rejection> {
     let header = parse_header(bytes)?;
     let chip = decode(&header, bytes, limits, Window::whole(header.oriented_size()))?;
     Ok((header, chip))
@@ -65,7 +65,7 @@ pub fn decode_tile(bytes: &[u8], limits: &Limits) -> Result<(ImageHeader, Chip),
 pub fn decode(
     header: &ImageHeader,
     bytes: &[u8],
-    limits: &Limits,
+    limits: &DecodeLimits,
     needed: Window,
 ) -> Result<Chip, Rejection> {
     let bands = check(header, limits)?;
@@ -115,7 +115,7 @@ pub fn working_bytes(header: &ImageHeader, bytes: &[u8]) -> u64 {
 /// # Errors
 ///
 /// [`Reason::TooLarge`] and [`Reason::Unsupported`], as [`decode`].
-pub fn check(header: &ImageHeader, limits: &Limits) -> Result<Bands, Rejection> {
+pub fn check(header: &ImageHeader, limits: &DecodeLimits) -> Result<Bands, Rejection> {
     limits.check(header)?;
     bands(header)
 }

@@ -6,7 +6,7 @@ use png::{BitDepth, DecodeOptions, Decoder, DecodingError, Transformations};
 
 use super::reject_io;
 use crate::formats::image::png::{still, with_colours_for_alphas};
-use crate::formats::image::{ImageHeader, Limits, Photometric, SampleKind, corrupt, truncated};
+use crate::formats::image::{DecodeLimits, ImageHeader, Photometric, SampleKind, corrupt, truncated};
 use crate::vocabulary::chip::Samples;
 use crate::vocabulary::reason::Rejection;
 
@@ -22,7 +22,11 @@ pub(super) fn working_bytes(header: &ImageHeader, bytes: &[u8]) -> u64 {
 }
 
 /// Decodes the default image; palettes, transparency and 1, 2, 4 bits are expanded.
-pub(super) fn decode(header: &ImageHeader, bytes: &[u8], limits: &Limits) -> Result<Samples, Rejection> {
+pub(super) fn decode(
+    header: &ImageHeader,
+    bytes: &[u8],
+    limits: &DecodeLimits,
+) -> Result<Samples, Rejection> {
     let mut options = DecodeOptions::default();
     options.set_ignore_adler32(false);
     options.set_ignore_text_chunk(true);

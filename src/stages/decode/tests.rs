@@ -88,7 +88,7 @@ fn files() -> [(&'static str, Vec<u8>); 10] {
 }
 
 fn decoded(bytes: &[u8]) -> Result<Chip, Rejection> {
-    decode_tile(bytes, &Limits::default()).map(|(_, chip)| chip)
+    decode_tile(bytes, &DecodeLimits::default()).map(|(_, chip)| chip)
 }
 
 fn reason(bytes: &[u8]) -> Reason {
@@ -171,11 +171,12 @@ fn a_pixel_bomb_is_rejected_by_its_header() {
 
 #[test]
 fn limits_are_checked_before_decoding() {
-    let limits = Limits { max_pixels: u64::from(WIDTH * HEIGHT), ..Limits::default() };
+    let limits = DecodeLimits { max_pixels: u64::from(WIDTH * HEIGHT), ..DecodeLimits::default() };
     assert!(decode_tile(&png_file(), &limits).is_ok());
-    let limits = Limits { max_pixels: limits.max_pixels - 1, ..limits };
+    let limits = DecodeLimits { max_pixels: limits.max_pixels - 1, ..limits };
     assert_eq!(decode_tile(&png_file(), &limits).unwrap_err().reason, Reason::TooLarge);
-    let limits = Limits { max_decoded_bytes: u64::from(WIDTH * HEIGHT * 3) - 1, ..Limits::default() };
+    let limits =
+        DecodeLimits { max_decoded_bytes: u64::from(WIDTH * HEIGHT * 3) - 1, ..DecodeLimits::default() };
     assert_eq!(decode_tile(&png_file(), &limits).unwrap_err().reason, Reason::TooLarge);
 }
 
@@ -287,7 +288,7 @@ fn decoders_take_the_memory_that_is_foretold() {
             let window = Window::whole(header.oriented_size());
             // On a thread of its own, whose buffers are empty.
             let peak = std::thread::scope(|scope| {
-                let work = || decode(&header, &file, &Limits::default(), window).unwrap();
+                let work = || decode(&header, &file, &DecodeLimits::default(), window).unwrap();
                 scope.spawn(move || crate::vocabulary::counting::peak_bytes(work)).join().unwrap()
             });
             let foretold = working_bytes(&header, &file);

@@ -3,14 +3,18 @@
 //! Blocks are decoded as those of a scene are; `Picture` says what its samples then become.
 
 use super::blocks::{decode_block, read_all};
-use crate::formats::image::{ImageHeader, Limits, Picture, corrupt};
+use crate::formats::image::{DecodeLimits, ImageHeader, Picture, corrupt};
 use crate::formats::raster::BlockGrid;
 use crate::formats::tiff::first_page;
 use crate::vocabulary::chip::Samples;
 use crate::vocabulary::reason::{Reason, Rejection};
 
 /// Decodes the first page.
-pub(super) fn decode(header: &ImageHeader, bytes: &[u8], limits: &Limits) -> Result<Samples, Rejection> {
+pub(super) fn decode(
+    header: &ImageHeader,
+    bytes: &[u8],
+    limits: &DecodeLimits,
+) -> Result<Samples, Rejection> {
     let (page, table) = first_page(bytes)?;
     let (picture, palette) = Picture::parse(bytes, &page)?;
     if (page.size, picture.num_bands, picture.kind) != (header.size, header.num_bands, header.sample_kind) {

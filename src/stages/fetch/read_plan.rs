@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::scenes::OpenScene;
-use crate::formats::image::Limits;
+use crate::formats::image::DecodeLimits;
 use crate::formats::raster::{BlockId, GridId, Part};
 use crate::scene::SourceWindow;
 use crate::vocabulary::reason::{Reason, Rejection};
@@ -129,7 +129,7 @@ pub fn sample_bytes(scene: &OpenScene, cut: &SourceWindow) -> u64 {
 /// # Errors
 ///
 /// [`Reason::TooLarge`].
-pub fn check_size(scene: &OpenScene, cuts: &[SourceWindow], limits: &Limits) -> Result<(), Rejection> {
+pub fn check_size(scene: &OpenScene, cuts: &[SourceWindow], limits: &DecodeLimits) -> Result<(), Rejection> {
     let pixels = cuts.iter().map(|cut| cut.pixels.size().num_pixels()).max().unwrap_or(0);
     // Only of a window that is no larger the blocks are few enough to be counted.
     let bytes = || cuts.iter().map(|cut| block_bytes(scene, cut)).fold(0, u64::saturating_add);

@@ -36,7 +36,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::formats::image::{ImageHeader, Limits};
+use crate::formats::image::{DecodeLimits, ImageHeader};
 use crate::observe::{Progress, Widths};
 use crate::output::provenance::Provenance;
 use crate::output::table;
@@ -84,7 +84,7 @@ pub struct Stages {
     /// How scenes are cut into windows; `None`: every source is one tile.
     pub tiling: Option<Arc<Tiling>>,
     /// Limits on what is decoded.
-    pub limits: Limits,
+    pub limits: DecodeLimits,
     /// The model's input.
     pub input: Input,
     /// Turns chips into the model's input.

@@ -16,7 +16,7 @@ mod planner;
 mod publish;
 mod retry;
 
-pub use planner::{Cutting, Decision, Planner, Preview, RunSpec};
+pub use planner::{Decision, Planner, Preview, RunSpec, SceneSurvey};
 pub use publish::{Described, ShardSize, publish, row_bytes};
 pub use retry::Retried;
 pub(crate) use retry::encoded as encoded_extra;

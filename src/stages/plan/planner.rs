@@ -209,11 +209,11 @@ pub struct Planner<'a> {
     /// Where discovery may spill.
     pub spool_dir: &'a Path,
     /// How scenes are cut into windows; `None`: every source is one tile.
-    pub cutting: Option<&'a Cutting>,
+    pub cutting: Option<&'a SceneSurvey>,
 }
 
 /// How scenes are cut into windows.
-pub struct Cutting {
+pub struct SceneSurvey {
     /// Sizes, bands, units.
     pub tiling: Arc<Tiling>,
     /// Reads their headers.

@@ -4,7 +4,7 @@
 //! before anything is decoded, then the samples.
 
 use super::{InputSlotMut, Preprocess, bit_depth};
-use crate::formats::image::{ImageHeader, Limits};
+use crate::formats::image::{DecodeLimits, ImageHeader};
 use crate::formats::reader::parse_picture;
 use crate::stages::decode;
 use crate::stages::decode::{check, decode};
@@ -14,7 +14,7 @@ use crate::vocabulary::sample::SampleKind;
 /// An image that is one tile, and that its header lets pass.
 ///
 /// ```
-/// use tilefleet::formats::image::Limits;
+/// use tilefleet::formats::image::DecodeLimits;
 /// use tilefleet::stages::preprocess::{InputSlotMut, Preprocess, WholeImage};
 /// use tilefleet::vocabulary::contract::{Accept, Input, Interpolation, Layout, Resize, SampleType};
 ///
@@ -31,7 +31,7 @@ use crate::vocabulary::sample::SampleKind;
 ///     normalise: None,
 ///     accept: Accept::default(),
 /// };
-/// let (how, limits) = (Preprocess::new(&input)?, Limits::default());
+/// let (how, limits) = (Preprocess::new(&input)?, DecodeLimits::default());
 ///
 /// let bytes = std::fs::read("tests/fixtures/earlier/bucket/images/00000.jpg")?;
 /// let mut slot = vec![f32::NAN; how.slot_len()];
@@ -51,7 +51,7 @@ impl WholeImage {
     /// # Errors
     ///
     /// Those of [`Self::of`], and of [`crate::formats::image::parse_header`].
-    pub fn open(bytes: &[u8], limits: &Limits, how: &Preprocess) -> Result<Self, Rejection> {
+    pub fn open(bytes: &[u8], limits: &DecodeLimits, how: &Preprocess) -> Result<Self, Rejection> {
         Self::of(parse_picture(bytes)?, limits, how)
     }
 
@@ -60,7 +60,7 @@ impl WholeImage {
     /// # Errors
     ///
     /// [`crate::vocabulary::reason::Reason::TooLarge`], [`crate::vocabulary::reason::Reason::Unsupported`], and those of [`Preprocess::check`].
-    pub fn of(header: ImageHeader, limits: &Limits, how: &Preprocess) -> Result<Self, Rejection> {
+    pub fn of(header: ImageHeader, limits: &DecodeLimits, how: &Preprocess) -> Result<Self, Rejection> {
         let bands = check(&header, limits)?;
         how.check(bands, header.sample_kind, header.oriented_size())?;
         let bits = header.stored_bits;
@@ -77,7 +77,7 @@ impl WholeImage {
     /// Those of [`Self::open`] and [`Self::write`].
     pub fn decode(
         bytes: &[u8],
-        limits: &Limits,
+        limits: &DecodeLimits,
         how: &Preprocess,
         slot: InputSlotMut<'_>,
     ) -> Result<Self, Rejection> {
@@ -96,7 +96,7 @@ impl WholeImage {
     pub fn write(
         &self,
         bytes: &[u8],
-        limits: &Limits,
+        limits: &DecodeLimits,
         how: &Preprocess,
         slot: InputSlotMut<'_>,
     ) -> Result<(), Rejection> {
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn what_the_header_refuses_is_not_decoded() {
         let reason = |file: &[u8], sixteen_bit| {
-            let limits = Limits::default();
+            let limits = DecodeLimits::default();
             let how = rgb(sixteen_bit);
             WholeImage::open(file, &limits, &how).map_err(|rejection| rejection.reason).err()
         };
@@ -169,10 +169,14 @@ mod tests {
         assert_eq!(reason(&tiff(9000, 5, 8), reject), Some(Reason::BandsMismatch));
         assert_eq!(reason(&tiff(8999, 3, 8), reject), Some(Reason::SizeMismatch));
         assert_eq!(reason(&tiff(20_000, 3, 8), reject), Some(Reason::TooLarge));
-        let image = WholeImage::open(&tiff(9000, 3, 8), &Limits::default(), &rgb(reject)).unwrap();
+        let image = WholeImage::open(&tiff(9000, 3, 8), &DecodeLimits::default(), &rgb(reject)).unwrap();
         let mut slot = vec![0; 9000 * 9000 * 3];
-        let written =
-            image.write(&tiff(9000, 3, 8), &Limits::default(), &rgb(reject), InputSlotMut::U8(&mut slot));
+        let written = image.write(
+            &tiff(9000, 3, 8),
+            &DecodeLimits::default(),
+            &rgb(reject),
+            InputSlotMut::U8(&mut slot),
+        );
         assert_eq!(written.unwrap_err().reason, Reason::Truncated, "only now its samples are looked for");
     }
 }

@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use crate::config::{self, Loaded, Pipeline};
-use crate::formats::image::Limits;
+use crate::formats::image::DecodeLimits;
 use crate::input::byte_ranges::ReadOptions;
 use crate::input::source::{InputSpec, ItemSpec};
 use crate::input::storage::{ObjectUri, Storage};
@@ -39,7 +39,7 @@ use crate::stages::infer::arithmetic;
 use crate::stages::infer::arithmetic::Products;
 use crate::stages::pipeline::{SpareTensors, Stages, Stop, process};
 use crate::stages::plan;
-use crate::stages::plan::{Cutting, Decision, Planner, Preview, Retried, RunSpec};
+use crate::stages::plan::{Decision, Planner, Preview, Retried, RunSpec, SceneSurvey};
 use crate::stages::preprocess::Preprocess;
 use crate::stages::sink::Scorer;
 use crate::stages::survey::HeaderReader;
@@ -70,7 +70,7 @@ pub struct Job {
     output: Output,
     model: Model,
     draft: RunSpec,
-    cutting: Option<Cutting>,
+    cutting: Option<SceneSurvey>,
     accepts: bool,
     work: OpenWork,
 }
@@ -160,7 +160,7 @@ impl Job {
         check_arithmetic(&pipeline.run, &model)?;
         let draft = draft(loaded, &model, tiling.as_deref(), storage.naming())?;
         let requests = pipeline.run.fetch_concurrency;
-        let cutting = tiling.map(|tiling| Cutting {
+        let cutting = tiling.map(|tiling| SceneSurvey {
             surveyor: Arc::new(HeaderReader::new(
                 storage.clone(),
                 tiling.clone(),
@@ -572,7 +572,7 @@ impl Job {
                 progress.traffic(),
             )),
             tiling: self.cutting.as_ref().map(|cutting| cutting.tiling.clone()),
-            limits: Limits::of_pixels(pipeline.limits.max_pixels),
+            limits: DecodeLimits::of_pixels(pipeline.limits.max_pixels),
             input: contract.input.clone(),
             preprocess: Preprocess::new(&contract.input)?,
             spare: Arc::new(SpareTensors::new(contract.input.sample_type, contract.input.num_samples())),

@@ -127,10 +127,10 @@ pub(crate) fn read_aoi(text: &str) -> Result<Area> {
 /// `Config` if dates or search are wrong.
 pub(crate) fn items(input: &StacInput, limits: &Limits, area: Option<&Area>) -> Result<ItemSpec> {
     let StacInput { dates, max_cloud_cover, api, collections } = input;
-    let limits = stac::Limits {
+    let limits = stac::StacLimits {
         items: limits.max_stac_items,
         documents: limits.max_stac_documents,
-        ..stac::Limits::default()
+        ..stac::StacLimits::default()
     };
     let most = Some(f64::from(*max_cloud_cover)).filter(|most| *most < 100.0);
     let filter = Filter {

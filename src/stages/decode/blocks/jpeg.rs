@@ -5,7 +5,7 @@
 
 use tilefleet_jpeg::{Segments, marker};
 
-use crate::formats::image::{ImageHeader, Limits, Photometric as Colours, corrupt, parse_header};
+use crate::formats::image::{DecodeLimits, ImageHeader, Photometric as Colours, corrupt, parse_header};
 use crate::formats::raster::{BlockSpec, Photometric};
 use crate::stages::decode::blocks::BlockDecoder;
 use crate::stages::decode::jpeg;
@@ -43,7 +43,8 @@ fn decode(spec: &BlockSpec, stored: &[u8]) -> Result<Samples, Rejection> {
     {
         return Err(corrupt(format!("a block of {} pixels, not {size}", header.size)));
     }
-    let limits = Limits { max_pixels: header.size.num_pixels(), max_decoded_bytes: header.decoded_bytes() };
+    let limits =
+        DecodeLimits { max_pixels: header.size.num_pixels(), max_decoded_bytes: header.decoded_bytes() };
     let samples = jpeg::decode(&header, &file, &limits, Window::whole(header.size))?;
     Ok(first_rows(samples, &header, size))
 }

@@ -10,7 +10,7 @@ use self::codes::Groups;
 use super::reject_io;
 use crate::formats::bytes::Order;
 use crate::formats::image::webp::{first_frame, whole_chunks};
-use crate::formats::image::{ImageHeader, Limits, Photometric, corrupt, truncated};
+use crate::formats::image::{DecodeLimits, ImageHeader, Photometric, corrupt, truncated};
 use crate::vocabulary::chip::Samples;
 use crate::vocabulary::geometry::Window;
 use crate::vocabulary::reason::{Reason, Rejection};
@@ -61,7 +61,11 @@ fn groups_in(file: &[u8]) -> Option<Groups> {
 }
 
 /// Decodes to RGB or RGBA.
-pub(super) fn decode(header: &ImageHeader, bytes: &[u8], limits: &Limits) -> Result<Samples, Rejection> {
+pub(super) fn decode(
+    header: &ImageHeader,
+    bytes: &[u8],
+    limits: &DecodeLimits,
+) -> Result<Samples, Rejection> {
     let len = usize::try_from(header.decoded_bytes()).unwrap_or(usize::MAX);
     let Some(frame) = first_frame(bytes) else {
         return Ok(Samples::U8(still(bytes, limits, Some(len))?));
@@ -74,7 +78,7 @@ pub(super) fn decode(header: &ImageHeader, bytes: &[u8], limits: &Limits) -> Res
     Ok(Samples::U8(on_canvas(&samples, frame.window, header)))
 }
 
-fn still(bytes: &[u8], limits: &Limits, expected: Option<usize>) -> Result<Vec<u8>, Rejection> {
+fn still(bytes: &[u8], limits: &DecodeLimits, expected: Option<usize>) -> Result<Vec<u8>, Rejection> {
     if let Some(groups) = groups_in(bytes).filter(|groups| groups.count > MAX_GROUPS) {
         let detail = format!("a WebP of {} groups of prefix codes, the limit is {MAX_GROUPS}", groups.count);
         return Err(Rejection::new(Reason::TooLarge, detail));
