@@ -2,7 +2,7 @@
 //!
 //! `generated` is the whole schema, so a model of someone else that is decoded and encoded again keeps all that the
 //! schema knows. Only what a newer schema adds is lost: `scripts/generate-onnx-schema` fetches it.
-//! [`exposing_outputs`] adds to any model without touching its bytes, and [`super::prune`] copies what stays.
+//! [`exposing_outputs`] adds to any model without touching its bytes, and `models::prune` copies what stays.
 //!
 //! Decoding from [`Bytes`] shares them: raw tensor data is a slice of the file, not a copy.
 //!
