@@ -4,7 +4,7 @@
 //!
 //! | table | rows |
 //! |---|---|
-//! | `tiles` | for every source those of the newest completed run |
+//! | `tiles` | the newest of each tile among the runs that are current: see `output::current_rows`; `catalogue` makes the view |
 //! | `tiles_all` | all committed rows, also of runs that are not complete, with the column `run` |
 //! | `runs` | one per run |
 //! | `predictions` | `tiles` that are `ok`, without the embedding |
@@ -26,8 +26,8 @@ mod nearest;
 mod scan;
 pub mod show;
 mod similarity;
-mod table;
 mod target;
+mod text_table;
 mod vectors;
 
 use std::any::Any;

@@ -10,7 +10,7 @@ use parquet::file::metadata::KeyValue;
 
 use super::geo::Outlines;
 use super::geojson::Features;
-use super::table;
+use super::text_table;
 use crate::output::table::GEO_KEY;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::words::counted;
@@ -101,7 +101,8 @@ impl<W: Write + Send> Writer<W> {
     pub fn finish(self) -> Result<()> {
         match self {
             Self::Table(mut out, batches, schema, width) => {
-                let table = table::draw(&batches, &schema, width).map_err(|cause| not_written(&cause))?;
+                let table =
+                    text_table::draw(&batches, &schema, width).map_err(|cause| not_written(&cause))?;
                 let num_rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
                 let rows = counted(num_rows as u64, "row");
                 writeln!(out, "{table}\n{rows}").map_err(|cause| not_written(&cause))

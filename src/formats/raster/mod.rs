@@ -83,7 +83,8 @@ pub trait RasterFile: fmt::Debug + Send + Sync {
     /// If there is no such frame.
     fn bands(&self, frame: u32) -> &[BandInfo];
 
-    /// Returns how the samples of a band of a frame become values. Here a DICOM frame gets its rescale and its window.
+    /// Returns how the samples of a band of a frame become values. A DICOM frame will have its
+    /// rescale and its VOI window here; planning records them (`survey/bands`, `FrameValues`), composing applies them.
     ///
     /// # Panics
     ///

@@ -35,7 +35,7 @@ pub enum StoreError {
         /// The version that was found, if the store tells one.
         version: Option<String>,
     },
-    /// Anything else; the whole store is concerned, and the error's kind says who acts.
+    /// Anything else; as far as one answer tells, the whole store is concerned. The error's kind says who acts.
     Failed(Error),
 }
 

@@ -4,8 +4,8 @@
 //! that this object is gone, forbidden, another than was planned or given up, or that it is put off. It never
 //! decodes.
 //!
-//! One object that answers 404 or 403 is a reject only if its store is seen to work after that: see
-//! `OutageCheck`. Otherwise a folder that is not mounted, or a key that was revoked, would turn a whole
+//! One object that answers 404 or 403 is a reject only if its store is seen to work after that (a web server's 404 is
+//! taken at its word): see `OutageCheck`. Otherwise a folder that is not mounted, or a key that was revoked, would turn a whole
 //! run into rejects.
 
 mod outage_check;

@@ -6,18 +6,18 @@
 //! │ feed │───▶│ fetch │────────▶│ decode and │───────▶│ infer │─────────────▶│ encode, commit │
 //! └──────┘    └───────┘  bytes  │ preprocess │ bytes  └───────┘    shards    └────────────────┘
 //!     ▲                         └────────────┘                                      │
-//!     └──────────────── a place for the next shard ◀────────────────────────────────┘
+//!     └──────────────── room for the next shard ◀──────────────────────────────────┘
 //! ```
 //!
-//! Both queues between the stages are bounded in bytes, the shards held in memory in number; so peak
+//! Encoded images, images being decoded and chips are each bounded in bytes, the shards held in memory in number; so peak
 //! memory does not depend on how many tiles a run has. Tiles of neighbouring shards share batches.
 //! Only this module and the worker see the whole row of stages.
 
 mod batches;
 mod budget;
+mod geo_rows;
 mod infer_loop;
 mod leases;
-mod places;
 mod sample;
 mod scenes;
 mod shard;
@@ -105,7 +105,8 @@ pub struct Stages {
     pub fetch_concurrency: NonZeroUsize,
     /// Threads that decode.
     pub decode_threads: NonZeroUsize,
-    /// Bytes in both queues together.
+    /// Bytes of encoded images, images being decoded and chips together; there is always room for a batch of chips per session
+    /// and one more.
     pub memory_bytes: u64,
     /// Counters.
     pub progress: Arc<Progress>,
@@ -143,7 +144,7 @@ pub async fn process(stages: Arc<Stages>, slots: Vec<SessionSlot>, work: Arc<dyn
     drop(chips_out);
     let leases = Arc::new(Leases::new(work, stages.run.output.process.clock().clone()));
     let feeder = Feeder {
-        places: Arc::new(Semaphore::new(stages.num_places(num_sessions))),
+        room_for_shards: Arc::new(Semaphore::new(stages.num_shards_at_once(num_sessions))),
         queues: Arc::new(stages.queues(num_sessions)?),
         stages: stages.clone(),
         leases: leases.clone(),
@@ -240,7 +241,7 @@ struct Feeder {
     stages: Arc<Stages>,
     queues: Arc<Queues>,
     leases: Arc<Leases>,
-    places: Arc<Semaphore>,
+    room_for_shards: Arc<Semaphore>,
     chips: ChipSender<QueuedChip>,
     settled: UnboundedSender<SettledShard>,
 }
@@ -249,7 +250,7 @@ impl Feeder {
     /// Feeds shards until the source has no more.
     async fn feed_all(&self) -> Result<()> {
         let mut pass = 0;
-        while let Some((lease, place)) = self.next().await? {
+        while let Some((lease, room)) = self.next().await? {
             let number = lease.shard();
             let shard = self.stages.run.shard(number).await?;
             if shard.tiles.is_empty() {
@@ -267,17 +268,17 @@ impl Feeder {
                 self.leases.give_up(&lease).await?;
                 continue;
             }
-            self.send(shard, lease, place).await;
+            self.send(shard, lease, room).await;
         }
         Ok(())
     }
 
-    /// Waits for a place, then for the next shard.
+    /// Waits for room, then for the next shard.
     async fn next(&self) -> Result<Option<(Arc<HeldLease>, OwnedSemaphorePermit)>> {
-        let place = self.places.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let room = self.room_for_shards.clone().acquire_owned().await.expect("the semaphore is never closed");
         loop {
             match self.leases.next().await? {
-                Answer::Shard(lease) => return Ok(Some((lease, place))),
+                Answer::Shard(lease) => return Ok(Some((lease, room))),
                 Answer::Elsewhere(shard) => {
                     self.stages.progress.done_elsewhere(self.stages.run.num_tiles(shard));
                 }
@@ -381,13 +382,13 @@ impl Stages {
             fetch: that_fit.clamp(1, self.fetch_concurrency.get() as u64) as f64,
             decode: self.decode_threads.get() as f64,
             model: num_sessions as f64,
-            write: self.num_places(num_sessions) as f64,
+            write: self.num_shards_at_once(num_sessions) as f64,
         }
     }
 
     /// Returns how many shards may be in memory at once: of small ones so many that requests and sessions are all
     /// busy, and others are being committed beside.
-    fn num_places(&self, num_sessions: usize) -> usize {
+    fn num_shards_at_once(&self, num_sessions: usize) -> usize {
         let under_way = (num_sessions + 1) * self.batch.get() + self.fetch_concurrency.get();
         let shards_under_way = under_way.div_ceil(self.run.record.plan.shard_tiles as usize);
         shards_under_way + SHARDS_IN_MEMORY - 1

@@ -41,7 +41,7 @@ use crate::vocabulary::reason::{Reason, Rejection};
 /// So many groups of windows are fetched ahead, as far as their bytes have room.
 const GROUPS_AHEAD: usize = 8;
 
-/// Decoded blocks by their place; a block that cannot be decoded fails the windows that need it.
+/// Decoded blocks by their index; a block that cannot be decoded fails the windows that need it.
 type Blocks = HashMap<BlockKey, Arc<Result<Block, Rejection>>>;
 
 /// The windows of one shard.
@@ -85,12 +85,12 @@ impl SceneTask {
         if let Err(rejection) = self.check(&opened) {
             return self.miss_all(tiles, &rejection.into());
         }
-        let (places, cuts) = self.cuts(&opened, tiles.clone());
+        let (indices, cuts) = self.cuts(&opened, tiles.clone());
         let reading = ReadPlan::of(&opened, &cuts, self.stages.memory_bytes / 4);
         let keys: Vec<BlockKey> = reading.blocks().collect();
         let tables = match fetcher.tables(&opened, &keys).await {
             Ok(tables) => tables,
-            Err(error) => return self.miss_all(places, &error.miss()?),
+            Err(error) => return self.miss_all(indices, &error.miss()?),
         };
         // Besides the blocks, each thread holds the samples of the window that it works on.
         let window =
@@ -114,17 +114,17 @@ impl SceneTask {
                 return Ok(false);
             }
             let (group, arrived) = fetched.map_err(crashed)?;
-            let windows = places[group.tiles.clone()].iter().zip(&cuts[group.tiles.clone()]);
+            let windows = indices[group.tiles.clone()].iter().zip(&cuts[group.tiles.clone()]);
             match arrived {
                 Ok((arrived, reservation)) => {
                     self.decode(&opened, arrived, &mut blocks).await?;
                     drop(reservation);
-                    for (&place, cuts) in windows {
-                        self.cut(&opened, place, cuts, &blocks).await;
+                    for (&index, cuts) in windows {
+                        self.cut(&opened, index, cuts, &blocks).await;
                     }
                 }
                 Err(error) => {
-                    return self.miss_all(places[group.tiles.start..].iter().copied(), &error.miss()?);
+                    return self.miss_all(indices[group.tiles.start..].iter().copied(), &error.miss()?);
                 }
             }
             for key in &group.to_evict {
@@ -144,32 +144,32 @@ impl SceneTask {
     /// Returns which tiles are read, and what each needs; rejects those outside of the scene, and skips those of which headers
     /// say enough.
     fn cuts(&self, opened: &OpenScene, tiles: Range<usize>) -> (Vec<usize>, Vec<Vec<SourceWindow>>) {
-        let (mut places, mut cuts) = (Vec::new(), Vec::new());
-        for place in tiles {
-            let tile = self.shard.tile(place);
+        let (mut indices, mut cuts) = (Vec::new(), Vec::new());
+        for index in tiles {
+            let tile = self.shard.tile(index);
             match tile.window.filter(|window| window.is_within(opened.scene.size)) {
                 Some(window) if opened.scene.has(tile.frame, tile.level) => {
                     let cut = opened.scene.cuts(tile.frame, window, self.tiling.size);
                     if let Err(rejection) = check_size(opened, &cut, &self.stages.limits) {
-                        self.reject(place, rejection);
+                        self.reject(index, rejection);
                         continue;
                     }
                     let headers = WindowHeaders { scene: &opened.scene, cuts: &cut };
                     if let Some((skipped, measured)) = self.skip_rules.before_pixels(&headers) {
-                        self.shard.measured(place, measured);
-                        skip(&self.stages, &self.shard, place, skipped);
+                        self.shard.measured(index, measured);
+                        skip(&self.stages, &self.shard, index, skipped);
                         continue;
                     }
-                    places.push(place);
+                    indices.push(index);
                     cuts.push(cut);
                 }
                 _ => {
                     let detail = opened.scene.extent();
-                    self.reject(place, Rejection::new(Reason::OutsideImage, detail));
+                    self.reject(index, Rejection::new(Reason::OutsideImage, detail));
                 }
             }
         }
-        (places, cuts)
+        (indices, cuts)
     }
 
     /// Decodes blocks on the CPU pool, all at once.
@@ -226,12 +226,12 @@ impl SceneTask {
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "ends the ways through a source, like its other ends")]
-    fn miss_all(&self, places: impl IntoIterator<Item = usize>, miss: &Miss) -> Result<bool> {
-        for place in places {
+    fn miss_all(&self, indices: impl IntoIterator<Item = usize>, miss: &Miss) -> Result<bool> {
+        for index in indices {
             match miss {
-                Miss::Rejected(rejection) => self.reject(place, rejection.clone()),
+                Miss::Rejected(rejection) => self.reject(index, rejection.clone()),
                 Miss::PutOff | Miss::Room(_) => {
-                    self.shard.put_off(place);
+                    self.shard.put_off(index);
                 }
             }
         }

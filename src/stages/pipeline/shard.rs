@@ -14,8 +14,8 @@ use crate::scene::skip::Measured;
 use crate::vocabulary::outcome::{Outcome, Prediction, TileRow};
 use crate::vocabulary::reason::{Reason, Rejection};
 
+use super::geo_rows::GeoRows;
 use super::leases::HeldLease;
-use super::places::Places;
 
 /// A shard whose tiles are being worked on.
 pub struct OpenShard {
@@ -199,10 +199,10 @@ impl OpenShard {
 
     fn finish(&self, state: &mut State) -> FinishedShard {
         let outcomes = std::mem::take(&mut state.outcomes);
-        let mut places = Places::new(self.cell_km);
+        let mut geo_rows = GeoRows::new(self.cell_km);
         let tiles = self.shard.tiles.iter().zip(outcomes).enumerate();
         let rows = tiles.map(|(index, (tile, outcome))| TileRow {
-            geo: places.row(tile, state.measures.get(&index)),
+            geo: geo_rows.row(tile, state.measures.get(&index)),
             tile_id: tile.id,
             source: tile.source.uri.clone(),
             source_version: tile.source.version.clone(),

@@ -2,7 +2,8 @@
 //!
 //! In goes a [`Chip`], out comes one image's share of the input tensor, written in place. The size
 //! rules are torchvision's (`Resize` of the short side, `CenterCrop` with black where the image is
-//! smaller), the pixels are Pillow's: 8-bit chips equal `PIL.Image.resize` bit for bit. Only the rows
+//! smaller), the pixels are Pillow's: 8-bit chips equal `PIL.Image.resize` bit for bit
+//! (`tests/it/pixels.rs` compares them with Pillow itself). Only the rows
 //! and columns that the crop keeps are computed. One call is one thread; the caller spreads tiles.
 
 mod axis;

@@ -9,13 +9,13 @@ use crate::scene::skip::Measured;
 use crate::vocabulary::outcome::GeoRow;
 use crate::vocabulary::reason::Reason;
 
-/// Places windows; those of one scene after the other share its georeference.
-pub(super) struct Places {
+/// Locates windows; those of one scene after the other share its georeference.
+pub(super) struct GeoRows {
     cell_km: Option<u32>,
     last: Option<(Arc<Scene>, Option<Georeference>)>,
 }
 
-impl Places {
+impl GeoRows {
     /// - `cell_km`: spacing of the global grid; `None`: tiles are no windows of scenes
     pub(super) fn new(cell_km: Option<u32>) -> Self {
         Self { cell_km, last: None }
