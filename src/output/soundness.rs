@@ -55,8 +55,10 @@ async fn read_tail(object: &ParquetObject, last: &Range<u64>) -> Result<Bytes> {
     let from = |bytes: u64| last.end.saturating_sub(bytes).max(last.start)..last.end;
     let tail = object.read_bytes(from(PIECE_BYTES)).await?;
     match checksum::footer_bytes(&tail) {
-        Some(footer) if footer > tail.len() as u64 => object.read_bytes(from(footer)).await,
-        _ => Ok(tail),
+        Some(footer) if footer <= tail.len() as u64 => Ok(tail),
+        Some(footer) if footer <= last.end - last.start => object.read_bytes(from(footer)).await,
+        // Without its beginning the checksum would not be found, and the file be taken for one that has none.
+        _ => Err(object.damaged("its columns reach into its footer")),
     }
 }
 

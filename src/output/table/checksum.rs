@@ -211,8 +211,10 @@ pub fn covered(file: &ParquetMetaData, size_bytes: u64) -> Option<Vec<Range<u64>
     for group in file.row_groups() {
         let is_embedding = |path: &str| path == "embedding" || path.starts_with("embedding.");
         for column in group.columns().iter().filter(|column| is_embedding(&column.column_path().string())) {
-            let (start, length) = column.byte_range();
-            let end = start.checked_add(length)?;
+            // Not by `byte_range`, which panics if a damaged footer has negative numbers.
+            let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+            let start = u64::try_from(start).ok()?;
+            let end = start.checked_add(u64::try_from(column.compressed_size()).ok()?)?;
             if start < next || end > size_bytes {
                 return None;
             }
