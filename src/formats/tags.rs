@@ -10,19 +10,33 @@ use super::partial::View;
 
 /// TIFF tags that describe an image.
 pub(crate) mod tag {
+    /// `ImageWidth`: pixels a row.
     pub(crate) const WIDTH: u16 = 256;
+    /// `ImageLength`: rows.
     pub(crate) const HEIGHT: u16 = 257;
+    /// `BitsPerSample`, a number a band.
     pub(crate) const BITS_PER_SAMPLE: u16 = 258;
+    /// `Compression`: the codec of the blocks.
     pub(crate) const COMPRESSION: u16 = 259;
+    /// `PhotometricInterpretation`: what the samples of a pixel mean.
     pub(crate) const PHOTOMETRIC: u16 = 262;
+    /// `FillOrder`: which bit of a byte comes first.
     pub(crate) const FILL_ORDER: u16 = 266;
+    /// `Orientation`: how the image is turned and mirrored.
     pub(crate) const ORIENTATION: u16 = 274;
+    /// `SamplesPerPixel`: bands, with alpha and the like.
     pub(crate) const SAMPLES_PER_PIXEL: u16 = 277;
+    /// `PlanarConfiguration`: bands pixel by pixel, or in planes.
     pub(crate) const PLANAR: u16 = 284;
+    /// `ColorMap`: the palette, all reds first, then greens and blues.
     pub(crate) const COLOUR_MAP: u16 = 320;
+    /// `ExtraSamples`: which bands are no colours, and which are alpha.
     pub(crate) const EXTRA_SAMPLES: u16 = 338;
+    /// `SampleFormat`: unsigned, signed or float, a number a band.
     pub(crate) const SAMPLE_FORMAT: u16 = 339;
+    /// `XMP`: metadata as XML (Adobe).
     pub(crate) const XMP: u16 = 700;
+    /// `ICC profile` (ISO 15076-1, annex B).
     pub(crate) const ICC_PROFILE: u16 = 34_675;
 }
 

@@ -55,6 +55,7 @@ impl Crs {
         Self::from_proj(Some(code), definition)
     }
 
+    /// Makes a reference system of a definition in PROJ's words.
     pub(super) fn from_proj(epsg: Option<u32>, definition: &str) -> Result<Self, NoGeometry> {
         let unsupported =
             |cause: proj4rs::errors::Error| NoGeometry::UnsupportedCrs(format!("{definition}: {cause}"));

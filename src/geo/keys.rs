@@ -285,6 +285,7 @@ fn not_on_earth(tags: &GeoTags) -> Option<NoGeometry> {
     ellipsoid(tags).err().filter(|reason| matches!(reason, NoGeometry::NotOnEarth(_)))
 }
 
+/// Says which reference system cannot be placed.
 pub(super) fn unsupported(what: &str) -> NoGeometry {
     NoGeometry::UnsupportedCrs(what.into())
 }

@@ -23,36 +23,67 @@ pub struct GeoTags {
 
 /// Numbers of the keys that are looked at (OGC 19-008r4, annex A).
 pub(super) mod key {
+    /// `GTModelTypeGeoKey`: projected, geographic or geocentric.
     pub const MODEL_TYPE: u16 = 1024;
+    /// `GTRasterTypeGeoKey`: whether coordinates name a pixel's corner or its middle.
     pub const RASTER_TYPE: u16 = 1025;
+    /// `GeodeticCRSGeoKey`: EPSG code of the geodetic CRS.
     pub const GEODETIC_CRS: u16 = 2048;
+    /// `GeodeticCitationGeoKey`: the geodetic CRS in words.
     pub const GEODETIC_CITATION: u16 = 2049;
+    /// `GeodeticDatumGeoKey`: EPSG code of the datum.
     pub const GEODETIC_DATUM: u16 = 2050;
+    /// `PrimeMeridianGeoKey`: EPSG code of the prime meridian.
     pub const PRIME_MERIDIAN: u16 = 2051;
+    /// `GeogAngularUnitsGeoKey`: EPSG code of the unit of angles.
     pub const ANGULAR_UNITS: u16 = 2054;
+    /// `EllipsoidGeoKey`: EPSG code of the ellipsoid.
     pub const ELLIPSOID: u16 = 2056;
+    /// `EllipsoidSemiMajorAxisGeoKey`: semi-major axis.
     pub const SEMI_MAJOR: u16 = 2057;
+    /// `EllipsoidSemiMinorAxisGeoKey`: semi-minor axis.
     pub const SEMI_MINOR: u16 = 2058;
+    /// `EllipsoidInvFlatteningGeoKey`: inverse flattening.
     pub const INVERSE_FLATTENING: u16 = 2059;
+    /// `PrimeMeridianLongitudeGeoKey`: longitude of the prime meridian from Greenwich.
     pub const PRIME_MERIDIAN_LONGITUDE: u16 = 2061;
+    /// `ProjectedCRSGeoKey`: EPSG code of the projected CRS.
     pub const PROJECTED_CRS: u16 = 3072;
+    /// `ProjectedCitationGeoKey`: the projected CRS in words.
     pub const PROJECTED_CITATION: u16 = 3073;
+    /// `ProjectionGeoKey`: EPSG code of the projection with its parameters.
     pub const PROJECTION: u16 = 3074;
+    /// `ProjMethodGeoKey`: code of the projection's method.
     pub const PROJECTION_METHOD: u16 = 3075;
+    /// `ProjLinearUnitsGeoKey`: EPSG code of the unit of lengths.
     pub const LINEAR_UNITS: u16 = 3076;
+    /// `ProjStdParallel1GeoKey`: first standard parallel.
     pub const STANDARD_PARALLEL_1: u16 = 3078;
+    /// `ProjStdParallel2GeoKey`: second standard parallel.
     pub const STANDARD_PARALLEL_2: u16 = 3079;
+    /// `ProjNatOriginLongGeoKey`: longitude of the natural origin.
     pub const NATURAL_ORIGIN_LONGITUDE: u16 = 3080;
+    /// `ProjNatOriginLatGeoKey`: latitude of the natural origin.
     pub const NATURAL_ORIGIN_LATITUDE: u16 = 3081;
+    /// `ProjFalseEastingGeoKey`: easting of the natural origin.
     pub const FALSE_EASTING: u16 = 3082;
+    /// `ProjFalseNorthingGeoKey`: northing of the natural origin.
     pub const FALSE_NORTHING: u16 = 3083;
+    /// `ProjFalseOriginLongGeoKey`: longitude of the false origin.
     pub const FALSE_ORIGIN_LONGITUDE: u16 = 3084;
+    /// `ProjFalseOriginLatGeoKey`: latitude of the false origin.
     pub const FALSE_ORIGIN_LATITUDE: u16 = 3085;
+    /// `ProjFalseOriginEastingGeoKey`: easting of the false origin.
     pub const FALSE_ORIGIN_EASTING: u16 = 3086;
+    /// `ProjFalseOriginNorthingGeoKey`: northing of the false origin.
     pub const FALSE_ORIGIN_NORTHING: u16 = 3087;
+    /// `ProjCenterLongGeoKey`: longitude of the projection's centre.
     pub const CENTRE_LONGITUDE: u16 = 3088;
+    /// `ProjCenterLatGeoKey`: latitude of the projection's centre.
     pub const CENTRE_LATITUDE: u16 = 3089;
+    /// `ProjScaleAtNatOriginGeoKey`: scale at the natural origin.
     pub const SCALE_AT_ORIGIN: u16 = 3092;
+    /// `ProjStraightVertPoleLongGeoKey`: longitude that runs straight down from the pole.
     pub const STRAIGHT_VERTICAL_POLE: u16 = 3095;
 }
 

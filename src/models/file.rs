@@ -92,6 +92,7 @@ fn exists(path: &Path) -> Error {
         .hint("replace it with --force, or choose another name")
 }
 
+/// Says that a file cannot be written: who acts depends on why.
 pub(super) fn cannot_write(path: &Path, cause: std::io::Error) -> Error {
     let kind = match cause.kind() {
         ErrorKind::NotFound

@@ -355,6 +355,7 @@ fn assumed_output(graph: &Graph<'_>, overrides: &Overrides) -> Result<Output> {
     Ok(Output { embedding, embedding_length, classifier })
 }
 
+/// Returns what is taken for granted about scores where no contract says it.
 pub(super) fn assumed_classifier(graph: &Graph<'_>, logits: &str, num_classes: usize) -> Classifier {
     // A graph that ends in softmax or sigmoid yields scores: applying one again would flatten them.
     let is_activated = graph.classifier_before(logits).is_some_and(|found| found.activated);
@@ -423,6 +424,7 @@ fn name_the_embedding(message: &str) -> Error {
         .hint("name the tensor with `--set model.embedding=…` (`--embedding` of `model inspect` and `model quantize`); `tilefleet model inspect` lists the outputs")
 }
 
+/// Returns the only input of a graph.
 pub(super) fn single_input(graph: &Graph<'_>) -> Result<TensorInfo> {
     let mut inputs = graph.inputs();
     match inputs.len() {

@@ -18,11 +18,16 @@ pub(crate) fn in_file(key: &str) -> String {
     format!("tilefleet.{key}")
 }
 
+/// The run that the shard is of.
 pub(crate) const RUN_ID: &str = "run_id";
+/// What the run's settings come to; see [`super::fingerprint`].
 pub(crate) const FINGERPRINT: &str = "fingerprint";
+/// SHA-256 of the run's plan.
 pub(crate) const PLAN_DIGEST: &str = "plan_digest";
+/// The shard's number.
 pub(crate) const SHARD: &str = "shard";
 const ATTEMPT: &str = "attempt";
+/// Rows by status, as JSON.
 pub(crate) const COUNTS: &str = "counts";
 
 impl Provenance {

@@ -99,6 +99,7 @@ pub(crate) fn input_at(index: usize) -> f32 {
     (f32::from(step) - 8.0) / 8.0
 }
 
+/// Returns whether a device computed what the probe's model yields.
 pub(crate) fn agrees(output: &[f32]) -> bool {
     let largest = EXPECTED.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
     let near = |(found, expected): (&f32, &f32)| (found - expected).abs() <= TOLERANCE * largest;

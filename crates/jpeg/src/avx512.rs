@@ -21,10 +21,14 @@ use tilefleet_simd::{VECTOR, load, load_words, store};
 pub(crate) mod ran {
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    /// How often blocks were transformed.
     pub(crate) static TRANSFORM: AtomicU64 = AtomicU64::new(0);
+    /// How often chroma was interpolated.
     pub(crate) static BLEND: AtomicU64 = AtomicU64::new(0);
+    /// How often colours were converted.
     pub(crate) static RGB: AtomicU64 = AtomicU64::new(0);
 
+    /// Adds one.
     pub(crate) fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }

@@ -28,6 +28,7 @@ pub(super) enum Balance {
 }
 
 impl<'a> BitReader<'a> {
+    /// Reads from this byte on.
     pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
         Self { bytes, at, window: 0, available: 0, stuffed: 0 }
     }

@@ -40,6 +40,7 @@ pub(super) struct Coding<'a> {
 }
 
 impl<'a> Coding<'a> {
+    /// Takes the tables of a component.
     pub(super) fn new(dc: &'a Table, ac: &'a Table) -> Self {
         Self { dc, ac, differences: dc.differences(), leaps: ac.leaps() }
     }

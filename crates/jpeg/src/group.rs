@@ -37,6 +37,7 @@ impl Coefficients {
         all
     }
 
+    /// Returns the blocks row by row.
     pub(super) fn rows(&self) -> [&[i16; ROW]; 8] {
         let (rows, _) = self.0.as_chunks::<ROW>();
         std::array::from_fn(|row| &rows[row])
@@ -78,6 +79,7 @@ impl<'a> Group<'a> {
         self.coefficients.0[8 * self.len..].first_chunk_mut().expect("there is room behind the last block")
     }
 
+    /// Returns the samples of all planes.
     pub(super) fn planes(&self) -> &[u8] {
         self.planes
     }

@@ -14,6 +14,7 @@ const MAX_KEPT: usize = 16;
 
 /// More bits than the values of 8-bit samples take (T.81, tables F.1 and F.2).
 pub(super) const MAX_DC_BITS: u32 = 11;
+/// The same, of AC coefficients.
 pub(super) const MAX_AC_BITS: u32 = 10;
 
 /// Added to the coefficient index by an end-of-block code, which no run can reach.
@@ -89,6 +90,7 @@ impl Leap {
         self.0 as u32
     }
 
+    /// Returns how many coefficients this lookup moves on.
     #[inline]
     pub(super) fn passed(self) -> usize {
         (self.0 >> 8 & 0xFF) as usize
@@ -130,6 +132,7 @@ impl Single {
 pub(super) struct Difference(u32);
 
 impl Difference {
+    /// Bits that one lookup looks at.
     pub(super) const LOOKUP_BITS: u32 = 10;
 
     /// Returns the bits of code and value, and the value; `None` where the code is longer than the lookup.
@@ -337,10 +340,12 @@ impl Tables {
         Ok(())
     }
 
+    /// Returns the table of DC differences with this number.
     pub(super) fn dc(&self, destination: u8) -> Result<&Table, Error> {
         self.get(0, destination)
     }
 
+    /// Returns the table of AC coefficients with this number.
     pub(super) fn ac(&self, destination: u8) -> Result<&Table, Error> {
         self.get(1, destination)
     }

@@ -18,6 +18,7 @@ pub(super) struct Kernels {
 }
 
 impl Kernels {
+    /// Returns the fastest that this processor has.
     pub(super) fn of_this_machine() -> &'static Self {
         static KERNELS: OnceLock<Kernels> = OnceLock::new();
         KERNELS.get_or_init(|| Self {

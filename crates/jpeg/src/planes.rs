@@ -74,6 +74,7 @@ impl Transformer {
         self.parts = frame.components.iter().zip(destinations).map(part).collect();
     }
 
+    /// Takes the quantisation tables of these components as they stand now.
     pub(super) fn begin_scan(&mut self, components: impl Iterator<Item = usize>) -> Result<(), Error> {
         for component in components {
             let part = &mut self.parts[component];
@@ -104,6 +105,7 @@ impl Transformer {
         Ok(())
     }
 
+    /// Returns the samples of each component.
     pub(super) fn into_planes(self) -> Vec<Plane> {
         self.parts.into_iter().map(|part| part.plane).collect()
     }

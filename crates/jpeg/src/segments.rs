@@ -3,22 +3,36 @@
 use crate::error::{Error, corrupt, truncated};
 
 /// Marker codes (T.81, table B.1).
-#[expect(missing_docs, reason = "they are named as in that table")]
 pub mod marker {
+    /// Start of a baseline frame.
     pub const SOF0: u8 = 0xC0;
+    /// Start of a progressive frame.
     pub const SOF2: u8 = 0xC2;
+    /// Huffman tables.
     pub const DHT: u8 = 0xC4;
+    /// The first of eight restart markers.
     pub const RST0: u8 = 0xD0;
+    /// Start of image.
     pub const SOI: u8 = 0xD8;
+    /// End of image.
     pub const EOI: u8 = 0xD9;
+    /// Start of a scan.
     pub const SOS: u8 = 0xDA;
+    /// Quantisation tables.
     pub const DQT: u8 = 0xDB;
+    /// Restart interval.
     pub const DRI: u8 = 0xDD;
+    /// JFIF.
     pub const APP0: u8 = 0xE0;
+    /// Exif or XMP.
     pub const APP1: u8 = 0xE1;
+    /// ICC profile.
     pub const APP2: u8 = 0xE2;
+    /// Adobe: which colour transform.
     pub const APP14: u8 = 0xEE;
+    /// The last of the markers for applications.
     pub const APP15: u8 = 0xEF;
+    /// A comment.
     pub const COM: u8 = 0xFE;
 }
 

@@ -11,6 +11,7 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// Returns the samples of the row.
     pub(super) fn samples(&self) -> &[u8] {
         &self.samples
     }

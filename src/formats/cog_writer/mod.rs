@@ -200,28 +200,51 @@ fn assemble<T: Sample>(image: &Image<T>, levels: &[Level]) -> Result<Vec<u8>> {
 
 /// Numbers of tags (TIFF 6.0; OGC 19-008r4; GDAL's own).
 mod tag {
+    /// `NewSubfileType`: whether it is an overview or a mask.
     pub const SUBFILE_TYPE: u16 = 254;
+    /// `ImageWidth`: pixels a row.
     pub const WIDTH: u16 = 256;
+    /// `ImageLength`: rows.
     pub const HEIGHT: u16 = 257;
+    /// `BitsPerSample`, a number a band.
     pub const BITS_PER_SAMPLE: u16 = 258;
+    /// `Compression`: the codec of the blocks.
     pub const COMPRESSION: u16 = 259;
+    /// `PhotometricInterpretation`: what the samples of a pixel mean.
     pub const PHOTOMETRIC: u16 = 262;
+    /// `SamplesPerPixel`: bands, with alpha and the like.
     pub const SAMPLES_PER_PIXEL: u16 = 277;
+    /// `PlanarConfiguration`: bands pixel by pixel, or in planes.
     pub const PLANAR: u16 = 284;
+    /// `ColorMap`: the palette, all reds first, then greens and blues.
     pub const COLOUR_MAP: u16 = 320;
+    /// `TileWidth`: pixels a row of a tile.
     pub const TILE_WIDTH: u16 = 322;
+    /// `TileLength`: rows of a tile.
     pub const TILE_HEIGHT: u16 = 323;
+    /// `TileOffsets`: where each tile begins.
     pub const TILE_OFFSETS: u16 = 324;
+    /// `TileByteCounts`: bytes of each tile.
     pub const TILE_BYTES: u16 = 325;
+    /// `ExtraSamples`: which bands are no colours, and which are alpha.
     pub const EXTRA_SAMPLES: u16 = 338;
+    /// `SampleFormat`: unsigned, signed or float, a number a band.
     pub const SAMPLE_FORMAT: u16 = 339;
+    /// `ModelPixelScaleTag`: size of a pixel.
     pub const PIXEL_SCALE: u16 = 33_550;
+    /// `ModelTiepointTag`: which pixel lies where.
     pub const TIEPOINT: u16 = 33_922;
+    /// `ModelTransformationTag`: from pixel to CRS.
     pub const TRANSFORMATION: u16 = 34_264;
+    /// `GeoKeyDirectoryTag`: the keys.
     pub const KEY_DIRECTORY: u16 = 34_735;
+    /// `GeoDoubleParamsTag`: values of keys that are doubles.
     pub const KEY_DOUBLES: u16 = 34_736;
+    /// `GeoAsciiParamsTag`: values of keys that are text.
     pub const KEY_TEXTS: u16 = 34_737;
+    /// GDAL's metadata, as XML.
     pub const GDAL_METADATA: u16 = 42_112;
+    /// GDAL's nodata value, as text.
     pub const GDAL_NODATA: u16 = 42_113;
 }
 

@@ -155,6 +155,7 @@ impl BlockGrid {
         a_plane.saturating_mul(self.num_planes().into())
     }
 
+    /// Returns in how many planes the bands lie.
     pub(crate) fn num_planes(&self) -> u16 {
         if self.separate { self.num_bands } else { 1 }
     }

@@ -29,28 +29,51 @@ use crate::vocabulary::reason::Rejection;
 
 /// Tags of `GeoTIFF`, GDAL and others that [`crate::formats::tags::tag`] does not have.
 mod tag {
+    /// `NewSubfileType`: whether it is an overview or a mask.
     pub(super) const NEW_SUBFILE_TYPE: u16 = 254;
+    /// `ImageDescription`: a text, by which some formats are known.
     pub(super) const IMAGE_DESCRIPTION: u16 = 270;
+    /// `StripOffsets`: where each strip begins.
     pub(super) const STRIP_OFFSETS: u16 = 273;
+    /// `RowsPerStrip`: rows of a strip.
     pub(super) const ROWS_PER_STRIP: u16 = 278;
+    /// `StripByteCounts`: bytes of each strip.
     pub(super) const STRIP_BYTE_COUNTS: u16 = 279;
+    /// `Software`: what wrote the file, by which some formats are known.
     pub(super) const SOFTWARE: u16 = 305;
+    /// `Predictor`: differences of neighbours, or of bytes of floats.
     pub(super) const PREDICTOR: u16 = 317;
+    /// `TileWidth`: pixels a row of a tile.
     pub(super) const TILE_WIDTH: u16 = 322;
+    /// `TileLength`: rows of a tile.
     pub(super) const TILE_LENGTH: u16 = 323;
+    /// `TileOffsets`: where each tile begins.
     pub(super) const TILE_OFFSETS: u16 = 324;
+    /// `TileByteCounts`: bytes of each tile.
     pub(super) const TILE_BYTE_COUNTS: u16 = 325;
+    /// `SubIFDs`: directories below this one (TIFF Technical Note 1).
     pub(super) const SUB_IFDS: u16 = 330;
+    /// `JPEGTables`: quantisation and Huffman tables of all blocks (TIFF Technical Note 2).
     pub(super) const JPEG_TABLES: u16 = 347;
+    /// `ModelPixelScaleTag`: size of a pixel.
     pub(super) const PIXEL_SCALE: u16 = 33_550;
+    /// `ModelTiepointTag`: which pixel lies where.
     pub(super) const TIEPOINTS: u16 = 33_922;
+    /// `ModelTransformationTag`: from pixel to CRS.
     pub(super) const TRANSFORMATION: u16 = 34_264;
+    /// `GeoKeyDirectoryTag`: the keys.
     pub(super) const GEO_KEYS: u16 = 34_735;
+    /// `GeoDoubleParamsTag`: values of keys that are doubles.
     pub(super) const GEO_DOUBLES: u16 = 34_736;
+    /// `GeoAsciiParamsTag`: values of keys that are text.
     pub(super) const GEO_ASCII: u16 = 34_737;
+    /// GDAL's metadata, as XML.
     pub(super) const GDAL_METADATA: u16 = 42_112;
+    /// GDAL's nodata value, as text.
     pub(super) const GDAL_NODATA: u16 = 42_113;
+    /// `LercParameters`: version of LERC, and the codec around it.
     pub(super) const LERC_PARAMETERS: u16 = 50_674;
+    /// Present in slides of Hamamatsu (NDPI).
     pub(super) const NDPI_FORMAT: u16 = 65_420;
 }
 

@@ -179,6 +179,7 @@ impl Manifest {
     }
 }
 
+/// The rows of a manifest, as they are read.
 pub(super) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 
 fn open_parquet(file: File) -> Result<(SchemaRef, Batches), ArrowError> {

@@ -72,6 +72,7 @@ impl Astray {
         }
     }
 
+    /// Makes it an error of the client that `object_store` calls.
     pub(super) fn into_error(self) -> HttpError {
         HttpError::new(HttpErrorKind::Unknown, self)
     }
@@ -142,6 +143,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
+    /// Keeps of a request what is sent again where it is redirected.
     pub(super) fn of(request: &HttpRequest) -> Self {
         let kept = KEPT.iter().filter_map(|name| Some((name.clone(), request.headers().get(name)?.clone())));
         Self {

@@ -218,6 +218,7 @@ impl OpenFile {
     }
 }
 
+/// Says that an object's rows cannot be copied.
 pub(super) fn damaged(key: &str, what: &str) -> Error {
     Error::config(format!("{key} cannot be copied: {what}"))
         .hint("`tilefleet verify OUTPUT` shows which file is damaged; nothing was deleted")

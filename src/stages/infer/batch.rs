@@ -21,6 +21,7 @@ pub struct InputBatch {
     len: usize,
 }
 
+/// Where the input of a batch lies: in memory of ours, or bound to a session.
 #[derive(Debug)]
 pub(super) enum Buffer {
     U8(Vec<u8>),
@@ -183,6 +184,7 @@ impl InputBatch {
         same_type && self.chip_shape == chip_shape(input)
     }
 
+    /// Returns where the input lies.
     pub(super) fn buffer(&self) -> &Buffer {
         &self.buffer
     }

@@ -240,6 +240,7 @@ pub(super) enum OpenRun {
 }
 
 impl OpenRun {
+    /// Returns the run's name.
     pub(super) fn id(&self) -> &RunId {
         match self {
             Self::Planned(id) | Self::Elected(id) => id,
@@ -574,6 +575,7 @@ impl Planner<'_> {
         Ok(tally)
     }
 
+    /// Returns what decides how many tiles a shard has.
     pub(super) fn shard_size(&self) -> ShardSize {
         let RunSpec { shard_tiles, embedding_bytes, .. } = *self.draft;
         ShardSize { asked: shard_tiles, of_windows: self.cutting.is_some(), embedding_bytes }
@@ -771,6 +773,7 @@ impl RunSeries {
     }
 }
 
+/// Says that others were faster every time.
 pub(super) fn lost_every_election() -> Error {
     Error::unavailable("other commands keep planning and deleting runs of this output")
         .hint("run it again when fewer commands use this output")
