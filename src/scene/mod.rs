@@ -117,9 +117,10 @@ pub struct Scene {
     pub objects: Vec<SceneObject>,
     /// The bands in the order of the model's input.
     pub bands: Vec<SceneBand>,
-    /// Where clouds are said to be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clouds: Option<SceneBand>,
+    /// The bands that rules need to leave windows out, one per rule with a band of its own, in the order of rules. The
+    /// record calls them by the name from when there was one such rule.
+    #[serde(default, rename = "clouds", with = "rule_bands", skip_serializing_if = "Vec::is_empty")]
+    pub rule_bands: Vec<SceneBand>,
     /// The object in whose pixels windows are counted.
     pub reference: usize,
     /// Its level that windows are cut from.
@@ -312,7 +313,7 @@ impl Scene {
         if self.bands.iter().all(is_byte) { SampleKind::U8 } else { SampleKind::F32 }
     }
 
-    /// Returns what a chip of a window needs of each object, clouds included. An object of one frame serves all frames.
+    /// Returns what a chip of a window needs of each object, bands of rules included. An object of one frame serves all frames.
     ///
     /// - `side`: width and height of the chip
     ///
@@ -343,7 +344,7 @@ impl Scene {
 
     /// Returns which bands of an object are needed, each once, in order.
     fn bands_of(&self, object: usize) -> Vec<u16> {
-        let needed = self.bands.iter().chain(&self.clouds).filter(|band| band.object == object);
+        let needed = self.bands.iter().chain(&self.rule_bands).filter(|band| band.object == object);
         let mut bands: Vec<u16> = needed.map(|band| band.band).collect();
         bands.sort_unstable();
         bands.dedup();
@@ -366,6 +367,35 @@ pub struct SourceWindow {
     pub pixels: Window,
     /// Which bands, from 0, in order.
     pub bands: Vec<u16>,
+}
+
+/// One band is written as itself, as by builds that knew one rule with a band; several are a list.
+mod rule_bands {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::SceneBand;
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        One(SceneBand),
+        Several(Vec<SceneBand>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(bands: &[SceneBand], out: S) -> Result<S::Ok, S::Error> {
+        match bands {
+            [band] => band.serialize(out),
+            bands => bands.serialize(out),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<SceneBand>, D::Error> {
+        Ok(match Option::<Written>::deserialize(input)? {
+            None => Vec::new(),
+            Some(Written::One(band)) => vec![band],
+            Some(Written::Several(bands)) => bands,
+        })
+    }
 }
 
 mod nodata {
@@ -412,7 +442,7 @@ mod tests {
         Scene {
             objects,
             bands,
-            clouds: None,
+            rule_bands: Vec::new(),
             reference: 0,
             level: 0,
             size,
@@ -556,10 +586,18 @@ mod tests {
         let values = |(frame, nodata)| FrameValues { frame, scale: 2.0, offset: -1024.0, nodata };
         scene.bands[0].frames = frames.map(values).to_vec();
         scene.only = Some(vec![FrameWindow { frame: 0, window }]);
+        let written = |bands: Vec<SceneBand>| {
+            serde_json::to_value(Scene { rule_bands: bands, ..scene.clone() }).unwrap()["clouds"].clone()
+        };
+        assert!(written(Vec::new()).is_null());
+        assert_eq!(written(vec![band(0)])["band"], 0, "as when only clouds had a band");
+        assert_eq!(written(vec![band(0), band(0)]).as_array().map(Vec::len), Some(2));
         let record = |frame| serde_json::to_value(FrameWindow { frame, window }).unwrap();
         assert_eq!(record(0), serde_json::to_value(window).unwrap(), "as before there were frames");
         assert_eq!(record(2)["frame"], 2);
         for survey in [
+            SceneLayout::Scene(Arc::new(Scene { rule_bands: vec![band(0)], ..scene.clone() })),
+            SceneLayout::Scene(Arc::new(Scene { rule_bands: vec![band(0); 2], ..scene.clone() })),
             SceneLayout::Scene(Arc::new(scene)),
             SceneLayout::from(Rejection::new(Reason::Corrupt, "no directory")),
         ] {

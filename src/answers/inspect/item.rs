@@ -239,7 +239,7 @@ impl Inspector {
 fn bands_of(chosen: &ChosenAsset, scene: Option<&Scene>) -> Vec<ItemBand> {
     let resolved = scene.into_iter().flat_map(|scene| {
         let here = |object: usize| scene.objects[object].uri == chosen.uri;
-        scene.bands.iter().chain(&scene.clouds).filter(move |band| here(band.object))
+        scene.bands.iter().chain(&scene.rule_bands).filter(move |band| here(band.object))
     });
     let resolved = resolved.map(Some).chain(std::iter::repeat(None));
     let band = |(name, band): (&String, Option<&SceneBand>)| ItemBand {

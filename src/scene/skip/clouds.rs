@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Needs, Share, SkipRule, WindowHeaders, WindowPixels};
+use super::{SceneBand, Share, SkipRule, WindowHeaders, WindowPixels};
 use crate::vocabulary::reason::Reason;
 
 /// Judges by the share of valid pixels that a band marks as clouds. Part of the fingerprint.
@@ -27,8 +27,8 @@ impl Clouds {
 }
 
 impl SkipRule for Clouds {
-    fn needs(&self) -> Needs<'_> {
-        Needs::Band(&self.band)
+    fn band(&self) -> Option<&str> {
+        Some(&self.band)
     }
 
     fn reason(&self) -> Reason {
@@ -36,13 +36,12 @@ impl SkipRule for Clouds {
     }
 
     /// Where the band's file does not reach, nothing says where clouds are.
-    fn by_headers(&self, window: &WindowHeaders<'_>) -> Option<Share> {
-        window.scene.clouds.as_ref().is_none_or(|band| window.is_outside(band)).then_some(None)
+    fn by_headers(&self, window: &WindowHeaders<'_>, own: Option<&SceneBand>) -> Option<Share> {
+        own.is_none_or(|band| window.is_outside(band)).then_some(None)
     }
 
-    fn by_pixels(&self, pixels: &dyn WindowPixels) -> Share {
-        let band = pixels.scene().clouds.as_ref()?;
-        pixels.share(band, &|sample| self.marks(sample))
+    fn by_pixels(&self, pixels: &dyn WindowPixels, own: Option<&SceneBand>) -> Share {
+        pixels.share(own?, &|sample| self.marks(sample))
     }
 
     fn judge(&self, share: Share) -> Option<String> {

@@ -1,11 +1,11 @@
 //! Why windows are left out: a list of rules, asked in its order.
 //!
-//! Each rule judges one share of a window's pixels. It says what it needs ([`Needs`]), by which share it judges, what
-//! headers alone tell of that share, and which reason the row gets. One judgement serves both times, so that what is left
-//! out unread would be left out if it were read.
+//! Each rule judges one share of a window's pixels. It says which band it needs besides those of the model, if any, by
+//! which share it judges, what headers alone tell of that share, and which reason the row gets. One judgement serves both
+//! times, so that what is left out unread would be left out if it were read.
 //!
 //! ```text
-//! planning   needs       ─▶ the survey finds a rule's own band
+//! planning   band        ─▶ the survey finds a rule's own band
 //! headers    by_headers  ─▶ share, if they tell it ─▶ judge ─▶ skipped, and no pixel is read
 //! pixels     by_pixels   ─▶ share ─────────────────▶ judge ─▶ skipped, or on to the model
 //! ```
@@ -29,30 +29,26 @@ use crate::vocabulary::reason::Reason;
 /// A share of a window's pixels, 0 to 1; `None` if nothing says it.
 pub type Share = Option<f32>;
 
-/// What a rule has to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Needs<'a> {
-    /// Which pixels are valid: composing always finds out.
-    Validity,
-    /// The values of the model's own bands.
-    Values,
-    /// A band besides those of the model, by name: planning finds it and records it as [`Scene::clouds`].
-    Band(&'a str),
-}
-
 /// One reason to leave windows out.
 pub trait SkipRule: fmt::Debug + Send + Sync {
-    /// Returns what it needs.
-    fn needs(&self) -> Needs<'_>;
+    /// Returns the name of the band that it needs besides those of the model, if it does: planning finds that band and
+    /// records it among [`Scene::rule_bands`].
+    fn band(&self) -> Option<&str> {
+        None
+    }
 
     /// Returns the code that rows get.
     fn reason(&self) -> Reason;
 
     /// Returns the share that it judges by, before pixels are read; `None` if only pixels tell it.
-    fn by_headers(&self, window: &WindowHeaders<'_>) -> Option<Share>;
+    ///
+    /// - `own`: where [`Self::band`] lies; `None` also if planning has recorded none
+    fn by_headers(&self, window: &WindowHeaders<'_>, own: Option<&SceneBand>) -> Option<Share>;
 
     /// Returns the share that it judges by, once pixels are read.
-    fn by_pixels(&self, pixels: &dyn WindowPixels) -> Share;
+    ///
+    /// - `own`: as above
+    fn by_pixels(&self, pixels: &dyn WindowPixels, own: Option<&SceneBand>) -> Share;
 
     /// Returns why a window with this share is left out, if it is: the row's detail.
     fn judge(&self, share: Share) -> Option<String>;
@@ -100,12 +96,12 @@ pub struct Skipped {
     pub detail: String,
 }
 
-/// The shares of a window that rules judge by, of each rule.
+/// The shares of a window that rules judge by, of each rule and in the order of rules.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured(Vec<(Reason, Share)>);
 
 impl Measured {
-    /// Returns the share that the rule of a reason judges by; `None` also where there is no such rule.
+    /// Returns the share that the first rule with a reason judges by; `None` also where there is no such rule.
     #[must_use]
     pub fn share(&self, reason: Reason) -> Share {
         self.0.iter().find(|(of, _)| *of == reason).and_then(|(_, share)| *share)
@@ -125,10 +121,16 @@ impl SkipRules {
 
     /// Returns the bands that rules need besides those of the model.
     pub fn bands(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|rule| match rule.needs() {
-            Needs::Band(name) => Some(name),
-            Needs::Validity | Needs::Values => None,
-        })
+        self.0.iter().filter_map(|rule| rule.band())
+    }
+
+    /// Returns each rule with the band of its own that planning has found in a scene.
+    fn with_bands<'a>(
+        &'a self,
+        scene: &'a Scene,
+    ) -> impl Iterator<Item = (&'a dyn SkipRule, Option<&'a SceneBand>)> {
+        let mut found = scene.rule_bands.iter();
+        self.0.iter().map(move |rule| (&**rule, rule.band().and_then(|_| found.next())))
     }
 
     /// Decides before pixels are read, as far as that can be done: a rule is asked only if all before it are known to let
@@ -136,8 +138,8 @@ impl SkipRules {
     #[must_use]
     pub fn before_pixels(&self, window: &WindowHeaders<'_>) -> Option<(Skipped, Measured)> {
         let mut measured = Measured::default();
-        for rule in &*self.0 {
-            let share = rule.by_headers(window)?;
+        for (rule, own) in self.with_bands(window.scene) {
+            let share = rule.by_headers(window, own)?;
             measured.0.push((rule.reason(), share));
             if let Some(detail) = rule.judge(share) {
                 return Some((Skipped { reason: rule.reason(), detail }, measured));
@@ -149,15 +151,16 @@ impl SkipRules {
     /// Measures what all rules judge by.
     #[must_use]
     pub fn measure(&self, pixels: &dyn WindowPixels) -> Measured {
-        Measured(self.0.iter().map(|rule| (rule.reason(), rule.by_pixels(pixels))).collect())
+        let share = |(rule, own): (&dyn SkipRule, _)| (rule.reason(), rule.by_pixels(pixels, own));
+        Measured(self.with_bands(pixels.scene()).map(share).collect())
     }
 
-    /// Decides by what was measured.
+    /// Decides by what [`Self::measure`] has measured.
     #[must_use]
     pub fn after_pixels(&self, measured: &Measured) -> Option<Skipped> {
-        self.0.iter().find_map(|rule| {
-            let detail = rule.judge(measured.share(rule.reason()))?;
-            Some(Skipped { reason: rule.reason(), detail })
+        self.0.iter().zip(&measured.0).find_map(|(rule, (reason, share))| {
+            let detail = rule.judge(*share)?;
+            Some(Skipped { reason: *reason, detail })
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Windows with too few valid pixels are left out.
 
-use super::{Needs, Share, SkipRule, WindowHeaders, WindowPixels};
+use super::{SceneBand, Share, SkipRule, WindowHeaders, WindowPixels};
 use crate::vocabulary::reason::Reason;
 
 /// Judges by the share of pixels that are valid in all bands.
@@ -11,20 +11,16 @@ pub struct TooFewValid {
 }
 
 impl SkipRule for TooFewValid {
-    fn needs(&self) -> Needs<'_> {
-        Needs::Validity
-    }
-
     fn reason(&self) -> Reason {
         Reason::Nodata
     }
 
     /// Where a band's file does not reach, nothing is valid.
-    fn by_headers(&self, window: &WindowHeaders<'_>) -> Option<Share> {
+    fn by_headers(&self, window: &WindowHeaders<'_>, _: Option<&SceneBand>) -> Option<Share> {
         window.scene.bands.iter().any(|band| window.is_outside(band)).then_some(Some(0.0))
     }
 
-    fn by_pixels(&self, pixels: &dyn WindowPixels) -> Share {
+    fn by_pixels(&self, pixels: &dyn WindowPixels, _: Option<&SceneBand>) -> Share {
         Some(pixels.valid_fraction())
     }
 

@@ -11,20 +11,16 @@ struct Background {
 }
 
 impl SkipRule for Background {
-    fn needs(&self) -> Needs<'_> {
-        Needs::Values
-    }
-
     /// Slides bring a code of their own.
     fn reason(&self) -> Reason {
         Reason::OutsideImage
     }
 
-    fn by_headers(&self, _: &WindowHeaders<'_>) -> Option<Share> {
+    fn by_headers(&self, _: &WindowHeaders<'_>, _: Option<&SceneBand>) -> Option<Share> {
         None
     }
 
-    fn by_pixels(&self, pixels: &dyn WindowPixels) -> Share {
+    fn by_pixels(&self, pixels: &dyn WindowPixels, _: Option<&SceneBand>) -> Share {
         pixels.share(&pixels.scene().bands[0], &|sample| sample > self.brighter_than)
     }
 
@@ -117,9 +113,10 @@ fn judges_alike_before_and_after(rule: &dyn SkipRule) {
         {
             let (cuts, pixels) = window(is_inside, has_clouds, num_valid, num_marked);
             let headers = WindowHeaders { scene: &pixels.scene, cuts: &cuts };
-            let share = rule.by_pixels(&pixels);
+            let own = rule.band().and_then(|_| pixels.scene.rule_bands.first());
+            let share = rule.by_pixels(&pixels, own);
             assert!(share.is_none_or(|share| (0.0..=1.0).contains(&share)), "{rule:?}: {share:?}");
-            if let Some(told) = rule.by_headers(&headers) {
+            if let Some(told) = rule.by_headers(&headers, own) {
                 assert_eq!(told, share, "{rule:?} of {is_inside:?}");
             }
         }
@@ -167,7 +164,7 @@ fn valid_pixels_are_too_few_below_the_bound_or_if_there_is_none() {
 #[test]
 fn clouds_are_too_many_above_the_bound_and_where_nothing_says_it() {
     let (_, pixels) = window([true, true], true, 10, 3);
-    assert_eq!(clouds(0.5).by_pixels(&pixels), Some(0.3));
+    assert_eq!(clouds(0.5).by_pixels(&pixels, pixels.scene.rule_bands.first()), Some(0.3));
     assert!(clouds(1.0).marks(f64::from(1 << 7)) && clouds(1.0).marks(9.0) && !clouds(1.0).marks(8.0));
     assert_eq!(clouds(0.3).judge(Some(0.3_f32.next_down())), None);
     assert_eq!(clouds(0.3).judge(Some(0.5)).as_deref(), Some("50.0 % of the valid pixels are clouds"));
@@ -228,4 +225,27 @@ fn a_window_outside_of_a_file_is_decided_by_headers() {
 fn planning_finds_the_bands_that_rules_need() {
     assert_eq!(rules(&["nodata", "clouds", "background"]).bands().collect::<Vec<_>>(), ["scl"]);
     assert_eq!(rules(&["nodata", "background"]).bands().count(), 0);
+}
+
+/// The band of the first rule lies in the second object, that of the last in the first one.
+#[test]
+fn each_rule_may_have_a_band_of_its_own() {
+    let snow = Clouds { band: "snw".to_owned(), values: vec![1], bits: Vec::new(), max_fraction: 0.5 };
+    let valid = TooFewValid { min_fraction: 0.0 };
+    let rules = SkipRules::new(vec![Box::new(clouds(0.5)), Box::new(valid), Box::new(snow)]);
+    assert_eq!(rules.bands().collect::<Vec<_>>(), ["scl", "snw"]);
+    let (_, mut pixels) = window([true, true], true, 10, 3);
+    pixels.pixels.iter_mut().for_each(|(_, samples)| samples[0] = Some(1.0));
+    let own = SceneBand { object: 0, ..pixels.scene.rule_bands[0].clone() };
+    pixels.scene.rule_bands.push(own);
+    let shares = |pixels: &Pixels| rules.measure(pixels).0.into_iter().map(|(_, share)| share);
+    assert_eq!(shares(&pixels).collect::<Vec<_>>(), [Some(0.3), Some(1.0), Some(1.0)]);
+    let skipped = rules.after_pixels(&rules.measure(&pixels)).unwrap();
+    assert_eq!(skipped.detail, "100.0 % of the valid pixels are clouds", "each is judged by its own share");
+    let cuts = [cut(0, true), cut(1, false)];
+    let headers = WindowHeaders { scene: &pixels.scene, cuts: &cuts };
+    let told = rules.with_bands(&pixels.scene).map(|(rule, own)| rule.by_headers(&headers, own).is_some());
+    assert_eq!(told.collect::<Vec<_>>(), [true, false, false], "only the first rule's file ends here");
+    pixels.scene.rule_bands.swap(0, 1);
+    assert_eq!(shares(&pixels).collect::<Vec<_>>(), [Some(0.0), Some(1.0), Some(0.7)]);
 }

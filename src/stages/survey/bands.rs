@@ -19,7 +19,7 @@ const STORED_UNIT: &str = "dn";
 pub(super) struct Choices {
     /// Each file once.
     pub(super) uris: Vec<SourceUri>,
-    /// In the order of the model's input; after them the band of the clouds, if one is asked for.
+    /// In the order of the model's input; after them those that rules need to leave windows out, in the order of rules.
     pub(super) bands: Vec<Choice>,
     /// What was decided on the way.
     pub(super) notes: Vec<String>,
@@ -109,7 +109,7 @@ fn mismatch(detail: impl Into<String>) -> Rejection {
 
 impl Choice {
     /// Returns which band of its file it is, from 0.
-    pub(super) fn index(&self, file: &dyn RasterFile) -> Result<u16, Rejection> {
+    fn index(&self, file: &dyn RasterFile) -> Result<u16, Rejection> {
         let index = match &self.selected {
             Some(selected) if selected.described || selected.band > 0 => selected.band,
             Some(_) if file.bands(0).len() == 1 => 0,
@@ -156,6 +156,13 @@ impl Choice {
                 )))
             }
         }
+    }
+
+    /// Takes the samples of a band as they are stored, as rules do.
+    pub(super) fn stored(&self, file: &dyn RasterFile) -> Result<SceneBand, Rejection> {
+        let (object, band) = (self.object, self.index(file)?);
+        let (shown, nodata, frames) = (false, None, Vec::new());
+        Ok(SceneBand { object, band, scale: 1.0, offset: 0.0, shown, nodata, frames })
     }
 
     /// Decides what the samples of a band mean, frame by frame.

@@ -67,12 +67,12 @@ fn levels_without_mask(file: &dyn RasterFile) -> Vec<usize> {
 pub(super) fn place(
     objects: &[SceneObject],
     bands: &[SceneBand],
-    clouds: Option<&SceneBand>,
+    rule_bands: &[SceneBand],
     tiling: &Tiling,
     notes: &mut Vec<String>,
 ) -> Result<Place, Rejection> {
     let reference = finest(objects, bands);
-    for band in bands.iter().chain(clouds) {
+    for band in bands.iter().chain(rule_bands) {
         if AxisMap::between(&objects[reference], &objects[band.object]).is_none() {
             return Err(mismatch(
                 "the files of its bands have grids that are not parallel, or different coordinate reference \
@@ -82,7 +82,7 @@ pub(super) fn place(
     }
     let found = &objects[reference];
     let is_other = |object: &SceneObject| object.num_frames != 1 && object.num_frames != found.num_frames;
-    if bands.iter().chain(clouds).any(|band| is_other(&objects[band.object])) {
+    if bands.iter().chain(rule_bands).any(|band| is_other(&objects[band.object])) {
         return Err(mismatch("the files of its bands have different numbers of frames"));
     }
     let (column, row) = (f64::from(found.size().width) / 2.0, f64::from(found.size().height) / 2.0);

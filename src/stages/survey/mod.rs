@@ -260,27 +260,16 @@ impl HeaderReader {
         item: Option<&Item>,
     ) -> Result<Scene, Rejection> {
         let tiling = &*self.tiling;
-        let (chosen, cloud) = choices.split_at(tiling.bands.len());
+        let (chosen, of_rules) = choices.split_at(tiling.bands.len());
         let mut bands = Vec::with_capacity(chosen.len());
         for (place, choice) in chosen.iter().enumerate() {
             bands.push(choice.resolve(place, opened[choice.object].file(), tiling, item, &mut notes)?);
         }
-        let clouds = cloud.first().map(|choice| {
-            let band = choice.index(opened[choice.object].file())?;
-            Ok::<_, Rejection>(SceneBand {
-                object: choice.object,
-                band,
-                scale: 1.0,
-                offset: 0.0,
-                shown: false,
-                nodata: None,
-                frames: Vec::new(),
-            })
-        });
-        let clouds = clouds.transpose()?;
+        let stored = |choice: &Choice| choice.stored(opened[choice.object].file());
+        let rule_bands: Vec<SceneBand> = of_rules.iter().map(stored).collect::<Result<_, _>>()?;
         let objects: Vec<SceneObject> =
             opened.iter().map(|object| grid::object(object)).collect::<Result<_, _>>()?;
-        let place = grid::place(&objects, &bands, clouds.as_ref(), tiling, &mut notes)?;
+        let place = grid::place(&objects, &bands, &rule_bands, tiling, &mut notes)?;
         for object in opened {
             notes.extend(object.file().notes().iter().cloned());
         }
@@ -290,7 +279,7 @@ impl HeaderReader {
             size: reference.size,
             objects,
             bands,
-            clouds,
+            rule_bands,
             reference: place.reference,
             level: place.level,
             window: place.window,
