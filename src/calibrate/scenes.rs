@@ -21,7 +21,7 @@ use crate::stages::worker::tiling;
 use crate::vocabulary::contract::Input;
 use crate::vocabulary::error::Result;
 use crate::vocabulary::identity::SourceUri;
-use crate::vocabulary::reason::Rejection;
+use crate::vocabulary::reason::{Rejection, SourceError};
 
 /// Maximum number of scenes whose windows are chosen from; of more, these are spread evenly over all.
 const MAX_SCENES: usize = 512;
@@ -83,9 +83,6 @@ async fn open(
 ) -> Result<(SourceUri, Result<OpenScene, Rejection>)> {
     let entry = entry?;
     let item = entry.stac_item()?;
-    let opened = match windows.open((&entry, item.as_ref()), &[], reads).await {
-        Ok(opened) => Ok(opened),
-        Err(error) => Err(error.rejection()?),
-    };
-    Ok((entry.uri, opened))
+    let opened = windows.open((&entry, item.as_ref()), &[], reads).await;
+    Ok((entry.uri, SourceError::answer(opened)?))
 }

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -12,9 +13,11 @@ use crate::formats::image::DecodeLimits;
 use crate::input::byte_ranges::read_whole;
 use crate::input::source::{InputSpec, Sorted, discover};
 use crate::input::storage::Storage;
+use crate::scene::skip::Skipped;
+use crate::stages::fetch::OpenScene;
 use crate::stages::infer::{InputBatch, SamplesMut};
 use crate::stages::preprocess::{InputSlotMut, Preprocess, WholeImage};
-use crate::vocabulary::chip::Chip;
+use crate::stages::single_window::{FetchedWindow, WindowChip, WindowReader};
 use crate::vocabulary::contract::Input;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::identity::SourceUri;
@@ -27,6 +30,8 @@ pub const USUAL_CALIBRATION: usize = 256;
 pub const USUAL_HELD_OUT: usize = 128;
 /// Objects read at a time.
 const READS_AT_ONCE: usize = 8;
+/// So many bytes as stored are decoded at once, whatever the batch: blocks of a window may be many times as large as it.
+const PIECE_BYTES: usize = 256 << 20;
 
 /// Which tiles are wanted.
 #[derive(Clone, Debug)]
@@ -85,16 +90,39 @@ pub struct Reader<'a> {
     scenes: Option<Scenes>,
 }
 
-/// What was fetched of a tile.
-enum Fetched {
+/// What was fetched of a tile: nothing of it is decoded.
+enum Fetched<'a> {
     /// All of an image.
     Image(bytes::Bytes),
-    /// The pixels of a window.
-    Window(Chip),
+    /// The blocks of a window, and what decodes them.
+    Window(WindowReader<'a>, Arc<OpenScene>, FetchedWindow),
+}
+
+impl Fetched<'_> {
+    fn num_bytes(&self) -> usize {
+        match self {
+            Self::Image(bytes) => bytes.len(),
+            Self::Window(_, _, window) => window.num_bytes(),
+        }
+    }
 }
 
 /// A tile, and what was fetched of it or why it cannot be used.
-type FetchedTile = (TileRef, Result<Fetched, Rejection>);
+type FetchedTile<'a> = (TileRef, Result<Fetched<'a>, Rejection>);
+
+/// Tiles that are decoded at once.
+#[derive(Default)]
+struct Piece<'a> {
+    tiles: Vec<FetchedTile<'a>>,
+    num_bytes: usize,
+}
+
+impl<'a> Piece<'a> {
+    fn push(&mut self, tile: FetchedTile<'a>) {
+        self.num_bytes += tile.1.as_ref().map_or(0, Fetched::num_bytes);
+        self.tiles.push(tile);
+    }
+}
 
 impl<'a> Reader<'a> {
     /// Prepares to read.
@@ -149,10 +177,12 @@ impl<'a> Reader<'a> {
         let sources = self.discover(uris, spool).await?;
         match &self.scenes {
             None => Ok(Pool::of_images(sources)),
-            Some(scenes) => {
-                scenes.pool(&scenes.windows(&self.storage, &self.limits, &self.how), &sources).await
-            }
+            Some(scenes) => scenes.pool(&self.windows(scenes), &sources).await,
         }
+    }
+
+    fn windows<'r>(&'r self, scenes: &'r Scenes) -> WindowReader<'r> {
+        scenes.windows(&self.storage, &self.limits, &self.how)
     }
 
     async fn discover(&self, uris: &[String], spool: &Path) -> Result<Sorted> {
@@ -168,13 +198,17 @@ impl<'a> Reader<'a> {
     }
 
     async fn tiles(&self, chosen: Vec<TileRef>, purpose: &str) -> Result<Tiles> {
-        let read = stream::iter(chosen).map(|tile| self.fetched(tile)).buffered(READS_AT_ONCE);
+        let mut read = stream::iter(chosen).map(|tile| self.fetched(tile)).buffered(READS_AT_ONCE);
         let mut tiles = Tiles { batches: Vec::new(), left_out: Vec::new() };
-        // A piece is decoded on all cores while nothing is read; a calibration is short.
-        let mut pieces = read.try_chunks(4 * self.batch.get());
-        while let Some(piece) = pieces.try_next().await.map_err(|failure| failure.1)? {
-            self.add(&mut tiles, piece);
+        let mut piece = Piece::default();
+        while let Some(tile) = read.try_next().await? {
+            piece.push(tile);
+            // A piece is decoded on all cores while nothing is read; a calibration is short.
+            if piece.tiles.len() >= 4 * self.batch.get() || piece.num_bytes >= PIECE_BYTES {
+                self.add(&mut tiles, std::mem::take(&mut piece));
+            }
         }
+        self.add(&mut tiles, piece);
         match (tiles.is_empty(), tiles.left_out.pop()) {
             (false, last) => tiles.left_out.extend(last),
             (true, None) => return Err(Error::bug("no tile was chosen")),
@@ -190,39 +224,35 @@ impl<'a> Reader<'a> {
     }
 
     /// Fetches a tile.
-    async fn fetched(&self, tile: TileRef) -> Result<FetchedTile> {
-        let found = match self.fetch(&tile).await {
-            Ok(fetched) => Ok(fetched),
-            Err(error) => Err(error.rejection()?),
-        };
+    async fn fetched(&self, tile: TileRef) -> Result<FetchedTile<'_>> {
+        let found = SourceError::answer(self.fetch(&tile).await)?;
         Ok((tile, found))
     }
 
-    async fn fetch(&self, tile: &TileRef) -> Result<Fetched, SourceError> {
+    async fn fetch(&self, tile: &TileRef) -> Result<Fetched<'_>, SourceError> {
         match (tile, &self.scenes) {
-            (TileRef::Image(uri), _) => match read_whole(&self.storage, uri, self.max_object_bytes).await {
-                Ok(object) => Ok(Fetched::Image(object.bytes)),
-                Err(error) => Err(error.rejection().map_err(|fault| fault.into_error(uri))?.into()),
-            },
+            (TileRef::Image(uri), _) => {
+                let object = read_whole(&self.storage, uri, self.max_object_bytes).await;
+                Ok(Fetched::Image(object.map_err(|error| error.at(uri))?.bytes))
+            }
             (TileRef::Window { scene, placed, .. }, Some(scenes)) => {
-                let windows = scenes.windows(&self.storage, &self.limits, &self.how);
-                let read = windows.read(scene, placed.frame, placed.window).await?;
-                match read.skipped {
-                    None => Ok(Fetched::Window(read.chip.chip)),
-                    Some(skipped) => Err(Rejection::new(skipped.reason, skipped.detail).into()),
+                let windows = self.windows(scenes);
+                let cuts = windows.cuts(scene, placed.frame, placed.window)?;
+                if let Some(skipped) = windows.skipped_unread(scene, &cuts) {
+                    return Err(unused(skipped).into());
                 }
+                Ok(Fetched::Window(windows, scene.clone(), FetchedWindow::fetch(scene, cuts).await?))
             }
             (TileRef::Window { .. }, None) => Err(Error::bug("nobody has cut scenes into windows").into()),
         }
     }
 
     /// Decodes a piece on all cores, and appends what can be used.
-    fn add(&self, tiles: &mut Tiles, piece: Vec<FetchedTile>) {
+    fn add(&self, tiles: &mut Tiles, piece: Piece<'_>) {
         use rayon::prelude::*;
-        let decoded: Vec<_> = piece
-            .into_par_iter()
-            .map(|(tile, fetched)| (tile, fetched.and_then(|fetched| self.samples(&fetched))))
-            .collect();
+        let samples =
+            |(tile, fetched): FetchedTile<'_>| (tile, fetched.and_then(|fetched| self.samples(fetched)));
+        let decoded: Vec<_> = piece.tiles.into_par_iter().map(samples).collect();
         for (tile, samples) in decoded {
             match samples {
                 Ok(samples) => self.push(tiles, samples),
@@ -232,7 +262,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns a batch of one, laid out as the model wants it.
-    fn samples(&self, fetched: &Fetched) -> Result<InputBatch, Rejection> {
+    fn samples(&self, fetched: Fetched<'_>) -> Result<InputBatch, Rejection> {
         let mut samples = InputBatch::new(self.input, NonZeroUsize::MIN);
         samples.set_len(1);
         let slot = match samples.samples_mut() {
@@ -241,9 +271,15 @@ impl<'a> Reader<'a> {
         };
         match fetched {
             Fetched::Image(bytes) => {
-                WholeImage::decode(bytes, &self.limits, &self.how, slot).map(|_| samples)
+                WholeImage::decode(&bytes, &self.limits, &self.how, slot).map(|_| samples)
             }
-            Fetched::Window(chip) => self.how.apply(chip, slot).map(|()| samples),
+            Fetched::Window(windows, scene, window) => {
+                let WindowChip { chip, skipped } = windows.draw(&scene, window)?;
+                match skipped {
+                    None => self.how.apply(&chip.chip, slot).map(|()| samples),
+                    Some(skipped) => Err(unused(skipped)),
+                }
+            }
         }
     }
 
@@ -260,6 +296,11 @@ impl<'a> Reader<'a> {
             _ => unreachable!("both are made for the same input"),
         }
     }
+}
+
+/// Leaves out a window of which a run makes no prediction.
+fn unused(skipped: Skipped) -> Rejection {
+    Rejection::new(skipped.reason, skipped.detail)
 }
 
 /// How many of the tiles there are: to calibrate with, and to compare on.

@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, Semaphore};
 use crate::formats::partial::{Parsed, Partial};
 use crate::input::storage::{Bucket, Expected, Object, ObjectUri, Storage, StoreError};
 use crate::vocabulary::guard;
-use crate::vocabulary::reason::{Reason, Rejection};
+use crate::vocabulary::reason::{Reason, Rejection, SourceError};
 use crate::vocabulary::traffic::Traffic;
 
 /// How much of a header is read at once; GDAL reads as much.
@@ -71,15 +71,25 @@ impl From<StoreError> for ReadError {
 }
 
 impl ReadError {
-    /// Returns the rejection, for those to whom it is an answer.
+    /// Returns what was read or why it is refused, for those to whom a rejection is an answer.
     ///
     /// # Errors
     ///
     /// As the store answers.
-    pub fn rejection(self) -> Result<Rejection, StoreError> {
+    pub fn answer<T>(read: Result<T, Self>) -> Result<Result<T, Rejection>, StoreError> {
+        match read {
+            Ok(value) => Ok(Ok(value)),
+            Err(Self::Rejected(rejection)) => Ok(Err(rejection)),
+            Err(Self::Store(fault)) => Err(fault),
+        }
+    }
+
+    /// Returns the same for those who cannot do without the object: what its store answers ends the command.
+    #[must_use]
+    pub fn at(self, uri: &ObjectUri) -> SourceError {
         match self {
-            Self::Rejected(rejection) => Ok(rejection),
-            Self::Store(fault) => Err(fault),
+            Self::Rejected(rejection) => rejection.into(),
+            Self::Store(fault) => fault.into_error(uri).into(),
         }
     }
 }
@@ -346,6 +356,7 @@ fn requests(ranges: &[Range<u64>], mut wanted: Vec<usize>) -> Vec<Request> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vocabulary::error::Error;
 
     #[test]
     fn what_continues_is_read_in_larger_steps_and_what_jumps_in_small_ones() {
@@ -358,6 +369,26 @@ mod tests {
         assert_eq!(ahead.length(&(40_000_000..40_000_001)), 128 << 10);
         let mut steps = ReadAhead::new(16 << 10, 16 << 10);
         assert_eq!([0..12, 16_384..16_385, 32_768..32_769].map(|range| steps.length(&range)), [16 << 10; 3]);
+    }
+
+    /// Each of the three who may have to act: nobody, since it is refused for good; whoever runs the store; a person.
+    #[test]
+    fn what_was_not_read_is_refused_or_as_the_store_answers() {
+        let uri = ObjectUri::of(&"s3://b/a.tif".into()).unwrap();
+        let refused = || ReadError::from(Rejection::new(Reason::Corrupt, "no directory"));
+        assert!(
+            matches!(ReadError::answer::<()>(Err(refused())), Ok(Err(why)) if why.reason == Reason::Corrupt)
+        );
+        assert!(matches!(refused().at(&uri), SourceError::Rejected(why) if why.detail == "no directory"));
+        assert!(matches!(ReadError::answer(Ok(3)), Ok(Ok(3))));
+        let away = || StoreError::Failed(Error::unavailable("the store is away"));
+        assert!(matches!(ReadError::answer::<()>(Err(away().into())), Err(StoreError::Failed(_))));
+        for (fault, exit_code) in [(away(), 75), (StoreError::Gone, 78), (StoreError::Forbidden, 78)] {
+            match ReadError::from(fault).at(&uri) {
+                SourceError::Failed(error) => assert_eq!(error.kind().exit_code(), exit_code, "{error}"),
+                SourceError::Rejected(why) => panic!("{why}"),
+            }
+        }
     }
 
     fn joined(ranges: &[Range<u64>]) -> Vec<(Range<u64>, Vec<usize>)> {

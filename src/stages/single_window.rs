@@ -1,16 +1,21 @@
 //! One window of a scene, read outside of a run as a run reads it: surveyed, fetched, decoded, composed.
 //!
 //! ```text
-//! source ─▶ open: survey, check ─▶ OpenScene ─▶ read: cuts, blocks, compose ─▶ WindowChip
+//! source ─▶ open: survey, check ─▶ OpenScene
+//! window ─▶ cuts ─▶ skipped_unread? ─▶ fetch ─▶ FetchedWindow ─▶ draw: decode, compose ─▶ WindowChip
 //! ```
 //!
 //! In goes a source and what a run would ask of it; out comes a scene, then the chips of its windows, or why a run rejects
-//! them. `inspect`, `chip` and calibration call it. Blocks are read for one window and not kept; what windows share in a
-//! run, its queues and its budgets are those of `stages/pipeline`.
+//! them. `inspect`, `chip` and calibration call it. `fetch` decodes nothing, and `draw` waits for nothing and takes all
+//! cores. Blocks are read for one window and not kept; what windows share in a run, its queues and its budgets are those of
+//! `stages/pipeline`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
+
+use bytes::Bytes;
+use rayon::prelude::*;
 
 use crate::formats::image::DecodeLimits;
 use crate::formats::raster::{BlockId, GridId};
@@ -18,7 +23,7 @@ use crate::input::byte_ranges::{ReadError, ReadOptions};
 use crate::input::open::OpenRaster;
 use crate::input::source::{Entry, ItemRecord};
 use crate::input::storage::{ObjectUri, Storage, StoreError};
-use crate::scene::skip::Skipped;
+use crate::scene::skip::{Skipped, WindowHeaders};
 use crate::scene::{SceneLayout, SourceWindow, Tiling};
 use crate::stages::compose::{SceneChip, SourceSamples, composite};
 use crate::stages::decode::blocks::{Block, decode_block};
@@ -30,7 +35,10 @@ use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::geometry::{Size, Window};
 use crate::vocabulary::reason::{Rejection, SourceError};
 
-/// Blocks of one object by their place. One that cannot be decoded fails those who need it.
+/// Blocks of one object as stored, by their place: no bytes of one that is not stored.
+pub type StoredBlocks = HashMap<(GridId, BlockId), Result<Option<Bytes>, Rejection>>;
+
+/// The same, decoded. One that cannot be decoded fails those who need it.
 pub type Blocks = HashMap<(GridId, BlockId), Result<Block, Rejection>>;
 
 /// Surveys a source as planning does, and finds out what a run would if an object of it does not answer.
@@ -62,13 +70,7 @@ pub async fn survey(
 
 /// Returns why a run rejects a source for an object that did not answer.
 async fn unanswered(storage: &Storage, uri: &ObjectUri) -> Result<Rejection> {
-    let bucket = storage.bucket(uri);
-    let found = match bucket.head(uri.key()).await {
-        // An answer to this may say nothing of what reading it does.
-        Ok(_) => bucket.get_range(uri.key(), 0, 1).await.map(|_| ()),
-        Err(fault) => Err(fault),
-    };
-    match found {
+    match fetch::probe(storage, uri).await {
         Err(StoreError::Gone) => Ok(fetch::gone()),
         Err(StoreError::Forbidden) => Ok(fetch::forbidden()),
         Err(StoreError::Failed(error)) => Err(error),
@@ -89,6 +91,14 @@ pub struct WindowReader<'a> {
     pub how: &'a Preprocess,
     /// More windows of one scene are a rejection.
     pub max_windows: u64,
+}
+
+/// A window whose blocks were read, and are not decoded yet.
+pub struct FetchedWindow {
+    /// What it needs of each of its objects.
+    cuts: Vec<SourceWindow>,
+    /// Of each object of the scene.
+    blocks: Vec<StoredBlocks>,
 }
 
 /// A window that was read.
@@ -120,7 +130,53 @@ impl WindowReader<'_> {
         Ok(opened)
     }
 
-    /// Reads one window.
+    /// Returns what a window needs of each object.
+    ///
+    /// - `frame`, `window`: of the scene
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::TooLarge`](crate::vocabulary::reason::Reason::TooLarge)
+    pub fn cuts(
+        &self,
+        opened: &OpenScene,
+        frame: u32,
+        window: Window,
+    ) -> Result<Vec<SourceWindow>, Rejection> {
+        let cuts = opened.scene.cuts(frame, window, self.tiling.size);
+        check_size(opened, &cuts, self.limits)?;
+        Ok(cuts)
+    }
+
+    /// Returns why a run leaves a window out without reading it, if headers say enough for that.
+    #[must_use]
+    pub fn skipped_unread(&self, opened: &OpenScene, cuts: &[SourceWindow]) -> Option<Skipped> {
+        let headers = WindowHeaders { scene: &opened.scene, cuts };
+        self.tiling.skip_rules().before_pixels(&headers).map(|(skipped, _)| skipped)
+    }
+
+    /// Decodes the blocks of a window on all cores, and stacks its bands.
+    ///
+    /// # Errors
+    ///
+    /// The first of its blocks that is damaged.
+    pub fn draw(&self, opened: &OpenScene, window: FetchedWindow) -> Result<WindowChip, Rejection> {
+        let objects = opened.objects.iter().zip(&window.blocks);
+        let blocks: Vec<Blocks> = objects.map(|(object, stored)| decoded(object.opened(), stored)).collect();
+        let piece = |cut: SourceWindow| {
+            let SourceWindow { object, frame, level, .. } = cut;
+            let block = |part, id| {
+                blocks[object][&(GridId { frame, level, part }, id)].as_ref().map_err(Clone::clone)
+            };
+            SourceSamples::read(cut, opened.objects[object].file(), block)
+        };
+        let pieces: Vec<SourceSamples> = window.cuts.into_iter().map(piece).collect::<Result<_, _>>()?;
+        let rules = self.tiling.skip_rules();
+        let chip = composite(&opened.scene, &rules, self.how.bands(), self.tiling.size, &pieces);
+        Ok(WindowChip { skipped: rules.after_pixels(&chip.measured), chip })
+    }
+
+    /// Reads one window, also one that a run leaves out unread.
     ///
     /// - `frame`, `window`: of the scene
     ///
@@ -133,61 +189,50 @@ impl WindowReader<'_> {
         frame: u32,
         window: Window,
     ) -> Result<WindowChip, SourceError> {
-        let cuts = opened.scene.cuts(frame, window, self.tiling.size);
-        check_size(opened, &cuts, self.limits)?;
-        let blocks = blocks(opened, &cuts).await?;
-        Ok(self.composed(opened, cuts, &blocks)?)
-    }
-
-    fn composed(
-        &self,
-        opened: &OpenScene,
-        cuts: Vec<SourceWindow>,
-        blocks: &[Blocks],
-    ) -> Result<WindowChip, Rejection> {
-        let piece = |cut: SourceWindow| {
-            let SourceWindow { object, frame, level, .. } = cut;
-            let block = |part, id| {
-                blocks[object][&(GridId { frame, level, part }, id)].as_ref().map_err(Clone::clone)
-            };
-            SourceSamples::read(cut, opened.objects[object].file(), block)
-        };
-        let pieces: Vec<SourceSamples> = cuts.into_iter().map(piece).collect::<Result<_, _>>()?;
-        let rules = self.tiling.skip_rules();
-        let chip = composite(&opened.scene, &rules, self.how.bands(), self.tiling.size, &pieces);
-        Ok(WindowChip { skipped: rules.after_pixels(&chip.measured), chip })
+        let cuts = self.cuts(opened, frame, window)?;
+        Ok(self.draw(opened, FetchedWindow::fetch(opened, cuts).await?)?)
     }
 }
 
-/// Reads and decodes what cuts need, object by object.
-async fn blocks(opened: &OpenScene, cuts: &[SourceWindow]) -> Result<Vec<Blocks>, SourceError> {
-    let mut blocks = Vec::with_capacity(opened.objects.len());
-    for (number, object) in opened.objects.iter().enumerate() {
-        let object = object.opened();
-        let keys = cuts.iter().flat_map(|cut| blocks_of(opened, cut)).filter(|key| key.object == number);
-        let found = decoded(object, keys.map(|key| (key.grid, key.id))).await;
-        blocks.push(found.map_err(|error| match error {
-            ReadError::Rejected(rejection) => SourceError::Rejected(rejection),
-            ReadError::Store(fault) => fault.into_error(object.uri()).into(),
-        })?);
+impl FetchedWindow {
+    /// Reads the blocks of a window, object by object.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError`]
+    pub async fn fetch(opened: &OpenScene, cuts: Vec<SourceWindow>) -> Result<Self, SourceError> {
+        let mut blocks = Vec::with_capacity(opened.objects.len());
+        for (number, object) in opened.objects.iter().enumerate() {
+            let object = object.opened();
+            let keys = cuts.iter().flat_map(|cut| blocks_of(opened, cut));
+            let needed = keys.filter(|key| key.object == number).map(|key| (key.grid, key.id));
+            blocks.push(stored(object, needed).await.map_err(|error| error.at(object.uri()))?);
+        }
+        Ok(Self { cuts, blocks })
     }
-    Ok(blocks)
+
+    /// Returns how many bytes its blocks take.
+    #[must_use]
+    pub fn num_bytes(&self) -> usize {
+        let blocks = self.blocks.iter().flat_map(StoredBlocks::values);
+        blocks.map(|block| block.as_ref().map_or(0, |bytes| bytes.as_ref().map_or(0, Bytes::len))).sum()
+    }
 }
 
-/// Reads and decodes blocks, each once.
+/// Reads blocks of an object as stored, each once.
 ///
 /// # Errors
 ///
 /// [`ReadError`]
-pub async fn decoded(
+pub async fn stored(
     object: &OpenRaster,
     needed: impl IntoIterator<Item = (GridId, BlockId)>,
-) -> Result<Blocks, ReadError> {
+) -> Result<StoredBlocks, ReadError> {
     let mut grids: BTreeMap<GridId, Vec<BlockId>> = BTreeMap::new();
     for (grid, id) in needed {
         grids.entry(grid).or_default().push(id);
     }
-    let mut blocks = Blocks::new();
+    let mut blocks = StoredBlocks::new();
     for (grid, mut ids) in grids {
         ids.sort_unstable();
         ids.dedup();
@@ -196,12 +241,20 @@ pub async fn decoded(
         let stored: Vec<Range<u64>> = ranges.iter().filter_map(|range| range.clone().ok()?).collect();
         let mut bytes = object.reader().read(&stored).await?.into_iter();
         for (id, range) in ids.into_iter().zip(ranges) {
-            let block = range.and_then(|range| {
-                let stored = range.map(|_| bytes.next().expect("one for each range"));
-                decode_block(&object.grid(grid).spec(id), stored.as_deref())
-            });
+            let block = range.map(|range| range.map(|_| bytes.next().expect("one was read for each range")));
             blocks.insert((grid, id), block);
         }
     }
     Ok(blocks)
+}
+
+/// Decodes blocks of an object on all cores.
+#[must_use]
+pub fn decoded(object: &OpenRaster, stored: &StoredBlocks) -> Blocks {
+    let block = |(&(grid, id), stored): (&(GridId, BlockId), &Result<Option<Bytes>, Rejection>)| {
+        let stored = stored.as_ref().map_err(Clone::clone);
+        let block = stored.and_then(|stored| decode_block(&object.grid(grid).spec(id), stored.as_deref()));
+        ((grid, id), block)
+    };
+    stored.par_iter().map(block).collect()
 }

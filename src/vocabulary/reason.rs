@@ -149,15 +149,27 @@ impl From<Error> for SourceError {
 }
 
 impl SourceError {
-    /// Returns the rejection, for those to whom it is an answer.
+    /// Returns what came of a source or why it is refused, for those to whom a rejection is an answer.
     ///
     /// # Errors
     ///
     /// Whatever else went wrong.
-    pub fn rejection(self) -> Result<Rejection, Error> {
+    pub fn answer<T>(found: Result<T, Self>) -> Result<Result<T, Rejection>, Error> {
+        match found {
+            Ok(value) => Ok(Ok(value)),
+            Err(Self::Rejected(rejection)) => Ok(Err(rejection)),
+            Err(Self::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Returns why a command ends that cannot do without the source.
+    ///
+    /// - `refused`: what is said of a rejection
+    #[must_use]
+    pub fn into_error(self, refused: impl FnOnce(Rejection) -> Error) -> Error {
         match self {
-            Self::Rejected(rejection) => Ok(rejection),
-            Self::Failed(error) => Err(error),
+            Self::Rejected(rejection) => refused(rejection),
+            Self::Failed(error) => error,
         }
     }
 }

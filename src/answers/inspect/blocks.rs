@@ -3,11 +3,10 @@
 use super::chip::{ChipRequest, check_window};
 use crate::formats::image::DecodeLimits;
 use crate::formats::raster::{BlockGrid, GridId, Part, RasterFile};
-use crate::input::byte_ranges::ReadError;
 use crate::input::open::OpenRaster;
 use crate::input::storage::ObjectUri;
 use crate::stages::decode::blocks::read_window;
-use crate::stages::single_window::decoded;
+use crate::stages::single_window::{decoded, stored};
 use crate::vocabulary::chip::{Bands, Chip};
 use crate::vocabulary::error::{Error, Kind, Result};
 use crate::vocabulary::geometry::Window;
@@ -36,10 +35,9 @@ pub(super) async fn read_scene(
     let (pixels, masks) = file.blocks_for(frame, level, window, &bands);
     let of = |part| move |id| (GridId { frame, level, part }, id);
     let needed = pixels.into_iter().map(of(Part::Pixels)).chain(masks.into_iter().map(of(Part::Mask)));
-    let blocks = decoded(object, needed).await.map_err(|error| match error {
-        ReadError::Rejected(rejection) => undecoded(uri, rejection),
-        ReadError::Store(fault) => fault.into_error(uri),
-    })?;
+    let stored = stored(object, needed).await;
+    let stored = stored.map_err(|error| error.at(uri).into_error(|rejection| undecoded(uri, rejection)))?;
+    let blocks = decoded(object, &stored);
     let block = |part, id| blocks[&(GridId { frame, level, part }, id)].as_ref().map_err(Clone::clone);
     let read = read_window(file, frame, level, window, &bands, block);
     let read = read.map_err(|rejection| undecoded(uri, rejection))?;

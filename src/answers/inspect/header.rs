@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use super::Inspector;
 use crate::formats::image::{ImageFormat, ImageHeader, sniff_partial};
 use crate::formats::reader::{Header, TileGrid, parse};
-use crate::input::byte_ranges::{RangeReader, ReadAhead, ReadOptions, too_large};
+use crate::input::byte_ranges::{RangeReader, ReadAhead, ReadError, ReadOptions, too_large};
 use crate::input::open::OpenRaster;
 use crate::input::source::{DOCUMENT_START_BYTES, begins_like_stac};
 use crate::input::storage::{ObjectUri, StoreError};
@@ -46,14 +46,9 @@ impl HeaderReport {
     async fn of(reader: RangeReader, max_bytes: u64) -> Result<Self, StoreError> {
         let size = reader.size_bytes();
         let reader = Arc::new(reader);
-        let scene = match OpenRaster::open(reader.clone()).await {
-            Ok(scene) => Ok(Arc::new(scene)),
-            Err(error) => Err(error.rejection()?),
-        };
-        let picture = match reader.parse(|object| parse(TileGrid::Whole, object)).await {
-            Ok(header) => Ok(picture_of(header)),
-            Err(error) => Err(error.rejection()?),
-        };
+        let scene = ReadError::answer(OpenRaster::open(reader.clone()).await)?.map(Arc::new);
+        let picture = reader.parse(|object| parse(TileGrid::Whole, object)).await;
+        let picture = ReadError::answer(picture)?.map(picture_of);
         let (format, is_stac) = reader
             .seen(|object| {
                 let start = object.held(&(0..DOCUMENT_START_BYTES.min(size)));

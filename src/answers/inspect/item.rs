@@ -8,7 +8,7 @@ use super::describe::{Description, Image, Verdict};
 use super::header::{HeaderReport, reads};
 use super::source::Source;
 use super::window::judge;
-use super::{Inspector, Judged, judged, not_had, rejected};
+use super::{Inspector, Judged, not_had, rejected};
 use crate::config::TilesSection;
 use crate::formats::image::ImageFormat;
 use crate::formats::reader::TileGrid;
@@ -22,6 +22,7 @@ use crate::stages::single_window::survey;
 use crate::stages::survey::{ChosenAsset, chosen_assets, unusable_item};
 use crate::stages::worker::tiling;
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::reason::SourceError;
 
 /// What there is to say of an item, and of its files that a run reads.
 #[derive(Clone, Debug, Serialize)]
@@ -122,13 +123,13 @@ impl Inspector {
     /// - `known`: those whose headers have been read
     async fn judge_item(&self, source: &Source, known: &[Arc<OpenRaster>]) -> Result<Judged> {
         if let Some(model) = &self.model {
-            return judged(judge(self.windows(model)?, source, known).await.map(Some));
+            return SourceError::answer(judge(self.windows(model)?, source, known).await.map(Some));
         }
         if let Some(tiling) = &self.bands {
             // Without a model nobody knows how many windows there are.
             let of = (&source.entry, source.item()?);
             let surveyed = survey(&self.storage, tiling, u64::MAX, of, known, reads(u64::MAX)).await;
-            return judged(surveyed.map(|_| None));
+            return SourceError::answer(surveyed.map(|_| None));
         }
         match source.item()? {
             Some(Err(why)) => Ok(Err(unusable_item(&why.to_string()))),

@@ -270,7 +270,7 @@ impl Inspector {
         match (grid, &looked.picture) {
             (TileGrid::Regular, _) => {
                 let known: Vec<Arc<OpenRaster>> = looked.known().into_iter().collect();
-                judged(window::judge(self.windows(model)?, source, &known).await.map(Some))
+                SourceError::answer(window::judge(self.windows(model)?, source, &known).await.map(Some))
             }
             (TileGrid::Whole, Ok(header)) => {
                 Ok(WholeImage::of(header.clone(), &self.limits, &model.how).map(|_| None))
@@ -356,19 +356,8 @@ impl Inspector {
             return Ok(bytes);
         }
         let object = read_whole(&self.storage, uri, self.max_object_bytes).await;
-        let object = object.map_err(|error| match error {
-            ReadError::Rejected(rejection) => rejected(uri, self.grid, rejection),
-            ReadError::Store(fault) => not_had(fault, uri),
-        })?;
-        Ok(object.bytes)
-    }
-}
-
-/// Takes a rejection for a judgement, which it is to whoever looks.
-fn judged(found: Result<Option<Arc<scenes::Scene>>, SourceError>) -> Result<Judged> {
-    match found {
-        Ok(scene) => Ok(Ok(scene)),
-        Err(error) => error.rejection().map(Err),
+        let object = ReadError::answer(object).map_err(|fault| not_had(fault, uri))?;
+        Ok(object.map_err(|rejection| rejected(uri, self.grid, rejection))?.bytes)
     }
 }
 

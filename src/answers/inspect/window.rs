@@ -71,10 +71,7 @@ async fn cut(
 
 /// Ends a command for what came of its only source.
 fn ended(what: impl Display, error: SourceError) -> Error {
-    match error {
-        SourceError::Rejected(rejection) => rejected(what, TileGrid::Regular, rejection),
-        SourceError::Failed(error) => error,
-    }
+    error.into_error(|rejection| rejected(what, TileGrid::Regular, rejection))
 }
 
 /// Returns which window is meant; without one, the only one.
@@ -242,7 +239,7 @@ mod tests {
         let error = cut(windows, uri.identity(), &opened, beyond).await.err().unwrap();
         assert!(error.to_string().ends_with("at level 0, frames 0 to 2"), "{error}");
         let too_few = WindowReader { max_windows: 17, ..windows };
-        let refused = raw.opened(too_few).await.err().unwrap().rejection().unwrap();
+        let refused = SourceError::answer(raw.opened(too_few).await).unwrap().err().unwrap();
         assert_eq!(refused.reason, Reason::TooLarge, "frames count");
     }
 
@@ -296,7 +293,7 @@ mod tests {
         // Each is the mean of 2 × 2 pixels.
         let mean = |at: u32| f32::from(sample(0, 4 + 2 * (at % SIDE), 2 * (at / SIDE), 0)) + 10.5;
         assert_eq!(read.chip.chip.samples, Samples::F32((0..SIDE * SIDE).map(mean).collect()));
-        let unsaid = Raw::write(&file).opened(windows).await.err().unwrap().rejection().unwrap();
+        let unsaid = SourceError::answer(Raw::write(&file).opened(windows).await).unwrap().err().unwrap();
         assert_eq!(unsaid.detail, "`tiles.mpp` = 0.5 µm, but the file does not give its pixel size");
     }
 }

@@ -224,10 +224,9 @@ impl Fetcher {
         from: &Origin<'_>,
         uri: &ObjectUri,
     ) -> Result<T, FetchError> {
-        match read.map_err(Into::into) {
-            Ok(value) => Ok(value),
-            Err(ReadError::Rejected(rejection)) => Err(rejection.into()),
-            Err(ReadError::Store(fault)) => Err(self.judge_fault(fault, from, uri).await?.into()),
+        match ReadError::answer(read.map_err(Into::into)) {
+            Ok(read) => Ok(read?),
+            Err(fault) => Err(self.judge_fault(fault, from, uri).await?.into()),
         }
     }
 
@@ -291,6 +290,17 @@ struct Origin<'a> {
 
 fn expected(tile: &Tile) -> Expected {
     Expected { size: tile.source.size_bytes, version: tile.source.version.clone() }
+}
+
+/// Asks whether an object is there, and for its first byte: the first answer may say nothing of what reading it does.
+///
+/// # Errors
+///
+/// As the store answers.
+pub(crate) async fn probe(storage: &Storage, uri: &ObjectUri) -> Result<(), StoreError> {
+    let bucket = storage.bucket(uri);
+    bucket.head(uri.key()).await?;
+    bucket.get_range(uri.key(), 0, 1).await.map(|_| ())
 }
 
 /// Rejects an object that is not there, while its store answers.

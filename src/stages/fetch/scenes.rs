@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::read_plan::BlockKey;
-use super::{FetchError, Fetcher, Miss, Origin};
+use super::{FetchError, Fetcher, Miss, Origin, probe};
 use crate::formats::raster::{BlockGrid, BlockId, BlockTable, GridId, RasterFile};
 use crate::input::byte_ranges::{RangeReader, ReadOptions};
 use crate::input::open::OpenRaster;
@@ -125,13 +125,7 @@ impl Fetcher {
             return Ok(miss);
         }
         let from = Origin { source: &tile.source, source_id: tile.source_id, began: Instant::now() };
-        let bucket = self.storage.bucket(&uri);
-        let found = match bucket.head(uri.key()).await {
-            // An answer to this may say nothing of what reading it does.
-            Ok(_) => bucket.get_range(uri.key(), 0, 1).await.map(|_| ()),
-            Err(fault) => Err(fault),
-        };
-        match found {
+        match probe(&self.storage, &uri).await {
             Ok(()) => Ok(Rejection::new(
                 Reason::Changed,
                 format!(

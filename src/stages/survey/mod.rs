@@ -202,19 +202,13 @@ impl HeaderReader {
             Ok(None) => return Err(self.unanswered(None, uri).await?),
             Err(fault) => Err(fault.into()),
         };
-        match opened {
+        match ReadError::answer(opened) {
             Ok(opened) => {
                 self.tally.answered(&uri);
-                Ok(Arc::new(opened))
+                Ok(Arc::new(opened?))
             }
-            Err(ReadError::Rejected(rejection)) => {
-                self.tally.answered(&uri);
-                Err(rejection.into())
-            }
-            Err(ReadError::Store(StoreError::Failed(error))) => {
-                Err(self.unanswered(Some(error), uri).await?)
-            }
-            Err(ReadError::Store(_)) => Err(self.unanswered(None, uri).await?),
+            Err(StoreError::Failed(error)) => Err(self.unanswered(Some(error), uri).await?),
+            Err(_) => Err(self.unanswered(None, uri).await?),
         }
     }
 
