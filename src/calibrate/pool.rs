@@ -8,9 +8,10 @@ use crate::input::storage::ObjectUri;
 use crate::scene::{FrameWindow, Tiling};
 use crate::stages::fetch::OpenScene;
 use crate::stages::survey::planned_windows;
-use crate::vocabulary::error::Result;
+use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::reason::Rejection;
+use crate::vocabulary::words::counted;
 
 /// One tile.
 #[derive(Clone)]
@@ -99,6 +100,30 @@ impl Pool {
     /// Takes the windows of scenes.
     pub(super) fn of_windows(scenes: Vec<SceneWindows>, tiling: Arc<Tiling>, left_out: Vec<LeftOut>) -> Self {
         Self { tiles: Candidates::Windows(scenes, tiling), left_out }
+    }
+
+    /// Refuses scenes none of which has a window, and says why.
+    ///
+    /// # Errors
+    ///
+    /// `Config`
+    pub(super) fn checked(self) -> Result<Self> {
+        let Candidates::Windows(scenes, _) = &self.tiles else { return Ok(self) };
+        if self.num_tiles() > 0 {
+            return Ok(self);
+        }
+        let all = counted((scenes.len() + self.left_out.len()) as u64, "scene");
+        let error = Error::config(format!("a run would cut no window out of {all}"));
+        // A scene that is not rejected has windows, unless the area leaves them all out.
+        Err(match self.left_out.into_iter().next() {
+            Some(LeftOut { source, why, .. }) => {
+                let hint = format!("`tilefleet inspect {source}` with the same --set says more of this one");
+                error.because(why).hint(hint)
+            }
+            None => error
+                .because("none of their windows touches `tiles.aoi`")
+                .hint("leave out tiles.aoi, or name scenes that lie in that area"),
+        })
     }
 
     pub(super) fn num_tiles(&self) -> u64 {

@@ -177,7 +177,7 @@ impl<'a> Reader<'a> {
         let sources = self.discover(uris, spool).await?;
         match &self.scenes {
             None => Ok(Pool::of_images(sources)),
-            Some(scenes) => scenes.pool(&self.windows(scenes), &sources).await,
+            Some(scenes) => scenes.pool(&self.windows(scenes), &sources).await?.checked(),
         }
     }
 

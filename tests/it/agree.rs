@@ -17,13 +17,14 @@ use arrow::datatypes::{Float32Type, Int32Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use prost::Message;
 use serde_json::{Value, json};
-use tilefleet::calibrate::{Reader, TileSelection, Tiles};
+use tilefleet::calibrate::{Reader, Split, TileSelection, Tiles};
 use tilefleet::config::looking;
 use tilefleet::models::onnx::{
     AttributeProto, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto,
 };
 use tilefleet::stages::infer::{InputBatch, Samples};
 use tilefleet::vocabulary::contract::Contract;
+use tilefleet::vocabulary::error::Result;
 
 use crate::fixture::{assert_exit, shard_files, stderr};
 use crate::support;
@@ -256,6 +257,14 @@ impl Case {
     ///
     /// - `held_out`: a source to compare on, which is none of them
     fn calibration_tiles(&self, held_out: &Path, num_tiles: usize) -> Tiles {
+        let split = self.calibration(&[held_out], NonZeroUsize::new(num_tiles));
+        split.unwrap().calibration
+    }
+
+    /// Reads tiles as a calibration does.
+    ///
+    /// - `held_out`: sources to compare on
+    fn calibration(&self, held_out: &[&Path], num_calibration: Option<NonZeroUsize>) -> Result<Split> {
         let set: Vec<String> = self.settings.iter().filter(|word| *word != "--set").cloned().collect();
         let settings = looking(&set).unwrap();
         let mut input = Contract::load(&self.model.contract).unwrap().input;
@@ -263,13 +272,11 @@ impl Case {
         let reader = Reader::new(&settings, &input, NonZeroUsize::new(16).unwrap()).unwrap();
         let wanted = TileSelection {
             calibration: self.files.iter().map(|file| file.display().to_string()).collect(),
-            held_out: vec![held_out.display().to_string()],
-            num_calibration: NonZeroUsize::new(num_tiles),
+            held_out: held_out.iter().map(|file| file.display().to_string()).collect(),
+            num_calibration,
             num_held_out: None,
         };
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let split = runtime.block_on(reader.read(&wanted)).unwrap();
-        split.calibration
+        tokio::runtime::Runtime::new().unwrap().block_on(reader.read(&wanted))
     }
 
     /// Compares one source; returns whether a run rejects what its header lets pass.
@@ -450,6 +457,32 @@ fn a_patch_is_the_same_as_a_picture_and_as_a_scene() {
                 embedding.iter().any(|value| value.total_cmp(&embedding[0]).is_ne()),
                 "{source} shows something"
             );
+        }
+    }
+}
+
+/// Scenes that lie nowhere are rejected where an area is asked for; one that lies elsewhere has no window in it.
+#[test]
+fn a_calibration_on_scenes_without_a_window_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("nowhere.tif");
+    fs::write(&nowhere, grey(8, false)).unwrap();
+    let elsewhere = Path::new("tests/fixtures/earlier/bucket/scenes/placed.tif").to_owned();
+    let model = |folder: &Path| Echo::numbers(folder, &["value"]);
+    let settings = ["tiles.grid=regular", "tiles.bands=[1]", "tiles.aoi=0.25,0.25,0.5,0.5"];
+    for (files, why) in [
+        (vec![nowhere], "grid_mismatch: it is not known whether it touches the area of interest"),
+        (vec![elsewhere], "none of their windows touches `tiles.aoi`"),
+    ] {
+        let case = Case::of(files, model, &settings);
+        let others = case.folder.path().join("others.tif");
+        fs::copy(&case.files[0], &others).unwrap();
+        for held_out in [&[][..], &[others.as_path()]] {
+            let error = case.calibration(held_out, None).unwrap_err();
+            assert_eq!(error.kind().exit_code(), 78, "{error}");
+            assert_eq!(error.to_string(), "a run would cut no window out of 1 scene");
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            assert!(cause.starts_with(why), "{cause}");
         }
     }
 }
