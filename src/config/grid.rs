@@ -166,10 +166,7 @@ impl FromSetting for Gsd {
     const EXPECTED: &'static str = "\"native\", or a number of metres per pixel above 0";
 
     fn from_setting(setting: &Setting) -> Option<Self> {
-        if setting.value.as_str() == Some("native") {
-            return Some(Self(None));
-        }
-        f64::from_setting(setting).filter(|gsd| *gsd > 0.0).map(|gsd| Self(Some(Metres(gsd))))
+        pixel_length(setting).map(|length| Self(length.map(Metres)))
     }
 }
 
@@ -180,11 +177,16 @@ impl FromSetting for Mpp {
     const EXPECTED: &'static str = "\"native\", or a number of microns per pixel above 0";
 
     fn from_setting(setting: &Setting) -> Option<Self> {
-        if setting.value.as_str() == Some("native") {
-            return Some(Self(None));
-        }
-        f64::from_setting(setting).filter(|mpp| *mpp > 0.0).map(|mpp| Self(Some(Microns(mpp))))
+        pixel_length(setting).map(|length| Self(length.map(Microns)))
     }
+}
+
+/// Reads the length of a pixel's edge, in whatever unit; `Some(None)`: as stored.
+fn pixel_length(setting: &Setting) -> Option<Option<f64>> {
+    if setting.value.as_str() == Some("native") {
+        return Some(None);
+    }
+    f64::from_setting(setting).filter(|length| *length > 0.0).map(Some)
 }
 
 /// Names and numbers of bands.

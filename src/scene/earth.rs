@@ -39,11 +39,14 @@ impl EarthPlace {
 
     /// Tells whether the coordinate reference system is the same, as far as it can be told.
     pub(super) fn has_system_of(&self, other: &Self) -> bool {
-        let keys = |place: &Self| {
-            let tags = place.tags.clone().unwrap_or_default();
-            (place.epsg, tags.key_directory, tags.doubles, tags.ascii)
-        };
-        keys(self) == keys(other)
+        self.epsg == other.epsg && self.keys() == other.keys()
+    }
+
+    /// Returns what the file says of the system, and nothing of the transform.
+    fn keys(&self) -> (&[u16], &[f64], &str) {
+        self.tags.as_ref().map_or_else(Default::default, |tags| {
+            (&tags.key_directory[..], &tags.doubles[..], tags.ascii.as_str())
+        })
     }
 
     /// Reads a place whose keys lie among those of its object; `None` if there is none of them.

@@ -257,12 +257,9 @@ impl Scene {
     /// Returns whether its windows are those of another scene, at the same places.
     #[must_use]
     pub fn has_grid_of(&self, other: &Self) -> bool {
-        let place = |scene: &Self| {
-            let reference = scene.reference();
-            (reference.size(), reference.earth.clone())
-        };
+        let (mine, others) = (self.reference(), other.reference());
         let grid = |scene: &Self| (scene.size, scene.window, scene.stride, scene.num_frames());
-        grid(self) == grid(other) && place(self) == place(other)
+        grid(self) == grid(other) && mine.size() == others.size() && mine.earth == others.earth
     }
 
     /// Returns whether it is a scene that was planned before, if the versions of its objects are left out.

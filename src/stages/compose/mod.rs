@@ -399,6 +399,34 @@ impl DrawnPixels<'_> {
     fn num_valid(&self) -> usize {
         self.valid.iter().filter(|valid| **valid).count()
     }
+
+    /// Returns the mean over valid pixels.
+    ///
+    /// - `part`: of a stored sample
+    fn share_of<T: Copy>(
+        &self,
+        plane: &Plane<'_, T>,
+        axes: &(AreaAxis, AreaAxis),
+        part: impl Fn(T) -> f64,
+    ) -> Share {
+        let num_valid = self.num_valid();
+        if num_valid == 0 {
+            return None;
+        }
+        let num_bands = usize::from(plane.samples.num_bands);
+        let value = |pixel: usize| part(plane.stored[pixel * num_bands + plane.index]);
+        let size = plane.samples.size;
+        let stored = area::Stored { size, value, valid: |_| true, axes: (&axes.0, &axes.1) };
+        let (mut sum, mut known) = (0.0, 0_u32);
+        stored.resample(|pixel, share| {
+            if let Some(share) = share.filter(|_| self.valid[pixel]) {
+                sum += share;
+                known += 1;
+            }
+        });
+        let is_known = known > 0 && 2 * known as usize >= num_valid;
+        is_known.then(|| (sum / f64::from(known)) as f32)
+    }
 }
 
 impl WindowPixels for DrawnPixels<'_> {
@@ -415,21 +443,24 @@ impl WindowPixels for DrawnPixels<'_> {
         let (piece, axes) = pieces.find(|(piece, _)| piece.cut.object == band.object)?;
         let samples = piece.samples.as_ref()?;
         let index = piece.cut.bands.iter().position(|number| *number == band.band).unwrap_or(0);
-        let num_bands = usize::from(samples.num_bands);
-        let (mut belonging, mut known) = (0.0, 0_u32);
-        with_samples!(&samples.samples, stored => {
-            let value = |pixel: usize| f64::from(u8::from(belongs(stored[pixel * num_bands + index].value())));
-            let stored = area::Stored { size: samples.size, value, valid: |_| true, axes: (&axes.0, &axes.1) };
-            stored.resample(|pixel, share| {
-                if let Some(share) = share.filter(|_| self.valid[pixel]) {
-                    belonging += share;
-                    known += 1;
-                }
-            });
-        });
-        let is_known = known > 0 && 2 * known as usize >= self.num_valid();
-        is_known.then(|| (belonging / f64::from(known)) as f32)
+        match &samples.samples {
+            Samples::U8(stored) => {
+                // Classes have 256 values at most, and a window has many times as many pixels to ask for.
+                let parts: [f64; 256] = std::array::from_fn(|sample| part(belongs(sample as f64)));
+                self.share_of(&Plane { stored, samples, index }, axes, |sample: u8| {
+                    parts[usize::from(sample)]
+                })
+            }
+            other => with_samples!(other, stored => {
+                self.share_of(&Plane { stored, samples, index }, axes, |sample| part(belongs(sample.value())))
+            }),
+        }
     }
+}
+
+/// Returns how much of a stored pixel belongs to what is meant.
+fn part(belongs: bool) -> f64 {
+    f64::from(u8::from(belongs))
 }
 
 #[cfg(test)]
@@ -511,6 +542,46 @@ mod tests {
             let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
             prop_assert_eq!(bits(&slot), bits(&expected));
         }
+    }
+
+    proptest! {
+        /// Classes of 8 bits are looked up, and give the share that asking for each sample gives.
+        #[test]
+        fn classes_of_8_bits_have_the_share_of_any_others(
+            stored in prop::collection::vec(0_u16..256, 64),
+            valid in prop::collection::vec(any::<bool>(), (SIDE * SIDE) as usize),
+            x in 0_u32..96, y in 0_u32..96,
+            factor in prop::sample::select(vec![1.0, 2.0, 0.5, 1.3]),
+        ) {
+            let general = piece(f64::from(x), f64::from(y), factor, stored);
+            let mut bytes = piece(f64::from(x), f64::from(y), factor, vec![0]);
+            let (Some(from), Some(to)) = (&general.samples, &mut bytes.samples) else { unreachable!() };
+            let Samples::U16(wide) = &from.samples else { unreachable!() };
+            to.samples = Samples::U8(wide.iter().map(|sample| *sample as u8).collect());
+            let scene = scene([(1.0, 0.0); 2]);
+            let share = |piece: SourceSamples| {
+                let axes = [axes(&piece.cut, SIDE)];
+                let pixels = DrawnPixels { scene: &scene, pieces: &[piece], axes: &axes, valid: &valid };
+                pixels.share(&scene.bands[0], &|sample| sample % 3.0 == 0.0)
+            };
+            let found = share(bytes);
+            prop_assert_eq!(found, share(general));
+            prop_assert!(found.is_none() || valid.contains(&true));
+        }
+    }
+
+    #[test]
+    fn nothing_is_known_of_a_window_without_a_valid_pixel() {
+        let (scene, pieces) = (scene([(1.0, 0.0); 2]), [piece(0.0, 0.0, 1.0, vec![3])]);
+        let axes = [axes(&pieces[0].cut, SIDE)];
+        let share = |valid: &[bool]| {
+            let pixels = DrawnPixels { scene: &scene, pieces: &pieces, axes: &axes, valid };
+            pixels.share(&scene.bands[0], &|_| true)
+        };
+        let mut valid = vec![false; (SIDE * SIDE) as usize];
+        assert_eq!(share(&valid), None);
+        valid[5] = true;
+        assert_eq!(share(&valid), Some(1.0));
     }
 
     #[test]
