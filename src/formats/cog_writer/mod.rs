@@ -104,7 +104,7 @@ pub enum System {
 /// # Errors
 ///
 /// `Config` if the image has no pixel or the file would be 4 GiB or more; `Bug` if there are not
-/// `width × height × bands` samples, or fewer bands than their colours need.
+/// `width × height × bands` samples, fewer bands than their colours need, or a palette for anything but one band of 8 bits.
 pub fn encode<T: Sample>(image: &Image<T>) -> Result<Vec<u8>> {
     let bands = image.bands.len();
     if image.size.num_pixels() * bands as u64 != image.samples.len() as u64 {
@@ -112,6 +112,10 @@ pub fn encode<T: Sample>(image: &Image<T>) -> Result<Vec<u8>> {
     }
     if bands < image.colours.photometric().1 {
         return Err(Error::bug("the image has fewer bands than its colours"));
+    }
+    // TIFF 6.0, section 5: a colour map has an entry for each value of the one band; ours has 256.
+    if matches!(image.colours, Colours::Palette(_)) && (bands, T::BYTES) != (1, 1) {
+        return Err(Error::bug("a palette is for one band of 8 bits"));
     }
     if image.samples.is_empty() {
         return Err(Error::config("an image without pixels cannot be written"));

@@ -34,6 +34,17 @@ fn a_picture_is_read_as_one() {
 }
 
 #[test]
+fn a_palette_is_for_one_band_of_8_bits() {
+    let palette = || Colours::Palette(vec![[0, 0, 0], [255, 0, 0]]);
+    let one = Image { colours: palette(), ..image((2, 1), vec![0_u8, 1]) };
+    assert!(encode(&one).is_ok());
+    let bands = vec![Band::default(); 2];
+    assert!(encode(&Image { bands, samples: vec![0; 4], ..one }).is_err());
+    assert!(encode(&Image { colours: palette(), ..image((2, 1), vec![0_u16, 1]) }).is_err());
+    assert!(encode(&Image { colours: palette(), ..image((2, 1), vec![0.0_f32, 1.0]) }).is_err());
+}
+
+#[test]
 fn an_image_of_the_wrong_length_is_refused() {
     assert!(encode(&image((3, 3), vec![0_u8; 8])).is_err());
     assert!(encode(&image((0, 3), Vec::<u8>::new())).is_err());
