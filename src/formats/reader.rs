@@ -8,12 +8,15 @@
 //! |---|---|---|
 //! | `whole` | one picture | one picture: its first page, as a viewer shows it |
 //! | `regular` | rejected | a scene: windows of its pages, as they are stored |
+//!
+//! `RASTERS` lists the formats that are cut into windows: the next one, such as DICOM, enters there and in
+//! [`ImageFormat`]. A slide that is a TIFF is told apart by the reader of TIFF.
 
 use std::sync::Arc;
 
 use super::image::{ImageFormat, ImageHeader, SIGNATURE_BYTES, parse_header, recognise, unsupported};
 use super::partial::{Parsed, Partial, View};
-use super::raster::RasterFile;
+use super::raster::{RasterFile, RasterParser};
 use super::tiff;
 use crate::vocabulary::guard;
 use crate::vocabulary::reason::{Reason, Rejection};
@@ -39,27 +42,41 @@ impl TileGrid {
     }
 }
 
+/// The formats that are read by blocks, and who reads their headers.
+const RASTERS: [(ImageFormat, RasterParser); 1] = [(ImageFormat::Tiff, tiff::parse_raster)];
+
 /// Who reads an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reader {
+#[derive(Clone, Copy, Debug)]
+enum Reader {
     /// It is one picture, read as a whole.
     Picture,
     /// It is a scene, read by blocks.
-    Scene,
+    Scene(RasterParser),
+}
+
+/// Tells whether objects of a format are cut into windows with `tiles.grid = "regular"`.
+#[must_use]
+pub fn can_be_cut(format: ImageFormat) -> bool {
+    RASTERS.iter().any(|(raster, _)| *raster == format)
 }
 
 /// Chooses the reader.
 ///
 /// # Errors
 ///
-/// [`crate::vocabulary::reason::Reason::Unsupported`] if no reader takes such objects under this grid.
-pub fn reader(grid: TileGrid, format: ImageFormat) -> Result<Reader, Rejection> {
-    match (grid, format) {
+/// [`Reason::Unsupported`] if no reader takes such objects under this grid.
+fn reader(grid: TileGrid, format: ImageFormat) -> Result<Reader, Rejection> {
+    let parser = RASTERS.iter().find(|(raster, _)| *raster == format).map(|(_, parser)| *parser);
+    match (grid, parser) {
         (TileGrid::Whole, _) => Ok(Reader::Picture),
-        (TileGrid::Regular, ImageFormat::Tiff) => Ok(Reader::Scene),
-        (TileGrid::Regular, other) => Err(unsupported(format!(
-            "{other} cannot be cut into windows, only TIFF can; with tiles.grid = \"whole\" it is one tile"
-        ))),
+        (TileGrid::Regular, Some(parser)) => Ok(Reader::Scene(parser)),
+        (TileGrid::Regular, None) => {
+            let others: Vec<&str> = RASTERS.iter().map(|(raster, _)| raster.name()).collect();
+            Err(unsupported(format!(
+                "{format} cannot be cut into windows, only {} can; with tiles.grid = \"whole\" it is one tile",
+                others.join(", ")
+            )))
+        }
     }
 }
 
@@ -83,7 +100,7 @@ pub fn parse(grid: TileGrid, object: &Partial) -> Parsed<Header> {
         match reader {
             Err(rejection) => Parsed::Done(Err(rejection)),
             Ok(Reader::Picture) => super::image::parse_partial(object).map(Header::Picture),
-            Ok(Reader::Scene) => tiff::parse_partial(object).map(|header| Header::Scene(Arc::new(header))),
+            Ok(Reader::Scene(parse)) => parse(object).map(Header::Scene),
         }
     })
 }
@@ -145,11 +162,15 @@ mod tests {
 
     #[test]
     fn the_grid_and_the_content_decide() {
-        assert_eq!(reader(TileGrid::Whole, ImageFormat::Tiff), Ok(Reader::Picture));
-        assert_eq!(reader(TileGrid::Regular, ImageFormat::Tiff), Ok(Reader::Scene));
+        assert!(matches!(reader(TileGrid::Whole, ImageFormat::Tiff), Ok(Reader::Picture)));
+        assert!(matches!(reader(TileGrid::Regular, ImageFormat::Tiff), Ok(Reader::Scene(_))));
+        assert!(can_be_cut(ImageFormat::Tiff));
         for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
-            assert_eq!(reader(TileGrid::Whole, format), Ok(Reader::Picture));
-            assert_eq!(reader(TileGrid::Regular, format).unwrap_err().reason, Reason::Unsupported);
+            assert!(matches!(reader(TileGrid::Whole, format), Ok(Reader::Picture)));
+            let rejection = reader(TileGrid::Regular, format).unwrap_err();
+            assert_eq!(rejection.reason, Reason::Unsupported);
+            assert!(rejection.detail.contains("only TIFF can"), "{rejection}");
+            assert!(!can_be_cut(format));
         }
     }
 

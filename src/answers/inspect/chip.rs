@@ -2,8 +2,8 @@
 
 use super::picture::{BANDS_LAST, Picture};
 use super::rejected;
-use crate::formats::image::{DecodeLimits, ImageFormat, ImageHeader};
-use crate::formats::reader::{TileGrid, parse_picture};
+use crate::formats::image::{DecodeLimits, ImageHeader};
+use crate::formats::reader::{TileGrid, can_be_cut, parse_picture};
 use crate::input::storage::ObjectUri;
 use crate::stages::decode::decode;
 use crate::stages::preprocess::{InputSlotMut, Preprocess};
@@ -47,9 +47,10 @@ pub(super) fn check_whole(uri: &ObjectUri, header: &ImageHeader, wanted: ChipReq
     let ChipRequest { level, frame, .. } = wanted;
     if level != 0 {
         let error = Error::usage(format!("{uri} has no level {level}, only level 0"));
-        return Err(match header.format {
-            ImageFormat::Tiff => error.hint("--set tiles.grid=regular gives access to overviews"),
-            _ => error,
+        return Err(if can_be_cut(header.format) {
+            error.hint("--set tiles.grid=regular gives access to overviews")
+        } else {
+            error
         });
     }
     if frame == 0 {
@@ -67,10 +68,7 @@ pub(super) fn check_only_tile(uri: &ObjectUri, header: &ImageHeader, wanted: Chi
     let Some(window) = wanted.window.filter(|window| *window != Window::whole(header.oriented_size())) else {
         return Ok(());
     };
-    let cut = match header.format {
-        ImageFormat::Tiff => "--set tiles.grid=regular cuts it into windows; ",
-        _ => "",
-    };
+    let cut = if can_be_cut(header.format) { "--set tiles.grid=regular cuts it into windows; " } else { "" };
     Err(Error::usage(format!("the window {window} of {uri} is not a tile of a run"))
         .because("`tiles.grid` is \"whole\": the image is one tile")
         .hint(format!(

@@ -20,6 +20,7 @@ mod table;
 pub(crate) mod tests;
 
 use std::fmt;
+use std::sync::Arc;
 
 pub use self::bands::{BandInfo, NodataValue, Validity, ValueMapping};
 pub use self::codec::{Codec, LercExtra, Predictor};
@@ -61,6 +62,9 @@ pub struct Container {
     /// Number of images in the file, masks and what is not used included.
     pub num_pages: u32,
 }
+
+/// Reads the header of a file from the parts of the object that have been read.
+pub type RasterParser = fn(&Partial) -> Parsed<Arc<dyn RasterFile>>;
 
 /// One file of pixels, by its header.
 ///

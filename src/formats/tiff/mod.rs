@@ -21,9 +21,11 @@ pub use self::blocks::parse_blocks;
 pub use self::header::{Level, TiffHeader};
 pub use self::page::Page;
 
+use std::sync::Arc;
+
 use crate::formats::image::truncated;
 use crate::formats::partial::{Parsed, Partial, View};
-use crate::formats::raster::{BlockGrid, BlockId, BlockTable};
+use crate::formats::raster::{BlockGrid, BlockId, BlockTable, RasterFile};
 use crate::formats::tags::Directory;
 use crate::vocabulary::reason::Rejection;
 
@@ -93,6 +95,12 @@ pub fn parse_header(bytes: &[u8]) -> Result<TiffHeader, Rejection> {
 #[must_use]
 pub fn parse_partial(object: &Partial) -> Parsed<TiffHeader> {
     object.parse(parse)
+}
+
+/// Reads the same as the header of any file that is read by blocks.
+#[must_use]
+pub fn parse_raster(object: &Partial) -> Parsed<Arc<dyn RasterFile>> {
+    parse_partial(object).map(|header| Arc::new(header) as Arc<dyn RasterFile>)
 }
 
 /// Reads the first page of a whole object, and where all of its blocks lie.

@@ -7,8 +7,9 @@ use libjpeg_turbo_rs::{Encoder, PixelFormat};
 
 use super::*;
 use crate::formats::partial::Partial;
-use crate::formats::raster::tests::{Parser, cog, complete, parse_tiff, range_of};
-use crate::formats::raster::{GridId, Part, RasterFile, StoredSamples, raw};
+use crate::formats::raster::tests::{cog, complete, range_of};
+use crate::formats::raster::{GridId, Part, RasterFile, RasterParser, StoredSamples, raw};
+use crate::formats::tiff;
 use crate::vocabulary::geometry::Size;
 use crate::vocabulary::reason::Reason;
 use crate::vocabulary::sample::SampleKind;
@@ -87,7 +88,7 @@ fn every_codec_holds_the_contract() {
 /// Reads windows of all frames, at full size and in turn at the corners and in the middle.
 ///
 /// - `sample`: what a frame has in a column, row and band
-fn windows_hold(bytes: &[u8], parse: Parser, sample: impl Fn(u32, u32, u32, u16) -> u16) {
+fn windows_hold(bytes: &[u8], parse: RasterParser, sample: impl Fn(u32, u32, u32, u16) -> u16) {
     let file = complete(bytes, &mut Partial::new(bytes.len()), parse).unwrap();
     let Size { width, height } = file.size(0);
     let bands: Vec<u16> = (0..file.bands(0).len() as u16).rev().collect();
@@ -127,5 +128,5 @@ fn windows_are_read_whatever_the_format() {
     let sample = |frame: u32, x: u32, y: u32, band: u16| (1000 * frame + 30 * x + y) as u16 ^ (band << 12);
     windows_hold(&raw::file(Size::new(20, 12), 2, 5, sample), raw::parse_partial, sample);
     let tiff = cog(Size::new(300, 280), 2, |x, y, band| sample(0, x, y, band));
-    windows_hold(&tiff, parse_tiff, sample);
+    windows_hold(&tiff, tiff::parse_raster, sample);
 }
