@@ -76,7 +76,7 @@ impl Backbone {
                 .hint(otherwise));
         }
         let backbone = Self { path: path.to_owned(), bytes, model: proto, digest: found };
-        match backbone.opset() {
+        match backbone.model.opset() {
             Some(version) if version < FIRST_OPSET => {
                 Err(backbone.unusable(format!("it is of operator set {version}, older than {FIRST_OPSET}")))
             }
@@ -168,12 +168,6 @@ impl Backbone {
             Some(Axis::Named(name)) => Dimension::named(&name),
             Some(Axis::Unknown) | None => Dimension::default(),
         }
-    }
-
-    /// The version of ONNX's own operators.
-    fn opset(&self) -> Option<i64> {
-        let is_onnx = |domain: &str| domain.is_empty() || domain == "ai.onnx";
-        self.model.opset_import.iter().find(|opset| is_onnx(opset.domain()))?.version
     }
 
     fn unusable(&self, why: String) -> Error {

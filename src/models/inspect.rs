@@ -117,7 +117,7 @@ impl Report {
             *operators.entry(node.op_type().to_owned()).or_insert(0) += 1;
         }
         let opsets = proto.opset_import.iter().map(|opset| {
-            let domain = if opset.domain().is_empty() { "ai.onnx" } else { opset.domain() };
+            let domain = if opset.is_onnx() { "ai.onnx" } else { opset.domain() };
             (domain.to_owned(), opset.version.unwrap_or_default())
         });
         Self {

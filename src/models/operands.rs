@@ -73,11 +73,9 @@ impl Operands {
 
 /// All tensors that do not depend on the input, as exporters store them: initializers, and nodes `Constant`.
 fn constants(graph: &GraphProto) -> HashMap<&str, &TensorProto> {
-    let of_node = |node: &'_ NodeProto| -> bool { node.op_type() == "Constant" };
-    let nodes = graph.node.iter().filter(|node| of_node(node)).filter_map(|node| {
-        let value = node.attribute.iter().find(|attribute| attribute.name() == "value")?;
-        Some((node.output.first()?.as_str(), value.t.as_ref()?))
-    });
+    let nodes = graph.node.iter().filter(|node| node.op_type() == "Constant");
+    let nodes =
+        nodes.filter_map(|node| Some((node.output.first()?.as_str(), node.attribute("value")?.t.as_ref()?)));
     let initializers = graph.initializer.iter().map(|tensor| (tensor.name(), tensor));
     // Those of the graph's inputs that somebody may replace are constants here too: nobody does.
     let known: HashSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
@@ -90,9 +88,8 @@ fn is_weight(tensor: &TensorProto) -> bool {
 }
 
 fn zero_point_type(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Option<i32> {
-    let named = node.attribute.iter().find(|attribute| attribute.name() == "output_dtype");
-    let named =
-        named.and_then(|attribute| i32::try_from(attribute.i?).ok()).filter(|&elem_type| elem_type != 0);
+    let named = node.attribute("output_dtype").and_then(|attribute| i32::try_from(attribute.i?).ok());
+    let named = named.filter(|&elem_type| elem_type != 0);
     let zero_point = node.input.get(2).and_then(|name| constants.get(name.as_str()));
     zero_point.and_then(|tensor| tensor.data_type).or(named).or(Some(UINT8))
 }

@@ -42,6 +42,18 @@ pub const FLOAT16: i32 = DataType::Float16 as i32;
 /// `TensorProto.data_location`: the data lie in another file.
 pub const EXTERNAL: i32 = DataLocation::External as i32;
 
+impl ModelProto {
+    /// Returns the version of ONNX's own operator set.
+    pub fn opset(&self) -> Option<i64> {
+        self.opset_import.iter().find(|opset| opset.is_onnx())?.version
+    }
+}
+
+/// Returns whether operators of a domain are ONNX's own, and neither a runtime's nor the model's functions.
+fn is_onnx(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
+}
+
 impl NodeProto {
     /// Creates a node with one output, named after it.
     pub fn new(op_type: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> Self {
@@ -55,9 +67,14 @@ impl NodeProto {
         }
     }
 
+    /// Returns whether its operator is one of ONNX's own set.
+    pub fn is_onnx(&self) -> bool {
+        is_onnx(self.domain())
+    }
+
     /// Returns whether this is an operator of ONNX's own set.
     pub fn is(&self, op_type: &str) -> bool {
-        self.op_type() == op_type && matches!(self.domain(), "" | "ai.onnx")
+        self.op_type() == op_type && self.is_onnx()
     }
 
     /// Returns the attribute of that name.
@@ -191,6 +208,11 @@ impl OperatorSetIdProto {
     pub fn onnx(version: i64) -> Self {
         Self { version: Some(version), ..Self::default() }
     }
+
+    /// Returns whether it is a version of ONNX's own operator set.
+    pub fn is_onnx(&self) -> bool {
+        is_onnx(self.domain())
+    }
 }
 
 /// Returns the model with further graph outputs; its own bytes come first and unchanged.
@@ -276,6 +298,20 @@ mod tests {
         let model = ModelProto::decode(file.clone()).unwrap();
         let raw = model.graph.unwrap().initializer[0].raw_data.clone().unwrap();
         assert!(file.as_ptr_range().contains(&raw.as_ptr()));
+    }
+
+    #[test]
+    fn operators_of_other_domains_are_not_onnx_s() {
+        let other = || Some("my.functions".to_owned());
+        let set = |domain, version| OperatorSetIdProto { domain, version: Some(version) };
+        let opset_import = vec![set(other(), 1), set(Some("ai.onnx".to_owned()), 17)];
+        assert_eq!(ModelProto { opset_import, ..ModelProto::default() }.opset(), Some(17));
+        let opset_import = vec![set(other(), 1)];
+        assert_eq!(ModelProto { opset_import, ..ModelProto::default() }.opset(), None);
+        let relu = NodeProto::new("Relu", &["x"], "y", vec![]);
+        assert!(relu.is("Relu") && relu.is_onnx());
+        let of_another = NodeProto { domain: other(), ..relu };
+        assert!(!of_another.is("Relu") && !of_another.is_onnx());
     }
 
     #[test]

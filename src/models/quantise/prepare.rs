@@ -21,8 +21,7 @@ const FIRST_OPSET: i64 = 13;
 ///
 /// `Config`, with what to do instead.
 pub fn check(model: &ModelProto, graph: &GraphProto) -> Result<()> {
-    let opset = model.opset_import.iter().find(|opset| matches!(opset.domain(), "" | "ai.onnx"));
-    let version = opset.and_then(|opset| opset.version).unwrap_or_default();
+    let version = model.opset().unwrap_or_default();
     if version < FIRST_OPSET {
         return Err(Error::config(format!("the model has opset {version}, older than {FIRST_OPSET}"))
             .hint("export it with opset 17, or convert it: in Python, onnx.version_converter"));
@@ -85,10 +84,12 @@ pub fn hoist_constants(graph: &mut GraphProto) {
     graph.input.retain(|input| !constants.contains(input.name()));
 }
 
-/// Whether a node has fewer inputs or outputs than its operator needs; those that are read by position are known.
+/// Whether a node has fewer inputs or outputs than its operator needs; those that are read by position are known. What an
+/// operator of another domain needs, such as one of the model's own functions, is not.
 fn is_short(node: &NodeProto) -> bool {
     let least = match node.op_type() {
         "Constant" => 0,
+        _ if !node.is_onnx() => 0,
         "Conv" | "Gemm" | "MatMul" | "Add" | "Sub" | "Mul" | "Div" | "Reshape" => 2,
         "BatchNormalization" => 5,
         _ => usize::from(node.op_type() != "RandomNormal" && node.op_type() != "RandomUniform"),

@@ -250,6 +250,13 @@ fn what_would_be_damaged_is_refused() {
         ..AttributeProto::default()
     });
     assert!(refused(model(branching, 17)).contains("contains a graph"));
+    let mut calling = residual();
+    let call = NodeProto::new("Add", &[], "of_a_function", vec![]);
+    calling.node.push(NodeProto { domain: Some("my.functions".to_owned()), ..call });
+    let bytes = model(calling.clone(), 17);
+    QuantisableGraph::of(bytes, &output(), Target::Cpu, WeightRange::Reduced).unwrap();
+    calling.node.last_mut().unwrap().domain = None;
+    assert!(refused(model(calling, 17)).contains("(Add) lacks inputs or outputs"));
     let mut empty = residual();
     empty.node.drain(..6);
     assert!(refused(model(empty, 17)).contains("no layer that can be quantised"));
