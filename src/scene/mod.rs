@@ -129,7 +129,8 @@ pub struct Scene {
     pub size: Size,
     /// Size of a window, in pixels of that level.
     pub window: Size,
-    /// From one window to the next, across and down, in pixels of that level; not whole where `gsd` is asked for.
+    /// Distance from one window to the next, across and down, in pixels of that level. It need not be a whole number: one
+    /// pixel of the chip may cover, say, 1.7 pixels of the level.
     pub stride: [f64; 2],
     /// Whether blocks run across the whole width, so that windows are best read row by row.
     pub in_rows: bool,

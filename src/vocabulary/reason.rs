@@ -75,8 +75,9 @@ reasons! {
     UnitMismatch = "unit_mismatch",
     /// The window does not lie within the image.
     OutsideImage = "outside_image",
-    /// The objects of a scene do not fit on one grid, or it has no georeference, which `tiles.aoi` and `tiles.gsd`
-    /// need.
+    /// The files of a scene have no common grid or different numbers of frames, the scene lacks what `tiles.level`,
+    /// `tiles.gsd` or `tiles.aoi` need (that level, the size of its pixels, its place on the Earth), or it no longer
+    /// touches the area of interest.
     GridMismatch = "grid_mismatch",
     /// Skipped: the window's share of valid pixels is below `tiles.min_valid_fraction`.
     Nodata = "nodata",

@@ -238,8 +238,10 @@ impl Map {
         let pixels = across.saturating_mul(down);
         let size = u32::try_from(across).ok().zip(u32::try_from(down).ok());
         let Some((across, down)) = size.filter(|_| pixels <= MAX_PIXELS) else {
-            return Err(Error::config(format!("{source} has {pixels} windows: too many for a map"))
-                .hint("export a run with a larger tiles.stride"));
+            return Err(Error::config(format!("{source} has {pixels} windows, a map at most {MAX_PIXELS}"))
+                .hint(
+                    "plan a run with a larger tiles.stride, which has fewer windows, and export that one",
+                ));
         };
         let place = place_of(scene);
         Ok(Self {

@@ -75,13 +75,14 @@ pub struct Args {
     #[arg(long, value_name = "N|auto", default_value = "auto")]
     keep_worst: KeepWorst,
 
-    /// Number of tiles to calibrate with [default: 256, or two thirds of all tiles if there are fewer]
+    /// Number of tiles to calibrate with [default: 256, at most two thirds of all tiles; with --held-out at most all]
     #[arg(long, value_name = "N")]
     calibration_tiles: Option<NonZeroUsize>,
-    /// Images to compare on [default: images of --calibration that were not used to calibrate]
+    /// Images to compare on, none of which may be in --calibration; named like those [default: tiles of --calibration that
+    /// are not used to calibrate]
     #[arg(long, value_name = "URI", num_args = 1..)]
     held_out: Vec<String>,
-    /// Number of tiles to compare on [default: 128, or a third of all tiles if there are fewer]
+    /// Number of tiles to compare on [default: 128, at most a third of all tiles; with --held-out at most all of those]
     #[arg(long, value_name = "N")]
     held_out_tiles: Option<NonZeroUsize>,
 
