@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::cli::{PipelineArgs, block_on_threads, print_json, show};
 use crate::models::{ContractOrigin, Model};
 use crate::observe::stderr::{Level, say};
-use crate::observe::{Progress, Snapshot, Stage, Ticker};
+use crate::observe::{Progress, ProgressSnapshot, Stage, Ticker};
 use crate::output::Limit;
 use crate::stages::pipeline::Stop;
 use crate::stages::worker::{Job, Report};
@@ -215,7 +215,7 @@ pub fn say_nothing_found() {
 }
 
 /// Names the slowest stage, and says how busy all of them were.
-fn where_the_time_went(ours: &Snapshot) -> String {
+fn where_the_time_went(ours: &ProgressSnapshot) -> String {
     let stages = Stage::ALL.map(|stage| format!("{stage} {:.0} %", 100.0 * ours.busy.of(stage)));
     let slowest = ours.slowest.map_or_else(String::new, |stage| format!("; {stage} is the slowest"));
     format!("busy: {}{slowest}", stages.join(", "))

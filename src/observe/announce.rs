@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::observe::Snapshot;
+use crate::observe::ProgressSnapshot;
 use crate::observe::stderr::{self, Level};
 use crate::vocabulary::words;
 
@@ -40,7 +40,7 @@ pub struct Outcomes {
 ///
 /// - `current`: whether `tiles` shows it
 /// - `ours`: what this process did
-pub fn run_ends(run: &str, outcomes: &Outcomes, current: bool, ours: &Snapshot) {
+pub fn run_ends(run: &str, outcomes: &Outcomes, current: bool, ours: &ProgressSnapshot) {
     let Outcomes { tiles, ok, skipped, rejected } = *outcomes;
     let accepted = if current { "" } else { ", not accepted" };
     let [of_ok, of_skipped, of_rejected] = [ok, skipped, rejected].map(words::count);

@@ -9,6 +9,6 @@ mod ticker;
 
 pub use logging::{init as init_logging, keep_to_own_lines};
 pub use pace::{Busy, Pace, Stage, Widths};
-pub use progress::{Progress, Snapshot};
+pub use progress::{Progress, ProgressSnapshot};
 pub use stderr::LogFormat;
 pub use ticker::Ticker;

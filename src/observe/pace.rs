@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::observe::Snapshot;
+use crate::observe::ProgressSnapshot;
 
 /// A stage of a run, as people are told about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -116,7 +116,7 @@ impl Pace {
 
     /// Compares two moments of a run.
     #[must_use]
-    pub fn between(earlier: &Snapshot, now: &Snapshot) -> Self {
+    pub fn between(earlier: &ProgressSnapshot, now: &ProgressSnapshot) -> Self {
         let took = (now.seconds - earlier.seconds).max(1e-9);
         let rate = (now.settled - earlier.settled) as f64 / took;
         let left = now.planned.saturating_sub(now.done()) as f64;
@@ -141,9 +141,9 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn at(seconds: f64, settled: u64, busy: [f64; 4]) -> Snapshot {
+    fn at(seconds: f64, settled: u64, busy: [f64; 4]) -> ProgressSnapshot {
         let [fetch_seconds, decode_seconds, infer_seconds, commit_seconds] = busy;
-        Snapshot {
+        ProgressSnapshot {
             seconds,
             settled,
             inferred: settled,
@@ -153,7 +153,7 @@ mod tests {
             infer_seconds,
             commit_seconds,
             widths: Widths { fetch: 32.0, decode: 2.0, model: 1.0, write: 3.0 },
-            ..Snapshot::default()
+            ..ProgressSnapshot::default()
         }
     }
 
@@ -195,12 +195,13 @@ mod tests {
     #[test]
     fn rejects_alone_tell_neither_time_left_nor_the_slowest() {
         let start = at(0.0, 0, [0.0; 4]);
-        let rejects = Snapshot { rejected: 15, inferred: 0, ..at(0.1, 15, [0.05, 0.01, 0.0, 0.0]) };
+        let rejects = ProgressSnapshot { rejected: 15, inferred: 0, ..at(0.1, 15, [0.05, 0.01, 0.0, 0.0]) };
         let pace = Pace::between(&start, &rejects);
         assert_eq!((pace.slowest(), pace.seconds_left), (None, None));
-        let skipped = Snapshot { skipped: 15, inferred: 0, ..at(0.1, 15, [0.05, 0.01, 0.0, 0.0]) };
+        let skipped = ProgressSnapshot { skipped: 15, inferred: 0, ..at(0.1, 15, [0.05, 0.01, 0.0, 0.0]) };
         assert_eq!(Pace::between(&start, &skipped).seconds_left, None);
-        let first_batch = Snapshot { rejected: 15, inferred: 5, ..at(10.0, 20, [0.05, 0.1, 9.0, 0.0]) };
+        let first_batch =
+            ProgressSnapshot { rejected: 15, inferred: 5, ..at(10.0, 20, [0.05, 0.1, 9.0, 0.0]) };
         let pace = Pace::between(&start, &first_batch);
         assert_eq!((pace.slowest(), pace.seconds_left), (Some(Stage::Model), Some(40.0)));
     }

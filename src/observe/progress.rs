@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::observe::{Busy, Pace, Stage, Widths};
-use crate::vocabulary::outcome::Committed;
+use crate::vocabulary::outcome::CommittedBy;
 use crate::vocabulary::outcome::Outcome;
 use crate::vocabulary::traffic::Traffic;
 
@@ -35,7 +35,7 @@ pub struct Progress {
 
 /// The counters at one moment.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
-pub struct Snapshot {
+pub struct ProgressSnapshot {
     /// Since work on shards began, in seconds; models are loaded and the plan is published before.
     pub seconds: f64,
     /// Seconds spent finding the run or planning it, the listing of the input included.
@@ -81,7 +81,7 @@ pub struct Snapshot {
     pub widths: Widths,
 }
 
-impl Snapshot {
+impl ProgressSnapshot {
     /// Returns how many tiles have their outcome, here or elsewhere.
     #[must_use]
     pub fn done(&self) -> u64 {
@@ -173,21 +173,21 @@ impl Progress {
     }
 
     /// Notes a shard committed.
-    pub fn committed(&self, by: Committed, took: Duration) {
+    pub fn committed(&self, by: CommittedBy, took: Duration) {
         match by {
-            Committed::Ours => self.ours.fetch_add(1, Relaxed),
-            Committed::Theirs => self.theirs.fetch_add(1, Relaxed),
+            CommittedBy::Ours => self.ours.fetch_add(1, Relaxed),
+            CommittedBy::Theirs => self.theirs.fetch_add(1, Relaxed),
         };
         add_time(&self.commit_nanos, took);
     }
 
     /// Reads all counters.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> ProgressSnapshot {
         let seconds = |nanos: &AtomicU64| nanos.load(Relaxed) as f64 / 1e9;
         let took = self.started.get().map_or(0.0, |started| started.elapsed().as_secs_f64());
         let settled = self.settled.load(Relaxed);
-        let mut now = Snapshot {
+        let mut now = ProgressSnapshot {
             seconds: took,
             planning_seconds: seconds(&self.planning_nanos),
             tiles_per_second: settled as f64 / took.max(1e-9),
@@ -207,9 +207,9 @@ impl Progress {
             shards_ours: self.ours.load(Relaxed),
             shards_theirs: self.theirs.load(Relaxed),
             widths: self.widths.get().copied().unwrap_or_default(),
-            ..Snapshot::default()
+            ..ProgressSnapshot::default()
         };
-        now.busy = Pace::between(&Snapshot::default(), &now).busy;
+        now.busy = Pace::between(&ProgressSnapshot::default(), &now).busy;
         now.slowest = now.busy.slowest();
         now
     }

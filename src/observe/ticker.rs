@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::observe::stderr::{self, Level};
-use crate::observe::{Pace, Progress, Snapshot};
+use crate::observe::{Pace, Progress, ProgressSnapshot};
 use crate::vocabulary::words;
 
 const REDRAW: Duration = Duration::from_millis(200);
@@ -60,17 +60,17 @@ impl Drop for Ticker {
 }
 
 /// The snapshots of the last seconds, oldest first; at first the beginning, when nothing was done.
-struct Window(VecDeque<Snapshot>);
+struct Window(VecDeque<ProgressSnapshot>);
 
 impl Default for Window {
     fn default() -> Self {
-        Self(VecDeque::from([Snapshot::default()]))
+        Self(VecDeque::from([ProgressSnapshot::default()]))
     }
 }
 
 impl Window {
     /// Adds the newest snapshot; returns it with the pace over the window.
-    fn add(&mut self, now: Snapshot) -> (&Snapshot, Pace) {
+    fn add(&mut self, now: ProgressSnapshot) -> (&ProgressSnapshot, Pace) {
         // The last one that is old enough stays: the window is never shorter than it should be.
         while self.0.len() > 1 && now.seconds - self.0[1].seconds >= WINDOW_SECONDS {
             self.0.pop_front();
@@ -87,7 +87,7 @@ fn bar() -> ProgressBar {
     ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_style(style)
 }
 
-fn show((now, pace): (&Snapshot, Pace), bar: Option<&ProgressBar>) {
+fn show((now, pace): (&ProgressSnapshot, Pace), bar: Option<&ProgressBar>) {
     if now.planned == 0 {
         // The plan is being made, or models are being loaded.
         return;
@@ -103,7 +103,7 @@ fn show((now, pace): (&Snapshot, Pace), bar: Option<&ProgressBar>) {
 }
 
 /// Says it for people, in one line.
-fn sentence(now: &Snapshot, pace: &Pace) -> String {
+fn sentence(now: &ProgressSnapshot, pace: &Pace) -> String {
     let mut parts = vec![words::counted_of(now.done(), now.planned, "tile")];
     parts.extend(pace.is_typical.then(|| format!("{:.1}/s", pace.tiles_per_second)));
     parts.extend(pace.seconds_left.map(|left| format!("{} left", words::seconds_left(left))));
@@ -112,7 +112,7 @@ fn sentence(now: &Snapshot, pace: &Pace) -> String {
     parts.join(", ")
 }
 
-fn fields(now: &Snapshot, pace: &Pace) -> serde_json::Map<String, Value> {
+fn fields(now: &ProgressSnapshot, pace: &Pace) -> serde_json::Map<String, Value> {
     let fields = json!({
         "done": now.done(),
         "planned": now.planned,
@@ -136,12 +136,18 @@ mod tests {
         bar().finish_and_clear();
     }
 
-    fn at(seconds: f64, settled: u64, infer_seconds: f64, fetch_seconds: f64) -> Snapshot {
+    fn at(seconds: f64, settled: u64, infer_seconds: f64, fetch_seconds: f64) -> ProgressSnapshot {
         let widths = Widths { fetch: 32.0, decode: 2.0, model: 1.0, write: 3.0 };
         let rejected = settled / 100;
-        let known =
-            Snapshot { seconds, settled, rejected, fetch_seconds, infer_seconds, ..Snapshot::default() };
-        Snapshot { planned: 12_000, elsewhere: 1000, inferred: settled - rejected, widths, ..known }
+        let known = ProgressSnapshot {
+            seconds,
+            settled,
+            rejected,
+            fetch_seconds,
+            infer_seconds,
+            ..ProgressSnapshot::default()
+        };
+        ProgressSnapshot { planned: 12_000, elsewhere: 1000, inferred: settled - rejected, widths, ..known }
     }
 
     #[test]
@@ -173,14 +179,14 @@ mod tests {
     #[test]
     fn before_work_begins_there_is_no_rate() {
         let mut window = Window::default();
-        let (now, pace) = window.add(Snapshot { planned: 5, ..Snapshot::default() });
+        let (now, pace) = window.add(ProgressSnapshot { planned: 5, ..ProgressSnapshot::default() });
         assert_eq!(sentence(now, &pace), "0 of 5 tiles");
     }
 
     #[test]
     fn a_line_on_rejects_alone_has_neither_rate_nor_time_left() {
         let mut window = Window::default();
-        let rejects = Snapshot { settled: 15, rejected: 15, inferred: 0, ..at(0.2, 0, 0.0, 0.1) };
+        let rejects = ProgressSnapshot { settled: 15, rejected: 15, inferred: 0, ..at(0.2, 0, 0.0, 0.1) };
         let (now, pace) = window.add(rejects);
         assert_eq!(sentence(now, &pace), "1,015 of 12,000 tiles, 15 rejected");
         let fields = fields(now, &pace);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{ParquetObject, Run};
 use crate::input::storage::Bucket;
 use crate::vocabulary::error::{Error, Result};
-use crate::vocabulary::outcome::{Committed, Counts};
+use crate::vocabulary::outcome::{CommittedBy, Counts};
 
 /// Whose rows an object holds: what is constant in a shard, as its file metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,12 +72,12 @@ impl Provenance {
 
     /// Compares with what an object says of itself; `None` if its rows are of another run, fingerprint, plan or shard.
     #[must_use]
-    pub fn compare(&self, found: &HashMap<String, String>) -> Option<Committed> {
+    pub fn compare(&self, found: &HashMap<String, String>) -> Option<CommittedBy> {
         let same = |key: &str| found.get(&in_file(key)).is_some_and(|value| value == self.get(key));
         if ![RUN_ID, FINGERPRINT, PLAN_DIGEST, SHARD].into_iter().all(same) {
             return None;
         }
-        Some(if same(ATTEMPT) { Committed::Ours } else { Committed::Theirs })
+        Some(if same(ATTEMPT) { CommittedBy::Ours } else { CommittedBy::Theirs })
     }
 }
 

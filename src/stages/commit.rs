@@ -20,7 +20,7 @@ use crate::input::storage::{Bucket, Put};
 use crate::output::provenance::Provenance;
 use crate::output::{Output, ParquetObject, Run, contradicts_itself};
 use crate::vocabulary::error::{Error, Kind, Result};
-use crate::vocabulary::outcome::Committed;
+use crate::vocabulary::outcome::CommittedBy;
 
 /// How often an unclear answer is checked before the shard is left open.
 const MAX_ATTEMPTS: u32 = 4;
@@ -34,7 +34,12 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// # Errors
 ///
 /// `Unavailable` if the run is deleted; else as [`commit`].
-pub async fn commit_shard(run: &Run, shard: u32, bytes: Bytes, provenance: &Provenance) -> Result<Committed> {
+pub async fn commit_shard(
+    run: &Run,
+    shard: u32,
+    bytes: Bytes,
+    provenance: &Provenance,
+) -> Result<CommittedBy> {
     let (output, key) = (&run.output, run.shard_key(shard));
     let deleted = || Error::unavailable(format!("run {} was deleted, including {key}", run.id));
     if output.is_deleted(&run.id).await? {
@@ -57,11 +62,16 @@ pub async fn commit_shard(run: &Run, shard: u32, bytes: Bytes, provenance: &Prov
 ///
 /// `Unavailable` if the store gives no clear answer: the shard stays open. `Config` if the object
 /// exists and is of another run or fingerprint.
-pub async fn commit(output: &Output, key: &str, bytes: Bytes, provenance: &Provenance) -> Result<Committed> {
+pub async fn commit(
+    output: &Output,
+    key: &str,
+    bytes: Bytes,
+    provenance: &Provenance,
+) -> Result<CommittedBy> {
     let (bucket, mut attempt) = (&output.bucket, 1);
     loop {
         let failure = match bucket.put_new(key, bytes.clone()).await {
-            Ok(Put::Created) => return Ok(Committed::Ours),
+            Ok(Put::Created) => return Ok(CommittedBy::Ours),
             Ok(Put::Exists) => None,
             Err(error) if error.kind() == Kind::Unavailable => Some(error),
             Err(error) => return Err(error),
@@ -81,7 +91,7 @@ pub async fn commit(output: &Output, key: &str, bytes: Bytes, provenance: &Prove
 }
 
 /// Reads whose object lies at `key`; `None` if there is none.
-async fn look(bucket: &Bucket, key: &str, provenance: &Provenance) -> Result<Option<Committed>> {
+async fn look(bucket: &Bucket, key: &str, provenance: &Provenance) -> Result<Option<CommittedBy>> {
     let Some(found) = ParquetObject::open(bucket, key).await? else { return Ok(None) };
     match provenance.compare(&found.key_values()) {
         Some(committed) => Ok(Some(committed)),

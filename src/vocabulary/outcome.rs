@@ -90,7 +90,7 @@ pub struct Prediction {
 
 /// Who made a shard's rows exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Committed {
+pub enum CommittedBy {
     /// This worker.
     Ours,
     /// A worker beside us was faster with the same run's rows; ours are dropped.

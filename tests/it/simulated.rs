@@ -35,7 +35,7 @@ use tilefleet::output::provenance::Provenance;
 use tilefleet::output::{Output, Run, RunId};
 use tilefleet::stages::commit::commit_shard;
 use tilefleet::vocabulary::error::{Kind, Result};
-use tilefleet::vocabulary::outcome::Committed;
+use tilefleet::vocabulary::outcome::CommittedBy;
 use tilefleet::vocabulary::process::Process;
 use tilefleet_testing::Random;
 use tokio::sync::{Notify, oneshot};
@@ -365,7 +365,7 @@ enum Act {
 struct Ended {
     compacted: Option<Result<Vec<Compacted>>>,
     deleted: Option<Result<()>>,
-    committed: Option<Result<Committed>>,
+    committed: Option<Result<CommittedBy>>,
     /// What the deletion said: tiles that are lost, tiles of other runs that are shown instead.
     said: Option<(u64, u64)>,
 }
@@ -397,7 +397,7 @@ async fn delete(output: &Output, ids: &[RunId], ended: &Shared) -> Result<()> {
     runs::delete(output, &proposal).await.map(|_| ())
 }
 
-async fn commit(output: &Output, id: &RunId, bytes: Bytes) -> Result<Committed> {
+async fn commit(output: &Output, id: &RunId, bytes: Bytes) -> Result<CommittedBy> {
     let run = Run::open(output, id).await?;
     let run = run.ok_or_else(|| tilefleet::vocabulary::error::Error::unavailable("the run is deleted"))?;
     commit_shard(&run, 0, bytes, &Provenance::new(&run, 0, "late")).await

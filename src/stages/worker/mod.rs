@@ -24,7 +24,7 @@ use crate::input::source::{InputSpec, ItemSpec};
 use crate::input::storage::{ObjectUri, Storage};
 use crate::models;
 use crate::models::Model;
-use crate::observe::{Progress, Snapshot, announce, keep_to_own_lines};
+use crate::observe::{Progress, ProgressSnapshot, announce, keep_to_own_lines};
 use crate::output;
 use crate::output::current_rows::{Shown, count_shown, how_to_accept, settle};
 use crate::output::fingerprint::{FingerprintInput, OutputSchemaId};
@@ -107,7 +107,7 @@ pub struct Report {
     /// sources to tell in passing.
     pub table: Option<Shown>,
     /// What this process did.
-    pub this_process: Snapshot,
+    pub this_process: ProgressSnapshot,
     /// How it ran the model.
     pub inference: Inference,
 }

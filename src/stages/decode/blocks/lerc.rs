@@ -8,7 +8,8 @@ use lerc::bitmask::BitMask;
 
 use crate::formats::image::{corrupt, truncated};
 use crate::formats::raster::{BlockSpec, Codec, LercExtra};
-use crate::stages::decode::blocks::{BlockDecoder, codec};
+use crate::stages::decode::blocks::BlockDecoder;
+use crate::stages::decode::blocks::decompress::bits_in_order;
 use crate::vocabulary::chip::Samples;
 use crate::vocabulary::reason::Rejection;
 
@@ -20,7 +21,7 @@ pub(super) struct LercDecoder;
 
 impl BlockDecoder for LercDecoder {
     fn decode(&self, spec: &BlockSpec, stored: &[u8]) -> Result<Samples, Rejection> {
-        decode(spec, &codec::bits_in_order(spec, stored))
+        decode(spec, &bits_in_order(spec, stored))
     }
 }
 

@@ -11,7 +11,7 @@
 //! Blocks, window ─▶ read_window ─▶ WindowSamples
 //! ```
 
-mod codec;
+mod decompress;
 mod jpeg;
 mod lerc;
 mod lzw;
@@ -26,7 +26,7 @@ mod window;
 pub(super) use window::read_all;
 pub use window::{WindowSamples, read_samples, read_window};
 
-use self::codec::WebPBlockDecoder;
+use self::decompress::{WebPBlockDecoder, bits_in_order, check_ratio, decompress};
 use self::jpeg::JpegDecoder;
 use self::lerc::LercDecoder;
 use crate::formats::bytes::Order;
@@ -90,17 +90,17 @@ struct BytesDecoder;
 
 impl BlockDecoder for BytesDecoder {
     fn decode(&self, spec: &BlockSpec, stored: &[u8]) -> Result<Samples, Rejection> {
-        let stored = &codec::bits_in_order(spec, stored);
+        let stored = &bits_in_order(spec, stored);
         let sample_bytes = spec.stored.kind.num_bytes();
         let len = spec.stored_row_bytes() as usize * spec.window.height as usize;
-        codec::check_ratio(spec, stored.len(), len)?;
+        check_ratio(spec, stored.len(), len)?;
         if u64::from(spec.stored.stored_bits) != 8 * sample_bytes {
             let mut packed = vec![0; len];
-            codec::decompress(spec.stored.codec, stored, &mut packed)?;
+            decompress(spec.stored.codec, stored, &mut packed)?;
             return Ok(unpack::widen(spec, packed));
         }
         let mut samples = Samples::zeroed(spec.stored.kind, spec.num_samples());
-        codec::decompress(spec.stored.codec, stored, samples.bytes_mut())?;
+        decompress(spec.stored.codec, stored, samples.bytes_mut())?;
         if spec.stored.predictor != Predictor::FloatingPoint && spec.stored.order != Order::NATIVE {
             unpack::swap_bytes(samples.bytes_mut(), sample_bytes as usize);
         }
