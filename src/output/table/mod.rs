@@ -16,7 +16,7 @@ mod summed;
 
 pub use embedding::check_embedding;
 pub use file::{ShardRows, encode};
-pub use groups::{ColumnGroup, GEO_KEY, GeoGroup, RowGroups, describe_geometry, geometry_type};
+pub use groups::{ColumnGroup, GEO_KEY, RowGroups, describe_geometry, geometry_type};
 pub use schema::{SCHEMA_VERSION, TableSpec, schema};
 pub use stored::{StoredEmbeddings, StoredPart};
 pub use stored_columns::{BadColumn, StoredColumns, number_at, text_at, tile_id_at};

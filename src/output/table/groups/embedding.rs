@@ -17,10 +17,6 @@ pub(super) struct EmbeddingGroup {
 }
 
 impl ColumnGroup for EmbeddingGroup {
-    fn name(&self) -> &'static str {
-        "embedding"
-    }
-
     fn fields(&self) -> Vec<Field> {
         let element = match self.kind {
             EmbeddingType::Float32 => DataType::Float32,

@@ -13,10 +13,6 @@ pub(super) struct ExtraGroup {
 }
 
 impl ColumnGroup for ExtraGroup {
-    fn name(&self) -> &'static str {
-        "extra"
-    }
-
     fn fields(&self) -> Vec<Field> {
         let fields = self.fields.iter();
         fields.map(|fields| Field::new("extra", DataType::Struct(fields.clone()), true)).collect()

@@ -23,15 +23,10 @@ use crate::vocabulary::outcome::{GeoRow, TileRow};
 /// The key of the file metadata that makes a Parquet file a `GeoParquet` file.
 pub const GEO_KEY: &str = "geo";
 
-/// The group.
 #[derive(Debug)]
-pub struct GeoGroup;
+pub(super) struct GeoGroup;
 
 impl ColumnGroup for GeoGroup {
-    fn name(&self) -> &'static str {
-        "geo"
-    }
-
     fn fields(&self) -> Vec<Field> {
         let timestamp = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         vec![

@@ -13,10 +13,6 @@ use crate::vocabulary::outcome::TileRow;
 pub(super) struct IdentityGroup;
 
 impl ColumnGroup for IdentityGroup {
-    fn name(&self) -> &'static str {
-        "identity"
-    }
-
     fn fields(&self) -> Vec<Field> {
         vec![
             Field::new("tile_id", DataType::Utf8, false),

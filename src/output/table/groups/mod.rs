@@ -27,7 +27,8 @@ use arrow::datatypes::{Field, Schema};
 
 use self::embedding::EmbeddingGroup;
 use self::extra::ExtraGroup;
-pub use self::geo::{GEO_KEY, GeoGroup, describe as describe_geometry, geometry_type};
+use self::geo::GeoGroup;
+pub use self::geo::{GEO_KEY, describe as describe_geometry, geometry_type};
 use self::identity::IdentityGroup;
 use self::outcome::OutcomeGroup;
 use self::prediction::PredictionGroup;
@@ -43,9 +44,6 @@ use crate::vocabulary::tile_id::TileId;
 
 /// Columns that belong together.
 pub trait ColumnGroup: fmt::Debug + Send + Sync {
-    /// Returns its name in the documentation.
-    fn name(&self) -> &'static str;
-
     /// Returns its fields in the order of the table. A group whose first field is missing is not in a table.
     fn fields(&self) -> Vec<Field>;
 
@@ -105,19 +103,31 @@ fn of_each_row(predictions: PredictionGroup) -> Vec<Arc<dyn ColumnGroup>> {
     vec![Arc::new(IdentityGroup), Arc::new(WindowGroup), Arc::new(OutcomeGroup), Arc::new(predictions)]
 }
 
-/// Returns the groups that only tables of some kinds of sources have.
-fn domains() -> [Arc<dyn ColumnGroup>; 1] {
-    [Arc::new(GeoGroup)]
+/// A group that only tables of some kinds of sources have.
+struct Domain {
+    group: Arc<dyn ColumnGroup>,
+    /// Whether the table of a pipeline has it.
+    is_of: fn(&Pipeline) -> bool,
 }
 
-/// Returns those of them that the table of a pipeline has: windows of scenes lie on the Earth.
+/// Returns all of them, in the order of a table that has them.
+fn domains() -> [Domain; 1] {
+    // Windows of scenes lie on the Earth.
+    [Domain { group: Arc::new(GeoGroup), is_of: |pipeline| pipeline.grid.is_some() }]
+}
+
+/// Returns the groups of those that the table of a pipeline has.
 pub(super) fn domains_of(pipeline: &Pipeline) -> Vec<Arc<dyn ColumnGroup>> {
-    pipeline.grid.iter().map(|_| Arc::new(GeoGroup) as Arc<dyn ColumnGroup>).collect()
+    domains().into_iter().filter(|domain| (domain.is_of)(pipeline)).map(|domain| domain.group).collect()
 }
 
 /// Reads rows of a stored table back: all but their embeddings and the manifest's columns.
 #[derive(Debug)]
-pub struct RowGroups(Vec<Arc<dyn ColumnGroup>>);
+pub struct RowGroups {
+    groups: Vec<Arc<dyn ColumnGroup>>,
+    /// What every row starts as. A row's tile id is a hash, so it is made once and not per row.
+    blank: TileRow,
+}
 
 impl RowGroups {
     /// Returns the groups of a stored table.
@@ -129,14 +139,14 @@ impl RowGroups {
         let is_stored = |group: &Arc<dyn ColumnGroup>| {
             group.fields().first().is_some_and(|field| schema.field_with_name(field.name()).is_ok())
         };
-        groups.extend(domains().into_iter().filter(is_stored));
-        Self(groups)
+        groups.extend(domains().into_iter().map(|domain| domain.group).filter(is_stored));
+        Self { groups, blank: blank() }
     }
 
     /// Returns the names of the columns that [`Self::read`] needs.
     #[must_use]
     pub fn columns(&self) -> Vec<String> {
-        self.0.iter().flat_map(|group| group.fields()).map(|field| field.name().clone()).collect()
+        self.groups.iter().flat_map(|group| group.fields()).map(|field| field.name().clone()).collect()
     }
 
     /// Reads a row; which of its shard's embeddings is its own is not stored, and 0.
@@ -145,8 +155,8 @@ impl RowGroups {
     ///
     /// As [`ColumnGroup::read_back`].
     pub fn read(&self, stored: &RecordBatch, at: usize) -> Result<TileRow, BadColumn> {
-        let mut row = blank();
-        for group in &self.0 {
+        let mut row = self.blank.clone();
+        for group in &self.groups {
             group.read_back(&StoredColumns(stored), at, &mut row)?;
         }
         Ok(row)

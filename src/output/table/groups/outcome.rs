@@ -14,10 +14,6 @@ use crate::vocabulary::reason::{Reason, Rejection};
 pub(super) struct OutcomeGroup;
 
 impl ColumnGroup for OutcomeGroup {
-    fn name(&self) -> &'static str {
-        "outcome"
-    }
-
     fn fields(&self) -> Vec<Field> {
         vec![
             Field::new("status", DataType::Utf8, false),
@@ -45,7 +41,11 @@ impl ColumnGroup for OutcomeGroup {
         row.outcome = match stored.text("status")?.value(at) {
             "ok" => Outcome::Ok { detail, prediction: None, embedding: 0 },
             "skipped" => Outcome::Skipped { reason: reason()?, detail },
-            "rejected" => Outcome::Rejected(Rejection::new(reason()?, detail.unwrap_or_default())),
+            // A reject always has its particulars, so a null there is not what was written.
+            "rejected" => {
+                let detail = detail.ok_or_else(|| BadColumn::Missing("detail".to_owned()))?;
+                Outcome::Rejected(Rejection::new(reason()?, detail))
+            }
             other => return Err(unknown("status", other)),
         };
         Ok(())

@@ -21,10 +21,6 @@ pub(super) struct PredictionGroup {
 }
 
 impl ColumnGroup for PredictionGroup {
-    fn name(&self) -> &'static str {
-        "prediction"
-    }
-
     fn fields(&self) -> Vec<Field> {
         vec![
             Field::new("class_id", DataType::Int32, true),

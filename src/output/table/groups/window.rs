@@ -16,10 +16,6 @@ const EDGES: [&str; 4] = ["x", "y", "width", "height"];
 pub(super) struct WindowGroup;
 
 impl ColumnGroup for WindowGroup {
-    fn name(&self) -> &'static str {
-        "window"
-    }
-
     fn fields(&self) -> Vec<Field> {
         let whole_numbers = ["level", "frame"].map(|name| Field::new(name, DataType::Int32, false));
         let edges = EDGES.map(|name| Field::new(name, DataType::Int32, true));
