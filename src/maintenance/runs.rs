@@ -71,7 +71,7 @@ async fn propose_of(output: &Output, snapshot: &Snapshot, ids: &[RunId]) -> Resu
                 let now = output.process.now();
                 runs.push(RunReport::of(standing, &standings, now, ReportDetail::Outcomes).await?);
             }
-            (None, Some(deleted)) => runs.push(RunReport::of_deleted(deleted)),
+            (None, Some(deleted)) => runs.push(RunReport::of_deleted(deleted, ReportDetail::Outcomes)),
             (None, None) => return Err(output.no_run(Some(id))),
         }
     }

@@ -119,12 +119,12 @@ pub struct CommitPace {
     pub stalled: bool,
 }
 
-/// How much a report says.
+/// How much a report says, and so what it costs: `status` asks for progress alone, `runs` for outcomes, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportDetail {
-    /// Nothing: no row and no footer is read.
+    /// How far runs have got, and no [`RunReport::counts`]: no row and no footer is read.
     Progress,
-    /// Their counts, from the summary or the footers of the committed shards.
+    /// How their rows turned out, too, from the summary or the footers of the committed shards.
     Outcomes,
 }
 
@@ -163,7 +163,7 @@ async fn report_on(
         }
     }
     let leftovers = snapshot.deleted.iter().filter(|run| run.num_left() > 0 && wanted(&run.id));
-    reports.extend(leftovers.map(RunReport::of_deleted));
+    reports.extend(leftovers.map(|run| RunReport::of_deleted(run, detail)));
     if reports.is_empty() { Err(snapshot.nothing(output, only)) } else { Ok(reports) }
 }
 
@@ -201,11 +201,11 @@ impl RunReport {
         Ok(report)
     }
 
-    /// Reports on what is left of a deleted run.
+    /// Reports on what is left of a deleted run: its outcomes count no more, so they are none where they are asked for.
     #[must_use]
-    pub fn of_deleted(run: &DeletedRun) -> Self {
+    pub fn of_deleted(run: &DeletedRun, detail: ReportDetail) -> Self {
         Self {
-            counts: Some(Counts::default()),
+            counts: (detail == ReportDetail::Outcomes).then(Counts::default),
             files: run.num_left(),
             bytes: run.found.shards.iter().map(|shard| shard.size_bytes).sum(),
             left_of_deleted: Some(run.num_left()),

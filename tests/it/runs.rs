@@ -249,6 +249,11 @@ fn leftovers_of_a_deleted_run_are_no_rows() {
     let status = support::tilefleet().arg("status").arg(&table).output().unwrap();
     assert!(String::from_utf8_lossy(&status.stdout).contains("deleted, but 1 object of it left"));
     assert_eq!(answer(&table, &[])[1]["state"], "deleted");
+    let status = support::tilefleet().arg("status").arg(&table).arg("--json").output().unwrap();
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status[1]["left_of_deleted"], 1);
+    let with_counts = status.as_array().unwrap().iter().filter(|run| run.get("counts").is_some());
+    assert_eq!(with_counts.count(), 0, "nobody has counted: {status}");
     assert_exit(
         &support::tilefleet().arg("verify").arg(&table).args(["--run", &first]).output().unwrap(),
         75,
