@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::output::current_rows::CurrentRows;
 use crate::output::provenance::{COUNTS, in_file};
-use crate::output::table::{BadColumn, StoredColumns, text_at};
+use crate::output::table::{BadColumn, StoredColumns, text_at, tile_id_at};
 use crate::output::{Output, ParquetObject, Run, RunId, Scope, Snapshot};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::outcome::Counts;
@@ -124,7 +124,7 @@ async fn append_shard(
         let damaged = || Error::config(format!("{key} does not have the columns of a shard"));
         let columns = Columns::of(&batch).map_err(|bad| damaged().because(bad))?;
         for row in (0..batch.num_rows()).filter(|row| columns.is_asked_for(*row, &question.reasons)) {
-            let id = columns.tile_ids.value(row).parse().map_err(|error| damaged().because(error))?;
+            let id = tile_id_at(columns.tile_ids, row).map_err(|bad| damaged().because(bad))?;
             if newest.is_none_or(|newest| newest.is_current(&run.id, columns.sources.value(row), id)) {
                 rejects.push(columns.reject(row, &run.id, number));
             }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, StructArray};
-use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -19,7 +19,7 @@ use parquet::file::properties::WriterProperties;
 use crate::input::source::{Entry, ExtraCodec};
 use crate::input::storage::Bucket;
 use crate::output::parquet_object::ParquetObject;
-use crate::output::table::SummedFile;
+use crate::output::table::{BadColumn, StoredColumns, SummedFile, number_at, text_at};
 use crate::scene::{Scene, SceneLayout};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::identity::{Naming, SourceUri};
@@ -301,8 +301,8 @@ impl SourceTable {
         let naming = self.naming.clone();
         let both_of = move |batch: RecordBatch| {
             let sources = sources_of(&batch, &naming);
-            let extra = batch.column_by_name("extra").and_then(|column| column.as_struct_opt());
-            std::future::ready(sources.map(|sources| (sources, extra.cloned())))
+            let extra = StoredColumns(&batch).structs("extra").ok().cloned();
+            std::future::ready(sources.map(|sources| (sources, extra)))
         };
         Ok(self.object.stream()?.and_then(both_of).boxed())
     }
@@ -326,38 +326,53 @@ fn sources_of(batch: &RecordBatch, naming: &Naming) -> Result<Vec<Source>> {
 }
 
 fn append_sources(batch: &RecordBatch, naming: &Naming, sources: &mut Vec<Source>) -> Result<()> {
-    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| damaged(name));
-    let text = |name: &str| column(name)?.as_string_opt::<i32>().ok_or_else(|| damaged(name));
-    let (uris, versions) = (text("uri")?, text("version")?);
-    let sizes = column("size")?.as_primitive_opt::<Int64Type>().ok_or_else(|| damaged("size"))?;
-    // Tables of older versions have no surveys.
-    let optional = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
-    let (surveys, items) = (optional("survey"), optional("item"));
+    let columns = Columns::of(batch).map_err(|bad| damaged().because(bad))?;
     for row in 0..batch.num_rows() {
-        let survey = surveys.filter(|surveys| surveys.is_valid(row)).map(|surveys| surveys.value(row));
+        let size = number_at(columns.sizes, row).map(u64::try_from).transpose();
+        let survey = columns.surveys.and_then(|surveys| text_at(surveys, row));
         let survey = survey.map(serde_json::from_str::<SceneLayout>).transpose();
-        let size = sizes.is_valid(row).then(|| u64::try_from(sizes.value(row))).transpose();
-        let item = items.filter(|items| items.is_valid(row)).map(|items| items.value(row));
+        let survey = survey.map_err(|cause| damaged().because(naming.cause(cause)))?;
         sources.push(Source {
-            uri: naming.source(uris.value(row)),
-            version: versions.is_valid(row).then(|| versions.value(row).into()),
-            size_bytes: size.map_err(|cause| damaged("size").because(cause))?,
-            survey: survey
-                .map_err(|cause| damaged("survey").because(naming.cause(cause)))?
-                .map(|survey| survey.named(naming)),
-            item: item.map(Into::into),
+            uri: naming.source(columns.uris.value(row)),
+            version: text_at(columns.versions, row).map(Into::into),
+            size_bytes: size.map_err(|cause| damaged().because(cause))?,
+            survey: survey.map(|survey| survey.named(naming)),
+            item: columns.items.and_then(|items| text_at(items, row)).map(Into::into),
         });
     }
     Ok(())
 }
 
-fn damaged(column: &str) -> Error {
-    Error::config(format!("sources.parquet has no column `{column}` of the right type"))
+/// The columns of the table.
+struct Columns<'a> {
+    uris: &'a StringArray,
+    versions: &'a StringArray,
+    sizes: &'a Int64Array,
+    /// Tables of older versions have none, nor items.
+    surveys: Option<&'a StringArray>,
+    items: Option<&'a StringArray>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(batch: &'a RecordBatch) -> Result<Self, BadColumn> {
+        let stored = StoredColumns(batch);
+        Ok(Self {
+            uris: stored.text("uri")?,
+            versions: stored.text("version")?,
+            sizes: stored.numbers("size")?,
+            surveys: stored.text("survey").ok(),
+            items: stored.text("item").ok(),
+        })
+    }
+}
+
+fn damaged() -> Error {
+    Error::config("sources.parquet is damaged")
 }
 
 fn concat_extra(batches: &[RecordBatch]) -> Result<Option<StructArray>> {
-    let parts: Vec<&dyn Array> =
-        batches.iter().filter_map(|batch| batch.column_by_name("extra")).map(AsRef::as_ref).collect();
+    let parts = batches.iter().filter_map(|batch| StoredColumns(batch).structs("extra").ok());
+    let parts: Vec<&dyn Array> = parts.map(|extra| extra as &dyn Array).collect();
     if parts.is_empty() {
         return Ok(None);
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
+use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::input::storage::Bucket;
 use crate::output::layout::SHARDS_PER_PART;
 use crate::output::parquet_object::ParquetObject;
-use crate::output::table::SummedFile;
+use crate::output::table::{BadColumn, StoredColumns, SummedFile, number_at, tile_id_at};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::geometry::Window;
 use crate::vocabulary::tile_id::TileId;
@@ -194,43 +194,66 @@ impl PlanPart {
 
 fn append_tiles(batch: &RecordBatch, shard: u32, tiles: &mut Vec<PlannedTile>) -> Result<()> {
     let damaged = || Error::config(format!("the plan of shard {shard} is damaged"));
-    let int32 = |name: &str| {
-        batch
-            .column_by_name(name)
-            .and_then(|column| column.as_primitive_opt::<Int32Type>())
-            .ok_or_else(damaged)
-    };
-    let ids = batch
-        .column_by_name("tile_id")
-        .and_then(|column| column.as_string_opt::<i32>())
-        .ok_or_else(damaged)?;
-    let sources = batch
-        .column_by_name("source_id")
-        .and_then(|column| column.as_primitive_opt::<Int64Type>())
-        .ok_or_else(damaged)?;
-    let (shards, levels, frames) = (int32("shard")?, int32("level")?, int32("frame")?);
-    let (xs, ys, widths, heights) = (int32("x")?, int32("y")?, int32("width")?, int32("height")?);
-    // None of these numbers is negative.
-    let number = |column: &Int32Array, row: usize| u32::try_from(column.value(row)).map_err(|_| damaged());
+    let columns = Columns::of(batch).map_err(|bad| damaged().because(bad))?;
     for row in 0..batch.num_rows() {
-        if number(shards, row)? != shard {
+        if whole_number(columns.shards, row) != Some(shard) {
             return Err(damaged());
         }
-        let window = if xs.is_valid(row) {
-            let [x, y, width, height] = [xs, ys, widths, heights].map(|edge| number(edge, row));
+        let id = tile_id_at(columns.ids, row).map_err(|bad| damaged().because(bad))?;
+        tiles.push(columns.tile(row, id).ok_or_else(damaged)?);
+    }
+    Ok(())
+}
+
+/// The columns of a plan part.
+struct Columns<'a> {
+    shards: &'a Int32Array,
+    ids: &'a StringArray,
+    sources: &'a Int64Array,
+    levels: &'a Int32Array,
+    frames: &'a Int32Array,
+    /// `x`, `y`, `width`, `height`
+    edges: [&'a Int32Array; 4],
+}
+
+impl<'a> Columns<'a> {
+    fn of(batch: &'a RecordBatch) -> Result<Self, BadColumn> {
+        let stored = StoredColumns(batch);
+        Ok(Self {
+            shards: stored.numbers("shard")?,
+            ids: stored.text("tile_id")?,
+            sources: stored.numbers("source_id")?,
+            levels: stored.numbers("level")?,
+            frames: stored.numbers("frame")?,
+            edges: [
+                stored.numbers("x")?,
+                stored.numbers("y")?,
+                stored.numbers("width")?,
+                stored.numbers("height")?,
+            ],
+        })
+    }
+
+    /// Returns the tile of a row; `None` if a number is negative, or missing where there must be one.
+    fn tile(&self, row: usize, id: TileId) -> Option<PlannedTile> {
+        let window = if self.edges[0].is_valid(row) {
+            let [x, y, width, height] = self.edges.map(|edge| whole_number(edge, row));
             Some(Window { x: x?, y: y?, width: width?, height: height? })
         } else {
             None
         };
-        tiles.push(PlannedTile {
-            id: ids.value(row).parse().map_err(|_| damaged())?,
-            source_id: u64::try_from(sources.value(row)).map_err(|_| damaged())?,
-            level: number(levels, row)?,
-            frame: number(frames, row)?,
+        Some(PlannedTile {
+            id,
+            source_id: u64::try_from(number_at(self.sources, row)?).ok()?,
+            level: whole_number(self.levels, row)?,
+            frame: whole_number(self.frames, row)?,
             window,
-        });
+        })
     }
-    Ok(())
+}
+
+fn whole_number(column: &Int32Array, row: usize) -> Option<u32> {
+    u32::try_from(number_at(column, row)?).ok()
 }
 
 fn bug(error: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::Fields;
 use futures::stream::{self, StreamExt};
 use serde::Serialize;
@@ -15,7 +15,7 @@ use super::labels::{Given, as_text, field, no_group, wrong_split};
 use super::split::{held_out, rank};
 use super::{Group, Labels, Request, Split};
 use crate::output::current_rows::CurrentRows;
-use crate::output::table::StoredColumns;
+use crate::output::table::{StoredColumns, tile_id_at};
 use crate::output::{ModelRecord, Output, ParquetObject, Run, RunId, RunState, Scope, Snapshot};
 use crate::vocabulary::error::{Error, Kind, Result};
 use crate::vocabulary::tile_id::TileId;
@@ -272,7 +272,7 @@ impl<'a> Finder<'a> {
             _ => None,
         };
         for row in 0..batch.num_rows() {
-            let tile: TileId = tiles.value(row).parse().map_err(|error| damaged().because(error))?;
+            let tile = tile_id_at(tiles, row).map_err(|bad| damaged().because(bad))?;
             if newest.is_some_and(|newest| !newest.is_current(&shard.run, sources.value(row), tile)) {
                 continue;
             }
@@ -430,7 +430,7 @@ fn extra_of(batch: &RecordBatch, column: &str) -> Result<Extra> {
 }
 
 fn extra_columns(batch: &RecordBatch) -> Option<&arrow::array::StructArray> {
-    batch.column_by_name("extra").and_then(|extra| extra.as_struct_opt())
+    StoredColumns(batch).structs("extra").ok()
 }
 
 /// What a column of the manifest is read for.

@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Float32Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray};
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -29,9 +29,10 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::{DataFrame, SessionContext, col, lit};
 
 use super::fault;
-use super::scan::{Files, Hit};
+use super::scan::{Files, Hit, tile_ids};
 use super::target::Target;
 use crate::input::storage::Bucket;
+use crate::output::table::StoredColumns;
 use crate::vocabulary::error::{Error, Result as OurResult};
 use crate::vocabulary::tile_id::TileId;
 
@@ -164,8 +165,11 @@ impl Search {
             tiles.select_columns(&["tile_id"])?.collect().await
         };
         let batches = looked_up.await.map_err(|cause| fault(&cause))?;
-        let ids = batches.iter().flat_map(|batch| batch["tile_id"].as_string::<i32>().iter().flatten());
-        Ok(ids.filter_map(|id| id.parse().ok()).collect())
+        let mut ids = HashSet::new();
+        for batch in &batches {
+            ids.extend(tile_ids(batch).map_err(|bad| damaged(run).because(bad))?);
+        }
+        Ok(ids)
     }
 
     /// Names the columns that are read from the files.
@@ -193,8 +197,10 @@ impl Search {
             }
         }
         let place = |hit: &Hit| Some((*places.get(&(hit.file, hit.row))?, hit.similarity));
-        let id = |(batch, at): (usize, usize)| batches[batch]["tile_id"].as_string::<i32>().value(at);
-        let ranked = hits.iter().filter_map(place).filter(|(place, _)| Some(id(*place)) != itself);
+        let ids = batches.iter().map(|batch| StoredColumns(batch).text("tile_id"));
+        let ids = ids.collect::<Result<Vec<_>, _>>().map_err(unexpected)?;
+        let is_itself = |(batch, at): (usize, usize)| Some(ids[batch].value(at)) == itself;
+        let ranked = hits.iter().filter_map(place).filter(|(place, _)| !is_itself(*place));
         let ranked = ranked.take(self.count);
         let (order, similarities): (Vec<_>, Vec<_>) = ranked.unzip();
         self.ranked(&batches, &order, similarities).map_err(unexpected)
@@ -224,6 +230,11 @@ fn with_run(batch: &RecordBatch, columns: &[&str], run: &str) -> Result<RecordBa
     RecordBatch::try_from_iter_with_nullable(columns)
 }
 
-fn unexpected(cause: ArrowError) -> Error {
+fn damaged(run: &str) -> Error {
+    Error::config(format!("the rows of run {run} are damaged"))
+        .hint("`tilefleet verify OUTPUT` shows which file is damaged")
+}
+
+fn unexpected(cause: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::bug("cannot join the nearest tiles").because(cause)
 }

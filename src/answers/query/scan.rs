@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{FieldRef, Fields};
 use datafusion::common::runtime::SpawnedTask;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -24,7 +24,7 @@ use super::similarity::Direction;
 use super::vectors::Vectors;
 use crate::input::storage::Bucket;
 use crate::output::ParquetObject;
-use crate::output::table::{StoredEmbeddings, StoredPart};
+use crate::output::table::{BadColumn, StoredColumns, StoredEmbeddings, StoredPart, tile_id_at};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::tile_id::TileId;
 
@@ -181,11 +181,21 @@ impl Files {
     }
 }
 
+/// Returns the tiles of some rows.
+pub(super) fn tile_ids(batch: &RecordBatch) -> Result<Vec<TileId>, BadColumn> {
+    let ids = StoredColumns(batch).text("tile_id")?;
+    (0..batch.num_rows()).map(|row| tile_id_at(ids, row)).collect()
+}
+
 /// Tells row by row whether its tile is among those shown.
 async fn rows_of(object: &ParquetObject, shown: &HashSet<TileId>) -> Result<Vec<bool>> {
-    let batches = object.read_columns(&["tile_id"]).await?;
-    let ids = batches.iter().flat_map(|batch| batch["tile_id"].as_string::<i32>().iter().flatten());
-    Ok(ids.map(|id| id.parse().is_ok_and(|id: TileId| shown.contains(&id))).collect())
+    let damaged = || Error::config(format!("{} does not have the columns of a shard", object.key()));
+    let mut rows = Vec::new();
+    for batch in object.read_columns(&["tile_id"]).await? {
+        let ids = tile_ids(&batch).map_err(|bad| damaged().because(bad))?;
+        rows.extend(ids.iter().map(|id| shown.contains(id)));
+    }
+    Ok(rows)
 }
 
 async fn joined<T: Send + 'static>(task: SpawnedTask<Result<T>>) -> Result<T> {

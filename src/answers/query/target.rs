@@ -11,6 +11,7 @@ use datafusion::prelude::{DataFrame, col, lit};
 use super::fault;
 use super::similarity::Direction;
 use super::vectors::{Vectors, is_vector};
+use crate::output::table::StoredColumns;
 use crate::vocabulary::error::{Error, Result as OurResult};
 use crate::vocabulary::tile_id::TileId;
 
@@ -118,9 +119,9 @@ async fn embedding_of(tiles: &DataFrame, id: &str) -> OurResult<(Option<String>,
     };
     let vectors = Vectors::of_array(&tile["embedding"], false).map_err(|cause| fault(&cause))?;
     let Some(embedding) = vectors.row(0) else {
-        let text = |column: &str| tile[column].as_string::<i32>().value(0).to_owned();
+        let text = |name| StoredColumns(tile).text(name).map(|text| text.value(0)).map_err(unexpected);
         return Err(Error::usage(format!("tile {id} has no embedding"))
-            .because(format!("it was {}: {}", text("status"), text("reason")))
+            .because(format!("it was {}: {}", text("status")?, text("reason")?))
             .hint("`SELECT source, reason, detail FROM rejects` shows why"));
     };
     if Direction::of(embedding).is_zero() {
@@ -166,7 +167,7 @@ async fn unknown(tiles: &DataFrame, id: &str, message: String) -> Error {
     };
     match sides.await {
         Ok(sides) if sides.iter().any(|batch| batch.num_rows() > 0) => {
-            let mut next = pairs(&sides);
+            let mut next = pairs(&sides).unwrap_or_default();
             next.sort();
             error.because(format!("next to it are {}", named(&next, false)))
         }
@@ -190,7 +191,7 @@ async fn no_id(tiles: &DataFrame, text: &str) -> Error {
 
 /// Returns ids and sources of some tiles, in order.
 async fn candidates(tiles: &DataFrame, condition: Expr, most: usize) -> OurResult<Vec<(String, String)>> {
-    let mut found = pairs(&collect(tiles, condition, most, &["tile_id", "source"]).await?);
+    let mut found = pairs(&collect(tiles, condition, most, &["tile_id", "source"]).await?)?;
     found.sort();
     Ok(found)
 }
@@ -208,12 +209,15 @@ async fn collect(
     collected.await.map_err(|cause| fault(&cause))
 }
 
-fn pairs(batches: &[RecordBatch]) -> Vec<(String, String)> {
-    let of = |batch: &RecordBatch| {
-        let text = |row: usize, column: &str| batch[column].as_string::<i32>().value(row).to_owned();
-        (0..batch.num_rows()).map(|row| (text(row, "tile_id"), text(row, "source"))).collect::<Vec<_>>()
-    };
-    batches.iter().flat_map(of).collect()
+fn pairs(batches: &[RecordBatch]) -> OurResult<Vec<(String, String)>> {
+    let mut pairs = Vec::new();
+    for batch in batches {
+        let text = |name| StoredColumns(batch).text(name).map_err(unexpected);
+        let (ids, sources) = (text("tile_id")?, text("source")?);
+        let pair = |row| (ids.value(row).to_owned(), sources.value(row).to_owned());
+        pairs.extend((0..batch.num_rows()).map(pair));
+    }
+    Ok(pairs)
 }
 
 fn named(tiles: &[(String, String)], more: bool) -> String {

@@ -8,7 +8,7 @@ use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Float32Type};
 
 use crate::output::provenance::in_file;
-use crate::output::table::{RowGroups, StoredEmbeddings};
+use crate::output::table::{RowGroups, StoredColumns, StoredEmbeddings};
 use crate::output::{Checksums, ParquetObject, Run, Tile, check_rest};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::outcome::{Outcome, TileRow};
@@ -111,8 +111,7 @@ impl OpenFile {
             batches.first().map(RecordBatch::schema).ok_or_else(|| damaged(&key, "it has no rows"))?;
         let rows = concat_batches(&schema, &batches)
             .map_err(|error| Error::bug("cannot join rows").because(error))?;
-        let extra = rows.column_by_name(EXTRA).and_then(|extra| extra.as_struct_opt());
-        let extra = extra.map(|extra| Arc::new(extra.clone()));
+        let extra = StoredColumns(&rows).structs(EXTRA).ok().map(|extra| Arc::new(extra.clone()));
         let mut metadata = object.key_values();
         let mut constant = |name: &str| metadata.remove(&in_file(name)).unwrap_or_default();
         let (provider, precision) = (constant("provider"), constant("precision"));
