@@ -20,6 +20,7 @@ use crate::stages::survey::planned_windows;
 use crate::stages::worker::tiling;
 use crate::vocabulary::contract::Input;
 use crate::vocabulary::error::Result;
+use crate::vocabulary::identity::Naming;
 use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::reason::{Rejection, SourceError};
 
@@ -40,7 +41,7 @@ impl Scenes {
     /// Returns `None` if every source is one tile.
     pub(super) fn new(settings: &InspectOptions, input: &Input) -> Result<Option<Self>> {
         let Some(tiling) = tiling::resolve(settings.grid.as_ref(), input)? else { return Ok(None) };
-        let items = tiling::items(&settings.stac, &settings.limits, tiling.aoi.as_ref())?;
+        let items = tiling::items(&settings.stac, &settings.limits, tiling.aoi.as_ref(), &Naming::default())?;
         Ok(Some(Self { tiling: Arc::new(tiling), items, max_windows: settings.limits.max_windows }))
     }
 

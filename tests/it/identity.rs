@@ -238,6 +238,16 @@ impl Canary {
         self.settle("manifest", &json!(path), "");
     }
 
+    /// Makes a search of this archive the input.
+    fn search(&mut self, api: &str) {
+        let settings = "[tiles]\ngrid = \"regular\"\naoi = \"9.5,53.3,10.4,53.8\"\nbands = [1, 2, 3]";
+        self.settle("stac", &json!({}), settings);
+        let path = self.folder.path().join(PIPELINE);
+        let text = fs::read_to_string(&path).unwrap();
+        let stac = format!("[input.stac]\napi = \"{api}\"\ncollections = [\"{PATIENT}\"]\n");
+        fs::write(&path, text.replace("stac = {}\n", &stac)).unwrap();
+    }
+
     fn run(self, secret: bool) -> Ended {
         let Self { folder, web } = self;
         let mut command = Command::new(env::current_exe().unwrap());
@@ -357,6 +367,13 @@ fn no_manifest() -> Canary {
     canary
 }
 
+/// A manifest without a column `uri`.
+fn no_header() -> Canary {
+    let mut canary = Canary::new();
+    canary.list(&format!("path,{PATIENT}_note"), [format!("{PATIENT}.jpg,7")]);
+    canary
+}
+
 /// A web server that nobody reaches.
 fn no_server() -> Canary {
     let mut canary = Canary::new();
@@ -370,12 +387,14 @@ fn no_server() -> Canary {
 fn no_api() -> Canary {
     let mut canary = Canary::new();
     let api = format!("{}/{PATIENT}/{PATIENT}-chart.json", canary.web.endpoint());
-    let settings = "[tiles]\ngrid = \"regular\"\naoi = \"9.5,53.3,10.4,53.8\"\nbands = [1, 2, 3]";
-    canary.settle("stac", &json!({}), settings);
-    let path = canary.folder.path().join(PIPELINE);
-    let text = fs::read_to_string(&path).unwrap();
-    let stac = format!("[input.stac]\napi = \"{api}\"\ncollections = [\"{PATIENT}\"]\n");
-    fs::write(&path, text.replace("stac = {}\n", &stac)).unwrap();
+    canary.search(&api);
+    canary
+}
+
+/// An archive whose address is not that of a web server.
+fn no_address() -> Canary {
+    let mut canary = Canary::new();
+    canary.search(&format!("s3://{PATIENT}/api"));
     canary
 }
 
@@ -400,7 +419,7 @@ fn no_name_is_seen() {
     // With plain URIs the name is seen everywhere: so each search finds what it is to find.
     let everywhere: &[Place] = &[Rows, Sources, Bytes, Record, Stderr];
     let with_columns: &[Place] = &[Rows, Sources, Metadata, Bytes, Record, Stderr];
-    let jobs: [PlantedJob<'_>; 9] = [
+    let jobs: [PlantedJob<'_>; 11] = [
         ("folder", folder, 0, everywhere),
         ("manifest", manifest, 0, with_columns),
         ("items", items, 0, everywhere),
@@ -408,8 +427,10 @@ fn no_name_is_seen() {
         ("no pattern", no_pattern, 78, &[Stderr]),
         ("no uri", no_uri, 78, &[Stderr]),
         ("no manifest", no_manifest, 78, &[Stderr]),
+        ("no header", no_header, 78, &[Stderr]),
         ("no server", no_server, 75, &[Stderr]),
         ("no API", no_api, 78, &[Stderr]),
+        ("no address", no_address, 78, &[Stderr]),
     ];
     let judge = |(name, make, code, expected): PlantedJob<'_>| {
         let plain = make().run(false);

@@ -152,14 +152,15 @@ impl Inspector {
     pub fn with_storage(settings: &InspectOptions, input: Option<Input>, storage: Storage) -> Result<Self> {
         let area = settings.grid.as_ref().and_then(|grid| grid.aoi.as_deref()).map(tiling::read_aoi);
         let area = area.transpose()?;
-        let items = || tiling::items(&settings.stac, &settings.limits, area.as_ref());
+        let items = || tiling::items(&settings.stac, &settings.limits, area.as_ref(), storage.naming());
+        let items = settings.grid.as_ref().map(|_| items()).transpose()?;
         Ok(Self {
             storage,
             limits: DecodeLimits::of_pixels(settings.limits.max_pixels),
             max_object_bytes: settings.limits.max_object_bytes,
             max_windows: settings.limits.max_windows,
             grid: settings.tile_grid(),
-            items: settings.grid.as_ref().map(|_| items()).transpose()?,
+            items,
             bands: settings.grid.as_ref().and_then(|grid| item::tiling_of_bands(grid, area.clone())),
             model: input.map(|input| ForModel::new(settings, area.as_ref(), input)).transpose()?,
         })

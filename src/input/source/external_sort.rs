@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::twins::renamed;
-use crate::input::storage::redact;
+use crate::input::storage::shown;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::identity::{Naming, SourceUri};
 
@@ -341,9 +341,9 @@ impl Counts {
     }
 
     fn conflict(&self) -> Result<()> {
-        let shown = |uri: &SourceUri| uri.naming().name(&redact(uri.for_reading())).into_owned();
         self.conflict.as_ref().map_or(Ok(()), |uri| {
-            Err(Error::config(format!("the manifest has {} twice, with different values", shown(uri)))
+            let source = shown(uri.for_reading(), uri.naming());
+            Err(Error::config(format!("the manifest has {source} twice, with different values"))
                 .hint("a manifest has one row per source: remove all but one"))
         })
     }

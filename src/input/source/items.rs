@@ -14,7 +14,7 @@ use super::twins::{identity_of, identity_of_bad};
 use super::{Entry, Odd, Search};
 use crate::input::stac;
 use crate::input::stac::{BadItem, Filter, Item, StacLimits, Verdict};
-use crate::input::storage::{ObjectInfo, ObjectUri, StoreError};
+use crate::input::storage::{ObjectInfo, ObjectUri, StoreError, shown};
 use crate::vocabulary::error::{Error, Result};
 
 /// Bytes of a document that show whether it is STAC.
@@ -115,7 +115,7 @@ impl Search {
                 self.add_item(found, filter, &mut judged)?;
             }
         }
-        let api = self.storage.naming().name(&search.api);
+        let api = shown(&search.api, self.storage.naming());
         self.looked_at.push(format!("{api}: STAC items of a search{}", judged.words()));
         Ok(())
     }

@@ -16,7 +16,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::csv;
 use super::extra::ExtraCodec;
-use crate::input::storage::ObjectUri;
+use crate::input::storage::{ObjectUri, shown, shown_list};
 use crate::vocabulary::error::{Error, Result};
 
 /// Rows of one record batch of a Parquet file.
@@ -86,19 +86,20 @@ impl Manifest {
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         let uri_column = names.iter().position(|column| *column == "uri").ok_or_else(|| {
             Error::config(format!("the manifest {name} has no column `uri`"))
-                .because(format!("its columns are: {}", names.join(", ")))
+                .because(format!("its columns are: {}", shown_list(names.iter().copied(), name.naming())))
                 .hint("rename the column with the images' paths or URIs to `uri`")
         })?;
         if let Some(twice) = names.iter().enumerate().find(|(at, column)| names[..*at].contains(column)) {
-            return Err(Error::config(format!("the manifest {name} has the column `{}` twice", twice.1))
+            let column = shown(twice.1, name.naming());
+            return Err(Error::config(format!("the manifest {name} has the column `{column}` twice"))
                 .hint("rename or remove one of them"));
         }
         if !is_text(schema.field(uri_column).data_type()) {
-            return Err(Error::config(format!(
-                "the column `uri` of {name} is {}, not text",
-                schema.field(uri_column).data_type()
-            ))
-            .hint("write it as text: one path or URI per row"));
+            // The type of a struct has names in it.
+            let data_type = schema.field(uri_column).data_type().to_string();
+            let data_type = name.naming().quote(&data_type);
+            return Err(Error::config(format!("the column `uri` of {name} is {data_type}, not text"))
+                .hint("write it as text: one path or URI per row"));
         }
         let is_extra = |column: &usize| *column != uri_column && !name.naming().is_secret();
         let extra_columns: Vec<usize> = (0..names.len()).filter(is_extra).collect();

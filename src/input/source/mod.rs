@@ -42,7 +42,7 @@ use self::external_sort::{BUFFER_BYTES, Spool};
 use self::manifest::{Manifest, Rows};
 use self::pattern::{Pattern, relative};
 use crate::input::storage::{
-    ObjectInfo, ObjectUri, Sample, Storage, StoreError, Tally, percent_decoded, redact,
+    ObjectInfo, ObjectUri, Sample, Storage, StoreError, Tally, percent_decoded, shown,
 };
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::identity::Naming;
@@ -380,7 +380,7 @@ impl Search {
         let others = if num_others > 0 { format!(", {num_others} {do_not} match") } else { String::new() };
         self.looked_at.push(format!(
             "{}: {} below {folder}, {num_taken} of them taken{others}, {} ignored{odd}{left_out}",
-            folder.naming().name(&redact(text)),
+            shown(text, folder.naming()),
             counted(num_seen, "object"),
             self.num_ignored - ignored_before,
         ));
@@ -492,7 +492,7 @@ struct Odd {
 impl Odd {
     fn add(&mut self, key: &str, naming: &Naming) {
         self.count += 1;
-        self.first.get_or_insert_with(|| naming.name(key).into_owned());
+        self.first.get_or_insert_with(|| shown(key, naming).into_owned());
     }
 
     fn warn(&self, folder: &ObjectUri) {

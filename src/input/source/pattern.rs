@@ -2,7 +2,7 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use crate::input::storage::{ObjectUri, percent_decoded, redact, split_scheme};
+use crate::input::storage::{ObjectUri, percent_decoded, shown, split_scheme};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::identity::Naming;
 
@@ -43,7 +43,7 @@ impl Pattern {
         let scheme = split_scheme(text).map(|(scheme, _)| scheme);
         if matches!(scheme.as_deref(), Some("http" | "https")) {
             if text.contains('*') {
-                return Err(Error::config(format!("cannot search for `{}`", naming.name(&redact(text))))
+                return Err(Error::config(format!("cannot search for `{}`", shown(text, naming)))
                     .because("web servers cannot list objects")
                     .hint("name each object, or give a manifest with a column `uri`"));
             }
@@ -67,7 +67,7 @@ impl Pattern {
         };
         let glob = GlobBuilder::new(&rest).literal_separator(true).backslash_escape(true).build();
         let glob = glob.map_err(|cause| {
-            Error::config(format!("`{}` is not a valid pattern", naming.name(text)))
+            Error::config(format!("`{}` is not a valid pattern", shown(text, naming)))
                 .because(naming.cause(cause))
                 .hint("close each [ and {; put a backslash before a literal one")
         })?;

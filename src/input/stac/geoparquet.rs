@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 use super::document::read_item;
 use super::read::Found;
 use super::wire::Place;
-use crate::input::storage::ObjectUri;
+use crate::input::storage::{ObjectUri, shown_list};
 use crate::vocabulary::error::{Error, Result};
 
 const BATCH_ROWS: usize = 512;
@@ -71,11 +71,12 @@ pub(super) fn read(path: &Path, uri: &ObjectUri, visit: &mut dyn FnMut(Vec<Found
 fn check(schema: &Schema, uri: &ObjectUri) -> Result<()> {
     for column in ["id", "assets"] {
         if schema.column_with_name(column).is_none() {
-            let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            let names = schema.fields().iter().map(|field| field.name().as_str());
+            let names = shown_list(names, uri.naming());
             return Err(Error::config(format!(
                 "{uri} is not a stac-geoparquet table: it has no column `{column}`"
             ))
-            .because(format!("its columns are: {}", names.join(", ")))
+            .because(format!("its columns are: {names}"))
             .hint("a table of images with a column `uri` is a manifest: set input.manifest to it"));
         }
     }
@@ -195,6 +196,20 @@ mod tests {
     use super::*;
     use arrow::array::{Float32Array, Float64Array, StringArray, StructArray};
     use arrow::datatypes::Field;
+
+    use crate::vocabulary::identity::{Naming, Pseudonyms};
+
+    #[test]
+    fn columns_of_another_table_are_shown_as_names_are() {
+        let schema = Schema::new(vec![Field::new("Doe_note", DataType::Utf8, true)]);
+        let message = |naming: &Naming| {
+            let uri = ObjectUri::parse_named("s3://b/items.parquet", naming).unwrap();
+            check(&schema, &uri).unwrap_err().render()
+        };
+        assert!(message(&Naming::default()).contains("its columns are: Doe_note"));
+        let secret = message(&Naming::new(Pseudonyms::new(b"0123456789abcdef").unwrap()));
+        assert!(secret.contains("has no column `id`") && !secret.contains("Doe"), "{secret}");
+    }
 
     /// pandas writes NaN for what is not there; an infinity nobody writes for that.
     #[test]

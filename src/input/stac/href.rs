@@ -1,6 +1,6 @@
 //! Where a link or an asset of a document leads.
 
-use crate::input::storage::{ObjectUri, percent_decoded, redact, split_scheme};
+use crate::input::storage::{ObjectUri, percent_decoded, shown, split_scheme};
 use crate::vocabulary::error::{Error, Result};
 
 /// Resolves a reference as it stands in a document of `folder`.
@@ -20,7 +20,7 @@ pub(super) fn resolve(href: &str, folder: &ObjectUri) -> Result<ObjectUri> {
     if uri.scheme().is_local() && !is_local {
         return Err(Error::config(format!(
             "`{}` is a file on this machine, but the document that names it comes from {}",
-            folder.naming().name(&redact(href)),
+            shown(href, folder.naming()),
             folder.bucket_name()
         )));
     }

@@ -12,7 +12,7 @@ use super::href::resolve;
 use super::item::Item;
 use super::search;
 use super::wire::Place;
-use crate::input::storage::{ObjectUri, Sample, Storage, StoreError, Tally, redact};
+use crate::input::storage::{ObjectUri, Sample, Storage, StoreError, Tally, redact, shown};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::words::counted;
 
@@ -191,7 +191,7 @@ impl<'a> Walk<'a> {
         match page.next {
             Some(next) if uri.scheme().is_http() => self.follow(uri, next, visit).await,
             Some(next) => Err(Error::config(format!("{uri} is one of several pages"))
-                .because(format!("the next page is {}", uri.naming().name(&redact(&next.href))))
+                .because(format!("the next page is {}", shown(&next.href, uri.naming())))
                 .hint("save all items into one item collection")),
             None => Ok(()),
         }

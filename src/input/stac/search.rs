@@ -17,6 +17,7 @@ use super::read::{Found, StacLimits};
 use super::time::Interval;
 use crate::input::storage::{Answer, ObjectUri, Storage, Web, redact};
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::identity::Naming;
 use crate::vocabulary::words::counted;
 
 /// An API may filter a page after it has counted it; after this many empty pages in a row the search is given up.
@@ -68,11 +69,13 @@ fn default_max_pages() -> u64 {
 impl Search {
     /// Checks what can be checked without asking.
     ///
+    /// - `naming`: how sources are named, and so what may be said of the API's address
+    ///
     /// # Errors
     ///
     /// `Config` with the key and the reason.
-    pub fn check(&self) -> Result<()> {
-        self.base()?;
+    pub fn check(&self, naming: &Naming) -> Result<()> {
+        self.base(naming)?;
         self.filter()?.check()?;
         if self.collections.is_empty() {
             return Err(Error::config("input.stac.collections is empty")
@@ -113,8 +116,8 @@ impl Search {
         Ok(Filter { dates, max_cloud_cover: self.max_cloud_cover, area })
     }
 
-    fn base(&self) -> Result<ObjectUri> {
-        let base = ObjectUri::parse(&self.api)?;
+    fn base(&self, naming: &Naming) -> Result<ObjectUri> {
+        let base = ObjectUri::parse_named(&self.api, naming)?;
         if base.scheme().is_http() {
             return Ok(base);
         }
@@ -127,8 +130,8 @@ impl Search {
     ///
     /// `Config` if the search or the API's address is wrong, `Unavailable` if the API is away.
     pub async fn start(&self, storage: &Storage) -> Result<Pages> {
-        self.check()?;
-        let base = self.base()?.named(storage.naming());
+        self.check(storage.naming())?;
+        let base = self.base(storage.naming())?;
         let web = storage.web(base.for_reading())?;
         let api = Api::look(&web, &base).await?;
         let body = self.body(api.takes_query)?;
@@ -185,7 +188,7 @@ impl Api {
         if landing.conforms_to.is_empty() && landing.links.is_empty() {
             return Err(no_api().because("its landing page has neither `conformsTo` nor links".to_owned()));
         }
-        let url = url_of(base.for_reading())?;
+        let url = url_of(base)?;
         let search = match landing.links.iter().find(|link| link.rel == "search") {
             Some(link) => beside(&url, &link.href),
             None => beside(&url, &format!("{}/search", base.for_reading().trim_end_matches('/'))),
@@ -271,7 +274,7 @@ impl Pages {
         limits: StacLimits,
     ) -> Result<Self> {
         let web = storage.web(base.for_reading())?;
-        let url = url_of(base.for_reading())?;
+        let url = url_of(base)?;
         let request = Request { url: url.clone(), body: None }
             .after(link, &url)
             .map_err(|error| in_secret(error, base))?;
@@ -364,7 +367,9 @@ fn description(body: &[u8]) -> Option<String> {
     const MOST: usize = 300;
     let answer: Value = serde_json::from_slice(body).ok()?;
     let text = ["description", "detail", "message"].iter().find_map(|key| answer.get(key)).map(plain)?;
-    Some(redact(&text.chars().filter(|c| !c.is_control()).take(MOST).collect::<String>()))
+    let text: String = text.chars().filter(|character| !character.is_control()).collect();
+    // Cut only at the end: of a URL that is cut, a password could not be told from a host.
+    Some(redact(&text).chars().take(MOST).collect())
 }
 
 /// Keeps what an error says of a link to itself, where names are secret.
@@ -376,8 +381,9 @@ fn in_secret(error: Error, base: &ObjectUri) -> Error {
     }
 }
 
-fn url_of(text: &str) -> Result<Url> {
-    Url::parse(text).map_err(|cause| Error::config(format!("`{}` is not a URL", redact(text))).because(cause))
+fn url_of(base: &ObjectUri) -> Result<Url> {
+    Url::parse(base.for_reading())
+        .map_err(|cause| Error::config(format!("`{base}` is not a URL")).because(base.naming().cause(cause)))
 }
 
 /// Resolves a link of an API; it may lead to no other host, and not from `https` to `http`.
@@ -428,7 +434,7 @@ mod tests {
         assert_eq!(Value::from(body), expected);
         assert!(!search().body(false).unwrap().contains_key("query"));
         let request = Request {
-            url: url_of("https://api.example/search").unwrap(),
+            url: Url::parse("https://api.example/search").unwrap(),
             body: Some(search().body(false).unwrap()),
         };
         let url = request.as_get().url;
@@ -439,7 +445,7 @@ mod tests {
 
     #[test]
     fn next_links_come_in_both_forms() {
-        let base = url_of("https://api.example/v1/search").unwrap();
+        let base = Url::parse("https://api.example/v1/search").unwrap();
         let first = Request { url: base.clone(), body: Some(search().body(false).unwrap()) };
         let link = |text: &str| -> Link { serde_json::from_str(text).unwrap() };
         let merged = first
@@ -459,8 +465,19 @@ mod tests {
     }
 
     #[test]
+    fn what_an_api_says_is_cut_after_its_secrets_are() {
+        let said = |text: String| description(json!({ "detail": text }).to_string().as_bytes()).unwrap();
+        let url = "https://user:hunter2@api.example/v1";
+        for before in 240..320 {
+            let said = said(format!("{}{url}", " ".repeat(before)));
+            assert!(said.chars().count() <= 300 && !said.contains("hun"), "{said}");
+        }
+        assert!(!said("https://user:hunter2\n@api.example".to_owned()).contains("hunter2"));
+    }
+
+    #[test]
     fn links_stay_with_their_host() {
-        let base = url_of("https://api.example/v1").unwrap();
+        let base = Url::parse("https://api.example/v1").unwrap();
         for href in [
             "https://elsewhere.example/v1",
             "http://api.example/v1",
@@ -477,7 +494,7 @@ mod tests {
         let refused = |change: &dyn Fn(&mut Search)| {
             let mut search = search();
             change(&mut search);
-            search.check().unwrap_err().render()
+            search.check(&Naming::default()).unwrap_err().render()
         };
         assert!(refused(&|search| search.collections.clear()).contains("collections is empty"));
         assert!(refused(&|search| search.intersects = Some(json!({}))).contains("both a box and a geometry"));
@@ -487,6 +504,6 @@ mod tests {
         assert!(
             refused(&|search| (search.bbox, search.datetime) = (None, None)).contains("whole collections")
         );
-        assert!(search().check().is_ok());
+        assert!(search().check(&Naming::default()).is_ok());
     }
 }

@@ -40,7 +40,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use self::bucket::{Bucket, Expected, Object, ObjectInfo, Put};
 pub use self::connect::{ENDPOINT_VARIABLES, REGION_VARIABLES};
 pub use self::options::StorageOptions;
-pub use self::redact::redact;
+pub use self::redact::{redact, shown, shown_list};
 pub use self::sign::SignOptions;
 pub use self::space::free_bytes;
 pub use self::store_error::StoreError;

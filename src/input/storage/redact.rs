@@ -1,5 +1,24 @@
 //! Takes secrets out of text before anybody reads it.
 
+use std::borrow::Cow;
+
+use crate::vocabulary::identity::Naming;
+
+/// Returns what may be shown of a text that is the name of a source, or may hold one: its pseudonym where names are
+/// secret, otherwise the text without credentials.
+///
+/// The pseudonym is that of the whole text. What is cut off first would name other things alike, and a URI otherwise
+/// than its rows do.
+#[must_use]
+pub fn shown<'a>(text: &'a str, naming: &Naming) -> Cow<'a, str> {
+    if naming.is_secret() { naming.name(text) } else { Cow::Owned(redact(text)) }
+}
+
+/// Returns names in a row, each as [`shown`].
+pub fn shown_list<'a>(names: impl IntoIterator<Item = &'a str>, naming: &Naming) -> String {
+    names.into_iter().map(|name| shown(name, naming)).collect::<Vec<_>>().join(", ")
+}
+
 /// Returns `text` with user names, passwords, queries and fragments cut out of every URL in it.
 ///
 /// Presigned URLs and shared access signatures carry their secret in the query; some tools put a
@@ -39,6 +58,18 @@ fn without_secrets(location: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vocabulary::identity::Pseudonyms;
+
+    #[test]
+    fn what_is_shown_is_the_pseudonym_of_the_whole_text_or_the_text_without_secrets() {
+        let secret = Naming::new(Pseudonyms::new(b"0123456789abcdef").unwrap());
+        let (one, other) = ("https://h/Doe?sig=1", "https://h/Doe?sig=2");
+        assert_eq!(shown(one, &Naming::default()), "https://h/Doe?…");
+        assert_eq!(shown(one, &secret), secret.name(one));
+        assert_ne!(shown(one, &secret), shown(other, &secret), "they are two things");
+        assert_eq!(shown_list(["uri", one], &Naming::default()), "uri, https://h/Doe?…");
+        assert!(!shown_list(["uri", "Doe"], &secret).contains("Doe"));
+    }
 
     #[test]
     fn signatures_and_passwords_are_cut_out() {

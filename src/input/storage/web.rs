@@ -11,7 +11,7 @@ use object_store::client::{HttpClient, HttpConnector as _, HttpErrorKind, HttpRe
 
 use super::connect::StorePlan;
 use super::pace::{LeastPace, PieceError};
-use super::redact::redact;
+use super::redact::{redact, shown};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::identity::Naming;
 use crate::vocabulary::process::Process;
@@ -77,7 +77,7 @@ impl Web {
         // Whoever writes http:// means it.
         let options = plan.client_options("", Some(url));
         let client = plan.web_connector().connect(&options).map_err(|cause| {
-            Error::config(format!("cannot prepare requests to {}", naming.name(&redact(url))))
+            Error::config(format!("cannot prepare requests to {}", shown(url, naming)))
                 .because(naming.quote(&redact(&cause.to_string())).into_owned())
         })?;
         let options = &plan.options;
@@ -146,9 +146,9 @@ impl Web {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let body = body.map_or_else(HttpRequestBody::empty, HttpRequestBody::from);
-        let request = request
-            .body(body)
-            .map_err(|cause| Error::config(format!("`{}` is not a URL", self.shown(url))).because(cause))?;
+        let request = request.body(body).map_err(|cause| {
+            Error::config(format!("`{}` is not a URL", self.shown(url))).because(self.naming.cause(cause))
+        })?;
         let response = self.client.execute(request).await.map_err(|error| {
             Failure::passing(match error.kind() {
                 HttpErrorKind::Connect => "cannot connect",
@@ -174,7 +174,7 @@ impl Web {
     }
 
     fn shown(&self, url: &str) -> String {
-        self.naming.name(&redact(url)).into_owned()
+        shown(url, &self.naming).into_owned()
     }
 
     /// Reads a body; `None` if it is too large.

@@ -152,7 +152,7 @@ impl Job {
             allow: pipeline.input.allow.clone(),
             look_up: true,
             limit: pipeline.input.limit,
-            items: tiling.as_deref().map(|tiling| items(&pipeline, tiling)).transpose()?,
+            items: tiling.as_deref().map(|tiling| items(&pipeline, tiling, storage.naming())).transpose()?,
             exclude: Some(output.uri.clone()),
         };
         model.precision = Precision::agreed(pipeline.run.precision, model.precision)?;
@@ -803,8 +803,8 @@ fn num_cores() -> NonZeroUsize {
 }
 
 /// Returns which STAC items are taken.
-fn items(pipeline: &Pipeline, tiling: &Tiling) -> Result<ItemSpec> {
-    tiling::items(&pipeline.input.stac, &pipeline.limits, tiling.aoi.as_ref())
+fn items(pipeline: &Pipeline, tiling: &Tiling, naming: &Naming) -> Result<ItemSpec> {
+    tiling::items(&pipeline.input.stac, &pipeline.limits, tiling.aoi.as_ref(), naming)
 }
 
 pub(crate) fn spool_folder() -> Result<tempfile::TempDir> {

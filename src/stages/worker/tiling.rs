@@ -8,6 +8,7 @@ use crate::input::stac::{Filter, Interval};
 use crate::scene::{Area, Tiling};
 use crate::vocabulary::contract;
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::identity::Naming;
 use crate::vocabulary::words::counted;
 
 /// Items of a page of a search.
@@ -121,11 +122,17 @@ pub(crate) fn read_aoi(text: &str) -> Result<Area> {
 /// Returns which STAC items are taken.
 ///
 /// - `area`: which they have to touch
+/// - `naming`: how sources are named, and so what an error may say
 ///
 /// # Errors
 ///
 /// `Config` if dates or search are wrong.
-pub(crate) fn items(input: &StacInput, limits: &Limits, area: Option<&Area>) -> Result<ItemSpec> {
+pub(crate) fn items(
+    input: &StacInput,
+    limits: &Limits,
+    area: Option<&Area>,
+    naming: &Naming,
+) -> Result<ItemSpec> {
     let StacInput { dates, max_cloud_cover, api, collections } = input;
     let limits = stac::StacLimits {
         items: limits.max_stac_items,
@@ -150,7 +157,7 @@ pub(crate) fn items(input: &StacInput, limits: &Limits, area: Option<&Area>) -> 
         max_pages: limits.documents,
     });
     if let Some(search) = &search {
-        search.check()?;
+        search.check(naming)?;
     }
     Ok(ItemSpec { filter, search, limits })
 }
