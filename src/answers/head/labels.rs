@@ -17,8 +17,9 @@ use sha2::{Digest, Sha256};
 
 use super::Split;
 use crate::input::source::check_quotation;
-use crate::input::storage::{ObjectUri, Storage};
+use crate::input::storage::{ObjectUri, Storage, shown, shown_list};
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::identity::Naming;
 use crate::vocabulary::tile_id::TileId;
 
 /// Labels are read as a whole; a larger file is refused.
@@ -54,9 +55,9 @@ pub enum Labels {
 /// What a file of labels says.
 #[derive(Clone, Debug)]
 pub struct LabelFile {
-    /// As given, for messages.
+    /// As given, for messages, if it may be shown.
     pub(super) name: String,
-    /// Whether tiles are named by id; otherwise by the canonical URI of their source.
+    /// Whether tiles are named by id; otherwise by the name of their source, as in the column `source`.
     pub(super) by_tile: bool,
     /// Number of each key in the lists below.
     pub(super) keys: HashMap<String, usize>,
@@ -103,22 +104,23 @@ impl LabelFile {
         key: Option<&str>,
         group: Option<&str>,
     ) -> Result<Self> {
-        let uri = ObjectUri::parse(name)?;
+        let uri = storage.source(name)?;
         let object = storage.bucket(&uri).get(uri.key(), MAX_FILE_BYTES).await;
         let object = object.map_err(|fault| fault.into_error(&uri)).map_err(|error| {
-            Error::new(error.kind(), format!("cannot read the labels {name}"))
+            Error::new(error.kind(), format!("cannot read the labels {}", shown(name, uri.naming())))
                 .because(error)
                 .hint(WELL_FORMED)
         })?;
-        let columns = Columns { name, label: label_column, key, group };
+        let columns = Columns { name, naming: uri.naming(), label: label_column, key, group };
         Self::of_bytes(object.bytes, &uri.parent(), &columns)
     }
 
+    /// - `folder`: where relative sources start; they are named as it is
     fn of_bytes(bytes: Bytes, folder: &ObjectUri, columns: &Columns<'_>) -> Result<Self> {
         let digest = hex::encode(Sha256::digest(&bytes));
         let tables = columns.tables(bytes)?;
         let mut file = Self {
-            name: columns.name.to_owned(),
+            name: columns.shown(),
             by_tile: columns.key_of(&tables.schema)? == KEYS[0],
             keys: HashMap::new(),
             labels: Vec::new(),
@@ -156,7 +158,7 @@ impl LabelFile {
                     return Err(Error::config(format!(
                         "row {number} of {} contradicts an earlier one: {} is labelled `{}` and `{label}`",
                         self.name,
-                        field(keys, row).unwrap_or_default(),
+                        shown(field(keys, row).unwrap_or_default(), folder.naming()),
                         before.label
                     ))
                     .hint("give one label per key, with one `split` and one group"));
@@ -170,11 +172,11 @@ impl LabelFile {
         let wrong = |what: &str| Error::config(format!("row {number} of {} {what}", self.name));
         let key = key.ok_or_else(|| wrong("has no tile or source").hint("name a tile or a source in it"))?;
         if !self.by_tile {
-            return Ok(folder.resolve(key)?.for_reading().to_owned());
+            return Ok(folder.resolve(key)?.identity().name().into_owned());
         }
         match key.parse::<TileId>() {
             Ok(_) => Ok(key.to_owned()),
-            Err(cause) => Err(wrong(&format!("names the tile `{key}`"))
+            Err(cause) => Err(wrong(&format!("names the tile `{}`", shown(key, folder.naming())))
                 .because(cause)
                 .hint("ids are those of the column `tile_id`; sources go into a column `source`")),
         }
@@ -238,6 +240,7 @@ pub(super) fn as_text(column: &ArrayRef) -> Option<StringArray> {
 /// The columns that are looked for in a file.
 struct Columns<'a> {
     name: &'a str,
+    naming: &'a Naming,
     /// By default `label`.
     label: Option<&'a str>,
     key: Option<&'a str>,
@@ -251,6 +254,10 @@ struct Tables {
 }
 
 impl Columns<'_> {
+    fn shown(&self) -> String {
+        shown(self.name, self.naming).into_owned()
+    }
+
     fn tables(&self, bytes: Bytes) -> Result<Tables> {
         let extension = self.name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
         let unreadable = |cause| self.unreadable(cause);
@@ -274,7 +281,7 @@ impl Columns<'_> {
                     builder.with_projection(mask).build().map_err(|cause| unreadable(cause.into()))?;
                 self.collected(schema, &places, reader)
             }
-            _ => Err(Error::config(format!("the labels {} are neither .csv nor .parquet", self.name))
+            _ => Err(Error::config(format!("the labels {} are neither .csv nor .parquet", self.shown()))
                 .hint("the extension gives the format: rename or convert it")),
         }
     }
@@ -304,7 +311,9 @@ impl Columns<'_> {
     }
 
     fn unreadable(&self, cause: ArrowError) -> Error {
-        Error::config(format!("cannot read the labels {}", self.name)).because(cause).hint(WELL_FORMED)
+        Error::config(format!("cannot read the labels {}", self.shown()))
+            .because(self.naming.cause(cause))
+            .hint(WELL_FORMED)
     }
 
     /// Places of key, label and perhaps split and group.
@@ -332,18 +341,20 @@ impl Columns<'_> {
     }
 
     fn missing(&self, what: &str, schema: &Schema, hint: &str) -> Error {
-        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        Error::config(format!("the labels {} have no column {what}", self.name))
-            .because(match names[..] {
-                [] => "the file is empty".to_owned(),
-                _ => format!("the columns are: {}", names.join(", ")),
+        let names = schema.fields().iter().map(|field| field.name().as_str());
+        let names = shown_list(names, self.naming);
+        Error::config(format!("the labels {} have no column {what}", self.shown()))
+            .because(match names.as_str() {
+                "" => "the file is empty".to_owned(),
+                names => format!("the columns are: {names}"),
             })
             .hint(hint)
     }
 
     fn no_text(&self, field: &Field) -> Error {
-        let (name, data_type) = (field.name(), field.data_type());
-        Error::config(format!("the column `{name}` of {} is {data_type}", self.name))
+        let (name, data_type) = (shown(field.name(), self.naming), field.data_type().to_string());
+        let data_type = self.naming.quote(&data_type);
+        Error::config(format!("the column `{name}` of {} is {data_type}", self.shown()))
             .hint("keys are text; labels and groups are text or whole numbers")
     }
 }
@@ -371,10 +382,15 @@ mod tests {
     use parquet::arrow::ArrowWriter;
 
     use super::*;
+    use crate::vocabulary::identity::Pseudonyms;
 
     fn read(text: &str, label: &str, key: Option<&str>) -> Result<LabelFile> {
-        let folder = ObjectUri::parse("s3://b/lists").unwrap();
-        let columns = Columns { name: "s3://b/lists/l.csv", label: Some(label), key, group: None };
+        read_named(text, label, key, &Naming::default())
+    }
+
+    fn read_named(text: &str, label: &str, key: Option<&str>, naming: &Naming) -> Result<LabelFile> {
+        let folder = ObjectUri::parse_named("s3://b/lists", naming).unwrap();
+        let columns = Columns { name: "s3://b/lists/l.csv", naming, label: Some(label), key, group: None };
         LabelFile::of_bytes(Bytes::from(text.to_owned()), &folder, &columns)
     }
 
@@ -390,6 +406,24 @@ mod tests {
         assert_eq!((file.by_tile, file.keys.len(), file.num_blank), (false, 2, 1));
         assert_eq!(given(&file, "s3://b/lists/a.jpg"), ("007".to_owned(), None));
         assert_eq!(given(&file, "s3://c/b.jpg"), ("sea".to_owned(), None));
+    }
+
+    /// Rows of a table with pseudonyms have these in the column `source`.
+    #[test]
+    fn sources_are_matched_by_their_names_and_errors_say_no_more() {
+        let naming = Naming::new(Pseudonyms::new(b"0123456789abcdef").unwrap());
+        let read = |text| read_named(text, "label", None, &naming);
+        let file = read("source,label\nDoe.jpg,cat\n").unwrap();
+        assert_eq!(file.keys.keys().collect::<Vec<_>>(), [&*naming.name("s3://b/lists/Doe.jpg")]);
+        for text in [
+            "source,label\nDoe,x\nDoe,y\n",
+            "source,Doe\na,b\n",
+            "Doe,label\na,b\n",
+            "source,label\nDoe,\"x\n",
+        ] {
+            let message = read(text).unwrap_err().render();
+            assert!(!message.contains("Doe") && !message.contains("l.csv"), "{message}");
+        }
     }
 
     /// Rows behind a quotation mark that is not closed would be part of a label.
@@ -408,7 +442,8 @@ mod tests {
     fn a_group_is_a_column_of_its_own_or_one_that_is_read_anyway() {
         let folder = ObjectUri::parse("s3://b/lists").unwrap();
         let read = |text: &str, group| {
-            let columns = Columns { name: "l.csv", label: None, key: None, group: Some(group) };
+            let naming = &Naming::default();
+            let columns = Columns { name: "l.csv", naming, label: None, key: None, group: Some(group) };
             LabelFile::of_bytes(Bytes::from(text.to_owned()), &folder, &columns)
         };
         let text = "patient,source,label\np1,a,x\n,b,\np2,c,y\n";
@@ -448,8 +483,8 @@ mod tests {
         writer.write(&table).unwrap();
         let bytes = Bytes::from(writer.into_inner().unwrap());
         let folder = ObjectUri::parse("s3://b").unwrap();
-        let columns =
-            |label| Columns { name: "l.parquet", label: Some(label), key: None, group: Some("label") };
+        let (name, naming) = ("l.parquet", &Naming::default());
+        let columns = |label| Columns { name, naming, label: Some(label), key: None, group: Some("label") };
         let read = |label| LabelFile::of_bytes(bytes.clone(), &folder, &columns(label));
         let file = read("label").unwrap();
         assert!(file.by_tile);
