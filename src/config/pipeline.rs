@@ -62,8 +62,8 @@ pub struct Input {
     pub uris: Vec<String>,
     /// A Parquet or CSV file with a column `uri`.
     pub manifest: Option<String>,
-    /// Folders and buckets that a manifest may name; empty: any store, and local files only if the
-    /// manifest is local itself.
+    /// Folders and buckets that a manifest may name and the links of STAC documents may lead to; empty: any store, and
+    /// local files only if what names them is local itself.
     pub allow: Vec<String>,
     /// Maximum number of sources, the first in order of their URIs.
     pub limit: Option<u64>,

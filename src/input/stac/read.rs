@@ -225,7 +225,7 @@ impl<'a> Walk<'a> {
         }
         let mut items = Vec::new();
         for link in links("item") {
-            match resolve(&link.href, &uri.parent()) {
+            match self.target(uri, link) {
                 Ok(item) if self.is_new(&item)? => items.push(item),
                 Ok(_) => {}
                 Err(error) => self.no_link(uri, link, &error, visit)?,
@@ -238,13 +238,26 @@ impl<'a> Walk<'a> {
         // The list is taken from its end: the first child must come last.
         let children: Vec<&Link> = links("child").collect();
         for link in children.into_iter().rev() {
-            match resolve(&link.href, &uri.parent()) {
+            match self.target(uri, link) {
                 Ok(child) if self.is_new(&child)? => self.open.push((child, depth + 1)),
                 Ok(_) => {}
                 Err(error) => self.no_link(uri, link, &error, visit)?,
             }
         }
         Ok(())
+    }
+
+    /// Returns the document that a link leads to.
+    ///
+    /// # Errors
+    ///
+    /// As [`resolve`]; `Config` if `input.allow` does not name that place.
+    fn target(&self, uri: &ObjectUri, link: &Link) -> Result<ObjectUri> {
+        let target = resolve(&link.href, &uri.parent())?;
+        if self.storage.may_lead(&self.start, &target) {
+            return Ok(target);
+        }
+        Err(Error::config(format!("{target} is not allowed; to allow it, add it to input.allow")))
     }
 
     /// Hands on a link that cannot be followed: whatever it was to lead to is missing.

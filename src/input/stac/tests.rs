@@ -18,10 +18,14 @@ fn storage() -> Storage {
 }
 
 async fn all_within(text: &str, limits: &StacLimits) -> Result<Vec<Found>, Error> {
+    all_by(&storage(), text, limits).await
+}
+
+async fn all_by(storage: &Storage, text: &str, limits: &StacLimits) -> Result<Vec<Found>, Error> {
     let spool = tempfile::tempdir().unwrap();
     let mut items = Vec::new();
     let uri = ObjectUri::parse(text).unwrap();
-    read(&storage(), &uri, limits, spool.path(), &mut |found| {
+    read(storage, &uri, limits, spool.path(), &mut |found| {
         items.push(found);
         Ok(())
     })
@@ -294,6 +298,39 @@ async fn a_link_that_leads_nowhere_is_one_item() {
     assert!(whys[2].starts_with("its link `child` cannot be followed"), "{whys:?}");
     assert!(whys[3].starts_with("its link `item` cannot be followed"), "{whys:?}");
     assert_eq!(whys[4], "the object does not exist");
+}
+
+/// Reads a catalog whose links lead to two folders and to another server; returns what came of each link, and whether
+/// the other server was asked.
+async fn links_with_allow(allow: &[&str]) -> (Vec<String>, bool) {
+    let other = Server::answering(|_, _| (200, feature("other", 1).to_string()));
+    let elsewhere = format!("{}/item.json", other.url());
+    let server = Server::answering(move |request, _| {
+        let links = [link("item", "in/a.json"), link("item", "../out/b.json"), link("item", &elsewhere)];
+        let root = json!({"type": "Catalog", "stac_version": "1.0.0", "id": "c", "links": links});
+        match request.target.as_str() {
+            "/root/catalog.json" => (200, root.to_string()),
+            target => (200, feature(target, 1).to_string()),
+        }
+    });
+    let allow: Vec<String> = allow.iter().map(|place| place.replace("HOST", &server.url())).collect();
+    let root = format!("{}/root/catalog.json", server.url());
+    let storage = storage().allowing(&allow).unwrap();
+    let found = all_by(&storage, &root, &StacLimits::default()).await.unwrap();
+    (ids(&found).into_iter().map(str::to_owned).collect(), !other.requests().is_empty())
+}
+
+#[tokio::test]
+async fn links_lead_to_no_document_that_is_not_allowed() {
+    let (all, asked) = links_with_allow(&[]).await;
+    assert_eq!((all.len(), asked), (3, true), "{all:?}");
+    assert!(all.iter().all(|what| !what.contains("allow")), "{all:?}");
+    let is_refused = |what: &String| what.contains("is not allowed; to allow it, add it to input.allow");
+    let refused = |all: &[String]| all.iter().filter(|what| is_refused(what)).count();
+    let (within, asked) = links_with_allow(&["HOST/root/"]).await;
+    assert_eq!((within.len(), refused(&within), asked), (3, 2, false), "{within:?}");
+    let (own_host, asked) = links_with_allow(&["s3://elsewhere/"]).await;
+    assert_eq!((own_host.len(), refused(&own_host), asked), (3, 1, false), "{own_host:?}");
 }
 
 /// What has assets or features and does not say what it is is not a catalog of former times: it is a row that says why.

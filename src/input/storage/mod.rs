@@ -119,7 +119,8 @@ impl Storage {
         Self::prepared(options, environment, Process::real())
     }
 
-    /// Returns the same access, whose redirects stay within these places; none: they may lead to any web server.
+    /// Returns the same access, whose redirects and [`Self::may_lead`] stay within these places; none: they may lead
+    /// anywhere.
     ///
     /// # Errors
     ///
@@ -128,6 +129,15 @@ impl Storage {
         self.plan.allow = places.iter().map(|place| self.source(place)).collect::<Result<_>>()?;
         self.buckets = Arc::default();
         Ok(self)
+    }
+
+    /// Returns whether documents, read from `start` on, may lead to another one: within the places that are allowed, or,
+    /// if `start` was named outside of them, within its own bucket or web server.
+    #[must_use]
+    pub fn may_lead(&self, start: &ObjectUri, to: &ObjectUri) -> bool {
+        let is_allowed = |uri: &ObjectUri| self.plan.allow.iter().any(|place| uri.is_within(place));
+        let stays = || !is_allowed(start) && start.bucket_key() == to.bucket_key();
+        self.plan.allow.is_empty() || is_allowed(to) || stays()
     }
 
     /// Returns the bucket of an object; it connects, and may fail to, when it is first used. What it says of its objects
