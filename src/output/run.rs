@@ -119,7 +119,10 @@ impl Output {
             // Some stores say "exists" of what never landed (S3: 409 where two writers meet), so look.
             match self.bucket.head(key).await {
                 Ok(_) => return Ok(Put::Exists),
-                Err(StoreError::Gone) if attempt < MAX_PUTS => self.process.sleep(PAUSE * attempt).await,
+                Err(StoreError::Gone) if attempt < MAX_PUTS => {
+                    // Two writers that met here must not meet again.
+                    self.process.sleep(self.process.jittered(PAUSE * attempt)).await;
+                }
                 Err(StoreError::Gone) => {}
                 Err(fault) => return Err(fault.into_error(self.bucket.uri(key))),
             }
