@@ -62,9 +62,7 @@ impl Change {
             }
             for number in 0..run.num_shards() {
                 for tile in run.shard(number).await?.tiles {
-                    let is_current =
-                        |newest: &CurrentRows| newest.is_current(&run.id, &tile.source.uri.name(), tile.id);
-                    match (is_current(&was), is_current(&is)) {
+                    match (was.shows(&run.id, &tile), is.shows(&run.id, &tile)) {
                         (true, false) => out.insert(tile.id),
                         (false, true) => into.insert(tile.id),
                         _ => false,

@@ -7,7 +7,7 @@ use super::{CurrentRows, Replaced};
 use crate::output::provenance::{COUNTS, in_file};
 use crate::output::summary::counts_so_far;
 use crate::output::table::{BadColumn, StoredColumns, text_at, tile_id_at};
-use crate::output::{Output, ParquetObject, Run, Scope, Snapshot, Tile};
+use crate::output::{Output, ParquetObject, Run, Scope, Snapshot};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::outcome::Counts;
 use crate::vocabulary::reason::Reason;
@@ -94,8 +94,7 @@ async fn count_shard(run: &Run, number: u32, replaced: &Replaced) -> Result<Coun
     let mut counts = Counts::default();
     if said.is_some_and(|said| said.skipped + said.rejected == 0) {
         let tiles = run.shard(number).await?.tiles;
-        let is_current = |tile: &&Tile| replaced.is_current(&tile.source.uri.name(), tile.id);
-        counts.ok = tiles.iter().filter(is_current).count() as u64;
+        counts.ok = tiles.iter().filter(|tile| replaced.shows(tile)).count() as u64;
         return Ok(counts);
     }
     for batch in object.read_columns(&COLUMNS).await? {

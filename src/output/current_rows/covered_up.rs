@@ -35,10 +35,9 @@ pub async fn covered_up(mine: &[&Run], all: &[&Run]) -> Result<HashSet<SourceUri
         for number in 0..run.num_shards() {
             for tile in run.shard(number).await?.tiles {
                 let uri = &tile.source.uri;
-                let name = uri.name();
-                if beside.is_current(&run.id, &name, tile.id) {
+                if beside.shows(&run.id, &tile) {
                     left.insert(uri.clone());
-                } else if alone.is_current(&run.id, &name, tile.id) && !is_rejected_scene(&tile) {
+                } else if alone.shows(&run.id, &tile) && !is_rejected_scene(&tile) {
                     gone.insert(uri.clone());
                 }
             }

@@ -62,6 +62,11 @@ impl Replaced {
     fn is_current(&self, source: &str, tile: TileId) -> bool {
         !self.sources.contains(source) && !self.tiles.contains(&tile)
     }
+
+    /// Returns whether the row of a planned tile is the newest.
+    fn shows(&self, tile: &Tile) -> bool {
+        self.is_current(&tile.source.uri.name(), tile.id)
+    }
 }
 
 impl CurrentRows {
@@ -110,6 +115,12 @@ impl CurrentRows {
     #[must_use]
     pub fn is_current(&self, run: &RunId, source: &str, tile: TileId) -> bool {
         self.runs.get(run).is_some_and(|replaced| replaced.is_current(source, tile))
+    }
+
+    /// Returns whether the row that a run has of a planned tile is the newest.
+    #[must_use]
+    pub fn shows(&self, run: &RunId, tile: &Tile) -> bool {
+        self.runs.get(run).is_some_and(|replaced| replaced.shows(tile))
     }
 }
 

@@ -213,9 +213,7 @@ impl Rejected {
             self.codec = Some(ExtraCodec::new(&fields)?);
         }
         let shard = run.shard(number).await?;
-        let is_wanted = |tile: &Tile| {
-            wanted.contains(&tile.id) && newest.is_current(&run.id, &tile.source.uri.name(), tile.id)
-        };
+        let is_wanted = |tile: &Tile| wanted.contains(&tile.id) && newest.shows(&run.id, tile);
         for (row, tile) in shard.tiles.iter().enumerate().filter(|(_, tile)| is_wanted(tile)) {
             let extra = encoded(self.codec.as_ref(), shard.extra.as_ref(), row)?;
             let again = self.entries.entry(tile.source.uri.clone()).or_insert_with(|| Again {
