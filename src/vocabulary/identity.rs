@@ -80,8 +80,7 @@ impl Pseudonyms {
 impl NamingPolicy for Pseudonyms {
     fn name<'a>(&self, uri: &'a str) -> Cow<'a, str> {
         let digest = self.keyed.clone().chain_update(DOMAIN).chain_update(uri).finalize().into_bytes();
-        let bits = u128::from_be_bytes(std::array::from_fn(|index| digest[index]));
-        Cow::Owned(format!("{bits:032x}"))
+        Cow::Owned(hex::encode(&digest[..16]))
     }
 
     fn is_secret(&self) -> bool {

@@ -18,26 +18,29 @@ const DOMAIN: &[u8] = b"tilefleet tile v1\0";
 pub struct TileId([u8; 16]);
 
 impl TileId {
-    /// Names a tile; `window` is `None` for a source that is one tile (`whole`).
+    /// Names a tile.
+    ///
+    /// - `source`: the name of its source, as in the column `source`: the canonical URI, or its pseudonym
+    /// - `window`: `None` for a source that is one tile (`whole`)
     ///
     /// The id is the first 16 bytes of the SHA-256 of these bytes, integers little-endian:
     ///
     /// | bytes | what |
     /// |---|---|
     /// | 18 | `tilefleet tile v1` and a zero byte |
-    /// | 8 | number of bytes of `uri` |
-    /// | n | canonical `uri`, UTF-8 |
+    /// | 8 | number of bytes of `source` |
+    /// | n | `source`, UTF-8 |
     /// | 4 + 4 | `level`, `frame` |
     /// | 1 | 0 for `whole`; 1 for a window, which then follows |
     /// | 4 × 4 | `x`, `y`, `width`, `height` |
     ///
     /// Every part has a fixed or a stated length, so two different places never yield the same bytes.
     #[must_use]
-    pub fn of(uri: &str, level: u32, frame: u32, window: Option<Window>) -> Self {
+    pub fn of(source: &str, level: u32, frame: u32, window: Option<Window>) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(DOMAIN);
-        hasher.update((uri.len() as u64).to_le_bytes());
-        hasher.update(uri.as_bytes());
+        hasher.update((source.len() as u64).to_le_bytes());
+        hasher.update(source.as_bytes());
         hasher.update(level.to_le_bytes());
         hasher.update(frame.to_le_bytes());
         match window {

@@ -87,7 +87,7 @@ type Handler = dyn Fn(&Request, &TcpStream) -> io::Result<()> + Send + Sync;
 
 struct Shared {
     handler: Box<Handler>,
-    requests: Mutex<Vec<Request>>,
+    requests: Mutex<Vec<Arc<Request>>>,
     refusing: AtomicBool,
     stopped: AtomicBool,
 }
@@ -141,7 +141,7 @@ impl Server {
     ///
     /// If a handler has panicked while it held them, which none does.
     #[must_use]
-    pub fn requests(&self) -> Vec<Request> {
+    pub fn requests(&self) -> Vec<Arc<Request>> {
         self.shared.requests.lock().expect("nobody panics while holding it").clone()
     }
 
@@ -211,8 +211,8 @@ fn accept(listener: &TcpListener) -> Option<TcpStream> {
 }
 
 fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
-    let Some(request) = Request::read(stream)? else { return Ok(()) };
-    shared.requests.lock().expect("nobody panics while holding it").push(request.clone());
+    let Some(request) = Request::read(stream)?.map(Arc::new) else { return Ok(()) };
+    shared.requests.lock().expect("nobody panics while holding it").push(Arc::clone(&request));
     (shared.handler)(&request, stream)
 }
 

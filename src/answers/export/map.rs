@@ -23,8 +23,15 @@ use crate::vocabulary::contract::Classifier;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::geometry::Size;
 
-/// The columns that are read.
-const COLUMNS: [&str; 7] = ["tile_id", "source", "status", "x", "y", "class_id", "score"];
+/// The columns that are read; the last two are also what the bands of a map are called.
+const COLUMNS: [&str; 7] = [TILE_ID, SOURCE, STATUS, X, Y, CLASS_ID, SCORE];
+const TILE_ID: &str = "tile_id";
+const SOURCE: &str = "source";
+const STATUS: &str = "status";
+const X: &str = "x";
+const Y: &str = "y";
+const CLASS_ID: &str = "class_id";
+const SCORE: &str = "score";
 /// Most pixels of one map.
 const MAX_PIXELS: u64 = 1 << 26;
 
@@ -130,19 +137,20 @@ async fn lay_out(run: &Run, legend: &Arc<Legend>, sheets: &mut BTreeMap<Arc<str>
     let mut sources = run.sources.stream()?;
     while let Some(batch) = sources.try_next().await? {
         for source in batch {
+            let name = source.uri.shared_name();
             let scene = match &source.survey {
                 Some(SceneLayout::Scene(scene)) => scene,
                 // It was one, and is none any more.
                 Some(SceneLayout::Rejected { .. }) => {
-                    sheets.remove(&*source.uri.name());
+                    sheets.remove(&name);
                     continue;
                 }
                 Some(SceneLayout::Unanswered { .. }) | None => continue,
             };
-            let same = sheets.get(&*source.uri.name()).is_some_and(|sheet| sheet.scene.has_grid_of(scene));
+            let same = sheets.get(&name).is_some_and(|sheet| sheet.scene.has_grid_of(scene));
             if !same {
-                let map = Map::empty(source.uri.shared_name(), scene, legend)?;
-                sheets.insert(source.uri.shared_name(), Sheet { scene: scene.clone(), map });
+                let map = Map::empty(name.clone(), scene, legend)?;
+                sheets.insert(name, Sheet { scene: scene.clone(), map });
             }
         }
     }
@@ -179,9 +187,9 @@ fn draw_rows(
     let stored = StoredColumns(batch);
     let text = |name| stored.text(name).map_err(damaged);
     let whole = |name| stored.numbers::<Int32Type>(name).map_err(damaged);
-    let (ids, sources, statuses) = (text("tile_id")?, text("source")?, text("status")?);
-    let (xs, ys, classes) = (whole("x")?, whole("y")?, whole("class_id")?);
-    let scores = stored.numbers::<Float32Type>("score").map_err(damaged)?;
+    let (ids, sources, statuses) = (text(TILE_ID)?, text(SOURCE)?, text(STATUS)?);
+    let (xs, ys, classes) = (whole(X)?, whole(Y)?, whole(CLASS_ID)?);
+    let scores = stored.numbers::<Float32Type>(SCORE).map_err(damaged)?;
     for row in 0..batch.num_rows() {
         let Some(sheet) = sheets.get_mut(sources.value(row)).filter(|_| xs.is_valid(row)) else { continue };
         let is_current = |newest: &CurrentRows| -> Result<bool> {
@@ -262,17 +270,12 @@ impl Map {
     ///
     /// As [`cog_writer::encode`].
     pub fn classes(&self) -> Result<Vec<u8>> {
-        let band = "class_id";
-        if self.legend.nodata > u16::from(u8::MAX) {
-            return cog_writer::encode(&self.image(
-                band,
-                self.classes.clone(),
-                self.legend.nodata,
-                Reduce::Mode,
-            ));
+        let nodata = self.legend.nodata;
+        if nodata > u16::from(u8::MAX) {
+            return cog_writer::encode(&self.image(CLASS_ID, self.classes.clone(), nodata, Reduce::Mode));
         }
         let classes: Vec<u8> = self.classes.iter().map(|class| *class as u8).collect();
-        let mut image = self.image(band, classes, u8::MAX, Reduce::Mode);
+        let mut image = self.image(CLASS_ID, classes, u8::MAX, Reduce::Mode);
         image.colours = Colours::Palette((0..u8::MAX).map(colour).collect());
         cog_writer::encode(&image)
     }
@@ -283,7 +286,7 @@ impl Map {
     ///
     /// As [`cog_writer::encode`].
     pub fn scores(&self) -> Result<Vec<u8>> {
-        cog_writer::encode(&self.image("score", self.scores.clone(), f32::NAN, Reduce::Mean))
+        cog_writer::encode(&self.image(SCORE, self.scores.clone(), f32::NAN, Reduce::Mean))
     }
 
     fn image<T>(&self, band: &str, samples: Vec<T>, nodata: T, reduce: Reduce) -> Image<T> {

@@ -245,20 +245,22 @@ fn merge(
     counts: &mut Counts,
     mut twins: Option<&mut Spool>,
 ) -> io::Result<()> {
-    let key = |entry: &Entry, number| Reverse((entry.uri.clone(), entry.identity.clone(), number));
+    // An identity waits in the heap, not in its entry.
+    let key =
+        |entry: &mut Entry, number| Reverse((entry.uri.clone(), std::mem::take(&mut entry.identity), number));
     let mut heads: Vec<Option<Entry>> = Vec::with_capacity(inputs.len());
     let mut order = BinaryHeap::with_capacity(inputs.len());
     for (number, input) in inputs.iter_mut().enumerate() {
-        let head = input.next_entry()?;
-        order.extend(head.as_ref().map(|entry| key(entry, number)));
+        let mut head = input.next_entry()?;
+        order.extend(head.as_mut().map(|entry| key(entry, number)));
         heads.push(head);
     }
     let mut group = Group::default();
-    while let Some(Reverse((.., number))) = order.pop() {
+    while let Some(Reverse((_, identity, number))) = order.pop() {
         let entry = heads[number].take().expect("an input in the heap has a head");
         heads[number] = inputs[number].next_entry()?;
-        order.extend(heads[number].as_ref().map(|entry| key(entry, number)));
-        group.add(entry, out, counts, twins.as_deref_mut())?;
+        order.extend(heads[number].as_mut().map(|entry| key(entry, number)));
+        group.add(Entry { identity, ..entry }, out, counts, twins.as_deref_mut())?;
     }
     group.last.map_or(Ok(()), |last| counts.write(out, &last))
 }
@@ -397,7 +399,7 @@ fn record_length(record: &[u8]) -> usize {
 }
 
 fn entry_of(record: &[u8], naming: &Naming) -> io::Result<Entry> {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(io::Error::other);
+    let text = |bytes| str::from_utf8(bytes).map_err(io::Error::other);
     let (header, rest) = record.split_at(HEADER_BYTES);
     let (uri, rest) = rest.split_at(read_u32(&header[4..]));
     let (identity, rest) = rest.split_at(read_u32(&header[IDENTITY_LENGTH_AT..]));
@@ -408,12 +410,12 @@ fn entry_of(record: &[u8], naming: &Naming) -> io::Result<Entry> {
     size.copy_from_slice(&header[9..17]);
     Ok(Entry {
         uri: naming.source(text(uri)?),
-        version: has(HAS_VERSION).then(|| text(version)).transpose()?,
+        version: has(HAS_VERSION).then(|| text(version).map(str::to_owned)).transpose()?,
         size: has(HAS_SIZE).then(|| u64::from_le_bytes(size)),
         in_trouble: has(IN_TROUBLE),
         extra: has(HAS_EXTRA).then(|| extra.to_vec()),
         item: has(HAS_ITEM).then(|| item.to_vec()),
-        identity: text(identity)?,
+        identity: text(identity)?.to_owned(),
     })
 }
 

@@ -170,8 +170,7 @@ fn entry(found: stac::Found) -> Result<Entry> {
 
 /// Returns 128 bits of SHA-256 in hex.
 pub(super) fn digest_of(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    format!("{:032x}", u128::from_be_bytes(std::array::from_fn(|index| digest[index])))
+    hex::encode(&Sha256::digest(bytes)[..16])
 }
 
 /// Why a STAC item cannot be used, for people; it lies in plans as text.

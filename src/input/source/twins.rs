@@ -5,6 +5,8 @@
 //! in which an archive lists them: of those with one URI the first by collection, files and content keeps it,
 //! and the others are named after as much of these as tells them apart.
 
+use sha2::{Digest, Sha256};
+
 use crate::input::stac::Item;
 
 /// Between the parts of an identity; not within them.
@@ -21,7 +23,8 @@ pub(super) fn identity_of(item: &Item, digest: &str) -> String {
         .flatten()
         .copied()
         .collect();
-    identity(item.collection.as_deref().unwrap_or_default(), &super::items::digest_of(&files)[..16], digest)
+    let files = hex::encode(&Sha256::digest(files)[..8]);
+    identity(item.collection.as_deref().unwrap_or_default(), &files, digest)
 }
 
 /// Returns the same of an item that cannot be used.

@@ -29,8 +29,7 @@ impl BadItem {
     ///
     /// - `written`: what stands in its place; empty if that could not be read
     pub fn new(uri: SourceUri, why: String, written: &[u8]) -> Self {
-        let digest = Sha256::digest(written);
-        let digest = format!("{:032x}", u128::from_be_bytes(std::array::from_fn(|index| digest[index])));
+        let digest = hex::encode(&Sha256::digest(written)[..16]);
         Self { uri, why, digest, unread: false }
     }
 }

@@ -231,7 +231,7 @@ impl<'a> Walk<'a> {
                 Err(error) => self.no_link(uri, link, &error, visit)?,
             }
         }
-        self.items(items, visit).await?;
+        self.items(&items, visit).await?;
         if let Some(api) = links("items").next().filter(|_| links("item").next().is_none()) {
             self.follow(uri, api.clone(), visit).await?;
         }
@@ -267,23 +267,21 @@ impl<'a> Walk<'a> {
     }
 
     /// Reads items, several at a time, and hands them on in their order.
-    async fn items(&mut self, uris: Vec<ObjectUri>, visit: &mut Visit<'_>) -> Result<()> {
-        let (storage, most) = (self.storage.clone(), self.limits.document_bytes);
-        let load = move |uri: ObjectUri| {
-            let storage = storage.clone();
-            async move {
-                let loaded = storage.bucket(&uri).get(uri.key(), most).await;
-                (uri, loaded)
-            }
+    async fn items(&mut self, uris: &[ObjectUri], visit: &mut Visit<'_>) -> Result<()> {
+        let (storage, most) = (self.storage, self.limits.document_bytes);
+        let load = |number: usize| {
+            let (bucket, key) = (storage.bucket(&uris[number]), uris[number].key().to_owned());
+            async move { (number, bucket.get(&key, most).await) }
         };
-        let mut loaded = stream::iter(uris.clone()).map(load).buffered(CONCURRENCY);
-        while let Some((uri, object)) = loaded.next().await {
+        let mut loaded = stream::iter(0..uris.len()).map(load).buffered(CONCURRENCY);
+        while let Some((number, object)) = loaded.next().await {
+            let uri = &uris[number];
             let found = match object {
                 Ok(object) => {
-                    self.tally.answered(&uri);
-                    single(&object.bytes, &uri)
+                    self.tally.answered(uri);
+                    single(&object.bytes, uri)
                 }
-                Err(fault) => Err(self.unread(&uri, fault, &uris).await?),
+                Err(fault) => Err(self.unread(uri, fault, uris).await?),
             };
             self.hand_on(found, visit)?;
         }

@@ -233,10 +233,14 @@ impl Request {
             Some(Value::Object(own)) => own,
             _ => Map::new(),
         };
-        let mut body = self.body.clone().filter(|_| link.merge).unwrap_or_default();
+        let mut body = self.body.as_ref().filter(|_| link.merge).cloned().unwrap_or_default();
         body.extend(own);
         Ok(Self { url, body: Some(body) })
     }
+}
+
+fn json_of(body: &Map<String, Value>) -> String {
+    serde_json::to_string(body).expect("JSON can be written")
 }
 
 /// Text without quotes, anything else as JSON.
@@ -315,11 +319,7 @@ impl Pages {
     }
 
     async fn page(&mut self, request: &Request) -> Result<Page> {
-        let key = format!(
-            "{} {}",
-            request.url,
-            request.body.as_ref().map_or_else(String::new, |body| json!(body).to_string())
-        );
+        let key = format!("{} {}", request.url, request.body.as_ref().map(json_of).unwrap_or_default());
         if !self.seen.insert(key) {
             return Err(self.failed("its pages form a loop".to_owned()));
         }
@@ -350,7 +350,7 @@ impl Pages {
     async fn ask(&self, request: &Request) -> Result<Answer> {
         let most = self.limits.document_bytes;
         match &request.body {
-            Some(body) => self.web.post(request.url.as_str(), json!(body).to_string(), most).await,
+            Some(body) => self.web.post(request.url.as_str(), json_of(body), most).await,
             None => self.web.get(request.url.as_str(), most).await,
         }
     }

@@ -486,7 +486,8 @@ async fn a_search_goes_through_all_pages_by_post_or_by_get() {
 
     let served = api(false);
     assert_eq!(found(&search(&served)).await.unwrap().len(), 7);
-    let methods: Vec<String> = served.requests().into_iter().map(|asked| asked.method).collect();
+    let requests = served.requests();
+    let methods: Vec<&str> = requests.iter().map(|asked| asked.method.as_str()).collect();
     assert_eq!(methods, ["GET", "POST", "GET", "GET", "GET", "GET"]);
     let error = found(&Search { max_items: 6, ..search(&served) }).await.unwrap_err();
     assert!(error.render().contains("finds more than 6 items"), "{}", error.render());

@@ -40,8 +40,8 @@ pub(super) async fn planned_tiles(run: &Run, number: u32, verdict: &mut Verdict)
 
 /// Follows a plan from its first tile to its last.
 ///
-/// Tile ids are recomputed from the URIs. So where the sources' ids and URIs both increase, tiles of two
-/// sources differ, and only those of one source need to be compared with each other.
+/// Tile ids are recomputed from the names of sources, which no two URIs share. So where the sources' ids and URIs both
+/// increase, tiles of two sources differ, and only those of one source need to be compared with each other.
 #[derive(Default)]
 pub(super) struct PlanCheck {
     digest: Sha256,

@@ -153,7 +153,7 @@ impl FaultProxy {
 
     /// Returns the requests so far, such as `GET /bucket/key`.
     pub fn requests(&self) -> Vec<String> {
-        self.server.requests().iter().map(Request::line).collect()
+        self.server.requests().iter().map(|request| request.line()).collect()
     }
 
     /// Returns those of them that a fault befell.
