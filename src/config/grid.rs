@@ -166,7 +166,7 @@ impl FromSetting for Gsd {
     const EXPECTED: &'static str = "\"native\", or a number of metres per pixel above 0";
 
     fn from_setting(setting: &Setting) -> Option<Self> {
-        pixel_length(setting).map(|length| Self(length.map(Metres)))
+        pixel_length(setting, |length| Self(length.map(Metres)))
     }
 }
 
@@ -177,16 +177,18 @@ impl FromSetting for Mpp {
     const EXPECTED: &'static str = "\"native\", or a number of microns per pixel above 0";
 
     fn from_setting(setting: &Setting) -> Option<Self> {
-        pixel_length(setting).map(|length| Self(length.map(Microns)))
+        pixel_length(setting, |length| Self(length.map(Microns)))
     }
 }
 
-/// Reads the length of a pixel's edge, in whatever unit; `Some(None)`: as stored.
-fn pixel_length(setting: &Setting) -> Option<Option<f64>> {
+/// Reads the length of a pixel's edge, in whatever unit.
+///
+/// - `asked`: makes a setting of the length; `None`: as stored
+fn pixel_length<T>(setting: &Setting, asked: impl FnOnce(Option<f64>) -> T) -> Option<T> {
     if setting.value.as_str() == Some("native") {
-        return Some(None);
+        return Some(asked(None));
     }
-    f64::from_setting(setting).filter(|length| *length > 0.0).map(Some)
+    f64::from_setting(setting).filter(|length| *length > 0.0).map(|length| asked(Some(length)))
 }
 
 /// Names and numbers of bands.
