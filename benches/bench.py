@@ -1,7 +1,7 @@
 """Measures tilefleet side by side with its peers, in alternation, and prints medians and ratios.
 
     scripts/bench [--only a,b,c,d,int8,quantised,auto,windows,scenes,nearest,micro] [--rounds N]
-    scripts/bench --before OLD/tilefleet [--only b,windows]
+    scripts/bench --before OLD/tilefleet [--only b,windows,nearest]
 
 - a: ResNet-152 fp32, end to end, over a bare session on resident tensors with as many threads
 - b: an almost-free model, so that the pipeline itself is measured, over plain Python
@@ -15,7 +15,7 @@
 - nearest: the nearest neighbours of a tile among 100,000, over pyarrow and NumPy
 - micro: decode, resize, encode, commit and compare, each alone
 
-With `--before`, the jobs of b and windows are run by this build and by an earlier one instead of a peer.
+With `--before`, the jobs of b, windows and nearest are run by this build and by an earlier one instead of a peer.
 
 What is compared runs in turns, so that a machine that slows down slows all of it. Files are read once
 beforehand, so that all find them in the page cache. Loading the model is left out everywhere.
@@ -81,19 +81,19 @@ def tilefleet_rate(images, model, *settings):
     return rate_of(tilefleet(images, model, *settings)[0])
 
 
-def alternate(title, rounds, **contestants):
-    """Runs the contestants in turns; prints medians, and the first over the second as a ratio."""
+def alternate(title, rounds, unit="images/s", **contestants):
+    """Runs the contestants in turns; prints medians of their rates, and the first over the second as a ratio."""
     rates = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, measure in contestants.items():
             rates[name].append(measure())
-            print(f"  {name}: {rates[name][-1]:.2f} images/s", file=sys.stderr)
+            print(f"  {name}: {rates[name][-1]:.2f} {unit}", file=sys.stderr)
     ours, theirs = rates.values()
     ratios = [our / their for our, their in zip(ours, theirs)]
     print(f"{title}, {rounds} rounds in turns")
     for name, values in rates.items():
         spread = f"{min(values):.1f} to {max(values):.1f}"
-        print(f"  {name.replace('_', ' '):<14} {statistics.median(values):8.1f} images/s  ({spread})")
+        print(f"  {name.replace('_', ' '):<14} {statistics.median(values):8.1f} {unit}  ({spread})")
     spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
     print(f"  ratio          {statistics.median(ratios):8.3f}           ({spread})")
 
@@ -229,7 +229,7 @@ def automatic_over_fixed(arch, images, rounds, threads, fixed):
             report, _ = tilefleet(images, model, f"run.threads={threads}", *settings)
             rates.setdefault(name, []).append(rate_of(report))
             chosen = report["inference"] if name == "auto" else chosen
-            print(f"  {name}: {rates[name][-1]:.2f} images/s", file=sys.stderr)
+            print(f"  {name}: {rates[name][-1]:.2f} {unit}", file=sys.stderr)
     medians = {name: statistics.median(values) for name, values in rates.items()}
     best = max(fixed, key=medians.get)
     how = {key: chosen[key] for key in ("sessions", "threads", "spinning", "batch")}
@@ -251,8 +251,8 @@ def planning_memory(_rounds, _threads):
 
 
 def bench_program(name):
-    """Builds a benchmark as the tests are built and returns its path, which cargo names by a hash."""
-    command = ["cargo", "build", "--locked", "--bench", name]
+    """Builds a benchmark as the binary is built and returns its path, which cargo names by a hash."""
+    command = ["cargo", "build", "--locked", "--release", "--bench", name]
     messages = subprocess.run(
         [*command, "--message-format", "json"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
     ).stdout
@@ -269,6 +269,12 @@ def nearest_neighbours(rounds, threads):
     import nearest
 
     nearest.measure(WORK, TILEFLEET, bench_program("fill"), rounds, threads)
+
+
+def nearest_over_before(rounds, _threads, before):
+    import nearest
+
+    nearest.measure_before(WORK, TILEFLEET, before, bench_program("fill"), alternate, rounds)
 
 
 def micro(_rounds, _threads):
@@ -310,7 +316,7 @@ MEASUREMENTS = {
     "micro": micro,
 }
 
-OVER_BEFORE = {"b": pipeline_over_before, "windows": windows_over_before}
+OVER_BEFORE = {"b": pipeline_over_before, "windows": windows_over_before, "nearest": nearest_over_before}
 
 
 def main():

@@ -124,3 +124,20 @@ def measure(work, tilefleet, fill, rounds, threads):
         print(f"  ÷ {name:<12} {statistics.median(ratios):8.3f}     ({spread})")
     rate = len(ids) / statistics.median(processor) / 1e6
     print(f"  {rate:.2f} million rows a second and core; peak memory {peak_memory(*place) / 2**20:.0f} MiB")
+
+
+def measure_before(work, tilefleet, earlier, fill, alternate, rounds):
+    """Prints the ratio over an earlier build."""
+    folder = work / "nearest"
+    make_table(folder, tilefleet, fill)
+    tile_ids = pyarrow.dataset.dataset(folder / "table" / "tiles", partitioning="hive").head(1, columns=["tile_id"])
+    asked = tile_ids["tile_id"][0].as_py()
+    now, before = ((build, folder / "table", asked) for build in (tilefleet, earlier))
+    assert query(*now)[0] == query(*before)[0], "the two builds find other neighbours"
+    alternate(
+        f"(nearest) {NEIGHBOURS} of {NUM_TILES:,} × {WIDTH} float32, this build and an earlier one",
+        rounds,
+        "queries/s",
+        now=lambda: 1 / seconds(lambda: query(*now))[0],
+        before=lambda: 1 / seconds(lambda: query(*before))[0],
+    )
