@@ -10,11 +10,11 @@ use super::partial::View;
 
 /// TIFF tags that describe an image.
 pub(crate) mod tag {
-    /// `ImageWidth`: pixels a row.
+    /// `ImageWidth`: pixels per row.
     pub(crate) const WIDTH: u16 = 256;
     /// `ImageLength`: rows.
     pub(crate) const HEIGHT: u16 = 257;
-    /// `BitsPerSample`, a number a band.
+    /// `BitsPerSample`: one number per band.
     pub(crate) const BITS_PER_SAMPLE: u16 = 258;
     /// `Compression`: the codec of the blocks.
     pub(crate) const COMPRESSION: u16 = 259;
@@ -32,7 +32,7 @@ pub(crate) mod tag {
     pub(crate) const COLOUR_MAP: u16 = 320;
     /// `ExtraSamples`: which bands are no colours, and which are alpha.
     pub(crate) const EXTRA_SAMPLES: u16 = 338;
-    /// `SampleFormat`: unsigned, signed or float, a number a band.
+    /// `SampleFormat`: unsigned, signed or float; one number per band.
     pub(crate) const SAMPLE_FORMAT: u16 = 339;
     /// `XMP`: metadata as XML (Adobe).
     pub(crate) const XMP: u16 = 700;

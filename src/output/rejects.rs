@@ -121,10 +121,9 @@ async fn append_shard(
         return Ok(());
     }
     for batch in object.read_columns(&COLUMNS).await? {
-        let damaged = || Error::config(format!("{key} does not have the columns of a shard"));
-        let columns = Columns::of(&batch).map_err(|bad| damaged().because(bad))?;
+        let columns = Columns::of(&batch).map_err(|bad| bad.in_shard(&key))?;
         for row in (0..batch.num_rows()).filter(|row| columns.is_asked_for(*row, &question.reasons)) {
-            let id = tile_id_at(columns.tile_ids, row).map_err(|bad| damaged().because(bad))?;
+            let id = tile_id_at(columns.tile_ids, row).map_err(|bad| bad.in_shard(&key))?;
             if newest.is_none_or(|newest| newest.is_current(&run.id, columns.sources.value(row), id)) {
                 rejects.push(columns.reject(row, &run.id, number));
             }

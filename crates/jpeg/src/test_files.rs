@@ -3,7 +3,7 @@
 use libjpeg_turbo_rs::{Encoder, PixelFormat, Subsampling};
 use tilefleet_testing::Random;
 
-/// Pixels a row of every file here.
+/// Pixels per row of every file here.
 pub(crate) const WIDTH: u32 = 61;
 /// Rows of every file here.
 pub(crate) const HEIGHT: u32 = 47;

@@ -260,8 +260,7 @@ impl<'a> Finder<'a> {
         shard: &ShardFile,
         place: (u32, u32),
     ) -> Result<()> {
-        let damaged = || Error::config(format!("{} does not have the columns of a shard", shard.key));
-        let text = |name| StoredColumns(batch).text(name).map_err(|bad| damaged().because(bad));
+        let text = |name| StoredColumns(batch).text(name).map_err(|bad| bad.in_shard(&shard.key));
         let (tiles, sources, statuses) = (text("tile_id")?, text("source")?, text("status")?);
         let extra = match self.labels {
             Labels::Extra(column) => Some(extra_of(batch, column)?),
@@ -272,7 +271,7 @@ impl<'a> Finder<'a> {
             _ => None,
         };
         for row in 0..batch.num_rows() {
-            let tile = tile_id_at(tiles, row).map_err(|bad| damaged().because(bad))?;
+            let tile = tile_id_at(tiles, row).map_err(|bad| bad.in_shard(&shard.key))?;
             if newest.is_some_and(|newest| !newest.is_current(&shard.run, sources.value(row), tile)) {
                 continue;
             }

@@ -342,13 +342,12 @@ impl Columns<'_> {
 
     fn missing(&self, what: &str, schema: &Schema, hint: &str) -> Error {
         let names = schema.fields().iter().map(|field| field.name().as_str());
-        let names = shown_list(names, self.naming);
-        Error::config(format!("the labels {} have no column {what}", self.shown()))
-            .because(match names.as_str() {
-                "" => "the file is empty".to_owned(),
-                names => format!("the columns are: {names}"),
-            })
-            .hint(hint)
+        let cause = if schema.fields().is_empty() {
+            "the file is empty".to_owned()
+        } else {
+            format!("the columns are: {}", shown_list(names, self.naming))
+        };
+        Error::config(format!("the labels {} have no column {what}", self.shown())).because(cause).hint(hint)
     }
 
     fn no_text(&self, field: &Field) -> Error {
@@ -424,6 +423,16 @@ mod tests {
             let message = read(text).unwrap_err().render();
             assert!(!message.contains("Doe") && !message.contains("l.csv"), "{message}");
         }
+    }
+
+    /// A header without a name is not an empty file.
+    #[test]
+    fn only_a_file_without_columns_is_empty() {
+        let naming = &Naming::default();
+        let columns = Columns { name: "l.csv", naming, label: None, key: None, group: None };
+        let message = |fields: Vec<Field>| columns.missing("`label`", &Schema::new(fields), "").render();
+        assert!(message(Vec::new()).contains("the file is empty"));
+        assert!(message(vec![Field::new("", DataType::Utf8, true)]).contains("the columns are:"));
     }
 
     /// Rows behind a quotation mark that is not closed would be part of a label.

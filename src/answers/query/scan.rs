@@ -189,10 +189,9 @@ pub(super) fn tile_ids(batch: &RecordBatch) -> Result<Vec<TileId>, BadColumn> {
 
 /// Tells row by row whether its tile is among those shown.
 async fn rows_of(object: &ParquetObject, shown: &HashSet<TileId>) -> Result<Vec<bool>> {
-    let damaged = || Error::config(format!("{} does not have the columns of a shard", object.key()));
     let mut rows = Vec::new();
     for batch in object.read_columns(&["tile_id"]).await? {
-        let ids = tile_ids(&batch).map_err(|bad| damaged().because(bad))?;
+        let ids = tile_ids(&batch).map_err(|bad| bad.in_shard(object.key()))?;
         rows.extend(ids.iter().map(|id| shown.contains(id)));
     }
     Ok(rows)

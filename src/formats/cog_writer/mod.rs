@@ -206,11 +206,11 @@ fn assemble<T: Sample>(image: &Image<T>, levels: &[Level]) -> Result<Vec<u8>> {
 mod tag {
     /// `NewSubfileType`: whether it is an overview or a mask.
     pub const SUBFILE_TYPE: u16 = 254;
-    /// `ImageWidth`: pixels a row.
+    /// `ImageWidth`: pixels per row.
     pub const WIDTH: u16 = 256;
     /// `ImageLength`: rows.
     pub const HEIGHT: u16 = 257;
-    /// `BitsPerSample`, a number a band.
+    /// `BitsPerSample`: one number per band.
     pub const BITS_PER_SAMPLE: u16 = 258;
     /// `Compression`: the codec of the blocks.
     pub const COMPRESSION: u16 = 259;
@@ -222,7 +222,7 @@ mod tag {
     pub const PLANAR: u16 = 284;
     /// `ColorMap`: the palette, all reds first, then greens and blues.
     pub const COLOUR_MAP: u16 = 320;
-    /// `TileWidth`: pixels a row of a tile.
+    /// `TileWidth`: pixels per row of a tile.
     pub const TILE_WIDTH: u16 = 322;
     /// `TileLength`: rows of a tile.
     pub const TILE_HEIGHT: u16 = 323;
@@ -232,7 +232,7 @@ mod tag {
     pub const TILE_BYTES: u16 = 325;
     /// `ExtraSamples`: which bands are no colours, and which are alpha.
     pub const EXTRA_SAMPLES: u16 = 338;
-    /// `SampleFormat`: unsigned, signed or float, a number a band.
+    /// `SampleFormat`: unsigned, signed or float; one number per band.
     pub const SAMPLE_FORMAT: u16 = 339;
     /// `ModelPixelScaleTag`: size of a pixel.
     pub const PIXEL_SCALE: u16 = 33_550;

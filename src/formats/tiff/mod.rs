@@ -45,7 +45,7 @@ mod tag {
     pub(super) const SOFTWARE: u16 = 305;
     /// `Predictor`: differences of neighbours, or of bytes of floats.
     pub(super) const PREDICTOR: u16 = 317;
-    /// `TileWidth`: pixels a row of a tile.
+    /// `TileWidth`: pixels per row of a tile.
     pub(super) const TILE_WIDTH: u16 = 322;
     /// `TileLength`: rows of a tile.
     pub(super) const TILE_LENGTH: u16 = 323;

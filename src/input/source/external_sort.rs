@@ -245,22 +245,20 @@ fn merge(
     counts: &mut Counts,
     mut twins: Option<&mut Spool>,
 ) -> io::Result<()> {
-    // An identity waits in the heap, not in its entry.
-    let key =
-        |entry: &mut Entry, number| Reverse((entry.uri.clone(), std::mem::take(&mut entry.identity), number));
+    let key = |entry: &Entry, number| Reverse((entry.uri.clone(), entry.identity.clone(), number));
     let mut heads: Vec<Option<Entry>> = Vec::with_capacity(inputs.len());
     let mut order = BinaryHeap::with_capacity(inputs.len());
     for (number, input) in inputs.iter_mut().enumerate() {
-        let mut head = input.next_entry()?;
-        order.extend(head.as_mut().map(|entry| key(entry, number)));
+        let head = input.next_entry()?;
+        order.extend(head.as_ref().map(|entry| key(entry, number)));
         heads.push(head);
     }
     let mut group = Group::default();
-    while let Some(Reverse((_, identity, number))) = order.pop() {
+    while let Some(Reverse((.., number))) = order.pop() {
         let entry = heads[number].take().expect("an input in the heap has a head");
         heads[number] = inputs[number].next_entry()?;
-        order.extend(heads[number].as_mut().map(|entry| key(entry, number)));
-        group.add(Entry { identity, ..entry }, out, counts, twins.as_deref_mut())?;
+        order.extend(heads[number].as_ref().map(|entry| key(entry, number)));
+        group.add(entry, out, counts, twins.as_deref_mut())?;
     }
     group.last.map_or(Ok(()), |last| counts.write(out, &last))
 }

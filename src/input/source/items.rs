@@ -7,7 +7,6 @@ use std::path::Path;
 use futures::TryStreamExt as _;
 use globset::GlobMatcher;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::pattern::relative;
 use super::twins::{identity_of, identity_of_bad};
@@ -160,17 +159,12 @@ fn entry(found: stac::Found) -> Result<Entry> {
     };
     let json = serde_json::to_vec::<ItemRecord>(&record)
         .map_err(|error| Error::bug("cannot write a STAC item").because(error))?;
-    let version = digest_of(&json);
+    let version = stac::digest_of(&json);
     let identity = match (&record, digest) {
         (Ok(item), _) => identity_of(item, &version),
         (Err(_), digest) => identity_of_bad(&digest.unwrap_or_default()),
     };
     Ok(Entry { uri, version: Some(version), item: Some(json), identity, ..Entry::default() })
-}
-
-/// Returns 128 bits of SHA-256 in hex.
-pub(super) fn digest_of(bytes: &[u8]) -> String {
-    hex::encode(&Sha256::digest(bytes)[..16])
 }
 
 /// Why a STAC item cannot be used, for people; it lies in plans as text.

@@ -24,13 +24,17 @@ pub struct BadItem {
     pub unread: bool,
 }
 
+/// Returns 128 bits of SHA-256 in hex.
+pub fn digest_of(bytes: &[u8]) -> String {
+    hex::encode(&Sha256::digest(bytes)[..16])
+}
+
 impl BadItem {
     /// Describes an item that cannot be used.
     ///
     /// - `written`: what stands in its place; empty if that could not be read
     pub fn new(uri: SourceUri, why: String, written: &[u8]) -> Self {
-        let digest = hex::encode(&Sha256::digest(written)[..16]);
-        Self { uri, why, digest, unread: false }
+        Self { uri, why, digest: digest_of(written), unread: false }
     }
 }
 

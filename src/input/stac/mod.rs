@@ -33,6 +33,7 @@ mod examples;
 mod tests;
 
 pub use self::describe::{ChipLayout, Column, RunDescription, Shard, Source, describe};
+pub(super) use self::document::digest_of;
 pub use self::document::{BadItem, looks_like_stac};
 pub use self::filter::{Filter, Verdict};
 pub use self::item::{Asset, Band, Bbox, Item};

@@ -98,8 +98,7 @@ async fn count_shard(run: &Run, number: u32, replaced: &Replaced) -> Result<Coun
         return Ok(counts);
     }
     for batch in object.read_columns(&COLUMNS).await? {
-        let damaged = || Error::config(format!("{key} does not have the columns of a shard"));
-        add_rows(&batch, replaced, &mut counts).map_err(|bad| damaged().because(bad))?;
+        add_rows(&batch, replaced, &mut counts).map_err(|bad| bad.in_shard(&key))?;
     }
     Ok(counts)
 }

@@ -5,6 +5,7 @@ use arrow::array::{
     StringArray, StructArray,
 };
 
+use crate::vocabulary::error::Error;
 use crate::vocabulary::tile_id::TileId;
 
 /// What is wrong with a column of a stored table.
@@ -21,6 +22,16 @@ pub enum BadColumn {
         /// What it says.
         value: String,
     },
+}
+
+impl BadColumn {
+    /// Returns the error of a reader of the shard with this key.
+    #[must_use]
+    pub fn in_shard(self, key: &str) -> Error {
+        Error::config(format!("{key} does not have the columns of a shard"))
+            .because(self)
+            .hint("`tilefleet verify OUTPUT` shows which file is damaged")
+    }
 }
 
 /// The columns of some rows.
