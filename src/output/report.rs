@@ -304,9 +304,10 @@ fn rate(run: &Run, committed: &[CommittedShard]) -> Option<f64> {
 }
 
 /// Reports as a test wants them.
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 impl RunReport {
-    pub(crate) fn example(phase: RunPhase) -> Self {
+    /// A report in which nothing was done.
+    pub fn example(phase: RunPhase) -> Self {
         let id = RunId::parse("photos-0123abcd-0007").unwrap();
         Self::begin(&id, &Origin::default(), phase)
     }

@@ -7,14 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Crates that only these rooms may name.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 9] = [
     ("ort", &["runtime", "stages/infer"]),
     ("object_store", &["input", "answers"]),
     ("parquet", &["input", "output", "answers"]),
     ("datafusion", &["answers"]),
     ("reqwest", &["input"]),
     ("prost", &["models"]),
-    ("tilefleet_jpeg", &["formats", "stages/decode"]),
+    ("tilefleet_jpeg", &["stages/decode"]),
+    ("tilefleet_jpeg_header", &["formats"]),
     ("tilefleet_simd", &["stages/preprocess"]),
 ];
 

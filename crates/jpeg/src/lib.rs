@@ -21,19 +21,11 @@ mod baseline;
 mod bits;
 mod buffer;
 mod coefficients;
-mod error;
-mod frame;
-mod geometry;
 mod group;
 mod huffman;
 mod ids;
 mod kernels;
 mod planes;
-mod segments;
-#[cfg(test)]
-#[allow(dead_code, reason = "it is that of all tests of the project")]
-#[path = "../../../tests/it/support/skipped.rs"]
-mod skipped;
 mod standard;
 #[cfg(test)]
 mod test_files;
@@ -42,16 +34,16 @@ mod tests;
 mod upsample;
 
 use libjpeg_turbo_rs::{DecodeLimits, DecodeWarning, Decoder, JpegError, PixelFormat};
+use tilefleet_jpeg_header::{error, geometry, segments};
 
 use self::audit::Found;
 use self::error::{corrupt, truncated, unsupported};
 use self::planes::Plane;
 
 pub use self::buffer::recycle;
-pub use self::error::{Error, ErrorKind};
-pub use self::frame::{Component, Frame, frame, is_frame};
-pub use self::geometry::{Size, Window};
-pub use self::segments::{Segment, Segments, marker};
+pub use tilefleet_jpeg_header::{
+    Component, Error, ErrorKind, Frame, Segment, Segments, Size, Window, frame, is_frame, marker,
+};
 
 /// What becomes of four components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,18 +2,18 @@
 //!
 //! In goes the whole object, or as much of it as has been read ([`parse_partial`]); out comes an
 //! [`ImageHeader`] or the reason why there is none. No pixel is decoded and nothing is allocated that
-//! grows with the size announced; the planner checks [`DecodeLimits`] on the result and [`crate::stages::decode`]
+//! grows with the size announced; the planner checks [`DecodeLimits`] on the result and `stages::decode`
 //! checks them again before it allocates.
 
 pub(crate) mod jpeg;
 mod orientation;
-pub(crate) mod png;
+pub mod png;
 mod tiff;
-pub(crate) mod webp;
+pub mod webp;
 
 use std::fmt;
 
-pub(crate) use self::tiff::Picture;
+pub use self::tiff::Picture;
 use crate::formats::bytes::Order;
 use crate::formats::partial;
 use crate::formats::partial::{Partial, View};
@@ -374,17 +374,17 @@ fn from_beginning(
 }
 
 /// A rejection for an object that ends too early.
-pub(crate) fn truncated(detail: impl Into<String>) -> Rejection {
+pub fn truncated(detail: impl Into<String>) -> Rejection {
     Rejection::new(Reason::Truncated, detail)
 }
 
 /// A rejection for an object whose structure contradicts itself.
-pub(crate) fn corrupt(detail: impl Into<String>) -> Rejection {
+pub fn corrupt(detail: impl Into<String>) -> Rejection {
     Rejection::new(Reason::Corrupt, detail)
 }
 
 /// A rejection for a real image that is not decoded.
-pub(crate) fn unsupported(detail: impl Into<String>) -> Rejection {
+pub fn unsupported(detail: impl Into<String>) -> Rejection {
     Rejection::new(Reason::Unsupported, detail)
 }
 

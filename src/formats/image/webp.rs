@@ -40,10 +40,10 @@ fn header_bytes(kind: &[u8], len: usize) -> usize {
 }
 
 /// A chunk of a whole file: its name and its body.
-pub(crate) type Chunk<'a> = (&'a [u8], &'a [u8]);
+pub type Chunk<'a> = (&'a [u8], &'a [u8]);
 
 /// Walks chunks of which all bytes are there.
-pub(crate) fn whole_chunks(bytes: &[u8], mut at: usize) -> impl Iterator<Item = Chunk<'_>> {
+pub fn whole_chunks(bytes: &[u8], mut at: usize) -> impl Iterator<Item = Chunk<'_>> {
     std::iter::from_fn(move || {
         let kind = slice(bytes, at, 4)?;
         let len = Order::Little.u32(bytes, at + 4)? as usize;
@@ -54,15 +54,15 @@ pub(crate) fn whole_chunks(bytes: &[u8], mut at: usize) -> impl Iterator<Item = 
 }
 
 /// The first frame of an animation.
-pub(crate) struct FirstFrame {
+pub struct FirstFrame {
     /// Where it lies on the canvas.
-    pub(crate) window: Window,
+    pub window: Window,
     /// The same frame as a file of its own.
-    pub(crate) still: Vec<u8>,
+    pub still: Vec<u8>,
 }
 
 /// Returns the first frame of an animation; `None` for a still image.
-pub(crate) fn first_frame(bytes: &[u8]) -> Option<FirstFrame> {
+pub fn first_frame(bytes: &[u8]) -> Option<FirstFrame> {
     let first = |kind: &[u8]| whole_chunks(bytes, 12).find(|(found, _)| *found == kind);
     let (_, flags) = first(b"VP8X")?;
     let (_, body) =

@@ -12,12 +12,14 @@
 
 mod bands;
 mod codec;
+#[cfg(any(test, feature = "testing"))]
+pub mod fixtures;
 mod grid;
-#[cfg(test)]
-pub(crate) mod raw;
+#[cfg(any(test, feature = "testing"))]
+pub mod raw;
 mod table;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

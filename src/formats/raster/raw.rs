@@ -46,7 +46,7 @@ struct RawFrame {
 /// Writes a file.
 ///
 /// - `sample`: of a frame, column, row and band
-pub(crate) fn file(
+pub fn file(
     size: Size,
     num_bands: u16,
     num_frames: u32,
@@ -66,13 +66,13 @@ pub(crate) fn file(
 /// Returns a file whose header says more.
 ///
 /// - `words`: keys and their numbers
-pub(crate) fn saying(words: &str, file: &[u8]) -> Vec<u8> {
+pub fn saying(words: &str, file: &[u8]) -> Vec<u8> {
     let end = file.iter().position(|byte| *byte == b'\n').expect("a file begins with a line");
     [&file[..end], b" ", words.as_bytes(), &file[end..]].concat()
 }
 
 /// Reads the header from the parts of the object that have been read.
-pub(crate) fn parse_partial(object: &Partial) -> Parsed<Arc<dyn RasterFile>> {
+pub fn parse_partial(object: &Partial) -> Parsed<Arc<dyn RasterFile>> {
     object.parse(|view| parse(view).map(|file| Arc::new(file) as Arc<dyn RasterFile>))
 }
 

@@ -7,7 +7,7 @@ use libjpeg_turbo_rs::{Encoder, PixelFormat};
 
 use super::*;
 use crate::formats::partial::Partial;
-use crate::formats::raster::tests::{cog, complete, range_of};
+use crate::formats::raster::fixtures::{cog, complete, range_of};
 use crate::formats::raster::{GridId, Part, RasterFile, RasterParser, StoredSamples, raw};
 use crate::formats::tiff;
 use crate::vocabulary::geometry::Size;
