@@ -24,3 +24,11 @@ pub mod answers;
 pub mod calibrate;
 
 pub mod cli;
+
+/// Files for tests that the rooms below have, too.
+#[cfg(test)]
+#[path = "formats/raster"]
+mod rasters {
+    pub mod fixtures;
+    pub mod raw;
+}

@@ -107,7 +107,6 @@ pub fn agrees(output: &[f32]) -> bool {
 }
 
 /// The contract of the probe's model: its batch is fixed at 1.
-#[cfg(any(test, feature = "testing"))]
 pub fn contract() -> crate::vocabulary::contract::Contract {
     use crate::vocabulary::contract::{Accept, Contract, Input, Layout, Output, SampleType};
     Contract {

@@ -311,10 +311,10 @@ pub fn sniff_partial(object: &Partial) -> Option<ImageFormat> {
 ///
 /// [`Reason::Empty`] and [`Reason::NotAnImage`].
 pub(crate) fn recognise(view: View<'_>) -> Result<ImageFormat, Rejection> {
-    if view.len() == 0 {
+    if view.object_bytes() == 0 {
         return Err(Rejection::new(Reason::Empty, "the object has no bytes"));
     }
-    let format = sniff(view.slice(0, view.len().min(SIGNATURE_BYTES)).unwrap_or_default());
+    let format = sniff(view.slice(0, view.object_bytes().min(SIGNATURE_BYTES)).unwrap_or_default());
     format.ok_or_else(|| unknown(view))
 }
 
@@ -336,7 +336,7 @@ const SNIFFED_OTHER_BYTES: usize = 24;
 
 /// Names a format that is not read, or says that it is none.
 fn unknown(view: View<'_>) -> Rejection {
-    let start = view.slice(0, view.len().min(SNIFFED_OTHER_BYTES)).unwrap_or_default();
+    let start = view.slice(0, view.object_bytes().min(SNIFFED_OTHER_BYTES)).unwrap_or_default();
     match other_format(start) {
         Some(name) => unsupported(format!("{name} is not supported: convert it to PNG, JPEG, WebP or TIFF")),
         None => Rejection::new(Reason::NotAnImage, "its content is not JPEG, PNG, WebP or TIFF"),

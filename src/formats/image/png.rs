@@ -103,7 +103,7 @@ impl<'a> Chunk<'a> {
         let head = file.slice(at, 8)?;
         let len = usize::try_from(Order::Big.u32(head, 0)?).ok()?;
         let end = at + 12 + len;
-        (end <= file.len()).then_some(Self { kind: &head[4..], start: at + 8, len, end })
+        (end <= file.object_bytes()).then_some(Self { kind: &head[4..], start: at + 8, len, end })
     }
 
     fn body(&self, file: View<'a>) -> Option<&'a [u8]> {

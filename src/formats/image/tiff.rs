@@ -23,7 +23,7 @@ const UNASSOCIATED_ALPHA: u64 = 2;
 pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
     let directory = first(file)?;
     slide::refuse(&directory)?;
-    let page = Page::parse(&directory, file.len() as u64)?.grid;
+    let page = Page::parse(&directory, file.object_bytes() as u64)?.grid;
     let picture = Picture::of(&directory, &page)?;
     Ok(ImageHeader {
         format: ImageFormat::Tiff,

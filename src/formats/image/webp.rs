@@ -19,11 +19,15 @@ const MAX_TEXT_BYTES: usize = 1 << 20;
 /// Reads the header and walks the chunks for Exif and the end.
 pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
     let riff = file.u32(Order::Little, 4).map_or(0, u64::from);
-    if (file.len() as u64) < riff + 8 {
-        return Err(truncated(format!("RIFF announces {} bytes, there are {}", riff + 8, file.len())));
+    if (file.object_bytes() as u64) < riff + 8 {
+        return Err(truncated(format!(
+            "RIFF announces {} bytes, there are {}",
+            riff + 8,
+            file.object_bytes()
+        )));
     }
     let mut found = Found::default();
-    let end = file.len().min(usize::try_from(riff).unwrap_or(usize::MAX).saturating_add(8));
+    let end = file.object_bytes().min(usize::try_from(riff).unwrap_or(usize::MAX).saturating_add(8));
     found.chunks(file, 12, end)?;
     found.header()
 }
@@ -118,7 +122,7 @@ impl Found {
             let len = file.u32(Order::Little, at + 4).unwrap_or(0) as usize;
             let start = at + HEAD_BYTES;
             let ends = || truncated(format!("the object ends inside the chunk {}", kind.escape_ascii()));
-            if start + len > file.len() {
+            if start + len > file.object_bytes() {
                 return Err(ends());
             }
             self.chunk(kind, file.slice(start, header_bytes(kind, len)).ok_or_else(ends)?)?;

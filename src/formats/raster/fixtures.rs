@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::{BlockId, GridId, RasterFile};
 use crate::formats::cog_writer::{self, Band, Colours, Image, Reduce};
 use crate::formats::partial::{Parsed, Partial};
+use crate::formats::raster::{BlockId, GridId, RasterFile};
 use crate::vocabulary::geometry::Size;
 use crate::vocabulary::reason::Rejection;
 

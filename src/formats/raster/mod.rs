@@ -12,11 +12,11 @@
 
 mod bands;
 mod codec;
-#[cfg(any(test, feature = "testing"))]
-pub mod fixtures;
+#[cfg(test)]
+mod fixtures;
 mod grid;
-#[cfg(any(test, feature = "testing"))]
-pub mod raw;
+#[cfg(test)]
+mod raw;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -27,8 +27,7 @@ use std::sync::Arc;
 pub use self::bands::{BandInfo, NodataValue, Validity, ValueMapping};
 pub use self::codec::{Codec, LercExtra, Predictor};
 pub use self::grid::{BlockGrid, BlockId, BlockLayout, BlockSpec, Photometric, StoredSamples};
-pub use self::table::BlockTable;
-pub(crate) use self::table::Entry;
+pub use self::table::{BlockTable, Entry};
 use crate::formats::partial::{Parsed, Partial};
 use crate::geo::GeoTags;
 use crate::vocabulary::geometry::{Size, Window};

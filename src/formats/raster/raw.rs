@@ -11,13 +11,13 @@
 
 use std::sync::Arc;
 
-use super::{
-    BandInfo, BlockGrid, BlockId, BlockLayout, BlockTable, Codec, Container, Entry, GridId, NodataValue,
-    Part, Photometric, Predictor, RasterFile, StoredSamples, ValueMapping,
-};
 use crate::formats::bytes::Order;
 use crate::formats::image::{corrupt, truncated};
 use crate::formats::partial::{Parsed, Partial, View};
+use crate::formats::raster::{
+    BandInfo, BlockGrid, BlockId, BlockLayout, BlockTable, Codec, Container, Entry, GridId, NodataValue,
+    Part, Photometric, Predictor, RasterFile, StoredSamples, ValueMapping,
+};
 use crate::geo::GeoTags;
 use crate::vocabulary::geometry::Size;
 use crate::vocabulary::reason::Rejection;
@@ -77,7 +77,7 @@ pub fn parse_partial(object: &Partial) -> Parsed<Arc<dyn RasterFile>> {
 }
 
 fn parse(view: View<'_>) -> Result<RawRaster, Rejection> {
-    let start = view.slice(0, view.len().min(MAX_HEADER_BYTES)).unwrap_or_default();
+    let start = view.slice(0, view.object_bytes().min(MAX_HEADER_BYTES)).unwrap_or_default();
     let end = start.iter().position(|byte| *byte == b'\n').ok_or_else(|| truncated("no line"))?;
     let text = str::from_utf8(&start[..end]).map_err(|_| corrupt("no text"))?;
     let words: Vec<&str> =
@@ -182,6 +182,6 @@ impl RasterFile for RawRaster {
         let length = self.grid.max_block_bytes();
         let offset = self.header_bytes + u64::from(id.frame) * length;
         let entry = Entry::At { offset, length };
-        object.parse(|view| Ok(BlockTable::new(&self.grid, 0, vec![entry], view.len() as u64)))
+        object.parse(|view| Ok(BlockTable::new(&self.grid, 0, vec![entry], view.object_bytes() as u64)))
     }
 }
