@@ -1,6 +1,6 @@
 //! What lies in an output, and what it means: runs, their plans, their tables, and which of their rows count.
 //!
-//! A [`Run`] is what its objects say, and [`publish`] writes them. A [`Snapshot`] says which runs there are, an [`Acceptance`] accepts one, a
+//! A [`Run`] is what its objects say, and [`publish()`] writes them. A [`Snapshot`] says which runs there are, an [`Acceptance`] accepts one, a
 //! [`Tombstone`] deletes one, [`current_rows`] decides which rows are the newest. It plans nothing and computes nothing.
 
 mod acceptance;
