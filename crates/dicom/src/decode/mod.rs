@@ -1,0 +1,82 @@
+//! Bytes of a frame become its stored values, each by the codec of its transfer syntax.
+
+mod native;
+
+use std::borrow::Cow;
+
+use crate::error::{Error, too_large, truncated, unsupported};
+use crate::frames::payload;
+use crate::image::{ImageModule, Photometric};
+use crate::inflate::Stream;
+use crate::spec::FrameSpec;
+use crate::stored::{Colours, Stored};
+use crate::syntax::Codec;
+
+/// How much a frame may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Pixels of a frame.
+    pub max_pixels: u64,
+    /// Bytes of decoded samples.
+    pub max_decoded_bytes: u64,
+}
+
+/// Decodes a frame to its stored values.
+///
+/// - `fragments`: what lies in the ranges of its [`FrameBytes`](crate::FrameBytes), one after the other
+/// - returns: values of Bits Stored bits, shifted down from High Bit, other bits masked, with their sign
+///
+/// # Errors
+///
+/// `Truncated` and `Corrupt` for damaged frames, also such as contradict the header; `Unsupported` for a code stream
+/// that nothing here reads; `TooLarge` beyond the limits, before anything is allocated.
+///
+/// # Reference
+///
+/// PS3.5, 8.1 (native), 8.2 and annex A.4 (compressed).
+pub fn decode_frame(spec: &FrameSpec, fragments: &[u8], limits: &Limits) -> Result<Stored, Error> {
+    check_limits(&spec.image, limits)?;
+    if spec.codec == Codec::Native {
+        return native::decode(spec, &native_bytes(spec, fragments)?);
+    }
+    let payload = payload(fragments)?;
+    match spec.codec {
+        Codec::EncapsulatedNative => native::decode(spec, &payload),
+        _ => Err(unsupported("no decoder for this transfer syntax yet")),
+    }
+}
+
+fn check_limits(image: &ImageModule, limits: &Limits) -> Result<(), Error> {
+    let (pixels, samples) = (image.num_pixels(), image.num_samples());
+    let bytes = samples.saturating_mul(u64::from(image.bits_allocated.max(8) / 8));
+    if pixels > limits.max_pixels || bytes > limits.max_decoded_bytes {
+        return Err(too_large(format!("{} × {} pixels, {bytes} bytes decoded", image.columns, image.rows)));
+    }
+    Ok(())
+}
+
+/// Takes a frame out of a deflated data set; any other is there already.
+fn native_bytes<'a>(spec: &FrameSpec, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, Error> {
+    let Some(at) = spec.inflated_at else { return Ok(Cow::Borrowed(bytes)) };
+    let mut stream = Stream::new(bytes);
+    stream.skip(at)?;
+    let len = (spec.first_bit + spec.image.native_frame_bits()).div_ceil(8);
+    let mut frame = vec![0; len as usize];
+    if stream.fill(&mut frame)? < frame.len() {
+        return Err(truncated("the deflated stream ends within the frame"));
+    }
+    Ok(Cow::Owned(frame))
+}
+
+/// Returns what samples mean that no codec has changed.
+fn colours_of(photometric: Photometric) -> Result<Colours, Error> {
+    Ok(match photometric {
+        Photometric::Monochrome1 | Photometric::Monochrome2 | Photometric::PaletteColor => Colours::Single,
+        Photometric::Rgb => Colours::Rgb,
+        Photometric::YbrFull | Photometric::YbrFull422 => Colours::YbrFull,
+        // These are made by a codec, and only that one undoes them (PS3.3, C.7.6.3.1.2).
+        Photometric::YbrIct | Photometric::YbrRct | Photometric::Xyb => {
+            return Err(unsupported(format!("{} without its codec", photometric.term())));
+        }
+    })
+}
