@@ -1,0 +1,38 @@
+//! Times the decoder on one thread: `cargo run --release -p tilefleet-jpeg --example time_files -- FILE…`.
+//!
+//! For each file: the best of several runs, in milliseconds and in million samples per second.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use tilefleet_jpeg::{Cmyk, Options, decode, recycle};
+
+/// Each file is decoded over and over for so long.
+const TIME: Duration = Duration::from_secs(2);
+
+fn main() {
+    for path in env::args().skip(1) {
+        let file = fs::read(&path).expect("the file can be read");
+        let options =
+            Options { needed: None, cmyk: Cmyk::ToRgb, max_pixels: u64::MAX, max_decoded_bytes: u64::MAX };
+        let (best, num_samples) = best_of(|| {
+            let samples = decode(black_box(&file), &options).expect("the file is sound");
+            let num_samples = samples.len();
+            recycle(samples);
+            num_samples
+        });
+        let milliseconds = best.as_secs_f64() * 1e3;
+        println!("{path}: {milliseconds:.3} ms, {:.1} Msamples/s", num_samples as f64 / milliseconds / 1e3);
+    }
+}
+
+fn best_of(mut work: impl FnMut() -> usize) -> (Duration, usize) {
+    let (begin, mut best, mut num_samples) = (Instant::now(), Duration::MAX, 0);
+    while begin.elapsed() < TIME {
+        let start = Instant::now();
+        num_samples = work();
+        best = best.min(start.elapsed());
+    }
+    (best, num_samples)
+}
