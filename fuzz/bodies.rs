@@ -59,7 +59,7 @@ pub fn image(bytes: &[u8]) {
 pub fn jpeg(bytes: &[u8]) {
     let options = tilefleet_jpeg::Options {
         needed: None,
-        cmyk: tilefleet_jpeg::Cmyk::ToRgb,
+        colours: tilefleet_jpeg::Colours::Rgb,
         max_pixels: MAX_BLOCK_BYTES / 16,
         max_decoded_bytes: MAX_BLOCK_BYTES / 4,
     };

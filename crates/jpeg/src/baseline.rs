@@ -12,12 +12,12 @@ use super::group::{BLOCKS, Coefficients, Group};
 use super::huffman::{Table, Tables};
 use super::kernels::Kernels;
 use super::upsample::Row;
-use crate::Options;
 use crate::buffer;
 use crate::frame::{Component, Frame, is_frame};
 use crate::geometry::{Size, Window};
 use crate::segments;
 use crate::segments::{Segments, marker};
+use crate::{Colours, Options};
 
 /// Planes and buffers of larger images go back to the allocator.
 const MAX_KEPT_BYTES: usize = 16 << 20;
@@ -30,7 +30,7 @@ const MIN_CHROMA_WIDTH: u32 = 3;
 
 /// Decodes a file that is whole and usual; samples outside of `needed` are unspecified.
 pub(super) fn decode(bytes: &[u8], options: &Options) -> Option<Vec<u8>> {
-    let mut head = Head::default();
+    let mut head = Head { as_stored: options.colours == Colours::AsStored, ..Head::default() };
     let mut segments = Segments::new(bytes).ok()?;
     loop {
         let segment = segments.next_segment().ok()?;
@@ -38,7 +38,7 @@ pub(super) fn decode(bytes: &[u8], options: &Options) -> Option<Vec<u8>> {
             marker::DQT => head.define_quantisation(segment.body)?,
             marker::DHT => head.tables.define(segment.body).ok()?,
             marker::DRI => head.restart_interval = segments::u16_at(segment.body, 0)?.into(),
-            marker::APP14 if !is_ycbcr(segment.body) => return None,
+            marker::APP14 if !head.as_stored && !is_ycbcr(segment.body) => return None,
             marker::APP0..=marker::APP15 | marker::COM => {}
             marker::SOS => {
                 head.tables.add_standard().ok()?;
@@ -66,6 +66,8 @@ fn is_ycbcr(body: &[u8]) -> bool {
 /// What the segments before the scan say.
 #[derive(Default)]
 struct Head {
+    /// Nobody asks what the components mean.
+    as_stored: bool,
     frame: Option<Frame>,
     /// Quantisation table of each component.
     destinations: Vec<u8>,
@@ -103,7 +105,8 @@ impl Head {
         let frame = self.frame.as_ref()?;
         let (&count, rest) = scan.split_first()?;
         let (parts, [0, 63, 0]) = rest.split_at_checked(2 * usize::from(count))? else { return None };
-        let ids_are_usual = frame.components.len() == 1 || frame.components.iter().map(|c| c.id).eq(1..=3);
+        let ids_are_usual =
+            self.as_stored || frame.components.len() == 1 || frame.components.iter().map(|c| c.id).eq(1..=3);
         if frame.components.len() != usize::from(count) || !ids_are_usual {
             return None;
         }
@@ -126,7 +129,8 @@ impl Head {
         let needed = needed.filter(|needed| needed.is_within(frame.size));
         let needed = needed.unwrap_or_else(|| Window::whole(frame.size));
         let part = Part::of(needed, frame.size, sampling);
-        Some(Layout { size: frame.size, sampling, planes, part, restart_interval: self.restart_interval })
+        let (as_stored, restart_interval) = (self.as_stored, self.restart_interval);
+        Some(Layout { size: frame.size, sampling, as_stored, planes, part, restart_interval })
     }
 }
 
@@ -214,6 +218,7 @@ impl Part {
 struct Layout<'a> {
     size: Size,
     sampling: Sampling,
+    as_stored: bool,
     planes: Vec<Plane<'a>>,
     part: Part,
     restart_interval: u32,
@@ -438,7 +443,17 @@ impl Painter<'_> {
 
     fn convert(&self, row: usize, y: &[u8], cb: &[u8], cr: &[u8], samples: &mut [u8]) {
         let first = row * self.layout.size.width as usize + self.layout.part.columns.start;
-        self.kernels.rgb(y, cb, cr, &mut samples[first * 3..][..y.len() * 3]);
+        let out = &mut samples[first * 3..][..y.len() * 3];
+        if self.layout.as_stored {
+            let pixels = y.iter().zip(cb).zip(cr);
+            out.as_chunks_mut()
+                .0
+                .iter_mut()
+                .zip(pixels)
+                .for_each(|(out, ((&y, &cb), &cr))| *out = [y, cb, cr]);
+        } else {
+            self.kernels.rgb(y, cb, cr, out);
+        }
     }
 }
 

@@ -25,10 +25,13 @@ mod error;
 mod frame;
 mod geometry;
 mod group;
+mod header;
 mod huffman;
 mod ids;
 mod kernels;
+mod lossless;
 mod planes;
+mod samples;
 mod segments;
 #[cfg(test)]
 #[allow(dead_code, reason = "it is that of all tests of the project")]
@@ -41,7 +44,7 @@ mod test_files;
 mod tests;
 mod upsample;
 
-use libjpeg_turbo_rs::{DecodeLimits, DecodeWarning, Decoder, JpegError, PixelFormat};
+use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, DecodeWarning, Decoder, JpegError, PixelFormat};
 
 use self::audit::Found;
 use self::error::{corrupt, truncated, unsupported};
@@ -51,14 +54,18 @@ pub use self::buffer::recycle;
 pub use self::error::{Error, ErrorKind};
 pub use self::frame::{Component, Frame, frame, is_frame};
 pub use self::geometry::{Size, Window};
+pub use self::header::{Header, Process, header};
+pub use self::samples::{Decoded, Limits, Samples, decode_samples};
 pub use self::segments::{Segment, Segments, marker};
 
-/// What becomes of four components.
+/// What becomes of the colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cmyk {
-    /// They are inverted CMYK, and become RGB by Pillow's rule.
-    ToRgb,
-    /// They stay as they are, whatever they mean.
+pub enum Colours {
+    /// YCbCr becomes RGB; four components are inverted CMYK, and become RGB by Pillow's rule.
+    Rgb,
+    /// YCbCr becomes RGB, and YCCK becomes CMYK, which stays as it is.
+    RgbOrCmyk,
+    /// Components stay as they are, whatever they mean: of DICOM, the Photometric Interpretation says it (PS3.5, 8.2.1).
     AsStored,
 }
 
@@ -67,8 +74,8 @@ pub enum Cmyk {
 pub struct Options {
     /// Samples outside of it are unspecified; `None`: all are needed.
     pub needed: Option<Window>,
-    /// What becomes of four components.
-    pub cmyk: Cmyk,
+    /// What becomes of the colours.
+    pub colours: Colours,
     /// Maximum number of pixels.
     pub max_pixels: u64,
     /// Maximum number of bytes of the decoded samples.
@@ -128,12 +135,13 @@ pub fn working_bytes(bytes: &[u8]) -> u64 {
 pub fn decode_audited(bytes: &[u8], options: &Options) -> Result<Vec<u8>, Error> {
     let found = audit::check(bytes)?;
     let limits = decode_limits(options);
-    let mut samples = if by_planes(&found) {
-        decode_planes(&found, bytes, limits)?
+    let as_stored = options.colours == Colours::AsStored;
+    let mut samples = if as_stored || by_planes(&found) {
+        decode_planes(&found, bytes, limits, as_stored)?
     } else {
         decode_by_crate(&found, bytes, limits)?
     };
-    if options.cmyk == Cmyk::ToRgb && found.frame.components.len() == 4 {
+    if options.colours == Colours::Rgb && found.frame.components.len() == 4 {
         rgb_of_cmyk(&mut samples);
     }
     Ok(samples)
@@ -152,9 +160,14 @@ fn by_planes(found: &Found) -> bool {
 }
 
 /// Decodes the components as they are stored, then brings them together.
-fn decode_planes(found: &Found, bytes: &[u8], limits: DecodeLimits) -> Result<Vec<u8>, Error> {
+fn decode_planes(
+    found: &Found,
+    bytes: &[u8],
+    limits: DecodeLimits,
+    as_stored: bool,
+) -> Result<Vec<u8>, Error> {
     let head = Decoder::new_header_only(bytes, limits).map_err(|error| reject(&error))?;
-    let colours = head.jpeg_color_space();
+    let colours = if as_stored { ColorSpace::Unknown } else { head.jpeg_color_space() };
     let planes = if !found.frame.progressive {
         audit::decode_planes(bytes)?
     } else if found.complete {

@@ -8,7 +8,7 @@ use crate::test_files::{HEIGHT, WIDTH, baseline, motion, picture, progressive, w
 
 /// Everything, of images of any size.
 pub(crate) const ANY: Options =
-    Options { needed: None, cmyk: Cmyk::ToRgb, max_pixels: u64::MAX, max_decoded_bytes: u64::MAX };
+    Options { needed: None, colours: Colours::Rgb, max_pixels: u64::MAX, max_decoded_bytes: u64::MAX };
 
 /// Too narrow for the chroma to be interpolated.
 fn narrow() -> Vec<u8> {
