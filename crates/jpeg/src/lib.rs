@@ -22,6 +22,7 @@ mod bits;
 mod buffer;
 mod coefficients;
 mod error;
+mod extended;
 mod frame;
 mod geometry;
 mod group;
@@ -42,6 +43,7 @@ mod standard;
 mod test_files;
 #[cfg(test)]
 mod tests;
+mod transform;
 mod upsample;
 
 use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, DecodeWarning, Decoder, JpegError, PixelFormat};
@@ -169,7 +171,7 @@ fn decode_planes(
     let head = Decoder::new_header_only(bytes, limits).map_err(|error| reject(&error))?;
     let colours = if as_stored { ColorSpace::Unknown } else { head.jpeg_color_space() };
     let planes = if !found.frame.progressive {
-        audit::decode_planes(bytes)?
+        audit::decode_planes(bytes)?.1
     } else if found.complete {
         progressive_planes(bytes, limits)?
     } else {
@@ -177,11 +179,11 @@ fn decode_planes(
         return Err(unsupported("JPEG that leaves out scans, with components of unusual sizes"));
     };
     let mut samples = buffer::take(num_samples(&found.frame));
-    planes::finish(&found.frame, &planes, colours, &mut samples);
+    planes::finish(&found.frame, &planes, &mut samples, |rows, out| planes::convert(rows, colours, out));
     Ok(samples)
 }
 
-fn progressive_planes(bytes: &[u8], limits: DecodeLimits) -> Result<Vec<Plane>, Error> {
+fn progressive_planes(bytes: &[u8], limits: DecodeLimits) -> Result<Vec<Plane<u8>>, Error> {
     let decoder = Decoder::new_with_limits(bytes, limits).map_err(|error| reject(&error))?;
     let raw = decoder.decode_raw().map_err(|error| reject(&error))?;
     let planes = raw.plane_widths.into_iter().zip(raw.planes);

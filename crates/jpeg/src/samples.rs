@@ -3,11 +3,11 @@
 //! In goes one whole image (a frame of DICOM: its fragments joined); out come its components at full size, without a
 //! change of colours: in DICOM the Photometric Interpretation says what they are.
 
-use crate::error::{Error, ErrorKind, corrupt};
+use crate::error::{Error, ErrorKind};
 use crate::geometry::Size;
 use crate::header::{Header, Process, header};
 use crate::segments::marker;
-use crate::{Colours, Options, lossless};
+use crate::{Colours, Options, extended, lossless};
 
 /// How much decoding may take.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +89,7 @@ fn samples_of(bytes: &[u8], header: &Header, limits: &Limits) -> Result<Samples,
         (Process::Lossless, ..=8) => lossless::decode(bytes, header).map(Samples::U8),
         (Process::Lossless, _) => lossless::decode(bytes, header).map(Samples::U16),
         (_, 8) => decode_8_bits(bytes, limits).map(Samples::U8),
-        _ => Err(corrupt("todo")),
+        _ => extended::decode(bytes, header).map(Samples::U16),
     }
 }
 
