@@ -3,6 +3,8 @@
 //! In goes a whole file with a 12-bit frame (SOF1); out come its components at full size, as they are stored. Codes are
 //! followed by the audit, as those of odd 8-bit files are: few objects are of this kind, and all of them DICOM.
 
+use std::borrow::Cow;
+
 use super::ids;
 use super::planes::{self, Sample};
 use super::{audit, transform};
@@ -64,10 +66,8 @@ pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Vec<u16>, Error> {
     if header.size.num_pixels() / 64 * MIN_BLOCK_BITS > 8 * bytes.len() as u64 {
         return Err(truncated("the image data has not two bits for each block"));
     }
-    let (frame, planes) = match repeats_ids(header) {
-        true => audit::decode_planes::<u16>(&ids::apart(bytes))?,
-        false => audit::decode_planes::<u16>(bytes)?,
-    };
+    let bytes = if repeats_ids(header) { Cow::Owned(ids::apart(bytes)) } else { Cow::Borrowed(bytes) };
+    let (frame, planes) = audit::decode_planes::<u16>(&bytes)?;
     let mut samples = vec![0; header.num_samples() as usize];
     planes::finish(&frame, &planes, &mut samples, planes::interleave);
     Ok(samples)

@@ -161,7 +161,7 @@ impl Category {
     /// `None` for a symbol that is no category.
     fn new(code_bits: u32, symbol: u8) -> Option<Self> {
         match u32::from(symbol) {
-            count @ 0..=15 => Some(Self(code_bits + count | ((1 << count) - 1) << 16)),
+            count @ 0..=15 => Some(Self((code_bits + count) | ((1 << count) - 1) << 16)),
             16 => Some(Self(code_bits | 1 << 31)),
             _ => None,
         }

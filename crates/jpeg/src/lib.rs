@@ -1,7 +1,8 @@
 //! Decodes JPEG to the samples of C libjpeg-turbo, which models were trained on, and rejects damaged files.
 //!
-//! In goes a whole file, out come interleaved 8-bit samples: grey, RGB, or four components. The transform, the
-//! interpolation of chroma and the colours are those of the crate `libjpeg-turbo-rs`, bit for bit. What stands here:
+//! In goes a whole file, out come interleaved samples. [`decode`] is for pictures, 8 bits in grey, RGB, or four
+//! components; [`decode_samples`] for DICOM, components as they are stored, 2 to 16 bits. The transform, the
+//! interpolation of chroma and the colours are those of libjpeg-turbo, bit for bit. What stands here:
 //!
 //! - A decoder in one pass (`baseline`) for the usual file: a grey or YCbCr frame in one sequential scan. It decodes a
 //!   part of the rows and columns where no more is needed. Any file that is unusual or damaged is left to the next.
@@ -10,7 +11,8 @@
 //!   segment, restart markers out of order, and those flipped bits that change a code's length. A flipped bit that only
 //!   changes a value gives a sound file with other samples: nobody can tell.
 //! - `planes`: files that the crate does not decode as libjpeg does (components in scans of their own, unusual sampling
-//!   factors).
+//!   factors), or whose components stay as they are stored.
+//! - `extended`: 12 bits per sample, sequential, followed by the audit as well; `lossless`: prediction and difference.
 //!
 //! Nothing here knows TIFF, Exif or colour profiles. The AVX-512 versions have the samples of the plain ones.
 
@@ -23,6 +25,8 @@ mod buffer;
 mod coefficients;
 mod error;
 mod extended;
+#[cfg(test)]
+mod extended_tests;
 mod frame;
 mod geometry;
 mod group;
@@ -31,6 +35,10 @@ mod huffman;
 mod ids;
 mod kernels;
 mod lossless;
+#[cfg(test)]
+mod lossless_tests;
+#[cfg(test)]
+mod oracle_tests;
 mod planes;
 mod samples;
 mod segments;
@@ -41,6 +49,8 @@ mod skipped;
 mod standard;
 #[cfg(test)]
 mod test_files;
+#[cfg(test)]
+mod test_lossless;
 #[cfg(test)]
 mod tests;
 mod transform;
