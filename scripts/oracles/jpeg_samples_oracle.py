@@ -2,6 +2,8 @@
 
 Usage: jpeg_samples_oracle.py make OUT [DICOM]  writes files NAME.jpg, and NAME.raw with what libjpeg-turbo decodes
        jpeg_samples_oracle.py check FOLDER      decodes each NAME.jpg by both and compares with NAME.raw
+       jpeg_samples_oracle.py time OUT          writes larger lossless files, and prints a line for each: its name, and how
+                                                many milliseconds pylibjpeg and libjpeg-turbo take at best
 
 A .raw holds width, height and number of components (16 bits each, little endian), then the samples, pixel by pixel,
 likewise. Files are made with every predictor and precision, with 8 and 12 bits and
@@ -13,6 +15,7 @@ are up to 2 away from libjpeg-turbo's, whose transform is within 1 of the defini
 """
 
 import sys
+import time
 from pathlib import Path
 
 import imagecodecs
@@ -118,5 +121,28 @@ def check(folder):
     print(len(paths))
 
 
+def best_milliseconds(decode, file):
+    times, end = [], time.monotonic() + 2
+    while time.monotonic() < end:
+        start = time.perf_counter()
+        decode(file)
+        times.append(time.perf_counter() - start)
+    return min(times) * 1000
+
+
+def time_both(folder):
+    folder.mkdir(exist_ok=True)
+    random = np.random.default_rng(3)
+    for side in (512, 2048):
+        for noise in (8, 60, 400):
+            y, x = np.mgrid[0:side, 0:side]
+            smooth = 20000 + 15000 * np.sin(x / 97) * np.cos(y / 61)
+            samples = (smooth + random.normal(0, noise, smooth.shape)).astype("u2")
+            file = imagecodecs.jpeg8_encode(samples, lossless=True, predictor=1, bitspersample=16)
+            name = f"{side}-noise-{noise}.jpg"
+            (folder / name).write_bytes(file)
+            print(name, best_milliseconds(libjpeg.decode, file), best_milliseconds(imagecodecs.jpeg8_decode, file))
+
+
 if __name__ == "__main__":
-    {"make": make, "check": check}[sys.argv[1]](*map(Path, sys.argv[2:]))
+    {"make": make, "check": check, "time": time_both}[sys.argv[1]](*map(Path, sys.argv[2:]))

@@ -7,7 +7,7 @@
 
 use super::bits::{Balance, BitReader};
 use super::huffman::{END_OF_BLOCK, Leap, Table, Tables};
-use super::planes::{Plane, Sample, Transformer};
+use super::planes::{Plane, TransformedSample, Transformer};
 use crate::error::{Error, corrupt, truncated, unsupported};
 use crate::frame::{Component, Frame, is_frame};
 use crate::segments;
@@ -31,12 +31,12 @@ pub(super) fn check(bytes: &[u8]) -> Result<Found, Error> {
 }
 
 /// Checks a whole file with a sequential frame, and decodes its components as they are stored.
-pub(super) fn decode_planes<S: Sample>(bytes: &[u8]) -> Result<(Frame, Vec<Plane<S>>), Error> {
+pub(super) fn decode_planes<S: TransformedSample>(bytes: &[u8]) -> Result<(Frame, Vec<Plane<S>>), Error> {
     let (found, transformer) = follow(bytes, Some(Transformer::default()))?;
     Ok((found.frame, transformer.map(Transformer::into_planes).unwrap_or_default()))
 }
 
-fn follow<S: Sample>(
+fn follow<S: TransformedSample>(
     bytes: &[u8],
     transformer: Option<Transformer<S>>,
 ) -> Result<(Found, Option<Transformer<S>>), Error> {
@@ -87,7 +87,7 @@ struct Progress {
     nonzero: Vec<u64>,
 }
 
-impl<'a, S: Sample> Audit<'a, S> {
+impl<'a, S: TransformedSample> Audit<'a, S> {
     /// Enters quantisation tables. A component has those that stand there when its first scan begins, but the crate
     /// takes the last ones for all.
     fn define_quantisation(&mut self, body: &'a [u8]) -> Result<(), Error> {

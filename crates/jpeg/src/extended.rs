@@ -6,22 +6,19 @@
 use std::borrow::Cow;
 
 use super::ids;
-use super::planes::{self, Sample};
+use super::planes::{self, TransformedSample};
 use super::{audit, transform};
 use crate::error::{Error, truncated, unsupported};
+use crate::frame::Frame;
 use crate::header::{Header, Process};
 
 /// No block takes fewer bits: one code for DC, one for the end of the block.
 const MIN_BLOCK_BITS: u64 = 2;
 
 /// A component of 12 bits.
-impl Sample for u16 {
+impl TransformedSample for u16 {
     const PRECISION: u8 = 12;
     type Row = Vec<u16>;
-
-    fn of(value: u32) -> Self {
-        value as u16
-    }
 
     fn transform(block: &[i16; 64], quantisation: &[u16; 64]) -> [Self; 64] {
         transform::inverse(block, quantisation)
@@ -71,6 +68,12 @@ pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Vec<u16>, Error> {
     let mut samples = vec![0; header.num_samples() as usize];
     planes::finish(&frame, &planes, &mut samples, planes::interleave);
     Ok(samples)
+}
+
+/// Returns how much memory the components take at most on their way, beside the decoded samples.
+pub(super) fn working_bytes(header: &Header) -> u64 {
+    let Header { size, components, .. } = header.clone();
+    2 * Frame { size, progressive: false, components, repeats_ids: false }.num_stored_samples()
 }
 
 fn repeats_ids(header: &Header) -> bool {

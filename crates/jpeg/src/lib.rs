@@ -122,11 +122,15 @@ pub fn decode(bytes: &[u8], options: &Options) -> Result<Vec<u8>, Error> {
 
 /// Returns how much memory decoding takes at most beside the decoded samples.
 ///
-/// Components as they are stored, for progressive files also their coefficients, and the data without stuffing;
-/// where colours lie coarser than usual, components at full size.
+/// Whichever decoder it is: components as they are stored, for progressive files also their coefficients, and the data
+/// without stuffing; where colours lie coarser than usual, components at full size.
 #[must_use]
 pub fn working_bytes(bytes: &[u8]) -> u64 {
-    let Some(frame) = frame(bytes) else { return OTHER_BYTES + 3 * bytes.len() as u64 };
+    let Some(frame) = frame(bytes) else {
+        let is_extended = |header: &Header| header.precision == 12 && header.process != Process::Lossless;
+        let extended = header(bytes).ok().filter(is_extended).as_ref().map_or(0, extended::working_bytes);
+        return extended + OTHER_BYTES + 3 * bytes.len() as u64;
+    };
     let stored = frame.num_stored_samples();
     let copy = if frame.repeats_ids { bytes.len() as u64 } else { 0 };
     let coefficients = if frame.progressive { 2 * stored + stored / 32 } else { 0 };

@@ -9,25 +9,8 @@ use super::huffman::{Category, Table, Tables};
 use crate::error::{Error, corrupt, truncated, unsupported};
 use crate::frame::is_frame;
 use crate::header::Header;
+use crate::samples::Sample;
 use crate::segments::{self, Segments, marker};
-
-/// Samples as they are given out.
-pub(super) trait Sample: Copy + Default {
-    /// Takes a sample that is not larger.
-    fn of(value: u16) -> Self;
-}
-
-impl Sample for u8 {
-    fn of(value: u16) -> Self {
-        value as u8
-    }
-}
-
-impl Sample for u16 {
-    fn of(value: u16) -> Self {
-        value
-    }
-}
 
 /// Decodes a file whose frame header is `header`.
 ///
@@ -371,10 +354,10 @@ impl Rows {
         for (row, &place) in self.current.iter().zip(&self.places) {
             all_bits |= row.iter().fold(0, |bits, &sample| bits | sample);
             if self.num_components == 1 {
-                out.iter_mut().zip(row).for_each(|(out, &sample)| *out = S::of(sample << shift));
+                out.iter_mut().zip(row).for_each(|(out, &sample)| *out = S::of(u32::from(sample) << shift));
             } else {
                 let places = out[place..].iter_mut().step_by(self.num_components);
-                places.zip(row).for_each(|(out, &sample)| *out = S::of(sample << shift));
+                places.zip(row).for_each(|(out, &sample)| *out = S::of(u32::from(sample) << shift));
             }
         }
         std::mem::swap(&mut self.current, &mut self.previous);

@@ -14,18 +14,16 @@ use super::upsample::Row;
 use crate::error::{Error, corrupt};
 use crate::frame::{Component, Frame};
 use crate::geometry::Size;
+use crate::samples::Sample;
 
 /// Narrower components are not interpolated across.
 const MIN_INTERPOLATED_WIDTH: usize = 3;
 
-/// A sample of a component, and what is done to many of them.
-pub(super) trait Sample: Copy + Default + Into<u32> {
+/// A sample of a transformed block, and what is done to many of them.
+pub(super) trait TransformedSample: Sample {
     const PRECISION: u8;
     /// A row of twice the width.
     type Row: Default;
-
-    /// Takes a value that is not larger than a sample.
-    fn of(value: u32) -> Self;
 
     /// Dequantises and transforms one block; all in natural order.
     fn transform(block: &[i16; 64], quantisation: &[u16; 64]) -> [Self; 64];
@@ -37,13 +35,9 @@ pub(super) trait Sample: Copy + Default + Into<u32> {
     fn blend<'a>(stored: &[Self], neighbour: &[Self], row: &'a mut Self::Row) -> &'a [Self];
 }
 
-impl Sample for u8 {
+impl TransformedSample for u8 {
     const PRECISION: u8 = 8;
     type Row = Row;
-
-    fn of(value: u32) -> Self {
-        value as u8
-    }
 
     fn transform(block: &[i16; 64], quantisation: &[u16; 64]) -> [Self; 64] {
         Kernels::of_this_machine().transform_one(block, quantisation)
@@ -89,7 +83,7 @@ impl<S> Default for Transformer<S> {
     }
 }
 
-impl<S: Sample> Transformer<S> {
+impl<S: TransformedSample> Transformer<S> {
     /// Enters quantisation tables of 8 or 16 bits (T.81, B.2.4.1).
     pub(super) fn define_quantisation(&mut self, mut body: &[u8]) -> Result<(), Error> {
         let cut_off = || corrupt("a quantisation table is cut off");
@@ -198,7 +192,7 @@ fn value(reader: &mut BitReader<'_>, count: u32) -> Result<i32, Error> {
 ///
 /// - `out`: `[height, width, components]`
 /// - `convert`: makes a row of `out` of a row of each component
-pub(super) fn finish<S: Sample>(
+pub(super) fn finish<S: TransformedSample>(
     frame: &Frame,
     planes: &[Plane<S>],
     out: &mut [S],
@@ -215,7 +209,7 @@ pub(super) fn finish<S: Sample>(
 }
 
 /// A component at full size, row by row.
-struct Full<'a, S: Sample> {
+struct Full<'a, S: TransformedSample> {
     plane: &'a Plane<S>,
     /// Samples that mean something.
     size: Size,
@@ -225,7 +219,7 @@ struct Full<'a, S: Sample> {
     repeated: Vec<S>,
 }
 
-impl<'a, S: Sample> Full<'a, S> {
+impl<'a, S: TransformedSample> Full<'a, S> {
     fn new(frame: &Frame, index: usize, plane: &'a Plane<S>) -> Self {
         let (h_max, v_max) = frame.max_sampling();
         let component = frame.components[index];

@@ -42,6 +42,24 @@ pub enum Samples {
     U16(Vec<u16>),
 }
 
+/// A sample as it is given out.
+pub(crate) trait Sample: Copy + Default + Into<u32> {
+    /// Takes a value that is not larger than a sample.
+    fn of(value: u32) -> Self;
+}
+
+impl Sample for u8 {
+    fn of(value: u32) -> Self {
+        value as u8
+    }
+}
+
+impl Sample for u16 {
+    fn of(value: u32) -> Self {
+        value as u16
+    }
+}
+
 impl Limits {
     fn check(&self, header: &Header) -> Result<(), Error> {
         let num_bytes = header.num_samples() * if header.precision > 8 { 2 } else { 1 };
