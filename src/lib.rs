@@ -13,25 +13,7 @@
 //! would make of a file, [`config::Pipeline::load`] reads a pipeline, [`output::Output::snapshot`] opens an output, and
 //! [`output::current_rows::count_shown`] counts its rows.
 
-pub mod vocabulary;
-
-pub mod geo;
-
-pub mod scene;
-
-pub mod observe;
-
-pub mod formats;
-
-pub mod input;
-
-pub mod models;
-
-pub mod runtime;
-
-pub mod config;
-
-pub mod output;
+pub use tilefleet_base::{config, formats, geo, input, models, observe, output, runtime, scene, vocabulary};
 
 pub mod stages;
 
@@ -42,3 +24,11 @@ pub mod answers;
 pub mod calibrate;
 
 pub mod cli;
+
+/// Files for tests that the rooms below have, too.
+#[cfg(test)]
+#[path = "formats/raster"]
+mod rasters {
+    pub mod fixtures;
+    pub mod raw;
+}

@@ -110,9 +110,14 @@ fn pace(report: &RunReport) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::{Origin, RunId};
     use crate::vocabulary::outcome::Counts;
 
     const PHASES: [RunPhase; 4] = [RunPhase::Complete, RunPhase::Open, RunPhase::Planning, RunPhase::Deleted];
+
+    fn example(phase: RunPhase) -> RunReport {
+        RunReport::begin(&RunId::parse("photos-0123abcd-0007").unwrap(), &Origin::default(), phase)
+    }
 
     fn uri() -> ObjectUri {
         ObjectUri::parse("s3://tables/photos").unwrap()
@@ -121,14 +126,14 @@ mod tests {
     /// What each renderer owes its reader, whatever the run: which it is, how far it has got, and nothing unfinished.
     fn check(name: &str, render: impl Fn(&RunReport) -> String) {
         for phase in PHASES {
-            let text = render(&RunReport::example(phase));
+            let text = render(&example(phase));
             let word = if phase == RunPhase::Planning { "being planned" } else { phase.name() };
             assert!(text.starts_with("photos-0123abcd-0007  ") && text.contains(word), "{name}: {text}");
             assert!(text.lines().all(|line| line.trim_end() == line), "{name}: {text}");
         }
-        let refused = RunReport { accepted: false, ..RunReport::example(RunPhase::Complete) };
+        let refused = RunReport { accepted: false, ..example(RunPhase::Complete) };
         assert!(render(&refused).contains("complete, not accepted"), "{name}");
-        let left = RunReport { left_of_deleted: Some(2), ..RunReport::example(RunPhase::Deleted) };
+        let left = RunReport { left_of_deleted: Some(2), ..example(RunPhase::Deleted) };
         assert!(render(&left).contains("2 objects of it left"), "{name}");
     }
 
@@ -146,7 +151,7 @@ mod tests {
             seconds_without_commit: Some(2.0),
             stalled: false,
         };
-        let open = RunReport { committed: 1, shards: 3, pace, ..RunReport::example(RunPhase::Open) };
+        let open = RunReport { committed: 1, shards: 3, pace, ..example(RunPhase::Open) };
         let text = progress(&open, &uri());
         assert!(text.contains("12.3 tiles/s") && text.contains("1 of 3 shards"), "{text}");
         let mut stalled = open.clone();
@@ -159,7 +164,7 @@ mod tests {
     #[test]
     fn a_listed_run_says_what_came_out() {
         let counts = Counts { ok: 7, rejected: 1, ..Counts::default() };
-        let open = RunReport { tiles: 8, counts: Some(counts), ..RunReport::example(RunPhase::Complete) };
+        let open = RunReport { tiles: 8, counts: Some(counts), ..example(RunPhase::Complete) };
         assert!(listing(&open).contains("8 tiles: 7 ok, 0 skipped, 1 rejected"), "{}", listing(&open));
         assert_eq!(why_not_current(&open, &uri()), None);
         let refused = RunReport { accepted: false, ..open };

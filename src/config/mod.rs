@@ -630,7 +630,7 @@ mod tests {
 
     #[test]
     fn the_shipped_pipelines_are_right() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+        let folder = tilefleet_testing::project().join("pipelines");
         let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
         assert!(!files.is_empty());
         for file in files {

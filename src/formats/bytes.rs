@@ -2,7 +2,7 @@
 
 /// Byte order of the integers in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
+pub enum Order {
     /// Least significant byte first.
     Little,
     /// Most significant byte first.
@@ -11,16 +11,16 @@ pub(crate) enum Order {
 
 impl Order {
     /// That of this machine.
-    pub(crate) const NATIVE: Self = if cfg!(target_endian = "little") { Self::Little } else { Self::Big };
+    pub const NATIVE: Self = if cfg!(target_endian = "little") { Self::Little } else { Self::Big };
 
     /// Reads an unsigned 16-bit integer at `at`; `None` past the end.
-    pub(crate) fn u16(self, bytes: &[u8], at: usize) -> Option<u16> {
+    pub fn u16(self, bytes: &[u8], at: usize) -> Option<u16> {
         let raw = array(bytes, at)?;
         Some(if self == Self::Little { u16::from_le_bytes(raw) } else { u16::from_be_bytes(raw) })
     }
 
     /// Reads an unsigned 32-bit integer at `at`; `None` past the end.
-    pub(crate) fn u32(self, bytes: &[u8], at: usize) -> Option<u32> {
+    pub fn u32(self, bytes: &[u8], at: usize) -> Option<u32> {
         let raw = array(bytes, at)?;
         Some(if self == Self::Little { u32::from_le_bytes(raw) } else { u32::from_be_bytes(raw) })
     }

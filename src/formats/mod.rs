@@ -2,7 +2,7 @@
 //!
 //! They stand left of both `plan` and `decode`: planning needs sizes, decoding needs the layout.
 
-pub(crate) mod bytes;
+pub mod bytes;
 pub mod cog_writer;
 pub mod image;
 pub mod partial;

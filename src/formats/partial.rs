@@ -65,7 +65,7 @@ impl Partial {
     }
 
     /// Runs a parser over what has been read.
-    pub(crate) fn parse<T>(&self, parser: impl FnOnce(View<'_>) -> Result<T, Rejection>) -> Parsed<T> {
+    pub fn parse<T>(&self, parser: impl FnOnce(View<'_>) -> Result<T, Rejection>) -> Parsed<T> {
         let parsed = parser(View::Partial(self));
         self.take_missing().map_or(Parsed::Done(parsed), Parsed::Needs)
     }
@@ -105,7 +105,7 @@ impl Partial {
 
 /// The bytes of one object as parsers see them.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum View<'a> {
+pub enum View<'a> {
     /// All of them.
     Whole(&'a [u8]),
     /// Those that have been read so far.
@@ -114,7 +114,7 @@ pub(crate) enum View<'a> {
 
 impl<'a> View<'a> {
     /// Returns the number of bytes of the object, read or not.
-    pub(crate) fn len(self) -> usize {
+    pub fn object_bytes(self) -> usize {
         match self {
             Self::Whole(bytes) => bytes.len(),
             Self::Partial(partial) => partial.len,
@@ -122,7 +122,7 @@ impl<'a> View<'a> {
     }
 
     /// Returns `len` bytes from `at`; `None` past the end, and where they have not been read.
-    pub(crate) fn slice(self, at: usize, len: usize) -> Option<&'a [u8]> {
+    pub fn slice(self, at: usize, len: usize) -> Option<&'a [u8]> {
         match self {
             Self::Whole(bytes) => slice(bytes, at, len),
             Self::Partial(partial) => partial.slice(at, len),
@@ -162,7 +162,10 @@ mod tests {
         let mut partial = Partial::new(100);
         partial.add(0, b"0123456789");
         let view = View::Partial(&partial);
-        assert_eq!((view.len(), view.slice(2, 3), view.prefix().len()), (100, Some(&b"234"[..]), 10));
+        assert_eq!(
+            (view.object_bytes(), view.slice(2, 3), view.prefix().len()),
+            (100, Some(&b"234"[..]), 10)
+        );
         assert_eq!(partial.take_missing(), None);
         assert_eq!((view.slice(8, 6), view.slice(50, 4)), (None, None));
         assert_eq!(partial.take_missing(), Some(10..14), "what is there is not asked for again");

@@ -125,7 +125,7 @@ pub fn parse_scene(object: &Partial) -> Parsed<Arc<dyn RasterFile>> {
 }
 
 fn recognise_under(grid: TileGrid, view: View<'_>) -> Result<ImageFormat, Rejection> {
-    let start = || view.slice(0, view.len().min(SIGNATURE_BYTES)).unwrap_or_default();
+    let start = || view.slice(0, view.object_bytes().min(SIGNATURE_BYTES)).unwrap_or_default();
     recognise(view).map_err(|rejection| match grid {
         TileGrid::Whole => with_way_out(rejection, start()),
         TileGrid::Regular => rejection,

@@ -699,7 +699,7 @@ mod tests {
 
     #[test]
     fn the_contracts_that_ship_are_sound() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("contracts");
+        let folder = tilefleet_testing::project().join("contracts");
         let load = |name: &str| {
             let path = folder.join(format!("satlas-sentinel2-resnet152-{name}.contract.toml"));
             Contract::load(&path).unwrap_or_else(|error| panic!("{}", error.render()))

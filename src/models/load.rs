@@ -570,7 +570,7 @@ mod tests {
     use crate::models::resnet::Architecture;
     use crate::models::weights::Weights;
     use crate::vocabulary::error::Kind;
-    use crate::vocabulary::skipped;
+    use tilefleet_testing::skipped;
 
     /// A foreign network: pooled pixels through one matrix, then perhaps an activation.
     fn foreign(end: Option<&str>) -> ModelProto {

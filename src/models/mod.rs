@@ -19,7 +19,7 @@ mod precision;
 mod prune;
 pub mod quantise;
 pub mod resnet;
-pub(crate) mod shape;
+pub mod shape;
 pub mod skeleton;
 pub mod weights;
 mod wire;

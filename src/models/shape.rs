@@ -4,7 +4,7 @@
 /// in `[N, 2048]` and `[N, 2048, 1, 1]`.
 ///
 /// - `axes`: their lengths; `None` where one is not known
-pub(crate) fn may_be_row(axes: impl IntoIterator<Item = Option<u64>>, length: usize) -> bool {
+pub fn may_be_row(axes: impl IntoIterator<Item = Option<u64>>, length: usize) -> bool {
     let mut is_long_enough = length == 1;
     let mut has_it = false;
     for axis in axes {

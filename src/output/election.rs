@@ -23,9 +23,9 @@ const MAX_REJECT_RATIO_KEY: &str = "tilefleet.max_reject_ratio";
 pub const SOURCE_BYTES_KEY: &str = "tilefleet.source_bytes";
 
 /// Shards estimated above this are refused.
-pub(crate) const MAX_SHARD_BYTES: u64 = 512 << 20;
+pub const MAX_SHARD_BYTES: u64 = 512 << 20;
 /// What a row holds besides its embedding, generously.
-pub(crate) const ROW_OVERHEAD_BYTES: u64 = 512;
+pub const ROW_OVERHEAD_BYTES: u64 = 512;
 /// So no shard has more tiles.
 pub(crate) const MAX_SHARD_TILES: u32 = (MAX_SHARD_BYTES / ROW_OVERHEAD_BYTES) as u32;
 

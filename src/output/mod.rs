@@ -1,18 +1,19 @@
 //! What lies in an output, and what it means: runs, their plans, their tables, and which of their rows count.
 //!
-//! A [`Run`] is what its objects say. A [`Snapshot`] says which runs there are, an [`Acceptance`] accepts one, a
+//! A [`Run`] is what its objects say, and [`publish()`] writes them. A [`Snapshot`] says which runs there are, an [`Acceptance`] accepts one, a
 //! [`Tombstone`] deletes one, [`current_rows`] decides which rows are the newest. It plans nothing and computes nothing.
 
 mod acceptance;
 mod attempts;
 pub mod current_rows;
-pub(crate) mod election;
+pub mod election;
 pub mod fingerprint;
 mod layout;
 mod lineage;
 mod origin;
 mod parquet_object;
 pub mod provenance;
+mod publish;
 mod record;
 pub mod rejects;
 mod replaces;
@@ -34,14 +35,14 @@ pub use layout::{Layout, RunId};
 pub use lineage::OutputRecord;
 pub use origin::Origin;
 pub use parquet_object::{ParquetObject, is_damaged};
-pub(crate) use record::FORMAT;
+pub use publish::{Described, publish};
 pub use record::{Limit, ModelRecord, PlanRecord, RunRecord};
 pub use replaces::Fate;
 pub use room::warn_if_short;
-pub(crate) use run::contradicts_itself;
+pub use run::contradicts_itself;
 pub use run::{Committed, CommittedShard, Output, Run, Shard, Table, Tile};
 pub use snapshot::{DeletedRun, KnownRun, Planning, RunState, Scope, Snapshot};
-pub(crate) use soundness::{Checksums, check_rest};
+pub use soundness::{Checksums, check_rest};
 pub use sources::{EncodedSources, Source, SourceRange, SourceTable, Surveyed, encode};
 pub use tiles::{PlanPart, PlanTotals, PlanWriter, PlannedTile};
 pub use tombstone::{Removed, Tombstone, Why};

@@ -14,21 +14,21 @@ pub struct Provenance {
 }
 
 /// Returns a key as the sink writes it into the file.
-pub(crate) fn in_file(key: &str) -> String {
+pub fn in_file(key: &str) -> String {
     format!("tilefleet.{key}")
 }
 
 /// The run that the shard is of.
-pub(crate) const RUN_ID: &str = "run_id";
+pub const RUN_ID: &str = "run_id";
 /// What the run's settings come to; see [`super::fingerprint`].
-pub(crate) const FINGERPRINT: &str = "fingerprint";
+pub const FINGERPRINT: &str = "fingerprint";
 /// SHA-256 of the run's plan.
-pub(crate) const PLAN_DIGEST: &str = "plan_digest";
+pub const PLAN_DIGEST: &str = "plan_digest";
 /// The shard's number.
-pub(crate) const SHARD: &str = "shard";
+pub const SHARD: &str = "shard";
 const ATTEMPT: &str = "attempt";
 /// Rows by status, as JSON.
-pub(crate) const COUNTS: &str = "counts";
+pub const COUNTS: &str = "counts";
 
 impl Provenance {
     /// Describes a shard of a run, written by the attempt with this unique name.

@@ -17,7 +17,7 @@ use crate::vocabulary::words;
 const MAX_RECORD_BYTES: u64 = 16 << 20;
 
 /// The format of records that this build reads and writes.
-pub(crate) const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 
 /// No run has more shards: what is kept for each would not fit in memory.
 const MAX_SHARDS: u32 = 1 << 24;

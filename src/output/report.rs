@@ -213,7 +213,8 @@ impl RunReport {
         }
     }
 
-    fn begin(id: &RunId, origin: &Origin, state: RunPhase) -> Self {
+    /// Returns the report of a run of which nothing is known but its id, origin and phase.
+    pub fn begin(id: &RunId, origin: &Origin, state: RunPhase) -> Self {
         Self {
             run_id: id.clone(),
             origin: origin.clone(),
@@ -303,24 +304,19 @@ fn rate(run: &Run, committed: &[CommittedShard]) -> Option<f64> {
     (took > Duration::ZERO && tiles > 0).then(|| tiles as f64 / took.as_secs_f64())
 }
 
-/// Reports as a test wants them.
-#[cfg(test)]
-impl RunReport {
-    pub(crate) fn example(phase: RunPhase) -> Self {
-        let id = RunId::parse("photos-0123abcd-0007").unwrap();
-        Self::begin(&id, &Origin::default(), phase)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn example(phase: RunPhase) -> RunReport {
+        RunReport::begin(&RunId::parse("photos-0123abcd-0007").unwrap(), &Origin::default(), phase)
+    }
 
     /// Programs read these names, with `planned` and `complete` since before `state` was there.
     #[test]
     fn json_says_how_far_a_run_has_got() {
         let json = |phase| {
-            let json = serde_json::to_value(RunReport::example(phase)).unwrap();
+            let json = serde_json::to_value(example(phase)).unwrap();
             let bit = |name: &str| json[name].as_bool().unwrap();
             (json["state"].as_str().unwrap().to_owned(), bit("planned"), bit("complete"), bit("stalled"))
         };

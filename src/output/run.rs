@@ -182,7 +182,7 @@ impl Output {
 }
 
 /// Says that an object can neither be created nor seen.
-pub(crate) fn contradicts_itself(bucket: &Bucket, key: &str) -> Error {
+pub fn contradicts_itself(bucket: &Bucket, key: &str) -> Error {
     let uri = bucket.uri(key);
     Error::unavailable(format!("the store says first that {uri} exists, then that it does not")).hint(
         "run the same command again; if the error stays, the store does not support create-only writes: use \

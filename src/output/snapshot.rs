@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use futures::TryStreamExt;
 
+use super::RunRecord;
 use super::layout::ACCEPTED;
 use super::origin::Origin;
 use super::run::{Committed, Output, Run, Table};
@@ -317,7 +318,11 @@ impl Output {
     }
 
     /// Returns the last run of each family that has a record and is not deleted.
-    pub(crate) async fn last_of_families(&self, scope: Scope<'_>) -> Result<Vec<RunId>> {
+    ///
+    /// # Errors
+    ///
+    /// As the store answers; `Config` if a record is damaged.
+    pub async fn last_of_families(&self, scope: Scope<'_>) -> Result<Vec<RunId>> {
         let mut last: BTreeMap<String, RunId> = BTreeMap::new();
         let records = self.records(scope).await?;
         // Runs of one family come in the order of their sequence.
@@ -325,6 +330,23 @@ impl Output {
             last.insert(id.family().to_owned(), id);
         }
         Ok(last.into_values().collect())
+    }
+
+    /// Returns the record of the run that was planned last, whatever its family; `None` if there is none that
+    /// stands and is planned.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers; `Config` if a record is damaged.
+    pub async fn latest_record(&self) -> Result<Option<RunRecord>> {
+        let mut latest: Option<RunRecord> = None;
+        for id in self.last_of_families(Scope::All).await? {
+            let Some(record) = RunRecord::read(&self.bucket, &self.layout, &id).await? else { continue };
+            if latest.as_ref().is_none_or(|latest| latest.planned_at < record.planned_at) {
+                latest = Some(record);
+            }
+        }
+        Ok(latest)
     }
 
     async fn records(&self, scope: Scope<'_>) -> Result<Records> {

@@ -16,7 +16,7 @@ const PIECE_BYTES: u64 = 16 << 20;
 
 /// Whether a file has checksums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Checksums {
+pub enum Checksums {
     /// It has, and what was read agrees with them.
     Agree,
     /// It is of a build that wrote none.
@@ -30,7 +30,7 @@ pub(crate) enum Checksums {
 /// # Errors
 ///
 /// As the store answers; that the file is damaged if they do not agree.
-pub(crate) async fn check_rest(object: &ParquetObject) -> Result<Checksums> {
+pub async fn check_rest(object: &ParquetObject) -> Result<Checksums> {
     let covered = checksum::covered(object.parquet(), object.size_bytes());
     let mut covered =
         covered.ok_or_else(|| object.damaged("its columns are not stored one after the other"))?;
@@ -69,7 +69,7 @@ impl Run {
     /// # Errors
     ///
     /// As the store answers; that a file is damaged, or `Config` if the record is.
-    pub(crate) async fn check_plan(&self) -> Result<u64> {
+    pub async fn check_plan(&self) -> Result<u64> {
         let sources = check_rest(self.sources.object()).await?;
         if sources == Checksums::Agree {
             self.check_record()?;

@@ -22,7 +22,7 @@ impl From<Failure> for Error {
 /// Judges what ONNX Runtime says of a batch.
 ///
 /// - `proven`: whether a batch of this size has run before
-pub(crate) fn judge<R>(error: &ort::Error<R>, num_chips: usize, proven: bool) -> Failure {
+pub fn judge<R>(error: &ort::Error<R>, num_chips: usize, proven: bool) -> Failure {
     classify(error.code(), message_of(error), num_chips, proven)
 }
 
@@ -45,7 +45,7 @@ fn classify(code: ort::ErrorCode, cause: String, num_chips: usize, proven: bool)
 }
 
 /// Says why ONNX Runtime does not load a model.
-pub(crate) fn load_error<R>(error: &ort::Error<R>) -> Error {
+pub fn load_error<R>(error: &ort::Error<R>) -> Error {
     let cause = message_of(error);
     if is_out_of_memory(&cause) {
         return Error::unavailable("there is not enough memory to load the model")
@@ -95,7 +95,7 @@ fn is_lost(code: ort::ErrorCode, message: &str) -> bool {
 
 /// Returns ONNX Runtime's message on one line. Its errors from builders are not `Send + Sync`, and so
 /// cannot be a cause themselves.
-pub(crate) fn message_of<R>(error: &ort::Error<R>) -> String {
+pub fn message_of<R>(error: &ort::Error<R>) -> String {
     let lines = error.message().lines().map(str::trim).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join("; ")
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::vocabulary::skipped;
+use tilefleet_testing::skipped;
 
 /// Compiles C source into a shared library of this name; `needs` are the names it is to ask the loader for.
 ///

@@ -243,7 +243,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::vocabulary::skipped;
+    use tilefleet_testing::skipped;
 
     fn wheel_with(folder: &Path, entries: &[&str]) -> PathBuf {
         let path = folder.join("some.whl");

@@ -16,7 +16,7 @@ pub mod libraries;
 mod locate;
 mod pip;
 pub mod probe;
-pub(crate) mod registration;
+pub mod registration;
 mod wheels;
 
 use std::ffi::{CStr, c_char};
@@ -141,7 +141,11 @@ fn python() -> PathBuf {
 }
 
 /// Begins a session.
-pub(crate) fn new_builder(runtime: &Runtime) -> ort::Result<SessionBuilder> {
+///
+/// # Errors
+///
+/// As ONNX Runtime answers.
+pub fn new_builder(runtime: &Runtime) -> ort::Result<SessionBuilder> {
     // `ort` asks for the most efficient device by default, which may be another than the one requested.
     Ok(OrtSession::builder(&runtime.environment)?.with_auto_device(AutoDevicePolicy::PreferCPU)?)
 }

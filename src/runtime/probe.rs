@@ -16,7 +16,7 @@ use crate::vocabulary::provider::Provider;
 use crate::vocabulary::provider::ProviderOptions;
 
 /// Convolution, rectifier and a fully connected layer; `scripts/make-probe` wrote it.
-pub(crate) const MODEL: &[u8] = include_bytes!("probe.onnx");
+pub const MODEL: &[u8] = include_bytes!("probe.onnx");
 
 const INPUT_SHAPE: [usize; 4] = [1, 3, 8, 8];
 
@@ -94,21 +94,20 @@ fn open(runtime: &Runtime, provider: Provider, with: Registration<'_>) -> ort::R
 }
 
 /// The same numbers as `pattern` in `scripts/make-probe`.
-pub(crate) fn input_at(index: usize) -> f32 {
+pub fn input_at(index: usize) -> f32 {
     let step = u8::try_from(index * 37 % 17).expect("a remainder of 17 fits");
     (f32::from(step) - 8.0) / 8.0
 }
 
 /// Returns whether a device computed what the probe's model yields.
-pub(crate) fn agrees(output: &[f32]) -> bool {
+pub fn agrees(output: &[f32]) -> bool {
     let largest = EXPECTED.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
     let near = |(found, expected): (&f32, &f32)| (found - expected).abs() <= TOLERANCE * largest;
     output.len() == EXPECTED.len() && output.iter().zip(&EXPECTED).all(near)
 }
 
 /// The contract of the probe's model: its batch is fixed at 1.
-#[cfg(test)]
-pub(crate) fn contract() -> crate::vocabulary::contract::Contract {
+pub fn contract() -> crate::vocabulary::contract::Contract {
     use crate::vocabulary::contract::{Accept, Contract, Input, Layout, Output, SampleType};
     Contract {
         version: 1,

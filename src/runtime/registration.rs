@@ -11,7 +11,7 @@ use crate::vocabulary::provider::{ConvSearch, CudaOptions, Provider, ProviderOpt
 
 /// What a provider is registered with.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Registration<'a> {
+pub struct Registration<'a> {
     /// Number of the accelerator.
     pub device: u32,
     /// Precision of the network's arithmetic, by its name in `run.precision`.
@@ -39,7 +39,7 @@ pub fn is_compiled_in(provider: Provider, _runtime: &Runtime) -> bool {
 /// # Errors
 ///
 /// [`Kind::Config`](crate::vocabulary::error::Kind::Config) if it does not.
-pub(crate) fn require(provider: Provider, runtime: &Runtime) -> Result<()> {
+pub fn require(provider: Provider, runtime: &Runtime) -> Result<()> {
     if is_compiled_in(provider, runtime) {
         return Ok(());
     }
@@ -64,7 +64,7 @@ pub(super) fn registration(provider: Provider, with: Registration<'_>) -> Option
 }
 
 /// Returns what a session registers, in order of preference.
-pub(crate) fn registrations(provider: Provider, with: Registration<'_>) -> Vec<ExecutionProviderDispatch> {
+pub fn registrations(provider: Provider, with: Registration<'_>) -> Vec<ExecutionProviderDispatch> {
     let fallback = if provider == Provider::Tensorrt { registration(Provider::Cuda, with) } else { None };
     registration(provider, with).into_iter().chain(fallback).collect()
 }

@@ -83,6 +83,7 @@ pub enum Samples {
 }
 
 /// Evaluates an expression with the vector of whatever type.
+#[macro_export]
 macro_rules! with_samples {
     ($samples:expr, $vector:ident => $value:expr) => {
         match $samples {
@@ -101,6 +102,7 @@ macro_rules! with_samples {
 }
 
 /// Makes samples of the same type from an expression with the vector.
+#[macro_export]
 macro_rules! map_samples {
     ($samples:expr, $vector:ident => $mapped:expr) => {
         match $samples {
@@ -134,7 +136,7 @@ macro_rules! map_samples {
     };
 }
 
-pub(crate) use {map_samples, with_samples};
+pub use {map_samples, with_samples};
 
 impl Samples {
     /// Returns `len` zeros.

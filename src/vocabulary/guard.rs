@@ -12,7 +12,11 @@ thread_local! {
 }
 
 /// Runs `work`; a panic inside becomes [`Reason::DecoderCrash`].
-pub(crate) fn catch_decoder_panic<T>(work: impl FnOnce() -> Result<T, Rejection>) -> Result<T, Rejection> {
+///
+/// # Errors
+///
+/// As `work`.
+pub fn catch_decoder_panic<T>(work: impl FnOnce() -> Result<T, Rejection>) -> Result<T, Rejection> {
     silence_hook();
     let before = QUIET.replace(true);
     // The decoders keep no state across calls but scratch buffers, which are cleared before use.
@@ -25,14 +29,13 @@ pub(crate) fn catch_decoder_panic<T>(work: impl FnOnce() -> Result<T, Rejection>
 }
 
 /// Keeps this thread's panics from the console for good: whoever waits for it says what went wrong.
-#[cfg(feature = "query")]
-pub(crate) fn keep_quiet() {
+pub fn keep_quiet() {
     silence_hook();
     QUIET.set(true);
 }
 
 /// Returns what a panic said.
-pub(crate) fn message(payload: &(dyn Any + Send)) -> &str {
+pub fn message(payload: &(dyn Any + Send)) -> &str {
     let message = payload.downcast_ref::<String>().map(String::as_str);
     message.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }

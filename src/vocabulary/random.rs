@@ -9,11 +9,11 @@
 ///
 /// Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SplitMix64(pub(crate) u64);
+pub struct SplitMix64(pub u64);
 
 impl SplitMix64 {
     /// Returns the next 64 bits.
-    pub(crate) fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -22,8 +22,8 @@ impl SplitMix64 {
     }
 
     /// Returns a multiple of 2⁻²⁴ in [0, 1).
-    pub(crate) fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1 << 24) as f32
+    pub fn unit(&mut self) -> f32 {
+        (self.next_u64() >> 40) as f32 / (1 << 24) as f32
     }
 }
 
@@ -35,7 +35,7 @@ mod tests {
     #[test]
     fn the_numbers_are_those_of_splitmix64() {
         let mut random = SplitMix64(1_234_567);
-        let outputs = [random.next(), random.next(), random.next()];
+        let outputs = [random.next_u64(), random.next_u64(), random.next_u64()];
         assert_eq!(
             outputs,
             [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]

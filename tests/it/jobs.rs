@@ -478,7 +478,7 @@ impl SmallDisk {
             return Some(Self(folder.to_owned()));
         }
         // Not `missing`: CI must not need to be root.
-        support::skipped::not_on_this_machine("no tmpfs can be mounted");
+        tilefleet_testing::skipped::not_on_this_machine("no tmpfs can be mounted");
         None
     }
 }

@@ -6,7 +6,6 @@
 pub mod clock;
 pub mod fault_proxy;
 pub mod s3_server;
-pub mod skipped;
 pub mod store_server;
 
 use std::env;
@@ -16,9 +15,9 @@ use std::process::Command;
 
 pub use fault_proxy::{Fault, FaultProxy, Rule};
 pub use s3_server::S3Server;
-pub use skipped::test_data;
 pub use store_server::{Azurite, FakeGcs};
 use tilefleet::runtime::cache_dir;
+pub use tilefleet_testing::skipped::test_data;
 
 /// Reports what a test cannot do without, and returns `None`.
 ///
@@ -26,7 +25,7 @@ use tilefleet::runtime::cache_dir;
 ///
 /// If `TILEFLEET_REQUIRE_ALL` is 1.
 pub fn skip<T>(what: &str) -> Option<T> {
-    skipped::missing(what);
+    tilefleet_testing::skipped::missing(what);
     None
 }
 

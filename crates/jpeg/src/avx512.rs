@@ -38,7 +38,7 @@ pub(crate) mod ran {
         if tilefleet_simd::has_avx512() {
             assert!(counter.load(Ordering::Relaxed) > 0, "the vector code did not run");
         } else {
-            crate::skipped::not_on_this_machine(
+            tilefleet_testing::skipped::not_on_this_machine(
                 "no AVX-512 with VBMI and VNNI, so its versions are not compared",
             );
         }

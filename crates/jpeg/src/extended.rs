@@ -9,8 +9,7 @@ use super::ids;
 use super::planes::{self, TransformedSample};
 use super::{audit, transform};
 use crate::error::{Error, truncated, unsupported};
-use crate::frame::Frame;
-use crate::header::{Header, Process};
+use crate::{Frame, Header, Process};
 
 /// No block takes fewer bits: one code for DC, one for the end of the block.
 const MIN_BLOCK_BITS: u64 = 2;

@@ -23,14 +23,10 @@ mod baseline;
 mod bits;
 mod buffer;
 mod coefficients;
-mod error;
 mod extended;
 #[cfg(test)]
 mod extended_tests;
-mod frame;
-mod geometry;
 mod group;
-mod header;
 mod huffman;
 mod ids;
 mod kernels;
@@ -41,11 +37,6 @@ mod lossless_tests;
 mod oracle_tests;
 mod planes;
 mod samples;
-mod segments;
-#[cfg(test)]
-#[allow(dead_code, reason = "it is that of all tests of the project")]
-#[path = "../../../tests/it/support/skipped.rs"]
-mod skipped;
 mod standard;
 #[cfg(test)]
 mod test_files;
@@ -57,18 +48,18 @@ mod transform;
 mod upsample;
 
 use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, DecodeWarning, Decoder, JpegError, PixelFormat};
+use tilefleet_jpeg_header::{error, geometry, segments};
 
 use self::audit::Found;
 use self::error::{corrupt, truncated, unsupported};
 use self::planes::Plane;
 
 pub use self::buffer::recycle;
-pub use self::error::{Error, ErrorKind};
-pub use self::frame::{Component, Frame, frame, is_frame};
-pub use self::geometry::{Size, Window};
-pub use self::header::{Header, Process, header};
-pub use self::samples::{Decoded, Limits, Samples, decode_samples};
-pub use self::segments::{Segment, Segments, marker};
+pub use self::samples::{Decoded, decode_samples};
+pub use tilefleet_jpeg_header::{
+    Component, Error, ErrorKind, Frame, Header, Limits, Process, Samples, Segment, Segments, Size, Window,
+    frame, header, is_frame, marker,
+};
 
 /// What becomes of the colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

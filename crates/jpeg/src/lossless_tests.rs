@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use tilefleet_testing::{Random, dicom};
+use tilefleet_testing::{Random, dicom, skipped};
 
 use crate::test_lossless::Picture;
-use crate::{Decoded, Error, ErrorKind, Limits, Process, Samples, decode_samples, header, skipped};
+use crate::{Decoded, Error, ErrorKind, Limits, Process, Samples, decode_samples, header};
 
 const ANY: Limits = Limits { max_pixels: 1 << 24, max_decoded_bytes: 1 << 26 };
 
@@ -15,13 +15,6 @@ fn decoded(file: &[u8]) -> Result<Decoded, Error> {
 
 fn kind(file: &[u8]) -> ErrorKind {
     decoded(file).expect_err("a damaged file is rejected").kind
-}
-
-fn widened(samples: Samples) -> Vec<u16> {
-    match samples {
-        Samples::U8(samples) => samples.into_iter().map(u16::from).collect(),
-        Samples::U16(samples) => samples,
-    }
 }
 
 /// A picture of 16 bits with all that a scan may have.
@@ -45,7 +38,7 @@ fn samples_come_back_exactly() {
         assert_eq!((decoded.process, decoded.precision), (Process::Lossless, picture.precision));
         assert_eq!(decoded.num_components, picture.num_components);
         assert_eq!(matches!(decoded.samples, Samples::U8(_)), picture.precision <= 8);
-        assert!(widened(decoded.samples) == picture.samples, "{picture:?}");
+        assert!(decoded.samples.into_u16() == picture.samples, "{picture:?}");
     }
 }
 
@@ -130,7 +123,7 @@ fn subsampled_components_are_refused() {
     for component in [0, 3, 6] {
         file[at + component] = 0x22;
     }
-    assert_eq!(widened(decoded(&file).unwrap().samples), single.samples);
+    assert_eq!(decoded(&file).unwrap().samples.into_u16(), single.samples);
 }
 
 /// A sample that the precision has no room for is damage, or a file that lies about its bits.
@@ -179,7 +172,7 @@ fn mutated_files_are_decoded_or_rejected() {
         match decoded(&file) {
             Ok(decoded) => {
                 let header = header(&file).unwrap();
-                assert_eq!(widened(decoded.samples).len() as u64, header.num_samples());
+                assert_eq!(decoded.samples.into_u16().len() as u64, header.num_samples());
                 sound += 1;
             }
             Err(_) => rejected += 1,
@@ -201,6 +194,6 @@ fn real_files_are_their_originals() {
         let decoded = decoded(&dicom::encapsulated(&coded)).unwrap();
         let expected =
             dicom::uncompressed(&original).as_chunks().0.iter().map(|&bytes| u16::from_le_bytes(bytes));
-        assert!(widened(decoded.samples).into_iter().eq(expected), "{name}");
+        assert!(decoded.samples.into_u16().into_iter().eq(expected), "{name}");
     }
 }

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use tilefleet_testing::Random;
+use tilefleet_testing::{Random, project, skipped};
 
 use crate::test_lossless::Picture;
-use crate::{Decoded, Limits, Process, Samples, decode_samples, header, skipped};
+use crate::{Decoded, Limits, Process, decode_samples, header};
 
 const ANY: Limits = Limits { max_pixels: 1 << 24, max_decoded_bytes: 1 << 26 };
 
@@ -21,13 +21,12 @@ struct Expected {
 
 /// Runs the script of the oracles; `None`, said aloud, without Python.
 fn oracle(command: &str, folders: &[&Path]) -> Option<String> {
-    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let python = project.join(".venv/bin/python");
+    let python = project().join(".venv/bin/python");
     if !python.is_file() {
         skipped::missing("no .venv: run scripts/test-env");
         return None;
     }
-    let script = project.join("scripts/oracles/jpeg_samples_oracle.py");
+    let script = project().join("scripts/oracles/jpeg_samples_oracle.py");
     let run = Command::new(python).arg(script).arg(command).args(folders).output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     Some(String::from_utf8(run.stdout).unwrap())
@@ -47,13 +46,6 @@ fn expected(path: &Path) -> Expected {
     let mut next = || values.next().unwrap();
     let (width, height, num_components) = (next(), next(), next().into());
     Expected { width, height, num_components, samples: values.collect() }
-}
-
-fn widened(samples: Samples) -> Vec<u16> {
-    match samples {
-        Samples::U8(samples) => samples.into_iter().map(u16::from).collect(),
-        Samples::U16(samples) => samples,
-    }
 }
 
 /// Every sample of every file is libjpeg-turbo's: lossless of every precision and predictor, lossy of 8 and 12 bits with
@@ -77,7 +69,7 @@ fn samples_are_those_of_libjpeg_turbo() {
             decode_samples(&file, &ANY).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert_eq!((size.width, size.height), (expected.width.into(), expected.height.into()));
         assert_eq!(num_components, expected.num_components);
-        assert!(widened(samples) == expected.samples, "{}", path.display());
+        assert!(samples.into_u16() == expected.samples, "{}", path.display());
         let kind = match (process, precision) {
             (Process::Lossless, _) => 0,
             (Process::Extended, 12) => 1,

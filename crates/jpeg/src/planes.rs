@@ -4,6 +4,7 @@
 //! scans of any grouping, and chroma that is finer than luma. The samples are those of libjpeg.
 
 use libjpeg_turbo_rs::ColorSpace;
+use tilefleet_jpeg_header::Sample;
 
 use super::audit::{BlockPlace, Unit};
 use super::bits::BitReader;
@@ -14,7 +15,6 @@ use super::upsample::Row;
 use crate::error::{Error, corrupt};
 use crate::frame::{Component, Frame};
 use crate::geometry::Size;
-use crate::samples::Sample;
 
 /// Narrower components are not interpolated across.
 const MIN_INTERPOLATED_WIDTH: usize = 3;

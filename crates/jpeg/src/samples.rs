@@ -3,20 +3,9 @@
 //! In goes one whole image (a frame of DICOM: its fragments joined); out come its components at full size, without a
 //! change of colours: in DICOM the Photometric Interpretation says what they are.
 
-use crate::error::{Error, ErrorKind};
-use crate::geometry::Size;
-use crate::header::{Header, Process, header};
-use crate::segments::marker;
-use crate::{Colours, Options, extended, lossless};
+use tilefleet_jpeg_header::{Error, ErrorKind, Header, Limits, Process, Samples, Size, header, marker};
 
-/// How much decoding may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Maximum number of pixels.
-    pub max_pixels: u64,
-    /// Maximum number of bytes of the decoded samples.
-    pub max_decoded_bytes: u64,
-}
+use crate::{Colours, Options, extended, lossless};
 
 /// A decoded image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,45 +20,6 @@ pub struct Decoded {
     pub precision: u8,
     /// `[height, width, num_components]`, row-major.
     pub samples: Samples,
-}
-
-/// Samples of one image, below 2 to the power of its precision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Samples {
-    /// Of up to 8 bits.
-    U8(Vec<u8>),
-    /// Of 9 to 16 bits.
-    U16(Vec<u16>),
-}
-
-/// A sample as it is given out.
-pub(crate) trait Sample: Copy + Default + Into<u32> {
-    /// Takes a value that is not larger than a sample.
-    fn of(value: u32) -> Self;
-}
-
-impl Sample for u8 {
-    fn of(value: u32) -> Self {
-        value as u8
-    }
-}
-
-impl Sample for u16 {
-    fn of(value: u32) -> Self {
-        value as u16
-    }
-}
-
-impl Limits {
-    fn check(&self, header: &Header) -> Result<(), Error> {
-        let num_bytes = header.num_samples() * if header.precision > 8 { 2 } else { 1 };
-        if header.size.num_pixels() <= self.max_pixels && num_bytes <= self.max_decoded_bytes {
-            return Ok(());
-        }
-        let Size { width, height } = header.size;
-        let detail = format!("{width}×{height} pixels, {num_bytes} bytes decoded, are more than allowed");
-        Err(Error { kind: ErrorKind::TooLarge, detail })
-    }
 }
 
 /// Decodes the components of an image as they are stored, in their own precision; colours are not converted.
@@ -90,7 +40,7 @@ impl Limits {
 /// ITU-T T.81; DICOM PS3.5, 8.2.1.
 pub fn decode_samples(bytes: &[u8], limits: &Limits) -> Result<Decoded, Error> {
     let header = header(bytes)?;
-    limits.check(&header)?;
+    limits.check(header.size, header.components.len(), header.precision)?;
     let samples = match samples_of(bytes, &header, limits) {
         Err(error) if error.kind == ErrorKind::Truncated => {
             let ended = [bytes, &[0xFF, marker::EOI]].concat();

@@ -121,10 +121,10 @@ mod tests {
 
     use super::*;
     use crate::formats::image::DecodeLimits;
-    use crate::formats::raster::raw;
     use crate::input::byte_ranges::RangeReader;
     use crate::input::storage::{ObjectUri, Storage, StorageOptions};
     use crate::output::PlannedTile;
+    use crate::rasters::raw;
     use crate::scene::{Microns, NodataSetting, Resolution, SceneLayout};
     use crate::stages::fetch::blocks_of;
     use crate::stages::preprocess::Preprocess;

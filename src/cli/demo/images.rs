@@ -115,7 +115,7 @@ const COLOUR_SPREAD: f32 = 70.0;
 
 fn sized_picture(index: usize) -> Picture {
     let mut random = SplitMix64(index as u64 + 1);
-    let mut side = || 160 + (random.next() % 320) as u32;
+    let mut side = || 160 + (random.next_u64() % 320) as u32;
     let (width, height) = (side(), side());
     picture(index, width, height)
 }

@@ -1,6 +1,6 @@
 //! JPEG headers (ITU-T T.81, annex B; Exif 2.32; XMP specification, part 3).
 
-use tilefleet_jpeg::{Frame, Segments, is_frame, marker};
+use tilefleet_jpeg_header::{Frame, Segments, is_frame, marker};
 
 use super::orientation::Stated;
 use super::{ImageFormat, ImageHeader, Orientation, Photometric, SampleKind, corrupt, truncated};
@@ -12,13 +12,13 @@ const EXIF: &[u8] = b"Exif\0\0";
 /// What an APP1 segment with XMP begins with (XMP specification, part 3, 1.1.3).
 const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 
-impl From<tilefleet_jpeg::Error> for Rejection {
-    fn from(error: tilefleet_jpeg::Error) -> Self {
+impl From<tilefleet_jpeg_header::Error> for Rejection {
+    fn from(error: tilefleet_jpeg_header::Error) -> Self {
         let reason = match error.kind {
-            tilefleet_jpeg::ErrorKind::Truncated => Reason::Truncated,
-            tilefleet_jpeg::ErrorKind::Corrupt => Reason::Corrupt,
-            tilefleet_jpeg::ErrorKind::Unsupported => Reason::Unsupported,
-            tilefleet_jpeg::ErrorKind::TooLarge => Reason::TooLarge,
+            tilefleet_jpeg_header::ErrorKind::Truncated => Reason::Truncated,
+            tilefleet_jpeg_header::ErrorKind::Corrupt => Reason::Corrupt,
+            tilefleet_jpeg_header::ErrorKind::Unsupported => Reason::Unsupported,
+            tilefleet_jpeg_header::ErrorKind::TooLarge => Reason::TooLarge,
         };
         Self::new(reason, error.detail)
     }

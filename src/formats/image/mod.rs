@@ -2,18 +2,18 @@
 //!
 //! In goes the whole object, or as much of it as has been read ([`parse_partial`]); out comes an
 //! [`ImageHeader`] or the reason why there is none. No pixel is decoded and nothing is allocated that
-//! grows with the size announced; the planner checks [`DecodeLimits`] on the result and [`crate::stages::decode`]
+//! grows with the size announced; the planner checks [`DecodeLimits`] on the result and `stages::decode`
 //! checks them again before it allocates.
 
 pub(crate) mod jpeg;
 mod orientation;
-pub(crate) mod png;
+pub mod png;
 mod tiff;
-pub(crate) mod webp;
+pub mod webp;
 
 use std::fmt;
 
-pub(crate) use self::tiff::Picture;
+pub use self::tiff::Picture;
 use crate::formats::bytes::Order;
 use crate::formats::partial;
 use crate::formats::partial::{Partial, View};
@@ -311,10 +311,10 @@ pub fn sniff_partial(object: &Partial) -> Option<ImageFormat> {
 ///
 /// [`Reason::Empty`] and [`Reason::NotAnImage`].
 pub(crate) fn recognise(view: View<'_>) -> Result<ImageFormat, Rejection> {
-    if view.len() == 0 {
+    if view.object_bytes() == 0 {
         return Err(Rejection::new(Reason::Empty, "the object has no bytes"));
     }
-    let format = sniff(view.slice(0, view.len().min(SIGNATURE_BYTES)).unwrap_or_default());
+    let format = sniff(view.slice(0, view.object_bytes().min(SIGNATURE_BYTES)).unwrap_or_default());
     format.ok_or_else(|| unknown(view))
 }
 
@@ -336,7 +336,7 @@ const SNIFFED_OTHER_BYTES: usize = 24;
 
 /// Names a format that is not read, or says that it is none.
 fn unknown(view: View<'_>) -> Rejection {
-    let start = view.slice(0, view.len().min(SNIFFED_OTHER_BYTES)).unwrap_or_default();
+    let start = view.slice(0, view.object_bytes().min(SNIFFED_OTHER_BYTES)).unwrap_or_default();
     match other_format(start) {
         Some(name) => unsupported(format!("{name} is not supported: convert it to PNG, JPEG, WebP or TIFF")),
         None => Rejection::new(Reason::NotAnImage, "its content is not JPEG, PNG, WebP or TIFF"),
@@ -374,17 +374,17 @@ fn from_beginning(
 }
 
 /// A rejection for an object that ends too early.
-pub(crate) fn truncated(detail: impl Into<String>) -> Rejection {
+pub fn truncated(detail: impl Into<String>) -> Rejection {
     Rejection::new(Reason::Truncated, detail)
 }
 
 /// A rejection for an object whose structure contradicts itself.
-pub(crate) fn corrupt(detail: impl Into<String>) -> Rejection {
+pub fn corrupt(detail: impl Into<String>) -> Rejection {
     Rejection::new(Reason::Corrupt, detail)
 }
 
 /// A rejection for a real image that is not decoded.
-pub(crate) fn unsupported(detail: impl Into<String>) -> Rejection {
+pub fn unsupported(detail: impl Into<String>) -> Rejection {
     Rejection::new(Reason::Unsupported, detail)
 }
 

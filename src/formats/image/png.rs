@@ -103,7 +103,7 @@ impl<'a> Chunk<'a> {
         let head = file.slice(at, 8)?;
         let len = usize::try_from(Order::Big.u32(head, 0)?).ok()?;
         let end = at + 12 + len;
-        (end <= file.len()).then_some(Self { kind: &head[4..], start: at + 8, len, end })
+        (end <= file.object_bytes()).then_some(Self { kind: &head[4..], start: at + 8, len, end })
     }
 
     fn body(&self, file: View<'a>) -> Option<&'a [u8]> {
@@ -139,7 +139,7 @@ fn inflated<'a>(stored: &[u8]) -> Option<Cow<'a, [u8]>> {
 
 /// Returns a whole file without the chunks of its animation and what follows on its second frame: what is left shows the
 /// default image, as it does to all who know no animations (4.9).
-pub(crate) fn still(bytes: &[u8]) -> Cow<'_, [u8]> {
+pub fn still(bytes: &[u8]) -> Cow<'_, [u8]> {
     let file = View::Whole(bytes);
     let next = |chunk: &Chunk<'_>| Chunk::at(file, chunk.end);
     let chunks = || std::iter::successors(Chunk::at(file, SIGNATURE_BYTES), next);
@@ -161,7 +161,7 @@ pub(crate) fn still(bytes: &[u8]) -> Cow<'_, [u8]> {
 
 /// Returns a whole file whose palette has a colour for each of its alphas, black where it had none: then each counts, as in
 /// Pillow and libpng, where decoders count none of too many.
-pub(crate) fn with_colours_for_alphas(bytes: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+pub fn with_colours_for_alphas(bytes: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     let Some((palette, alphas)) = palette_and_alphas(View::Whole(&bytes)) else { return bytes };
     let num_alphas = alphas.len().min(MAX_COLOURS);
     if num_alphas <= palette.len() / 3 {

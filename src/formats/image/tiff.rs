@@ -23,7 +23,7 @@ const UNASSOCIATED_ALPHA: u64 = 2;
 pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
     let directory = first(file)?;
     slide::refuse(&directory)?;
-    let page = Page::parse(&directory, file.len() as u64)?.grid;
+    let page = Page::parse(&directory, file.object_bytes() as u64)?.grid;
     let picture = Picture::of(&directory, &page)?;
     Ok(ImageHeader {
         format: ImageFormat::Tiff,
@@ -53,19 +53,19 @@ fn first(file: View<'_>) -> Result<Directory<'_>, Rejection> {
 
 /// How stored samples of a page become those of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Picture {
+pub struct Picture {
     /// What the bands of the picture mean.
-    pub(crate) photometric: Photometric,
+    pub photometric: Photometric,
     /// How many there are.
-    pub(crate) num_bands: u16,
+    pub num_bands: u16,
     /// Type of their samples.
-    pub(crate) kind: SampleKind,
+    pub kind: SampleKind,
     /// Whether samples of less than 8 bits are spread over 0 to 255.
-    pub(crate) spread: bool,
+    pub spread: bool,
     /// Whether the first band is white where it is 0.
-    pub(crate) inverted: bool,
+    pub inverted: bool,
     /// Whether colours are stored multiplied by alpha.
-    pub(crate) premultiplied: bool,
+    pub premultiplied: bool,
 }
 
 impl Picture {
@@ -97,7 +97,7 @@ impl Picture {
     /// # Errors
     ///
     /// As [`super::parse_header`].
-    pub(crate) fn parse(bytes: &[u8], page: &BlockGrid) -> Result<(Self, Vec<[u8; 3]>), Rejection> {
+    pub fn parse(bytes: &[u8], page: &BlockGrid) -> Result<(Self, Vec<[u8; 3]>), Rejection> {
         let directory = first(View::Whole(bytes))?;
         let picture = Self::of(&directory, page)?;
         let palette = match picture.photometric {

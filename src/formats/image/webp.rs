@@ -19,11 +19,15 @@ const MAX_TEXT_BYTES: usize = 1 << 20;
 /// Reads the header and walks the chunks for Exif and the end.
 pub(super) fn parse_header(file: View<'_>) -> Result<ImageHeader, Rejection> {
     let riff = file.u32(Order::Little, 4).map_or(0, u64::from);
-    if (file.len() as u64) < riff + 8 {
-        return Err(truncated(format!("RIFF announces {} bytes, there are {}", riff + 8, file.len())));
+    if (file.object_bytes() as u64) < riff + 8 {
+        return Err(truncated(format!(
+            "RIFF announces {} bytes, there are {}",
+            riff + 8,
+            file.object_bytes()
+        )));
     }
     let mut found = Found::default();
-    let end = file.len().min(usize::try_from(riff).unwrap_or(usize::MAX).saturating_add(8));
+    let end = file.object_bytes().min(usize::try_from(riff).unwrap_or(usize::MAX).saturating_add(8));
     found.chunks(file, 12, end)?;
     found.header()
 }
@@ -40,10 +44,10 @@ fn header_bytes(kind: &[u8], len: usize) -> usize {
 }
 
 /// A chunk of a whole file: its name and its body.
-pub(crate) type Chunk<'a> = (&'a [u8], &'a [u8]);
+pub type Chunk<'a> = (&'a [u8], &'a [u8]);
 
 /// Walks chunks of which all bytes are there.
-pub(crate) fn whole_chunks(bytes: &[u8], mut at: usize) -> impl Iterator<Item = Chunk<'_>> {
+pub fn whole_chunks(bytes: &[u8], mut at: usize) -> impl Iterator<Item = Chunk<'_>> {
     std::iter::from_fn(move || {
         let kind = slice(bytes, at, 4)?;
         let len = Order::Little.u32(bytes, at + 4)? as usize;
@@ -54,15 +58,15 @@ pub(crate) fn whole_chunks(bytes: &[u8], mut at: usize) -> impl Iterator<Item = 
 }
 
 /// The first frame of an animation.
-pub(crate) struct FirstFrame {
+pub struct FirstFrame {
     /// Where it lies on the canvas.
-    pub(crate) window: Window,
+    pub window: Window,
     /// The same frame as a file of its own.
-    pub(crate) still: Vec<u8>,
+    pub still: Vec<u8>,
 }
 
 /// Returns the first frame of an animation; `None` for a still image.
-pub(crate) fn first_frame(bytes: &[u8]) -> Option<FirstFrame> {
+pub fn first_frame(bytes: &[u8]) -> Option<FirstFrame> {
     let first = |kind: &[u8]| whole_chunks(bytes, 12).find(|(found, _)| *found == kind);
     let (_, flags) = first(b"VP8X")?;
     let (_, body) =
@@ -118,7 +122,7 @@ impl Found {
             let len = file.u32(Order::Little, at + 4).unwrap_or(0) as usize;
             let start = at + HEAD_BYTES;
             let ends = || truncated(format!("the object ends inside the chunk {}", kind.escape_ascii()));
-            if start + len > file.len() {
+            if start + len > file.object_bytes() {
                 return Err(ends());
             }
             self.chunk(kind, file.slice(start, header_bytes(kind, len)).ok_or_else(ends)?)?;

@@ -60,11 +60,11 @@ pub struct StoredSamples {
     /// What a block that is not stored is filled with; 0 if `None`.
     pub fill: Option<NodataValue>,
     /// Whether stored integers are big-endian.
-    pub(crate) order: Order,
+    pub order: Order,
     /// Whether the bits of each stored byte are reversed (TIFF's fill order 2).
-    pub(crate) reversed_bits: bool,
+    pub reversed_bits: bool,
     /// What the blocks have in common and is not in them, as the tables of JPEG.
-    pub(crate) tables: Option<Arc<[u8]>>,
+    pub tables: Option<Arc<[u8]>>,
 }
 
 /// The blocks of one image of a file: the samples of a level of a frame, or its mask.
@@ -218,7 +218,7 @@ impl BlockGrid {
     }
 
     /// Returns the columns and rows of the grid that a window touches.
-    pub(crate) fn grid_of(&self, window: Window) -> (RangeInclusive<u32>, RangeInclusive<u32>) {
+    pub fn grid_of(&self, window: Window) -> (RangeInclusive<u32>, RangeInclusive<u32>) {
         let cells = |first: u32, length: u32, block: u32, num_blocks: u32| {
             let last = first.saturating_add(length.saturating_sub(1)) / block;
             first / block..=last.min(num_blocks - 1)

@@ -12,12 +12,14 @@
 
 mod bands;
 mod codec;
+#[cfg(test)]
+mod fixtures;
 mod grid;
 #[cfg(test)]
-pub(crate) mod raw;
+mod raw;
 mod table;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,8 +27,7 @@ use std::sync::Arc;
 pub use self::bands::{BandInfo, NodataValue, Validity, ValueMapping};
 pub use self::codec::{Codec, LercExtra, Predictor};
 pub use self::grid::{BlockGrid, BlockId, BlockLayout, BlockSpec, Photometric, StoredSamples};
-pub use self::table::BlockTable;
-pub(crate) use self::table::Entry;
+pub use self::table::{BlockTable, Entry};
 use crate::formats::partial::{Parsed, Partial};
 use crate::geo::GeoTags;
 use crate::vocabulary::geometry::{Size, Window};

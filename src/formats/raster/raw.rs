@@ -11,13 +11,13 @@
 
 use std::sync::Arc;
 
-use super::{
-    BandInfo, BlockGrid, BlockId, BlockLayout, BlockTable, Codec, Container, Entry, GridId, NodataValue,
-    Part, Photometric, Predictor, RasterFile, StoredSamples, ValueMapping,
-};
 use crate::formats::bytes::Order;
 use crate::formats::image::{corrupt, truncated};
 use crate::formats::partial::{Parsed, Partial, View};
+use crate::formats::raster::{
+    BandInfo, BlockGrid, BlockId, BlockLayout, BlockTable, Codec, Container, Entry, GridId, NodataValue,
+    Part, Photometric, Predictor, RasterFile, StoredSamples, ValueMapping,
+};
 use crate::geo::GeoTags;
 use crate::vocabulary::geometry::Size;
 use crate::vocabulary::reason::Rejection;
@@ -46,7 +46,7 @@ struct RawFrame {
 /// Writes a file.
 ///
 /// - `sample`: of a frame, column, row and band
-pub(crate) fn file(
+pub fn file(
     size: Size,
     num_bands: u16,
     num_frames: u32,
@@ -66,18 +66,18 @@ pub(crate) fn file(
 /// Returns a file whose header says more.
 ///
 /// - `words`: keys and their numbers
-pub(crate) fn saying(words: &str, file: &[u8]) -> Vec<u8> {
+pub fn saying(words: &str, file: &[u8]) -> Vec<u8> {
     let end = file.iter().position(|byte| *byte == b'\n').expect("a file begins with a line");
     [&file[..end], b" ", words.as_bytes(), &file[end..]].concat()
 }
 
 /// Reads the header from the parts of the object that have been read.
-pub(crate) fn parse_partial(object: &Partial) -> Parsed<Arc<dyn RasterFile>> {
+pub fn parse_partial(object: &Partial) -> Parsed<Arc<dyn RasterFile>> {
     object.parse(|view| parse(view).map(|file| Arc::new(file) as Arc<dyn RasterFile>))
 }
 
 fn parse(view: View<'_>) -> Result<RawRaster, Rejection> {
-    let start = view.slice(0, view.len().min(MAX_HEADER_BYTES)).unwrap_or_default();
+    let start = view.slice(0, view.object_bytes().min(MAX_HEADER_BYTES)).unwrap_or_default();
     let end = start.iter().position(|byte| *byte == b'\n').ok_or_else(|| truncated("no line"))?;
     let text = str::from_utf8(&start[..end]).map_err(|_| corrupt("no text"))?;
     let words: Vec<&str> =
@@ -182,6 +182,6 @@ impl RasterFile for RawRaster {
         let length = self.grid.max_block_bytes();
         let offset = self.header_bytes + u64::from(id.frame) * length;
         let entry = Entry::At { offset, length };
-        object.parse(|view| Ok(BlockTable::new(&self.grid, 0, vec![entry], view.len() as u64)))
+        object.parse(|view| Ok(BlockTable::new(&self.grid, 0, vec![entry], view.object_bytes() as u64)))
     }
 }

@@ -26,11 +26,16 @@ pub struct BlockTable {
 
 /// Where one block lies, by its offset and its size together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Entry {
+pub enum Entry {
     /// Nowhere: both are 0.
     Absent,
     /// There; a compressed block may be shorter.
-    At { offset: u64, length: u64 },
+    At {
+        /// First byte, from the beginning of the object.
+        offset: u64,
+        /// Number of bytes.
+        length: u64,
+    },
     /// What is said of it makes no sense, in such words as follow "block 7".
     Wrong(&'static str),
 }
@@ -39,7 +44,7 @@ impl BlockTable {
     /// Takes what a file says of blocks one after the other.
     ///
     /// - `first`: number of the first of them
-    pub(crate) fn new(grid: &BlockGrid, first: u32, entries: Vec<Entry>, file_bytes: u64) -> Self {
+    pub fn new(grid: &BlockGrid, first: u32, entries: Vec<Entry>, file_bytes: u64) -> Self {
         let most = grid.max_block_bytes().saturating_mul(2).saturating_add(OVERHEAD_BYTES);
         let whole = matches!(grid.stored.codec, Codec::None | Codec::WebP | Codec::Lerc(_));
         Self { first, entries, file_bytes, most, whole }

@@ -2,46 +2,18 @@
 
 use std::ops::Range;
 
+use super::fixtures::{cog, complete, range_of};
 use super::{
     BlockGrid, BlockId, GridId, NodataValue, Part, RasterFile, RasterParser, Validity, ValueMapping, raw,
 };
-use crate::formats::cog_writer::{self, Band, Colours, Image, Reduce};
 use crate::formats::partial::{Parsed, Partial};
 use crate::formats::tiff;
 use crate::vocabulary::geometry::{Size, Window};
-use crate::vocabulary::reason::{Reason, Rejection};
+use crate::vocabulary::reason::Reason;
 use crate::vocabulary::sample::{SampleKind, converts};
 
-/// Brings what a parser asks for; it asks for nothing that it has.
-pub(crate) fn complete<T>(
-    bytes: &[u8],
-    object: &mut Partial,
-    parse: impl Fn(&Partial) -> Parsed<T>,
-) -> Result<T, Rejection> {
-    loop {
-        match parse(object) {
-            Parsed::Done(answer) => return answer,
-            Parsed::Needs(range) => {
-                assert!(!range.is_empty() && range.end <= bytes.len(), "{range:?} of {}", bytes.len());
-                object.add(range.start, &bytes[range]);
-            }
-        }
-    }
-}
-
-/// Reads where one block lies.
-pub(crate) fn range_of(
-    bytes: &[u8],
-    file: &dyn RasterFile,
-    grid: GridId,
-    id: BlockId,
-) -> Result<Option<Range<u64>>, Rejection> {
-    let mut object = Partial::new(bytes.len());
-    complete(bytes, &mut object, |object| file.locate(object, grid, &[id]))?.range(id)
-}
-
 /// Checks all that a file has to hold, whatever its format.
-pub(crate) fn holds_contract(bytes: &[u8], parse: RasterParser) {
+pub(super) fn holds_contract(bytes: &[u8], parse: RasterParser) {
     let file = complete(bytes, &mut Partial::new(bytes.len()), parse).unwrap();
     says_the_same_as_a_whole(bytes, &*file, parse);
     survives_being_cut(bytes, parse);
@@ -164,23 +136,6 @@ fn keeps_frames_apart(bytes: &[u8], file: &dyn RasterFile) {
     let mut places: Vec<Range<u64>> = (0..file.num_frames()).filter_map(place).collect();
     places.sort_by_key(|range| range.start);
     assert!(places.windows(2).all(|pair| pair[0].end <= pair[1].start), "{places:?}");
-}
-
-/// A file of several levels and bands.
-pub(crate) fn cog(size: Size, num_bands: u16, sample: impl Fn(u32, u32, u16) -> u16) -> Vec<u8> {
-    let pixels = (0..size.num_pixels() as u32).map(|pixel| (pixel % size.width, pixel / size.width));
-    let samples = pixels.flat_map(|(x, y)| (0..num_bands).map(move |band| (x, y, band)));
-    let image = Image {
-        size,
-        bands: vec![Band::default(); num_bands.into()],
-        samples: samples.map(|(x, y, band)| sample(x, y, band)).collect(),
-        nodata: None,
-        reduce: Reduce::Mode,
-        colours: Colours::Values,
-        place: None,
-        notes: Vec::new(),
-    };
-    cog_writer::encode(&image).unwrap()
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub(super) fn table(file: View<'_>, page: &Page, blocks: &[BlockId]) -> Result<B
     } else {
         stored(file, page, first..end)?
     };
-    Ok(BlockTable::new(&page.grid, first, entries, file.len() as u64))
+    Ok(BlockTable::new(&page.grid, first, entries, file.object_bytes() as u64))
 }
 
 /// Returns the part of a strip, of all rows of a band or of all bands, that a block is cut out of.
@@ -61,7 +61,7 @@ fn stored(file: View<'_>, page: &Page, numbers: Range<u32>) -> Result<Vec<Entry>
         // The oldest writers have none.
         None => vec![None; offsets.len()],
     };
-    let rest = |offset: u64| (file.len() as u64).saturating_sub(offset);
+    let rest = |offset: u64| (file.object_bytes() as u64).saturating_sub(offset);
     let entries = numbers.zip(offsets.into_iter().zip(sizes));
     Ok(entries.map(|(number, (offset, size))| entry(page, number, offset, size, rest(offset))).collect())
 }

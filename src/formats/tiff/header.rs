@@ -95,7 +95,7 @@ impl TiffHeader {
 
 /// Reads the header from the first directory on.
 pub(super) fn parse(file: View<'_>, first: Directory<'_>) -> Result<TiffHeader, Rejection> {
-    let file_bytes = file.len() as u64;
+    let file_bytes = file.object_bytes() as u64;
     let pixels = Page::parse(&first, file_bytes)?;
     let mut notes = Vec::new();
     if !first.has(tag::PHOTOMETRIC) {

@@ -108,7 +108,7 @@ pub fn parse_raster(object: &Partial) -> Parsed<Arc<dyn RasterFile>> {
 /// # Errors
 ///
 /// As [`parse_header`], of this page alone.
-pub(crate) fn first_page(bytes: &[u8]) -> Result<(BlockGrid, BlockTable), Rejection> {
+pub fn first_page(bytes: &[u8]) -> Result<(BlockGrid, BlockTable), Rejection> {
     let file = View::Whole(bytes);
     let first =
         Directory::first(file).ok_or_else(|| truncated("the object ends before its first directory"))?;

@@ -27,7 +27,11 @@ const BATCH_ROWS: u64 = 2048;
 const BATCH_BYTES: u64 = 16 << 20;
 
 /// Opens a table, its types known.
-pub(crate) fn open(mut file: File) -> Result<(SchemaRef, Batches), ArrowError> {
+///
+/// # Errors
+///
+/// As the reader of Arrow: a file that is no CSV, or rows of other lengths than the first.
+pub fn open(mut file: File) -> Result<(SchemaRef, Batches), ArrowError> {
     let longest = longest_row(&file, MAX_ROW_BYTES)?;
     file.rewind()?;
     let (header, _) = Format::default().with_header(true).infer_schema(BufReader::new(&file), Some(0))?;
@@ -101,7 +105,7 @@ fn types_of(
 /// # Errors
 ///
 /// `CsvError` with the line in which the cell begins.
-pub(crate) fn check_quotation(text: &[u8]) -> Result<(), ArrowError> {
+pub fn check_quotation(text: &[u8]) -> Result<(), ArrowError> {
     longest_row(text, u64::MAX).map(drop)
 }
 

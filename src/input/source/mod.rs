@@ -19,9 +19,8 @@ mod manifest;
 mod pattern;
 mod twins;
 
-pub(crate) use csv::check_quotation;
-#[cfg(feature = "query")]
-pub(crate) use csv::open as open_csv;
+pub use csv::check_quotation;
+pub use csv::open as open_csv;
 
 #[cfg(test)]
 mod tests;

@@ -280,8 +280,7 @@ mod tests {
 
     fn run() -> RunDescription {
         let contract = Contract::load(
-            &std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("contracts/satlas-sentinel2-resnet152-si-ms.contract.toml"),
+            &tilefleet_testing::project().join("contracts/satlas-sentinel2-resnet152-si-ms.contract.toml"),
         )
         .unwrap();
         let shard = |number: usize, bbox, times| Shard {

@@ -10,7 +10,7 @@ use super::read::Found;
 use super::*;
 use crate::input::storage::{ObjectUri, Storage, StorageOptions};
 use crate::vocabulary::error::{Error, Kind};
-use crate::vocabulary::skipped;
+use tilefleet_testing::skipped;
 
 fn storage() -> Storage {
     Storage::new(StorageOptions { retry_timeout: Duration::from_millis(300), ..StorageOptions::default() })
@@ -555,7 +555,7 @@ async fn an_api_that_refuses_circles_or_is_away_is_said() {
 /// The table was made of the item collection by the Python package stac-geoparquet.
 #[tokio::test]
 async fn a_table_holds_what_the_item_collection_holds() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/stac");
+    let golden = tilefleet_testing::project().join("tests/golden/stac");
     let table = all(&golden.join("items.parquet")).await.unwrap();
     let collection = all(&golden.join("items.json")).await.unwrap();
     assert_eq!(table.len(), 2);

@@ -44,13 +44,12 @@ pub use self::redact::{redact, shown, shown_list};
 pub use self::sign::SignOptions;
 pub use self::space::free_bytes;
 pub use self::store_error::StoreError;
-pub(crate) use self::tally::shuffling;
+pub use self::tally::shuffling;
 pub use self::tally::{Sample, Tally};
 pub use self::trouble::Trouble;
-#[cfg(feature = "query")]
-pub(crate) use self::uri::path_of_key;
+pub use self::uri::path_of_key;
 pub use self::uri::{ObjectUri, Scheme};
-pub(crate) use self::uri::{percent_decoded, split_scheme};
+pub use self::uri::{percent_decoded, split_scheme};
 pub use self::web::{Answer, Web};
 
 use self::connect::StorePlan;

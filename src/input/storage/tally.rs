@@ -135,7 +135,7 @@ fn place_of(uri: &ObjectUri) -> String {
 }
 
 /// Returns a number that says nothing of where a URI stands among others, the same in every process.
-pub(crate) fn shuffling(seed: &str, uri: &str) -> u64 {
+pub fn shuffling(seed: &str, uri: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     (seed, uri).hash(&mut hasher);
     hasher.finish()

@@ -392,7 +392,7 @@ impl std::str::FromStr for ObjectUri {
 }
 
 /// Splits `scheme://rest`; the scheme comes back in lower case.
-pub(crate) fn split_scheme(text: &str) -> Option<(String, &str)> {
+pub fn split_scheme(text: &str) -> Option<(String, &str)> {
     let (scheme, rest) = text.split_once("://")?;
     let mut characters = scheme.chars();
     let first_is_letter = characters.next().is_some_and(|first| first.is_ascii_alphabetic());
@@ -402,7 +402,7 @@ pub(crate) fn split_scheme(text: &str) -> Option<(String, &str)> {
 }
 
 /// Returns the path that a local key names.
-pub(crate) fn path_of_key(key: &str) -> PathBuf {
+pub fn path_of_key(key: &str) -> PathBuf {
     let mut bytes = vec![b'/'];
     bytes.extend(percent_decoded(key));
     PathBuf::from(OsString::from_vec(bytes))
@@ -433,7 +433,7 @@ pub(crate) fn encode_name(bytes: &[u8]) -> String {
 }
 
 /// Decodes `%XX`; anything else, a lone `%` included, stays as it is.
-pub(crate) fn percent_decoded(text: &str) -> Vec<u8> {
+pub fn percent_decoded(text: &str) -> Vec<u8> {
     percent_encoding::percent_decode_str(text).collect()
 }
 

@@ -38,14 +38,14 @@ use crate::output::provenance::Provenance;
 use crate::output::summary::{deleted_meanwhile, sum_up};
 use crate::output::table;
 use crate::output::table::{ShardRows, TableSpec};
-use crate::output::{Election, SOURCE_BYTES_KEY};
+use crate::output::{Described, Election, SOURCE_BYTES_KEY};
 use crate::output::{
     Fate, Origin, Output, PlannedTile, Removed, Run, RunId, RunState, Scope, Snapshot, Surveyed, Tombstone,
     Why, is_damaged,
 };
 use crate::stages::commit::commit_shard;
 use crate::stages::plan;
-use crate::stages::plan::{Described, ShardSize};
+use crate::stages::plan::ShardSize;
 use crate::vocabulary::error::{Error, Kind, Result};
 use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::outcome::Counts;
@@ -343,7 +343,7 @@ impl Compaction<'_> {
             Described { fingerprint: &record.fingerprint, model: &record.model, pipeline: &record.pipeline };
         let elected = output::elected(self.output, &begun.id).await?;
         let tiles = planned_tiles(&begun.from);
-        plan::publish(self.output, &begun.id, &elected, described, tiles).await
+        output::publish(self.output, &begun.id, &elected, described, tiles).await
     }
 
     /// Verifies a complete compaction, then deletes the runs it replaces.

@@ -5,7 +5,7 @@
 //! convolutions, hidden fully connected layers, residual sums and maximum pools. Weights are signed with a scale
 //! for each output channel. Biases stay float, and give back what rounding takes from a channel in the mean; the
 //! embedding, what pools it, and the classifier stay as they are.
-//! [`crate::calibrate`] calls it; nothing here runs a model.
+//! `calibrate` calls it; nothing here runs a model.
 
 mod layers;
 mod prepare;

@@ -12,10 +12,9 @@ use super::{Change, CurrentRows, stay_as_they_are};
 use crate::input::source::Entry;
 use crate::input::storage::{ObjectUri, Storage, StorageOptions};
 use crate::output;
+use crate::output::{Described, ModelRecord, Origin, Output, PlannedTile, Run, RunId, Surveyed, Timestamp};
 use crate::output::{Election, SOURCE_BYTES_KEY};
-use crate::output::{ModelRecord, Origin, Output, PlannedTile, Run, RunId, Surveyed, Timestamp};
 use crate::scene::SceneLayout;
-use crate::stages::plan::Described;
 use crate::vocabulary::contract::Contract;
 use crate::vocabulary::geometry::Window;
 use crate::vocabulary::process::Process;
@@ -129,9 +128,7 @@ impl World {
             let id = TileId::of(SOURCES[source], 0, 0, window);
             Ok(PlannedTile { id, source_id: ids[&source], level: 0, frame: 0, window })
         });
-        crate::stages::plan::publish(&self.output, &id, &elected, described, stream::iter(planned).boxed())
-            .await
-            .unwrap()
+        output::publish(&self.output, &id, &elected, described, stream::iter(planned).boxed()).await.unwrap()
     }
 }
 

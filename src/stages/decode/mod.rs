@@ -143,3 +143,5 @@ fn reject_io(error: &std::io::Error) -> Rejection {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod written;

@@ -2,6 +2,7 @@ use std::io::Cursor;
 
 use libjpeg_turbo_rs::{Encoder, PixelFormat, Subsampling};
 use tilefleet_testing::Random;
+use tilefleet_testing::counting::{Counting, peak_bytes};
 
 use super::*;
 use crate::vocabulary::chip::Samples;
@@ -9,6 +10,10 @@ use test_files::{HEIGHT, WIDTH, baseline, motion, picture, progressive, with_res
 
 #[path = "../../../crates/jpeg/src/test_files.rs"]
 mod test_files;
+
+/// Tests measure what decoding allocates.
+#[global_allocator]
+static COUNTING: Counting = Counting;
 
 fn cmyk() -> Vec<u8> {
     let pixels: Vec<u8> = picture().into_iter().take(24 * 24 * 4).collect();
@@ -289,7 +294,7 @@ fn decoders_take_the_memory_that_is_foretold() {
             // On a thread of its own, whose buffers are empty.
             let peak = std::thread::scope(|scope| {
                 let work = || decode(&header, &file, &DecodeLimits::default(), window).unwrap();
-                scope.spawn(move || crate::vocabulary::counting::peak_bytes(work)).join().unwrap()
+                scope.spawn(move || peak_bytes(work)).join().unwrap()
             });
             let foretold = working_bytes(&header, &file);
             if peak > foretold || 2 * peak < foretold {

@@ -313,7 +313,7 @@ mod tests {
     use crate::stages::infer::batch::SamplesMut;
     use crate::vocabulary::contract::{Activation, Classifier, Layout, SampleType};
     use crate::vocabulary::error::Kind;
-    use crate::vocabulary::skipped;
+    use tilefleet_testing::skipped;
 
     fn runtime() -> &'static Runtime {
         load().or_else(|_| install(&InstallOptions::default()).and_then(|_| load())).unwrap()

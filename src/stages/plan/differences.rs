@@ -4,11 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::output::Output;
-use crate::output::Scope;
 use crate::output::{ModelRecord, RunRecord};
 use crate::vocabulary::contract::Contract;
-use crate::vocabulary::error::Result;
 
 /// Longest value that is shown whole, in characters.
 const LONGEST_VALUE: usize = 60;
@@ -129,25 +126,6 @@ pub(super) fn of_tables(theirs: Side<'_>, ours: Side<'_>) -> Vec<String> {
 /// Names what makes both sides other work.
 pub(super) fn of_meanings(theirs: Side<'_>, ours: Side<'_>) -> Vec<String> {
     theirs.meaning().differences(&ours.meaning())
-}
-
-impl Output {
-    /// Returns the record of the run that was planned last, whatever its family; `None` if there is none that
-    /// stands and is planned.
-    ///
-    /// # Errors
-    ///
-    /// As the store answers; `Config` if a record is damaged.
-    pub(super) async fn latest_record(&self) -> Result<Option<RunRecord>> {
-        let mut latest: Option<RunRecord> = None;
-        for id in self.last_of_families(Scope::All).await? {
-            let Some(record) = RunRecord::read(&self.bucket, &self.layout, &id).await? else { continue };
-            if latest.as_ref().is_none_or(|latest| latest.planned_at < record.planned_at) {
-                latest = Some(record);
-            }
-        }
-        Ok(latest)
-    }
 }
 
 #[cfg(test)]

@@ -13,10 +13,10 @@
 mod differences;
 pub mod known;
 mod planner;
-mod publish;
 mod retry;
+mod tiles;
 
 pub use planner::{Decision, Planner, Preview, RunSpec, SceneSurvey};
-pub use publish::{Described, ShardSize, publish, row_bytes};
 pub use retry::Retried;
 pub(crate) use retry::encoded as encoded_extra;
+pub use tiles::{ShardSize, row_bytes};

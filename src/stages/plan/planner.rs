@@ -17,18 +17,17 @@ use crate::output::OutputRecord;
 use crate::output::RunId;
 use crate::output::current_rows::{Change, Current, covered_up, withheld_of_family};
 use crate::output::sources;
+use crate::output::{Described, Output, Run};
 use crate::output::{Elected, Election, SOURCE_BYTES_KEY};
 use crate::output::{EncodedSources, SourceTable, Surveyed};
 use crate::output::{KnownRun, Scope, Snapshot};
 use crate::output::{Limit, ModelRecord, RunRecord};
 use crate::output::{Origin, Timestamp};
-use crate::output::{Output, Run};
 use crate::scene::{SceneLayout, Tiling};
 use crate::stages::plan::differences;
 use crate::stages::plan::differences::Side;
 use crate::stages::plan::known::NewEntries;
-use crate::stages::plan::publish;
-use crate::stages::plan::publish::{Described, ShardSize, check_fingerprint, row_bytes};
+use crate::stages::plan::tiles::{ShardSize, check_fingerprint, row_bytes, tiles};
 use crate::stages::survey::windows::{num_tiles_of, num_unplaced};
 use crate::stages::survey::{HeaderReader, Surveying};
 use crate::vocabulary::error::{Error, Result};
@@ -407,8 +406,8 @@ impl Planner<'_> {
             model: &self.draft.model,
             pipeline: &self.draft.pipeline,
         };
-        let tiles = publish::tiles(&elected.table, self.tiling(), elected.election.shard_tiles)?;
-        publish(output, id, elected, described, tiles).await
+        let tiles = tiles(&elected.table, self.tiling(), elected.election.shard_tiles)?;
+        output::publish(output, id, elected, described, tiles).await
     }
 
     async fn elected(&self, id: &RunId) -> Result<Elected> {

@@ -342,7 +342,7 @@ fn warm(slot: &mut SessionSlot, batch: NonZeroUsize) -> Result<InputBatch> {
 /// Fills a batch with noise: arithmetic on zeros may be faster than on pixels.
 fn fill(samples: SamplesMut<'_>) {
     let mut random = SplitMix64(1);
-    let mut next = || random.next().to_be_bytes()[0];
+    let mut next = || random.next_u64().to_be_bytes()[0];
     match samples {
         SamplesMut::U8(samples) => samples.fill_with(next),
         SamplesMut::F32(samples) => samples.fill_with(|| (f32::from(next()) - 128.0) / 64.0),

@@ -559,7 +559,7 @@ impl Normalise {
     /// # Errors
     ///
     /// [`Kind::Config`](crate::vocabulary::error::Kind::Config) with the key and the reason.
-    pub(crate) fn validate(&self, num_bands: usize) -> Result<()> {
+    pub fn validate(&self, num_bands: usize) -> Result<()> {
         let scales = match &self.scale {
             PerBand::All(_) => num_bands,
             PerBand::Each(values) => values.len(),

@@ -7,9 +7,10 @@ use libjpeg_turbo_rs::{Encoder, PixelFormat};
 
 use super::*;
 use crate::formats::partial::Partial;
-use crate::formats::raster::tests::{cog, complete, range_of};
-use crate::formats::raster::{GridId, Part, RasterFile, RasterParser, StoredSamples, raw};
+use crate::formats::raster::{GridId, Part, RasterFile, RasterParser, StoredSamples};
 use crate::formats::tiff;
+use crate::rasters::fixtures::{cog, complete, range_of};
+use crate::rasters::raw;
 use crate::vocabulary::geometry::Size;
 use crate::vocabulary::reason::Reason;
 use crate::vocabulary::sample::SampleKind;

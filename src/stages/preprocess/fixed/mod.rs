@@ -216,7 +216,7 @@ mod tests {
     use super::*;
     use crate::vocabulary::contract::Interpolation;
     #[cfg(target_arch = "x86_64")]
-    use crate::vocabulary::skipped;
+    use tilefleet_testing::skipped;
 
     /// The vector versions give the bits of the plain ones, for all remainders and numbers of weights.
     #[test]

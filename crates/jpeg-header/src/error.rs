@@ -33,16 +33,16 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// The file ends too early.
-pub(crate) fn truncated(detail: impl Into<String>) -> Error {
+pub fn truncated(detail: impl Into<String>) -> Error {
     Error { kind: ErrorKind::Truncated, detail: detail.into() }
 }
 
 /// The file contradicts the standard or itself.
-pub(crate) fn corrupt(detail: impl Into<String>) -> Error {
+pub fn corrupt(detail: impl Into<String>) -> Error {
     Error { kind: ErrorKind::Corrupt, detail: detail.into() }
 }
 
 /// The file is right, and this decoder does not read its kind.
-pub(crate) fn unsupported(detail: impl Into<String>) -> Error {
+pub fn unsupported(detail: impl Into<String>) -> Error {
     Error { kind: ErrorKind::Unsupported, detail: detail.into() }
 }

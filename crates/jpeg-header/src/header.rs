@@ -91,7 +91,7 @@ impl Process {
 }
 
 impl Header {
-    pub(crate) fn parse(marker: u8, body: &[u8]) -> Result<Self, Error> {
+    fn parse(marker: u8, body: &[u8]) -> Result<Self, Error> {
         let process = Process::of_marker(marker)?;
         let [precision, h1, h0, w1, w0, count, components @ ..] = body else {
             return Err(corrupt("the frame header is too short"));

@@ -1,5 +1,4 @@
-//! What tests need from outside. What a test could not do is printed, and listed for the end of the run. The unit tests
-//! in `src` have this file, too, as `vocabulary::skipped`.
+//! What tests need from outside. What a test could not do is printed, and listed for the end of the run.
 //!
 //! The harness shows nothing of a test that passes. So each line also goes into the file that `TILEFLEET_SKIPPED`
 //! names; `scripts/list-skipped`, which `make test` runs the tests with, prints and counts them. With
@@ -8,14 +7,16 @@
 use std::env;
 use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
+
+use crate::project;
 
 /// Returns the folder of real test data: `TILEFLEET_TEST_DATA`, else `../shared/data`.
 pub fn test_data() -> Option<PathBuf> {
     let folder = env::var_os("TILEFLEET_TEST_DATA").map_or_else(|| "../shared/data".into(), PathBuf::from);
     // Paths are relative to the project, wherever the tests run; what is printed of them has no `..`.
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let folder = project().join(folder);
     let found = folder.canonicalize().ok();
     if found.is_none() {
         missing(&format!("no test data in {}", folder.display()));

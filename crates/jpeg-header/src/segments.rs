@@ -139,7 +139,7 @@ impl<'a> Segments<'a> {
 }
 
 /// Reads an integer of 16 bits, most significant byte first; `None` past the end.
-pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+pub fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     let raw = bytes.get(at..at.checked_add(2)?)?;
     Some(u16::from_be_bytes([raw[0], raw[1]]))
 }

@@ -1,4 +1,6 @@
-//! Counts what the tests of this crate allocate: how much memory a piece of work takes at once, on its thread.
+//! Counts what tests allocate: how much memory a piece of work takes at once, on its thread.
+//!
+//! Whoever measures makes [`Counting`] the allocator of its tests.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -9,10 +11,7 @@ thread_local! {
 }
 
 /// The system's allocator, counting.
-struct Counting;
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
+pub struct Counting;
 
 fn add(num_bytes: i64) {
     // What a thread frees when it ends is not counted.
@@ -49,12 +48,16 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// Returns how many bytes more than before are allocated at once while `work` runs on this thread.
-pub(crate) fn peak_bytes<T>(work: impl FnOnce() -> T) -> u64 {
+pub fn peak_bytes<T>(work: impl FnOnce() -> T) -> u64 {
     let before = HELD.get();
     PEAK.set(before);
     drop(work());
     (PEAK.get() - before).max(0) as u64
 }
+
+#[cfg(test)]
+#[global_allocator]
+static COUNTING: Counting = Counting;
 
 #[test]
 fn what_is_held_at_once_is_counted() {
