@@ -2,8 +2,9 @@
 
 use crate::block::BlockDecoder;
 use crate::bytes::Bytes;
-use crate::coding::Coding;
+use crate::coding::{Coding, style};
 use crate::error::{Result, corrupt, too_large, unsupported};
+use crate::ht::HighThroughputDecoder;
 use crate::samples::{self, Range, Transform};
 use crate::size::{Rect, Size};
 use crate::stream::{MainHeader, TileParts, main_header, tile_parts};
@@ -15,6 +16,7 @@ use crate::{Image, Options, Plane, boxes, packets};
 #[derive(Clone, Debug, Default)]
 pub struct Decoder {
     block: BlockDecoder,
+    high_throughput: HighThroughputDecoder,
     row: Vec<u32>,
     /// Coefficients of a component, band by band.
     coefficients: Vec<i32>,
@@ -107,14 +109,23 @@ impl Decoder {
         let step = (!coding.reversible).then_some(band.step);
         let stride = band.rect.width() as usize;
         for block in tile.blocks[band.blocks.clone()].iter().filter(|block| block.num_passes > 0) {
-            self.block.decode(block, &tile.chunks, band.kind, band.num_planes, coding.style)?;
+            let high_throughput = coding.style & style::HIGH_THROUGHPUT != 0;
+            if high_throughput {
+                self.high_throughput.decode(block, &tile.chunks, band.num_planes, coding.style)?;
+            } else {
+                self.block.decode(block, &tile.chunks, band.kind, band.num_planes, coding.style)?;
+            }
             let (width, height) = (usize::from(block.width), usize::from(block.height));
             self.row.resize(width, 0);
             let first = band.offset + block.y as usize * stride + block.x as usize;
             for row in 0..height {
-                self.block.row(row, &mut self.row);
                 let out = &mut self.coefficients[first + row * stride..][..width];
-                samples::coefficients(&self.row, coding.roi_shift, step, out);
+                if high_throughput {
+                    samples::coefficients(self.high_throughput.row(row), coding.roi_shift, step, out);
+                } else {
+                    self.block.row(row, &mut self.row);
+                    samples::coefficients(&self.row, coding.roi_shift, step, out);
+                }
             }
         }
         Ok(())

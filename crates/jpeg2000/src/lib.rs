@@ -19,6 +19,7 @@ mod bytes;
 mod coding;
 mod decode;
 mod error;
+mod ht;
 mod mq;
 mod packet_bits;
 mod packets;
