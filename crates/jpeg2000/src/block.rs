@@ -1,8 +1,10 @@
 //! Code-blocks: coefficient bit modelling (T.800 Annex D).
 //!
-//! A block is scanned in stripes of four rows. Each column of a stripe has one word of flags: which samples of the
-//! column and around it are significant, and their signs, as a window of three columns by six rows, row by row. Sample
-//! `r` of the column has its neighbourhood at bit `3 * r` on. Magnitudes lie stripe by stripe, column by column.
+//! A block is scanned in stripes of four rows, column by column. Which samples are significant, were visited in this
+//! plane and were refined before lies in bits: a word has 16 columns of a stripe in the order of the scan, so that a
+//! pass asks for the next sample by counting zeros. Each column of a stripe has a word of flags beside that: which
+//! samples of the column and around it are significant, and their signs, as a window of three columns by six rows, row
+//! by row. Sample `r` of the column has its neighbourhood at bit `3 * r` on. Magnitudes lie in the order of the scan.
 
 use crate::coding::style;
 use crate::error::{Result, corrupt};
@@ -12,12 +14,10 @@ use crate::tile::{BandKind, Block, Chunk, NONE};
 
 /// Where the window of signs begins in a word of flags; that of significance begins at 0.
 const SIGNS: u32 = 18;
-/// Where it is marked that a sample has been coded in the significance pass, three bits apart.
-const VISITED: u32 = 36;
-/// Where it is marked that a sample has been refined, three bits apart.
-const REFINED: u32 = 37;
-/// The four samples of a column, three bits apart.
-const COLUMN: u64 = 0o1111;
+/// The first rows of the columns of a word.
+const TOP: u64 = 0x1111_1111_1111_1111;
+/// The columns of a word.
+const COLUMNS: usize = 16;
 /// A sample itself in its neighbourhood.
 const SELF: u32 = 4;
 /// The neighbourhood without the sample itself.
@@ -112,14 +112,26 @@ const fn contribution(bits: usize) -> i32 {
 /// Decodes code-blocks one after another, in buffers that it keeps.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BlockDecoder {
+    planes: Planes,
+    /// The bytes of a codeword segment, joined.
+    segment: Vec<u8>,
+}
+
+/// What is known of the samples of a code-block.
+#[derive(Clone, Debug, Default)]
+struct Planes {
+    width: usize,
+    height: usize,
+    /// Words per stripe, with one at either side.
+    num_words: usize,
+    /// Words of samples, with a stripe above and below.
+    significant: Vec<u64>,
+    visited: Vec<u64>,
+    refined: Vec<u64>,
     /// Words of flags with a column at either side and a stripe above and below.
     flags: Vec<u64>,
     /// Twice the magnitude, and half of what is not known of it yet; the sign in bit 31.
     magnitudes: Vec<u32>,
-    width: usize,
-    height: usize,
-    /// The bytes of a codeword segment, joined.
-    segment: Vec<u8>,
 }
 
 /// How the passes of a code-block are coded.
@@ -137,6 +149,7 @@ impl BlockDecoder {
     /// # Errors
     ///
     /// Corrupt if a segmentation symbol is not what it has to be.
+    #[inline(always)]
     pub(crate) fn decode(
         &mut self,
         block: &Block,
@@ -145,7 +158,7 @@ impl BlockDecoder {
         num_planes: u8,
         style: u8,
     ) -> Result<()> {
-        self.clear(block.width.into(), block.height.into());
+        self.planes.clear(block.width.into(), block.height.into());
         let table = match kind {
             BandKind::Ll | BandKind::Lh => 0,
             BandKind::Hl => 1,
@@ -157,35 +170,53 @@ impl BlockDecoder {
         let highest = u32::from(num_planes - block.zero_planes);
         let mut contexts = Contexts::new();
         let mut next = block.first_chunk;
-        let mut segment = std::mem::take(&mut self.segment);
         while next != NONE {
-            let num_passes = join(&mut segment, chunks, &mut next, style, pass - 2);
+            let num_passes = join(&mut self.segment, chunks, &mut next, style, pass - 2);
             let raw = style & style::BYPASS != 0 && pass >= 12 && pass % 3 != 2;
             let passes = pass..pass + num_passes;
-            if raw {
-                self.raw_passes(&mut Raw::new(&segment), passes.clone(), highest, model);
-            } else {
-                segment.extend(PADDING);
-                contexts = self.passes(&segment, contexts, passes.clone(), highest, model)?;
-            }
             pass = passes.end;
+            if raw {
+                self.planes.raw_passes(Raw::new(&self.segment), &mut contexts, passes, highest, model);
+            } else {
+                self.segment.extend(PADDING);
+                self.planes.passes(Mq::new(&self.segment), &mut contexts, passes, highest, model)?;
+            }
         }
-        self.segment = segment;
         Ok(())
     }
 
+    /// Copies the magnitudes and signs of a row.
+    #[inline(always)]
+    pub(crate) fn row(&self, row: usize, out: &mut [u32]) {
+        let width = self.planes.width;
+        let stripe = &self.planes.magnitudes[row / 4 * 4 * width..][..4 * width];
+        for (column, out) in stripe.as_chunks::<4>().0.iter().zip(out) {
+            *out = column[row % 4];
+        }
+    }
+}
+
+impl Planes {
     fn clear(&mut self, width: usize, height: usize) {
         (self.width, self.height) = (width, height);
+        self.num_words = width.div_ceil(COLUMNS) + 2;
         let stripes = height.div_ceil(4);
+        for words in [&mut self.significant, &mut self.visited, &mut self.refined] {
+            words.clear();
+            words.resize((stripes + 2) * self.num_words, 0);
+        }
         self.flags.clear();
         self.flags.resize((stripes + 2) * (width + 2), 0);
         self.magnitudes.clear();
-        self.magnitudes.resize(stripes * width * 4, 0);
+        // The last word of the last stripe may be longer than the stripe.
+        self.magnitudes.resize(stripes * width * 4 + 4 * COLUMNS, 0);
     }
 
+    #[inline(always)]
     fn raw_passes(
         &mut self,
-        raw: &mut Raw<'_>,
+        mut raw: Raw<'_>,
+        contexts: &mut Contexts,
         passes: std::ops::Range<u8>,
         highest: u32,
         model: Model,
@@ -193,68 +224,113 @@ impl BlockDecoder {
         for pass in passes {
             let plane = highest - 1 - u32::from(pass) / 3;
             if pass % 3 == 0 {
-                self.significance_pass(raw, plane, model);
+                raw = self.significance_pass(raw, contexts, plane, model);
             } else {
-                self.refinement_pass(raw, plane);
+                raw = self.refinement_pass(raw, contexts, plane, model);
             }
         }
     }
 
+    #[inline(always)]
     fn passes(
         &mut self,
-        segment: &[u8],
-        contexts: Contexts,
+        mut mq: Mq<'_>,
+        contexts: &mut Contexts,
         passes: std::ops::Range<u8>,
         highest: u32,
         model: Model,
-    ) -> Result<Contexts> {
-        let mut mq = Mq::new(segment, contexts);
+    ) -> Result<()> {
         for pass in passes {
             let plane = highest - 1 - u32::from(pass) / 3;
-            match pass % 3 {
-                0 => self.significance_pass(&mut mq, plane, model),
-                1 => self.refinement_pass(&mut mq, plane),
-                _ => self.cleanup_pass(&mut mq, plane, model)?,
-            }
+            mq = match pass % 3 {
+                0 => self.significance_pass(mq, contexts, plane, model),
+                1 => self.refinement_pass(mq, contexts, plane, model),
+                _ => self.cleanup_pass(mq, contexts, plane, model)?,
+            };
             if model.style & style::RESET != 0 {
-                mq.contexts = Contexts::new();
+                *contexts = Contexts::new();
             }
         }
-        Ok(mq.contexts)
+        Ok(())
     }
 
-    /// The rows of a stripe, three bits apart.
-    fn rows(&self, stripe: usize) -> u64 {
-        COLUMN & ((1 << (3 * (self.height - 4 * stripe).min(4))) - 1)
+    /// Returns the samples of a word that exist.
+    #[inline(always)]
+    fn existing(&self, stripe: usize, word: usize) -> u64 {
+        let rows = TOP * ((1 << (self.height - 4 * stripe).min(4)) - 1);
+        let columns = self.width - COLUMNS * word;
+        if columns < COLUMNS { rows & ((1 << (4 * columns)) - 1) } else { rows }
+    }
+
+    /// Returns which samples of a word have a significant neighbour.
+    #[inline(always)]
+    fn near(&self, at: usize, style: u8) -> u64 {
+        let beside = |at: usize| {
+            let [above, own, mut below] = [at - self.num_words, at, at + self.num_words].map(|at| self.significant[at]);
+            if style & style::CAUSAL != 0 {
+                below = 0;
+            }
+            own << 1 & !TOP | (own & !TOP) >> 1 | above >> 3 & TOP | (below & TOP) << 3
+        };
+        let [left, column, right] = [at - 1, at, at + 1].map(|at| beside(at) | self.significant[at]);
+        beside(at) | column << 4 | column >> 4 | left >> 60 | right << 60
     }
 
     /// Codes insignificant samples with significant neighbours (D.3.1).
-    #[inline]
-    fn significance_pass<D: Decisions>(&mut self, decisions: &mut D, plane: u32, model: Model) {
-        let stride = self.width + 2;
+    #[inline(always)]
+    fn significance_pass<D: Decisions>(
+        &mut self,
+        mut decisions: D,
+        contexts: &mut Contexts,
+        plane: u32,
+        model: Model,
+    ) -> D {
         for stripe in 0..self.height.div_ceil(4) {
-            let rows = self.rows(stripe);
-            let first = (stripe + 1) * stride + 1;
-            for column in 0..self.width {
-                let mut flags = self.flags[first + column];
-                let mut todo = candidates(flags) & rows;
-                if todo == 0 {
-                    continue;
-                }
+            for word in 0..self.num_words - 2 {
+                let at = (stripe + 1) * self.num_words + word + 1;
+                let existing = self.existing(stripe, word);
+                let mut significant = self.significant[at];
+                let mut todo = self.near(at, model.style) & !significant & existing;
+                let mut visited = todo;
                 while todo != 0 {
-                    let row = todo.trailing_zeros();
+                    let sample = todo.trailing_zeros();
                     todo &= todo - 1;
-                    let context = model.zero_coding[(flags >> row & AROUND) as usize];
-                    if decisions.decide(context.into()) == 1 {
-                        let at = (stripe * self.width + column) * 4;
-                        flags = self.found(decisions, flags, row, first + column, at, plane, model.style);
-                        todo |= COLUMN & rows & (8 << row) & !(flags >> SELF);
+                    if self.is_found(&mut decisions, contexts, stripe, word, sample, model) {
+                        self.found(&mut decisions, contexts, (stripe, word, sample), plane, model.style);
+                        significant |= 1 << sample;
+                        // What comes later in the scan, and had no significant neighbour before.
+                        let new = LATER[sample as usize & 3] << sample & existing & !significant & !visited;
+                        todo |= new;
+                        visited |= new;
                     }
-                    flags |= 1 << (VISITED + row);
                 }
-                self.flags[first + column] = flags;
+                self.significant[at] = significant;
+                self.visited[at] = visited;
             }
         }
+        decisions
+    }
+
+    /// Decides whether a sample is significant in this plane.
+    #[inline(always)]
+    fn is_found<D: Decisions>(
+        &self,
+        decisions: &mut D,
+        contexts: &mut Contexts,
+        stripe: usize,
+        word: usize,
+        sample: u32,
+        model: Model,
+    ) -> bool {
+        let flags = self.flags[self.column(stripe, word, sample)] >> (3 * (sample & 3));
+        let context = model.zero_coding[(flags & AROUND) as usize];
+        decisions.decide(contexts.get(context.into())) == 1
+    }
+
+    /// Returns where the flags of a sample's column are.
+    #[inline(always)]
+    fn column(&self, stripe: usize, word: usize, sample: u32) -> usize {
+        (stripe + 1) * (self.width + 2) + 1 + word * COLUMNS + (sample >> 2) as usize
     }
 
     /// Makes a sample significant: reads its sign and tells its neighbours (D.3.2).
@@ -262,123 +338,143 @@ impl BlockDecoder {
     fn found<D: Decisions>(
         &mut self,
         decisions: &mut D,
-        flags: u64,
-        row: u32,
-        place: usize,
-        at: usize,
+        contexts: &mut Contexts,
+        (stripe, word, sample): (usize, usize, u32),
         plane: u32,
         style: u8,
-    ) -> u64 {
+    ) {
+        let place = self.column(stripe, word, sample);
+        let row = 3 * (sample & 3);
+        let flags = self.flags[place];
         let around = flags >> row & CROSS | (flags >> (SIGNS + row) & CROSS) << 1;
         let coding = SIGN_CODING[around as usize & 511];
-        let negative = decisions.decide_sign((coding & 127).into(), (coding >> 7).into());
-        self.magnitudes[at + (row / 3) as usize] = 3 << plane | negative << 31;
+        let negative = decisions.decide_sign(contexts.get((coding & 127).into()), (coding >> 7).into());
+        self.magnitudes[4 * (stripe * self.width + word * COLUMNS) + sample as usize] = 3 << plane | negative << 31;
         let mark = 1 | u64::from(negative) << SIGNS;
+        self.flags[place] = flags | mark << (row + SELF);
         self.flags[place - 1] |= mark << (row + 5);
         self.flags[place + 1] |= mark << (row + 3);
+        // The other stripe that has the sample in its windows. Samples in the middle have none: nothing is marked.
         let stride = self.width + 2;
-        if row == 0 && style & style::CAUSAL == 0 {
-            let above = place - stride;
-            self.flags[above - 1] |= mark << 17;
-            self.flags[above] |= mark << 16;
-            self.flags[above + 1] |= mark << 15;
-        }
-        if row == 9 {
-            let below = place + stride;
-            self.flags[below - 1] |= mark << 2;
-            self.flags[below] |= mark << 1;
-            self.flags[below + 1] |= mark;
-        }
-        flags | mark << (row + SELF)
+        let (other, shift, mark) = match sample & 3 {
+            0 if style & style::CAUSAL == 0 => (place - stride, 15, mark),
+            3 => (place + stride, 0, mark),
+            _ => (place, 0, 0),
+        };
+        self.flags[other - 1] |= mark << (shift + 2);
+        self.flags[other] |= mark << (shift + 1);
+        self.flags[other + 1] |= mark << shift;
     }
 
     /// Codes one more bit of samples that were significant before this plane (D.3.3).
-    #[inline]
-    fn refinement_pass<D: Decisions>(&mut self, decisions: &mut D, plane: u32) {
-        let stride = self.width + 2;
+    #[inline(always)]
+    fn refinement_pass<D: Decisions>(
+        &mut self,
+        mut decisions: D,
+        contexts: &mut Contexts,
+        plane: u32,
+        model: Model,
+    ) -> D {
+        let mut again = *contexts.get(16);
         for stripe in 0..self.height.div_ceil(4) {
-            let first = (stripe + 1) * stride + 1;
-            for column in 0..self.width {
-                let flags = self.flags[first + column];
-                let members = flags >> SELF & !(flags >> VISITED) & COLUMN;
-                if members == 0 {
+            for word in 0..self.num_words - 2 {
+                let at = (stripe + 1) * self.num_words + word + 1;
+                let mut todo = self.significant[at] & !self.visited[at];
+                let first = todo & !self.refined[at];
+                self.refined[at] |= todo;
+                let near = if first == 0 { 0 } else { self.near(at, model.style) };
+                let start = 4 * (stripe * self.width + word * COLUMNS);
+                let magnitudes: &mut [u32] = &mut self.magnitudes[start..start + 4 * COLUMNS];
+                let magnitudes: &mut [u32; 4 * COLUMNS] = magnitudes.try_into().expect("a word of magnitudes");
+                if first == 0 {
+                    while todo != 0 {
+                        let sample = todo.trailing_zeros();
+                        todo &= todo - 1;
+                        refine(&mut magnitudes[sample as usize & 63], decisions.decide_evenly(&mut again), plane);
+                    }
                     continue;
                 }
-                let at = (stripe * self.width + column) * 4;
-                let mut todo = members;
                 while todo != 0 {
-                    let row = todo.trailing_zeros();
+                    let sample = todo.trailing_zeros();
                     todo &= todo - 1;
-                    let context = refinement_context(flags, row);
-                    let bit = decisions.decide_evenly(context);
-                    // What was the half of what is unknown becomes the bit; half of the rest follows.
-                    self.magnitudes[at + (row / 3) as usize] ^= (3 - 2 * bit) << plane;
+                    // Table D.4.
+                    let bit = if first >> sample & 1 != 0 {
+                        decisions.decide(contexts.get(14 + (near >> sample & 1) as usize))
+                    } else {
+                        decisions.decide_evenly(&mut again)
+                    };
+                    refine(&mut magnitudes[sample as usize & 63], bit, plane);
                 }
-                self.flags[first + column] = flags | members << REFINED;
             }
         }
+        *contexts.get(16) = again;
+        decisions
     }
 
     /// Codes all other samples (D.3.4), and forgets which were visited.
-    #[inline]
-    fn cleanup_pass(&mut self, mq: &mut Mq<'_>, plane: u32, model: Model) -> Result<()> {
-        let stride = self.width + 2;
+    #[inline(always)]
+    fn cleanup_pass<'a>(
+        &mut self,
+        mut mq: Mq<'a>,
+        contexts: &mut Contexts,
+        plane: u32,
+        model: Model,
+    ) -> Result<Mq<'a>> {
         for stripe in 0..self.height.div_ceil(4) {
-            let rows = self.rows(stripe);
-            let first = (stripe + 1) * stride + 1;
-            for column in 0..self.width {
-                let mut flags = self.flags[first + column];
-                let mut todo = !(flags >> SELF) & !(flags >> VISITED) & rows;
-                let mut significant = false;
-                if todo == COLUMN && flags & ((1 << SIGNS) - 1) == 0 {
-                    if mq.decide(RUN) == 0 {
-                        continue;
-                    }
-                    let skipped = mq.decide(UNIFORM) << 1 | mq.decide(UNIFORM);
-                    todo &= !0 << (3 * skipped);
-                    significant = true;
-                }
-                let at = (stripe * self.width + column) * 4;
+            for word in 0..self.num_words - 2 {
+                let at = (stripe + 1) * self.num_words + word + 1;
+                let mut significant = self.significant[at];
+                let mut todo = !(significant | self.visited[at]) & self.existing(stripe, word);
                 while todo != 0 {
-                    let row = todo.trailing_zeros();
-                    todo &= todo - 1;
-                    let context = model.zero_coding[(flags >> row & AROUND) as usize];
-                    if significant || mq.decide(context.into()) == 1 {
-                        flags = self.found(mq, flags, row, first + column, at, plane, model.style);
+                    let mut sample = todo.trailing_zeros();
+                    let mut is_found = false;
+                    if self.is_run(stripe, word, sample, todo) {
+                        if mq.decide(contexts.get(RUN)) == 0 {
+                            todo &= !(15 << sample);
+                            continue;
+                        }
+                        let high = mq.decide(contexts.get(UNIFORM));
+                        let skipped = high << 1 | mq.decide(contexts.get(UNIFORM));
+                        todo &= !(((1 << skipped) - 1) << sample);
+                        sample += skipped;
+                        is_found = true;
                     }
-                    significant = false;
+                    todo &= todo - 1;
+                    if is_found || self.is_found(&mut mq, contexts, stripe, word, sample, model) {
+                        self.found(&mut mq, contexts, (stripe, word, sample), plane, model.style);
+                        significant |= 1 << sample;
+                    }
                 }
-                self.flags[first + column] = flags & !(COLUMN << VISITED);
+                self.significant[at] = significant;
+                self.visited[at] = 0;
             }
         }
-        if model.style & style::SYMBOLS != 0 && (0..4).fold(0, |bits, _| bits << 1 | mq.decide(UNIFORM)) != 10 {
-            return Err(corrupt("a code-block lacks its segmentation symbol"));
+        if model.style & style::SYMBOLS != 0 {
+            let symbol = (0..4).fold(0, |bits, _| bits << 1 | mq.decide(contexts.get(UNIFORM)));
+            if symbol != 0b1010 {
+                return Err(corrupt("a code-block lacks its segmentation symbol"));
+            }
         }
-        Ok(())
+        Ok(mq)
     }
 
-    /// Copies the magnitudes and signs of a row.
-    pub(crate) fn row(&self, row: usize, out: &mut [u32]) {
-        let stripe = &self.magnitudes[row / 4 * 4 * self.width..][..4 * self.width];
-        for (column, out) in stripe.as_chunks::<4>().0.iter().zip(out) {
-            *out = column[row % 4];
-        }
+    /// Tells whether a column of four samples is coded as a run: none of them, nor of those around them, is
+    /// significant.
+    #[inline(always)]
+    fn is_run(&self, stripe: usize, word: usize, sample: u32, todo: u64) -> bool {
+        sample & 3 == 0
+            && todo >> sample & 15 == 15
+            && self.flags[self.column(stripe, word, sample)] & ((1 << SIGNS) - 1) == 0
     }
 }
 
-/// Returns which samples of a column are not significant and have a neighbour that is.
-#[inline(always)]
-fn candidates(flags: u64) -> u64 {
-    let columns = flags & 0o77_7777;
-    let in_row = columns | columns >> 1 | columns >> 2;
-    (in_row | in_row >> 3 | in_row >> 6) & !(flags >> SELF) & COLUMN
-}
+/// The samples behind one in the scan that are next to it, by its row; the lowest bit is the sample itself.
+const LATER: [u64; 4] = [0b11_0010, 0b11_1010, 0b11_1010, 0b01_1000];
 
-/// Table D.4.
+/// Adds a bit to a magnitude: what stood for half of what was unknown becomes the bit, half of the rest follows.
 #[inline(always)]
-fn refinement_context(flags: u64, row: u32) -> usize {
-    let refined = flags >> (REFINED + row) & 1 != 0;
-    if refined { 16 } else { 14 + usize::from(flags >> row & AROUND != 0) }
+fn refine(magnitude: &mut u32, bit: u32, plane: u32) {
+    *magnitude ^= (3 - 2 * bit) << plane;
 }
 
 /// Joins the chunks of the codeword segment that begins with pass `pass`, and returns its number of passes.

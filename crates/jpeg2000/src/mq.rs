@@ -2,23 +2,24 @@
 //!
 //! The standard's decoder keeps 16 bits of the code register in play, shifts it one bit at a time and asks for a byte
 //! every eight. This one keeps up to 62 bits of the code, shifts by as much as is due and reads bytes several at a
-//! time: sums and comparisons are the same. A decision that needs no renormalisation costs one subtraction and one
-//! comparison: `left` is how far both the interval and the code may still shrink.
+//! time: sums and comparisons are the same. The interval is kept less 0x8000, so that a decision without
+//! renormalisation is two subtractions and a look at two signs. The intervals of both states that may follow lie
+//! beside each state: the next decision need not wait until its state is loaded.
 
 /// How many bits of the code lie below those that are compared with the interval.
 const POINT: u32 = 47;
 /// The least interval after renormalisation, 0x8000.
 const HALF: i64 = 1 << (POINT + 15);
 
-/// A state of a context: a row of table C.2, and which decision is the more probable one.
+/// A state: a row of table C.2, and which decision is the more probable one, the lowest bit of its index.
 #[derive(Clone, Copy, Debug)]
-#[repr(align(16))]
-pub(crate) struct State {
+#[repr(align(32))]
+struct State {
     /// The interval of the less probable decision.
     qe: i64,
-    /// The states after renormalisation: for the more and the less probable decision.
+    /// That of the states that follow the more and the less probable decision.
+    next_qe: [i64; 2],
     next: [u8; 2],
-    more_probable: u8,
 }
 
 /// Table C.2: Qe, the next row after the more and after the less probable decision, and whether they switch.
@@ -76,15 +77,15 @@ const ROWS: [(u16, u8, u8, bool); 47] = [
 static STATES: [State; 128] = states();
 
 const fn states() -> [State; 128] {
-    let mut states = [State { qe: 0, next: [0, 0], more_probable: 0 }; 128];
+    let mut states = [State { qe: 0, next_qe: [0; 2], next: [0; 2] }; 128];
     let mut index = 0;
     while index < 2 * ROWS.len() {
         let (qe, more, less, switches) = ROWS[index / 2];
         let more_probable = (index % 2) as u8;
         states[index] = State {
             qe: (qe as i64) << POINT,
+            next_qe: [(ROWS[more as usize].0 as i64) << POINT, (ROWS[less as usize].0 as i64) << POINT],
             next: [2 * more + more_probable, 2 * less + (more_probable ^ switches as u8)],
-            more_probable,
         };
         index += 1;
     }
@@ -96,51 +97,59 @@ pub(crate) const RUN: usize = 17;
 /// The context of bits that are as often 0 as 1.
 pub(crate) const UNIFORM: usize = 18;
 
-/// The states of all contexts; 32, so that no index needs a check.
+/// The state of a context.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context {
+    qe: i64,
+    state: usize,
+}
+
+/// All contexts; 32, so that no index needs a check.
 #[derive(Clone, Debug)]
-pub(crate) struct Contexts([State; 32]);
+pub(crate) struct Contexts([Context; 32]);
 
 impl Contexts {
     /// Returns them as they begin (table D.7).
     pub(crate) fn new() -> Self {
-        let mut contexts = [STATES[0]; 32];
-        contexts[0] = STATES[2 * 4];
-        contexts[RUN] = STATES[2 * 3];
-        contexts[UNIFORM] = STATES[2 * 46];
+        let context = |row: usize| Context { qe: STATES[2 * row].qe, state: 2 * row };
+        let mut contexts = [context(0); 32];
+        contexts[0] = context(4);
+        contexts[RUN] = context(3);
+        contexts[UNIFORM] = context(46);
         Self(contexts)
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&mut self, context: usize) -> &mut Context {
+        &mut self.0[context & 31]
     }
 }
 
 /// What decides a code-block's questions.
-pub(crate) trait Decisions {
-    /// Decides in context `context`: 0 or 1.
-    fn decide(&mut self, context: usize) -> u32;
+pub(crate) trait Decisions: Copy {
+    /// Decides in a context: 0 or 1.
+    fn decide(&mut self, context: &mut Context) -> u32;
 
     /// Decides where both answers are about as probable: without a branch.
-    fn decide_evenly(&mut self, context: usize) -> u32 {
-        self.decide(context)
-    }
+    fn decide_evenly(&mut self, context: &mut Context) -> u32;
 
     /// Decides a sign: 1 is negative, where `flip` is the sign that is expected.
-    fn decide_sign(&mut self, context: usize, flip: u32) -> u32;
+    fn decide_sign(&mut self, context: &mut Context, flip: u32) -> u32;
 }
 
 /// The MQ decoder of one codeword segment.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Mq<'a> {
     /// The segment, and two bytes of ones behind it.
     data: &'a [u8],
     /// The byte that was read last.
     at: usize,
-    /// By how much both the interval and the code may be reduced before something happens.
-    left: i64,
-    /// The interval (A) is `left` plus this.
+    /// The interval (A), less [`HALF`].
     interval: i64,
-    /// The code (C) is `left` plus this.
+    /// The code (C).
     code: i64,
     /// Where the next byte goes in the code, unless a bit is stuffed.
     shift: i32,
-    pub(crate) contexts: Contexts,
 }
 
 /// What has to lie behind the bytes of a segment: decoders read ones there (C.3.2.2).
@@ -150,14 +159,12 @@ impl<'a> Mq<'a> {
     /// Begins a codeword segment (C.3.5).
     ///
     /// - `data`: its bytes, and [`PADDING`]
-    #[inline]
-    pub(crate) fn new(data: &'a [u8], contexts: Contexts) -> Self {
+    #[inline(always)]
+    pub(crate) fn new(data: &'a [u8]) -> Self {
         debug_assert!(data.ends_with(&PADDING));
         let code = i64::from(data[0]) << (POINT + 7);
-        let mut mq =
-            Self { data, at: 0, left: 0, interval: HALF, code, shift: POINT as i32 - 1, contexts };
+        let mut mq = Self { data, at: 0, interval: 0, code, shift: POINT as i32 - 1 };
         mq.fill();
-        mq.split();
         mq
     }
 
@@ -182,65 +189,56 @@ impl<'a> Mq<'a> {
         }
     }
 
-    /// Works out `left`.
-    #[inline(always)]
-    fn split(&mut self) {
-        let (interval, code) = (self.interval, self.code);
-        self.left = (interval.wrapping_sub(HALF)).min(code);
-        self.interval = interval.wrapping_sub(self.left);
-        self.code = code.wrapping_sub(self.left);
-    }
-
     /// Decides after both interval and code have been reduced by the interval of the less probable decision: exchanges
     /// and renormalises (C.3.2, C.3.3), without a branch but to read bytes.
     #[inline(always)]
-    fn settle(&mut self, context: usize, state: State) -> u32 {
-        let interval = self.interval.wrapping_add(self.left);
-        let code = self.code.wrapping_add(self.left);
-        let below = code < 0;
-        let less_probable = below ^ (interval < state.qe);
-        self.interval = if below { state.qe } else { interval };
-        self.code = if below { code.wrapping_add(state.qe) } else { code };
-        let renormalised = self.interval < HALF;
-        let next = STATES[usize::from(state.next[usize::from(less_probable)] & 127)];
-        self.contexts.0[context] = if renormalised { next } else { state };
-        let shift = (self.interval as u64 | 1).leading_zeros().wrapping_sub(1) & 63;
-        self.interval <<= shift;
-        self.code = self.code.wrapping_shl(shift);
+    fn settle(&mut self, context: &mut Context) -> u32 {
+        let Context { qe, state } = *context;
+        let entry = &STATES[state & 127];
+        let interval = self.interval.wrapping_add(HALF);
+        let below = self.code < 0;
+        let less_probable = below ^ (interval < qe);
+        let interval = if below { qe } else { interval };
+        self.code = if below { self.code.wrapping_add(qe) } else { self.code };
+        let renormalised = interval < HALF;
+        let next_qe = if less_probable { entry.next_qe[1] } else { entry.next_qe[0] };
+        let next = if less_probable { entry.next[1] } else { entry.next[0] };
+        context.qe = if renormalised { next_qe } else { qe };
+        context.state = if renormalised { next.into() } else { state };
+        let shift = (interval as u64 | 1).leading_zeros().wrapping_sub(1) & 63;
+        self.interval = (interval << shift).wrapping_sub(HALF);
+        self.code <<= shift;
         self.shift += shift as i32;
         if self.shift > POINT as i32 - 8 {
             self.fill();
         }
-        self.split();
-        u32::from(state.more_probable) ^ u32::from(less_probable && renormalised)
+        state as u32 & 1 ^ u32::from(less_probable)
     }
 }
 
 impl Decisions for Mq<'_> {
     #[inline(always)]
-    fn decide(&mut self, context: usize) -> u32 {
-        let context = context & 31;
-        let state = self.contexts.0[context];
-        self.left = self.left.wrapping_sub(state.qe);
-        if self.left >= 0 { state.more_probable.into() } else { self.settle(context, state) }
+    fn decide(&mut self, context: &mut Context) -> u32 {
+        self.interval = self.interval.wrapping_sub(context.qe);
+        self.code = self.code.wrapping_sub(context.qe);
+        if self.interval | self.code >= 0 { context.state as u32 & 1 } else { self.settle(context) }
     }
 
     #[inline(always)]
-    fn decide_evenly(&mut self, context: usize) -> u32 {
-        let context = context & 31;
-        let state = self.contexts.0[context];
-        self.left = self.left.wrapping_sub(state.qe);
-        self.settle(context, state)
+    fn decide_evenly(&mut self, context: &mut Context) -> u32 {
+        self.interval = self.interval.wrapping_sub(context.qe);
+        self.code = self.code.wrapping_sub(context.qe);
+        self.settle(context)
     }
 
     #[inline(always)]
-    fn decide_sign(&mut self, context: usize, flip: u32) -> u32 {
+    fn decide_sign(&mut self, context: &mut Context, flip: u32) -> u32 {
         self.decide_evenly(context) ^ flip
     }
 }
 
 /// Bits of a bypassed segment: after a byte of ones, one bit is stuffed (D.6).
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Raw<'a> {
     data: &'a [u8],
     at: usize,
@@ -252,11 +250,9 @@ impl<'a> Raw<'a> {
     pub(crate) fn new(data: &'a [u8]) -> Self {
         Self { data, at: 0, byte: 0, left: 0 }
     }
-}
 
-impl Decisions for Raw<'_> {
     #[inline]
-    fn decide(&mut self, _context: usize) -> u32 {
+    fn bit(&mut self) -> u32 {
         if self.left == 0 {
             self.left = if self.byte == 0xFF { 7 } else { 8 };
             // Behind the end there are ones.
@@ -266,9 +262,21 @@ impl Decisions for Raw<'_> {
         self.left -= 1;
         u32::from(self.byte >> self.left) & 1
     }
+}
 
-    #[inline]
-    fn decide_sign(&mut self, context: usize, _flip: u32) -> u32 {
-        self.decide(context)
+impl Decisions for Raw<'_> {
+    #[inline(always)]
+    fn decide(&mut self, _context: &mut Context) -> u32 {
+        self.bit()
+    }
+
+    #[inline(always)]
+    fn decide_evenly(&mut self, _context: &mut Context) -> u32 {
+        self.bit()
+    }
+
+    #[inline(always)]
+    fn decide_sign(&mut self, _context: &mut Context, _flip: u32) -> u32 {
+        self.bit()
     }
 }
