@@ -130,6 +130,8 @@ struct Planes {
     refined: Vec<u64>,
     /// Words of flags with a column at either side and a stripe above and below.
     flags: Vec<u64>,
+    /// Words of flags per stripe.
+    stride: usize,
     /// Twice the magnitude, and half of what is not known of it yet; the sign in bit 31.
     magnitudes: Vec<u32>,
 }
@@ -206,7 +208,8 @@ impl Planes {
             words.resize((stripes + 2) * self.num_words, 0);
         }
         self.flags.clear();
-        self.flags.resize((stripes + 2) * (width + 2), 0);
+        self.stride = width + 2;
+        self.flags.resize((stripes + 2) * self.stride, 0);
         self.magnitudes.clear();
         // The last word of the last stripe may be longer than the stripe.
         self.magnitudes.resize(stripes * width * 4 + 4 * COLUMNS, 0);
@@ -224,9 +227,9 @@ impl Planes {
         for pass in passes {
             let plane = highest - 1 - u32::from(pass) / 3;
             if pass % 3 == 0 {
-                raw = self.significance_pass(raw, contexts, plane, model);
+                self.significance_pass(&mut raw, contexts, plane, model);
             } else {
-                raw = self.refinement_pass(raw, contexts, plane, model);
+                self.refinement_pass(&mut raw, contexts, plane, model);
             }
         }
     }
@@ -242,11 +245,11 @@ impl Planes {
     ) -> Result<()> {
         for pass in passes {
             let plane = highest - 1 - u32::from(pass) / 3;
-            mq = match pass % 3 {
-                0 => self.significance_pass(mq, contexts, plane, model),
-                1 => self.refinement_pass(mq, contexts, plane, model),
-                _ => self.cleanup_pass(mq, contexts, plane, model)?,
-            };
+            match pass % 3 {
+                0 => self.significance_pass(&mut mq, contexts, plane, model),
+                1 => self.refinement_pass(&mut mq, contexts, plane, model),
+                _ => self.cleanup_pass(&mut mq, contexts, plane, model)?,
+            }
             if model.style & style::RESET != 0 {
                 *contexts = Contexts::new();
             }
@@ -265,26 +268,33 @@ impl Planes {
     /// Returns which samples of a word have a significant neighbour.
     #[inline(always)]
     fn near(&self, at: usize, style: u8) -> u64 {
-        let beside = |at: usize| {
-            let [above, own, mut below] = [at - self.num_words, at, at + self.num_words].map(|at| self.significant[at]);
-            if style & style::CAUSAL != 0 {
-                below = 0;
-            }
-            own << 1 & !TOP | (own & !TOP) >> 1 | above >> 3 & TOP | (below & TOP) << 3
-        };
-        let [left, column, right] = [at - 1, at, at + 1].map(|at| beside(at) | self.significant[at]);
-        beside(at) | column << 4 | column >> 4 | left >> 60 | right << 60
+        let (left, column, right) = (at - 1, at, at + 1);
+        let beside = self.above_or_below(column, style);
+        let column = beside | self.significant[column];
+        let left = self.above_or_below(left, style) | self.significant[left];
+        let right = self.above_or_below(right, style) | self.significant[right];
+        beside | column << 4 | column >> 4 | left >> 60 | right << 60
+    }
+
+    /// Returns which samples of a word have a significant one above or below.
+    #[inline(always)]
+    fn above_or_below(&self, at: usize, style: u8) -> u64 {
+        let (above, own) = (self.significant[at - self.num_words], self.significant[at]);
+        let below = if style & style::CAUSAL == 0 { self.significant[at + self.num_words] } else { 0 };
+        own << 1 & !TOP | (own & !TOP) >> 1 | above >> 3 & TOP | (below & TOP) << 3
     }
 
     /// Codes insignificant samples with significant neighbours (D.3.1).
-    #[inline(always)]
+    #[inline(never)]
     fn significance_pass<D: Decisions>(
         &mut self,
-        mut decisions: D,
+        coder: &mut D,
         contexts: &mut Contexts,
         plane: u32,
         model: Model,
-    ) -> D {
+    ) {
+        // A copy stays in registers.
+        let mut decisions = *coder;
         for stripe in 0..self.height.div_ceil(4) {
             for word in 0..self.num_words - 2 {
                 let at = (stripe + 1) * self.num_words + word + 1;
@@ -308,7 +318,7 @@ impl Planes {
                 self.visited[at] = visited;
             }
         }
-        decisions
+        *coder = decisions;
     }
 
     /// Decides whether a sample is significant in this plane.
@@ -330,7 +340,7 @@ impl Planes {
     /// Returns where the flags of a sample's column are.
     #[inline(always)]
     fn column(&self, stripe: usize, word: usize, sample: u32) -> usize {
-        (stripe + 1) * (self.width + 2) + 1 + word * COLUMNS + (sample >> 2) as usize
+        (stripe + 1) * self.stride + 1 + word * COLUMNS + (sample >> 2) as usize
     }
 
     /// Makes a sample significant: reads its sign and tells its neighbours (D.3.2).
@@ -345,36 +355,37 @@ impl Planes {
     ) {
         let place = self.column(stripe, word, sample);
         let row = 3 * (sample & 3);
-        let flags = self.flags[place];
-        let around = flags >> row & CROSS | (flags >> (SIGNS + row) & CROSS) << 1;
+        let [left, own, right] = window(&mut self.flags, place);
+        let around = *own >> row & CROSS | (*own >> (SIGNS + row) & CROSS) << 1;
         let coding = SIGN_CODING[around as usize & 511];
         let negative = decisions.decide_sign(contexts.get((coding & 127).into()), (coding >> 7).into());
-        self.magnitudes[4 * (stripe * self.width + word * COLUMNS) + sample as usize] = 3 << plane | negative << 31;
         let mark = 1 | u64::from(negative) << SIGNS;
-        self.flags[place] = flags | mark << (row + SELF);
-        self.flags[place - 1] |= mark << (row + 5);
-        self.flags[place + 1] |= mark << (row + 3);
+        *left |= mark << (row + 5);
+        *own |= mark << (row + SELF);
+        *right |= mark << (row + 3);
         // The other stripe that has the sample in its windows. Samples in the middle have none: nothing is marked.
-        let stride = self.width + 2;
         let (other, shift, mark) = match sample & 3 {
-            0 if style & style::CAUSAL == 0 => (place - stride, 15, mark),
-            3 => (place + stride, 0, mark),
+            0 if style & style::CAUSAL == 0 => (place - self.stride, 15, mark),
+            3 => (place + self.stride, 0, mark),
             _ => (place, 0, 0),
         };
-        self.flags[other - 1] |= mark << (shift + 2);
-        self.flags[other] |= mark << (shift + 1);
-        self.flags[other + 1] |= mark << shift;
+        let [left, own, right] = window(&mut self.flags, other);
+        *left |= mark << (shift + 2);
+        *own |= mark << (shift + 1);
+        *right |= mark << shift;
+        self.magnitudes[4 * (stripe * self.width + word * COLUMNS) + sample as usize] = 3 << plane | negative << 31;
     }
 
     /// Codes one more bit of samples that were significant before this plane (D.3.3).
-    #[inline(always)]
+    #[inline(never)]
     fn refinement_pass<D: Decisions>(
         &mut self,
-        mut decisions: D,
+        coder: &mut D,
         contexts: &mut Contexts,
         plane: u32,
         model: Model,
-    ) -> D {
+    ) {
+        let mut decisions = *coder;
         let mut again = *contexts.get(16);
         for stripe in 0..self.height.div_ceil(4) {
             for word in 0..self.num_words - 2 {
@@ -408,18 +419,19 @@ impl Planes {
             }
         }
         *contexts.get(16) = again;
-        decisions
+        *coder = decisions;
     }
 
     /// Codes all other samples (D.3.4), and forgets which were visited.
-    #[inline(always)]
-    fn cleanup_pass<'a>(
+    #[inline(never)]
+    fn cleanup_pass(
         &mut self,
-        mut mq: Mq<'a>,
+        coder: &mut Mq<'_>,
         contexts: &mut Contexts,
         plane: u32,
         model: Model,
-    ) -> Result<Mq<'a>> {
+    ) -> Result<()> {
+        let mut mq = *coder;
         for stripe in 0..self.height.div_ceil(4) {
             for word in 0..self.num_words - 2 {
                 let at = (stripe + 1) * self.num_words + word + 1;
@@ -455,7 +467,8 @@ impl Planes {
                 return Err(corrupt("a code-block lacks its segmentation symbol"));
             }
         }
-        Ok(mq)
+        *coder = mq;
+        Ok(())
     }
 
     /// Tells whether a column of four samples is coded as a run: none of them, nor of those around them, is
@@ -466,6 +479,12 @@ impl Planes {
             && todo >> sample & 15 == 15
             && self.flags[self.column(stripe, word, sample)] & ((1 << SIGNS) - 1) == 0
     }
+}
+
+/// Returns the word of flags at `place`, with those beside it.
+#[inline(always)]
+fn window(flags: &mut [u64], place: usize) -> &mut [u64; 3] {
+    (&mut flags[place - 1..place + 2]).try_into().expect("three words")
 }
 
 /// The samples behind one in the scan that are next to it, by its row; the lowest bit is the sample itself.

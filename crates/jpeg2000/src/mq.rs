@@ -6,6 +6,8 @@
 //! renormalisation is two subtractions and a look at two signs. The intervals of both states that may follow lie
 //! beside each state: the next decision need not wait until its state is loaded.
 
+use std::hint::select_unpredictable;
+
 /// How many bits of the code lie below those that are compared with the interval.
 const POINT: u32 = 47;
 /// The least interval after renormalisation, 0x8000.
@@ -163,30 +165,8 @@ impl<'a> Mq<'a> {
     pub(crate) fn new(data: &'a [u8]) -> Self {
         debug_assert!(data.ends_with(&PADDING));
         let code = i64::from(data[0]) << (POINT + 7);
-        let mut mq = Self { data, at: 0, interval: 0, code, shift: POINT as i32 - 1 };
-        mq.fill();
-        mq
-    }
-
-    /// Reads bytes into the code until it is full (C.3.4).
-    #[inline(always)]
-    fn fill(&mut self) {
-        while self.shift >= 0 {
-            let next = self.data[self.at + 1];
-            if self.data[self.at] != 0xFF {
-                self.at += 1;
-                self.code = self.code.wrapping_add(i64::from(next) << self.shift);
-                self.shift -= 8;
-            } else if next > 0x8F {
-                // A marker: the decoder stays before it and reads ones.
-                self.code = self.code.wrapping_add(0xFF << self.shift);
-                self.shift -= 8;
-            } else {
-                self.at += 1;
-                self.code = self.code.wrapping_add(i64::from(next) << (self.shift + 1));
-                self.shift -= 7;
-            }
-        }
+        let (code, at, shift) = fill(data, 0, code, POINT as i32 - 1);
+        Self { data, at, interval: 0, code, shift }
     }
 
     /// Decides after both interval and code have been reduced by the interval of the less probable decision: exchanges
@@ -198,19 +178,19 @@ impl<'a> Mq<'a> {
         let interval = self.interval.wrapping_add(HALF);
         let below = self.code < 0;
         let less_probable = below ^ (interval < qe);
-        let interval = if below { qe } else { interval };
-        self.code = if below { self.code.wrapping_add(qe) } else { self.code };
+        let interval = select_unpredictable(below, qe, interval);
+        self.code = self.code.wrapping_add(select_unpredictable(below, qe, 0));
         let renormalised = interval < HALF;
-        let next_qe = if less_probable { entry.next_qe[1] } else { entry.next_qe[0] };
-        let next = if less_probable { entry.next[1] } else { entry.next[0] };
-        context.qe = if renormalised { next_qe } else { qe };
-        context.state = if renormalised { next.into() } else { state };
+        let next_qe = select_unpredictable(less_probable, entry.next_qe[1], entry.next_qe[0]);
+        let next = select_unpredictable(less_probable, entry.next[1], entry.next[0]);
+        context.qe = select_unpredictable(renormalised, next_qe, qe);
+        context.state = select_unpredictable(renormalised, next.into(), state);
         let shift = (interval as u64 | 1).leading_zeros().wrapping_sub(1) & 63;
         self.interval = (interval << shift).wrapping_sub(HALF);
         self.code <<= shift;
         self.shift += shift as i32;
         if self.shift > POINT as i32 - 8 {
-            self.fill();
+            (self.code, self.at, self.shift) = fill(self.data, self.at, self.code, self.shift);
         }
         state as u32 & 1 ^ u32::from(less_probable)
     }
@@ -235,6 +215,31 @@ impl Decisions for Mq<'_> {
     fn decide_sign(&mut self, context: &mut Context, flip: u32) -> u32 {
         self.decide_evenly(context) ^ flip
     }
+}
+
+/// Reads bytes into the code until it is full (C.3.4).
+///
+/// - returns: the code, the place of the last byte, and where the next goes
+// Not inlined: it is called once in 40 shifts, and callers need their registers.
+#[inline(never)]
+fn fill(data: &[u8], mut at: usize, mut code: i64, mut shift: i32) -> (i64, usize, i32) {
+    while shift >= 0 {
+        let next = data[at + 1];
+        if data[at] != 0xFF {
+            at += 1;
+            code = code.wrapping_add(i64::from(next) << shift);
+            shift -= 8;
+        } else if next > 0x8F {
+            // A marker: the decoder stays before it and reads ones.
+            code = code.wrapping_add(0xFF << shift);
+            shift -= 8;
+        } else {
+            at += 1;
+            code = code.wrapping_add(i64::from(next) << (shift + 1));
+            shift -= 7;
+        }
+    }
+    (code, at, shift)
 }
 
 /// Bits of a bypassed segment: after a byte of ones, one bit is stuffed (D.6).
