@@ -3,26 +3,24 @@
 //! The standard's decoder keeps 16 bits of the code register in play, shifts it one bit at a time and asks for a byte
 //! every eight. This one keeps up to 62 bits of the code, shifts by as much as is due and reads bytes several at a
 //! time: sums and comparisons are the same. The interval is kept less 0x8000, so that a decision without
-//! renormalisation is two subtractions and a look at two signs. The intervals of both states that may follow lie
-//! beside each state: the next decision need not wait until its state is loaded.
-
-use std::hint::select_unpredictable;
+//! renormalisation is two subtractions and a look at two signs. With one there is no branch either, since it could not
+//! be predicted: what is chosen is chosen by masks, and both states that may follow are loaded before it is known which.
 
 /// How many bits of the code lie below those that are compared with the interval.
 const POINT: u32 = 47;
 /// The least interval after renormalisation, 0x8000.
 const HALF: i64 = 1 << (POINT + 15);
 
-/// A state: a row of table C.2, and which decision is the more probable one, the lowest bit of its index.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(32))]
-struct State {
-    /// The interval of the less probable decision.
-    qe: i64,
-    /// That of the states that follow the more and the less probable decision.
-    next_qe: [i64; 2],
-    next: [u8; 2],
-}
+/// The state of a context: a row of table C.2, and which decision is the more probable one.
+///
+/// From the lowest bit on: that decision; from bit [`MORE`] and [`LESS`] on, 7 bits each, the states that follow the more
+/// and the less probable decision; from bit [`POINT`] on Qe, the interval of the less probable one.
+type State = i64;
+
+const MORE: u32 = 8;
+const LESS: u32 = 16;
+/// The bits of Qe in a state.
+const QE: i64 = 0xFFFF << POINT;
 
 /// Table C.2: Qe, the next row after the more and after the less probable decision, and whether they switch.
 const ROWS: [(u16, u8, u8, bool); 47] = [
@@ -79,16 +77,14 @@ const ROWS: [(u16, u8, u8, bool); 47] = [
 static STATES: [State; 128] = states();
 
 const fn states() -> [State; 128] {
-    let mut states = [State { qe: 0, next_qe: [0; 2], next: [0; 2] }; 128];
+    let mut states = [0; 128];
     let mut index = 0;
     while index < 2 * ROWS.len() {
         let (qe, more, less, switches) = ROWS[index / 2];
-        let more_probable = (index % 2) as u8;
-        states[index] = State {
-            qe: (qe as i64) << POINT,
-            next_qe: [(ROWS[more as usize].0 as i64) << POINT, (ROWS[less as usize].0 as i64) << POINT],
-            next: [2 * more + more_probable, 2 * less + (more_probable ^ switches as u8)],
-        };
+        let more_probable = (index % 2) as i64;
+        let more = 2 * more as i64 + more_probable;
+        let less = 2 * less as i64 + (more_probable ^ switches as i64);
+        states[index] = (qe as i64) << POINT | less << LESS | more << MORE | more_probable;
         index += 1;
     }
     states
@@ -99,30 +95,22 @@ pub(crate) const RUN: usize = 17;
 /// The context of bits that are as often 0 as 1.
 pub(crate) const UNIFORM: usize = 18;
 
-/// The state of a context.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Context {
-    qe: i64,
-    state: usize,
-}
-
-/// All contexts; 32, so that no index needs a check.
+/// The states of all contexts; 32, so that no index needs a check.
 #[derive(Clone, Debug)]
-pub(crate) struct Contexts([Context; 32]);
+pub(crate) struct Contexts([State; 32]);
 
 impl Contexts {
     /// Returns them as they begin (table D.7).
     pub(crate) fn new() -> Self {
-        let context = |row: usize| Context { qe: STATES[2 * row].qe, state: 2 * row };
-        let mut contexts = [context(0); 32];
-        contexts[0] = context(4);
-        contexts[RUN] = context(3);
-        contexts[UNIFORM] = context(46);
+        let mut contexts = [STATES[0]; 32];
+        contexts[0] = STATES[2 * 4];
+        contexts[RUN] = STATES[2 * 3];
+        contexts[UNIFORM] = STATES[2 * 46];
         Self(contexts)
     }
 
     #[inline(always)]
-    pub(crate) fn get(&mut self, context: usize) -> &mut Context {
+    pub(crate) fn get(&mut self, context: usize) -> &mut State {
         &mut self.0[context & 31]
     }
 }
@@ -130,13 +118,13 @@ impl Contexts {
 /// What decides a code-block's questions.
 pub(crate) trait Decisions: Copy {
     /// Decides in a context: 0 or 1.
-    fn decide(&mut self, context: &mut Context) -> u32;
+    fn decide(&mut self, context: &mut State) -> u32;
 
     /// Decides where both answers are about as probable: without a branch.
-    fn decide_evenly(&mut self, context: &mut Context) -> u32;
+    fn decide_evenly(&mut self, context: &mut State) -> u32;
 
     /// Decides a sign: 1 is negative, where `flip` is the sign that is expected.
-    fn decide_sign(&mut self, context: &mut Context, flip: u32) -> u32;
+    fn decide_sign(&mut self, context: &mut State, flip: u32) -> u32;
 }
 
 /// The MQ decoder of one codeword segment.
@@ -169,22 +157,24 @@ impl<'a> Mq<'a> {
         Self { data, at, interval: 0, code, shift }
     }
 
-    /// Decides after both interval and code have been reduced by the interval of the less probable decision: exchanges
-    /// and renormalises (C.3.2, C.3.3), without a branch but to read bytes.
+    /// Decides after both interval and code have been reduced by Qe: exchanges and renormalises (C.3.2, C.3.3), without
+    /// a branch but to read bytes.
     #[inline(always)]
-    fn settle(&mut self, context: &mut Context) -> u32 {
-        let Context { qe, state } = *context;
-        let entry = &STATES[state & 127];
-        let interval = self.interval.wrapping_add(HALF);
-        let below = self.code < 0;
-        let less_probable = below ^ (interval < qe);
-        let interval = select_unpredictable(below, qe, interval);
-        self.code = self.code.wrapping_add(select_unpredictable(below, qe, 0));
-        let renormalised = interval < HALF;
-        let next_qe = select_unpredictable(less_probable, entry.next_qe[1], entry.next_qe[0]);
-        let next = select_unpredictable(less_probable, entry.next[1], entry.next[0]);
-        context.qe = select_unpredictable(renormalised, next_qe, qe);
-        context.state = select_unpredictable(renormalised, next.into(), state);
+    fn settle(&mut self, context: &mut State) -> u32 {
+        let state = *context;
+        let more = STATES[(state >> MORE) as usize & 127];
+        let less = STATES[(state >> LESS) as usize & 127];
+        let qe = state & QE;
+        // Masks of all ones where the code is below, and where the rest of the interval is less than Qe.
+        let excess = self.interval.wrapping_sub(qe.wrapping_sub(HALF));
+        let below = self.code >> 63;
+        let less_probable = below ^ excess >> 63;
+        let interval = self.interval.wrapping_sub(excess & below);
+        self.code = self.code.wrapping_add(qe & below);
+        let renormalised = interval >> 63;
+        let next = more ^ (more ^ less) & less_probable;
+        *context = state ^ (state ^ next) & renormalised;
+        let interval = interval.wrapping_add(HALF);
         let shift = (interval as u64 | 1).leading_zeros().wrapping_sub(1) & 63;
         self.interval = (interval << shift).wrapping_sub(HALF);
         self.code <<= shift;
@@ -192,27 +182,27 @@ impl<'a> Mq<'a> {
         if self.shift > POINT as i32 - 8 {
             (self.code, self.at, self.shift) = fill(self.data, self.at, self.code, self.shift);
         }
-        state as u32 & 1 ^ u32::from(less_probable)
+        (state ^ less_probable) as u32 & 1
     }
 }
 
 impl Decisions for Mq<'_> {
     #[inline(always)]
-    fn decide(&mut self, context: &mut Context) -> u32 {
-        self.interval = self.interval.wrapping_sub(context.qe);
-        self.code = self.code.wrapping_sub(context.qe);
-        if self.interval | self.code >= 0 { context.state as u32 & 1 } else { self.settle(context) }
+    fn decide(&mut self, context: &mut State) -> u32 {
+        self.interval = self.interval.wrapping_sub(*context & QE);
+        self.code = self.code.wrapping_sub(*context & QE);
+        if self.interval | self.code >= 0 { *context as u32 & 1 } else { self.settle(context) }
     }
 
     #[inline(always)]
-    fn decide_evenly(&mut self, context: &mut Context) -> u32 {
-        self.interval = self.interval.wrapping_sub(context.qe);
-        self.code = self.code.wrapping_sub(context.qe);
+    fn decide_evenly(&mut self, context: &mut State) -> u32 {
+        self.interval = self.interval.wrapping_sub(*context & QE);
+        self.code = self.code.wrapping_sub(*context & QE);
         self.settle(context)
     }
 
     #[inline(always)]
-    fn decide_sign(&mut self, context: &mut Context, flip: u32) -> u32 {
+    fn decide_sign(&mut self, context: &mut State, flip: u32) -> u32 {
         self.decide_evenly(context) ^ flip
     }
 }
@@ -271,17 +261,17 @@ impl<'a> Raw<'a> {
 
 impl Decisions for Raw<'_> {
     #[inline(always)]
-    fn decide(&mut self, _context: &mut Context) -> u32 {
+    fn decide(&mut self, _context: &mut State) -> u32 {
         self.bit()
     }
 
     #[inline(always)]
-    fn decide_evenly(&mut self, _context: &mut Context) -> u32 {
+    fn decide_evenly(&mut self, _context: &mut State) -> u32 {
         self.bit()
     }
 
     #[inline(always)]
-    fn decide_sign(&mut self, _context: &mut Context, _flip: u32) -> u32 {
+    fn decide_sign(&mut self, _context: &mut State, _flip: u32) -> u32 {
         self.bit()
     }
 }
