@@ -1,0 +1,277 @@
+//! The arithmetic decoder MQ (T.800 Annex C), and the raw bits of the bypass (D.6).
+//!
+//! The standard's decoder keeps 16 bits of the code register in play, shifts it one bit at a time and asks for a byte
+//! every eight. This one keeps up to 62 bits of the code, shifts by as much as is due and reads bytes several at a
+//! time: sums and comparisons are the same. The interval is kept less 0x8000, so that a decision without
+//! renormalisation is two subtractions and a look at two signs. With one there is no branch either, since it could not
+//! be predicted: what is chosen is chosen by masks, and both states that may follow are loaded before it is known which.
+
+/// How many bits of the code lie below those that are compared with the interval.
+const POINT: u32 = 47;
+/// The least interval after renormalisation, 0x8000.
+const HALF: i64 = 1 << (POINT + 15);
+
+/// The state of a context: a row of table C.2, and which decision is the more probable one.
+///
+/// From the lowest bit on: that decision; from bit [`MORE`] and [`LESS`] on, 7 bits each, the states that follow the more
+/// and the less probable decision; from bit [`POINT`] on Qe, the interval of the less probable one.
+type State = i64;
+
+const MORE: u32 = 8;
+const LESS: u32 = 16;
+/// The bits of Qe in a state.
+const QE: i64 = 0xFFFF << POINT;
+
+/// Table C.2: Qe, the next row after the more and after the less probable decision, and whether they switch.
+const ROWS: [(u16, u8, u8, bool); 47] = [
+    (0x5601, 1, 1, true),
+    (0x3401, 2, 6, false),
+    (0x1801, 3, 9, false),
+    (0x0AC1, 4, 12, false),
+    (0x0521, 5, 29, false),
+    (0x0221, 38, 33, false),
+    (0x5601, 7, 6, true),
+    (0x5401, 8, 14, false),
+    (0x4801, 9, 14, false),
+    (0x3801, 10, 14, false),
+    (0x3001, 11, 17, false),
+    (0x2401, 12, 18, false),
+    (0x1C01, 13, 20, false),
+    (0x1601, 29, 21, false),
+    (0x5601, 15, 14, true),
+    (0x5401, 16, 14, false),
+    (0x5101, 17, 15, false),
+    (0x4801, 18, 16, false),
+    (0x3801, 19, 17, false),
+    (0x3401, 20, 18, false),
+    (0x3001, 21, 19, false),
+    (0x2801, 22, 19, false),
+    (0x2401, 23, 20, false),
+    (0x2201, 24, 21, false),
+    (0x1C01, 25, 22, false),
+    (0x1801, 26, 23, false),
+    (0x1601, 27, 24, false),
+    (0x1401, 28, 25, false),
+    (0x1201, 29, 26, false),
+    (0x1101, 30, 27, false),
+    (0x0AC1, 31, 28, false),
+    (0x09C1, 32, 29, false),
+    (0x08A1, 33, 30, false),
+    (0x0521, 34, 31, false),
+    (0x0441, 35, 32, false),
+    (0x02A1, 36, 33, false),
+    (0x0221, 37, 34, false),
+    (0x0141, 38, 35, false),
+    (0x0111, 39, 36, false),
+    (0x0085, 40, 37, false),
+    (0x0049, 41, 38, false),
+    (0x0025, 42, 39, false),
+    (0x0015, 43, 40, false),
+    (0x0009, 44, 41, false),
+    (0x0005, 45, 42, false),
+    (0x0001, 45, 43, false),
+    (0x5601, 46, 46, false),
+];
+
+/// All states: twice the row, plus the more probable decision. A power of two, so that no index needs a check.
+static STATES: [State; 128] = states();
+
+const fn states() -> [State; 128] {
+    let mut states = [0; 128];
+    let mut index = 0;
+    while index < 2 * ROWS.len() {
+        let (qe, more, less, switches) = ROWS[index / 2];
+        let more_probable = (index % 2) as i64;
+        let more = 2 * more as i64 + more_probable;
+        let less = 2 * less as i64 + (more_probable ^ switches as i64);
+        states[index] = (qe as i64) << POINT | less << LESS | more << MORE | more_probable;
+        index += 1;
+    }
+    states
+}
+
+/// The context of four samples that have no significant neighbour.
+pub(crate) const RUN: usize = 17;
+/// The context of bits that are as often 0 as 1.
+pub(crate) const UNIFORM: usize = 18;
+
+/// The states of all contexts; 32, so that no index needs a check.
+#[derive(Clone, Debug)]
+pub(crate) struct Contexts([State; 32]);
+
+impl Contexts {
+    /// Returns them as they begin (table D.7).
+    pub(crate) fn new() -> Self {
+        let mut contexts = [STATES[0]; 32];
+        contexts[0] = STATES[2 * 4];
+        contexts[RUN] = STATES[2 * 3];
+        contexts[UNIFORM] = STATES[2 * 46];
+        Self(contexts)
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&mut self, context: usize) -> &mut State {
+        &mut self.0[context & 31]
+    }
+}
+
+/// What decides a code-block's questions.
+pub(crate) trait Decisions: Copy {
+    /// Decides in a context: 0 or 1.
+    fn decide(&mut self, context: &mut State) -> u32;
+
+    /// Decides where both answers are about as probable: without a branch.
+    fn decide_evenly(&mut self, context: &mut State) -> u32;
+
+    /// Decides a sign: 1 is negative, where `flip` is the sign that is expected.
+    fn decide_sign(&mut self, context: &mut State, flip: u32) -> u32;
+}
+
+/// The MQ decoder of one codeword segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mq<'a> {
+    /// The segment, and two bytes of ones behind it.
+    data: &'a [u8],
+    /// The byte that was read last.
+    at: usize,
+    /// The interval (A), less [`HALF`].
+    interval: i64,
+    /// The code (C).
+    code: i64,
+    /// Where the next byte goes in the code, unless a bit is stuffed.
+    shift: i32,
+}
+
+/// What has to lie behind the bytes of a segment: decoders read ones there (C.3.2.2).
+pub(crate) const PADDING: [u8; 2] = [0xFF, 0xFF];
+
+impl<'a> Mq<'a> {
+    /// Begins a codeword segment (C.3.5).
+    ///
+    /// - `data`: its bytes, and [`PADDING`]
+    #[inline(always)]
+    pub(crate) fn new(data: &'a [u8]) -> Self {
+        debug_assert!(data.ends_with(&PADDING));
+        let code = i64::from(data[0]) << (POINT + 7);
+        let (code, at, shift) = fill(data, 0, code, POINT as i32 - 1);
+        Self { data, at, interval: 0, code, shift }
+    }
+
+    /// Decides after both interval and code have been reduced by Qe: exchanges and renormalises (C.3.2, C.3.3), without
+    /// a branch but to read bytes.
+    #[inline(always)]
+    fn settle(&mut self, context: &mut State) -> u32 {
+        let state = *context;
+        let more = STATES[(state >> MORE) as usize & 127];
+        let less = STATES[(state >> LESS) as usize & 127];
+        let qe = state & QE;
+        // Masks of all ones where the code is below, and where the rest of the interval is less than Qe.
+        let excess = self.interval.wrapping_sub(qe.wrapping_sub(HALF));
+        let below = self.code >> 63;
+        let less_probable = below ^ excess >> 63;
+        let interval = self.interval.wrapping_sub(excess & below);
+        self.code = self.code.wrapping_add(qe & below);
+        let renormalised = interval >> 63;
+        let next = more ^ (more ^ less) & less_probable;
+        *context = state ^ (state ^ next) & renormalised;
+        let interval = interval.wrapping_add(HALF);
+        let shift = (interval as u64 | 1).leading_zeros().wrapping_sub(1) & 63;
+        self.interval = (interval << shift).wrapping_sub(HALF);
+        self.code <<= shift;
+        self.shift += shift as i32;
+        if self.shift > POINT as i32 - 8 {
+            (self.code, self.at, self.shift) = fill(self.data, self.at, self.code, self.shift);
+        }
+        (state ^ less_probable) as u32 & 1
+    }
+}
+
+impl Decisions for Mq<'_> {
+    #[inline(always)]
+    fn decide(&mut self, context: &mut State) -> u32 {
+        self.interval = self.interval.wrapping_sub(*context & QE);
+        self.code = self.code.wrapping_sub(*context & QE);
+        if self.interval | self.code >= 0 { *context as u32 & 1 } else { self.settle(context) }
+    }
+
+    #[inline(always)]
+    fn decide_evenly(&mut self, context: &mut State) -> u32 {
+        self.interval = self.interval.wrapping_sub(*context & QE);
+        self.code = self.code.wrapping_sub(*context & QE);
+        self.settle(context)
+    }
+
+    #[inline(always)]
+    fn decide_sign(&mut self, context: &mut State, flip: u32) -> u32 {
+        self.decide_evenly(context) ^ flip
+    }
+}
+
+/// Reads bytes into the code until it is full (C.3.4).
+///
+/// - returns: the code, the place of the last byte, and where the next goes
+// Not inlined: it is called once in 40 shifts, and callers need their registers.
+#[inline(never)]
+fn fill(data: &[u8], mut at: usize, mut code: i64, mut shift: i32) -> (i64, usize, i32) {
+    while shift >= 0 {
+        let next = data[at + 1];
+        if data[at] != 0xFF {
+            at += 1;
+            code = code.wrapping_add(i64::from(next) << shift);
+            shift -= 8;
+        } else if next > 0x8F {
+            // A marker: the decoder stays before it and reads ones.
+            code = code.wrapping_add(0xFF << shift);
+            shift -= 8;
+        } else {
+            at += 1;
+            code = code.wrapping_add(i64::from(next) << (shift + 1));
+            shift -= 7;
+        }
+    }
+    (code, at, shift)
+}
+
+/// Bits of a bypassed segment: after a byte of ones, one bit is stuffed (D.6).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Raw<'a> {
+    data: &'a [u8],
+    at: usize,
+    byte: u8,
+    left: u8,
+}
+
+impl<'a> Raw<'a> {
+    pub(crate) fn new(data: &'a [u8]) -> Self {
+        Self { data, at: 0, byte: 0, left: 0 }
+    }
+
+    #[inline]
+    fn bit(&mut self) -> u32 {
+        if self.left == 0 {
+            self.left = if self.byte == 0xFF { 7 } else { 8 };
+            // Behind the end there are ones.
+            self.byte = self.data.get(self.at).copied().unwrap_or(0xFF);
+            self.at += 1;
+        }
+        self.left -= 1;
+        u32::from(self.byte >> self.left) & 1
+    }
+}
+
+impl Decisions for Raw<'_> {
+    #[inline(always)]
+    fn decide(&mut self, _context: &mut State) -> u32 {
+        self.bit()
+    }
+
+    #[inline(always)]
+    fn decide_evenly(&mut self, _context: &mut State) -> u32 {
+        self.bit()
+    }
+
+    #[inline(always)]
+    fn decide_sign(&mut self, _context: &mut State, _flip: u32) -> u32 {
+        self.bit()
+    }
+}

@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+"""Writes crates/jpeg2000/golden/streams.bin: small code streams of OpenJPEG and OpenJPH, and their samples.
+
+Needs `opj_compress` and `opj_decompress` (Debian: libopenjp2-tools) and, from scripts/test-requirements.txt,
+imagecodecs and numpy. Samples are those that OpenJPEG decodes; a reversible stream of which nothing was cut has to
+give the source's samples, or the script stops.
+
+Format, little-endian: per case a u8 length and a name, a u8 tolerance, a u32 length and the stream, a u8 number of
+components; per component u32 width, u32 height, and i32 samples if the tolerance's bit 7 is set, else i16 modulo 2^16.
+"""
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+
+TARGET = Path(__file__).resolve().parents[2] / "crates/jpeg2000/golden/streams.bin"
+WIDE = 0x80
+
+
+def picture(width, height, components, bits, signed, seed=1):
+    """Returns a smooth picture with an edge and noise: `[components, height, width]`."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width]
+    planes = []
+    for index in range(components):
+        wave = 0.5 + 0.35 * np.sin(x / 9.0 + index) * np.cos(y / 7.0 - index)
+        wave = np.where((x - width / 2) ** 2 + (y - height / 3) ** 2 < (height / 4) ** 2, 0.9 - 0.2 * index, wave)
+        planes.append(wave + rng.normal(size=x.shape) * 0.02)
+    high = (1 << bits) - 1
+    values = np.clip(np.round(np.array(planes) * high), 0, high).astype(np.int64)
+    return values - (1 << (bits - 1)) if signed else values
+
+
+def raw_bytes(planes, bits):
+    """Returns planes as opj_compress reads them: big-endian, one after another."""
+    kind = ">i1" if bits <= 8 else ">i2"
+    return b"".join((plane & (0xFF if bits <= 8 else 0xFFFF)).astype(np.int64).astype(kind).tobytes() for plane in planes)
+
+
+def read_pgx(path):
+    """Returns the plane of a PGX file."""
+    header, _, rest = path.read_bytes().partition(b"\n")
+    _, order, *fields = header.decode().replace("+", "+ ").replace("-", "- ").split()
+    sign, bits, width, height = fields
+    bits, width, height = int(bits), int(width), int(height)
+    size = 1 if bits <= 8 else 2 if bits <= 16 else 4
+    kind = (">" if order == "ML" else "<") + ("i" if sign == "-" else "u") + str(size)
+    return np.frombuffer(rest, kind).reshape(height, width).astype(np.int64)
+
+
+def decoded(stream, folder, reduce=0):
+    """Returns the planes that OpenJPEG decodes."""
+    (folder / "in.j2k").write_bytes(stream)
+    for old in folder.glob("out*.pgx"):
+        old.unlink()
+    command = ["opj_decompress", "-i", folder / "in.j2k", "-o", folder / "out.pgx"]
+    subprocess.run(command + (["-r", str(reduce)] if reduce else []), check=True, capture_output=True)
+    return [read_pgx(path) for path in sorted(folder.glob("out*.pgx"))]
+
+
+def compressed(planes, bits, signed, options, folder, sampling=""):
+    """Returns what opj_compress makes of planes; `options` are its own."""
+    if bits < 8:
+        # opj_compress reads no such samples.
+        return imagecodecs.jpeg2k_encode(planes[0].astype("u1"), 0, codecformat="j2k", bitspersample=bits, reversible=True)
+    height, width = planes[0].shape
+    (folder / "in.raw").write_bytes(raw_bytes(planes, bits))
+    form = f"{width},{height},{len(planes)},{bits},{'s' if signed else 'u'}{sampling}"
+    command = ["opj_compress", "-i", folder / "in.raw", "-o", folder / "out.j2k", "-F", form, *options.split()]
+    subprocess.run(command, check=True, capture_output=True)
+    return (folder / "out.j2k").read_bytes()
+
+
+def with_order(stream, volumes):
+    """Returns a stream with POC in its main header; `volumes` are the segment's content."""
+    start = stream.index(b"\xff\x90")
+    return stream[:start] + b"\xff\x5f" + (len(volumes) + 2).to_bytes(2, "big") + volumes + stream[start:]
+
+
+# name, width, height, components, bits, signed, options of opj_compress
+CASES = [
+    ("plain 8", 45, 37, 1, 8, False, "-n 4"),
+    ("plain 12", 45, 37, 1, 12, False, "-n 4"),
+    ("plain 16", 45, 37, 1, 16, False, "-n 6"),
+    ("signed 16", 45, 37, 1, 16, True, "-n 4"),
+    ("signed 8", 33, 20, 1, 8, True, "-n 3"),
+    ("signed 12 colour", 33, 20, 3, 12, True, "-n 3 -mct 1"),
+    ("1 bit", 45, 37, 1, 1, False, "-n 3"),
+    ("3 bits", 45, 37, 1, 3, False, "-n 3"),
+    ("10 bits", 45, 37, 1, 10, False, "-n 3"),
+    ("one pixel", 1, 1, 1, 16, False, "-n 1"),
+    ("one row", 40, 1, 1, 12, False, "-n 1"),
+    ("one column", 1, 40, 1, 12, False, "-n 1"),
+    ("tiles of one row and column", 45, 37, 1, 12, False, "-n 4 -t 44,36"),
+    ("tiles of one odd row and column", 46, 38, 1, 12, False, "-n 2 -d 1,1 -T 1,1 -t 23,19"),
+    ("no level", 20, 17, 1, 12, False, "-n 1"),
+    ("two by two", 2, 2, 1, 8, False, "-n 2"),
+    ("colour", 45, 37, 3, 8, False, "-n 4 -mct 1"),
+    ("colour, no transform", 45, 37, 3, 8, False, "-n 4 -mct 0"),
+    ("four components", 30, 27, 4, 8, False, "-n 3 -mct 0"),
+    ("four components, transform", 30, 27, 4, 8, False, "-n 3 -mct 1"),
+    ("two components", 30, 27, 2, 9, False, "-n 3 -mct 0"),
+    ("LRCP", 45, 37, 3, 8, False, "-n 4 -p LRCP -r 9,4,1 -c [16,16],[16,16],[8,8]"),
+    ("RLCP", 45, 37, 3, 8, False, "-n 4 -p RLCP -r 9,4,1 -c [16,16],[16,16],[8,8]"),
+    ("RPCL", 45, 37, 3, 8, False, "-n 4 -p RPCL -r 9,4,1 -c [16,16],[16,16],[8,8]"),
+    ("PCRL", 45, 37, 3, 8, False, "-n 4 -p PCRL -r 9,4,1 -c [16,16],[16,16],[8,8]"),
+    ("CPRL", 45, 37, 3, 8, False, "-n 4 -p CPRL -r 9,4,1 -c [16,16],[16,16],[8,8]"),
+    ("precincts", 61, 53, 1, 12, False, "-n 5 -c [32,16],[8,32] -b 16,8"),
+    ("small blocks", 61, 53, 1, 12, False, "-n 3 -b 4,4"),
+    ("wide blocks", 70, 20, 1, 12, False, "-n 2 -b 512,4"),
+    ("high blocks", 20, 70, 1, 12, False, "-n 2 -b 4,512"),
+    ("tiles", 61, 53, 1, 12, False, "-n 4 -t 23,19"),
+    ("tiles, colour", 61, 53, 3, 8, False, "-n 4 -t 32,32 -mct 1 -p RPCL"),
+    ("offsets", 45, 37, 1, 12, False, "-n 4 -d 7,5"),
+    ("offsets and tiles", 45, 37, 1, 12, False, "-n 4 -d 13,11 -T 5,3 -t 17,21"),
+    ("offsets, tiles, position", 45, 37, 3, 8, False, "-n 3 -d 13,11 -T 5,3 -t 29,21 -p PCRL -c [16,16],[8,8]"),
+    ("offsets, tiles, component", 45, 37, 3, 8, False, "-n 3 -d 13,11 -T 5,3 -t 29,21 -p CPRL -c [16,16],[8,8]"),
+    ("SOP and EPH", 45, 37, 3, 8, False, "-n 4 -SOP -EPH -r 9,1"),
+    ("tile parts R", 45, 37, 1, 12, False, "-n 4 -t 30,30 -TP R -r 5,1"),
+    ("tile parts L", 45, 37, 1, 12, False, "-n 4 -t 30,30 -TP L -r 5,3,1"),
+    ("tile parts C", 45, 37, 3, 8, False, "-n 4 -t 30,30 -TP C -p CPRL"),
+    ("POC", 45, 37, 3, 8, False, "-n 3 -r 6,1 -POC T1=0,0,2,1,3,CPRL/T1=1,0,2,3,3,LRCP"),
+    ("POC of two tiles", 60, 30, 3, 8, False, "-n 3 -t 30,30 -POC T1=0,0,1,2,3,RLCP/T1=2,0,1,3,3,PCRL"),
+    ("bypass", 45, 37, 1, 12, False, "-n 3 -M 1"),
+    ("reset", 45, 37, 1, 12, False, "-n 3 -M 2"),
+    ("terminate", 45, 37, 1, 12, False, "-n 3 -M 4"),
+    ("causal", 45, 37, 1, 12, False, "-n 3 -M 8"),
+    ("predictable", 45, 37, 1, 12, False, "-n 3 -M 20"),
+    ("symbols", 45, 37, 1, 12, False, "-n 3 -M 32"),
+    ("bypass and terminate", 45, 37, 1, 12, False, "-n 3 -M 5"),
+    ("all styles", 45, 37, 1, 16, False, "-n 3 -M 63 -r 4,2,1"),
+    ("all styles but bypass", 45, 37, 3, 8, False, "-n 3 -M 62 -r 9,1"),
+    ("bypass, causal, layers", 45, 37, 1, 16, True, "-n 3 -M 9 -r 8,5,3,2,1"),
+    ("region", 45, 37, 1, 8, False, "-n 3 -ROI c=0,U=7"),
+    ("region of a component", 45, 37, 3, 8, False, "-n 3 -mct 0 -ROI c=1,U=9"),
+    ("cut", 45, 37, 1, 12, False, "-n 4 -r 5"),
+    ("cut, colour", 45, 37, 3, 8, False, "-n 4 -r 12 -mct 1"),
+    ("cut, layers", 45, 37, 1, 16, False, "-n 4 -r 12,6"),
+    ("irreversible", 45, 37, 1, 8, False, "-n 4 -I"),
+    ("irreversible 12", 45, 37, 1, 12, False, "-n 4 -I -r 4"),
+    ("irreversible 16", 45, 37, 1, 16, False, "-n 5 -I -r 6"),
+    ("irreversible, signed", 45, 37, 1, 12, True, "-n 4 -I -r 4"),
+    ("irreversible, colour", 45, 37, 3, 8, False, "-n 4 -I -mct 1 -r 10"),
+    ("irreversible, offsets", 45, 37, 1, 8, False, "-n 4 -I -d 7,5 -T 3,1 -t 18,20"),
+    ("irreversible, styles", 45, 37, 1, 12, False, "-n 3 -I -M 63 -r 6,3"),
+    ("irreversible, region", 45, 37, 1, 8, False, "-n 3 -I -ROI c=0,U=6"),
+]
+
+# name, sampling as opj_compress writes it, sizes of components, options
+SUBSAMPLED = [
+    ("halved", "@1x1:2x2", [(46, 38), (23, 19)], "-n 3"),
+    ("halved along rows, by position", "@1x1:2x1", [(46, 38), (23, 38)], "-n 3 -p PCRL -c [16,16],[8,8]"),
+    ("halved, by resolution", "@1x1:2x2", [(46, 38), (23, 19)], "-n 3 -p RPCL -c [16,16],[8,8]"),
+    ("halved, by component", "@1x1:2x2", [(46, 38), (23, 19)], "-n 3 -p CPRL -t 32,16 -c [16,16],[8,8]"),
+]
+
+
+def entry(name, tolerance, stream, planes):
+    """Returns a case as it is written."""
+    wide = any(plane.min() < -32768 or plane.max() > 65535 for plane in planes)
+    out = bytes([len(name)]) + name.encode() + bytes([tolerance | (WIDE if wide else 0)])
+    out += len(stream).to_bytes(4, "little") + stream + bytes([len(planes)])
+    for plane in planes:
+        height, width = plane.shape
+        out += width.to_bytes(4, "little") + height.to_bytes(4, "little")
+        out += plane.astype("<i4" if wide else "<i8").astype("<i4" if wide else "<u2").tobytes()
+    return out
+
+
+def from_openjpeg(folder):
+    """Yields the cases of `CASES` and `SUBSAMPLED`."""
+    for name, width, height, components, bits, signed, options in CASES:
+        source = picture(width, height, components, bits, signed)
+        stream = compressed(source, bits, signed, options, folder)
+        planes = decoded(stream, folder)
+        irreversible = "-I" in options.split()
+        if not irreversible and not name.startswith("cut"):
+            assert all((a == b).all() for a, b in zip(planes, source, strict=True)), name
+        yield entry(name, int(irreversible), stream, planes)
+        if name in ("plain 16", "offsets and tiles", "irreversible, colour"):
+            yield entry(f"{name}, reduced 2", int(irreversible), stream, decoded(stream, folder, 2))
+    for name, sampling, sizes, options in SUBSAMPLED:
+        source = [picture(width, height, 1, 8, False, seed)[0] for seed, (width, height) in enumerate(sizes)]
+        stream = compressed(source, 8, False, options, folder, sampling)
+        planes = decoded(stream, folder)
+        assert all((a == b).all() for a, b in zip(planes, source, strict=True)), name
+        yield entry(name, 0, stream, planes)
+
+
+# name, width, height, components, type, options of htj2k_encode
+HIGH_THROUGHPUT = [
+    ("HT 8", 45, 37, 1, "u1", {}),
+    ("HT 16", 45, 37, 1, "u2", {}),
+    ("HT signed 16", 45, 37, 1, "i2", {}),
+    ("HT one pixel", 1, 1, 1, "u2", {}),
+    ("HT one row", 40, 1, 1, "u2", {}),
+    ("HT one column", 1, 40, 1, "u1", {}),
+    ("HT three", 3, 3, 1, "u1", {}),
+    ("HT colour", 45, 37, 3, "u1", {}),
+    ("HT colour 16", 61, 70, 3, "u2", {}),
+    ("HT tiles", 70, 61, 1, "u2", {"tile": (32, 16)}),
+    ("HT many blocks", 150, 140, 1, "u2", {}),
+    ("HT irreversible", 45, 37, 1, "u1", {"reversible": False}),
+    ("HT irreversible 16", 45, 37, 1, "u2", {"reversible": False, "level": 0.001}),
+    ("HT irreversible, colour", 61, 70, 3, "u1", {"reversible": False}),
+]
+
+
+def from_edited(folder):
+    """Yields cases whose order of packets is said twice: the second time leaves out what came the first time."""
+    source = picture(45, 37, 3, 8, False)
+    stream = compressed(source, 8, False, "-n 3 -p LRCP -r 9,4,1", folder)
+    volumes = [bytes([0, 0, 0, 1, 3, 3, 0]), bytes([0, 0, 0, 2, 3, 3, 0]), bytes([0, 0, 0, 3, 3, 3, 0])]
+    stream = with_order(stream, b"".join(volumes))
+    planes = decoded(stream, folder)
+    assert all((a == b).all() for a, b in zip(planes, source, strict=True))
+    yield entry("POC by layer", 0, stream, planes)
+
+
+def from_openjph():
+    """Yields the cases of `HIGH_THROUGHPUT`."""
+    for name, width, height, components, kind, options in HIGH_THROUGHPUT:
+        kind = np.dtype(kind)
+        source = picture(width, height, components, kind.itemsize * 8, kind.kind == "i").astype(kind)
+        image = np.ascontiguousarray(np.moveaxis(source, 0, 2) if components > 1 else source[0])
+        settings = {"reversible": True} | options
+        stream = imagecodecs.htj2k_encode(image, rgb=True if components > 1 else None, **settings)
+        planes = imagecodecs.jpeg2k_decode(stream)
+        planes = np.moveaxis(planes, 2, 0) if components > 1 else planes.reshape(1, height, width)
+        if settings["reversible"]:
+            assert (planes == source).all(), name
+        yield entry(name, int(not settings["reversible"]), stream, [plane.astype(np.int64) for plane in planes])
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        cases = [*from_openjpeg(Path(folder)), *from_edited(Path(folder)), *from_openjph()]
+    TARGET.parent.mkdir(exist_ok=True)
+    TARGET.write_bytes(b"".join(cases))
+    print(f"{TARGET}: {len(cases)} cases, {TARGET.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()
