@@ -71,10 +71,10 @@ pub fn display<T: Shade>(
     window: Option<Window>,
 ) -> Result<Picture<T>, Error> {
     let (samples_per_pixel, values) = match (stored.colours, spec.palette()?) {
-        (Colours::Rgb, _) => (3, rgb(spec, &stored.values)?),
-        (Colours::YbrFull, _) => (3, ybr(spec, &stored.values)?),
-        (Colours::Single, None) => (1, shades(spec, &stored.values, window)?),
-        (Colours::Single, Some(palette)) => (3, palette_colours(spec, palette, &stored.values, window)?),
+        (Colours::Rgb, _) => (3, rgb(spec, stored)?),
+        (Colours::YbrFull, _) => (3, ybr(spec, stored)?),
+        (Colours::Single, None) => (1, shades(spec, stored, window)?),
+        (Colours::Single, Some(palette)) => (3, palette_colours(spec, palette, stored, window)?),
     };
     Ok(Picture { rows: stored.rows, columns: stored.columns, samples_per_pixel, values })
 }
@@ -150,22 +150,22 @@ fn full_range(spec: &FrameSpec, modality: &Modality, values: &Samples) -> (f64, 
     }
 }
 
-fn shades<T: Shade>(spec: &FrameSpec, values: &Samples, window: Option<Window>) -> Result<Vec<T>, Error> {
-    let shader = Shader::new(spec, values, window)?;
-    Ok(mapped(spec, values, |stored| T::of(shader.share(stored))))
+fn shades<T: Shade>(spec: &FrameSpec, stored: &Stored, window: Option<Window>) -> Result<Vec<T>, Error> {
+    let shader = Shader::new(spec, &stored.values, window)?;
+    Ok(mapped(stored, |value| T::of(shader.share(value))))
 }
 
-/// Maps all values; those of at most 16 bits by a table of all that Bits Stored can hold.
-fn mapped<T: Copy>(spec: &FrameSpec, values: &Samples, map: impl Fn(f64) -> T) -> Vec<T> {
-    let bits = u32::from(spec.image.bits_stored);
+/// Maps all values; those of at most 16 bits by a table of all that their bits can hold.
+fn mapped<T: Copy>(stored: &Stored, map: impl Fn(f64) -> T) -> Vec<T> {
+    let bits = u32::from(stored.bits).min(16);
     let table = |sign: bool| -> Vec<T> {
         let num = 1_i32 << bits;
         // By the bits of the value: those of negative ones follow the others.
         let value = |index: i32| if sign && index >= num / 2 { index - num } else { index };
         (0..num).map(|index| map(value(index).into())).collect()
     };
-    let mask = (1_usize << bits.min(16)) - 1;
-    match values {
+    let mask = (1_usize << bits) - 1;
+    match &stored.values {
         Samples::U8(values) => look_up(values, &table(false), |value| usize::from(value) & mask),
         Samples::I8(values) => look_up(values, &table(true), |value| usize::from(value as u8) & mask),
         Samples::U16(values) => look_up(values, &table(false), |value| usize::from(value) & mask),
@@ -185,21 +185,21 @@ fn look_up<V: Copy, T: Copy>(values: &[V], table: &[T], index: impl Fn(V) -> usi
 fn palette_colours<T: Shade>(
     spec: &FrameSpec,
     palette: &Palette,
-    values: &Samples,
+    stored: &Stored,
     window: Option<Window>,
 ) -> Result<Vec<T>, Error> {
     let supplemental = spec.image.photometric != crate::image::Photometric::PaletteColor;
-    let shader = if supplemental { Some(Shader::new(spec, values, window)?) } else { None };
-    let colour = |stored: f64| match &shader {
-        Some(shader) if (stored as i64) < palette.first() => [T::of(shader.share(stored)); 3],
-        _ => palette.at(stored as i64).map(T::of),
+    let shader = if supplemental { Some(Shader::new(spec, &stored.values, window)?) } else { None };
+    let colour = |value: f64| match &shader {
+        Some(shader) if (value as i64) < palette.first() => [T::of(shader.share(value)); 3],
+        _ => palette.at(value as i64).map(T::of),
     };
-    Ok(mapped(spec, values, colour).into_flattened())
+    Ok(mapped(stored, colour).into_flattened())
 }
 
-fn rgb<T: Shade>(spec: &FrameSpec, values: &Samples) -> Result<Vec<T>, Error> {
+fn rgb<T: Shade>(spec: &FrameSpec, stored: &Stored) -> Result<Vec<T>, Error> {
     let max = max_of(spec)?;
-    Ok(mapped(spec, values, |stored| T::of((stored / max).clamp(0.0, 1.0))))
+    Ok(mapped(stored, |value| T::of((value / max).clamp(0.0, 1.0))))
 }
 
 fn max_of(spec: &FrameSpec) -> Result<f64, Error> {
@@ -211,7 +211,7 @@ fn max_of(spec: &FrameSpec) -> Result<f64, Error> {
 }
 
 /// Luminance and differences become RGB (PS3.3, C.7.6.3.1.2: the inverse of CCIR 601-2 at full range).
-fn ybr<T: Shade>(spec: &FrameSpec, values: &Samples) -> Result<Vec<T>, Error> {
+fn ybr<T: Shade>(spec: &FrameSpec, stored: &Stored) -> Result<Vec<T>, Error> {
     let max = max_of(spec)?;
     let half = f64::midpoint(max, 1.0);
     let rgb = |y: f64, blue: f64, red: f64| {
@@ -219,7 +219,7 @@ fn ybr<T: Shade>(spec: &FrameSpec, values: &Samples) -> Result<Vec<T>, Error> {
         [y + 1.402 * red, y - 0.344_136 * blue - 0.714_136 * red, y + 1.772 * blue]
             .map(|value| T::of((value / max).clamp(0.0, 1.0)))
     };
-    Ok(match values {
+    Ok(match &stored.values {
         Samples::U8(values) => pixels(values, rgb),
         Samples::U16(values) => pixels(values, rgb),
         Samples::U32(values) => pixels(values, rgb),

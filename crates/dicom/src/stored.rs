@@ -84,6 +84,10 @@ pub struct Stored {
     pub samples_per_pixel: u16,
     /// What samples mean.
     pub colours: Colours,
-    /// `[rows, columns, samples]`, row-major: within Bits Stored, with their sign.
+    /// Bits of a value: Bits Stored, unless the code stream says another number.
+    pub bits: u16,
+    /// Values are two's complement.
+    pub signed: bool,
+    /// `[rows, columns, samples]`, row-major: within these bits, with their sign.
     pub values: Samples,
 }

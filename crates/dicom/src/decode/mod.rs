@@ -1,6 +1,12 @@
 //! Bytes of a frame become its stored values, each by the codec of its transfer syntax.
 
+mod cells;
+mod jpeg;
+mod jpeg2000;
+mod jpegxl;
 mod native;
+mod rle;
+mod stream;
 
 use std::borrow::Cow;
 
@@ -41,8 +47,17 @@ pub fn decode_frame(spec: &FrameSpec, fragments: &[u8], limits: &Limits) -> Resu
     }
     let payload = payload(fragments)?;
     match spec.codec {
-        Codec::EncapsulatedNative => native::decode(spec, &payload),
-        _ => Err(unsupported("no decoder for this transfer syntax yet")),
+        Codec::Native | Codec::EncapsulatedNative => native::decode(spec, &payload),
+        Codec::DeflatedFrame => native::decode(spec, &inflated_frame(spec, &payload)?),
+        Codec::Rle => rle::decode(spec, &payload),
+        Codec::JpegBaseline | Codec::JpegExtended | Codec::JpegLossless => {
+            jpeg::decode(spec, &payload, limits)
+        }
+        Codec::Jpeg2000 => jpeg2000::decode(spec, &payload, limits),
+        Codec::JpegXl => jpegxl::decode(spec, &payload),
+        Codec::JpegLs | Codec::Video | Codec::Unknown => {
+            Err(unsupported("no decoder for this transfer syntax"))
+        }
     }
 }
 
@@ -60,12 +75,21 @@ fn native_bytes<'a>(spec: &FrameSpec, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, 
     let Some(at) = spec.inflated_at else { return Ok(Cow::Borrowed(bytes)) };
     let mut stream = Stream::new(bytes);
     stream.skip(at)?;
+    Ok(Cow::Owned(inflate(spec, &mut stream)?))
+}
+
+/// Inflates a frame that is deflated by itself (PS3.5, annex A.4.13).
+fn inflated_frame(spec: &FrameSpec, bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    inflate(spec, &mut Stream::new(bytes))
+}
+
+fn inflate(spec: &FrameSpec, stream: &mut Stream<'_>) -> Result<Vec<u8>, Error> {
     let len = (spec.first_bit + spec.image.native_frame_bits()).div_ceil(8);
     let mut frame = vec![0; len as usize];
     if stream.fill(&mut frame)? < frame.len() {
         return Err(truncated("the deflated stream ends within the frame"));
     }
-    Ok(Cow::Owned(frame))
+    Ok(frame)
 }
 
 /// Returns what samples mean that no codec has changed.

@@ -8,6 +8,7 @@ use crate::image::{ImageModule, Photometric, PixelKind};
 use crate::spec::FrameSpec;
 use crate::stored::{Samples, Stored};
 
+use super::cells::{Cell, Field, stored};
 use super::colours_of;
 
 /// Decodes the cells of a frame.
@@ -68,42 +69,21 @@ fn numbers<const N: usize, T>(
     }
 }
 
-/// A cell of integers.
-pub(super) trait Cell: Copy + Default {
-    /// Shifts down from High Bit, masks and extends the sign (PS3.5, 8.1.1).
-    fn meanings(cells: Vec<Self>, image: &ImageModule) -> Samples;
+/// Makes stored values of cells that lie pixel by pixel, without subsampling.
+pub(super) fn finish_full<T: Cell>(image: &ImageModule, cells: Vec<T>) -> Result<Stored, Error> {
+    finish(image, cells, false)
 }
-
-macro_rules! cell {
-    ($unsigned:ty, $signed:ty, $of_unsigned:path, $of_signed:path) => {
-        impl Cell for $unsigned {
-            fn meanings(mut cells: Vec<Self>, image: &ImageModule) -> Samples {
-                // The lowest bit of the sample, and the bits above it.
-                let low = u32::from(image.high_bit + 1 - image.bits_stored);
-                let above = Self::BITS - u32::from(image.bits_stored);
-                if image.signed {
-                    let extend = |cell: Self| ((cell >> low << above) as $signed) >> above;
-                    return $of_signed(cells.into_iter().map(extend).collect());
-                }
-                if above > 0 {
-                    for cell in &mut cells {
-                        *cell = *cell >> low << above >> above;
-                    }
-                }
-                $of_unsigned(cells)
-            }
-        }
-    };
-}
-
-cell!(u8, i8, Samples::U8, Samples::I8);
-cell!(u16, i16, Samples::U16, Samples::I16);
-cell!(u32, i32, Samples::U32, Samples::I32);
 
 /// Makes stored values of cells that lie as those of a native frame do.
 pub(super) fn finish<T: Cell>(image: &ImageModule, cells: Vec<T>, planar: bool) -> Result<Stored, Error> {
+    let colours = colours_of(image.photometric)?;
     let cells = arrange(image, cells, planar)?;
-    stored(image, T::meanings(cells, image))
+    let field = Field {
+        low: u32::from(image.high_bit + 1 - image.bits_stored),
+        bits: u32::from(image.bits_stored),
+        signed: image.signed,
+    };
+    Ok(stored(image, colours, field, T::meanings(cells, field)))
 }
 
 fn finish_floats<T: Copy + Default>(
@@ -111,18 +91,9 @@ fn finish_floats<T: Copy + Default>(
     cells: Vec<T>,
     make: impl Fn(Vec<T>) -> Samples,
 ) -> Result<Stored, Error> {
+    let field = Field { low: 0, bits: u32::from(image.bits_allocated), signed: true };
     let cells = arrange(image, cells, image.planar)?;
-    stored(image, make(cells))
-}
-
-fn stored(image: &ImageModule, values: Samples) -> Result<Stored, Error> {
-    Ok(Stored {
-        rows: image.rows,
-        columns: image.columns,
-        samples_per_pixel: image.samples_per_pixel,
-        colours: colours_of(image.photometric)?,
-        values,
-    })
+    Ok(stored(image, colours_of(image.photometric)?, field, make(cells)))
 }
 
 /// Brings samples of a pixel together, each pixel with all of its own.

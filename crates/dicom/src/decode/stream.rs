@@ -1,0 +1,67 @@
+//! Samples of a code stream become stored values.
+//!
+//! Where code stream and header disagree:
+//!
+//! - about size or samples per pixel, the frame is an error;
+//! - about bits, the code stream is right: it controls decompression, and the data elements are suggestions (PS3.5,
+//!   8.2.1 to 8.2.4). pydicom keeps the stream's bits of JPEG 2000 and JPEG-LS, and masks those of JPEG;
+//! - about the sign, Pixel Representation is right: it says what the bits mean (PS3.3, C.7.6.3.1), and JPEG and JPEG-LS
+//!   have no sign at all. The bits of the stream's precision are taken as they are. pydicom does the same.
+
+use crate::error::{Error, corrupt};
+use crate::image::ImageModule;
+use crate::stored::{Colours, Stored};
+
+use super::cells::{Cell, Field, stored};
+
+/// Interleaved samples as a decoder gives them.
+pub(super) enum Stream {
+    U8(Vec<u8>),
+    U16(Vec<u16>),
+    /// Of those with a sign, the lowest bits count.
+    I32(Vec<i32>),
+}
+
+/// Compares the shape of a code stream with that of the header.
+pub(super) fn check_shape(
+    image: &ImageModule,
+    (rows, columns): (u64, u64),
+    samples: usize,
+) -> Result<(), Error> {
+    if (rows, columns) != (image.rows.into(), image.columns.into()) {
+        let (own_rows, own_columns) = (image.rows, image.columns);
+        return Err(corrupt(format!(
+            "a code stream of {rows} × {columns}, and {own_rows} × {own_columns} are declared"
+        )));
+    }
+    if samples != usize::from(image.samples_per_pixel) {
+        let own = image.samples_per_pixel;
+        return Err(corrupt(format!("a code stream of {samples} samples per pixel, and {own} are declared")));
+    }
+    Ok(())
+}
+
+/// Makes stored values of so many bits, in the type that Bits Allocated asks for, or a larger one if need be.
+pub(super) fn finish(image: &ImageModule, colours: Colours, bits: u32, samples: Stream) -> Stored {
+    let field = Field { low: 0, bits: bits.clamp(1, 32), signed: image.signed };
+    let values = match (bits.max(image.bits_allocated.into()), samples) {
+        (..=8, Stream::U8(samples)) => Cell::meanings(samples, field),
+        (..=8, Stream::U16(samples)) => {
+            u8::meanings(samples.into_iter().map(|sample| sample as u8).collect(), field)
+        }
+        (..=8, Stream::I32(samples)) => {
+            u8::meanings(samples.into_iter().map(|sample| sample as u8).collect(), field)
+        }
+        (9..=16, Stream::U8(samples)) => u16::meanings(samples.into_iter().map(u16::from).collect(), field),
+        (9..=16, Stream::U16(samples)) => Cell::meanings(samples, field),
+        (9..=16, Stream::I32(samples)) => {
+            u16::meanings(samples.into_iter().map(|sample| sample as u16).collect(), field)
+        }
+        (_, Stream::U8(samples)) => u32::meanings(samples.into_iter().map(u32::from).collect(), field),
+        (_, Stream::U16(samples)) => u32::meanings(samples.into_iter().map(u32::from).collect(), field),
+        (_, Stream::I32(samples)) => {
+            u32::meanings(samples.into_iter().map(|sample| sample as u32).collect(), field)
+        }
+    };
+    stored(image, colours, field, values)
+}
