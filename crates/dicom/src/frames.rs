@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::bytes::{Bytes, Order, Step, Stop};
 use crate::error::{Error, corrupt, truncated, unsupported};
@@ -134,8 +135,10 @@ impl Instance {
             check_starts(&starts, image.num_frames)?;
             return basic(&starts, base, object, frames);
         }
-        let fragments = walk(object, base)?;
-        Ok(pick(&group(&fragments, image.num_frames)?, frames))
+        // A lock is poisoned only by a panic of another call; what was walked before it is sound.
+        let mut walked = self.walked.0.lock().unwrap_or_else(PoisonError::into_inner);
+        walked.resume(object, base)?;
+        Ok(pick(&group(&walked.fragments, image.num_frames)?, frames))
     }
 
     /// Returns where frames lie by the extended offset table, if there is one (PS3.3, C.7.6.3.1.8 and C.7.6.3.1.9).
@@ -269,7 +272,7 @@ fn basic(starts: &[u64], base: u64, object: &dyn Bytes, frames: &[u32]) -> Resul
         let start = base + starts[frame];
         let end = match starts.get(frame + 1) {
             Some(next) => base + next,
-            None => walk(object, start)?.last().map_or(start, |last| last.span.end),
+            None => last_end(object, start)?,
         };
         if end > object.len() {
             return Err(truncated(format!("frame {frame} ends at byte {end} of {}", object.len())).into());
@@ -279,6 +282,13 @@ fn basic(starts: &[u64], base: u64, object: &dyn Bytes, frames: &[u32]) -> Resul
     Ok(found)
 }
 
+/// Returns where the fragments of the last frame end.
+fn last_end(object: &dyn Bytes, start: u64) -> Result<u64, Stop> {
+    let mut walked = Walked::default();
+    walked.resume(object, start)?;
+    Ok(walked.fragments.last().map_or(start, |last| last.span.end))
+}
+
 /// An item of fragments, with its header.
 #[derive(Clone, Debug)]
 struct Fragment {
@@ -286,20 +296,34 @@ struct Fragment {
     starts_image: bool,
 }
 
-/// Reads the headers of all items from `at` up to the delimiter.
-fn walk(object: &dyn Bytes, mut at: u64) -> Result<Vec<Fragment>, Stop> {
-    let mut found = Vec::new();
-    loop {
-        let item = item_header(object, at)?;
-        if item.tag == tag::SEQUENCE_END {
-            return Ok(found);
+/// The items of fragments whose headers have been read so far.
+#[derive(Debug, Default)]
+pub(crate) struct Walked {
+    fragments: Vec<Fragment>,
+    ended: bool,
+}
+
+/// The items of an object: a walk goes on where it needed bytes, instead of beginning again.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedWalk(Arc<Mutex<Walked>>);
+
+impl Walked {
+    /// Reads the headers of items from `base` up to the delimiter.
+    fn resume(&mut self, object: &dyn Bytes, base: u64) -> Result<(), Stop> {
+        while !self.ended {
+            let at = self.fragments.last().map_or(base, |fragment| fragment.span.end);
+            let item = item_header(object, at)?;
+            if item.tag == tag::SEQUENCE_END {
+                self.ended = true;
+                break;
+            }
+            let end = item.end(object.len())?;
+            if self.fragments.len() == MAX_FRAGMENTS {
+                return Err(corrupt(format!("more than {MAX_FRAGMENTS} fragments")).into());
+            }
+            self.fragments.push(Fragment { span: at..end, starts_image: item.starts_image });
         }
-        let end = item.end(object.len())?;
-        if found.len() == MAX_FRAGMENTS {
-            return Err(corrupt(format!("more than {MAX_FRAGMENTS} fragments")).into());
-        }
-        found.push(Fragment { span: at..end, starts_image: item.starts_image });
-        at = end;
+        Ok(())
     }
 }
 

@@ -217,7 +217,11 @@ fn number(data: &DataSet, tag: Tag) -> Result<u16, Error> {
 
 /// Absent, empty and 0 mean one frame.
 fn num_frames(data: &DataSet) -> Result<u32, Error> {
-    let Some(number) = data.decimal(tag::NUM_FRAMES) else { return Ok(1) };
+    if data.text(tag::NUM_FRAMES).is_none() {
+        return Ok(1);
+    }
+    let number =
+        data.decimal(tag::NUM_FRAMES).ok_or_else(|| corrupt(format!("{} is no number", tag::NUM_FRAMES)))?;
     if !(0.0..=f64::from(u32::MAX)).contains(&number) {
         return Err(corrupt(format!("{} is {number}", tag::NUM_FRAMES)));
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::bytes::{Bytes, Order, Step, Stop};
 use crate::data::DataSet;
 use crate::error::{Error, corrupt, not_dicom, too_large};
+use crate::frames::SharedWalk;
 use crate::image::{ImageModule, no_pixels};
 use crate::inflate::Inflated;
 use crate::sniff::{self, PREAMBLE_BYTES, SNIFF_BYTES};
@@ -27,6 +28,7 @@ pub struct Instance {
     pub(crate) deflated_at: Option<u64>,
     image: Result<Arc<ImageModule>, Error>,
     pub(crate) shared: Shared,
+    pub(crate) walked: SharedWalk,
 }
 
 /// Where the distance of pixels comes from.
@@ -143,6 +145,7 @@ impl Instance {
         let mut instance = Self {
             image: Err(no_pixels(None)),
             shared: Shared::default(),
+            walked: SharedWalk::default(),
             meta,
             data,
             syntax,

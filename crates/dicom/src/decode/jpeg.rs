@@ -64,7 +64,7 @@ fn stated_colours(bytes: &[u8]) -> Option<Colours> {
 }
 
 /// Says what the decoder says; its words are of codes and numbers only.
-fn ours(error: tilefleet_jpeg_header::Error) -> Error {
+pub(super) fn ours(error: tilefleet_jpeg_header::Error) -> Error {
     let kind = match error.kind {
         JpegErrorKind::Truncated => ErrorKind::Truncated,
         JpegErrorKind::Corrupt => ErrorKind::Corrupt,

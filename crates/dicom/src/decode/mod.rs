@@ -3,6 +3,7 @@
 mod cells;
 mod jpeg;
 mod jpeg2000;
+mod jpegls;
 mod jpegxl;
 mod native;
 mod rle;
@@ -53,11 +54,10 @@ pub fn decode_frame(spec: &FrameSpec, fragments: &[u8], limits: &Limits) -> Resu
         Codec::JpegBaseline | Codec::JpegExtended | Codec::JpegLossless => {
             jpeg::decode(spec, &payload, limits)
         }
+        Codec::JpegLs => jpegls::decode(spec, &payload, limits),
         Codec::Jpeg2000 => jpeg2000::decode(spec, &payload, limits),
         Codec::JpegXl => jpegxl::decode(spec, &payload),
-        Codec::JpegLs | Codec::Video | Codec::Unknown => {
-            Err(unsupported("no decoder for this transfer syntax"))
-        }
+        Codec::Video | Codec::Unknown => Err(unsupported("no decoder for this transfer syntax")),
     }
 }
 
