@@ -17,7 +17,7 @@ const ITEM_HEADER_BYTES: u64 = 8;
 /// What is read where the header of an item is expected.
 const READ_AHEAD_BYTES: u64 = 64;
 /// Maximum number of fragments of an object.
-const MAX_FRAGMENTS: usize = 16 << 20;
+const MAX_FRAGMENTS: usize = 4 << 20;
 
 /// Where the bytes of a frame lie in the object.
 ///
