@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::bytes::{Bytes, Order, Step, Stop};
 use crate::data::DataSet;
-use crate::error::{Error, corrupt, not_dicom, too_large};
+use crate::error::{Error, not_dicom, too_large};
 use crate::frames::SharedWalk;
 use crate::image::{ImageModule, no_pixels};
 use crate::inflate::Inflated;
@@ -99,8 +99,7 @@ fn encoding(
     let len = (object.len() - at.min(object.len())).min(SNIFF_BYTES as u64);
     let start = object.slice(at, len as usize).ok_or(Stop::Needs(at..at + len))?;
     let Some(syntax) = declared else {
-        let guess =
-            sniff::bare(start).ok_or_else(|| corrupt("no transfer syntax, and the data set shows none"))?;
+        let guess = sniff::bare(start).unwrap_or_else(|| sniff::by_letters(start));
         let uid = match (guess.explicit, guess.order) {
             (false, _) => syntax::IMPLICIT_LITTLE,
             (true, Order::Little) => syntax::EXPLICIT_LITTLE,

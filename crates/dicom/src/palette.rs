@@ -90,9 +90,10 @@ fn segment<'a>(
         1 => {
             let (&end, rest) = rest.split_first()?;
             let start = f64::from(*entries.last()?);
-            let step = (f64::from(end) - start) / len as f64;
+            let rise = f64::from(end) - start;
             let steps = 1..=len.min(num_entries - entries.len());
-            entries.extend(steps.map(|at| (start + step * at as f64 + 0.5).floor() as u16));
+            // How halves are rounded the standard leaves open; pydicom rounds them to even.
+            entries.extend(steps.map(|at| (start + rise * at as f64 / len as f64).round_ties_even() as u16));
             Some(rest)
         }
         // Segments again from an offset; those may not refer to others.

@@ -37,6 +37,12 @@ pub(crate) fn bare(start: &[u8]) -> Option<Guess> {
     [Order::Little, Order::Big].into_iter().find_map(|order| guess(start, order))
 }
 
+/// Guesses how a data set is encoded whose first elements are unusual: by the letters of a representation.
+pub(crate) fn by_letters(start: &[u8]) -> Guess {
+    let explicit = start.get(4..6).is_some_and(|vr| Vr([vr[0], vr[1]]).is_known());
+    Guess { explicit, order: Order::Little }
+}
+
 fn guess(start: &[u8], order: Order) -> Option<Guess> {
     let tag = tag_at(start, 0, order)?;
     if !matches!(tag.0, 0x0002 | 0x0008) || tag.1 > 0x3002 {
