@@ -55,7 +55,8 @@ fn values_are_those_of_pydicom_or_the_standard() {
     let mut found = Vec::new();
     let mut wg04 = BTreeMap::new();
     for entry in entries {
-        let frames = fs::read(&entry.path).map_err(|error| error.to_string()).map(|bytes| read(&bytes)).unwrap();
+        let frames =
+            fs::read(&entry.path).map_err(|error| error.to_string()).map(|bytes| read(&bytes)).unwrap();
         let outcome = compare(&entry, &frames);
         if let Ok(frames) = frames
             && entry.group == "WG04"
@@ -68,7 +69,13 @@ fn values_are_those_of_pydicom_or_the_standard() {
         }
     }
     faults.extend(unequal_to_reference(&wg04));
-    assert!(faults.is_empty(), "{} of {} files:\n{}", faults.len(), found.len() + faults.len(), faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} of {} files:\n{}",
+        faults.len(),
+        found.len() + faults.len(),
+        faults.join("\n")
+    );
     fs::remove_dir_all(folder).unwrap();
     table::check(&found);
 }
@@ -79,7 +86,12 @@ fn compare(entry: &Entry, frames: &Result<Vec<(FrameSpec, Stored)>, Error>) -> R
         (None, Err(error)) => return Err(format!("{:?}: {error}", error.kind)),
         (Some(failure), frames) => return compare_failure(entry, failure, frames),
     };
-    let shape = [frames.len(), frames[0].1.rows as usize, frames[0].1.columns as usize, frames[0].1.samples_per_pixel.into()];
+    let shape = [
+        frames.len(),
+        frames[0].1.rows as usize,
+        frames[0].1.columns as usize,
+        frames[0].1.samples_per_pixel.into(),
+    ];
     if shape.as_slice() != entry.shape {
         return Err(format!("{shape:?}, and {:?} are expected", entry.shape));
     }
@@ -119,20 +131,28 @@ fn compare_failure(
 
 fn compare_modality(frames: &[(FrameSpec, Stored)], expected: &[f64]) -> Result<(), String> {
     let values = |(spec, stored): &(FrameSpec, Stored)| modality(spec, stored).map(|values| values.to_f64());
-    let values: Vec<Vec<f64>> = frames.iter().map(values).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    let values: Vec<Vec<f64>> =
+        frames.iter().map(values).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
     let away = largest(&values.concat(), expected);
     if away == 0.0 { Ok(()) } else { Err(format!("modality values are up to {away} away")) }
 }
 
 fn compare_display(entry: &Entry, frames: &[(FrameSpec, Stored)], expected: &[f64]) -> Result<(), String> {
     let per_frame = expected.len() / frames.len();
-    for (((spec, stored), expected), &(low, high)) in frames.iter().zip(expected.chunks(per_frame)).zip(&entry.ranges) {
+    for (((spec, stored), expected), &(low, high)) in
+        frames.iter().zip(expected.chunks(per_frame)).zip(&entry.ranges)
+    {
         let shown: Picture<f64> = display(spec, stored, None).map_err(|error| error.to_string())?;
         let share = |value: &f64| if high > low { (value - low) / (high - low) } else { 0.0 };
         let inverted = entry.inverted && shown.samples_per_pixel == 1;
-        let expected: Vec<f64> = expected.iter().map(share).map(|share| if inverted { 1.0 - share } else { share }).collect();
+        let expected: Vec<f64> =
+            expected.iter().map(share).map(|share| if inverted { 1.0 - share } else { share }).collect();
         if expected.len() != shown.values.len() {
-            return Err(format!("{} display values, and {} are expected", shown.values.len(), expected.len()));
+            return Err(format!(
+                "{} display values, and {} are expected",
+                shown.values.len(),
+                expected.len()
+            ));
         }
         let away = largest(&shown.values, &expected);
         if away.is_nan() || away > ROUNDING {
@@ -147,9 +167,10 @@ fn compare_display(entry: &Entry, frames: &[(FrameSpec, Stored)], expected: &[f6
 fn compare_types(spec: &FrameSpec, stored: &Stored, shown: &Picture<f64>) -> Result<(), String> {
     let floats: Picture<f32> = display(spec, stored, None).map_err(|error| error.to_string())?;
     let bytes: Picture<u8> = display(spec, stored, None).map_err(|error| error.to_string())?;
-    let equal = shown.values.iter().zip(&floats.values).zip(&bytes.values).all(|((&double, &float), &byte)| {
-        (f64::from(float) - double).abs() < 1e-6 && (f64::from(byte) - 255.0 * double).abs() <= 0.5 + 1e-4
-    });
+    let equal =
+        shown.values.iter().zip(&floats.values).zip(&bytes.values).all(|((&double, &float), &byte)| {
+            (f64::from(float) - double).abs() < 1e-6 && (f64::from(byte) - 255.0 * double).abs() <= 0.5 + 1e-4
+        });
     if equal { Ok(()) } else { Err("floats, bytes and doubles disagree".to_owned()) }
 }
 
@@ -164,7 +185,10 @@ fn unequal_to_reference(files: &BTreeMap<String, Vec<(FrameSpec, Stored)>>) -> V
         }
         let reference = &files[&format!("REF/{}_UNC", file.split_once('_').unwrap().0)];
         num_compared += 1;
-        let equal = frames.iter().zip(reference).all(|(own, reference)| own.1.values.to_f64() == reference.1.values.to_f64());
+        let equal = frames
+            .iter()
+            .zip(reference)
+            .all(|(own, reference)| own.1.values.to_f64() == reference.1.values.to_f64());
         if !equal {
             faults.push(format!("{name}: not equal to REF"));
         }

@@ -34,8 +34,23 @@ pub(crate) struct Entry {
 impl Entry {
     fn parse(number: usize, line: &str, folder: &Path) -> Self {
         let fields: Vec<&str> = line.split('\t').collect();
-        let [name, group, path, status, oracle, shape, kind, tolerance, display, ranges, inverted, why, syntax, photometric, bits] =
-            fields.try_into().expect("15 fields per line");
+        let [
+            name,
+            group,
+            path,
+            status,
+            oracle,
+            shape,
+            kind,
+            tolerance,
+            display,
+            ranges,
+            inverted,
+            why,
+            syntax,
+            photometric,
+            bits,
+        ] = fields.try_into().expect("15 fields per line");
         let pair = |text: &str| {
             let (low, high) = text.split_once(',').expect("two numbers");
             (low.parse().unwrap(), high.parse().unwrap())

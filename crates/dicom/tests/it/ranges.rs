@@ -40,7 +40,10 @@ impl<'a> Ranges<'a> {
             match step(self) {
                 Step::Done(result) => return result,
                 Step::Needs(range) => {
-                    assert!(range.start < range.end && range.end <= Bytes::len(self), "{range:?} is asked for");
+                    assert!(
+                        range.start < range.end && range.end <= Bytes::len(self),
+                        "{range:?} is asked for"
+                    );
                     assert!(!self.read.contains(&range), "{range:?} is asked for twice");
                     self.read.push(range);
                 }
@@ -53,7 +56,11 @@ impl<'a> Ranges<'a> {
     }
 
     /// Reads and decodes frames.
-    pub(crate) fn frames(&mut self, instance: &Instance, frames: &[u32]) -> Result<Vec<(FrameSpec, Stored)>, Error> {
+    pub(crate) fn frames(
+        &mut self,
+        instance: &Instance,
+        frames: &[u32],
+    ) -> Result<Vec<(FrameSpec, Stored)>, Error> {
         let found = self.run(|object| instance.locate(object, frames))?;
         let frame = |(&frame, bytes): (&u32, &tilefleet_dicom::FrameBytes)| {
             let joined: Vec<u8> = (bytes.ranges.iter())
