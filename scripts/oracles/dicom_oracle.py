@@ -1,6 +1,7 @@
 """What pydicom reads of DICOM files: stored, modality and display values of all frames.
 
-Usage: dicom_oracle.py OUT DATA    writes OUT/index.tsv, and the values of each file beside it
+Usage: dicom_oracle.py compare OUT DATA  writes OUT/index.tsv, and the values of each file beside it
+       dicom_oracle.py make OUT          only makes the files in OUT/made
 
 Files are those of pydicom's own tests, those of DATA (folders WG04 and highdicom), and files that are made here in
 OUT/made, for each syntax, number of bits, sign and photometric interpretation that the others lack.
@@ -717,7 +718,22 @@ def tolerance_of(ds):
     return {J2K_LOSSY: 1, HT_LOSSY: 1}.get(ds.file_meta.TransferSyntaxUID, 0)
 
 
-def main(out, data):
+def make(out):
+    maker = Maker(out / "made")
+    for part in (
+        maker.uncompressed,
+        maker.floats,
+        maker.lossless_of_pydicom,
+        maker.by_streams,
+        maker.lossy,
+        maker.rendered,
+        maker.beyond_pydicom,
+    ):
+        part()
+    return maker.made
+
+
+def compare(out, data):
     index = Index(out)
     tests = Path(pydicom.__file__).parent / "data/test_files"
     for path in sorted(tests.rglob("*")):
@@ -727,13 +743,10 @@ def main(out, data):
         for path in sorted((data / folder).rglob("*")):
             if path.is_file() and path.name != "LICENSE":
                 index.found(folder, str(path.relative_to(data / folder)), path)
-    maker = Maker(out / "made")
-    for make in (maker.uncompressed, maker.floats, maker.lossless_of_pydicom, maker.by_streams, maker.lossy, maker.rendered, maker.beyond_pydicom):
-        make()
-    for made in maker.made:
+    for made in make(out):
         index.made(*made)
     (out / "index.tsv").write_text("\n".join(index.lines) + "\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    {"compare": compare, "make": make}[sys.argv[1]](*map(Path, sys.argv[2:]))

@@ -1,12 +1,11 @@
 //! Stored, modality and display values of all frames, compared with pydicom; a table of them for the documents.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::{env, fs};
+use std::fs;
 
 use tilefleet_dicom::{Error, ErrorKind, FrameSpec, Picture, Stored, display, modality};
 
-use crate::index::{Entry, entries};
+use crate::index::{Entry, entries, folder};
 use crate::ranges::Ranges;
 use crate::table;
 
@@ -31,13 +30,6 @@ const PYDICOM_FAILS: &[(&str, ErrorKind)] = &[
     ("rtplan_truncated.dcm", ErrorKind::Truncated),
 ];
 
-fn folder() -> PathBuf {
-    let folder = env::temp_dir().join(format!("tilefleet-dicom-{}", std::process::id()));
-    drop(fs::remove_dir_all(&folder));
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
 /// All frames, in ranges.
 fn read(bytes: &[u8]) -> Result<Vec<(FrameSpec, Stored)>, Error> {
     let mut ranges = Ranges::new(bytes);
@@ -49,7 +41,7 @@ fn read(bytes: &[u8]) -> Result<Vec<(FrameSpec, Stored)>, Error> {
 /// Every value of every frame of every file is the oracle's, and what is not read is listed.
 #[test]
 fn values_are_those_of_pydicom_or_the_standard() {
-    let folder = folder();
+    let folder = folder("compared");
     let Some(entries) = entries(&folder) else { return };
     let mut faults = Vec::new();
     let mut found = Vec::new();
