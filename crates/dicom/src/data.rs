@@ -124,8 +124,13 @@ impl DataSet {
     }
 
     /// Returns a text without its padding (PS3.5, 6.2): spaces, and the zero of UIDs; `None` if nothing is left.
+    ///
+    /// What is not UTF-8 is read as ISO 8859-1, whatever the character set is: different bytes stay different texts, so
+    /// that two patients never become one.
     pub(crate) fn text(&self, tag: Tag) -> Option<String> {
-        let text = String::from_utf8_lossy(self.bytes(tag)?);
+        let bytes = self.bytes(tag)?;
+        let text = std::str::from_utf8(bytes)
+            .map_or_else(|_| bytes.iter().copied().map(char::from).collect(), str::to_owned);
         let text = text.trim_matches(|char: char| char.is_ascii_whitespace() || char == '\0');
         Some(text.to_owned()).filter(|text| !text.is_empty())
     }

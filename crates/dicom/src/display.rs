@@ -155,21 +155,13 @@ fn shades<T: Shade>(spec: &FrameSpec, stored: &Stored, window: Option<Window>) -
     Ok(mapped(stored, |value| T::of(shader.share(value))))
 }
 
-/// Maps all values; those of at most 16 bits by a table of all that their bits can hold.
+/// Maps all values; those of at most 16 bits by a table of all from the least to the greatest of the frame.
 fn mapped<T: Copy>(stored: &Stored, map: impl Fn(f64) -> T) -> Vec<T> {
-    let bits = u32::from(stored.bits).min(16);
-    let table = |sign: bool| -> Vec<T> {
-        let num = 1_i32 << bits;
-        // By the bits of the value: those of negative ones follow the others.
-        let value = |index: i32| if sign && index >= num / 2 { index - num } else { index };
-        (0..num).map(|index| map(value(index).into())).collect()
-    };
-    let mask = (1_usize << bits) - 1;
     match &stored.values {
-        Samples::U8(values) => look_up(values, &table(false), |value| usize::from(value) & mask),
-        Samples::I8(values) => look_up(values, &table(true), |value| usize::from(value as u8) & mask),
-        Samples::U16(values) => look_up(values, &table(false), |value| usize::from(value) & mask),
-        Samples::I16(values) => look_up(values, &table(true), |value| usize::from(value as u16) & mask),
+        Samples::U8(values) => look_up(values, map),
+        Samples::I8(values) => look_up(values, map),
+        Samples::U16(values) => look_up(values, map),
+        Samples::I16(values) => look_up(values, map),
         Samples::U32(values) => values.iter().map(|&value| map(value.into())).collect(),
         Samples::I32(values) => values.iter().map(|&value| map(value.into())).collect(),
         Samples::F32(values) => values.iter().map(|&value| map(value.into())).collect(),
@@ -177,8 +169,16 @@ fn mapped<T: Copy>(stored: &Stored, map: impl Fn(f64) -> T) -> Vec<T> {
     }
 }
 
-fn look_up<V: Copy, T: Copy>(values: &[V], table: &[T], index: impl Fn(V) -> usize) -> Vec<T> {
-    values.iter().map(|&value| table[index(value)]).collect()
+fn look_up<V: Copy + Ord + Into<i32>, T: Copy>(values: &[V], map: impl Fn(f64) -> T) -> Vec<T> {
+    let (Some(low), Some(high)) = (values.iter().copied().min(), values.iter().copied().max()) else {
+        return Vec::new();
+    };
+    let (low, high) = (low.into(), high.into());
+    if (high - low) as usize >= values.len() {
+        return values.iter().map(|&value| map(value.into().into())).collect();
+    }
+    let table: Vec<T> = (low..=high).map(|value| map(value.into())).collect();
+    values.iter().map(|&value| table[(value.into() - low) as usize]).collect()
 }
 
 /// Colours of a palette; of a supplemental one only from its first value on, those below are shades (C.7.6.19).

@@ -13,7 +13,7 @@ use crate::tag::{self, Tag};
 use crate::walk::Header;
 
 /// Bytes of the header of an item.
-const ITEM_HEADER_BYTES: u64 = 8;
+pub(crate) const ITEM_HEADER_BYTES: u64 = 8;
 /// What is read where the header of an item is expected.
 const READ_AHEAD_BYTES: u64 = 64;
 /// Maximum number of fragments of an object.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::bytes::{Bytes, Order, Step, Stop};
 use crate::data::DataSet;
-use crate::error::{Error, not_dicom, too_large};
-use crate::frames::SharedWalk;
+use crate::error::{Error, corrupt, not_dicom, too_large, truncated};
+use crate::frames::{ITEM_HEADER_BYTES, SharedWalk};
 use crate::image::{ImageModule, no_pixels};
 use crate::inflate::Inflated;
 use crate::sniff::{self, PREAMBLE_BYTES, SNIFF_BYTES};
@@ -16,6 +16,15 @@ use crate::walk::{Encoding, Header, Walker};
 
 /// Maximum number of bytes of an object whose data set is deflated: it is read as a whole.
 pub const MAX_DEFLATED_BYTES: u64 = 1 << 30;
+
+/// Where an instance was read from.
+#[derive(Clone, Copy)]
+struct Source {
+    /// Bytes of the object.
+    len: u64,
+    /// Where the deflated data set begins.
+    deflated_at: Option<u64>,
+}
 
 /// What an object says of itself before its pixels.
 #[derive(Clone, Debug)]
@@ -87,7 +96,7 @@ fn try_parse(object: &dyn Bytes) -> Result<Instance, Stop> {
     }
     let (encoding, syntax) = encoding(object, at, declared)?;
     let (data, pixels) = walker.top(at, encoding)?;
-    Ok(Instance::new(meta, data, syntax, pixels, None))
+    Ok(Instance::new(meta, data, syntax, pixels, Source { len: object.len(), deflated_at: None }))
 }
 
 /// Returns how the data set is encoded: as the file meta information says, unless its first element says otherwise.
@@ -126,7 +135,10 @@ fn deflated(object: &dyn Bytes, at: u64, meta: DataSet, syntax: TransferSyntax) 
     let encoding = Encoding { explicit: true, order: Order::Little };
     loop {
         match Walker::new(&inflated).top(0, encoding) {
-            Ok((data, pixels)) => return Ok(Instance::new(meta, data, syntax, pixels, Some(at))),
+            Ok((data, pixels)) => {
+                let source = Source { len: object.len(), deflated_at: Some(at) };
+                return Ok(Instance::new(meta, data, syntax, pixels, source));
+            }
             Err(Stop::Needs(range)) => inflated.grow(range.end)?,
             Err(stop) => return Err(stop),
         }
@@ -139,7 +151,7 @@ impl Instance {
         data: DataSet,
         syntax: TransferSyntax,
         pixels: Option<Header>,
-        deflated_at: Option<u64>,
+        source: Source,
     ) -> Self {
         let mut instance = Self {
             image: Err(no_pixels(None)),
@@ -149,18 +161,21 @@ impl Instance {
             data,
             syntax,
             pixels,
-            deflated_at,
+            deflated_at: source.deflated_at,
         };
-        instance.image = instance.read_image().map(Arc::new);
+        instance.image = instance.read_image(source.len).map(Arc::new);
         if let Ok(image) = &instance.image {
             instance.shared = Shared::read(&instance.data, image);
         }
         instance
     }
 
-    fn read_image(&self) -> Result<ImageModule, Error> {
+    fn read_image(&self, object_len: u64) -> Result<ImageModule, Error> {
         let Some(pixels) = &self.pixels else { return Err(no_pixels(self.sop_class().as_deref())) };
-        ImageModule::read(&self.data, (pixels.tag, pixels.vr), &self.syntax)
+        let image = ImageModule::read(&self.data, (pixels.tag, pixels.vr), &self.syntax)?;
+        let room = if self.deflated_at.is_some() { u64::MAX } else { object_len.saturating_sub(pixels.at) };
+        check_num_frames(&image, pixels, self.syntax.is_encapsulated(), room)?;
+        Ok(image)
     }
 
     /// Returns shape, bits and colours of the frames, or why there is nothing to decode.
@@ -313,4 +328,33 @@ fn spacing(values: &[f64], source: SpacingSource) -> Option<Spacing> {
         }
         _ => None,
     }
+}
+
+/// Compares the number of frames with the bytes of pixels: a plan would believe it.
+///
+/// - `room`: bytes of the object from the pixels on
+fn check_num_frames(
+    image: &ImageModule,
+    pixels: &Header,
+    encapsulated: bool,
+    room: u64,
+) -> Result<(), Error> {
+    let num_frames = image.num_frames;
+    let Some(len) = pixels.len.filter(|_| !encapsulated) else {
+        // Each compressed frame has an item of its own, and there is one for the offset table.
+        let most = room / ITEM_HEADER_BYTES;
+        let fits = !encapsulated || u64::from(num_frames) < most.max(2);
+        return if fits { Ok(()) } else { Err(truncated(format!("{num_frames} frames in {room} bytes"))) };
+    };
+    let bits = u128::from(image.native_frame_bits());
+    let declared = (bits * u128::from(num_frames)).div_ceil(8).next_multiple_of(2);
+    // The last byte may be missing that makes the length even.
+    if u128::from(len) + 1 < declared {
+        return Err(truncated(format!("{num_frames} frames of {bits} bits in {len} bytes")));
+    }
+    let surplus = (u128::from(len) - declared.min(len.into())) * 8;
+    if surplus >= bits && surplus > 16 {
+        return Err(corrupt(format!("{len} bytes, and {num_frames} frames of {bits} bits are declared")));
+    }
+    Ok(())
 }

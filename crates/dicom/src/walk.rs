@@ -15,8 +15,10 @@ const MAX_READ_AHEAD_BYTES: u64 = 16 << 20;
 pub const MAX_HEADER_BYTES: u64 = 128 << 20;
 /// Maximum number of bytes of a value at the top of a data set that is kept, if it is no table.
 const MAX_VALUE_BYTES: u64 = 64 << 10;
-/// Maximum number of bytes of a table that is kept: offsets of 8 million frames, data of lookup tables.
-const MAX_TABLE_BYTES: u64 = 64 << 20;
+/// Maximum number of bytes of a table of offsets that is kept: those of 4 million frames.
+const MAX_OFFSETS_BYTES: u64 = 32 << 20;
+/// Maximum number of bytes of a lookup table that is kept; one of 65,536 entries has 128 KiB.
+const MAX_TABLE_BYTES: u64 = 1 << 20;
 /// Maximum number of bytes of all values that are kept.
 const MAX_KEPT_BYTES: u64 = 128 << 20;
 /// Maximum number of elements and items that are kept.
@@ -45,6 +47,14 @@ pub(crate) struct Header {
 pub(crate) struct Encoding {
     pub(crate) explicit: bool,
     pub(crate) order: Order,
+}
+
+impl Encoding {
+    /// Returns that of the items of a sequence; where its representation is unknown, they are implicit little endian
+    /// (PS3.5, 6.2.2).
+    fn of_items(self, vr: Vr) -> Self {
+        if vr == Vr(*b"UN") { Self { explicit: false, order: Order::Little } } else { self }
+    }
 }
 
 pub(crate) struct Walker<'a> {
@@ -167,7 +177,8 @@ impl<'a> Walker<'a> {
             return Err(if scope.depth == 0 { truncated(detail) } else { corrupt(detail) }.into());
         };
         if scope.keep && is_read_sequence(header.tag) {
-            let value = Value::Items(self.items(header.at, Some(end), encoding, scope)?.0);
+            let value =
+                Value::Items(self.items(header.at, Some(end), encoding.of_items(header.vr), scope)?.0);
             self.keep(into, header.tag, header.vr, value)?;
         } else if scope.keep && is_kept(header.tag, len, scope.depth) {
             let bytes = self.read(header.at, len)?;
@@ -190,9 +201,7 @@ impl<'a> Walker<'a> {
         if matches!(&header.vr.0, b"OB" | b"OW") || header.tag == tag::PIXELS {
             return self.step_over_fragments(header.at, encoding, scope);
         }
-        // Of an unknown representation, the items are implicit little endian (PS3.5, 6.2.2).
-        let unknown = header.vr == Vr(*b"UN");
-        let encoding = if unknown { Encoding { explicit: false, order: Order::Little } } else { encoding };
+        let encoding = encoding.of_items(header.vr);
         let keep = scope.keep && is_read_sequence(header.tag);
         let (items, next) = self.items(header.at, None, encoding, Scope { keep, ..scope })?;
         if keep {
@@ -291,6 +300,9 @@ fn is_read_sequence(tag: Tag) -> bool {
 }
 
 fn is_kept(tag: Tag, len: u64, depth: usize) -> bool {
+    if matches!(tag, tag::EXTENDED_OFFSETS | tag::EXTENDED_LENGTHS) {
+        return len <= MAX_OFFSETS_BYTES;
+    }
     if is_table(tag) {
         return len <= MAX_TABLE_BYTES;
     }
@@ -305,9 +317,7 @@ fn is_kept(tag: Tag, len: u64, depth: usize) -> bool {
 fn is_table(tag: Tag) -> bool {
     matches!(
         tag,
-        tag::EXTENDED_OFFSETS
-            | tag::EXTENDED_LENGTHS
-            | tag::LUT_DATA
+        tag::LUT_DATA
             | tag::RED_DATA
             | tag::GREEN_DATA
             | tag::BLUE_DATA

@@ -24,12 +24,12 @@ pub(super) fn decode(spec: &FrameSpec, bytes: &[u8]) -> Result<Stored, Error> {
         16 => {
             let planes = planes(bytes, 2 * samples, num_pixels)?;
             let (pairs, _) = planes.as_chunks::<2>();
-            native::finish_full(image, put_together(pairs, |bytes| u16::from_be_bytes(bytes)))
+            native::finish_full(image, put_together(pairs, u16::from_be_bytes))
         }
         32 => {
             let planes = planes(bytes, 4 * samples, num_pixels)?;
             let (quads, _) = planes.as_chunks::<4>();
-            native::finish_full(image, put_together(quads, |bytes| u32::from_be_bytes(bytes)))
+            native::finish_full(image, put_together(quads, u32::from_be_bytes))
         }
         bits => Err(unsupported(format!("{bits} bits allocated in RLE"))),
     }
@@ -44,8 +44,13 @@ fn put_together<const N: usize, T: Copy + Default>(
     let mut cells = vec![T::default(); num_pixels * samples.len()];
     for (index, planes) in samples.iter().enumerate() {
         let planes = planes.each_ref().map(|plane| &plane[..num_pixels]);
-        for (pixel, cell) in cells.iter_mut().skip(index).step_by(samples.len()).enumerate() {
-            *cell = make(planes.map(|plane| plane[pixel]));
+        let sample = |pixel: usize| make(planes.map(|plane| plane[pixel]));
+        if samples.len() == 1 {
+            // Without a step, the loop becomes vector instructions.
+            cells.iter_mut().enumerate().for_each(|(pixel, cell)| *cell = sample(pixel));
+        } else {
+            let own = cells.iter_mut().skip(index).step_by(samples.len());
+            own.enumerate().for_each(|(pixel, cell)| *cell = sample(pixel));
         }
     }
     cells
@@ -67,28 +72,41 @@ fn planes(bytes: &[u8], num_segments: usize, num_pixels: usize) -> Result<Vec<Ve
 }
 
 /// Expands literal and replicate runs up to a number of bytes (G.3.2); the rest is padding.
-fn unpack(mut segment: &[u8], num_bytes: usize) -> Result<Vec<u8>, Error> {
+fn unpack(segment: &[u8], num_bytes: usize) -> Result<Vec<u8>, Error> {
     let short = || truncated(format!("an RLE segment of under {num_bytes} bytes"));
     // No run is longer than 64 times its code, which bounds what a short segment makes.
     if segment.len().saturating_mul(64) < num_bytes {
         return Err(short());
     }
-    let mut bytes = Vec::with_capacity(num_bytes);
-    while bytes.len() < num_bytes {
-        let (&code, rest) = segment.split_first().ok_or_else(short)?;
-        segment = rest;
-        let left = num_bytes - bytes.len();
+    let mut bytes = vec![0; num_bytes];
+    let (mut at, mut to) = (0, 0);
+    while to < num_bytes {
+        let code = usize::from(*segment.get(at).ok_or_else(short)?);
         if code < 128 {
-            let (run, rest) = rest.split_at_checked(usize::from(code) + 1).ok_or_else(short)?;
-            bytes.extend_from_slice(&run[..run.len().min(left)]);
-            segment = rest;
+            let len = code + 1;
+            let run = segment.get(at + 1..at + 1 + len).ok_or_else(short)?;
+            let len = len.min(num_bytes - to);
+            copy_run(&mut bytes[to..], run, &segment[at + 1..], len);
+            (at, to) = (at + 1 + run.len(), to + len);
         } else if code > 128 {
-            let (&value, rest) = rest.split_first().ok_or_else(short)?;
-            bytes.resize(bytes.len() + (257 - usize::from(code)).min(left), value);
-            segment = rest;
+            let value = *segment.get(at + 1).ok_or_else(short)?;
+            let len = (257 - code).min(num_bytes - to);
+            bytes[to..to + len].fill(value);
+            (at, to) = (at + 2, to + len);
+        } else {
+            at += 1;
         }
     }
     Ok(bytes)
+}
+
+/// Copies a literal run. Most are short: 16 bytes are copied at once where both sides have room, and what is too much
+/// is written over by the next run.
+fn copy_run(out: &mut [u8], run: &[u8], from: &[u8], len: usize) {
+    match (out.first_chunk_mut::<16>(), from.first_chunk::<16>()) {
+        (Some(out), Some(from)) if len <= 16 => *out = *from,
+        _ => out[..len].copy_from_slice(&run[..len]),
+    }
 }
 
 #[cfg(test)]
