@@ -191,6 +191,12 @@ impl ImageModule {
         self.num_pixels() * u64::from(self.samples_per_pixel)
     }
 
+    /// Returns the bytes that the stored values of a frame take.
+    #[must_use]
+    pub fn decoded_bytes(&self) -> u64 {
+        self.num_samples() * u64::from(self.bits_allocated.max(8) / 8)
+    }
+
     /// Returns the bits that a native frame takes, those of `YBR_FULL_422` being 2 samples per pixel (PS3.3, C.7.6.3.1.2).
     pub(crate) fn native_frame_bits(&self) -> u64 {
         let samples = match self.photometric {

@@ -244,6 +244,15 @@ impl FrameSpec {
         Ok(range_of(self.modality()?, &self.image))
     }
 
+    /// Tells frames whose least value is shown white, by Presentation LUT Shape, else by `MONOCHROME1`.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` for a presentation lookup table that cannot be read.
+    pub fn is_inverted(&self) -> Result<bool, Error> {
+        Ok(*self.presentation()? == Presentation::Inverse)
+    }
+
     pub(crate) fn modality(&self) -> Result<&Modality, Error> {
         self.modality.as_ref().map_err(Clone::clone)
     }

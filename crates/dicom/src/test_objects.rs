@@ -25,7 +25,7 @@ impl Object {
     ) -> Self {
         Self::new(syntax)
             .us(tag::SAMPLES_PER_PIXEL, 1)
-            .text(tag::PHOTOMETRIC, b"CS", "MONOCHROME2")
+            .text(tag::PHOTOMETRIC, *b"CS", "MONOCHROME2")
             .us(tag::ROWS, rows)
             .us(tag::COLUMNS, columns)
             .us(tag::BITS_ALLOCATED, bits.0)
@@ -35,7 +35,7 @@ impl Object {
     }
 
     /// Replaces or adds an element, given with its representation and value.
-    pub(crate) fn element(mut self, tag: Tag, vr: &[u8; 2], value: &[u8]) -> Self {
+    pub(crate) fn element(mut self, tag: Tag, vr: [u8; 2], value: &[u8]) -> Self {
         let bytes = encoded(tag, vr, value, self.explicit);
         self.elements.retain(|element| element.0 != tag);
         self.elements.push((tag, bytes));
@@ -44,15 +44,15 @@ impl Object {
     }
 
     pub(crate) fn us(self, tag: Tag, value: u16) -> Self {
-        self.element(tag, b"US", &value.to_le_bytes())
+        self.element(tag, *b"US", &value.to_le_bytes())
     }
 
-    pub(crate) fn words(self, tag: Tag, vr: &[u8; 2], words: &[u16]) -> Self {
+    pub(crate) fn words(self, tag: Tag, vr: [u8; 2], words: &[u16]) -> Self {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         self.element(tag, vr, &bytes)
     }
 
-    pub(crate) fn text(self, tag: Tag, vr: &[u8; 2], text: &str) -> Self {
+    pub(crate) fn text(self, tag: Tag, vr: [u8; 2], text: &str) -> Self {
         let mut text = text.to_owned();
         if text.len() % 2 == 1 {
             text.push(' ');
@@ -69,7 +69,7 @@ impl Object {
             value.extend((elements.len() as u32).to_le_bytes());
             value.extend(elements);
         }
-        self.element(tag, b"SQ", &value)
+        self.element(tag, *b"SQ", &value)
     }
 
     /// Encapsulated pixels: a basic offset table and fragments.
@@ -106,15 +106,15 @@ pub(crate) fn head(syntax: &str) -> Vec<u8> {
     if uid.len() % 2 == 1 {
         uid.push(0);
     }
-    let meta = encoded(tag::TRANSFER_SYNTAX, b"UI", &uid, true);
+    let meta = encoded(tag::TRANSFER_SYNTAX, *b"UI", &uid, true);
     [vec![0; 128], b"DICM".to_vec(), meta].concat()
 }
 
-fn encoded(tag: Tag, vr: &[u8; 2], value: &[u8], explicit: bool) -> Vec<u8> {
+fn encoded(tag: Tag, vr: [u8; 2], value: &[u8], explicit: bool) -> Vec<u8> {
     let mut bytes = [tag.0.to_le_bytes(), tag.1.to_le_bytes()].concat();
     if !explicit {
         bytes.extend((value.len() as u32).to_le_bytes());
-    } else if crate::data::Vr(*vr).is_long() {
+    } else if crate::data::Vr(vr).is_long() {
         bytes.extend(vr);
         bytes.extend([0; 2]);
         bytes.extend((value.len() as u32).to_le_bytes());

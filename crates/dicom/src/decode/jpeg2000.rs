@@ -11,9 +11,9 @@ use super::stream::{Stream, check_shape, finish};
 use super::{Limits, colours_of};
 
 /// Bytes of memory per sample, at most: coefficients, samples, tables, with room to spare.
-const BYTES_PER_SAMPLE: u64 = 32;
+pub(super) const BYTES_PER_SAMPLE: u64 = 32;
 /// Bytes of memory of any stream.
-const OTHER_BYTES: u64 = 64 << 20;
+pub(super) const OTHER_BYTES: u64 = 64 << 20;
 
 pub(super) fn decode(spec: &FrameSpec, bytes: &[u8], limits: &Limits) -> Result<Stored, Error> {
     let image = &spec.image;

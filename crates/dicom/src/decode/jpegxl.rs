@@ -11,9 +11,9 @@ use super::colours_of;
 use super::stream::{Stream, check_shape, finish};
 
 /// Bytes of memory per sample, at most: grids of 32 bits, before and after transforms.
-const BYTES_PER_SAMPLE: u64 = 64;
+pub(super) const BYTES_PER_SAMPLE: u64 = 64;
 /// Bytes of memory of any stream.
-const OTHER_BYTES: u64 = 64 << 20;
+pub(super) const OTHER_BYTES: u64 = 64 << 20;
 
 pub(super) fn decode(spec: &FrameSpec, bytes: &[u8]) -> Result<Stored, Error> {
     let image = &spec.image;

@@ -61,9 +61,28 @@ pub fn decode_frame(spec: &FrameSpec, fragments: &[u8], limits: &Limits) -> Resu
     }
 }
 
+impl FrameSpec {
+    /// Returns how much memory [`decode_frame`] takes at most, with the stored values, but without the fragments.
+    ///
+    /// - `num_fragment_bytes`: bytes of the fragments, which some codecs copy
+    #[must_use]
+    pub fn working_bytes(&self, num_fragment_bytes: u64) -> u64 {
+        let samples = self.image.num_samples();
+        let own = match self.codec {
+            Codec::Jpeg2000 => jpeg2000::OTHER_BYTES + jpeg2000::BYTES_PER_SAMPLE * samples,
+            Codec::JpegXl => jpegxl::OTHER_BYTES + jpegxl::BYTES_PER_SAMPLE * samples,
+            // Planes and coefficients of 8 and 12 bits, the data without stuffing.
+            Codec::JpegBaseline | Codec::JpegExtended => (1 << 20) + 8 * samples + 3 * num_fragment_bytes,
+            Codec::JpegLossless | Codec::JpegLs => (1 << 20) + 2 * samples + 3 * num_fragment_bytes,
+            // A second arrangement of the cells.
+            _ => self.image.decoded_bytes() + num_fragment_bytes + (1 << 17),
+        };
+        self.image.decoded_bytes() + own
+    }
+}
+
 fn check_limits(image: &ImageModule, limits: &Limits) -> Result<(), Error> {
-    let (pixels, samples) = (image.num_pixels(), image.num_samples());
-    let bytes = samples.saturating_mul(u64::from(image.bits_allocated.max(8) / 8));
+    let (pixels, bytes) = (image.num_pixels(), image.decoded_bytes());
     if pixels > limits.max_pixels || bytes > limits.max_decoded_bytes {
         return Err(too_large(format!("{} × {} pixels, {bytes} bytes decoded", image.columns, image.rows)));
     }
