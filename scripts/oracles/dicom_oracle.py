@@ -362,6 +362,46 @@ class Maker:
         encapsulated(ds, [imagecodecs.htj2k_encode(frame, reversible=True, rgb=True) for frame in values.astype("u1")])
         self.add("htj2k-8-YBR_RCT", ds, values)
 
+    def disagreeing(self):
+        """Code stream and header that disagree about bits and sign, where pydicom does as we do."""
+        for signed in (False, True):
+            values = picture((1, 35, 41), 12, signed, 61)
+            pattern, sign = cells(values, 16)[0] & 4095, "s" if signed else "u"
+            # The header says the sign; the stream has none, or another.
+            other = pattern if signed else (pattern.astype("i2") << 4) >> 4
+            own = values[0].astype("i2" if signed else "u2")
+            above = 0 if signed else 0xA000
+            j2k = {"reversible": True, "codecformat": "J2K", "resolutions": 2}
+            streams = {
+                "j2k-sign": (J2K, imagecodecs.jpeg2k_encode(other, bitspersample=12, **j2k)),
+                "j2k-16-bits": (J2K, imagecodecs.jpeg2k_encode(own, **j2k)),
+                "ljpeg-16-bits": (LOSSLESS_1, imagecodecs.ljpeg_encode(cells(values, 16)[0] | above, bitspersample=16)),
+            }
+            for name, (syntax, stream) in streams.items():
+                ds = base(values, "MONOCHROME2", 16, 12, signed, syntax)
+                encapsulated(ds, [stream])
+                self.add(f"{name}-{sign}", ds, values)
+
+    def contradicting(self):
+        """Code streams of another size, or with other samples than the header says: nobody reads them."""
+        values = picture((1, 35, 41), 8, False, 63)
+        grey = values[0].astype("u1")
+        streams = {
+            "j2k": (J2K, imagecodecs.jpeg2k_encode(grey, reversible=True, codecformat="J2K", resolutions=2)),
+            "ljpeg": (LOSSLESS_1, imagecodecs.ljpeg_encode(grey, bitspersample=8)),
+            "jpeg": (BASELINE, imagecodecs.jpeg8_encode(grey)),
+            "jpegls": (LS, imagecodecs.jpegls_encode(grey)),
+            "jxl": (XL, imagecodecs.jpegxl_encode(grey, lossless=True)),
+        }
+        for name, (syntax, stream) in streams.items():
+            ds = base(values, "MONOCHROME2", 8, 8, False, syntax)
+            ds.Rows += 1
+            encapsulated(ds, [stream])
+            self.add(f"{name}-other-rows", ds, None, "nobody")
+            ds = base(values[..., None].repeat(3, -1), "RGB", 8, 8, False, syntax)
+            encapsulated(ds, [stream])
+            self.add(f"{name}-one-sample-of-three", ds, None, "nobody")
+
     def lossy(self):
         for bits, level in ((8, 90), (12, 95)):
             for table in ("basic", "none", "extended", "fragments"):
@@ -668,6 +708,9 @@ class Index:
         self.values(group, name, path, ds, stored, oracle, tolerance_of(ds), truths, "")
 
     def made(self, path, values, oracle, tolerance, why, truth):
+        if oracle == "nobody":
+            self.contradiction(path)
+            return
         ds = pydicom.dcmread(path)
         if values is None:
             ds, stored, oracle = read(path)
@@ -683,6 +726,14 @@ class Index:
             elif why:
                 assert not np.array_equal(pixel_array(ds, raw=True).reshape(stored.shape), stored), path.name
         self.values("made", path.stem, path, ds, np.asarray(stored), oracle, tolerance, truths, why)
+
+    def contradiction(self, path):
+        ds = pydicom.dcmread(path)
+        try:
+            status = f"reads {pixel_array(ds, raw=True).shape}"
+        except Exception as error:
+            status = type(error).__name__
+        self.failed("made", path.stem, path, status)
 
     def check_differs(self, path, stored, truths, why):
         """What is listed as a difference from pydicom has to be one."""
@@ -725,6 +776,8 @@ def make(out):
         maker.floats,
         maker.lossless_of_pydicom,
         maker.by_streams,
+        maker.disagreeing,
+        maker.contradicting,
         maker.lossy,
         maker.rendered,
         maker.beyond_pydicom,

@@ -134,14 +134,13 @@ fn a_modality_table_is_clamped() {
 fn tables_of_interest_have_any_size() {
     let mut long: Vec<u16> = vec![0; 1 << 16];
     long[40_000] = 65535;
-    let object = grey(&[39_999, 40_000], 16, false).items(tag::VOI_LUT, &[table(0, 16, &long)]);
-    // The sequence is too long for a length of 16 bits: OW.
+    // The data are too long for a length of 16 bits: OW.
     let item = Object::new(EXPLICIT).words(tag::LUT_DESCRIPTOR, *b"US", &[0, 0, 16]).words(
         tag::LUT_DATA,
         *b"OW",
         &long,
     );
-    let object = object.items(tag::VOI_LUT, &[item]);
+    let object = grey(&[39_999, 40_000], 16, false).items(tag::VOI_LUT, &[item]);
     assert_near(&shown(&object).unwrap(), &[0.0, 1.0]);
     let packed: Vec<u8> = (0..1001_u32).map(|index| if index == 1000 { 51 } else { 0 }).chain([0]).collect();
     let item = Object::new(EXPLICIT).words(tag::LUT_DESCRIPTOR, *b"US", &[1001, 0, 8]).element(
