@@ -82,19 +82,20 @@ fn unpack(segment: &[u8], num_bytes: usize) -> Result<Vec<u8>, Error> {
     let (mut at, mut to) = (0, 0);
     while to < num_bytes {
         let code = usize::from(*segment.get(at).ok_or_else(short)?);
-        if code < 128 {
-            let len = code + 1;
-            let run = segment.get(at + 1..at + 1 + len).ok_or_else(short)?;
-            let len = len.min(num_bytes - to);
-            copy_run(&mut bytes[to..], run, &segment[at + 1..], len);
-            (at, to) = (at + 1 + run.len(), to + len);
-        } else if code > 128 {
-            let value = *segment.get(at + 1).ok_or_else(short)?;
-            let len = (257 - code).min(num_bytes - to);
-            bytes[to..to + len].fill(value);
-            (at, to) = (at + 2, to + len);
-        } else {
-            at += 1;
+        match code {
+            0..128 => {
+                let run = segment.get(at + 1..at + 2 + code).ok_or_else(short)?;
+                let len = run.len().min(num_bytes - to);
+                copy_run(&mut bytes[to..], run, &segment[at + 1..], len);
+                (at, to) = (at + 1 + run.len(), to + len);
+            }
+            128 => at += 1,
+            _ => {
+                let value = *segment.get(at + 1).ok_or_else(short)?;
+                let len = (257 - code).min(num_bytes - to);
+                bytes[to..to + len].fill(value);
+                (at, to) = (at + 2, to + len);
+            }
         }
     }
     Ok(bytes)

@@ -3,10 +3,12 @@
 //! Where code stream and header disagree:
 //!
 //! - about size or samples per pixel, the frame is an error;
-//! - about bits, the code stream is right: it controls decompression, and the data elements are suggestions (PS3.5,
-//!   8.2.1 to 8.2.4). pydicom keeps the stream's bits of JPEG 2000 and JPEG-LS, and masks those of JPEG;
-//! - about the sign, Pixel Representation is right: it says what the bits mean (PS3.3, C.7.6.3.1), and JPEG and JPEG-LS
-//!   have no sign at all. The bits of the stream's precision are taken as they are. pydicom does the same.
+//! - about bits, the code stream is right: what it says explicitly controls decompression, and the data elements are
+//!   suggestions (PS3.5, 8.2.1 to 8.2.4). pydicom keeps the stream's bits of JPEG 2000 and JPEG-LS, and masks those of
+//!   JPEG;
+//! - about the sign, a stream of JPEG 2000 is decompressed by its own, and Pixel Representation says what the bits of
+//!   that precision mean: encoders that are given bits without a sign write such files. JPEG and JPEG-LS have no sign at
+//!   all. pydicom does the same.
 
 use crate::error::{Error, corrupt};
 use crate::image::ImageModule;

@@ -30,11 +30,6 @@ impl<'a> Ranges<'a> {
         Self { whole, read: Vec::new() }
     }
 
-    /// Returns how many bytes were read, and in how many requests.
-    pub(crate) fn traffic(&self) -> (u64, usize) {
-        (self.read.iter().map(|range| range.end - range.start).sum(), self.read.len())
-    }
-
     fn run<T>(&mut self, step: impl Fn(&dyn Bytes) -> Step<T>) -> Result<T, Error> {
         loop {
             match step(self) {

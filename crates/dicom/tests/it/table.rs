@@ -70,13 +70,12 @@ fn made_files(out: &mut String, found: &[(Entry, Outcome)]) {
     }
     let mut rows: BTreeMap<(&str, &str), Row> = BTreeMap::new();
     for (entry, outcome) in found.iter().filter(|(entry, _)| entry.group == "made") {
+        let Outcome::Read(away) = outcome else { continue };
         let row = rows.entry((syntax_name(&entry.syntax), &entry.photometric)).or_default();
         row.num_files += 1;
         row.bits.insert(&entry.bits);
         row.oracles.insert(&entry.oracle);
-        if let Outcome::Read(away) = outcome {
-            row.away = row.away.max(*away);
-        }
+        row.away = row.away.max(*away);
     }
     out.push_str("\n## Files that the script makes\n\n");
     out.push_str("| transfer syntax | photometric interpretation | files | bits | oracles | stored values |\n|---|---|---|---|---|---|\n");
@@ -95,15 +94,18 @@ fn differences(out: &mut String, found: &[(Entry, Outcome)]) {
     }
 }
 
+/// Files of one folder that are alike are one row.
 fn not_read(out: &mut String, found: &[(Entry, Outcome)]) {
-    out.push_str("\n## What is not read\n\n| file | pydicom | reason |\n|---|---|---|\n");
+    let mut rows: BTreeMap<(String, &str, String), usize> = BTreeMap::new();
     for (entry, outcome) in found {
         let Outcome::Failed(kind) = outcome else { continue };
-        let pydicom = match entry.failure.as_deref() {
-            Some("none") | None => "no pixels",
-            Some(raises) => raises,
-        };
-        let _ = writeln!(out, "| `{}` | {pydicom} | {kind:?} |", entry.name);
+        let pydicom = entry.failure.as_deref().filter(|failure| *failure != "none").unwrap_or("no pixels");
+        let name = entry.name.split_once('/').map_or(entry.name.clone(), |(folder, _)| format!("{folder}/…"));
+        *rows.entry((name, pydicom, format!("{kind:?}"))).or_default() += 1;
+    }
+    out.push_str("\n## What is not read\n\n| file | files | pydicom | reason |\n|---|---|---|---|\n");
+    for ((name, pydicom, kind), num_files) in rows {
+        let _ = writeln!(out, "| `{name}` | {num_files} | {pydicom} | {kind} |");
     }
 }
 
