@@ -83,15 +83,26 @@ pub fn jpeg_samples(bytes: &[u8]) {
         tilefleet_jpeg::Limits { max_pixels: MAX_BLOCK_BYTES / 16, max_decoded_bytes: MAX_BLOCK_BYTES / 4 };
     let Ok(decoded) = tilefleet_jpeg::decode_samples(bytes, &limits) else { return };
     let header = tilefleet_jpeg::header(bytes).expect("a file that is decoded has a header");
-    let (num_samples, largest) = match decoded.samples {
-        tilefleet_jpeg::Samples::U8(samples) => (samples.len(), samples.iter().max().map(|&max| max.into())),
-        tilefleet_jpeg::Samples::U16(samples) => (samples.len(), samples.iter().max().copied()),
-    };
-    assert_eq!(num_samples as u64, header.num_samples());
-    assert!(
-        u32::from(largest.unwrap_or(0)) >> header.precision == 0,
-        "a sample is larger than its precision"
-    );
+    let samples = decoded.samples.into_u16();
+    assert_eq!(samples.len() as u64, header.num_samples());
+    let largest = samples.into_iter().max().unwrap_or(0);
+    assert!(u32::from(largest) >> header.precision == 0, "a sample is larger than its precision");
+}
+
+/// Decodes anything as JPEG-LS.
+///
+/// # Panics
+///
+/// If there are other samples than the header announces, or the decoder crashes.
+pub fn jpegls(bytes: &[u8]) {
+    let limits =
+        tilefleet_jpegls::Limits { max_pixels: MAX_BLOCK_BYTES / 16, max_decoded_bytes: MAX_BLOCK_BYTES / 4 };
+    let Ok(decoded) = tilefleet_jpegls::decode(bytes, &limits) else { return };
+    let header = tilefleet_jpegls::header(bytes).expect("a file that is decoded has a header");
+    let samples = decoded.samples.into_u16();
+    assert_eq!(samples.len() as u64, header.num_samples());
+    let largest = samples.into_iter().max().unwrap_or(0);
+    assert!(u32::from(largest) >> header.precision == 0, "a sample is larger than its precision");
 }
 
 /// Decodes blocks of anything that has the header of a scene, and cuts windows out of them.

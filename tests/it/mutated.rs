@@ -102,6 +102,7 @@ fn mutated_images_are_read_or_rejected() {
             bodies::image(&bytes);
             bodies::jpeg(&bytes);
             bodies::jpeg_samples(&bytes);
+            bodies::jpegls(&bytes);
         }
     }
     assert!(paths.len() > 100, "{} files", paths.len());

@@ -45,8 +45,8 @@ impl<'a> BitReader<'a> {
     /// Refills without a branch that depends on the bits left; `false` where a byte is 0xFF or missing.
     #[inline]
     fn refill_at_once(&mut self) -> bool {
-        let Some(next) = self.bytes.get(self.at..self.at + 8) else { return false };
-        let word = next.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        let Some(next) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk()) else { return false };
+        let word = u64::from_be_bytes(*next);
         // The usual test for a zero byte, on the complement.
         if (!word).wrapping_sub(0x0101_0101_0101_0101) & word & 0x8080_8080_8080_8080 != 0 {
             return false;

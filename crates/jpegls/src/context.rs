@@ -1,5 +1,7 @@
 //! Statistics of errors by context (ITU-T T.87, A.2.1, A.6).
 
+use std::cmp::Ordering;
+
 use super::bits::BitReader;
 use super::preset::Preset;
 
@@ -58,20 +60,15 @@ impl Context {
     pub(crate) fn update(&mut self, error: i32, near: i32, reset: u32) {
         self.magnitude += error.unsigned_abs();
         self.bias += error * (2 * near + 1);
-        if self.count == reset {
-            self.magnitude >>= 1;
-            self.bias >>= 1;
-            self.count >>= 1;
-        }
-        self.count += 1;
+        // Without branches: nobody can predict them.
+        let halved = u32::from(self.count == reset);
+        self.magnitude >>= halved;
+        self.bias >>= halved;
+        self.count = (self.count >> halved) + 1;
         let count = self.count as i32;
-        if self.bias <= -count {
-            self.bias = (self.bias + count).max(1 - count);
-            self.correction = (self.correction - 1).max(MIN_CORRECTION);
-        } else if self.bias > 0 {
-            self.bias = (self.bias - count).min(0);
-            self.correction = (self.correction + 1).min(MAX_CORRECTION);
-        }
+        let step = i32::from(self.bias > 0) - i32::from(self.bias <= -count);
+        self.bias = (self.bias - step * count).clamp(1 - count, 0);
+        self.correction = (self.correction + step as i16).clamp(MIN_CORRECTION, MAX_CORRECTION);
         self.derive(near);
     }
 
@@ -99,7 +96,8 @@ pub(crate) fn parameter(count: u32, magnitude: u32) -> u32 {
 ///
 /// - `limit`: the most bits that a code takes
 /// - `error_bits`: bits of the value that follows the longest unary code
-#[inline]
+#[expect(clippy::inline_always, reason = "a call would keep the reader in memory")]
+#[inline(always)]
 pub(crate) fn take_code(
     reader: &mut BitReader<'_>,
     parameter: u32,
@@ -111,26 +109,34 @@ pub(crate) fn take_code(
     let zeros = window.leading_zeros();
     let longest = limit - error_bits - 1;
     if zeros >= longest || zeros + 1 + parameter > BitReader::REFILLED_BITS {
-        return take_long_code(reader, parameter, longest, error_bits);
+        let code;
+        (code, *reader) = take_long_code(*reader, parameter, longest, error_bits);
+        return code;
     }
     let low = (window << (zeros + 1)) >> 1 >> (63 - parameter);
     reader.drop(zeros + 1 + parameter);
     Some(zeros << parameter | low as u32)
 }
 
+/// Takes and gives the reader: it would else be kept in memory all along.
 #[cold]
-fn take_long_code(reader: &mut BitReader<'_>, parameter: u32, longest: u32, error_bits: u32) -> Option<u32> {
+#[inline(never)]
+fn take_long_code(
+    mut reader: BitReader<'_>,
+    parameter: u32,
+    longest: u32,
+    error_bits: u32,
+) -> (Option<u32>, BitReader<'_>) {
     let mut zeros = 0;
-    while reader.take(1) == 0 {
+    while zeros <= longest && reader.take(1) == 0 {
         zeros += 1;
-        if zeros > longest {
-            return None;
-        }
     }
-    if zeros == longest {
-        return Some(reader.take(error_bits) + 1);
-    }
-    Some(zeros << parameter | reader.take(parameter))
+    let code = match zeros.cmp(&longest) {
+        Ordering::Less => Some(zeros << parameter | reader.take(parameter)),
+        Ordering::Equal => Some(reader.take(error_bits) + 1),
+        Ordering::Greater => None,
+    };
+    (code, reader)
 }
 
 #[cfg(test)]

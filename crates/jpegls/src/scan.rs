@@ -243,92 +243,86 @@ impl Lines {
 
 /// What all lines of a scan share.
 struct Coder<'a, R> {
-    rule: R,
-    preset: Preset,
     gradients: Gradients,
-    contexts: [Context; NUM_CONTEXTS],
-    run_contexts: [RunContext; 2],
+    statistics: Statistics<R>,
     reader: BitReader<'a>,
 }
 
 impl<'a, R: Rule> Coder<'a, R> {
     fn new(preset: &Preset, rule: R, reader: BitReader<'a>) -> Self {
-        Self {
-            rule,
-            preset: *preset,
-            gradients: Gradients::new(preset),
-            contexts: [Context::new(preset); NUM_CONTEXTS],
-            run_contexts: [RunContext::new(preset); 2],
-            reader,
-        }
+        Self { gradients: Gradients::new(preset), statistics: Statistics::new(preset, rule), reader }
     }
 
     /// Forgets what it has seen.
     fn begin_again(&mut self, reader: BitReader<'a>) {
-        self.contexts.fill(Context::new(&self.preset));
-        self.run_contexts.fill(RunContext::new(&self.preset));
+        self.statistics = Statistics::new(&self.statistics.preset, self.statistics.rule);
         self.reader = reader;
     }
 
     /// Decodes a line of one component.
     fn line(&mut self, lines: &mut Lines) -> Result<(), Stop> {
-        let mut reader = self.reader;
-        let done = self.line_of(&mut reader, lines);
-        self.reader = reader;
-        done
-    }
-
-    fn line_of(&mut self, reader: &mut BitReader<'_>, lines: &mut Lines) -> Result<(), Stop> {
         let Lines { above, own, contexts, run } = lines;
         self.gradients.of_line(above, contexts);
         let width = contexts.len();
         let (above, own) = (&above[..width + 2], &mut own[..width + 2]);
+        // Copies stay in registers.
+        let (mut reader, mut before) = (self.reader, own[0]);
         let mut x = 0;
         while x < width {
-            let (before, diagonal) = (own[x], above[x]);
+            let diagonal = above[x];
             let context = i32::from(contexts[x]) + self.gradients.quantised(diagonal - before);
             if context == 0 {
-                let end = x + run.take(reader, width - x).ok_or(Stop)?;
-                own[x + 1..=end].fill(before);
-                if end < width {
-                    own[end + 1] = self.end_of_run(reader, run, before, above[end + 1])?;
-                }
-                x = end + 1;
-            } else {
-                own[x + 1] = self.regular(reader, context, before, above[x + 1], diagonal)?;
-                x += 1;
+                self.reader = reader;
+                x = self.run(run, x, above, own)?;
+                (reader, before) = (self.reader, own[x]);
+                continue;
             }
+            let sample = self.statistics.regular(&mut reader, context, [before, above[x + 1], diagonal]);
+            let Some(sample) = sample else {
+                self.reader = reader;
+                return Err(Stop);
+            };
+            own[x + 1] = sample;
+            before = sample;
+            x += 1;
         }
+        self.reader = reader;
         Ok(())
+    }
+
+    /// Decodes a run from sample `x` on, with the sample that ends it; returns where it is over.
+    fn run(&mut self, run: &mut RunLength, x: usize, above: &[i32], own: &mut [i32]) -> Result<usize, Stop> {
+        let width = own.len() - 2;
+        let end = x + run.take(&mut self.reader, width - x).ok_or(Stop)?;
+        let before = own[x];
+        own[x + 1..=end].fill(before);
+        if end < width {
+            own[end + 1] =
+                self.statistics.end_of_run(&mut self.reader, run, before, above[end + 1]).ok_or(Stop)?;
+        }
+        Ok(end + 1)
     }
 
     /// Decodes a line of several components, sample by sample: a run is one of all of them.
     fn interleaved(&mut self, lines: &mut [Lines]) -> Result<(), Stop> {
-        let mut reader = self.reader;
-        let done = self.interleaved_of(&mut reader, lines);
-        self.reader = reader;
-        done
-    }
-
-    fn interleaved_of(&mut self, reader: &mut BitReader<'_>, lines: &mut [Lines]) -> Result<(), Stop> {
         for lines in &mut *lines {
             self.gradients.of_line(&lines.above, &mut lines.contexts);
         }
         let width = lines[0].contexts.len();
         let mut x = 0;
         while x < width {
-            let of = |lines: &Lines| {
-                i32::from(lines.contexts[x]) + self.gradients.quantised(lines.above[x] - lines.own[x])
+            let context = |gradients: &Gradients, lines: &Lines| {
+                i32::from(lines.contexts[x]) + gradients.quantised(lines.above[x] - lines.own[x])
             };
-            if lines.iter().all(|lines| of(lines) == 0) {
-                x = self.interleaved_run(reader, lines, x)?;
+            if lines.iter().all(|lines| context(&self.gradients, lines) == 0) {
+                x = self.interleaved_run(lines, x)?;
                 continue;
             }
             for lines in &mut *lines {
-                let context =
-                    i32::from(lines.contexts[x]) + self.gradients.quantised(lines.above[x] - lines.own[x]);
-                let (before, above, diagonal) = (lines.own[x], lines.above[x + 1], lines.above[x]);
-                lines.own[x + 1] = self.regular(reader, context, before, above, diagonal)?;
+                let neighbours = [lines.own[x], lines.above[x + 1], lines.above[x]];
+                let context = context(&self.gradients, lines);
+                lines.own[x + 1] =
+                    self.statistics.regular(&mut self.reader, context, neighbours).ok_or(Stop)?;
             }
             x += 1;
         }
@@ -336,32 +330,43 @@ impl<'a, R: Rule> Coder<'a, R> {
     }
 
     /// Decodes a run of all components from sample `x` on, with the samples that end it; returns where it is over.
-    fn interleaved_run(
-        &mut self,
-        reader: &mut BitReader<'_>,
-        lines: &mut [Lines],
-        x: usize,
-    ) -> Result<usize, Stop> {
+    fn interleaved_run(&mut self, lines: &mut [Lines], x: usize) -> Result<usize, Stop> {
         let width = lines[0].contexts.len();
         let mut run = lines[0].run;
-        let end = x + run.take(reader, width - x).ok_or(Stop)?;
+        let end = x + run.take(&mut self.reader, width - x).ok_or(Stop)?;
+        // Its length counts once, not once for each component.
+        let length = run;
         for lines in &mut *lines {
             let before = lines.own[x];
             lines.own[x + 1..=end].fill(before);
-        }
-        if end < width {
-            // The length counts once, not once for each component.
-            let length = run;
-            for lines in &mut *lines {
+            if end < width {
                 run = length;
-                let (before, above) = (lines.own[end], lines.above[end + 1]);
-                let context = &mut self.run_contexts[0];
-                let error = run.take_end(reader, &self.preset, context, false).ok_or(Stop)?;
-                lines.own[end + 1] = self.rule.sample(above, if before > above { -error } else { error });
+                let above = lines.above[end + 1];
+                let sample = self.statistics.end_of_shared_run(&mut self.reader, &mut run, before, above);
+                lines.own[end + 1] = sample.ok_or(Stop)?;
             }
         }
         lines[0].run = run;
         Ok(end + 1)
+    }
+}
+
+/// What is known of errors so far.
+struct Statistics<R> {
+    rule: R,
+    preset: Preset,
+    contexts: [Context; NUM_CONTEXTS],
+    run_contexts: [RunContext; 2],
+}
+
+impl<R: Rule> Statistics<R> {
+    fn new(preset: &Preset, rule: R) -> Self {
+        Self {
+            rule,
+            preset: *preset,
+            contexts: [Context::new(preset); NUM_CONTEXTS],
+            run_contexts: [RunContext::new(preset); 2],
+        }
     }
 
     /// Decodes the sample that ends a run (T.87, A.7.2).
@@ -371,40 +376,50 @@ impl<'a, R: Rule> Coder<'a, R> {
         run: &mut RunLength,
         before: i32,
         above: i32,
-    ) -> Result<i32, Stop> {
-        let alike = (before - above).abs() <= self.rule.near();
-        let context = &mut self.run_contexts[usize::from(alike)];
-        let error = run.take_end(reader, &self.preset, context, alike).ok_or(Stop)?;
-        let (prediction, turned) = if alike { (before, false) } else { (above, before > above) };
-        Ok(self.rule.sample(prediction, if turned { -error } else { error }))
+    ) -> Option<i32> {
+        if (before - above).abs() > self.rule.near() {
+            return self.end_of_shared_run(reader, run, before, above);
+        }
+        let error = run.take_end(reader, &self.preset, &mut self.run_contexts[1], true)?;
+        Some(self.rule.sample(before, error))
+    }
+
+    /// Decodes a sample that ends a run of several components, or one whose neighbours differ.
+    fn end_of_shared_run(
+        &mut self,
+        reader: &mut BitReader<'_>,
+        run: &mut RunLength,
+        before: i32,
+        above: i32,
+    ) -> Option<i32> {
+        let error = run.take_end(reader, &self.preset, &mut self.run_contexts[0], false)?;
+        Some(self.rule.sample(above, if before > above { -error } else { error }))
     }
 
     /// Decodes a sample of the regular mode (T.87, A.4 to A.6).
     ///
     /// - `context`: its sign says whether errors are counted with the opposite one
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call would keep the reader in memory")]
+    #[inline(always)]
     fn regular(
         &mut self,
         reader: &mut BitReader<'_>,
         context: i32,
-        before: i32,
-        above: i32,
-        diagonal: i32,
-    ) -> Result<i32, Stop> {
+        [before, above, diagonal]: [i32; 3],
+    ) -> Option<i32> {
         let sign = context >> 31;
         let context = &mut self.contexts[context.unsigned_abs() as usize];
         // The median of three: the same as the rule with two cases (T.87, A.4.1).
         let edge = (before + above - diagonal).clamp(before.min(above), before.max(above));
         let corrected = edge + ((context.correction() ^ sign) - sign);
         let prediction = corrected.clamp(0, self.rule.max_value());
-        let code =
-            take_code(reader, context.parameter(), self.preset.limit, self.preset.error_bits).ok_or(Stop)?;
+        let code = take_code(reader, context.parameter(), self.preset.limit, self.preset.error_bits)?;
         let error = context.error(code);
         if error.unsigned_abs() > self.preset.range as u32 {
-            return Err(Stop);
+            return None;
         }
         context.update(error, self.rule.near(), self.preset.reset);
-        Ok(self.rule.sample(prediction, (error ^ sign) - sign))
+        Some(self.rule.sample(prediction, (error ^ sign) - sign))
     }
 }
 
