@@ -2,9 +2,10 @@
 //!
 //! The standard's decoder keeps 16 bits of the code register in play, shifts it one bit at a time and asks for a byte
 //! every eight. This one keeps up to 62 bits of the code, shifts by as much as is due and reads bytes several at a
-//! time: sums and comparisons are the same. The interval is kept less 0x8000, so that a decision without
-//! renormalisation is two subtractions and a look at two signs. With one there is no branch either, since it could not
-//! be predicted: what is chosen is chosen by masks, and both states that may follow are loaded before it is known which.
+//! time: sums and comparisons are the same. A renormalisation has no branch, since it could not be predicted. What one
+//! decision needs of the one before is little: both states that may follow are loaded before it is known which.
+
+use std::hint::select_unpredictable;
 
 /// How many bits of the code lie below those that are compared with the interval.
 const POINT: u32 = 47;
@@ -134,7 +135,7 @@ pub(crate) struct Mq<'a> {
     data: &'a [u8],
     /// The byte that was read last.
     at: usize,
-    /// The interval (A), less [`HALF`].
+    /// The interval (A).
     interval: i64,
     /// The code (C).
     code: i64,
@@ -154,51 +155,50 @@ impl<'a> Mq<'a> {
         debug_assert!(data.ends_with(&PADDING));
         let code = i64::from(data[0]) << (POINT + 7);
         let (code, at, shift) = fill(data, 0, code, POINT as i32 - 1);
-        Self { data, at, interval: 0, code, shift }
+        Self { data, at, interval: HALF, code, shift }
     }
 
-    /// Decides after both interval and code have been reduced by Qe: exchanges and renormalises (C.3.2, C.3.3), without
-    /// a branch but to read bytes.
+    /// Decides where interval and code less Qe are `interval` and `code`: exchanges and renormalises (C.3.2, C.3.3).
     #[inline(always)]
-    fn settle(&mut self, context: &mut State) -> u32 {
+    fn settle(&mut self, context: &mut State, interval: i64, code: i64) -> u32 {
         let state = *context;
+        let qe = state & QE;
         let more = STATES[(state >> MORE) as usize & 127];
         let less = STATES[(state >> LESS) as usize & 127];
-        let qe = state & QE;
-        // Masks of all ones where the code is below, and where the rest of the interval is less than Qe.
-        let excess = self.interval.wrapping_sub(qe.wrapping_sub(HALF));
-        let below = self.code >> 63;
-        let less_probable = below ^ excess >> 63;
-        let interval = self.interval.wrapping_sub(excess & below);
-        self.code = self.code.wrapping_add(qe & below);
-        let renormalised = interval >> 63;
-        let next = more ^ (more ^ less) & less_probable;
-        *context = state ^ (state ^ next) & renormalised;
-        let interval = interval.wrapping_add(HALF);
+        // The lower part of the interval is that of the less probable decision, unless it is the larger one.
+        let (is_below, is_exchanged) = (code < 0, interval < qe);
+        let kept = select_unpredictable(is_below, less, more);
+        let exchanged = select_unpredictable(is_below, more, less);
+        let next = select_unpredictable(is_exchanged, exchanged, kept);
+        let interval = select_unpredictable(is_below, qe, interval);
+        let code = select_unpredictable(is_below, self.code, code);
+        *context = select_unpredictable(interval < HALF, next, state);
         let shift = (interval as u64 | 1).leading_zeros().wrapping_sub(1) & 63;
-        self.interval = (interval << shift).wrapping_sub(HALF);
-        self.code <<= shift;
+        self.interval = interval << shift;
+        self.code = code << shift;
         self.shift += shift as i32;
         if self.shift > POINT as i32 - 8 {
             (self.code, self.at, self.shift) = fill(self.data, self.at, self.code, self.shift);
         }
-        (state ^ less_probable) as u32 & 1
+        state as u32 & 1 ^ u32::from(is_below ^ is_exchanged)
     }
 }
 
 impl Decisions for Mq<'_> {
     #[inline(always)]
     fn decide(&mut self, context: &mut State) -> u32 {
-        self.interval = self.interval.wrapping_sub(*context & QE);
-        self.code = self.code.wrapping_sub(*context & QE);
-        if self.interval | self.code >= 0 { *context as u32 & 1 } else { self.settle(context) }
+        let (interval, code) = (self.interval - (*context & QE), self.code.wrapping_sub(*context & QE));
+        if (interval - HALF) | code >= 0 {
+            (self.interval, self.code) = (interval, code);
+            return *context as u32 & 1;
+        }
+        self.settle(context, interval, code)
     }
 
     #[inline(always)]
     fn decide_evenly(&mut self, context: &mut State) -> u32 {
-        self.interval = self.interval.wrapping_sub(*context & QE);
-        self.code = self.code.wrapping_sub(*context & QE);
-        self.settle(context)
+        let qe = *context & QE;
+        self.settle(context, self.interval - qe, self.code.wrapping_sub(qe))
     }
 
     #[inline(always)]
