@@ -4,7 +4,8 @@
 //! plane and were refined before lies in bits: a word has 16 columns of a stripe in the order of the scan, so that a
 //! pass asks for the next sample by counting zeros. Each column of a stripe has a word of flags beside that: which
 //! samples of the column and around it are significant, and their signs, as a window of three columns by six rows, row
-//! by row. Sample `r` of the column has its neighbourhood at bit `3 * r` on. Magnitudes lie in the order of the scan.
+//! by row. Sample `r` of the column has its neighbourhood at bit `3 * r` on. Magnitudes are words of bits as well until the
+//! last pass is done.
 
 use crate::coding::style;
 use crate::error::{Result, corrupt};
@@ -18,6 +19,8 @@ const SIGNS: u32 = 18;
 const TOP: u64 = 0x1111_1111_1111_1111;
 /// The columns of a word.
 const COLUMNS: usize = 16;
+/// The samples of a word.
+const WORD: usize = 4 * COLUMNS;
 /// A sample itself in its neighbourhood.
 const SELF: u32 = 4;
 /// The neighbourhood without the sample itself.
@@ -132,7 +135,12 @@ struct Planes {
     flags: Vec<u64>,
     /// Words of flags per stripe.
     stride: usize,
-    /// Twice the magnitude, and half of what is not known of it yet; the sign in bit 31.
+    /// Signs: words of samples.
+    negative: Vec<u64>,
+    /// Bits of magnitudes, plane by plane: words of samples.
+    bits: Vec<u64>,
+    /// Twice the magnitude, and half of what is not known of it; the sign in bit 31. Word by word, in the order of the
+    /// scan.
     magnitudes: Vec<u32>,
 }
 
@@ -160,7 +168,6 @@ impl BlockDecoder {
         num_planes: u8,
         style: u8,
     ) -> Result<()> {
-        self.planes.clear(block.width.into(), block.height.into());
         let table = match kind {
             BandKind::Ll | BandKind::Lh => 0,
             BandKind::Hl => 1,
@@ -170,6 +177,7 @@ impl BlockDecoder {
         // The first pass is the cleanup of the highest plane.
         let mut pass = 2;
         let highest = u32::from(num_planes - block.zero_planes);
+        self.planes.clear(block.width.into(), block.height.into(), highest as usize);
         let mut contexts = Contexts::new();
         let mut next = block.first_chunk;
         while next != NONE {
@@ -184,14 +192,15 @@ impl BlockDecoder {
                 self.planes.passes(Mq::new(&self.segment), &mut contexts, passes, highest, model)?;
             }
         }
+        self.planes.assemble(highest as usize, usize::from(pass - 1));
         Ok(())
     }
 
     /// Copies the magnitudes and signs of a row.
     #[inline(always)]
     pub(crate) fn row(&self, row: usize, out: &mut [u32]) {
-        let width = self.planes.width;
-        let stripe = &self.planes.magnitudes[row / 4 * 4 * width..][..4 * width];
+        let stripe_len = (self.planes.num_words - 2) * WORD;
+        let stripe = &self.planes.magnitudes[row / 4 * stripe_len..][..stripe_len];
         for (column, out) in stripe.as_chunks::<4>().0.iter().zip(out) {
             *out = column[row % 4];
         }
@@ -199,20 +208,20 @@ impl BlockDecoder {
 }
 
 impl Planes {
-    fn clear(&mut self, width: usize, height: usize) {
+    fn clear(&mut self, width: usize, height: usize, num_planes: usize) {
         (self.width, self.height) = (width, height);
         self.num_words = width.div_ceil(COLUMNS) + 2;
         let stripes = height.div_ceil(4);
-        for words in [&mut self.significant, &mut self.visited, &mut self.refined] {
+        let num_words = (stripes + 2) * self.num_words;
+        for words in [&mut self.significant, &mut self.visited, &mut self.refined, &mut self.negative] {
             words.clear();
-            words.resize((stripes + 2) * self.num_words, 0);
+            words.resize(num_words, 0);
         }
+        self.bits.clear();
+        self.bits.resize(num_planes * num_words, 0);
         self.flags.clear();
         self.stride = width + 2;
         self.flags.resize((stripes + 2) * self.stride, 0);
-        self.magnitudes.clear();
-        // The last word of the last stripe may be longer than the stripe.
-        self.magnitudes.resize(stripes * width * 4 + 4 * COLUMNS, 0);
     }
 
     #[inline(always)]
@@ -257,6 +266,52 @@ impl Planes {
         Ok(())
     }
 
+    /// Returns where the bits of a plane begin.
+    fn first_bit(&self, plane: u32) -> usize {
+        plane as usize * self.significant.len()
+    }
+
+    /// Makes magnitudes of the bits of all planes below `highest`.
+    ///
+    /// - `pass`: the last pass, counted so that multiples of 3 are significance passes
+    #[inline(always)]
+    fn assemble(&mut self, highest: usize, pass: usize) {
+        let lowest = highest - 1 - pass / 3;
+        let stripes = self.height.div_ceil(4);
+        self.magnitudes.resize(stripes * (self.num_words - 2) * WORD, 0);
+        let mut out = self.magnitudes.as_chunks_mut::<WORD>().0.iter_mut();
+        for stripe in 0..stripes {
+            for (word, out) in (0..self.num_words - 2).zip(&mut out) {
+                let at = (stripe + 1) * self.num_words + word + 1;
+                // What is unknown of a sample is half of its last plane: not all have a bit of a plane that is not done.
+                let significant = self.significant[at];
+                let coded = if pass % 3 == 0 { significant & self.visited[at] } else { significant };
+                *out = [0; WORD];
+                for (group, planes) in (lowest..=highest).step_by(8).enumerate() {
+                    let mut bytes = [[0; 8]; 8];
+                    for plane in planes..(planes + 8).min(highest + 1) {
+                        let half = match plane - lowest {
+                            0 => coded,
+                            1 => significant & !coded,
+                            _ => 0,
+                        };
+                        let known = if plane > lowest { self.bits[(plane - 1) * self.significant.len() + at] } else { 0 };
+                        spread(half | known, plane - planes, &mut bytes);
+                    }
+                    let shift = lowest + 8 * group;
+                    for (out, byte) in out.iter_mut().zip(bytes.as_flattened()) {
+                        *out |= u32::from(*byte) << shift;
+                    }
+                }
+                let mut signs = [[0; 8]; 8];
+                spread(self.negative[at], 7, &mut signs);
+                for (out, sign) in out.iter_mut().zip(signs.as_flattened()) {
+                    *out |= u32::from(*sign) << 24;
+                }
+            }
+        }
+    }
+
     /// Returns the samples of a word that exist.
     #[inline(always)]
     fn existing(&self, stripe: usize, word: usize) -> u64 {
@@ -295,18 +350,20 @@ impl Planes {
     ) {
         // A copy stays in registers.
         let mut decisions = *coder;
+        let first_bit = self.first_bit(plane);
         for stripe in 0..self.height.div_ceil(4) {
             for word in 0..self.num_words - 2 {
                 let at = (stripe + 1) * self.num_words + word + 1;
                 let existing = self.existing(stripe, word);
                 let mut significant = self.significant[at];
                 let mut todo = self.near(at, model.style) & !significant & existing;
-                let mut visited = todo;
+                let (mut visited, mut negative) = (todo, 0);
                 while todo != 0 {
                     let sample = todo.trailing_zeros();
                     todo &= todo - 1;
                     if self.is_found(&mut decisions, contexts, stripe, word, sample, model) {
-                        self.found(&mut decisions, contexts, (stripe, word, sample), plane, model.style);
+                        let sign = self.found(&mut decisions, contexts, (stripe, word, sample), model.style);
+                        negative |= sign << sample;
                         significant |= 1 << sample;
                         // What comes later in the scan, and had no significant neighbour before.
                         let new = LATER[sample as usize & 3] << sample & existing & !significant & !visited;
@@ -314,8 +371,10 @@ impl Planes {
                         visited |= new;
                     }
                 }
+                self.bits[first_bit + at] = significant & !self.significant[at];
                 self.significant[at] = significant;
                 self.visited[at] = visited;
+                self.negative[at] |= negative;
             }
         }
         *coder = decisions;
@@ -344,15 +403,16 @@ impl Planes {
     }
 
     /// Makes a sample significant: reads its sign and tells its neighbours (D.3.2).
+    ///
+    /// - returns: 1 if it is negative
     #[inline(always)]
     fn found<D: Decisions>(
         &mut self,
         decisions: &mut D,
         contexts: &mut Contexts,
         (stripe, word, sample): (usize, usize, u32),
-        plane: u32,
         style: u8,
-    ) {
+    ) -> u64 {
         let place = self.column(stripe, word, sample);
         let row = 3 * (sample & 3);
         let [left, own, right] = window(&mut self.flags, place);
@@ -373,7 +433,7 @@ impl Planes {
         *left |= mark << (shift + 2);
         *own |= mark << (shift + 1);
         *right |= mark << shift;
-        self.magnitudes[4 * (stripe * self.width + word * COLUMNS) + sample as usize] = 3 << plane | negative << 31;
+        negative.into()
     }
 
     /// Codes one more bit of samples that were significant before this plane (D.3.3).
@@ -386,6 +446,7 @@ impl Planes {
         model: Model,
     ) {
         let mut decisions = *coder;
+        let first_bit = self.first_bit(plane);
         let mut again = *contexts.get(16);
         for stripe in 0..self.height.div_ceil(4) {
             for word in 0..self.num_words - 2 {
@@ -394,28 +455,27 @@ impl Planes {
                 let first = todo & !self.refined[at];
                 self.refined[at] |= todo;
                 let near = if first == 0 { 0 } else { self.near(at, model.style) };
-                let start = 4 * (stripe * self.width + word * COLUMNS);
-                let magnitudes: &mut [u32] = &mut self.magnitudes[start..start + 4 * COLUMNS];
-                let magnitudes: &mut [u32; 4 * COLUMNS] = magnitudes.try_into().expect("a word of magnitudes");
+                let mut bits = 0;
                 if first == 0 {
                     while todo != 0 {
                         let sample = todo.trailing_zeros();
                         todo &= todo - 1;
-                        refine(&mut magnitudes[sample as usize & 63], decisions.decide_evenly(&mut again), plane);
+                        bits |= u64::from(decisions.decide_evenly(&mut again)) << sample;
                     }
-                    continue;
+                } else {
+                    while todo != 0 {
+                        let sample = todo.trailing_zeros();
+                        todo &= todo - 1;
+                        // Table D.4.
+                        let bit = if first >> sample & 1 != 0 {
+                            decisions.decide(contexts.get(14 + (near >> sample & 1) as usize))
+                        } else {
+                            decisions.decide_evenly(&mut again)
+                        };
+                        bits |= u64::from(bit) << sample;
+                    }
                 }
-                while todo != 0 {
-                    let sample = todo.trailing_zeros();
-                    todo &= todo - 1;
-                    // Table D.4.
-                    let bit = if first >> sample & 1 != 0 {
-                        decisions.decide(contexts.get(14 + (near >> sample & 1) as usize))
-                    } else {
-                        decisions.decide_evenly(&mut again)
-                    };
-                    refine(&mut magnitudes[sample as usize & 63], bit, plane);
-                }
+                self.bits[first_bit + at] |= bits;
             }
         }
         *contexts.get(16) = again;
@@ -432,10 +492,11 @@ impl Planes {
         model: Model,
     ) -> Result<()> {
         let mut mq = *coder;
+        let first_bit = self.first_bit(plane);
         for stripe in 0..self.height.div_ceil(4) {
             for word in 0..self.num_words - 2 {
                 let at = (stripe + 1) * self.num_words + word + 1;
-                let mut significant = self.significant[at];
+                let (mut significant, mut negative) = (self.significant[at], 0);
                 let mut todo = !(significant | self.visited[at]) & self.existing(stripe, word);
                 while todo != 0 {
                     let mut sample = todo.trailing_zeros();
@@ -453,12 +514,14 @@ impl Planes {
                     }
                     todo &= todo - 1;
                     if is_found || self.is_found(&mut mq, contexts, stripe, word, sample, model) {
-                        self.found(&mut mq, contexts, (stripe, word, sample), plane, model.style);
+                        negative |= self.found(&mut mq, contexts, (stripe, word, sample), model.style) << sample;
                         significant |= 1 << sample;
                     }
                 }
+                self.bits[first_bit + at] |= significant & !self.significant[at];
                 self.significant[at] = significant;
                 self.visited[at] = 0;
+                self.negative[at] |= negative;
             }
         }
         if model.style & style::SYMBOLS != 0 {
@@ -481,6 +544,29 @@ impl Planes {
     }
 }
 
+/// The bits of a byte, each in a byte of its own.
+static SPREAD: [u64; 256] = {
+    let mut spread = [0; 256];
+    let mut bits = 0;
+    while bits < 256 {
+        let mut bit = 0;
+        while bit < 8 {
+            spread[bits] |= (bits as u64 >> bit & 1) << (8 * bit);
+            bit += 1;
+        }
+        bits += 1;
+    }
+    spread
+};
+
+/// Sets bit `shift` of the bytes that have a bit in `word`.
+#[inline(always)]
+fn spread(word: u64, shift: usize, bytes: &mut [[u8; 8]; 8]) {
+    for (eight, bits) in bytes.iter_mut().zip(word.to_le_bytes()) {
+        *eight = (u64::from_le_bytes(*eight) | SPREAD[usize::from(bits)] << shift).to_le_bytes();
+    }
+}
+
 /// Returns the word of flags at `place`, with those beside it.
 #[inline(always)]
 fn window(flags: &mut [u64], place: usize) -> &mut [u64; 3] {
@@ -489,12 +575,6 @@ fn window(flags: &mut [u64], place: usize) -> &mut [u64; 3] {
 
 /// The samples behind one in the scan that are next to it, by its row; the lowest bit is the sample itself.
 const LATER: [u64; 4] = [0b11_0010, 0b11_1010, 0b11_1010, 0b01_1000];
-
-/// Adds a bit to a magnitude: what stood for half of what was unknown becomes the bit, half of the rest follows.
-#[inline(always)]
-fn refine(magnitude: &mut u32, bit: u32, plane: u32) {
-    *magnitude ^= (3 - 2 * bit) << plane;
-}
 
 /// Joins the chunks of the codeword segment that begins with pass `pass`, and returns its number of passes.
 fn join(segment: &mut Vec<u8>, chunks: &[Chunk<'_>], next: &mut u32, style: u8, pass: u8) -> u8 {

@@ -14,12 +14,10 @@ const HALF: i64 = 1 << (POINT + 15);
 
 /// The state of a context: a row of table C.2, and which decision is the more probable one.
 ///
-/// From the lowest bit on: that decision; from bit [`MORE`] and [`LESS`] on, 7 bits each, the states that follow the more
-/// and the less probable decision; from bit [`POINT`] on Qe, the interval of the less probable one.
+/// From the lowest bit on, 8 bits each: the states that follow the more and the less probable decision, and the more
+/// probable decision; from bit [`POINT`] on Qe, the interval of the less probable one.
 type State = i64;
 
-const MORE: u32 = 8;
-const LESS: u32 = 16;
 /// The bits of Qe in a state.
 const QE: i64 = 0xFFFF << POINT;
 
@@ -74,21 +72,26 @@ const ROWS: [(u16, u8, u8, bool); 47] = [
     (0x5601, 46, 46, false),
 ];
 
-/// All states: twice the row, plus the more probable decision. A power of two, so that no index needs a check.
-static STATES: [State; 128] = states();
+/// All states: twice the row, plus the more probable decision. As many as a byte can tell, so that no index needs a check.
+static STATES: [State; 256] = states();
 
-const fn states() -> [State; 128] {
-    let mut states = [0; 128];
+const fn states() -> [State; 256] {
+    let mut states = [0; 256];
     let mut index = 0;
     while index < 2 * ROWS.len() {
         let (qe, more, less, switches) = ROWS[index / 2];
         let more_probable = (index % 2) as i64;
         let more = 2 * more as i64 + more_probable;
         let less = 2 * less as i64 + (more_probable ^ switches as i64);
-        states[index] = (qe as i64) << POINT | less << LESS | more << MORE | more_probable;
+        states[index] = (qe as i64) << POINT | more_probable << 16 | less << 8 | more;
         index += 1;
     }
     states
+}
+
+#[inline(always)]
+fn more_probable(state: State) -> u32 {
+    (state >> 16) as u32 & 1
 }
 
 /// The context of four samples that have no significant neighbour.
@@ -163,8 +166,8 @@ impl<'a> Mq<'a> {
     fn settle(&mut self, context: &mut State, interval: i64, code: i64) -> u32 {
         let state = *context;
         let qe = state & QE;
-        let more = STATES[(state >> MORE) as usize & 127];
-        let less = STATES[(state >> LESS) as usize & 127];
+        let more = STATES[usize::from(state as u8)];
+        let less = STATES[usize::from((state >> 8) as u8)];
         // The lower part of the interval is that of the less probable decision, unless it is the larger one.
         let (is_below, is_exchanged) = (code < 0, interval < qe);
         let kept = select_unpredictable(is_below, less, more);
@@ -172,15 +175,15 @@ impl<'a> Mq<'a> {
         let next = select_unpredictable(is_exchanged, exchanged, kept);
         let interval = select_unpredictable(is_below, qe, interval);
         let code = select_unpredictable(is_below, self.code, code);
-        *context = select_unpredictable(interval < HALF, next, state);
         let shift = (interval as u64 | 1).leading_zeros().wrapping_sub(1) & 63;
+        *context = select_unpredictable(shift != 0, next, state);
         self.interval = interval << shift;
         self.code = code << shift;
         self.shift += shift as i32;
         if self.shift > POINT as i32 - 8 {
             (self.code, self.at, self.shift) = fill(self.data, self.at, self.code, self.shift);
         }
-        state as u32 & 1 ^ u32::from(is_below ^ is_exchanged)
+        more_probable(state) ^ u32::from(is_below ^ is_exchanged)
     }
 }
 
@@ -190,7 +193,7 @@ impl Decisions for Mq<'_> {
         let (interval, code) = (self.interval - (*context & QE), self.code.wrapping_sub(*context & QE));
         if (interval - HALF) | code >= 0 {
             (self.interval, self.code) = (interval, code);
-            return *context as u32 & 1;
+            return more_probable(*context);
         }
         self.settle(context, interval, code)
     }
