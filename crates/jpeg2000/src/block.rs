@@ -9,7 +9,7 @@
 
 use crate::coding::style;
 use crate::error::{Result, corrupt};
-use crate::mq::{Contexts, Decisions, Mq, PADDING, RUN, Raw, UNIFORM};
+use crate::mq::{Contexts, Decisions, Mq, PADDING, RUN, Raw, State, UNIFORM};
 use crate::packets::segment_passes;
 use crate::tile::{BandKind, Block, Chunk, NONE};
 
@@ -457,11 +457,7 @@ impl Planes {
                 let near = if first == 0 { 0 } else { self.near(at, model.style) };
                 let mut bits = 0;
                 if first == 0 {
-                    while todo != 0 {
-                        let sample = todo.trailing_zeros();
-                        todo &= todo - 1;
-                        bits |= u64::from(decisions.decide_evenly(&mut again)) << sample;
-                    }
+                    bits = refine_again(&mut decisions, &mut again, todo);
                 } else {
                     while todo != 0 {
                         let sample = todo.trailing_zeros();
@@ -542,6 +538,20 @@ impl Planes {
             && todo >> sample & 15 == 15
             && self.flags[self.column(stripe, word, sample)] & ((1 << SIGNS) - 1) == 0
     }
+}
+
+/// Decides a bit of each sample of `todo`, none of which is refined for the first time.
+// Not inlined: the loop needs all registers.
+#[inline(never)]
+fn refine_again<D: Decisions>(coder: &mut D, context: &mut State, mut todo: u64) -> u64 {
+    let (mut decisions, mut again) = (*coder, *context);
+    let mut bits = 0;
+    while todo != 0 {
+        bits |= u64::from(decisions.decide_evenly(&mut again)) << todo.trailing_zeros();
+        todo &= todo - 1;
+    }
+    (*coder, *context) = (decisions, again);
+    bits
 }
 
 /// The bits of a byte, each in a byte of its own.

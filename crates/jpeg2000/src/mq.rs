@@ -16,7 +16,7 @@ const HALF: i64 = 1 << (POINT + 15);
 ///
 /// From the lowest bit on, 8 bits each: the states that follow the more and the less probable decision, and the more
 /// probable decision; from bit [`POINT`] on Qe, the interval of the less probable one.
-type State = i64;
+pub(crate) type State = i64;
 
 /// The bits of Qe in a state.
 const QE: i64 = 0xFFFF << POINT;
@@ -168,11 +168,11 @@ impl<'a> Mq<'a> {
         let qe = state & QE;
         let more = STATES[usize::from(state as u8)];
         let less = STATES[usize::from((state >> 8) as u8)];
-        // The lower part of the interval is that of the less probable decision, unless it is the larger one.
-        let (is_below, is_exchanged) = (code < 0, interval < qe);
-        let kept = select_unpredictable(is_below, less, more);
-        let exchanged = select_unpredictable(is_below, more, less);
-        let next = select_unpredictable(is_exchanged, exchanged, kept);
+        // The lower part of the interval is that of the less probable decision, unless it is the larger one. A mask, not
+        // a choice between two places to load from: the loads must not wait for it.
+        let is_below = code < 0;
+        let less_probable = code >> 63 ^ (interval - qe) >> 63;
+        let next = more ^ (more ^ less) & less_probable;
         let interval = select_unpredictable(is_below, qe, interval);
         let code = select_unpredictable(is_below, self.code, code);
         let shift = (interval as u64 | 1).leading_zeros().wrapping_sub(1) & 63;
@@ -183,7 +183,7 @@ impl<'a> Mq<'a> {
         if self.shift > POINT as i32 - 8 {
             (self.code, self.at, self.shift) = fill(self.data, self.at, self.code, self.shift);
         }
-        more_probable(state) ^ u32::from(is_below ^ is_exchanged)
+        more_probable(state ^ less_probable)
     }
 }
 
