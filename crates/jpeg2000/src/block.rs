@@ -447,34 +447,19 @@ impl Planes {
     ) {
         let mut decisions = *coder;
         let first_bit = self.first_bit(plane);
-        let mut again = *contexts.get(16);
         for stripe in 0..self.height.div_ceil(4) {
             for word in 0..self.num_words - 2 {
                 let at = (stripe + 1) * self.num_words + word + 1;
-                let mut todo = self.significant[at] & !self.visited[at];
+                let todo = self.significant[at] & !self.visited[at];
                 let first = todo & !self.refined[at];
                 self.refined[at] |= todo;
-                let near = if first == 0 { 0 } else { self.near(at, model.style) };
-                let mut bits = 0;
-                if first == 0 {
-                    bits = refine_again(&mut decisions, &mut again, todo);
+                self.bits[first_bit + at] |= if first == 0 {
+                    refine_again(&mut decisions, contexts.get(16), todo)
                 } else {
-                    while todo != 0 {
-                        let sample = todo.trailing_zeros();
-                        todo &= todo - 1;
-                        // Table D.4.
-                        let bit = if first >> sample & 1 != 0 {
-                            decisions.decide(contexts.get(14 + (near >> sample & 1) as usize))
-                        } else {
-                            decisions.decide_evenly(&mut again)
-                        };
-                        bits |= u64::from(bit) << sample;
-                    }
-                }
-                self.bits[first_bit + at] |= bits;
+                    refine(&mut decisions, contexts, todo, first, self.near(at, model.style) & first)
+                };
             }
         }
-        *contexts.get(16) = again;
         *coder = decisions;
     }
 
@@ -551,6 +536,25 @@ fn refine_again<D: Decisions>(coder: &mut D, context: &mut State, mut todo: u64)
         todo &= todo - 1;
     }
     (*coder, *context) = (decisions, again);
+    bits
+}
+
+/// Decides a bit of each sample of `todo`.
+///
+/// - `first`: those that are refined for the first time
+/// - `near`: those of them that have a significant neighbour
+#[inline(never)]
+fn refine<D: Decisions>(coder: &mut D, contexts: &mut Contexts, mut todo: u64, first: u64, near: u64) -> u64 {
+    let mut decisions = *coder;
+    let mut bits = 0;
+    while todo != 0 {
+        let sample = todo.trailing_zeros();
+        // Table D.4.
+        let context = 16 + (near >> sample & 1) - 2 * (first >> sample & 1);
+        bits |= u64::from(decisions.decide_evenly(contexts.get(context as usize))) << sample;
+        todo &= todo - 1;
+    }
+    *coder = decisions;
     bits
 }
 
