@@ -7,6 +7,8 @@
 //! by row. Sample `r` of the column has its neighbourhood at bit `3 * r` on. Magnitudes are words of bits as well until the
 //! last pass is done.
 
+use std::hint::select_unpredictable;
+
 use crate::coding::style;
 use crate::error::{Result, corrupt};
 use crate::mq::{Contexts, Decisions, Mq, PADDING, RUN, Raw, State, UNIFORM};
@@ -546,15 +548,21 @@ fn refine_again<D: Decisions>(coder: &mut D, context: &mut State, mut todo: u64)
 #[inline(never)]
 fn refine<D: Decisions>(coder: &mut D, contexts: &mut Contexts, mut todo: u64, first: u64, near: u64) -> u64 {
     let mut decisions = *coder;
+    let [mut far, mut near_state, mut again] = [14, 15, 16].map(|context| *contexts.get(context));
     let mut bits = 0;
     while todo != 0 {
         let sample = todo.trailing_zeros();
-        // Table D.4.
-        let context = 16 + (near >> sample & 1) - 2 * (first >> sample & 1);
-        bits |= u64::from(decisions.decide_evenly(contexts.get(context as usize))) << sample;
+        // Table D.4. Chosen among registers: a state that has just been stored takes long to load.
+        let (is_first, is_near) = (first >> sample & 1 != 0, near >> sample & 1 != 0);
+        let mut state = select_unpredictable(is_first, select_unpredictable(is_near, near_state, far), again);
+        bits |= u64::from(decisions.decide_evenly(&mut state)) << sample;
+        far = select_unpredictable(is_first & !is_near, state, far);
+        near_state = select_unpredictable(is_near, state, near_state);
+        again = select_unpredictable(is_first, again, state);
         todo &= todo - 1;
     }
     *coder = decisions;
+    (*contexts.get(14), *contexts.get(15), *contexts.get(16)) = (far, near_state, again);
     bits
 }
 
