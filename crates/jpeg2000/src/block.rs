@@ -363,7 +363,8 @@ impl Planes {
                 while todo != 0 {
                     let sample = todo.trailing_zeros();
                     todo &= todo - 1;
-                    if self.is_found(&mut decisions, contexts, stripe, word, sample, model) {
+                    let context = self.zero_context(stripe, word, sample, model);
+                    if decisions.decide_evenly(contexts.get(context)) == 1 {
                         let sign = self.found(&mut decisions, contexts, (stripe, word, sample), model.style);
                         negative |= sign << sample;
                         significant |= 1 << sample;
@@ -382,20 +383,11 @@ impl Planes {
         *coder = decisions;
     }
 
-    /// Decides whether a sample is significant in this plane.
+    /// Returns the context of the decision whether a sample is significant in this plane.
     #[inline(always)]
-    fn is_found<D: Decisions>(
-        &self,
-        decisions: &mut D,
-        contexts: &mut Contexts,
-        stripe: usize,
-        word: usize,
-        sample: u32,
-        model: Model,
-    ) -> bool {
+    fn zero_context(&self, stripe: usize, word: usize, sample: u32, model: Model) -> usize {
         let flags = self.flags[self.column(stripe, word, sample)] >> (3 * (sample & 3));
-        let context = model.zero_coding[(flags & AROUND) as usize];
-        decisions.decide(contexts.get(context.into())) == 1
+        model.zero_coding[(flags & AROUND) as usize].into()
     }
 
     /// Returns where the flags of a sample's column are.
@@ -496,7 +488,8 @@ impl Planes {
                         is_found = true;
                     }
                     todo &= todo - 1;
-                    if is_found || self.is_found(&mut mq, contexts, stripe, word, sample, model) {
+                    let context = self.zero_context(stripe, word, sample, model);
+                    if is_found || mq.decide(contexts.get(context)) == 1 {
                         negative |= self.found(&mut mq, contexts, (stripe, word, sample), model.style) << sample;
                         significant |= 1 << sample;
                     }
