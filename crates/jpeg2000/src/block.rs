@@ -297,7 +297,11 @@ impl Planes {
                             1 => significant & !coded,
                             _ => 0,
                         };
-                        let known = if plane > lowest { self.bits[(plane - 1) * self.significant.len() + at] } else { 0 };
+                        let known = if plane > lowest {
+                            self.bits[(plane - 1) * self.significant.len() + at]
+                        } else {
+                            0
+                        };
                         spread(half | known, plane - planes, &mut bytes);
                     }
                     let shift = lowest + 8 * group;
@@ -490,7 +494,8 @@ impl Planes {
                     todo &= todo - 1;
                     let context = self.zero_context(stripe, word, sample, model);
                     if is_found || mq.decide(contexts.get(context)) == 1 {
-                        negative |= self.found(&mut mq, contexts, (stripe, word, sample), model.style) << sample;
+                        negative |=
+                            self.found(&mut mq, contexts, (stripe, word, sample), model.style) << sample;
                         significant |= 1 << sample;
                     }
                 }

@@ -309,7 +309,8 @@ impl Coding {
     fn component(&mut self, segment: &mut Bytes<'_>) -> Result<&mut ComponentCoding> {
         let index = self.component_index(segment)?;
         let component = self.components.get_mut(usize::from(index));
-        component.ok_or_else(|| corrupt(format!("a marker segment of component {index}, which does not exist")))
+        component
+            .ok_or_else(|| corrupt(format!("a marker segment of component {index}, which does not exist")))
     }
 }
 

@@ -24,7 +24,8 @@ impl Budget {
     /// Too large, if less is left.
     pub(crate) fn take(&mut self, bytes: u64) -> Result<()> {
         let left = self.0.checked_sub(bytes);
-        self.0 = left.ok_or_else(|| too_large(format!("{bytes} bytes of memory where {} are left", self.0)))?;
+        self.0 =
+            left.ok_or_else(|| too_large(format!("{bytes} bytes of memory where {} are left", self.0)))?;
         Ok(())
     }
 }
@@ -147,7 +148,8 @@ impl Tile<'_> {
             Self { rect: size.tile(index), components: Vec::new(), blocks: Vec::new(), chunks: Vec::new() };
         for (component, component_coding) in size.components.iter().zip(&coding.components) {
             let distance = (component.dx, component.dy);
-            let mut laid = TileComponent { coding: component_coding.clone(), resolutions: Vec::new(), distance };
+            let mut laid =
+                TileComponent { coding: component_coding.clone(), resolutions: Vec::new(), distance };
             budget.take(size_of::<TileComponent>() as u64)?;
             tile.lay_component(&mut laid, component.bits, budget)?;
             tile.components.push(laid);
@@ -345,14 +347,16 @@ impl Resolution {
         let size = block_size(coding.block, self.band_precinct(index));
         let blocks = |band: &Band| {
             // Each precinct may begin and end within a code-block.
-            let along = |len: u32, size: u8, precincts: u32| u64::from(len >> size) + 2 * u64::from(precincts);
+            let along =
+                |len: u32, size: u8, precincts: u32| u64::from(len >> size) + 2 * u64::from(precincts);
             along(band.rect.width(), size.0, self.num_precincts.0)
                 * along(band.rect.height(), size.1, self.num_precincts.1)
         };
         let blocks: u64 = self.bands.iter().map(blocks).sum();
         // Two trees of up to 4/3 nodes per block, and what an allocation costs.
         let per_block = size_of::<Block>() as u64 + 16;
-        precincts * (self.bands.len() as u64 * (size_of::<BandPrecinct>() as u64 + 64) + 160) + blocks * per_block
+        precincts * (self.bands.len() as u64 * (size_of::<BandPrecinct>() as u64 + 64) + 160)
+            + blocks * per_block
     }
 }
 
