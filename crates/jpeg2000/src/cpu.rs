@@ -50,3 +50,28 @@ pub(crate) fn run<W: Work>(_instructions: Instructions, work: W) -> W::Output {
 fn run_with_avx2<W: Work>(work: W) -> W::Output {
     work.run()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Instructions;
+    use crate::{Decoder, Limits, Options};
+
+    static STREAMS: &[u8] = include_bytes!("../golden/streams.bin");
+
+    /// Both compilations give the same samples, of all golden streams.
+    #[test]
+    fn instructions_do_not_matter() {
+        let limits = Limits { max_pixels: 1 << 20, max_bytes: 1 << 28 };
+        let options = Options { limits, skipped_levels: 0, strict: true };
+        let (mut plain, mut best) = (Decoder::new(), Decoder::new());
+        plain.instructions = Instructions::Plain;
+        let starts = STREAMS.windows(4).enumerate().filter(|(_, start)| start == b"\xFF\x4F\xFF\x51");
+        let mut num_decoded = 0;
+        for (start, _) in starts {
+            let image = plain.decode(&STREAMS[start..], &options);
+            assert!(image == best.decode(&STREAMS[start..], &options));
+            num_decoded += usize::from(image.is_ok());
+        }
+        assert!(num_decoded > 80, "{num_decoded}");
+    }
+}

@@ -13,7 +13,10 @@
 //!                            code-block                          level shift
 //! ```
 
-#![expect(clippy::inline_always, reason = "what is compiled twice (cpu), and loops whose state stays in registers")]
+#![expect(
+    clippy::inline_always,
+    reason = "what is compiled twice (cpu), and loops whose state stays in registers"
+)]
 
 mod block;
 mod boxes;

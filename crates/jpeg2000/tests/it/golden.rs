@@ -2,7 +2,7 @@
 
 use crate::cases;
 
-static STREAMS: &[u8] = include_bytes!("../../golden/streams.bin");
+pub(crate) static STREAMS: &[u8] = include_bytes!("../../golden/streams.bin");
 
 /// Reversible streams give exactly the samples that OpenJPEG decodes, irreversible ones within 1.
 #[test]
