@@ -34,8 +34,11 @@ pub(crate) const NEGATIVE: u32 = 1 << 31;
 
 /// Contexts of table D.1 by neighbourhood, for the bands LL and LH, HL, and HH.
 static ZERO_CODING: [[u8; 512]; 3] = [zero_coding(0), zero_coding(1), zero_coding(2)];
-/// Contexts of table D.3, and in bit 7 which sign is expected: by significance and signs of the neighbours.
+/// Contexts of table D.3, and whether a negative sign is expected: by significance and signs of the neighbours.
 static SIGN_CODING: [u8; 512] = sign_coding();
+
+/// The mark of an expected negative sign.
+const FLIPPED: u8 = 128;
 
 const fn zero_coding(table: u8) -> [u8; 512] {
     let mut contexts = [0; 512];
@@ -96,10 +99,10 @@ const fn sign_coding() -> [u8; 512] {
             (1, _) => 11,
             (0, 1) => 10,
             (0, 0) => 9,
-            (0, _) => 10 | 128,
-            (_, 1) => 11 | 128,
-            (_, 0) => 12 | 128,
-            (_, _) => 13 | 128,
+            (0, _) => 10 + FLIPPED,
+            (_, 1) => 11 + FLIPPED,
+            (_, 0) => 12 + FLIPPED,
+            (_, _) => 13 + FLIPPED,
         };
         index += 1;
     }
@@ -287,7 +290,7 @@ impl Planes {
                 let at = (stripe + 1) * self.num_words + word + 1;
                 // What is unknown of a sample is half of its last plane: not all have a bit of a plane that is not done.
                 let significant = self.significant[at];
-                let coded = if pass % 3 == 0 { significant & self.visited[at] } else { significant };
+                let coded = if pass.is_multiple_of(3) { significant & self.visited[at] } else { significant };
                 *out = [0; WORD];
                 for (group, planes) in (lowest..=highest).step_by(8).enumerate() {
                     let mut bytes = [[0; 8]; 8];
@@ -519,7 +522,7 @@ impl Planes {
     /// significant.
     #[inline(always)]
     fn is_run(&self, stripe: usize, word: usize, sample: u32, todo: u64) -> bool {
-        sample & 3 == 0
+        sample.is_multiple_of(4)
             && todo >> sample & 15 == 15
             && self.flags[self.column(stripe, word, sample)] & ((1 << SIGNS) - 1) == 0
     }
@@ -554,7 +557,7 @@ fn refine<D: Decisions>(coder: &mut D, contexts: &mut Contexts, mut todo: u64, f
         let (is_first, is_near) = (first >> sample & 1 != 0, near >> sample & 1 != 0);
         let mut state = select_unpredictable(is_first, select_unpredictable(is_near, near_state, far), again);
         bits |= u64::from(decisions.decide_evenly(&mut state)) << sample;
-        far = select_unpredictable(is_first & !is_near, state, far);
+        far = select_unpredictable(is_near, far, select_unpredictable(is_first, state, far));
         near_state = select_unpredictable(is_near, state, near_state);
         again = select_unpredictable(is_first, again, state);
         todo &= todo - 1;

@@ -223,7 +223,7 @@ impl Tile<'_> {
 
 /// Returns the columns and rows of cells of 2^`size` that an area touches.
 fn cells(area: &Rect, size: (u8, u8)) -> (Range<u32>, Range<u32>) {
-    (area.x0 >> size.0..(area.x1 - 1 >> size.0) + 1, area.y0 >> size.1..(area.y1 - 1 >> size.1) + 1)
+    (area.x0 >> size.0..((area.x1 - 1) >> size.0) + 1, area.y0 >> size.1..((area.y1 - 1) >> size.1) + 1)
 }
 
 /// Returns the area of a cell of 2^`size`.
@@ -258,7 +258,7 @@ impl TileComponent {
         let rect = shifted(rect, level, (0, 0));
         let precinct = self.coding.precinct(index);
         let count = |start: u32, end: u32, size: u8| {
-            if start < end { (end - 1 >> size) - (start >> size) + 1 } else { 0 }
+            if start < end { ((end - 1) >> size) - (start >> size) + 1 } else { 0 }
         };
         let num_precincts = (count(rect.x0, rect.x1, precinct.0), count(rect.y0, rect.y1, precinct.1));
         Ok(Resolution { rect, precinct, num_precincts, layers_read: Vec::new(), bands })

@@ -225,7 +225,7 @@ impl HighThroughputDecoder {
             let significant = word >> 4 & 15;
             // A quad with one significant sample, or in the first row, has no help from above.
             let alone = significant & significant.wrapping_sub(1) == 0;
-            let predicted = 31 - (self.line[quad] | self.line[quad + 1] | 2).leading_zeros();
+            let predicted = (self.line[quad] | self.line[quad + 1] | 2).ilog2();
             let bits = u32::from(self.exponents[quad]) + if alone { 1 } else { predicted };
             if significant == 0 {
                 self.line[quad] = before;
