@@ -70,7 +70,7 @@ fn mutated_streams_are_harmless() {
 /// Changes up to three bytes; every other time within the headers, where most is at stake.
 fn mutate(stream: &[u8], turn: usize, random: &mut Random) -> Vec<u8> {
     let mut mutated = stream.to_vec();
-    let reach = if turn % 2 == 0 { mutated.len().min(160) } else { mutated.len() };
+    let reach = if turn.is_multiple_of(2) { mutated.len().min(160) } else { mutated.len() };
     for _ in 0..=random.below(3) {
         let at = random.below(reach);
         mutated[at] = if random.below(3) == 0 { mutated[at] ^ (1 << random.below(8)) } else { random.byte() };

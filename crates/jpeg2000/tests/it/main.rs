@@ -1,4 +1,4 @@
-//! The decoder against OpenJPEG and OpenJPH, on real files, and on damaged streams.
+//! The decoder against `OpenJPEG` and `OpenJPH`, on real files, and on damaged streams.
 
 mod body;
 mod cases;

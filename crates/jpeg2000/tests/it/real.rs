@@ -1,4 +1,4 @@
-//! Frames of real DICOM files, against OpenJPEG.
+//! Frames of real DICOM files, against `OpenJPEG`.
 
 use std::process::Command;
 
