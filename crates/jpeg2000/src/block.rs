@@ -364,22 +364,13 @@ impl Planes {
             for word in 0..self.num_words - 2 {
                 let at = (stripe + 1) * self.num_words + word + 1;
                 let existing = self.existing(stripe, word);
-                let mut significant = self.significant[at];
-                let mut todo = self.near(at, model.style) & !significant & existing;
-                let (mut visited, mut negative) = (todo, 0);
-                while todo != 0 {
-                    let sample = todo.trailing_zeros();
-                    todo &= todo - 1;
-                    let context = self.zero_context(stripe, word, sample, model);
-                    if decisions.decide_evenly(contexts.get(context)) == 1 {
-                        let sign = self.found(&mut decisions, contexts, (stripe, word, sample), model.style);
-                        negative |= sign << sample;
-                        significant |= 1 << sample;
-                        // What comes later in the scan, and had no significant neighbour before.
-                        let new = LATER[sample as usize & 3] << sample & existing & !significant & !visited;
-                        todo |= new;
-                        visited |= new;
-                    }
+                let before = self.significant[at];
+                let todo = self.near(at, model.style) & !before & existing;
+                let (mut significant, mut visited, mut negative) = (before, 0, 0);
+                if todo != 0 {
+                    let scan = self.scan(stripe, word, model);
+                    [significant, visited, negative] =
+                        scan.significance(&mut decisions, contexts, [before, todo, existing]);
                 }
                 self.bits[first_bit + at] = significant & !self.significant[at];
                 self.significant[at] = significant;
@@ -390,51 +381,16 @@ impl Planes {
         *coder = decisions;
     }
 
-    /// Returns the context of the decision whether a sample is significant in this plane.
+    /// Returns how a word is scanned.
     #[inline(always)]
-    fn zero_context(&self, stripe: usize, word: usize, sample: u32, model: Model) -> usize {
-        let flags = self.flags[self.column(stripe, word, sample)] >> (3 * (sample & 3));
-        model.zero_coding[(flags & AROUND) as usize].into()
-    }
-
-    /// Returns where the flags of a sample's column are.
-    #[inline(always)]
-    fn column(&self, stripe: usize, word: usize, sample: u32) -> usize {
-        (stripe + 1) * self.stride + 1 + word * COLUMNS + (sample >> 2) as usize
-    }
-
-    /// Makes a sample significant: reads its sign and tells its neighbours (D.3.2).
-    ///
-    /// - returns: 1 if it is negative
-    #[inline(always)]
-    fn found<D: Decisions>(
-        &mut self,
-        decisions: &mut D,
-        contexts: &mut Contexts,
-        (stripe, word, sample): (usize, usize, u32),
-        style: u8,
-    ) -> u64 {
-        let place = self.column(stripe, word, sample);
-        let row = 3 * (sample & 3);
-        let [left, own, right] = window(&mut self.flags, place);
-        let around = *own >> row & CROSS | (*own >> (SIGNS + row) & CROSS) << 1;
-        let coding = SIGN_CODING[around as usize & 511];
-        let negative = decisions.decide_sign(contexts.get((coding & 127).into()), (coding >> 7).into());
-        let mark = 1 | u64::from(negative) << SIGNS;
-        *left |= mark << (row + 5);
-        *own |= mark << (row + SELF);
-        *right |= mark << (row + 3);
-        // The other stripe that has the sample in its windows. Samples in the middle have none: nothing is marked.
-        let (other, shift, mark) = match sample & 3 {
-            0 if style & style::CAUSAL == 0 => (place - self.stride, 15, mark),
-            3 => (place + self.stride, 0, mark),
-            _ => (place, 0, 0),
-        };
-        let [left, own, right] = window(&mut self.flags, other);
-        *left |= mark << (shift + 2);
-        *own |= mark << (shift + 1);
-        *right |= mark << shift;
-        negative.into()
+    fn scan(&mut self, stripe: usize, word: usize, model: Model) -> Scan<'_> {
+        Scan {
+            flags: &mut self.flags,
+            first: (stripe + 1) * self.stride + 1 + word * COLUMNS,
+            stride: self.stride,
+            zero_coding: model.zero_coding,
+            causal: model.style & style::CAUSAL != 0,
+        }
     }
 
     /// Codes one more bit of samples that were significant before this plane (D.3.3).
@@ -478,29 +434,12 @@ impl Planes {
         for stripe in 0..self.height.div_ceil(4) {
             for word in 0..self.num_words - 2 {
                 let at = (stripe + 1) * self.num_words + word + 1;
-                let (mut significant, mut negative) = (self.significant[at], 0);
-                let mut todo = !(significant | self.visited[at]) & self.existing(stripe, word);
-                while todo != 0 {
-                    let mut sample = todo.trailing_zeros();
-                    let mut is_found = false;
-                    if self.is_run(stripe, word, sample, todo) {
-                        if mq.decide(contexts.get(RUN)) == 0 {
-                            todo &= !(15 << sample);
-                            continue;
-                        }
-                        let high = mq.decide(contexts.get(UNIFORM));
-                        let skipped = high << 1 | mq.decide(contexts.get(UNIFORM));
-                        todo &= !(((1 << skipped) - 1) << sample);
-                        sample += skipped;
-                        is_found = true;
-                    }
-                    todo &= todo - 1;
-                    let context = self.zero_context(stripe, word, sample, model);
-                    if is_found || mq.decide(contexts.get(context)) == 1 {
-                        negative |=
-                            self.found(&mut mq, contexts, (stripe, word, sample), model.style) << sample;
-                        significant |= 1 << sample;
-                    }
+                let before = self.significant[at];
+                let todo = !(before | self.visited[at]) & self.existing(stripe, word);
+                let (mut significant, mut negative) = (before, 0);
+                if todo != 0 {
+                    [significant, negative] =
+                        self.scan(stripe, word, model).cleanup(&mut mq, contexts, [before, todo]);
                 }
                 self.bits[first_bit + at] |= significant & !self.significant[at];
                 self.significant[at] = significant;
@@ -517,14 +456,136 @@ impl Planes {
         *coder = mq;
         Ok(())
     }
+}
+
+/// How the samples of a word are scanned.
+struct Scan<'s> {
+    flags: &'s mut [u64],
+    /// Where the flags of the first column are.
+    first: usize,
+    stride: usize,
+    zero_coding: &'static [u8; 512],
+    causal: bool,
+}
+
+impl Scan<'_> {
+    /// Codes samples of a word in a significance pass.
+    ///
+    /// - the last argument: which samples are significant, which are to be coded, and which exist
+    /// - returns: which are significant, which were coded, and which of those found are negative
+    // Not inlined: the loop needs all registers.
+    #[inline(never)]
+    fn significance<D: Decisions>(
+        mut self,
+        coder: &mut D,
+        contexts: &mut Contexts,
+        [mut significant, mut todo, existing]: [u64; 3],
+    ) -> [u64; 3] {
+        let mut decisions = *coder;
+        let (mut visited, mut negative) = (todo, 0);
+        while todo != 0 {
+            let sample = todo.trailing_zeros();
+            todo &= todo - 1;
+            let context = self.zero_context(sample);
+            if decisions.decide_evenly(contexts.get(context)) == 1 {
+                negative |= self.found(&mut decisions, contexts, sample) << sample;
+                significant |= 1 << sample;
+                // What comes later in the scan, and had no significant neighbour before.
+                let new = LATER[sample as usize & 3] << sample & existing & !significant & !visited;
+                todo |= new;
+                visited |= new;
+            }
+        }
+        *coder = decisions;
+        [significant, visited, negative]
+    }
+
+    /// Codes samples of a word in a cleanup pass.
+    ///
+    /// - the last argument: which samples are significant, and which are to be coded
+    /// - returns: which are significant, and which of those found are negative
+    #[inline(never)]
+    fn cleanup(
+        mut self,
+        coder: &mut Mq<'_>,
+        contexts: &mut Contexts,
+        [mut significant, mut todo]: [u64; 2],
+    ) -> [u64; 2] {
+        let mut mq = *coder;
+        let mut negative = 0;
+        while todo != 0 {
+            let mut sample = todo.trailing_zeros();
+            let mut is_found = false;
+            if self.is_run(sample, todo) {
+                if mq.decide(contexts.get(RUN)) == 0 {
+                    todo &= !(15 << sample);
+                    continue;
+                }
+                let high = mq.decide(contexts.get(UNIFORM));
+                let skipped = high << 1 | mq.decide(contexts.get(UNIFORM));
+                todo &= !(((1 << skipped) - 1) << sample);
+                sample += skipped;
+                is_found = true;
+            }
+            todo &= todo - 1;
+            let context = self.zero_context(sample);
+            if is_found || mq.decide(contexts.get(context)) == 1 {
+                negative |= self.found(&mut mq, contexts, sample) << sample;
+                significant |= 1 << sample;
+            }
+        }
+        *coder = mq;
+        [significant, negative]
+    }
+
+    /// Returns where the flags of a sample's column are.
+    #[inline(always)]
+    fn column(&self, sample: u32) -> usize {
+        self.first + (sample >> 2) as usize
+    }
+
+    /// Returns the context of the decision whether a sample is significant in this plane.
+    #[inline(always)]
+    fn zero_context(&self, sample: u32) -> usize {
+        let flags = self.flags[self.column(sample)] >> (3 * (sample & 3));
+        self.zero_coding[(flags & AROUND) as usize].into()
+    }
+
+    /// Makes a sample significant: reads its sign and tells its neighbours (D.3.2).
+    ///
+    /// - returns: 1 if it is negative
+    #[inline(always)]
+    fn found<D: Decisions>(&mut self, decisions: &mut D, contexts: &mut Contexts, sample: u32) -> u64 {
+        let place = self.column(sample);
+        let row = 3 * (sample & 3);
+        let [left, own, right] = window(self.flags, place);
+        let around = *own >> row & CROSS | (*own >> (SIGNS + row) & CROSS) << 1;
+        let coding = SIGN_CODING[around as usize & 511];
+        let negative = decisions.decide_sign(contexts.get((coding & 127).into()), (coding >> 7).into());
+        let mark = 1 | u64::from(negative) << SIGNS;
+        *left |= mark << (row + 5);
+        *own |= mark << (row + SELF);
+        *right |= mark << (row + 3);
+        // The other stripe that has the sample in its windows. Samples in the middle have none: nothing is marked.
+        let (other, shift, mark) = match sample & 3 {
+            0 if !self.causal => (place - self.stride, 15, mark),
+            3 => (place + self.stride, 0, mark),
+            _ => (place, 0, 0),
+        };
+        let [left, own, right] = window(self.flags, other);
+        *left |= mark << (shift + 2);
+        *own |= mark << (shift + 1);
+        *right |= mark << shift;
+        negative.into()
+    }
 
     /// Tells whether a column of four samples is coded as a run: none of them, nor of those around them, is
     /// significant.
     #[inline(always)]
-    fn is_run(&self, stripe: usize, word: usize, sample: u32, todo: u64) -> bool {
+    fn is_run(&self, sample: u32, todo: u64) -> bool {
         sample.is_multiple_of(4)
             && todo >> sample & 15 == 15
-            && self.flags[self.column(stripe, word, sample)] & ((1 << SIGNS) - 1) == 0
+            && self.flags[self.column(sample)] & ((1 << SIGNS) - 1) == 0
     }
 }
 
