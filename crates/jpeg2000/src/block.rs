@@ -4,11 +4,14 @@
 //! plane and were refined before lies in bits: a word has 16 columns of a stripe in the order of the scan, so that a
 //! pass asks for the next sample by counting zeros. Each column of a stripe has a word of flags beside that: which
 //! samples of the column and around it are significant, and their signs, as a window of three columns by six rows, row
-//! by row. Sample `r` of the column has its neighbourhood at bit `3 * r` on. Magnitudes lie in the order of the scan.
+//! by row. Sample `r` of the column has its neighbourhood at bit `3 * r` on. Magnitudes are words of bits as well until the
+//! last pass is done.
+
+use std::hint::select_unpredictable;
 
 use crate::coding::style;
 use crate::error::{Result, corrupt};
-use crate::mq::{Contexts, Decisions, Mq, PADDING, RUN, Raw, UNIFORM};
+use crate::mq::{Contexts, Decisions, Mq, PADDING, RUN, Raw, State, UNIFORM};
 use crate::packets::segment_passes;
 use crate::tile::{BandKind, Block, Chunk, NONE};
 
@@ -18,6 +21,8 @@ const SIGNS: u32 = 18;
 const TOP: u64 = 0x1111_1111_1111_1111;
 /// The columns of a word.
 const COLUMNS: usize = 16;
+/// The samples of a word.
+const WORD: usize = 4 * COLUMNS;
 /// A sample itself in its neighbourhood.
 const SELF: u32 = 4;
 /// The neighbourhood without the sample itself.
@@ -29,8 +34,11 @@ pub(crate) const NEGATIVE: u32 = 1 << 31;
 
 /// Contexts of table D.1 by neighbourhood, for the bands LL and LH, HL, and HH.
 static ZERO_CODING: [[u8; 512]; 3] = [zero_coding(0), zero_coding(1), zero_coding(2)];
-/// Contexts of table D.3, and in bit 7 which sign is expected: by significance and signs of the neighbours.
+/// Contexts of table D.3, and whether a negative sign is expected: by significance and signs of the neighbours.
 static SIGN_CODING: [u8; 512] = sign_coding();
+
+/// The mark of an expected negative sign.
+const FLIPPED: u8 = 128;
 
 const fn zero_coding(table: u8) -> [u8; 512] {
     let mut contexts = [0; 512];
@@ -91,10 +99,10 @@ const fn sign_coding() -> [u8; 512] {
             (1, _) => 11,
             (0, 1) => 10,
             (0, 0) => 9,
-            (0, _) => 10 | 128,
-            (_, 1) => 11 | 128,
-            (_, 0) => 12 | 128,
-            (_, _) => 13 | 128,
+            (0, _) => 10 + FLIPPED,
+            (_, 1) => 11 + FLIPPED,
+            (_, 0) => 12 + FLIPPED,
+            (_, _) => 13 + FLIPPED,
         };
         index += 1;
     }
@@ -132,7 +140,12 @@ struct Planes {
     flags: Vec<u64>,
     /// Words of flags per stripe.
     stride: usize,
-    /// Twice the magnitude, and half of what is not known of it yet; the sign in bit 31.
+    /// Signs: words of samples.
+    negative: Vec<u64>,
+    /// Bits of magnitudes, plane by plane: words of samples.
+    bits: Vec<u64>,
+    /// Twice the magnitude, and half of what is not known of it; the sign in bit 31. Word by word, in the order of the
+    /// scan.
     magnitudes: Vec<u32>,
 }
 
@@ -160,7 +173,6 @@ impl BlockDecoder {
         num_planes: u8,
         style: u8,
     ) -> Result<()> {
-        self.planes.clear(block.width.into(), block.height.into());
         let table = match kind {
             BandKind::Ll | BandKind::Lh => 0,
             BandKind::Hl => 1,
@@ -170,6 +182,7 @@ impl BlockDecoder {
         // The first pass is the cleanup of the highest plane.
         let mut pass = 2;
         let highest = u32::from(num_planes - block.zero_planes);
+        self.planes.clear(block.width.into(), block.height.into(), highest as usize);
         let mut contexts = Contexts::new();
         let mut next = block.first_chunk;
         while next != NONE {
@@ -184,14 +197,15 @@ impl BlockDecoder {
                 self.planes.passes(Mq::new(&self.segment), &mut contexts, passes, highest, model)?;
             }
         }
+        self.planes.assemble(highest as usize, usize::from(pass - 1));
         Ok(())
     }
 
     /// Copies the magnitudes and signs of a row.
     #[inline(always)]
     pub(crate) fn row(&self, row: usize, out: &mut [u32]) {
-        let width = self.planes.width;
-        let stripe = &self.planes.magnitudes[row / 4 * 4 * width..][..4 * width];
+        let stripe_len = (self.planes.num_words - 2) * WORD;
+        let stripe = &self.planes.magnitudes[row / 4 * stripe_len..][..stripe_len];
         for (column, out) in stripe.as_chunks::<4>().0.iter().zip(out) {
             *out = column[row % 4];
         }
@@ -199,20 +213,20 @@ impl BlockDecoder {
 }
 
 impl Planes {
-    fn clear(&mut self, width: usize, height: usize) {
+    fn clear(&mut self, width: usize, height: usize, num_planes: usize) {
         (self.width, self.height) = (width, height);
         self.num_words = width.div_ceil(COLUMNS) + 2;
         let stripes = height.div_ceil(4);
-        for words in [&mut self.significant, &mut self.visited, &mut self.refined] {
+        let num_words = (stripes + 2) * self.num_words;
+        for words in [&mut self.significant, &mut self.visited, &mut self.refined, &mut self.negative] {
             words.clear();
-            words.resize((stripes + 2) * self.num_words, 0);
+            words.resize(num_words, 0);
         }
+        self.bits.clear();
+        self.bits.resize(num_planes * num_words, 0);
         self.flags.clear();
         self.stride = width + 2;
         self.flags.resize((stripes + 2) * self.stride, 0);
-        self.magnitudes.clear();
-        // The last word of the last stripe may be longer than the stripe.
-        self.magnitudes.resize(stripes * width * 4 + 4 * COLUMNS, 0);
     }
 
     #[inline(always)]
@@ -257,6 +271,56 @@ impl Planes {
         Ok(())
     }
 
+    /// Returns where the bits of a plane begin.
+    fn first_bit(&self, plane: u32) -> usize {
+        plane as usize * self.significant.len()
+    }
+
+    /// Makes magnitudes of the bits of all planes below `highest`.
+    ///
+    /// - `pass`: the last pass, counted so that multiples of 3 are significance passes
+    #[inline(always)]
+    fn assemble(&mut self, highest: usize, pass: usize) {
+        let lowest = highest - 1 - pass / 3;
+        let stripes = self.height.div_ceil(4);
+        self.magnitudes.resize(stripes * (self.num_words - 2) * WORD, 0);
+        let mut out = self.magnitudes.as_chunks_mut::<WORD>().0.iter_mut();
+        for stripe in 0..stripes {
+            for (word, out) in (0..self.num_words - 2).zip(&mut out) {
+                let at = (stripe + 1) * self.num_words + word + 1;
+                // What is unknown of a sample is half of its last plane: not all have a bit of a plane that is not done.
+                let significant = self.significant[at];
+                let coded = if pass.is_multiple_of(3) { significant & self.visited[at] } else { significant };
+                *out = [0; WORD];
+                for (group, planes) in (lowest..=highest).step_by(8).enumerate() {
+                    let mut bytes = [[0; 8]; 8];
+                    for plane in planes..(planes + 8).min(highest + 1) {
+                        let half = match plane - lowest {
+                            0 => coded,
+                            1 => significant & !coded,
+                            _ => 0,
+                        };
+                        let known = if plane > lowest {
+                            self.bits[(plane - 1) * self.significant.len() + at]
+                        } else {
+                            0
+                        };
+                        spread(half | known, plane - planes, &mut bytes);
+                    }
+                    let shift = lowest + 8 * group;
+                    for (out, byte) in out.iter_mut().zip(bytes.as_flattened()) {
+                        *out |= u32::from(*byte) << shift;
+                    }
+                }
+                let mut signs = [[0; 8]; 8];
+                spread(self.negative[at], 7, &mut signs);
+                for (out, sign) in out.iter_mut().zip(signs.as_flattened()) {
+                    *out |= u32::from(*sign) << 24;
+                }
+            }
+        }
+    }
+
     /// Returns the samples of a word that exist.
     #[inline(always)]
     fn existing(&self, stripe: usize, word: usize) -> u64 {
@@ -295,85 +359,38 @@ impl Planes {
     ) {
         // A copy stays in registers.
         let mut decisions = *coder;
+        let first_bit = self.first_bit(plane);
         for stripe in 0..self.height.div_ceil(4) {
             for word in 0..self.num_words - 2 {
                 let at = (stripe + 1) * self.num_words + word + 1;
                 let existing = self.existing(stripe, word);
-                let mut significant = self.significant[at];
-                let mut todo = self.near(at, model.style) & !significant & existing;
-                let mut visited = todo;
-                while todo != 0 {
-                    let sample = todo.trailing_zeros();
-                    todo &= todo - 1;
-                    if self.is_found(&mut decisions, contexts, stripe, word, sample, model) {
-                        self.found(&mut decisions, contexts, (stripe, word, sample), plane, model.style);
-                        significant |= 1 << sample;
-                        // What comes later in the scan, and had no significant neighbour before.
-                        let new = LATER[sample as usize & 3] << sample & existing & !significant & !visited;
-                        todo |= new;
-                        visited |= new;
-                    }
+                let before = self.significant[at];
+                let todo = self.near(at, model.style) & !before & existing;
+                let (mut significant, mut visited, mut negative) = (before, 0, 0);
+                if todo != 0 {
+                    let scan = self.scan(stripe, word, model);
+                    [significant, visited, negative] =
+                        scan.significance(&mut decisions, contexts, [before, todo, existing]);
                 }
+                self.bits[first_bit + at] = significant & !self.significant[at];
                 self.significant[at] = significant;
                 self.visited[at] = visited;
+                self.negative[at] |= negative;
             }
         }
         *coder = decisions;
     }
 
-    /// Decides whether a sample is significant in this plane.
+    /// Returns how a word is scanned.
     #[inline(always)]
-    fn is_found<D: Decisions>(
-        &self,
-        decisions: &mut D,
-        contexts: &mut Contexts,
-        stripe: usize,
-        word: usize,
-        sample: u32,
-        model: Model,
-    ) -> bool {
-        let flags = self.flags[self.column(stripe, word, sample)] >> (3 * (sample & 3));
-        let context = model.zero_coding[(flags & AROUND) as usize];
-        decisions.decide(contexts.get(context.into())) == 1
-    }
-
-    /// Returns where the flags of a sample's column are.
-    #[inline(always)]
-    fn column(&self, stripe: usize, word: usize, sample: u32) -> usize {
-        (stripe + 1) * self.stride + 1 + word * COLUMNS + (sample >> 2) as usize
-    }
-
-    /// Makes a sample significant: reads its sign and tells its neighbours (D.3.2).
-    #[inline(always)]
-    fn found<D: Decisions>(
-        &mut self,
-        decisions: &mut D,
-        contexts: &mut Contexts,
-        (stripe, word, sample): (usize, usize, u32),
-        plane: u32,
-        style: u8,
-    ) {
-        let place = self.column(stripe, word, sample);
-        let row = 3 * (sample & 3);
-        let [left, own, right] = window(&mut self.flags, place);
-        let around = *own >> row & CROSS | (*own >> (SIGNS + row) & CROSS) << 1;
-        let coding = SIGN_CODING[around as usize & 511];
-        let negative = decisions.decide_sign(contexts.get((coding & 127).into()), (coding >> 7).into());
-        let mark = 1 | u64::from(negative) << SIGNS;
-        *left |= mark << (row + 5);
-        *own |= mark << (row + SELF);
-        *right |= mark << (row + 3);
-        // The other stripe that has the sample in its windows. Samples in the middle have none: nothing is marked.
-        let (other, shift, mark) = match sample & 3 {
-            0 if style & style::CAUSAL == 0 => (place - self.stride, 15, mark),
-            3 => (place + self.stride, 0, mark),
-            _ => (place, 0, 0),
-        };
-        let [left, own, right] = window(&mut self.flags, other);
-        *left |= mark << (shift + 2);
-        *own |= mark << (shift + 1);
-        *right |= mark << shift;
-        self.magnitudes[4 * (stripe * self.width + word * COLUMNS) + sample as usize] = 3 << plane | negative << 31;
+    fn scan(&mut self, stripe: usize, word: usize, model: Model) -> Scan<'_> {
+        Scan {
+            flags: &mut self.flags,
+            first: (stripe + 1) * self.stride + 1 + word * COLUMNS,
+            stride: self.stride,
+            zero_coding: model.zero_coding,
+            causal: model.style & style::CAUSAL != 0,
+        }
     }
 
     /// Codes one more bit of samples that were significant before this plane (D.3.3).
@@ -386,39 +403,20 @@ impl Planes {
         model: Model,
     ) {
         let mut decisions = *coder;
-        let mut again = *contexts.get(16);
+        let first_bit = self.first_bit(plane);
         for stripe in 0..self.height.div_ceil(4) {
             for word in 0..self.num_words - 2 {
                 let at = (stripe + 1) * self.num_words + word + 1;
-                let mut todo = self.significant[at] & !self.visited[at];
+                let todo = self.significant[at] & !self.visited[at];
                 let first = todo & !self.refined[at];
                 self.refined[at] |= todo;
-                let near = if first == 0 { 0 } else { self.near(at, model.style) };
-                let start = 4 * (stripe * self.width + word * COLUMNS);
-                let magnitudes: &mut [u32] = &mut self.magnitudes[start..start + 4 * COLUMNS];
-                let magnitudes: &mut [u32; 4 * COLUMNS] = magnitudes.try_into().expect("a word of magnitudes");
-                if first == 0 {
-                    while todo != 0 {
-                        let sample = todo.trailing_zeros();
-                        todo &= todo - 1;
-                        refine(&mut magnitudes[sample as usize & 63], decisions.decide_evenly(&mut again), plane);
-                    }
-                    continue;
-                }
-                while todo != 0 {
-                    let sample = todo.trailing_zeros();
-                    todo &= todo - 1;
-                    // Table D.4.
-                    let bit = if first >> sample & 1 != 0 {
-                        decisions.decide(contexts.get(14 + (near >> sample & 1) as usize))
-                    } else {
-                        decisions.decide_evenly(&mut again)
-                    };
-                    refine(&mut magnitudes[sample as usize & 63], bit, plane);
-                }
+                self.bits[first_bit + at] |= if first == 0 {
+                    refine_again(&mut decisions, contexts.get(16), todo)
+                } else {
+                    refine(&mut decisions, contexts, todo, first, self.near(at, model.style) & first)
+                };
             }
         }
-        *contexts.get(16) = again;
         *coder = decisions;
     }
 
@@ -432,33 +430,21 @@ impl Planes {
         model: Model,
     ) -> Result<()> {
         let mut mq = *coder;
+        let first_bit = self.first_bit(plane);
         for stripe in 0..self.height.div_ceil(4) {
             for word in 0..self.num_words - 2 {
                 let at = (stripe + 1) * self.num_words + word + 1;
-                let mut significant = self.significant[at];
-                let mut todo = !(significant | self.visited[at]) & self.existing(stripe, word);
-                while todo != 0 {
-                    let mut sample = todo.trailing_zeros();
-                    let mut is_found = false;
-                    if self.is_run(stripe, word, sample, todo) {
-                        if mq.decide(contexts.get(RUN)) == 0 {
-                            todo &= !(15 << sample);
-                            continue;
-                        }
-                        let high = mq.decide(contexts.get(UNIFORM));
-                        let skipped = high << 1 | mq.decide(contexts.get(UNIFORM));
-                        todo &= !(((1 << skipped) - 1) << sample);
-                        sample += skipped;
-                        is_found = true;
-                    }
-                    todo &= todo - 1;
-                    if is_found || self.is_found(&mut mq, contexts, stripe, word, sample, model) {
-                        self.found(&mut mq, contexts, (stripe, word, sample), plane, model.style);
-                        significant |= 1 << sample;
-                    }
+                let before = self.significant[at];
+                let todo = !(before | self.visited[at]) & self.existing(stripe, word);
+                let (mut significant, mut negative) = (before, 0);
+                if todo != 0 {
+                    [significant, negative] =
+                        self.scan(stripe, word, model).cleanup(&mut mq, contexts, [before, todo]);
                 }
+                self.bits[first_bit + at] |= significant & !self.significant[at];
                 self.significant[at] = significant;
                 self.visited[at] = 0;
+                self.negative[at] |= negative;
             }
         }
         if model.style & style::SYMBOLS != 0 {
@@ -470,14 +456,198 @@ impl Planes {
         *coder = mq;
         Ok(())
     }
+}
+
+/// How the samples of a word are scanned.
+struct Scan<'s> {
+    flags: &'s mut [u64],
+    /// Where the flags of the first column are.
+    first: usize,
+    stride: usize,
+    zero_coding: &'static [u8; 512],
+    causal: bool,
+}
+
+impl Scan<'_> {
+    /// Codes samples of a word in a significance pass.
+    ///
+    /// - the last argument: which samples are significant, which are to be coded, and which exist
+    /// - returns: which are significant, which were coded, and which of those found are negative
+    // Not inlined: the loop needs all registers.
+    #[inline(never)]
+    fn significance<D: Decisions>(
+        mut self,
+        coder: &mut D,
+        contexts: &mut Contexts,
+        [mut significant, mut todo, existing]: [u64; 3],
+    ) -> [u64; 3] {
+        let mut decisions = *coder;
+        let (mut visited, mut negative) = (todo, 0);
+        while todo != 0 {
+            let sample = todo.trailing_zeros();
+            todo &= todo - 1;
+            let context = self.zero_context(sample);
+            if decisions.decide_evenly(contexts.get(context)) == 1 {
+                negative |= self.found(&mut decisions, contexts, sample) << sample;
+                significant |= 1 << sample;
+                // What comes later in the scan, and had no significant neighbour before.
+                let new = LATER[sample as usize & 3] << sample & existing & !significant & !visited;
+                todo |= new;
+                visited |= new;
+            }
+        }
+        *coder = decisions;
+        [significant, visited, negative]
+    }
+
+    /// Codes samples of a word in a cleanup pass.
+    ///
+    /// - the last argument: which samples are significant, and which are to be coded
+    /// - returns: which are significant, and which of those found are negative
+    #[inline(never)]
+    fn cleanup(
+        mut self,
+        coder: &mut Mq<'_>,
+        contexts: &mut Contexts,
+        [mut significant, mut todo]: [u64; 2],
+    ) -> [u64; 2] {
+        let mut mq = *coder;
+        let mut negative = 0;
+        while todo != 0 {
+            let mut sample = todo.trailing_zeros();
+            let mut is_found = false;
+            if self.is_run(sample, todo) {
+                if mq.decide(contexts.get(RUN)) == 0 {
+                    todo &= !(15 << sample);
+                    continue;
+                }
+                let high = mq.decide(contexts.get(UNIFORM));
+                let skipped = high << 1 | mq.decide(contexts.get(UNIFORM));
+                todo &= !(((1 << skipped) - 1) << sample);
+                sample += skipped;
+                is_found = true;
+            }
+            todo &= todo - 1;
+            let context = self.zero_context(sample);
+            if is_found || mq.decide(contexts.get(context)) == 1 {
+                negative |= self.found(&mut mq, contexts, sample) << sample;
+                significant |= 1 << sample;
+            }
+        }
+        *coder = mq;
+        [significant, negative]
+    }
+
+    /// Returns where the flags of a sample's column are.
+    #[inline(always)]
+    fn column(&self, sample: u32) -> usize {
+        self.first + (sample >> 2) as usize
+    }
+
+    /// Returns the context of the decision whether a sample is significant in this plane.
+    #[inline(always)]
+    fn zero_context(&self, sample: u32) -> usize {
+        let flags = self.flags[self.column(sample)] >> (3 * (sample & 3));
+        self.zero_coding[(flags & AROUND) as usize].into()
+    }
+
+    /// Makes a sample significant: reads its sign and tells its neighbours (D.3.2).
+    ///
+    /// - returns: 1 if it is negative
+    #[inline(always)]
+    fn found<D: Decisions>(&mut self, decisions: &mut D, contexts: &mut Contexts, sample: u32) -> u64 {
+        let place = self.column(sample);
+        let row = 3 * (sample & 3);
+        let [left, own, right] = window(self.flags, place);
+        let around = *own >> row & CROSS | (*own >> (SIGNS + row) & CROSS) << 1;
+        let coding = SIGN_CODING[around as usize & 511];
+        let negative = decisions.decide_sign(contexts.get((coding & 127).into()), (coding >> 7).into());
+        let mark = 1 | u64::from(negative) << SIGNS;
+        *left |= mark << (row + 5);
+        *own |= mark << (row + SELF);
+        *right |= mark << (row + 3);
+        // The other stripe that has the sample in its windows. Samples in the middle have none: nothing is marked.
+        let (other, shift, mark) = match sample & 3 {
+            0 if !self.causal => (place - self.stride, 15, mark),
+            3 => (place + self.stride, 0, mark),
+            _ => (place, 0, 0),
+        };
+        let [left, own, right] = window(self.flags, other);
+        *left |= mark << (shift + 2);
+        *own |= mark << (shift + 1);
+        *right |= mark << shift;
+        negative.into()
+    }
 
     /// Tells whether a column of four samples is coded as a run: none of them, nor of those around them, is
     /// significant.
     #[inline(always)]
-    fn is_run(&self, stripe: usize, word: usize, sample: u32, todo: u64) -> bool {
-        sample & 3 == 0
+    fn is_run(&self, sample: u32, todo: u64) -> bool {
+        sample.is_multiple_of(4)
             && todo >> sample & 15 == 15
-            && self.flags[self.column(stripe, word, sample)] & ((1 << SIGNS) - 1) == 0
+            && self.flags[self.column(sample)] & ((1 << SIGNS) - 1) == 0
+    }
+}
+
+/// Decides a bit of each sample of `todo`, none of which is refined for the first time.
+// Not inlined: the loop needs all registers.
+#[inline(never)]
+fn refine_again<D: Decisions>(coder: &mut D, context: &mut State, mut todo: u64) -> u64 {
+    let (mut decisions, mut again) = (*coder, *context);
+    let mut bits = 0;
+    while todo != 0 {
+        bits |= u64::from(decisions.decide_evenly(&mut again)) << todo.trailing_zeros();
+        todo &= todo - 1;
+    }
+    (*coder, *context) = (decisions, again);
+    bits
+}
+
+/// Decides a bit of each sample of `todo`.
+///
+/// - `first`: those that are refined for the first time
+/// - `near`: those of them that have a significant neighbour
+#[inline(never)]
+fn refine<D: Decisions>(coder: &mut D, contexts: &mut Contexts, mut todo: u64, first: u64, near: u64) -> u64 {
+    let mut decisions = *coder;
+    let [mut far, mut near_state, mut again] = [14, 15, 16].map(|context| *contexts.get(context));
+    let mut bits = 0;
+    while todo != 0 {
+        let sample = todo.trailing_zeros();
+        // Table D.4. Chosen among registers: a state that has just been stored takes long to load.
+        let (is_first, is_near) = (first >> sample & 1 != 0, near >> sample & 1 != 0);
+        let mut state = select_unpredictable(is_first, select_unpredictable(is_near, near_state, far), again);
+        bits |= u64::from(decisions.decide_evenly(&mut state)) << sample;
+        far = select_unpredictable(is_near, far, select_unpredictable(is_first, state, far));
+        near_state = select_unpredictable(is_near, state, near_state);
+        again = select_unpredictable(is_first, again, state);
+        todo &= todo - 1;
+    }
+    *coder = decisions;
+    (*contexts.get(14), *contexts.get(15), *contexts.get(16)) = (far, near_state, again);
+    bits
+}
+
+/// The bits of a byte, each in a byte of its own.
+static SPREAD: [u64; 256] = {
+    let mut spread = [0; 256];
+    let mut bits = 0;
+    while bits < 256 {
+        let mut bit = 0;
+        while bit < 8 {
+            spread[bits] |= (bits as u64 >> bit & 1) << (8 * bit);
+            bit += 1;
+        }
+        bits += 1;
+    }
+    spread
+};
+
+/// Sets bit `shift` of the bytes that have a bit in `word`.
+#[inline(always)]
+fn spread(word: u64, shift: usize, bytes: &mut [[u8; 8]; 8]) {
+    for (eight, bits) in bytes.iter_mut().zip(word.to_le_bytes()) {
+        *eight = (u64::from_le_bytes(*eight) | SPREAD[usize::from(bits)] << shift).to_le_bytes();
     }
 }
 
@@ -489,12 +659,6 @@ fn window(flags: &mut [u64], place: usize) -> &mut [u64; 3] {
 
 /// The samples behind one in the scan that are next to it, by its row; the lowest bit is the sample itself.
 const LATER: [u64; 4] = [0b11_0010, 0b11_1010, 0b11_1010, 0b01_1000];
-
-/// Adds a bit to a magnitude: what stood for half of what was unknown becomes the bit, half of the rest follows.
-#[inline(always)]
-fn refine(magnitude: &mut u32, bit: u32, plane: u32) {
-    *magnitude ^= (3 - 2 * bit) << plane;
-}
 
 /// Joins the chunks of the codeword segment that begins with pass `pass`, and returns its number of passes.
 fn join(segment: &mut Vec<u8>, chunks: &[Chunk<'_>], next: &mut u32, style: u8, pass: u8) -> u8 {

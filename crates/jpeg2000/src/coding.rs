@@ -147,7 +147,7 @@ impl ComponentCoding {
         self.precincts.clear();
         for resolution in 0..if has_precincts { self.num_levels + 1 } else { 0 } {
             let size = segment.u8()?;
-            if resolution > 0 && (size & 15 == 0 || size >> 4 == 0) {
+            if resolution > 0 && (size.is_multiple_of(16) || size < 16) {
                 return Err(corrupt("precincts of one sample"));
             }
             self.precincts.push((size & 15, size >> 4));
@@ -165,8 +165,8 @@ pub(crate) struct Coding {
     /// By POC; none means `order`.
     pub(crate) volumes: Vec<Volume>,
     pub(crate) components: Vec<ComponentCoding>,
-    has_coding: bool,
-    has_quantisation: bool,
+    has_cod: bool,
+    has_qcd: bool,
 }
 
 impl Coding {
@@ -189,8 +189,8 @@ impl Coding {
             component_transform: false,
             volumes: Vec::new(),
             components: vec![component; num_components],
-            has_coding: false,
-            has_quantisation: false,
+            has_cod: false,
+            has_qcd: false,
         }
     }
 
@@ -201,13 +201,13 @@ impl Coding {
         for component in &mut coding.components {
             (component.has_own_coding, component.has_own_quantisation) = (false, false);
         }
-        (coding.has_coding, coding.has_quantisation) = (false, false);
+        (coding.has_cod, coding.has_qcd) = (false, false);
         coding
     }
 
     /// Checks that COD and QCD have been read.
     pub(crate) fn check(&self) -> Result<()> {
-        if !self.has_coding || !self.has_quantisation {
+        if !self.has_cod || !self.has_qcd {
             return Err(corrupt("the main header lacks COD or QCD"));
         }
         Ok(())
@@ -228,7 +228,7 @@ impl Coding {
     }
 
     fn read_cod(&mut self, segment: &mut Bytes<'_>) -> Result<()> {
-        once(&mut self.has_coding, "COD")?;
+        once(&mut self.has_cod, "COD")?;
         // SOP and EPH are recognised where they are, whatever this says of them.
         let has_precincts = segment.u8()? & 1 != 0;
         self.order = Progression::parse(segment.u8()?)?;
@@ -253,7 +253,7 @@ impl Coding {
     }
 
     fn read_qcd(&mut self, segment: &mut Bytes<'_>) -> Result<()> {
-        once(&mut self.has_quantisation, "QCD")?;
+        once(&mut self.has_qcd, "QCD")?;
         let quantisation = Quantisation::parse(segment)?;
         for component in self.components.iter_mut().filter(|component| !component.has_own_quantisation) {
             component.quantisation.clone_from(&quantisation);
@@ -309,7 +309,8 @@ impl Coding {
     fn component(&mut self, segment: &mut Bytes<'_>) -> Result<&mut ComponentCoding> {
         let index = self.component_index(segment)?;
         let component = self.components.get_mut(usize::from(index));
-        component.ok_or_else(|| corrupt(format!("a marker segment of component {index}, which does not exist")))
+        component
+            .ok_or_else(|| corrupt(format!("a marker segment of component {index}, which does not exist")))
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::block::BlockDecoder;
 use crate::bytes::Bytes;
 use crate::coding::{Coding, style};
+use crate::cpu::{self, Instructions, Work};
 use crate::error::{Result, corrupt, too_large, unsupported};
 use crate::ht::HighThroughputDecoder;
 use crate::samples::{self, Range, Transform};
@@ -24,6 +25,40 @@ pub struct Decoder {
     lower: Vec<i32>,
     integers: Halves<i32>,
     floats: Halves<f32>,
+    pub(crate) instructions: Instructions,
+}
+
+/// Decodes a component of a tile up to resolution `last`.
+struct ComponentWork<'w> {
+    decoder: &'w mut Decoder,
+    tile: &'w Tile<'w>,
+    component: &'w TileComponent,
+    last: usize,
+}
+
+impl Work for ComponentWork<'_> {
+    type Output = Result<Vec<i32>>;
+
+    #[inline(always)]
+    fn run(self) -> Result<Vec<i32>> {
+        self.decoder.component(self.tile, self.component, self.last)
+    }
+}
+
+/// Makes samples of the components of a tile.
+struct FinishWork<'w> {
+    size: &'w Size,
+    coding: &'w Coding,
+    decoded: &'w mut [(Rect, Vec<i32>)],
+}
+
+impl Work for FinishWork<'_> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn run(self) -> Result<()> {
+        finish(self.size, self.coding, self.decoded)
+    }
 }
 
 impl Decoder {
@@ -84,14 +119,16 @@ impl Decoder {
         for component in &tile.components {
             let last = component.coding.num_levels.checked_sub(options.skipped_levels);
             let last = last.ok_or_else(|| unsupported("fewer decompositions than are to be left out"))?;
-            let samples = self.component(&tile, component, last.into())?;
+            let work = ComponentWork { decoder: self, tile: &tile, component, last: last.into() };
+            let samples = cpu::run(work.decoder.instructions, work)?;
             decoded.push((component.resolutions[usize::from(last)].rect, samples));
         }
-        finish(&header.size, coding, &mut decoded)?;
+        cpu::run(self.instructions, FinishWork { size: &header.size, coding, decoded: &mut decoded })?;
         Ok(decoded)
     }
 
     /// Decodes a component up to resolution `last`: bits of `f32` where the transform is irreversible.
+    #[inline(always)]
     fn component(&mut self, tile: &Tile<'_>, component: &TileComponent, last: usize) -> Result<Vec<i32>> {
         self.coefficients.clear();
         self.coefficients.resize(component.num_coefficients(last), 0);
@@ -104,6 +141,7 @@ impl Decoder {
     }
 
     /// Decodes the code-blocks of a band.
+    #[inline(always)]
     fn band(&mut self, tile: &Tile<'_>, component: &TileComponent, band: &crate::tile::Band) -> Result<()> {
         let coding = &component.coding;
         let step = (!coding.reversible).then_some(band.step);
@@ -132,6 +170,7 @@ impl Decoder {
     }
 
     /// Makes resolution `last` of all coefficients.
+    #[inline(always)]
     fn resolutions(&mut self, component: &TileComponent, last: usize) -> Vec<i32> {
         let lowest = component.resolutions[0].rect.area() as usize;
         let mut below = std::mem::take(&mut self.lower);
@@ -168,14 +207,16 @@ fn reduced(area: &Rect, skipped_levels: u8) -> Rect {
 
 /// Returns an upper limit of what decoding a tile takes beside its tables.
 fn working_bytes(tile: &Tile<'_>) -> u64 {
-    let areas = tile.components.iter().map(|component| {
-        component.resolutions.last().map_or(0, |resolution| resolution.rect.area())
-    });
+    let areas = tile
+        .components
+        .iter()
+        .map(|component| component.resolutions.last().map_or(0, |resolution| resolution.rect.area()));
     // Samples of all components; coefficients and lower resolutions of one.
     4 * (areas.clone().sum::<u64>() + 2 * areas.max().unwrap_or(0))
 }
 
 /// Undoes the transform of components, and brings samples into their range.
+#[inline(always)]
 fn finish(size: &Size, coding: &Coding, decoded: &mut [(Rect, Vec<i32>)]) -> Result<()> {
     if coding.component_transform {
         let [(_, first), (_, second), (_, third), ..] = decoded else {

@@ -13,10 +13,16 @@
 //!                            code-block                          level shift
 //! ```
 
+#![expect(
+    clippy::inline_always,
+    reason = "what is compiled twice (cpu), and loops whose state stays in registers"
+)]
+
 mod block;
 mod boxes;
 mod bytes;
 mod coding;
+mod cpu;
 mod decode;
 mod error;
 mod ht;
@@ -77,7 +83,8 @@ impl Header {
     ///
     /// Truncated, corrupt or unsupported.
     pub fn parse(data: &[u8]) -> Result<Self, Error> {
-        let header = stream::main_header(&mut bytes::Bytes::new(boxes::code_stream(data)?, "the code stream"))?;
+        let header =
+            stream::main_header(&mut bytes::Bytes::new(boxes::code_stream(data)?, "the code stream"))?;
         let (size, coding) = (&header.size, &header.coding);
         let component = |(index, component): (usize, &size::ComponentSize)| Component {
             width: size.component(index).width(),

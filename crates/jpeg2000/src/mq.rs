@@ -2,9 +2,10 @@
 //!
 //! The standard's decoder keeps 16 bits of the code register in play, shifts it one bit at a time and asks for a byte
 //! every eight. This one keeps up to 62 bits of the code, shifts by as much as is due and reads bytes several at a
-//! time: sums and comparisons are the same. The interval is kept less 0x8000, so that a decision without
-//! renormalisation is two subtractions and a look at two signs. With one there is no branch either, since it could not
-//! be predicted: what is chosen is chosen by masks, and both states that may follow are loaded before it is known which.
+//! time: sums and comparisons are the same. A renormalisation has no branch, since it could not be predicted. What one
+//! decision needs of the one before is little: both states that may follow are loaded before it is known which.
+
+use std::hint::select_unpredictable;
 
 /// How many bits of the code lie below those that are compared with the interval.
 const POINT: u32 = 47;
@@ -13,12 +14,10 @@ const HALF: i64 = 1 << (POINT + 15);
 
 /// The state of a context: a row of table C.2, and which decision is the more probable one.
 ///
-/// From the lowest bit on: that decision; from bit [`MORE`] and [`LESS`] on, 7 bits each, the states that follow the more
-/// and the less probable decision; from bit [`POINT`] on Qe, the interval of the less probable one.
-type State = i64;
+/// From the lowest bit on, 8 bits each: the states that follow the more and the less probable decision, and the more
+/// probable decision; from bit [`POINT`] on Qe, the interval of the less probable one.
+pub(crate) type State = i64;
 
-const MORE: u32 = 8;
-const LESS: u32 = 16;
 /// The bits of Qe in a state.
 const QE: i64 = 0xFFFF << POINT;
 
@@ -73,21 +72,26 @@ const ROWS: [(u16, u8, u8, bool); 47] = [
     (0x5601, 46, 46, false),
 ];
 
-/// All states: twice the row, plus the more probable decision. A power of two, so that no index needs a check.
-static STATES: [State; 128] = states();
+/// All states: twice the row, plus the more probable decision. As many as a byte can tell, so that no index needs a check.
+static STATES: [State; 256] = states();
 
-const fn states() -> [State; 128] {
-    let mut states = [0; 128];
+const fn states() -> [State; 256] {
+    let mut states = [0; 256];
     let mut index = 0;
     while index < 2 * ROWS.len() {
         let (qe, more, less, switches) = ROWS[index / 2];
         let more_probable = (index % 2) as i64;
         let more = 2 * more as i64 + more_probable;
         let less = 2 * less as i64 + (more_probable ^ switches as i64);
-        states[index] = (qe as i64) << POINT | less << LESS | more << MORE | more_probable;
+        states[index] = (qe as i64) << POINT | more_probable << 16 | less << 8 | more;
         index += 1;
     }
     states
+}
+
+#[inline(always)]
+fn more_probable(state: State) -> u32 {
+    (state >> 16) as u32 & 1
 }
 
 /// The context of four samples that have no significant neighbour.
@@ -134,7 +138,7 @@ pub(crate) struct Mq<'a> {
     data: &'a [u8],
     /// The byte that was read last.
     at: usize,
-    /// The interval (A), less [`HALF`].
+    /// The interval (A).
     interval: i64,
     /// The code (C).
     code: i64,
@@ -154,51 +158,50 @@ impl<'a> Mq<'a> {
         debug_assert!(data.ends_with(&PADDING));
         let code = i64::from(data[0]) << (POINT + 7);
         let (code, at, shift) = fill(data, 0, code, POINT as i32 - 1);
-        Self { data, at, interval: 0, code, shift }
+        Self { data, at, interval: HALF, code, shift }
     }
 
-    /// Decides after both interval and code have been reduced by Qe: exchanges and renormalises (C.3.2, C.3.3), without
-    /// a branch but to read bytes.
+    /// Decides where interval and code less Qe are `interval` and `code`: exchanges and renormalises (C.3.2, C.3.3).
     #[inline(always)]
-    fn settle(&mut self, context: &mut State) -> u32 {
+    fn settle(&mut self, context: &mut State, interval: i64, code: i64) -> u32 {
         let state = *context;
-        let more = STATES[(state >> MORE) as usize & 127];
-        let less = STATES[(state >> LESS) as usize & 127];
         let qe = state & QE;
-        // Masks of all ones where the code is below, and where the rest of the interval is less than Qe.
-        let excess = self.interval.wrapping_sub(qe.wrapping_sub(HALF));
-        let below = self.code >> 63;
-        let less_probable = below ^ excess >> 63;
-        let interval = self.interval.wrapping_sub(excess & below);
-        self.code = self.code.wrapping_add(qe & below);
-        let renormalised = interval >> 63;
+        let more = STATES[usize::from(state as u8)];
+        let less = STATES[usize::from((state >> 8) as u8)];
+        // The lower part of the interval is that of the less probable decision, unless it is the larger one. A mask, not
+        // a choice between two places to load from: the loads must not wait for it.
+        let is_below = code < 0;
+        let less_probable = code >> 63 ^ (interval - qe) >> 63;
         let next = more ^ (more ^ less) & less_probable;
-        *context = state ^ (state ^ next) & renormalised;
-        let interval = interval.wrapping_add(HALF);
+        let interval = select_unpredictable(is_below, qe, interval);
+        let code = select_unpredictable(is_below, self.code, code);
         let shift = (interval as u64 | 1).leading_zeros().wrapping_sub(1) & 63;
-        self.interval = (interval << shift).wrapping_sub(HALF);
-        self.code <<= shift;
+        *context = select_unpredictable(shift != 0, next, state);
+        self.interval = interval << shift;
+        self.code = code << shift;
         self.shift += shift as i32;
         if self.shift > POINT as i32 - 8 {
             (self.code, self.at, self.shift) = fill(self.data, self.at, self.code, self.shift);
         }
-        (state ^ less_probable) as u32 & 1
+        more_probable(state ^ less_probable)
     }
 }
 
 impl Decisions for Mq<'_> {
     #[inline(always)]
     fn decide(&mut self, context: &mut State) -> u32 {
-        self.interval = self.interval.wrapping_sub(*context & QE);
-        self.code = self.code.wrapping_sub(*context & QE);
-        if self.interval | self.code >= 0 { *context as u32 & 1 } else { self.settle(context) }
+        let (interval, code) = (self.interval - (*context & QE), self.code.wrapping_sub(*context & QE));
+        if (interval - HALF) | code >= 0 {
+            (self.interval, self.code) = (interval, code);
+            return more_probable(*context);
+        }
+        self.settle(context, interval, code)
     }
 
     #[inline(always)]
     fn decide_evenly(&mut self, context: &mut State) -> u32 {
-        self.interval = self.interval.wrapping_sub(*context & QE);
-        self.code = self.code.wrapping_sub(*context & QE);
-        self.settle(context)
+        let qe = *context & QE;
+        self.settle(context, self.interval - qe, self.code.wrapping_sub(qe))
     }
 
     #[inline(always)]

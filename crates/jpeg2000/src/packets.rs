@@ -225,7 +225,7 @@ pub(crate) fn segment_passes(style: u8, pass: u8) -> u32 {
     }
     match pass {
         0..10 => 10 - u32::from(pass),
-        _ if (pass - 10) % 3 == 0 => 2,
+        _ if (pass - 10).is_multiple_of(3) => 2,
         _ => 1,
     }
 }

@@ -23,11 +23,8 @@ pub(crate) fn undo(transform: Transform, [first, second, third]: [&mut [i32]; 3]
         Transform::Irreversible => {
             for ((y, cb), cr) in samples {
                 let [luma, blue, red] = [*y, *cb, *cr].map(|bits| f32::from_bits(bits as u32));
-                let colour = [
-                    luma + 1.402 * red,
-                    luma - 0.344_136 * blue - 0.714_136 * red,
-                    luma + 1.772 * blue,
-                ];
+                let colour =
+                    [luma + 1.402 * red, luma - 0.344_136 * blue - 0.714_136 * red, luma + 1.772 * blue];
                 [*y, *cb, *cr] = colour.map(|value| value.to_bits() as i32);
             }
         }

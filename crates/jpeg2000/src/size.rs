@@ -81,7 +81,8 @@ impl Size {
         let image = Rect { x0: segment.u32()?, y0: segment.u32()?, x1, y1 };
         let (tile_width, tile_height) = (segment.u32()?, segment.u32()?);
         let (x0, y0) = (segment.u32()?, segment.u32()?);
-        let first_tile = Rect { x0, y0, x1: x0.saturating_add(tile_width), y1: y0.saturating_add(tile_height) };
+        let first_tile =
+            Rect { x0, y0, x1: x0.saturating_add(tile_width), y1: y0.saturating_add(tile_height) };
         let num_components = segment.u16()?;
         if image.is_empty() {
             return Err(corrupt("an image without pixels"));
@@ -117,7 +118,8 @@ impl Size {
         let (width, height) = (self.first_tile.width(), self.first_tile.height());
         // The last edge may lie beyond the grid.
         let edge = |start: u32, step: u32, index: u32| {
-            u64::from(start).saturating_add(u64::from(step) * u64::from(index)).min(u64::from(u32::MAX)) as u32
+            u64::from(start).saturating_add(u64::from(step) * u64::from(index)).min(u64::from(u32::MAX))
+                as u32
         };
         let tile = Rect {
             x0: edge(self.first_tile.x0, width, column),

@@ -96,7 +96,9 @@ fn skip(marker: u16) -> Result<()> {
     match marker {
         // Of T.801, such as other transforms of components.
         0xFF70..=0xFF79 => Err(unsupported(format!("marker {marker:04X}, an extension of T.801"))),
-        0xFF4F | 0xFF51 | 0xFF90..=0xFF93 | 0xFFD9 => Err(corrupt(format!("marker {marker:04X} in a header"))),
+        0xFF4F | 0xFF51 | 0xFF90..=0xFF93 | 0xFFD9 => {
+            Err(corrupt(format!("marker {marker:04X} in a header")))
+        }
         _ => Ok(()),
     }
 }

@@ -24,7 +24,8 @@ impl Budget {
     /// Too large, if less is left.
     pub(crate) fn take(&mut self, bytes: u64) -> Result<()> {
         let left = self.0.checked_sub(bytes);
-        self.0 = left.ok_or_else(|| too_large(format!("{bytes} bytes of memory where {} are left", self.0)))?;
+        self.0 =
+            left.ok_or_else(|| too_large(format!("{bytes} bytes of memory where {} are left", self.0)))?;
         Ok(())
     }
 }
@@ -147,7 +148,8 @@ impl Tile<'_> {
             Self { rect: size.tile(index), components: Vec::new(), blocks: Vec::new(), chunks: Vec::new() };
         for (component, component_coding) in size.components.iter().zip(&coding.components) {
             let distance = (component.dx, component.dy);
-            let mut laid = TileComponent { coding: component_coding.clone(), resolutions: Vec::new(), distance };
+            let mut laid =
+                TileComponent { coding: component_coding.clone(), resolutions: Vec::new(), distance };
             budget.take(size_of::<TileComponent>() as u64)?;
             tile.lay_component(&mut laid, component.bits, budget)?;
             tile.components.push(laid);
@@ -221,7 +223,7 @@ impl Tile<'_> {
 
 /// Returns the columns and rows of cells of 2^`size` that an area touches.
 fn cells(area: &Rect, size: (u8, u8)) -> (Range<u32>, Range<u32>) {
-    (area.x0 >> size.0..(area.x1 - 1 >> size.0) + 1, area.y0 >> size.1..(area.y1 - 1 >> size.1) + 1)
+    (area.x0 >> size.0..((area.x1 - 1) >> size.0) + 1, area.y0 >> size.1..((area.y1 - 1) >> size.1) + 1)
 }
 
 /// Returns the area of a cell of 2^`size`.
@@ -256,7 +258,7 @@ impl TileComponent {
         let rect = shifted(rect, level, (0, 0));
         let precinct = self.coding.precinct(index);
         let count = |start: u32, end: u32, size: u8| {
-            if start < end { (end - 1 >> size) - (start >> size) + 1 } else { 0 }
+            if start < end { ((end - 1) >> size) - (start >> size) + 1 } else { 0 }
         };
         let num_precincts = (count(rect.x0, rect.x1, precinct.0), count(rect.y0, rect.y1, precinct.1));
         Ok(Resolution { rect, precinct, num_precincts, layers_read: Vec::new(), bands })
@@ -345,14 +347,16 @@ impl Resolution {
         let size = block_size(coding.block, self.band_precinct(index));
         let blocks = |band: &Band| {
             // Each precinct may begin and end within a code-block.
-            let along = |len: u32, size: u8, precincts: u32| u64::from(len >> size) + 2 * u64::from(precincts);
+            let along =
+                |len: u32, size: u8, precincts: u32| u64::from(len >> size) + 2 * u64::from(precincts);
             along(band.rect.width(), size.0, self.num_precincts.0)
                 * along(band.rect.height(), size.1, self.num_precincts.1)
         };
         let blocks: u64 = self.bands.iter().map(blocks).sum();
         // Two trees of up to 4/3 nodes per block, and what an allocation costs.
         let per_block = size_of::<Block>() as u64 + 16;
-        precincts * (self.bands.len() as u64 * (size_of::<BandPrecinct>() as u64 + 64) + 160) + blocks * per_block
+        precincts * (self.bands.len() as u64 * (size_of::<BandPrecinct>() as u64 + 64) + 160)
+            + blocks * per_block
     }
 }
 

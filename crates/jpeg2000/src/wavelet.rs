@@ -125,7 +125,7 @@ pub(crate) fn synthesise<T: Lifting>(
 
 /// Returns how many of `len` samples are of low and of high frequency.
 pub(crate) fn split(len: usize, odd: bool) -> (usize, usize) {
-    let low = (len + usize::from(!odd)) / 2;
+    let low = if odd { len / 2 } else { len.div_ceil(2) };
     (low, len - low)
 }
 
@@ -201,7 +201,7 @@ impl<T: Lifting> Halves<T> {
     /// Carries out a step on one half.
     #[inline(always)]
     fn lift<const STEP: usize>(&mut self, odd: bool) {
-        let (half, sides, first) = if STEP % 2 == 0 {
+        let (half, sides, first) = if STEP.is_multiple_of(2) {
             (&mut self.low, &mut self.high, usize::from(odd))
         } else {
             (&mut self.high, &mut self.low, usize::from(!odd))

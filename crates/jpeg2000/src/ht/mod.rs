@@ -79,7 +79,9 @@ impl HighThroughputDecoder {
     ) -> Result<()> {
         if num_planes > MAX_PLANES || block.num_passes > 3 {
             let passes = block.num_passes;
-            return Err(unsupported(format!("an HTJ2K code-block of {num_planes} planes in {passes} passes")));
+            return Err(unsupported(format!(
+                "an HTJ2K code-block of {num_planes} planes in {passes} passes"
+            )));
         }
         (self.width, self.height) = (block.width.into(), block.height.into());
         self.magnitudes.clear();
@@ -92,7 +94,8 @@ impl HighThroughputDecoder {
         self.cleanup_pass(plane, u32::from(block.zero_planes) + 2)?;
         if block.num_passes > 1 {
             // Both are of the next plane.
-            let plane = plane.checked_sub(1).ok_or_else(|| corrupt("an HTJ2K code-block refines no plane"))?;
+            let plane =
+                plane.checked_sub(1).ok_or_else(|| corrupt("an HTJ2K code-block refines no plane"))?;
             let significant = self.significant();
             self.significance_pass(plane, &significant, style & style::CAUSAL != 0);
             if block.num_passes > 2 {
@@ -222,7 +225,7 @@ impl HighThroughputDecoder {
             let significant = word >> 4 & 15;
             // A quad with one significant sample, or in the first row, has no help from above.
             let alone = significant & significant.wrapping_sub(1) == 0;
-            let predicted = 31 - (self.line[quad] | self.line[quad + 1] | 2).leading_zeros();
+            let predicted = (self.line[quad] | self.line[quad + 1] | 2).ilog2();
             let bits = u32::from(self.exponents[quad]) + if alone { 1 } else { predicted };
             if significant == 0 {
                 self.line[quad] = before;
@@ -356,10 +359,7 @@ impl Window {
         let suffixes = [self.take(suffix_bits(first)), self.take(suffix_bits(second))];
         let extensions = suffixes.map(|suffix| if suffix >= 28 { self.take(4) } else { 0 });
         let offset = if more { 2 } else { 0 };
-        [
-            first + suffixes[0] + 4 * extensions[0] + offset,
-            second + suffixes[1] + 4 * extensions[1] + offset,
-        ]
+        [first + suffixes[0] + 4 * extensions[0] + offset, second + suffixes[1] + 4 * extensions[1] + offset]
     }
 }
 

@@ -4,6 +4,8 @@
 //! exponent follows (1), which exponents are known to be the greatest (4) and which of these are reached (4), the code
 //! word, whose first bit is the lowest (7), and its length (3).
 
+#![expect(clippy::unreadable_literal, reason = "fields of bits, not numbers")]
+
 /// The first row of quads.
 #[rustfmt::skip]
 pub(super) const FIRST_ROW: [u32; 444] = [

@@ -86,7 +86,8 @@ impl Case<'_> {
             let pairs = plane.samples.iter().zip(&expected.samples);
             let wrong = pairs.clone().filter(|&pair| off(pair) > self.tolerance).count();
             let most = pairs.map(off).max().unwrap_or(0);
-            (wrong > 0).then(|| format!("{}: {wrong} samples of plane {index} are up to {most} off", self.name))
+            (wrong > 0)
+                .then(|| format!("{}: {wrong} samples of plane {index} are up to {most} off", self.name))
         };
         image.planes.iter().zip(&self.planes).enumerate().find_map(differs)
     }

@@ -1,10 +1,10 @@
-//! Every option of OpenJPEG's encoder, and HTJ2K of OpenJPH.
+//! Every option of `OpenJPEG`'s encoder, and HTJ2K of `OpenJPH`.
 
 use crate::cases;
 
-static STREAMS: &[u8] = include_bytes!("../../golden/streams.bin");
+pub(crate) static STREAMS: &[u8] = include_bytes!("../../golden/streams.bin");
 
-/// Reversible streams give exactly the samples that OpenJPEG decodes, irreversible ones within 1.
+/// Reversible streams give exactly the samples that `OpenJPEG` decodes, irreversible ones within 1.
 #[test]
 fn samples_are_those_of_openjpeg() {
     let cases = cases::read(STREAMS);
