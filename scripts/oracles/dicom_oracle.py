@@ -41,7 +41,8 @@ DEFLATED_FRAME, RLE = "1.2.840.10008.1.2.8.1", "1.2.840.10008.1.2.5"
 JPEG = "1.2.840.10008.1.2.4."
 BASELINE, EXTENDED, LOSSLESS, LOSSLESS_1 = JPEG + "50", JPEG + "51", JPEG + "57", JPEG + "70"
 LS, LS_NEAR, J2K, J2K_LOSSY = JPEG + "80", JPEG + "81", JPEG + "90", JPEG + "91"
-HT, HT_RPCL, HT_LOSSY, XL, XL_LOSSY = JPEG + "201", JPEG + "202", JPEG + "203", JPEG + "110", JPEG + "112"
+HT, HT_RPCL, HT_LOSSY = JPEG + "201", JPEG + "202", JPEG + "203"
+XL, XL_JPEG, XL_LOSSY = JPEG + "110", JPEG + "111", JPEG + "112"
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
 
@@ -123,7 +124,7 @@ def read(path):
 def colours(ds, stored):
     """Returns RGB by the standard's formula, in float64 (PS3.3, C.7.6.3.1.2), of what is stored."""
     syntax, photometric = ds.file_meta.TransferSyntaxUID, ds.PhotometricInterpretation
-    if photometric in ("RGB", "YBR_RCT", "YBR_ICT") or syntax in (XL, XL_LOSSY):
+    if photometric in ("RGB", "YBR_RCT", "YBR_ICT") or syntax in (XL, XL_JPEG, XL_LOSSY):
         return stored.astype("<f8")
     top = 2 ** ds.BitsStored - 1
     y, blue, red = (stored[..., index].astype("<f8") for index in range(3))
@@ -134,7 +135,7 @@ def colours(ds, stored):
 
 def check_pydicoms_colours(ds, rgb):
     """pydicom rounds to bytes, with coefficients of 32 bits."""
-    if ds.BitsAllocated != 8 or ds.file_meta.TransferSyntaxUID in (BASELINE, XL, XL_LOSSY):
+    if ds.BitsAllocated != 8 or ds.file_meta.TransferSyntaxUID in (BASELINE, XL, XL_JPEG, XL_LOSSY):
         return
     theirs = pixel_array(ds)
     away = np.abs(theirs.reshape(rgb.shape).astype(float) - rgb).max()
@@ -433,6 +434,17 @@ class Maker:
             encapsulated(ds, streams)
             self.add(f"htj2k-lossy-12{'s' if signed else 'u'}", ds, None, tolerance=1)
         values = picture((2, 64, 40, 3), 8, False, 25)
+        grey = values[..., 0].astype("u1")
+        jpeg = [imagecodecs.jpeg8_encode(frame, level=95, subsampling="420") for frame in values.astype("u1")]
+        for label, syntax, photometric, streams in (
+            ("jxl-lossy-8", XL_LOSSY, "MONOCHROME2", [imagecodecs.jpegxl_encode(frame, distance=1.0) for frame in grey]),
+            ("jxl-lossy-8-XYB", XL_LOSSY, "XYB", [imagecodecs.jpegxl_encode(frame, distance=1.0) for frame in values.astype("u1")]),
+            ("jxl-of-jpeg", XL_JPEG, "YBR_FULL_422", [imagecodecs.jpegxl_encode_jpeg(frame) for frame in jpeg]),
+        ):
+            ds = base(values if "MONO" not in photometric else values[..., 0], photometric, 8, 8, False, syntax)
+            encapsulated(ds, streams)
+            stored = np.stack([imagecodecs.jpegxl_decode(stream) for stream in streams]).astype(np.int64)
+            self.add(label, ds, stored, "libjxl", tolerance=1)
         ds = base(values, "YBR_ICT", 8, 8, False, EXPLICIT)
         ds.PhotometricInterpretation = "YBR_ICT"
         ds.compress(UID(J2K_LOSSY), values.astype("u1"), j2k_cr=[5], generate_instance_uid=False)

@@ -108,25 +108,28 @@ impl<'a> Shader<'a> {
         Ok(Self { modality, voi, presentation: spec.presentation()? })
     }
 
-    fn share(&self, stored: f64) -> f64 {
-        let value = match self.modality {
-            Modality::Identity => stored,
-            Modality::Rescale { slope, intercept } => stored * slope + intercept,
-            Modality::Lut(lut) => f64::from(lut.at(stored as i64)),
-        };
-        let share = match &self.voi {
-            Interest::Window(window) => window.shade(value),
+    /// Turns stored values into shares, step by step, so that each step becomes vector instructions.
+    fn shade(&self, values: &mut [f64]) {
+        match self.modality {
+            Modality::Identity => {}
+            Modality::Rescale { slope, intercept } => each(values, |value| value * slope + intercept),
+            Modality::Lut(lut) => each(values, |value| f64::from(lut.at(value as i64))),
+        }
+        match &self.voi {
+            Interest::Window(window) => window.shade_all(values),
             // Entries are for whole values: the nearest one.
-            Interest::Lut(lut) => (f64::from(lut.at((value + 0.5).floor() as i64)) / lut.max()).min(1.0),
-            Interest::Range(low, high) if high > low => ((value - low) / (high - low)).clamp(0.0, 1.0),
-            Interest::Range(..) => 0.0,
-        };
+            Interest::Lut(lut) => each(values, |value| lut.share((value + 0.5).floor() as i64)),
+            Interest::Range(low, high) if high > low => {
+                each(values, |value| ((value - low) / (high - low)).clamp(0.0, 1.0));
+            }
+            Interest::Range(..) => values.fill(0.0),
+        }
         match self.presentation {
-            Presentation::Identity => share,
-            Presentation::Inverse => 1.0 - share,
+            Presentation::Identity => {}
+            Presentation::Inverse => each(values, |share| 1.0 - share),
             Presentation::Lut(lut) => {
                 let last = (lut.entries.len() - 1) as f64;
-                (f64::from(lut.entries[(share * last + 0.5) as usize]) / lut.max()).min(1.0)
+                each(values, |share| lut.share(lut.first.saturating_add((share * last + 0.5) as i64)));
             }
         }
     }
@@ -152,33 +155,68 @@ fn full_range(spec: &FrameSpec, modality: &Modality, values: &Samples) -> (f64, 
 
 fn shades<T: Shade>(spec: &FrameSpec, stored: &Stored, window: Option<Window>) -> Result<Vec<T>, Error> {
     let shader = Shader::new(spec, &stored.values, window)?;
-    Ok(mapped(stored, |value| T::of(shader.share(value))))
+    Ok(mapped(stored, |values, out| {
+        shader.shade(values);
+        out.extend(values.iter().map(|&share| T::of(share)));
+    }))
 }
 
+/// Values that are mapped at once: few enough to stay in the fastest cache.
+const CHUNK: usize = 1024;
+
 /// Maps all values; those of at most 16 bits by a table of all from the least to the greatest of the frame.
-fn mapped<T: Copy>(stored: &Stored, map: impl Fn(f64) -> T) -> Vec<T> {
+///
+/// - `map`: appends what a chunk of stored values becomes, and may write over the chunk
+fn mapped<T: Copy>(stored: &Stored, map: impl Fn(&mut [f64], &mut Vec<T>)) -> Vec<T> {
     match &stored.values {
         Samples::U8(values) => look_up(values, map),
         Samples::I8(values) => look_up(values, map),
         Samples::U16(values) => look_up(values, map),
         Samples::I16(values) => look_up(values, map),
-        Samples::U32(values) => values.iter().map(|&value| map(value.into())).collect(),
-        Samples::I32(values) => values.iter().map(|&value| map(value.into())).collect(),
-        Samples::F32(values) => values.iter().map(|&value| map(value.into())).collect(),
-        Samples::F64(values) => values.iter().map(|&value| map(value)).collect(),
+        Samples::U32(values) => in_chunks(values.iter().map(|&value| value.into()), map),
+        Samples::I32(values) => in_chunks(values.iter().map(|&value| value.into()), map),
+        Samples::F32(values) => in_chunks(values.iter().map(|&value| value.into()), map),
+        Samples::F64(values) => in_chunks(values.iter().copied(), map),
     }
 }
 
-fn look_up<V: Copy + Ord + Into<i32>, T: Copy>(values: &[V], map: impl Fn(f64) -> T) -> Vec<T> {
+fn look_up<V: Copy + Ord + Into<i32>, T: Copy>(
+    values: &[V],
+    map: impl Fn(&mut [f64], &mut Vec<T>),
+) -> Vec<T> {
     let (Some(low), Some(high)) = (values.iter().copied().min(), values.iter().copied().max()) else {
         return Vec::new();
     };
     let (low, high) = (low.into(), high.into());
     if (high - low) as usize >= values.len() {
-        return values.iter().map(|&value| map(value.into().into())).collect();
+        return in_chunks(values.iter().map(|&value| value.into().into()), map);
     }
-    let table: Vec<T> = (low..=high).map(|value| map(value.into())).collect();
+    let num = (high - low) as u32 + 1;
+    let table = in_chunks((0..num).map(|above| f64::from(low) + f64::from(above)), map);
     values.iter().map(|&value| table[(value.into() - low) as usize]).collect()
+}
+
+fn in_chunks<T>(
+    mut values: impl ExactSizeIterator<Item = f64>,
+    map: impl Fn(&mut [f64], &mut Vec<T>),
+) -> Vec<T> {
+    let mut out = Vec::with_capacity(values.len());
+    let mut chunk = [0.0; CHUNK];
+    loop {
+        let len = values.len().min(CHUNK);
+        if len == 0 {
+            return out;
+        }
+        chunk[..len].iter_mut().zip(&mut values).for_each(|(place, value)| *place = value);
+        map(&mut chunk[..len], &mut out);
+    }
+}
+
+/// Replaces each value.
+pub(crate) fn each(values: &mut [f64], map: impl Fn(f64) -> f64) {
+    for value in values {
+        *value = map(*value);
+    }
 }
 
 /// Colours of a palette; of a supplemental one only from its first value on, those below are shades (C.7.6.19).
@@ -190,16 +228,26 @@ fn palette_colours<T: Shade>(
 ) -> Result<Vec<T>, Error> {
     let supplemental = spec.image.photometric != crate::image::Photometric::PaletteColor;
     let shader = if supplemental { Some(Shader::new(spec, &stored.values, window)?) } else { None };
-    let colour = |value: f64| match &shader {
-        Some(shader) if (value as i64) < palette.first() => [T::of(shader.share(value)); 3],
-        _ => palette.at(value as i64).map(T::of),
+    let colours = |values: &mut [f64], out: &mut Vec<[T; 3]>| {
+        let start = out.len();
+        out.extend(values.iter().map(|&value| palette.at(value as i64).map(T::of)));
+        let Some(shader) = &shader else { return };
+        let stored: Vec<f64> = values.to_vec();
+        shader.shade(values);
+        for ((place, &share), &value) in out[start..].iter_mut().zip(values.iter()).zip(&stored) {
+            if (value as i64) < palette.first() {
+                *place = [T::of(share); 3];
+            }
+        }
     };
-    Ok(mapped(stored, colour).into_flattened())
+    Ok(mapped(stored, colours).into_flattened())
 }
 
 fn rgb<T: Shade>(spec: &FrameSpec, stored: &Stored) -> Result<Vec<T>, Error> {
     let max = max_of(spec)?;
-    Ok(mapped(stored, |value| T::of((value / max).clamp(0.0, 1.0))))
+    Ok(mapped(stored, |values, out| {
+        out.extend(values.iter().map(|&value| T::of((value / max).clamp(0.0, 1.0))));
+    }))
 }
 
 fn max_of(spec: &FrameSpec) -> Result<f64, Error> {

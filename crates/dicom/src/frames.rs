@@ -16,6 +16,12 @@ use crate::walk::Header;
 pub(crate) const ITEM_HEADER_BYTES: u64 = 8;
 /// What is read where the header of an item is expected.
 const READ_AHEAD_BYTES: u64 = 64;
+/// Fragments of fewer bytes are read rather than stepped over: that takes fewer requests.
+const SMALL_FRAGMENT_BYTES: u64 = 4 << 10;
+/// What is read where small fragments lie.
+const READ_AHEAD_SMALL_BYTES: u64 = 64 << 10;
+/// Maximum number of fragments per frame that are looked for.
+const MAX_FRAGMENTS_PER_FRAME: usize = 4096;
 /// Maximum number of fragments of an object.
 const MAX_FRAGMENTS: usize = 4 << 20;
 
@@ -49,7 +55,7 @@ impl Instance {
     ///
     /// Native frames follow from their size. Of compressed frames, the extended offset table is asked, else the basic
     /// one; the item headers stay in the ranges, so that a table suffices. Without a table, the headers of all items
-    /// are read, 64 bytes at a time: as many fragments as frames are a frame each, and more are split before each
+    /// are read, 64 bytes at a time, and small fragments with them: as many fragments as frames are a frame each, and more are split before each
     /// fragment that begins with a start of image. The only frame of an object is all that follows.
     ///
     /// # Errors
@@ -120,7 +126,7 @@ impl Instance {
         object: &dyn Bytes,
         frames: &[u32],
     ) -> Result<Vec<FrameBytes>, Stop> {
-        let table = item_header(object, pixels.at)?;
+        let table = item_header(object, pixels.at, READ_AHEAD_BYTES)?;
         let base = table.end(object.len())?;
         if let Some(spans) = self.extended_spans(image, base, object.len())? {
             return Ok(pick(&spans, frames));
@@ -137,7 +143,8 @@ impl Instance {
         }
         // A lock is poisoned only by a panic of another call; what was walked before it is sound.
         let mut walked = self.walked.0.lock().unwrap_or_else(PoisonError::into_inner);
-        walked.resume(object, base)?;
+        let most = MAX_FRAGMENTS_PER_FRAME.saturating_mul(image.num_frames as usize).min(MAX_FRAGMENTS);
+        walked.resume(object, base, most)?;
         Ok(pick(&group(&walked.fragments, image.num_frames)?, frames))
     }
 
@@ -226,14 +233,14 @@ fn slice(object: &dyn Bytes, at: u64, len: u64) -> Result<&[u8], Stop> {
     object.slice(at, len as usize).ok_or(Stop::Needs(at..end))
 }
 
-fn item_header(object: &dyn Bytes, at: u64) -> Result<Item, Stop> {
+fn item_header(object: &dyn Bytes, at: u64, read_ahead: u64) -> Result<Item, Stop> {
     let left = object.len().saturating_sub(at);
     if left < ITEM_HEADER_BYTES {
         return Err(truncated("the object ends where an item begins").into());
     }
     let ahead = left.min(ITEM_HEADER_BYTES + 4);
     let Some(bytes) = object.slice(at, ahead as usize) else {
-        return Err(Stop::Needs(at..at + left.min(READ_AHEAD_BYTES)));
+        return Err(Stop::Needs(at..at + left.min(read_ahead)));
     };
     let (tag, len) = parse_item(bytes).unwrap_or((Tag(0, 0), 0));
     let payload = bytes.get(8..12).unwrap_or_default();
@@ -285,7 +292,7 @@ fn basic(starts: &[u64], base: u64, object: &dyn Bytes, frames: &[u32]) -> Resul
 /// Returns where the fragments of the last frame end.
 fn last_end(object: &dyn Bytes, start: u64) -> Result<u64, Stop> {
     let mut walked = Walked::default();
-    walked.resume(object, start)?;
+    walked.resume(object, start, MAX_FRAGMENTS_PER_FRAME)?;
     Ok(walked.fragments.last().map_or(start, |last| last.span.end))
 }
 
@@ -308,18 +315,24 @@ pub(crate) struct Walked {
 pub(crate) struct SharedWalk(Arc<Mutex<Walked>>);
 
 impl Walked {
-    /// Reads the headers of items from `base` up to the delimiter.
-    fn resume(&mut self, object: &dyn Bytes, base: u64) -> Result<(), Stop> {
+    /// Reads the headers of items from `base` up to the delimiter, at most so many.
+    fn resume(&mut self, object: &dyn Bytes, base: u64, most: usize) -> Result<(), Stop> {
         while !self.ended {
-            let at = self.fragments.last().map_or(base, |fragment| fragment.span.end);
-            let item = item_header(object, at)?;
+            let (at, read_ahead) = match self.fragments.last().map(|fragment| &fragment.span) {
+                Some(span) if span.end - span.start < SMALL_FRAGMENT_BYTES => {
+                    (span.end, READ_AHEAD_SMALL_BYTES)
+                }
+                Some(span) => (span.end, READ_AHEAD_BYTES),
+                None => (base, READ_AHEAD_BYTES),
+            };
+            let item = item_header(object, at, read_ahead)?;
             if item.tag == tag::SEQUENCE_END {
                 self.ended = true;
                 break;
             }
             let end = item.end(object.len())?;
-            if self.fragments.len() == MAX_FRAGMENTS {
-                return Err(corrupt(format!("more than {MAX_FRAGMENTS} fragments")).into());
+            if self.fragments.len() == most {
+                return Err(corrupt(format!("more than {most} fragments")).into());
             }
             self.fragments.push(Fragment { span: at..end, starts_image: item.starts_image });
         }

@@ -60,8 +60,13 @@ impl Lut {
     /// Returns the entry of a value; those outside have that of the end (PS3.3, C.11.1.1).
     pub(crate) fn at(&self, value: i64) -> u16 {
         let last = self.entries.len() - 1;
-        let index = (value - self.first).clamp(0, last as i64);
+        let index = value.saturating_sub(self.first).clamp(0, last as i64);
         self.entries[index as usize]
+    }
+
+    /// Returns the entry of a value as a share of the greatest that an entry can have.
+    pub(crate) fn share(&self, value: i64) -> f64 {
+        (f64::from(self.at(value)) / self.max()).min(1.0)
     }
 
     /// Returns the greatest value that an entry can have.

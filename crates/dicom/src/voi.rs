@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::data::DataSet;
+use crate::display::each;
 use crate::error::{Error, corrupt};
 use crate::lut::Lut;
 use crate::tag;
@@ -76,6 +77,23 @@ impl Window {
     }
 }
 
+impl Window {
+    /// Turns values into shades, equal to those of [`Window::shade`].
+    pub(crate) fn shade_all(self, values: &mut [f64]) {
+        let Self { center, width, function } = self;
+        match function {
+            // A width of 1 is a step, and has no slope.
+            Function::Linear if width > 1.0 => ramp(values, center - 0.5, width - 1.0),
+            Function::LinearExact => ramp(values, center, width),
+            _ => each(values, |value| self.shade(value)),
+        }
+    }
+}
+
+fn ramp(values: &mut [f64], middle: f64, span: f64) {
+    each(values, |value| ((value - middle) / span + 0.5).clamp(0.0, 1.0));
+}
+
 /// What makes shades of values.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Voi {
@@ -107,5 +125,25 @@ impl Voi {
         let window =
             Window { center: number(tag::WINDOW_CENTER)?, width: number(tag::WINDOW_WIDTH)?, function };
         Ok(Some(Self::Window(window.check()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_shaded_alike_one_by_one_and_together() {
+        for function in [Function::Linear, Function::LinearExact, Function::Sigmoid] {
+            for width in [1.0, 1.5, 2.0, 3.0, 100.0, 400.3] {
+                let window = Window { center: 40.2, width, function };
+                let values: Vec<f64> = (-3000..3000).map(|value| f64::from(value) / 10.0).collect();
+                let mut shades = values.clone();
+                window.shade_all(&mut shades);
+                let away =
+                    values.iter().zip(shades).map(|(&value, shade)| (window.shade(value) - shade).abs());
+                assert!(away.fold(0.0, f64::max) < 1e-12, "{window:?}");
+            }
+        }
     }
 }

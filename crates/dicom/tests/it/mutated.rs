@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tilefleet_dicom::{Instance, Picture, display, modality, padding};
+use tilefleet_dicom::{Error, Instance, Picture, Step, display, modality, padding, parse};
 use tilefleet_testing::counting::{Counting, peak_bytes};
 use tilefleet_testing::{Random, project, skipped};
 
@@ -25,7 +25,16 @@ const MAX_FILE_BYTES: usize = 200 << 10;
 /// Does all that can be done with an object, errors or not.
 fn use_all(bytes: &[u8]) {
     let mut ranges = Ranges::new(bytes);
-    let Ok(instance) = ranges.parse() else { return };
+    let in_parts = ranges.parse();
+    let Step::Done(whole) = parse(&bytes) else { panic!("all of the object is there") };
+    let kind = |instance: &Result<Instance, Error>| {
+        instance
+            .as_ref()
+            .map_err(|error| error.kind)
+            .and_then(|instance| Ok(instance.image().map_err(|error| error.kind)?.clone()))
+    };
+    assert_eq!(kind(&whole), kind(&in_parts), "an object says the same as a whole and in parts");
+    let Ok(instance) = in_parts else { return };
     look(&instance);
     let Ok(image) = instance.image() else { return };
     let frames: Vec<u32> = (0..image.num_frames.min(NUM_FRAMES)).collect();

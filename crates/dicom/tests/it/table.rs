@@ -133,6 +133,8 @@ fn syntax_name(uid: &str) -> &str {
         ".4.201" => "HTJ2K lossless",
         ".4.202" => "HTJ2K lossless, by resolution",
         ".4.203" => "HTJ2K",
+        ".4.111" => "JPEG XL of JPEG",
+        ".4.112" => "JPEG XL",
         ".4.110" => "JPEG XL lossless",
         other => other,
     }
