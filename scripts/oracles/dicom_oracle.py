@@ -162,7 +162,7 @@ def base(values, photometric, allocated, stored, signed, syntax):
     ds.file_meta.TransferSyntaxUID = UID(syntax)
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7.4"
     ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
-    ds.PatientID, ds.Modality = "made", "OT"
+    ds.PatientID, ds.Modality = "made", "CT"
     ds.NumberOfFrames, ds.Rows, ds.Columns = values.shape[:3]
     ds.SamplesPerPixel = 1 if values.ndim == 3 else 3
     if ds.SamplesPerPixel == 3:

@@ -247,7 +247,7 @@ fn item_header(object: &dyn Bytes, at: u64, read_ahead: u64) -> Result<Item, Sto
     Ok(Item { tag, at: at + ITEM_HEADER_BYTES, len: len.into(), starts_image: starts_image(payload) })
 }
 
-/// JPEG and JPEG-LS begin with SOI and a marker, JPEG 2000 with SOC and SIZ, JPEG XL with its own or a box.
+/// JPEG and JPEG-LS begin with SOI and a marker, JPEG 2000 with SOC and its size, JPEG XL with its own or a box.
 fn starts_image(payload: &[u8]) -> bool {
     payload.starts_with(&[0xFF, 0xD8, 0xFF])
         || payload.starts_with(&[0xFF, 0x4F, 0xFF, 0x51])

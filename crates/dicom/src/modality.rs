@@ -26,7 +26,7 @@ impl Values {
 
     /// Returns the least and the greatest finite value of those pixels that are no padding.
     ///
-    /// - `padding`: `[rows, columns]` as [`padding`](crate::padding) gives it
+    /// - `padding`: `[rows, columns]` as [`padding`](crate::padding()) gives it
     /// - returns: `None` if there is none
     #[must_use]
     pub fn range(&self, padding: Option<&[bool]>) -> Option<(f64, f64)> {
