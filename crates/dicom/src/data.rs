@@ -143,9 +143,10 @@ impl DataSet {
             .collect()
     }
 
-    /// Returns the first number of a decimal string.
+    /// Returns the first number of a decimal string, whatever follows it.
     pub(crate) fn decimal(&self, tag: Tag) -> Option<f64> {
-        self.decimals(tag)?.first().copied()
+        let text = self.text(tag)?;
+        text.split('\\').next()?.trim().parse().ok().filter(|value: &f64| value.is_finite())
     }
 
     /// Returns an unsigned 16-bit number (US).

@@ -42,12 +42,24 @@ impl Palette {
 fn colour(data: &DataSet, image: &ImageModule, tags: (Tag, Tag, Tag)) -> Result<Lut, Error> {
     let descriptor = Descriptor::read(data, tags.0, image.signed)?;
     let Some(segments) = data.bytes(tags.2).filter(|_| data.bytes(tags.1).is_none()) else {
-        return Lut::of(data, tags.1, descriptor);
+        return Ok(with_bits_of_entries(Lut::of(data, tags.1, descriptor)?, data.bytes(tags.1)));
     };
     let segments = Segments::of(segments, descriptor.bits, data.order);
     let entries = expand(&segments, descriptor.num_entries)
         .ok_or_else(|| corrupt(format!("{} does not give {} entries", tags.2, descriptor.num_entries)))?;
     Ok(Lut { first: descriptor.first, bits: descriptor.bits, entries })
+}
+
+/// Where the descriptor says 16 bits of packed bytes, or 8 of words that hold more, the entries are right.
+fn with_bits_of_entries(lut: Lut, bytes: Option<&[u8]>) -> Lut {
+    let packed = bytes.is_some_and(|bytes| bytes.len() < 2 * lut.entries.len());
+    let greatest = lut.entries.iter().copied().max().unwrap_or_default();
+    let bits = match lut.bits {
+        bits if packed => bits.min(8),
+        bits if u32::from(greatest) >> bits > 0 => 16,
+        bits => bits,
+    };
+    Lut { bits, ..lut }
 }
 
 /// Numbers of segments: words, or bytes if entries have 8 bits (C.7.9.2).

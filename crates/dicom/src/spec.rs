@@ -85,7 +85,7 @@ fn read_modality(data: &DataSet, image: &ImageModule) -> Result<Option<Modality>
     if let Some(item) = data.item(tag::MODALITY_LUT) {
         return Ok(Some(Modality::Lut(Arc::new(Lut::read(item, image.signed)?))));
     }
-    let number = |tag| match data.bytes(tag) {
+    let number = |tag| match data.text(tag) {
         None => Ok(None),
         Some(_) => data.decimal(tag).map(Some).ok_or_else(|| corrupt(format!("{tag} is no number"))),
     };

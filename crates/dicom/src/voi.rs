@@ -112,7 +112,7 @@ impl Voi {
             let signed = signed || item.vr(tag::LUT_DESCRIPTOR).is_some_and(crate::spec::is_signed);
             return Ok(Some(Self::Lut(Arc::new(Lut::read(item, signed)?))));
         }
-        if data.bytes(tag::WINDOW_CENTER).is_none() || data.bytes(tag::WINDOW_WIDTH).is_none() {
+        if data.text(tag::WINDOW_CENTER).is_none() || data.text(tag::WINDOW_WIDTH).is_none() {
             return Ok(None);
         }
         let number = |tag| data.decimal(tag).ok_or_else(|| corrupt(format!("{tag} is no number")));

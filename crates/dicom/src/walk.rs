@@ -180,7 +180,7 @@ impl<'a> Walker<'a> {
             let value =
                 Value::Items(self.items(header.at, Some(end), encoding.of_items(header.vr), scope)?.0);
             self.keep(into, header.tag, header.vr, value)?;
-        } else if scope.keep && is_kept(header.tag, len, scope.depth) {
+        } else if scope.keep && header.vr != Vr(*b"SQ") && is_kept(header.tag, len, scope.depth) {
             let bytes = self.read(header.at, len)?;
             self.kept_bytes += len;
             self.keep(into, header.tag, header.vr, Value::Bytes(bytes.into()))?;

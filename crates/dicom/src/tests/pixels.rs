@@ -247,6 +247,40 @@ fn palettes_have_colours() {
     assert_near(&shown(&shaded).unwrap()[..6], &[grey, grey, grey, 0.0, 0.4, 1.0]);
 }
 
+#[test]
+fn entries_of_palettes_say_their_bits_where_the_descriptor_does_not() {
+    let entries = |bits: u16, data: &[u8]| {
+        let object = grey(&[0, 1], 8, false).text(tag::PHOTOMETRIC, *b"CS", "PALETTE COLOR");
+        let tags = [
+            (tag::RED_DESCRIPTOR, tag::RED_DATA),
+            (tag::GREEN_DESCRIPTOR, tag::GREEN_DATA),
+            (tag::BLUE_DESCRIPTOR, tag::BLUE_DATA),
+        ];
+        let object = tags.into_iter().fold(object, |object, (descriptor, table)| {
+            object.words(descriptor, *b"US", &[2, 0, bits]).element(table, *b"OW", data)
+        });
+        let shown = shown(&object).unwrap();
+        [shown[0], shown[3]]
+    };
+    for bits in [8, 16] {
+        assert_near(&entries(bits, &[51, 255]), &[0.2, 1.0]);
+        assert_near(&entries(bits, &[0x33, 0x33, 0xFF, 0xFF]), &[0.2, 1.0]);
+    }
+    assert_near(&entries(8, &[51, 0, 255, 0]), &[0.2, 1.0]);
+}
+
+/// Blank values are absent, and of several only the first is looked at.
+#[test]
+fn blank_numbers_are_absent() {
+    let object = grey(&[0, 51], 8, false)
+        .text(tag::WINDOW_CENTER, *b"DS", "  ")
+        .text(tag::WINDOW_WIDTH, *b"DS", "9")
+        .text(tag::RESCALE_SLOPE, *b"DS", " ");
+    assert_near(&shown(&object).unwrap(), &[0.0, 0.2]);
+    let object = object.text(tag::WINDOW_CENTER, *b"DS", "25.5\\").text(tag::WINDOW_WIDTH, *b"DS", "52\\x");
+    assert_near(&shown(&object).unwrap(), &[0.5 - 25.0 / 51.0, 1.0]);
+}
+
 /// PS3.3, C.7.6.3.1.2: pure red is (76, 85, 255) in full-range YCbCr.
 #[test]
 fn luminance_and_differences_become_rgb() {

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tilefleet_dicom::{Error, Instance, Picture, Step, display, modality, padding, parse};
+use tilefleet_dicom::{Error, Instance, Picture, Step, decode_frame, display, modality, padding, parse};
 use tilefleet_testing::counting::{Counting, peak_bytes};
 use tilefleet_testing::{Random, project, skipped};
 
 use crate::index::{folder, oracle};
-use crate::ranges::Ranges;
+use crate::ranges::{LIMITS, Ranges};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -121,4 +121,26 @@ fn damaged_objects_are_errors_and_stay_small() {
     }
     fs::remove_dir_all(folder).unwrap();
     assert!(num_objects > 6000, "{num_objects}");
+}
+
+/// Memory is reserved before a frame is decoded.
+#[test]
+fn decoding_takes_no_more_memory_than_announced() {
+    let folder = folder("announced");
+    let Some(files) = files(&folder) else { return };
+    let mut num_frames = 0;
+    for path in files {
+        let file = fs::read(&path).unwrap();
+        let Step::Done(Ok(instance)) = parse(&file) else { continue };
+        let Ok(spec) = instance.frame_spec(0) else { continue };
+        let Step::Done(Ok(found)) = instance.locate(&file, &[0]) else { continue };
+        let range = found[0].ranges[0].start as usize..found[0].ranges[0].end as usize;
+        let (fragments, mut decoded) = (&file[range], false);
+        let peak = peak_bytes(|| decoded = decode_frame(&spec, fragments, &LIMITS).is_ok());
+        let announced = spec.working_bytes(fragments.len() as u64);
+        assert!(peak <= announced, "{peak} bytes, and {announced} are announced for {}", path.display());
+        num_frames += usize::from(decoded);
+    }
+    fs::remove_dir_all(folder).unwrap();
+    assert!(num_frames > 400, "{num_frames}");
 }
