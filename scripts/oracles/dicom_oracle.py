@@ -55,7 +55,7 @@ def full_range(ds):
     if ds.get("ModalityLUTSequence"):
         return 0.0, float(2 ** ds.ModalityLUTSequence[0].LUTDescriptor[2] - 1)
     bits = ds.BitsStored
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if ds.PixelRepresentation else (0, 2 ** bits - 1)
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if ds.PixelRepresentation else (0, 2**bits - 1)
     slope, intercept = ds.get("RescaleSlope"), ds.get("RescaleIntercept")
     if slope is not None and intercept is not None:
         low, high = low * float(slope) + float(intercept), high * float(slope) + float(intercept)
@@ -82,13 +82,15 @@ def rendered(ds, stored):
         top = 2 ** ds.RedPaletteColorLookupTableDescriptor[2] - 1
         return stored, apply_color_lut(stored, ds).astype("<f8"), "palette", 0.0, float(top)
     if photometric not in GREY:
-        return stored, None, "rgb", 0.0, float(2 ** ds.BitsStored - 1)
+        return stored, None, "rgb", 0.0, float(2**ds.BitsStored - 1)
     modality = apply_modality_lut(stored, ds)
     if np.issubdtype(stored.dtype, np.floating):
         return modality, modality, "identity", float(modality.min()), float(modality.max())
     low, high = full_range(ds)
     if ds.get("VOILUTSequence"):
-        values = modality if np.issubdtype(modality.dtype, np.integer) else np.floor(modality + 0.5).astype(int)
+        values = (
+            modality if np.issubdtype(modality.dtype, np.integer) else np.floor(modality + 0.5).astype(int)
+        )
         top = 2 ** ds.VOILUTSequence[0].LUTDescriptor[2] - 1
         return modality, apply_voi_lut(values, ds).astype("<f8"), "table", 0.0, float(top)
     if "WindowCenter" in ds and ds.WindowCenter is not None:
@@ -103,7 +105,9 @@ def libjpeg_turbo(ds):
     """
     space = {1: "GRAYSCALE", 3: "YCBCR"}[ds.SamplesPerPixel]
     frames = generate_frames(ds.PixelData, number_of_frames=int(ds.get("NumberOfFrames") or 1))
-    return np.stack([imagecodecs.jpeg8_decode(frame, colorspace=space, outcolorspace=space) for frame in frames])
+    return np.stack(
+        [imagecodecs.jpeg8_decode(frame, colorspace=space, outcolorspace=space) for frame in frames]
+    )
 
 
 def read(path):
@@ -126,7 +130,7 @@ def colours(ds, stored):
     syntax, photometric = ds.file_meta.TransferSyntaxUID, ds.PhotometricInterpretation
     if photometric in ("RGB", "YBR_RCT", "YBR_ICT") or syntax in (XL, XL_JPEG, XL_LOSSY):
         return stored.astype("<f8")
-    top = 2 ** ds.BitsStored - 1
+    top = 2**ds.BitsStored - 1
     y, blue, red = (stored[..., index].astype("<f8") for index in range(3))
     blue, red = blue - (top + 1) / 2, red - (top + 1) / 2
     rgb = np.stack([y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue], -1)
@@ -149,7 +153,7 @@ def picture(shape, bits, signed, seed):
     """Smooth and noisy, with both ends of the range."""
     random = np.random.default_rng(seed)
     grid = np.indices(shape).sum(0) * 1.0
-    top = 2 ** bits - 1
+    top = 2**bits - 1
     values = top / 2 * (1 + np.sin(grid / 9)) + random.normal(0, max(top / 100, 0.4), shape)
     values = np.clip(np.round(values), 0, top).astype(np.int64)
     values.flat[0], values.flat[1] = 0, top
@@ -180,7 +184,7 @@ def base(values, photometric, allocated, stored, signed, syntax):
 
 
 def cells(values, allocated):
-    return (values & (2 ** allocated - 1)).astype(f"u{allocated // 8}")
+    return (values & (2**allocated - 1)).astype(f"u{allocated // 8}")
 
 
 def native(ds, values, big=False, planar=False, vr=None):
@@ -194,7 +198,11 @@ def native(ds, values, big=False, planar=False, vr=None):
     if ds.BitsAllocated == 1:
         data = np.packbits(values.astype("u1").ravel(), bitorder="little").tobytes()
     else:
-        data = cells(values, ds.BitsAllocated).astype((">" if big else "<") + f"u{ds.BitsAllocated // 8}").tobytes()
+        data = (
+            cells(values, ds.BitsAllocated)
+            .astype((">" if big else "<") + f"u{ds.BitsAllocated // 8}")
+            .tobytes()
+        )
     data += b"\0" * (len(data) % 2)
     if big and ds.BitsAllocated <= 8 and vr == "OW":
         data = np.frombuffer(data, "u2").byteswap().tobytes()
@@ -249,7 +257,12 @@ class Maker:
 
     def uncompressed(self):
         cases = [(8, 8), (8, 5), (16, 8), (16, 10), (16, 12), (16, 16), (32, 32), (32, 20)]
-        for syntax, label in ((IMPLICIT, "implicit"), (EXPLICIT, "explicit"), (BIG, "big"), (DEFLATED, "deflated")):
+        for syntax, label in (
+            (IMPLICIT, "implicit"),
+            (EXPLICIT, "explicit"),
+            (BIG, "big"),
+            (DEFLATED, "deflated"),
+        ):
             for allocated, bits in cases:
                 for signed in (False, True):
                     for photometric in GREY:
@@ -270,7 +283,11 @@ class Maker:
                         ds["PixelData"].VR = "OW"
                         if photometric == "YBR_FULL_422":
                             values[..., 1::2, 1:] = values[..., 0::2, 1:]
-                        self.add(f"{label}-{allocated}-{photometric}-{'planes' if planar else 'pixels'}", ds, values)
+                        self.add(
+                            f"{label}-{allocated}-{photometric}-{'planes' if planar else 'pixels'}",
+                            ds,
+                            values,
+                        )
             values = picture((3, 5, 7), 8, False, 5)
             ds = base(values, "PALETTE COLOR", 8, 8, False, syntax)
             ds.PixelData = native(ds, values, syntax == BIG, vr="OW")
@@ -279,7 +296,14 @@ class Maker:
                 tables = [np.arange(256) * (index + 1) * 77 % 65536 for index in range(3)]
                 display = np.stack([table[values] for table in tables], -1)
                 why = "PS3.5 7.3: words of a palette are big endian too; pydicom takes them as little endian"
-                self.add("big-8-palette", ds, values, "the formula", why=why, truth=(values, display, "palette", 0.0, 65535.0))
+                self.add(
+                    "big-8-palette",
+                    ds,
+                    values,
+                    "the formula",
+                    why=why,
+                    truth=(values, display, "palette", 0.0, 65535.0),
+                )
             else:
                 self.add(f"{label}-8-palette", ds, values)
             values = picture((3, 3, 3), 1, False, 6)
@@ -335,32 +359,53 @@ class Maker:
             for signed in (False, True):
                 values = picture((3, 35, 41), bits, signed, 15 + bits)
                 kind = f"{'i' if signed else 'u'}{allocated // 8}"
-                sign, pattern = "s" if signed else "u", cells(values, allocated) & (2 ** bits - 1)
+                sign, pattern = "s" if signed else "u", cells(values, allocated) & (2**bits - 1)
                 made = [
-                    (LOSSLESS_1, "ljpeg", lambda frame, bits=bits: imagecodecs.ljpeg_encode(frame, bitspersample=bits), "pydicom"),
-                    (XL, "jxl", lambda frame, bits=bits: imagecodecs.jpegxl_encode(frame, lossless=True, bitspersample=bits), "the source"),
+                    (
+                        LOSSLESS_1,
+                        "ljpeg",
+                        lambda frame, bits=bits: imagecodecs.ljpeg_encode(frame, bitspersample=bits),
+                        "pydicom",
+                    ),
+                    (
+                        XL,
+                        "jxl",
+                        lambda frame, bits=bits: imagecodecs.jpegxl_encode(
+                            frame, lossless=True, bitspersample=bits
+                        ),
+                        "the source",
+                    ),
                     (DEFLATED_FRAME, "deflated-frame", raw_deflate, "the source"),
                     (ENCAPSULATED, "encapsulated", lambda frame: even(frame.tobytes()), "the source"),
                 ]
                 for syntax, label, encode, oracle in made:
                     ds = base(values, "MONOCHROME2", allocated, bits, signed, syntax)
-                    encapsulated(ds, [encode(frame) for frame in pattern], "none" if label == "jxl" else "basic")
+                    encapsulated(
+                        ds, [encode(frame) for frame in pattern], "none" if label == "jxl" else "basic"
+                    )
                     self.add(f"{label}-{allocated}-{bits}{sign}", ds, values, oracle)
                 for syntax, label in ((HT, "htj2k"), (HT_RPCL, "htj2k-rpcl")):
                     ds = base(values, "MONOCHROME2", allocated, bits, signed, syntax)
-                    encapsulated(ds, [imagecodecs.htj2k_encode(frame, reversible=True) for frame in values.astype(kind)])
+                    encapsulated(
+                        ds,
+                        [imagecodecs.htj2k_encode(frame, reversible=True) for frame in values.astype(kind)],
+                    )
                     self.add(f"{label}-{allocated}-{bits}{sign}", ds, values)
         values = picture((2, 19, 22, 3), 8, False, 17)
         for predictor in range(1, 8):
             ds = base(values, "RGB", 8, 8, False, LOSSLESS)
-            encode = lambda frame: imagecodecs.jpeg8_encode(frame, lossless=True, predictor=predictor, colorspace="RGB", outcolorspace="RGB")
+            encode = lambda frame: imagecodecs.jpeg8_encode(
+                frame, lossless=True, predictor=predictor, colorspace="RGB", outcolorspace="RGB"
+            )
             encapsulated(ds, [encode(frame) for frame in values.astype("u1")], "extended")
             self.add(f"ljpeg-8-RGB-{predictor}", ds, values)
         ds = base(values, "RGB", 8, 8, False, XL)
         encapsulated(ds, [imagecodecs.jpegxl_encode(frame, lossless=True) for frame in values.astype("u1")])
         self.add("jxl-8-RGB", ds, values, "the source")
         ds = base(values, "YBR_RCT", 8, 8, False, HT)
-        encapsulated(ds, [imagecodecs.htj2k_encode(frame, reversible=True, rgb=True) for frame in values.astype("u1")])
+        encapsulated(
+            ds, [imagecodecs.htj2k_encode(frame, reversible=True, rgb=True) for frame in values.astype("u1")]
+        )
         self.add("htj2k-8-YBR_RCT", ds, values)
 
     def disagreeing(self):
@@ -376,7 +421,10 @@ class Maker:
             streams = {
                 "j2k-sign": (J2K, imagecodecs.jpeg2k_encode(other, bitspersample=12, **j2k)),
                 "j2k-16-bits": (J2K, imagecodecs.jpeg2k_encode(own, **j2k)),
-                "ljpeg-16-bits": (LOSSLESS_1, imagecodecs.ljpeg_encode(cells(values, 16)[0] | above, bitspersample=16)),
+                "ljpeg-16-bits": (
+                    LOSSLESS_1,
+                    imagecodecs.ljpeg_encode(cells(values, 16)[0] | above, bitspersample=16),
+                ),
             }
             for name, (syntax, stream) in streams.items():
                 ds = base(values, "MONOCHROME2", 16, 12, signed, syntax)
@@ -407,7 +455,14 @@ class Maker:
         for bits, level in ((8, 90), (12, 95)):
             for table in ("basic", "none", "extended", "fragments"):
                 values = picture((3, 32, 40), bits, False, 19)
-                ds = base(values, "MONOCHROME2", 8 if bits == 8 else 16, bits, False, BASELINE if bits == 8 else EXTENDED)
+                ds = base(
+                    values,
+                    "MONOCHROME2",
+                    8 if bits == 8 else 16,
+                    bits,
+                    False,
+                    BASELINE if bits == 8 else EXTENDED,
+                )
                 data = values.astype("u1" if bits == 8 else "u2")
                 encode = lambda frame: imagecodecs.jpeg8_encode(frame, level=level, bitspersample=bits)
                 encapsulated(ds, [encode(frame) for frame in data], table)
@@ -416,32 +471,59 @@ class Maker:
         for sampling in ("444", "422", "420"):
             for photometric in ("YBR_FULL", "YBR_FULL_422"):
                 ds = base(values, photometric, 8, 8, False, BASELINE)
-                encode = lambda frame: imagecodecs.jpeg8_encode(frame, level=90, colorspace="RGB", outcolorspace="YCBCR", subsampling=sampling)
+                encode = lambda frame: imagecodecs.jpeg8_encode(
+                    frame, level=90, colorspace="RGB", outcolorspace="YCBCR", subsampling=sampling
+                )
                 encapsulated(ds, [encode(frame) for frame in values.astype("u1")])
                 self.add(f"jpeg-8-{photometric}-{sampling}", ds, None)
         for signed in (False, True):
             values = picture((2, 64, 40), 12, signed, 23)
             kind = "i2" if signed else "u2"
-            for syntax, label, options in ((J2K_LOSSY, "j2k-lossy", {"j2k_cr": [5]}), (LS_NEAR, "jpegls-near", {"jls_error": 3})):
+            for syntax, label, options in (
+                (J2K_LOSSY, "j2k-lossy", {"j2k_cr": [5]}),
+                (LS_NEAR, "jpegls-near", {"jls_error": 3}),
+            ):
                 if signed and syntax == LS_NEAR:
                     continue
                 ds = base(values, "MONOCHROME2", 16, 12, signed, EXPLICIT)
                 ds.compress(UID(syntax), values.astype(kind), generate_instance_uid=False, **options)
                 # The irreversible transform: within 1 of OpenJPEG.
-                self.add(f"{label}-12{'s' if signed else 'u'}", ds, None, tolerance=1 if syntax == J2K_LOSSY else 0)
+                self.add(
+                    f"{label}-12{'s' if signed else 'u'}", ds, None, tolerance=1 if syntax == J2K_LOSSY else 0
+                )
             ds = base(values, "MONOCHROME2", 16, 12, signed, HT_LOSSY)
-            streams = [imagecodecs.htj2k_encode(frame, level=0.002, reversible=False) for frame in values.astype(kind)]
+            streams = [
+                imagecodecs.htj2k_encode(frame, level=0.002, reversible=False)
+                for frame in values.astype(kind)
+            ]
             encapsulated(ds, streams)
             self.add(f"htj2k-lossy-12{'s' if signed else 'u'}", ds, None, tolerance=1)
         values = picture((2, 64, 40, 3), 8, False, 25)
         grey = values[..., 0].astype("u1")
         jpeg = [imagecodecs.jpeg8_encode(frame, level=95, subsampling="420") for frame in values.astype("u1")]
         for label, syntax, photometric, streams in (
-            ("jxl-lossy-8", XL_LOSSY, "MONOCHROME2", [imagecodecs.jpegxl_encode(frame, distance=1.0) for frame in grey]),
-            ("jxl-lossy-8-XYB", XL_LOSSY, "XYB", [imagecodecs.jpegxl_encode(frame, distance=1.0) for frame in values.astype("u1")]),
-            ("jxl-of-jpeg", XL_JPEG, "YBR_FULL_422", [imagecodecs.jpegxl_encode_jpeg(frame) for frame in jpeg]),
+            (
+                "jxl-lossy-8",
+                XL_LOSSY,
+                "MONOCHROME2",
+                [imagecodecs.jpegxl_encode(frame, distance=1.0) for frame in grey],
+            ),
+            (
+                "jxl-lossy-8-XYB",
+                XL_LOSSY,
+                "XYB",
+                [imagecodecs.jpegxl_encode(frame, distance=1.0) for frame in values.astype("u1")],
+            ),
+            (
+                "jxl-of-jpeg",
+                XL_JPEG,
+                "YBR_FULL_422",
+                [imagecodecs.jpegxl_encode_jpeg(frame) for frame in jpeg],
+            ),
         ):
-            ds = base(values if "MONO" not in photometric else values[..., 0], photometric, 8, 8, False, syntax)
+            ds = base(
+                values if "MONO" not in photometric else values[..., 0], photometric, 8, 8, False, syntax
+            )
             encapsulated(ds, streams)
             stored = np.stack([imagecodecs.jpegxl_decode(stream) for stream in streams]).astype(np.int64)
             self.add(label, ds, stored, "libjxl", tolerance=1)
@@ -477,7 +559,14 @@ class Maker:
             ds["PixelData"].VR = "OW"
             if bits == 12:
                 modality = np.array(item.LUTData)[np.clip(values - 50, 0, 3999)]
-                self.add("modality-table-12", ds, values, "the formula", why="PS3.3 C.11.1.1: pydicom refuses entries of other than 8 or 16 bits", truth=(modality, modality, "identity", 0.0, 4095.0))
+                self.add(
+                    "modality-table-12",
+                    ds,
+                    values,
+                    "the formula",
+                    why="PS3.3 C.11.1.1: pydicom refuses entries of other than 8 or 16 bits",
+                    truth=(modality, modality, "identity", 0.0, 4095.0),
+                )
             else:
                 self.add(f"modality-table-{bits}", ds, values)
         for bits, count in ((10, 1000), (16, 4096), (16, 65536)):
@@ -512,10 +601,17 @@ class Maker:
         ds = base(values, "MONOCHROME2", 16, 12, False, EXPLICIT)
         ds.RescaleSlope, ds.RescaleIntercept = "9", "9"
         ds.SharedFunctionalGroupsSequence = Sequence([groups(2, 5, 500, 400)])
-        ds.PerFrameFunctionalGroupsSequence = Sequence([groups(3, -7, None, None), groups(None, None, 90, 30), groups(4, 1, 900, 70)])
+        ds.PerFrameFunctionalGroupsSequence = Sequence(
+            [groups(3, -7, None, None), groups(None, None, 90, 30), groups(4, 1, 900, 70)]
+        )
         ds.PixelData = native(ds, values)
         ds["PixelData"].VR = "OW"
-        self.add("functional-groups", ds, values, why="C.7.6.16.2.9: pydicom applies no functional group; its functions get those of each frame")
+        self.add(
+            "functional-groups",
+            ds,
+            values,
+            why="C.7.6.16.2.9: pydicom applies no functional group; its functions get those of each frame",
+        )
 
     def beyond_pydicom(self):
         """Where the standard says something else than pydicom."""
@@ -525,7 +621,13 @@ class Maker:
         noise = np.random.default_rng(1).integers(0, 16, values.shape)
         ds.PixelData = ((values << 4) | noise).astype("<u2").tobytes()
         ds["PixelData"].VR = "OW"
-        self.add("high-bit-15", ds, values, "the source", why="PS3.5 8.1.1: High Bit says where the sample lies; pydicom ignores it")
+        self.add(
+            "high-bit-15",
+            ds,
+            values,
+            "the source",
+            why="PS3.5 8.1.1: High Bit says where the sample lies; pydicom ignores it",
+        )
 
         ds = base(values, "MONOCHROME2", 16, 12, False, EXPLICIT)
         item = table_item(4096, 0, 8, False)
@@ -533,7 +635,14 @@ class Maker:
         ds.PixelData = native(ds, values)
         ds["PixelData"].VR = "OW"
         display = np.array(item.LUTData)[values].astype("<f8")
-        self.add("voi-table-of-bytes", ds, values, "the formula", why="PS3.3 C.11.2.1.1: entries of 8 bits are found by the whole value; pydicom takes it modulo 256", truth=(values, display, "table", 0.0, 255.0))
+        self.add(
+            "voi-table-of-bytes",
+            ds,
+            values,
+            "the formula",
+            why="PS3.3 C.11.2.1.1: entries of 8 bits are found by the whole value; pydicom takes it modulo 256",
+            truth=(values, display, "table", 0.0, 255.0),
+        )
 
         for syntax, label in ((IMPLICIT, "implicit"), (EXPLICIT, "explicit")):
             ds = base(values, "MONOCHROME2", 16, 12, False, syntax)
@@ -543,7 +652,14 @@ class Maker:
             ds.PixelData = native(ds, values)
             ds["PixelData"].VR = "OW"
             display = np.array(item.LUTData)[values].astype("<f8")
-            self.add(f"first-value-signed-{label}", ds, values, "the formula", why="PS3.3 C.11.2.1.1: the first value mapped is signed where values may be; pydicom reads -1024 as 64512", truth=(values - 1024.0, display, "table", 0.0, 4095.0))
+            self.add(
+                f"first-value-signed-{label}",
+                ds,
+                values,
+                "the formula",
+                why="PS3.3 C.11.2.1.1: the first value mapped is signed where values may be; pydicom reads -1024 as 64512",
+                truth=(values - 1024.0, display, "table", 0.0, 4095.0),
+            )
 
         ds = base(values, "MONOCHROME2", 16, 12, False, EXPLICIT)
         ds.RescaleSlope, ds.RescaleIntercept, ds.WindowCenter, ds.WindowWidth = "-1", "4095", 2000, 1000
@@ -551,37 +667,76 @@ class Maker:
         ds["PixelData"].VR = "OW"
         modality = 4095.0 - values
         display = np.clip((modality - 1999.5) / 999 + 0.5, 0, 1)
-        self.add("negative-slope", ds, values, "the formula", why="PS3.3 C.11.2.1.2.1: shades rise with the modality's values; pydicom's fall with a negative slope", truth=(modality, display, "window", 0.0, 1.0))
+        self.add(
+            "negative-slope",
+            ds,
+            values,
+            "the formula",
+            why="PS3.3 C.11.2.1.2.1: shades rise with the modality's values; pydicom's fall with a negative slope",
+            truth=(modality, display, "window", 0.0, 1.0),
+        )
 
         rgb = picture((1, 35, 41, 3), 8, False, 55)
         plain = base(rgb, "RGB", 8, 8, False, EXPLICIT)
         plain.compress(UID(J2K), rgb[0].astype("u1"), generate_instance_uid=False)
         plain.PlanarConfiguration = 1
-        self.add("j2k-planar-ignored", plain, rgb, "the source", why="PS3.5 8.2.4: Planar Configuration says nothing of a code stream; pydicom takes pixels for planes")
+        self.add(
+            "j2k-planar-ignored",
+            plain,
+            rgb,
+            "the source",
+            why="PS3.5 8.2.4: Planar Configuration says nothing of a code stream; pydicom takes pixels for planes",
+        )
 
         grey = picture((1, 16, 16), 16, False, 57) % 1024 + 512
         ds = base(grey, "MONOCHROME2", 16, 16, False, EXPLICIT)
         ds.PixelPresentation = "COLOR"
         for index, colour in enumerate(("Red", "Green", "Blue")):
             setattr(ds, colour + "PaletteColorLookupTableDescriptor", [512, 1024, 16])
-            setattr(ds, colour + "PaletteColorLookupTableData", (np.arange(512) * (50 + index)).astype("<u2").tobytes())
+            setattr(
+                ds,
+                colour + "PaletteColorLookupTableData",
+                (np.arange(512) * (50 + index)).astype("<u2").tobytes(),
+            )
         ds.WindowCenter, ds.WindowWidth, ds.VOILUTFunction = 800, 500, "LINEAR_EXACT"
         ds.PixelData = native(ds, grey)
         ds["PixelData"].VR = "OW"
         shade = np.clip((grey - 800.0) / 500 + 0.5, 0, 1)[..., None].repeat(3, -1)
         table = np.stack([np.arange(512) * (50 + index) / 65535 for index in range(3)], -1)
         display = np.where((grey < 1024)[..., None], shade, table[np.clip(grey - 1024, 0, 511)])
-        self.add("palette-supplemental", ds, grey, "the formula", why="PS3.3 C.7.6.19: values below the palette are shades; pydicom gives all of them as shades", truth=(grey, display, "palette", 0.0, 1.0))
+        self.add(
+            "palette-supplemental",
+            ds,
+            grey,
+            "the formula",
+            why="PS3.3 C.7.6.19: values below the palette are shades; pydicom gives all of them as shades",
+            truth=(grey, display, "palette", 0.0, 1.0),
+        )
 
         for transform, photometric, meant in ((0, "YBR_FULL_422", "rgb"), (1, "RGB", "ybr")):
-            made = imagecodecs.jpeg8_encode(rgb[0].astype("u1"), level=95, colorspace="RGB", outcolorspace="YCBCR" if transform else "RGB", subsampling="444")
+            made = imagecodecs.jpeg8_encode(
+                rgb[0].astype("u1"),
+                level=95,
+                colorspace="RGB",
+                outcolorspace="YCBCR" if transform else "RGB",
+                subsampling="444",
+            )
             made = with_adobe(made, transform)
             ds = base(rgb, photometric, 8, 8, False, BASELINE)
             encapsulated(ds, [made])
-            stored = imagecodecs.jpeg8_decode(without_markers(made), colorspace="YCBCR", outcolorspace="YCBCR")[None]
+            stored = imagecodecs.jpeg8_decode(
+                without_markers(made), colorspace="YCBCR", outcolorspace="YCBCR"
+            )[None]
             ds.BitsStored = 8
             display = colours_of(stored, meant)
-            self.add(f"jpeg-adobe-{transform}", ds, stored, "libjpeg-turbo", why="PS3.5 8.2.1: Adobe's marker in the stream says what the components are; pydicom goes by Photometric Interpretation", truth=(stored, display, "rgb", 0.0, 255.0))
+            self.add(
+                f"jpeg-adobe-{transform}",
+                ds,
+                stored,
+                "libjpeg-turbo",
+                why="PS3.5 8.2.1: Adobe's marker in the stream says what the components are; pydicom goes by Photometric Interpretation",
+                truth=(stored, display, "rgb", 0.0, 255.0),
+            )
 
 
 def colours_of(stored, meant):
@@ -596,7 +751,7 @@ def segments_of(jpeg):
     """Yields marker and bytes of each segment before the scan, then the rest."""
     at = 2
     while jpeg[at + 1] != 0xDA:
-        end = at + 2 + int.from_bytes(jpeg[at + 2:at + 4], "big")
+        end = at + 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
         yield jpeg[at + 1], jpeg[at:end]
         at = end
     yield 0xDA, jpeg[at:]
@@ -634,7 +789,7 @@ def raw_deflate(frame):
 
 def table_item(count, first, bits, signed):
     item = Dataset()
-    top = 2 ** bits - 1
+    top = 2**bits - 1
     item.LUTDescriptor = [count % 65536, first, bits]
     item["LUTDescriptor"].VR = "SS" if signed else "US"
     item.LUTData = [int(value) for value in np.linspace(top, 0, count).round()]
@@ -648,18 +803,9 @@ def table_item(count, first, bits, signed):
 
 
 def segments(bits):
-    """Discrete, linear and indirect segments (PS3.3, C.7.9.2)."""
-    top = 2 ** bits - 1
-    words = [0, 4, 5, 9, 13, top // 3, 1, 60, top, 1, 64, 3, 0, 2, 7, 8]
-    words += [2, 2] + ([6, 0] if bits == 16 else [6, 0, 0, 0])
-    if bits == 16:
-        # Indirect offsets count bytes in the standard and words in pydicom: here both readers are given only what
-        # needs no offset.
-        words = words[:16]
-    else:
-        words = words[:16]
-    entries = 4 + 60 + 64 + 2
-    words += [1, 256 - entries, top // 2]
+    """Discrete and linear segments (PS3.3, C.7.9.2), without indirect ones: pydicom counts words there, not bytes."""
+    top = 2**bits - 1
+    words = [0, 4, 5, 9, 13, top // 3, 1, 60, top, 1, 64, 3, 0, 2, 7, 8, 1, 126, top // 2]
     return even(np.array(words, "u1" if bits == 8 else "<u2").tobytes())
 
 
@@ -702,10 +848,32 @@ class Index:
         shape = ",".join(map(str, stored.shape if stored.ndim == 4 else (*stored.shape, 1)))
         kind, low, high = truths[0][2:]
         shape_of_lut = ds.get("PresentationLUTShape")
-        inverted = shape_of_lut == "INVERSE" or shape_of_lut is None and ds.PhotometricInterpretation == "MONOCHROME1"
-        bits = f"{ds.BitsAllocated}/{ds.get('BitsStored', '-')}{'s' if ds.get('PixelRepresentation') else 'u'}"
+        inverted = (
+            shape_of_lut == "INVERSE"
+            or shape_of_lut is None
+            and ds.PhotometricInterpretation == "MONOCHROME1"
+        )
+        bits = (
+            f"{ds.BitsAllocated}/{ds.get('BitsStored', '-')}{'s' if ds.get('PixelRepresentation') else 'u'}"
+        )
         ranges = ";".join(f"{truth[3]!r},{truth[4]!r}" for truth in truths)
-        self.line(name, group, path, "ok", oracle, shape, "int" if integer else "float", tolerance, kind, ranges, int(inverted), why, ds.file_meta.TransferSyntaxUID, ds.PhotometricInterpretation, bits)
+        self.line(
+            name,
+            group,
+            path,
+            "ok",
+            oracle,
+            shape,
+            "int" if integer else "float",
+            tolerance,
+            kind,
+            ranges,
+            int(inverted),
+            why,
+            ds.file_meta.TransferSyntaxUID,
+            ds.PhotometricInterpretation,
+            bits,
+        )
 
     def found(self, group, name, path):
         try:
@@ -729,12 +897,17 @@ class Index:
         else:
             stored = values
         if truth is not None:
-            truths = [tuple(part[index] if isinstance(part, np.ndarray) else part for part in truth) for index in range(len(stored))]
+            truths = [
+                tuple(part[index] if isinstance(part, np.ndarray) else part for part in truth)
+                for index in range(len(stored))
+            ]
             self.check_differs(path, stored, truths, why)
         else:
             truths = truths_of(ds, stored)
             if oracle == "pydicom":
-                assert np.array_equal(read(path)[1].reshape(stored.shape), stored), f"{path.name} is not what pydicom reads"
+                assert np.array_equal(
+                    read(path)[1].reshape(stored.shape), stored
+                ), f"{path.name} is not what pydicom reads"
             elif why:
                 assert not np.array_equal(pixel_array(ds, raw=True).reshape(stored.shape), stored), path.name
         self.values("made", path.stem, path, ds, np.asarray(stored), oracle, tolerance, truths, why)
@@ -759,14 +932,20 @@ class Index:
             return
         share = (display - low) / (high - low)
         ours = (truths[0][1] - truths[0][3]) / (truths[0][4] - truths[0][3])
-        assert share.shape != ours.shape or not np.allclose(share, ours, atol=1e-6), f"{path.name}: pydicom agrees: {why}"
+        assert share.shape != ours.shape or not np.allclose(
+            share, ours, atol=1e-6
+        ), f"{path.name}: pydicom agrees: {why}"
 
 
 def truths_of(ds, stored):
     truths = []
     for frame, values in enumerate(stored):
         own = of_frame(ds, frame)
-        typed = values if values.dtype.kind == "f" else values.astype(np.int64 if ds.BitsAllocated > 16 else np.int32)
+        typed = (
+            values
+            if values.dtype.kind == "f"
+            else values.astype(np.int64 if ds.BitsAllocated > 16 else np.int32)
+        )
         modality, display, kind, low, high = rendered(own, typed)
         if kind == "rgb":
             display = colours(ds, values)

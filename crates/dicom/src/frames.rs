@@ -55,8 +55,9 @@ impl Instance {
     ///
     /// Native frames follow from their size. Of compressed frames, the extended offset table is asked, else the basic
     /// one; the item headers stay in the ranges, so that a table suffices. Without a table, the headers of all items
-    /// are read, 64 bytes at a time, and small fragments with them: as many fragments as frames are a frame each, and more are split before each
-    /// fragment that begins with a start of image. The only frame of an object is all that follows.
+    /// are read, 64 bytes at a time, and small fragments with them: as many fragments as frames are a frame each, and
+    /// more are split before each fragment that begins with a start of image. The only frame of an object is all that
+    /// follows.
     ///
     /// # Errors
     ///
