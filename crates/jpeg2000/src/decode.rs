@@ -85,6 +85,9 @@ impl Decoder {
             .collect();
         let num_samples: u64 = areas.iter().map(Rect::area).sum();
         budget.take(4 * num_samples + (areas.len() * size_of::<Plane>()) as u64)?;
+        let (columns, rows) = header.size.num_tiles();
+        budget
+            .take((u64::from(columns) * u64::from(rows)).saturating_mul(size_of::<TileParts<'_>>() as u64))?;
         let tiles = tile_parts(&header, &mut bytes)?;
         let mut planes = Vec::new();
         for (index, parts) in tiles.iter().enumerate() {
@@ -113,7 +116,7 @@ impl Decoder {
         mut budget: Budget,
     ) -> Result<Vec<(Rect, Vec<i32>)>> {
         let mut tile = Tile::new(&header.size, coding, index, &mut budget)?;
-        budget.take(working_bytes(&tile))?;
+        budget.take(working_bytes(&tile, options.skipped_levels.into()))?;
         packets::read(&mut tile, coding, parts, options.strict, &mut budget)?;
         let mut decoded = Vec::new();
         for component in &tile.components {
@@ -206,11 +209,11 @@ fn reduced(area: &Rect, skipped_levels: u8) -> Rect {
 }
 
 /// Returns an upper limit of what decoding a tile takes beside its tables.
-fn working_bytes(tile: &Tile<'_>) -> u64 {
-    let areas = tile
-        .components
-        .iter()
-        .map(|component| component.resolutions.last().map_or(0, |resolution| resolution.rect.area()));
+fn working_bytes(tile: &Tile<'_>, skipped_levels: usize) -> u64 {
+    let largest = |component: &TileComponent| {
+        component.resolutions.iter().rev().nth(skipped_levels).map_or(0, |resolution| resolution.rect.area())
+    };
+    let areas = tile.components.iter().map(largest);
     // Samples of all components; coefficients and lower resolutions of one.
     4 * (areas.clone().sum::<u64>() + 2 * areas.max().unwrap_or(0))
 }
