@@ -23,6 +23,8 @@ pub struct Decoder {
     coefficients: Vec<i32>,
     /// The resolution below the one that is being made.
     lower: Vec<i32>,
+    /// Samples of images that came back.
+    spare: Vec<Vec<i32>>,
     integers: Halves<i32>,
     floats: Halves<f32>,
     pub(crate) instructions: Instructions,
@@ -65,6 +67,12 @@ impl Decoder {
     /// Makes a decoder without buffers.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Takes back an image that is no longer needed: its memory serves the next one.
+    pub fn recycle(&mut self, image: Image) {
+        self.spare.clear();
+        self.spare.extend(image.planes.into_iter().map(|plane| plane.samples));
     }
 
     /// Decodes a stream, as [`crate::decode`] does.
@@ -175,31 +183,38 @@ impl Decoder {
     /// Makes resolution `last` of all coefficients.
     #[inline(always)]
     fn resolutions(&mut self, component: &TileComponent, last: usize) -> Vec<i32> {
-        let lowest = component.resolutions[0].rect.area() as usize;
-        let mut below = std::mem::take(&mut self.lower);
-        below.clear();
-        below.extend_from_slice(&self.coefficients[..lowest]);
-        let mut made = Vec::new();
-        for resolution in &component.resolutions[1..=last] {
+        let areas: Vec<usize> =
+            component.resolutions.iter().map(|resolution| resolution.rect.area() as usize).collect();
+        let mut largest = fitting(self.spare.pop().unwrap_or_default(), areas[last]);
+        let lower = fitting(std::mem::take(&mut self.lower), areas[last.saturating_sub(1)]);
+        let (mut below, mut made) = if last.is_multiple_of(2) { (largest, lower) } else { (lower, largest) };
+        below[..areas[0]].copy_from_slice(&self.coefficients[..areas[0]]);
+        for (index, resolution) in component.resolutions.iter().enumerate().take(last + 1).skip(1) {
             let [hl, lh, hh] = [0, 1, 2].map(|index| {
                 let band = &resolution.bands[index];
                 &self.coefficients[band.offset..][..band.rect.area() as usize]
             });
-            made.resize(resolution.rect.area() as usize, 0);
-            let bands = Bands { ll: &below[..], hl, lh, hh };
+            let bands = Bands { ll: &below[..areas[index - 1]], hl, lh, hh };
+            let out = &mut made[..areas[index]];
             if component.coding.reversible {
-                synthesise(&resolution.rect, bands, &mut self.integers, &mut made);
+                synthesise(&resolution.rect, bands, &mut self.integers, out);
             } else {
                 let [ll, hl, lh, hh] = [bands.ll, bands.hl, bands.lh, bands.hh].map(bytemuck::cast_slice);
                 let bands = Bands { ll, hl, lh, hh };
-                synthesise(&resolution.rect, bands, &mut self.floats, bytemuck::cast_slice_mut(&mut made));
+                synthesise(&resolution.rect, bands, &mut self.floats, bytemuck::cast_slice_mut(out));
             }
             std::mem::swap(&mut below, &mut made);
         }
         // The largest resolution is handed out, the one below it is kept as a buffer.
-        self.lower = made;
-        below
+        (largest, self.lower) = (below, made);
+        largest.truncate(areas[last]);
+        largest
     }
+}
+
+/// Returns a buffer of at least `len` samples: `buffer`, or one that takes no memory before it is written to.
+fn fitting(buffer: Vec<i32>, len: usize) -> Vec<i32> {
+    if buffer.len() < len { vec![0; len] } else { buffer }
 }
 
 /// Returns an area at a lower resolution.
