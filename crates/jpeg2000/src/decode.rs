@@ -75,11 +75,11 @@ impl Decoder {
         self.spare.extend(image.planes.into_iter().map(|plane| plane.samples));
     }
 
-    /// Decodes a stream, as [`crate::decode`] does.
+    /// Decodes a stream, as [`crate::decode()`] does.
     ///
     /// # Errors
     ///
-    /// Those of [`crate::decode`].
+    /// Those of [`crate::decode()`].
     pub fn decode(&mut self, data: &[u8], options: &Options) -> Result<Image> {
         let mut bytes = Bytes::new(boxes::code_stream(data)?, "the code stream");
         let header = main_header(&mut bytes)?;
