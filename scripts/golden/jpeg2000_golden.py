@@ -344,6 +344,14 @@ def from_edited(folder):
     planes = decoded(stream, folder)
     assert all((a == b).all() for a, b in zip(planes, source, strict=True))
     yield entry("POC by layer", 0, stream, planes)
+    overlapping = bytearray(compressed(source, 8, False, "-n 3 -r 9,4,1 -POC T1=0,0,3,1,3,LRCP/T1=1,0,3,3,3,LRCP", folder))
+    # The second volume begins with the resolution that the first one has already had.
+    start = overlapping.index(b"\xff\x5f") + 4 + 7
+    assert overlapping[start] == 1
+    overlapping[start] = 0
+    planes = decoded(bytes(overlapping), folder)
+    assert all((a == b).all() for a, b in zip(planes, source, strict=True))
+    yield entry("POC overlapping", 0, bytes(overlapping), planes)
     plain = compressed(source, 8, False, "-n 3 -r 9,1 -t 30,30 -SOP -EPH", folder)
     for name, marker in (("PPM", b"\xff\x60"), ("PPT", b"\xff\x61")):
         stream = with_packed_headers(plain, marker)

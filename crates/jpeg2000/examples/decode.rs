@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let samples = image.planes.iter().flat_map(|plane| &plane.samples);
             std::fs::write(output, samples.flat_map(|sample| sample.to_le_bytes()).collect::<Vec<u8>>())?;
         }
+        decoder.recycle(image);
     }
     println!("{:.4}", best.as_secs_f64());
     Ok(())

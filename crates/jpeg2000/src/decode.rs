@@ -23,6 +23,8 @@ pub struct Decoder {
     coefficients: Vec<i32>,
     /// The resolution below the one that is being made.
     lower: Vec<i32>,
+    /// Samples of images that came back.
+    spare: Vec<Vec<i32>>,
     integers: Halves<i32>,
     floats: Halves<f32>,
     pub(crate) instructions: Instructions,
@@ -67,11 +69,17 @@ impl Decoder {
         Self::default()
     }
 
-    /// Decodes a stream, as [`crate::decode`] does.
+    /// Takes back an image that is no longer needed: its memory serves the next one.
+    pub fn recycle(&mut self, image: Image) {
+        self.spare.clear();
+        self.spare.extend(image.planes.into_iter().map(|plane| plane.samples));
+    }
+
+    /// Decodes a stream, as [`crate::decode()`] does.
     ///
     /// # Errors
     ///
-    /// Those of [`crate::decode`].
+    /// Those of [`crate::decode()`].
     pub fn decode(&mut self, data: &[u8], options: &Options) -> Result<Image> {
         let mut bytes = Bytes::new(boxes::code_stream(data)?, "the code stream");
         let header = main_header(&mut bytes)?;
@@ -85,6 +93,9 @@ impl Decoder {
             .collect();
         let num_samples: u64 = areas.iter().map(Rect::area).sum();
         budget.take(4 * num_samples + (areas.len() * size_of::<Plane>()) as u64)?;
+        let (columns, rows) = header.size.num_tiles();
+        budget
+            .take((u64::from(columns) * u64::from(rows)).saturating_mul(size_of::<TileParts<'_>>() as u64))?;
         let tiles = tile_parts(&header, &mut bytes)?;
         let mut planes = Vec::new();
         for (index, parts) in tiles.iter().enumerate() {
@@ -113,7 +124,7 @@ impl Decoder {
         mut budget: Budget,
     ) -> Result<Vec<(Rect, Vec<i32>)>> {
         let mut tile = Tile::new(&header.size, coding, index, &mut budget)?;
-        budget.take(working_bytes(&tile))?;
+        budget.take(working_bytes(&tile, options.skipped_levels.into()))?;
         packets::read(&mut tile, coding, parts, options.strict, &mut budget)?;
         let mut decoded = Vec::new();
         for component in &tile.components {
@@ -172,31 +183,38 @@ impl Decoder {
     /// Makes resolution `last` of all coefficients.
     #[inline(always)]
     fn resolutions(&mut self, component: &TileComponent, last: usize) -> Vec<i32> {
-        let lowest = component.resolutions[0].rect.area() as usize;
-        let mut below = std::mem::take(&mut self.lower);
-        below.clear();
-        below.extend_from_slice(&self.coefficients[..lowest]);
-        let mut made = Vec::new();
-        for resolution in &component.resolutions[1..=last] {
+        let areas: Vec<usize> =
+            component.resolutions.iter().map(|resolution| resolution.rect.area() as usize).collect();
+        let mut largest = fitting(self.spare.pop().unwrap_or_default(), areas[last]);
+        let lower = fitting(std::mem::take(&mut self.lower), areas[last.saturating_sub(1)]);
+        let (mut below, mut made) = if last.is_multiple_of(2) { (largest, lower) } else { (lower, largest) };
+        below[..areas[0]].copy_from_slice(&self.coefficients[..areas[0]]);
+        for (index, resolution) in component.resolutions.iter().enumerate().take(last + 1).skip(1) {
             let [hl, lh, hh] = [0, 1, 2].map(|index| {
                 let band = &resolution.bands[index];
                 &self.coefficients[band.offset..][..band.rect.area() as usize]
             });
-            made.resize(resolution.rect.area() as usize, 0);
-            let bands = Bands { ll: &below[..], hl, lh, hh };
+            let bands = Bands { ll: &below[..areas[index - 1]], hl, lh, hh };
+            let out = &mut made[..areas[index]];
             if component.coding.reversible {
-                synthesise(&resolution.rect, bands, &mut self.integers, &mut made);
+                synthesise(&resolution.rect, bands, &mut self.integers, out);
             } else {
                 let [ll, hl, lh, hh] = [bands.ll, bands.hl, bands.lh, bands.hh].map(bytemuck::cast_slice);
                 let bands = Bands { ll, hl, lh, hh };
-                synthesise(&resolution.rect, bands, &mut self.floats, bytemuck::cast_slice_mut(&mut made));
+                synthesise(&resolution.rect, bands, &mut self.floats, bytemuck::cast_slice_mut(out));
             }
             std::mem::swap(&mut below, &mut made);
         }
         // The largest resolution is handed out, the one below it is kept as a buffer.
-        self.lower = made;
-        below
+        (largest, self.lower) = (below, made);
+        largest.truncate(areas[last]);
+        largest
     }
+}
+
+/// Returns a buffer of at least `len` samples: `buffer`, or one that takes no memory before it is written to.
+fn fitting(buffer: Vec<i32>, len: usize) -> Vec<i32> {
+    if buffer.len() < len { vec![0; len] } else { buffer }
 }
 
 /// Returns an area at a lower resolution.
@@ -206,11 +224,11 @@ fn reduced(area: &Rect, skipped_levels: u8) -> Rect {
 }
 
 /// Returns an upper limit of what decoding a tile takes beside its tables.
-fn working_bytes(tile: &Tile<'_>) -> u64 {
-    let areas = tile
-        .components
-        .iter()
-        .map(|component| component.resolutions.last().map_or(0, |resolution| resolution.rect.area()));
+fn working_bytes(tile: &Tile<'_>, skipped_levels: usize) -> u64 {
+    let largest = |component: &TileComponent| {
+        component.resolutions.iter().rev().nth(skipped_levels).map_or(0, |resolution| resolution.rect.area())
+    };
+    let areas = tile.components.iter().map(largest);
     // Samples of all components; coefficients and lower resolutions of one.
     4 * (areas.clone().sum::<u64>() + 2 * areas.max().unwrap_or(0))
 }

@@ -278,3 +278,31 @@ impl Decisions for Raw<'_> {
         self.bit()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Contexts, Decisions, Mq, PADDING};
+
+    /// The test sequence of T.88 H.2, whose coder is this one: 256 decisions in one context that begins in state 0.
+    #[test]
+    fn the_standards_test_sequence_is_decoded() {
+        let mut coded = vec![
+            0x84, 0xC7, 0x3B, 0xFC, 0xE1, 0xA1, 0x43, 0x04, 0x02, 0x20, 0x00, 0x00, 0x41, 0x0D, 0xBB, 0x86,
+            0xF4, 0x31, 0x7F, 0xFF, 0x88, 0xFF, 0x37, 0x47, 0x1A, 0xDB, 0x6A, 0xDF, 0xFF, 0xAC,
+        ];
+        coded.extend(PADDING);
+        let expected = [
+            0x00, 0x02, 0x00, 0x51, 0x00, 0x00, 0x00, 0xC0, 0x03, 0x52, 0x87, 0x2A, 0xAA, 0xAA, 0xAA, 0xAA,
+            0x82, 0xC0, 0x20, 0x00, 0xFC, 0xD7, 0x9E, 0xF6, 0xBF, 0x7F, 0xED, 0x90, 0x4F, 0x46, 0xA3, 0xBF,
+        ];
+        for evenly in [false, true] {
+            let (mut mq, mut contexts) = (Mq::new(&coded), Contexts::new());
+            let mut bit = |_| {
+                let context = contexts.get(1);
+                if evenly { mq.decide_evenly(context) } else { mq.decide(context) }
+            };
+            let decoded = expected.map(|_| (0..8).fold(0, |byte, place| byte << 1 | bit(place)));
+            assert_eq!(decoded, expected);
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! Every option of `OpenJPEG`'s encoder, and HTJ2K of `OpenJPH`.
 
-use crate::cases;
+use tilefleet_jpeg2000::{Decoder, decode};
+
+use crate::cases::{self, OPTIONS};
 
 pub(crate) static STREAMS: &[u8] = include_bytes!("../../golden/streams.bin");
 
@@ -11,4 +13,15 @@ fn samples_are_those_of_openjpeg() {
     assert!(cases.len() > 80);
     let wrong: Vec<String> = cases.iter().filter_map(cases::Case::difference).collect();
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+/// A decoder that has decoded other images, and got them back, decodes as a new one does.
+#[test]
+fn buffers_do_not_matter() {
+    let mut decoder = Decoder::new();
+    for case in cases::read(STREAMS) {
+        let image = decoder.decode(case.stream, &OPTIONS).unwrap();
+        assert!(decode(case.stream, &OPTIONS) == Ok(image.clone()), "{}", case.name);
+        decoder.recycle(image);
+    }
 }

@@ -1,7 +1,10 @@
 //! What tests need from outside; the package's `tests/it/support/skipped.rs` says how that is reported.
 
 use std::env;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use crate::cases;
 use crate::golden::STREAMS;
@@ -39,6 +42,10 @@ pub(crate) fn oracles() -> Option<(PathBuf, PathBuf)> {
 pub(crate) fn missing(what: &str) {
     assert!(env::var_os("TILEFLEET_REQUIRE_ALL").is_none_or(|value| value != "1"), "missing: {what}");
     eprintln!("SKIPPED: {what}");
+    let Some(list) = env::var_os("TILEFLEET_SKIPPED") else { return };
+    let line = format!("SKIPPED: {}: {what}\n", thread::current().name().unwrap_or("a thread of a test"));
+    let mut list = OpenOptions::new().create(true).append(true).open(list).expect("the list can be opened");
+    list.write_all(line.as_bytes()).expect("the list can be written to");
 }
 
 /// Returns a golden stream by its name.
