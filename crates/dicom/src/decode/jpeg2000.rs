@@ -1,19 +1,29 @@
 //! JPEG 2000 and HTJ2K (PS3.5, 8.2.4 and annex A.4.4), by the decoder of `tilefleet-jpeg2000`.
 
-use tilefleet_jpeg2000::{ErrorKind as StreamErrorKind, Header, Image, Options, decode as decode_stream};
+use std::cell::Cell;
+
+use tilefleet_jpeg2000::{Decoder, ErrorKind as StreamErrorKind, Header, Image, Options};
 
 use crate::error::{Error, ErrorKind, corrupt, unsupported};
 use crate::image::{ImageModule, Photometric};
 use crate::spec::FrameSpec;
 use crate::stored::{Colours, Stored};
 
-use super::stream::{Stream, check_shape, finish};
+use super::stream::{check_shape, finish_signed};
 use super::{Limits, colours_of};
 
 /// Bytes of memory per sample, at most: coefficients, samples, tables, with room to spare.
 pub(super) const BYTES_PER_SAMPLE: u64 = 32;
 /// Bytes of memory of any stream.
 pub(super) const OTHER_BYTES: u64 = 64 << 20;
+
+/// Frames of more samples leave no memory to the next one: 4,096 × 1,024.
+const MAX_KEPT_SAMPLES: u64 = 4 << 20;
+
+thread_local! {
+    /// Its buffers serve one frame after another: fresh memory takes longer than the transforms.
+    static DECODER: Cell<Decoder> = Cell::new(Decoder::new());
+}
 
 pub(super) fn decode(spec: &FrameSpec, bytes: &[u8], limits: &Limits) -> Result<Stored, Error> {
     let image = &spec.image;
@@ -27,9 +37,32 @@ pub(super) fn decode(spec: &FrameSpec, bytes: &[u8], limits: &Limits) -> Result<
         skipped_levels: 0,
         strict: spec.lossless,
     };
-    let decoded = decode_stream(bytes, &options).map_err(ours)?;
-    let bits = bits_of(&decoded)?;
-    Ok(finish(image, colours(image, &header)?, bits, Stream::I32(interleaved(image, decoded)?)))
+    let colours = colours(image, &header)?;
+    let mut decoder = DECODER.take();
+    let decoded = decoder.decode(bytes, &options).map_err(ours)?;
+    let stored = stored(image, colours, &decoded)?;
+    if image.num_samples() <= MAX_KEPT_SAMPLES {
+        decoder.recycle(decoded);
+        DECODER.set(decoder);
+    }
+    Ok(stored)
+}
+
+fn stored(image: &ImageModule, colours: Colours, decoded: &Image) -> Result<Stored, Error> {
+    let bits = bits_of(decoded)?;
+    let num_pixels = image.num_pixels() as usize;
+    if decoded.planes.iter().any(|plane| plane.samples.len() != num_pixels) {
+        return Err(unsupported("components of different size"));
+    }
+    match decoded.planes.as_slice() {
+        [plane] => Ok(finish_signed(image, colours, bits, plane.samples.iter().copied())),
+        [first, second, third] => {
+            let pixels = first.samples.iter().zip(&second.samples).zip(&third.samples);
+            let samples = pixels.flat_map(|((&first, &second), &third)| [first, second, third]);
+            Ok(finish_signed(image, colours, bits, samples))
+        }
+        _ => Err(corrupt("neither one component nor three")),
+    }
 }
 
 /// The decoder has undone the transform of components, so that what it made is RGB (PS3.3, C.7.6.3.1.2). Colours called
@@ -48,21 +81,6 @@ fn bits_of(decoded: &Image) -> Result<u32, Error> {
         return Err(unsupported("components of different precision"));
     }
     Ok(bits.into())
-}
-
-fn interleaved(image: &ImageModule, decoded: Image) -> Result<Vec<i32>, Error> {
-    let mut planes = decoded.planes;
-    let num_pixels = image.num_pixels() as usize;
-    if planes.iter().any(|plane| plane.samples.len() != num_pixels) {
-        return Err(unsupported("components of different size"));
-    }
-    match planes.as_mut_slice() {
-        [plane] => Ok(std::mem::take(&mut plane.samples)),
-        [first, second, third] => Ok((first.samples.iter().zip(&second.samples).zip(&third.samples))
-            .flat_map(|((&first, &second), &third)| [first, second, third])
-            .collect()),
-        _ => Err(corrupt("neither one component nor three")),
-    }
 }
 
 /// Says what the decoder says; its words are of codes and numbers only.

@@ -1,5 +1,7 @@
 //! RLE Lossless (PS3.5, annex G): a segment for each byte of a sample, the most significant one first.
 
+use std::cell::Cell;
+
 use crate::bytes::Order;
 use crate::error::{Error, corrupt, truncated, unsupported};
 use crate::image::ImageModule;
@@ -12,6 +14,14 @@ use super::native;
 const HEADER_BYTES: usize = 64;
 /// The longest run, 128 bytes of one value, takes 2 (G.3.1).
 const MAX_RUN: usize = 64;
+
+/// A larger plane leaves no memory to the next frame.
+const MAX_KEPT_BYTES: usize = 4 << 20;
+
+thread_local! {
+    /// The plane of one frame serves the next: fresh memory takes as long as expanding runs into it.
+    static PLANE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 pub(super) fn decode(spec: &FrameSpec, bytes: &[u8]) -> Result<Stored, Error> {
     let image = &spec.image;
@@ -43,7 +53,8 @@ fn cells<T: Copy + Default>(
     if segments.iter().any(|segment| segment.len().saturating_mul(MAX_RUN) < num_pixels) {
         return Err(short(num_pixels));
     }
-    let mut plane = vec![0; num_pixels];
+    let mut plane = PLANE.take();
+    plane.resize(num_pixels, 0);
     let mut cells = vec![T::default(); num_pixels * samples];
     for (index, segment) in segments.into_iter().enumerate() {
         unpack(segment, &mut plane)?;
@@ -54,6 +65,9 @@ fn cells<T: Copy + Default>(
             let own = cells.iter_mut().skip(index / bytes_per_sample).step_by(samples);
             own.zip(&plane).for_each(|(cell, &byte)| *cell = append(*cell, byte));
         }
+    }
+    if plane.capacity() <= MAX_KEPT_BYTES {
+        PLANE.set(plane);
     }
     Ok(cells)
 }

@@ -12,7 +12,7 @@
 
 use crate::error::{Error, corrupt};
 use crate::image::ImageModule;
-use crate::stored::{Colours, Stored};
+use crate::stored::{Colours, Samples, Stored};
 
 use super::cells::{Cell, Field, stored};
 
@@ -20,8 +20,6 @@ use super::cells::{Cell, Field, stored};
 pub(super) enum Stream {
     U8(Vec<u8>),
     U16(Vec<u16>),
-    /// Of those with a sign, the lowest bits count.
-    I32(Vec<i32>),
 }
 
 /// Compares the shape of a code stream with that of the header.
@@ -45,25 +43,38 @@ pub(super) fn check_shape(
 
 /// Makes stored values of so many bits, in the type that Bits Allocated asks for, or a larger one if need be.
 pub(super) fn finish(image: &ImageModule, colours: Colours, bits: u32, samples: Stream) -> Stored {
-    let field = Field { low: 0, bits: bits.clamp(1, 32), signed: image.signed };
+    let field = field(image, bits);
     let values = match (bits.max(image.bits_allocated.into()), samples) {
         (..=8, Stream::U8(samples)) => Cell::meanings(samples, field),
-        (..=8, Stream::U16(samples)) => {
-            u8::meanings(samples.into_iter().map(|sample| sample as u8).collect(), field)
-        }
-        (..=8, Stream::I32(samples)) => {
-            u8::meanings(samples.into_iter().map(|sample| sample as u8).collect(), field)
-        }
-        (9..=16, Stream::U8(samples)) => u16::meanings(samples.into_iter().map(u16::from).collect(), field),
         (9..=16, Stream::U16(samples)) => Cell::meanings(samples, field),
-        (9..=16, Stream::I32(samples)) => {
-            u16::meanings(samples.into_iter().map(|sample| sample as u16).collect(), field)
-        }
-        (_, Stream::U8(samples)) => u32::meanings(samples.into_iter().map(u32::from).collect(), field),
-        (_, Stream::U16(samples)) => u32::meanings(samples.into_iter().map(u32::from).collect(), field),
-        (_, Stream::I32(samples)) => {
-            u32::meanings(samples.into_iter().map(|sample| sample as u32).collect(), field)
-        }
+        (..=8, Stream::U16(samples)) => converted(samples.into_iter(), |sample| sample as u8, field),
+        (9..=16, Stream::U8(samples)) => converted(samples.into_iter(), u16::from, field),
+        (_, Stream::U8(samples)) => converted(samples.into_iter(), u32::from, field),
+        (_, Stream::U16(samples)) => converted(samples.into_iter(), u32::from, field),
     };
     stored(image, colours, field, values)
+}
+
+/// Makes stored values likewise, of samples that may have a sign: their lowest bits count.
+pub(super) fn finish_signed(
+    image: &ImageModule,
+    colours: Colours,
+    bits: u32,
+    samples: impl Iterator<Item = i32>,
+) -> Stored {
+    let field = field(image, bits);
+    let values = match bits.max(image.bits_allocated.into()) {
+        ..=8 => converted(samples, |sample| sample as u8, field),
+        9..=16 => converted(samples, |sample| sample as u16, field),
+        _ => converted(samples, |sample| sample as u32, field),
+    };
+    stored(image, colours, field, values)
+}
+
+fn field(image: &ImageModule, bits: u32) -> Field {
+    Field { low: 0, bits: bits.clamp(1, 32), signed: image.signed }
+}
+
+fn converted<S, T: Cell>(samples: impl Iterator<Item = S>, cell: impl Fn(S) -> T, field: Field) -> Samples {
+    T::meanings(samples.map(cell).collect(), field)
 }
