@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::bytes::{Bytes, Order, Step, Stop};
-use crate::error::{Error, corrupt, truncated, unsupported};
+use crate::error::{Error, corrupt, too_large, truncated, unsupported};
 use crate::image::ImageModule;
 use crate::instance::Instance;
 use crate::syntax::Codec;
@@ -135,7 +135,11 @@ impl Instance {
         if image.num_frames == 1 {
             return Ok(frames.iter().map(|_| FrameBytes::one(base..object.len())).collect());
         }
+        if image.num_frames as usize > MAX_FRAGMENTS {
+            return Err(too_large(format!("{} frames", image.num_frames)).into());
+        }
         if table.len > 0 {
+            check_num_offsets(table.len / 4, image.num_frames)?;
             let bytes = slice(object, table.at, table.len)?;
             let offsets = (0..bytes.len() / 4).filter_map(|index| Order::Little.u32(bytes, 4 * index));
             let starts: Vec<u64> = offsets.map(u64::from).collect();
@@ -262,10 +266,15 @@ fn parse_item(bytes: &[u8]) -> Option<(Tag, u32)> {
     Some((Tag(order.u16(bytes, 0)?, order.u16(bytes, 2)?), order.u32(bytes, 4)?))
 }
 
-fn check_starts(starts: &[u64], num_frames: u32) -> Result<(), Error> {
-    if starts.len() as u64 != u64::from(num_frames) {
-        return Err(corrupt(format!("{} offsets of {num_frames} frames", starts.len())));
+fn check_num_offsets(num_offsets: u64, num_frames: u32) -> Result<(), Error> {
+    if num_offsets == u64::from(num_frames) {
+        return Ok(());
     }
+    Err(corrupt(format!("{num_offsets} offsets of {num_frames} frames")))
+}
+
+fn check_starts(starts: &[u64], num_frames: u32) -> Result<(), Error> {
+    check_num_offsets(starts.len() as u64, num_frames)?;
     if starts[0] != 0 || starts.windows(2).any(|pair| pair[0] >= pair[1]) {
         return Err(corrupt("offsets of frames do not ascend from 0"));
     }

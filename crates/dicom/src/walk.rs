@@ -23,6 +23,8 @@ const MAX_TABLE_BYTES: u64 = 1 << 20;
 const MAX_KEPT_BYTES: u64 = 128 << 20;
 /// Maximum number of elements and items that are kept.
 const MAX_KEPT_ELEMENTS: usize = 4 << 20;
+/// Maximum number of values that are stepped over without being read: each takes a request.
+const MAX_LONG_STEPS: usize = 256;
 /// Maximum depth of sequences.
 const MAX_DEPTH: usize = 32;
 
@@ -61,7 +63,9 @@ pub(crate) struct Walker<'a> {
     object: &'a dyn Bytes,
     kept_bytes: u64,
     kept_elements: usize,
+    /// Bytes of long values that were stepped over, and how many these are.
     stepped_over: u64,
+    long_steps: usize,
 }
 
 /// Where a data set ends.
@@ -78,7 +82,7 @@ struct Scope {
 
 impl<'a> Walker<'a> {
     pub(crate) fn new(object: &'a dyn Bytes) -> Self {
-        Self { object, kept_bytes: 0, kept_elements: 0, stepped_over: 0 }
+        Self { object, kept_bytes: 0, kept_elements: 0, stepped_over: 0, long_steps: 0 }
     }
 
     /// Reads bytes of a header, and asks for more of the object than that.
@@ -93,8 +97,20 @@ impl<'a> Walker<'a> {
                 too_large(format!("the data set has over {MAX_HEADER_BYTES} bytes before pixels")).into()
             );
         }
-        let ahead = at.clamp(READ_AHEAD_BYTES, MAX_READ_AHEAD_BYTES);
+        let ahead = at.saturating_sub(self.stepped_over).clamp(READ_AHEAD_BYTES, MAX_READ_AHEAD_BYTES);
         Err(Stop::Needs(at..end.max(at + ahead).min(self.object.len())))
+    }
+
+    /// Steps over a value; a short one lies in what is read ahead.
+    fn step_over(&mut self, len: u64) -> Found<()> {
+        if len > READ_AHEAD_BYTES {
+            self.stepped_over += len;
+            self.long_steps += 1;
+        }
+        if self.long_steps > MAX_LONG_STEPS {
+            return Err(too_large(format!("over {MAX_LONG_STEPS} long values before pixels")).into());
+        }
+        Ok(())
     }
 
     fn header(&self, at: u64, encoding: Encoding) -> Found<Header> {
@@ -185,7 +201,7 @@ impl<'a> Walker<'a> {
             self.kept_bytes += len;
             self.keep(into, header.tag, header.vr, Value::Bytes(bytes.into()))?;
         } else {
-            self.stepped_over += len;
+            self.step_over(len)?;
         }
         Ok(end)
     }
@@ -217,7 +233,7 @@ impl<'a> Walker<'a> {
             match (item.tag, next) {
                 (tag::SEQUENCE_END, _) => return Ok(item.at),
                 (tag::ITEM, Some(next)) => {
-                    self.stepped_over += next - item.at;
+                    self.step_over(next - item.at)?;
                     at = next;
                 }
                 _ => return Err(corrupt("fragments do not lie in items").into()),
@@ -267,7 +283,7 @@ impl<'a> Walker<'a> {
     fn item(&mut self, mut at: u64, encoding: Encoding, scope: Scope) -> Found<(DataSet, u64)> {
         let mut found = DataSet::new(encoding.order);
         if !scope.keep && !scope.delimited {
-            self.stepped_over += scope.end - at;
+            self.step_over(scope.end - at)?;
             return Ok((found, scope.end));
         }
         while scope.delimited || at < scope.end {

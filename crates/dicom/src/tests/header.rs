@@ -197,6 +197,18 @@ impl Bytes for Ranges<'_> {
     }
 }
 
+/// Each of them takes a request.
+#[test]
+fn long_values_may_not_be_many() {
+    let value = vec![0; 70 << 10];
+    let with = |num: u16| {
+        let add = |object: Object, number| object.element(Tag(0x0009, 0x1000 + number), *b"OB", &value);
+        instance(&(0..num).fold(sound(), add).bytes())
+    };
+    assert!(with(20).is_ok());
+    assert_eq!(with(300).unwrap_err().kind, ErrorKind::TooLarge);
+}
+
 #[test]
 fn sequences_may_not_lie_too_deep() {
     let nested = |depth: usize| {
