@@ -127,13 +127,33 @@ impl Instance {
         object: &dyn Bytes,
         frames: &[u32],
     ) -> Result<Vec<FrameBytes>, Stop> {
+        // A lock is poisoned only by a panic of another call; what was found before it is sound.
+        let mut places = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.found.is_none() {
+            places.found = Some(self.find(image, pixels, object, &mut places.walked)?);
+        }
+        match &places.found {
+            Some(Found::Spans(spans)) => Ok(pick(spans, frames)),
+            Some(Found::Starts(starts)) => basic(starts, object, frames),
+            None => Err(corrupt("no places of frames").into()),
+        }
+    }
+
+    /// Finds where all frames lie, or begin.
+    fn find(
+        &self,
+        image: &ImageModule,
+        pixels: &Header,
+        object: &dyn Bytes,
+        walked: &mut Walked,
+    ) -> Result<Found, Stop> {
         let table = item_header(object, pixels.at, READ_AHEAD_BYTES)?;
         let base = table.end(object.len())?;
         if let Some(spans) = self.extended_spans(image, base, object.len())? {
-            return Ok(pick(&spans, frames));
+            return Ok(Found::Spans(spans));
         }
         if image.num_frames == 1 {
-            return Ok(frames.iter().map(|_| FrameBytes::one(base..object.len())).collect());
+            return Ok(Found::Spans(std::iter::once(base..object.len()).collect()));
         }
         if image.num_frames as usize > MAX_FRAGMENTS {
             return Err(too_large(format!("{} frames", image.num_frames)).into());
@@ -144,13 +164,11 @@ impl Instance {
             let offsets = (0..bytes.len() / 4).filter_map(|index| Order::Little.u32(bytes, 4 * index));
             let starts: Vec<u64> = offsets.map(u64::from).collect();
             check_starts(&starts, image.num_frames)?;
-            return basic(&starts, base, object, frames);
+            return Ok(Found::Starts(starts.into_iter().map(|start| base + start).collect()));
         }
-        // A lock is poisoned only by a panic of another call; what was walked before it is sound.
-        let mut walked = self.walked.0.lock().unwrap_or_else(PoisonError::into_inner);
         let most = MAX_FRAGMENTS_PER_FRAME.saturating_mul(image.num_frames as usize).min(MAX_FRAGMENTS);
         walked.resume(object, base, most)?;
-        Ok(pick(&group(&walked.fragments, image.num_frames)?, frames))
+        Ok(Found::Spans(group(&walked.fragments, image.num_frames)?))
     }
 
     /// Returns where frames lie by the extended offset table, if there is one (PS3.3, C.7.6.3.1.8 and C.7.6.3.1.9).
@@ -281,14 +299,13 @@ fn check_starts(starts: &[u64], num_frames: u32) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns where frames lie by the basic offset table; only the end of the last one has to be found.
-fn basic(starts: &[u64], base: u64, object: &dyn Bytes, frames: &[u32]) -> Result<Vec<FrameBytes>, Stop> {
+/// Returns where frames lie of which the starts are known; only the end of the last one has to be found.
+fn basic(starts: &[u64], object: &dyn Bytes, frames: &[u32]) -> Result<Vec<FrameBytes>, Stop> {
     let mut found = Vec::with_capacity(frames.len());
     for &frame in frames {
-        let frame = frame as usize;
-        let start = base + starts[frame];
-        let end = match starts.get(frame + 1) {
-            Some(next) => base + next,
+        let start = starts[frame as usize];
+        let end = match starts.get(frame as usize + 1) {
+            Some(&next) => next,
             None => last_end(object, start)?,
         };
         if end > object.len() {
@@ -315,14 +332,30 @@ struct Fragment {
 
 /// The items of fragments whose headers have been read so far.
 #[derive(Debug, Default)]
-pub(crate) struct Walked {
+struct Walked {
     fragments: Vec<Fragment>,
     ended: bool,
 }
 
-/// The items of an object: a walk goes on where it needed bytes, instead of beginning again.
+/// What is known of all frames.
+#[derive(Debug)]
+enum Found {
+    /// Where they lie, with the headers of their items.
+    Spans(Vec<Range<u64>>),
+    /// Where they begin.
+    Starts(Vec<u64>),
+}
+
+/// Where the frames of an object lie, found once; a walk goes on where it needed bytes, instead of beginning again.
+#[derive(Debug, Default)]
+struct Places {
+    walked: Walked,
+    found: Option<Found>,
+}
+
+/// The places that all copies of an instance share.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SharedWalk(Arc<Mutex<Walked>>);
+pub(crate) struct SharedPlaces(Arc<Mutex<Places>>);
 
 impl Walked {
     /// Reads the headers of items from `base` up to the delimiter, at most so many.

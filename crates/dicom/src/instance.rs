@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::bytes::{Bytes, Order, Step, Stop};
 use crate::data::DataSet;
 use crate::error::{Error, corrupt, not_dicom, too_large, truncated};
-use crate::frames::{ITEM_HEADER_BYTES, SharedWalk};
+use crate::frames::{ITEM_HEADER_BYTES, SharedPlaces};
 use crate::image::{ImageModule, no_pixels};
 use crate::inflate::Inflated;
 use crate::sniff::{self, PREAMBLE_BYTES, SNIFF_BYTES};
@@ -37,7 +37,7 @@ pub struct Instance {
     pub(crate) deflated_at: Option<u64>,
     image: Result<Arc<ImageModule>, Error>,
     pub(crate) shared: Shared,
-    pub(crate) walked: SharedWalk,
+    pub(crate) places: SharedPlaces,
 }
 
 /// Where the distance of pixels comes from.
@@ -156,7 +156,7 @@ impl Instance {
         let mut instance = Self {
             image: Err(no_pixels(None)),
             shared: Shared::default(),
-            walked: SharedWalk::default(),
+            places: SharedPlaces::default(),
             meta,
             data,
             syntax,

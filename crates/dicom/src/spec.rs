@@ -226,6 +226,12 @@ impl FrameSpec {
         self.frame
     }
 
+    /// Tells whether values become colours by a palette, at least some of them.
+    #[must_use]
+    pub fn has_palette(&self) -> bool {
+        self.palette.is_some()
+    }
+
     /// Returns the first window of the frame, if it has one that counts: a VOI LUT comes before it.
     #[must_use]
     pub fn window(&self) -> Option<Window> {

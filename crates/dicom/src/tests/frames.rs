@@ -135,6 +135,20 @@ fn traffic(bytes: &[u8], frames: &[u32]) -> (u64, usize) {
     }
 }
 
+/// A plan asks for frame after frame: what was read of the table is not read again.
+#[test]
+fn places_are_found_once() {
+    let object = frames("2").fragments(&[0, 12], &[FIRST, SECOND]).bytes();
+    let instance = instance(&object).unwrap();
+    let locate = |frame| done(instance.locate(&object, &[frame])).unwrap();
+    let first = locate(0);
+    let mut cut = object.clone();
+    let table = cut.len() - 8 - 2 * 12 - 8;
+    cut[table..table + 8].fill(0xEE);
+    assert_eq!(done(instance.locate(&cut, &[0])).unwrap(), first);
+    assert_eq!(locate(1)[0].num_bytes(), 12);
+}
+
 /// 600 frames of 64 KiB: a table leads there in one or two requests; without one, each item is looked at.
 #[test]
 fn payloads_are_never_read_to_find_frames() {
