@@ -169,10 +169,10 @@ const CHUNK: usize = 1024;
 /// - `map`: appends what a chunk of stored values becomes, and may write over the chunk
 fn mapped<T: Copy>(stored: &Stored, map: impl Fn(&mut [f64], &mut Vec<T>)) -> Vec<T> {
     match &stored.values {
-        Samples::U8(values) => look_up(values, map),
-        Samples::I8(values) => look_up(values, map),
-        Samples::U16(values) => look_up(values, map),
-        Samples::I16(values) => look_up(values, map),
+        Samples::U8(values) => look_up::<256, _, _>(values, usize::from, map),
+        Samples::I8(values) => look_up::<256, _, _>(values, |value| usize::from(value as u8), map),
+        Samples::U16(values) => look_up::<65536, _, _>(values, usize::from, map),
+        Samples::I16(values) => look_up::<65536, _, _>(values, |value| usize::from(value as u16), map),
         Samples::U32(values) => in_chunks(values.iter().map(|&value| value.into()), map),
         Samples::I32(values) => in_chunks(values.iter().map(|&value| value.into()), map),
         Samples::F32(values) => in_chunks(values.iter().map(|&value| value.into()), map),
@@ -180,20 +180,29 @@ fn mapped<T: Copy>(stored: &Stored, map: impl Fn(&mut [f64], &mut Vec<T>)) -> Ve
     }
 }
 
-fn look_up<V: Copy + Ord + Into<i32>, T: Copy>(
+/// Looks values up in a table of all `N` that the type has, of which those are filled in that the frame may have.
+///
+/// - `index`: the bits of a value, so that the table needs no check of its bounds
+fn look_up<const N: usize, V: Copy + Ord + Into<i32>, T: Copy>(
     values: &[V],
+    index: impl Fn(V) -> usize,
     map: impl Fn(&mut [f64], &mut Vec<T>),
 ) -> Vec<T> {
     let (Some(low), Some(high)) = (values.iter().copied().min(), values.iter().copied().max()) else {
         return Vec::new();
     };
-    let (low, high) = (low.into(), high.into());
-    if (high - low) as usize >= values.len() {
+    let (low, high): (i32, i32) = (low.into(), high.into());
+    let num = (high - low) as usize + 1;
+    if num > values.len() {
         return in_chunks(values.iter().map(|&value| value.into().into()), map);
     }
-    let num = (high - low) as u32 + 1;
-    let table = in_chunks((0..num).map(|above| f64::from(low) + f64::from(above)), map);
-    values.iter().map(|&value| table[(value.into() - low) as usize]).collect()
+    let shades = in_chunks((low..=high).map(f64::from).collect::<Vec<_>>().into_iter(), map);
+    let mut table = vec![shades[0]; N];
+    for (value, shade) in (low..=high).zip(shades) {
+        table[value as usize % N] = shade;
+    }
+    let table = table.first_chunk::<N>().expect("it was made of N entries");
+    values.iter().map(|&value| table[index(value)]).collect()
 }
 
 fn in_chunks<T>(
