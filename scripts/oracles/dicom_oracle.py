@@ -610,11 +610,18 @@ class Maker:
             "functional-groups",
             ds,
             values,
-            why="C.7.6.16.2.9: pydicom applies no functional group; its functions get those of each frame",
+            why="PS3.3 C.7.6.16.2.9: pydicom applies no functional group; its functions get those of each frame",
         )
 
     def beyond_pydicom(self):
         """Where the standard says something else than pydicom."""
+        values = picture((3, 3, 3), 1, False, 6)
+        ds = base(values, "MONOCHROME2", 1, 1, False, BIG)
+        ds.PixelData = native(ds, values, True, vr="OW")
+        ds["PixelData"].VR = "OW"
+        why = "PS3.5 8.1.1 and 7.3: single bits fill words from the lowest bit; pydicom takes the bytes of big-endian words as they are"
+        self.add("big-1-bit-words", ds, values, "the source", why=why)
+
         values = picture((1, 16, 16), 12, False, 51)
         ds = base(values, "MONOCHROME2", 16, 12, False, EXPLICIT)
         ds.HighBit = 15
