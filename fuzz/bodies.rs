@@ -57,18 +57,52 @@ pub fn image(bytes: &[u8]) {
 ///
 /// If it does not, or a decoder crashes.
 pub fn jpeg(bytes: &[u8]) {
-    let options = tilefleet_jpeg::Options {
-        needed: None,
-        cmyk: tilefleet_jpeg::Cmyk::ToRgb,
-        max_pixels: MAX_BLOCK_BYTES / 16,
-        max_decoded_bytes: MAX_BLOCK_BYTES / 4,
-    };
     if tilefleet_jpeg::frame(bytes).is_some_and(|frame| frame.repeats_ids) {
         return;
     }
-    if let Ok(samples) = tilefleet_jpeg::decode(bytes, &options) {
-        assert!(tilefleet_jpeg::decode_audited(bytes, &options) == Ok(samples), "two decoders disagree");
+    for colours in [tilefleet_jpeg::Colours::Rgb, tilefleet_jpeg::Colours::AsStored] {
+        let options = tilefleet_jpeg::Options {
+            needed: None,
+            colours,
+            max_pixels: MAX_BLOCK_BYTES / 16,
+            max_decoded_bytes: MAX_BLOCK_BYTES / 4,
+        };
+        if let Ok(samples) = tilefleet_jpeg::decode(bytes, &options) {
+            assert!(tilefleet_jpeg::decode_audited(bytes, &options) == Ok(samples), "two decoders disagree");
+        }
     }
+}
+
+/// Decodes anything as JPEG of any process, as DICOM has it: lossless, 12 bits, 8 bits.
+///
+/// # Panics
+///
+/// If there are other samples than the header announces, or a decoder crashes.
+pub fn jpeg_samples(bytes: &[u8]) {
+    let limits =
+        tilefleet_jpeg::Limits { max_pixels: MAX_BLOCK_BYTES / 16, max_decoded_bytes: MAX_BLOCK_BYTES / 4 };
+    let Ok(decoded) = tilefleet_jpeg::decode_samples(bytes, &limits) else { return };
+    let header = tilefleet_jpeg::header(bytes).expect("a file that is decoded has a header");
+    let samples = decoded.samples.into_u16();
+    assert_eq!(samples.len() as u64, header.num_samples());
+    let largest = samples.into_iter().max().unwrap_or(0);
+    assert!(u32::from(largest) >> header.precision == 0, "a sample is larger than its precision");
+}
+
+/// Decodes anything as JPEG-LS.
+///
+/// # Panics
+///
+/// If there are other samples than the header announces, or the decoder crashes.
+pub fn jpegls(bytes: &[u8]) {
+    let limits =
+        tilefleet_jpegls::Limits { max_pixels: MAX_BLOCK_BYTES / 16, max_decoded_bytes: MAX_BLOCK_BYTES / 4 };
+    let Ok(decoded) = tilefleet_jpegls::decode(bytes, &limits) else { return };
+    let header = tilefleet_jpegls::header(bytes).expect("a file that is decoded has a header");
+    let samples = decoded.samples.into_u16();
+    assert_eq!(samples.len() as u64, header.num_samples());
+    let largest = samples.into_iter().max().unwrap_or(0);
+    assert!(u32::from(largest) >> header.precision == 0, "a sample is larger than its precision");
 }
 
 /// Decodes blocks of anything that has the header of a scene, and cuts windows out of them.

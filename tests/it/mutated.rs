@@ -101,6 +101,8 @@ fn mutated_images_are_read_or_rejected() {
             let bytes = mutated(&file, &mut random);
             bodies::image(&bytes);
             bodies::jpeg(&bytes);
+            bodies::jpeg_samples(&bytes);
+            bodies::jpegls(&bytes);
         }
     }
     assert!(paths.len() > 100, "{} files", paths.len());

@@ -15,7 +15,7 @@ pub struct Component {
     pub v: u8,
 }
 
-/// The frame header of an 8-bit Huffman-coded DCT frame.
+/// The frame header of a Huffman-coded DCT frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// Size in pixels.
@@ -36,11 +36,20 @@ impl Frame {
     /// [`ErrorKind`](crate::ErrorKind): `Corrupt` where it contradicts the standard, `Unsupported` for other processes than
     /// 8-bit Huffman-coded DCT.
     pub fn parse(marker: u8, body: &[u8]) -> Result<Self, Error> {
+        Self::parse_with_precision(marker, body, 8)
+    }
+
+    /// As [`Self::parse`], of samples that have so many bits.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::parse`].
+    pub fn parse_with_precision(marker: u8, body: &[u8], bits: u8) -> Result<Self, Error> {
         check_process(marker)?;
         let [precision, h1, h0, w1, w0, count, components @ ..] = body else {
             return Err(corrupt("the frame header is too short"));
         };
-        if *precision != 8 {
+        if *precision != bits {
             return Err(unsupported(format!("JPEG with {precision}-bit samples")));
         }
         let size = Size::new(u16::from_be_bytes([*w1, *w0]).into(), u16::from_be_bytes([*h1, *h0]).into());

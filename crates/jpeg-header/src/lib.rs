@@ -6,9 +6,13 @@
 pub mod error;
 pub mod frame;
 pub mod geometry;
+mod header;
+mod samples;
 pub mod segments;
 
 pub use self::error::{Error, ErrorKind};
 pub use self::frame::{Component, Frame, frame, is_frame};
 pub use self::geometry::{Size, Window};
+pub use self::header::{Header, Process, header};
+pub use self::samples::{Limits, Sample, Samples};
 pub use self::segments::{Segment, Segments, marker};

@@ -7,7 +7,7 @@
 
 use super::bits::{Balance, BitReader};
 use super::huffman::{END_OF_BLOCK, Leap, Table, Tables};
-use super::planes::{Plane, Transformer};
+use super::planes::{Plane, TransformedSample, Transformer};
 use crate::error::{Error, corrupt, truncated, unsupported};
 use crate::frame::{Component, Frame, is_frame};
 use crate::segments;
@@ -26,17 +26,20 @@ pub(super) struct Found {
 
 /// Checks a whole file.
 pub(super) fn check(bytes: &[u8]) -> Result<Found, Error> {
-    let (found, _) = follow(bytes, None)?;
+    let (found, _) = follow::<u8>(bytes, None)?;
     Ok(found)
 }
 
 /// Checks a whole file with a sequential frame, and decodes its components as they are stored.
-pub(super) fn decode_planes(bytes: &[u8]) -> Result<Vec<Plane>, Error> {
-    let (_, transformer) = follow(bytes, Some(Transformer::default()))?;
-    Ok(transformer.map(Transformer::into_planes).unwrap_or_default())
+pub(super) fn decode_planes<S: TransformedSample>(bytes: &[u8]) -> Result<(Frame, Vec<Plane<S>>), Error> {
+    let (found, transformer) = follow(bytes, Some(Transformer::default()))?;
+    Ok((found.frame, transformer.map(Transformer::into_planes).unwrap_or_default()))
 }
 
-fn follow(bytes: &[u8], transformer: Option<Transformer>) -> Result<(Found, Option<Transformer>), Error> {
+fn follow<S: TransformedSample>(
+    bytes: &[u8],
+    transformer: Option<Transformer<S>>,
+) -> Result<(Found, Option<Transformer<S>>), Error> {
     let mut audit = Audit { transformer, ..Audit::default() };
     let mut segments = Segments::new(bytes)?;
     loop {
@@ -58,7 +61,7 @@ fn follow(bytes: &[u8], transformer: Option<Transformer>) -> Result<(Found, Opti
 }
 
 #[derive(Default)]
-struct Audit<'a> {
+struct Audit<'a, S> {
     frame: Option<(Frame, Vec<Progress>)>,
     tables: Tables,
     restart_interval: u32,
@@ -66,7 +69,7 @@ struct Audit<'a> {
     /// The quantisation tables before the first scan.
     quantisations: Vec<&'a [u8]>,
     /// Where the blocks of a sequential frame go, if they are decoded.
-    transformer: Option<Transformer>,
+    transformer: Option<Transformer<S>>,
 }
 
 /// What is known of one component.
@@ -84,7 +87,7 @@ struct Progress {
     nonzero: Vec<u64>,
 }
 
-impl<'a> Audit<'a> {
+impl<'a, S: TransformedSample> Audit<'a, S> {
     /// Enters quantisation tables. A component has those that stand there when its first scan begins, but the crate
     /// takes the last ones for all.
     fn define_quantisation(&mut self, body: &'a [u8]) -> Result<(), Error> {
@@ -104,7 +107,7 @@ impl<'a> Audit<'a> {
         if self.frame.is_some() {
             return Err(corrupt("a second frame header"));
         }
-        let frame = Frame::parse(code, body)?;
+        let frame = Frame::parse_with_precision(code, body, S::PRECISION)?;
         let (h_max, v_max) = frame.max_sampling();
         let (mcus_x, mcus_y) = mcus(&frame);
         let progress = frame.components.iter().map(|&component| {
@@ -129,7 +132,7 @@ impl<'a> Audit<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Result<(Found, Option<Transformer>), Error> {
+    fn finish(self) -> Result<(Found, Option<Transformer<S>>), Error> {
         let started = |progress: &[Progress]| progress.iter().all(|component| component.started);
         match self.frame {
             Some((frame, progress)) if started(&progress) => {

@@ -1,5 +1,8 @@
 //! Reads bits of entropy-coded data (ITU-T T.81, F.2.2.5), counting those that are not there.
 
+/// Zeros after a segment without byte stuffing: what a reader looks at beyond the end.
+pub(super) const PADDING: usize = 16;
+
 /// Reads one entropy-coded segment: the bytes up to the next marker.
 ///
 /// A loop that works on a copy keeps it in registers.
@@ -141,6 +144,78 @@ impl<'a> BitReader<'a> {
         };
         (balance, self.at)
     }
+}
+
+/// The next bits of a segment without byte stuffing, left-aligned.
+///
+/// The segment is no part of it, so that a loop keeps all of it in registers.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Bits {
+    pub(super) window: u64,
+    available: u32,
+    at: usize,
+}
+
+impl Bits {
+    /// Makes at least 56 bits available; `None` far beyond the end.
+    #[inline]
+    pub(super) fn refill(&mut self, plain: &[u8]) -> Option<()> {
+        let next = plain.get(self.at..self.at + 8)?;
+        let word = u64::from_be_bytes(next.try_into().ok()?);
+        self.window |= word >> self.available;
+        self.at += ((63 - self.available) / 8) as usize;
+        // The bits after the last whole byte are read again.
+        self.available |= 0x38;
+        Some(())
+    }
+
+    #[inline]
+    pub(super) fn peek(self, count: u32) -> usize {
+        (self.window >> (64 - count)) as usize
+    }
+
+    #[inline]
+    pub(super) fn drop(&mut self, count: u32) {
+        self.window <<= count;
+        self.available -= count;
+    }
+
+    /// Drops as many bits as the lower six bits of `count` say: just what a shift looks at.
+    #[inline]
+    pub(super) fn drop_lower(&mut self, count: u32) {
+        self.window = self.window.wrapping_shl(count);
+        self.available -= count & 63;
+    }
+
+    /// Returns how many bits were dropped.
+    pub(super) fn num_used(self) -> usize {
+        self.at * 8 - self.available as usize
+    }
+}
+
+/// Copies a segment without its stuffing, then [`PADDING`].
+///
+/// - returns: its length, and the byte after the 0xFF that ends it, if one does: a marker, or 0xFF for fill bytes
+pub(super) fn unstuff(data: &[u8], plain: &mut Vec<u8>) -> (usize, Option<u8>) {
+    plain.clear();
+    let (mut at, mut code) = (0, Some(0));
+    while code == Some(0) {
+        let run = memchr::memchr(0xFF, &data[at..]).unwrap_or(data.len() - at);
+        plain.extend_from_slice(&data[at..at + run]);
+        at += run;
+        code = data.get(at + 1).copied();
+        if code == Some(0) {
+            plain.push(0xFF);
+            at += 2;
+        }
+    }
+    plain.extend([0; PADDING]);
+    (at, code)
+}
+
+/// Tells whether the bytes behind the last code are those with which some cameras fill up a scan.
+pub(super) fn is_padding(left: &[u8]) -> bool {
+    left.iter().all(|&byte| byte == 0) || left.iter().all(|&byte| byte == 0xFF)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::baseline::Store;
+use super::bits::{Bits, PADDING, is_padding, unstuff};
 use super::group::{Block, Coefficients, Group};
 use super::huffman::{Difference, END_OF_BLOCK, Leap, MAX_AC_BITS, MAX_DC_BITS, Table, value_at};
 use crate::segments::marker;
@@ -27,9 +28,6 @@ static PLACES: [u8; MAX_REACH] = {
     }
     places
 };
-
-/// Zeros after a segment: what a reader looks at beyond the end.
-const PADDING: usize = 16;
 
 /// How the blocks of one component are coded.
 pub(super) struct Coding<'a> {
@@ -56,46 +54,6 @@ pub(super) struct Entropy<'a> {
     predictions: [i32; 3],
 }
 
-/// The next bits of a segment, left-aligned.
-#[derive(Clone, Copy, Default)]
-struct Bits {
-    window: u64,
-    available: u32,
-    at: usize,
-}
-
-impl Bits {
-    /// Makes at least 56 bits available; `None` far beyond the end.
-    #[inline]
-    fn refill(&mut self, plain: &[u8]) -> Option<()> {
-        let next = plain.get(self.at..self.at + 8)?;
-        let word = u64::from_be_bytes(next.try_into().ok()?);
-        self.window |= word >> self.available;
-        self.at += ((63 - self.available) / 8) as usize;
-        // The bits after the last whole byte are read again.
-        self.available |= 0x38;
-        Some(())
-    }
-
-    #[inline]
-    fn peek(self, count: u32) -> usize {
-        (self.window >> (64 - count)) as usize
-    }
-
-    #[inline]
-    fn drop(&mut self, count: u32) {
-        self.window <<= count;
-        self.available -= count;
-    }
-
-    /// Drops as many bits as the lower six bits of `count` say: just what a shift looks at.
-    #[inline]
-    fn drop_lower(&mut self, count: u32) {
-        self.window = self.window.wrapping_shl(count);
-        self.available -= count & 63;
-    }
-}
-
 impl<'a> Entropy<'a> {
     pub(super) fn new(data: &'a [u8], plain: &'a mut Vec<u8>) -> Self {
         Self { data, at: 0, plain, bits: Bits::default(), predictions: [0; 3] }
@@ -113,8 +71,10 @@ impl<'a> Entropy<'a> {
             (self.data.get(self.at + 1) == Some(&expected)).then_some(())?;
             self.at += 2;
         }
-        self.at += unstuff(&self.data[self.at..], self.plain)?;
-        self.plain.extend([0; PADDING]);
+        let (len, code) = unstuff(&self.data[self.at..], self.plain);
+        self.at += len;
+        // Fill bytes are unusual.
+        code.filter(|&code| code != 0xFF)?;
         (self.bits, self.predictions) = (Bits::default(), [0; 3]);
         Some(())
     }
@@ -124,10 +84,8 @@ impl<'a> Entropy<'a> {
     /// After the last segment of a scan, some cameras write zeros or ones: those are harmless.
     pub(super) fn end_segment(&self, last: bool) -> Option<()> {
         let len = self.plain.len() - PADDING;
-        let used = (self.bits.at * 8 - self.bits.available as usize).div_ceil(8);
-        let left = self.plain.get(used..len)?;
-        let padding = last && (left.iter().all(|&byte| byte == 0) || left.iter().all(|&byte| byte == 0xFF));
-        (left.is_empty() || padding).then_some(())
+        let left = self.plain.get(self.bits.num_used().div_ceil(8)..len)?;
+        (left.is_empty() || last && is_padding(left)).then_some(())
     }
 
     /// Decodes the MCUs `range`, which lie in one row and one segment.
@@ -280,24 +238,5 @@ impl Coding<'_> {
             }
             _ => None,
         }
-    }
-}
-
-/// Copies a segment without its stuffing; returns its length up to the marker.
-///
-/// `None` if no marker follows, or fill bytes do.
-fn unstuff(data: &[u8], plain: &mut Vec<u8>) -> Option<usize> {
-    plain.clear();
-    let mut at = 0;
-    loop {
-        let run = memchr::memchr(0xFF, &data[at..])?;
-        plain.extend_from_slice(&data[at..at + run]);
-        at += run;
-        match data.get(at + 1)? {
-            0 => plain.push(0xFF),
-            0xFF => return None,
-            _ => return Some(at),
-        }
-        at += 2;
     }
 }

@@ -147,12 +147,58 @@ impl Difference {
     }
 }
 
+/// A code of a lossless scan: how many bits a difference has (T.81, H.1.2.2).
+///
+/// Bits 0 to 5: bits of the code and the difference, zero where the code is longer than the lookup; 16 to 30: as many
+/// ones as the difference has bits; 31: the difference of 32768, which has none.
+#[derive(Clone, Copy)]
+pub(super) struct Category(u32);
+
+impl Category {
+    /// Bits that one lookup looks at.
+    pub(super) const LOOKUP_BITS: u32 = LOOKUP_BITS;
+
+    /// `None` for a symbol that is no category.
+    fn new(code_bits: u32, symbol: u8) -> Option<Self> {
+        match u32::from(symbol) {
+            count @ 0..=15 => Some(Self((code_bits + count) | ((1 << count) - 1) << 16)),
+            16 => Some(Self(code_bits | 1 << 31)),
+            _ => None,
+        }
+    }
+
+    /// Tells whether the code is longer than the lookup, or no code.
+    #[inline]
+    pub(super) fn is_long(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Returns the bits of the code and the difference, in the lower six bits of the number.
+    #[inline]
+    pub(super) fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Returns the difference modulo 2¹⁶ that has its code at the beginning of a window.
+    ///
+    /// Without a branch, as differences of noise have any length.
+    #[inline]
+    pub(super) fn difference(self, window: u64) -> u16 {
+        let mask = self.0 >> 16 & 0x7FFF;
+        let raw = window.wrapping_shr(0u32.wrapping_sub(self.0)) as u32 & mask;
+        let below = if raw <= mask >> 1 { mask } else { 0 };
+        (raw.wrapping_sub(below) + (self.0 >> 16 & 0x8000)) as u16
+    }
+}
+
 /// A Huffman table of one DHT segment.
 pub(super) struct Table {
     /// By the next [`Leap::LOOKUP_BITS`] bits: the values of a sequential AC scan.
     leaps: OnceCell<Box<[Leap; 1 << Leap::LOOKUP_BITS]>>,
     /// By the next [`Difference::LOOKUP_BITS`] bits: the values of a DC scan.
     differences: OnceCell<Box<[Difference; 1 << Difference::LOOKUP_BITS]>>,
+    /// By the next [`Category::LOOKUP_BITS`] bits: the categories of a lossless scan.
+    categories: OnceCell<Box<[Category; 1 << Category::LOOKUP_BITS]>>,
     /// By the next [`LOOKUP_BITS`] bits: length of the code (0: longer) and its symbol.
     symbols: Box<[(u8, u8); 1 << LOOKUP_BITS]>,
     /// First code after those of each length, left-aligned to 16 bits.
@@ -168,6 +214,7 @@ impl Table {
         let mut table = Self {
             leaps: OnceCell::new(),
             differences: OnceCell::new(),
+            categories: OnceCell::new(),
             symbols: Box::new([(0, 0); 1 << LOOKUP_BITS]),
             limits: [0; MAX_CODE_BITS + 1],
             offsets: [0; MAX_CODE_BITS + 1],
@@ -253,6 +300,26 @@ impl Table {
             Some(behind) => Difference((value_in(window >> behind, value_bits) as u32) << 16 | bits),
             None => Difference(value_bits << 8 | bits),
         })
+    }
+
+    /// Returns the categories of a lossless scan by the next bits.
+    pub(super) fn categories(&self) -> &[Category; 1 << Category::LOOKUP_BITS] {
+        self.categories.get_or_init(|| {
+            let mut table = Box::new([Category(0); 1 << Category::LOOKUP_BITS]);
+            for (entry, &(bits, symbol)) in
+                table.iter_mut().zip(self.symbols.iter()).filter(|(_, (bits, _))| *bits > 0)
+            {
+                *entry = Category::new(bits.into(), symbol).unwrap_or(Category(0));
+            }
+            table
+        })
+    }
+
+    /// Returns the category of a code that [`Self::categories`] does not have, at the beginning of a window.
+    #[cold]
+    pub(super) fn long_category(&self, window: u64) -> Option<Category> {
+        let (bits, symbol) = self.code_at((window >> 48) as usize).ok()?;
+        Category::new(bits, symbol)
     }
 
     /// Returns the bits and the symbol of the code that begins a window of so many bits; `None` if it is longer.

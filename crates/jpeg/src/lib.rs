@@ -1,7 +1,8 @@
 //! Decodes JPEG to the samples of C libjpeg-turbo, which models were trained on, and rejects damaged files.
 //!
-//! In goes a whole file, out come interleaved 8-bit samples: grey, RGB, or four components. The transform, the
-//! interpolation of chroma and the colours are those of the crate `libjpeg-turbo-rs`, bit for bit. What stands here:
+//! In goes a whole file, out come interleaved samples. [`decode`] is for pictures, 8 bits in grey, RGB, or four
+//! components; [`decode_samples`] for DICOM, components as they are stored, 2 to 16 bits. The transform, the
+//! interpolation of chroma and the colours are those of libjpeg-turbo, bit for bit. What stands here:
 //!
 //! - A decoder in one pass (`baseline`) for the usual file: a grey or YCbCr frame in one sequential scan. It decodes a
 //!   part of the rows and columns where no more is needed. Any file that is unusual or damaged is left to the next.
@@ -10,7 +11,8 @@
 //!   segment, restart markers out of order, and those flipped bits that change a code's length. A flipped bit that only
 //!   changes a value gives a sound file with other samples: nobody can tell.
 //! - `planes`: files that the crate does not decode as libjpeg does (components in scans of their own, unusual sampling
-//!   factors).
+//!   factors), or whose components stay as they are stored.
+//! - `extended`: 12 bits per sample, sequential, followed by the audit as well; `lossless`: prediction and difference.
 //!
 //! Nothing here knows TIFF, Exif or colour profiles. The AVX-512 versions have the samples of the plain ones.
 
@@ -21,19 +23,31 @@ mod baseline;
 mod bits;
 mod buffer;
 mod coefficients;
+mod extended;
+#[cfg(test)]
+mod extended_tests;
 mod group;
 mod huffman;
 mod ids;
 mod kernels;
+mod lossless;
+#[cfg(test)]
+mod lossless_tests;
+#[cfg(test)]
+mod oracle_tests;
 mod planes;
+mod samples;
 mod standard;
 #[cfg(test)]
 mod test_files;
 #[cfg(test)]
+mod test_lossless;
+#[cfg(test)]
 mod tests;
+mod transform;
 mod upsample;
 
-use libjpeg_turbo_rs::{DecodeLimits, DecodeWarning, Decoder, JpegError, PixelFormat};
+use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, DecodeWarning, Decoder, JpegError, PixelFormat};
 use tilefleet_jpeg_header::{error, geometry, segments};
 
 use self::audit::Found;
@@ -41,16 +55,20 @@ use self::error::{corrupt, truncated, unsupported};
 use self::planes::Plane;
 
 pub use self::buffer::recycle;
+pub use self::samples::{Decoded, decode_samples};
 pub use tilefleet_jpeg_header::{
-    Component, Error, ErrorKind, Frame, Segment, Segments, Size, Window, frame, is_frame, marker,
+    Component, Error, ErrorKind, Frame, Header, Limits, Process, Samples, Segment, Segments, Size, Window,
+    frame, header, is_frame, marker,
 };
 
-/// What becomes of four components.
+/// What becomes of the colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cmyk {
-    /// They are inverted CMYK, and become RGB by Pillow's rule.
-    ToRgb,
-    /// They stay as they are, whatever they mean.
+pub enum Colours {
+    /// YCbCr becomes RGB; four components are inverted CMYK, and become RGB by Pillow's rule.
+    Rgb,
+    /// YCbCr becomes RGB, and YCCK becomes CMYK, which stays as it is.
+    RgbOrCmyk,
+    /// Components stay as they are, whatever they mean: of DICOM, the Photometric Interpretation says it (PS3.5, 8.2.1).
     AsStored,
 }
 
@@ -59,8 +77,8 @@ pub enum Cmyk {
 pub struct Options {
     /// Samples outside of it are unspecified; `None`: all are needed.
     pub needed: Option<Window>,
-    /// What becomes of four components.
-    pub cmyk: Cmyk,
+    /// What becomes of the colours.
+    pub colours: Colours,
     /// Maximum number of pixels.
     pub max_pixels: u64,
     /// Maximum number of bytes of the decoded samples.
@@ -95,11 +113,15 @@ pub fn decode(bytes: &[u8], options: &Options) -> Result<Vec<u8>, Error> {
 
 /// Returns how much memory decoding takes at most beside the decoded samples.
 ///
-/// Components as they are stored, for progressive files also their coefficients, and the data without stuffing;
-/// where colours lie coarser than usual, components at full size.
+/// Whichever decoder it is: components as they are stored, for progressive files also their coefficients, and the data
+/// without stuffing; where colours lie coarser than usual, components at full size.
 #[must_use]
 pub fn working_bytes(bytes: &[u8]) -> u64 {
-    let Some(frame) = frame(bytes) else { return OTHER_BYTES + 3 * bytes.len() as u64 };
+    let Some(frame) = frame(bytes) else {
+        let is_extended = |header: &Header| header.precision == 12 && header.process != Process::Lossless;
+        let extended = header(bytes).ok().filter(is_extended).as_ref().map_or(0, extended::working_bytes);
+        return extended + OTHER_BYTES + 3 * bytes.len() as u64;
+    };
     let stored = frame.num_stored_samples();
     let copy = if frame.repeats_ids { bytes.len() as u64 } else { 0 };
     let coefficients = if frame.progressive { 2 * stored + stored / 32 } else { 0 };
@@ -120,12 +142,13 @@ pub fn working_bytes(bytes: &[u8]) -> u64 {
 pub fn decode_audited(bytes: &[u8], options: &Options) -> Result<Vec<u8>, Error> {
     let found = audit::check(bytes)?;
     let limits = decode_limits(options);
-    let mut samples = if by_planes(&found) {
-        decode_planes(&found, bytes, limits)?
+    let as_stored = options.colours == Colours::AsStored;
+    let mut samples = if as_stored || by_planes(&found) {
+        decode_planes(&found, bytes, limits, as_stored)?
     } else {
         decode_by_crate(&found, bytes, limits)?
     };
-    if options.cmyk == Cmyk::ToRgb && found.frame.components.len() == 4 {
+    if options.colours == Colours::Rgb && found.frame.components.len() == 4 {
         rgb_of_cmyk(&mut samples);
     }
     Ok(samples)
@@ -144,11 +167,16 @@ fn by_planes(found: &Found) -> bool {
 }
 
 /// Decodes the components as they are stored, then brings them together.
-fn decode_planes(found: &Found, bytes: &[u8], limits: DecodeLimits) -> Result<Vec<u8>, Error> {
+fn decode_planes(
+    found: &Found,
+    bytes: &[u8],
+    limits: DecodeLimits,
+    as_stored: bool,
+) -> Result<Vec<u8>, Error> {
     let head = Decoder::new_header_only(bytes, limits).map_err(|error| reject(&error))?;
-    let colours = head.jpeg_color_space();
+    let colours = if as_stored { ColorSpace::Unknown } else { head.jpeg_color_space() };
     let planes = if !found.frame.progressive {
-        audit::decode_planes(bytes)?
+        audit::decode_planes(bytes)?.1
     } else if found.complete {
         progressive_planes(bytes, limits)?
     } else {
@@ -156,11 +184,11 @@ fn decode_planes(found: &Found, bytes: &[u8], limits: DecodeLimits) -> Result<Ve
         return Err(unsupported("JPEG that leaves out scans, with components of unusual sizes"));
     };
     let mut samples = buffer::take(num_samples(&found.frame));
-    planes::finish(&found.frame, &planes, colours, &mut samples);
+    planes::finish(&found.frame, &planes, &mut samples, |rows, out| planes::convert(rows, colours, out));
     Ok(samples)
 }
 
-fn progressive_planes(bytes: &[u8], limits: DecodeLimits) -> Result<Vec<Plane>, Error> {
+fn progressive_planes(bytes: &[u8], limits: DecodeLimits) -> Result<Vec<Plane<u8>>, Error> {
     let decoder = Decoder::new_with_limits(bytes, limits).map_err(|error| reject(&error))?;
     let raw = decoder.decode_raw().map_err(|error| reject(&error))?;
     let planes = raw.plane_widths.into_iter().zip(raw.planes);

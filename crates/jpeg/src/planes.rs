@@ -4,6 +4,7 @@
 //! scans of any grouping, and chroma that is finer than luma. The samples are those of libjpeg.
 
 use libjpeg_turbo_rs::ColorSpace;
+use tilefleet_jpeg_header::Sample;
 
 use super::audit::{BlockPlace, Unit};
 use super::bits::BitReader;
@@ -18,31 +19,71 @@ use crate::geometry::Size;
 /// Narrower components are not interpolated across.
 const MIN_INTERPOLATED_WIDTH: usize = 3;
 
+/// A sample of a transformed block, and what is done to many of them.
+pub(super) trait TransformedSample: Sample {
+    const PRECISION: u8;
+    /// A row of twice the width.
+    type Row: Default;
+
+    /// Dequantises and transforms one block; all in natural order.
+    fn transform(block: &[i16; 64], quantisation: &[u16; 64]) -> [Self; 64];
+
+    /// Interpolates at least three samples across (4:2:2).
+    fn stretch<'a>(stored: &[Self], row: &'a mut Self::Row) -> &'a [Self];
+
+    /// Interpolates between a row of at least three samples and its neighbour, then across (4:2:0).
+    fn blend<'a>(stored: &[Self], neighbour: &[Self], row: &'a mut Self::Row) -> &'a [Self];
+}
+
+impl TransformedSample for u8 {
+    const PRECISION: u8 = 8;
+    type Row = Row;
+
+    fn transform(block: &[i16; 64], quantisation: &[u16; 64]) -> [Self; 64] {
+        Kernels::of_this_machine().transform_one(block, quantisation)
+    }
+
+    fn stretch<'a>(stored: &[Self], row: &'a mut Row) -> &'a [Self] {
+        row.stretch(stored, Kernels::of_this_machine());
+        row.samples()
+    }
+
+    fn blend<'a>(stored: &[Self], neighbour: &[Self], row: &'a mut Row) -> &'a [Self] {
+        row.blend(stored, neighbour, Kernels::of_this_machine());
+        row.samples()
+    }
+}
+
 /// The samples of one component, in rows of whole MCUs.
 #[derive(Default)]
-pub(super) struct Plane {
+pub(super) struct Plane<S> {
     pub(super) stride: usize,
-    pub(super) samples: Vec<u8>,
+    pub(super) samples: Vec<S>,
 }
 
 /// Reads the blocks of a sequential frame and transforms them into planes.
-#[derive(Default)]
-pub(super) struct Transformer {
+pub(super) struct Transformer<S> {
     tables: [Option<[u16; 64]>; 4],
-    parts: Vec<Part>,
+    parts: Vec<Part<S>>,
 }
 
 /// One component on its way.
-struct Part {
+struct Part<S> {
     /// Destination of its quantisation table.
     destination: u8,
     /// The table that stood there when its scan began (libjpeg, `latch_quant_tables`).
     quantisation: [u16; 64],
     prediction: i32,
-    plane: Plane,
+    plane: Plane<S>,
 }
 
-impl Transformer {
+impl<S> Default for Transformer<S> {
+    fn default() -> Self {
+        Self { tables: [None; 4], parts: Vec::new() }
+    }
+}
+
+impl<S: TransformedSample> Transformer<S> {
     /// Enters quantisation tables of 8 or 16 bits (T.81, B.2.4.1).
     pub(super) fn define_quantisation(&mut self, mut body: &[u8]) -> Result<(), Error> {
         let cut_off = || corrupt("a quantisation table is cut off");
@@ -67,7 +108,7 @@ impl Transformer {
         let destinations = body[6..].chunks_exact(3).map(|component| component[2]);
         let part = |(component, destination): (&Component, u8)| {
             let stride = mcus_x * usize::from(component.h) * 8;
-            let samples = vec![0; stride * mcus_y * usize::from(component.v) * 8];
+            let samples = vec![S::default(); stride * mcus_y * usize::from(component.v) * 8];
             let plane = Plane { stride, samples };
             Part { destination, quantisation: [0; 64], prediction: 0, plane }
         };
@@ -97,7 +138,7 @@ impl Transformer {
             part.prediction = 0;
         }
         let block = read_block(reader, unit, &mut part.prediction)?;
-        let samples = Kernels::of_this_machine().transform_one(&block, &part.quantisation);
+        let samples = S::transform(&block, &part.quantisation);
         let first = (place.row as usize * part.plane.stride + place.column as usize) * 8;
         for (row, samples) in samples.as_chunks::<8>().0.iter().enumerate() {
             part.plane.samples[first + row * part.plane.stride..][..8].copy_from_slice(samples);
@@ -106,7 +147,7 @@ impl Transformer {
     }
 
     /// Returns the samples of each component.
-    pub(super) fn into_planes(self) -> Vec<Plane> {
+    pub(super) fn into_planes(self) -> Vec<Plane<S>> {
         self.parts.into_iter().map(|part| part.plane).collect()
     }
 }
@@ -149,65 +190,63 @@ fn value(reader: &mut BitReader<'_>, count: u32) -> Result<i32, Error> {
 
 /// Brings all components to full size and converts their colours.
 ///
-/// - `colours`: what the components are
-/// - `out`: `[height, width, components]`; YCbCr becomes RGB, YCCK becomes CMYK
-pub(super) fn finish(frame: &Frame, planes: &[Plane], colours: ColorSpace, out: &mut [u8]) {
+/// - `out`: `[height, width, components]`
+/// - `convert`: makes a row of `out` of a row of each component
+pub(super) fn finish<S: TransformedSample>(
+    frame: &Frame,
+    planes: &[Plane<S>],
+    out: &mut [S],
+    convert: impl Fn(&[&[S]], &mut [S]),
+) {
     let num_bands = frame.components.len();
     let width = frame.size.width as usize;
     let mut components: Vec<_> =
         planes.iter().enumerate().map(|(index, plane)| Full::new(frame, index, plane)).collect();
     for (y, out) in out.chunks_exact_mut(width * num_bands).enumerate() {
-        let rows: Vec<&[u8]> = components.iter_mut().map(|component| &component.row(y)[..width]).collect();
-        convert(&rows, colours, out);
+        let rows: Vec<&[S]> = components.iter_mut().map(|component| &component.row(y)[..width]).collect();
+        convert(&rows, out);
     }
 }
 
 /// A component at full size, row by row.
-struct Full<'a> {
-    plane: &'a Plane,
+struct Full<'a, S: TransformedSample> {
+    plane: &'a Plane<S>,
     /// Samples that mean something.
     size: Size,
     /// How many times the component is enlarged across and down.
     factors: (usize, usize),
-    blended: Row,
-    repeated: Vec<u8>,
+    blended: S::Row,
+    repeated: Vec<S>,
 }
 
-impl<'a> Full<'a> {
-    fn new(frame: &Frame, index: usize, plane: &'a Plane) -> Self {
+impl<'a, S: TransformedSample> Full<'a, S> {
+    fn new(frame: &Frame, index: usize, plane: &'a Plane<S>) -> Self {
         let (h_max, v_max) = frame.max_sampling();
         let component = frame.components[index];
         let (h, v) = (u32::from(component.h), u32::from(component.v));
         let size = Size::new((frame.size.width * h).div_ceil(h_max), (frame.size.height * v).div_ceil(v_max));
         let factors = ((h_max / h) as usize, (v_max / v) as usize);
-        Self { plane, size, factors, blended: Row::default(), repeated: Vec::new() }
+        Self { plane, size, factors, blended: S::Row::default(), repeated: Vec::new() }
     }
 
-    fn stored(&self, row: usize) -> &'a [u8] {
+    fn stored(&self, row: usize) -> &'a [S] {
         &self.plane.samples[row * self.plane.stride..][..self.size.width as usize]
     }
 
     /// Returns at least as many samples as the image is wide (libjpeg, `jinit_upsampler`).
-    fn row(&mut self, y: usize) -> &[u8] {
-        let kernels = Kernels::of_this_machine();
+    fn row(&mut self, y: usize) -> &[S] {
         let stored = self.stored(y / self.factors.1);
         let interpolates = stored.len() >= MIN_INTERPOLATED_WIDTH;
         match self.factors {
             (1, 1) => stored,
-            (2, 1) if interpolates => {
-                self.blended.stretch(stored, kernels);
-                self.blended.samples()
-            }
-            (2, 2) if interpolates => {
-                self.blended.blend(stored, self.neighbour(y), kernels);
-                self.blended.samples()
-            }
+            (2, 1) if interpolates => S::stretch(stored, &mut self.blended),
+            (2, 2) if interpolates => S::blend(stored, self.neighbour(y), &mut self.blended),
             (1, 2) => {
-                let bias = 1 + (y % 2) as u16;
+                let bias = 1 + (y % 2) as u32;
                 let pairs = stored.iter().zip(self.neighbour(y));
-                let blended = pairs.map(|(&near, &far)| (3 * u16::from(near) + u16::from(far) + bias) >> 2);
+                let blended = pairs.map(|(&near, &far)| (3 * near.into() + far.into() + bias) >> 2);
                 self.repeated.clear();
-                self.repeated.extend(blended.map(|sample| sample as u8));
+                self.repeated.extend(blended.map(S::of));
                 &self.repeated
             }
             (across, _) => {
@@ -219,14 +258,16 @@ impl<'a> Full<'a> {
     }
 
     /// Returns the row next to that of `y`, at twice its height, on the nearer side.
-    fn neighbour(&self, y: usize) -> &'a [u8] {
+    fn neighbour(&self, y: usize) -> &'a [S] {
         let (row, last) = (y / 2, self.size.height as usize - 1);
         self.stored(if y.is_multiple_of(2) { row.saturating_sub(1) } else { last.min(row + 1) })
     }
 }
 
-/// Converts one row.
-fn convert(rows: &[&[u8]], colours: ColorSpace, out: &mut [u8]) {
+/// Converts one row: YCbCr becomes RGB, YCCK becomes CMYK.
+///
+/// - `colours`: what the components are
+pub(super) fn convert(rows: &[&[u8]], colours: ColorSpace, out: &mut [u8]) {
     match (rows, colours) {
         (&[y, cb, cr], ColorSpace::YCbCr) => Kernels::of_this_machine().rgb(y, cb, cr, out),
         (&[y, cb, cr, black], ColorSpace::Ycck) => {
@@ -237,10 +278,13 @@ fn convert(rows: &[&[u8]], colours: ColorSpace, out: &mut [u8]) {
                 *out = [!red, !green, !blue, black];
             }
         }
-        _ => {
-            for (band, row) in rows.iter().enumerate() {
-                out.iter_mut().skip(band).step_by(rows.len()).zip(*row).for_each(|(out, &own)| *out = own);
-            }
-        }
+        _ => interleave(rows, out),
+    }
+}
+
+/// Puts the components of one row together, pixel by pixel.
+pub(super) fn interleave<S: Copy>(rows: &[&[S]], out: &mut [S]) {
+    for (band, row) in rows.iter().enumerate() {
+        out.iter_mut().skip(band).step_by(rows.len()).zip(*row).for_each(|(out, &own)| *out = own);
     }
 }

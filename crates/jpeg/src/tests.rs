@@ -8,7 +8,7 @@ use crate::test_files::{HEIGHT, WIDTH, baseline, motion, picture, progressive, w
 
 /// Everything, of images of any size.
 pub(crate) const ANY: Options =
-    Options { needed: None, cmyk: Cmyk::ToRgb, max_pixels: u64::MAX, max_decoded_bytes: u64::MAX };
+    Options { needed: None, colours: Colours::Rgb, max_pixels: u64::MAX, max_decoded_bytes: u64::MAX };
 
 /// Too narrow for the chroma to be interpolated.
 fn narrow() -> Vec<u8> {
@@ -89,6 +89,39 @@ fn one_pass_gives_the_samples_of_the_decoder() {
         let expected = libjpeg_turbo_rs::decompress_to(&file, format).unwrap().data;
         assert_eq!(decoded(&file).unwrap(), expected, "{width}×{height}, {sampling}");
     }
+}
+
+/// Components as they are coded, at full size: what becomes RGB otherwise.
+#[test]
+fn colours_may_stay_as_stored() {
+    for file in [baseline(), with_restarts(), progressive(), narrow()] {
+        let stored = decode(&file, &Options { colours: Colours::AsStored, ..ANY }).unwrap();
+        let rgb = decoded(&file).unwrap();
+        assert_ne!(stored, rgb);
+        for (stored, rgb) in stored.as_chunks::<3>().0.iter().zip(rgb.as_chunks::<3>().0) {
+            let [y, cb, cr] = stored.map(f64::from);
+            let expected = [
+                y + 1.402 * (cr - 128.0),
+                y - 0.344_136 * (cb - 128.0) - 0.714_136 * (cr - 128.0),
+                y + 1.772 * (cb - 128.0),
+            ];
+            for (own, expected) in rgb.iter().zip(expected) {
+                assert!((f64::from(*own) - expected.clamp(0.0, 255.0)).abs() <= 1.0, "{stored:?} {rgb:?}");
+            }
+        }
+    }
+}
+
+/// An Adobe marker says that colours were not transformed: stored components do not care.
+#[test]
+fn markers_about_colours_do_not_change_what_is_stored() {
+    let file = baseline();
+    let adobe = [&[0xFF, 0xEE, 0, 14][..], b"Adobe", &[0, 100, 0, 0, 0, 0, 0]].concat();
+    // In place of JFIF, which would say that they were.
+    let marked = [&file[..2], &adobe, &file[20..]].concat();
+    let stored = |file: &[u8]| decode(file, &Options { colours: Colours::AsStored, ..ANY }).unwrap();
+    assert_eq!(stored(&marked), stored(&file));
+    assert_eq!(decoded(&marked).unwrap(), stored(&file));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 pub mod counting;
+pub mod dicom;
 pub mod http;
 mod random;
 pub mod skipped;

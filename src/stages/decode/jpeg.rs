@@ -1,6 +1,6 @@
 //! JPEG, by the crate `tilefleet-jpeg`.
 
-use tilefleet_jpeg::{Cmyk, Options};
+use tilefleet_jpeg::{Colours, Options};
 
 use crate::formats::image::{DecodeLimits, ImageHeader, Photometric};
 use crate::vocabulary::chip::Samples;
@@ -19,7 +19,7 @@ pub(super) fn decode(
     let Window { x, y, width, height } = needed;
     let options = Options {
         needed: Some(tilefleet_jpeg::Window { x, y, width, height }),
-        cmyk: if header.photometric == Photometric::Cmyk { Cmyk::ToRgb } else { Cmyk::AsStored },
+        colours: if header.photometric == Photometric::Cmyk { Colours::Rgb } else { Colours::RgbOrCmyk },
         max_pixels: limits.max_pixels,
         max_decoded_bytes: limits.max_decoded_bytes,
     };

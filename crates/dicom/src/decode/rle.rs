@@ -1,0 +1,150 @@
+//! RLE Lossless (PS3.5, annex G): a segment for each byte of a sample, the most significant one first.
+
+use std::cell::Cell;
+
+use crate::bytes::Order;
+use crate::error::{Error, corrupt, truncated, unsupported};
+use crate::image::ImageModule;
+use crate::spec::FrameSpec;
+use crate::stored::Stored;
+
+use super::native;
+
+/// Bytes of the header: the number of segments, and 15 offsets (G.5).
+const HEADER_BYTES: usize = 64;
+/// The longest run, 128 bytes of one value, takes 2 (G.3.1).
+const MAX_RUN: usize = 64;
+
+/// A larger plane leaves no memory to the next frame.
+const MAX_KEPT_BYTES: usize = 4 << 20;
+
+thread_local! {
+    /// The plane of one frame serves the next: fresh memory takes as long as expanding runs into it.
+    static PLANE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+pub(super) fn decode(spec: &FrameSpec, bytes: &[u8]) -> Result<Stored, Error> {
+    let image = &spec.image;
+    match image.bits_allocated {
+        8 => native::finish_full(image, cells::<u8>(image, bytes, 1, |_, byte| byte)?),
+        16 => {
+            native::finish_full(image, cells(image, bytes, 2, |cell: u16, byte| cell << 8 | u16::from(byte))?)
+        }
+        32 => {
+            native::finish_full(image, cells(image, bytes, 4, |cell: u32, byte| cell << 8 | u32::from(byte))?)
+        }
+        bits => Err(unsupported(format!("{bits} bits allocated in RLE"))),
+    }
+}
+
+/// Decodes all segments and puts their bytes together, sample by sample and pixel by pixel: Planar Configuration is ignored
+/// (PS3.5, 8.2.2).
+///
+/// - `append`: adds a byte below those of a cell
+fn cells<T: Copy + Default>(
+    image: &ImageModule,
+    bytes: &[u8],
+    bytes_per_sample: usize,
+    append: impl Fn(T, u8) -> T,
+) -> Result<Vec<T>, Error> {
+    let (samples, num_pixels) = (usize::from(image.samples_per_pixel), image.num_pixels() as usize);
+    let segments = segments(bytes, samples * bytes_per_sample)?;
+    // Shorter segments than this cannot hold a frame, which is allocated next.
+    if segments.iter().any(|segment| segment.len().saturating_mul(MAX_RUN) < num_pixels) {
+        return Err(short(num_pixels));
+    }
+    let mut plane = PLANE.take();
+    plane.resize(num_pixels, 0);
+    let mut cells = vec![T::default(); num_pixels * samples];
+    for (index, segment) in segments.into_iter().enumerate() {
+        unpack(segment, &mut plane)?;
+        if samples == 1 {
+            // Without a step, the loop becomes vector instructions.
+            cells.iter_mut().zip(&plane).for_each(|(cell, &byte)| *cell = append(*cell, byte));
+        } else {
+            let own = cells.iter_mut().skip(index / bytes_per_sample).step_by(samples);
+            own.zip(&plane).for_each(|(cell, &byte)| *cell = append(*cell, byte));
+        }
+    }
+    if plane.capacity() <= MAX_KEPT_BYTES {
+        PLANE.set(plane);
+    }
+    Ok(cells)
+}
+
+/// Returns the segments, one for each byte of each sample.
+fn segments(bytes: &[u8], num_segments: usize) -> Result<Vec<&[u8]>, Error> {
+    let words = bytes.get(..HEADER_BYTES).ok_or_else(|| truncated("RLE without a whole header"))?;
+    let word = |index: usize| Order::Little.u32(words, 4 * index).unwrap_or_default() as usize;
+    if word(0) != num_segments {
+        return Err(corrupt(format!("{} RLE segments instead of {num_segments}", word(0))));
+    }
+    let segment = |index: usize| {
+        let end = if index + 1 < num_segments { word(index + 2) } else { bytes.len() };
+        let segment = bytes.get(word(index + 1).max(HEADER_BYTES)..end.min(bytes.len()));
+        segment.ok_or_else(|| corrupt("offsets of RLE segments lie outside"))
+    };
+    (0..num_segments).map(segment).collect()
+}
+
+fn short(num_bytes: usize) -> Error {
+    truncated(format!("an RLE segment of under {num_bytes} bytes"))
+}
+
+/// Expands literal and replicate runs until the bytes are full (G.3.2); the rest is padding.
+fn unpack(segment: &[u8], bytes: &mut [u8]) -> Result<(), Error> {
+    let num_bytes = bytes.len();
+    let (mut at, mut to) = (0, 0);
+    while to < num_bytes {
+        let code = usize::from(*segment.get(at).ok_or_else(|| short(num_bytes))?);
+        match code {
+            0..128 => {
+                let run = segment.get(at + 1..at + 2 + code).ok_or_else(|| short(num_bytes))?;
+                let len = run.len().min(num_bytes - to);
+                copy_run(&mut bytes[to..], run, &segment[at + 1..], len);
+                (at, to) = (at + 1 + run.len(), to + len);
+            }
+            128 => at += 1,
+            _ => {
+                let value = *segment.get(at + 1).ok_or_else(|| short(num_bytes))?;
+                let len = (257 - code).min(num_bytes - to);
+                bytes[to..to + len].fill(value);
+                (at, to) = (at + 2, to + len);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Copies a literal run. Most are short: 16 bytes are copied at once where both sides have room, and what is too much
+/// is written over by the next run.
+fn copy_run(out: &mut [u8], run: &[u8], from: &[u8], len: usize) {
+    match (out.first_chunk_mut::<16>(), from.first_chunk::<16>()) {
+        (Some(out), Some(from)) if len <= 16 => *out = *from,
+        _ => out[..len].copy_from_slice(&run[..len]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    /// The runs of PS3.5, G.3.1: -1 repeats twice, 127 copies 128 bytes, -128 does nothing.
+    #[test]
+    fn runs_are_expanded() {
+        let expanded = |segment: &[u8], num_bytes: usize| {
+            let mut bytes = vec![0; num_bytes];
+            unpack(segment, &mut bytes).map(|()| bytes)
+        };
+        assert_eq!(expanded(&[2, 1, 2, 3, 255, 9, 128, 0, 7, 0], 6).unwrap(), [1, 2, 3, 9, 9, 7]);
+        assert_eq!(expanded(&[129, 5], 128).unwrap(), [5; 128]);
+        assert_eq!(expanded(&[129, 5], 100).unwrap(), [5; 100], "what follows is padding");
+        let long: Vec<u8> = (0..100).collect();
+        let runs = [&[9], &long[..10], &[89], &long[10..], &[0; 20]].concat();
+        assert_eq!(expanded(&runs, 100).unwrap(), long, "short and long runs");
+        for cut in [&[3, 1, 2][..], &[255], &[0, 1], &[]] {
+            assert_eq!(expanded(cut, 4).unwrap_err().kind, ErrorKind::Truncated);
+        }
+    }
+}

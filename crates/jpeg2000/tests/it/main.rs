@@ -1,0 +1,10 @@
+//! The decoder against `OpenJPEG` and `OpenJPH`, on real files, and on damaged streams.
+
+mod body;
+mod cases;
+mod damaged;
+mod golden;
+mod header;
+mod memory;
+mod real;
+mod support;
