@@ -4,6 +4,7 @@
 //! workers that plan at once: the plan is a pure function of this table, so whoever adopts it derives
 //! the same plan.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -48,6 +49,16 @@ pub struct Source {
 }
 
 impl Source {
+    /// Returns what rows show of its version.
+    #[must_use]
+    pub fn shown_version(&self) -> Option<Arc<str>> {
+        let version = self.version.as_ref()?;
+        Some(match self.uri.version(version) {
+            Cow::Borrowed(_) => version.clone(),
+            Cow::Owned(shown) => shown.into(),
+        })
+    }
+
     /// Returns the scene that it is, if it is cut into windows.
     #[must_use]
     pub fn scene(&self) -> Option<&Arc<Scene>> {
