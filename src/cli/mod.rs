@@ -25,6 +25,7 @@ mod model;
 mod output_args;
 mod pipeline_args;
 mod plan;
+mod pseudonym;
 #[cfg(feature = "query")]
 mod query;
 mod rejects;
@@ -95,6 +96,7 @@ enum Command {
     Export(export::Args),
     Rejects(rejects::Args),
     Runs(runs::Args),
+    Pseudonym(pseudonym::Args),
     /// Builds models, inspects and quantises them, fits classifiers
     #[command(subcommand)]
     Model(model::Command),
@@ -166,6 +168,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Export(args) => export::run(args),
         Command::Rejects(args) => rejects::run(args),
         Command::Runs(args) => runs::run(args),
+        Command::Pseudonym(args) => pseudonym::run(args),
         Command::Model(command) => model::run(command),
         Command::Runtime(args) => runtime::run(args),
         Command::Config(args) => config::run(args),

@@ -3,13 +3,14 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::cli::output_args::PlaceArgs;
+use crate::cli::output_args::{PlaceArgs, SecretArgs, VaultArgs};
 use crate::cli::report::{listing, why_not_current};
 use crate::cli::run::print_below;
 use crate::cli::{block_on, print_json, show};
 use crate::maintenance::compact::{Compacted, Request, compact};
 use crate::maintenance::runs;
 use crate::maintenance::runs::{Accepted, Deleted, Proposal};
+use crate::observe::stderr::{Level, say};
 use crate::output::report::{ReportDetail, RunPhase, RunReport, report};
 use crate::output::{Origin, Output, RunId};
 use crate::vocabulary::error::{Error, Result};
@@ -83,6 +84,9 @@ struct DeleteArgs {
     /// Delete unfinished runs too; their workers will fail
     #[arg(long)]
     force: bool,
+
+    #[command(flatten)]
+    vault: VaultArgs,
 }
 
 /// Merges completed runs into one with fewer files
@@ -103,16 +107,19 @@ struct CompactArgs {
     /// Only these runs, which must be consecutive
     #[arg(long, value_name = "ID,ID", value_delimiter = ',')]
     runs: Vec<String>,
+
+    #[command(flatten)]
+    secrets: SecretArgs,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let output = args.place.open()?;
+    let (place, json) = (&args.place, args.json);
     match args.command.unwrap_or(Command::List) {
-        Command::List => list(&output, args.json),
-        Command::Accept(which) => accept(&output, &which, args.json),
-        Command::Delete(which) => delete(&output, &which, args.json),
-        Command::Compact(which) => compact_runs(&output, &which, args.json),
+        Command::List => list(&place.open()?, json),
+        Command::Accept(which) => accept(&place.open()?, &which, json),
+        Command::Delete(which) => delete(&place.open_with_vault(&which.vault)?, &which, json),
+        Command::Compact(which) => compact_runs(&block_on(place.unlock(&which.secrets))?, &which, json),
     }
 }
 
@@ -163,6 +170,12 @@ fn delete(output: &Output, args: &DeleteArgs, json: bool) -> Result<()> {
         refuse(&proposal, args, json)?;
     }
     let deleted = block_on(runs::delete(output, &proposal))?;
+    if !deleted.is_empty() && !output.has_vault() && block_on(output.privacy())?.is_some() {
+        say(
+            Level::Warn,
+            "the URIs of the sources of these runs stay in the vault: repeat the command with --vault URI",
+        );
+    }
     if json {
         return print_json(&deleted);
     }

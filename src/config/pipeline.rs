@@ -320,6 +320,11 @@ impl Pipeline {
             ),
             (self.model.file.as_os_str().is_empty(), "no model: give --model FILE, or set `model.file`"),
             (self.output.uri.is_empty(), "no output: give --output URI, or set `output.uri`"),
+            (
+                self.privacy.as_ref().is_some_and(|privacy| privacy.check_complete().is_err()),
+                "no key or no vault of the pseudonyms: set `privacy.key_file` or TILEFLEET_PRIVACY_KEY, and \
+                 `privacy.vault`",
+            ),
         ];
         needs.iter().filter(|(missing, _)| *missing).map(|(_, what)| (*what).to_owned()).collect()
     }

@@ -16,10 +16,13 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use tokio::runtime::Handle;
 
 use crate::input::source::{Entry, ExtraCodec};
 use crate::input::storage::Bucket;
 use crate::output::parquet_object::ParquetObject;
+use crate::output::provenance::in_file;
+use crate::output::table::checksum::CHECKSUM;
 use crate::output::table::{BadColumn, StoredColumns, SummedFile, number_at, text_at};
 use crate::scene::{Scene, SceneLayout};
 use crate::vocabulary::error::{Error, Result};
@@ -147,6 +150,61 @@ pub fn encode(
     metadata.push((REJECTED_KEY.to_owned(), num_rejected.to_string()));
     let bytes = file.finish(metadata).map_err(bug)?;
     Ok(EncodedSources { bytes, num_sources, num_bytes })
+}
+
+/// Encodes the table as those may see it who have neither key nor vault: names instead of URIs, and nothing by which a
+/// listing of the bucket would tell which object is which.
+///
+/// # Errors
+///
+/// As the store answers; `Config` if the table is damaged.
+pub async fn encode_names(table: &SourceTable) -> Result<Bytes> {
+    let (table, runtime) = (table.clone(), Handle::current());
+    let encode = move || {
+        let schema = schema(table.extra_fields().as_ref());
+        let mut file = SummedFile::new(schema.clone(), properties()).map_err(bug)?;
+        for group in 0..table.num_sources().div_ceil(ROWS_PER_GROUP as u64) {
+            let first = group * ROWS_PER_GROUP as u64;
+            let last = table.num_sources().min(first + ROWS_PER_GROUP as u64);
+            let SourceRange { sources, extra, .. } = runtime.block_on(table.read(first..last))?;
+            file.write(&names(&schema, first, sources, extra, &table.naming)?).map_err(bug)?;
+        }
+        let mut metadata: Vec<_> = table.metadata().into_iter().filter(|(key, _)| is_elected(key)).collect();
+        metadata.sort();
+        file.finish(metadata).map_err(bug)
+    };
+    let encoded = tokio::task::spawn_blocking(encode).await;
+    encoded.map_err(|error| Error::bug("planning crashed").because(error))?
+}
+
+/// Returns whether metadata were written with the sources, rather than by the writer of the file.
+fn is_elected(key: &str) -> bool {
+    key.starts_with("tilefleet.") && key != in_file(CHECKSUM)
+}
+
+fn names(
+    schema: &SchemaRef,
+    first_id: u64,
+    sources: Vec<Source>,
+    extra: Option<StructArray>,
+    naming: &Naming,
+) -> Result<RecordBatch> {
+    let num_rows = sources.len();
+    let ids = Int64Array::from_iter_values((first_id as i64)..(first_id as i64 + num_rows as i64));
+    let names = StringArray::from_iter_values(sources.iter().map(|source| source.uri.name()));
+    let shown = |survey: SceneLayout| to_json(&survey.without_uris(naming));
+    let surveys = sources.into_iter().map(|source| source.survey.map(shown).transpose());
+    let surveys = surveys.collect::<Result<StringArray>>()?;
+    let columns: [ArrayRef; 6] = [
+        Arc::new(ids),
+        Arc::new(names),
+        Arc::new(StringArray::new_null(num_rows)),
+        Arc::new(Int64Array::new_null(num_rows)),
+        Arc::new(surveys),
+        Arc::new(StringArray::new_null(num_rows)),
+    ];
+    let extra = extra.map(|extra| Arc::new(extra) as ArrayRef);
+    RecordBatch::try_new(schema.clone(), columns.into_iter().chain(extra).collect()).map_err(bug)
 }
 
 /// Returns a record that reads back, whatever was surveyed: what is elected with a damaged one can never be read again.
