@@ -19,7 +19,7 @@ use crate::vocabulary::keys::Keys;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet pseudonym --key-file key.txt 4711 4712
-  cut -d, -f1 labels.csv | tilefleet pseudonym --key-file key.txt --issuer HOSPITAL -
+  tilefleet pseudonym --key-file key.txt --issuer HOSPITAL - < ids.txt
   tilefleet pseudonym --key-file key.txt --kind source s3://clinic/scans/0001.jpg")]
 pub struct Args {
     /// The ids; `-` reads them from standard input, one per line, where no list of processes or history of a shell shows

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::settings::Settings;
+use super::settings::{Settings, nearest};
 use crate::observe::stderr::{Level, say};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::keys::Keys;
@@ -203,7 +203,7 @@ pub(super) fn privacy(settings: &Settings) -> Result<Option<Privacy>> {
     let policies =
         [PrivacyPolicy::Pseudonyms, PrivacyPolicy::None].map(|policy| (policy.name(), Some(policy)));
     let choices: Vec<_> = policies.into_iter().chain([("", None)]).collect();
-    let policy = settings.choice("privacy.policy", &choices)?;
+    let policy = choice(settings, "privacy.policy", &choices)?;
     if policy != Some(PrivacyPolicy::Pseudonyms) {
         refuse_alone(settings)?;
     }
@@ -211,16 +211,27 @@ pub(super) fn privacy(settings: &Settings) -> Result<Option<Privacy>> {
     let privacy = Privacy {
         policy: policy.unwrap_or(PrivacyPolicy::None),
         secrets: Secrets::read(settings)?,
-        dates: settings
-            .choice("privacy.dates", &[Dates::Absent, Dates::Shifted].map(|dates| (dates.name(), dates)))?,
+        dates: choice(settings, "privacy.dates", &[Dates::Absent, Dates::Shifted].map(|it| (it.name(), it)))?,
         keep_tags: settings.read("privacy.keep_tags")?,
         keep_columns: settings.read("privacy.keep_columns")?,
-        burned_in: settings.choice(
+        burned_in: choice(
+            settings,
             "privacy.burned_in",
-            &[BurnedIn::Reject, BurnedIn::Flag, BurnedIn::Allow].map(|what| (what.name(), what)),
+            &[BurnedIn::Reject, BurnedIn::Flag, BurnedIn::Allow].map(|it| (it.name(), it)),
         )?,
     };
     Ok(policy.map(|_| privacy))
+}
+
+/// Reads a word, and names the nearest one if it is unknown: here a wrong one shows what is to be hidden.
+fn choice<T: Copy>(settings: &Settings, name: &str, choices: &[(&str, T)]) -> Result<T> {
+    settings.choice(name, choices).map_err(|error| {
+        let word = settings.get(name).value.as_str().unwrap_or_default();
+        match nearest(word, choices.iter().map(|(known, _)| *known).filter(|known| !known.is_empty())) {
+            Some(near) => error.hint(format!("did you mean \"{near}\"?")),
+            None => error,
+        }
+    })
 }
 
 fn refuse_alone(settings: &Settings) -> Result<()> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::settings::{Setting, Settings, nearest};
+use super::settings::{Setting, Settings};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::provider::Devices;
 
@@ -32,19 +32,7 @@ impl Settings {
         let chosen = setting.value.as_str().and_then(|word| choices.iter().find(|(known, _)| *known == word));
         let quoted =
             || choices.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
-        // Any two words of three letters are alike.
-        let near = || {
-            let word = setting.value.as_str().filter(|word| word.len() > 3)?;
-            nearest(word, choices.iter().map(|(word, _)| *word)).filter(|near| !near.is_empty())
-        };
-        let refused = || {
-            let error = wrong(setting, &quoted());
-            match near().map(|near| format!("did you mean \"{near}\"?")) {
-                Some(hint) => error.hint(hint),
-                None => error,
-            }
-        };
-        chosen.map(|&(_, value)| value).ok_or_else(refused)
+        chosen.map(|&(_, value)| value).ok_or_else(|| wrong(setting, &quoted()))
     }
 }
 
