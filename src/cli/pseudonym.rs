@@ -20,11 +20,11 @@ use crate::vocabulary::keys::Keys;
 #[command(after_help = "Examples:
   tilefleet pseudonym --key-file key.txt 4711 4712
   tilefleet pseudonym --key-file key.txt --issuer HOSPITAL - < ids.txt
-  tilefleet pseudonym --key-file key.txt --kind source s3://clinic/scans/0001.jpg")]
+  tilefleet pseudonym --key-file key.txt --kind source s3://clinic/1.jpg")]
 pub struct Args {
     /// The ids; `-` reads them from standard input, one per line, where no list of processes or history of a shell shows
     /// them
-    #[arg(value_name = "ID", required = true, allow_hyphen_values = true)]
+    #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
 
     /// File with the key [default: TILEFLEET_PRIVACY_KEY_FILE, otherwise the key in TILEFLEET_PRIVACY_KEY]
