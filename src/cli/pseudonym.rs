@@ -27,7 +27,8 @@ pub struct Args {
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
 
-    /// File with the key [default: TILEFLEET_PRIVACY_KEY_FILE, otherwise the key in TILEFLEET_PRIVACY_KEY]
+    /// File with the key [default: `TILEFLEET_PRIVACY_KEY_FILE`, otherwise the key in
+    /// `TILEFLEET_PRIVACY_KEY`]
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
 
@@ -78,7 +79,9 @@ pub fn run(args: Args) -> Result<()> {
     if args.json {
         return print_json(&Answer { kind: args.kind, key_id: keys.id(), keys: made });
     }
-    made.iter().for_each(|key| println!("{}", key.as_deref().unwrap_or_default()));
+    for key in made {
+        println!("{}", key.unwrap_or_default());
+    }
     Ok(())
 }
 

@@ -48,7 +48,9 @@ impl Provenance {
         provenance.set("contract_origin", record.model.contract_origin.clone());
         if let Some(PrivacyRecord { policy, key_id }) = &record.privacy {
             provenance.set("privacy", policy.clone());
-            key_id.iter().for_each(|id| provenance.set("privacy_key_id", id.clone()));
+            if let Some(id) = key_id {
+                provenance.set("privacy_key_id", id.clone());
+            }
         }
         provenance
     }

@@ -375,9 +375,8 @@ impl Run {
         let Some(record) = RunRecord::read(&output.bucket, &output.layout, id).await? else {
             return Ok(None);
         };
-        let sources = match output.sources(id).await? {
-            Some(sources) => sources,
-            None => return Err(without_sources(output, id).await?),
+        let Some(sources) = output.sources(id).await? else {
+            return Err(without_sources(output, id).await?);
         };
         let as_of = match record.as_of {
             Some(as_of) => as_of,

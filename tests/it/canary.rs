@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -69,7 +70,6 @@ impl Canary {
 
     fn write_key(&self, name: &str, secret: &str) {
         fs::write(self.path(name), format!("{secret}\n")).unwrap();
-        use std::os::unix::fs::PermissionsExt as _;
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
@@ -272,6 +272,7 @@ fn read_without_key(canary: &mut Canary) {
         &["rejects", "table", "--json"],
         &["runs", "table"],
         &["runs", "table", "--json"],
+        &["export", "table", "--stac", "--out", "table/stac", "--license", "CC-BY-4.0"],
         &["query", "table", "SELECT * FROM tiles"],
         &["query", "table", "SELECT source, extra, reason, detail FROM tiles_all", "--json"],
     ] {

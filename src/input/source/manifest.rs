@@ -291,7 +291,7 @@ mod tests {
             let keep: Option<Vec<String>> = keep.map(|keep| keep.iter().map(|&it| it.to_owned()).collect());
             let manifest = Manifest::open(&path, name, keep.as_deref())?;
             let names = |codec: Arc<ExtraCodec>| codec.fields().iter().map(|it| it.name().clone()).collect();
-            Ok::<_, Error>((manifest.codec().map(names).unwrap_or_else(Vec::new), manifest.num_left_out()))
+            Ok::<_, Error>((manifest.codec().map_or_else(Vec::new, names), manifest.num_left_out()))
         };
         let (plain, secret) = (uri("s3://b/list.csv"), secret.unwrap());
         let all = || ["patient", "age", "sex"].map(str::to_owned).to_vec();

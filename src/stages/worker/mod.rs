@@ -783,7 +783,8 @@ fn meaning_of<'a>(privacy: &'a Privacy, keys: &Keys) -> PrivacyMeaning<'a> {
 }
 
 /// Settings that lead to sources, as they lie in the record of a pipeline.
-const LEADING_TO_SOURCES: [&str; 4] = ["/input/uris", "/input/manifest", "/input/allow", "/input/stac/api"];
+const LEADING_TO_SOURCES: [&str; 5] =
+    ["/input/uris", "/input/manifest", "/input/allow", "/input/stac/api", "/input/stac/collections"];
 
 /// Settings that lead to the key, or to what tells the URIs of sources: no reader of the table needs to know.
 const LEADING_TO_SECRETS: [&str; 2] = ["/privacy/key_file", "/privacy/vault"];
