@@ -7,6 +7,7 @@ mod acceptance;
 mod attempts;
 pub mod current_rows;
 pub mod election;
+mod erasures;
 pub mod fingerprint;
 mod layout;
 mod lineage;

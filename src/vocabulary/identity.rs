@@ -66,6 +66,8 @@ pub struct Pseudonyms {
 
 /// Opens every message, so that the name of a source is never that of something else under the same key.
 const DOMAIN: &[u8] = b"tilefleet source v1\0";
+/// Begins what stands for the URI of a source that was erased; its name follows.
+pub const ERASED: &str = "erased:";
 /// The same for the versions of sources: whoever can list a bucket knows sizes, times and `ETag`s.
 const VERSION: &[u8] = b"tilefleet version v1\0";
 
@@ -78,6 +80,10 @@ impl From<Hmac<Sha256>> for Pseudonyms {
 
 impl NamingPolicy for Pseudonyms {
     fn name<'a>(&self, uri: &'a str) -> Cow<'a, str> {
+        // No URI begins so: nobody knows any more what it was.
+        if let Some(name) = uri.strip_prefix(ERASED) {
+            return Cow::Owned(name.to_owned());
+        }
         let digest = self.keyed.clone().chain_update(DOMAIN).chain_update(uri).finalize().into_bytes();
         Cow::Owned(hex::encode(&digest[..16]))
     }

@@ -412,6 +412,104 @@ fn outputs_share_a_vault_and_keys_join() {
     canary.check();
 }
 
+/// Everything of some people is taken out of every run and of the vault, and nobody else's rows change.
+#[test]
+fn erased_people_are_in_no_row_and_in_no_vault() {
+    let mut canary = Canary::new(MANIFEST, "");
+    let settings = format!("{PSEUDONYMS}keep_columns = [\"patient\"]\n[plan]\nshard_tiles = 2");
+    canary.write_pipeline("photos", MANIFEST, &settings);
+    let list = |canary: &Canary, files: &[usize]| {
+        let line = |at: &usize| format!("images/{},patient-{:02}", FILES[*at].0, at % 3);
+        let lines: Vec<String> =
+            std::iter::once("uri,patient".to_owned()).chain(files.iter().map(line)).collect();
+        fs::write(canary.path("Hollerith.csv"), lines.join("\n")).unwrap();
+    };
+    list(&canary, &[0, 1, 2, 3]);
+    canary.say_ok(&["run", "photos.toml"]);
+    list(&canary, &[0, 1, 2, 3, 4, 5, 6, 7]);
+    canary.say_ok(&["run", "photos.toml"]);
+    let tables = |canary: &Canary| files(&canary.table()).into_iter().chain(files(&canary.path("vault")));
+    let before: Vec<(PathBuf, Vec<u8>)> =
+        tables(&canary).map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+    let sources = |canary: &Canary, reason: &str| {
+        let erased = rows(&canary.table()).into_iter().filter(|row| row.reason.as_deref() == Some(reason));
+        erased.map(|row| row.source).collect::<BTreeSet<_>>()
+    };
+    fs::write(canary.path("keys"), "patient-01\npatient-77\n").unwrap();
+    let command = ["runs", "table", "erase", "--patients", "keys", "--column", "extra.patient"];
+    let secrets = ["--vault", "vault", "--key-file", "key"];
+    assert_exit(&canary.say(&command), 78);
+    assert_exit(
+        &canary.say(&[&["runs", "table", "erase", "--patient", "patient-01"], &secrets[..]].concat()),
+        78,
+    );
+    let asked = [&command[..], &secrets, &["--json"]].concat();
+    let proposed = canary.say(&asked);
+    assert_exit(&proposed, 64);
+    let proposed: serde_json::Value = serde_json::from_slice(&proposed.stdout).unwrap();
+    assert_eq!((&proposed["sources"], &proposed["unknown_keys"]), (&3.into(), &1.into()));
+    assert!(tables(&canary).eq(before.iter().map(|(path, _)| path.clone())), "it wrote something");
+    let others = |canary: &Canary| -> Vec<Row> {
+        let names = sources(canary, "erased");
+        rows(&canary.table()).into_iter().filter(|row| !names.contains(&row.source)).collect()
+    };
+    let asked = [&asked[..], &["--yes"]].concat();
+    let all = rows(&canary.table());
+    canary.say_ok(&asked);
+    let erased = sources(&canary, "erased");
+    assert_eq!(erased.len(), 3);
+    let kept: Vec<Row> = all.into_iter().filter(|row| !erased.contains(&row.source)).collect();
+    assert_eq!(others(&canary), kept, "nobody else's row changes");
+    check_erased(&mut canary);
+    // As if it had been interrupted: what was written first is there, the rest is as before.
+    for (path, bytes) in before.iter().filter(|(path, _)| !path.ends_with("summary.json")).skip(2) {
+        fs::write(path, bytes).unwrap();
+    }
+    assert_ne!(sources(&canary, "erased"), erased);
+    canary.say_ok(
+        &[
+            &["runs", "table", "erase", "--patient", "patient-77", "--column", "extra.patient", "--yes"],
+            &secrets[..],
+        ]
+        .concat(),
+    );
+    assert_eq!((sources(&canary, "erased"), others(&canary)), (erased, kept.clone()));
+    check_erased(&mut canary);
+    let again = canary.say_ok(&["run", "photos.toml"]);
+    assert!(again.contains("nothing new"), "{again}");
+    canary.say_ok(&[&["runs", "table", "compact"], &secrets[..]].concat());
+    canary.say_ok(&["verify", "table", "--deep"]);
+    let ids = |rows: &[Row]| rows.iter().map(|row| row.tile_id.clone()).collect::<BTreeSet<_>>();
+    assert_eq!(ids(&rows(&canary.table())), ids(&kept));
+    canary.say_ok(&["run", "photos.toml"]);
+    check_erased(&mut canary);
+    canary.check();
+}
+
+/// Nothing of the second patient is left: file 1, 4 and 7.
+fn check_erased(canary: &mut Canary) {
+    canary.say_ok(&["verify", "table", "--deep"]);
+    let status = canary.say_ok(&["status", "table", "--json"]);
+    assert!(status.contains("run_id"), "{status}");
+    for path in files(&canary.table()).into_iter().chain(files(&canary.path("vault"))) {
+        let is_table = path.extension().is_some_and(|extension| extension == "parquet");
+        let text = if is_table { parquet_text(&path) } else { String::new() };
+        let text = format!("{text}{}", String::from_utf8_lossy(&fs::read(&path).unwrap()));
+        let left = ["patient-01", FILES[1].0, FILES[4].0, FILES[7].0].iter().find(|it| text.contains(**it));
+        assert_eq!(left, None, "{}", path.display());
+    }
+    let vault = canary.vault().concat();
+    assert!(vault.contains(FILES[0].0) && vault.contains(FILES[2].0));
+    let rows =
+        canary.say_ok(&["query", "table", "SELECT * FROM tiles_all WHERE reason = 'erased'", "--json"]);
+    let rows: serde_json::Value = serde_json::from_str(&rows).unwrap();
+    for row in rows.as_array().unwrap() {
+        for column in ["embedding", "extra", "source_version", "class_id", "score", "detail"] {
+            assert!(row[column].is_null(), "{column} of {row}");
+        }
+    }
+}
+
 /// One line per id in their order, and nothing of the ids.
 #[test]
 fn pseudonyms_are_printed_in_the_order_of_ids() {

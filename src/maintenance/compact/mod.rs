@@ -15,7 +15,7 @@
 
 mod extra;
 mod merge;
-mod rows;
+pub(in crate::maintenance) mod rows;
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;

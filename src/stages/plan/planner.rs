@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 
 use crate::input::source;
-use crate::input::source::{Discovered, InputSpec};
+use crate::input::source::{Discovered, Entry, InputSpec};
 use crate::input::storage::{ObjectUri, Storage};
 use crate::observe::stderr::{Level, say};
 use crate::output;
@@ -679,6 +679,11 @@ impl Planner<'_> {
         let CoveredUp { sources, just_after } = self.covered_up(family).await?;
         let has_manifest = self.input.manifest.is_some();
         let new_entries = NewEntries::of(&discovered, &family.covered(), has_manifest, sources)?;
+        let erased = self.erased().await?;
+        let is_wanted = move |entry: &Result<Entry>| {
+            entry.as_ref().map_or(true, |entry| erased.is_empty() || !erased.contains(&*entry.uri.name()))
+        };
+        let new_entries = new_entries.filter(is_wanted);
         let planned_at = self.output.process.now();
         let as_of = family.as_of(planned_at).max(just_after.unwrap_or(planned_at));
         let fingerprint = self.draft.fingerprint.clone();
@@ -716,6 +721,12 @@ impl Planner<'_> {
         tokio::task::spawn_blocking(encode)
             .await
             .map_err(|error| Error::bug("planning crashed").because(error))?
+    }
+
+    /// Returns the names of sources that were erased: they are not read again.
+    async fn erased(&self) -> Result<BTreeSet<String>> {
+        let is_secret = self.draft.privacy.as_ref().is_some_and(PrivacyRecord::is_secret);
+        if is_secret { self.output.erased().await } else { Ok(BTreeSet::new()) }
     }
 
     /// Looks for sources of which `tiles` shows only what this pipeline made of them with other settings, or what other
