@@ -17,6 +17,7 @@ use tilefleet::vocabulary::geometry::Size;
 
 use crate::fixture::{Row, assert_exit, jpeg, png, rows, shown, small_model};
 use crate::support;
+use crate::support::s3_server::S3Server;
 
 /// What must not be seen, in any case: names, an id, a date of birth, a ward. No other text of a run has them.
 const PLANTED: [&str; 6] = ["Quimby", "Zoe", "MRN4711", "19530417", "Wardsix", "Hollerith"];
@@ -410,6 +411,59 @@ fn outputs_share_a_vault_and_keys_join() {
     let made = String::from_utf8(made.stdout).unwrap();
     assert_eq!(made.lines().map(str::to_owned).collect::<BTreeSet<_>>(), sources(&first));
     canary.check();
+}
+
+/// From bucket to bucket, with a vault in another one, by two workers at once: they elect one run, and each reads the vault.
+#[test]
+fn workers_share_a_vault_in_a_bucket() {
+    let Some(server) = support::seaweedfs() else { return };
+    let canary = Canary::new(FOLDER, "");
+    for bucket in ["scenes", "vault"] {
+        server.create_bucket(bucket);
+    }
+    server.put_dir("scenes", "images", &canary.path("images"));
+    let pseudonyms = PSEUDONYMS.replace("\"vault\"", "\"s3://vault/of/ours\"");
+    let settings = format!("{pseudonyms}[plan]\nshard_tiles = 1");
+    canary.write_pipeline("photos", "uris = [\"s3://scenes/images/\"]", &settings);
+    let tilefleet = |words: &[&str]| {
+        let mut command = support::tilefleet();
+        command.args(words).current_dir(canary.folder.path());
+        command.envs(S3Server::variables(&server.endpoint(), S3Server::OWNER)).env("TILEFLEET_LOG", "trace");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let run = ["run", "photos.toml", "--output", "s3://scenes/table", "-vv"];
+    for worker in [tilefleet(&run), tilefleet(&run)] {
+        let ended = worker.wait_with_output().unwrap();
+        assert_exit(&ended, 0);
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(
+            PLANTED.iter().all(|planted| !said.contains(planted)),
+            "{}",
+            of_lines(said.as_bytes(), &PLANTED)
+        );
+    }
+    let sources = server.keys("vault", "of/ours/").into_iter().filter(|key| key.ends_with("sources.parquet"));
+    assert_eq!(sources.count(), 1, "one run was elected");
+    let keys = server.keys("scenes", "table/");
+    assert_eq!(keys.iter().filter(|key| key.contains("shard-")).count(), FILES.len());
+    for key in &keys {
+        let text = String::from_utf8_lossy(&server.get("scenes", key)).into_owned();
+        assert!(PLANTED.iter().all(|planted| !text.contains(planted) && !key.contains(planted)), "{key}");
+    }
+    assert_exit(&tilefleet(&["verify", "s3://scenes/table", "--deep"]).wait_with_output().unwrap(), 0);
+    let delete = [
+        "runs",
+        "s3://scenes/table",
+        "delete",
+        "--older-than",
+        "0s",
+        "--yes",
+        "--vault",
+        "s3://vault/of/ours",
+    ];
+    assert_exit(&tilefleet(&delete).wait_with_output().unwrap(), 0);
+    let left = server.keys("vault", "of/ours/").into_iter().filter(|key| key.ends_with("sources.parquet"));
+    assert_eq!(left.count(), 0);
 }
 
 /// Everything of some people is taken out of every run and of the vault, and nobody else's rows change.
