@@ -86,6 +86,14 @@ impl Canary {
         fs::write(self.path("Hollerith.csv"), lines.join("\n")).unwrap();
     }
 
+    /// Writes a manifest of some files, of three patients in turns.
+    fn list_patients(&self, files: impl IntoIterator<Item = usize>) {
+        let line = |at: usize| format!("images/{},patient-{:02}", FILES[at].0, at % 3);
+        let lines: Vec<String> =
+            std::iter::once("uri,patient".to_owned()).chain(files.into_iter().map(line)).collect();
+        fs::write(self.path("Hollerith.csv"), lines.join("\n")).unwrap();
+    }
+
     fn write_pipeline(&self, name: &str, input: &str, settings: &str) {
         let text = format!(
             "[input]\n{input}\n[model]\nfile = \"{}\"\n[output]\nuri = \"table\"\n[limits]\nmax_reject_ratio = 1.0\n{settings}\n",
@@ -472,15 +480,9 @@ fn erased_people_are_in_no_row_and_in_no_vault() {
     let mut canary = Canary::new(MANIFEST, "");
     let settings = format!("{PSEUDONYMS}keep_columns = [\"patient\"]\n[plan]\nshard_tiles = 2");
     canary.write_pipeline("photos", MANIFEST, &settings);
-    let list = |canary: &Canary, files: &[usize]| {
-        let line = |at: &usize| format!("images/{},patient-{:02}", FILES[*at].0, at % 3);
-        let lines: Vec<String> =
-            std::iter::once("uri,patient".to_owned()).chain(files.iter().map(line)).collect();
-        fs::write(canary.path("Hollerith.csv"), lines.join("\n")).unwrap();
-    };
-    list(&canary, &[0, 1, 2, 3]);
+    canary.list_patients(0..4);
     canary.say_ok(&["run", "photos.toml"]);
-    list(&canary, &[0, 1, 2, 3, 4, 5, 6, 7]);
+    canary.list_patients(0..FILES.len());
     canary.say_ok(&["run", "photos.toml"]);
     let tables = |canary: &Canary| files(&canary.table()).into_iter().chain(files(&canary.path("vault")));
     let before: Vec<(PathBuf, Vec<u8>)> =
