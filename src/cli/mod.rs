@@ -25,6 +25,7 @@ mod model;
 mod output_args;
 mod pipeline_args;
 mod plan;
+mod pseudonym;
 #[cfg(feature = "query")]
 mod query;
 mod rejects;
@@ -42,7 +43,7 @@ use std::num::NonZeroUsize;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::observe::stderr::{self, FORMAT_VARIABLE, Level};
-use crate::observe::{LogFormat, init_logging};
+use crate::observe::{LogFormat, init_logging, keeps_to_own_lines};
 use crate::vocabulary::error::{Error, Kind, Result};
 use crate::vocabulary::visible;
 
@@ -95,6 +96,7 @@ enum Command {
     Export(export::Args),
     Rejects(rejects::Args),
     Runs(runs::Args),
+    Pseudonym(pseudonym::Args),
     /// Builds models, inspects and quantises them, fits classifiers
     #[command(subcommand)]
     Model(model::Command),
@@ -166,6 +168,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Export(args) => export::run(args),
         Command::Rejects(args) => rejects::run(args),
         Command::Runs(args) => runs::run(args),
+        Command::Pseudonym(args) => pseudonym::run(args),
         Command::Model(command) => model::run(command),
         Command::Runtime(args) => runtime::run(args),
         Command::Config(args) => config::run(args),
@@ -230,20 +233,25 @@ fn install_panic_message() {
         if info.payload_as_str().is_some_and(|message| message.starts_with("failed printing to stdout")) {
             std::process::exit(BROKEN_PIPE_EXIT_CODE);
         }
-        match stderr::format() {
-            LogFormat::Text => {
-                default(info);
-                stderr::say(Level::Info, &format!("hint: {REPORT_IT}"));
-            }
-            LogFormat::Json => {
-                stderr::say_error(&Error::bug(info.to_string()).hint(REPORT_IT));
-            }
+        let is_secret = keeps_to_own_lines();
+        if !is_secret && stderr::format() == LogFormat::Text {
+            default(info);
+            stderr::say(Level::Info, &format!("hint: {REPORT_IT}"));
+        } else {
+            let text = if is_secret { withheld(info.location()) } else { info.to_string() };
+            stderr::say_error(&Error::bug(text).hint(REPORT_IT));
         }
         // Only the main thread ends the process; other threads' crashes are reported by those who join them.
         if std::thread::current().name() == Some("main") {
             std::process::exit(Kind::Bug.exit_code().into());
         }
     }));
+}
+
+/// Says where a crash was and not why: the words of a crash may name a source, and names are secret.
+fn withheld(place: Option<&std::panic::Location<'_>>) -> String {
+    let place = place.map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+    format!("panicked at {place}; its words are not shown, since they may name a source")
 }
 
 /// Runs a future to its end on a runtime of its own, and leaves without waiting for abandoned work.

@@ -1,15 +1,20 @@
 //! `tilefleet runs OUTPUT`
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::output_args::PlaceArgs;
+use crate::cli::output_args::{PlaceArgs, SecretArgs, VaultArgs};
 use crate::cli::report::{listing, why_not_current};
 use crate::cli::run::print_below;
 use crate::cli::{block_on, print_json, show};
 use crate::maintenance::compact::{Compacted, Request, compact};
+use crate::maintenance::erase;
+use crate::maintenance::erase::{Erased, ErasedRun};
 use crate::maintenance::runs;
 use crate::maintenance::runs::{Accepted, Deleted, Proposal};
+use crate::observe::stderr::{Level, say};
 use crate::output::report::{ReportDetail, RunPhase, RunReport, report};
 use crate::output::{Origin, Output, RunId};
 use crate::vocabulary::error::{Error, Result};
@@ -41,6 +46,7 @@ enum Command {
     Accept(AcceptArgs),
     Delete(DeleteArgs),
     Compact(CompactArgs),
+    Erase(EraseArgs),
 }
 
 /// Makes a run current although more of it was rejected than `limits.max_reject_ratio` allows
@@ -83,6 +89,9 @@ struct DeleteArgs {
     /// Delete unfinished runs too; their workers will fail
     #[arg(long)]
     force: bool,
+
+    #[command(flatten)]
+    vault: VaultArgs,
 }
 
 /// Merges completed runs into one with fewer files
@@ -103,16 +112,54 @@ struct CompactArgs {
     /// Only these runs, which must be consecutive
     #[arg(long, value_name = "ID,ID", value_delimiter = ',')]
     runs: Vec<String>,
+
+    #[command(flatten)]
+    secrets: SecretArgs,
+}
+
+/// Erases the rows of people, by their keys, in every run and in the vault
+///
+/// Each row of a source that has one of the keys becomes `skipped` with the reason `erased`: without embedding, classes,
+/// manifest columns and place. The vault forgets its URI, and no run covers the source again. Without --yes, says what
+/// would be erased and exits 64. Repeat the command to finish an interrupted one. Copies, backups and the versions that
+/// a bucket keeps are out of reach; so are rows that have no key, such as rejects whose header could not be read.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  tilefleet runs table erase --patient 67ddbd6eb9e8075f4544b777bb9716d9 \\
+      --vault vault --key-file key.txt
+  tilefleet runs table erase --patients keys.txt --column extra.patient \\
+      --vault vault --key-file key.txt --yes")]
+#[command(group = clap::ArgGroup::new("whose").required(true).multiple(true))]
+struct EraseArgs {
+    /// Key of a patient, as `tilefleet pseudonym` prints it; repeatable
+    #[arg(long = "patient", group = "whose", value_name = "KEY")]
+    patients: Vec<String>,
+
+    /// File of such keys, one per line
+    #[arg(long = "patients", group = "whose", value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// The column of the table that has the keys; a column of the manifest is `extra.NAME`
+    #[arg(long, value_name = "NAME", default_value = "patient_key")]
+    column: String,
+
+    /// Erase; without this flag only say what would be erased
+    #[arg(long)]
+    yes: bool,
+
+    #[command(flatten)]
+    secrets: SecretArgs,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let output = args.place.open()?;
+    let (place, json) = (&args.place, args.json);
     match args.command.unwrap_or(Command::List) {
-        Command::List => list(&output, args.json),
-        Command::Accept(which) => accept(&output, &which, args.json),
-        Command::Delete(which) => delete(&output, &which, args.json),
-        Command::Compact(which) => compact_runs(&output, &which, args.json),
+        Command::List => list(&place.open()?, json),
+        Command::Accept(which) => accept(&place.open()?, &which, json),
+        Command::Delete(which) => delete(&place.open_with_vault(&which.vault)?, &which, json),
+        Command::Compact(which) => compact_runs(&block_on(place.unlock(&which.secrets))?, &which, json),
+        Command::Erase(which) => erase_people(&block_on(place.unlock(&which.secrets))?, &which, json),
     }
 }
 
@@ -163,6 +210,12 @@ fn delete(output: &Output, args: &DeleteArgs, json: bool) -> Result<()> {
         refuse(&proposal, args, json)?;
     }
     let deleted = block_on(runs::delete(output, &proposal))?;
+    if !deleted.is_empty() && !output.has_vault() && block_on(output.privacy())?.is_some() {
+        say(
+            Level::Warn,
+            "the URIs of the sources of these runs stay in the vault: repeat the command with --vault URI",
+        );
+    }
     if json {
         return print_json(&deleted);
     }
@@ -246,5 +299,45 @@ fn print_compacted(compacted: &Compacted) {
     );
     if let Some(superseded) = compacted.superseded {
         println!("  dropped: {} that newer ones had replaced", show::counted(superseded, "row"));
+    }
+}
+
+fn erase_people(output: &Output, args: &EraseArgs, json: bool) -> Result<()> {
+    let request = erase::Request { column: args.column.clone(), keys: keys_of(args)? };
+    let (names, unknown_keys) = block_on(erase::find(output, &request))?;
+    let runs = if args.yes { block_on(erase::erase(output, &names))? } else { Vec::new() };
+    let erased = Erased { sources: names.len() as u64, unknown_keys, runs };
+    if json {
+        print_json(&erased)?;
+    } else {
+        print_erased(&erased);
+    }
+    if args.yes {
+        return Ok(());
+    }
+    Err(Error::usage("nothing was erased").hint("add `--yes` to erase this"))
+}
+
+fn keys_of(args: &EraseArgs) -> Result<BTreeSet<String>> {
+    let unreadable =
+        |cause| Error::usage("cannot read the file of keys").because(cause).hint("it has one key per line");
+    let text = args.file.as_ref().map(std::fs::read_to_string).transpose().map_err(unreadable)?;
+    let listed = text.as_deref().unwrap_or_default().lines().chain(args.patients.iter().map(String::as_str));
+    let keys: BTreeSet<String> =
+        listed.map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect();
+    if keys.is_empty() {
+        return Err(Error::usage("no key is given").hint("a blank id has no key, and so no rows"));
+    }
+    Ok(keys)
+}
+
+fn print_erased(erased: &Erased) {
+    println!("{} with rows of these keys", show::counted(erased.sources, "source"));
+    if erased.unknown_keys > 0 {
+        println!("  {} that no row has", show::counted(erased.unknown_keys, "key"));
+    }
+    for ErasedRun { run_id, rows, files } in &erased.runs {
+        let (rows, files) = (show::counted(*rows, "row"), show::counted(*files, "file"));
+        println!("{run_id}  erased: {rows} in {files}");
     }
 }

@@ -14,6 +14,7 @@
 
 mod grid;
 mod pipeline;
+mod privacy;
 mod settings;
 mod value;
 mod variables;
@@ -32,6 +33,7 @@ pub use pipeline::{
     EmbeddingType, Input, Limits, Model, NAME_WITHOUT_FILE, Output, Pipeline, Plan, Run, StacInput, Tiles,
     Unreadable, is_pipeline_name,
 };
+pub use privacy::{BurnedIn, Dates, KEY_VARIABLE, Privacy, PrivacyPolicy, Secrets, read_key};
 pub use settings::{Origin, Setting, Settings};
 pub use variables::Variable;
 
@@ -98,6 +100,7 @@ impl Pipeline {
     /// is missing; [`Kind::Usage`] if a `--set` has no `=`, or something is missing and there is no file.
     pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Loaded> {
         let loaded = Loaded::read(path, overrides)?;
+        loaded.pipeline.privacy.as_ref().map_or(Ok(()), Privacy::check_complete)?;
         match (loaded.missing.first(), path) {
             (None, _) => Ok(loaded),
             (Some(missing), Some(path)) => {
@@ -159,6 +162,13 @@ impl Loaded {
             .map_err(|cause| Error::unavailable("cannot resolve the current folder").because(cause))?;
         pipeline::resolve_paths(&mut settings, None, &folder)?;
         let pipeline = Pipeline::check(&settings)?;
+        pipeline.privacy.as_ref().map_or(Ok(()), Privacy::check_complete).map_err(|error| {
+            let what =
+                format!("run {run} has pseudonyms, and its record tells neither their key nor their vault");
+            Error::new(error.kind(), what).because(error).hint(format!(
+                "give them with --set privacy.vault=URI --set privacy.key_file=FILE, or {KEY_VARIABLE}"
+            ))
+        })?;
         match pipeline.missing().first() {
             None => Ok(Self { pipeline, settings, missing: Vec::new() }),
             Some(missing) => Err(Error::config(format!("the record of run {run} has {missing}"))),
@@ -168,7 +178,10 @@ impl Loaded {
     /// Returns the environment variables of others that decide what the pipeline leaves open, in order of name.
     #[must_use]
     pub fn deciding_variables(&self) -> Vec<Variable> {
-        variables::deciding(&self.pipeline.storage, &environment())
+        let Pipeline { storage, privacy, .. } = &self.pipeline;
+        let needs_key =
+            |it: &Privacy| it.policy == PrivacyPolicy::Pseudonyms && it.secrets.key_file.is_none();
+        variables::deciding(storage, privacy.as_ref().is_some_and(needs_key), &environment())
     }
 
     /// - `file`: the pipeline file and its text
@@ -209,6 +222,16 @@ pub fn storage_options(set: &[String]) -> Result<StorageOptions> {
 
 fn merge_storage(environment: &[(String, String)], set: &[String]) -> Result<StorageOptions> {
     pipeline::storage(&merge_sections(&["storage"], environment, set)?)
+}
+
+/// Returns where the key and the vault of an output are, for a command that has no pipeline file, as [`storage_options`]
+/// does.
+///
+/// # Errors
+///
+/// As [`storage_options`].
+pub fn secrets(set: &[String]) -> Result<Secrets> {
+    Secrets::read(&merge_sections(&["privacy"], &environment(), set)?)
 }
 
 /// What a command needs that looks at single sources, without a pipeline file.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::grid::{TilesSection, grid, windows};
+use super::privacy::{Privacy, privacy};
 use super::settings::{Origin, Settings};
 use super::value::{ByteSize, PerCent, Ratio, wrong};
 use crate::input::storage::{SignOptions, StorageOptions};
@@ -17,7 +18,7 @@ use crate::vocabulary::provider::ConvSearch;
 use crate::vocabulary::provider::{CudaOptions, Devices, Provider, ProviderOptions, TensorrtOptions};
 
 /// The settings whose value is a local path or a URI.
-const PLACES: [&str; 7] = [
+const PLACES: [&str; 9] = [
     "input.uris",
     "input.manifest",
     "input.allow",
@@ -25,6 +26,8 @@ const PLACES: [&str; 7] = [
     "tensorrt.cache",
     "output.uri",
     "tiles.aoi",
+    "privacy.key_file",
+    "privacy.vault",
 ];
 
 /// A shard's rows are held in memory at once, and a plan's row groups are shards.
@@ -49,6 +52,8 @@ pub struct Pipeline {
     pub run: Run,
     /// `[output]`
     pub output: Output,
+    /// `[privacy]`; `None`: nobody has said anything.
+    pub privacy: Option<Privacy>,
     /// `[limits]`
     pub limits: Limits,
     /// `[storage]`
@@ -298,6 +303,7 @@ impl Pipeline {
             model: model(settings)?,
             run: run(settings)?,
             output: output(settings)?,
+            privacy: privacy(settings)?,
             limits: limits(settings)?,
             storage: storage(settings)?,
         })
@@ -314,6 +320,11 @@ impl Pipeline {
             ),
             (self.model.file.as_os_str().is_empty(), "no model: give --model FILE, or set `model.file`"),
             (self.output.uri.is_empty(), "no output: give --output URI, or set `output.uri`"),
+            (
+                self.privacy.as_ref().is_some_and(|privacy| privacy.check_complete().is_err()),
+                "no key or no vault of the pseudonyms: set `privacy.key_file` or TILEFLEET_PRIVACY_KEY, and \
+                 `privacy.vault`",
+            ),
         ];
         needs.iter().filter(|(missing, _)| *missing).map(|(_, what)| (*what).to_owned()).collect()
     }

@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
+use super::privacy::KEY_VARIABLE;
 use crate::observe::stderr::{Level, say};
 use crate::vocabulary::error::{Error, Result};
 
 const DEFAULTS: &str = include_str!("default.toml");
 const ENV_PREFIX: &str = "TILEFLEET_";
+/// Variables with that prefix that are not settings, since they are secrets.
+const SECRETS: [&str; 1] = [KEY_VARIABLE];
 
 /// Sections within sections. All other tables within a section are values.
 const NESTED: [(&str, &str); 1] = [("input", "stac")];
@@ -133,6 +136,9 @@ impl Settings {
     pub(super) fn lay_environment(&mut self, variables: &[(String, String)]) -> Result<()> {
         for (variable, text) in variables {
             let Some(name) = variable.strip_prefix(ENV_PREFIX) else { continue };
+            if SECRETS.contains(&variable.as_str()) {
+                continue;
+            }
             let name = name.to_lowercase();
             let (section, key) = split(&name, '_').unwrap_or((String::new(), &name));
             let is_known = |section: &str| self.has_section(section);
@@ -434,7 +440,7 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
 }
 
 /// Returns the known word that a misspelt one most likely means.
-fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let likely = (word.chars().count() / 3).max(2);
     let (distance, near) = known.map(|known| (edit_distance(word, known), known)).min()?;
     (distance <= likely).then_some(near)
@@ -582,7 +588,7 @@ mod tests {
         assert_eq!(
             text,
             "error: unknown section [weather] (job.toml:1)\n  hint: the sections are input, input.stac, tiles, plan, \
-             model, run, cuda, tensorrt, output, limits, storage"
+             model, run, cuda, tensorrt, output, privacy, limits, storage"
         );
     }
 

@@ -1,6 +1,7 @@
 //! Environment variables of others that decide what a pipeline leaves open: who asks where a value comes from has to
 //! hear of them.
 
+use super::privacy::KEY_VARIABLE;
 use crate::input::storage::{ENDPOINT_VARIABLES, REGION_VARIABLES, StorageOptions, redact};
 
 /// A variable that is set.
@@ -68,7 +69,13 @@ const PLAIN: [&str; 33] = [
 const STORES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
 
 /// Returns what of an environment decides, in order of name.
-pub(super) fn deciding(storage: &StorageOptions, environment: &[(String, String)]) -> Vec<Variable> {
+///
+/// - `needs_key`: whether there are pseudonyms, and no setting names the file of their key
+pub(super) fn deciding(
+    storage: &StorageOptions,
+    needs_key: bool,
+    environment: &[(String, String)],
+) -> Vec<Variable> {
     let value_of = |name: &str| {
         environment
             .iter()
@@ -93,11 +100,12 @@ pub(super) fn deciding(storage: &StorageOptions, environment: &[(String, String)
     let is_named = |name: &str| INSTEAD.iter().chain(&SWITCHES).any(|(_, names)| names.contains(&name));
     let shown = |(name, value): &(String, String)| {
         let is_plain = is_named(name) || PLAIN.contains(&name.as_str());
-        let matters = is_plain || STORES.iter().any(|prefix| name.starts_with(prefix));
+        let is_key = name == KEY_VARIABLE && needs_key;
+        let matters = is_plain || is_key || STORES.iter().any(|prefix| name.starts_with(prefix));
         (matters && !value.is_empty()).then(|| Variable {
             name: name.clone(),
             value: is_plain.then(|| redact(value)),
-            decides: decides(name),
+            decides: if is_key { Some("privacy.key_file") } else { decides(name) },
         })
     };
     let mut variables: Vec<Variable> = environment.iter().filter_map(shown).collect();
@@ -115,7 +123,7 @@ mod tests {
     ) -> Vec<(String, Option<String>, Option<&'static str>)> {
         let environment: Vec<_> =
             environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let variables = deciding(storage, &environment);
+        let variables = deciding(storage, true, &environment);
         variables.into_iter().map(|Variable { name, value, decides }| (name, value, decides)).collect()
     }
 
@@ -151,6 +159,7 @@ mod tests {
             ("AZURE_STORAGE_ACCOUNT_KEY", "SECRET"),
             ("GOOGLE_SERVICE_ACCOUNT_KEY", "SECRET"),
             ("AWS_SOMETHING_NEW", "SECRET"),
+            ("TILEFLEET_PRIVACY_KEY", "SECRET"),
             ("HTTPS_PROXY", "http://me:SECRET@proxy:3128"),
             ("AWS_ENDPOINT_URL", "http://me:SECRET@host/?sig=SECRET"),
         ];

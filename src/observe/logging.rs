@@ -20,6 +20,12 @@ pub fn keep_to_own_lines() {
     tracing::callsite::rebuild_interest_cache();
 }
 
+/// Returns whether lines of others are left out, since they may tell what is secret.
+#[must_use]
+pub fn keeps_to_own_lines() -> bool {
+    ONLY_OWN.load(Ordering::Relaxed)
+}
+
 /// Starts logging in the format of standard error; `verbosity` counts the `-v`.
 ///
 /// Other crates stay at warnings unless `TILEFLEET_LOG` says otherwise: some of them print request

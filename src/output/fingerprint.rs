@@ -25,6 +25,24 @@ pub struct FingerprintInput<'a> {
     /// How scenes are cut into windows; left out where every source is one tile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tiling: Option<&'a crate::scene::Tiling>,
+    /// How sources are named and what is kept of them; left out where they are named by their URIs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<PrivacyMeaning<'a>>,
+}
+
+/// What of `[privacy]` changes rows, where sources have pseudonyms.
+#[derive(Clone, Debug, Serialize)]
+pub struct PrivacyMeaning<'a> {
+    /// The policy.
+    pub policy: &'a str,
+    /// Which key makes the names.
+    pub key_id: String,
+    /// What becomes of dates.
+    pub dates: &'a str,
+    /// Tags of DICOM that are kept.
+    pub keep_tags: &'a [String],
+    /// What becomes of images that may have text burned in.
+    pub burned_in: &'a str,
 }
 
 impl FingerprintInput<'_> {
@@ -49,6 +67,9 @@ pub struct OutputSchemaId<'a> {
     pub num_classes: Option<usize>,
     /// Class names; another list would give `class_id` another meaning.
     pub labels: Option<&'a [String]>,
+    /// Which key makes the names of sources; left out where they are named by their URIs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
 }
 
 impl OutputSchemaId<'_> {
@@ -87,6 +108,7 @@ mod tests {
             embedding_type: "float32",
             top_k: 5,
             tiling: None,
+            privacy: None,
         };
         meaning.fingerprint().unwrap()
     }

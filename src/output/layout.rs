@@ -206,6 +206,12 @@ impl Layout {
         format!("{}plan/part-{part:05}.parquet", self.record(run))
     }
 
+    /// Returns the folder of the records of what was erased.
+    #[must_use]
+    pub fn erasures(&self) -> String {
+        self.below("_tilefleet/erasures/")
+    }
+
     /// Returns the folder of what was tried in vain.
     #[must_use]
     pub fn attempts(&self, run: &RunId) -> String {

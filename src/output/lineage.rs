@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::input::storage::StoreError;
+use crate::output::privacy::{OutputPrivacy, PrivacyRecord};
 use crate::output::run::Output;
 use crate::vocabulary::error::{Error, Result};
 
@@ -23,6 +24,9 @@ pub struct OutputRecord {
     pub description: String,
     /// The manifest's columns, `name: type`; empty without a manifest.
     pub extra: Vec<String>,
+    /// Set if sources have pseudonyms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<OutputPrivacy>,
 }
 
 impl OutputRecord {
@@ -31,7 +35,13 @@ impl OutputRecord {
     pub fn new(lineage: &str, description: &str, extra: Option<&Fields>) -> Self {
         let column = |field: &arrow::datatypes::FieldRef| format!("{}: {}", field.name(), field.data_type());
         let extra = extra.into_iter().flatten().map(column).collect();
-        Self { lineage: lineage.to_owned(), description: description.to_owned(), extra }
+        Self { lineage: lineage.to_owned(), description: description.to_owned(), extra, privacy: None }
+    }
+
+    /// Returns the same, whose sources have pseudonyms.
+    #[must_use]
+    pub fn with_privacy(self, privacy: Option<OutputPrivacy>) -> Self {
+        Self { privacy, ..self }
     }
 
     /// Reads the record of an output; `None` if no run was ever planned there.
@@ -89,6 +99,7 @@ impl OutputRecord {
     }
 
     fn check(&self, theirs: &Self, output: &Output) -> Result<()> {
+        theirs.check_privacy(self.privacy.as_ref().map(|privacy| &privacy.record), output)?;
         theirs.check_lineage(&self.lineage, output)?;
         if theirs.extra == self.extra {
             return Ok(());
@@ -102,6 +113,15 @@ impl OutputRecord {
             list(&theirs.extra)
         ))
         .hint("choose another output with --output, or give the manifest the same columns"))
+    }
+
+    /// Refuses a pipeline that names sources in another way, or with another key.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if it does.
+    pub fn check_privacy(&self, ours: Option<&PrivacyRecord>, output: &Output) -> Result<()> {
+        OutputPrivacy::check(self.privacy.as_ref(), ours, output)
     }
 
     /// Refuses a pipeline whose rows would not fit this output's table.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{ParquetObject, Run};
+use super::{ParquetObject, PrivacyRecord, Run};
 use crate::input::storage::Bucket;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::outcome::{CommittedBy, Counts};
@@ -46,6 +46,12 @@ impl Provenance {
         provenance.set("contract", record.model.contract.name.clone());
         provenance.set("contract_digest", record.model.contract_digest.clone());
         provenance.set("contract_origin", record.model.contract_origin.clone());
+        if let Some(PrivacyRecord { policy, key_id }) = &record.privacy {
+            provenance.set("privacy", policy.clone());
+            if let Some(id) = key_id {
+                provenance.set("privacy_key_id", id.clone());
+            }
+        }
         provenance
     }
 

@@ -10,8 +10,10 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::election::{Elected, source_bytes};
 use super::layout::RunId;
+use super::privacy::PrivacyRecord;
 use super::record::{FORMAT, ModelRecord, PlanRecord, RunRecord};
 use super::run::{Output, Run};
+use super::sources::encode_names;
 use super::tiles::{PlanTotals, PlanWriter, PlannedTile};
 use crate::vocabulary::error::{Error, Result};
 
@@ -24,6 +26,8 @@ pub struct Described<'a> {
     pub model: &'a ModelRecord,
     /// The resolved pipeline.
     pub pipeline: &'a serde_json::Value,
+    /// How sources are named, if the pipeline says so.
+    pub privacy: Option<&'a PrivacyRecord>,
 }
 
 /// Publishes the plan of an elected run; every worker may do so at once.
@@ -41,6 +45,10 @@ pub async fn publish(
     tiles: BoxStream<'_, Result<PlannedTile>>,
 ) -> Result<Run> {
     let Elected { table, election } = elected;
+    if output.has_vault() {
+        // For whoever reads the table without key and vault: first, so that a run that has a record has its names.
+        output.create(&output.layout.sources(id), encode_names(table).await?).await?;
+    }
     let totals = publish_parts(output, id, tiles, election.shard_tiles).await?;
     let record = RunRecord {
         format: FORMAT,
@@ -52,6 +60,7 @@ pub async fn publish(
         as_of: election.as_of,
         max_reject_ratio: election.max_reject_ratio,
         limit: election.limit,
+        privacy: described.privacy.cloned(),
         model: described.model.clone(),
         plan: PlanRecord {
             sources: table.num_sources(),

@@ -8,6 +8,7 @@ use crate::input::storage::{Bucket, StoreError};
 use crate::output::election::MAX_SHARD_TILES;
 use crate::output::layout::{Layout, RunId};
 use crate::output::origin::Origin;
+use crate::output::privacy::PrivacyRecord;
 use crate::vocabulary::contract::Contract;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::time::Timestamp;
@@ -51,6 +52,9 @@ pub struct RunRecord {
     /// Set if it covers only a part of what was found, as `--limit` asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
+    /// How sources are named, if the pipeline says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<PrivacyRecord>,
     /// The model.
     pub model: ModelRecord,
     /// The plan's totals.

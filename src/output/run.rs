@@ -8,10 +8,11 @@ use arrow::array::StructArray;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::input::storage::{Bucket, ObjectInfo, ObjectUri, Put, Storage, StoreError};
 use crate::output::layout::{Layout, RunId, SHARDS_PER_PART, shard_of_name};
+use crate::output::lineage::OutputRecord;
 use crate::output::record::RunRecord;
 use crate::output::sources::{Source, SourceTable};
 use crate::output::tiles::{PlanPart, PlannedTile};
@@ -43,7 +44,16 @@ pub struct Output {
     /// How its sources are named, in whatever is written here.
     pub naming: Naming,
     /// Where the tables of sources lie instead of here, with their URIs.
-    vault: Option<Arc<Output>>,
+    vault: Option<Vault>,
+}
+
+/// Where the tables of an output's sources lie.
+#[derive(Clone)]
+enum Vault {
+    /// In the output itself, with their URIs: it is seen by this process alone.
+    Itself,
+    /// In a folder of another place, which the output's record names; it is read once.
+    Elsewhere { place: Arc<Output>, folder: Arc<OnceCell<Output>> },
 }
 
 impl Output {
@@ -55,26 +65,74 @@ impl Output {
         Self { uri: uri.clone(), bucket, layout, process, naming: storage.naming().clone(), vault: None }
     }
 
-    /// Returns the same output, which keeps the tables that tell the URIs of its sources in another place.
+    /// Returns the same output, which keeps the tables that tell the URIs of its sources in a folder of another place.
     #[must_use]
-    pub fn with_vault(self, vault: Self) -> Self {
-        Self { vault: Some(Arc::new(vault)), ..self }
+    pub fn with_vault(self, place: Self) -> Self {
+        let vault = Vault::Elsewhere { place: Arc::new(place), folder: Arc::default() };
+        Self { vault: Some(vault), ..self }
     }
 
-    /// Returns where the tables of sources lie.
+    /// Returns the same output, which keeps the URIs of its sources although their names are secret: it goes with this
+    /// process.
+    #[must_use]
+    pub fn keeping_uris(self) -> Self {
+        Self { vault: Some(Vault::Itself), ..self }
+    }
+
+    /// Returns where the tables of sources lie with their URIs.
     ///
     /// # Errors
     ///
-    /// `Config` if that is this output, and the names in it are to be secret.
-    pub fn vault(&self) -> Result<&Self> {
+    /// `Config` if that is this output, and the names in it are to be secret; as [`OutputRecord::read`].
+    pub async fn vault(&self) -> Result<&Self> {
         match &self.vault {
-            Some(vault) => Ok(vault),
+            Some(Vault::Elsewhere { place, folder }) => {
+                folder.get_or_try_init(async || Ok(place.below(&self.vault_folder().await?))).await
+            }
             None if self.naming.is_secret() => {
                 Err(Error::config(format!("nothing may tell the URIs of sources in {}", self.uri))
-                    .hint("name a vault to keep them in"))
+                    .hint("name a vault to keep them in: `privacy.vault`"))
             }
-            None => Ok(self),
+            Some(Vault::Itself) | None => Ok(self),
         }
+    }
+
+    /// Returns the places that it writes to: none of them is input of a run.
+    pub fn places(&self) -> impl Iterator<Item = &ObjectUri> {
+        let vault = match &self.vault {
+            Some(Vault::Elsewhere { place, .. }) => Some(&place.uri),
+            Some(Vault::Itself) | None => None,
+        };
+        std::iter::once(&self.uri).chain(vault)
+    }
+
+    /// Returns where this process reads the tables of sources: their names, which lie in the output, or their URIs, if it
+    /// can make names of them.
+    async fn place_of_sources(&self) -> Result<&Self> {
+        if self.naming.is_secret() { self.vault().await } else { Ok(self) }
+    }
+
+    /// Returns whether the URIs of sources are kept in another place.
+    #[must_use]
+    pub fn has_vault(&self) -> bool {
+        matches!(self.vault, Some(Vault::Elsewhere { .. }))
+    }
+
+    async fn vault_folder(&self) -> Result<String> {
+        let privacy = OutputRecord::read(self).await?.and_then(|record| record.privacy);
+        let none = || {
+            Error::config(format!("the output {} names no folder of a vault", self.uri))
+                .hint("its sources have no pseudonyms, or nothing was ever planned there")
+        };
+        Ok(privacy.ok_or_else(none)?.folder)
+    }
+
+    /// Returns the output in a folder of this one.
+    fn below(&self, folder: &str) -> Self {
+        let uri = self.uri.join(folder);
+        let layout = Layout::new(uri.key());
+        let bucket = self.bucket.clone().with_staging(&layout.staging()).with_own(uri.key());
+        Self { uri, bucket, layout, vault: None, ..self.clone() }
     }
 
     /// Opens the table of a run's sources; `None` if none is elected.
@@ -83,8 +141,8 @@ impl Output {
     ///
     /// As [`SourceTable::open`] and [`Self::vault`].
     pub async fn sources(&self, id: &RunId) -> Result<Option<SourceTable>> {
-        let vault = self.vault()?;
-        SourceTable::open(&vault.bucket, &vault.layout.sources(id), &self.naming).await
+        let place = self.place_of_sources().await?;
+        SourceTable::open(&place.bucket, &place.layout.sources(id), &self.naming).await
     }
 
     /// Says that what was to be looked at does not exist: any run, or this one.
@@ -317,11 +375,9 @@ impl Run {
         let Some(record) = RunRecord::read(&output.bucket, &output.layout, id).await? else {
             return Ok(None);
         };
-        let key = output.layout.sources(id);
-        let sources = output.sources(id).await?.ok_or_else(|| {
-            Error::config(format!("{key} is missing"))
-                .hint("the run's record was damaged; use another output")
-        })?;
+        let Some(sources) = output.sources(id).await? else {
+            return Err(without_sources(output, id).await?);
+        };
         let as_of = match record.as_of {
             Some(as_of) => as_of,
             None => recorded_at(output, id).await?,
@@ -457,6 +513,17 @@ impl Run {
     pub async fn complete(&self) -> Result<bool> {
         Ok(self.committed().await?.shards.len() == self.num_shards() as usize)
     }
+}
+
+/// Says that the sources of a planned run are not where they should be.
+async fn without_sources(output: &Output, id: &RunId) -> Result<Error> {
+    let place = output.place_of_sources().await?;
+    let missing = Error::config(format!("{} is missing", place.bucket.uri(&place.layout.sources(id))));
+    Ok(missing.hint(if place.uri == output.uri {
+        "the run's record was damaged; use another output"
+    } else {
+        "`privacy.vault` must be the place that the run was planned with"
+    }))
 }
 
 /// Returns when the store took a record that does not say when it was made.

@@ -4,25 +4,33 @@
 //! workers that plan at once: the plan is a pure function of this table, so whoever adopts it derives
 //! the same plan.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, StructArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, StructArray,
+};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use tokio::runtime::Handle;
 
 use crate::input::source::{Entry, ExtraCodec};
 use crate::input::storage::Bucket;
 use crate::output::parquet_object::ParquetObject;
+use crate::output::provenance::in_file;
+use crate::output::table::checksum::CHECKSUM;
 use crate::output::table::{BadColumn, StoredColumns, SummedFile, number_at, text_at};
 use crate::scene::{Scene, SceneLayout};
 use crate::vocabulary::error::{Error, Result};
-use crate::vocabulary::identity::{Naming, SourceUri};
+use crate::vocabulary::identity::{ERASED, Naming, SourceUri};
+use crate::vocabulary::reason::Reason;
 use crate::vocabulary::words::{counted, counted_of};
 
 /// Rows of a row group: what one shard of default size needs is one or two groups, and the limit of
@@ -48,10 +56,26 @@ pub struct Source {
 }
 
 impl Source {
+    /// Returns what rows show of its version.
+    #[must_use]
+    pub fn shown_version(&self) -> Option<Arc<str>> {
+        let version = self.version.as_ref()?;
+        Some(match self.uri.version(version) {
+            Cow::Borrowed(_) => version.clone(),
+            Cow::Owned(shown) => shown.into(),
+        })
+    }
+
     /// Returns the scene that it is, if it is cut into windows.
     #[must_use]
     pub fn scene(&self) -> Option<&Arc<Scene>> {
         self.survey.as_ref().and_then(SceneLayout::scene)
+    }
+
+    /// Returns whether it was erased: nobody knows its URI, and it stands in no order among others.
+    #[must_use]
+    pub fn is_erased(&self) -> bool {
+        self.uri.for_reading().starts_with(ERASED)
     }
 
     /// Returns whether only some windows of a scene are planned, as a retry does.
@@ -136,6 +160,118 @@ pub fn encode(
     metadata.push((REJECTED_KEY.to_owned(), num_rejected.to_string()));
     let bytes = file.finish(metadata).map_err(bug)?;
     Ok(EncodedSources { bytes, num_sources, num_bytes })
+}
+
+/// Encodes the table as those may see it who have neither key nor vault: names instead of URIs, and nothing by which a
+/// listing of the bucket would tell which object is which.
+///
+/// # Errors
+///
+/// As the store answers; `Config` if the table is damaged.
+pub async fn encode_names(table: &SourceTable) -> Result<Bytes> {
+    let naming = table.naming.clone();
+    rewrite(table, move |source| {
+        let survey = source.survey.map(|survey| survey.without_uris(&naming));
+        Source { uri: source.uri.name().into_owned().into(), survey, ..Source::default() }
+    })
+    .await
+}
+
+/// Encodes a table again, each of its sources as `map` returns it, and in its place.
+async fn rewrite(table: &SourceTable, map: impl Fn(Source) -> Source + Send + 'static) -> Result<Bytes> {
+    let (table, runtime) = (table.clone(), Handle::current());
+    let encode = move || {
+        let schema = schema(table.extra_fields().as_ref());
+        let mut file = SummedFile::new(schema.clone(), properties()).map_err(bug)?;
+        for group in 0..table.num_sources().div_ceil(ROWS_PER_GROUP as u64) {
+            let first = group * ROWS_PER_GROUP as u64;
+            let last = table.num_sources().min(first + ROWS_PER_GROUP as u64);
+            let SourceRange { sources, extra, .. } = runtime.block_on(table.read(first..last))?;
+            let sources: Vec<Source> = sources.into_iter().map(&map).collect();
+            let extra = extra.map(|extra| nulled(&extra, |row| sources[row].is_erased()));
+            file.write(&rewritten(&schema, first, sources, extra)?).map_err(bug)?;
+        }
+        let mut metadata: Vec<_> = table.metadata().into_iter().filter(|(key, _)| is_elected(key)).collect();
+        metadata.sort();
+        file.finish(metadata).map_err(bug)
+    };
+    let encoded = tokio::task::spawn_blocking(encode).await;
+    encoded.map_err(|error| Error::bug("planning crashed").because(error))?
+}
+
+/// Returns the columns with null in some rows.
+#[must_use]
+pub fn nulled(columns: &StructArray, is_null: impl Fn(usize) -> bool) -> StructArray {
+    let nulls = (0..columns.len()).map(|row| columns.is_valid(row) && !is_null(row)).collect::<Vec<_>>();
+    StructArray::new(columns.fields().clone(), columns.columns().to_vec(), Some(nulls.into()))
+}
+
+/// A table of sources of which some are erased.
+#[derive(Debug)]
+pub struct ErasedSources {
+    /// The Parquet file.
+    pub bytes: Bytes,
+    /// How many of its sources are erased.
+    pub num_erased: u64,
+    /// How many were not before.
+    pub num_new: u64,
+}
+
+impl SourceTable {
+    /// Encodes the table without what it tells of the sources with these names.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers; `Config` if the table is damaged.
+    pub async fn erase(&self, names: Arc<BTreeSet<String>>) -> Result<ErasedSources> {
+        let (num_erased, num_new) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (naming, counted) = (self.naming.clone(), [num_erased.clone(), num_new.clone()]);
+        let erased = move |source: Source| {
+            if !names.contains(&*source.uri.name()) {
+                return source;
+            }
+            counted[0].fetch_add(1, Ordering::Relaxed);
+            counted[1].fetch_add(u64::from(!source.is_erased()), Ordering::Relaxed);
+            let survey = source
+                .survey
+                .map(|_| SceneLayout::Rejected { reason: Reason::Erased, detail: String::new() });
+            Source {
+                uri: naming.source(format!("{ERASED}{}", source.uri.name())),
+                survey,
+                ..Source::default()
+            }
+        };
+        let bytes = rewrite(self, erased).await?;
+        let [num_erased, num_new] = [num_erased, num_new].map(|number| number.load(Ordering::Relaxed));
+        Ok(ErasedSources { bytes, num_erased, num_new })
+    }
+}
+
+/// Returns whether metadata were written with the sources, rather than by the writer of the file.
+fn is_elected(key: &str) -> bool {
+    key.starts_with("tilefleet.") && key != in_file(CHECKSUM)
+}
+
+fn rewritten(
+    schema: &SchemaRef,
+    first_id: u64,
+    sources: Vec<Source>,
+    extra: Option<StructArray>,
+) -> Result<RecordBatch> {
+    let last_id = first_id + sources.len() as u64;
+    let sizes = sources.iter().map(|source| source.size_bytes.map(|size| size as i64));
+    let columns: [ArrayRef; 4] = [
+        Arc::new(Int64Array::from_iter_values((first_id as i64)..(last_id as i64))),
+        Arc::new(StringArray::from_iter_values(sources.iter().map(|source| source.uri.for_reading()))),
+        Arc::new(sources.iter().map(|source| source.version.as_deref()).collect::<StringArray>()),
+        Arc::new(sizes.collect::<Int64Array>()),
+    ];
+    let items = sources.iter().map(|source| source.item.as_deref()).collect::<StringArray>();
+    let surveys = sources.iter().map(|source| source.survey.as_ref().map(to_json).transpose());
+    let surveys = surveys.collect::<Result<StringArray>>()?;
+    let rest: [ArrayRef; 2] = [Arc::new(surveys), Arc::new(items)];
+    let extra = extra.map(|extra| Arc::new(extra) as ArrayRef);
+    RecordBatch::try_new(schema.clone(), columns.into_iter().chain(rest).chain(extra).collect()).map_err(bug)
 }
 
 /// Returns a record that reads back, whatever was surveyed: what is elected with a damaged one can never be read again.
@@ -292,7 +428,7 @@ impl SourceTable {
         Ok(range)
     }
 
-    /// Streams all sources in order of URI, some at a time, with the manifest's columns where there are any.
+    /// Streams all sources but those that were erased, in order of URI, some at a time, with the manifest's columns where there are any.
     ///
     /// # Errors
     ///
@@ -300,6 +436,7 @@ impl SourceTable {
     pub fn stream_with_extra(&self) -> Result<BoxStream<'static, Result<SourcesWithExtra>>> {
         let naming = self.naming.clone();
         let both_of = move |batch: RecordBatch| {
+            let batch = without_erased(batch);
             let sources = sources_of(&batch, &naming);
             let extra = StoredColumns(&batch).structs("extra").ok().cloned();
             std::future::ready(sources.map(|sources| (sources, extra)))
@@ -307,16 +444,27 @@ impl SourceTable {
         Ok(self.object.stream()?.and_then(both_of).boxed())
     }
 
-    /// Streams all sources in order of URI.
+    /// Streams all sources but those that were erased, in order of URI.
     ///
     /// # Errors
     ///
     /// As the store answers, in the stream.
     pub fn stream(&self) -> Result<BoxStream<'static, Result<Vec<Source>>>> {
         let naming = self.naming.clone();
-        let all_of = move |batch: RecordBatch| std::future::ready(sources_of(&batch, &naming));
+        let all_of =
+            move |batch: RecordBatch| std::future::ready(sources_of(&without_erased(batch), &naming));
         Ok(self.object.stream()?.and_then(all_of).boxed())
     }
+}
+
+/// Leaves out sources that were erased: they are in no order.
+fn without_erased(batch: RecordBatch) -> RecordBatch {
+    let Ok(uris) = StoredColumns(&batch).text("uri") else { return batch };
+    let is_kept: BooleanArray = uris.iter().map(|uri| uri.map(|uri| !uri.starts_with(ERASED))).collect();
+    if is_kept.true_count() == batch.num_rows() {
+        return batch;
+    }
+    arrow::compute::filter_record_batch(&batch, &is_kept).expect("there is a value for each row")
 }
 
 fn sources_of(batch: &RecordBatch, naming: &Naming) -> Result<Vec<Source>> {

@@ -126,8 +126,18 @@ impl Output {
             removed.bytes += size_bytes;
         }
         self.bucket.remove_empty_folders(&self.layout.rows(run)).await?;
+        if self.has_vault() {
+            self.delete_uris(run).await?;
+        }
         self.delete_record(run).await?;
         Ok((removed, why))
+    }
+
+    /// Removes what tells the URIs of a run's sources.
+    async fn delete_uris(&self, run: &RunId) -> Result<()> {
+        let vault = self.vault().await?;
+        vault.bucket.delete(&vault.layout.sources(run)).await?;
+        vault.bucket.remove_empty_folders(&vault.layout.record(run)).await
     }
 
     /// Removes the record but for its tombstone, `run.json` last: as long as there is anything, it says

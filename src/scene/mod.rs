@@ -94,6 +94,24 @@ impl SceneLayout {
         }
     }
 
+    /// Returns what those may see who know the names of sources alone: where windows lie, not in which files.
+    #[must_use]
+    pub fn without_uris(self, naming: &Naming) -> Self {
+        let name = |uri: SourceUri| SourceUri::from(uri.named(naming).name().into_owned());
+        match self {
+            Self::Scene(scene) => {
+                let mut scene = Scene { notes: Vec::new(), ..Arc::unwrap_or_clone(scene) };
+                for object in &mut scene.objects {
+                    object.uri = name(std::mem::take(&mut object.uri));
+                    (object.version, object.size_bytes) = (None, 0);
+                }
+                Self::Scene(Arc::new(scene))
+            }
+            Self::Rejected { reason, detail } => Rejection::new(reason, detail).shown(naming).into(),
+            Self::Unanswered { uri } => Self::Unanswered { uri: name(uri) },
+        }
+    }
+
     /// Returns the same without being limited to some windows.
     #[must_use]
     pub fn whole(&self) -> Self {

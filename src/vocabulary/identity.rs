@@ -19,17 +19,21 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Sha256;
 
-use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::error::Result;
 
 /// Decides what a run shows of its sources. The tests below hold the contract that every policy passes.
 pub trait NamingPolicy: fmt::Debug + Send + Sync {
     /// Returns what is shown instead of a URI, be it of a source, a folder, a host or a pattern: always the same,
     /// and of two URIs never the same. It borrows from the URI only where it is the URI.
     fn name<'a>(&self, uri: &'a str) -> Cow<'a, str>;
+
+    /// Returns what is shown instead of the version of an object, such as its `ETag`: of equal versions of one URI the
+    /// same.
+    fn version<'a>(&self, uri: &str, version: &'a str) -> Cow<'a, str>;
 
     /// Returns whether names keep secret what they stand for.
     fn is_secret(&self) -> bool;
@@ -42,6 +46,10 @@ pub struct PlainUris;
 impl NamingPolicy for PlainUris {
     fn name<'a>(&self, uri: &'a str) -> Cow<'a, str> {
         Cow::Borrowed(uri)
+    }
+
+    fn version<'a>(&self, _uri: &str, version: &'a str) -> Cow<'a, str> {
+        Cow::Borrowed(version)
     }
 
     fn is_secret(&self) -> bool {
@@ -58,29 +66,34 @@ pub struct Pseudonyms {
 
 /// Opens every message, so that the name of a source is never that of something else under the same key.
 const DOMAIN: &[u8] = b"tilefleet source v1\0";
-/// A shorter key could be found by trying.
-const MIN_KEY_BYTES: usize = 16;
+/// Begins what stands for the URI of a source that was erased; its name follows.
+pub const ERASED: &str = "erased:";
+/// The same for the versions of sources: whoever can list a bucket knows sizes, times and `ETag`s.
+const VERSION: &[u8] = b"tilefleet version v1\0";
 
-impl Pseudonyms {
-    /// Makes names with this key.
-    ///
-    /// # Errors
-    ///
-    /// `Config` if the key has less than 16 bytes.
-    pub fn new(key: &[u8]) -> Result<Self> {
-        let keyed = Hmac::new_from_slice(key).ok().filter(|_| key.len() >= MIN_KEY_BYTES);
-        let too_short = || {
-            Error::config(format!("the key of the pseudonyms has {} bytes", key.len()))
-                .hint(format!("make one of at least {MIN_KEY_BYTES} random bytes"))
-        };
-        Ok(Self { keyed: keyed.ok_or_else(too_short)? })
+/// Makes names with a key.
+impl From<Hmac<Sha256>> for Pseudonyms {
+    fn from(keyed: Hmac<Sha256>) -> Self {
+        Self { keyed }
     }
 }
 
 impl NamingPolicy for Pseudonyms {
     fn name<'a>(&self, uri: &'a str) -> Cow<'a, str> {
+        // No URI begins so: nobody knows any more what it was.
+        if let Some(name) = uri.strip_prefix(ERASED) {
+            return Cow::Owned(name.to_owned());
+        }
         let digest = self.keyed.clone().chain_update(DOMAIN).chain_update(uri).finalize().into_bytes();
         Cow::Owned(hex::encode(&digest[..16]))
+    }
+
+    fn version<'a>(&self, uri: &str, version: &'a str) -> Cow<'a, str> {
+        let framed = |keyed: Hmac<Sha256>, text: &str| {
+            keyed.chain_update((text.len() as u64).to_be_bytes()).chain_update(text)
+        };
+        let keyed = framed(framed(self.keyed.clone().chain_update(VERSION), uri), version);
+        Cow::Owned(hex::encode(&keyed.finalize().into_bytes()[..16]))
     }
 
     fn is_secret(&self) -> bool {
@@ -191,6 +204,12 @@ impl SourceUri {
         }
     }
 
+    /// Returns what is shown of a version of it.
+    #[must_use]
+    pub fn version<'a>(&self, version: &'a str) -> Cow<'a, str> {
+        self.naming.0.version(&self.uri, version)
+    }
+
     /// Returns how it is named.
     #[must_use]
     pub fn naming(&self) -> &Naming {
@@ -280,6 +299,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::vocabulary::keys::Keys;
 
     const KEY: &[u8] = b"0123456789abcdef";
     /// Places that are easily confused: one within the other, one text apart, one name in two folders.
@@ -295,7 +315,7 @@ mod tests {
     ];
 
     fn pseudonyms(key: &[u8]) -> Naming {
-        Naming::new(Pseudonyms::new(key).unwrap())
+        Keys::new(key).unwrap().naming()
     }
 
     /// All ways in which a source is shown.
@@ -320,6 +340,11 @@ mod tests {
                 assert!(if naming.is_secret() { hidden } else { plain }, "{text} for {uri}");
             }
             assert_eq!(naming.name(uri) == other.name(uri), !naming.is_secret(), "{uri}");
+            let version = |uri: &str, text| naming.source(uri).version(text).into_owned();
+            assert_eq!(version(uri, "v1"), version(uri, "v1"));
+            assert_ne!(version(uri, "v1"), version(uri, "v2"));
+            assert_eq!(version(uri, "v1") == version("elsewhere", "v1"), !naming.is_secret());
+            assert_eq!(version(uri, "v1") == "v1", !naming.is_secret());
             assert_eq!(naming.quote(uri) == uri, !naming.is_secret() || uri == WITHHELD);
         }
         let mut sources: Vec<SourceUri> = URIS.iter().map(|uri| naming.source(*uri)).collect();
@@ -348,12 +373,13 @@ mod tests {
     /// Computed apart from this code, with Python's hmac and hashlib over the documented bytes.
     #[test]
     fn pseudonyms_are_those_of_the_documented_bytes() {
-        assert_eq!(pseudonyms(KEY).name("s3://a/ü.tif"), "d4b36c73d4144172d009cb12d87b4010");
+        let source = pseudonyms(KEY).source("s3://a/ü.tif");
+        assert_eq!(source.name(), "d4b36c73d4144172d009cb12d87b4010");
+        assert_eq!(source.version("\"etag\""), "aebb04bc39eaa87f74baab1d1bea8972");
     }
 
     #[test]
-    fn short_keys_are_refused_and_no_key_is_shown() {
-        assert!(Pseudonyms::new(&KEY[1..]).is_err());
+    fn no_key_is_shown() {
         let source = pseudonyms(KEY).source("a");
         assert_eq!(format!("{:?}", source.naming()), "Naming(Pseudonyms { .. })");
     }

@@ -6,6 +6,7 @@ pub mod error;
 pub mod geometry;
 pub mod guard;
 pub mod identity;
+pub mod keys;
 pub mod outcome;
 pub mod process;
 pub mod provider;

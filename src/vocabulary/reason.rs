@@ -83,6 +83,8 @@ reasons! {
     Nodata = "nodata",
     /// Skipped: the window's share of clouds is above `tiles.max_cloud_fraction`, or unknown.
     Clouds = "clouds",
+    /// Skipped: `tilefleet runs OUTPUT erase` has emptied the row.
+    Erased = "erased",
     /// The decoder crashed on this input.
     DecoderCrash = "decoder_crash",
     /// The model yielded a value that is not a finite number.

@@ -15,14 +15,11 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 use tilefleet::config::{Overrides, Pipeline};
 use tilefleet::formats::cog_writer::{self, Band, Colours, Image, Reduce};
-use tilefleet::input::storage::{ObjectUri, Storage};
 use tilefleet::observe::{LogFormat, init_logging, stderr};
 use tilefleet::runtime::cache_dir;
 use tilefleet::stages::worker::Job as Worker;
 use tilefleet::vocabulary::error::Result;
 use tilefleet::vocabulary::geometry::Size;
-use tilefleet::vocabulary::identity::{Naming, Pseudonyms};
-use tilefleet::vocabulary::process::Process;
 
 use crate::devices::{Habits, attempt_by};
 use crate::fixture::{Row, jpeg, png, rows, small_model};
@@ -67,15 +64,17 @@ fn plan_and_run(folder: &Path, secret: bool) -> Result<()> {
 }
 
 fn open(folder: &Path, secret: bool) -> Result<Worker> {
-    let loaded = Pipeline::load(Some(&folder.join(PIPELINE)), &Overrides::default())?;
-    let mut storage = Storage::new(loaded.pipeline.storage.clone())?;
-    if secret {
-        storage = storage.naming_sources(Naming::new(Pseudonyms::new(b"a key of the hospital")?));
-    }
-    let storage = storage.allowing(&loaded.pipeline.input.allow)?;
-    let worker = Worker::open_as(Process::real(), storage, &loaded)?;
-    let vault = ObjectUri::from_path(&folder.join("vault"))?;
-    Ok(if secret { worker.with_vault(&vault) } else { worker })
+    let place = |name: &str| folder.join(name).display().to_string();
+    fs::write(place("key"), "a key of the hospital").unwrap();
+    let privacy = || {
+        vec![
+            "privacy.policy=pseudonyms".to_owned(),
+            format!("privacy.key_file={}", place("key")),
+            format!("privacy.vault={}", place("vault")),
+        ]
+    };
+    let set = if secret { privacy() } else { Vec::new() };
+    Worker::open(&Pipeline::load(Some(&folder.join(PIPELINE)), &Overrides { set, ..Overrides::default() })?)
 }
 
 fn print(value: &impl serde::Serialize) {

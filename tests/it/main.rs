@@ -6,6 +6,8 @@ mod agree;
 #[cfg(feature = "query")]
 mod asked;
 mod attempts;
+#[cfg(feature = "query")]
+mod canary;
 mod commands;
 #[cfg(feature = "query")]
 mod devices;

@@ -381,7 +381,7 @@ mod tests {
     use parquet::arrow::ArrowWriter;
 
     use super::*;
-    use crate::vocabulary::identity::Pseudonyms;
+    use crate::vocabulary::keys::Keys;
 
     fn read(text: &str, label: &str, key: Option<&str>) -> Result<LabelFile> {
         read_named(text, label, key, &Naming::default())
@@ -410,7 +410,7 @@ mod tests {
     /// Rows of a table with pseudonyms have these in the column `source`.
     #[test]
     fn sources_are_matched_by_their_names_and_errors_say_no_more() {
-        let naming = Naming::new(Pseudonyms::new(b"0123456789abcdef").unwrap());
+        let naming = Keys::new(b"0123456789abcdef").unwrap().naming();
         let read = |text| read_named(text, "label", None, &naming);
         let file = read("source,label\nDoe.jpg,cat\n").unwrap();
         assert_eq!(file.keys.keys().collect::<Vec<_>>(), [&*naming.name("s3://b/lists/Doe.jpg")]);

@@ -34,6 +34,7 @@ pub(super) struct Manifest {
     name: ObjectUri,
     uri_column: usize,
     extra_columns: Vec<usize>,
+    num_left_out: usize,
     codec: Option<Arc<ExtraCodec>>,
     batches: Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>,
 }
@@ -51,13 +52,15 @@ pub(super) struct Rows {
 impl Manifest {
     /// Opens the copy of a manifest at `path`; `name` is its URI, for messages and its extension.
     ///
-    /// Where names are secret, the additional columns are left out, since any of them may hold one.
+    /// Where names are secret, the additional columns are left out but for those named, since any of them may hold one.
+    ///
+    /// - `keep`: the columns that are kept; `None`: all, or none where names are secret
     ///
     /// # Errors
     ///
-    /// `Config` if it is not a Parquet or CSV table, has no column `uri`, a column twice, or one of a type
-    /// that is not supported.
-    pub(super) fn open(path: &Path, name: &ObjectUri) -> Result<Self> {
+    /// `Config` if it is not a Parquet or CSV table, has no column `uri` or none that is to be kept, a column twice, or
+    /// one of a type that is not supported.
+    pub(super) fn open(path: &Path, name: &ObjectUri, keep: Option<&[String]>) -> Result<Self> {
         let file = File::open(path)
             .map_err(|cause| Error::unavailable(format!("cannot read the copy of {name}")).because(cause))?;
         let extension = Path::new(name.key()).extension().unwrap_or_default().to_ascii_lowercase();
@@ -74,10 +77,15 @@ impl Manifest {
             return Err(Error::config(format!("the manifest {name} is neither .parquet nor .csv"))
                 .hint("the extension gives the format: rename or convert it"));
         };
-        Self::with_schema(name, &schema, batches)
+        Self::with_schema(name, &schema, batches, keep)
     }
 
-    fn with_schema(name: &ObjectUri, schema: &Schema, batches: Batches) -> Result<Self> {
+    fn with_schema(
+        name: &ObjectUri,
+        schema: &Schema,
+        batches: Batches,
+        keep: Option<&[String]>,
+    ) -> Result<Self> {
         if schema.fields().len() > MAX_COLUMNS {
             let count = schema.fields().len();
             let many = format!("the manifest {name} has {count} columns, the maximum is {MAX_COLUMNS}");
@@ -101,12 +109,21 @@ impl Manifest {
             return Err(Error::config(format!("the column `uri` of {name} is {data_type}, not text"))
                 .hint("write it as text: one path or URI per row"));
         }
-        let is_extra = |column: &usize| *column != uri_column && !name.naming().is_secret();
+        let keep = keep.or(name.naming().is_secret().then_some(&[]));
+        let is_kept = |column: &str| keep.is_none_or(|keep| keep.iter().any(|kept| kept == column));
+        let is_extra = |column: &usize| *column != uri_column && is_kept(names[*column]);
         let extra_columns: Vec<usize> = (0..names.len()).filter(is_extra).collect();
+        check_kept(name, &names, keep)?;
         let fields: Vec<FieldRef> =
             extra_columns.iter().map(|column| plain_field(schema.field(*column))).collect();
         let codec = if fields.is_empty() { None } else { Some(Arc::new(ExtraCodec::new(&fields)?)) };
-        Ok(Self { name: name.clone(), uri_column, extra_columns, codec, batches })
+        let num_left_out = names.len() - 1 - extra_columns.len();
+        Ok(Self { name: name.clone(), uri_column, extra_columns, num_left_out, codec, batches })
+    }
+
+    /// Returns how many columns the table does not get.
+    pub(super) fn num_left_out(&self) -> usize {
+        self.num_left_out
     }
 
     /// Returns the codec of the other columns; `None` if there are none.
@@ -180,6 +197,18 @@ impl Manifest {
     }
 }
 
+/// A column that is misspelt would be left out without a word.
+fn check_kept(name: &ObjectUri, names: &[&str], keep: Option<&[String]>) -> Result<()> {
+    let is_missing = |kept: &&String| *kept == "uri" || !names.contains(&kept.as_str());
+    let Some(missing) = keep.into_iter().flatten().find(is_missing) else { return Ok(()) };
+    if missing == "uri" {
+        return Err(Error::config("`privacy.keep_columns` has the column `uri`, which pseudonyms are to keep out")
+            .hint("to join the table with your own, make the keys of your URIs: `tilefleet pseudonym --kind source`"));
+    }
+    Err(Error::config(format!("the manifest {name} has no column `{missing}`"))
+        .hint("`privacy.keep_columns` names columns as they are written in the manifest"))
+}
+
 /// The rows of a manifest, as they are read.
 pub(super) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 
@@ -233,6 +262,7 @@ fn as_in_parquet(data_type: &DataType) -> DataType {
 mod tests {
     use super::*;
     use crate::vocabulary::error::Kind;
+    use crate::vocabulary::keys::Keys;
     use arrow::array::{DictionaryArray, Int32Array, StringArray};
     use arrow::datatypes::Int32Type;
     use parquet::arrow::ArrowWriter;
@@ -247,7 +277,35 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("copy");
         std::fs::write(&path, text).unwrap();
-        all(Manifest::open(&path, &uri("s3://b/list.csv"))?)
+        all(Manifest::open(&path, &uri("s3://b/list.csv"), None)?)
+    }
+
+    #[test]
+    fn only_columns_that_are_named_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("copy");
+        std::fs::write(&path, "uri,patient,age,sex\na.jpg,Doe,90,F\n").unwrap();
+        let secret =
+            ObjectUri::parse_named("s3://b/list.csv", &Keys::new(b"0123456789abcdef").unwrap().naming());
+        let kept = |name: &ObjectUri, keep: Option<&[&str]>| {
+            let keep: Option<Vec<String>> = keep.map(|keep| keep.iter().map(|&it| it.to_owned()).collect());
+            let manifest = Manifest::open(&path, name, keep.as_deref())?;
+            let names = |codec: Arc<ExtraCodec>| codec.fields().iter().map(|it| it.name().clone()).collect();
+            Ok::<_, Error>((manifest.codec().map_or_else(Vec::new, names), manifest.num_left_out()))
+        };
+        let (plain, secret) = (uri("s3://b/list.csv"), secret.unwrap());
+        let all = || ["patient", "age", "sex"].map(str::to_owned).to_vec();
+        assert_eq!(kept(&plain, None).unwrap(), (all(), 0));
+        assert_eq!(kept(&secret, None).unwrap(), (Vec::new(), 3));
+        assert_eq!(kept(&secret, Some(&[])).unwrap(), (Vec::new(), 3));
+        assert_eq!(kept(&secret, Some(&["sex", "age"])).unwrap(), (all()[1..].to_vec(), 1));
+        for wrong in ["aeg", "uri"] {
+            let error = kept(&secret, Some(&[wrong])).unwrap_err().render();
+            assert!(
+                error.contains(wrong) && !error.contains("list") && !error.contains("patient"),
+                "{error}"
+            );
+        }
     }
 
     fn all(manifest: Manifest) -> Result<All> {
@@ -347,7 +405,7 @@ mod tests {
         std::fs::write(folder.path().join("x"), "uri\n").unwrap();
         for name in ["list.txt", "list.parquet"] {
             assert_eq!(
-                Manifest::open(&folder.path().join("x"), &uri(name)).err().unwrap().kind(),
+                Manifest::open(&folder.path().join("x"), &uri(name), None).err().unwrap().kind(),
                 Kind::Config
             );
         }
@@ -366,7 +424,8 @@ mod tests {
         let mut writer = ArrowWriter::try_new(file.reopen().unwrap(), batch.schema(), None).unwrap();
         writer.write(&batch).unwrap();
         writer.close().unwrap();
-        let (uris, codec, extra) = all(Manifest::open(file.path(), &uri("list.parquet")).unwrap()).unwrap();
+        let (uris, codec, extra) =
+            all(Manifest::open(file.path(), &uri("list.parquet"), None).unwrap()).unwrap();
         assert_eq!(uris, ["a", "b", "c"]);
         let codec = codec.unwrap();
         assert_eq!(types(&codec), pairs(&[("label", "Utf8"), ("n", "Int32")]));

@@ -70,8 +70,10 @@ pub struct InputSpec {
     pub items: Option<ItemSpec>,
     /// Maximum number of sources, the first in order of their URIs.
     pub limit: Option<u64>,
-    /// Left out with all that lies below: the output, which would else become input of its next run.
-    pub exclude: Option<ObjectUri>,
+    /// Columns of the manifest that are kept; `None`: all, or none where names are secret.
+    pub keep_columns: Option<Vec<String>>,
+    /// Left out with all that lies below: the output and its vault, which would else become input of its next run.
+    pub exclude: Vec<ObjectUri>,
 }
 
 /// The sources that were found.
@@ -85,6 +87,8 @@ pub struct Discovered {
     pub filtered: bool,
     /// Decodes [`Entry::extra`]; `None` without a manifest or if it has no other columns.
     pub extra: Option<Arc<ExtraCodec>>,
+    /// Columns of the manifest that the table does not get.
+    pub columns_left_out: usize,
     /// For each input, what was looked at and how much of it was taken, for people.
     pub looked_at: Vec<String>,
 }
@@ -166,16 +170,16 @@ pub async fn discover(spec: &InputSpec, storage: &Storage, spool_folder: &Path) 
     if let Some(ItemSpec { filter, search: Some(query), .. }) = &spec.items {
         search.add_search(query, filter).await?;
     }
-    let extra = match &spec.manifest {
+    let ManifestColumns { kept: extra, num_left_out: columns_left_out } = match &spec.manifest {
         Some(manifest) => search.add_manifest(manifest, spec, spool_folder).await?,
-        None => None,
+        None => ManifestColumns::default(),
     };
     search.tally.check()?;
     let Search { spool, num_ignored, filtered, looked_at, .. } = search;
     let mut sources = spool.finish()?;
     sources.limit = spec.limit.filter(|limit| *limit < sources.num_entries);
     warn_of_equal_names(&sources);
-    Ok(Discovered { sources, num_ignored, filtered, extra, looked_at })
+    Ok(Discovered { sources, num_ignored, filtered, extra, columns_left_out, looked_at })
 }
 
 /// Returns what an input names if it is not a pattern.
@@ -234,11 +238,18 @@ fn warn_of_equal_names(sources: &Sorted) {
     }
 }
 
+/// The columns of a manifest beside `uri`.
+#[derive(Default)]
+struct ManifestColumns {
+    kept: Option<Arc<ExtraCodec>>,
+    num_left_out: usize,
+}
+
 struct Search {
     storage: Storage,
     spool: Spool,
     items: Option<ItemSpec>,
-    exclude: Option<ObjectUri>,
+    exclude: Vec<ObjectUri>,
     num_ignored: u64,
     filtered: bool,
     looked_at: Vec<String>,
@@ -333,7 +344,7 @@ impl Search {
     }
 
     fn is_excluded(&self, uri: &ObjectUri) -> bool {
-        self.exclude.as_ref().is_some_and(|place| uri.is_within(place))
+        self.exclude.iter().any(|place| uri.is_within(place))
     }
 
     /// Adds what `takes` of a folder; returns how many objects there are at all.
@@ -391,7 +402,7 @@ impl Search {
         text: &str,
         spec: &InputSpec,
         spool_folder: &Path,
-    ) -> Result<Option<Arc<ExtraCodec>>> {
+    ) -> Result<ManifestColumns> {
         let uri = self.storage.source(text)?;
         let rules = Rules::new(&uri, &spec.allow)?;
         let unusable = |cause| Error::unavailable("cannot write a copy of the manifest").because(cause);
@@ -403,15 +414,15 @@ impl Search {
         let (sender, mut receiver) = tokio::sync::mpsc::channel::<Rows>(ROWS_AHEAD);
         let path = copy.to_path_buf();
         let all = Arc::new(AllRows { path: path.clone(), rules });
-        let manifest_uri = uri.clone();
+        let (manifest_uri, keep) = (uri.clone(), spec.keep_columns.clone());
         let reader = tokio::task::spawn_blocking(move || {
-            let manifest = Manifest::open(&path, &manifest_uri)?;
-            let codec = manifest.codec();
+            let manifest = Manifest::open(&path, &manifest_uri, keep.as_deref())?;
+            let columns = ManifestColumns { kept: manifest.codec(), num_left_out: manifest.num_left_out() };
             manifest.read(&mut |rows| match sender.blocking_send(rows) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(_) => ControlFlow::Break(()),
             })?;
-            Ok(codec)
+            Ok(columns)
         });
         let mut num_rows = 0;
         while let Some(rows) = receiver.recv().await {
@@ -458,7 +469,7 @@ impl AllRows {
     async fn sample(self: Arc<Self>, uri: &ObjectUri) -> Result<Sample> {
         let mut sample = Sample::of_host(uri);
         let draw = move || {
-            Manifest::open(&self.path, &self.rules.manifest)?.read(&mut |rows| {
+            Manifest::open(&self.path, &self.rules.manifest, None)?.read(&mut |rows| {
                 // What cannot be resolved ends the first reading with its row.
                 let uris =
                     (rows.first..).zip(&rows.uris).filter_map(|(row, uri)| self.rules.resolve(uri, row).ok());

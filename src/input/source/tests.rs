@@ -190,7 +190,7 @@ async fn the_output_is_left_out() {
     let objects =
         [("a.jpg", "a"), ("out/tiles/x", "x"), ("outer.jpg", "o"), ("list.csv", "uri\na.jpg\nout/x\n")];
     let storage = store_with(&objects).await;
-    let exclude = Some(ObjectUri::parse("s3://b/out").unwrap());
+    let exclude = vec![ObjectUri::parse("s3://b/out").unwrap()];
     let whole = InputSpec { exclude: exclude.clone(), ..uris(&["s3://b/*.jpg", "s3://b/out/"]) };
     let discovered = find(whole, &storage).await.unwrap();
     assert_eq!(found(&discovered), ["s3://b/a.jpg", "s3://b/outer.jpg"]);

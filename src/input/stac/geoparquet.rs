@@ -197,7 +197,8 @@ mod tests {
     use arrow::array::{Float32Array, Float64Array, StringArray, StructArray};
     use arrow::datatypes::Field;
 
-    use crate::vocabulary::identity::{Naming, Pseudonyms};
+    use crate::vocabulary::identity::Naming;
+    use crate::vocabulary::keys::Keys;
 
     #[test]
     fn columns_of_another_table_are_shown_as_names_are() {
@@ -207,7 +208,7 @@ mod tests {
             check(&schema, &uri).unwrap_err().render()
         };
         assert!(message(&Naming::default()).contains("its columns are: Doe_note"));
-        let secret = message(&Naming::new(Pseudonyms::new(b"0123456789abcdef").unwrap()));
+        let secret = message(&Keys::new(b"0123456789abcdef").unwrap().naming());
         assert!(secret.contains("has no column `id`") && !secret.contains("Doe"), "{secret}");
     }
 

@@ -94,6 +94,7 @@ impl Storage {
     /// Returns the same access, for sources that are named so.
     #[must_use]
     pub fn naming_sources(mut self, naming: Naming) -> Self {
+        self.plan.allow = self.plan.allow.iter().map(|place| place.clone().named(&naming)).collect();
         self.naming = naming;
         self
     }

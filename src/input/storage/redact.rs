@@ -58,11 +58,11 @@ fn without_secrets(location: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vocabulary::identity::Pseudonyms;
+    use crate::vocabulary::keys::Keys;
 
     #[test]
     fn what_is_shown_is_the_pseudonym_of_the_whole_text_or_the_text_without_secrets() {
-        let secret = Naming::new(Pseudonyms::new(b"0123456789abcdef").unwrap());
+        let secret = Keys::new(b"0123456789abcdef").unwrap().naming();
         let (one, other) = ("https://h/Doe?sig=1", "https://h/Doe?sig=2");
         assert_eq!(shown(one, &Naming::default()), "https://h/Doe?…");
         assert_eq!(shown(one, &secret), secret.name(one));

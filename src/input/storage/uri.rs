@@ -499,7 +499,7 @@ fn check_key(key: &str, text: &str) -> Result<()> {
 mod tests {
     use super::*;
     use crate::vocabulary::error::Kind;
-    use crate::vocabulary::identity::Pseudonyms;
+    use crate::vocabulary::keys::Keys;
 
     fn canonical(text: &str) -> String {
         ObjectUri::parse(text).unwrap().to_string()
@@ -591,7 +591,7 @@ mod tests {
     /// Names follow the places that are derived from one, and errors about them say nothing.
     #[test]
     fn whatever_is_derived_from_a_place_is_named_like_it() {
-        let secret = Naming::new(Pseudonyms::new(b"0123456789abcdef").unwrap());
+        let secret = Keys::new(b"0123456789abcdef").unwrap().naming();
         let place = ObjectUri::parse_named("s3://clinic/Doe_Jane/a.dcm", &secret).unwrap();
         let web = ObjectUri::parse_named("https://clinic.example/Doe_Jane", &secret).unwrap();
         for uri in [place.parent(), place.with_key("Doe_Jane"), place.join("Doe_Jane"), place.clone()] {

@@ -124,7 +124,12 @@ impl Cursor {
     async fn uri(&mut self) -> Result<Option<SourceUri>> {
         loop {
             if let Some(tile) = self.shard.as_ref().and_then(|shard| shard.tiles.get(self.at)) {
-                return Ok(Some(tile.source.uri.clone()));
+                if !tile.source.is_erased() {
+                    return Ok(Some(tile.source.uri.clone()));
+                }
+                // Its URI is in no order, and there is nothing to copy.
+                self.at += 1;
+                continue;
             }
             if self.next_shard == self.run.num_shards() {
                 return Ok(None);

@@ -15,7 +15,7 @@
 
 mod extra;
 mod merge;
-mod rows;
+pub(in crate::maintenance) mod rows;
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
@@ -88,11 +88,13 @@ pub struct Compacted {
 ///
 /// # Errors
 ///
-/// `Usage` if the runs asked for cannot be compacted together; `Config` if files are damaged, or a folder of a run to
+/// `Usage` if the runs asked for cannot be compacted together; `Config` if sources have pseudonyms and the output was
+/// opened without key and vault, if files are damaged, or a folder of a run to
 /// be replaced is a link, in which case nothing is begun; `Bug` if the
 /// new run is not verified, in which case nothing more is deleted; `Unavailable` if the new run is deleted
 /// meanwhile; as the store answers otherwise.
 pub async fn compact(output: &Output, request: &Request) -> Result<Vec<Compacted>> {
+    output.check_unlocked().await?;
     let snapshot = output.snapshot(Scope::All).await?;
     if snapshot.runs.is_empty() {
         return Err(snapshot.nothing(output, None));
@@ -248,7 +250,7 @@ impl Compaction<'_> {
             max_reject_ratio: None,
             limit: None,
         };
-        let vault = self.output.vault()?;
+        let vault = self.output.vault().await?;
         let key = vault.layout.sources(&id);
         vault.elect(&key, encode_sources(&from, &election, older).await?).await?;
         let lost =
@@ -339,8 +341,12 @@ impl Compaction<'_> {
             Some(newest) => &newest.record,
             None => return Err(Error::bug(format!("nothing is left to copy into run {}", begun.id))),
         };
-        let described =
-            Described { fingerprint: &record.fingerprint, model: &record.model, pipeline: &record.pipeline };
+        let described = Described {
+            fingerprint: &record.fingerprint,
+            model: &record.model,
+            pipeline: &record.pipeline,
+            privacy: record.privacy.as_ref(),
+        };
         let elected = output::elected(self.output, &begun.id).await?;
         let tiles = planned_tiles(&begun.from);
         output::publish(self.output, &begun.id, &elected, described, tiles).await

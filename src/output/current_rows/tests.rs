@@ -120,7 +120,8 @@ impl World {
         };
         let tiles = json!({"grid": "regular", "bands": [made.cut.to_string(), "2", "3"]});
         let pipeline = json!({"name": "sim", "tiles": tiles});
-        let described = Described { fingerprint: &fingerprint, model: &model, pipeline: &pipeline };
+        let described =
+            Described { fingerprint: &fingerprint, model: &model, pipeline: &pipeline, privacy: None };
         let elected = output::elected(&self.output, &id).await.unwrap();
         let ids: BTreeMap<usize, u64> = made.said.keys().copied().zip(0..).collect();
         let planned = made.tiles().into_iter().map(|(source, x)| {

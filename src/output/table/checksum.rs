@@ -26,7 +26,7 @@ use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::ParquetMetaData;
 
 /// The key of the checksum in a file's metadata, without `tilefleet.`.
-pub(super) const CHECKSUM: &str = "checksum";
+pub(crate) const CHECKSUM: &str = "checksum";
 
 /// Its value until it is known, and while it is computed.
 pub(super) const NO_CHECKSUM: &str = "00000000";

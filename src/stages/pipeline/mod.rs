@@ -36,7 +36,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::formats::image::{DecodeLimits, ImageHeader};
+use crate::formats::image::{DecodeLimits, ImageFormat, ImageHeader};
 use crate::observe::{Progress, Widths};
 use crate::output::provenance::Provenance;
 use crate::output::table;
@@ -53,6 +53,7 @@ use crate::stages::work::WorkSource;
 use crate::vocabulary::chip::Chip;
 use crate::vocabulary::contract::{Input, SampleType};
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::outcome::Counts;
 use crate::vocabulary::reason::Rejection;
 
@@ -548,8 +549,7 @@ impl TileTask {
             drop(decoding);
             match tensor {
                 Ok(tensor) => {
-                    let detail =
-                        wrong_extension(&image.header, self.shard.tile(self.index).source.uri.for_reading());
+                    let detail = wrong_extension(&image.header, &self.shard.tile(self.index).source.uri);
                     let Self { shard, index, .. } = self;
                     chips.send(QueuedChip {
                         shard,
@@ -601,12 +601,23 @@ impl Stages {
     }
 }
 
-/// Returns the note on a row whose content is another format than its name says.
-fn wrong_extension(header: &ImageHeader, uri: &str) -> Option<String> {
+/// Returns the note on a row whose content is another format than its name says. Where names are secret, an extension is
+/// shown that is usual for images: any other may be a part of a name.
+fn wrong_extension(header: &ImageHeader, source: &SourceUri) -> Option<String> {
+    let uri = source.for_reading();
     let name = uri.rsplit('/').next().unwrap_or(uri);
     let (_, extension) = name.rsplit_once('.')?;
-    let matches = header.format.extension_matches(name);
-    (!matches).then(|| format!("named .{extension}, content is {}", header.format))
+    if header.format.extension_matches(name) {
+        return None;
+    }
+    let formats = [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Tiff];
+    let is_usual = formats.iter().any(|format| format.extension_matches(name));
+    let named = if is_usual || !source.naming().is_secret() {
+        format!("named .{extension}")
+    } else {
+        "named as no image".to_owned()
+    };
+    Some(format!("{named}, content is {}", header.format))
 }
 
 /// Encodes and commits finished shards, several at once, until no stage can finish another; ends the leases of all.

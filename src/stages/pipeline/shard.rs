@@ -205,7 +205,7 @@ impl OpenShard {
             geo: geo_rows.row(tile, state.measures.get(&index)),
             tile_id: tile.id,
             source: tile.source.uri.clone(),
-            source_version: tile.source.version.clone(),
+            source_version: tile.source.shown_version(),
             level: tile.level,
             frame: tile.frame,
             window: tile.window,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 
 use crate::input::source;
-use crate::input::source::{Discovered, InputSpec};
+use crate::input::source::{Discovered, Entry, InputSpec};
 use crate::input::storage::{ObjectUri, Storage};
 use crate::observe::stderr::{Level, say};
 use crate::output;
@@ -23,6 +23,7 @@ use crate::output::{EncodedSources, SourceTable, Surveyed};
 use crate::output::{KnownRun, Scope, Snapshot};
 use crate::output::{Limit, ModelRecord, RunRecord};
 use crate::output::{Origin, Timestamp};
+use crate::output::{OutputPrivacy, PrivacyRecord};
 use crate::scene::{SceneLayout, Tiling};
 use crate::stages::plan::differences;
 use crate::stages::plan::differences::Side;
@@ -52,6 +53,8 @@ pub struct RunSpec {
     pub model: ModelRecord,
     /// The resolved pipeline.
     pub pipeline: serde_json::Value,
+    /// How sources are named, if the pipeline says so.
+    pub privacy: Option<PrivacyRecord>,
     /// Tiles of a full shard; `None`: as the number of tiles suggests.
     pub shard_tiles: Option<u32>,
     /// Bytes of one written embedding.
@@ -382,7 +385,7 @@ impl Planner<'_> {
     /// Returns `None` if the winner is a compaction, or the run is deleted.
     pub(super) async fn elect(&self, id: &RunId, sources: EncodedSources) -> Result<Option<Run>> {
         // The election: whoever creates this object decides what the run covers; the others adopt it.
-        let vault = self.output.vault()?;
+        let vault = self.output.vault().await?;
         vault.elect(&vault.layout.sources(id), sources.bytes).await?;
         if self.output.is_deleted(id).await? {
             // Planned, worked on and deleted since we looked: these sources are nobody's.
@@ -405,6 +408,7 @@ impl Planner<'_> {
             fingerprint: &self.draft.fingerprint,
             model: &self.draft.model,
             pipeline: &self.draft.pipeline,
+            privacy: self.draft.privacy.as_ref(),
         };
         let tiles = tiles(&elected.table, self.tiling(), elected.election.shard_tiles)?;
         output::publish(output, id, elected, described, tiles).await
@@ -437,7 +441,7 @@ impl Planner<'_> {
             Some(OpenRun::Elected(id)) => {
                 let Elected { table, election } = self.elected(id).await?;
                 let tally = self.tally(&table).await?;
-                let vault = self.output.vault()?;
+                let vault = self.output.vault().await?;
                 let (key, num_bytes) = (vault.layout.sources(id), output::source_bytes(&table));
                 let sources = vault.bucket.get(&key, u64::MAX).await;
                 let bytes = sources.map_err(|fault| fault.into_error(&key))?.bytes;
@@ -463,7 +467,7 @@ impl Planner<'_> {
         let folder = ObjectUri::from_path(&self.spool_dir.join("preview"))?;
         let scratch = Output::open(self.storage, &folder, self.output.process.clone());
         // It goes with this command.
-        let scratch = scratch.clone().with_vault(scratch);
+        let scratch = scratch.keeping_uris();
         scratch.bucket.put_new(&scratch.layout.sources(id), sources).await?;
         let elected = output::elected(&scratch, id).await?;
         self.publish(&scratch, id, &elected).await
@@ -586,10 +590,11 @@ impl Planner<'_> {
 
     /// Looks at the runs of this pipeline and fingerprint.
     pub(super) async fn family(&self) -> Result<RunSeries> {
-        if let Some(record) = OutputRecord::read(self.output).await?
-            && let Err(error) = record.check_lineage(&self.draft.lineage, self.output)
-        {
-            return Err(self.with_differences(error).await);
+        if let Some(record) = OutputRecord::read(self.output).await? {
+            record.check_privacy(self.draft.privacy.as_ref(), self.output)?;
+            if let Err(error) = record.check_lineage(&self.draft.lineage, self.output) {
+                return Err(self.with_differences(error).await);
+            }
         }
         let first = RunId::new(&self.draft.name, &self.draft.fingerprint, 1);
         let mut snapshot = self.output.snapshot(Scope::RunSeries(first.family())).await?;
@@ -654,13 +659,15 @@ impl Planner<'_> {
     /// Describes an output that takes rows with these manifest columns.
     fn output_record(&self, discovered: &Discovered) -> OutputRecord {
         let extra = discovered.extra.as_ref().map(|codec| codec.fields());
-        OutputRecord::new(&self.draft.lineage, &self.draft.lineage_description, extra)
+        let privacy = OutputPrivacy::begin(self.draft.privacy.as_ref(), &self.output.process);
+        OutputRecord::new(&self.draft.lineage, &self.draft.lineage_description, extra).with_privacy(privacy)
     }
 
     async fn discover(&self) -> Result<Discovered> {
         let discovered = source::discover(self.input, self.storage, self.spool_dir).await?;
         tracing::info!("{}", discovered.summary());
         discovered.require_some()?;
+        say_what_is_left_out(discovered.columns_left_out as u64);
         Ok(discovered)
     }
 
@@ -672,6 +679,11 @@ impl Planner<'_> {
         let CoveredUp { sources, just_after } = self.covered_up(family).await?;
         let has_manifest = self.input.manifest.is_some();
         let new_entries = NewEntries::of(&discovered, &family.covered(), has_manifest, sources)?;
+        let erased = self.erased().await?;
+        let is_wanted = move |entry: &Result<Entry>| {
+            entry.as_ref().map_or(true, |entry| erased.is_empty() || !erased.contains(&*entry.uri.name()))
+        };
+        let new_entries = new_entries.filter(is_wanted);
         let planned_at = self.output.process.now();
         let as_of = family.as_of(planned_at).max(just_after.unwrap_or(planned_at));
         let fingerprint = self.draft.fingerprint.clone();
@@ -709,6 +721,12 @@ impl Planner<'_> {
         tokio::task::spawn_blocking(encode)
             .await
             .map_err(|error| Error::bug("planning crashed").because(error))?
+    }
+
+    /// Returns the names of sources that were erased: they are not read again.
+    async fn erased(&self) -> Result<BTreeSet<String>> {
+        let is_secret = self.draft.privacy.as_ref().is_some_and(PrivacyRecord::is_secret);
+        if is_secret { self.output.erased().await } else { Ok(BTreeSet::new()) }
     }
 
     /// Looks for sources of which `tiles` shows only what this pipeline made of them with other settings, or what other
@@ -769,6 +787,19 @@ impl RunSeries {
     fn planned(&self, id: &RunId) -> &Run {
         let standing = self.snapshot.standing(id).and_then(|standing| standing.run.planned());
         standing.expect("an open run that is planned is one of the family")
+    }
+}
+
+/// Says that the table does not get all of a manifest.
+fn say_what_is_left_out(num_columns: u64) {
+    if num_columns > 0 {
+        let (columns, are) = (counted(num_columns, "column"), form(num_columns, "is", "are"));
+        say(
+            Level::Info,
+            &format!(
+                "{columns} of the manifest {are} left out of the table; `privacy.keep_columns` names those to keep"
+            ),
+        );
     }
 }
 

@@ -17,7 +17,7 @@ use futures::{FutureExt, TryFutureExt};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-use crate::config::{self, Loaded, Pipeline};
+use crate::config::{self, Loaded, Pipeline, Privacy};
 use crate::formats::image::DecodeLimits;
 use crate::input::byte_ranges::ReadOptions;
 use crate::input::source::{InputSpec, ItemSpec};
@@ -27,12 +27,12 @@ use crate::models::Model;
 use crate::observe::{Progress, ProgressSnapshot, announce, keep_to_own_lines};
 use crate::output;
 use crate::output::current_rows::{Shown, count_shown, how_to_accept, settle};
-use crate::output::fingerprint::{FingerprintInput, OutputSchemaId};
+use crate::output::fingerprint::{FingerprintInput, OutputSchemaId, PrivacyMeaning};
 use crate::output::rejects::Retry;
 use crate::output::summary::{Summary, deleted_meanwhile, sum_up};
 use crate::output::table;
 use crate::output::table::TableSpec;
-use crate::output::{AcceptedBecause, Limit, ModelRecord, Origin, Output, Run};
+use crate::output::{AcceptedBecause, Limit, ModelRecord, Origin, Output, PrivacyRecord, Run};
 use crate::scene::Tiling;
 use crate::stages::fetch::Fetcher;
 use crate::stages::infer::arithmetic;
@@ -49,6 +49,7 @@ use crate::vocabulary::contract::Target;
 use crate::vocabulary::contract::precision::Precision;
 use crate::vocabulary::error::{Error, Kind, Result};
 use crate::vocabulary::identity::Naming;
+use crate::vocabulary::keys::Keys;
 use crate::vocabulary::outcome::Counts;
 use crate::vocabulary::process::Process;
 use crate::vocabulary::provider::Provider;
@@ -121,22 +122,33 @@ impl Job {
     pub fn open(loaded: &Loaded) -> Result<Self> {
         let Pipeline { storage, input, .. } = &loaded.pipeline;
         let process = Process::real();
-        let storage = Storage::of(storage.clone(), Arc::clone(&process))?.allowing(&input.allow)?;
-        Self::open_as(process, storage, loaded)
+        let keys = keys(&loaded.pipeline)?;
+        let storage = named(Storage::of(storage.clone(), Arc::clone(&process))?, keys.as_ref());
+        Self::open_with(process, storage.allowing(&input.allow)?, loaded, keys.as_ref())
     }
 
-    /// Checks a pipeline as [`Self::open`], for a process whose clock, seed and stores are the caller's. Its sources are
-    /// named as `storage` names them; if that is secret, the process logs no lines of other crates any more.
+    /// Checks a pipeline as [`Self::open`], for a process whose clock, seed and stores are the caller's. If its sources
+    /// have secret names, the process logs no lines of other crates any more.
     ///
     /// # Errors
     ///
     /// As [`Self::open`].
     pub fn open_as(process: Arc<Process>, storage: Storage, loaded: &Loaded) -> Result<Self> {
+        let keys = keys(&loaded.pipeline)?;
+        Self::open_with(process, named(storage, keys.as_ref()), loaded, keys.as_ref())
+    }
+
+    fn open_with(
+        process: Arc<Process>,
+        storage: Storage,
+        loaded: &Loaded,
+        keys: Option<&Keys>,
+    ) -> Result<Self> {
         if storage.naming().is_secret() {
             keep_to_own_lines();
         }
         let pipeline = loaded.pipeline.clone();
-        let output = Output::open(&storage, &writable(&pipeline.output.uri)?, process);
+        let output = open_output(&storage, &pipeline, process)?;
         let names = models::Overrides {
             embedding: pipeline.model.embedding.clone(),
             logits: pipeline.model.logits.clone(),
@@ -153,12 +165,13 @@ impl Job {
             look_up: true,
             limit: pipeline.input.limit,
             items: tiling.as_deref().map(|tiling| items(&pipeline, tiling, storage.naming())).transpose()?,
-            exclude: Some(output.uri.clone()),
+            keep_columns: keys.is_some().then(|| keep_columns(&pipeline)),
+            exclude: output.places().cloned().collect(),
         };
         model.precision = Precision::agreed(pipeline.run.precision, model.precision)?;
         check_provider(pipeline.run.provider, &model)?;
         check_arithmetic(&pipeline.run, &model)?;
-        let draft = draft(loaded, &model, tiling.as_deref(), storage.naming())?;
+        let draft = draft(loaded, &model, tiling.as_deref(), keys)?;
         let requests = pipeline.run.fetch_concurrency;
         let cutting = tiling.map(|tiling| SceneSurvey {
             surveyor: Arc::new(HeaderReader::new(
@@ -186,14 +199,6 @@ impl Job {
     #[must_use]
     pub fn accepting(self, accepts: bool) -> Self {
         Self { accepts, ..self }
-    }
-
-    /// Keeps the tables that tell the URIs of sources there instead of in the output. All workers of a run name the same
-    /// place; without one, a job whose sources have secret names refuses to plan.
-    #[must_use]
-    pub fn with_vault(self, vault: &ObjectUri) -> Self {
-        let vault = Output::open(&self.storage, vault, self.output.process.clone());
-        Self { output: self.output.with_vault(vault), ..self }
     }
 
     /// Takes its shards from there instead of whatever is open.
@@ -696,8 +701,9 @@ fn constants(provider: Provider, model: &Model) -> Vec<(String, String)> {
     ]
 }
 
-fn draft(loaded: &Loaded, model: &Model, tiling: Option<&Tiling>, naming: &Naming) -> Result<RunSpec> {
+fn draft(loaded: &Loaded, model: &Model, tiling: Option<&Tiling>, keys: Option<&Keys>) -> Result<RunSpec> {
     let pipeline = &loaded.pipeline;
+    let privacy = pipeline.privacy.as_ref();
     let contract = model.contract.meaning();
     let meaning = FingerprintInput {
         model_digest: &model.digest,
@@ -706,6 +712,7 @@ fn draft(loaded: &Loaded, model: &Model, tiling: Option<&Tiling>, naming: &Namin
         embedding_type: pipeline.output.embedding.name(),
         top_k: pipeline.output.top_k,
         tiling,
+        privacy: privacy.zip(keys).map(|(privacy, keys)| meaning_of(privacy, keys)),
     };
     let classifier = model.contract.output.classifier.as_ref();
     let lineage = OutputSchemaId {
@@ -713,6 +720,7 @@ fn draft(loaded: &Loaded, model: &Model, tiling: Option<&Tiling>, naming: &Namin
         activation: classifier.map(|classifier| classifier.activation),
         num_classes: classifier.map(|classifier| classifier.num_classes),
         labels: classifier.and_then(|classifier| classifier.labels.as_deref()),
+        key_id: keys.map(Keys::id),
     };
     let embedding_bytes = model.contract.output.embedding_length * pipeline.output.embedding.num_bytes();
     Ok(RunSpec {
@@ -727,7 +735,8 @@ fn draft(loaded: &Loaded, model: &Model, tiling: Option<&Tiling>, naming: &Namin
             contract_origin: model.contract_origin.to_string(),
             contract: model.contract.clone(),
         },
-        pipeline: named(loaded.settings.to_json(), naming),
+        pipeline: recorded(loaded.settings.to_json(), keys),
+        privacy: privacy.map(|privacy| PrivacyRecord::new(privacy, keys)),
         shard_tiles: pipeline
             .plan
             .shard_tiles
@@ -737,11 +746,58 @@ fn draft(loaded: &Loaded, model: &Model, tiling: Option<&Tiling>, naming: &Namin
     })
 }
 
-/// Settings that lead to sources, as they lie in the record of a pipeline.
-const LEADING_TO_SOURCES: [&str; 4] = ["/input/uris", "/input/manifest", "/input/allow", "/input/stac/api"];
+/// Reads the key of the pseudonyms, if sources have any.
+fn keys(pipeline: &Pipeline) -> Result<Option<Keys>> {
+    Ok(pipeline.privacy.as_ref().map(Privacy::keys).transpose()?.flatten())
+}
 
-/// Names what leads to sources in a pipeline that is recorded.
-fn named(mut settings: serde_json::Value, naming: &Naming) -> serde_json::Value {
+fn named(storage: Storage, keys: Option<&Keys>) -> Storage {
+    match keys {
+        Some(keys) => storage.naming_sources(keys.naming()),
+        None => storage,
+    }
+}
+
+/// Opens the output with its vault, if it has one.
+fn open_output(storage: &Storage, pipeline: &Pipeline, process: Arc<Process>) -> Result<Output> {
+    let output = Output::open(storage, &writable(&pipeline.output.uri)?, process);
+    match pipeline.privacy.as_ref().and_then(|privacy| privacy.secrets.vault.as_deref()) {
+        Some(vault) => output.with_vault_at(storage, vault),
+        None => Ok(output),
+    }
+}
+
+fn keep_columns(pipeline: &Pipeline) -> Vec<String> {
+    pipeline.privacy.as_ref().map_or_else(Vec::new, |privacy| privacy.keep_columns.clone())
+}
+
+/// Returns what of `[privacy]` changes rows.
+fn meaning_of<'a>(privacy: &'a Privacy, keys: &Keys) -> PrivacyMeaning<'a> {
+    PrivacyMeaning {
+        policy: privacy.policy.name(),
+        key_id: keys.id(),
+        dates: privacy.dates.name(),
+        keep_tags: &privacy.keep_tags,
+        burned_in: privacy.burned_in.name(),
+    }
+}
+
+/// Settings that lead to sources, as they lie in the record of a pipeline.
+const LEADING_TO_SOURCES: [&str; 5] =
+    ["/input/uris", "/input/manifest", "/input/allow", "/input/stac/api", "/input/stac/collections"];
+
+/// Settings that lead to the key, or to what tells the URIs of sources: no reader of the table needs to know.
+const LEADING_TO_SECRETS: [&str; 2] = ["/privacy/key_file", "/privacy/vault"];
+
+/// Returns the settings as a run records them: what leads to sources is named, what leads to secrets left out.
+fn recorded(mut settings: serde_json::Value, keys: Option<&Keys>) -> serde_json::Value {
+    let Some(keys) = keys else { return settings };
+    let naming = keys.naming();
+    for setting in LEADING_TO_SECRETS {
+        if let Some(place) = settings.pointer_mut(setting) {
+            *place = "".into();
+        }
+    }
     let name = |value: &mut serde_json::Value| {
         // An empty text is a setting that is not set.
         if let serde_json::Value::String(uri) = value

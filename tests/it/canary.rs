@@ -1,0 +1,593 @@
+//! Nothing of what names a person is seen where sources have pseudonyms: folders, files and manifest columns are stuffed
+//! with recognisable names, all commands of an output's life are run over them as a person would, and all that they
+//! leave and say is searched.
+//!
+//! `identity.rs` asks the same of the stages, fault by fault; this asks it of the commands and of `[privacy]`. More kinds of
+//! files are added to [`FILES`].
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tilefleet::formats::cog_writer::{self, Band, Colours, Image, Reduce};
+use tilefleet::vocabulary::geometry::Size;
+
+use crate::fixture::{Row, assert_exit, jpeg, png, rows, shown, small_model};
+use crate::support;
+use crate::support::s3_server::S3Server;
+
+/// What must not be seen, in any case: names, an id, a date of birth, a ward. No other text of a run has them.
+const PLANTED: [&str; 6] = ["Quimby", "Zoe", "MRN4711", "19530417", "Wardsix", "Hollerith"];
+/// The secret, which must be seen nowhere at all.
+const SECRET: &str = "correct-horse-battery-staple";
+
+/// A file below the input: its name, and how it is made.
+type Planted = (&'static str, fn() -> Vec<u8>);
+
+/// Good and broken ones.
+const FILES: [Planted; 8] = [
+    ("Wardsix/Quimby_Zoe/MRN4711_19530417-1.jpg", || jpeg(1)),
+    ("Wardsix/Quimby_Zoe/MRN4711_19530417-2.jpg", || jpeg(2)),
+    ("Wardsix/Quimby_Zoe/Hollerith-renamed.jpg", || png(3, false)),
+    ("Wardsix/Quimby_Zoe/Hollerith-cut.jpg", || jpeg(4)[..700].to_vec()),
+    ("Wardsix/Quimby_Zoe/Hollerith-deep.png", || png(5, true)),
+    ("Wardsix/Quimby_Zoe/Hollerith-empty.png", Vec::new),
+    ("Wardsix/Quimby_Zoe/Hollerith-text.jpg", || {
+        b"Zoe Quimby, MRN4711, born 19530417, was not here".to_vec()
+    }),
+    // Its extension is a name too.
+    ("Wardsix/Quimby_Zoe/scan.Hollerith", || jpeg(6)),
+];
+
+/// An output, its vault, and everything that commands have said so far.
+struct Canary {
+    folder: tempfile::TempDir,
+    said: Vec<(String, Output)>,
+}
+
+impl Canary {
+    fn new(input: &str, settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, make) in FILES {
+            let path = folder.path().join("images").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, make()).unwrap();
+        }
+        let canary = Self { folder, said: Vec::new() };
+        canary.write_key("key", SECRET);
+        canary.list(0..FILES.len());
+        canary.write_pipeline("photos", input, settings);
+        canary
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn table(&self) -> PathBuf {
+        self.path("table")
+    }
+
+    fn write_key(&self, name: &str, secret: &str) {
+        fs::write(self.path(name), format!("{secret}\n")).unwrap();
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// Writes a manifest of some files whose columns are names too, and one that is wanted.
+    fn list(&self, files: impl IntoIterator<Item = usize>) {
+        let line = |at: usize| format!("images/{},Quimby^Zoe,19530417,{at}", FILES[at].0);
+        let header = "uri,Hollerith_patient,born,stage".to_owned();
+        let gone = "images/Wardsix/Quimby_Zoe/MRN4711-gone.jpg,Quimby^Zoe,19530417,99".to_owned();
+        let lines: Vec<String> =
+            std::iter::once(header).chain(files.into_iter().map(line)).chain([gone]).collect();
+        fs::write(self.path("Hollerith.csv"), lines.join("\n")).unwrap();
+    }
+
+    /// Writes a manifest of some files, of three patients in turns.
+    fn list_patients(&self, files: impl IntoIterator<Item = usize>) {
+        let line = |at: usize| format!("images/{},patient-{:02}", FILES[at].0, at % 3);
+        let lines: Vec<String> =
+            std::iter::once("uri,patient".to_owned()).chain(files.into_iter().map(line)).collect();
+        fs::write(self.path("Hollerith.csv"), lines.join("\n")).unwrap();
+    }
+
+    fn write_pipeline(&self, name: &str, input: &str, settings: &str) {
+        let text = format!(
+            "[input]\n{input}\n[model]\nfile = \"{}\"\n[output]\nuri = \"table\"\n[limits]\nmax_reject_ratio = 1.0\n{settings}\n",
+            small_model().display()
+        );
+        fs::write(self.path(&format!("{name}.toml")), text).unwrap();
+    }
+
+    /// Runs a command with everything logged, and keeps what it says.
+    fn say(&mut self, words: &[&str]) -> Output {
+        self.say_with(words, &[], "")
+    }
+
+    fn say_with(&mut self, words: &[&str], variables: &[(&str, &str)], input: &str) -> Output {
+        let mut command = support::tilefleet();
+        command.args(words).args(["-vv", "--log-format", "json"]).current_dir(self.folder.path());
+        command.env("TILEFLEET_LOG", "trace").env("RUST_LOG", "trace").env("RUST_BACKTRACE", "1");
+        command.envs(variables.iter().copied());
+        let output = output_of(command, input);
+        self.said.push((words.join(" "), output.clone()));
+        output
+    }
+
+    fn say_ok(&mut self, words: &[&str]) -> String {
+        let output = self.say(words);
+        assert_exit(&output, 0);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Returns each place where something planted is seen: a command that said it, or a file of the table.
+    fn seen(&self, planted: &[&str]) -> BTreeSet<String> {
+        let mut seen = BTreeSet::new();
+        let mut look = |place: String, text: &[u8]| {
+            let text = String::from_utf8_lossy(text).to_lowercase();
+            let found = planted.iter().find(|it| text.contains(&it.to_lowercase()));
+            seen.extend(found.map(|found| format!("{found} in {place}")));
+        };
+        for (words, output) in &self.said {
+            look(format!("standard output of {words}"), &output.stdout);
+            look(format!("standard error of {words}: {}", of_lines(&output.stderr, planted)), &output.stderr);
+        }
+        for path in files(&self.table()) {
+            let name = path.strip_prefix(self.folder.path()).unwrap().display().to_string();
+            look(format!("the name of {name}"), name.as_bytes());
+            let bytes = fs::read(&path).unwrap();
+            if name.ends_with(".parquet") {
+                look(format!("the rows of {name}"), parquet_text(&path).as_bytes());
+            }
+            look(format!("the bytes of {name}"), &bytes);
+        }
+        seen
+    }
+
+    /// Nothing planted is seen, nor the secret.
+    fn check(&self) {
+        let planted: Vec<&str> = PLANTED.into_iter().chain([SECRET]).collect();
+        assert_eq!(self.seen(&planted), BTreeSet::new());
+    }
+
+    /// Returns the tables of sources in the vault, as text.
+    fn vault(&self) -> Vec<String> {
+        let tables = files(&self.path("vault")).into_iter().filter(|path| path.ends_with("sources.parquet"));
+        tables.map(|path| parquet_text(&path)).collect()
+    }
+}
+
+fn output_of(mut command: Command, input: &str) -> Output {
+    use std::io::Write as _;
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    // Whoever reads no input may have closed it already.
+    let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
+    process.wait_with_output().unwrap()
+}
+
+/// Returns the lines with something planted, for whoever reads that the test has failed.
+fn of_lines(text: &[u8], planted: &[&str]) -> String {
+    let text = String::from_utf8_lossy(text).into_owned();
+    let holds = |line: &&str| planted.iter().any(|it| line.to_lowercase().contains(&it.to_lowercase()));
+    text.lines().filter(holds).take(3).collect::<Vec<_>>().join("\n")
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() { found.extend(files(&entry.path())) } else { found.push(entry.path()) }
+    }
+    found
+}
+
+/// Returns all values of a Parquet file, and all its metadata.
+fn parquet_text(path: &Path) -> String {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap();
+    let metadata = format!("{:?} {:?}", reader.schema(), reader.metadata().file_metadata());
+    let batches: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
+    format!("{} {metadata}", arrow::util::pretty::pretty_format_batches(&batches).unwrap())
+}
+
+const PSEUDONYMS: &str = "[privacy]\npolicy = \"pseudonyms\"\nkey_file = \"key\"\nvault = \"vault\"\n";
+const FOLDER: &str = "uris = [\"images\"]";
+const MANIFEST: &str = "manifest = \"Hollerith.csv\"";
+
+fn outcomes(rows: &[Row]) -> Vec<(String, Option<String>)> {
+    let mut outcomes: Vec<_> = rows.iter().map(|row| (row.status.clone(), row.reason.clone())).collect();
+    outcomes.sort();
+    outcomes
+}
+
+/// The search finds what it is to find: without pseudonyms everything is seen.
+#[test]
+fn the_canary_sings_where_uris_are_shown() {
+    for policy in ["", "[privacy]\npolicy = \"none\"\n"] {
+        let mut canary = Canary::new(MANIFEST, policy);
+        canary.say_ok(&["run", "photos.toml", "--json"]);
+        canary.say_ok(&["rejects", "table", "--all"]);
+        let seen = canary.seen(&PLANTED);
+        let all = |place: &str| seen.iter().any(|it| it.contains(place));
+        for place in
+            ["standard output of rejects", "rows of table/tiles", "rows of table/_tilefleet", "run.json"]
+        {
+            assert!(all(place), "{place} is not among {seen:#?}");
+        }
+        let record = files(&canary.table()).into_iter().find(|path| path.ends_with("run.json")).unwrap();
+        let record: serde_json::Value = serde_json::from_slice(&fs::read(record).unwrap()).unwrap();
+        assert_eq!(record["privacy"]["policy"].as_str(), if policy.is_empty() { None } else { Some("none") });
+        let shard =
+            files(&canary.table()).into_iter().find(|path| path.to_str().unwrap().contains("shard")).unwrap();
+        assert_eq!(parquet_text(&shard).contains("tilefleet.privacy"), !policy.is_empty());
+    }
+}
+
+/// Run, looked at, run again, retried, compacted, deleted: nothing planted is seen, and the rows are those of a run
+/// without pseudonyms.
+#[test]
+fn no_name_is_seen_in_the_life_of_an_output() {
+    let mut public = Canary::new(MANIFEST, "");
+    public.say_ok(&["run", "photos.toml"]);
+    let settings = format!("{PSEUDONYMS}keep_columns = [\"stage\"]");
+    let mut canary = Canary::new(MANIFEST, &settings);
+    canary.list(0..4);
+    canary.say_ok(&["plan", "photos.toml", "--dry-run"]);
+    canary.say_ok(&["run", "photos.toml"]);
+    // The rest is new.
+    canary.list(0..FILES.len());
+    canary.say_ok(&["plan", "photos.toml", "--json"]);
+    canary.say_ok(&["run", "photos.toml", "--json"]);
+    let again = canary.say_ok(&["run", "photos.toml"]);
+    assert!(again.contains("nothing new"), "{again}");
+    assert_eq!(outcomes(&shown(&canary.table())), outcomes(&shown(&public.table())));
+    let stages = "SELECT extra['stage'] AS stage FROM tiles ORDER BY 1";
+    assert!(read_without_key(&mut canary, stages).contains("99"));
+    let cured = canary.path("images/Wardsix/Quimby_Zoe/Hollerith-cut.jpg");
+    fs::write(cured, jpeg(4)).unwrap();
+    let unkeyed = canary.say(&["rejects", "table", "--retry"]);
+    assert_exit(&unkeyed, 78);
+    canary.say_ok(&[
+        "rejects",
+        "table",
+        "--retry",
+        "--set",
+        "privacy.vault=vault",
+        "--set",
+        "privacy.key_file=key",
+    ]);
+    assert_exit(&canary.say(&["runs", "table", "compact"]), 78);
+    canary.say_ok(&["runs", "table", "compact", "--vault", "vault", "--key-file", "key", "--json"]);
+    canary.say_ok(&["verify", "table", "--deep"]);
+    assert_eq!(canary.vault().len(), 1, "those of the runs that are compacted go with them");
+    let vault = canary.vault().remove(0);
+    assert!(
+        FILES.iter().filter(|(name, _)| !name.contains(' ')).all(|(name, _)| vault.contains(name)),
+        "{vault}"
+    );
+    canary.check();
+    delete_all(&mut canary);
+    canary.check();
+}
+
+/// Everything that only reads needs neither key nor vault.
+fn read_without_key(canary: &mut Canary, question: &str) -> String {
+    let vault = (canary.path("vault"), canary.path("locked"));
+    fs::rename(&vault.0, &vault.1).unwrap();
+    for words in [
+        &["verify", "table"][..],
+        &["verify", "table", "--deep", "--json"],
+        &["status", "table", "--json"],
+        &["rejects", "table", "--all"],
+        &["rejects", "table", "--json"],
+        &["runs", "table"],
+        &["runs", "table", "--json"],
+        &["query", "table", "SELECT * FROM tiles"],
+        &["query", "table", "SELECT * FROM tiles_all", "--json"],
+    ] {
+        canary.say_ok(words);
+    }
+    let answer = canary.say_ok(&["query", "table", question, "--json"]);
+    fs::rename(&vault.1, &vault.0).unwrap();
+    answer
+}
+
+/// Without the vault its table stays, which is said; with it, that goes too.
+fn delete_all(canary: &mut Canary) {
+    let listed = canary.say_ok(&["runs", "table", "--json"]);
+    let runs: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let ids: Vec<String> =
+        runs.as_array().unwrap().iter().map(|run| run["run_id"].as_str().unwrap().to_owned()).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let deleted = canary.say(&[&["runs", "table", "delete", "--yes"], &ids[..]].concat());
+    assert_exit(&deleted, 0);
+    assert!(String::from_utf8_lossy(&deleted.stderr).contains("stay in the vault"));
+    assert_eq!(canary.vault().len(), 1);
+    canary.say_ok(&[&["runs", "table", "delete", "--yes", "--vault", "vault"], &ids[..]].concat());
+    assert_eq!(canary.vault().len(), 0);
+}
+
+/// Scenes are recorded with the files that they lie in: what the output keeps of that tells no file, and is enough to read.
+#[test]
+fn no_name_is_seen_of_scenes() {
+    let band = |name: &str| Band { description: name.to_owned(), scale: None };
+    let scene = cog_writer::encode(&Image {
+        size: Size { width: 128, height: 128 },
+        bands: ["red", "green", "blue"].map(band).to_vec(),
+        samples: (0..128 * 128 * 3).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect(),
+        nodata: None,
+        reduce: Reduce::Mean,
+        colours: Colours::Values,
+        place: None,
+        notes: Vec::new(),
+    })
+    .unwrap();
+    let settings = format!("{PSEUDONYMS}[tiles]\ngrid = \"regular\"\nbands = [1, 2, 3]");
+    let mut canary = Canary::new("uris = [\"images/*/*/*.tif\"]", &settings);
+    let folder = canary.path("images/Wardsix/Quimby_Zoe");
+    fs::write(folder.join("MRN4711.tif"), &scene).unwrap();
+    fs::write(folder.join("MRN4711-cut.tif"), &scene[..scene.len() / 2]).unwrap();
+    canary.say_ok(&["run", "photos.toml"]);
+    fs::write(folder.join("MRN4711-later.tif"), &scene).unwrap();
+    canary.say_ok(&["run", "photos.toml"]);
+    let before = outcomes(&shown(&canary.table()));
+    assert!(before.iter().filter(|(status, _)| status == "ok").count() > 2, "{before:?}");
+    read_without_key(&mut canary, "SELECT status FROM tiles");
+    canary.say_ok(&["runs", "table", "compact", "--vault", "vault", "--key-file", "key"]);
+    canary.say_ok(&["verify", "table", "--deep"]);
+    assert_eq!(outcomes(&shown(&canary.table())), before);
+    canary.check();
+}
+
+/// What a person has to put right is said without what was planted.
+#[test]
+fn no_name_is_seen_in_what_is_refused() {
+    let mut canary = Canary::new(FOLDER, PSEUDONYMS);
+    canary.write_key("other", "another-horse-battery-staple");
+    canary.write_key("short", "horse");
+    canary.say_ok(&["run", "photos.toml"]);
+    let refused: [(&[&str], &str); 13] = [
+        (&["--set", "privacy.key_file=other"], "two keys in one output"),
+        (&["--set", "privacy.key_file=short"], "is not a key file"),
+        (&["--set", "privacy.key_file=none"], "cannot read the key file"),
+        (&["--set", "privacy.key_file="], "need a key"),
+        (&["--set", "privacy.vault="], "there is no vault"),
+        (&["--set", "privacy.vault=table"], "lies in the output"),
+        (&["--set", "privacy.vault=table/deep/vault"], "lies in the output"),
+        (&["--set", "privacy.vault=https://host/vault"], "cannot be a vault"),
+        (&["--set", "privacy.vault=elsewhere"], "sources.parquet is missing"),
+        (
+            &["--set", "privacy.policy=none", "--set", "privacy.vault=", "--set", "privacy.key_file="],
+            "have pseudonyms",
+        ),
+        (&["--set", "privacy.policy=pseudonym"], "did you mean \\\"pseudonyms\\\""),
+        (&["--set", "input.uris=images/Wardsix/Quimby_Zoe/[MRN4711"], "not a valid pattern"),
+        (&["--set", "input.uris=images/Hollerith/MRN4711/"], "no such file or folder"),
+    ];
+    for (settings, says) in refused {
+        let output = canary.say(&[&["run", "photos.toml"], settings].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{settings:?}: {said}");
+        assert!(said.contains(says), "{settings:?}: {said}");
+    }
+    // By a link, too.
+    std::os::unix::fs::symlink(canary.table(), canary.path("link")).unwrap();
+    assert_exit(&canary.say(&["run", "photos.toml", "--set", "privacy.vault=link/vault"]), 78);
+    canary.write_pipeline("listed", MANIFEST, &format!("{PSEUDONYMS}keep_columns = [\"stag\"]"));
+    let misspelt = canary.say(&["run", "listed.toml", "--output", "elsewhere"]);
+    assert_exit(&misspelt, 78);
+    // The other way round: what shows URIs cannot get pseudonyms.
+    canary.check();
+    let mut public = Canary::new(FOLDER, "");
+    public.say_ok(&["run", "photos.toml"]);
+    public.write_pipeline("photos", FOLDER, PSEUDONYMS);
+    let output = public.say(&["run", "photos.toml"]);
+    assert_exit(&output, 78);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("shows the URIs of its sources"));
+}
+
+/// The key may be in the environment; outputs share a vault, and one that is begun anew adopts nothing of the one before.
+#[test]
+fn outputs_share_a_vault_and_keys_join() {
+    let mut canary = Canary::new(FOLDER, PSEUDONYMS);
+    let key = [("TILEFLEET_PRIVACY_KEY", SECRET)];
+    let run = |canary: &mut Canary, output: &str| {
+        let words = ["run", "photos.toml", "--set", "privacy.key_file=", "--output", output];
+        let ran = canary.say_with(&words, &key, "");
+        assert_exit(&ran, 0);
+    };
+    run(&mut canary, "table");
+    let first = rows(&canary.table());
+    fs::remove_dir_all(canary.table()).unwrap();
+    fs::remove_file(canary.path("images").join(FILES[0].0)).unwrap();
+    run(&mut canary, "table");
+    run(&mut canary, "table/../second");
+    assert_eq!(canary.vault().len(), 3);
+    let sources = |rows: &[Row]| rows.iter().map(|row| row.source.clone()).collect::<BTreeSet<_>>();
+    let (second, other) = (rows(&canary.table()), rows(&canary.path("second")));
+    assert_eq!((first.len(), sources(&first).len()), (FILES.len(), FILES.len()));
+    assert_eq!(second.len(), FILES.len() - 1, "the old election was adopted");
+    assert_eq!(sources(&second), sources(&other));
+    assert!(sources(&second).is_subset(&sources(&first)), "one key makes one name");
+    // The same key joins what somebody else has a list of.
+    let ids: Vec<String> = FILES.iter().map(|(name, _)| format!("images/{name}")).collect();
+    let words = ["pseudonym", "--key-file", "key", "--kind", "source", "-"];
+    let made = canary.say_with(&words, &[], &ids.join("\n"));
+    assert_exit(&made, 0);
+    let made = String::from_utf8(made.stdout).unwrap();
+    assert_eq!(made.lines().map(str::to_owned).collect::<BTreeSet<_>>(), sources(&first));
+    canary.check();
+}
+
+/// From bucket to bucket, with a vault in another one, by two workers at once: they elect one run, and each reads the vault.
+#[test]
+fn workers_share_a_vault_in_a_bucket() {
+    let Some(server) = support::seaweedfs() else { return };
+    let canary = Canary::new(FOLDER, "");
+    for bucket in ["scenes", "vault"] {
+        server.create_bucket(bucket);
+    }
+    server.put_dir("scenes", "images", &canary.path("images"));
+    let pseudonyms = PSEUDONYMS.replace("\"vault\"", "\"s3://vault/of/ours\"");
+    let settings = format!("{pseudonyms}[plan]\nshard_tiles = 1");
+    canary.write_pipeline("photos", "uris = [\"s3://scenes/images/\"]", &settings);
+    let tilefleet = |words: &[&str]| {
+        let mut command = support::tilefleet();
+        command.args(words).current_dir(canary.folder.path());
+        command.envs(S3Server::variables(&server.endpoint(), S3Server::OWNER)).env("TILEFLEET_LOG", "trace");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let run = ["run", "photos.toml", "--output", "s3://scenes/table", "-vv"];
+    for worker in [tilefleet(&run), tilefleet(&run)] {
+        let ended = worker.wait_with_output().unwrap();
+        assert_exit(&ended, 0);
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(
+            PLANTED.iter().all(|planted| !said.contains(planted)),
+            "{}",
+            of_lines(said.as_bytes(), &PLANTED)
+        );
+    }
+    let sources = server.keys("vault", "of/ours/").into_iter().filter(|key| key.ends_with("sources.parquet"));
+    assert_eq!(sources.count(), 1, "one run was elected");
+    let keys = server.keys("scenes", "table/");
+    assert_eq!(keys.iter().filter(|key| key.contains("shard-")).count(), FILES.len());
+    for key in &keys {
+        let text = String::from_utf8_lossy(&server.get("scenes", key)).into_owned();
+        assert!(PLANTED.iter().all(|planted| !text.contains(planted) && !key.contains(planted)), "{key}");
+    }
+    assert_exit(&tilefleet(&["verify", "s3://scenes/table", "--deep"]).wait_with_output().unwrap(), 0);
+    let delete = [
+        "runs",
+        "s3://scenes/table",
+        "delete",
+        "--older-than",
+        "0s",
+        "--yes",
+        "--vault",
+        "s3://vault/of/ours",
+    ];
+    assert_exit(&tilefleet(&delete).wait_with_output().unwrap(), 0);
+    let left = server.keys("vault", "of/ours/").into_iter().filter(|key| key.ends_with("sources.parquet"));
+    assert_eq!(left.count(), 0);
+}
+
+/// Everything of some people is taken out of every run and of the vault, and nobody else's rows change.
+#[test]
+fn erased_people_are_in_no_row_and_in_no_vault() {
+    let mut canary = Canary::new(MANIFEST, "");
+    let settings = format!("{PSEUDONYMS}keep_columns = [\"patient\"]\n[plan]\nshard_tiles = 2");
+    canary.write_pipeline("photos", MANIFEST, &settings);
+    canary.list_patients(0..4);
+    canary.say_ok(&["run", "photos.toml"]);
+    canary.list_patients(0..FILES.len());
+    canary.say_ok(&["run", "photos.toml"]);
+    let tables = |canary: &Canary| files(&canary.table()).into_iter().chain(files(&canary.path("vault")));
+    let before: Vec<(PathBuf, Vec<u8>)> =
+        tables(&canary).map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+    let sources = |canary: &Canary, reason: &str| {
+        let erased = rows(&canary.table()).into_iter().filter(|row| row.reason.as_deref() == Some(reason));
+        erased.map(|row| row.source).collect::<BTreeSet<_>>()
+    };
+    fs::write(canary.path("keys"), "patient-01\npatient-77\n").unwrap();
+    let command = ["runs", "table", "erase", "--patients", "keys", "--column", "extra.patient"];
+    let secrets = ["--vault", "vault", "--key-file", "key"];
+    assert_exit(&canary.say(&command), 78);
+    assert_exit(
+        &canary.say(&[&["runs", "table", "erase", "--patient", "patient-01"], &secrets[..]].concat()),
+        78,
+    );
+    let asked = [&command[..], &secrets, &["--json"]].concat();
+    let proposed = canary.say(&asked);
+    assert_exit(&proposed, 64);
+    let proposed: serde_json::Value = serde_json::from_slice(&proposed.stdout).unwrap();
+    assert_eq!((&proposed["sources"], &proposed["unknown_keys"]), (&3.into(), &1.into()));
+    assert!(tables(&canary).eq(before.iter().map(|(path, _)| path.clone())), "it wrote something");
+    let others = |canary: &Canary| -> Vec<Row> {
+        let names = sources(canary, "erased");
+        rows(&canary.table()).into_iter().filter(|row| !names.contains(&row.source)).collect()
+    };
+    let asked = [&asked[..], &["--yes"]].concat();
+    let all = rows(&canary.table());
+    canary.say_ok(&asked);
+    let erased = sources(&canary, "erased");
+    assert_eq!(erased.len(), 3);
+    let kept: Vec<Row> = all.into_iter().filter(|row| !erased.contains(&row.source)).collect();
+    assert_eq!(others(&canary), kept, "nobody else's row changes");
+    check_erased(&mut canary);
+    // As if it had been interrupted: what was written first is there, the rest is as before.
+    for (path, bytes) in before.iter().filter(|(path, _)| !path.ends_with("summary.json")).skip(2) {
+        fs::write(path, bytes).unwrap();
+    }
+    assert_ne!(sources(&canary, "erased"), erased);
+    canary.say_ok(
+        &[
+            &["runs", "table", "erase", "--patient", "patient-77", "--column", "extra.patient", "--yes"],
+            &secrets[..],
+        ]
+        .concat(),
+    );
+    assert_eq!((sources(&canary, "erased"), others(&canary)), (erased, kept.clone()));
+    check_erased(&mut canary);
+    let again = canary.say_ok(&["run", "photos.toml"]);
+    assert!(again.contains("nothing new"), "{again}");
+    canary.say_ok(&[&["runs", "table", "compact"], &secrets[..]].concat());
+    canary.say_ok(&["verify", "table", "--deep"]);
+    let ids = |rows: &[Row]| rows.iter().map(|row| row.tile_id.clone()).collect::<BTreeSet<_>>();
+    assert_eq!(ids(&rows(&canary.table())), ids(&kept));
+    canary.say_ok(&["run", "photos.toml"]);
+    check_erased(&mut canary);
+    canary.check();
+}
+
+/// Nothing of the second patient is left: file 1, 4 and 7.
+fn check_erased(canary: &mut Canary) {
+    canary.say_ok(&["verify", "table", "--deep"]);
+    let status = canary.say_ok(&["status", "table", "--json"]);
+    assert!(status.contains("run_id"), "{status}");
+    for path in files(&canary.table()).into_iter().chain(files(&canary.path("vault"))) {
+        let is_table = path.extension().is_some_and(|extension| extension == "parquet");
+        let text = if is_table { parquet_text(&path) } else { String::new() };
+        let text = format!("{text}{}", String::from_utf8_lossy(&fs::read(&path).unwrap()));
+        let left = ["patient-01", FILES[1].0, FILES[4].0, FILES[7].0].iter().find(|it| text.contains(**it));
+        assert_eq!(left, None, "{}", path.display());
+    }
+    let vault = canary.vault().concat();
+    assert!(vault.contains(FILES[0].0) && vault.contains(FILES[2].0));
+    let rows =
+        canary.say_ok(&["query", "table", "SELECT * FROM tiles_all WHERE reason = 'erased'", "--json"]);
+    let rows: serde_json::Value = serde_json::from_str(&rows).unwrap();
+    for row in rows.as_array().unwrap() {
+        for column in ["embedding", "extra", "source_version", "class_id", "score", "detail"] {
+            assert!(row[column].is_null(), "{column} of {row}");
+        }
+    }
+}
+
+/// One line per id in their order, and nothing of the ids.
+#[test]
+fn pseudonyms_are_printed_in_the_order_of_ids() {
+    let mut canary = Canary::new(FOLDER, PSEUDONYMS);
+    let input = "MRN4711\n\n MRN4711 \r\nQuimby\n";
+    let words = ["pseudonym", "--key-file", "key", "--issuer", "Wardsix", "-"];
+    let made = canary.say_with(&words, &[], input);
+    assert_exit(&made, 0);
+    let lines: Vec<String> = String::from_utf8(made.stdout).unwrap().lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), 4);
+    assert_eq!((lines[0].len(), lines[1].as_str(), &lines[2]), (32, "", &lines[0]));
+    assert_ne!(lines[3], lines[0]);
+    let json = canary.say_with(&[&words[..], &["--json"]].concat(), &[], input);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["keys"], serde_json::json!([lines[0], null, lines[2], lines[3]]));
+    assert_eq!((json["kind"].as_str(), json["key_id"].as_str().map(str::len)), (Some("patient"), Some(8)));
+    assert_exit(
+        &canary.say(&["pseudonym", "--key-file", "key", "--kind", "study", "--issuer", "H", "1.2"]),
+        64,
+    );
+    let hidden: Vec<&str> = ["4711", "Quimby", SECRET].to_vec();
+    canary.said.retain(|(words, _)| words.contains('-'));
+    let said = canary.seen(&hidden);
+    assert_eq!(said, BTreeSet::new());
+}
