@@ -236,8 +236,12 @@ fn num_frames(data: &DataSet) -> Result<u32, Error> {
 
 /// Returns a UID if it is one of the standard; others may be made of anything.
 pub(crate) fn uid_of_standard(uid: &str) -> &str {
-    let sound = uid.len() <= 64 && uid.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    if uid.starts_with("1.2.840.10008.") && sound { uid } else { "that is not of the standard" }
+    // No part of one that DICOM has assigned is as long as a date.
+    let is_part =
+        |part: &str| (1..=3).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    let sound =
+        uid.len() <= 32 && uid.strip_prefix("1.2.840.10008.").is_some_and(|own| own.split('.').all(is_part));
+    if sound { uid } else { "that is not of the standard" }
 }
 
 /// Returns why an object without pixels is no image.

@@ -315,10 +315,17 @@ impl Instance {
 
     /// Returns the item of a functional group: the frame's own, else the shared one (PS3.3, C.7.6.16).
     pub(crate) fn group(&self, frame: u32, sequence: Tag) -> Option<&DataSet> {
-        let own = self.data.items(tag::PER_FRAME_GROUPS).get(frame as usize);
-        own.and_then(|groups| groups.item(sequence))
-            .or_else(|| self.data.item(tag::SHARED_GROUPS)?.item(sequence))
+        self.own_group(frame, sequence).or_else(|| shared_group(&self.data, sequence))
     }
+
+    pub(crate) fn own_group(&self, frame: u32, sequence: Tag) -> Option<&DataSet> {
+        self.data.items(tag::PER_FRAME_GROUPS).get(frame as usize)?.item(sequence)
+    }
+}
+
+/// Returns a functional group that all frames share.
+pub(crate) fn shared_group(data: &DataSet, sequence: Tag) -> Option<&DataSet> {
+    data.item(tag::SHARED_GROUPS)?.item(sequence)
 }
 
 fn spacing(values: &[f64], source: SpacingSource) -> Option<Spacing> {

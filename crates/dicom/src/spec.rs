@@ -7,7 +7,7 @@ use crate::data::{DataSet, Vr};
 use crate::error::{Error, corrupt};
 use crate::frames::NativePlace;
 use crate::image::{ImageModule, Photometric, PixelKind};
-use crate::instance::Instance;
+use crate::instance::{Instance, shared_group};
 use crate::lut::Lut;
 use crate::padding::Padding;
 use crate::palette::Palette;
@@ -61,9 +61,18 @@ impl Default for Shared {
 
 impl Shared {
     pub(crate) fn read(data: &DataSet, image: &ImageModule) -> Self {
-        let modality = read_modality(data, image).map(|found| found.unwrap_or(Modality::Identity));
+        // Read once for all frames: what frames share may be a table of 65,536 entries.
+        let shared =
+            shared_group(data, tag::PIXEL_VALUE_TRANSFORMATION).map(|item| read_modality(item, image));
+        let modality = shared
+            .and_then(Result::transpose)
+            .unwrap_or_else(|| read_modality(data, image).map(|found| found.unwrap_or(Modality::Identity)));
+        let shared = shared_group(data, tag::FRAME_VOI_LUT).map(|item| voi_under(item, image, &modality));
+        let voi = shared
+            .and_then(Result::transpose)
+            .unwrap_or_else(|| voi_under(data, image, &modality).map(|found| found.unwrap_or(Voi::None)));
         Self {
-            voi: voi_under(data, image, &modality).map(|found| found.unwrap_or(Voi::None)),
+            voi,
             modality,
             presentation: presentation(data, image),
             palette: has_palette(data, image).then(|| Palette::read(data, image).map(Arc::new)),
@@ -198,7 +207,8 @@ impl Instance {
     }
 
     fn modality_of(&self, frame: u32, image: &ImageModule) -> Result<Modality, Error> {
-        let own = self.group(frame, tag::PIXEL_VALUE_TRANSFORMATION).map(|item| read_modality(item, image));
+        let own =
+            self.own_group(frame, tag::PIXEL_VALUE_TRANSFORMATION).map(|item| read_modality(item, image));
         own.and_then(Result::transpose).unwrap_or_else(|| self.shared.modality.clone())
     }
 
@@ -208,7 +218,7 @@ impl Instance {
         image: &ImageModule,
         modality: &Result<Modality, Error>,
     ) -> Result<Voi, Error> {
-        let own = self.group(frame, tag::FRAME_VOI_LUT).map(|item| voi_under(item, image, modality));
+        let own = self.own_group(frame, tag::FRAME_VOI_LUT).map(|item| voi_under(item, image, modality));
         own.and_then(Result::transpose).unwrap_or_else(|| self.shared.voi.clone())
     }
 }
