@@ -75,6 +75,7 @@ fn row(number: usize, tile: &Tile) -> TileRow {
     };
     TileRow {
         geo: None,
+        medical: None,
         tile_id: tile.id,
         source: tile.source.uri.clone(),
         source_version: tile.source.version.clone(),

@@ -177,6 +177,7 @@ fn row(random: &mut Random, number: usize) -> TileRow {
     };
     TileRow {
         geo: None,
+        medical: None,
         tile_id: TileId::of(&source, 0, 0, None),
         source: source.into(),
         source_version: Some(format!("{number:032x}").into()),

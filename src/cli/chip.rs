@@ -8,7 +8,9 @@ use serde_json::json;
 
 use super::run::assumptions;
 use super::{WrongArgument, block_on, print_json};
-use crate::answers::inspect::{ChipRequest, FileFormat, Inspector, ModelInput, Picture, Source};
+use crate::answers::inspect::{
+    ChipRequest, FileFormat, Inspector, MedicalStage, ModelInput, Picture, Source,
+};
 use crate::config::looking;
 use crate::models;
 use crate::models::file;
@@ -34,6 +36,7 @@ use crate::vocabulary::geometry::Window;
   tilefleet chip s3://photos/2026/a.jpg --window 64,32,224,224 --out window.png
   tilefleet chip a.tif --set tiles.grid=regular --window 0,0,64,64 --out a.npy
   tilefleet chip photo.jpg --stage input --model resnet152.onnx --out input.npy
+  tilefleet chip ct.dcm --stage modality --frame 3 --out hounsfield.npy
   tilefleet chip items.json#S2A_1 --set tiles.grid=regular \\
       --set tiles.bands=red --out red.npy")]
 pub struct Args {
@@ -83,6 +86,10 @@ pub struct Args {
 enum Stage {
     /// Decoded, as stored in the image
     Stored,
+    /// A DICOM frame in the unit of its modality, such as Hounsfield units
+    Modality,
+    /// A DICOM frame as a viewer shows it, 8 bits
+    Display,
     /// As given to the model
     Input,
 }
@@ -91,6 +98,8 @@ impl Stage {
     fn name(self) -> &'static str {
         match self {
             Self::Stored => "stored",
+            Self::Modality => "modality",
+            Self::Display => "display",
             Self::Input => "input",
         }
     }
@@ -129,7 +138,11 @@ pub fn run(args: Args) -> Result<()> {
         let found = if for_model {
             looker.input(&source, wanted).await?
         } else {
-            let (chip, read_bytes) = looker.chip(&source, wanted).await?;
+            let (chip, read_bytes) = match args.stage {
+                Stage::Modality => looker.frame(&source, wanted, MedicalStage::Modality).await?,
+                Stage::Display => looker.frame(&source, wanted, MedicalStage::Display).await?,
+                Stage::Stored | Stage::Input => looker.chip(&source, wanted).await?,
+            };
             let ChipRequest { window, level, .. } = wanted;
             ModelInput { picture: chip.into(), window, level, skipped: None, read_bytes }
         };
@@ -171,8 +184,10 @@ impl Args {
         match (self.stage, &self.model) {
             (Stage::Input, Some(path)) => contract_of(path).map(Some),
             (_, None) => Ok(None),
-            (Stage::Stored, Some(_)) => Err(Error::usage("--model has no effect on samples as stored")
-                .hint("add `--stage input`, or leave out --model")),
+            (Stage::Stored | Stage::Modality | Stage::Display, Some(_)) => {
+                Err(Error::usage("--model has no effect on samples as stored")
+                    .hint("add `--stage input`, or leave out --model"))
+            }
         }
     }
 

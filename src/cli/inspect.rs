@@ -7,8 +7,8 @@ use futures::{StreamExt, stream};
 use super::chip::contract_of;
 use super::{block_on, print_json, show};
 use crate::answers::inspect::{
-    Asset, Band, Blocks, Description, Image, Inspector, Item, ItemBand, Scene, Source, Sources, Status,
-    Verdict, Windows,
+    Asset, Band, Blocks, Description, Image, Inspector, Item, ItemBand, Medical, Scene, Source, Sources,
+    Status, Verdict, Windows,
 };
 use crate::config::looking;
 use crate::formats::reader::TileGrid;
@@ -217,6 +217,7 @@ fn lines(description: &Description) -> Vec<(&'static str, String)> {
     if let Some(image) = &description.image {
         lines.extend(image_lines(image));
     }
+    lines.extend(description.medical.iter().flat_map(medical_lines));
     if let Some(size) = description.size_bytes {
         lines.push(("object", object(size, description.version.as_deref())));
         lines.push(("read", show::bytes(description.read_bytes)));
@@ -243,7 +244,7 @@ fn otherwise(description: &Description) -> Option<(&'static str, String)> {
     let grids = description.grids.as_ref().filter(|_| description.format == Some("TIFF"))?;
     let (name, other) = match description.grid {
         TileGrid::Whole => ("as windows", &grids.regular),
-        TileGrid::Regular => ("as a whole", &grids.whole),
+        TileGrid::Regular | TileGrid::Frames => ("as a whole", &grids.whole),
     };
     let Verdict { status, reason, detail } = other;
     Some((name, verdict(*status, *reason, detail.as_deref())))
@@ -259,7 +260,7 @@ fn image_lines(image: &Image) -> Vec<(&'static str, String)> {
     let how = [image.subsampling, image.interlaced.then_some("interlaced")].into_iter().flatten();
     let compression: Vec<&str> = std::iter::once(image.compression.as_str()).chain(how).collect();
     let frames = match image.num_pages {
-        _ if image.scene.is_some() => image.num_frames.to_string(),
+        _ if image.scene.is_some() || image.num_frames > 1 => image.num_frames.to_string(),
         0 | 1 => image.num_frames.to_string(),
         pages => format!("{}, the first of {pages} pages", image.num_frames),
     };
@@ -281,6 +282,25 @@ fn image_lines(image: &Image) -> Vec<(&'static str, String)> {
         lines.push(("profile", "ICC, which is not applied".to_owned()));
     }
     lines
+}
+
+fn medical_lines(medical: &Medical) -> Vec<(&'static str, String)> {
+    let sign = if medical.signed { "signed" } else { "unsigned" };
+    let range = medical.modality_range.map(|(low, high)| format!("{low} to {high}"));
+    let window = medical.window.map(|(centre, width)| format!("centre {centre}, width {width}"));
+    let spacing = medical.pixel_spacing.map(|[rows, columns]| format!("{rows} mm × {columns} mm"));
+    let stored = format!("{}, {} bits, {sign}", medical.photometric, medical.bits_stored);
+    let lines = [
+        ("modality", medical.modality.clone()),
+        ("stored", Some(stored)),
+        ("values", range),
+        ("window", window),
+        ("spacing", spacing),
+        ("view", medical.view_position.clone()),
+        ("laterality", medical.laterality.clone()),
+        ("burned in", medical.burned_in_annotation.clone()),
+    ];
+    lines.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 /// Names the sizes of the levels, if there is more than one.

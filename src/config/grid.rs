@@ -4,30 +4,36 @@ use std::num::NonZeroU32;
 
 use super::settings::{Setting, Settings};
 use super::value::{FromSetting, Ratio};
+use crate::formats::reader::TileGrid;
 use crate::scene::skip::Clouds;
-use crate::scene::{Metres, Microns, NodataSetting, Resolution};
+use crate::scene::{
+    FrameChoice, FrameTiling, Metres, Microns, NodataSetting, Preset, Resolution, ValueWindow,
+};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::sample::converts;
 
-/// The keys of `[tiles]` that say nothing of whole images.
+/// The keys that say something of medical images alone.
+const FRAME_KEYS: [&str; 3] = ["tiles.frames", "dicom.preset", "dicom.window"];
+
+/// The keys that say something of windows alone.
 const KEYS: [&str; 17] = [
-    "size",
-    "stride",
-    "gsd",
-    "mpp",
-    "level",
-    "aoi",
-    "bands",
-    "unit",
-    "scale",
-    "offset",
-    "nodata",
-    "min_valid_fraction",
-    "cloud_band",
-    "cloud_values",
-    "cloud_bits",
-    "max_cloud_fraction",
-    "cell_km",
+    "tiles.size",
+    "tiles.stride",
+    "tiles.gsd",
+    "tiles.mpp",
+    "tiles.level",
+    "tiles.aoi",
+    "tiles.bands",
+    "tiles.unit",
+    "tiles.scale",
+    "tiles.offset",
+    "tiles.nodata",
+    "tiles.min_valid_fraction",
+    "tiles.cloud_band",
+    "tiles.cloud_values",
+    "tiles.cloud_bits",
+    "tiles.max_cloud_fraction",
+    "tiles.cell_km",
 ];
 
 /// How scenes are cut into windows, and what their samples mean.
@@ -57,14 +63,79 @@ pub struct TilesSection {
     pub clouds: Option<Clouds>,
     /// Spacing of the global grid, in kilometres.
     pub cell_km: NonZeroU32,
+    /// Set where each frame of a medical image is a tile: then nothing of the above holds.
+    pub frames: Option<FrameTiling>,
 }
 
 /// Reads the grid; `None` for whole images.
 pub(super) fn grid(settings: &Settings) -> Result<Option<TilesSection>> {
-    if !settings.choice("tiles.grid", &[("whole", false), ("regular", true)])? {
-        return refuse_idle(settings).map(|()| None);
+    let grids = [TileGrid::Whole, TileGrid::Regular, TileGrid::Frames].map(|grid| (grid.name(), grid));
+    let grid = settings.choice("tiles.grid", &grids)?;
+    if grid != TileGrid::Regular {
+        refuse_idle(settings, &KEYS, grid, TileGrid::Regular)?;
     }
-    windows(settings).map(Some)
+    if grid != TileGrid::Frames {
+        refuse_idle(settings, &FRAME_KEYS, grid, TileGrid::Frames)?;
+    }
+    match grid {
+        TileGrid::Whole => Ok(None),
+        TileGrid::Regular => windows(settings).map(Some),
+        TileGrid::Frames => Ok(Some(TilesSection { frames: Some(frames(settings)?), ..windows(settings)? })),
+    }
+}
+
+/// Reads how frames of medical images become tiles, whether they do or not.
+pub(super) fn frames(settings: &Settings) -> Result<FrameTiling> {
+    Ok(FrameTiling { frames: settings.read("tiles.frames")?, preset: preset(settings)? })
+}
+
+/// Reads how stored values become the model's input.
+fn preset(settings: &Settings) -> Result<Preset> {
+    let windows = settings.read::<Windows>("dicom.window")?.0;
+    let presets = ["display", "ct-window", "minmax", "xray-raw", "modality"].map(|name| (name, name));
+    let name = settings.choice("dicom.preset", &presets)?;
+    if name != "ct-window" && !windows.is_empty() {
+        return Err(Error::config(format!("`dicom.window` has no effect with dicom.preset = \"{name}\""))
+            .hint("set dicom.preset = \"ct-window\""));
+    }
+    match name {
+        "ct-window" if windows.is_empty() => {
+            Err(Error::config("`dicom.preset` is \"ct-window\", but `dicom.window` is not set")
+                .hint("set dicom.window to centre and width, such as [-600, 1500] for lungs or [40, 400] for soft tissue"))
+        }
+        "ct-window" => Ok(Preset::CtWindow(windows)),
+        "minmax" => Ok(Preset::Minmax),
+        "xray-raw" => Ok(Preset::XrayRaw),
+        "modality" => Ok(Preset::Modality),
+        _ => Ok(Preset::Display),
+    }
+}
+
+/// Centre and width of one window, or of three.
+struct Windows(Vec<ValueWindow>);
+
+impl FromSetting for Windows {
+    const EXPECTED: &'static str = "a list of a centre and a width of at least 1, or of three such pairs";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        let numbers = Vec::<f64>::from_setting(setting)?;
+        let pairs = numbers.as_chunks::<2>();
+        let windows: Vec<_> = pairs.0.iter().map(|&[centre, width]| ValueWindow { centre, width }).collect();
+        let are_sound = windows.iter().all(|window| window.centre.is_finite() && window.width >= 1.0);
+        (pairs.1.is_empty() && matches!(windows.len(), 0 | 1 | 3) && are_sound).then_some(Self(windows))
+    }
+}
+
+impl FromSetting for FrameChoice {
+    const EXPECTED: &'static str = "\"all\", \"middle\", \"every:N\", or a list of frames, counted from 0";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        if let Some(choice) = setting.value.as_str().and_then(Self::parse) {
+            return Some(choice);
+        }
+        let frames = Vec::<u32>::from_setting(setting)?;
+        (!frames.is_empty()).then(|| Self::list(frames))
+    }
 }
 
 /// Reads how scenes are cut into windows, whether they are or not.
@@ -82,22 +153,22 @@ pub(super) fn windows(settings: &Settings) -> Result<TilesSection> {
         min_valid_fraction: settings.read::<Ratio>("tiles.min_valid_fraction")?.0,
         clouds: clouds(settings)?,
         cell_km: settings.read::<CellSpacing>("tiles.cell_km")?.0,
+        frames: None,
     })
 }
 
 /// Refuses what would have no effect.
-fn refuse_idle(settings: &Settings) -> Result<()> {
+///
+/// - `keys`: those that are for another grid
+fn refuse_idle(settings: &Settings, keys: &[&str], grid: TileGrid, other: TileGrid) -> Result<()> {
     let defaults = Settings::defaults();
-    let names = KEYS.map(|key| format!("tiles.{key}"));
-    let idle = names.iter().find(|name| settings.get(name).value != defaults.get(name).value);
-    match idle.map(|name| settings.get(name)) {
-        None => Ok(()),
-        Some(setting) => {
-            Err(Error::config(format!("`{}` ({}) is for windows", setting.name(), setting.origin))
-                .because("`tiles.grid` is \"whole\": every source is one tile")
-                .hint("set tiles.grid = \"regular\" to cut scenes into windows"))
-        }
-    }
+    let idle = keys.iter().find(|name| settings.get(name).value != defaults.get(name).value);
+    let Some(setting) = idle.map(|name| settings.get(name)) else { return Ok(()) };
+    let what = if other == TileGrid::Frames { "frames of medical images" } else { "windows" };
+    let (because, hint) = (grid.meaning(), other.meaning());
+    Err(Error::config(format!("`{}` ({}) is for {what}", setting.name(), setting.origin))
+        .because(format!("`tiles.grid` is \"{}\": {because}", grid.name()))
+        .hint(format!("set tiles.grid = \"{}\": {hint}", other.name())))
 }
 
 /// Reads how large pixels are to be: one of three keys says it.

@@ -26,6 +26,7 @@ use toml::Value;
 
 use crate::formats::reader::TileGrid;
 use crate::input::storage::StorageOptions;
+use crate::scene::FrameTiling;
 use crate::vocabulary::error::{Error, Kind, Result};
 
 pub use grid::TilesSection;
@@ -33,7 +34,7 @@ pub use pipeline::{
     EmbeddingType, Input, Limits, Model, NAME_WITHOUT_FILE, Output, Pipeline, Plan, Run, StacInput, Tiles,
     Unreadable, is_pipeline_name,
 };
-pub use privacy::{BurnedIn, Dates, KEY_VARIABLE, Privacy, PrivacyPolicy, Secrets, read_key};
+pub use privacy::{Dates, KEY_VARIABLE, Privacy, PrivacyPolicy, Secrets, read_key};
 pub use settings::{Origin, Setting, Settings};
 pub use variables::Variable;
 
@@ -247,6 +248,8 @@ pub struct InspectOptions {
     pub grid: Option<TilesSection>,
     /// What it would be if they were, where they are not; `None`: nobody asks.
     pub other_grid: Option<TilesSection>,
+    /// What `[tiles]` and `[dicom]` say of DICOM objects, whose frames are tiles whatever the grid.
+    pub frames: FrameTiling,
     /// `[input.stac]`; nothing is searched.
     pub stac: StacInput,
 }
@@ -255,7 +258,11 @@ impl InspectOptions {
     /// Returns how sources become tiles.
     #[must_use]
     pub fn tile_grid(&self) -> TileGrid {
-        if self.grid.is_some() { TileGrid::Regular } else { TileGrid::Whole }
+        match &self.grid {
+            None => TileGrid::Whole,
+            Some(TilesSection { frames: Some(_), .. }) => TileGrid::Frames,
+            Some(_) => TileGrid::Regular,
+        }
     }
 }
 
@@ -266,7 +273,7 @@ impl InspectOptions {
 /// As [`storage_options`].
 pub fn looking(set: &[String]) -> Result<InspectOptions> {
     let settings =
-        merge_sections(&["input", "input.stac", "tiles", "limits", "storage"], &environment(), set)?;
+        merge_sections(&["input", "input.stac", "tiles", "dicom", "limits", "storage"], &environment(), set)?;
     refuse_other_input(set)?;
     pipeline::looking(&settings)
 }
@@ -641,10 +648,9 @@ mod tests {
         let refused = |assignment: &str| looking(&[assignment.to_owned()]).unwrap_err().render();
         assert!(
             refused("run.batch=3")
-                .ends_with("hint: the sections are input, input.stac, tiles, limits, storage")
+                .ends_with("hint: the sections are input, input.stac, tiles, dicom, limits, storage")
         );
-        let hint =
-            "hint: only the keys of [input], [input.stac], [tiles], [limits], [storage] can be set here";
+        let hint = "hint: only the keys of [input], [input.stac], [tiles], [dicom], [limits], [storage] can be set here";
         assert!(refused("batch=3").ends_with(hint));
         assert!(refused("input.uris=a").starts_with("error: `input.uris` has no effect here"));
         let clouds = looking(&["input.max_cloud_cover=20".to_owned()]).unwrap().stac.max_cloud_cover;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::grid::{TilesSection, grid, windows};
+use super::grid::{TilesSection, frames, grid, windows};
 use super::privacy::{Privacy, privacy};
 use super::settings::{Origin, Settings};
 use super::value::{ByteSize, PerCent, Ratio, wrong};
@@ -321,6 +321,11 @@ impl Pipeline {
             (self.model.file.as_os_str().is_empty(), "no model: give --model FILE, or set `model.file`"),
             (self.output.uri.is_empty(), "no output: give --output URI, or set `output.uri`"),
             (
+                self.privacy.is_none() && self.grid.as_ref().is_some_and(|grid| grid.frames.is_some()),
+                "medical images, but does not say what may be told of them: set `privacy.policy` to \"pseudonyms\", \
+                 or to \"none\" for public data",
+            ),
+            (
                 self.privacy.as_ref().is_some_and(|privacy| privacy.check_complete().is_err()),
                 "no key or no vault of the pseudonyms: set `privacy.key_file` or TILEFLEET_PRIVACY_KEY, and \
                  `privacy.vault`",
@@ -498,12 +503,13 @@ fn limits(settings: &Settings) -> Result<Limits> {
 pub(super) fn looking(settings: &Settings) -> Result<super::InspectOptions> {
     let (limits, tiles, grid) = (limits(settings)?, tiles(settings)?, grid(settings)?);
     let other_grid = if grid.is_none() { Some(windows(settings)?) } else { None };
+    let frames = frames(settings)?;
     let stac = StacInput {
         dates: settings.read("input.stac.dates")?,
         max_cloud_cover: settings.read::<PerCent>("input.stac.max_cloud_cover")?.0,
         ..StacInput::default()
     };
-    Ok(super::InspectOptions { storage: storage(settings)?, limits, tiles, grid, other_grid, stac })
+    Ok(super::InspectOptions { storage: storage(settings)?, limits, tiles, grid, other_grid, frames, stac })
 }
 
 /// Checks `[storage]`; the settings may hold no other section.

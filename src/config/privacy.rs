@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::settings::{Settings, nearest};
 use crate::observe::stderr::{Level, say};
+use crate::scene::BurnedIn;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::keys::Keys;
 
@@ -58,17 +59,6 @@ pub enum Dates {
     Shifted,
 }
 
-/// What becomes of images that may have text burned in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BurnedIn {
-    /// They are rejected.
-    Reject,
-    /// They are marked.
-    Flag,
-    /// They are rows like any other.
-    Allow,
-}
-
 impl PrivacyPolicy {
     /// Returns the name, as in `privacy.policy`.
     #[must_use]
@@ -87,18 +77,6 @@ impl Dates {
         match self {
             Self::Absent => "absent",
             Self::Shifted => "shifted",
-        }
-    }
-}
-
-impl BurnedIn {
-    /// Returns the name, as in `privacy.burned_in`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Reject => "reject",
-            Self::Flag => "flag",
-            Self::Allow => "allow",
         }
     }
 }
@@ -204,15 +182,12 @@ pub(super) fn privacy(settings: &Settings) -> Result<Option<Privacy>> {
         [PrivacyPolicy::Pseudonyms, PrivacyPolicy::None].map(|policy| (policy.name(), Some(policy)));
     let choices: Vec<_> = policies.into_iter().chain([("", None)]).collect();
     let policy = choice(settings, "privacy.policy", &choices)?;
-    if policy != Some(PrivacyPolicy::Pseudonyms) {
-        refuse_alone(settings)?;
-    }
     // What is wrong with a value is said whatever the policy.
     let privacy = Privacy {
         policy: policy.unwrap_or(PrivacyPolicy::None),
         secrets: Secrets::read(settings)?,
         dates: choice(settings, "privacy.dates", &[Dates::Absent, Dates::Shifted].map(|it| (it.name(), it)))?,
-        keep_tags: settings.read("privacy.keep_tags")?,
+        keep_tags: keep_tags(settings)?,
         keep_columns: settings.read("privacy.keep_columns")?,
         burned_in: choice(
             settings,
@@ -220,7 +195,22 @@ pub(super) fn privacy(settings: &Settings) -> Result<Option<Privacy>> {
             &[BurnedIn::Reject, BurnedIn::Flag, BurnedIn::Allow].map(|it| (it.name(), it)),
         )?,
     };
+    if policy != Some(PrivacyPolicy::Pseudonyms) {
+        refuse_alone(settings)?;
+    }
     Ok(policy.map(|_| privacy))
+}
+
+/// Reads which tags of DICOM are kept: none, so far.
+fn keep_tags(settings: &Settings) -> Result<Vec<String>> {
+    let tags: Vec<String> = settings.read("privacy.keep_tags")?;
+    if tags.is_empty() {
+        return Ok(tags);
+    }
+    Err(Error::config(
+        "`privacy.keep_tags` is set, but this version keeps no other tags than those of its columns",
+    )
+    .hint("docs/how-to/read-dicom.md lists the columns; leave privacy.keep_tags out"))
 }
 
 /// Reads a word, and names the nearest one if it is unknown: here a wrong one shows what is to be hidden.
@@ -240,7 +230,11 @@ fn refuse_alone(settings: &Settings) -> Result<()> {
         value.as_str().is_none_or(|text| !text.is_empty())
             && value.as_array().is_none_or(|list| !list.is_empty())
     };
-    let Some(name) = NEED_PSEUDONYMS.iter().find(is_set) else { return Ok(()) };
+    let defaults = Settings::defaults();
+    let differs = |name: &&&str| settings.get(name).value != defaults.get(name).value;
+    let choices = ["privacy.dates", "privacy.burned_in"];
+    let idle = NEED_PSEUDONYMS.iter().find(is_set).or_else(|| choices.iter().find(differs));
+    let Some(name) = idle else { return Ok(()) };
     let origin = &settings.get(name).origin;
     Err(Error::config(format!("`{name}` ({origin}) has no effect: `privacy.policy` is not \"pseudonyms\""))
         .hint("set `privacy.policy = \"pseudonyms\"`, or leave the other keys of [privacy] out"))
@@ -306,7 +300,7 @@ mod tests {
             "{misspelt}"
         );
         assert!(text(&["privacy.dates=shift"]).contains("did you mean \"shifted\""));
-        assert!(text(&["privacy.burned_in=alow"]).contains("did you mean \"allow\""));
+        assert!(text(&["privacy.burned_in=alloww"]).contains("did you mean \"allow\""));
         for alone in ["privacy.vault=s3://v", "privacy.key_file=k", "privacy.keep_columns=age"] {
             for policy in ["privacy.policy=", "privacy.policy=none"] {
                 assert!(text(&[alone, policy]).contains("has no effect"), "{alone} {policy}");

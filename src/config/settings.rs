@@ -587,8 +587,8 @@ mod tests {
         let text = rendered(laid("[weather]\n"));
         assert_eq!(
             text,
-            "error: unknown section [weather] (job.toml:1)\n  hint: the sections are input, input.stac, tiles, plan, \
-             model, run, cuda, tensorrt, output, privacy, limits, storage"
+            "error: unknown section [weather] (job.toml:1)\n  hint: the sections are input, input.stac, tiles, dicom, \
+             plan, model, run, cuda, tensorrt, output, privacy, limits, storage"
         );
     }
 

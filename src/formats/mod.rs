@@ -4,6 +4,7 @@
 
 pub mod bytes;
 pub mod cog_writer;
+pub mod dicom;
 pub mod image;
 pub mod partial;
 pub mod raster;

@@ -4,20 +4,23 @@
 //! lies anywhere on the Earth. In goes an object, whole or as far as it has been read; out comes what its header
 //! says to that reader, or why there is no tile. A parser that crashes is a rejection like any other.
 //!
-//! | `tiles.grid` | JPEG, PNG, WebP | TIFF |
-//! |---|---|---|
-//! | `whole` | one picture | one picture: its first page, as a viewer shows it |
-//! | `regular` | rejected | a scene: windows of its pages, as they are stored |
+//! | `tiles.grid` | JPEG, PNG, WebP | TIFF | DICOM |
+//! |---|---|---|---|
+//! | `whole` | one picture | one picture: its first page, as a viewer shows it | rejected |
+//! | `regular` | rejected | a scene: windows of its pages, as they are stored | rejected |
+//! | `frames` | rejected | rejected | its frames, one tile each |
 //!
-//! `RASTERS` lists the formats that are cut into windows: the next one, such as DICOM, enters there and in
-//! [`ImageFormat`]. A slide that is a TIFF is told apart by the reader of TIFF.
+//! `RASTERS` lists the formats that are read by blocks: the next one enters there and in [`ImageFormat`]. A slide that is a
+//! TIFF is told apart by the reader of TIFF.
 
 use std::sync::Arc;
 
-use super::image::{ImageFormat, ImageHeader, SIGNATURE_BYTES, parse_header, recognise, unsupported};
+use super::image::{
+    ImageFormat, ImageHeader, NEEDS_FRAMES, SIGNATURE_BYTES, parse_header, recognise, unsupported,
+};
 use super::partial::{Parsed, Partial, View};
 use super::raster::{RasterFile, RasterParser};
-use super::tiff;
+use super::{dicom, tiff};
 use crate::vocabulary::guard;
 use crate::vocabulary::reason::{Reason, Rejection};
 
@@ -29,6 +32,8 @@ pub enum TileGrid {
     Whole,
     /// Scenes are cut into windows.
     Regular,
+    /// Each frame of a medical image is a tile.
+    Frames,
 }
 
 impl TileGrid {
@@ -38,12 +43,26 @@ impl TileGrid {
         match self {
             Self::Whole => "whole",
             Self::Regular => "regular",
+            Self::Frames => "frames",
+        }
+    }
+
+    /// Says what becomes of a source.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Whole => "every source is one tile",
+            Self::Regular => "scenes are cut into windows",
+            Self::Frames => "each frame of a medical image is a tile",
         }
     }
 }
 
-/// The formats that are read by blocks, and who reads their headers.
-const RASTERS: [(ImageFormat, RasterParser); 1] = [(ImageFormat::Tiff, tiff::parse_raster)];
+/// The formats that are read by blocks: under which grid, and who reads their headers.
+const RASTERS: [(ImageFormat, TileGrid, RasterParser); 2] = [
+    (ImageFormat::Tiff, TileGrid::Regular, tiff::parse_raster),
+    (ImageFormat::Dicom, TileGrid::Frames, dicom::parse_raster),
+];
 
 /// Who reads an object.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +76,7 @@ enum Reader {
 /// Tells whether objects of a format are cut into windows with `tiles.grid = "regular"`.
 #[must_use]
 pub fn can_be_cut(format: ImageFormat) -> bool {
-    RASTERS.iter().any(|(raster, _)| *raster == format)
+    RASTERS.iter().any(|(raster, grid, _)| (*raster, *grid) == (format, TileGrid::Regular))
 }
 
 /// Chooses the reader.
@@ -66,18 +85,35 @@ pub fn can_be_cut(format: ImageFormat) -> bool {
 ///
 /// [`Reason::Unsupported`] if no reader takes such objects under this grid.
 fn reader(grid: TileGrid, format: ImageFormat) -> Result<Reader, Rejection> {
-    let parser = RASTERS.iter().find(|(raster, _)| *raster == format).map(|(_, parser)| *parser);
-    match (grid, parser) {
+    let raster = RASTERS.iter().find(|(raster, ..)| *raster == format);
+    match (grid, raster) {
+        (_, Some((_, of, parser))) if *of == grid => Ok(Reader::Scene(*parser)),
+        (_, Some((_, TileGrid::Frames, _))) => Err(unsupported(format!("{format} {NEEDS_FRAMES}"))),
         (TileGrid::Whole, _) => Ok(Reader::Picture),
-        (TileGrid::Regular, Some(parser)) => Ok(Reader::Scene(parser)),
-        (TileGrid::Regular, None) => {
-            let others: Vec<&str> = RASTERS.iter().map(|(raster, _)| raster.name()).collect();
-            Err(unsupported(format!(
-                "{format} cannot be cut into windows, only {} can; with tiles.grid = \"whole\" it is one tile",
-                others.join(", ")
-            )))
-        }
+        (TileGrid::Regular, _) => Err(unsupported(format!(
+            "{format} cannot be cut into windows, only {} can; with tiles.grid = \"whole\" it is one tile",
+            names(TileGrid::Regular)
+        ))),
+        (TileGrid::Frames, _) => Err(unsupported(format!(
+            "{format} has no frames, only {} has; with tiles.grid = \"whole\" it is one tile",
+            names(TileGrid::Frames)
+        ))),
     }
+}
+
+/// Tells whether objects of a format are read under a grid.
+///
+/// # Errors
+///
+/// [`Reason::Unsupported`] if they are not, with what helps.
+pub fn check(grid: TileGrid, format: ImageFormat) -> Result<(), Rejection> {
+    reader(grid, format).map(|_| ())
+}
+
+/// Returns the names of the formats that are read by blocks under a grid.
+fn names(grid: TileGrid) -> String {
+    let of_grid = RASTERS.iter().filter(|(_, of, _)| *of == grid);
+    of_grid.map(|(raster, ..)| raster.name()).collect::<Vec<_>>().join(", ")
 }
 
 /// What an object's header says to the reader of the grid.
@@ -115,12 +151,14 @@ pub fn parse_picture(bytes: &[u8]) -> Result<ImageHeader, Rejection> {
     guard::catch_decoder_panic(|| parse_header(bytes).map_err(|rejection| with_way_out(rejection, start)))
 }
 
-/// Reads the header of a scene from the parts of the object that have been read.
+/// Reads the header of a file that is read by blocks from the parts of the object that have been read.
+///
+/// - `grid`: any but [`TileGrid::Whole`]
 #[must_use]
-pub fn parse_scene(object: &Partial) -> Parsed<Arc<dyn RasterFile>> {
-    parse(TileGrid::Regular, object).map(|header| match header {
+pub fn parse_scene(grid: TileGrid, object: &Partial) -> Parsed<Arc<dyn RasterFile>> {
+    parse(grid, object).map(|header| match header {
         Header::Scene(file) => file,
-        Header::Picture(_) => unreachable!("no picture is cut into windows"),
+        Header::Picture(_) => unreachable!("pictures are not read by blocks"),
     })
 }
 
@@ -128,7 +166,7 @@ fn recognise_under(grid: TileGrid, view: View<'_>) -> Result<ImageFormat, Reject
     let start = || view.slice(0, view.object_bytes().min(SIGNATURE_BYTES)).unwrap_or_default();
     recognise(view).map_err(|rejection| match grid {
         TileGrid::Whole => with_way_out(rejection, start()),
-        TileGrid::Regular => rejection,
+        TileGrid::Regular | TileGrid::Frames => rejection,
     })
 }
 

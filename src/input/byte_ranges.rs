@@ -20,6 +20,8 @@ use crate::vocabulary::traffic::Traffic;
 
 /// How much of a header is read at once; GDAL reads as much.
 const HEADER_BYTES: usize = 16 << 10;
+/// How much is read where a parser jumps to: less would not be faster.
+const JUMP_BYTES: usize = 1 << 10;
 /// Ranges closer than this, in bytes, are fetched with one request.
 const GAP_BYTES: u64 = 4 << 10;
 /// Maximum bytes per request, unless a single block is larger.
@@ -216,22 +218,42 @@ impl RangeReader {
     ///
     /// [`ReadError`]; a parser that crashes is a rejection, and so is a header without end.
     pub async fn parse<T>(&self, parse: impl Fn(&Partial) -> Parsed<T>) -> Result<T, ReadError> {
+        self.bring(None, parse).await
+    }
+
+    /// As [`Self::parse`], in steps of a few bytes: for a parser that jumps from place to place.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::parse`].
+    pub async fn parse_jumping<T>(&self, parse: impl Fn(&Partial) -> Parsed<T>) -> Result<T, ReadError> {
+        self.bring(Some(ReadAhead::new(JUMP_BYTES, HEADER_BYTES)), parse).await
+    }
+
+    /// - `own`: how far ahead it reads; `None`: as those who read the header so far
+    async fn bring<T>(
+        &self,
+        mut own: Option<ReadAhead>,
+        parse: impl Fn(&Partial) -> Parsed<T>,
+    ) -> Result<T, ReadError> {
         let mut header = self.header.lock().await;
+        let HeaderBytes { object, ahead, num_read } = &mut *header;
+        let ahead = own.as_mut().unwrap_or(ahead);
         let max = self.options.max_header_bytes;
         loop {
-            let parsed = guard::catch_decoder_panic(|| Ok(parse(&header.object)));
+            let parsed = guard::catch_decoder_panic(|| Ok(parse(object)));
             let needed = match parsed.unwrap_or_else(|crash| Parsed::Done(Err(crash))) {
                 Parsed::Done(parsed) => return Ok(parsed?),
                 Parsed::Needs(range) => range,
             };
-            if header.num_read >= max && self.num_bytes > max {
+            if *num_read >= max && self.num_bytes > max {
                 return Err(too_large(self.num_bytes, max).into());
             }
-            let length = header.ahead.length(&needed) as u64;
+            let length = ahead.length(&needed) as u64;
             let start = needed.start as u64;
             let bytes = self.fetch(start..(start + length).min(self.num_bytes)).await?;
-            header.object.add(needed.start, &bytes);
-            header.num_read += bytes.len() as u64;
+            object.add(needed.start, &bytes);
+            *num_read += bytes.len() as u64;
         }
     }
 

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use crate::formats::partial::Partial;
 use crate::formats::raster::{BlockGrid, BlockId, BlockTable, GridId, RasterFile};
-use crate::formats::reader::parse_scene;
+use crate::formats::reader::{TileGrid, parse_scene};
 use crate::input::byte_ranges::{RangeReader, ReadError};
 use crate::input::storage::ObjectUri;
 
@@ -17,11 +18,13 @@ pub struct OpenRaster {
 impl OpenRaster {
     /// Reads the header of an object.
     ///
+    /// - `grid`: any but [`TileGrid::Whole`]
+    ///
     /// # Errors
     ///
     /// [`ReadError`]
-    pub async fn open(reader: Arc<RangeReader>) -> Result<Self, ReadError> {
-        Ok(Self::new(reader.parse(parse_scene).await?, reader))
+    pub async fn open(grid: TileGrid, reader: Arc<RangeReader>) -> Result<Self, ReadError> {
+        Ok(Self::new(reader.parse(|object| parse_scene(grid, object)).await?, reader))
     }
 
     /// Takes a file whose header has been read.
@@ -64,6 +67,12 @@ impl OpenRaster {
     ///
     /// As [`Self::open`].
     pub async fn table(&self, id: GridId, blocks: &[BlockId]) -> Result<BlockTable, ReadError> {
-        self.reader.parse(|object| self.file.locate(object, id, blocks)).await
+        let locate = |object: &Partial| self.file.locate(object, id, blocks);
+        // Without a table of them, compressed frames of DICOM are found from header to header, which lie far apart.
+        if self.file.dicom().is_some() {
+            self.reader.parse_jumping(locate).await
+        } else {
+            self.reader.parse(locate).await
+        }
     }
 }

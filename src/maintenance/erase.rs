@@ -213,6 +213,7 @@ async fn erase_in_shard(run: &Arc<Run>, number: u32, all: &BTreeSet<String>) -> 
         if is_left.get(at).copied().unwrap_or(false) {
             copied.row.outcome = Outcome::Skipped { reason: Reason::Erased, detail: None };
             (copied.row.source_version, copied.row.geo) = (None, None);
+            copied.row.medical = None;
         } else {
             embeddings.extend(copied.embedding);
         }

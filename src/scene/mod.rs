@@ -6,6 +6,8 @@
 
 mod axis_map;
 mod earth;
+mod frames;
+mod medical;
 mod object;
 mod resolution;
 pub mod skip;
@@ -17,6 +19,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::axis_map::AxisMap;
 pub use self::earth::EarthPlace;
+pub use self::frames::{FrameChoice, FrameTiling, Preset, ValueWindow};
+pub use self::medical::{BurnedIn, MedicalImage, MedicalRules};
 pub use self::object::SceneObject;
 pub use self::resolution::{Metres, Microns, PixelSize, ReadLevel, Resolution};
 pub use self::tiling::{Area, NodataSetting, Tiling};
@@ -158,6 +162,9 @@ pub struct Scene {
     /// When it was taken, in microseconds since 1970 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datetime: Option<i64>,
+    /// What the object says of a medical image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub medical: Option<Box<MedicalImage>>,
     /// What was assumed or decided, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -467,6 +474,7 @@ mod tests {
             in_rows: false,
             gsd: None,
             datetime: None,
+            medical: None,
             notes: Vec::new(),
             only: None,
         }

@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use super::frames::FrameTiling;
 use super::resolution::Resolution;
 use super::skip::Clouds;
 use crate::geo::Aoi;
@@ -49,6 +50,9 @@ pub struct Tiling {
     pub clouds: Option<Clouds>,
     /// Spacing of the global grid, in kilometres.
     pub cell_km: u32,
+    /// Set where each frame of a medical image is a tile: then nothing of the above holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames: Option<FrameTiling>,
 }
 
 /// An area of interest: the same text is the same area.
@@ -60,6 +64,14 @@ pub struct Area {
     /// What it says.
     #[serde(skip)]
     pub aoi: Aoi,
+}
+
+impl Tiling {
+    /// Returns how sources become tiles.
+    #[must_use]
+    pub fn is_of_frames(&self) -> bool {
+        self.frames.is_some()
+    }
 }
 
 #[cfg(test)]
@@ -83,6 +95,7 @@ mod tests {
             min_valid_fraction: 0.25,
             clouds: None,
             cell_km: 10,
+            frames: None,
         };
         let text = |gsd: &str, clouds: &str| {
             format!(

@@ -95,12 +95,7 @@ impl Keys {
     /// - returns: days since 1970-01-01, as Arrow's `Date32`; `None` if it is not a date
     #[must_use]
     pub fn shift_date(&self, patient_key: &str, date: &str) -> Option<i32> {
-        let date =
-            significant(date).filter(|date| date.len() == 8 && date.bytes().all(|it| it.is_ascii_digit()))?;
-        let (year, month, day) = (date[..4].parse().ok()?, date[4..6].parse().ok()?, date[6..].parse().ok()?);
-        let date = NaiveDate::from_ymd_opt(year, month, day)?;
-        let shifted = date.checked_sub_days(Days::new(self.shift_days(patient_key)))?;
-        i32::try_from(shifted.signed_duration_since(NaiveDate::default()).num_days()).ok()
+        days_since_1970(parsed(date)?.checked_sub_days(Days::new(self.shift_days(patient_key)))?)
     }
 
     fn shift_days(&self, patient_key: &str) -> u64 {
@@ -125,6 +120,26 @@ impl Keys {
         };
         parts.iter().fold(keyed, framed).finalize().into_bytes().into()
     }
+}
+
+/// Returns a date as it is.
+///
+/// - `date`: `YYYYMMDD` (PS3.5 6.2, DA), with or without padding
+/// - returns: days since 1970-01-01, as Arrow's `Date32`; `None` if it is not a date
+#[must_use]
+pub fn plain_date(date: &str) -> Option<i32> {
+    days_since_1970(parsed(date)?)
+}
+
+fn parsed(date: &str) -> Option<NaiveDate> {
+    let date =
+        significant(date).filter(|date| date.len() == 8 && date.bytes().all(|it| it.is_ascii_digit()))?;
+    let (year, month, day) = (date[..4].parse().ok()?, date[4..6].parse().ok()?, date[6..].parse().ok()?);
+    NaiveDate::from_ymd_opt(year, month, day)
+}
+
+fn days_since_1970(date: NaiveDate) -> Option<i32> {
+    i32::try_from(date.signed_duration_since(NaiveDate::default()).num_days()).ok()
 }
 
 /// Says nothing of the secret.

@@ -29,6 +29,50 @@ pub struct TileRow {
     pub outcome: Outcome,
     /// Where it lies on the Earth, and how much of it is there; for windows of scenes.
     pub geo: Option<Box<GeoRow>>,
+    /// What is said of it as a medical image; for frames of DICOM objects.
+    pub medical: Option<Box<MedicalRow>>,
+}
+
+/// What an object says of a medical image. What may name a person or a place is a key, or is missing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MedicalRow {
+    /// Modality (0008,0060), such as `CT`.
+    pub modality: Option<Arc<str>>,
+    /// Key of the patient: issuer and id.
+    pub patient_key: Option<Arc<str>>,
+    /// Key of the study's UID.
+    pub study_key: Option<Arc<str>>,
+    /// Key of the series' UID.
+    pub series_key: Option<Arc<str>>,
+    /// Key of the instance's UID.
+    pub instance_key: Option<Arc<str>>,
+    /// UID of the SOP class, which says what kind of object it is.
+    pub sop_class: Option<Arc<str>>,
+    /// UID of the transfer syntax.
+    pub transfer_syntax: Option<Arc<str>>,
+    /// Photometric interpretation as stored.
+    pub photometric: Option<Arc<str>>,
+    /// Bits stored.
+    pub bits_stored: Option<u16>,
+    /// Place of the frame along the normal of its plane, in millimetres (PS3.3 C.7.6.2.1.1).
+    pub slice_position: Option<f64>,
+    /// Distance of rows and of columns, in millimetres.
+    pub pixel_spacing: Option<[f64; 2]>,
+    /// Direction cosines of a row and of a column (PS3.3 C.7.6.2.1.1).
+    pub orientation: Option<[f64; 6]>,
+    /// `L`, `R`, `B` or `U`.
+    pub laterality: Option<Arc<str>>,
+    /// View position (0018,5101), such as `PA`.
+    pub view_position: Option<Arc<str>>,
+    /// Day of the study in days since 1970, shifted or as it is; null unless asked for.
+    pub study_date: Option<i32>,
+    /// How stored values became the model's input.
+    pub preset: Option<Arc<str>>,
+    /// Microns per pixel; for slides.
+    pub mpp: Option<f64>,
+    /// Whether text may be burned into the pixels.
+    pub may_be_burned_in: Option<bool>,
 }
 
 /// Where a window lies on the Earth, and how much of it is there.

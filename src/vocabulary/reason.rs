@@ -48,6 +48,8 @@ reasons! {
     Empty = "empty",
     /// The content is not an image that any decoder knows.
     NotAnImage = "not_an_image",
+    /// A DICOM object without an image: a report, a document, a segmentation, a plan, a waveform.
+    NotImage = "not_image",
     /// The image ends before its pixels do.
     Truncated = "truncated",
     /// The content claims to be an image, but its structure or its data cannot be decoded.
@@ -83,6 +85,8 @@ reasons! {
     Nodata = "nodata",
     /// Skipped: the window's share of clouds is above `tiles.max_cloud_fraction`, or unknown.
     Clouds = "clouds",
+    /// The object says that text is burned into its pixels, or is of a kind that often has some and does not say, and `privacy.burned_in` is "reject".
+    BurnedIn = "burned_in",
     /// Skipped: `tilefleet runs OUTPUT erase` has emptied the row.
     Erased = "erased",
     /// The decoder crashed on this input.

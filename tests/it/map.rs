@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Crates that only these rooms may name.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("ort", &["runtime", "stages/infer"]),
     ("object_store", &["input", "answers"]),
     ("parquet", &["input", "output", "answers"]),
     ("datafusion", &["answers"]),
     ("reqwest", &["input"]),
     ("prost", &["models"]),
+    ("tilefleet_dicom", &["formats", "stages/decode", "stages/compose", "stages/survey"]),
     ("tilefleet_jpeg", &["stages/decode"]),
     ("tilefleet_jpeg_header", &["formats"]),
     ("tilefleet_simd", &["stages/preprocess"]),

@@ -68,7 +68,7 @@ async fn commit_shard(run: &Run, number: u32, kind: EmbeddingType, content: &imp
         };
         let Tile { id: tile_id, source, level, frame, window, .. } = tile;
         let (source, source_version) = (source.uri, source.version);
-        TileRow { tile_id, source, source_version, level, frame, window, outcome, geo: None }
+        TileRow { tile_id, source, source_version, level, frame, window, outcome, geo: None, medical: None }
     };
     let rows: Vec<TileRow> = run.shard(number).await.unwrap().tiles.into_iter().map(&mut row).collect();
     let spec = TableSpec {

@@ -114,7 +114,7 @@ fn row(shard: u32, number: usize) -> TileRow {
     };
     let tile_id = TileId::of(&source.name(), 0, 0, window);
     let source_version = Some(Arc::from("\"etag\""));
-    TileRow { tile_id, source, source_version, level: 0, frame: 0, window, outcome, geo: None }
+    TileRow { tile_id, source, source_version, level: 0, frame: 0, window, outcome, geo: None, medical: None }
 }
 
 /// The row as a reader should see it.

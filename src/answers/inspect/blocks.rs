@@ -1,10 +1,13 @@
 //! Samples of a part of a scene as they are stored: of the object, nothing is read but what the part needs.
 
-use super::chip::{ChipRequest, check_window};
+use super::chip::{ChipRequest, MedicalStage, check_window, cropped};
+use crate::formats::dicom::DicomFile;
 use crate::formats::image::DecodeLimits;
-use crate::formats::raster::{BlockGrid, GridId, Part, RasterFile};
+use crate::formats::raster::{BlockGrid, BlockId, GridId, Part, RasterFile};
 use crate::input::open::OpenRaster;
 use crate::input::storage::ObjectUri;
+use crate::scene::Preset;
+use crate::stages::compose::frame;
 use crate::stages::decode::blocks::read_window;
 use crate::stages::single_window::{decoded, stored};
 use crate::vocabulary::chip::{Bands, Chip};
@@ -42,6 +45,37 @@ pub(super) async fn read_scene(
     let read = read_window(file, frame, level, window, &bands, block);
     let read = read.map_err(|rejection| undecoded(uri, rejection))?;
     Ok(Chip { size: read.size, bands: meaning(file), samples: read.samples })
+}
+
+/// Reads a frame of a DICOM object as far as modality values, or as a viewer shows it: `[rows, columns, bands]`.
+///
+/// # Errors
+///
+/// As [`read_scene`].
+pub(super) async fn read_frame(
+    object: &OpenRaster,
+    file: &DicomFile,
+    limits: &DecodeLimits,
+    (wanted, stage): (ChipRequest, MedicalStage),
+) -> Result<Chip> {
+    let uri = object.uri();
+    let (frame, _) = check_part(uri, file, wanted)?;
+    let size = file.size(0);
+    let window = wanted.window.unwrap_or_else(|| Window::whole(size));
+    check_window(uri, size, window)?;
+    let undecoded = |rejection| undecoded(uri, rejection);
+    check_limits(file.pixels(frame, 0), Window::whole(size), limits).map_err(undecoded)?;
+    let grid = GridId { frame, level: 0, part: Part::Pixels };
+    let stored = stored(object, [(grid, BlockId(0))]).await;
+    let stored = stored.map_err(|error| error.at(uri).into_error(undecoded))?;
+    let block = decoded(object, &stored).remove(&(grid, BlockId(0))).expect("it was asked for");
+    let chip = block.and_then(|block| match stage {
+        MedicalStage::Modality => {
+            Ok(Chip { size, bands: meaning(file), samples: frame::modality_values(file, frame, block)? })
+        }
+        MedicalStage::Display => frame::render(file, frame, &Preset::Display, block),
+    });
+    Ok(cropped(chip.map_err(undecoded)?, window))
 }
 
 /// Says of a part of a scene that it cannot be decoded; a run may well decode other parts.

@@ -24,6 +24,15 @@ pub struct ChipRequest {
     pub frame: u32,
 }
 
+/// How far the values of a DICOM frame have come (PS3.3 C.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MedicalStage {
+    /// In the unit of the modality, such as Hounsfield units.
+    Modality,
+    /// As a viewer shows them: 8 bits, 0 being black.
+    Display,
+}
+
 /// Decodes the part of a picture that is wanted: `[height, width, bands]`, samples as stored, orientation
 /// applied.
 pub(super) fn decode_window(
@@ -91,7 +100,7 @@ pub(super) fn check_window(uri: &ObjectUri, size: Size, window: Window) -> Resul
         .hint("a window is X,Y,WIDTH,HEIGHT, in pixels of the oriented image"))
 }
 
-fn cropped(chip: Chip, window: Window) -> Chip {
+pub(super) fn cropped(chip: Chip, window: Window) -> Chip {
     if window == Window::whole(chip.size) {
         return chip;
     }

@@ -6,11 +6,12 @@ use serde::Serialize;
 
 use super::header::HeaderReport;
 use super::item::Item;
+use super::medical::Medical;
 use super::rejected;
 use super::scene::Scene;
 use crate::formats::image::{DecodeLimits, ImageFormat, ImageHeader, Orientation};
 use crate::formats::raster::RasterFile;
-use crate::formats::reader::TileGrid;
+use crate::formats::reader::{self, TileGrid};
 use crate::input::storage::ObjectUri;
 use crate::scene::{self, SceneLayout, Tiling};
 use crate::stages::decode;
@@ -46,6 +47,8 @@ pub struct Description {
     pub extension_agrees: Option<bool>,
     /// What the header says; `None` where it cannot be read or is of a kind that is not decoded.
     pub image: Option<Image>,
+    /// What a DICOM object says of its images; nothing that may name a person. `None` of others.
+    pub medical: Option<Medical>,
     /// What a STAC item says, and its files; `None` of an image.
     pub item: Option<Item>,
     /// Into how many windows a run cuts it; `None` if it does not, or no model was named.
@@ -82,6 +85,8 @@ pub struct Grids {
     pub whole: Verdict,
     /// With `tiles.grid = "regular"`.
     pub regular: Verdict,
+    /// With `tiles.grid = "frames"`.
+    pub frames: Verdict,
 }
 
 /// What a run would do with a source.
@@ -119,8 +124,11 @@ impl Verdict {
 impl HeaderReport {
     /// Tells whether the header lets the object pass under a grid, whatever the model.
     pub(super) fn check(&self, grid: TileGrid, limits: &DecodeLimits) -> Result<(), Rejection> {
-        if grid == TileGrid::Regular {
-            // Its windows are held against the limits, not the whole.
+        if let Some(format) = self.format {
+            reader::check(grid, format)?;
+        }
+        if grid != TileGrid::Whole {
+            // Its windows or frames are held against the limits, not the whole.
             return self.scene.as_ref().map(|_| ()).map_err(Clone::clone);
         }
         match (&self.unread, &self.picture) {
@@ -223,6 +231,7 @@ impl Description {
             detail,
             grids: Some(grids),
             image: looked.image(grid),
+            medical: looked.medical(),
             item: None,
             windows,
             size_bytes: Some(looked.size_bytes),
@@ -268,6 +277,7 @@ impl Description {
             format: None,
             extension_agrees: None,
             image: None,
+            medical: None,
             item: None,
             windows: None,
             rejection: None,
@@ -331,7 +341,7 @@ impl Image {
             photometric: grid.stored.photometric.to_string(),
             sample_type: grid.stored.kind.to_string(),
             stored_bits: grid.stored.stored_bits,
-            compression: grid.stored.codec.to_string(),
+            compression: compression(file),
             subsampling: None,
             interlaced: false,
             icc_profile: false,
@@ -339,7 +349,15 @@ impl Image {
             levels: file.sizes().into_iter().map(level).collect(),
             num_frames: file.num_frames(),
             num_pages: file.container().num_pages,
-            scene: Some(Scene::new(file)),
+            scene: file.dicom().is_none().then(|| Scene::new(file)),
         }
+    }
+}
+
+/// Returns how samples are compressed: of DICOM the transfer syntax.
+fn compression(file: &dyn RasterFile) -> String {
+    match file.dicom() {
+        Some(dicom) => dicom.instance().transfer_syntax().uid().to_owned(),
+        None => file.pixels(0, 0).stored.codec.to_string(),
     }
 }

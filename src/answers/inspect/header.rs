@@ -36,7 +36,7 @@ pub(super) struct HeaderReport {
     pub(super) is_stac: bool,
     /// What the header says to a run whose sources are one tile each.
     pub(super) picture: Result<ImageHeader, Rejection>,
-    /// What it says to one that cuts scenes into windows.
+    /// What it says to one that reads blocks: that cuts scenes into windows, or makes tiles of frames.
     pub(super) scene: Result<Arc<OpenRaster>, Rejection>,
     /// All bytes of an object that cannot be read by ranges.
     pub(super) whole: Option<Bytes>,
@@ -46,9 +46,11 @@ impl HeaderReport {
     async fn of(reader: RangeReader, max_bytes: u64) -> Result<Self, StoreError> {
         let size = reader.size_bytes();
         let reader = Arc::new(reader);
-        let scene = ReadError::answer(OpenRaster::open(reader.clone()).await)?.map(Arc::new);
         let picture = reader.parse(|object| parse(TileGrid::Whole, object)).await;
         let picture = ReadError::answer(picture)?.map(picture_of);
+        let is_dicom = reader.seen(|object| sniff_partial(object) == Some(ImageFormat::Dicom)).await;
+        let grid = if is_dicom { TileGrid::Frames } else { TileGrid::Regular };
+        let scene = ReadError::answer(OpenRaster::open(grid, reader.clone()).await)?.map(Arc::new);
         let (format, is_stac) = reader
             .seen(|object| {
                 let start = object.held(&(0..DOCUMENT_START_BYTES.min(size)));

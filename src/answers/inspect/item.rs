@@ -114,7 +114,7 @@ impl Inspector {
         let judged = self.judge_item(source, &known).await?;
         let scene = judged.as_ref().ok().and_then(Option::as_ref);
         let item = item.map(|item| self.item_of(item, files, scene.map(|scene| &**scene)));
-        let windows = scene.and_then(|scene| self.windows_of(scene));
+        let windows = scene.and_then(|scene| self.windows_of(scene, TileGrid::Regular));
         Ok(Description::of_item(&source.uri.to_string(), item, judged.err(), windows))
     }
 
@@ -123,7 +123,9 @@ impl Inspector {
     /// - `known`: those whose headers have been read
     async fn judge_item(&self, source: &Source, known: &[Arc<OpenRaster>]) -> Result<Judged> {
         if let Some(model) = &self.model {
-            return SourceError::answer(judge(self.windows(model)?, source, known).await.map(Some));
+            return SourceError::answer(
+                judge(self.windows(model, TileGrid::Regular)?, source, known).await.map(Some),
+            );
         }
         if let Some(tiling) = &self.bands {
             // Without a model nobody knows how many windows there are.

@@ -18,6 +18,7 @@ mod chip;
 mod describe;
 mod header;
 mod item;
+mod medical;
 mod picture;
 mod preview;
 mod scene;
@@ -29,12 +30,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use self::blocks::read_scene;
-pub use self::chip::ChipRequest;
+use self::blocks::{read_frame, read_scene};
+pub use self::chip::{ChipRequest, MedicalStage};
 use self::chip::{check_only_tile, check_whole, decode_window, laid_out};
 pub use self::describe::{Description, Grids, Image, Level, Status, Verdict, Windows};
 use self::header::HeaderReport;
 pub use self::item::{Asset, Item, ItemBand};
+pub use self::medical::Medical;
 pub use self::picture::{FileFormat, Picture};
 pub use self::preview::preview;
 pub use self::scene::{Band, Blocks, Scene};
@@ -42,7 +44,7 @@ pub use self::source::{Source, Sources};
 use self::window::ReadWindow;
 
 use crate::config::InspectOptions;
-use crate::formats::image::DecodeLimits;
+use crate::formats::image::{DecodeLimits, ImageFormat};
 use crate::formats::reader::TileGrid;
 use crate::input::byte_ranges::{ReadError, read_whole};
 use crate::input::open::OpenRaster;
@@ -82,12 +84,15 @@ struct ForModel {
     /// How scenes are cut with `tiles.grid = "regular"`, whether they are or not, or why they cannot be; `None`: nobody
     /// asks.
     tiling: Option<Result<Arc<Tiling>>>,
+    /// How frames of DICOM objects become tiles.
+    frames: Arc<Tiling>,
 }
 
 impl ForModel {
     /// - `area`: of interest, where scenes are cut
     fn new(settings: &InspectOptions, area: Option<&Area>, input: Input) -> Result<Self> {
         let input = Input { accept: settings.tiles.over(input.accept), ..input };
+        let frames = Arc::new(tiling::of_frames(settings.frames.clone(), &input));
         let tiling = match (&settings.grid, &settings.other_grid) {
             (Some(grid), _) => {
                 Some(Ok(Arc::new(tiling::resolve_within(grid, || Ok(area.cloned()), &input)?)))
@@ -98,7 +103,7 @@ impl ForModel {
             },
             (None, None) => None,
         };
-        Ok(Self { how: Preprocess::new(&input)?, input, tiling })
+        Ok(Self { how: Preprocess::new(&input)?, input, tiling, frames })
     }
 
     fn window_input(&self, read: ReadWindow, uri: &SourceUri) -> Result<ModelInput> {
@@ -153,7 +158,8 @@ impl Inspector {
         let area = settings.grid.as_ref().and_then(|grid| grid.aoi.as_deref()).map(tiling::read_aoi);
         let area = area.transpose()?;
         let items = || tiling::items(&settings.stac, &settings.limits, area.as_ref(), storage.naming());
-        let items = settings.grid.as_ref().map(|_| items()).transpose()?;
+        let cuts = settings.tile_grid() == TileGrid::Regular;
+        let items = cuts.then(items).transpose()?;
         Ok(Self {
             storage,
             limits: DecodeLimits::of_pixels(settings.limits.max_pixels),
@@ -161,7 +167,11 @@ impl Inspector {
             max_windows: settings.limits.max_windows,
             grid: settings.tile_grid(),
             items,
-            bands: settings.grid.as_ref().and_then(|grid| item::tiling_of_bands(grid, area.clone())),
+            bands: settings
+                .grid
+                .as_ref()
+                .filter(|_| cuts)
+                .and_then(|grid| item::tiling_of_bands(grid, area.clone())),
             model: input.map(|input| ForModel::new(settings, area.as_ref(), input)).transpose()?,
         })
     }
@@ -214,36 +224,46 @@ impl Inspector {
         }
         let uri = ObjectUri::of(&source.uri)?;
         let looked = self.header(&uri).await.map_err(|fault| not_had(fault, &uri))?;
-        let judged = self.judge(source, &looked, self.grid).await?;
-        let grids = self.grids(&uri, &looked, &judged).await;
-        let windows = judged.as_ref().ok().and_then(|scene| self.windows_of(scene.as_ref()?));
-        Ok(Description::new(&uri, looked, self.grid, grids, judged.err(), windows))
+        let grid = self.grid_of(&looked);
+        let judged = self.judge(source, &looked, grid).await?;
+        let grids = self.grids(&uri, &looked, (grid, &judged)).await;
+        let windows = judged.as_ref().ok().and_then(|scene| self.windows_of(scene.as_ref()?, grid));
+        Ok(Description::new(&uri, looked, grid, grids, judged.err(), windows))
     }
 
-    /// Says what runs of both grids do with an object.
-    async fn grids(&self, uri: &ObjectUri, looked: &HeaderReport, own: &Judged) -> Grids {
-        let own = Verdict::new(own.as_ref().err());
-        let other = match self.grid {
-            TileGrid::Whole => TileGrid::Regular,
-            TileGrid::Regular => TileGrid::Whole,
-        };
-        let other_verdict = if other == TileGrid::Regular && looked.is_stac {
-            Verdict::of_stac()
-        } else {
-            match self.judge(&Source::object(uri), looked, other).await {
+    /// Returns how tiles are made of an object: a DICOM object has frames, whatever is asked of others.
+    fn grid_of(&self, looked: &HeaderReport) -> TileGrid {
+        if looked.format == Some(ImageFormat::Dicom) { TileGrid::Frames } else { self.grid }
+    }
+
+    /// Says what runs of each grid do with an object.
+    ///
+    /// - `own`: a grid of which that is known
+    async fn grids(&self, uri: &ObjectUri, looked: &HeaderReport, own: (TileGrid, &Judged)) -> Grids {
+        let verdict = async |grid| {
+            if grid == own.0 {
+                return Verdict::new(own.1.as_ref().err());
+            }
+            if grid == TileGrid::Regular && looked.is_stac {
+                return Verdict::of_stac();
+            }
+            match self.judge(&Source::object(uri), looked, grid).await {
                 Ok(judged) => Verdict::new(judged.err().as_ref()),
                 Err(error) => Verdict::failed(&error),
             }
         };
-        match other {
-            TileGrid::Regular => Grids { whole: own, regular: other_verdict },
-            TileGrid::Whole => Grids { whole: other_verdict, regular: own },
+        Grids {
+            whole: verdict(TileGrid::Whole).await,
+            regular: verdict(TileGrid::Regular).await,
+            frames: verdict(TileGrid::Frames).await,
         }
     }
 
     /// Counts the windows of a scene that a run has.
-    fn windows_of(&self, scene: &Arc<scenes::Scene>) -> Option<Windows> {
-        let tiling = self.model.as_ref()?.tiling.as_ref()?.as_ref().ok()?;
+    fn windows_of(&self, scene: &Arc<scenes::Scene>, grid: TileGrid) -> Option<Windows> {
+        let model = self.model.as_ref()?;
+        let tiling =
+            if grid == TileGrid::Frames { &model.frames } else { model.tiling.as_ref()?.as_ref().ok()? };
         Some(Windows::of(scene, tiling))
     }
 
@@ -259,7 +279,7 @@ impl Inspector {
             Err(StoreError::Forbidden) => return Ok(Some(fetch::forbidden())),
             Err(fault) => return Err(fault.into_error(uri)),
         };
-        Ok(self.judge(&Source::object(uri), &looked, self.grid).await?.err())
+        Ok(self.judge(&Source::object(uri), &looked, self.grid_of(&looked)).await?.err())
     }
 
     /// Tells by the header alone what a run of this grid does.
@@ -269,9 +289,9 @@ impl Inspector {
         }
         let Some(model) = &self.model else { return Ok(Ok(None)) };
         match (grid, &looked.picture) {
-            (TileGrid::Regular, _) => {
+            (TileGrid::Regular | TileGrid::Frames, _) => {
                 let known: Vec<Arc<OpenRaster>> = looked.known().into_iter().collect();
-                SourceError::answer(window::judge(self.windows(model)?, source, &known).await.map(Some))
+                SourceError::answer(window::judge(self.windows(model, grid)?, source, &known).await.map(Some))
             }
             (TileGrid::Whole, Ok(header)) => {
                 Ok(WholeImage::of(header.clone(), &self.limits, &model.how).map(|_| None))
@@ -280,9 +300,13 @@ impl Inspector {
         }
     }
 
-    /// Returns how windows of scenes are read for the model.
-    fn windows<'a>(&'a self, model: &'a ForModel) -> Result<WindowReader<'a>> {
+    /// Returns how windows of scenes, or frames, are read for the model.
+    fn windows<'a>(&'a self, model: &'a ForModel, grid: TileGrid) -> Result<WindowReader<'a>> {
+        if let (TileGrid::Frames, Some(frames)) = (grid, &model.frames.frames) {
+            tiling::check_preset(&frames.preset, &model.input)?;
+        }
         let tiling = match &model.tiling {
+            _ if grid == TileGrid::Frames => &model.frames,
             Some(Ok(tiling)) => tiling,
             Some(Err(why)) => return Err(Error::config(why.to_string())),
             None => return Err(Error::bug("nobody has asked how scenes are cut")),
@@ -303,15 +327,40 @@ impl Inspector {
     pub async fn chip(&self, source: &Source, wanted: ChipRequest) -> Result<(Chip, u64)> {
         let uri = &self.file_of(source)?;
         let looked = self.header(uri).await.map_err(|fault| not_had(fault, uri))?;
-        let judged = self.judge(&Source::object(uri), &looked, self.grid).await?;
-        judged.map_err(|rejection| rejected(uri, self.grid, rejection))?;
-        if let (TileGrid::Regular, Ok(object)) = (self.grid, looked.scene) {
+        let grid = self.grid_of(&looked);
+        let judged = self.judge(&Source::object(uri), &looked, grid).await?;
+        judged.map_err(|rejection| rejected(uri, grid, rejection))?;
+        if let (TileGrid::Regular | TileGrid::Frames, Ok(object)) = (grid, looked.scene) {
             let chip = read_scene(&object, &self.limits, wanted).await?;
             return Ok((chip, object.reader().read_bytes()));
         }
         let bytes = self.read(uri, looked.whole).await?;
         let chip = decode_window(uri, &bytes, &self.limits, wanted)?;
         Ok((chip, bytes.len() as u64))
+    }
+
+    /// Makes of a frame of a DICOM object what a viewer shows, or its modality values; returns also how many bytes were
+    /// read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::chip`]; `Usage` for any other source.
+    pub async fn frame(
+        &self,
+        source: &Source,
+        wanted: ChipRequest,
+        stage: MedicalStage,
+    ) -> Result<(Chip, u64)> {
+        let uri = &ObjectUri::of(&source.uri)?;
+        let looked = self.header(uri).await.map_err(|fault| not_had(fault, uri))?;
+        if self.grid_of(&looked) != TileGrid::Frames {
+            return Err(Error::usage(format!("{uri} is no DICOM object: only those have this stage"))
+                .hint("leave out --stage for samples as stored"));
+        }
+        let object = looked.scene.map_err(|rejection| rejected(uri, TileGrid::Frames, rejection))?;
+        let file = object.file().dicom().expect("its frames are tiles");
+        let chip = read_frame(&object, file, &self.limits, (wanted, stage)).await?;
+        Ok((chip, object.reader().read_bytes()))
     }
 
     /// Makes of the part of a source that is wanted what a run gives to the model.
@@ -321,22 +370,36 @@ impl Inspector {
     /// As [`Self::chip`]; `Usage` if no model was named, or a run has no such tile.
     pub async fn input(&self, source: &Source, wanted: ChipRequest) -> Result<ModelInput> {
         let model = self.model.as_ref().ok_or_else(|| Error::usage("no model was named"))?;
-        if self.grid == TileGrid::Regular {
-            return model
-                .window_input(window::read(self.windows(model)?, source, wanted).await?, &source.uri);
+        if self.grid != TileGrid::Whole {
+            return self.input_by_blocks(model, source, wanted, self.grid).await;
         }
-        self.whole_input(model, &ObjectUri::of(&source.uri)?, wanted).await
+        let uri = ObjectUri::of(&source.uri)?;
+        let looked = self.header(&uri).await.map_err(|fault| not_had(fault, &uri))?;
+        match self.grid_of(&looked) {
+            TileGrid::Frames => self.input_by_blocks(model, source, wanted, TileGrid::Frames).await,
+            _ => self.whole_input(model, &uri, looked, wanted).await,
+        }
+    }
+
+    async fn input_by_blocks(
+        &self,
+        model: &ForModel,
+        source: &Source,
+        wanted: ChipRequest,
+        grid: TileGrid,
+    ) -> Result<ModelInput> {
+        model.window_input(window::read(self.windows(model, grid)?, source, wanted).await?, &source.uri)
     }
 
     async fn whole_input(
         &self,
         model: &ForModel,
         uri: &ObjectUri,
+        looked: HeaderReport,
         wanted: ChipRequest,
     ) -> Result<ModelInput> {
         let ForModel { input, how, .. } = model;
         let reject = |rejection| rejected(uri, TileGrid::Whole, rejection);
-        let looked = self.header(uri).await.map_err(|fault| not_had(fault, uri))?;
         self.judge(&Source::object(uri), &looked, TileGrid::Whole).await?.map_err(reject)?;
         let bytes = self.read(uri, looked.whole).await?;
         let image = WholeImage::open(&bytes, &self.limits, how).map_err(reject)?;
@@ -383,6 +446,6 @@ fn rejected(what: impl Display, grid: TileGrid, rejection: Rejection) -> Error {
         TileGrid::Whole => error.hint(format!(
             "{more}; a GeoTIFF can be cut into windows instead, with --set tiles.grid=regular"
         )),
-        TileGrid::Regular => error.hint(more),
+        TileGrid::Regular | TileGrid::Frames => error.hint(more),
     }
 }

@@ -47,6 +47,8 @@ pub async fn preview(job: &Job) -> Result<Preview> {
 
 fn looker(job: &Job) -> Result<Inspector> {
     let Pipeline { storage, limits, tiles, grid, input, .. } = job.pipeline().clone();
-    let settings = InspectOptions { storage, limits, tiles, grid, other_grid: None, stac: input.stac };
+    let frames = grid.as_ref().and_then(|grid| grid.frames.clone()).unwrap_or_default();
+    let settings =
+        InspectOptions { storage, limits, tiles, grid, other_grid: None, frames, stac: input.stac };
     Inspector::with_storage(&settings, Some(job.model().contract.input.clone()), job.storage().clone())
 }

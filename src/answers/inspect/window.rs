@@ -161,6 +161,7 @@ mod tests {
             min_valid_fraction: 0.0,
             clouds: None,
             cell_km: 10,
+            frames: None,
         })
     }
 

@@ -33,6 +33,8 @@ pub enum ImageFormat {
     WebP,
     /// TIFF 6.0 or `BigTIFF`.
     Tiff,
+    /// DICOM (PS3.10).
+    Dicom,
 }
 
 impl ImageFormat {
@@ -44,6 +46,7 @@ impl ImageFormat {
             Self::Png => "PNG",
             Self::WebP => "WebP",
             Self::Tiff => "TIFF",
+            Self::Dicom => "DICOM",
         }
     }
 
@@ -55,6 +58,7 @@ impl ImageFormat {
             Self::Png => &["png"],
             Self::WebP => &["webp"],
             Self::Tiff => &["tif", "tiff", "gtiff", "tf8", "btf"],
+            Self::Dicom => &["dcm", "dicom", "dic", "ima"],
         }
     }
 
@@ -78,12 +82,15 @@ impl fmt::Display for ImageFormat {
 }
 
 /// So many bytes tell a format.
-pub(crate) const SIGNATURE_BYTES: usize = 12;
+pub(crate) const SIGNATURE_BYTES: usize = tilefleet_dicom::SNIFF_BYTES;
 
-/// Tells an image's format by its first bytes (12 are enough), whatever its name says.
+/// Tells an image's format by its first bytes, whatever its name says. A DICOM file may have any preamble, that of a TIFF
+/// among them (PS3.10, 7.1): so it is asked for first.
 #[must_use]
 pub fn sniff(bytes: &[u8]) -> Option<ImageFormat> {
-    if bytes.starts_with(&[0xFF, 0xD8, 0xFF]) {
+    if tilefleet_dicom::is_dicom(bytes) {
+        Some(ImageFormat::Dicom)
+    } else if bytes.starts_with(&[0xFF, 0xD8, 0xFF]) {
         Some(ImageFormat::Jpeg)
     } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         Some(ImageFormat::Png)
@@ -324,12 +331,16 @@ fn parse(view: View<'_>) -> Result<ImageHeader, Rejection> {
         ImageFormat::Png => png::parse_header(view),
         ImageFormat::WebP => webp::parse_header(view),
         ImageFormat::Tiff => tiff::parse_header(view),
+        ImageFormat::Dicom => Err(unsupported(format!("DICOM {NEEDS_FRAMES}"))),
     }?;
     if header.size.num_pixels() == 0 {
         return Err(corrupt(format!("the header announces {}", header.size)));
     }
     Ok(header)
 }
+
+/// How images with frames are read, where they are not.
+pub(super) const NEEDS_FRAMES: &str = "is read with tiles.grid = \"frames\", and with a section [privacy]";
 
 /// So many bytes tell the formats that are not read.
 const SNIFFED_OTHER_BYTES: usize = 24;

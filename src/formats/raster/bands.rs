@@ -15,9 +15,7 @@ pub struct BandInfo {
 
 /// How the stored samples of a band become values of a unit.
 ///
-/// Of TIFF these are GDAL's scale and offset. Of a DICOM frame they are its rescale (PS3.3 C.11.1.1.2, by frame
-/// C.7.6.16.2.9); its VOI window (C.11.2.1.2, by frame C.7.6.16.2.10) is not read yet, and will be a further field here and of
-/// `scene::FrameValues`.
+/// Of TIFF these are GDAL's scale and offset. What the values of a DICOM frame mean is its `FrameSpec`'s to say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValueMapping {
     /// Value = stored sample × `scale` + `offset`; 1 by default.

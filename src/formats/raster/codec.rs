@@ -21,6 +21,8 @@ pub enum Codec {
     Zstd,
     /// WebP.
     WebP,
+    /// A frame of a DICOM object, in whatever transfer syntax.
+    Dicom,
 }
 
 /// What LERC's blobs are compressed with once more.
@@ -45,7 +47,7 @@ impl Codec {
             Self::Deflate => Some(1040),
             Self::Lzw => Some(2730),
             Self::PackBits => Some(64),
-            Self::Jpeg | Self::Lerc(_) | Self::Zstd | Self::WebP => None,
+            Self::Jpeg | Self::Lerc(_) | Self::Zstd | Self::WebP | Self::Dicom => None,
         }
     }
 
@@ -63,6 +65,7 @@ impl Codec {
             Self::Lerc(LercExtra::Zstd) => "lerc and zstd",
             Self::Zstd => "zstd",
             Self::WebP => "webp",
+            Self::Dicom => "dicom",
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::bands::NodataValue;
 use super::codec::{Codec, Predictor};
 use crate::formats::bytes::Order;
+use crate::formats::dicom::DicomFrame;
 use crate::vocabulary::geometry::{Size, Window};
 use crate::vocabulary::sample::SampleKind;
 
@@ -65,6 +66,8 @@ pub struct StoredSamples {
     pub reversed_bits: bool,
     /// What the blocks have in common and is not in them, as the tables of JPEG.
     pub tables: Option<Arc<[u8]>>,
+    /// Of a frame of a DICOM object: how it is stored and what its values mean.
+    pub dicom: Option<DicomFrame>,
 }
 
 /// The blocks of one image of a file: the samples of a level of a frame, or its mask.

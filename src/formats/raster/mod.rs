@@ -28,6 +28,7 @@ pub use self::bands::{BandInfo, NodataValue, Validity, ValueMapping};
 pub use self::codec::{Codec, LercExtra, Predictor};
 pub use self::grid::{BlockGrid, BlockId, BlockLayout, BlockSpec, Photometric, StoredSamples};
 pub use self::table::{BlockTable, Entry};
+use crate::formats::dicom::DicomFile;
 use crate::formats::partial::{Parsed, Partial};
 use crate::geo::GeoTags;
 use crate::vocabulary::geometry::{Size, Window};
@@ -88,8 +89,8 @@ pub trait RasterFile: fmt::Debug + Send + Sync {
     /// If there is no such frame.
     fn bands(&self, frame: u32) -> &[BandInfo];
 
-    /// Returns how the samples of a band of a frame become values. A DICOM frame will have its
-    /// rescale and its VOI window here; planning records them (`survey/bands`, `FrameValues`), composing applies them.
+    /// Returns how the samples of a band of a frame become values; planning records it (`survey/bands`, `FrameValues`), composing
+    /// applies it. Of DICOM frames it is no more than the identity: their `FrameSpec` says what values mean.
     ///
     /// # Panics
     ///
@@ -107,6 +108,11 @@ pub trait RasterFile: fmt::Debug + Send + Sync {
     /// Returns width and height of a pixel of level 0 in microns, if the file says it: slides and DICOM files do. The
     /// resolution of a TIFF is one of print, and says nothing.
     fn microns(&self) -> Option<[f64; 2]> {
+        None
+    }
+
+    /// Returns the file as a DICOM object, if it is one.
+    fn dicom(&self) -> Option<&DicomFile> {
         None
     }
 

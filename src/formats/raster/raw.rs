@@ -136,6 +136,7 @@ fn grid(size: Size, num_bands: u16) -> BlockGrid {
             order: Order::Big,
             reversed_bits: false,
             tables: None,
+            dicom: None,
         },
     }
 }

@@ -25,7 +25,7 @@ pub struct BlockTable {
 }
 
 /// Where one block lies, by its offset and its size together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// Nowhere: both are 0.
     Absent,
@@ -38,6 +38,8 @@ pub enum Entry {
     },
     /// What is said of it makes no sense, in such words as follow "block 7".
     Wrong(&'static str),
+    /// It cannot be read, and others of its object may be.
+    Refused(Box<Rejection>),
 }
 
 impl BlockTable {
@@ -45,7 +47,11 @@ impl BlockTable {
     ///
     /// - `first`: number of the first of them
     pub fn new(grid: &BlockGrid, first: u32, entries: Vec<Entry>, file_bytes: u64) -> Self {
-        let most = grid.max_block_bytes().saturating_mul(2).saturating_add(OVERHEAD_BYTES);
+        let most = match grid.stored.codec {
+            // A deflated data set is one stream, in which all frames lie.
+            Codec::Dicom => u64::MAX,
+            _ => grid.max_block_bytes().saturating_mul(2).saturating_add(OVERHEAD_BYTES),
+        };
         let whole = matches!(grid.stored.codec, Codec::None | Codec::WebP | Codec::Lerc(_));
         Self { first, entries, file_bytes, most, whole }
     }
@@ -55,16 +61,18 @@ impl BlockTable {
     /// # Errors
     ///
     /// [`crate::vocabulary::reason::Reason::Truncated`] if the file ends before it begins, or before all samples that are
-    /// stored as they are; [`crate::vocabulary::reason::Reason::Corrupt`] if offset and size contradict each other.
+    /// stored as they are; [`crate::vocabulary::reason::Reason::Corrupt`] if offset and size contradict each other; that of
+    /// [`Entry::Refused`].
     ///
     /// # Panics
     ///
     /// If the table was not read for this block.
     pub fn range(&self, id: BlockId) -> Result<Option<Range<u64>>, Rejection> {
-        let (offset, length) = match self.entries[(id.0 - self.first) as usize] {
+        let (offset, length) = match &self.entries[(id.0 - self.first) as usize] {
             Entry::Absent => return Ok(None),
             Entry::Wrong(what) => return Err(corrupt(format!("block {} {what}", id.0))),
-            Entry::At { offset, length } => (offset, length),
+            Entry::Refused(rejection) => return Err((**rejection).clone()),
+            Entry::At { offset, length } => (*offset, *length),
         };
         // What comes after so much is no part of what the block decodes to.
         let wanted = length.min(self.most);

@@ -7,7 +7,7 @@ use super::{
     BlockGrid, BlockId, GridId, NodataValue, Part, RasterFile, RasterParser, Validity, ValueMapping, raw,
 };
 use crate::formats::partial::{Parsed, Partial};
-use crate::formats::tiff;
+use crate::formats::{dicom, tiff};
 use crate::vocabulary::geometry::{Size, Window};
 use crate::vocabulary::reason::Reason;
 use crate::vocabulary::sample::{SampleKind, converts};
@@ -46,7 +46,9 @@ fn survives_being_cut(bytes: &[u8], parse: RasterParser) {
     {
         let cut = &bytes[..len];
         if let Err(rejection) = complete(cut, &mut Partial::new(len), parse) {
-            let may_be = [Reason::Empty, Reason::NotAnImage, Reason::Truncated, Reason::Corrupt];
+            // Cut before its pixels, a DICOM object is one without.
+            let may_be =
+                [Reason::Empty, Reason::NotAnImage, Reason::NotImage, Reason::Truncated, Reason::Corrupt];
             assert!(may_be.contains(&rejection.reason), "cut to {len} bytes: {rejection}");
         }
     }
@@ -142,6 +144,45 @@ fn keeps_frames_apart(bytes: &[u8], file: &dyn RasterFile) {
 fn tiff_holds_the_contract() {
     holds_contract(&cog(Size::new(700, 300), 3, |x, y, band| (x ^ y) as u16 + band), tiff::parse_raster);
     holds_contract(&cog(Size::new(31, 17), 1, |x, y, _| (x * y) as u16), tiff::parse_raster);
+}
+
+#[test]
+fn dicom_holds_the_contract() {
+    for (size, num_frames) in [(Size::new(20, 12), 4), (Size::new(1, 1), 1)] {
+        holds_contract(&dicom_object(size, num_frames), dicom::parse_raster);
+    }
+}
+
+/// A DICOM object of 16 bits, explicit little endian (PS3.10, 7; PS3.5, 7.1.2).
+fn dicom_object(size: Size, num_frames: u32) -> Vec<u8> {
+    let short = |number: u32| (number as u16).to_le_bytes().to_vec();
+    let element = |group: u16, number: u16, kind: &[u8; 2], value: &[u8]| {
+        let padded = [value, &b" "[..value.len() % 2]].concat();
+        let head = [group.to_le_bytes(), number.to_le_bytes(), *kind].concat();
+        let len = padded.len() as u32;
+        match kind {
+            b"OW" => [head, vec![0, 0], len.to_le_bytes().to_vec(), padded].concat(),
+            _ => [head, short(len), padded].concat(),
+        }
+    };
+    let meta = element(2, 0x10, b"UI", b"1.2.840.10008.1.2.1\0");
+    let samples = (0..size.num_pixels() * u64::from(num_frames)).flat_map(|sample| short(sample as u32 * 7));
+    let elements = [
+        element(2, 0, b"UL", &(meta.len() as u32).to_le_bytes()),
+        meta,
+        element(8, 0x16, b"UI", b"1.2.840.10008.5.1.4.1.1.7.3\0"),
+        element(0x28, 2, b"US", &short(1)),
+        element(0x28, 4, b"CS", b"MONOCHROME2"),
+        element(0x28, 8, b"IS", num_frames.to_string().as_bytes()),
+        element(0x28, 0x10, b"US", &short(size.height)),
+        element(0x28, 0x11, b"US", &short(size.width)),
+        element(0x28, 0x100, b"US", &short(16)),
+        element(0x28, 0x101, b"US", &short(16)),
+        element(0x28, 0x102, b"US", &short(15)),
+        element(0x28, 0x103, b"US", &short(0)),
+        element(0x7FE0, 0x10, b"OW", &samples.collect::<Vec<u8>>()),
+    ];
+    [vec![0; 128], b"DICM".to_vec(), elements.concat()].concat()
 }
 
 #[test]

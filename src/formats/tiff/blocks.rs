@@ -28,7 +28,7 @@ pub(super) fn table(file: View<'_>, page: &Page, blocks: &[BlockId]) -> Result<B
     let entries = if page.cut {
         let (first_strip, end_strip) = (first / page.grid.num_down(), end.div_ceil(page.grid.num_down()));
         let strips = stored(file, page, first_strip..end_strip)?;
-        let strip_of = |id: u32| strips[(id / page.grid.num_down() - first_strip) as usize];
+        let strip_of = |id: u32| strips[(id / page.grid.num_down() - first_strip) as usize].clone();
         (first..end).map(|id| piece(page, id, strip_of(id))).collect()
     } else {
         stored(file, page, first..end)?

@@ -64,6 +64,7 @@ impl Page {
                 order: directory.order(),
                 reversed_bits: stated(directory, tag::FILL_ORDER, 1)? == 2,
                 tables: jpeg_tables(directory, codec)?,
+                dicom: None,
             },
         };
         check_samples(&grid)?;

@@ -12,9 +12,9 @@ use crate::vocabulary::words::counted;
 const MAX_KINDS: usize = 8;
 
 /// Endings of what is known to be no image: world files and projections, what GDAL and archives put beside a
-/// scene, text, tables, vectors, sums.
+/// scene, text, tables, vectors, sums, headers that Orthanc keeps beside a DICOM object.
 #[rustfmt::skip]
-const ENDINGS: [&str; 74] = [
+const ENDINGS: [&str; 75] = [
     "tfw", "tifw", "tiffw", "jgw", "jpgw", "jpegw", "pgw", "pngw", "gfw", "bpw", "wld", "prj",
     "ovr", "msk", "xml", "imd", "rpb", "rpc", "eph", "att", "til", "met", "mtl", "tab", "points",
     "txt", "md", "rst", "log", "pdf", "doc", "docx", "rtf", "html", "htm", "css",
@@ -22,12 +22,14 @@ const ENDINGS: [&str; 74] = [
     "yaml", "yml", "toml", "ini", "cfg", "py", "ipynb", "sh",
     "shp", "shx", "dbf", "sbn", "sbx", "cpg", "qix", "qpj", "gpkg", "kml", "qgz", "qml", "sld", "lyrx",
     "md5", "sha1", "sha256", "crc",
+    "head",
 ];
 
 /// Whole names of the same kind, without an ending.
 #[rustfmt::skip]
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "readme", "license", "licence", "copying", "changelog", "makefile", "_success", "md5sums", "sha256sums", "thumbs.db",
+    "dicomdir",
 ];
 
 /// Says what kind of file a key is the name of, if that is not an image: its ending, or the whole name.

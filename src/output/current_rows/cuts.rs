@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 
 use crate::config::{Pipeline, TilesSection};
 use crate::output::Run;
-use crate::scene::Resolution;
+use crate::scene::{FrameChoice, Resolution};
 use crate::vocabulary::error::Result;
 use crate::vocabulary::identity::SourceUri;
 
@@ -23,6 +23,8 @@ enum Cut {
     Whole,
     /// Into windows.
     Windows { size: u32, stride: u32, resolution: Resolution, area: Option<String>, bands: Vec<String> },
+    /// Frames of medical images are tiles.
+    Frames(FrameChoice),
     /// As no run of another fingerprint, as far as can be told.
     Other,
 }
@@ -32,9 +34,12 @@ impl Cut {
         let Ok(pipeline) = Pipeline::recorded(&run.record.pipeline, &run.id.to_string()) else {
             return Self::Other;
         };
-        let Some(TilesSection { size, stride, resolution, aoi, bands, .. }) = pipeline.grid else {
+        let Some(TilesSection { size, stride, resolution, aoi, bands, frames, .. }) = pipeline.grid else {
             return Self::Whole;
         };
+        if let Some(tiling) = frames {
+            return Self::Frames(tiling.frames);
+        }
         // A record names the file of an area, and not what it said.
         if aoi.as_deref().is_some_and(|area| !is_spelt_out(area)) {
             return Self::Other;

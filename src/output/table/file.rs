@@ -230,6 +230,7 @@ mod tests {
             window,
             outcome,
             geo: None,
+            medical: None,
         }
     }
 

@@ -314,6 +314,7 @@ mod tests {
             frame: 0,
             window: None,
             geo: None,
+            medical: None,
             outcome: if present {
                 let embedding = next.next().expect("numbers do not end");
                 Outcome::Ok { detail: None, prediction: None, embedding }

@@ -1,8 +1,8 @@
 //! Columns of a stored table by name and type: the one place where they are looked up.
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, ListArray, PrimitiveArray, RecordBatch,
-    StringArray, StructArray,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BooleanArray, ListArray, PrimitiveArray,
+    RecordBatch, StringArray, StructArray,
 };
 
 use crate::vocabulary::error::Error;
@@ -65,6 +65,15 @@ impl<'a> StoredColumns<'a> {
         self.typed(name, |column| column.as_primitive_opt())
     }
 
+    /// Returns a column of flags.
+    ///
+    /// # Errors
+    ///
+    /// [`BadColumn::Missing`].
+    pub fn flags(self, name: &str) -> Result<&'a BooleanArray, BadColumn> {
+        self.typed(name, |column| column.as_boolean_opt())
+    }
+
     /// Returns a column of bytes.
     ///
     /// # Errors
@@ -95,6 +104,11 @@ impl<'a> StoredColumns<'a> {
 
 /// Returns the text of a row; `None` for a null.
 pub fn text_at(column: &StringArray, row: usize) -> Option<&str> {
+    column.is_valid(row).then(|| column.value(row))
+}
+
+/// Returns the flag of a row; `None` for a null.
+pub fn flag_at(column: &BooleanArray, row: usize) -> Option<bool> {
     column.is_valid(row).then(|| column.value(row))
 }
 

@@ -5,6 +5,7 @@
 //! is fetched or decoded here, and what the rules say is asked elsewhere.
 
 mod area;
+pub mod frame;
 
 use self::area::AreaAxis;
 use crate::formats::raster::{BlockId, Part, RasterFile};

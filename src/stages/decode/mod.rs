@@ -76,6 +76,7 @@ pub fn decode(
         ImageFormat::Png => png::decode(header, bytes, limits),
         ImageFormat::WebP => webp::decode(header, bytes, limits),
         ImageFormat::Tiff => tiff::decode(header, bytes, limits),
+        ImageFormat::Dicom => unreachable!("its header is that of no picture"),
     })?;
     let chip = Chip { size: header.size, bands, samples };
     let expected = header.decoded_bytes();
@@ -103,7 +104,7 @@ pub fn working_bytes(header: &ImageHeader, bytes: &[u8]) -> u64 {
         ImageFormat::Png => png::working_bytes(header, bytes),
         ImageFormat::WebP => webp::working_bytes(header, bytes),
         // A strip may be the whole image, and is unpacked before its samples are put in place.
-        ImageFormat::Tiff => decoded.saturating_mul(2),
+        ImageFormat::Tiff | ImageFormat::Dicom => decoded.saturating_mul(2),
     };
     // Turning makes a copy, and a thread may keep its buffers for the next image.
     let copied = if header.orientation == Orientation::UPRIGHT { 0 } else { decoded };

@@ -142,7 +142,10 @@ pub fn check_size(scene: &OpenScene, cuts: &[SourceWindow], limits: &DecodeLimit
         }
         format!("the blocks of the window decode to {bytes} bytes, limits.max_pixels allows {most}")
     };
-    let advice = "raise it, or ask for a smaller tiles.gsd or files with overviews";
+    let advice = match scene.scene.medical {
+        Some(_) => "raise it",
+        None => "raise it, or ask for a smaller tiles.gsd or files with overviews",
+    };
     Err(Rejection::new(Reason::TooLarge, format!("{detail}; {advice}")))
 }
 

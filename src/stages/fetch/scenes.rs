@@ -10,7 +10,9 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::read_plan::BlockKey;
 use super::{FetchError, Fetcher, Miss, Origin, probe};
+use crate::formats::dicom::DicomFile;
 use crate::formats::raster::{BlockGrid, BlockId, BlockTable, GridId, RasterFile};
+use crate::formats::reader::TileGrid;
 use crate::input::byte_ranges::{RangeReader, ReadOptions};
 use crate::input::open::OpenRaster;
 use crate::input::storage::ObjectUri;
@@ -139,7 +141,8 @@ impl Fetcher {
 
     async fn open_objects(&self, scene: &Arc<Scene>, source_id: u64) -> Result<KnownScene, FetchError> {
         let mut objects = Vec::with_capacity(scene.objects.len());
-        let opening = scene.objects.iter().map(|object| self.open_object(object, source_id));
+        let grid = if scene.medical.is_some() { TileGrid::Frames } else { TileGrid::Regular };
+        let opening = scene.objects.iter().map(|object| self.open_object(grid, object, source_id));
         for opened in futures::future::join_all(opening).await {
             match opened {
                 Ok(object) => objects.push(object),
@@ -151,7 +154,12 @@ impl Fetcher {
         Ok(Ok(Arc::new(OpenScene { scene: scene.clone(), objects, source_id })))
     }
 
-    async fn open_object(&self, planned: &SceneObject, source_id: u64) -> Result<OpenObject, FetchError> {
+    async fn open_object(
+        &self,
+        grid: TileGrid,
+        planned: &SceneObject,
+        source_id: u64,
+    ) -> Result<OpenObject, FetchError> {
         let uri = ObjectUri::of(&planned.uri)?;
         let Scenes { requests, local_reads, traffic, .. } = &self.scenes;
         let requests = if uri.local_path().is_some() { local_reads } else { requests };
@@ -166,7 +174,7 @@ impl Fetcher {
             ..Source::default()
         };
         let from = Origin { source: &source, source_id, began: Instant::now() };
-        let opened = self.judged(OpenRaster::open(Arc::new(reader)).await, &from, &uri).await?;
+        let opened = self.judged(OpenRaster::open(grid, Arc::new(reader)).await, &from, &uri).await?;
         self.reads.was_read(&uri);
         if opened.file().sizes() != planned.levels || opened.file().num_frames() != planned.num_frames {
             let detail = format!("its levels have changed since it was planned{RETRY_CUTS_ANEW} ({uri})");
@@ -236,6 +244,16 @@ impl OpenScene {
     pub fn new(scene: Arc<Scene>, objects: Vec<Arc<OpenRaster>>) -> Self {
         let object = |opened| OpenObject { opened, source: Source::default() };
         Self { scene, objects: objects.into_iter().map(object).collect(), source_id: 0 }
+    }
+
+    /// Returns the one object of a scene whose frames are tiles.
+    ///
+    /// # Panics
+    ///
+    /// If its windows are tiles.
+    #[must_use]
+    pub fn dicom(&self) -> &DicomFile {
+        self.objects[0].file().dicom().expect("frames are those of a DICOM object")
     }
 
     /// Returns the type of the samples of a chip.

@@ -25,9 +25,10 @@ use super::infer_loop::QueuedChip;
 use super::shard::OpenShard;
 use super::tensor::Tensor;
 use super::{ChipSender, Queues, Stages};
-use crate::formats::raster::GridId;
+use crate::formats::raster::{BlockId, GridId, Part};
 use crate::scene::skip::{Measured, SkipRules, Skipped, WindowHeaders};
-use crate::scene::{SourceWindow, Tiling};
+use crate::scene::{Preset, SourceWindow, Tiling};
+use crate::stages::compose::frame;
 use crate::stages::compose::{SceneChip, SourceSamples, composite, composite_into};
 use crate::stages::decode::blocks::{Block, decode_block};
 use crate::stages::fetch::{
@@ -36,6 +37,7 @@ use crate::stages::fetch::{
 };
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::geometry::Size;
+use crate::vocabulary::guard;
 use crate::vocabulary::reason::{Reason, Rejection};
 
 /// So many groups of windows are fetched ahead, as far as their bytes have room.
@@ -57,18 +59,34 @@ pub(super) struct SceneTask {
 impl SceneTask {
     /// Sends all windows on their way, source by source.
     pub(super) async fn run(self) -> Result<()> {
+        let sources = stream::iter(self.sources()).map(|tiles| self.source(tiles));
+        let mut sources = std::pin::pin!(sources.buffer_unordered(self.sources_at_once()));
+        while let Some(source) = sources.next().await {
+            if !source? {
+                return Ok(());
+            }
+        }
+        self.shard.all_fed();
+        Ok(())
+    }
+
+    /// Returns which tiles are those of one source, source by source.
+    fn sources(&self) -> Vec<Range<usize>> {
         let tiles = &self.shard.shard.tiles;
+        let mut sources = Vec::new();
         let mut start = 0;
         while start < tiles.len() {
             let source = &tiles[start].source.uri;
             let end = start + tiles[start..].iter().take_while(|tile| tile.source.uri == *source).count();
-            if !self.source(start..end).await? {
-                return Ok(());
-            }
+            sources.push(start..end);
             start = end;
         }
-        self.shard.all_fed();
-        Ok(())
+        sources
+    }
+
+    /// A scene has many windows, enough for all cores; most medical images are one tile.
+    fn sources_at_once(&self) -> usize {
+        if self.tiling.is_of_frames() { self.stages.fetch_concurrency.get() } else { 1 }
     }
 
     /// Sends the windows of one source on their way; returns `false` if a stop was asked for before the end.
@@ -98,7 +116,9 @@ impl SceneTask {
         let samples = cuts.iter().map(window).max().unwrap_or(0);
         let threads = self.stages.decode_threads.get() as u64;
         let kept_bytes = reading.kept_bytes.saturating_add(samples.saturating_mul(threads));
-        let _kept = self.queues.decoded.reserve(kept_bytes).await;
+        let kept_bytes = kept_bytes.saturating_add(self.working_bytes(&opened, &tables, &keys));
+        // Windows that are being made hold it, too: their blocks are gone only with the last of them.
+        let kept = Arc::new(self.queues.decoded.reserve(kept_bytes).await);
         let fetching = Arc::new(Fetching {
             stages: self.stages.clone(),
             queues: self.queues.clone(),
@@ -120,7 +140,11 @@ impl SceneTask {
                     self.decode(&opened, arrived, &mut blocks).await?;
                     drop(reservation);
                     for (&index, cuts) in windows {
-                        self.cut(&opened, index, cuts, &blocks).await;
+                        let needed = match &self.tiling.frames {
+                            Some(_) => WindowBlocks::take(cuts, &mut blocks),
+                            None => WindowBlocks::of(&opened, cuts, &blocks),
+                        };
+                        self.cut(&opened, index, needed, kept.clone()).await;
                     }
                 }
                 Err(error) => {
@@ -134,9 +158,28 @@ impl SceneTask {
         Ok(true)
     }
 
+    /// Returns how much memory is set aside for the decoders of frames besides what they decode. Their own estimates are of
+    /// the worst stream: what goes beyond a share that leaves room for all threads is not counted, or they would wait for
+    /// each other.
+    fn working_bytes(&self, opened: &OpenScene, tables: &Tables, keys: &[BlockKey]) -> u64 {
+        if self.tiling.frames.is_none() {
+            return 0;
+        }
+        let of_frame = |key: &BlockKey| {
+            let stored = tables.range(*key).ok().flatten().map_or(0, |range| range.end - range.start);
+            opened.dicom().frame(key.grid.frame).working_bytes(stored)
+        };
+        let at_once = keys.len().min(self.stages.decode_threads.get()) as u64;
+        let share = self.stages.memory_bytes / 4 / self.stages.decode_threads.get() as u64;
+        keys.iter().map(of_frame).max().unwrap_or(0).min(share).saturating_mul(at_once)
+    }
+
     /// Rejects by the headers alone what the model does not take, before a block is fetched.
     fn check(&self, opened: &OpenScene) -> Result<(), Rejection> {
         let Stages { preprocess, .. } = &*self.stages;
+        if let Some(tiling) = &self.tiling.frames {
+            return preprocess.check_frames(opened.dicom(), &tiling.preset);
+        }
         let side = self.tiling.size;
         preprocess.check(preprocess.bands(), opened.kind(), Size::new(side, side))
     }
@@ -201,10 +244,9 @@ impl SceneTask {
     }
 
     /// Waits for room, then cuts one window out of its blocks on the CPU pool.
-    async fn cut(&self, opened: &Arc<OpenScene>, index: usize, cuts: &[SourceWindow], blocks: &Blocks) {
+    async fn cut(&self, opened: &Arc<OpenScene>, index: usize, needed: WindowBlocks, kept: Arc<Reservation>) {
         let reservation = self.queues.chips.reserve(self.stages.tensor_bytes()).await;
         let opened = opened.clone();
-        let needed = WindowBlocks::of(&opened, cuts, blocks);
         let window = WindowTask {
             stages: self.stages.clone(),
             shard: self.shard.clone(),
@@ -216,6 +258,7 @@ impl SceneTask {
         let job = move || {
             let started = Instant::now();
             let drawn = needed.draw(&opened, &window);
+            drop(kept);
             window.finish(drawn, reservation, started, &chips);
         };
         self.queues.pool.spawn(move || {
@@ -292,8 +335,18 @@ impl WindowBlocks {
         Self { cuts: cuts.to_vec(), blocks: found }
     }
 
+    /// Takes the block of a frame, which nothing else needs.
+    fn take(cuts: &[SourceWindow], blocks: &mut Blocks) -> Self {
+        let key = frame_key(cuts[0].frame);
+        let found = blocks.remove_entry(&key);
+        Self { cuts: cuts.to_vec(), blocks: found.into_iter().collect() }
+    }
+
     /// Stacks the window's bands; the first block that is damaged is its rejection.
     fn draw(self, opened: &OpenScene, window: &WindowTask) -> Result<Drawn, Rejection> {
+        if let Some(tiling) = &window.tiling.frames {
+            return self.render(opened, &tiling.preset);
+        }
         let mut pieces = Vec::with_capacity(self.cuts.len());
         for cut in self.cuts {
             let file = opened.objects[cut.object].file();
@@ -317,6 +370,24 @@ impl WindowBlocks {
         }
         Ok(Drawn::Chip(composite(scene, rules, stages.preprocess.bands(), side, &pieces)))
     }
+}
+
+impl WindowBlocks {
+    /// Makes the chip of a frame, which is one block.
+    fn render(mut self, opened: &OpenScene, preset: &Preset) -> Result<Drawn, Rejection> {
+        let cut = self.cuts.first().expect("a frame is one cut");
+        let key = frame_key(cut.frame);
+        let block = self.blocks.remove(&key).expect("it was taken for this frame");
+        let block = Arc::unwrap_or_clone(block)?;
+        let render = || frame::render(opened.dicom(), cut.frame, preset, block);
+        let chip = guard::catch_decoder_panic(render)?;
+        Ok(Drawn::Chip(SceneChip { chip, measured: Measured::default() }))
+    }
+}
+
+/// Returns the one block of a frame.
+fn frame_key(frame: u32) -> BlockKey {
+    BlockKey { object: 0, grid: GridId { frame, level: 0, part: Part::Pixels }, id: BlockId(0) }
 }
 
 /// A window that is stacked.

@@ -10,6 +10,7 @@ mod axis;
 mod bands;
 mod fixed;
 mod float;
+mod frames;
 mod normalise;
 mod resize_plan;
 mod whole;
@@ -429,6 +430,13 @@ impl Place {
 
     #[inline]
     fn write<S: Copy, V>(&self, slot: &mut [V], row: &[S], value: impl Fn(usize, S) -> V) {
+        if self.stored_bands == 1 && self.pixel_step == self.num_bands && self.band_step == 1 {
+            let pixels = slot[self.first..].chunks_exact_mut(self.num_bands);
+            for (pixel, &sample) in pixels.zip(row) {
+                pixel.iter_mut().enumerate().for_each(|(band, place)| *place = value(band, sample));
+            }
+            return;
+        }
         for band in 0..self.num_bands {
             let samples = row.iter().skip(band % self.stored_bands).step_by(self.stored_bands);
             let places = slot[self.first + band * self.band_step..].iter_mut().step_by(self.pixel_step);

@@ -6,6 +6,8 @@
 //! host can. No pixel is read.
 
 mod bands;
+mod codes;
+mod frames;
 mod grid;
 pub(crate) mod windows;
 
@@ -20,13 +22,14 @@ pub use self::bands::{ChosenAsset, chosen_assets};
 pub use self::windows::{
     grid_of, is_in_grid, is_planned, nearest_window, num_tiles_of, place_in_grid, planned_windows,
 };
+use crate::formats::reader::TileGrid;
 use crate::input::byte_ranges::{RangeReader, ReadError, ReadOptions};
 use crate::input::open::OpenRaster;
 use crate::input::source::{Entry, ItemRecord, Sorted, UnusableItem};
 use crate::input::stac::Item;
 use crate::input::storage::{ObjectUri, Sample, Storage, StoreError, Tally};
 use crate::output::Surveyed;
-use crate::scene::{Scene, SceneBand, SceneLayout, SceneObject, Tiling};
+use crate::scene::{MedicalRules, Scene, SceneBand, SceneLayout, SceneObject, Tiling};
 use crate::stages::survey::windows::{MAX_WINDOWS, count, tiles_of};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::guard;
@@ -45,6 +48,7 @@ pub struct HeaderReader {
     tiling: Arc<Tiling>,
     max_windows: u64,
     reads: ReadOptions,
+    medical: MedicalRules,
     tally: Tally,
     /// All sources of which some are surveyed.
     sources: OnceLock<Sorted>,
@@ -89,15 +93,25 @@ impl HeaderReader {
             tiling,
             max_windows,
             reads,
+            medical: MedicalRules::default(),
             tally: Tally::default(),
             sources: OnceLock::new(),
             said: Mutex::default(),
         }
     }
 
+    /// Tells no more of medical images than these rules allow.
+    #[must_use]
+    pub fn telling(self, medical: MedicalRules) -> Self {
+        Self { medical, ..self }
+    }
+
     /// Says why a scene's rows will have no geometry, each reason once.
     fn warn_of_no_geometry(&self, scene: &Scene) {
         let Err(why) = scene.reference().georeference() else { return };
+        if scene.medical.is_some() {
+            return;
+        }
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.len() < MAX_WARNINGS && said.insert(why.to_string()) {
             tracing::warn!("the rows of some scenes have no geometry: {why}");
@@ -165,6 +179,11 @@ impl HeaderReader {
     ) -> Result<(Scene, Vec<Arc<OpenRaster>>), UnreadableHeader> {
         let unusable = |why: &UnusableItem| unusable_item(&entry.uri.naming().quote(&why.to_string()));
         let item = item.map(Result::as_ref).transpose().map_err(unusable)?;
+        if let Some(tiling) = &self.tiling.frames {
+            let opened = self.open(&entry.uri, entry, known).await?;
+            let scene = guard::catch_decoder_panic(|| frames::scene(&opened, tiling, &self.medical))?;
+            return Ok((scene, vec![opened]));
+        }
         let choices = match item {
             None => bands::whole_file(&entry.uri, &self.tiling),
             Some(item) => bands::of_item(item, &self.tiling)?,
@@ -174,6 +193,10 @@ impl HeaderReader {
         let scene =
             guard::catch_decoder_panic(|| self.assemble(&choices.bands, choices.notes, &opened, item))?;
         Ok((scene, opened))
+    }
+
+    fn grid(&self) -> TileGrid {
+        if self.tiling.is_of_frames() { TileGrid::Frames } else { TileGrid::Regular }
     }
 
     /// Reads the header of an object, unless that has been done.
@@ -197,7 +220,7 @@ impl HeaderReader {
             None => RangeReader::open(storage, &uri, reads).await,
         };
         let opened = match reader {
-            Ok(Some(reader)) => OpenRaster::open(Arc::new(reader)).await,
+            Ok(Some(reader)) => OpenRaster::open(self.grid(), Arc::new(reader)).await,
             // Without its size it cannot be read in parts; the worker says so.
             Ok(None) => return Err(self.unanswered(None, uri).await?),
             Err(fault) => Err(fault.into()),
@@ -280,6 +303,7 @@ impl HeaderReader {
             stride: place.stride,
             gsd: place.gsd,
             datetime: item.and_then(|item| item.datetime),
+            medical: None,
             notes,
             only: None,
         };

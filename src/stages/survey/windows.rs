@@ -54,7 +54,11 @@ fn windows_of(
     }
     let touches = within_area(scene, tiling);
     let scene = scene.clone();
-    let frames = (0..scene.num_frames())
+    let frames = tiling.frames.as_ref().map_or_else(
+        || Box::new(0..scene.num_frames()) as Box<dyn Iterator<Item = u32> + Send>,
+        |chosen| chosen.frames.of(scene.num_frames()),
+    );
+    let frames = frames
         .flat_map(move |frame| windows(&scene, shard_tiles).map(move |window| FrameWindow { frame, window }));
     Box::new(frames.filter(move |placed| touches(placed.window)))
 }

@@ -17,7 +17,7 @@ use futures::{FutureExt, TryFutureExt};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-use crate::config::{self, Loaded, Pipeline, Privacy};
+use crate::config::{self, Dates, Loaded, Pipeline, Privacy};
 use crate::formats::image::DecodeLimits;
 use crate::input::byte_ranges::ReadOptions;
 use crate::input::source::{InputSpec, ItemSpec};
@@ -33,7 +33,7 @@ use crate::output::summary::{Summary, deleted_meanwhile, sum_up};
 use crate::output::table;
 use crate::output::table::TableSpec;
 use crate::output::{AcceptedBecause, Limit, ModelRecord, Origin, Output, PrivacyRecord, Run};
-use crate::scene::Tiling;
+use crate::scene::{MedicalRules, Tiling};
 use crate::stages::fetch::Fetcher;
 use crate::stages::infer::arithmetic;
 use crate::stages::infer::arithmetic::Products;
@@ -164,7 +164,11 @@ impl Job {
             allow: pipeline.input.allow.clone(),
             look_up: true,
             limit: pipeline.input.limit,
-            items: tiling.as_deref().map(|tiling| items(&pipeline, tiling, storage.naming())).transpose()?,
+            items: tiling
+                .as_deref()
+                .filter(|tiling| !tiling.is_of_frames())
+                .map(|tiling| items(&pipeline, tiling, storage.naming()))
+                .transpose()?,
             keep_columns: keys.is_some().then(|| keep_columns(&pipeline)),
             exclude: output.places().cloned().collect(),
         };
@@ -174,12 +178,15 @@ impl Job {
         let draft = draft(loaded, &model, tiling.as_deref(), keys)?;
         let requests = pipeline.run.fetch_concurrency;
         let cutting = tiling.map(|tiling| SceneSurvey {
-            surveyor: Arc::new(HeaderReader::new(
-                storage.clone(),
-                tiling.clone(),
-                pipeline.limits.max_windows,
-                ReadOptions::new(Arc::new(Semaphore::new(requests.get())), Arc::default()),
-            )),
+            surveyor: Arc::new(
+                HeaderReader::new(
+                    storage.clone(),
+                    tiling.clone(),
+                    pipeline.limits.max_windows,
+                    ReadOptions::new(Arc::new(Semaphore::new(requests.get())), Arc::default()),
+                )
+                .telling(medical_rules(&pipeline, keys)),
+            ),
             tiling,
         });
         Ok(Self {
@@ -779,6 +786,18 @@ fn meaning_of<'a>(privacy: &'a Privacy, keys: &Keys) -> PrivacyMeaning<'a> {
         dates: privacy.dates.name(),
         keep_tags: &privacy.keep_tags,
         burned_in: privacy.burned_in.name(),
+    }
+}
+
+/// Returns what the table may tell of medical images.
+fn medical_rules(pipeline: &Pipeline, keys: Option<&Keys>) -> MedicalRules {
+    match (&pipeline.privacy, keys) {
+        (Some(privacy), Some(keys)) => MedicalRules {
+            keys: Some(keys.clone()),
+            tells_dates: privacy.dates == Dates::Shifted,
+            burned_in: privacy.burned_in,
+        },
+        _ => MedicalRules::default(),
     }
 }
 

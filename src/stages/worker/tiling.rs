@@ -5,7 +5,7 @@ use crate::geo::Aoi;
 use crate::input::source::ItemSpec;
 use crate::input::stac;
 use crate::input::stac::{Filter, Interval};
-use crate::scene::{Area, Tiling};
+use crate::scene::{Area, FrameTiling, NodataSetting, Preset, Resolution, Tiling};
 use crate::vocabulary::contract;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::identity::Naming;
@@ -34,6 +34,10 @@ pub(crate) fn resolve_within(
     area: impl FnOnce() -> Result<Option<Area>>,
     model: &contract::Input,
 ) -> Result<Tiling> {
+    if let Some(frames) = &grid.frames {
+        check_preset(&frames.preset, model)?;
+        return Ok(of_frames(frames.clone(), model));
+    }
     check_unit(grid, model)?;
     let size = size(grid, model)?;
     let bands = if grid.bands.is_empty() { model.bands.clone() } else { grid.bands.clone() };
@@ -53,6 +57,38 @@ pub(crate) fn resolve_within(
     let area = area()?;
     let units = (0..model.bands.len()).map(|band| model.unit_of(band).to_owned()).collect();
     Ok(of_grid(grid, size, area, bands, units))
+}
+
+/// Refuses a preset that makes other values than the model takes. A model of raw numbers (`dn`) takes any.
+pub(crate) fn check_preset(preset: &Preset, model: &contract::Input) -> Result<()> {
+    let (name, unit) = (preset.name(), &model.unit);
+    let (made, others) = match (preset.is_bytes(), unit.as_str()) {
+        (_, "dn") | (true, "srgb8") => return Ok(()),
+        (true, _) => ("8 bits as a display shows them (srgb8)", "\"modality\" or \"xray-raw\""),
+        (false, "srgb8") => ("other values", "\"display\", \"ct-window\" or \"minmax\""),
+        (false, _) => return Ok(()),
+    };
+    Err(Error::config(format!("the model takes {unit}, but dicom.preset = \"{name}\" makes {made}"))
+        .hint(format!("set dicom.preset = {others}, as the model was trained")))
+}
+
+/// Returns how frames of medical images become tiles.
+pub(crate) fn of_frames(frames: FrameTiling, model: &contract::Input) -> Tiling {
+    Tiling {
+        size: model.width,
+        stride: model.width,
+        resolution: Resolution::default(),
+        aoi: None,
+        bands: Vec::new(),
+        units: Vec::new(),
+        scale: Vec::new(),
+        offset: Vec::new(),
+        nodata: NodataSetting::None,
+        min_valid_fraction: 0.0,
+        clouds: None,
+        cell_km: 0,
+        frames: Some(frames),
+    }
 }
 
 /// Makes of `[tiles]` how scenes are cut into windows of this size.
@@ -78,6 +114,7 @@ pub(crate) fn of_grid(
         min_valid_fraction: grid.min_valid_fraction,
         clouds: grid.clouds.clone(),
         cell_km: grid.cell_km.get(),
+        frames: None,
     }
 }
 

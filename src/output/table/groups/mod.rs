@@ -1,8 +1,8 @@
 //! The groups of columns that a table is made of, in its order.
 //!
 //! ```text
-//! identity  window  outcome  prediction  embedding  extra?  geo? (later: medical?)
-//! └──────────────── every table ───────────────────┘ manifest └── what the sources are ──┘
+//! identity  window  outcome  prediction  embedding  extra?   geo? medical?
+//! └──────────────── every table ───────────────────┘ manifest └ what the sources are ┘
 //! ```
 //!
 //! A group knows its fields, makes its columns of the rows of a shard, says what belongs into the file's metadata, and
@@ -13,6 +13,7 @@ mod embedding;
 mod extra;
 mod geo;
 mod identity;
+mod medical;
 mod outcome;
 mod prediction;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use self::extra::ExtraGroup;
 use self::geo::GeoGroup;
 pub use self::geo::{GEO_KEY, describe as describe_geometry, geometry_type};
 use self::identity::IdentityGroup;
+use self::medical::MedicalGroup;
 use self::outcome::OutcomeGroup;
 use self::prediction::PredictionGroup;
 use self::window::WindowGroup;
@@ -111,9 +113,14 @@ struct Domain {
 }
 
 /// Returns all of them, in the order of a table that has them.
-fn domains() -> [Domain; 1] {
-    // Windows of scenes lie on the Earth.
-    [Domain { group: Arc::new(GeoGroup), is_of: |pipeline| pipeline.grid.is_some() }]
+fn domains() -> [Domain; 2] {
+    let frames = |pipeline: &Pipeline| pipeline.grid.as_ref().is_some_and(|grid| grid.frames.is_some());
+    let windows = |pipeline: &Pipeline| pipeline.grid.as_ref().is_some_and(|grid| grid.frames.is_none());
+    [
+        // Windows of scenes lie on the Earth.
+        Domain { group: Arc::new(GeoGroup), is_of: windows },
+        Domain { group: Arc::new(MedicalGroup), is_of: frames },
+    ]
 }
 
 /// Returns the groups of those that the table of a pipeline has.
@@ -174,6 +181,7 @@ fn blank() -> TileRow {
         window: None,
         outcome: Outcome::Rejected(Rejection::new(Reason::Empty, "")),
         geo: None,
+        medical: None,
     }
 }
 

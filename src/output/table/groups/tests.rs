@@ -10,7 +10,7 @@ use super::super::stored_columns::{BadColumn, StoredColumns};
 use super::*;
 use crate::config::EmbeddingType;
 use crate::vocabulary::geometry::Window;
-use crate::vocabulary::outcome::{GeoRow, Prediction};
+use crate::vocabulary::outcome::{GeoRow, MedicalRow, Prediction};
 
 /// Rows of all kinds, each with its part of a scene or without.
 fn rows() -> Vec<TileRow> {
@@ -33,9 +33,34 @@ fn rows() -> Vec<TileRow> {
             window,
             outcome,
             geo: Some(Box::new(if number == 2 { GeoRow::default() } else { place(number) })),
+            medical: Some(Box::new(if number == 2 { MedicalRow::default() } else { medical(number) })),
         }
     };
     (0..).zip(outcomes).map(row).collect()
+}
+
+fn medical(number: u32) -> MedicalRow {
+    let text = |text: &str| Some(text.into());
+    MedicalRow {
+        modality: text("CT"),
+        patient_key: text("4a4a"),
+        study_key: text("5b"),
+        series_key: None,
+        instance_key: text("6c"),
+        sop_class: text("1.2.840.10008.5.1.4.1.1.2"),
+        transfer_syntax: text("1.2.840.10008.1.2.1"),
+        photometric: text("MONOCHROME2"),
+        bits_stored: Some(12),
+        slice_position: Some(-1.5 * f64::from(number)),
+        pixel_spacing: Some([0.5, 0.25]),
+        orientation: Some([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]),
+        laterality: None,
+        view_position: text("PA"),
+        study_date: Some(-1),
+        preset: text("display"),
+        mpp: None,
+        may_be_burned_in: Some(number == 1),
+    }
 }
 
 fn place(number: u32) -> GeoRow {
@@ -141,6 +166,7 @@ fn what_rows_hold_is_read_back() {
     let predictions = PredictionGroup { classifier: true, labels: None, top_k: 2 };
     check_read_back(&predictions, without_prediction);
     check_read_back(&GeoGroup, |row| TileRow { geo: None, ..row.clone() });
+    check_read_back(&MedicalGroup, |row| TileRow { medical: None, ..row.clone() });
 }
 
 fn without_prediction(row: &TileRow) -> TileRow {
@@ -223,7 +249,7 @@ fn a_table_has_the_groups_of_its_domains_and_their_metadata() {
         labels: None,
         top_k: 2,
         extra: None,
-        domains: vec![Arc::new(Areas), Arc::new(GeoGroup)],
+        domains: vec![Arc::new(Areas), Arc::new(GeoGroup), Arc::new(MedicalGroup)],
     };
     let rows = rows();
     let shard = ShardRows { shard: 0, rows: &rows, embeddings: &[1.0], extra: None };

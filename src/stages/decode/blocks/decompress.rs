@@ -46,7 +46,7 @@ pub(super) fn decompress(codec: Codec, stored: &[u8], out: &mut [u8]) -> Result<
         Codec::Deflate => inflate(stored, out),
         Codec::PackBits => filled(packbits::decode(stored, out), out.len()),
         Codec::Zstd => zstd(stored, out),
-        Codec::Jpeg | Codec::WebP | Codec::Lerc(_) => {
+        Codec::Jpeg | Codec::WebP | Codec::Lerc(_) | Codec::Dicom => {
             Err(unsupported(format!("{codec} inside another compression")))
         }
     }

@@ -12,6 +12,7 @@
 //! ```
 
 mod decompress;
+mod dicom;
 mod jpeg;
 mod lerc;
 mod lzw;
@@ -27,6 +28,8 @@ pub(super) use window::read_all;
 pub use window::{WindowSamples, read_samples, read_window};
 
 use self::decompress::{WebPBlockDecoder, bits_in_order, check_ratio, decompress};
+use self::dicom::DicomDecoder;
+pub use self::dicom::StoredValues;
 use self::jpeg::JpegDecoder;
 use self::lerc::LercDecoder;
 use crate::formats::bytes::Order;
@@ -55,6 +58,7 @@ pub fn decoder_of(codec: Codec) -> &'static dyn BlockDecoder {
         Codec::Jpeg => &JpegDecoder,
         Codec::WebP => &WebPBlockDecoder,
         Codec::Lerc(_) => &LercDecoder,
+        Codec::Dicom => &DicomDecoder,
         Codec::None | Codec::Lzw | Codec::Deflate | Codec::PackBits | Codec::Zstd => &BytesDecoder,
     }
 }
@@ -66,6 +70,8 @@ pub struct Block {
     pub window: Window,
     /// `[height, width, bands]` of `window`; one band where bands are stored separately.
     pub samples: Samples,
+    /// What a code stream says of the values of a DICOM frame.
+    pub dicom: Option<StoredValues>,
 }
 
 /// Decodes one block.
@@ -78,11 +84,18 @@ pub struct Block {
 /// [`crate::vocabulary::reason::Reason::Unsupported`] for what only the data tell (such as arithmetic-coded JPEG),
 /// [`crate::vocabulary::reason::Reason::DecoderCrash`] if a decoder panics.
 pub fn decode_block(spec: &BlockSpec, stored: Option<&[u8]>) -> Result<Block, Rejection> {
-    let samples = match stored {
-        None => absent(spec),
-        Some(stored) => guard::catch_decoder_panic(|| decoder_of(spec.stored.codec).decode(spec, stored))?,
-    };
-    Ok(Block { window: spec.window, samples })
+    let window = spec.window;
+    match (stored, &spec.stored.dicom) {
+        (None, _) => Ok(Block { window, samples: absent(spec), dicom: None }),
+        (Some(stored), Some(frame)) => {
+            let (samples, values) = guard::catch_decoder_panic(|| dicom::decode(frame, stored))?;
+            Ok(Block { window, samples, dicom: Some(values) })
+        }
+        (Some(stored), None) => {
+            let decode = || decoder_of(spec.stored.codec).decode(spec, stored);
+            Ok(Block { window, samples: guard::catch_decoder_panic(decode)?, dicom: None })
+        }
+    }
 }
 
 /// Decodes what is a row of bits after another once it is decompressed.

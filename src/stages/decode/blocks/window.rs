@@ -236,7 +236,8 @@ mod tests {
         // 3×2 pixels of three bands: 100 × row + 10 × column + band.
         let sample = |at: u16| 100 * (at / 9) + 10 * (at % 9 / 3) + at % 3;
         let whole = Window { x: 0, y: 0, width: 3, height: 2 };
-        let block = Block { window: whole, samples: Samples::U16((0..18).map(sample).collect()) };
+        let block =
+            Block { window: whole, samples: Samples::U16((0..18).map(sample).collect()), dicom: None };
         let window = Window { x: 1, y: 0, width: 2, height: 2 };
         let mut samples = Samples::zeroed(block.samples.kind(), 8);
         for run in runs(&[2, 0], false) {
