@@ -63,6 +63,19 @@ impl Canary {
         canary
     }
 
+    /// Of DICOM objects: a patient in each, or what is left of one; `None` where nobody can make them.
+    fn of_dicom(kind: &str, settings: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("images")).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/oracles/dicom_run_oracle.py");
+        let mut make = Command::new(support::python()?);
+        support::stdout_of(make.arg(script).args(["make", kind]).arg(folder.path().join("images")));
+        let canary = Self { folder, said: Vec::new() };
+        canary.write_key("key", SECRET);
+        canary.write_pipeline("photos", FOLDER, &format!("{settings}[tiles]\ngrid = \"frames\"\n"));
+        Some(canary)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -590,4 +603,136 @@ fn pseudonyms_are_printed_in_the_order_of_ids() {
     canary.said.retain(|(words, _)| words.contains('-'));
     let said = canary.seen(&hidden);
     assert_eq!(said, BTreeSet::new());
+}
+
+/// Elements of the objects that a table may not hold: study dates and UIDs.
+const OF_OBJECTS: [&str; 4] = ["20231109", "20231224", "2.25.4711", "2023-11-09"];
+
+fn query(canary: &mut Canary, sql: &str) -> Vec<serde_json::Value> {
+    serde_json::from_str(&canary.say_ok(&["query", "table", sql, "--json"])).unwrap()
+}
+
+/// Objects full of names, ids, dates and UIDs, good and broken, in the life of an output: nothing of them is seen.
+#[test]
+fn no_name_in_dicom_objects_is_seen() {
+    let settings = format!("{PSEUDONYMS}dates = \"shifted\"\n");
+    let Some(mut canary) = Canary::of_dicom("people", &settings) else { return };
+    canary.say_ok(&["plan", "photos.toml", "--dry-run"]);
+    canary.say_ok(&["run", "photos.toml", "--json"]);
+    assert!(canary.say_ok(&["run", "photos.toml"]).contains("nothing new"));
+    let retry =
+        ["rejects", "table", "--retry", "--set", "privacy.vault=vault", "--set", "privacy.key_file=key"];
+    canary.say_ok(&retry);
+    for words in [
+        &["verify", "table", "--deep", "--json"][..],
+        &["status", "table", "--json"],
+        &["rejects", "table", "--all"],
+        &["runs", "table", "--json"],
+        &["query", "table", "SELECT * FROM tiles_all"],
+    ] {
+        canary.say_ok(words);
+    }
+    let outcomes =
+        query(&mut canary, "SELECT status, reason, count(*) AS num FROM tiles GROUP BY 1, 2 ORDER BY 2");
+    let expected = serde_json::json!([
+        { "status": "rejected", "reason": "corrupt", "num": 2 },
+        { "status": "rejected", "reason": "not_image", "num": 1 },
+        { "status": "rejected", "reason": "truncated", "num": 2 },
+        { "status": "rejected", "reason": "unsupported", "num": 2 },
+        { "status": "ok", "reason": null, "num": 10 },
+    ]);
+    assert_eq!(serde_json::Value::from(outcomes), expected);
+    let planted: Vec<&str> = PLANTED.into_iter().chain([SECRET]).chain(OF_OBJECTS).collect();
+    assert_eq!(canary.seen(&planted), BTreeSet::new());
+    assert!(canary.vault().iter().any(|table| table.contains("Quimby_Zoe/MRN4711_19530417-0")));
+}
+
+/// What is planted in the objects would be seen, if it were told.
+#[test]
+fn names_in_dicom_objects_are_seen_where_nothing_is_kept_out() {
+    let Some(mut canary) = Canary::of_dicom("people", "[privacy]\npolicy = \"none\"\n") else { return };
+    canary.say_ok(&["run", "photos.toml"]);
+    canary.say_ok(&["query", "table", "SELECT * FROM tiles"]);
+    for planted in ["MRN0042", "QUIMBY", "HOLLERITH", "2.25.4711", "2023-11-09"] {
+        assert!(!canary.seen(&[planted]).is_empty(), "{planted}");
+    }
+}
+
+/// Keys join the objects of a patient, of whom there is none without an id; days between studies stay.
+#[test]
+fn keys_and_shifted_dates_hold_a_patient_together() {
+    let Some(mut canary) = Canary::of_dicom("people", &format!("{PSEUDONYMS}dates = \"shifted\"\n")) else {
+        return;
+    };
+    canary.say_ok(&["run", "photos.toml"]);
+    // In the order of the objects, by their last part: MRN4711 twice, another, none.
+    let sql = "SELECT DISTINCT patient_key, study_key, series_key, instance_key, \
+               arrow_cast(study_date, 'Int32') AS study_date FROM tiles WHERE frame = 1 AND status = 'ok'";
+    let found = query(&mut canary, sql);
+    assert_eq!(found.len(), 4, "{found:#?}");
+    let pseudonym = |canary: &mut Canary, kind: &str, id: &str| {
+        let words = ["pseudonym", "--key-file", "key", "--kind", kind, "-"];
+        let made = canary.say_with(&words, &[], id);
+        String::from_utf8(made.stdout).unwrap().trim().to_owned()
+    };
+    let keys = [
+        ("patient", "MRN4711"),
+        ("patient", "MRN0042"),
+        ("study", "2.25.47110815.1"),
+        ("study", "2.25.47110816.1"),
+    ];
+    let [zoe, max, first, second] = keys.map(|(kind, id)| pseudonym(&mut canary, kind, id));
+    let of = |column: &str, key: &str| found.iter().filter(|row| row[column] == key).collect::<Vec<_>>();
+    assert_eq!(
+        (of("patient_key", &zoe).len(), of("patient_key", &max).len()),
+        (2, 1),
+        "padding is no part of an id"
+    );
+    let day = |study: &str| of("study_key", study)[0]["study_date"].as_i64().unwrap();
+    // 2023-11-09 and 2023-12-24, moved back by the same days.
+    assert_eq!(day(&second) - day(&first), 45);
+    assert!(day(&first) < 19_670, "{}", day(&first));
+    let nobody = found.iter().find(|row| row["patient_key"].is_null()).unwrap();
+    assert!(nobody["study_date"].is_null() && nobody["study_key"].is_string(), "{nobody}");
+    let distinct =
+        |column: &str| found.iter().map(|row| row[column].to_string()).collect::<BTreeSet<_>>().len();
+    assert_eq!(["study_key", "series_key", "instance_key"].map(distinct), [4, 4, 4]);
+    // Who is erased is in no column any more.
+    let erase =
+        ["runs", "table", "erase", "--patient", &zoe, "--vault", "vault", "--key-file", "key", "--yes"];
+    canary.say_ok(&erase);
+    let erased = "SELECT count(*) AS n, count(patient_key) AS patients, count(study_key) AS studies, \
+                  count(study_date) AS dates, count(modality) AS modalities FROM tiles_all WHERE reason = 'erased'";
+    let erased = query(&mut canary, erased);
+    let nothing = ["patients", "studies", "dates", "modalities"].map(|column| erased[0][column].as_u64());
+    assert_eq!((erased[0]["n"].as_u64() >= Some(4), nothing), (true, [Some(0); 4]), "{erased:?}");
+    let left = format!("SELECT count(*) AS n FROM tiles_all WHERE patient_key = '{zoe}'");
+    assert_eq!(query(&mut canary, &left)[0]["n"], 0);
+    // Without the setting there is no date at all.
+    canary.write_pipeline("photos", FOLDER, &format!("{PSEUDONYMS}[tiles]\ngrid = \"frames\"\n"));
+    canary.say_ok(&["run", "photos.toml", "--output", "dateless"]);
+    let dates = canary.say_ok(&["query", "dateless", "SELECT DISTINCT study_date FROM tiles", "--json"]);
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&dates).unwrap(),
+        serde_json::json!([{ "study_date": null }])
+    );
+}
+
+/// What may have text burned in is rejected, marked or taken.
+#[test]
+fn burned_in_text_is_rejected_flagged_or_allowed() {
+    for policy in ["reject", "flag", "allow"] {
+        let settings = format!("{PSEUDONYMS}burned_in = \"{policy}\"\n");
+        let Some(mut canary) = Canary::of_dicom("burned", &settings) else { return };
+        canary.say_ok(&["run", "photos.toml"]);
+        let sql = "SELECT status, reason, modality, may_be_burned_in AS burned FROM tiles ORDER BY 1, 3, 4";
+        let found = query(&mut canary, sql);
+        let row = |modality: &str, burned: bool| serde_json::json!({ "status": "ok", "reason": null, "modality": modality, "burned": burned });
+        let rejected = serde_json::json!({ "status": "rejected", "reason": "burned_in", "modality": null, "burned": null });
+        let expected = match policy {
+            "reject" => vec![row("CT", false), row("US", false), rejected.clone(), rejected],
+            _ => vec![row("CT", false), row("CT", true), row("US", false), row("US", true)],
+        };
+        assert_eq!(found, expected, "{policy}");
+    }
 }

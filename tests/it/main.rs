@@ -12,6 +12,8 @@ mod commands;
 #[cfg(feature = "query")]
 mod devices;
 #[cfg(feature = "query")]
+mod dicom;
+#[cfg(feature = "query")]
 mod earlier;
 mod elsewhere;
 #[cfg(feature = "query")]

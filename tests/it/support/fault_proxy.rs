@@ -156,6 +156,18 @@ impl FaultProxy {
         self.server.requests().iter().map(|request| request.line()).collect()
     }
 
+    /// Returns how many bytes each request for ranges of an object asked for, in their order.
+    pub fn ranges_of(&self, key: &str) -> Vec<u64> {
+        let asked = self.server.requests();
+        let of_key = asked.iter().filter(|request| request.line().ends_with(key));
+        let ranges = of_key.filter_map(|request| {
+            let (_, range) = request.headers.iter().find(|(name, _)| name == "range")?;
+            let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+            Some(last.parse::<u64>().ok()? + 1 - first.parse::<u64>().ok()?)
+        });
+        ranges.collect()
+    }
+
     /// Returns those of them that a fault befell.
     pub fn befallen(&self) -> Vec<String> {
         self.shared.befallen.lock().unwrap().clone()
