@@ -40,7 +40,7 @@ pub(super) struct Scenes {
 impl Scenes {
     /// Returns `None` if every source is one tile.
     pub(super) fn new(settings: &InspectOptions, input: &Input) -> Result<Option<Self>> {
-        let Some(tiling) = tiling::resolve(settings.grid.as_ref(), input)? else { return Ok(None) };
+        let Some(tiling) = tiling::resolve(&settings.grid, input)? else { return Ok(None) };
         let items = tiling::items(&settings.stac, &settings.limits, tiling.aoi.as_ref(), &Naming::default())?;
         Ok(Some(Self { tiling: Arc::new(tiling), items, max_windows: settings.limits.max_windows }))
     }

@@ -63,12 +63,39 @@ pub struct TilesSection {
     pub clouds: Option<Clouds>,
     /// Spacing of the global grid, in kilometres.
     pub cell_km: NonZeroU32,
-    /// Set where each frame of a medical image is a tile: then nothing of the above holds.
-    pub frames: Option<FrameTiling>,
 }
 
-/// Reads the grid; `None` for whole images.
-pub(super) fn grid(settings: &Settings) -> Result<Option<TilesSection>> {
+/// How sources become tiles.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Grid {
+    /// Each is one tile.
+    Whole,
+    /// Scenes are cut into windows.
+    Windows(Box<TilesSection>),
+    /// Frames of medical images are tiles.
+    Frames(FrameTiling),
+}
+
+impl Grid {
+    /// Returns which of them it is.
+    #[must_use]
+    pub fn kind(&self) -> TileGrid {
+        match self {
+            Self::Whole => TileGrid::Whole,
+            Self::Windows(_) => TileGrid::Regular,
+            Self::Frames(_) => TileGrid::Frames,
+        }
+    }
+
+    /// Returns how scenes are cut, if they are.
+    #[must_use]
+    pub fn windows(&self) -> Option<&TilesSection> {
+        if let Self::Windows(windows) = self { Some(windows) } else { None }
+    }
+}
+
+/// Reads how sources become tiles.
+pub(super) fn grid(settings: &Settings) -> Result<Grid> {
     let grids = [TileGrid::Whole, TileGrid::Regular, TileGrid::Frames].map(|grid| (grid.name(), grid));
     let grid = settings.choice("tiles.grid", &grids)?;
     if grid != TileGrid::Regular {
@@ -78,9 +105,9 @@ pub(super) fn grid(settings: &Settings) -> Result<Option<TilesSection>> {
         refuse_idle(settings, &FRAME_KEYS, grid, TileGrid::Frames)?;
     }
     match grid {
-        TileGrid::Whole => Ok(None),
-        TileGrid::Regular => windows(settings).map(Some),
-        TileGrid::Frames => Ok(Some(TilesSection { frames: Some(frames(settings)?), ..windows(settings)? })),
+        TileGrid::Whole => Ok(Grid::Whole),
+        TileGrid::Regular => windows(settings).map(|windows| Grid::Windows(Box::new(windows))),
+        TileGrid::Frames => frames(settings).map(Grid::Frames),
     }
 }
 
@@ -92,22 +119,22 @@ pub(super) fn frames(settings: &Settings) -> Result<FrameTiling> {
 /// Reads how stored values become the model's input.
 fn preset(settings: &Settings) -> Result<Preset> {
     let windows = settings.read::<Windows>("dicom.window")?.0;
-    let presets = ["display", "ct-window", "minmax", "xray-raw", "modality"].map(|name| (name, name));
-    let name = settings.choice("dicom.preset", &presets)?;
-    if name != "ct-window" && !windows.is_empty() {
-        return Err(Error::config(format!("`dicom.window` has no effect with dicom.preset = \"{name}\""))
-            .hint("set dicom.preset = \"ct-window\""));
-    }
-    match name {
-        "ct-window" if windows.is_empty() => {
-            Err(Error::config("`dicom.preset` is \"ct-window\", but `dicom.window` is not set")
-                .hint("set dicom.window to centre and width, such as [-600, 1500] for lungs or [40, 400] for soft tissue"))
+    let has_windows = !windows.is_empty();
+    let presets = Preset::all(windows);
+    let preset =
+        settings.choice("dicom.preset", &presets.each_ref().map(|preset| (preset.name(), preset)))?;
+    match (preset, has_windows) {
+        (Preset::CtWindow(_), false) => {
+            Err(Error::config("`dicom.preset` is \"ct-window\", but `dicom.window` is not set").hint(
+                "set dicom.window to centre and width, such as [-600, 1500] for lungs or [40, 400] for soft tissue",
+            ))
         }
-        "ct-window" => Ok(Preset::CtWindow(windows)),
-        "minmax" => Ok(Preset::Minmax),
-        "xray-raw" => Ok(Preset::XrayRaw),
-        "modality" => Ok(Preset::Modality),
-        _ => Ok(Preset::Display),
+        (Preset::CtWindow(_), true) | (_, false) => Ok(preset.clone()),
+        (other, true) => {
+            let name = other.name();
+            Err(Error::config(format!("`dicom.window` has no effect with dicom.preset = \"{name}\""))
+                .hint("set dicom.preset = \"ct-window\""))
+        }
     }
 }
 
@@ -153,7 +180,6 @@ pub(super) fn windows(settings: &Settings) -> Result<TilesSection> {
         min_valid_fraction: settings.read::<Ratio>("tiles.min_valid_fraction")?.0,
         clouds: clouds(settings)?,
         cell_km: settings.read::<CellSpacing>("tiles.cell_km")?.0,
-        frames: None,
     })
 }
 
@@ -382,7 +408,7 @@ mod tests {
     fn read(settings: &[&str]) -> Result<Resolution> {
         let mut overrides = vec!["tiles.grid=regular".to_owned()];
         overrides.extend(settings.iter().map(|&setting| setting.to_owned()));
-        looking(&overrides).map(|options| options.grid.expect("scenes are cut").resolution)
+        looking(&overrides).map(|options| options.grid.windows().expect("scenes are cut").resolution)
     }
 
     #[test]

@@ -24,12 +24,11 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
-use crate::formats::reader::TileGrid;
 use crate::input::storage::StorageOptions;
 use crate::scene::FrameTiling;
 use crate::vocabulary::error::{Error, Kind, Result};
 
-pub use grid::TilesSection;
+pub use grid::{Grid, TilesSection};
 pub use pipeline::{
     EmbeddingType, Input, Limits, Model, NAME_WITHOUT_FILE, Output, Pipeline, Plan, Run, StacInput, Tiles,
     Unreadable, is_pipeline_name,
@@ -244,26 +243,14 @@ pub struct InspectOptions {
     pub limits: Limits,
     /// `[tiles]`
     pub tiles: Tiles,
-    /// `[tiles]` of scenes that are cut into windows; `None`: every source is one tile.
-    pub grid: Option<TilesSection>,
-    /// What it would be if they were, where they are not; `None`: nobody asks.
+    /// How sources become tiles.
+    pub grid: Grid,
+    /// How scenes would be cut into windows if they were, where they are not; `None`: nobody asks.
     pub other_grid: Option<TilesSection>,
     /// What `[tiles]` and `[dicom]` say of DICOM objects, whose frames are tiles whatever the grid.
     pub frames: FrameTiling,
     /// `[input.stac]`; nothing is searched.
     pub stac: StacInput,
-}
-
-impl InspectOptions {
-    /// Returns how sources become tiles.
-    #[must_use]
-    pub fn tile_grid(&self) -> TileGrid {
-        match &self.grid {
-            None => TileGrid::Whole,
-            Some(TilesSection { frames: Some(_), .. }) => TileGrid::Frames,
-            Some(_) => TileGrid::Regular,
-        }
-    }
 }
 
 /// Returns the settings of [`InspectOptions`] as [`storage_options`] does.
@@ -543,7 +530,8 @@ mod tests {
     fn lists_take_commas_and_say_how() {
         let bands = |assignment: &str| {
             let windows = format!("{SPINE}[tiles]\ngrid = \"regular\"\n");
-            merged(&windows, &[], &set(assignment)).map(|loaded| loaded.pipeline.grid.unwrap().bands)
+            merged(&windows, &[], &set(assignment))
+                .map(|loaded| loaded.pipeline.grid.windows().unwrap().bands.clone())
         };
         assert_eq!(bands("tiles.bands=1,2,B8A").unwrap(), ["1", "2", "B8A"]);
         let text = bands("tiles.cloud_values=3,high").unwrap_err().render();

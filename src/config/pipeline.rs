@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::grid::{TilesSection, frames, grid, windows};
+use super::grid::{Grid, frames, grid, windows};
 use super::privacy::{Privacy, privacy};
 use super::settings::{Origin, Settings};
 use super::value::{ByteSize, PerCent, Ratio, wrong};
@@ -42,8 +42,8 @@ pub struct Pipeline {
     pub input: Input,
     /// `[tiles]`
     pub tiles: Tiles,
-    /// `[tiles]` of scenes that are cut into windows; `None`: every source is one tile.
-    pub grid: Option<TilesSection>,
+    /// How sources become tiles: `tiles.grid` and the keys that are for it.
+    pub grid: Grid,
     /// `[plan]`
     pub plan: Plan,
     /// `[model]`
@@ -321,7 +321,7 @@ impl Pipeline {
             (self.model.file.as_os_str().is_empty(), "no model: give --model FILE, or set `model.file`"),
             (self.output.uri.is_empty(), "no output: give --output URI, or set `output.uri`"),
             (
-                self.privacy.is_none() && self.grid.as_ref().is_some_and(|grid| grid.frames.is_some()),
+                self.privacy.is_none() && matches!(self.grid, Grid::Frames(_)),
                 "medical images, but does not say what may be told of them: set `privacy.policy` to \"pseudonyms\", \
                  or to \"none\" for public data",
             ),
@@ -502,7 +502,7 @@ fn limits(settings: &Settings) -> Result<Limits> {
 /// Checks what looking at single sources needs; the settings may hold no other section.
 pub(super) fn looking(settings: &Settings) -> Result<super::InspectOptions> {
     let (limits, tiles, grid) = (limits(settings)?, tiles(settings)?, grid(settings)?);
-    let other_grid = if grid.is_none() { Some(windows(settings)?) } else { None };
+    let other_grid = if grid.windows().is_none() { Some(windows(settings)?) } else { None };
     let frames = frames(settings)?;
     let stac = StacInput {
         dates: settings.read("input.stac.dates")?,

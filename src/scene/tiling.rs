@@ -67,7 +67,7 @@ pub struct Area {
 }
 
 impl Tiling {
-    /// Returns how sources become tiles.
+    /// Tells whether frames are tiles, and not windows.
     #[must_use]
     pub fn is_of_frames(&self) -> bool {
         self.frames.is_some()

@@ -602,3 +602,26 @@ fn bad_objects_have_a_reason_each() {
     let has_detail = |row: &Row| row.status == "ok" || row.detail.as_ref().is_some_and(|it| !it.is_empty());
     assert!(rows(&job.table()).iter().all(has_detail));
 }
+
+/// What is asked of frames says nothing of how a scene is cut.
+#[test]
+fn a_scene_is_judged_as_one_whatever_is_asked_of_frames() {
+    let job = job();
+    let scene = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/earlier/bucket/scenes/placed.tif");
+    let contract = job.path("dn.contract.toml");
+    let text = "contract = 1\nname = \"dn\"\n[input]\ntensor = \"x\"\nlayout = \"nchw\"\nsample_type = \"float32\"\n\
+                bands = [\"1\"]\nunit = \"dn\"\nwidth = 64\nheight = 64\n[output]\nembedding = \"e\"\n\
+                embedding_length = 1\n";
+    fs::write(&contract, text).unwrap();
+    for grid in ["regular", "frames"] {
+        let grid = format!("tiles.grid={grid}");
+        let output = support::tilefleet()
+            .args(["inspect", "--json", "--set", &grid, "--model"])
+            .args([&contract, &scene])
+            .output()
+            .unwrap();
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(said[0]["grids"]["regular"]["status"], "ok", "{grid}: {said}");
+        assert_eq!(said[0]["grids"]["frames"]["reason"], "unsupported", "{grid}: {said}");
+    }
+}

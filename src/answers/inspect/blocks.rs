@@ -3,7 +3,7 @@
 use super::chip::{ChipRequest, MedicalStage, check_window, cropped};
 use crate::formats::dicom::DicomFile;
 use crate::formats::image::DecodeLimits;
-use crate::formats::raster::{BlockGrid, BlockId, GridId, Part, RasterFile};
+use crate::formats::raster::{BlockGrid, GridId, Part, RasterFile};
 use crate::input::open::OpenRaster;
 use crate::input::storage::ObjectUri;
 use crate::scene::Preset;
@@ -65,10 +65,10 @@ pub(super) async fn read_frame(
     check_window(uri, size, window)?;
     let undecoded = |rejection| undecoded(uri, rejection);
     check_limits(file.pixels(frame, 0), Window::whole(size), limits).map_err(undecoded)?;
-    let grid = GridId { frame, level: 0, part: Part::Pixels };
-    let stored = stored(object, [(grid, BlockId(0))]).await;
+    let place = DicomFile::block(frame);
+    let stored = stored(object, [place]).await;
     let stored = stored.map_err(|error| error.at(uri).into_error(undecoded))?;
-    let block = decoded(object, &stored).remove(&(grid, BlockId(0))).expect("it was asked for");
+    let block = decoded(object, &stored).remove(&place).expect("it was asked for");
     let chip = block.and_then(|block| match stage {
         MedicalStage::Modality => {
             Ok(Chip { size, bands: meaning(file), samples: frame::modality_values(file, frame, block)? })

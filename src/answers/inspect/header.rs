@@ -48,9 +48,6 @@ impl HeaderReport {
         let reader = Arc::new(reader);
         let picture = reader.parse(|object| parse(TileGrid::Whole, object)).await;
         let picture = ReadError::answer(picture)?.map(picture_of);
-        let is_dicom = reader.seen(|object| sniff_partial(object) == Some(ImageFormat::Dicom)).await;
-        let grid = if is_dicom { TileGrid::Frames } else { TileGrid::Regular };
-        let scene = ReadError::answer(OpenRaster::open(grid, reader.clone()).await)?.map(Arc::new);
         let (format, is_stac) = reader
             .seen(|object| {
                 let start = object.held(&(0..DOCUMENT_START_BYTES.min(size)));
@@ -58,6 +55,9 @@ impl HeaderReport {
                 (sniff_partial(object), is_stac)
             })
             .await;
+        let is_dicom = format == Some(ImageFormat::Dicom);
+        let grid = if is_dicom { TileGrid::Frames } else { TileGrid::Regular };
+        let scene = ReadError::answer(OpenRaster::open(grid, reader.clone()).await)?.map(Arc::new);
         Ok(Self {
             size_bytes: size,
             version: reader.version().map(ToString::to_string),

@@ -43,7 +43,7 @@ pub use self::scene::{Band, Blocks, Scene};
 pub use self::source::{Source, Sources};
 use self::window::ReadWindow;
 
-use crate::config::InspectOptions;
+use crate::config::{Grid, InspectOptions};
 use crate::formats::image::{DecodeLimits, ImageFormat};
 use crate::formats::reader::TileGrid;
 use crate::input::byte_ranges::{ReadError, read_whole};
@@ -84,26 +84,31 @@ struct ForModel {
     /// How scenes are cut with `tiles.grid = "regular"`, whether they are or not, or why they cannot be; `None`: nobody
     /// asks.
     tiling: Option<Result<Arc<Tiling>>>,
-    /// How frames of DICOM objects become tiles.
-    frames: Arc<Tiling>,
+    /// How frames of DICOM objects become tiles, or why they cannot.
+    frames: Result<Arc<Tiling>>,
 }
 
 impl ForModel {
     /// - `area`: of interest, where scenes are cut
     fn new(settings: &InspectOptions, area: Option<&Area>, input: Input) -> Result<Self> {
         let input = Input { accept: settings.tiles.over(input.accept), ..input };
-        let frames = Arc::new(tiling::of_frames(settings.frames.clone(), &input));
+        let frames = tiling::of_frames(&settings.frames, &input).map(Arc::new);
         let tiling = match (&settings.grid, &settings.other_grid) {
-            (Some(grid), _) => {
+            (Grid::Windows(grid), _) => {
                 Some(Ok(Arc::new(tiling::resolve_within(grid, || Ok(area.cloned()), &input)?)))
             }
-            (None, Some(grid)) => match tiling::resolve(Some(grid), &input) {
-                Ok(tiling) => tiling.map(|tiling| Ok(Arc::new(tiling))),
-                Err(error) => Some(Err(error)),
-            },
-            (None, None) => None,
+            (_, Some(grid)) => {
+                let area = || grid.aoi.as_deref().map(tiling::read_aoi).transpose();
+                Some(tiling::resolve_within(grid, area, &input).map(Arc::new))
+            }
+            (_, None) => None,
         };
         Ok(Self { how: Preprocess::new(&input)?, input, tiling, frames })
+    }
+
+    /// Returns how sources are cut under a grid, or why they cannot be; `None`: nobody asks.
+    fn tiling_of(&self, grid: TileGrid) -> Option<&Result<Arc<Tiling>>> {
+        if grid == TileGrid::Frames { Some(&self.frames) } else { self.tiling.as_ref() }
     }
 
     fn window_input(&self, read: ReadWindow, uri: &SourceUri) -> Result<ModelInput> {
@@ -155,23 +160,19 @@ impl Inspector {
     ///
     /// As [`Self::new`].
     pub fn with_storage(settings: &InspectOptions, input: Option<Input>, storage: Storage) -> Result<Self> {
-        let area = settings.grid.as_ref().and_then(|grid| grid.aoi.as_deref()).map(tiling::read_aoi);
+        let windows = settings.grid.windows();
+        let area = windows.and_then(|grid| grid.aoi.as_deref()).map(tiling::read_aoi);
         let area = area.transpose()?;
         let items = || tiling::items(&settings.stac, &settings.limits, area.as_ref(), storage.naming());
-        let cuts = settings.tile_grid() == TileGrid::Regular;
-        let items = cuts.then(items).transpose()?;
+        let items = windows.map(|_| items()).transpose()?;
         Ok(Self {
             storage,
             limits: DecodeLimits::of_pixels(settings.limits.max_pixels),
             max_object_bytes: settings.limits.max_object_bytes,
             max_windows: settings.limits.max_windows,
-            grid: settings.tile_grid(),
+            grid: settings.grid.kind(),
             items,
-            bands: settings
-                .grid
-                .as_ref()
-                .filter(|_| cuts)
-                .and_then(|grid| item::tiling_of_bands(grid, area.clone())),
+            bands: windows.and_then(|grid| item::tiling_of_bands(grid, area.clone())),
             model: input.map(|input| ForModel::new(settings, area.as_ref(), input)).transpose()?,
         })
     }
@@ -261,9 +262,7 @@ impl Inspector {
 
     /// Counts the windows of a scene that a run has.
     fn windows_of(&self, scene: &Arc<scenes::Scene>, grid: TileGrid) -> Option<Windows> {
-        let model = self.model.as_ref()?;
-        let tiling =
-            if grid == TileGrid::Frames { &model.frames } else { model.tiling.as_ref()?.as_ref().ok()? };
+        let tiling = self.model.as_ref()?.tiling_of(grid)?.as_ref().ok()?;
         Some(Windows::of(scene, tiling))
     }
 
@@ -302,13 +301,9 @@ impl Inspector {
 
     /// Returns how windows of scenes, or frames, are read for the model.
     fn windows<'a>(&'a self, model: &'a ForModel, grid: TileGrid) -> Result<WindowReader<'a>> {
-        if let (TileGrid::Frames, Some(frames)) = (grid, &model.frames.frames) {
-            tiling::check_preset(&frames.preset, &model.input)?;
-        }
-        let tiling = match &model.tiling {
-            _ if grid == TileGrid::Frames => &model.frames,
+        let tiling = match model.tiling_of(grid) {
             Some(Ok(tiling)) => tiling,
-            Some(Err(why)) => return Err(Error::config(why.to_string())),
+            Some(Err(why)) => return Err(why.again()),
             None => return Err(Error::bug("nobody has asked how scenes are cut")),
         };
         let (limits, max_windows) = (&self.limits, self.max_windows);
@@ -371,12 +366,15 @@ impl Inspector {
     pub async fn input(&self, source: &Source, wanted: ChipRequest) -> Result<ModelInput> {
         let model = self.model.as_ref().ok_or_else(|| Error::usage("no model was named"))?;
         if self.grid != TileGrid::Whole {
-            return self.input_by_blocks(model, source, wanted, self.grid).await;
+            return self.input_by_blocks(model, source, wanted, (self.grid, &[])).await;
         }
         let uri = ObjectUri::of(&source.uri)?;
         let looked = self.header(&uri).await.map_err(|fault| not_had(fault, &uri))?;
         match self.grid_of(&looked) {
-            TileGrid::Frames => self.input_by_blocks(model, source, wanted, TileGrid::Frames).await,
+            grid @ TileGrid::Frames => {
+                let known: Vec<Arc<OpenRaster>> = looked.known().into_iter().collect();
+                self.input_by_blocks(model, source, wanted, (grid, &known)).await
+            }
             _ => self.whole_input(model, &uri, looked, wanted).await,
         }
     }
@@ -386,9 +384,10 @@ impl Inspector {
         model: &ForModel,
         source: &Source,
         wanted: ChipRequest,
-        grid: TileGrid,
+        (grid, known): (TileGrid, &[Arc<OpenRaster>]),
     ) -> Result<ModelInput> {
-        model.window_input(window::read(self.windows(model, grid)?, source, wanted).await?, &source.uri)
+        let windows = self.windows(model, grid)?;
+        model.window_input(window::read(windows, source, known, wanted).await?, &source.uri)
     }
 
     async fn whole_input(

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use futures::{StreamExt, stream};
 
 use super::Inspector;
-use crate::config::{InspectOptions, Pipeline};
+use crate::config::{Grid, InspectOptions, Pipeline};
 use crate::input::storage::ObjectUri;
+use crate::scene::FrameTiling;
 use crate::stages::plan::Preview;
 use crate::stages::worker::Job;
 use crate::vocabulary::error::Result;
@@ -47,7 +48,7 @@ pub async fn preview(job: &Job) -> Result<Preview> {
 
 fn looker(job: &Job) -> Result<Inspector> {
     let Pipeline { storage, limits, tiles, grid, input, .. } = job.pipeline().clone();
-    let frames = grid.as_ref().and_then(|grid| grid.frames.clone()).unwrap_or_default();
+    let frames = if let Grid::Frames(frames) = &grid { frames.clone() } else { FrameTiling::default() };
     let settings =
         InspectOptions { storage, limits, tiles, grid, other_grid: None, frames, stac: input.stac };
     Inspector::with_storage(&settings, Some(job.model().contract.input.clone()), job.storage().clone())

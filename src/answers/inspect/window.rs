@@ -42,15 +42,18 @@ pub(super) async fn judge(
 }
 
 /// Reads one window.
+///
+/// - `known`: objects whose headers have been read
 pub(super) async fn read(
     windows: WindowReader<'_>,
     source: &Source,
+    known: &[Arc<OpenRaster>],
     wanted: ChipRequest,
 ) -> Result<ReadWindow> {
     let uri = &source.uri;
     let reads = reads(u64::MAX);
     let traffic = reads.traffic.clone();
-    let opened = windows.open((&source.entry, source.item()?), &[], reads).await;
+    let opened = windows.open((&source.entry, source.item()?), known, reads).await;
     let opened = opened.map_err(|error| ended(uri, error))?;
     let chip = cut(windows, uri, &opened, wanted).await?;
     Ok(ReadWindow { read_bytes: traffic.bytes(), ..chip })

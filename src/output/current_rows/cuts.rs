@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use futures::TryStreamExt;
 
-use crate::config::{Pipeline, TilesSection};
+use crate::config::{Grid, Pipeline, TilesSection};
 use crate::output::Run;
 use crate::scene::{FrameChoice, Resolution};
 use crate::vocabulary::error::Result;
@@ -34,12 +34,11 @@ impl Cut {
         let Ok(pipeline) = Pipeline::recorded(&run.record.pipeline, &run.id.to_string()) else {
             return Self::Other;
         };
-        let Some(TilesSection { size, stride, resolution, aoi, bands, frames, .. }) = pipeline.grid else {
-            return Self::Whole;
+        let TilesSection { size, stride, resolution, aoi, bands, .. } = match pipeline.grid {
+            Grid::Whole => return Self::Whole,
+            Grid::Frames(tiling) => return Self::Frames(tiling.frames),
+            Grid::Windows(windows) => *windows,
         };
-        if let Some(tiling) = frames {
-            return Self::Frames(tiling.frames);
-        }
         // A record names the file of an area, and not what it said.
         if aoi.as_deref().is_some_and(|area| !is_spelt_out(area)) {
             return Self::Other;

@@ -157,7 +157,7 @@ impl Job {
         model.contract.input.accept = pipeline.tiles.over(model.contract.input.accept);
         // Found wrong now rather than at the first tile.
         Preprocess::new(&model.contract.input)?;
-        let tiling = tiling::resolve(pipeline.grid.as_ref(), &model.contract.input)?.map(Arc::new);
+        let tiling = tiling::resolve(&pipeline.grid, &model.contract.input)?.map(Arc::new);
         let input = InputSpec {
             uris: pipeline.input.uris.clone(),
             manifest: pipeline.input.manifest.clone(),

@@ -1,6 +1,6 @@
 //! Settles how scenes are cut: compares the pipeline's `[tiles]` with the model's contract.
 
-use crate::config::{Limits, StacInput, TilesSection};
+use crate::config::{Grid, Limits, StacInput, TilesSection};
 use crate::geo::Aoi;
 use crate::input::source::ItemSpec;
 use crate::input::stac;
@@ -14,19 +14,22 @@ use crate::vocabulary::words::counted;
 /// Items of a page of a search.
 const PAGE_ITEMS: u32 = 200;
 
-/// Returns how scenes are cut; `None` if every source is one tile.
-///
-/// - `grid`: `[tiles]` of scenes, if they are cut
+/// Returns how sources are cut into tiles; `None` if every source is one tile.
 ///
 /// # Errors
 ///
 /// `Config` where pipeline and contract contradict each other, or the area of interest cannot be read.
-pub(crate) fn resolve(grid: Option<&TilesSection>, model: &contract::Input) -> Result<Option<Tiling>> {
-    let Some(grid) = grid else { return Ok(None) };
-    resolve_within(grid, || grid.aoi.as_deref().map(read_aoi).transpose(), model).map(Some)
+pub(crate) fn resolve(grid: &Grid, model: &contract::Input) -> Result<Option<Tiling>> {
+    match grid {
+        Grid::Whole => Ok(None),
+        Grid::Windows(windows) => {
+            resolve_within(windows, || windows.aoi.as_deref().map(read_aoi).transpose(), model).map(Some)
+        }
+        Grid::Frames(frames) => of_frames(frames, model).map(Some),
+    }
 }
 
-/// As [`resolve`], with an area of interest that is read once for several purposes.
+/// Returns how scenes are cut into windows, with an area of interest that is read once for several purposes.
 ///
 /// - `area`: returns the area of interest
 pub(crate) fn resolve_within(
@@ -34,10 +37,6 @@ pub(crate) fn resolve_within(
     area: impl FnOnce() -> Result<Option<Area>>,
     model: &contract::Input,
 ) -> Result<Tiling> {
-    if let Some(frames) = &grid.frames {
-        check_preset(&frames.preset, model)?;
-        return Ok(of_frames(frames.clone(), model));
-    }
     check_unit(grid, model)?;
     let size = size(grid, model)?;
     let bands = if grid.bands.is_empty() { model.bands.clone() } else { grid.bands.clone() };
@@ -60,7 +59,7 @@ pub(crate) fn resolve_within(
 }
 
 /// Refuses a preset that makes other values than the model takes. A model of raw numbers (`dn`) takes any.
-pub(crate) fn check_preset(preset: &Preset, model: &contract::Input) -> Result<()> {
+fn check_preset(preset: &Preset, model: &contract::Input) -> Result<()> {
     let (name, unit) = (preset.name(), &model.unit);
     let (made, others) = match (preset.is_bytes(), unit.as_str()) {
         (_, "dn") | (true, "srgb8") => return Ok(()),
@@ -73,8 +72,13 @@ pub(crate) fn check_preset(preset: &Preset, model: &contract::Input) -> Result<(
 }
 
 /// Returns how frames of medical images become tiles.
-pub(crate) fn of_frames(frames: FrameTiling, model: &contract::Input) -> Tiling {
-    Tiling {
+///
+/// # Errors
+///
+/// `Config` for a preset that makes other values than the model takes.
+pub(crate) fn of_frames(frames: &FrameTiling, model: &contract::Input) -> Result<Tiling> {
+    check_preset(&frames.preset, model)?;
+    Ok(Tiling {
         size: model.width,
         stride: model.width,
         resolution: Resolution::default(),
@@ -87,8 +91,8 @@ pub(crate) fn of_frames(frames: FrameTiling, model: &contract::Input) -> Tiling 
         min_valid_fraction: 0.0,
         clouds: None,
         cell_km: 0,
-        frames: Some(frames),
-    }
+        frames: Some(frames.clone()),
+    })
 }
 
 /// Makes of `[tiles]` how scenes are cut into windows of this size.

@@ -38,7 +38,7 @@ use self::window::WindowGroup;
 use super::file::ShardRows;
 use super::schema::TableSpec;
 use super::stored_columns::{BadColumn, StoredColumns};
-use crate::config::Pipeline;
+use crate::config::{Grid, Pipeline};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::outcome::{Outcome, TileRow};
 use crate::vocabulary::reason::{Reason, Rejection};
@@ -114,12 +114,10 @@ struct Domain {
 
 /// Returns all of them, in the order of a table that has them.
 fn domains() -> [Domain; 2] {
-    let frames = |pipeline: &Pipeline| pipeline.grid.as_ref().is_some_and(|grid| grid.frames.is_some());
-    let windows = |pipeline: &Pipeline| pipeline.grid.as_ref().is_some_and(|grid| grid.frames.is_none());
     [
         // Windows of scenes lie on the Earth.
-        Domain { group: Arc::new(GeoGroup), is_of: windows },
-        Domain { group: Arc::new(MedicalGroup), is_of: frames },
+        Domain { group: Arc::new(GeoGroup), is_of: |pipeline| matches!(pipeline.grid, Grid::Windows(_)) },
+        Domain { group: Arc::new(MedicalGroup), is_of: |pipeline| matches!(pipeline.grid, Grid::Frames(_)) },
     ]
 }
 
