@@ -6,7 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use tilefleet_dicom::{
-    Bytes, ErrorKind, FrameSpec, ImageModule, Instance, Photometric as DicomPhotometric, PixelKind, Step,
+    Bytes, ErrorKind, FrameSpec, ImageModule, Instance, Photometric as DicomPhotometric, PixelKind,
+    Samples as DicomSamples, Step,
 };
 
 use crate::formats::bytes::Order;
@@ -16,6 +17,7 @@ use crate::formats::raster::{
     Part, Photometric, Predictor, RasterFile, StoredSamples, ValueMapping,
 };
 use crate::geo::GeoTags;
+use crate::vocabulary::chip::Samples;
 use crate::vocabulary::geometry::Size;
 use crate::vocabulary::reason::{Reason, Rejection};
 use crate::vocabulary::sample::SampleKind;
@@ -59,6 +61,32 @@ impl Bytes for Object<'_> {
         self.0.slice(usize::try_from(at).ok()?, len)
     }
 }
+
+/// Both types have these, and ours two more.
+macro_rules! sample_types {
+    ($($kind:ident),+) => {
+        /// Returns samples of a frame as all rooms have them.
+        #[must_use]
+        pub fn from_dicom(samples: DicomSamples) -> Samples {
+            match samples { $(DicomSamples::$kind(samples) => Samples::$kind(samples),)+ }
+        }
+
+        /// Returns samples of a frame as the crate has them.
+        ///
+        /// # Panics
+        ///
+        /// If they are 64-bit integers, which no frame has.
+        #[must_use]
+        pub fn to_dicom(samples: Samples) -> DicomSamples {
+            match samples {
+                $(Samples::$kind(samples) => DicomSamples::$kind(samples),)+
+                Samples::U64(_) | Samples::I64(_) => unreachable!("no DICOM frame has 64-bit integers"),
+            }
+        }
+    };
+}
+
+sample_types!(U8, I8, U16, I16, U32, I32, F32, F64);
 
 impl From<tilefleet_dicom::Error> for Rejection {
     fn from(error: tilefleet_dicom::Error) -> Self {
@@ -137,6 +165,12 @@ impl DicomFile {
     #[must_use]
     pub fn instance(&self) -> &Instance {
         &self.instance
+    }
+
+    /// Returns the one block of a frame.
+    #[must_use]
+    pub fn block(frame: u32) -> (GridId, BlockId) {
+        (GridId { frame, level: 0, part: Part::Pixels }, BlockId(0))
     }
 
     /// Returns what decoding and rendering a frame needs.

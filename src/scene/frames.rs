@@ -93,6 +93,14 @@ pub enum Preset {
 }
 
 impl Preset {
+    /// Returns each of them.
+    ///
+    /// - `windows`: of `ct-window`
+    #[must_use]
+    pub fn all(windows: Vec<ValueWindow>) -> [Self; 5] {
+        [Self::Display, Self::CtWindow(windows), Self::Minmax, Self::XrayRaw, Self::Modality]
+    }
+
     /// Returns the name as in pipeline files.
     #[must_use]
     pub fn name(&self) -> &'static str {

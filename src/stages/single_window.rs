@@ -17,14 +17,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rayon::prelude::*;
 
+use crate::formats::dicom::DicomFile;
 use crate::formats::image::DecodeLimits;
-use crate::formats::raster::{BlockId, GridId, Part};
+use crate::formats::raster::{BlockId, GridId};
 use crate::input::byte_ranges::{ReadError, ReadOptions};
 use crate::input::open::OpenRaster;
 use crate::input::source::{Entry, ItemRecord};
 use crate::input::storage::{ObjectUri, Storage, StoreError};
-use crate::scene::skip::{Measured, Skipped, WindowHeaders};
-use crate::scene::{Preset, SceneLayout, SourceWindow, Tiling};
+use crate::scene::skip::{Skipped, WindowHeaders};
+use crate::scene::{SceneLayout, SourceWindow, Tiling};
 use crate::stages::compose::{SceneChip, SourceSamples, composite, frame};
 use crate::stages::decode::blocks::{Block, decode_block};
 use crate::stages::fetch;
@@ -33,7 +34,6 @@ use crate::stages::preprocess::Preprocess;
 use crate::stages::survey::HeaderReader;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::geometry::{Size, Window};
-use crate::vocabulary::guard;
 use crate::vocabulary::reason::{Rejection, SourceError};
 
 /// Blocks of one object as stored, by their place: no bytes of one that is not stored.
@@ -167,9 +167,13 @@ impl WindowReader<'_> {
     /// The first of its blocks that is damaged.
     pub fn draw(&self, opened: &OpenScene, window: FetchedWindow) -> Result<WindowChip, Rejection> {
         let objects = opened.objects.iter().zip(&window.blocks);
-        let blocks: Vec<Blocks> = objects.map(|(object, stored)| decoded(object.opened(), stored)).collect();
+        let mut blocks: Vec<Blocks> =
+            objects.map(|(object, stored)| decoded(object.opened(), stored)).collect();
         if let Some(tiling) = &self.tiling.frames {
-            return rendered(opened, &window.cuts, blocks, &tiling.preset);
+            let frame = window.cuts[0].frame;
+            let block = blocks[0].remove(&DicomFile::block(frame)).expect("a frame is one block")?;
+            let chip = frame::render(opened.dicom(), frame, &tiling.preset, block)?;
+            return Ok(WindowChip { chip: chip.into(), skipped: None });
         }
         let piece = |cut: SourceWindow| {
             let SourceWindow { object, frame, level, .. } = cut;
@@ -200,21 +204,6 @@ impl WindowReader<'_> {
         let cuts = self.cuts(opened, frame, window)?;
         Ok(self.draw(opened, FetchedWindow::fetch(opened, cuts).await?)?)
     }
-}
-
-/// Renders a frame, which is one block.
-fn rendered(
-    opened: &OpenScene,
-    cuts: &[SourceWindow],
-    mut blocks: Vec<Blocks>,
-    preset: &Preset,
-) -> Result<WindowChip, Rejection> {
-    let frame = cuts[0].frame;
-    let grid = GridId { frame, level: 0, part: Part::Pixels };
-    let block = blocks[0].remove(&(grid, BlockId(0))).expect("a frame is one block")?;
-    let render = || frame::render(opened.dicom(), frame, preset, block);
-    let chip = guard::catch_decoder_panic(render)?;
-    Ok(WindowChip { chip: SceneChip { chip, measured: Measured::default() }, skipped: None })
 }
 
 impl FetchedWindow {

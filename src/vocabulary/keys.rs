@@ -150,7 +150,8 @@ impl fmt::Debug for Keys {
 }
 
 /// Returns a value without what only pads it: spaces on both sides, NULs behind (PS3.5 6.2); `None` if nothing is left.
-fn significant(value: &str) -> Option<&str> {
+#[must_use]
+pub fn significant(value: &str) -> Option<&str> {
     let value = value.trim_end_matches([' ', '\0']).trim_start_matches(' ');
     Some(value).filter(|value| !value.is_empty())
 }

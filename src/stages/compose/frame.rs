@@ -8,11 +8,12 @@ use tilefleet_dicom::{
     modality, padding,
 };
 
-use crate::formats::dicom::DicomFile;
+use crate::formats::dicom::{DicomFile, to_dicom};
 use crate::scene::{Preset, ValueWindow};
-use crate::stages::decode::blocks::{Block, StoredValues};
+use crate::stages::decode::blocks::Block;
 use crate::vocabulary::chip::{Bands, Chip, Samples};
 use crate::vocabulary::geometry::Size;
+use crate::vocabulary::guard;
 use crate::vocabulary::reason::{Reason, Rejection};
 use crate::vocabulary::sample::SampleKind;
 
@@ -22,13 +23,16 @@ const XRAY_RANGE: f64 = 1024.0;
 /// Returns what the bands of a frame's chip mean.
 #[must_use]
 pub fn bands(file: &DicomFile, preset: &Preset) -> Bands {
-    let image = file.frame(0).image();
-    let is_colour = image.samples_per_pixel == 3 || file.frame(0).has_palette();
     match preset {
         Preset::CtWindow(windows) if windows.len() == 3 => Bands::Rgb,
-        Preset::Display | Preset::Minmax | Preset::CtWindow(_) if is_colour => Bands::Rgb,
+        Preset::Display if is_colour(file) => Bands::Rgb,
         _ => Bands::Grey,
     }
+}
+
+fn is_colour(file: &DicomFile) -> bool {
+    let frame = file.frame(0);
+    frame.image().samples_per_pixel == 3 || frame.has_palette()
 }
 
 /// Returns the type of the samples of a frame's chip.
@@ -45,10 +49,9 @@ pub fn kind(preset: &Preset) -> SampleKind {
 /// largest stored value.
 pub fn check(file: &DicomFile, preset: &Preset) -> Result<(), Rejection> {
     let image = file.frame(0).image();
-    let is_colour = image.samples_per_pixel == 3 || file.frame(0).has_palette();
     let wrong = match preset {
         Preset::Display => None,
-        _ if is_colour => Some("shades, and it is in colour"),
+        _ if is_colour(file) => Some("shades, and it is in colour"),
         Preset::XrayRaw if image.kind != PixelKind::Integer || image.signed => {
             Some("unsigned integers, and its pixels are not")
         }
@@ -66,19 +69,19 @@ pub fn check(file: &DicomFile, preset: &Preset) -> Result<(), Rejection> {
 ///
 /// # Errors
 ///
-/// [`Reason::Corrupt`] for tables and windows that cannot be read.
+/// [`Reason::Corrupt`] for tables and windows that cannot be read; [`Reason::DecoderCrash`] if one crashes.
 pub fn render(file: &DicomFile, frame: u32, preset: &Preset, block: Block) -> Result<Chip, Rejection> {
-    let spec = file.frame(frame);
-    let stored = stored_of(spec, block);
-    let size = Size::new(stored.columns, stored.rows);
-    let (bands, samples) = match preset {
-        Preset::Display => shown(spec, &stored, None)?,
-        Preset::CtWindow(windows) => through(spec, &stored, windows)?,
-        Preset::Minmax => shown(spec, &stored, Some(whole_range(spec, &stored)?))?,
-        Preset::XrayRaw => (Bands::Grey, Samples::F32(xray(spec, &stored))),
-        Preset::Modality => (Bands::Grey, Samples::F32(floats(&modality(spec, &stored)?))),
-    };
-    Ok(Chip { size, bands, samples })
+    guard::catch_decoder_panic(|| {
+        let (spec, stored) = (file.frame(frame), stored_of(block));
+        let (bands, samples) = match preset {
+            Preset::Display => shown(spec, &stored, None)?,
+            Preset::CtWindow(windows) => through(spec, &stored, windows)?,
+            Preset::Minmax => shown(spec, &stored, Some(whole_range(spec, &stored)?))?,
+            Preset::XrayRaw => (Bands::Grey, Samples::F32(xray(spec, &stored))),
+            Preset::Modality => (Bands::Grey, Samples::F32(floats(&modality(spec, &stored)?))),
+        };
+        Ok(Chip { size: Size::new(stored.columns, stored.rows), bands, samples })
+    })
 }
 
 /// Returns the modality values of a frame, for people: `[rows, columns, samples]`.
@@ -87,35 +90,26 @@ pub fn render(file: &DicomFile, frame: u32, preset: &Preset, block: Block) -> Re
 ///
 /// As [`render`].
 pub fn modality_values(file: &DicomFile, frame: u32, block: Block) -> Result<Samples, Rejection> {
-    let spec = file.frame(frame);
-    Ok(match modality(spec, &stored_of(spec, block))? {
-        Values::I32(values) => Samples::I32(values),
-        Values::F64(values) => Samples::F64(values),
+    guard::catch_decoder_panic(|| {
+        Ok(match modality(file.frame(frame), &stored_of(block))? {
+            Values::I32(values) => Samples::I32(values),
+            Values::F64(values) => Samples::F64(values),
+        })
     })
 }
 
-fn stored_of(spec: &FrameSpec, block: Block) -> Stored {
-    let image = spec.image();
-    let StoredValues { colours, bits, signed } = block.dicom.expect("blocks of DICOM files have it");
-    let values = match block.samples {
-        Samples::U8(values) => DicomSamples::U8(values),
-        Samples::I8(values) => DicomSamples::I8(values),
-        Samples::U16(values) => DicomSamples::U16(values),
-        Samples::I16(values) => DicomSamples::I16(values),
-        Samples::U32(values) => DicomSamples::U32(values),
-        Samples::I32(values) => DicomSamples::I32(values),
-        Samples::F32(values) => DicomSamples::F32(values),
-        Samples::F64(values) => DicomSamples::F64(values),
-        Samples::U64(_) | Samples::I64(_) => unreachable!("no DICOM frame has 64-bit integers"),
-    };
+/// Returns a decoded frame as the crate has it.
+fn stored_of(block: Block) -> Stored {
+    let values = block.dicom.expect("blocks of DICOM files have it");
+    let size = block.window.size();
     Stored {
-        rows: image.rows,
-        columns: image.columns,
-        samples_per_pixel: image.samples_per_pixel,
-        colours,
-        bits,
-        signed,
-        values,
+        rows: size.height,
+        columns: size.width,
+        samples_per_pixel: values.samples_per_pixel,
+        colours: values.colours,
+        bits: values.bits,
+        signed: values.signed,
+        values: to_dicom(block.samples),
     }
 }
 

@@ -67,6 +67,13 @@ pub struct SceneChip {
     pub measured: Measured,
 }
 
+/// A chip that no rule judges.
+impl From<Chip> for SceneChip {
+    fn from(chip: Chip) -> Self {
+        Self { chip, measured: Measured::default() }
+    }
+}
+
 /// Where the values of a chip go, and what they become on the way.
 pub trait DirectLayout: Copy {
     /// Returns where a band of the first pixel lies, and how far it is to the next pixel.

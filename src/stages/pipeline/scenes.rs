@@ -25,9 +25,10 @@ use super::infer_loop::QueuedChip;
 use super::shard::OpenShard;
 use super::tensor::Tensor;
 use super::{ChipSender, Queues, Stages};
-use crate::formats::raster::{BlockId, GridId, Part};
+use crate::formats::dicom::DicomFile;
+use crate::formats::raster::GridId;
 use crate::scene::skip::{Measured, SkipRules, Skipped, WindowHeaders};
-use crate::scene::{Preset, SourceWindow, Tiling};
+use crate::scene::{SourceWindow, Tiling};
 use crate::stages::compose::frame;
 use crate::stages::compose::{SceneChip, SourceSamples, composite, composite_into};
 use crate::stages::decode::blocks::{Block, decode_block};
@@ -37,7 +38,6 @@ use crate::stages::fetch::{
 };
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::geometry::Size;
-use crate::vocabulary::guard;
 use crate::vocabulary::reason::{Reason, Rejection};
 
 /// So many groups of windows are fetched ahead, as far as their bytes have room.
@@ -337,15 +337,18 @@ impl WindowBlocks {
 
     /// Takes the block of a frame, which nothing else needs.
     fn take(cuts: &[SourceWindow], blocks: &mut Blocks) -> Self {
-        let key = frame_key(cuts[0].frame);
-        let found = blocks.remove_entry(&key);
+        let (grid, id) = DicomFile::block(cuts[0].frame);
+        let found = blocks.remove_entry(&BlockKey { object: 0, grid, id });
         Self { cuts: cuts.to_vec(), blocks: found.into_iter().collect() }
     }
 
     /// Stacks the window's bands; the first block that is damaged is its rejection.
     fn draw(self, opened: &OpenScene, window: &WindowTask) -> Result<Drawn, Rejection> {
         if let Some(tiling) = &window.tiling.frames {
-            return self.render(opened, &tiling.preset);
+            let (key, block) = self.blocks.into_iter().next().expect("a frame is one block");
+            let chip =
+                frame::render(opened.dicom(), key.grid.frame, &tiling.preset, Arc::unwrap_or_clone(block)?)?;
+            return Ok(Drawn::Chip(chip.into()));
         }
         let mut pieces = Vec::with_capacity(self.cuts.len());
         for cut in self.cuts {
@@ -370,24 +373,6 @@ impl WindowBlocks {
         }
         Ok(Drawn::Chip(composite(scene, rules, stages.preprocess.bands(), side, &pieces)))
     }
-}
-
-impl WindowBlocks {
-    /// Makes the chip of a frame, which is one block.
-    fn render(mut self, opened: &OpenScene, preset: &Preset) -> Result<Drawn, Rejection> {
-        let cut = self.cuts.first().expect("a frame is one cut");
-        let key = frame_key(cut.frame);
-        let block = self.blocks.remove(&key).expect("it was taken for this frame");
-        let block = Arc::unwrap_or_clone(block)?;
-        let render = || frame::render(opened.dicom(), cut.frame, preset, block);
-        let chip = guard::catch_decoder_panic(render)?;
-        Ok(Drawn::Chip(SceneChip { chip, measured: Measured::default() }))
-    }
-}
-
-/// Returns the one block of a frame.
-fn frame_key(frame: u32) -> BlockKey {
-    BlockKey { object: 0, grid: GridId { frame, level: 0, part: Part::Pixels }, id: BlockId(0) }
 }
 
 /// A window that is stacked.

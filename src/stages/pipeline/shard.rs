@@ -223,6 +223,7 @@ impl OpenShard {
         }
     }
 }
+
 /// Returns what is known of a tile as a medical image.
 fn medical_row(tile: &Tile) -> Option<Box<MedicalRow>> {
     let image = tile.source.scene()?.medical.as_ref()?;

@@ -3,6 +3,8 @@
 //! A code is free text all the same, and some devices write there what they like. Where ids are kept out, a code that is not
 //! listed here is told as null.
 
+use crate::vocabulary::keys::significant;
+
 /// Modality (0008,0060): defined terms, retired ones too (PS3.3 C.7.3.1.1.1).
 #[rustfmt::skip]
 pub(super) const MODALITIES: [&str; 99] = [
@@ -32,7 +34,7 @@ pub(super) const VIEW_POSITIONS: [&str; 44] = [
 ///
 /// - `known`: upper case
 pub(super) fn known(code: &str, known: &[&str]) -> Option<String> {
-    let code = code.trim_matches([' ', '\0']);
+    let code = significant(code)?;
     known.iter().any(|known| code.eq_ignore_ascii_case(known)).then(|| code.to_owned())
 }
 

@@ -7,12 +7,15 @@ use crate::formats::dicom::DicomFile;
 use crate::formats::raster::RasterFile;
 use crate::input::open::OpenRaster;
 use crate::scene::{BurnedIn, FrameTiling, MedicalImage, MedicalRules, Scene, SceneBand};
-use crate::vocabulary::keys::{Keys, plain_date};
+use crate::vocabulary::keys::{Keys, plain_date, significant};
 use crate::vocabulary::outcome::MedicalRow;
 use crate::vocabulary::reason::{Reason, Rejection};
 
 /// Secondary Capture Image Storage; the multi-frame kinds are parts below it (PS3.4, B.5).
 const CAPTURE: &str = "1.2.840.10008.5.1.4.1.1.7";
+
+/// Modalities whose devices burn text into their images.
+const BURNS_IN: [&str; 6] = ["US", "IVUS", "SC", "XA", "RF", "OT"];
 
 /// Describes an object whose frames are tiles.
 ///
@@ -31,7 +34,8 @@ pub(super) fn scene(
         let detail = format!("it has {} frames, none of tiles.frames = {}", file.num_frames(), tiling.frames);
         return Err(Rejection::new(Reason::OutsideImage, detail));
     }
-    if rules.burned_in == BurnedIn::Reject && may_be_burned_in(dicom.instance()) {
+    let may_be_burned_in = may_be_burned_in(dicom.instance());
+    if rules.burned_in == BurnedIn::Reject && may_be_burned_in {
         let detail = "text may be burned into its pixels; privacy.burned_in = \"flag\" or \"allow\" takes it";
         return Err(Rejection::new(Reason::BurnedIn, detail));
     }
@@ -48,7 +52,7 @@ pub(super) fn scene(
         in_rows: true,
         gsd: None,
         datetime: None,
-        medical: Some(Box::new(medical(dicom, tiling, rules))),
+        medical: Some(Box::new(medical(dicom, tiling, rules, may_be_burned_in))),
         notes: file.notes().to_vec(),
         only: None,
     })
@@ -59,7 +63,12 @@ fn stored_band(band: u16) -> SceneBand {
 }
 
 /// Records what a table says of the image.
-fn medical(dicom: &DicomFile, tiling: &FrameTiling, rules: &MedicalRules) -> MedicalImage {
+fn medical(
+    dicom: &DicomFile,
+    tiling: &FrameTiling,
+    rules: &MedicalRules,
+    may_be_burned_in: bool,
+) -> MedicalImage {
     let instance = dicom.instance();
     let image = dicom.frame(0).image();
     let text = |text: Option<String>| text.filter(|text| !text.is_empty()).map(Into::into);
@@ -81,7 +90,7 @@ fn medical(dicom: &DicomFile, tiling: &FrameTiling, rules: &MedicalRules) -> Med
         laterality: code(instance.laterality(0), &codes::LATERALITIES),
         view_position: code(instance.view_position(), &codes::VIEW_POSITIONS),
         preset: text(Some(tiling.preset.name().to_owned())),
-        may_be_burned_in: Some(may_be_burned_in(instance)),
+        may_be_burned_in: Some(may_be_burned_in),
         ..identity(instance, rules)
     };
     MedicalImage { row, slice_positions: slice_positions(dicom) }
@@ -116,7 +125,7 @@ fn identity(instance: &Instance, rules: &MedicalRules) -> MedicalRow {
 }
 
 fn plain(id: &str) -> Option<String> {
-    Some(id.trim_matches([' ', '\0']).to_owned()).filter(|id| !id.is_empty())
+    significant(id).map(str::to_owned)
 }
 
 /// Tells whether text may be burned into the pixels (PS3.3 C.7.6.1.1.1): the object says so, or says nothing and is of a
@@ -126,10 +135,8 @@ fn may_be_burned_in(instance: &Instance) -> bool {
         Some("YES") => true,
         Some("NO") => false,
         _ => {
-            instance
-                .modality()
-                .is_some_and(|modality| ["US", "IVUS", "SC", "XA", "RF", "OT"].contains(&modality.trim()))
-                || is_capture(instance)
+            is_capture(instance)
+                || instance.modality().is_some_and(|modality| BURNS_IN.contains(&modality.trim()))
         }
     }
 }

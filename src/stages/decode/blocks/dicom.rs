@@ -1,9 +1,9 @@
 //! Frames of DICOM objects: values as they are stored, and what the code stream says of them.
 
-use tilefleet_dicom::{Colours, Limits, Samples as DicomSamples, decode_frame};
+use tilefleet_dicom::{Colours, Limits, Stored, decode_frame};
 
 use super::BlockDecoder;
-use crate::formats::dicom::DicomFrame;
+use crate::formats::dicom::{DicomFrame, from_dicom};
 use crate::formats::raster::BlockSpec;
 use crate::vocabulary::chip::Samples;
 use crate::vocabulary::reason::Rejection;
@@ -11,6 +11,8 @@ use crate::vocabulary::reason::Rejection;
 /// What a code stream says of the values of a frame, as in [`tilefleet_dicom::Stored`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredValues {
+    /// Samples per pixel.
+    pub samples_per_pixel: u16,
     /// What samples mean.
     pub colours: Colours,
     /// Bits of a value.
@@ -33,16 +35,7 @@ pub(super) fn decode(frame: &DicomFrame, stored: &[u8]) -> Result<(Samples, Stor
     let num_pixels = frame.0.image().num_pixels();
     let limits = Limits { max_pixels: num_pixels, max_decoded_bytes: num_pixels.saturating_mul(3 * 8) };
     let decoded = decode_frame(&frame.0, stored, &limits)?;
-    let values = StoredValues { colours: decoded.colours, bits: decoded.bits, signed: decoded.signed };
-    let samples = match decoded.values {
-        DicomSamples::U8(values) => Samples::U8(values),
-        DicomSamples::I8(values) => Samples::I8(values),
-        DicomSamples::U16(values) => Samples::U16(values),
-        DicomSamples::I16(values) => Samples::I16(values),
-        DicomSamples::U32(values) => Samples::U32(values),
-        DicomSamples::I32(values) => Samples::I32(values),
-        DicomSamples::F32(values) => Samples::F32(values),
-        DicomSamples::F64(values) => Samples::F64(values),
-    };
-    Ok((samples, values))
+    let Stored { samples_per_pixel, colours, bits, signed, .. } = decoded;
+    let values = StoredValues { samples_per_pixel, colours, bits, signed };
+    Ok((from_dicom(decoded.values), values))
 }
