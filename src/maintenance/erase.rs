@@ -15,7 +15,7 @@ use arrow::array::{AsArray, RecordBatch, StringArray, StructArray};
 use serde::Serialize;
 
 use crate::config::Pipeline;
-use crate::maintenance::compact::rows::{Computed, RowReader};
+use crate::maintenance::rows::{Computed, RowReader};
 use crate::maintenance::verify::{Depth, verify};
 use crate::output;
 use crate::output::provenance::{COUNTS, in_file};

@@ -1,6 +1,7 @@
-//! What keeps an output sound: proof of its runs, many runs made one, runs deleted.
+//! What keeps an output sound: proof of its runs, many runs made one, people erased, runs deleted.
 
 pub mod compact;
 pub mod erase;
+mod rows;
 pub mod runs;
 pub mod verify;

@@ -15,7 +15,6 @@
 
 mod extra;
 mod merge;
-pub(in crate::maintenance) mod rows;
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
@@ -28,9 +27,9 @@ use tokio::runtime::Handle;
 
 use self::extra::Extras;
 use self::merge::{Merge, Merged, Placed};
-use self::rows::{Computed, RowReader, damaged};
 use crate::config::Pipeline;
 use crate::input::source::{Entry, ExtraCodec};
+use crate::maintenance::rows::{Computed, RowReader, damaged};
 use crate::maintenance::verify::{Depth, verify};
 use crate::output;
 use crate::output::current_rows::{Current, stay_as_they_are};

@@ -21,7 +21,7 @@ const EXTRA: &str = "extra";
 /// Reads rows of one run; cheap as long as they are asked for in the order of the run.
 ///
 /// Memory: one shard without its embeddings, and 2 MiB of these.
-pub(in crate::maintenance) struct RowReader {
+pub(super) struct RowReader {
     run: Arc<Run>,
     classifier: bool,
     open: Option<OpenFile>,
@@ -45,24 +45,24 @@ struct OpenFile {
 }
 
 /// A row with its embedding.
-pub(in crate::maintenance) struct Copied {
-    pub(in crate::maintenance) row: TileRow,
+pub(super) struct Copied {
+    pub(super) row: TileRow,
     /// `[embedding_length]`; empty unless the tile is `ok`.
-    pub(in crate::maintenance) embedding: Vec<f32>,
+    pub(super) embedding: Vec<f32>,
     /// The manifest's columns of its whole shard, if there are any: those of the row are among them.
-    pub(in crate::maintenance) extra: Option<Arc<StructArray>>,
+    pub(super) extra: Option<Arc<StructArray>>,
 }
 
 /// Where rows of a shard were computed, each name once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::maintenance) struct Computed {
-    pub(in crate::maintenance) providers: BTreeSet<String>,
-    pub(in crate::maintenance) precisions: BTreeSet<String>,
-    pub(in crate::maintenance) arithmetics: BTreeSet<String>,
+pub(super) struct Computed {
+    pub(super) providers: BTreeSet<String>,
+    pub(super) precisions: BTreeSet<String>,
+    pub(super) arithmetics: BTreeSet<String>,
 }
 
 impl RowReader {
-    pub(in crate::maintenance) fn new(run: Arc<Run>) -> Self {
+    pub(super) fn new(run: Arc<Run>) -> Self {
         let classifier = run.record.model.contract.output.classifier.is_some();
         Self { run, classifier, open: None }
     }
@@ -72,7 +72,7 @@ impl RowReader {
     /// # Errors
     ///
     /// As the store answers; `Config` if the row is not that of the tile.
-    pub(in crate::maintenance) async fn read(
+    pub(super) async fn read(
         &mut self,
         shard: u32,
         row: usize,
