@@ -157,6 +157,19 @@ pub struct Run {
     pub memory_bytes: u64,
     /// A partial batch leaves after this long.
     pub max_wait: Duration,
+    /// Whether tiles are decoded in child processes.
+    pub isolate: Isolate,
+}
+
+/// When tiles are decoded in child processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolate {
+    /// Those of shards that a worker has begun and not ended, for it may have died of one.
+    Auto,
+    /// All.
+    Always,
+    /// None.
+    Never,
 }
 
 /// `[output]`: the table.
@@ -208,6 +221,10 @@ pub struct Limits {
     pub max_pixels: u64,
     /// Largest object, in bytes.
     pub max_object_bytes: u64,
+    /// Most bytes of a child process that decodes.
+    pub decode_memory_bytes: u64,
+    /// Most processor time of a child process for one tile.
+    pub decode_time: Duration,
     /// Most windows of a scene; one that would be cut into more is rejected.
     pub max_windows: u64,
     /// Most STAC items of one input or search; more are an error.
@@ -433,6 +450,10 @@ fn run(settings: &Settings) -> Result<Run> {
         fetch_concurrency: settings.read("run.fetch_concurrency")?,
         memory_bytes: settings.read::<ByteSize>("run.memory")?.0,
         max_wait: settings.read("run.max_wait")?,
+        isolate: settings.choice(
+            "run.isolate",
+            &[("auto", Isolate::Auto), ("always", Isolate::Always), ("never", Isolate::Never)],
+        )?,
     })
 }
 
@@ -487,6 +508,8 @@ fn limits(settings: &Settings) -> Result<Limits> {
         max_reject_ratio: settings.read::<Ratio>("limits.max_reject_ratio")?.0,
         max_pixels: count("limits.max_pixels")?,
         max_object_bytes: settings.read::<ByteSize>("limits.max_object")?.0,
+        decode_memory_bytes: settings.read::<ByteSize>("limits.decode_memory")?.0,
+        decode_time: settings.read("limits.decode_time")?,
         max_windows: count("limits.max_windows")?,
         max_stac_items: count("limits.max_stac_items")?,
         max_stac_documents: count("limits.max_stac_documents")?,

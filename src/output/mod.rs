@@ -5,6 +5,7 @@
 
 mod acceptance;
 mod attempts;
+mod begun;
 pub mod current_rows;
 pub mod election;
 mod erasures;
@@ -32,6 +33,7 @@ mod tombstone;
 
 pub use acceptance::{Acceptance, AcceptedBecause};
 pub use attempts::{Attempt, AttemptState};
+pub use begun::Begun;
 pub use election::{Elected, Election, SOURCE_BYTES_KEY, elected, source_bytes};
 pub use layout::{Layout, RunId};
 pub use lineage::OutputRecord;

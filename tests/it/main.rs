@@ -23,6 +23,7 @@ mod gone;
 mod head;
 #[cfg(feature = "query")]
 mod identity;
+mod isolated;
 mod jobs;
 mod killed;
 mod labels;

@@ -33,7 +33,8 @@ impl Found {
 /// All commands, groups and the whole included.
 fn commands() -> Vec<Found> {
     fn walk(command: &clap::Command, words: Vec<String>, found: &mut Vec<Found>) {
-        for below in command.get_subcommands() {
+        // What is hidden is no command for people.
+        for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
             walk(below, [&words[..], &[below.get_name().to_owned()]].concat(), found);
         }
         found.push(Found { command: command.clone(), words });

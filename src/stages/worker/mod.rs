@@ -34,10 +34,12 @@ use crate::output::table;
 use crate::output::table::TableSpec;
 use crate::output::{AcceptedBecause, Limit, ModelRecord, Origin, Output, PrivacyRecord, Run};
 use crate::scene::{MedicalRules, Tiling};
+use crate::stages::child;
+use crate::stages::child::Program;
 use crate::stages::fetch::Fetcher;
 use crate::stages::infer::arithmetic;
 use crate::stages::infer::arithmetic::Products;
-use crate::stages::pipeline::{SpareTensors, Stages, Stop, process};
+use crate::stages::pipeline::{Isolation, SpareTensors, Stages, Stop, process};
 use crate::stages::plan;
 use crate::stages::plan::{Decision, Planner, Preview, Retried, RunSpec, SceneSurvey};
 use crate::stages::preprocess::Preprocess;
@@ -585,6 +587,7 @@ impl Job {
             )),
             tiling: self.cutting.as_ref().map(|cutting| cutting.tiling.clone()),
             limits: DecodeLimits::of_pixels(pipeline.limits.max_pixels),
+            isolation: isolation(pipeline),
             input: contract.input.clone(),
             preprocess: Preprocess::new(&contract.input)?,
             spare: Arc::new(SpareTensors::new(contract.input.sample_type, contract.input.num_samples())),
@@ -694,6 +697,14 @@ fn check_arithmetic(run: &config::Run, model: &Model) -> Result<()> {
     let on_cpu = run.provider == Provider::Cpu || run.providers.cpu_fallback;
     let Some(operands) = model.operands.filter(|_| on_cpu) else { return Ok(()) };
     arithmetic::check(operands, Products::here(), run.allow_saturation)
+}
+
+fn isolation(pipeline: &Pipeline) -> Isolation {
+    let limits = child::Limits {
+        memory_bytes: pipeline.limits.decode_memory_bytes,
+        time: pipeline.limits.decode_time,
+    };
+    Isolation::new(pipeline.run.isolate, Program::this(), limits)
 }
 
 fn constants(provider: Provider, model: &Model) -> Vec<(String, String)> {
