@@ -1,5 +1,6 @@
 //! The checked pipeline, section by section.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -56,8 +57,17 @@ pub struct Pipeline {
     pub privacy: Option<Privacy>,
     /// `[limits]`
     pub limits: Limits,
+    /// `[observe]`
+    pub observe: Observe,
     /// `[storage]`
     pub storage: StorageOptions,
+}
+
+/// `[observe]`: who may watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observe {
+    /// Where monitoring asks; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[input]`: what there is to process. Either `uris` or `manifest` is set.
@@ -322,6 +332,7 @@ impl Pipeline {
             output: output(settings)?,
             privacy: privacy(settings)?,
             limits: limits(settings)?,
+            observe: observe(settings)?,
             storage: storage(settings)?,
         })
     }
@@ -520,6 +531,16 @@ fn limits(settings: &Settings) -> Result<Limits> {
             others: settings.read::<NonZeroUsize>("limits.unreadable_others")?.get(),
         },
     })
+}
+
+fn observe(settings: &Settings) -> Result<Observe> {
+    let listen: Option<String> = settings.read("observe.listen")?;
+    let address = |text: String| {
+        let wrong =
+            |_| wrong(settings.get("observe.listen"), "an address and a port, such as \"0.0.0.0:9464\"");
+        text.parse().map_err(wrong)
+    };
+    Ok(Observe { listen: listen.map(address).transpose()? })
 }
 
 /// Checks what looking at single sources needs; the settings may hold no other section.

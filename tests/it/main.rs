@@ -64,6 +64,7 @@ mod terminal;
 mod tiff_faults;
 mod trained;
 #[cfg(feature = "query")]
+mod watched;
 mod windows;
 #[cfg(feature = "query")]
 mod work;

@@ -325,7 +325,7 @@ fn the_format_of_standard_error_is_the_one_asked_for() {
     let lines = assert_only_json_lines(&output, "run");
     let warning = lines.iter().find(|line| line["level"] == "WARN").expect("what is assumed is said");
     assert!(warning["message"].as_str().unwrap().contains("has no contract"), "{warning}");
-    assert!(lines.iter().any(|line| line["message"] == "committed"));
+    assert!(lines.iter().any(|line| line["message"] == "shard committed"));
     let text = json_logs(&[&arguments[..], &["--log-format", "text"]].concat()).output().unwrap();
     assert!(stderr(&text).contains("warning: resnet20_cifar10 has no contract"), "{}", stderr(&text));
 }

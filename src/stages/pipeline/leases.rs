@@ -9,7 +9,7 @@ use futures::future::{BoxFuture, join_all};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::output::{Begun, Run};
+use crate::output::{BegunNote, Run};
 use crate::stages::work::{Lease, Next, PutBack, WorkSource};
 use crate::vocabulary::error::{Kind, Result};
 use crate::vocabulary::time::{Clock, Timestamp};
@@ -37,7 +37,7 @@ pub struct HeldLease {
     lease: Lease,
     lost: AtomicBool,
     renewal: OnceLock<AbortHandle>,
-    begun: OnceLock<Begun>,
+    note: OnceLock<BegunNote>,
 }
 
 impl HeldLease {
@@ -53,9 +53,12 @@ impl HeldLease {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Keeps the note that its shard has been begun, until the lease ends.
-    pub(super) fn has_begun(&self, begun: Begun) {
-        self.begun.get_or_init(|| begun);
+    /// Writes the note that its shard is begun, which goes when the lease ends; returns how many other processes have
+    /// begun it, and not ended.
+    pub(super) async fn begin(&self, run: &Run) -> Result<usize> {
+        // It is known before it is there: a worker that stops meanwhile removes it.
+        let note = self.note.get_or_init(|| run.begun_note(self.shard()));
+        run.write_note(note).await
     }
 
     fn stop_renewing(&self) {
@@ -133,7 +136,7 @@ impl Leases {
             lease,
             lost: AtomicBool::new(false),
             renewal: OnceLock::new(),
-            begun: OnceLock::new(),
+            note: OnceLock::new(),
         });
         if let Some(every) = every {
             let renewing =
@@ -183,7 +186,7 @@ impl Leases {
     async fn end(&self, held: &HeldLease, ending: BoxFuture<'_, Result<()>>) -> Result<()> {
         held.stop_renewing();
         // Before anybody else is given the shard.
-        self.take_note_back(held).await;
+        self.remove_note(held).await;
         let ended = ending.await;
         self.held().remove(&held.lease.id);
         self.ended.notify_one();
@@ -196,9 +199,9 @@ impl Leases {
         }
     }
 
-    async fn take_note_back(&self, held: &HeldLease) {
-        if let Some(begun) = held.begun.get() {
-            self.run.end_shard(begun).await;
+    async fn remove_note(&self, held: &HeldLease) {
+        if let Some(note) = held.note.get() {
+            self.run.remove_note(note).await;
         }
     }
 
@@ -212,7 +215,7 @@ impl Leases {
         }
         let putting_back = held.iter().map(async |held| {
             if !through_a_tile {
-                self.take_note_back(held).await;
+                self.remove_note(held).await;
             }
             self.source.put_back(&held.lease, PutBack::Now).await
         });

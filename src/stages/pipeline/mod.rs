@@ -289,14 +289,8 @@ impl Feeder {
     /// Notes that the shard is begun; returns who decodes its tiles.
     async fn begin(&self, lease: &HeldLease) -> Result<Decoder> {
         let Stages { run, isolation, .. } = &*self.stages;
-        let num_others = if isolation.keeps_notes() {
-            let begun = run.begin_shard(lease.shard()).await?;
-            let num_others = begun.num_others;
-            lease.has_begun(begun);
-            num_others
-        } else {
-            0
-        };
+        let num_others = if isolation.keeps_notes() { lease.begin(run).await? } else { 0 };
+        tracing::info!(run = %run.id, shard = lease.shard(), attempt = num_others + 1, "shard begun");
         Ok(isolation.decoder(lease.shard(), num_others))
     }
 
@@ -697,6 +691,10 @@ impl Stages {
         let mut provenance = Provenance::new(&self.run, number, &self.run.output.process.unique_name());
         provenance.set_counts(&counts);
         provenance.set("seconds", format!("{:.3}", shard.took.as_secs_f64()));
+        provenance.set("worker", self.run.output.process.name());
+        if let Some(seconds) = self.progress.snapshot().seconds_per_request() {
+            provenance.set("request_seconds", format!("{seconds:.3}"));
+        }
         for (key, value) in &self.constants {
             provenance.set(key, value.clone());
         }
@@ -706,8 +704,8 @@ impl Stages {
             .map_err(|error| Error::bug("encoding crashed").because(error))??;
         let committed = commit_shard(&self.run, number, bytes, &provenance).await?;
         drop(place);
-        self.progress.committed(committed, started.elapsed());
-        tracing::debug!(shard = number, ?committed, "committed");
+        self.progress.committed(committed, &counts, started.elapsed());
+        tracing::info!(run = %self.run.id, shard = number, ?committed, rows = counts.tiles(), "shard committed");
         Ok(())
     }
 
