@@ -10,9 +10,12 @@ use tilefleet::stages::decode::blocks::{decode_block, read_window};
 use tilefleet::stages::decode::{decode, working_bytes};
 use tilefleet::vocabulary::geometry::Window;
 use tilefleet::vocabulary::reason::{Reason, Rejection};
+use tilefleet_jpeg::Limits;
 
 /// Larger blocks are left out: what is looked for is found in small ones.
 const MAX_BLOCK_BYTES: u64 = 1 << 24;
+/// The same, of images without tiles.
+const LIMITS: Limits = Limits { max_pixels: MAX_BLOCK_BYTES / 16, max_decoded_bytes: MAX_BLOCK_BYTES / 4 };
 /// So many blocks of a page are decoded.
 const NUM_BLOCKS: u64 = 4;
 /// So many levels are looked at.
@@ -61,12 +64,7 @@ pub fn jpeg(bytes: &[u8]) {
         return;
     }
     for colours in [tilefleet_jpeg::Colours::Rgb, tilefleet_jpeg::Colours::AsStored] {
-        let options = tilefleet_jpeg::Options {
-            needed: None,
-            colours,
-            max_pixels: MAX_BLOCK_BYTES / 16,
-            max_decoded_bytes: MAX_BLOCK_BYTES / 4,
-        };
+        let options = tilefleet_jpeg::Options { needed: None, colours, limits: LIMITS };
         if let Ok(samples) = tilefleet_jpeg::decode(bytes, &options) {
             assert!(tilefleet_jpeg::decode_audited(bytes, &options) == Ok(samples), "two decoders disagree");
         }
@@ -79,9 +77,7 @@ pub fn jpeg(bytes: &[u8]) {
 ///
 /// If there are other samples than the header announces, or a decoder crashes.
 pub fn jpeg_samples(bytes: &[u8]) {
-    let limits =
-        tilefleet_jpeg::Limits { max_pixels: MAX_BLOCK_BYTES / 16, max_decoded_bytes: MAX_BLOCK_BYTES / 4 };
-    let Ok(decoded) = tilefleet_jpeg::decode_samples(bytes, &limits) else { return };
+    let Ok(decoded) = tilefleet_jpeg::decode_samples(bytes, &LIMITS) else { return };
     let header = tilefleet_jpeg::header(bytes).expect("a file that is decoded has a header");
     let samples = decoded.samples.into_u16();
     assert_eq!(samples.len() as u64, header.num_samples());
@@ -95,9 +91,7 @@ pub fn jpeg_samples(bytes: &[u8]) {
 ///
 /// If there are other samples than the header announces, or the decoder crashes.
 pub fn jpegls(bytes: &[u8]) {
-    let limits =
-        tilefleet_jpegls::Limits { max_pixels: MAX_BLOCK_BYTES / 16, max_decoded_bytes: MAX_BLOCK_BYTES / 4 };
-    let Ok(decoded) = tilefleet_jpegls::decode(bytes, &limits) else { return };
+    let Ok(decoded) = tilefleet_jpegls::decode(bytes, &LIMITS) else { return };
     let header = tilefleet_jpegls::header(bytes).expect("a file that is decoded has a header");
     let samples = decoded.samples.into_u16();
     assert_eq!(samples.len() as u64, header.num_samples());

@@ -41,7 +41,7 @@ mod voi;
 mod walk;
 
 pub use bytes::{Bytes, Step};
-pub use decode::{Limits, decode_frame};
+pub use decode::decode_frame;
 pub use display::{Picture, Shade, display};
 pub use error::{Error, ErrorKind};
 pub use frames::FrameBytes;
@@ -54,5 +54,6 @@ pub use spec::{FrameCoding, FrameSpec};
 pub use stored::{Colours, Samples, Stored};
 pub use syntax::{Codec, TransferSyntax};
 pub use tag::Tag;
+pub use tilefleet_codec::Limits;
 pub use voi::{Function, Window};
 pub use walk::MAX_HEADER_BYTES;

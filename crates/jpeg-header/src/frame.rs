@@ -1,7 +1,7 @@
 //! Frame headers (ITU-T T.81, B.2.2).
 
-use crate::error::{Error, corrupt, unsupported};
-use crate::geometry::Size;
+use tilefleet_codec::{Error, Size, corrupt, unsupported};
+
 use crate::segments::{Segments, marker};
 
 /// One colour component of a frame.

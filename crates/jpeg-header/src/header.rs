@@ -1,8 +1,8 @@
 //! What a JPEG file says of itself before its first scan, whatever its process (ITU-T T.81, B.2.2).
 
-use crate::error::{Error, corrupt, truncated, unsupported};
+use tilefleet_codec::{Error, Size, corrupt, truncated, unsupported};
+
 use crate::frame::{Component, is_frame};
-use crate::geometry::Size;
 use crate::segments::{Segments, marker};
 
 /// Start of an extended sequential frame.

@@ -1,6 +1,6 @@
 //! Marker segments of a file (ITU-T T.81, annex B).
 
-use crate::error::{Error, corrupt, truncated};
+use tilefleet_codec::{Error, corrupt, truncated};
 
 /// Marker codes (T.81, table B.1).
 pub mod marker {

@@ -25,8 +25,8 @@ fn main() {
 }
 
 fn rgb(file: &[u8]) -> usize {
-    let options =
-        Options { needed: None, colours: Colours::Rgb, max_pixels: u64::MAX, max_decoded_bytes: u64::MAX };
+    let limits = Limits { max_pixels: u64::MAX, max_decoded_bytes: u64::MAX };
+    let options = Options { needed: None, colours: Colours::Rgb, limits };
     let samples = decode(file, &options).expect("the file is sound");
     let num_samples = samples.len();
     recycle(samples);

@@ -1,8 +1,8 @@
 //! What stands before the data of a JPEG-LS file: frame, parameters, scans (ITU-T T.87, annex C).
 
-use tilefleet_jpeg_header::error::{corrupt, truncated, unsupported};
+use tilefleet_codec::{Error, Size, corrupt, truncated, unsupported};
 use tilefleet_jpeg_header::segments::u16_at;
-use tilefleet_jpeg_header::{Error, Segments, Size, is_frame, marker};
+use tilefleet_jpeg_header::{Segments, is_frame, marker};
 
 use super::preset::{Given, Preset};
 

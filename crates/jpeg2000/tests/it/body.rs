@@ -3,7 +3,7 @@
 use tilefleet_jpeg2000::{Header, Limits, Options, decode};
 
 /// What is looked for is found in small images.
-pub(crate) const LIMITS: Limits = Limits { max_pixels: 1 << 18, max_bytes: 8 << 20 };
+pub(crate) const LIMITS: Limits = Limits { max_pixels: 1 << 18, max_decoded_bytes: 8 << 20 };
 
 /// Decodes anything, whole and at half the resolution: planes are those that the header promises, and samples lie in
 /// their range.

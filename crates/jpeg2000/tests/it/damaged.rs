@@ -61,7 +61,7 @@ fn mutated_streams_are_harmless() {
         for turn in 0..MUTATIONS {
             let mutated = mutate(case.stream, turn, &mut random);
             let ((), peak) = memory::peak_of(|| body::jpeg2000(&mutated));
-            let limit = body::LIMITS.max_bytes as usize + SLACK_BYTES;
+            let limit = body::LIMITS.max_decoded_bytes as usize + SLACK_BYTES;
             assert!(peak <= limit, "{}, {turn}: {peak} bytes", case.name);
         }
     }
@@ -89,7 +89,7 @@ fn limits_hold_before_allocation() {
     let (result, peak) = memory::peak_of(|| decode(&huge, &OPTIONS));
     assert_eq!(kind(result), Some(ErrorKind::TooLarge));
     assert!(peak < 1 << 20, "{peak} bytes");
-    let limits = Limits { max_pixels: 1 << 26, max_bytes: 1 << 12 };
+    let limits = Limits { max_pixels: 1 << 26, max_decoded_bytes: 1 << 12 };
     assert_eq!(kind(decode(&stream("plain 16"), &Options { limits, ..OPTIONS })), Some(ErrorKind::TooLarge));
 }
 
