@@ -5,9 +5,11 @@
 
 pub mod frame;
 mod header;
+mod parameters;
 pub mod segments;
 
 pub use self::frame::{Component, Frame, frame, is_frame};
 pub use self::header::{Header, Process, header};
+pub use self::parameters::{FrameParameters, frame_segment};
 pub use self::segments::{Segment, Segments, marker};
 pub use tilefleet_codec::{Error, ErrorKind};
