@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use tilefleet_dicom::{Error, ErrorKind, FrameSpec, Picture, Stored, display, modality};
+use tilefleet_testing::files::Scratch;
 
-use crate::index::{Entry, entries, folder};
+use crate::index::{Entry, entries};
 use crate::ranges::Ranges;
 use crate::table;
 
@@ -41,8 +42,8 @@ fn read(bytes: &[u8]) -> Result<Vec<(FrameSpec, Stored)>, Error> {
 /// Every value of every frame of every file is the oracle's, and what is not read is listed.
 #[test]
 fn values_are_those_of_pydicom_or_the_standard() {
-    let folder = folder("compared");
-    let Some(entries) = entries(&folder) else { return };
+    let folder = Scratch::new("dicom-compared");
+    let Some(entries) = entries(folder.path()) else { return };
     let mut faults = Vec::new();
     let mut found = Vec::new();
     let mut wg04 = BTreeMap::new();
@@ -68,7 +69,6 @@ fn values_are_those_of_pydicom_or_the_standard() {
         found.len() + faults.len(),
         faults.join("\n")
     );
-    fs::remove_dir_all(folder).unwrap();
     table::check(&found);
 }
 

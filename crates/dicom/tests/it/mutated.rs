@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use tilefleet_dicom::{Error, Instance, Picture, Step, decode_frame, display, modality, padding, parse};
 use tilefleet_testing::counting::{Counting, peak_bytes};
-use tilefleet_testing::{Random, project, skipped};
+use tilefleet_testing::files::Scratch;
+use tilefleet_testing::oracle::{oracle, pydicom_files};
+use tilefleet_testing::{Random, skipped};
 
-use crate::index::{folder, oracle};
+use crate::index::SCRIPT;
 use crate::ranges::{LIMITS, Ranges};
 
 #[global_allocator]
@@ -64,12 +66,8 @@ fn look(instance: &Instance) {
 /// The test files of pydicom, those of highdicom, and those of all syntaxes that the script makes.
 fn files(made: &Path) -> Option<Vec<PathBuf>> {
     let highdicom = skipped::test_data()?.join("medical/dicom/highdicom");
-    oracle(&["make".as_ref(), made.as_os_str()])?;
-    let venv = fs::read_dir(project().join(".venv/lib")).unwrap().flatten().map(|entry| entry.path());
-    let pydicom = venv
-        .map(|python| python.join("site-packages/pydicom/data/test_files"))
-        .find(|folder| folder.is_dir());
-    let folders = [pydicom.expect("the script has imported pydicom"), highdicom, made.join("made")];
+    oracle(SCRIPT, &[&"make", &made])?;
+    let folders = [pydicom_files()?, highdicom, made.join("made")];
     let list = |folder: &PathBuf| {
         fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).collect::<Vec<_>>()
     };
@@ -103,8 +101,8 @@ fn changed(file: &[u8], random: &mut Random) -> Vec<u8> {
 
 #[test]
 fn damaged_objects_are_errors_and_stay_small() {
-    let folder = folder("damaged");
-    let Some(files) = files(&folder) else { return };
+    let folder = Scratch::new("dicom-damaged");
+    let Some(files) = files(folder.path()) else { return };
     let mut random = Random(15);
     let mut num_objects = 0;
     for path in &files {
@@ -119,15 +117,14 @@ fn damaged_objects_are_errors_and_stay_small() {
             num_objects += 1;
         }
     }
-    fs::remove_dir_all(folder).unwrap();
     assert!(num_objects > 6000, "{num_objects}");
 }
 
 /// Memory is reserved before a frame is decoded.
 #[test]
 fn decoding_takes_no_more_memory_than_announced() {
-    let folder = folder("announced");
-    let Some(files) = files(&folder) else { return };
+    let folder = Scratch::new("dicom-announced");
+    let Some(files) = files(folder.path()) else { return };
     let mut num_frames = 0;
     for path in files {
         let file = fs::read(&path).unwrap();
@@ -141,6 +138,5 @@ fn decoding_takes_no_more_memory_than_announced() {
         assert!(peak <= announced, "{peak} bytes, and {announced} are announced for {}", path.display());
         num_frames += usize::from(decoded);
     }
-    fs::remove_dir_all(folder).unwrap();
     assert!(num_frames > 400, "{num_frames}");
 }

@@ -5,6 +5,9 @@ mod cases;
 mod damaged;
 mod golden;
 mod header;
-mod memory;
 mod real;
-mod support;
+
+use tilefleet_testing::counting::Counting;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
