@@ -37,6 +37,7 @@ mod tag;
 mod test_objects;
 #[cfg(test)]
 mod tests;
+mod uid;
 mod voi;
 mod walk;
 
@@ -55,5 +56,6 @@ pub use stored::{Colours, Samples, Stored};
 pub use syntax::{Codec, TransferSyntax};
 pub use tag::Tag;
 pub use tilefleet_codec::Limits;
+pub use uid::is_uid_of_standard;
 pub use voi::{Function, Window};
 pub use walk::MAX_HEADER_BYTES;
