@@ -3,65 +3,25 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tilefleet_dicom::{Error, Instance, Picture, Step, decode_frame, display, modality, padding, parse};
+use tilefleet_dicom::{Step, decode_frame, parse};
 use tilefleet_testing::counting::{Counting, peak_bytes};
 use tilefleet_testing::files::Scratch;
 use tilefleet_testing::oracle::{oracle, pydicom_files};
 use tilefleet_testing::{Random, skipped};
 
+use crate::body;
+use crate::conformance::LIMITS;
 use crate::index::SCRIPT;
-use crate::ranges::{LIMITS, Ranges};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Frames that are decoded of each object.
-const NUM_FRAMES: u32 = 2;
 /// Changed copies of each file, each with one to eight changes.
 const NUM_COPIES: usize = 15;
 /// Sound files of this size take up to 8 MB.
 const MAX_PEAK_BYTES: u64 = 64 << 20;
 /// Larger files would take the time of all others.
 const MAX_FILE_BYTES: usize = 200 << 10;
-
-/// Does all that can be done with an object, errors or not.
-fn use_all(bytes: &[u8]) {
-    let mut ranges = Ranges::new(bytes);
-    let in_parts = ranges.parse();
-    let Step::Done(whole) = parse(&bytes) else { panic!("all of the object is there") };
-    let kind = |instance: &Result<Instance, Error>| {
-        instance
-            .as_ref()
-            .map_err(|error| error.kind)
-            .and_then(|instance| Ok(instance.image().map_err(|error| error.kind)?.clone()))
-    };
-    assert_eq!(kind(&whole), kind(&in_parts), "an object says the same as a whole and in parts");
-    let Ok(instance) = in_parts else { return };
-    look(&instance);
-    let Ok(image) = instance.image() else { return };
-    let frames: Vec<u32> = (0..image.num_frames.min(NUM_FRAMES)).collect();
-    let Ok(frames) = ranges.frames(&instance, &frames) else { return };
-    for (spec, stored) in &frames {
-        drop(modality(spec, stored).map(|values| values.range(padding(spec, stored).as_deref())));
-        drop(display::<u8>(spec, stored, None));
-        drop(display::<f32>(spec, stored, spec.window()).map(|picture: Picture<f32>| picture.values.len()));
-    }
-}
-
-fn look(instance: &Instance) {
-    drop((instance.sop_class(), instance.patient_id(), instance.study_date(), instance.is_directory()));
-    let _ = (
-        instance.pixel_spacing(0),
-        instance.orientation(0),
-        instance.image_position(0),
-        instance.laterality(0),
-    );
-    for group in [0x0002, 0x0008, 0x0010, 0x0018, 0x0020, 0x0028] {
-        for element in [0, 0x10, 0x20, 0x0100, 0x1050, 0x3000] {
-            drop(instance.string(tilefleet_dicom::Tag(group, element)));
-        }
-    }
-}
 
 /// The test files of pydicom, those of highdicom, and those of all syntaxes that the script makes.
 fn files(made: &Path) -> Option<Vec<PathBuf>> {
@@ -112,7 +72,7 @@ fn damaged_objects_are_errors_and_stay_small() {
         }
         for _ in 0..NUM_COPIES {
             let bytes = changed(&file, &mut random);
-            let peak = peak_bytes(|| use_all(&bytes));
+            let peak = peak_bytes(|| body::dicom(&bytes));
             assert!(peak < MAX_PEAK_BYTES, "{peak} bytes for {}", path.display());
             num_objects += 1;
         }

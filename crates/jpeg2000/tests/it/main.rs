@@ -1,5 +1,6 @@
 //! The decoder against `OpenJPEG` and `OpenJPH`, on real files, and on damaged streams.
 
+#[path = "../../../../fuzz/bodies/jpeg2000.rs"]
 mod body;
 mod cases;
 mod damaged;
