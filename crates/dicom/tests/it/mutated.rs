@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tilefleet_dicom::{Step, decode_frame, parse};
+use tilefleet_dicom::{ErrorKind, Step, decode_frame, parse};
 use tilefleet_testing::counting::{Counting, peak_bytes};
 use tilefleet_testing::files::Scratch;
 use tilefleet_testing::oracle::{oracle, pydicom_files};
@@ -78,6 +78,28 @@ fn damaged_objects_are_errors_and_stay_small() {
         }
     }
     assert!(num_objects > 6000, "{num_objects}");
+}
+
+/// A deflated data set takes the memory of what is in it, not of what its header announces.
+#[test]
+fn long_values_that_are_not_there_take_no_memory() {
+    // A block of RFC 1951 that is stored: whether it is the last, its length, and that inverted.
+    let stored = |is_last: bool, bytes: &[u8]| {
+        let len = bytes.len() as u16;
+        [&[u8::from(is_last)][..], &len.to_le_bytes(), &(!len).to_le_bytes(), bytes].concat()
+    };
+    // (0009,0010) OB of 112 MiB, of which more are there than the first look takes.
+    let element = [0x09, 0, 0x10, 0, b'O', b'B', 0, 0, 0, 0, 0, 7];
+    let stored = [stored(false, &element), stored(false, &[0; 60_000]), stored(true, &[0; 60_000])].concat();
+    let syntax = [&[2, 0, 0x10, 0][..], b"UI", &[22, 0], b"1.2.840.10008.1.2.1.99"].concat();
+    let object = [&[0; 128][..], b"DICM", &syntax, &stored].concat();
+    let mut kind = None;
+    let peak = peak_bytes(|| {
+        let Step::Done(parsed) = parse(&object) else { panic!("all of the object is there") };
+        kind = parsed.err().map(|error| error.kind);
+    });
+    assert_eq!(kind, Some(ErrorKind::Truncated));
+    assert!(peak < 4 << 20, "{peak} bytes");
 }
 
 /// Memory is reserved before a frame is decoded.
