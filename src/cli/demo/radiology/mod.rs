@@ -114,6 +114,7 @@ fn ask(output: &Output, shown: &Path) -> Result<()> {
 }
 
 #[cfg(not(feature = "query"))]
+#[expect(clippy::unnecessary_wraps, reason = "with the feature `query` it asks, which may fail")]
 fn ask(_: &Output, _: &Path) -> Result<()> {
     Ok(())
 }

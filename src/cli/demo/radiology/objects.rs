@@ -102,25 +102,20 @@ fn ct(study: Study, number: u16, path: &str, syntax: Syntax, thorax: Thorax) -> 
 
 /// A chest from the front, white where little was counted, and from the side, compressed with loss.
 fn radiographs() -> [Object; 2] {
-    let (study, thorax) = (Study(3, "20020311"), Thorax { lesion_mm: 16.0 });
-    let spacing = format!("{RADIOGRAPH_PIXEL_MM}\\{RADIOGRAPH_PIXEL_MM}");
-    let described = |class, number, view| {
-        described(&CYLINDRA, study, class, number).text((0x0018, 0x1164), "DS", spacing.clone()).text(
-            (0x0018, 0x5101),
-            "CS",
-            view,
-        )
-    };
-    let frontal = described((DIGITAL_XRAY, "DX"), 1, "PA");
-    let lateral = described((COMPUTED_RADIOGRAPHY, "CR"), 2, "LL").text((0x0028, 0x2110), "CS", "01").text(
-        (0x0028, 0x2114),
-        "CS",
-        "ISO_10918_1",
-    );
+    let thorax = Thorax { lesion_mm: 16.0 };
+    let frontal = radiograph((DIGITAL_XRAY, "DX"), 1, "PA");
+    let lateral = radiograph((COMPUTED_RADIOGRAPHY, "CR"), 2, "LL");
+    let lossy = lateral.text((0x0028, 0x2110), "CS", "01").text((0x0028, 0x2114), "CS", "ISO_10918_1");
     [
         Object::new(&CYLINDRA, "chest-PA", Syntax::ExplicitLittle, frontal, Some(thorax.frontal())),
-        Object::new(&CYLINDRA, "chest-LL.dcm", Syntax::JpegBaseline, lateral, Some(thorax.lateral())),
+        Object::new(&CYLINDRA, "chest-LL.dcm", Syntax::JpegBaseline, lossy, Some(thorax.lateral())),
     ]
+}
+
+fn radiograph(class: (&str, &str), number: u16, view: &str) -> DataSet {
+    let spacing = format!("{RADIOGRAPH_PIXEL_MM}\\{RADIOGRAPH_PIXEL_MM}");
+    let data = described(&CYLINDRA, Study(3, "20020311"), class, number);
+    data.text((0x0018, 0x1164), "DS", spacing).text((0x0018, 0x5101), "CS", view)
 }
 
 /// A loop whose header says that no text is burned into the pixels, and an image whose header says that some is.
@@ -139,7 +134,8 @@ fn ultrasounds() -> [Object; 2] {
 }
 
 fn mr() -> Object {
-    let (y, image) = (-8.0, Thorax { lesion_mm: 18.0 }.mr(-8.0));
+    let y = -8.0;
+    let image = Thorax { lesion_mm: 18.0 }.mr(y);
     let left = drawings::first(image.columns, MR_PIXEL_MM);
     let top = -drawings::first(image.rows, MR_PIXEL_MM);
     let data = described(&TOROIDA, Study(5, "20040523"), (MR, "MR"), 1)

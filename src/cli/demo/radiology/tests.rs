@@ -86,9 +86,9 @@ fn slices_of_a_series_lie_one_after_another() {
     let instances = objects::all().into_iter().map(|object| done(parse(&object.bytes().unwrap())).unwrap());
     let ct: Vec<_> = instances.filter(|instance| instance.modality().as_deref() == Some("CT")).collect();
     let series: BTreeSet<_> = ct.iter().map(|instance| instance.series_uid().unwrap()).collect();
-    let heights: Vec<_> = ct.iter().map(|instance| instance.image_position(0).unwrap()[2]).collect();
+    let heights: Vec<_> = ct.iter().map(|instance| instance.image_position(0).unwrap()[2] as i32).collect();
     assert_eq!(series.len(), 2);
-    assert_eq!(heights, [0.0, 10.0, 20.0, 30.0, 40.0, 10.0, 20.0, 30.0]);
+    assert_eq!(heights, [0, 10, 20, 30, 40, 10, 20, 30]);
 }
 
 /// What is looked for is long enough to be found by meaning only, and no two objects are the same to a reader.
