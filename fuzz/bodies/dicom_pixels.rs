@@ -181,7 +181,7 @@ fn palette(object: &mut Elements, input: &mut Input<'_>) {
         object.words(0x0028, element, *b"US", descriptor);
     }
     for (descriptor, element) in tables.iter().zip(if in_segments { 0x1221.. } else { 0x1201.. }) {
-        let data = entries(input, descriptor);
+        let data = entries(input, *descriptor);
         object.element(0x0028, element, *b"OW", &data);
     }
 }
@@ -190,7 +190,7 @@ fn palette(object: &mut Elements, input: &mut Input<'_>) {
 fn table(input: &mut Input<'_>) -> Elements {
     let (mut item, descriptor) = (Elements(Vec::new()), descriptor(input));
     item.words(0x0028, 0x3002, *b"US", &descriptor);
-    let data = entries(input, &descriptor);
+    let data = entries(input, descriptor);
     item.element(0x0028, 0x3006, *b"OW", &data);
     item
 }
@@ -201,7 +201,7 @@ fn descriptor(input: &mut Input<'_>) -> [u16; 3] {
 }
 
 /// As many entries as there are to be, of one byte or two; seldom some more or fewer bytes.
-fn entries(input: &mut Input<'_>, descriptor: &[u16; 3]) -> Vec<u8> {
+fn entries(input: &mut Input<'_>, descriptor: [u16; 3]) -> Vec<u8> {
     let num_entries = if descriptor[0] == 0 { 1 << 16 } else { usize::from(descriptor[0]) };
     let bytes_per_entry = 1 + usize::from(input.byte() % 2);
     let more = if input.byte().is_multiple_of(8) { input.byte().into() } else { 0 };

@@ -17,7 +17,7 @@ pub struct Component {
 }
 
 impl Component {
-    pub(crate) fn parse(&[id, factors, _]: &[u8; 3]) -> Result<Self, Error> {
+    pub(crate) fn parse([id, factors, _]: [u8; 3]) -> Result<Self, Error> {
         let (h, v) = (factors >> 4, factors & 15);
         if (1..=4).contains(&h) && (1..=4).contains(&v) {
             Ok(Self { id, h, v })
@@ -69,7 +69,7 @@ impl Frame {
             return Err(corrupt(format!("the frame header is too short for {num_components} components")));
         }
         let (components, _) = components.as_chunks();
-        let mut components = components.iter().map(Component::parse).collect::<Result<Vec<_>, _>>()?;
+        let mut components = components.iter().copied().map(Component::parse).collect::<Result<Vec<_>, _>>()?;
         if !matches!(components.len(), 1 | 3 | 4) {
             return Err(unsupported(format!("JPEG with {num_components} components")));
         }

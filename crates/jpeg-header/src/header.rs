@@ -93,7 +93,7 @@ impl Header {
         if size.height == 0 {
             return Err(unsupported("JPEG that gives its height after the first scan (DNL)"));
         }
-        let components = parameters.up_to_four("JPEG")?.iter().map(Component::parse);
+        let components = parameters.up_to_four("JPEG")?.iter().copied().map(Component::parse);
         Ok(Self { process, precision, size, components: components.collect::<Result<_, _>>()? })
     }
 

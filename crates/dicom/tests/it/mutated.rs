@@ -90,7 +90,8 @@ fn long_values_that_are_not_there_take_no_memory() {
     };
     // (0009,0010) OB of 112 MiB, of which more are there than the first look takes.
     let element = [0x09, 0, 0x10, 0, b'O', b'B', 0, 0, 0, 0, 0, 7];
-    let stored = [stored(false, &element), stored(false, &[0; 60_000]), stored(true, &[0; 60_000])].concat();
+    let zeros = vec![0; 60_000];
+    let stored = [stored(false, &element), stored(false, &zeros), stored(true, &zeros)].concat();
     let syntax = [&[2, 0, 0x10, 0][..], b"UI", &[22, 0], b"1.2.840.10008.1.2.1.99"].concat();
     let object = [&[0; 128][..], b"DICM", &syntax, &stored].concat();
     let mut kind = None;
