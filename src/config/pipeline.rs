@@ -157,6 +157,8 @@ pub struct Run {
     pub memory_bytes: u64,
     /// A partial batch leaves after this long.
     pub max_wait: Duration,
+    /// Once the process is told to end, it may finish shards for this long.
+    pub grace: Duration,
 }
 
 /// `[output]`: the table.
@@ -433,6 +435,7 @@ fn run(settings: &Settings) -> Result<Run> {
         fetch_concurrency: settings.read("run.fetch_concurrency")?,
         memory_bytes: settings.read::<ByteSize>("run.memory")?.0,
         max_wait: settings.read("run.max_wait")?,
+        grace: settings.read("run.grace")?,
     })
 }
 
