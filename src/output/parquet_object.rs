@@ -11,7 +11,6 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use object_store::coalesce_ranges;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector};
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
@@ -303,12 +302,21 @@ struct Reader {
 impl Reader {
     async fn read(&self, range: Range<u64>) -> Result<Bytes> {
         let bytes = self.bucket.get_range(&self.key, range.start, range.end - range.start).await;
-        bytes.map_err(|fault| match fault {
+        bytes.map_err(|fault| self.not_read(fault))
+    }
+
+    async fn read_all(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let bytes = self.bucket.get_ranges(&self.key, ranges, MAX_GAP_BYTES).await;
+        bytes.map_err(|fault| self.not_read(fault))
+    }
+
+    fn not_read(&self, fault: StoreError) -> Error {
+        match fault {
             // It was there when it was listed or opened: whoever looks again finds out what became of it.
             StoreError::Gone => Error::unavailable(format!("{} has vanished", self.bucket.uri(&self.key)))
                 .hint("it was listed before; try again"),
             fault => fault.into_error(&self.key),
-        })
+        }
     }
 }
 
@@ -321,12 +329,8 @@ impl AsyncFileReader for Reader {
         &mut self,
         ranges: Vec<Range<u64>>,
     ) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
-        async move {
-            let reader = &*self;
-            let bytes = coalesce_ranges(&ranges, |range| reader.read(range), MAX_GAP_BYTES).await;
-            bytes.map_err(|error: Error| ParquetError::External(Box::new(error)))
-        }
-        .boxed()
+        async move { self.read_all(&ranges).await.map_err(|error| ParquetError::External(Box::new(error))) }
+            .boxed()
     }
 
     fn get_metadata<'a>(

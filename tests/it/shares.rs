@@ -389,7 +389,10 @@ impl Player {
             let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
             match store.put_opts(&key, "rows".into(), create).await {
                 Ok(_) => played.turns = now,
-                Err(_) => played.wasted += 1,
+                Err(_) => {
+                    played.wasted += 1;
+                    self.work.another_was_first(&lease);
+                }
             }
             self.work.done(&lease).await.unwrap();
         }

@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 use crate::output::Run;
 use crate::stages::work::{Lease, Next, PutBack, WorkSource, is_committed};
 use crate::vocabulary::error::{Kind, Result};
+use crate::vocabulary::outcome::CommittedBy;
 use crate::vocabulary::time::{Clock, Timestamp};
 
 /// A shard that needs an object which cannot be read is tried so often again, when all others are done.
@@ -146,7 +147,10 @@ impl Leases {
     }
 
     /// Ends the lease of a committed shard.
-    pub(super) async fn done(&self, held: &HeldLease) -> Result<()> {
+    pub(super) async fn done(&self, held: &HeldLease, by: CommittedBy) -> Result<()> {
+        if by == CommittedBy::Theirs {
+            self.source.another_was_first(&held.lease);
+        }
         self.end(held, self.source.done(&held.lease)).await
     }
 

@@ -54,7 +54,7 @@ use crate::vocabulary::chip::Chip;
 use crate::vocabulary::contract::{Input, SampleType};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::identity::SourceUri;
-use crate::vocabulary::outcome::Counts;
+use crate::vocabulary::outcome::{CommittedBy, Counts};
 use crate::vocabulary::reason::Rejection;
 
 use batches::{Batches, ChipSender, batches};
@@ -652,11 +652,11 @@ impl Stages {
             shard.rows.iter().for_each(|row| self.progress.taken_back(&row.outcome));
             return leases.give_up(&lease).await;
         }
-        self.commit(shard).await?;
-        leases.done(&lease).await
+        let by = self.commit(shard).await?;
+        leases.done(&lease, by).await
     }
 
-    async fn commit(self: &Arc<Self>, shard: FinishedShard) -> Result<()> {
+    async fn commit(self: &Arc<Self>, shard: FinishedShard) -> Result<CommittedBy> {
         let started = Instant::now();
         let number = shard.number;
         let mut counts = Counts::default();
@@ -675,7 +675,7 @@ impl Stages {
         drop(place);
         self.progress.committed(committed, started.elapsed());
         tracing::debug!(shard = number, ?committed, "committed");
-        Ok(())
+        Ok(committed)
     }
 
     fn encode(

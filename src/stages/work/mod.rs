@@ -107,6 +107,9 @@ pub trait WorkSource: Send + Sync {
     /// `LeaseLost` if it has ended; as the queue answers otherwise, and the lease stands until it expires.
     fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<()>>;
 
+    /// Tells that another worker was the first to commit the shard of a lease: both work on the same part of the run.
+    fn another_was_first(&self, _lease: &Lease) {}
+
     /// Ends the lease of a shard whose rows are committed, by the holder or by anybody else.
     ///
     /// # Errors
