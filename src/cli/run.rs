@@ -107,7 +107,8 @@ pub fn drive<T>(job: &Job, work: impl AsyncFnOnce(Arc<Progress>, Stop) -> Result
     })
 }
 
-/// Asks the stages to stop at the first signal, and leaves at once at the second.
+/// Asks the stages to stop at the first signal, and leaves at once when a person interrupts again. Engines may send SIGTERM
+/// several times: SLURM does to all processes of a task, whose script passes it on.
 async fn listen(stop: Stop, grace: Duration) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) =
@@ -122,7 +123,10 @@ async fn listen(stop: Stop, grace: Duration) {
             _ = terminate.recv() => Kind::Drained,
         };
         if stop.stopped() {
-            std::process::exit(kind.exit_code().into());
+            if kind == Kind::Interrupted {
+                std::process::exit(kind.exit_code().into());
+            }
+            continue;
         }
         let at_most = humantime::format_duration(grace);
         say(

@@ -29,13 +29,6 @@ impl Share {
         let begin = |index: u32| (u64::from(index) * u64::from(num_shards) / u64::from(self.num)) as u32;
         begin(self.index)..begin(self.index + 1)
     }
-
-    /// Returns which of so many things are this worker's, if all workers divide them: one at least, if there is any.
-    pub(super) fn part_of(self, num_things: usize) -> Range<usize> {
-        let begin = |index: u32| index as usize * num_things / self.num as usize;
-        let first = begin(self.index);
-        first..begin(self.index + 1).max(first + 1).min(num_things)
-    }
 }
 
 impl fmt::Display for Share {

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! All that workers know of each other is what is committed. Everybody works upwards through neighbouring shards. So what
-//! is open lies in gaps, and somebody is likely to work at the lower end of each. Those who help divide what is open among
-//! them, as if all of them did: each begins in its part of it. The shards at the lower ends of gaps come last, as another
+//! is open lies in gaps, and somebody is likely to work at the lower end of each. Who helps begins at random within a gap
+//! and goes on to its end, or until another worker is found there. The shards at the lower ends come last, as another
 //! worker probably has them. They do come: nobody knows whether that worker is still alive.
 
 use std::collections::{HashMap, VecDeque};
@@ -29,7 +29,7 @@ use crate::vocabulary::process::Process;
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A shard that takes longer is looked at this often: if another worker has committed it, the rest of its work is saved.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// So many shards at the lower end of a gap are taken to be another worker's: one that fetches, one that computes and
 /// one that commits.
@@ -41,7 +41,6 @@ const IN_HAND: usize = 3;
 /// good.
 pub struct ShareFirst {
     run: Arc<Run>,
-    share: Share,
     own: Range<u32>,
     backlog: Backlog,
     own_tiles: u64,
@@ -90,13 +89,13 @@ impl ShareFirst {
         let mut state = State::new(run.num_shards());
         state.learn(&run.committed().await?);
         state.elsewhere.clear();
-        state.begin(share, &own, &run.output.process);
+        state.begin(&own, &run.output.process);
         let tiles_in = |shards: Range<u32>| {
             shards.filter(|shard| state.is(*shard, Standing::Open)).map(|shard| run.num_tiles(shard)).sum()
         };
         let (tiles, own_tiles) = (tiles_in(0..run.num_shards()), tiles_in(own.clone()));
         let backlog = Backlog { first: state.stretch.front().copied(), tiles };
-        Ok(Self { run, share, own, backlog, own_tiles, state: Mutex::new(state) })
+        Ok(Self { run, own, backlog, own_tiles, state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -107,7 +106,7 @@ impl ShareFirst {
         let committed = self.run.committed().await?;
         let mut state = self.state();
         state.learn(&committed);
-        state.choose(self.share, &self.own, &self.run.output.process);
+        state.choose(&self.own, &self.run.output.process);
         Ok(())
     }
 
@@ -176,10 +175,10 @@ impl State {
     }
 
     /// Begins in the share, each process somewhere else: another one may have the same share.
-    fn begin(&mut self, share: Share, own: &Range<u32>, process: &Process) {
+    fn begin(&mut self, own: &Range<u32>, process: &Process) {
         let mut open: Vec<u32> = self.open(own.clone()).collect();
         if open.is_empty() {
-            return self.choose(share, own, process);
+            return self.choose(own, process);
         }
         let first = (open.len() as f64 * process.beginning()) as usize;
         let first = first.min(open.len() - 1);
@@ -187,25 +186,15 @@ impl State {
         self.stretch = open.into();
     }
 
-    /// Chooses neighbouring open shards: of the worker's own if any are open there, else in its part of all.
-    fn choose(&mut self, share: Share, own: &Range<u32>, process: &Process) {
-        let mut candidates = self.deepest(own.clone());
-        let mut part = 0..candidates.len();
-        if candidates.is_empty() {
-            candidates = self.deepest(self.all());
-            part = share.part_of(candidates.len());
-        }
-        let first = part.start + process.below(part.len());
-        let neighbours = candidates[first..].iter().zip(candidates.get(first).copied().unwrap_or(0)..);
-        let neighbours = neighbours.take_while(|(shard, next)| *shard == next).map(|(shard, _)| *shard);
-        self.stretch = neighbours.take(part.end - first).collect();
-    }
-
-    /// Returns the open shards that are least likely to be in another worker's hands, in order.
-    fn deepest(&self, shards: Range<u32>) -> Vec<u32> {
+    /// Chooses neighbouring open shards at random, of the share if any are open there.
+    fn choose(&mut self, own: &Range<u32>, process: &Process) {
+        let within = if self.open(own.clone()).next().is_some() { own.clone() } else { self.all() };
         let depths = self.depths();
-        let deepest = self.open(shards.clone()).map(|shard| depths[shard as usize]).max();
-        self.open(shards).filter(|shard| Some(depths[*shard as usize]) == deepest).collect()
+        let deepest = self.open(within.clone()).map(|shard| depths[shard as usize]).max();
+        let deepest: Vec<u32> =
+            self.open(within.clone()).filter(|shard| Some(depths[*shard as usize]) == deepest).collect();
+        let Some(&first) = deepest.get(process.below(deepest.len())) else { return };
+        self.stretch = (first..within.end).take_while(|shard| self.is(*shard, Standing::Open)).collect();
     }
 
     /// Returns how many shards below each one are in the same gap, up to [`IN_HAND`].
@@ -329,20 +318,21 @@ mod tests {
         State { standings: shards.chars().map(standing).collect(), ..State::new(0) }
     }
 
-    /// The stretches that a worker with this share, of which nothing is open, chooses, over many seeds.
-    fn choices(shards: &str, share: &str) -> Vec<Vec<u32>> {
+    /// The stretches that a helper without a share chooses, over many seeds.
+    fn choices(shards: &str) -> Vec<Vec<u32>> {
         let choice = |seed| {
             let mut state = state(shards);
-            state.choose(share.parse().unwrap(), &(0..0), &process(seed));
+            state.choose(&(0..0), &process(seed));
             Vec::from(state.stretch)
         };
-        (0..200).map(choice).collect()
+        (0..300).map(choice).collect()
     }
 
+    /// Whoever works at the beginning of a gap has work for as long as possible.
     #[test]
     fn a_helper_goes_to_the_end_of_a_gap_and_leaves_its_beginning() {
         let mut firsts = [0; 10];
-        for stretch in choices("#.......##", "0/1") {
+        for stretch in choices("#.......##") {
             firsts[stretch[0] as usize] += 1;
             assert_eq!(stretch, (stretch[0]..8).collect::<Vec<_>>());
         }
@@ -350,35 +340,20 @@ mod tests {
         assert!(firsts[4..8].iter().all(|times| *times > 20), "{firsts:?}");
     }
 
-    /// Eight shards that nobody has in hand, and four workers: two for each, whatever the seed.
-    #[test]
-    fn helpers_divide_what_is_open() {
-        for (index, part) in [4..6, 6..8, 8..10, 10..12].into_iter().enumerate() {
-            for stretch in choices("#...........", &format!("{index}/4")) {
-                assert!(
-                    part.contains(&stretch[0]) && *stretch.last().unwrap() == part.end - 1,
-                    "{stretch:?}"
-                );
-            }
-        }
-        // Fewer shards than workers: each has one all the same.
-        assert!((0..8).all(|index| choices("#.....", &format!("{index}/8")).iter().all(|it| it.len() == 1)));
-    }
-
     /// What somebody probably works on is taken when nothing else is open, what was begun last first.
     #[test]
     fn stragglers_are_taken_last() {
-        assert!(choices("#.#..##...#", "0/1").iter().all(|stretch| *stretch == [9]));
-        let last: std::collections::BTreeSet<Vec<u32>> = choices("#.##-.#", "0/1").into_iter().collect();
+        assert!(choices("#.#..##...#").iter().all(|stretch| *stretch == [9]));
+        let last: std::collections::BTreeSet<Vec<u32>> = choices("#.##-.#").into_iter().collect();
         assert_eq!(last, [vec![1], vec![5]].into(), "any of them");
-        assert!(choices("###", "0/1").iter().all(Vec::is_empty));
+        assert!(choices("###").iter().all(Vec::is_empty));
     }
 
     #[test]
     fn two_workers_on_one_share_begin_apart() {
         let begins = |seed| {
             let mut state = state(&".".repeat(100));
-            state.begin("2/5".parse().unwrap(), &(40..60), &process(seed));
+            state.begin(&(40..60), &process(seed));
             assert_eq!(state.stretch.len(), 20);
             *state.stretch.front().unwrap()
         };
