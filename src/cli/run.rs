@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cli::{PipelineArgs, block_on_threads, print_json, show};
 use crate::models::{ContractOrigin, Model};
 use crate::observe::stderr::{Level, say};
-use crate::observe::{Progress, ProgressSnapshot, Stage, Ticker};
+use crate::observe::{Monitor, Progress, ProgressSnapshot, Stage, Ticker};
 use crate::output::{ArrayJob, Limit};
 use crate::stages::pipeline::Stop;
 use crate::stages::work::{ArrayTask, Share};
@@ -98,7 +98,8 @@ pub fn drive<T>(job: &Job, work: impl AsyncFnOnce(Arc<Progress>, Stop) -> Result
     let progress = Arc::new(Progress::default());
     block_on_threads(Some(job.threads()), async {
         let stop = Stop::default();
-        let signals = tokio::spawn(listen(stop.clone(), job.pipeline().run.grace));
+        let signals = tokio::spawn(listen(stop.clone(), job.pipeline().run.grace, progress.clone()));
+        let _monitor = monitor(job, &progress).await;
         let ticker = Ticker::start(progress.clone());
         let report = work(progress.clone(), stop).await;
         drop(ticker);
@@ -107,9 +108,28 @@ pub fn drive<T>(job: &Job, work: impl AsyncFnOnce(Arc<Progress>, Stop) -> Result
     })
 }
 
+/// Opens the port of `observe.listen`, if there is one. A run does not depend on being watched: two workers of one machine may
+/// have the same setting.
+async fn monitor(job: &Job, progress: &Arc<Progress>) -> Option<Monitor> {
+    let address = job.pipeline().observe.listen?;
+    match Monitor::start(address, progress.clone()).await {
+        Ok(monitor) => {
+            tracing::info!(address = %monitor.address(), "monitoring is answered");
+            Some(monitor)
+        }
+        Err(error) => {
+            let why = format!(
+                "`observe.listen`: cannot listen at {address}, so nobody can watch this process: {error}"
+            );
+            say(Level::Warn, &why);
+            None
+        }
+    }
+}
+
 /// Asks the stages to stop at the first signal, and leaves at once when a person interrupts again. Engines may send SIGTERM
 /// several times: SLURM does to all processes of a task, whose script passes it on.
-async fn listen(stop: Stop, grace: Duration) {
+async fn listen(stop: Stop, grace: Duration, progress: Arc<Progress>) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
@@ -135,6 +155,7 @@ async fn listen(stop: Stop, grace: Duration) {
                 "finishing shards that are nearly done, for at most {at_most}; interrupt again to stop now"
             ),
         );
+        progress.stops();
         stop.request(kind);
     }
 }

@@ -6,6 +6,7 @@
 mod acceptance;
 mod array_job;
 mod attempts;
+mod begun;
 pub mod current_rows;
 pub mod election;
 mod erasures;
@@ -31,10 +32,12 @@ pub mod summary;
 pub mod table;
 mod tiles;
 mod tombstone;
+mod trouble;
 
 pub use acceptance::{Acceptance, AcceptedBecause};
 pub use array_job::ArrayJob;
 pub use attempts::{Attempt, AttemptState};
+pub use begun::BegunNote;
 pub use election::{Elected, Election, SOURCE_BYTES_KEY, elected, source_bytes};
 pub use layout::{Layout, RunId};
 pub use lineage::OutputRecord;
@@ -53,5 +56,6 @@ pub use soundness::{Checksums, check_rest};
 pub use sources::{EncodedSources, Source, SourceRange, SourceTable, Surveyed, encode};
 pub use tiles::{PlanPart, PlanTotals, PlanWriter, PlannedTile};
 pub use tombstone::{Removed, Tombstone, Why};
+pub use trouble::{BegunShard, Trouble, WorkerSeen};
 
 pub use crate::vocabulary::time::Timestamp;

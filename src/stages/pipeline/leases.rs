@@ -9,7 +9,7 @@ use futures::future::{BoxFuture, join_all};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::output::Run;
+use crate::output::{BegunNote, Run};
 use crate::stages::work::{Lease, Next, PutBack, WorkSource, is_committed};
 use crate::vocabulary::error::{Kind, Result};
 use crate::vocabulary::outcome::CommittedBy;
@@ -24,7 +24,7 @@ const PUT_BACK: Duration = Duration::from_secs(2);
 /// The leases of one process.
 pub(super) struct Leases {
     source: Arc<dyn WorkSource>,
-    clock: Arc<dyn Clock>,
+    run: Arc<Run>,
     held: Mutex<HashMap<u64, Arc<HeldLease>>>,
     /// How often each shard was put off here.
     put_off: Mutex<HashMap<u32, usize>>,
@@ -38,6 +38,7 @@ pub struct HeldLease {
     lease: Lease,
     lost: AtomicBool,
     renewal: OnceLock<AbortHandle>,
+    note: OnceLock<BegunNote>,
 }
 
 impl HeldLease {
@@ -51,6 +52,14 @@ impl HeldLease {
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Writes the note that its shard is begun, which goes when the lease ends; returns how many other processes have
+    /// begun it, and not ended.
+    pub(super) async fn begin(&self, run: &Run) -> Result<usize> {
+        // It is known before it is there: a worker that stops meanwhile removes it.
+        let note = self.note.get_or_init(|| run.begun_note(self.shard()));
+        run.write_note(note).await
     }
 
     fn stop_renewing(&self) {
@@ -79,15 +88,19 @@ pub(super) enum Answer {
 }
 
 impl Leases {
-    pub(super) fn new(source: Arc<dyn WorkSource>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(source: Arc<dyn WorkSource>, run: Arc<Run>) -> Self {
         Self {
             source,
-            clock,
+            run,
             held: Mutex::default(),
             put_off: Mutex::default(),
             left_open: Mutex::default(),
             ended: Notify::new(),
         }
+    }
+
+    fn clock(&self) -> &Arc<dyn Clock> {
+        self.run.output.process.clock()
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<u64, Arc<HeldLease>>> {
@@ -100,7 +113,7 @@ impl Leases {
 
     /// Asks the source for work.
     pub(super) async fn next(&self) -> Result<Answer> {
-        let asked = self.clock.now();
+        let asked = self.clock().now();
         Ok(match self.source.next().await? {
             Next::Shard(lease) => Answer::Shard(self.hold(lease, asked)),
             Next::Elsewhere(shard) => Answer::Elsewhere(shard),
@@ -113,17 +126,22 @@ impl Leases {
     pub(super) async fn wait(&self, time: Duration) {
         tokio::select! {
             () = self.ended.notified() => {}
-            () = self.clock.sleep(time) => {}
+            () = self.clock().sleep(time) => {}
         }
     }
 
     /// Holds a lease that began at some time after it was asked for: the answer may have been long on its way.
     fn hold(&self, lease: Lease, asked: Timestamp) -> Arc<HeldLease> {
         let (id, every) = (lease.id, lease.renew_every);
-        let held = Arc::new(HeldLease { lease, lost: AtomicBool::new(false), renewal: OnceLock::new() });
+        let held = Arc::new(HeldLease {
+            lease,
+            lost: AtomicBool::new(false),
+            renewal: OnceLock::new(),
+            note: OnceLock::new(),
+        });
         if let Some(every) = every {
             let renewing =
-                renew(Arc::downgrade(&held), self.source.clone(), self.clock.clone(), asked, every);
+                renew(Arc::downgrade(&held), self.source.clone(), self.clock().clone(), asked, every);
             held.renewal.get_or_init(|| tokio::spawn(renewing).abort_handle());
         }
         self.held().insert(id, held.clone());
@@ -137,11 +155,11 @@ impl Leases {
 
     /// Returns how many shards stay open since this worker has tried them often enough, and no other has committed
     /// them.
-    pub(super) async fn num_left_open(&self, run: &Run) -> Result<usize> {
+    pub(super) async fn num_left_open(&self) -> Result<usize> {
         let left_open = self.left_open.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut num_open = 0;
         for shard in left_open {
-            num_open += usize::from(!is_committed(run, shard).await?);
+            num_open += usize::from(!is_committed(&self.run, shard).await?);
         }
         Ok(num_open)
     }
@@ -177,6 +195,8 @@ impl Leases {
     /// Ends a lease; that it was lost meanwhile changes nothing.
     async fn end(&self, held: &HeldLease, ending: BoxFuture<'_, Result<()>>) -> Result<()> {
         held.stop_renewing();
+        // Before anybody else is given the shard.
+        self.remove_note(held).await;
         let ended = ending.await;
         self.held().remove(&held.lease.id);
         self.ended.notify_one();
@@ -189,13 +209,26 @@ impl Leases {
         }
     }
 
+    async fn remove_note(&self, held: &HeldLease) {
+        if let Some(note) = held.note.get() {
+            self.run.remove_note(note).await;
+        }
+    }
+
     /// Puts back all that is held, as far as the source can be reached: this worker stops.
-    pub(super) async fn put_back_all(&self) {
+    ///
+    /// - `through_a_tile`: one of the tiles may be why; then the notes stay that these shards have been begun
+    pub(super) async fn put_back_all(&self, through_a_tile: bool) {
         let held: Vec<_> = std::mem::take(&mut *self.held()).into_values().collect();
         for held in &held {
             held.stop_renewing();
         }
-        let putting_back = held.iter().map(|held| self.source.put_back(&held.lease, PutBack::Now));
+        let putting_back = held.iter().map(async |held| {
+            if !through_a_tile {
+                self.remove_note(held).await;
+            }
+            self.source.put_back(&held.lease, PutBack::Now).await
+        });
         let put_back = tokio::time::timeout(PUT_BACK, join_all(putting_back)).await;
         for error in put_back.into_iter().flatten().filter_map(Result::err) {
             tracing::debug!("a lease was not put back and has to expire: {error}");

@@ -6,12 +6,12 @@
 //!                                                    └── list what is committed ─┘ after each stretch
 //! ```
 //!
-//! All that workers know of each other is what is committed. Everybody works upwards through neighbouring shards. So what
-//! is open lies in gaps, and somebody is likely to work at the lower end of each. Who helps begins at random within a gap
-//! and goes on to its end, or until another worker is found there. The shards at the lower ends come last, as another
-//! worker probably has them. They do come: nobody knows whether that worker is still alive.
+//! All that workers know of each other is what is committed and what is begun. Everybody works upwards through neighbouring
+//! shards. So what is open lies in gaps, and somebody is likely to work at the lower end of each. Who helps begins at
+//! random within a gap and goes on to its end, or until another worker is found there. What is begun comes last, as another
+//! worker has it; so do the shards just above. They do come: nobody knows whether that worker is still alive.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,9 +31,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// A shard that takes longer is looked at this often: if another worker has committed it, the rest of its work is saved.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// So many shards at the lower end of a gap are taken to be another worker's: one that fetches, one that computes and
-/// one that commits.
-const IN_HAND: usize = 3;
+/// So many shards above what another worker has in hand are left to it: it holds that many at once.
+const NEXT_IN_HAND: usize = 3;
 
 /// The shards of a run, first those of this worker's share.
 ///
@@ -87,9 +86,10 @@ impl ShareFirst {
     pub async fn of(run: Arc<Run>, share: Share) -> Result<Self> {
         let own = share.shards(run.num_shards());
         let mut state = State::new(run.num_shards());
+        let begun = run.begun_shards().await?;
         state.learn(&run.committed().await?);
         state.elsewhere.clear();
-        state.begin(&own, &run.output.process);
+        state.begin(&own, &begun, &run.output.process);
         let tiles_in = |shards: Range<u32>| {
             shards.filter(|shard| state.is(*shard, Standing::Open)).map(|shard| run.num_tiles(shard)).sum()
         };
@@ -102,12 +102,14 @@ impl ShareFirst {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn list(&self) -> Result<()> {
+    /// Returns whether there is anything to tell or to hand out now.
+    async fn list(&self) -> Result<bool> {
+        // A note goes when its shard is committed: in this order none of both is missed.
+        let begun = self.run.begun_shards().await?;
         let committed = self.run.committed().await?;
         let mut state = self.state();
         state.learn(&committed);
-        state.choose(&self.own, &self.run.output.process);
-        Ok(())
+        Ok(state.choose(&self.own, &begun, &self.run.output.process) || !state.elsewhere.is_empty())
     }
 
     async fn look(&self, lease: Lease) -> Result<Next> {
@@ -175,10 +177,11 @@ impl State {
     }
 
     /// Begins in the share, each process somewhere else: another one may have the same share.
-    fn begin(&mut self, own: &Range<u32>, process: &Process) {
+    fn begin(&mut self, own: &Range<u32>, begun: &BTreeSet<u32>, process: &Process) {
         let mut open: Vec<u32> = self.open(own.clone()).collect();
         if open.is_empty() {
-            return self.choose(own, process);
+            self.choose(own, begun, process);
+            return;
         }
         let first = (open.len() as f64 * process.beginning()) as usize;
         let first = first.min(open.len() - 1);
@@ -186,27 +189,34 @@ impl State {
         self.stretch = open.into();
     }
 
-    /// Chooses neighbouring open shards at random, of the share if any are open there.
-    fn choose(&mut self, own: &Range<u32>, process: &Process) {
+    /// Chooses neighbouring open shards at random, of the share if any are open there. Returns false if others have begun
+    /// all that is open, and this worker has something in hand itself: so much need not be done twice.
+    fn choose(&mut self, own: &Range<u32>, begun: &BTreeSet<u32>, process: &Process) -> bool {
         let within = if self.open(own.clone()).next().is_some() { own.clone() } else { self.all() };
-        let depths = self.depths();
+        let depths = self.depths(begun);
         let deepest = self.open(within.clone()).map(|shard| depths[shard as usize]).max();
         let deepest: Vec<u32> =
             self.open(within.clone()).filter(|shard| Some(depths[*shard as usize]) == deepest).collect();
-        let Some(&first) = deepest.get(process.below(deepest.len())) else { return };
-        self.stretch = (first..within.end).take_while(|shard| self.is(*shard, Standing::Open)).collect();
+        let Some(&first) = deepest.get(process.below(deepest.len())) else { return true };
+        if begun.contains(&first) && !self.leases.is_empty() {
+            return false;
+        }
+        let is_free = |shard: &u32| self.is(*shard, Standing::Open) && !begun.contains(shard);
+        self.stretch = (first + 1..within.end).take_while(is_free).collect();
+        self.stretch.push_front(first);
+        true
     }
 
-    /// Returns how many shards below each one are in the same gap, up to [`IN_HAND`].
-    fn depths(&self) -> Vec<usize> {
+    /// Returns how far each shard is above what somebody has in hand or has committed, up to [`NEXT_IN_HAND`] and one more;
+    /// 0 for what somebody has in hand.
+    fn depths(&self, begun: &BTreeSet<u32>) -> Vec<usize> {
         let mut depth = 0;
-        let depth_of = |standing: &Standing| {
-            let is_end = matches!(standing, Standing::Committed | Standing::Leased);
-            let here = depth;
-            depth = if is_end { 0 } else { (depth + 1).min(IN_HAND) };
-            here
+        let depth_of = |(shard, standing): (u32, &Standing)| {
+            let is_end = matches!(standing, Standing::Committed | Standing::Leased) || begun.contains(&shard);
+            depth = if is_end { 0 } else { (depth + 1).min(NEXT_IN_HAND + 1) };
+            depth
         };
-        self.standings.iter().map(depth_of).collect()
+        (0..).zip(&self.standings).map(depth_of).collect()
     }
 
     fn step(&mut self) -> Step {
@@ -268,7 +278,11 @@ impl WorkSource for ShareFirst {
                 match step {
                     Step::Answer(next) => return Ok(next),
                     Step::Look(lease) => return self.look(lease).await,
-                    Step::List => self.list().await?,
+                    Step::List => {
+                        if !self.list().await? {
+                            return Ok(Next::Wait(LOOK_EVERY));
+                        }
+                    }
                 }
             }
         }
@@ -308,7 +322,7 @@ mod tests {
         Process::new(Arc::new(SystemClock), format!("worker-{seed}"), seed)
     }
 
-    /// `#`: committed, `-`: leased by us, `.`: open.
+    /// `#`: committed, `-`: leased by us, `.`: open, `o`: open, and another worker has begun it.
     fn state(shards: &str) -> State {
         let standing = |shard: char| match shard {
             '#' => Standing::Committed,
@@ -318,11 +332,15 @@ mod tests {
         State { standings: shards.chars().map(standing).collect(), ..State::new(0) }
     }
 
+    fn begun(shards: &str) -> BTreeSet<u32> {
+        (0..).zip(shards.chars()).filter(|(_, shard)| *shard == 'o').map(|(number, _)| number).collect()
+    }
+
     /// The stretches that a helper without a share chooses, over many seeds.
     fn choices(shards: &str) -> Vec<Vec<u32>> {
         let choice = |seed| {
             let mut state = state(shards);
-            state.choose(&(0..0), &process(seed));
+            state.choose(&(0..0), &begun(shards), &process(seed));
             Vec::from(state.stretch)
         };
         (0..300).map(choice).collect()
@@ -344,16 +362,32 @@ mod tests {
     #[test]
     fn stragglers_are_taken_last() {
         assert!(choices("#.#..##...#").iter().all(|stretch| *stretch == [9]));
-        let last: std::collections::BTreeSet<Vec<u32>> = choices("#.##-.#").into_iter().collect();
-        assert_eq!(last, [vec![1], vec![5]].into(), "any of them");
-        assert!(choices("###").iter().all(Vec::is_empty));
+        let last = |shards| choices(shards).into_iter().collect::<BTreeSet<Vec<u32>>>();
+        assert_eq!(last("#.##-.#"), [vec![1], vec![5]].into(), "any of them");
+        assert_eq!(last("#ooo.##..oo"), [vec![8]].into());
+        assert_eq!(
+            last("#o##oo#"),
+            [vec![1], vec![4], vec![5]].into(),
+            "nobody knows whether they are alive"
+        );
+        assert_eq!(last("###"), [vec![]].into());
+    }
+
+    #[test]
+    fn what_others_have_begun_waits_while_there_is_other_work_in_hand() {
+        let shards = "#o-#";
+        let mut busy = State { leases: HashMap::from([(1, 2)]), ..state(shards) };
+        assert!(!busy.choose(&(0..0), &begun(shards), &process(0)) && busy.stretch.is_empty());
+        busy.end(&Lease { shard: 2, id: 1, renew_every: None }, Standing::Committed).unwrap();
+        assert!(busy.choose(&(0..0), &begun(shards), &process(0)));
+        assert_eq!(busy.stretch, [1]);
     }
 
     #[test]
     fn two_workers_on_one_share_begin_apart() {
         let begins = |seed| {
             let mut state = state(&".".repeat(100));
-            state.begin(&(40..60), &process(seed));
+            state.begin(&(40..60), &BTreeSet::new(), &process(seed));
             assert_eq!(state.stretch.len(), 20);
             *state.stretch.front().unwrap()
         };
