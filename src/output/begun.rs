@@ -8,6 +8,8 @@
 //! stays is of a process that died meanwhile, perhaps of one of the shard's tiles: whoever takes the shard next decodes
 //! them in child processes. A note decides nothing else, and two processes may work on one shard.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -77,6 +79,17 @@ impl Run {
         }
     }
 
+    /// Returns the shards that some process has begun, and not ended.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers.
+    pub async fn begun_shards(&self) -> Result<BTreeSet<u32>> {
+        let folder = self.output.layout.begun(&self.id);
+        let keys: Vec<String> = self.output.list(&folder).map_ok(|note| note.key).try_collect().await?;
+        Ok(keys.iter().filter_map(|key| shard_of_note(key.strip_prefix(&folder)?)).collect())
+    }
+
     /// Reads all notes; those that are damaged are left out, for they decide nothing.
     ///
     /// # Errors
@@ -92,10 +105,7 @@ impl Run {
     }
 
     async fn noted_shard(&self, folder: &str, key: &str) -> Result<Option<NotedShard>> {
-        let shard = key.strip_prefix(folder).and_then(|name| name.strip_prefix("shard-"));
-        let Some(shard) = shard.and_then(|name| name.split('-').next()?.parse().ok()) else {
-            return Ok(None);
-        };
+        let Some(shard) = key.strip_prefix(folder).and_then(shard_of_note) else { return Ok(None) };
         let note: Option<Note> = match self.output.bucket.get(key, MAX_NOTE_BYTES).await {
             Ok(object) => serde_json::from_slice(&object.bytes).ok(),
             Err(StoreError::Gone) => None,
@@ -103,4 +113,9 @@ impl Run {
         };
         Ok(note.map(|Note { worker, at, .. }| NotedShard { shard, worker, at }))
     }
+}
+
+/// Returns the shard that a note is about, by the last part of its key.
+fn shard_of_note(name: &str) -> Option<u32> {
+    name.strip_prefix("shard-")?.split('-').next()?.parse().ok()
 }

@@ -21,6 +21,9 @@ use crate::input::storage::{Bucket, StoreError};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::guard;
 
+/// Ranges closer than this are fetched with one request: the columns of a row group that is read whole lie side by side.
+const MAX_GAP_BYTES: u64 = 4 * 1024;
+
 /// A shard's footer and page index are mostly smaller, so that one request brings all of them.
 const TAIL_BYTES: usize = 64 * 1024;
 
@@ -299,18 +302,35 @@ struct Reader {
 impl Reader {
     async fn read(&self, range: Range<u64>) -> Result<Bytes> {
         let bytes = self.bucket.get_range(&self.key, range.start, range.end - range.start).await;
-        bytes.map_err(|fault| match fault {
+        bytes.map_err(|fault| self.not_read(fault))
+    }
+
+    async fn read_all(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let bytes = self.bucket.get_ranges(&self.key, ranges, MAX_GAP_BYTES).await;
+        bytes.map_err(|fault| self.not_read(fault))
+    }
+
+    fn not_read(&self, fault: StoreError) -> Error {
+        match fault {
             // It was there when it was listed or opened: whoever looks again finds out what became of it.
             StoreError::Gone => Error::unavailable(format!("{} has vanished", self.bucket.uri(&self.key)))
                 .hint("it was listed before; try again"),
             fault => fault.into_error(&self.key),
-        })
+        }
     }
 }
 
 impl AsyncFileReader for Reader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
         async move { self.read(range).await.map_err(|error| ParquetError::External(Box::new(error))) }.boxed()
+    }
+
+    fn get_byte_ranges(
+        &mut self,
+        ranges: Vec<Range<u64>>,
+    ) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
+        async move { self.read_all(&ranges).await.map_err(|error| ParquetError::External(Box::new(error))) }
+            .boxed()
     }
 
     fn get_metadata<'a>(

@@ -53,6 +53,8 @@ mod rot;
 #[cfg(feature = "query")]
 mod runs;
 mod scenes;
+#[cfg(feature = "query")]
+mod shares;
 mod simulated;
 mod stac;
 mod stores;

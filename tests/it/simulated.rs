@@ -680,8 +680,11 @@ impl Played {
             }
         }
         let mut done = compact::compact(&output, &compact::Request::default()).await;
-        if done.is_ok() {
-            done = compact::compact(&output, &compact::Request::default()).await;
+        // One may finish what was begun, the next add to it what was committed meanwhile.
+        for _ in 0..2 {
+            if done.as_ref().is_ok_and(|left| !left.is_empty()) {
+                done = compact::compact(&output, &compact::Request::default()).await;
+            }
         }
         let by_hand = acts.iter().any(|act| matches!(act, Act::Delete(_)));
         match done {

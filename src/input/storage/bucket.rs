@@ -1,6 +1,6 @@
 //! One bucket, or the local file system: read, list, and write whole objects.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
     GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions,
-    PutPayload,
+    PutPayload, coalesce_ranges,
 };
 use tokio::sync::OnceCell;
 
@@ -327,6 +327,21 @@ impl Bucket {
     /// As [`StoreError`] says; `Failed` if the object ends before `start`.
     pub async fn get_range(&self, key: &str, start: u64, length: u64) -> Result<Bytes, StoreError> {
         self.get_range_expected(key, start, length, &Expected::default()).await
+    }
+
+    /// Reads several ranges of an object, in their order; those that are at most so many bytes apart with one request.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bucket::get_range`].
+    pub async fn get_ranges(
+        &self,
+        key: &str,
+        ranges: &[Range<u64>],
+        max_gap_bytes: u64,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        let get = |range: Range<u64>| self.get_range(key, range.start, range.end - range.start);
+        coalesce_ranges(ranges, get, max_gap_bytes).await
     }
 
     /// As [`Bucket::get_range`], if the object is still the one that is expected.

@@ -39,7 +39,7 @@ use tokio::task::JoinSet;
 
 use crate::formats::image::{DecodeLimits, ImageFormat, ImageHeader};
 use crate::observe::{Progress, Widths};
-use crate::output::provenance::Provenance;
+use crate::output::provenance::{Provenance, SECONDS};
 use crate::output::table;
 use crate::output::table::{ShardRows, TableSpec};
 use crate::output::{Run, Shard, Tile};
@@ -56,7 +56,7 @@ use crate::vocabulary::chip::Chip;
 use crate::vocabulary::contract::{Input, SampleType};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::identity::SourceUri;
-use crate::vocabulary::outcome::Counts;
+use crate::vocabulary::outcome::{CommittedBy, Counts};
 use crate::vocabulary::reason::{Rejection, SourceError};
 
 use watch::Watch;
@@ -76,10 +76,6 @@ pub use watch::Isolation;
 /// Shards held in memory at once if they are large: one being filled, one whose last tiles are under way, one being
 /// committed.
 const SHARDS_IN_MEMORY: usize = 3;
-
-/// After a stop was asked for, what is under way may take so long before it is abandoned. Spot
-/// machines give 15 seconds.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// What the stages of a run need.
 pub struct Stages {
@@ -109,6 +105,8 @@ pub struct Stages {
     pub batch: NonZeroUsize,
     /// A partial batch leaves after this long.
     pub max_wait: Duration,
+    /// After a stop was asked for, what is under way may take this long before it is abandoned.
+    pub grace: Duration,
     /// Requests under way at once.
     pub fetch_concurrency: NonZeroUsize,
     /// Threads that decode.
@@ -176,7 +174,7 @@ pub async fn process(stages: Arc<Stages>, slots: Vec<SessionSlot>, work: Arc<dyn
         result = &mut ended => result,
         () = stages.stop.wait() => {
             // What is far enough along still gets committed; the rest stays open.
-            tokio::time::timeout(DRAIN, &mut ended).await.unwrap_or(Ok(()))
+            tokio::time::timeout(stages.grace, &mut ended).await.unwrap_or(Ok(()))
         }
     };
     leases.put_back_all(queues.watch.has_seen_too_long()).await;
@@ -190,7 +188,7 @@ pub async fn process(stages: Arc<Stages>, slots: Vec<SessionSlot>, work: Arc<dyn
     if let Some(cause) = stages.stop.take_cause() {
         return Err(cause);
     }
-    match leases.num_left_open() {
+    match leases.num_left_open().await? {
         0 => Ok(()),
         num_shards => Err(stages.fetcher.put_off_error(num_shards)),
     }
@@ -679,18 +677,18 @@ impl Stages {
             shard.rows.iter().for_each(|row| self.progress.taken_back(&row.outcome));
             return leases.give_up(&lease).await;
         }
-        self.commit(shard).await?;
-        leases.done(&lease).await
+        let by = self.commit(shard).await?;
+        leases.done(&lease, by).await
     }
 
-    async fn commit(self: &Arc<Self>, shard: FinishedShard) -> Result<()> {
+    async fn commit(self: &Arc<Self>, shard: FinishedShard) -> Result<CommittedBy> {
         let started = Instant::now();
         let number = shard.number;
         let mut counts = Counts::default();
         shard.rows.iter().for_each(|row| counts.add(&row.outcome));
         let mut provenance = Provenance::new(&self.run, number, &self.run.output.process.unique_name());
         provenance.set_counts(&counts);
-        provenance.set("seconds", format!("{:.3}", shard.took.as_secs_f64()));
+        provenance.set(SECONDS, format!("{:.3}", shard.took.as_secs_f64()));
         provenance.set("worker", self.run.output.process.name());
         if let Some(seconds) = self.progress.snapshot().seconds_per_request() {
             provenance.set("request_seconds", format!("{seconds:.3}"));
@@ -706,7 +704,7 @@ impl Stages {
         drop(place);
         self.progress.committed(committed, &counts, started.elapsed());
         tracing::info!(run = %self.run.id, shard = number, ?committed, rows = counts.tiles(), "shard committed");
-        Ok(())
+        Ok(committed)
     }
 
     fn encode(
