@@ -52,6 +52,7 @@ mod rot;
 mod runs;
 mod scenes;
 mod simulated;
+mod slurm;
 mod stac;
 mod stores;
 mod support;
