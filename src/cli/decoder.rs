@@ -38,6 +38,7 @@ fn environment() -> Vec<(OsString, OsString)> {
 pub fn run(args: &Args) -> Result<()> {
     let time = Duration::try_from_secs_f64(args.seconds)
         .map_err(|error| Error::usage("these seconds are no time").because(error))?;
-    serve_decoder(Limits { memory_bytes: args.memory_bytes, time })
+    let Args { memory_bytes, .. } = *args;
+    serve_decoder(Limits { memory_bytes, memory_alone_bytes: memory_bytes, time })
         .map_err(|error| Error::unavailable("whoever asked this decoder is gone").because(error))
 }

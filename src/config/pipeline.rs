@@ -10,7 +10,7 @@ use toml::Value;
 use super::grid::{Grid, frames, grid, windows};
 use super::privacy::{Privacy, privacy};
 use super::settings::{Origin, Settings};
-use super::value::{ByteSize, PerCent, Ratio, wrong};
+use super::value::{AutomaticSize, ByteSize, PerCent, Ratio, wrong};
 use crate::input::storage::{SignOptions, StorageOptions};
 use crate::vocabulary::contract::precision::Precision;
 use crate::vocabulary::contract::{Accept, AcceptAlpha, AcceptGrey, AcceptSixteenBit};
@@ -231,8 +231,8 @@ pub struct Limits {
     pub max_pixels: u64,
     /// Largest object, in bytes.
     pub max_object_bytes: u64,
-    /// Most bytes of a child process that decodes.
-    pub decode_memory_bytes: u64,
+    /// Most bytes of a child process that decodes; `None`: as the machine has.
+    pub decode_memory_bytes: Option<u64>,
     /// Most processor time of a child process for one tile.
     pub decode_time: Duration,
     /// Most windows of a scene; one that would be cut into more is rejected.
@@ -519,7 +519,7 @@ fn limits(settings: &Settings) -> Result<Limits> {
         max_reject_ratio: settings.read::<Ratio>("limits.max_reject_ratio")?.0,
         max_pixels: count("limits.max_pixels")?,
         max_object_bytes: settings.read::<ByteSize>("limits.max_object")?.0,
-        decode_memory_bytes: settings.read::<ByteSize>("limits.decode_memory")?.0,
+        decode_memory_bytes: settings.read::<AutomaticSize>("limits.decode_memory")?.0,
         decode_time: settings.read("limits.decode_time")?,
         max_windows: count("limits.max_windows")?,
         max_stac_items: count("limits.max_stac_items")?,

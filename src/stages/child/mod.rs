@@ -12,6 +12,7 @@
 //! What questions are about is not known here. `decode` asks them where `run.isolate` says so.
 
 mod inside;
+mod memory;
 mod message;
 mod parent;
 mod pool;
@@ -21,6 +22,7 @@ mod tests;
 use std::time::Duration;
 
 pub use inside::answer_questions;
+pub use memory::memory_of_this_process;
 pub use message::{read_head, write_message};
 pub use parent::{Child, Program};
 pub use pool::Children;
@@ -28,13 +30,20 @@ pub use pool::Children;
 /// What a child may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most bytes of memory, all together; enforced by Linux alone.
+    /// Most bytes of memory of one among several; enforced by Linux alone.
     pub memory_bytes: u64,
+    /// Most bytes of memory of one while no other is asked.
+    pub memory_alone_bytes: u64,
     /// Most processor time for one question, rounded up to seconds. A machine that is busy or suspended takes none of it.
     pub time: Duration,
 }
 
 impl Limits {
+    /// Returns the limits of a child that is asked alone.
+    fn alone(self) -> Self {
+        Self { memory_bytes: self.memory_alone_bytes, ..self }
+    }
+
     /// An answer that takes so many times the processor time on the clock does not come.
     const CLOCK_PER_TIME: u32 = 10;
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -21,6 +21,9 @@ pub(super) const HELLO: u8 = b'!';
 const START: Duration = Duration::from_mins(1);
 /// What Rust writes when it cannot allocate, before it aborts.
 const NO_MEMORY: &str = "memory allocation of ";
+/// Signals that a process gets for what it did itself; all others come from outside, as when a job is ended.
+const FAULTS: [Signal; 7] =
+    [Signal::SEGV, Signal::BUS, Signal::ILL, Signal::FPE, Signal::ABORT, Signal::TRAP, Signal::SYS];
 /// So much of what a child wrote on standard error is looked at.
 const MAX_LAST_WORDS: u64 = 4 << 10;
 
@@ -60,6 +63,8 @@ impl Program {
         command.args(&self.arguments);
         command.arg(limits.memory_bytes.to_string()).arg(limits.time.as_secs_f64().to_string());
         command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        // A terminal's Ctrl-C is for the parent, which lets its children finish.
+        command.process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -138,7 +143,7 @@ impl Child {
         }
         match status.signal().and_then(Signal::from_named_raw) {
             Some(Signal::XCPU) => Death::TooSlow,
-            Some(Signal::KILL) => Death::Killed,
+            Some(signal) if !FAULTS.contains(&signal) => Death::Killed,
             _ => Death::Crashed(status.to_string()),
         }
     }

@@ -12,7 +12,7 @@ fn program(script: &str) -> Program {
 }
 
 fn limits(millis: u64) -> Limits {
-    Limits { memory_bytes: 1 << 30, time: Duration::from_millis(millis) }
+    Limits { memory_bytes: 1 << 30, memory_alone_bytes: 1 << 31, time: Duration::from_millis(millis) }
 }
 
 fn read(mut pipe: &mut dyn Read) -> io::Result<Vec<u8>> {
@@ -45,7 +45,9 @@ fn what_a_child_died_of_is_told_apart() {
     assert!(crashed("head -c 20 >/dev/null; printf 'this is no answer'; sleep 60"), "another language");
     assert_eq!(death_in("kill -XCPU $$"), Death::TooSlow);
     assert_eq!(death_in("exec sleep 60"), Death::TooSlow, "without an answer, by the clock");
-    assert_eq!(death_in("kill -KILL $$"), Death::Killed);
+    for signal in ["KILL", "TERM", "INT", "HUP"] {
+        assert_eq!(death_in(&format!("kill -{signal} $$")), Death::Killed, "{signal}: as a job is ended");
+    }
     let no_memory = "echo 'memory allocation of 67108864 bytes failed' >&2; kill -ABRT $$";
     assert_eq!(death_in(no_memory), Death::OutOfMemory);
 }
@@ -60,6 +62,18 @@ fn a_child_that_does_not_start_is_no_fault_of_the_question() {
         assert!(matches!(death, Death::NotStarted(_)), "{death}");
         assert!(!death.is_of_the_question());
     }
+}
+
+/// What does not fit beside others is asked once more, while no other is asked.
+#[test]
+fn a_child_that_lacks_memory_gets_all_of_it_the_second_time() {
+    let short =
+        "[ $0 = 2147483648 ] && exec cat; echo 'memory allocation of 1 bytes failed' >&2; kill -ABRT $$";
+    let children = Children::new(program(short), limits(60_000));
+    assert_eq!(children.ask(b"large", b"", read), Ok(b"large".to_vec()));
+    let never = "echo 'memory allocation of 1 bytes failed' >&2; kill -ABRT $$";
+    let death = Children::new(program(never), limits(60_000)).ask(b"", b"", read);
+    assert_eq!(death, Err(Death::OutOfMemory));
 }
 
 /// Counts its children in a file, and crashes in the first of them.

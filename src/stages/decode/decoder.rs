@@ -128,7 +128,7 @@ fn why(death: Death, limits: Limits) -> SourceError {
             reject(Reason::DecoderCrash, format!("the decoder ended with {how}, in two processes of its own"))
         }
         Death::OutOfMemory => {
-            let most = bytes(limits.memory_bytes);
+            let most = bytes(limits.memory_alone_bytes);
             reject(Reason::TooLarge, format!("decoding it takes more than limits.decode_memory ({most})"))
         }
         Death::TooSlow => {

@@ -35,7 +35,7 @@ use crate::output::table::TableSpec;
 use crate::output::{AcceptedBecause, Limit, ModelRecord, Origin, Output, PrivacyRecord, Run};
 use crate::scene::{MedicalRules, Tiling};
 use crate::stages::child;
-use crate::stages::child::Program;
+use crate::stages::child::{Program, memory_of_this_process};
 use crate::stages::fetch::Fetcher;
 use crate::stages::infer::arithmetic;
 use crate::stages::infer::arithmetic::Products;
@@ -587,7 +587,7 @@ impl Job {
             )),
             tiling: self.cutting.as_ref().map(|cutting| cutting.tiling.clone()),
             limits: DecodeLimits::of_pixels(pipeline.limits.max_pixels),
-            isolation: isolation(pipeline),
+            isolation: isolation(pipeline, self.threads()),
             input: contract.input.clone(),
             preprocess: Preprocess::new(&contract.input)?,
             spare: Arc::new(SpareTensors::new(contract.input.sample_type, contract.input.num_samples())),
@@ -699,11 +699,16 @@ fn check_arithmetic(run: &config::Run, model: &Model) -> Result<()> {
     arithmetic::check(operands, Products::here(), run.allow_saturation)
 }
 
-fn isolation(pipeline: &Pipeline) -> Isolation {
-    let limits = child::Limits {
-        memory_bytes: pipeline.limits.decode_memory_bytes,
-        time: pipeline.limits.decode_time,
+/// What children may have together where nobody knows how much memory there is.
+const UNKNOWN_MEMORY: u64 = 4 << 30;
+
+fn isolation(pipeline: &Pipeline, threads: NonZeroUsize) -> Isolation {
+    let all = || memory_of_this_process().map_or(UNKNOWN_MEMORY, |bytes| bytes / 4 * 3);
+    let (memory_bytes, memory_alone_bytes) = match pipeline.limits.decode_memory_bytes {
+        Some(bytes) => (bytes, bytes),
+        None => (all() / threads.get() as u64, all()),
     };
+    let limits = child::Limits { memory_bytes, memory_alone_bytes, time: pipeline.limits.decode_time };
     Isolation::new(pipeline.run.isolate, Program::this(), limits)
 }
 
