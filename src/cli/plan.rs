@@ -3,9 +3,10 @@
 use crate::answers::inspect::preview;
 use crate::cli::run::{all_done, limit_line, print_below};
 use crate::cli::{PipelineArgs, block_on, print_json, show};
+use crate::observe::stderr::{Level, say};
 use crate::output;
 use crate::output::current_rows::Change;
-use crate::stages::plan::Preview;
+use crate::stages::plan::{MAX_SHARD_TIME, Preview};
 use crate::stages::worker::Job;
 use crate::vocabulary::error::Result;
 
@@ -38,12 +39,29 @@ pub fn run(args: Args) -> Result<()> {
     super::run::say_what_is_assumed(&job);
     let preview = block_on(async { if args.dry_run { preview(&job).await } else { job.plan().await } })?;
     output::warn_if_short(job.output(), preview.table_bytes);
+    warn_of_long_shards(&preview);
     if args.json {
         print_json(&preview)?;
     } else {
         print(&preview);
     }
     if args.dry_run { job.check_preview(&preview) } else { Ok(()) }
+}
+
+/// Says that a lost machine costs more work than it should.
+fn warn_of_long_shards(preview: &Preview) {
+    let (Some(fitting), Some(seconds)) = (preview.fitting_shard_tiles(), preview.shard_seconds) else {
+        return;
+    };
+    let later = if preview.published { " for the next run" } else { "" };
+    let message = format!(
+        "a shard of {} is in work for about {}, as in earlier runs: a machine that is lost takes as much work with it; \
+         with `plan.shard_tiles = {fitting}`{later} it is {}",
+        show::counted(preview.shard_tiles.into(), "tile"),
+        show::seconds(seconds),
+        show::seconds(MAX_SHARD_TIME.as_secs_f64())
+    );
+    say(Level::Warn, &message);
 }
 
 fn print(preview: &Preview) {

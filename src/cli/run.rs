@@ -1,13 +1,15 @@
 //! `tilefleet run PIPELINE`
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cli::{PipelineArgs, block_on_threads, print_json, show};
 use crate::models::{ContractOrigin, Model};
 use crate::observe::stderr::{Level, say};
 use crate::observe::{Monitor, Progress, ProgressSnapshot, Stage, Ticker};
-use crate::output::Limit;
+use crate::output::{ArrayJob, Limit};
 use crate::stages::pipeline::Stop;
+use crate::stages::work::{ArrayTask, Share};
 use crate::stages::worker::{Job, Report};
 use crate::vocabulary::error::{Kind, Result};
 
@@ -18,17 +20,27 @@ use crate::vocabulary::error::{Kind, Result};
 /// Run it again after a crash or an interruption: it processes only the open shards. When the run is complete, a new
 /// one covers sources that are new or have changed.
 ///
-/// Exit codes: 0 done; 65 too many rejects, the run must be accepted; 75 try again later; 78 the pipeline, the model
-/// or the credentials are wrong; 130 interrupted; 143 drained after SIGTERM.
+/// Several workers may run it at once, on one machine or many: they share the run. In an array job give each
+/// `--share auto`.
+///
+/// Exit codes: 0 done; 65 too many rejects, the run must be accepted (of several workers one says so); 75 try again
+/// later; 78 the pipeline, the model or the credentials are wrong; 130 interrupted; 143 drained after SIGTERM.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet run pipelines/tiles.toml --input s3://photos/2026/ \\
       --model resnet152.onnx --output s3://tables/photos
   tilefleet run photos.toml --set run.batch=32 --json
+  tilefleet run photos.toml --share auto
   tilefleet run --input images/ --model resnet152.onnx --output table")]
 pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
+
+    /// The part of the shards to begin with: of 8 workers the first has `0/8`, the last `7/8`. `auto`: as a Kubernetes
+    /// Indexed Job (with the count in `TILEFLEET_SHARE_COUNT`), a SLURM array or an AWS Batch array says. Then the
+    /// worker helps with whatever is open
+    #[arg(long, value_name = "I/N|auto")]
+    share: Option<String>,
 
     /// Accept the run in advance: `tiles` shows it even if more of it is rejected than `limits.max_reject_ratio`.
     /// Otherwise such a run needs `tilefleet runs OUTPUT accept ID`
@@ -42,7 +54,12 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
+    let share = args.share.as_deref().map(share).transpose()?;
     let job = Job::open(&args.pipeline.load()?)?.accepting(args.accept);
+    let job = match share {
+        Some((share, array)) => job.sharing(share, array),
+        None => job,
+    };
     say_what_is_assumed(&job);
     let report = work(&job)?;
     if args.json {
@@ -51,6 +68,16 @@ pub fn run(args: Args) -> Result<()> {
         print(&job, &report);
     }
     job.check_rejects(&report)
+}
+
+/// Reads `--share`, and says what `auto` came to.
+fn share(text: &str) -> Result<(Share, Option<ArrayJob>)> {
+    if text != "auto" {
+        return Ok((text.parse()?, None));
+    }
+    let ArrayTask { share, variable, job } = ArrayTask::of_engine(|name| std::env::var(name).ok())?;
+    say(Level::Info, &format!("share {share}, by {variable}"));
+    Ok((share, job))
 }
 
 /// Works on a job with progress on standard error, until done or told to stop.
@@ -71,7 +98,7 @@ pub fn drive<T>(job: &Job, work: impl AsyncFnOnce(Arc<Progress>, Stop) -> Result
     let progress = Arc::new(Progress::default());
     block_on_threads(Some(job.threads()), async {
         let stop = Stop::default();
-        let signals = tokio::spawn(listen(stop.clone(), progress.clone()));
+        let signals = tokio::spawn(listen(stop.clone(), progress.clone(), job.pipeline().run.grace));
         let _monitor = monitor(job, &progress).await;
         let ticker = Ticker::start(progress.clone());
         let report = work(progress.clone(), stop).await;
@@ -101,7 +128,7 @@ async fn monitor(job: &Job, progress: &Arc<Progress>) -> Option<Monitor> {
 }
 
 /// Asks the stages to stop at the first signal, and leaves at once at the second.
-async fn listen(stop: Stop, progress: Arc<Progress>) {
+async fn listen(stop: Stop, progress: Arc<Progress>, grace: Duration) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
@@ -117,9 +144,12 @@ async fn listen(stop: Stop, progress: Arc<Progress>) {
         if stop.stopped() {
             std::process::exit(kind.exit_code().into());
         }
+        let at_most = humantime::format_duration(grace);
         say(
             Level::Info,
-            "finishing shards that are nearly done, for at most 10 s; interrupt again to stop now",
+            &format!(
+                "finishing shards that are nearly done, for at most {at_most}; interrupt again to stop now"
+            ),
         );
         progress.stops();
         stop.request(kind);

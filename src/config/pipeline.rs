@@ -167,6 +167,8 @@ pub struct Run {
     pub memory_bytes: u64,
     /// A partial batch leaves after this long.
     pub max_wait: Duration,
+    /// Once the process is told to end, it may finish shards for this long.
+    pub grace: Duration,
     /// Whether tiles are decoded in child processes.
     pub isolate: Isolate,
 }
@@ -461,6 +463,7 @@ fn run(settings: &Settings) -> Result<Run> {
         fetch_concurrency: settings.read("run.fetch_concurrency")?,
         memory_bytes: settings.read::<ByteSize>("run.memory")?.0,
         max_wait: settings.read("run.max_wait")?,
+        grace: settings.read("run.grace")?,
         isolate: settings.choice(
             "run.isolate",
             &[("auto", Isolate::Auto), ("always", Isolate::Always), ("never", Isolate::Never)],

@@ -3,7 +3,7 @@
 //! ```text
 //! tiles/run=<run-id>/shard-00000042.parquet
 //! _tilefleet/<run-id>/{run.json, sources.parquet, summary.json, plan/part-00000.parquet, deleted.json,
-//!                      replaces/<run-id>.json}
+//!                      replaces/<run-id>.json, jobs/<digest>}
 //! _tilefleet/<run-id>/attempts/source-00000042/<name>.json
 //! _tilefleet/<run-id>/begun/shard-00000042-<name>.json
 //! ```
@@ -13,6 +13,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::config::is_pipeline_name;
+use crate::output::array_job::ArrayJob;
 use crate::vocabulary::error::{Error, Result};
 
 /// Maximum shards per part of the plan: parquet-rs refuses more than 32,767 row groups per file.
@@ -205,6 +206,12 @@ impl Layout {
     #[must_use]
     pub fn plan_part(&self, run: &RunId, part: u32) -> String {
         format!("{}plan/part-{part:05}.parquet", self.record(run))
+    }
+
+    /// Returns what says that an array job has worked on a run.
+    #[must_use]
+    pub fn array_job(&self, run: &RunId, job: &ArrayJob) -> String {
+        format!("{}jobs/{}", self.record(run), job.digest())
     }
 
     /// Returns the folder of the records of what was erased.

@@ -4,6 +4,7 @@
 //! [`Tombstone`] deletes one, [`current_rows`] decides which rows are the newest. It plans nothing and computes nothing.
 
 mod acceptance;
+mod array_job;
 mod attempts;
 mod begun;
 pub mod current_rows;
@@ -23,6 +24,7 @@ mod replaces;
 pub mod report;
 mod room;
 mod run;
+mod shard_times;
 mod snapshot;
 mod soundness;
 pub mod sources;
@@ -33,6 +35,7 @@ mod tombstone;
 mod trouble;
 
 pub use acceptance::{Acceptance, AcceptedBecause};
+pub use array_job::ArrayJob;
 pub use attempts::{Attempt, AttemptState};
 pub use begun::BegunNote;
 pub use election::{Elected, Election, SOURCE_BYTES_KEY, elected, source_bytes};
@@ -47,6 +50,7 @@ pub use replaces::Fate;
 pub use room::warn_if_short;
 pub use run::contradicts_itself;
 pub use run::{Committed, CommittedShard, Output, Run, Shard, Table, Tile};
+pub use shard_times::seconds_per_tile;
 pub use snapshot::{DeletedRun, KnownRun, Planning, RunState, Scope, Snapshot};
 pub use soundness::{Checksums, check_rest};
 pub use sources::{EncodedSources, Source, SourceRange, SourceTable, Surveyed, encode};

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use object_store::coalesce_ranges;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector};
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
@@ -20,6 +21,9 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataR
 use crate::input::storage::{Bucket, StoreError};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::guard;
+
+/// Ranges closer than this are fetched with one request: the columns of a row group that is read whole lie side by side.
+const MAX_GAP_BYTES: u64 = 4 * 1024;
 
 /// A shard's footer and page index are mostly smaller, so that one request brings all of them.
 const TAIL_BYTES: usize = 64 * 1024;
@@ -311,6 +315,18 @@ impl Reader {
 impl AsyncFileReader for Reader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
         async move { self.read(range).await.map_err(|error| ParquetError::External(Box::new(error))) }.boxed()
+    }
+
+    fn get_byte_ranges(
+        &mut self,
+        ranges: Vec<Range<u64>>,
+    ) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
+        async move {
+            let reader = &*self;
+            let bytes = coalesce_ranges(&ranges, |range| reader.read(range), MAX_GAP_BYTES).await;
+            bytes.map_err(|error: Error| ParquetError::External(Box::new(error)))
+        }
+        .boxed()
     }
 
     fn get_metadata<'a>(

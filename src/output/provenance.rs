@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{ParquetObject, PrivacyRecord, Run};
+use super::{ParquetObject, PrivacyRecord, Run, is_damaged};
 use crate::input::storage::Bucket;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::outcome::{CommittedBy, Counts};
@@ -27,6 +27,8 @@ pub const PLAN_DIGEST: &str = "plan_digest";
 /// The shard's number.
 pub const SHARD: &str = "shard";
 const ATTEMPT: &str = "attempt";
+/// From the first tile's fetch to the last one's outcome.
+pub const SECONDS: &str = "seconds";
 /// Rows by status, as JSON.
 pub const COUNTS: &str = "counts";
 
@@ -85,6 +87,20 @@ impl Provenance {
         }
         Some(if same(ATTEMPT) { CommittedBy::Ours } else { CommittedBy::Theirs })
     }
+}
+
+/// Returns whether this process itself wrote a committed shard.
+///
+/// # Errors
+///
+/// As the store answers.
+pub async fn is_our_own(run: &Run, shard: u32) -> Result<bool> {
+    let object = match ParquetObject::open(&run.output.bucket, &run.shard_key(shard)).await {
+        Err(error) if is_damaged(&error) => None,
+        object => object?,
+    };
+    let attempt = object.and_then(|object| object.key_values().remove(&in_file(ATTEMPT)));
+    Ok(attempt.is_some_and(|attempt| run.output.process.has_given(&attempt)))
 }
 
 /// Reads the counts of a committed shard from its footer.

@@ -1,13 +1,18 @@
 //! `summary.json`: the final counts of a run, the same whoever writes them.
+//!
+//! Several workers may see that a run is complete. Whoever creates this object judges the run: it alone exits 65 if too
+//! much was rejected.
 
+use bytes::Bytes;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
-use crate::input::storage::StoreError;
+use crate::input::storage::{Put, StoreError};
 use crate::output::provenance::read_counts;
 use crate::output::{CommittedShard, Run, RunId};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::outcome::Counts;
+use crate::vocabulary::process::Process;
 use crate::vocabulary::words::{counted, form};
 
 /// A summary is small; a larger one is not ours.
@@ -30,9 +35,18 @@ pub struct Summary {
     /// Their outcomes.
     #[serde(flatten)]
     pub counts: Counts,
+    /// The process that judges the run: the first to sum it up. Summaries of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<String>,
 }
 
 impl Summary {
+    /// Returns whether this process judges the run.
+    #[must_use]
+    pub fn is_judged_by(&self, process: &Process) -> bool {
+        self.judge.as_deref() == Some(process.name())
+    }
+
     /// Returns whether its totals are those of the run's plan.
     fn is_of(&self, run: &Run) -> bool {
         let (plan, counts) = (&run.record.plan, &self.counts);
@@ -44,7 +58,7 @@ impl Summary {
     }
 }
 
-/// Returns the final counts of a complete run; writes them if nobody has. Everyone who does writes the same.
+/// Returns the final counts of a complete run; writes them if nobody has. Everyone who does counts the same.
 ///
 /// # Errors
 ///
@@ -53,12 +67,25 @@ pub async fn sum_up(run: &Run) -> Result<Summary> {
     if let Some(summary) = read(run).await? {
         return Ok(summary);
     }
-    let summary = count(run).await?;
-    let mut json = serde_json::to_vec_pretty(&summary)
+    let (summary, key) = (count(run).await?, run.output.layout.summary(&run.id));
+    if run.output.create(&key, encoded(&summary)?).await? == Put::Created {
+        return Ok(summary);
+    }
+    if let Some(first) = read(run).await? {
+        // Ours too, if the answer to our write was lost.
+        return Ok(first);
+    }
+    // What is there is damaged, and whoever wrote it has judged the run.
+    let summary = Summary { judge: None, ..summary };
+    run.output.bucket.put_replace(&key, encoded(&summary)?).await?;
+    Ok(summary)
+}
+
+fn encoded(summary: &Summary) -> Result<Bytes> {
+    let mut json = serde_json::to_vec_pretty(summary)
         .map_err(|error| Error::bug("cannot write the summary").because(error))?;
     json.push(b'\n');
-    run.output.bucket.put_replace(&run.output.layout.summary(&run.id), json.into()).await?;
-    Ok(summary)
+    Ok(json.into())
 }
 
 /// Returns the counts of a run as far as it has got, writing nothing.
@@ -119,6 +146,7 @@ async fn count(run: &Run) -> Result<Summary> {
         shards: plan.shards,
         tiles: plan.tiles,
         counts: add_up(run, &committed).await?,
+        judge: Some(run.output.process.name().to_owned()),
     })
 }
 

@@ -87,6 +87,19 @@ impl Process {
         format!("{}-{:x}", self.name, self.num_names.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Returns whether it has given this name.
+    #[must_use]
+    pub fn has_given(&self, name: &str) -> bool {
+        name.rsplit_once('-').is_some_and(|(giver, _)| giver == self.name)
+    }
+
+    /// Returns a number below `num`, left to chance; 0 if there is none.
+    #[must_use]
+    pub fn below(&self, num: usize) -> usize {
+        let bits = self.chance.lock().unwrap_or_else(PoisonError::into_inner).next_u64();
+        ((u128::from(bits) * num as u128) >> 64) as usize
+    }
+
     /// Returns where among things in a row this process begins, in 0 to 1: each process somewhere else.
     #[must_use]
     pub fn beginning(&self) -> f64 {
@@ -106,6 +119,9 @@ mod tests {
         let names: BTreeSet<String> =
             processes.iter().flat_map(|it| [it.unique_name(), it.unique_name()]).collect();
         assert_eq!(names.len(), 4);
+        let [first, second] = &processes;
+        let name = first.unique_name();
+        assert_eq!((first.has_given(&name), second.has_given(&name)), (true, false));
         assert!(processes.iter().all(|it| (0.0..=1.0).contains(&it.beginning())));
     }
 
@@ -115,6 +131,14 @@ mod tests {
         assert_eq!(first.unique_name(), second.unique_name());
         assert!((first.beginning() - second.beginning()).abs() < f64::EPSILON);
         assert_eq!(first.jittered(Duration::from_secs(1)), second.jittered(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn what_is_left_to_chance_is_below_its_limit() {
+        let process = Process::new(Arc::new(SystemClock), "it", 7);
+        let numbers: BTreeSet<usize> = (0..200).map(|_| process.below(5)).collect();
+        assert_eq!(numbers, (0..5).collect());
+        assert_eq!(process.below(0), 0);
     }
 
     #[test]

@@ -51,6 +51,8 @@ mod rot;
 #[cfg(feature = "query")]
 mod runs;
 mod scenes;
+#[cfg(feature = "query")]
+mod shares;
 mod simulated;
 mod slurm;
 mod stac;

@@ -157,6 +157,20 @@ fn command_line() {
     book.refused(&["run", "job.toml", "--inputs", "images"]);
     book.refused(&["run", "job.toml", "--set", "run.batch"]);
     book.refused(&["run", "job.toml", "--log-format", "xml"]);
+    for share in ["4/4", "first", "auto"] {
+        book.refused(&["run", "job.toml", "--share", share]);
+    }
+    for variables in [
+        &[("JOB_COMPLETION_INDEX", "3")][..],
+        &[("SLURM_ARRAY_TASK_ID", "9"), ("SLURM_ARRAY_TASK_COUNT", "4")],
+        &[("AWS_BATCH_JOB_ARRAY_INDEX", "4"), ("AWS_BATCH_JOB_ARRAY_SIZE", "4")],
+        &[("AWS_BATCH_JOB_ARRAY_INDEX", "4"), ("TILEFLEET_SHARE_COUNT", "four")],
+    ] {
+        let arguments = ["run", "job.toml", "--share", "auto"];
+        let mut command = book.command(&arguments);
+        command.envs(variables.iter().copied());
+        book.refuses(&arguments, command);
+    }
     book.refused(&["verify", "table", "--run", "latest"]);
     book.refused(&["status", "table", "--set", "storage.region"]);
     book.refused(&["status", "table", "--set", "storage.zone=eu"]);

@@ -525,3 +525,36 @@ fn anonymous_access_to_google_cannot_write() {
     assert!(said.contains("GOOGLE_SERVICE_ACCOUNT"), "{said}");
     assert!(started.elapsed() < Duration::from_secs(10), "no token was waited for");
 }
+
+/// Requests of a worker that joins a run which is planned, up to its first image.
+fn joining(num_images: usize) -> Option<(Vec<String>, Vec<u64>)> {
+    let remote = RemoteJob::new(num_images, "[plan]\nshard_tiles = 1")?;
+    let places = ["--input", "s3://scenes/images/", "--output", "s3://scenes/table"];
+    let mut plan = support::tilefleet();
+    plan.arg("plan").arg(&remote.job.pipeline).args(places);
+    plan.envs(S3Server::variables(&remote.server.endpoint(), S3Server::OWNER));
+    assert_exit(&plan.output().unwrap(), 0);
+    let proxy = FaultProxy::before_server(&remote.server);
+    assert_exit(&remote.run_at(&proxy.endpoint(), &["--share", "1/4"]), 0);
+    assert_exit(&remote.verify(), 0);
+    let is_image = |request: &String| request.starts_with("GET /scenes/images/");
+    let before = proxy.requests().into_iter().take_while(|request| !is_image(request)).collect();
+    Some((before, proxy.ranges_of("plan/part-00000.parquet")))
+}
+
+/// However many sources and shards a run has, a worker joins it by the same few requests. It neither lists the input
+/// again nor reads more of the plan than its shards.
+#[test]
+fn joining_a_run_that_is_planned_takes_a_few_requests() {
+    let Some(((few, _), (many, ranges))) = joining(6).zip(joining(120)) else { return };
+    assert!(!many.iter().any(|request| request.contains("prefix=images")), "{many:#?}");
+    // Shards are begun side by side: how many requests of the next ones come before the first image is a matter of luck.
+    assert!(many.len() <= few.len() + 8, "{few:#?}\n{many:#?}");
+    assert!(many.len() < 40, "{many:#?}");
+    let (shards, footer): (Vec<u64>, Vec<u64>) = ranges.into_iter().partition(|bytes| *bytes < 2048);
+    println!(
+        "{} requests before the first image; plan: footer {footer:?} bytes, shards {shards:?}",
+        many.len()
+    );
+    assert!(footer.len() <= 2 && shards.len() <= 120, "{footer:?}, {} requests for 120 shards", shards.len());
+}

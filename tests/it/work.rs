@@ -1,7 +1,7 @@
 //! Where work comes from: the contract that each source of work passes, and a queue through the real pipeline.
 //!
-//! The queue is the second implementation: its leases expire by a clock, and it delivers again what it was not told
-//! to be done.
+//! The queue is one that the tests have made up: its leases expire by a clock, and it delivers again what it was not
+//! told to be done. Shares through the real pipeline are in `shares.rs`.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use tilefleet::output::Run;
 use tilefleet::stages::work::{
-    Backlog, Lease, Next, OpenShards, PutBack, WorkSource, is_committed, open_shards,
+    Backlog, Lease, Next, OpenShards, PutBack, Share, ShareFirst, WorkSource, is_committed, open_shards,
 };
 use tilefleet::stages::worker::{Job as Worker, OpenWork};
 use tilefleet::vocabulary::error::{Error, Kind, Result};
@@ -367,7 +367,7 @@ async fn an_error_of_the_store_is_passed_on_and_loses_no_shard(world: &World, wo
 
 async fn an_expired_lease_is_handed_out_again(world: &World, work: &dyn WorkSource) {
     let leases = world.take(work).await;
-    let Some(every) = leases[0].renew_every else { return };
+    let every = leases[0].renew_every.unwrap();
     world.clock.advance(every);
     work.renew(&leases[0]).await.unwrap();
     world.clock.advance(LEASE.saturating_sub(every));
@@ -384,6 +384,19 @@ async fn an_expired_lease_is_handed_out_again(world: &World, work: &dyn WorkSour
         work.done(lease).await.unwrap();
     }
     assert_eq!(world.finish(work).await, Vec::<u32>::new());
+}
+
+/// A lease that does not expire may be lost all the same: whoever holds it need not go on.
+async fn a_shard_that_another_worker_commits_is_lost(world: &World, work: &dyn WorkSource) {
+    let leases = world.take(work).await;
+    world.commit(leases[0].shard).await;
+    assert!(is_lost(work.renew(&leases[0]).await));
+    assert!(is_lost(work.done(&leases[0]).await));
+    assert_eq!(work.next().await.unwrap(), Next::Elsewhere(leases[0].shard), "it is told once");
+    assert!(matches!(work.next().await.unwrap(), Next::Wait(_)));
+    for lease in &leases[1..] {
+        work.renew(lease).await.unwrap();
+    }
 }
 
 /// What is committed before the source is made is no part of its work.
@@ -430,7 +443,7 @@ macro_rules! contract {
 }
 
 macro_rules! contract_of {
-    ($name:ident, $open:expr) => {
+    ($name:ident, $open:expr $(, $more:ident)*) => {
         contract!(
             $name,
             $open,
@@ -442,7 +455,7 @@ macro_rules! contract_of {
                 done_is_final,
                 what_others_commit_is_not_handed_out,
                 an_error_of_the_store_is_passed_on_and_loses_no_shard,
-                an_expired_lease_is_handed_out_again,
+                $($more,)*
             ]
         );
     };
@@ -452,13 +465,31 @@ contract_of!(local, |world| {
     async { Arc::new(OpenShards::of(world.run.clone(), 0.4).await.unwrap()) as Arc<dyn WorkSource> }.boxed()
 });
 
-contract_of!(queue, |world| {
-    async {
-        let queue = Queue::new(world.clock.clone(), LEASE, true);
-        Arc::new(queue.consumer(world.run.clone()).await.unwrap()) as Arc<dyn WorkSource>
-    }
-    .boxed()
-});
+async fn share_of(world: &World, share: &str) -> Arc<dyn WorkSource> {
+    let share: Share = share.parse().unwrap();
+    Arc::new(ShareFirst::of(world.run.clone(), share).await.unwrap())
+}
+
+contract_of!(share, |world| share_of(world, "1/3").boxed(), a_shard_that_another_worker_commits_is_lost);
+
+// Six shards, eight workers.
+contract_of!(
+    share_without_shards,
+    |world| share_of(world, "0/8").boxed(),
+    a_shard_that_another_worker_commits_is_lost
+);
+
+contract_of!(
+    queue,
+    |world| {
+        async {
+            let queue = Queue::new(world.clock.clone(), LEASE, true);
+            Arc::new(queue.consumer(world.run.clone()).await.unwrap()) as Arc<dyn WorkSource>
+        }
+        .boxed()
+    },
+    an_expired_lease_is_handed_out_again
+);
 
 // ---------------------------------------------------------------------------------------------------------------
 // The queue through the real pipeline

@@ -1,7 +1,7 @@
 //! The leases that this worker holds: renewed while work goes on, ended, or put back when the worker stops.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::output::{BegunNote, Run};
-use crate::stages::work::{Lease, Next, PutBack, WorkSource};
+use crate::stages::work::{Lease, Next, PutBack, WorkSource, is_committed};
 use crate::vocabulary::error::{Kind, Result};
 use crate::vocabulary::time::{Clock, Timestamp};
 
@@ -27,7 +27,7 @@ pub(super) struct Leases {
     held: Mutex<HashMap<u64, Arc<HeldLease>>>,
     /// How often each shard was put off here.
     put_off: Mutex<HashMap<u32, usize>>,
-    num_left_open: AtomicUsize,
+    left_open: Mutex<BTreeSet<u32>>,
     ended: Notify,
 }
 
@@ -93,7 +93,7 @@ impl Leases {
             run,
             held: Mutex::default(),
             put_off: Mutex::default(),
-            num_left_open: AtomicUsize::new(0),
+            left_open: Mutex::default(),
             ended: Notify::new(),
         }
     }
@@ -152,9 +152,15 @@ impl Leases {
         self.put_off().get(&shard).copied().unwrap_or(0)
     }
 
-    /// Returns how many shards stay open since this worker has tried them often enough.
-    pub(super) fn num_left_open(&self) -> usize {
-        self.num_left_open.load(Ordering::Relaxed)
+    /// Returns how many shards stay open since this worker has tried them often enough, and no other has committed
+    /// them.
+    pub(super) async fn num_left_open(&self, run: &Run) -> Result<usize> {
+        let left_open = self.left_open.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut num_open = 0;
+        for shard in left_open {
+            num_open += usize::from(!is_committed(run, shard).await?);
+        }
+        Ok(num_open)
     }
 
     /// Ends the lease of a committed shard.
@@ -178,7 +184,7 @@ impl Leases {
         if *times <= MORE_PASSES {
             return PutBack::Later;
         }
-        self.num_left_open.fetch_add(1, Ordering::Relaxed);
+        self.left_open.lock().unwrap_or_else(PoisonError::into_inner).insert(shard);
         PutBack::LeftOpen
     }
 

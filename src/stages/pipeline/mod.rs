@@ -39,7 +39,7 @@ use tokio::task::JoinSet;
 
 use crate::formats::image::{DecodeLimits, ImageFormat, ImageHeader};
 use crate::observe::{Progress, Widths};
-use crate::output::provenance::Provenance;
+use crate::output::provenance::{Provenance, SECONDS};
 use crate::output::table;
 use crate::output::table::{ShardRows, TableSpec};
 use crate::output::{Run, Shard, Tile};
@@ -77,10 +77,6 @@ pub use watch::Isolation;
 /// committed.
 const SHARDS_IN_MEMORY: usize = 3;
 
-/// After a stop was asked for, what is under way may take so long before it is abandoned. Spot
-/// machines give 15 seconds.
-const DRAIN: Duration = Duration::from_secs(10);
-
 /// What the stages of a run need.
 pub struct Stages {
     /// The run.
@@ -109,6 +105,8 @@ pub struct Stages {
     pub batch: NonZeroUsize,
     /// A partial batch leaves after this long.
     pub max_wait: Duration,
+    /// After a stop was asked for, what is under way may take this long before it is abandoned.
+    pub grace: Duration,
     /// Requests under way at once.
     pub fetch_concurrency: NonZeroUsize,
     /// Threads that decode.
@@ -176,7 +174,7 @@ pub async fn process(stages: Arc<Stages>, slots: Vec<SessionSlot>, work: Arc<dyn
         result = &mut ended => result,
         () = stages.stop.wait() => {
             // What is far enough along still gets committed; the rest stays open.
-            tokio::time::timeout(DRAIN, &mut ended).await.unwrap_or(Ok(()))
+            tokio::time::timeout(stages.grace, &mut ended).await.unwrap_or(Ok(()))
         }
     };
     leases.put_back_all(queues.watch.has_seen_too_long()).await;
@@ -190,7 +188,7 @@ pub async fn process(stages: Arc<Stages>, slots: Vec<SessionSlot>, work: Arc<dyn
     if let Some(cause) = stages.stop.take_cause() {
         return Err(cause);
     }
-    match leases.num_left_open() {
+    match leases.num_left_open(&stages.run).await? {
         0 => Ok(()),
         num_shards => Err(stages.fetcher.put_off_error(num_shards)),
     }
@@ -690,7 +688,7 @@ impl Stages {
         shard.rows.iter().for_each(|row| counts.add(&row.outcome));
         let mut provenance = Provenance::new(&self.run, number, &self.run.output.process.unique_name());
         provenance.set_counts(&counts);
-        provenance.set("seconds", format!("{:.3}", shard.took.as_secs_f64()));
+        provenance.set(SECONDS, format!("{:.3}", shard.took.as_secs_f64()));
         provenance.set("worker", self.run.output.process.name());
         if let Some(seconds) = self.progress.snapshot().seconds_per_request() {
             provenance.set("request_seconds", format!("{seconds:.3}"));

@@ -16,7 +16,7 @@ mod planner;
 mod retry;
 mod tiles;
 
-pub use planner::{Decision, Planner, Preview, RunSpec, SceneSurvey};
+pub use planner::{Decision, MAX_SHARD_TIME, Planner, Preview, RunSpec, SceneSurvey};
 pub use retry::Retried;
 pub(crate) use retry::encoded as encoded_extra;
 pub use tiles::{ShardSize, row_bytes};

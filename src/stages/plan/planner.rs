@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -13,6 +14,7 @@ use crate::input::source::{Discovered, Entry, InputSpec};
 use crate::input::storage::{ObjectUri, Storage};
 use crate::observe::stderr::{Level, say};
 use crate::output;
+use crate::output::ArrayJob;
 use crate::output::OutputRecord;
 use crate::output::RunId;
 use crate::output::current_rows::{Change, Current, covered_up, withheld_of_family};
@@ -67,6 +69,9 @@ pub struct RunSpec {
 /// other pipelines.
 const MAX_COMPARED: u64 = 1_000_000;
 
+/// A shard that is longer in work is worth a warning: a machine that is lost takes as much work with it.
+pub const MAX_SHARD_TIME: Duration = Duration::from_secs(60);
+
 /// Number of sources that are sampled if planning reads no header.
 const MAX_LOOKED_AT: u64 = 1000;
 
@@ -74,6 +79,8 @@ const MAX_LOOKED_AT: u64 = 1000;
 pub enum Decision {
     /// An unfinished run is resumed.
     Continue(Run),
+    /// Other tasks of this array job have completed their run: nothing is left for this one.
+    OfThisJob(Run),
     /// A new run was planned, by us or by a worker beside us.
     New {
         /// It.
@@ -130,6 +137,11 @@ pub struct Preview {
     pub windows_without_place: u64,
     /// Number of shards.
     pub shards: u64,
+    /// Tiles of a full shard.
+    pub shard_tiles: u32,
+    /// How long a full shard is likely to be in work, as shards of earlier runs were; `None` if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard_seconds: Option<f64>,
     /// Shards committed already.
     pub committed_shards: u64,
     /// Estimated bytes of the table that is still to be written.
@@ -144,6 +156,15 @@ impl Preview {
     #[must_use]
     pub fn num_rejected(&self) -> u64 {
         self.rejected.values().sum()
+    }
+
+    /// Returns how many tiles a shard may have that is in work for [`MAX_SHARD_TIME`]; `None` if shards are not longer in
+    /// work, as far as known.
+    #[must_use]
+    pub fn fitting_shard_tiles(&self) -> Option<u32> {
+        let (seconds, limit) = (self.shard_seconds?, MAX_SHARD_TIME.as_secs_f64());
+        let fitting = f64::from(self.shard_tiles) * limit / seconds;
+        (seconds > limit && self.shard_tiles > 1).then_some((fitting as u32).max(1))
     }
 }
 
@@ -212,6 +233,8 @@ pub struct Planner<'a> {
     pub spool_dir: &'a Path,
     /// How scenes are cut into windows; `None`: every source is one tile.
     pub cutting: Option<&'a SceneSurvey>,
+    /// The array job that plans, if it is one.
+    pub array: Option<&'a ArrayJob>,
 }
 
 /// How scenes are cut into windows.
@@ -290,6 +313,9 @@ impl Planner<'_> {
     /// as the stores answer otherwise.
     pub async fn decide(&self) -> Result<Decision> {
         self.shard_size().check()?;
+        if let Some(decision) = self.join().await? {
+            return Ok(decision);
+        }
         for _ in 0..MAX_ELECTIONS {
             let family = self.family().await?;
             match self.decide_among(&family).await {
@@ -299,6 +325,43 @@ impl Planner<'_> {
             }
         }
         Err(lost_every_election())
+    }
+
+    /// Joins the newest run of the family if its plan is published and shards are open, or if this job has completed it.
+    /// However many runs, sources and shards there are, that takes a few requests: many workers do so.
+    async fn join(&self) -> Result<Option<Decision>> {
+        self.check_output().await?;
+        let first = RunId::new(&self.draft.name, &self.draft.fingerprint, 1);
+        let newest = self.output.last_of_families(Scope::RunSeries(first.family())).await?.pop();
+        let Some(id) = newest else { return Ok(None) };
+        // It may be deleted meanwhile, or damaged: that is said where all runs are looked at.
+        Ok(self.join_run(id).await.unwrap_or(None))
+    }
+
+    async fn join_run(&self, id: RunId) -> Result<Option<Decision>> {
+        let Some(run) = Run::open(self.output, &id).await? else { return Ok(None) };
+        check_fingerprint(&id, &run.record.fingerprint, &self.draft.fingerprint)?;
+        if run.record.origin.is_compaction() || self.output.is_deleted(&id).await? {
+            return Ok(None);
+        }
+        if !run.complete().await? {
+            return self.resume(run).map(Some);
+        }
+        Ok(self.is_of_this_job(&run).await?.then_some(Decision::OfThisJob(run)))
+    }
+
+    /// Returns whether tasks of this array job have worked on a run, and it covers what they were to cover.
+    async fn is_of_this_job(&self, run: &Run) -> Result<bool> {
+        let Some(array) = self.array else { return Ok(false) };
+        let is_limited = run.record.limit.is_some() && self.input.limit.is_none();
+        let covers = run.record.origin == Origin::Pipeline && !is_limited;
+        Ok(covers && self.output.has_array_job(&run.id, array).await?)
+    }
+
+    fn resume(&self, run: Run) -> Result<Decision> {
+        self.check_limit(&run)?;
+        self.say_what_stays(&run);
+        Ok(Decision::Continue(run))
     }
 
     /// Passes an error on, unless runs were deleted in the meantime, which explains it.
@@ -311,8 +374,7 @@ impl Planner<'_> {
     async fn decide_among(&self, family: &RunSeries) -> Result<Option<Decision>> {
         if family.open.is_some() {
             let run = self.go_on(family).await?;
-            run.as_ref().map_or(Ok(()), |run| self.check_limit(run))?;
-            return Ok(run.inspect(|run| self.say_what_stays(run)).map(Decision::Continue));
+            return run.map(|run| self.resume(run)).transpose();
         }
         let discovered = self.discover().await?;
         self.output_record(&discovered).elect(self.output).await?;
@@ -473,6 +535,28 @@ impl Planner<'_> {
         self.publish(&scratch, id, &elected).await
     }
 
+    /// Adds how long a shard is likely to be in work: as in the newest run of the family that tells.
+    pub async fn with_shard_time(&self, preview: Preview) -> Preview {
+        if preview.nothing_new {
+            return preview;
+        }
+        // It decides nothing: whatever is wrong with earlier runs is for others to say.
+        let per_tile = self.seconds_per_tile().await.ok().flatten();
+        let shard_seconds = per_tile.map(|seconds| seconds * f64::from(preview.shard_tiles));
+        Preview { shard_seconds, ..preview }
+    }
+
+    async fn seconds_per_tile(&self) -> Result<Option<f64>> {
+        let first = RunId::new(&self.draft.name, &self.draft.fingerprint, 1);
+        let snapshot = self.output.snapshot(Scope::RunSeries(first.family())).await?;
+        for run in snapshot.runs.iter().rev().filter_map(|standing| standing.run.planned()) {
+            if let Some(seconds) = output::seconds_per_tile(run).await? {
+                return Ok(Some(seconds));
+            }
+        }
+        Ok(None)
+    }
+
     /// Returns sources to look at, spread evenly over all; none where planning itself reads their headers.
     async fn sample(&self, table: &SourceTable) -> Result<Vec<SourceUri>> {
         let (mut sample, mut number, total) = (Vec::new(), 0, table.num_sources());
@@ -526,6 +610,8 @@ impl Planner<'_> {
             sample: Vec::new(),
             windows_without_place: tally.unplaced,
             shards: plan.shards.into(),
+            shard_tiles: plan.shard_tiles,
+            shard_seconds: None,
             committed_shards: committed,
             table_bytes: tiles * self.row_bytes(),
             table: None,
@@ -560,6 +646,8 @@ impl Planner<'_> {
             sample,
             windows_without_place: tally.unplaced,
             shards: tally.tiles.div_ceil(shard_tiles.into()),
+            shard_tiles,
+            shard_seconds: None,
             committed_shards: 0,
             table_bytes: tally.tiles * self.row_bytes(),
             table,
@@ -590,12 +678,7 @@ impl Planner<'_> {
 
     /// Looks at the runs of this pipeline and fingerprint.
     pub(super) async fn family(&self) -> Result<RunSeries> {
-        if let Some(record) = OutputRecord::read(self.output).await? {
-            record.check_privacy(self.draft.privacy.as_ref(), self.output)?;
-            if let Err(error) = record.check_lineage(&self.draft.lineage, self.output) {
-                return Err(self.with_differences(error).await);
-            }
-        }
+        self.check_output().await?;
         let first = RunId::new(&self.draft.name, &self.draft.fingerprint, 1);
         let mut snapshot = self.output.snapshot(Scope::RunSeries(first.family())).await?;
         let next = first.with_sequence(snapshot.next_sequence(first.family()));
@@ -626,6 +709,16 @@ impl Planner<'_> {
         let open_id = open.as_ref().map(OpenRun::id);
         let withheld = withheld_of_family(self.output, &snapshot, open_id).await?;
         Ok(RunSeries { snapshot, next, open, withheld })
+    }
+
+    /// Refuses an output that takes no rows of this run.
+    async fn check_output(&self) -> Result<()> {
+        let Some(record) = OutputRecord::read(self.output).await? else { return Ok(()) };
+        record.check_privacy(self.draft.privacy.as_ref(), self.output)?;
+        match record.check_lineage(&self.draft.lineage, self.output) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.with_differences(error).await),
+        }
     }
 
     /// Says in a refusal which settings keep the rows out of this table.
@@ -807,4 +900,41 @@ fn say_what_is_left_out(num_columns: u64) {
 pub(super) fn lost_every_election() -> Error {
     Error::unavailable("other commands keep planning and deleting runs of this output")
         .hint("run it again when fewer commands use this output")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 4096 tiles that are 100 s in work: 60 s are 2457 tiles.
+    #[test]
+    fn shards_that_take_long_are_given_a_size_that_fits() {
+        let preview = |shard_tiles, shard_seconds| Preview {
+            run_id: String::new(),
+            nothing_new: false,
+            published: false,
+            sources: 0,
+            source_bytes: 0,
+            tiles: 0,
+            rejected: BTreeMap::new(),
+            sources_outside: 0,
+            limit: None,
+            looked_at: None,
+            unanswered: 0,
+            sample: Vec::new(),
+            windows_without_place: 0,
+            shards: 0,
+            shard_tiles,
+            shard_seconds,
+            committed_shards: 0,
+            table_bytes: 0,
+            table: None,
+        };
+        let fitting = |tiles, seconds| preview(tiles, seconds).fitting_shard_tiles();
+        assert_eq!(fitting(4096, Some(100.0)), Some(2457));
+        assert_eq!(fitting(4096, Some(60.0)), None);
+        assert_eq!(fitting(4096, None), None);
+        assert_eq!(fitting(2, Some(1000.0)), Some(1));
+        assert_eq!(fitting(1, Some(1000.0)), None, "it cannot be smaller");
+    }
 }

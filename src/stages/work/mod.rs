@@ -9,10 +9,13 @@
 //! A lease keeps two workers from doing the same work; it is no lock. Whether a shard has rows is decided by the
 //! create-only PUT of its object alone, so a worker whose lease is lost harms nobody.
 //!
-//! [`OpenShards`] is whatever is still open of a run, on this machine. Shares and queues move in beside it; each
-//! passes the contract suite in `tests/it/work.rs`.
+//! [`OpenShards`] is whatever is still open of a run, on this machine. [`ShareFirst`] is a worker's share of an array
+//! job, then what others have left open. Each passes the contract suite in `tests/it/work.rs`.
 
+mod engines;
 mod local;
+mod share;
+mod share_first;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -23,7 +26,10 @@ use crate::input::storage::StoreError;
 use crate::output::Run;
 use crate::vocabulary::error::Result;
 
+pub use engines::{ArrayTask, COUNT_VARIABLE, JOB_VARIABLE};
 pub use local::OpenShards;
+pub use share::Share;
+pub use share_first::ShareFirst;
 
 /// A shard that the holder works on until it is done, put back or lost.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +38,8 @@ pub struct Lease {
     pub shard: u32,
     /// Tells this lease from all others of its source, also of the same shard.
     pub id: u64,
-    /// It is lost unless it is renewed this often; `None` if it does not expire.
+    /// The holder renews it this often, and is told whether it is lost; it may be lost because nobody renews it.
+    /// `None`: it cannot be lost.
     pub renew_every: Option<Duration>,
 }
 
@@ -80,6 +87,11 @@ pub struct Backlog {
 pub trait WorkSource: Send + Sync {
     /// Returns what was open at first.
     fn backlog(&self) -> Backlog;
+
+    /// Returns how many tiles this worker is likely to work on, if others work beside it.
+    fn likely_tiles(&self) -> u64 {
+        self.backlog().tiles
+    }
 
     /// Returns a shard to work on, unless there is none.
     ///

@@ -32,7 +32,7 @@ use crate::output::rejects::Retry;
 use crate::output::summary::{Summary, deleted_meanwhile, sum_up};
 use crate::output::table;
 use crate::output::table::TableSpec;
-use crate::output::{AcceptedBecause, Limit, ModelRecord, Origin, Output, PrivacyRecord, Run};
+use crate::output::{AcceptedBecause, ArrayJob, Limit, ModelRecord, Origin, Output, PrivacyRecord, Run};
 use crate::scene::{MedicalRules, Tiling};
 use crate::stages::child;
 use crate::stages::child::{Program, memory_of_this_process};
@@ -45,7 +45,7 @@ use crate::stages::plan::{Decision, Planner, Preview, Retried, RunSpec, SceneSur
 use crate::stages::preprocess::Preprocess;
 use crate::stages::sink::Scorer;
 use crate::stages::survey::HeaderReader;
-use crate::stages::work::{Backlog, OpenShards, WorkSource};
+use crate::stages::work::{OpenShards, Share, ShareFirst, WorkSource};
 use crate::vocabulary::contract::Contract;
 use crate::vocabulary::contract::Target;
 use crate::vocabulary::contract::precision::Precision;
@@ -76,6 +76,7 @@ pub struct Job {
     cutting: Option<SceneSurvey>,
     accepts: bool,
     work: OpenWork,
+    array: Option<ArrayJob>,
 }
 
 /// Makes the source of a run's work.
@@ -86,6 +87,13 @@ fn open_shards() -> OpenWork {
     Arc::new(|run| {
         let begin = run.output.process.beginning();
         OpenShards::of(run, begin).map_ok(|work| Arc::new(work) as Arc<dyn WorkSource>).boxed()
+    })
+}
+
+/// The shards of a share first, then whatever is open.
+fn share_first(share: Share) -> OpenWork {
+    Arc::new(move |run| {
+        ShareFirst::of(run, share).map_ok(|work| Arc::new(work) as Arc<dyn WorkSource>).boxed()
     })
 }
 
@@ -100,6 +108,8 @@ pub struct Report {
     pub current: bool,
     /// The run's final counts.
     pub summary: Option<Summary>,
+    /// Whether this worker judges what was rejected of the run: of several workers, one does.
+    pub judges: bool,
     /// Set if the run covers only a part of what was found, as `--limit` asks for; where nothing is new, if only a part
     /// was looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -201,6 +211,7 @@ impl Job {
             cutting,
             accepts: false,
             work: open_shards(),
+            array: None,
         })
     }
 
@@ -208,6 +219,15 @@ impl Job {
     #[must_use]
     pub fn accepting(self, accepts: bool) -> Self {
         Self { accepts, ..self }
+    }
+
+    /// Begins with a share of the shards, and then helps with those of others.
+    ///
+    /// - `array`: the job that it is a task of; once a run is complete that others of its tasks have worked on, it has
+    ///   nothing left to do
+    #[must_use]
+    pub fn sharing(self, share: Share, array: Option<ArrayJob>) -> Self {
+        Self { array, ..self.taking_work_from(share_first(share)) }
     }
 
     /// Takes its shards from there instead of whatever is open.
@@ -253,7 +273,8 @@ impl Job {
     /// As [`Planner::preview`].
     pub async fn preview(&self) -> Result<Preview> {
         let spool = spool_folder()?;
-        self.planner(spool.path()).preview().await
+        let planner = self.planner(spool.path());
+        Ok(planner.with_shard_time(planner.preview().await?).await)
     }
 
     /// Publishes the plan if needed, and returns how its run stands.
@@ -266,7 +287,10 @@ impl Job {
         let spool = spool_folder()?;
         let planner = self.planner(spool.path());
         match planner.decide().await? {
-            Decision::Continue(run) | Decision::New { run, .. } => planner.preview_of(&run).await,
+            Decision::Continue(run) | Decision::New { run, .. } => {
+                Ok(planner.with_shard_time(planner.preview_of(&run).await?).await)
+            }
+            Decision::OfThisJob(run) => planner.preview_of(&run).await,
             Decision::NothingNew { run, limit } => {
                 Ok(Preview { nothing_new: true, limit, ..planner.preview_of(&run).await? })
             }
@@ -282,10 +306,10 @@ impl Job {
     pub fn check_preview(&self, preview: &Preview) -> Result<()> {
         let (rejected, limit) = (preview.num_rejected(), self.pipeline.limits.max_reject_ratio);
         let worst = match preview.looked_at {
-            Some(looked_at) => Share::new(rejected, looked_at, "source").among(" looked at"),
-            None => Share::worst(vec![
-                Share::new(rejected, preview.tiles, "tile"),
-                Share::new(rejected, preview.sources, "source"),
+            Some(looked_at) => Rejected::new(rejected, looked_at, "source").among(" looked at"),
+            None => Rejected::worst(vec![
+                Rejected::new(rejected, preview.tiles, "tile"),
+                Rejected::new(rejected, preview.sources, "source"),
             ]),
         };
         if preview.nothing_new || worst.ratio() <= limit {
@@ -312,6 +336,7 @@ impl Job {
             input: &self.input,
             spool_dir,
             cutting: self.cutting.as_ref(),
+            array: self.array.as_ref(),
         }
     }
 
@@ -364,6 +389,9 @@ impl Job {
         progress.planning_took(started.elapsed());
         let run = match decision {
             Decision::Continue(run) => run,
+            Decision::OfThisJob(run) => {
+                return Ok((self.report(&run, false, slots.inference, progress, stop).await?, false));
+            }
             Decision::NothingNew { run, limit } => {
                 let report = self.report(&run, true, slots.inference, progress, stop).await?;
                 return Ok((Report { limit, ..report }, false));
@@ -376,6 +404,9 @@ impl Job {
                 run
             }
         };
+        if let Some(array) = &self.array {
+            stop.or(self.output.note_array_job(&run.id, array)).await?;
+        }
         if self.accepts {
             // Before the work: whoever finishes the run instead of us finds it accepted.
             stop.or(self.output.accept_run(&run.id, AcceptedBecause::Asked)).await?;
@@ -436,8 +467,7 @@ impl Job {
     ) -> Result<Report> {
         let run = Arc::new(run);
         let work = (self.work)(run.clone()).await?;
-        let backlog = work.backlog();
-        let num_open = backlog.tiles;
+        let num_open = work.backlog().tiles;
         progress.begin(run.record.plan.tiles, run.record.plan.tiles - num_open);
         let limit = run.record.limit.map(|limit| limit.to_string());
         let (tiles, shards) = (run.record.plan.tiles, run.num_shards().into());
@@ -445,7 +475,7 @@ impl Job {
         output::warn_if_short(&self.output, num_open * plan::row_bytes(self.draft.embedding_bytes));
         let mut stages = self.stages(&run, progress, stop)?;
         stop.or(stages.fetcher.learn_of_attempts()).await?;
-        let Sessions { slots, inference } = stop.or(self.tuned(slots, &stages, backlog, stop)).await?;
+        let Sessions { slots, inference } = stop.or(self.tuned(slots, &stages, &*work, stop)).await?;
         stages.batch = NonZeroUsize::new(inference.batch).unwrap_or(NonZeroUsize::MIN);
         match process(Arc::new(stages), slots, work).await {
             // Whatever was missing was deleted with the run.
@@ -462,11 +492,11 @@ impl Job {
         &self,
         slots: Sessions,
         stages: &Stages,
-        backlog: Backlog,
+        work: &dyn WorkSource,
         stop: &Stop,
     ) -> Result<Sessions> {
-        let Backlog { first, tiles } = backlog;
-        let Some(shard) = first.filter(|_| tune::may_pay(&self.request(), tiles)) else {
+        let tiles = work.likely_tiles();
+        let Some(shard) = work.backlog().first.filter(|_| tune::may_pay(&self.request(), tiles)) else {
             return Ok(slots);
         };
         let sample = stages.sample(shard).await?;
@@ -508,6 +538,7 @@ impl Job {
         Ok(Report {
             run_id: Some(id),
             nothing_new,
+            judges: summary.is_judged_by(&self.output.process),
             current,
             summary: Some(summary),
             limit: run.record.limit,
@@ -526,25 +557,26 @@ impl Job {
 
     /// Returns the error that a complete run deserves, if any.
     ///
-    /// A retry is judged by the table that it leaves.
+    /// A retry is judged by the table that it leaves. Of several workers one judges, so that one alone fails: whoever
+    /// sums the run up first, which is mostly the one that has committed the last shard.
     ///
     /// # Errors
     ///
     /// `RejectsAboveLimit` beyond `limits.max_reject_ratio`.
     pub fn check_rejects(&self, report: &Report) -> Result<()> {
         let (Some(id), Some(summary)) = (&report.run_id, &report.summary) else { return Ok(()) };
-        let shares = match &report.table {
+        let parts = match &report.table {
             Some(Shown { tiles, counts }) => {
-                vec![Share::new(counts.rejected, *tiles, "tile").among(" of the table")]
+                vec![Rejected::new(counts.rejected, *tiles, "tile").among(" of the table")]
             }
             None => vec![
-                Share::new(summary.counts.rejected, summary.tiles, "tile"),
-                Share::new(report.rejected_sources, summary.sources, "source"),
+                Rejected::new(summary.counts.rejected, summary.tiles, "tile"),
+                Rejected::new(report.rejected_sources, summary.sources, "source"),
             ],
         };
-        let worst = Share::worst(shares);
-        // Finding nothing new is success, whatever the run before said of its rejects.
-        if (worst.ratio() <= self.pipeline.limits.max_reject_ratio && report.current) || report.nothing_new {
+        let worst = Rejected::worst(parts);
+        // Finding nothing new is success, whatever the run before said of its rejects: its judge has told.
+        if (worst.ratio() <= self.pipeline.limits.max_reject_ratio && report.current) || !report.judges {
             return Ok(());
         }
         let limit = self.pipeline.limits.max_reject_ratio;
@@ -596,6 +628,7 @@ impl Job {
             constants: constants(pipeline.run.provider, &self.model),
             batch: NonZeroUsize::MIN,
             max_wait: pipeline.run.max_wait,
+            grace: pipeline.run.grace,
             fetch_concurrency: pipeline.run.fetch_concurrency,
             decode_threads: self.threads(),
             memory_bytes: pipeline.run.memory_bytes,
@@ -606,7 +639,7 @@ impl Job {
 }
 
 /// How many of something are rejected.
-struct Share {
+struct Rejected {
     rejected: u64,
     of: u64,
     /// What is counted, one of it.
@@ -615,7 +648,7 @@ struct Share {
     among: &'static str,
 }
 
-impl Share {
+impl Rejected {
     fn new(rejected: u64, of: u64, thing: &'static str) -> Self {
         Self { rejected, of, thing, among: "" }
     }
@@ -628,10 +661,10 @@ impl Share {
         self.rejected as f64 / self.of.max(1) as f64
     }
 
-    /// Returns the largest share, the first of equal ones.
-    fn worst(shares: Vec<Self>) -> Self {
+    /// Returns the largest part, the first of equal ones.
+    fn worst(parts: Vec<Self>) -> Self {
         let worse = |one: Self, other: Self| if other.ratio() > one.ratio() { other } else { one };
-        shares.into_iter().reduce(worse).unwrap_or(Self::new(0, 0, "tile"))
+        parts.into_iter().reduce(worse).unwrap_or(Self::new(0, 0, "tile"))
     }
 
     /// Says what became of them in a run: a source is rejected by its header, when it is planned.
@@ -869,6 +902,7 @@ fn nothing_found(inference: Inference, progress: &Progress) -> Report {
         nothing_new: true,
         current: false,
         summary: None,
+        judges: false,
         limit: None,
         rejected_sources: 0,
         table: None,
