@@ -10,18 +10,18 @@
 #SBATCH --cpus-per-task=1
 #SBATCH --requeue
 #SBATCH --open-mode=append
-# SIGTERM comes to this script a minute before the time limit: more than `run.grace`, so that shards that are nearly done are
-# committed, and the rest is put back.
-#SBATCH --signal=B:TERM@60
+# A minute before the time limit, which is more than `run.grace`. SIGTERM means that the task is cancelled.
+#SBATCH --signal=B:USR1@60
 
-# A task that could not go on (75), was told to stop (143) or was killed, as for want of memory (137, 134, 139), goes on later:
-# SLURM itself counts such an end as a failure. So many times, then it fails.
+# So many times a task is queued again, then it fails.
 most_restarts=${TILEFLEET_MOST_RESTARTS:-10}
 
+again=no
 "${TILEFLEET:-tilefleet}" "$@" --share auto &
 worker=$!
 # A trap waits for the command in the foreground; so the worker is in the background.
 trap 'kill -TERM "$worker" 2>/dev/null' TERM INT
+trap 'again=yes; kill -TERM "$worker" 2>/dev/null' USR1
 
 # A signal ends `wait`, and not the worker.
 wait "$worker"
@@ -31,12 +31,10 @@ while kill -0 "$worker" 2>/dev/null; do
     code=$?
 done
 
-case $code in
-75 | 143 | 137 | 134 | 139)
-    if [ "${SLURM_RESTART_COUNT:-0}" -lt "$most_restarts" ]; then
-        echo "exit $code: this task is queued again (${SLURM_RESTART_COUNT:-0} times so far)" >&2
-        scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" && exit 0
-    fi
-    ;;
-esac
+# It could not go on, or was killed, as for want of memory: it goes on later. SLURM itself counts such an end as a failure.
+case $code in 75 | 134 | 137 | 139) again=yes ;; esac
+if [ $again = yes ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$most_restarts" ]; then
+    echo "exit $code: this task is queued again (${SLURM_RESTART_COUNT:-0} times so far)" >&2
+    scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" && exit 0
+fi
 exit "$code"
