@@ -308,7 +308,7 @@ def ten_million(rounds, _threads):
     # Not above, as in nearest_neighbours.
     import many
 
-    many.measure(run, WORK / "many", TILEFLEET, bench_program("fill"), min(rounds, 3))
+    many.measure(WORK / "many", TILEFLEET, bench_program("fill"), min(rounds, 3))
 
 
 def workers_that_sleep(_rounds, _threads):
