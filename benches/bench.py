@@ -1,6 +1,6 @@
 """Measures tilefleet side by side with its peers, in alternation, and prints medians and ratios.
 
-    scripts/bench [--only a,b,c,d,int8,quantised,auto,windows,scenes,nearest,micro,many] [--rounds N]
+    scripts/bench [--only a,b,c,d,int8,quantised,auto,windows,scenes,nearest,micro,many,fleet] [--rounds N]
     scripts/bench --before OLD/tilefleet [--only b,windows,nearest]
 
 - a: ResNet-152 fp32, end to end, over a bare session on resident tensors with as many threads
@@ -14,6 +14,7 @@
 - scenes: peak memory of scenes of 4,000 and of 40,000 pixels a side
 - nearest: the nearest neighbours of a tile among 100,000, over pyarrow and NumPy
 - many: planning 10 million windows and 10 million photos, and verifying 2,442 shards, over pyarrow
+- fleet: 32 workers whose devices sleep, over the ideal, and their requests per shard
 - micro: decode, resize, encode, commit and compare, each alone
 
 With `--before`, the jobs of b, windows and nearest are run by this build and by an earlier one instead of a peer.
@@ -307,7 +308,13 @@ def ten_million(rounds, _threads):
     # Not above, as in nearest_neighbours.
     import many
 
-    many.measure(run, WORK / "many", TILEFLEET, bench_program("fill"), min(rounds, 3))
+    many.measure(WORK / "many", TILEFLEET, bench_program("fill"), min(rounds, 3))
+
+
+def workers_that_sleep(_rounds, _threads):
+    import fleet
+
+    fleet.measure(WORK / "fleet", ROOT / ".venv" / "bin" / "weed", bench_program("fleet"))
 
 
 MEASUREMENTS = {
@@ -323,6 +330,7 @@ MEASUREMENTS = {
     "nearest": nearest_neighbours,
     "micro": micro,
     "many": ten_million,
+    "fleet": workers_that_sleep,
 }
 
 OVER_BEFORE = {"b": pipeline_over_before, "windows": windows_over_before, "nearest": nearest_over_before}

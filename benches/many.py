@@ -9,18 +9,15 @@ pyarrow reads the files of the plan into memory and writes them again with the c
 the table it reads `tile_id`. All files are in the page cache. Peaks are those of whole processes.
 """
 
+import json
+import math
+import os
 import shutil
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
-
-import fake_listing
-import inputs
-import numpy as np
-import pyarrow.parquet as pq
-import rasterio
 
 PIPELINE = Path(__file__).resolve().parent.parent / "pipelines" / "tiles.toml"
 TILES = 10_000_000
@@ -32,10 +29,12 @@ def make_scenes(folder):
     """Sparse scenes: a thousand windows in each direction, and no block stored."""
     if folder.is_dir():
         return
+    import rasterio
+
     stage = folder.with_name("scenes.stage")
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
-    size = int(np.sqrt(TILES // SCENES)) * SIDE
+    size = math.isqrt(TILES // SCENES) * SIDE
     profile = {"driver": "GTiff", "width": size, "height": size, "count": 3, "dtype": "uint8", "photometric": "RGB"}
     profile |= {"tiled": True, "blockxsize": 1024, "blockysize": 1024, "SPARSE_OK": "TRUE", "BIGTIFF": "YES"}
     for number in range(SCENES):
@@ -45,36 +44,59 @@ def make_scenes(folder):
     stage.rename(folder)
 
 
-def timed(run, *command):
+def timed(*command):
+    """Runs a program; returns its seconds, its peak memory in bytes and what it printed."""
     started = time.monotonic()
-    report, peak = run(*command)
-    return time.monotonic() - started, peak, report
+    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE)
+    printed = process.stdout.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{command[:2]} ended with {process.returncode}")
+    return time.monotonic() - started, usage.ru_maxrss * 1024, printed
 
 
-def plan(run, tilefleet, work, output, *more):
+def plan(tilefleet, work, output, *more):
     shutil.rmtree(output, ignore_errors=True)
     command = [tilefleet, "plan", PIPELINE, "--json", "--output", output, "--model", work / "free.onnx", *more]
-    return timed(run, *command)
+    return timed(*command)
 
 
-def rewritten(output, work):
+def in_pyarrow(what, *files):
+    """Seconds of pyarrow, in a process of its own: one that we start begins with our own peak memory."""
+    return float(timed(sys.executable, __file__, what, *files)[2])
+
+
+def rewritten(output):
     """Seconds in which pyarrow writes the files of a plan, and reads them back; they are in memory before."""
     record = next(path.parent for path in output.glob("_tilefleet/*/run.json"))
-    files = [record / "sources.parquet", *sorted((record / "plan").glob("*.parquet"))]
-    again = work / "again.parquet"
+    return in_pyarrow("rewrite", record / "sources.parquet", *sorted((record / "plan").glob("*.parquet")))
+
+
+def rewrite(files):
+    import pyarrow.parquet as pq
+
     seconds = 0.0
     for file in files:
         found = pq.ParquetFile(file)
-        rows = found.metadata.row_group(0).num_rows
-        column = found.metadata.row_group(0).column(0)
+        first = found.metadata.row_group(0)
         table = found.read()
+        again = f"{file}.again"
         started = time.monotonic()
-        pq.write_table(table, again, row_group_size=rows, compression=column.compression)
+        pq.write_table(table, again, row_group_size=first.num_rows, compression=first.column(0).compression)
         pq.read_table(again)
         seconds += time.monotonic() - started
-        del table
-    again.unlink()
+        os.unlink(again)
     return seconds
+
+
+def read_ids(files):
+    import pyarrow.parquet as pq
+
+    started = time.monotonic()
+    rows = sum(pq.read_table(file, columns=["tile_id"]).num_rows for file in files)
+    assert rows == TILES, rows
+    return time.monotonic() - started
 
 
 def report(title, ours, theirs, peak, limit):
@@ -82,7 +104,11 @@ def report(title, ours, theirs, peak, limit):
     print(f"{title}: {ours:.1f} s, pyarrow {theirs:.1f} s, ratio {ours / theirs:.2f} (≤ {limit}); peak {peak / 2**20:.0f} MiB")
 
 
-def measure(run, work, tilefleet, fill, rounds):
+def measure(work, tilefleet, fill, rounds):
+    # Not above: they are large, and this process is small where it starts others.
+    import fake_listing
+    import inputs
+
     work.mkdir(parents=True, exist_ok=True)
     (work / "free.onnx").write_bytes(inputs.free_model())
     (work / "free.contract.toml").write_text(inputs.CONTRACT)
@@ -94,28 +120,29 @@ def measure(run, work, tilefleet, fill, rounds):
         ours, theirs, listing, peaks = [], [], [], []
         for _ in range(rounds):
             if alone:
-                listing.append(plan(run, tilefleet, work, output, *more, *alone)[0])
-            seconds, peak, found = plan(run, tilefleet, work, output, *more)
-            assert found["tiles"] == TILES, found["tiles"]
+                listing.append(plan(tilefleet, work, output, *more, *alone)[0])
+            seconds, peak, found = plan(tilefleet, work, output, *more)
+            assert json.loads(found)["tiles"] == TILES, found
             ours.append(seconds - (listing[-1] if alone else 0))
             peaks.append(peak)
-            theirs.append(rewritten(output, work))
+            theirs.append(rewritten(output))
         if listing:
-            print(f"{title}: listing alone {statistics.median(listing):.1f} s, peak included above")
+            print(f"{title}: listing alone {statistics.median(listing):.1f} s, which is taken off below")
         report(f"plan of {TILES:,} {title}", ours, theirs, max(peaks), 1.2)
-    verify(run, work / "photos", tilefleet, fill, rounds)
+    verify(work / "photos", tilefleet, fill, rounds)
 
 
-def verify(run, output, tilefleet, fill, rounds):
+def verify(output, tilefleet, fill, rounds):
     subprocess.run([fill, "--no-embeddings", "--output", output], check=True, stdout=sys.stderr)
     files = sorted(output.glob("tiles/*/*.parquet"))
     ours, theirs, peaks = [], [], []
     for _ in range(rounds):
-        seconds, peak, _ = timed(run, tilefleet, "verify", output, "--json")
+        seconds, peak, _ = timed(tilefleet, "verify", output)
         ours.append(seconds)
         peaks.append(peak)
-        started = time.monotonic()
-        rows = sum(pq.read_table(file, columns=["tile_id"]).num_rows for file in files)
-        theirs.append(time.monotonic() - started)
-        assert rows == TILES
+        theirs.append(in_pyarrow("read", *files))
     report(f"verify of {len(files):,} shards", ours, theirs, max(peaks), 3)
+
+
+if __name__ == "__main__":
+    print({"rewrite": rewrite, "read": read_ids}[sys.argv[1]](sys.argv[2:]))

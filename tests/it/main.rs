@@ -56,6 +56,7 @@ mod scenes;
 #[cfg(feature = "query")]
 mod shares;
 mod simulated;
+mod slurm;
 mod stac;
 mod stores;
 mod support;
