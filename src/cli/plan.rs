@@ -6,7 +6,6 @@ use crate::cli::{PipelineArgs, block_on, print_json, show};
 use crate::output;
 use crate::output::current_rows::Change;
 use crate::stages::plan::Preview;
-use crate::stages::worker::Job;
 use crate::vocabulary::error::Result;
 
 /// Plans a run: counts what it covers and publishes its plan
@@ -34,7 +33,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let job = Job::open(&args.pipeline.load()?)?;
+    let job = super::run::open(&args.pipeline.load()?)?;
     super::run::say_what_is_assumed(&job);
     let preview = block_on(async { if args.dry_run { preview(&job).await } else { job.plan().await } })?;
     output::warn_if_short(job.output(), preview.table_bytes);

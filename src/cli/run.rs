@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::cli::{PipelineArgs, block_on_threads, print_json, show};
+use crate::cli::{PipelineArgs, block_on, block_on_threads, print_json, show};
+use crate::config::Loaded;
 use crate::models::{ContractOrigin, Model};
 use crate::observe::stderr::{Level, say};
 use crate::observe::{Progress, ProgressSnapshot, Stage, Ticker};
@@ -42,7 +43,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let job = Job::open(&args.pipeline.load()?)?.accepting(args.accept);
+    let job = open(&args.pipeline.load()?)?.accepting(args.accept);
     say_what_is_assumed(&job);
     let report = work(&job)?;
     if args.json {
@@ -51,6 +52,15 @@ pub fn run(args: Args) -> Result<()> {
         print(&job, &report);
     }
     job.check_rejects(&report)
+}
+
+/// Checks a pipeline, and brings its model.
+///
+/// # Errors
+///
+/// As [`Job::open`].
+pub fn open(loaded: &Loaded) -> Result<Job> {
+    block_on(Job::open(loaded))
 }
 
 /// Works on a job with progress on standard error, until done or told to stop.

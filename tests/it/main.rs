@@ -32,6 +32,7 @@ mod look_scenes;
 mod manners;
 mod map;
 mod messages;
+mod model_store;
 mod mutated;
 #[cfg(feature = "query")]
 mod nearest;

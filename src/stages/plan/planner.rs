@@ -314,6 +314,7 @@ impl Planner<'_> {
             run.as_ref().map_or(Ok(()), |run| self.check_limit(run))?;
             return Ok(run.inspect(|run| self.say_what_stays(run)).map(Decision::Continue));
         }
+        self.check_model(family).await?;
         let discovered = self.discover().await?;
         self.output_record(&discovered).elect(self.output).await?;
         let (encoded, tally) = self.encode_new_sources(discovered, family).await?;
@@ -449,6 +450,7 @@ impl Planner<'_> {
                 self.preview_new(id, sources, tally, election.shard_tiles).await
             }
             None => {
+                self.check_model(&family).await?;
                 let discovered = self.discover().await?;
                 self.output_record(&discovered).check_fits(self.output).await?;
                 let (encoded, tally) = self.encode_new_sources(discovered, &family).await?;

@@ -1,0 +1,46 @@
+//! The model that an argument names, as a file of this machine.
+
+use std::path::Path;
+
+use super::block_on;
+use crate::input::storage::{Storage, StorageOptions};
+use crate::model_cache;
+use crate::model_cache::{LocalModel, ModelPlace};
+use crate::vocabulary::error::{Error, Result};
+
+/// Brings the model that an argument names, with all that belongs to it.
+pub(super) fn local_model(given: &Path, storage: &StorageOptions) -> Result<LocalModel> {
+    model_at(&ModelPlace::of(given)?, storage)
+}
+
+/// Brings the model that lies at a place, with all that belongs to it.
+pub(super) fn model_at(place: &ModelPlace, storage: &StorageOptions) -> Result<LocalModel> {
+    match place {
+        // Where nothing is asked for, no threads have to be started.
+        ModelPlace::File(path) => Ok(LocalModel::of_file(path.clone())),
+        ModelPlace::Object(_) => {
+            let storage = Storage::new(storage.clone())?;
+            block_on(async { Box::pin(model_cache::bring(place, &storage)).await })
+        }
+    }
+}
+
+/// As [`local_model`], of a single file, such as a contract.
+pub(super) fn local_file(given: &Path, storage: &StorageOptions) -> Result<LocalModel> {
+    match ModelPlace::of(given)? {
+        ModelPlace::File(path) => Ok(LocalModel::of_file(path)),
+        place => {
+            let storage = Storage::new(storage.clone())?;
+            block_on(async { Box::pin(model_cache::bring_file(&place, &storage)).await })
+        }
+    }
+}
+
+/// Refuses a URI where a file is to be written; `flag` names it.
+pub(super) fn refuse_uri(flag: &str, path: &Path) -> Result<()> {
+    match path.to_str().filter(|text| text.contains("://")) {
+        None => Ok(()),
+        Some(_) => Err(Error::usage(format!("{flag} takes the path of a local file, not a URI"))
+            .hint("write to this machine, then copy what was written with the tools of your store")),
+    }
+}
