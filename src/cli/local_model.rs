@@ -15,32 +15,27 @@ pub(super) fn local_model(given: &Path, storage: &StorageOptions) -> Result<Loca
 
 /// Brings the model that lies at a place, with all that belongs to it.
 pub(super) fn model_at(place: &ModelPlace, storage: &StorageOptions) -> Result<LocalModel> {
-    match place {
+    if let ModelPlace::File(path) = place {
         // Where nothing is asked for, no threads have to be started.
-        ModelPlace::File(path) => Ok(LocalModel::of_file(path.clone())),
-        ModelPlace::Object(_) => {
-            let storage = Storage::new(storage.clone())?;
-            block_on(async { Box::pin(model_cache::bring(place, &storage)).await })
-        }
+        return Ok(LocalModel::of_file(path.clone()));
     }
+    block_on(model_cache::bring(place, &Storage::new(storage.clone())?))
 }
 
 /// As [`local_model`], of a single file, such as a contract.
 pub(super) fn local_file(given: &Path, storage: &StorageOptions) -> Result<LocalModel> {
-    match ModelPlace::of(given)? {
-        ModelPlace::File(path) => Ok(LocalModel::of_file(path)),
-        place => {
-            let storage = Storage::new(storage.clone())?;
-            block_on(async { Box::pin(model_cache::bring_file(&place, &storage)).await })
-        }
+    let place = ModelPlace::of(given)?;
+    if let ModelPlace::File(path) = place {
+        return Ok(LocalModel::of_file(path));
     }
+    block_on(model_cache::bring_file(&place, &Storage::new(storage.clone())?))
 }
 
 /// Refuses a URI where a file is to be written; `flag` names it.
 pub(super) fn refuse_uri(flag: &str, path: &Path) -> Result<()> {
-    match path.to_str().filter(|text| text.contains("://")) {
-        None => Ok(()),
-        Some(_) => Err(Error::usage(format!("{flag} takes the path of a local file, not a URI"))
-            .hint("write to this machine, then copy what was written with the tools of your store")),
+    if !path.to_str().is_some_and(|text| text.contains("://")) {
+        return Ok(());
     }
+    Err(Error::usage(format!("{flag} takes the path of a local file, not a URI"))
+        .hint("write to this machine, then copy what was written with the tools of your store"))
 }

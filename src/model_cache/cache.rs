@@ -107,13 +107,13 @@ impl Cache {
         size: Option<u64>,
         is_our_turn: bool,
     ) -> Result<NamedTempFile> {
-        self.make_folder(&self.root)?;
+        make_folder(&self.root)?;
         let prefix = stage_prefix(uri);
         if is_our_turn {
             self.staged(&prefix).for_each(|left| drop(fs::remove_file(left)));
         }
         check_room(&self.root, size, free_bytes(&self.root))?;
-        self.new_file(&self.root, &prefix)
+        new_file(&self.root, &prefix)
     }
 
     /// Gives a fetched file its place.
@@ -123,7 +123,7 @@ impl Cache {
         let digest = sha256_of(staged.path()).map_err(failed)?;
         staged.as_file().sync_all().map_err(failed)?;
         let blob = Blob { digest, num_bytes };
-        self.make_folder(&self.root.join("blobs"))?;
+        make_folder(&self.root.join("blobs"))?;
         persist(staged, &self.path_of(&blob))?;
         if let Some(version) = version {
             let entry = Entry {
@@ -139,8 +139,8 @@ impl Cache {
 
     fn note(&self, uri: &ObjectUri, entry: &Entry) -> Result<()> {
         let json = serde_json::to_vec(entry).expect("texts and numbers are JSON");
-        self.make_folder(&self.root.join("index"))?;
-        let mut file = self.new_file(&self.root.join("index"), ".stage-")?;
+        make_folder(&self.root.join("index"))?;
+        let mut file = new_file(&self.root.join("index"), ".stage-")?;
         file.write_all(&json).map_err(|cause| cannot_write(file.path(), cause))?;
         persist(file, &self.index(uri))
     }
@@ -159,7 +159,7 @@ impl Cache {
             if is_there() {
                 continue;
             }
-            self.make_folder(&folder)?;
+            make_folder(&folder)?;
             match symlink(&target, &link) {
                 // Another process was faster.
                 Err(_) if is_there() => {}
@@ -199,7 +199,7 @@ impl Cache {
 
     fn open_lock(&self, uri: &ObjectUri) -> Result<File> {
         let folder = self.root.join("locks");
-        self.make_folder(&folder)?;
+        make_folder(&folder)?;
         let path = folder.join(name_of(uri));
         let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         opened.map_err(|cause| cannot_write(&path, cause))
@@ -218,19 +218,19 @@ impl Cache {
     fn index(&self, uri: &ObjectUri) -> PathBuf {
         self.root.join("index").join(name_of(uri) + ".json")
     }
+}
 
-    fn make_folder(&self, folder: &Path) -> Result<()> {
-        fs::create_dir_all(folder).map_err(|cause| cannot_write(folder, cause))
-    }
+fn make_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).map_err(|cause| cannot_write(folder, cause))
+}
 
-    fn new_file(&self, folder: &Path, prefix: &str) -> Result<NamedTempFile> {
-        tempfile::Builder::new()
-            .prefix(prefix)
-            // An image may be built by root and run by another user.
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(folder)
-            .map_err(|cause| cannot_write(folder, cause))
-    }
+fn new_file(folder: &Path, prefix: &str) -> Result<NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(prefix)
+        // An image may be built by root and run by another user.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder)
+        .map_err(|cause| cannot_write(folder, cause))
 }
 
 fn persist(file: NamedTempFile, path: &Path) -> Result<()> {

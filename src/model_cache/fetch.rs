@@ -276,9 +276,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 mod tests {
     use std::sync::Arc;
 
+    use object_store::ObjectStoreExt as _;
     use object_store::memory::InMemory;
     use object_store::path::Path as Key;
-    use object_store::{ObjectStore as _, ObjectStoreExt as _};
     use prost::Message as _;
 
     use super::*;
@@ -305,7 +305,8 @@ mod tests {
         }
 
         async fn put(&self, key: &str, content: impl Into<Bytes>) {
-            self.store.put(&Key::from(key), content.into().into()).await.unwrap();
+            let content: Bytes = content.into();
+            self.store.put(&Key::from(key), content.into()).await.unwrap();
         }
 
         async fn fetch(&self, uri: &str) -> Result<PathBuf> {

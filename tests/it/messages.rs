@@ -533,7 +533,11 @@ fn model_store() {
     put(small_model());
     let (proxy, cache) = (FaultProxy::before_server(&server), crate::model_store::Cache::new());
     book.redactions.push((cache.path().display().to_string(), "CACHE"));
-    let plan = ["plan", "job.toml", "--model", network];
+    let pipeline = format!(
+        "name = \"job\"\n[input]\nuris = [\"images\"]\n[model]\nfile = \"{network}\"\n[output]\nuri = \"table\"\n"
+    );
+    book.write("stored.toml", &pipeline);
+    let plan = ["plan", "stored.toml"];
     let prepared = |book: &Book, arguments: &[&str]| {
         let quick = ["--set", "storage.max_retries=1", "--set", "storage.retry_timeout=2s"];
         let mut command = book.command(&[arguments, &quick].concat());

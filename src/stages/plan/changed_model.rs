@@ -24,10 +24,10 @@ impl Planner<'_> {
         }
         let snapshot = self.output.snapshot(Scope::All).await?;
         let unfinished = snapshot.runs.iter().filter(|standing| standing.completed().is_none());
-        let computed = unfinished
+        let mut computed = unfinished
             .filter_map(|standing| standing.run.planned())
             .filter(|run| run.id.name() == self.draft.name && !run.record.origin.is_compaction());
-        let changed = computed.filter_map(|run| Some((&run.id, changed_model(run, self.draft)?))).next();
+        let changed = computed.find_map(|run| Some((&run.id, changed_model(run, self.draft)?)));
         changed.map_or(Ok(()), |(id, changed)| {
             let output = &self.output.uri;
             Err(changed.hint(format!(

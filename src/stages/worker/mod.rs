@@ -159,7 +159,7 @@ impl Job {
             embedding: pipeline.model.embedding.clone(),
             logits: pipeline.model.logits.clone(),
         };
-        let model = model_cache::bring(pipeline.model_place()?, models_in).await?;
+        let model = Box::pin(model_cache::bring(pipeline.model_place()?, models_in)).await?;
         let mut model = model.read(|path| models::load(path, &names))?;
         model.contract.input.accept = pipeline.tiles.over(model.contract.input.accept);
         // Found wrong now rather than at the first tile.
