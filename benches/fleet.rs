@@ -88,7 +88,7 @@ fn main() {
 }
 
 fn measure(asked: &Arc<Asked>) -> Result<()> {
-    let first = open(asked, 0)?;
+    let first = alone(open(asked, 0))?;
     alone(first.plan())?;
     let worker = |index| {
         let asked = asked.clone();
@@ -107,16 +107,16 @@ fn alone<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     runtime.map_err(|error| Error::unavailable("cannot start a thread").because(error))?.block_on(future)
 }
 
-fn open(asked: &Asked, index: u32) -> Result<Job> {
+async fn open(asked: &Asked, index: u32) -> Result<Job> {
     let overrides = Overrides { set: asked.set.clone(), ..Overrides::default() };
     let loaded = Pipeline::load(Some(&asked.pipeline), &overrides)?;
     let storage = Storage::new(loaded.pipeline.storage.clone())?;
     let share = Share::new(index, asked.workers).expect("it is below");
-    Ok(Job::open_as(Process::real(), storage, &loaded)?.sharing(share, None))
+    Ok(Job::open_as(Process::real(), storage, &loaded).await?.sharing(share, None))
 }
 
 async fn work(asked: Arc<Asked>, index: u32) -> Result<()> {
-    let job = open(&asked, index)?;
+    let job = open(&asked, index).await?;
     let batch = job.pipeline().plan.shard_tiles.expect("the pipeline says how many tiles a batch has");
     let takes = Duration::from_secs_f64(asked.seconds);
     let runner = Box::new(Sleeper { contract: job.model().contract.clone(), takes });

@@ -19,6 +19,8 @@ pub mod models;
 
 pub mod runtime;
 
+pub mod model_cache;
+
 pub mod config;
 
 pub mod output;

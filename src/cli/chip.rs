@@ -6,12 +6,14 @@ use std::str::FromStr;
 
 use serde_json::json;
 
+use super::local_model::{local_file, local_model, refuse_uri};
 use super::run::assumptions;
 use super::{WrongArgument, block_on, print_json};
 use crate::answers::inspect::{
     ChipRequest, FileFormat, Inspector, MedicalStage, ModelInput, Picture, Source,
 };
 use crate::config::looking;
+use crate::input::storage::StorageOptions;
 use crate::models;
 use crate::models::file;
 use crate::observe::stderr::{Level, say};
@@ -64,7 +66,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "stored")]
     stage: Stage,
 
-    /// The model, or its contract, for `--stage input`
+    /// The model, or its contract, for `--stage input`: a path or a URI
     #[arg(long, value_name = "FILE.onnx|FILE.toml", required_if_eq("stage", "input"))]
     model: Option<PathBuf>,
 
@@ -123,12 +125,13 @@ impl FromStr for WindowArg {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
+    refuse_uri("--out", &args.out)?;
     let format = FileFormat::of(&args.out)?;
     if !args.force {
         file::refuse_existing(&args.out)?;
     }
     let settings = looking(&args.set)?;
-    let contract = args.contract()?;
+    let contract = args.contract(&settings.storage)?;
     let for_model = contract.is_some();
     let looker = Inspector::new(&settings, contract.map(|contract| contract.input))?;
     let wanted =
@@ -158,11 +161,11 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 /// Reads the contract of a model, or a contract; says on standard error what is assumed without one.
-pub(super) fn contract_of(path: &Path) -> Result<Contract> {
+pub(super) fn contract_of(path: &Path, storage: &StorageOptions) -> Result<Contract> {
     if path.extension().is_some_and(|extension| extension == "toml") {
-        return Contract::load(path);
+        return local_file(path, storage)?.read(Contract::load);
     }
-    let model = models::load(path, &models::Overrides::default())?;
+    let model = local_model(path, storage)?.read(|path| models::load(path, &models::Overrides::default()))?;
     if let Some(assumed) = assumptions(&model) {
         say(Level::Warn, &assumed);
     }
@@ -180,9 +183,9 @@ fn write(picture: &Picture, format: FileFormat, path: &Path, replace: bool) -> R
 
 impl Args {
     /// Returns the contract of the model, if it is asked for.
-    fn contract(&self) -> Result<Option<Contract>> {
+    fn contract(&self, storage: &StorageOptions) -> Result<Option<Contract>> {
         match (self.stage, &self.model) {
-            (Stage::Input, Some(path)) => contract_of(path).map(Some),
+            (Stage::Input, Some(path)) => contract_of(path, storage).map(Some),
             (_, None) => Ok(None),
             (Stage::Stored | Stage::Modality | Stage::Display, Some(_)) => {
                 Err(Error::usage("--model has no effect on samples as stored")

@@ -103,6 +103,7 @@ fn write_new(file: &Path, text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model_cache::ModelPlace;
 
     fn args(file: PathBuf, inputs: &[&str]) -> Args {
         let inputs = inputs.iter().map(|&input| input.to_owned()).collect();
@@ -118,7 +119,7 @@ mod tests {
         let here = std::env::current_dir().unwrap();
         assert_eq!(pipeline.name, "photos");
         assert_eq!(pipeline.input.uris, [here.join("images").to_str().unwrap(), "s3://b/x"]);
-        assert_eq!(pipeline.model.file, here.join("m \"1\".onnx"));
+        assert_eq!(pipeline.model.file, Some(ModelPlace::File(here.join("m \"1\".onnx"))));
         assert_eq!(pipeline.output.uri, "s3://b/table");
         let error = run(&args(file.clone(), &["others"])).unwrap_err();
         assert_eq!(error.kind().exit_code(), 64);

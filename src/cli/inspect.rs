@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<String>,
 
-    /// The run's model, or its contract
+    /// The run's model, or its contract: a path or a URI
     #[arg(long, value_name = "FILE.onnx|FILE.toml")]
     model: Option<PathBuf>,
 
@@ -55,8 +55,9 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let input = args.model.as_deref().map(contract_of).transpose()?.map(|contract| contract.input);
-    let looker = Inspector::new(&looking(&args.set)?, input)?;
+    let settings = looking(&args.set)?;
+    let contract = args.model.as_deref().map(|path| contract_of(path, &settings.storage)).transpose()?;
+    let looker = Inspector::new(&settings, contract.map(|contract| contract.input))?;
     let looked = block_on(look(&looker, &args.sources))?;
     let num_sources = looked.len();
     let mut errors = Vec::new();

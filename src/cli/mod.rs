@@ -21,6 +21,7 @@ mod demo;
 mod export;
 mod init;
 mod inspect;
+mod local_model;
 mod man;
 mod model;
 mod output_args;

@@ -20,7 +20,7 @@ pub struct PipelineArgs {
     #[arg(long, value_name = "URI")]
     pub output: Option<String>,
 
-    /// The ONNX file, `model.file`
+    /// The ONNX file, `model.file`: a path or a URI
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
 

@@ -7,7 +7,6 @@ use crate::observe::stderr::{Level, say};
 use crate::output;
 use crate::output::current_rows::Change;
 use crate::stages::plan::{MAX_SHARD_TIME, Preview};
-use crate::stages::worker::Job;
 use crate::vocabulary::error::Result;
 
 /// Plans a run: counts what it covers and publishes its plan
@@ -35,7 +34,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let job = Job::open(&args.pipeline.load()?)?;
+    let job = super::run::open(&args.pipeline.load()?)?;
     super::run::say_what_is_assumed(&job);
     let preview = block_on(async { if args.dry_run { preview(&job).await } else { job.plan().await } })?;
     output::warn_if_short(job.output(), preview.table_bytes);

@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(long)]
     retry: bool,
 
-    /// Path of the ONNX file, if it has moved
+    /// Path or URI of the ONNX file, if it has moved
     #[arg(long, value_name = "FILE", requires = "retry")]
     model: Option<PathBuf>,
 
@@ -228,11 +228,17 @@ fn job(run: &Run, args: &Args) -> Result<Job> {
         ..Overrides::default()
     };
     let id = run.id.to_string();
-    let job = Job::open(&Loaded::of_record(&run.record.pipeline, &id, &overrides)?).map_err(|error| {
+    let job = run::open(&Loaded::of_record(&run.record.pipeline, &id, &overrides)?).map_err(|error| {
         Error::new(error.kind(), format!("the pipeline of run {id} cannot be run here")).because(error)
     })?;
     if job.fingerprint() == run.record.fingerprint {
         return Ok(job);
+    }
+    if let Some(changed) = job.changed_model(run) {
+        return Err(changed.hint(
+            "rejects are retried with the run's own model: put the objects back as they were, or give their copy with \
+             --model; to compute everything with the new one, run the pipeline",
+        ));
     }
     Err(Error::new(
         Kind::Config,

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::{PipelineArgs, block_on_threads, print_json, show};
+use crate::cli::{PipelineArgs, block_on, block_on_threads, print_json, show};
+use crate::config::Loaded;
 use crate::models::{ContractOrigin, Model};
 use crate::observe::stderr::{Level, say};
 use crate::observe::{Monitor, Progress, ProgressSnapshot, Stage, Ticker};
@@ -55,7 +56,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let share = args.share.as_deref().map(share).transpose()?;
-    let job = Job::open(&args.pipeline.load()?)?.accepting(args.accept);
+    let job = open(&args.pipeline.load()?)?.accepting(args.accept);
     let job = match share {
         Some((share, array)) => job.sharing(share, array),
         None => job,
@@ -78,6 +79,15 @@ fn share(text: &str) -> Result<(Share, Option<ArrayJob>)> {
     let ArrayTask { share, variable, job } = ArrayTask::of_engine(|name| std::env::var(name).ok())?;
     say(Level::Info, &format!("share {share}, by {variable}"));
     Ok((share, job))
+}
+
+/// Checks a pipeline, and brings its model.
+///
+/// # Errors
+///
+/// As [`Job::open`].
+pub fn open(loaded: &Loaded) -> Result<Job> {
+    block_on(Job::open(loaded))
 }
 
 /// Works on a job with progress on standard error, until done or told to stop.

@@ -10,7 +10,7 @@ use crate::cli::{PipelineArgs, block_on, print_json};
 use crate::observe::stderr::{Level, say};
 use crate::runtime::doctor;
 use crate::runtime::{Build, InstallOptions, install};
-use crate::stages::worker::{Inference, Job};
+use crate::stages::worker::Inference;
 use crate::vocabulary::error::{Error, Result};
 
 /// The arguments of `tilefleet runtime`.
@@ -118,7 +118,7 @@ fn run_bench(args: BenchArgs) -> Result<()> {
             .because(error)
             .hint("give a number of seconds, such as 10 or 0.5")
     })?;
-    let job = Job::open(&args.pipeline.load()?)?;
+    let job = super::run::open(&args.pipeline.load()?)?;
     let (rate, inference) = block_on(job.bare_rate(at_least))?;
     if args.json {
         return print_json(&json!({"chips_per_second": rate, "inference": inference}));

@@ -12,6 +12,7 @@ use super::privacy::{Privacy, privacy};
 use super::settings::{Origin, Settings};
 use super::value::{AutomaticSize, ByteSize, PerCent, Ratio, wrong};
 use crate::input::storage::{SignOptions, StorageOptions};
+use crate::model_cache::ModelPlace;
 use crate::vocabulary::contract::precision::Precision;
 use crate::vocabulary::contract::{Accept, AcceptAlpha, AcceptGrey, AcceptSixteenBit};
 use crate::vocabulary::error::{Error, Result};
@@ -132,8 +133,8 @@ pub struct Plan {
 /// `[model]`: the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
-    /// The ONNX file, an absolute path.
-    pub file: PathBuf,
+    /// Where the ONNX file lies, a local path being absolute; [`Pipeline::model_place`] has it for whoever needs one.
+    pub file: Option<ModelPlace>,
     /// Name of the embedding's tensor, if it cannot be detected.
     pub embedding: Option<String>,
     /// Name of the logits' tensor, if it cannot be detected.
@@ -339,6 +340,17 @@ impl Pipeline {
         })
     }
 
+    /// Returns where the model lies.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`](crate::vocabulary::error::Kind::Config) if nothing says it; [`Pipeline::load`] lets no such
+    /// pipeline pass.
+    pub fn model_place(&self) -> Result<&ModelPlace> {
+        let missing = || Error::config("the pipeline names no model").hint("give --model FILE");
+        self.model.file.as_ref().ok_or_else(missing)
+    }
+
     /// Says what a run still needs.
     pub(super) fn missing(&self) -> Vec<String> {
         let Input { uris, manifest, stac, .. } = &self.input;
@@ -348,7 +360,7 @@ impl Pipeline {
                 no_input,
                 "no input: give --input URI, or set `input.uris`, `input.manifest` or `input.stac.api`",
             ),
-            (self.model.file.as_os_str().is_empty(), "no model: give --model FILE, or set `model.file`"),
+            (self.model.file.is_none(), "no model: give --model FILE, or set `model.file`"),
             (self.output.uri.is_empty(), "no output: give --output URI, or set `output.uri`"),
             (
                 self.privacy.is_none() && matches!(self.grid, Grid::Frames(_)),
@@ -441,11 +453,12 @@ fn plan(settings: &Settings) -> Result<Plan> {
 }
 
 fn model(settings: &Settings) -> Result<Model> {
-    Ok(Model {
-        file: settings.read::<String>("model.file")?.into(),
-        embedding: settings.read("model.embedding")?,
-        logits: settings.read("model.logits")?,
-    })
+    let file: Option<String> = settings.read("model.file")?;
+    let file = file.as_deref().map(ModelPlace::parse).transpose().map_err(|error| {
+        let origin = &settings.get("model.file").origin;
+        Error::new(error.kind(), format!("`model.file` ({origin}) names no model")).because(error)
+    })?;
+    Ok(Model { file, embedding: settings.read("model.embedding")?, logits: settings.read("model.logits")? })
 }
 
 fn run(settings: &Settings) -> Result<Run> {

@@ -8,7 +8,7 @@
 //!
 //! ONNX 1.23, `docs/ExternalData.md`. Protobuf messages have less than 2 GiB.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
@@ -53,6 +53,31 @@ pub(super) fn complete(path: &Path, network: Bytes) -> Result<Complete> {
         None => network,
     };
     Ok(Complete { bytes, files: weights.files })
+}
+
+/// Returns the names of the files beside a network that its weights lie in. A path to elsewhere is left out, as
+/// [`complete`] refuses it.
+///
+/// - `network`: the encoded `ModelProto`, which was decoded before
+pub(super) fn names(network: &Bytes) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    add_names(Part::Model, network, &mut names);
+    names
+}
+
+fn add_names(part: Part, message: &Bytes, names: &mut BTreeSet<String>) {
+    if part == Part::Tensor {
+        let tensor = Described::decode(message.clone()).ok();
+        let external = tensor.filter(|tensor| tensor.data_location == Some(EXTERNAL));
+        names.extend(external.and_then(|it| it.entry("location").and_then(plain_name).map(str::to_owned)));
+        return;
+    }
+    let mut rest = &message[..];
+    while let Some(field) = Field::take(&mut rest) {
+        if let Some(inner) = part.of_field(field.number) {
+            add_names(inner, &message.slice_ref(field.value), names);
+        }
+    }
 }
 
 /// The messages that tensors lie in.
@@ -454,6 +479,16 @@ mod tests {
         let proto = model(vec![TensorProto::float("w", &[1], Bytes::from_static(b"abcd"))], vec![relu()]);
         let network = disk.read(&proto).unwrap();
         assert_eq!((network.bytes, network.num_bytes), (proto.encode_to_vec().into(), proto.encoded_len()));
+    }
+
+    #[test]
+    fn the_files_beside_a_network_are_known_without_reading_them() {
+        let tensors = ["w.bin", "./v.bin", "../secret", "/etc/passwd", "sub/w.bin", "w.bin", "", ".."]
+            .map(|location| beside("w", &[("location", location)]));
+        let inside = TensorProto::float("w", &[1], Bytes::from_static(b"abcd"));
+        let network = model([&tensors[..], &[inside]].concat(), vec![relu()]).encode_to_vec().into();
+        assert_eq!(names(&network).into_iter().collect::<Vec<_>>(), ["v.bin", "w.bin"]);
+        assert_eq!(names(&network.slice(..network.len() - 3)).len(), 0, "cut short: no field is whole");
     }
 
     #[test]

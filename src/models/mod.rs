@@ -25,4 +25,5 @@ pub mod weights;
 mod wire;
 
 pub use load::{ContractOrigin, Model, Overrides, load};
+pub use network::Beside;
 pub use precision::precision_of;

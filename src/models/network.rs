@@ -1,5 +1,6 @@
 //! Reads a network: an ONNX file, with the files that its weights lie in.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::external::{self, Complete};
 use super::onnx::ModelProto;
+use crate::vocabulary::contract::METADATA_KEY;
 use crate::vocabulary::error::{Error, Result};
 
 /// A network as it lies on disk, all its weights in it.
@@ -47,6 +49,25 @@ impl Network {
             proto: if files.is_empty() { proto } else { decoded(path, &bytes)? },
             bytes,
         })
+    }
+}
+
+/// What a network says of the files beside it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Names of the files that weights lie in; a path to elsewhere is none, and is refused when the network is read.
+    pub weights: BTreeSet<String>,
+    /// Whether its own metadata has a contract, so that a STAC Item beside it does not count.
+    pub has_contract: bool,
+}
+
+impl Beside {
+    /// Looks into an encoded network; one that cannot be decoded says nothing.
+    #[must_use]
+    pub fn of(network: &Bytes) -> Self {
+        let Ok(proto) = ModelProto::decode(network.clone()) else { return Self::default() };
+        let has_contract = proto.metadata_props.iter().any(|entry| entry.key() == METADATA_KEY);
+        Self { weights: external::names(network), has_contract }
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use std::str::FromStr;
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
-use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::error::{Error, Kind, Result};
 
 /// Returns the folder for files that can be fetched again: `TILEFLEET_CACHE`, else `tilefleet` in
 /// `XDG_CACHE_HOME`, else in `~/.cache`. It need not exist.
@@ -21,6 +24,34 @@ pub fn cache_dir() -> Result<PathBuf> {
         Error::config("there is no cache folder: HOME is not set")
             .hint("set TILEFLEET_CACHE to a writable folder")
     })
+}
+
+/// Says that something in the cache cannot be written: who acts depends on why.
+pub fn cannot_write(path: &Path, cause: io::Error) -> Error {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    let permanent = matches!(cause.kind(), PermissionDenied | ReadOnlyFilesystem | NotADirectory | NotFound);
+    let kind = if permanent { Kind::Config } else { Kind::Unavailable };
+    Error::new(kind, format!("cannot write {}", path.display()))
+        .because(cause)
+        .hint("set TILEFLEET_CACHE to a writable folder with free space")
+}
+
+/// Returns SHA-256 of a file, in hex.
+///
+/// # Errors
+///
+/// As the disk answers.
+pub fn sha256_of(file: &Path) -> io::Result<String> {
+    let mut file = File::open(file)?;
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            count => digest.update(&buffer[..count]),
+        }
+    }
+    Ok(hex::encode(digest.finalize()))
 }
 
 /// A build of ONNX Runtime that `tilefleet runtime install` brings.

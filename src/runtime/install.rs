@@ -9,15 +9,14 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use zip::ZipArchive;
 
-use super::cache::Build;
+use super::cache::{Build, cannot_write, sha256_of};
 use super::locate::newest_library;
 use super::pip::Pip;
 use super::wheels::{Wheel, wheels_for};
-use crate::vocabulary::error::{Error, Kind, Result};
+use crate::vocabulary::error::{Error, Result};
 
 /// How to install.
 #[derive(Clone, Debug, Default)]
@@ -156,19 +155,6 @@ fn wrong_digest(file: &Path, found: &str, wheel: &Wheel) -> Error {
         .because(format!("its SHA-256 is {found}, not {}", wheel.sha256))
 }
 
-fn sha256_of(file: &Path) -> io::Result<String> {
-    let mut file = File::open(file)?;
-    let mut digest = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            count => digest.update(&buffer[..count]),
-        }
-    }
-    Ok(hex::encode(digest.finalize()))
-}
-
 /// Writes the shared libraries of a wheel into a folder.
 fn unpack(file: &Path, wheel: &Wheel, folder: &Path) -> Result<()> {
     let broken = |error: zip::result::ZipError| {
@@ -229,20 +215,12 @@ fn cannot_read(path: &Path, cause: io::Error) -> Error {
         .hint("check the path that `--wheel` names")
 }
 
-fn cannot_write(path: &Path, cause: io::Error) -> Error {
-    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
-    let permanent = matches!(cause.kind(), PermissionDenied | ReadOnlyFilesystem | NotADirectory | NotFound);
-    let kind = if permanent { Kind::Config } else { Kind::Unavailable };
-    Error::new(kind, format!("cannot write {}", path.display()))
-        .because(cause)
-        .hint("set TILEFLEET_CACHE to a writable folder with free space")
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::vocabulary::error::Kind;
     use tilefleet_testing::skipped;
 
     fn wheel_with(folder: &Path, entries: &[&str]) -> PathBuf {

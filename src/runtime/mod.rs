@@ -31,7 +31,7 @@ use ort::session::builder::{AutoDevicePolicy, SessionBuilder};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::provider::Provider;
 
-pub use cache::{Build, cache_dir};
+pub use cache::{Build, cache_dir, cannot_write, sha256_of};
 pub use failure::Failure;
 pub use install::{InstallOptions, Installed, install};
 pub use locate::{Located, Origin, locate, locate_all};

@@ -18,6 +18,7 @@ use tilefleet::vocabulary::process::Process;
 use tilefleet::vocabulary::provider::Provider;
 
 use crate::fixture::{Job, Row, rows};
+use crate::support::s3_server::block_on;
 
 const NUM_IMAGES: usize = 40;
 
@@ -118,7 +119,7 @@ fn attempt(job: &Job, batch: usize, devices: &[&[Habits]]) -> Attempt {
 pub fn open_worker(job: &Job, process: Arc<Process>) -> Worker {
     let loaded = Pipeline::load(Some(&job.pipeline), &Overrides::default()).unwrap();
     let storage = Storage::new(loaded.pipeline.storage.clone()).unwrap();
-    Worker::open_as(process, storage, &loaded).unwrap()
+    block_on(Worker::open_as(process, storage, &loaded)).unwrap()
 }
 
 /// As [`attempt`], by a worker that was opened before.

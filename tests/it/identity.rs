@@ -23,6 +23,7 @@ use tilefleet::vocabulary::geometry::Size;
 
 use crate::devices::{Habits, attempt_by};
 use crate::fixture::{Row, jpeg, png, rows, small_model};
+use crate::support::s3_server::block_on;
 use crate::support::{Fault, FaultProxy, Rule};
 
 /// What must not be seen. No other text of a run has it.
@@ -53,7 +54,8 @@ fn work(folder: &Path, secret: bool) -> ! {
 
 fn plan_and_run(folder: &Path, secret: bool) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    print(&runtime.block_on(open(folder, secret)?.preview())?);
+    let worker = open(folder, secret)?;
+    print(&runtime.block_on(worker.preview())?);
     for _ in 0..2 {
         let worker = open(folder, secret)?;
         let report = attempt_by(worker, 4, &[&[Habits::default()]]).result?;
@@ -74,7 +76,8 @@ fn open(folder: &Path, secret: bool) -> Result<Worker> {
         ]
     };
     let set = if secret { privacy() } else { Vec::new() };
-    Worker::open(&Pipeline::load(Some(&folder.join(PIPELINE)), &Overrides { set, ..Overrides::default() })?)
+    let overrides = Overrides { set, ..Overrides::default() };
+    block_on(Worker::open(&Pipeline::load(Some(&folder.join(PIPELINE)), &overrides)?))
 }
 
 fn print(value: &impl serde::Serialize) {

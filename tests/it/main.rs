@@ -35,6 +35,7 @@ mod look_scenes;
 mod manners;
 mod map;
 mod messages;
+mod model_store;
 mod mutated;
 #[cfg(feature = "query")]
 mod nearest;

@@ -85,6 +85,9 @@ impl Book {
             ("0d9d4138aad2, not ", "0123456789abcdef", "SHA256"),
             ("its SHA-256 is ", "0123456789abcdef", "SHA256"),
             ("the run's model had ", "0123456789abcdef", "SHA256"),
+            ("its digest was ", "0123456789abcdef", "SHA256"),
+            (", and is ", "0123456789abcdef", "SHA256"),
+            ("/models/views/", "0123456789abcdef", "SHA256"),
         ] {
             said = redact_after(&said, start, letters, to);
         }
@@ -518,6 +521,65 @@ fn storage() {
     proxy.refuse(true);
     call(&input, S3Server::OWNER, None);
     book.compare("storage");
+}
+
+#[test]
+fn model_store() {
+    let mut book = Book::new();
+    let network = "s3://models/nets/small.onnx";
+    for uri in [
+        "https://ann:secret@host/m.onnx",
+        "https://host/m.onnx?sig=secret",
+        "s3://models",
+        "ftp://host/m.onnx",
+    ] {
+        book.refused(&["model", "inspect", uri]);
+    }
+    book.refused(&["run", "job.toml", "--model", "https://host/m.onnx?sig=secret"]);
+    book.refused(&["model", "build", "--arch", "resnet18", "--seed", "1", "--out", network]);
+    let Some(server) = support::seaweedfs() else { return };
+    server.create_bucket("models");
+    let put = |model: &Path| {
+        for (ending, key) in [("onnx", "nets/small.onnx"), ("contract.toml", "nets/small.contract.toml")] {
+            server.put("models", key, fs::read(model.with_extension(ending)).unwrap());
+        }
+    };
+    put(small_model());
+    let (proxy, cache) = (FaultProxy::before_server(&server), crate::model_store::Cache::new());
+    book.redactions.push((cache.path().display().to_string(), "CACHE"));
+    let pipeline = format!(
+        "name = \"job\"\n[input]\nuris = [\"images\"]\n[model]\nfile = \"{network}\"\n[output]\nuri = \"table\"\n"
+    );
+    book.write("stored.toml", &pipeline);
+    let plan = ["plan", "stored.toml"];
+    let prepared = |book: &Book, arguments: &[&str]| {
+        let quick = ["--set", "storage.max_retries=1", "--set", "storage.retry_timeout=2s"];
+        let mut command = book.command(&[arguments, &quick].concat());
+        command.envs(S3Server::variables(&proxy.endpoint(), S3Server::OWNER));
+        cache.of(&mut command);
+        command
+    };
+    assert!(prepared(&book, &plan).output().unwrap().status.success());
+    put(&crate::model_store::other_model());
+    let mut call = |arguments: &[&str], rule: Option<Rule>| {
+        proxy.clear();
+        if let Some(rule) = rule {
+            proxy.add(rule);
+        }
+        let command = prepared(&book, arguments);
+        book.refuses(arguments, command);
+    };
+    call(&plan, None);
+    call(&["model", "inspect", "s3://models/nets/none.onnx"], None);
+    call(&["model", "inspect", "s3://no-such-bucket/small.onnx"], None);
+    let refused = |key| Some(Rule::new(Fault::Status(403)).on_key(key));
+    call(&["model", "inspect", network], refused("small.onnx"));
+    call(&["model", "inspect", network], refused("small.contract.toml"));
+    server.put("models", "nets/text.onnx", "this is no model");
+    call(&["model", "inspect", "s3://models/nets/text.onnx"], None);
+    proxy.refuse(true);
+    call(&["model", "inspect", network], None);
+    book.compare("model_store");
 }
 
 #[test]

@@ -108,9 +108,9 @@ fn repaired_sources_are_retried_once() {
 fn what_was_repaired_meanwhile_is_not_retried() {
     let job = with_rejects(3, 2, LENIENT);
     job.run_ok(&[]);
-    let worker =
-        WorkerJob::open(&Pipeline::load(Some(&job.pipeline), &Overrides::default()).unwrap()).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    let loaded = Pipeline::load(Some(&job.pipeline), &Overrides::default()).unwrap();
+    let worker = runtime.block_on(WorkerJob::open(&loaded)).unwrap();
     let found = runtime.block_on(find(worker.output(), &Question::default())).unwrap();
     let places: Vec<_> = found.iter().map(|reject| reject.place().unwrap()).collect();
     job.write_image("empty-000.jpg", &jpeg(1));

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use crate::fixture::{Job, Row, assert_exit, rows, rows_of_batch, stderr, wait_until};
+use crate::model_store::a_model_is_fetched_once;
 use crate::support;
 use crate::support::fault_proxy::{Fault, FaultProxy, Rule};
 use crate::support::s3_server::S3Server;
@@ -496,7 +497,8 @@ macro_rules! checks {
                 a_run_resumes,
                 chunked_answers_are_read,
                 an_object_stored_with_gzip_is_one_row,
-                a_store_without_create_only_writes_is_refused
+                a_store_without_create_only_writes_is_refused,
+                a_model_is_fetched_once
             );
         )+
     };

@@ -11,7 +11,6 @@ use crate::cli::{block_on, show};
 use crate::config::{Overrides, Pipeline};
 use crate::input::storage::{Storage, StorageOptions};
 use crate::output::{Output, Run, RunId};
-use crate::stages::worker;
 use crate::vocabulary::contract::HeadKind;
 use crate::vocabulary::error::{Error, Result};
 
@@ -40,7 +39,8 @@ pub(super) fn fit(folder: &Path, output: &Output) -> Result<Made> {
         seed: 0,
         max_tiles: None,
     };
-    let job = Job { output: output.clone(), labels: Labels::File(labels), request };
+    let (labels, storage) = (Labels::File(labels), StorageOptions::default());
+    let job = Job { output: output.clone(), storage, labels, request };
     let made = job.make(None, Some("demo-kinds"), |_| Ok(()))?;
     made.built.write(&folder.join("kinds.onnx"), true)?;
     Ok(made)
@@ -56,7 +56,7 @@ pub(super) fn run_on_new(folder: &Path, pipeline: &Path, made: &Made) -> Result<
         output: Some(path("kinds-table")),
         ..Overrides::default()
     };
-    let job = worker::Job::open(&Pipeline::load(Some(pipeline), &overrides)?)?;
+    let job = crate::cli::run::open(&Pipeline::load(Some(pipeline), &overrides)?)?;
     let report = crate::cli::run::work(&job)?;
     job.check_rejects(&report)?;
     let new = block_on(async {

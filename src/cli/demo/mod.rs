@@ -20,7 +20,7 @@ use crate::models::resnet::Architecture;
 use crate::models::weights::Weights;
 use crate::output::{ParquetObject, Run, RunId};
 use crate::runtime::{InstallOptions, install, locate};
-use crate::stages::worker::{Job, Report};
+use crate::stages::worker::Report;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::provider::Provider;
 
@@ -60,7 +60,7 @@ pub fn run(args: Args) -> Result<()> {
     let pipeline = write_pipeline(&folder)?;
 
     step("plan and run");
-    let job = Job::open(&Pipeline::load(Some(&pipeline), &Overrides::default())?)?;
+    let job = crate::cli::run::open(&Pipeline::load(Some(&pipeline), &Overrides::default())?)?;
     let report = crate::cli::run::work(&job)?;
     crate::cli::run::print(&job, &report);
     job.check_rejects(&report)?;

@@ -12,7 +12,6 @@ use crate::geo::GeoTransform;
 use crate::models::build::{BuildOptions, build};
 use crate::models::resnet::Architecture;
 use crate::models::weights::Weights;
-use crate::stages::worker::Job;
 use crate::vocabulary::contract::SampleType;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::geometry::Size;
@@ -38,7 +37,7 @@ pub(super) fn run(folder: &Path) -> Result<()> {
     if !model.exists() {
         write_model(&model)?;
     }
-    let job = Job::open(&Pipeline::load(Some(&write_pipeline(folder)?), &Overrides::default())?)?;
+    let job = crate::cli::run::open(&Pipeline::load(Some(&write_pipeline(folder)?), &Overrides::default())?)?;
     let report = crate::cli::run::work(&job)?;
     crate::cli::run::print(&job, &report);
     job.check_rejects(&report)?;

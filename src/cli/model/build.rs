@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 
+use crate::cli::local_model::refuse_uri;
 use crate::cli::{WrongArgument, show};
 use crate::models::build::{
     BuildOptions, BuiltModel, Choice, Preprocessing, build, build_for, imagenet, usual_resize,
@@ -175,6 +176,7 @@ impl FromStr for ResizeTo {
 /// [`Kind::Usage`](crate::vocabulary::error::Kind::Usage) where a file exists and `--force` is not given; otherwise as
 /// [`Weights::from_file`], [`build`] and [`BuiltModel::write`].
 pub fn run(args: &Args) -> Result<()> {
+    refuse_uri("--out", &args.out)?;
     if !args.force {
         refuse_existing(args)?;
     }

@@ -8,9 +8,11 @@ use crate::answers::head;
 use crate::answers::head::{
     ClassReport, Group, GroupCounts, LabelFile, LabelledRows, Labels, NotUsed, Request, Trained,
 };
+use crate::cli::local_model::{model_at, refuse_uri};
 use crate::cli::{WrongArgument, block_on, print_json, show};
 use crate::config::{Pipeline, storage_options};
-use crate::input::storage::{ObjectUri, Storage};
+use crate::input::storage::{ObjectUri, Storage, StorageOptions};
+use crate::model_cache::ModelPlace;
 use crate::models::build::BuiltModel;
 use crate::models::file;
 use crate::models::head::{Backbone, Head};
@@ -56,7 +58,7 @@ pub struct Args {
     /// Only the rows of this run, including those that newer runs replace
     #[arg(long, value_name = "ID")]
     run: Option<String>,
-    /// Path of the run's ONNX file, if it has moved
+    /// Path or URI of the run's ONNX file, if it has moved
     #[arg(long, value_name = "FILE.onnx")]
     model: Option<PathBuf>,
     /// Name in the contract [default: the network's name and `-head`]
@@ -118,13 +120,16 @@ fn share(text: &str) -> Result<f64, WrongArgument> {
 /// `Usage` where a file exists and `--force` is not given, or more memory is needed than is allowed; `Config`
 /// for what is wrong with labels, output or model; as the store answers otherwise.
 pub fn run(args: &Args) -> Result<()> {
+    refuse_uri("--out", &args.out)?;
     if !args.force {
         file::refuse_existing(&args.out)?;
         file::refuse_existing(&Contract::path_for(&args.out))?;
     }
-    let storage = Storage::new(storage_options(&args.set)?)?;
+    let options = storage_options(&args.set)?;
+    let storage = Storage::new(options.clone())?;
     let output = Output::open(&storage, &ObjectUri::parse(&args.output)?, Process::real());
-    let job = Job { labels: block_on(args.read_labels(&storage))?, output, request: args.request()? };
+    let labels = block_on(args.read_labels(&storage))?;
+    let job = Job { labels, output, storage: options, request: args.request()? };
     let made = job.make(args.model.as_deref(), args.name.as_deref(), |backbone| args.check_out(backbone))?;
     made.built.write(&args.out, args.force)?;
     let answer = Answer::new(&args.out, &job.request, &made);
@@ -178,6 +183,8 @@ impl Args {
 /// What is to be fitted on what.
 pub(in crate::cli) struct Job {
     pub(in crate::cli) output: Output,
+    /// Of the store that the model lies in, if it does.
+    pub(in crate::cli) storage: StorageOptions,
     pub(in crate::cli) labels: Labels,
     pub(in crate::cli) request: Request,
 }
@@ -192,28 +199,29 @@ pub(in crate::cli) struct Made {
 impl Job {
     /// Does everything but writing; whatever is wrong with the model is found before embeddings are read.
     ///
-    /// - `model`: the run's ONNX file, where it has moved
+    /// - `given`: the run's ONNX file, where it has moved
     /// - `check`: looks at where it was found
     pub(in crate::cli) fn make(
         &self,
-        model: Option<&Path>,
+        given: Option<&Path>,
         name: Option<&str>,
         check: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Made> {
         let survey = block_on(head::survey(&self.output, &self.labels, &self.request))?;
-        let path = match model {
-            Some(path) => path.to_owned(),
+        let place = match given {
+            Some(path) => ModelPlace::of(path)?,
             None => recorded_model(&survey)?,
         };
-        let hint = match (model, recorded_model(&survey)) {
+        let hint = match (given, recorded_model(&survey)) {
             (None, _) => "give the run's ONNX file with --model".to_owned(),
             (Some(_), Ok(used)) => {
-                format!("the run used {}; a copy under any name works", used.display())
+                format!("the run used {used}; a copy under any name works")
             }
             (Some(_), Err(_)) => "a copy of the run's file works, under any name".to_owned(),
         };
-        let backbone = Backbone::open(&path, &survey.model.digest, &hint)?;
-        check(&path)?;
+        let model = model_at(&place, &self.storage).map_err(|error| error.hint(&hint))?;
+        let backbone = model.read(|path| Backbone::open(path, &survey.model.digest, &hint))?;
+        check(model.path())?;
         head::check_memory(&survey, self.request.kind)?;
         let embeddings = block_on(survey.read(&self.output))?;
         let trained = head::train(&survey, &embeddings, &self.request)?;
@@ -231,9 +239,9 @@ impl Job {
 }
 
 /// Returns where the run found its model.
-fn recorded_model(survey: &LabelledRows) -> Result<PathBuf> {
+fn recorded_model(survey: &LabelledRows) -> Result<ModelPlace> {
     let run = survey.runs.first().map(ToString::to_string).unwrap_or_default();
-    Ok(Pipeline::recorded(&survey.pipeline, &run)?.model.file)
+    Ok(Pipeline::recorded(&survey.pipeline, &run)?.model_place()?.clone())
 }
 
 /// What is said at the end.

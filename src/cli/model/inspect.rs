@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::cli::local_model::local_model;
 use crate::cli::print_json;
+use crate::config::storage_options;
+use crate::model_cache::LocalModel;
 use crate::models::Overrides;
 use crate::models::inspect::Report;
 use crate::models::skeleton::Skeleton;
@@ -16,11 +19,11 @@ use crate::vocabulary::error::Result;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet model inspect resnet152.onnx
-  tilefleet model inspect resnet152.onnx --json
+  tilefleet model inspect s3://models/resnet152.onnx --json
   tilefleet model inspect my.onnx --embedding pool --skeleton \\
       > my.contract.toml")]
 pub struct Args {
-    /// The ONNX file
+    /// The ONNX file: a path or a URI
     #[arg(value_name = "FILE.onnx")]
     file: PathBuf,
     /// Tensor with the features, as `model.embedding` of a pipeline
@@ -32,6 +35,9 @@ pub struct Args {
     /// Print the draft of a contract file
     #[arg(long, conflicts_with = "json")]
     skeleton: bool,
+    /// Settings of the store, such as `--set storage.region=eu-north-1`; repeatable
+    #[arg(long = "set", value_name = "storage.KEY=VALUE")]
+    set: Vec<String>,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
@@ -42,13 +48,16 @@ pub struct Args {
 /// # Errors
 ///
 /// [`Kind::Config`](crate::vocabulary::error::Kind::Config) where the file cannot be read, is not ONNX or cannot
-/// be used as it is.
+/// be used as it is; as [`crate::model_cache::bring`], if it lies in a store.
 pub fn run(args: &Args) -> Result<()> {
     let overrides = Overrides { embedding: args.embedding.clone(), logits: args.logits.clone() };
+    let model = local_model(&args.file, &storage_options(&args.set)?)?;
     if args.skeleton {
-        return print_skeleton(args, &overrides);
+        return print_skeleton(&model, &overrides);
     }
-    let report = Report::of(&args.file, &overrides)?;
+    let report = model.read(|path| Report::of(path, &overrides))?;
+    // The copy of an object lies elsewhere.
+    let report = Report { file: args.file.display().to_string(), ..report };
     if args.json {
         print_json(&report)?;
     } else {
@@ -57,8 +66,8 @@ pub fn run(args: &Args) -> Result<()> {
     report.check()
 }
 
-fn print_skeleton(args: &Args, overrides: &Overrides) -> Result<()> {
-    let skeleton = Skeleton::of(&args.file, overrides)?;
+fn print_skeleton(model: &LocalModel, overrides: &Overrides) -> Result<()> {
+    let skeleton = model.read(|path| Skeleton::of(path, overrides))?;
     print!("{}", skeleton.text);
     if let Some(why) = &skeleton.why {
         let reasons = [&[why.to_string()], &why.causes()[..]].concat();

@@ -9,9 +9,11 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::calibrate::{Calibration, Quantised, Reader, Settings, Split, TileSelection, Tiles};
+use crate::cli::local_model::{local_model, refuse_uri};
 use crate::cli::run::assumptions;
 use crate::cli::{WrongArgument, block_on, print_json, show};
 use crate::config::looking;
+use crate::input::storage::StorageOptions;
 use crate::models;
 use crate::models::build::BuiltModel;
 use crate::models::quantise::Method;
@@ -44,7 +46,7 @@ const TOO_FAR: f64 = 0.99;
   tilefleet model quantize my.onnx --calibration images/ --target tensorrt \\
       --out my-trt.onnx")]
 pub struct Args {
-    /// The fp32 model, with its contract beside it or inside it; otherwise ImageNet's is assumed
+    /// The fp32 model, a path or a URI, with its contract beside it or inside it; otherwise ImageNet's is assumed
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
     /// Images like those of later runs: folders, objects, globs; local, s3://, gs://, az://
@@ -156,6 +158,7 @@ impl FromStr for KeepWorst {
 /// [`Kind::Config`](crate::vocabulary::error::Kind::Config) where the model cannot be quantised or there are too few tiles.
 pub fn run(args: &Args) -> Result<()> {
     let settings = args.settings()?;
+    refuse_uri("--out", &args.out)?;
     if !args.force {
         [&args.out, &Contract::path_for(&args.out)]
             .into_iter()
@@ -164,9 +167,9 @@ pub fn run(args: &Args) -> Result<()> {
     let threads = rayon::ThreadPoolBuilder::new().num_threads(settings.threads.get()).build_global();
     threads.map_err(|cause| Error::unavailable("cannot start the threads").because(cause))?;
     args.check_processor(Products::here())?;
-    let model = args.load()?;
-    let calibration = Calibration::new(runtime::load()?, &model, &settings)?;
     let looking = looking(&args.set)?;
+    let model = args.load(&looking.storage)?;
+    let calibration = Calibration::new(runtime::load()?, &model, &settings)?;
     let mut input = model.contract.input.clone();
     input.accept = looking.tiles.over(input.accept);
     let reader = Reader::new(&looking, &input, Calibration::batch(&model))?;
@@ -226,9 +229,9 @@ impl Args {
             .hint("use `--weights reduced`, or quantise on a processor with AVX512-VNNI or AVX-VNNI"))
     }
 
-    fn load(&self) -> Result<Model> {
+    fn load(&self, storage: &StorageOptions) -> Result<Model> {
         let overrides = Overrides { embedding: self.embedding.clone(), logits: self.logits.clone() };
-        let model = models::load(&self.model, &overrides)?;
+        let model = local_model(&self.model, storage)?.read(|path| models::load(path, &overrides))?;
         if let Some(assumed) = assumptions(&model) {
             say(Level::Warn, &assumed);
         }

@@ -293,8 +293,7 @@ impl Bucket {
         }
         let read = bytes.len() as u64;
         if let Some(size) = size.filter(|size| *size != read) {
-            let short = format!("received {} instead of {size}", counted(read, "byte"));
-            return Err(self.trouble(Trouble::BrokenOff, short, key));
+            return Err(self.cut_short(read, size, key));
         }
         Ok(Object { bytes: bytes.freeze(), version, size: read })
     }
@@ -394,23 +393,80 @@ impl Bucket {
     ///
     /// As [`StoreError`] says; `Failed` with `Unavailable` if the disk is full.
     pub async fn download(&self, key: &str, to: &FilePath) -> Result<u64, StoreError> {
+        self.download_expected(key, to, &Expected::default(), u64::MAX).await
+    }
+
+    /// As [`Bucket::download`], if the object is still the one that is expected; starts over when the transfer breaks.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Changed`] before anything is transferred if the object is another, [`StoreError::TooLarge`] if it
+    /// has more than `max_bytes`; else as [`Bucket::download`].
+    pub async fn download_expected(
+        &self,
+        key: &str,
+        to: &FilePath,
+        expected: &Expected,
+        max_bytes: u64,
+    ) -> Result<u64, StoreError> {
         let Some(store) = self.store().await? else {
             let (from, to) = (path_of_key(key), to.to_path_buf());
             let copied = blocking(move || std::fs::copy(&from, &to)).await?;
             return copied.map_err(|cause| classify_io(cause, &self.doing("read", key)));
         };
-        let opened = store.get_opts(&self.path(key)?, GetOptions::default()).await;
-        let opened = opened.map_err(|cause| self.fault(&cause, "read", key))?;
-        let mut stream = opened.into_stream();
+        let path = self.path(key)?;
+        let mut attempt = 1;
+        loop {
+            let opened = store.get_opts(&path, GetOptions::default()).await;
+            let opened = opened.map_err(|cause| self.fault(&cause, "read", key))?;
+            expected.check(known(opened.meta.size), version_of(&opened.meta).as_deref())?;
+            match self.copy(opened, key, to, max_bytes).await? {
+                Err(StoreError::Failed(_)) if attempt < READ_ATTEMPTS => attempt += 1,
+                copied => return copied,
+            }
+        }
+    }
+
+    /// Copies what was opened; the outer error is that of the local file.
+    async fn copy(
+        &self,
+        opened: GetResult,
+        key: &str,
+        to: &FilePath,
+        max_bytes: u64,
+    ) -> Result<Result<u64, StoreError>> {
         let failed = |cause| io_failure(cause, &format!("write {}", to.display()));
+        let size = known(opened.meta.size);
+        if let Some(size) = size.filter(|size| *size > max_bytes) {
+            return Ok(Err(StoreError::TooLarge { size }));
+        }
+        let mut stream = opened.into_stream();
         let mut file = tokio::fs::File::create(to).await.map_err(failed)?;
         let (mut num_bytes, mut pace) = (0, self.inner.pace.begin());
-        while let Some(piece) = self.next_piece(&mut stream, &mut pace, key).await? {
-            num_bytes += piece.len() as u64;
-            tokio::io::AsyncWriteExt::write_all(&mut file, &piece).await.map_err(failed)?;
+        loop {
+            match self.next_piece(&mut stream, &mut pace, key).await {
+                Err(fault) => return Ok(Err(fault)),
+                Ok(None) => break,
+                Ok(Some(piece)) => {
+                    num_bytes += piece.len() as u64;
+                    if num_bytes > max_bytes {
+                        return Ok(Err(StoreError::TooLarge { size: num_bytes }));
+                    }
+                    tokio::io::AsyncWriteExt::write_all(&mut file, &piece).await.map_err(failed)?;
+                }
+            }
         }
         tokio::io::AsyncWriteExt::flush(&mut file).await.map_err(failed)?;
-        Ok(num_bytes)
+        Ok(match size.filter(|size| *size != num_bytes) {
+            Some(size) => Err(self.cut_short(num_bytes, size, key)),
+            None => Ok(num_bytes),
+        })
+    }
+
+    /// Says that an answer ended before the object did.
+    fn cut_short(&self, received: u64, size: u64, key: &str) -> StoreError {
+        let short = format!("received {} instead of {size}", counted(received, "byte"));
+        self.trouble(Trouble::BrokenOff, short, key)
     }
 
     /// Looks at an object without reading it. Where a web server does not let it be looked at, its first byte is asked

@@ -10,12 +10,14 @@
 //! Goes in: what `source` found, or which tiles were rejected. Comes out: a [`Run`](crate::output::Run). It never reads
 //! pixels.
 
+mod changed_model;
 mod differences;
 pub mod known;
 mod planner;
 mod retry;
 mod tiles;
 
+pub use changed_model::changed_model;
 pub use planner::{Decision, MAX_SHARD_TIME, Planner, Preview, RunSpec, SceneSurvey};
 pub use retry::Retried;
 pub(crate) use retry::encoded as encoded_extra;

@@ -376,6 +376,7 @@ impl Planner<'_> {
             let run = self.go_on(family).await?;
             return run.map(|run| self.resume(run)).transpose();
         }
+        self.check_model(family).await?;
         let discovered = self.discover().await?;
         self.output_record(&discovered).elect(self.output).await?;
         let (encoded, tally) = self.encode_new_sources(discovered, family).await?;
@@ -511,6 +512,7 @@ impl Planner<'_> {
                 self.preview_new(id, sources, tally, election.shard_tiles).await
             }
             None => {
+                self.check_model(&family).await?;
                 let discovered = self.discover().await?;
                 self.output_record(&discovered).check_fits(self.output).await?;
                 let (encoded, tally) = self.encode_new_sources(discovered, &family).await?;

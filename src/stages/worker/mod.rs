@@ -22,6 +22,7 @@ use crate::formats::image::DecodeLimits;
 use crate::input::byte_ranges::ReadOptions;
 use crate::input::source::{InputSpec, ItemSpec};
 use crate::input::storage::{ObjectUri, Storage};
+use crate::model_cache;
 use crate::models;
 use crate::models::Model;
 use crate::observe::{Progress, ProgressSnapshot, announce, keep_to_own_lines};
@@ -126,17 +127,19 @@ pub struct Report {
 }
 
 impl Job {
-    /// Checks a pipeline: model, contract, preprocessing, output.
+    /// Checks a pipeline: model, contract, preprocessing, output. A model in a store is brought to this machine.
     ///
     /// # Errors
     ///
-    /// `Config` for whatever a person has to change.
-    pub fn open(loaded: &Loaded) -> Result<Self> {
+    /// `Config` for whatever a person has to change; `Unavailable` if the model cannot be fetched for now.
+    pub async fn open(loaded: &Loaded) -> Result<Self> {
         let Pipeline { storage, input, .. } = &loaded.pipeline;
         let process = Process::real();
         let keys = keys(&loaded.pipeline)?;
-        let storage = named(Storage::of(storage.clone(), Arc::clone(&process))?, keys.as_ref());
-        Self::open_with(process, storage.allowing(&input.allow)?, loaded, keys.as_ref())
+        // What inputs may lead to does not limit the model, whose name is no secret.
+        let models_in = Storage::of(storage.clone(), Arc::clone(&process))?;
+        let storage = named(models_in.clone(), keys.as_ref()).allowing(&input.allow)?;
+        Self::open_with(process, storage, &models_in, loaded, keys.as_ref()).await
     }
 
     /// Checks a pipeline as [`Self::open`], for a process whose clock, seed and stores are the caller's. If its sources
@@ -145,14 +148,17 @@ impl Job {
     /// # Errors
     ///
     /// As [`Self::open`].
-    pub fn open_as(process: Arc<Process>, storage: Storage, loaded: &Loaded) -> Result<Self> {
+    pub async fn open_as(process: Arc<Process>, storage: Storage, loaded: &Loaded) -> Result<Self> {
         let keys = keys(&loaded.pipeline)?;
-        Self::open_with(process, named(storage, keys.as_ref()), loaded, keys.as_ref())
+        let named = named(storage.clone(), keys.as_ref());
+        Self::open_with(process, named, &storage, loaded, keys.as_ref()).await
     }
 
-    fn open_with(
+    /// - `models_in`: access to where models lie
+    async fn open_with(
         process: Arc<Process>,
         storage: Storage,
+        models_in: &Storage,
         loaded: &Loaded,
         keys: Option<&Keys>,
     ) -> Result<Self> {
@@ -165,7 +171,8 @@ impl Job {
             embedding: pipeline.model.embedding.clone(),
             logits: pipeline.model.logits.clone(),
         };
-        let mut model = models::load(&pipeline.model.file, &names)?;
+        let model = Box::pin(model_cache::bring(pipeline.model_place()?, models_in)).await?;
+        let mut model = model.read(|path| models::load(path, &names))?;
         model.contract.input.accept = pipeline.tiles.over(model.contract.input.accept);
         // Found wrong now rather than at the first tile.
         Preprocess::new(&model.contract.input)?;
@@ -319,7 +326,7 @@ impl Job {
         Err(Error::new(Kind::RejectsAboveLimit, message).hint(format!(
             "`tilefleet inspect SOURCE --model {}` with the same `tiles` says why; the run would commit \
                  and exit 65, and `tiles` would keep showing earlier rows until the run is accepted",
-            self.pipeline.model.file.display()
+            self.pipeline.model_place()?
         )))
     }
 
@@ -547,6 +554,13 @@ impl Job {
             this_process,
             inference,
         })
+    }
+
+    /// Returns the error that a run cannot be continued with, if it has another model or contract although this
+    /// job's lie at the same place of a store.
+    #[must_use]
+    pub fn changed_model(&self, run: &Run) -> Option<Error> {
+        plan::changed_model(run, &self.draft)
     }
 
     /// Returns the whole fingerprint of this job's runs.

@@ -23,7 +23,6 @@ use crate::config::{Overrides, Pipeline};
 use crate::input::storage::{Storage, StorageOptions};
 use crate::maintenance::verify::{Depth, verify};
 use crate::output::{Output, Run, RunId};
-use crate::stages::worker::Job;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::process::Process;
 
@@ -47,7 +46,7 @@ pub(super) fn run(folder: &Path, shown: &Path) -> Result<()> {
         images::write_new(&folder.join("studies").join(&object.path), || object.bytes())?;
     }
     write_key(&folder.join("radiology-key"))?;
-    let job = Job::open(&Pipeline::load(Some(&write_pipeline(folder)?), &Overrides::default())?)?;
+    let job = crate::cli::run::open(&Pipeline::load(Some(&write_pipeline(folder)?), &Overrides::default())?)?;
     let report = crate::cli::run::work(&job)?;
     job.check_rejects(&report)?;
     let id = RunId::parse(run_id_of(&report))?;

@@ -37,7 +37,7 @@ use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::words::counted;
 
 /// The largest Item that is read, in bytes.
-const MAX_BYTES: u64 = 16 << 20;
+pub(crate) const MAX_BYTES: u64 = 16 << 20;
 
 /// What an MLM Item says of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,13 +163,17 @@ struct ModelOutput {
     others: Map<String, Value>,
 }
 
+/// How the names of Items beside a model end, the first that is there counts; and whether such a file is an Item for
+/// certain.
+pub(crate) const ENDINGS: [(&str, bool); 2] = [("stac.json", true), ("json", false)];
+
 /// Finds the Item beside a model: `NAME.stac.json`, else a `NAME.json` that is an MLM Item.
 ///
 /// # Errors
 ///
 /// [`Kind::Config`](crate::vocabulary::error::Kind::Config) if a file is there and cannot be read.
 pub(crate) fn find(model: &Path) -> Result<Option<(PathBuf, String)>> {
-    for (extension, is_ours) in [("stac.json", true), ("json", false)] {
+    for (extension, is_ours) in ENDINGS {
         let path = model.with_extension(extension);
         let cannot =
             |cause: std::io::Error| Error::config(format!("cannot read {}", path.display())).because(cause);
