@@ -114,7 +114,7 @@ pub(super) fn domains_of(pipeline: &Pipeline) -> Vec<Arc<dyn ColumnGroup>> {
         // They lie on the Earth.
         Grid::Windows(_) => vec![Arc::new(GeoGroup)],
         Grid::Frames(_) => {
-            let kept = pipeline.privacy.iter().flat_map(|privacy| TagsGroup::of(&privacy.keep_tags));
+            let kept = pipeline.privacy.iter().filter_map(|privacy| TagsGroup::of(&privacy.keep_tags));
             let kept = kept.map(|group| Arc::new(group) as Arc<dyn ColumnGroup>);
             std::iter::once(Arc::new(MedicalGroup) as Arc<dyn ColumnGroup>).chain(kept).collect()
         }
