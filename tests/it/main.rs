@@ -10,6 +10,8 @@ mod attempts;
 mod canary;
 mod commands;
 #[cfg(feature = "query")]
+mod demo;
+#[cfg(feature = "query")]
 mod devices;
 #[cfg(feature = "query")]
 mod dicom;

@@ -38,11 +38,12 @@ mod tag;
 mod test_objects;
 #[cfg(test)]
 mod tests;
+mod uid;
 mod voi;
 mod walk;
 
 pub use bytes::{Bytes, Step};
-pub use decode::{Limits, decode_frame};
+pub use decode::decode_frame;
 pub use dictionary::Attribute;
 pub use display::{Picture, Shade, display};
 pub use error::{Error, ErrorKind};
@@ -56,5 +57,7 @@ pub use spec::{FrameCoding, FrameSpec};
 pub use stored::{Colours, Samples, Stored};
 pub use syntax::{Codec, TransferSyntax};
 pub use tag::Tag;
+pub use tilefleet_codec::Limits;
+pub use uid::is_uid_of_standard;
 pub use voi::{Function, Window};
 pub use walk::MAX_HEADER_BYTES;
