@@ -510,6 +510,41 @@ def people(out):
     write(ds, out / "Hollerith-codes")
 
 
+def tags(out):
+    """Objects whose attributes hold what they are for, or names: as devices declare them, and as text."""
+    out = Path(out) / "Wardsix" / "Quimby_Zoe"
+    out.mkdir(parents=True)
+    for index in range(len(PEOPLE)):
+        ds, _ = grey((2, 64, 64), seed=40 + index)
+        person(ds, index)
+        if index == 0:
+            ds.PatientAge, ds.PatientSex, ds.BodyPartExamined = "093Y", "F", "CHEST"
+            ds.ImageType = ["ORIGINAL", "PRIMARY", "QUIMBY"]
+            ds.KVP, ds.SliceThickness, ds.PixelSpacing = "120", "1.50", ["0.5", "0.25"]
+        if index == 1:
+            ds.PatientAge, ds.BodyPartExamined, ds.SliceThickness = "034Y", "QUIMBY", "1.25"
+            ds.add_new(0x00100040, "LO", "Quimby^Zoe")
+            ds.add_new(0x00180060, "LO", "Zoe Quimby")
+            ds.add_new(0x00280030, "LO", "Zoe Quimby\\0.25")
+            ds.add_new(0x00200032, "LO", "1\\Hollerith\\2")
+            ds.add_new(0x00200037, "LO", "1\\0\\0\\0\\1\\MRN4711")
+        if index == 2:
+            ds.BodyPartExamined, ds.ImageType = "HOLLERITH MAX", ["MRN0042", "DERIVED"]
+            ds.add_new(0x00101010, "LO", "MRN0042, born 19700229")
+            ds.add_new(0x00180060, "FD", float("inf"))
+        write(ds, out / f"MRN4711_19530417-{index}")
+    for seed, name in enumerate(("burned", "report", "no-rows", "short")):
+        ds, _ = grey((1, 64, 64), seed=50 + seed)
+        person(ds, 0)
+        if name == "burned":
+            ds.BurnedInAnnotation = "YES"
+        if name == "report":
+            del ds.PixelData
+        if name == "no-rows":
+            del ds.Rows
+        raw(ds, out / f"Hollerith-{name}", lambda whole: whole[:400] if name == "short" else whole)
+
+
 def burned(out):
     """Objects that say, do not say, or deny that text is burned in."""
     out = Path(out)
@@ -531,6 +566,7 @@ KINDS = {
     "bucket": bucket,
     "broken": broken,
     "people": people,
+    "tags": tags,
     "burned": burned,
     "frames": lambda out, frames: small(Path(out), frames=int(frames)),
 }

@@ -12,7 +12,7 @@ use crate::formats::image::DecodeLimits;
 use crate::input::byte_ranges::ReadOptions;
 use crate::input::source::{Entry, ItemSpec, Sorted};
 use crate::input::storage::Storage;
-use crate::scene::Tiling;
+use crate::scene::{BurnedIn, Tiling};
 use crate::stages::fetch::OpenScene;
 use crate::stages::preprocess::Preprocess;
 use crate::stages::single_window::WindowReader;
@@ -35,6 +35,7 @@ pub(super) struct Scenes {
     /// Which STAC items are taken.
     pub(super) items: ItemSpec,
     max_windows: u64,
+    burned_in: BurnedIn,
 }
 
 impl Scenes {
@@ -42,7 +43,8 @@ impl Scenes {
     pub(super) fn new(settings: &InspectOptions, input: &Input) -> Result<Option<Self>> {
         let Some(tiling) = tiling::resolve(&settings.grid, input)? else { return Ok(None) };
         let items = tiling::items(&settings.stac, &settings.limits, tiling.aoi.as_ref(), &Naming::default())?;
-        Ok(Some(Self { tiling: Arc::new(tiling), items, max_windows: settings.limits.max_windows }))
+        let (max_windows, burned_in) = (settings.limits.max_windows, settings.burned_in);
+        Ok(Some(Self { tiling: Arc::new(tiling), items, max_windows, burned_in }))
     }
 
     /// Returns what reads windows for a model.
@@ -52,7 +54,8 @@ impl Scenes {
         limits: &'a DecodeLimits,
         how: &'a Preprocess,
     ) -> WindowReader<'a> {
-        WindowReader { storage, limits, tiling: &self.tiling, how, max_windows: self.max_windows }
+        let Self { tiling, max_windows, burned_in, .. } = self;
+        WindowReader { storage, limits, tiling, how, max_windows: *max_windows, burned_in: *burned_in }
     }
 
     /// Opens scenes, and lists their windows.

@@ -299,9 +299,19 @@ fn medical_lines(medical: &Medical) -> Vec<(&'static str, String)> {
         ("spacing", spacing),
         ("view", medical.view_position.clone()),
         ("laterality", medical.laterality.clone()),
-        ("burned in", medical.burned_in_annotation.clone()),
+        ("burned in", burned_in(medical)),
     ];
     lines.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// Says whether text may be burned into the pixels, and what a run makes of that.
+fn burned_in(medical: &Medical) -> Option<String> {
+    let says = medical.burned_in_annotation.as_deref();
+    if !medical.may_be_burned_in {
+        return says.map(str::to_owned);
+    }
+    let says = says.unwrap_or("not said, as usual for its kind");
+    Some(format!("{says}: rejected with pseudonyms, unless privacy.burned_in says otherwise"))
 }
 
 /// Names the sizes of the levels, if there is more than one.

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 
 use crate::input::storage::StorageOptions;
-use crate::scene::FrameTiling;
+use crate::scene::{BurnedIn, FrameTiling};
 use crate::vocabulary::error::{Error, Kind, Result};
 
 pub use grid::{Grid, TilesSection};
@@ -249,6 +249,8 @@ pub struct InspectOptions {
     pub other_grid: Option<TilesSection>,
     /// What `[tiles]` and `[dicom]` say of DICOM objects, whose frames are tiles whatever the grid.
     pub frames: FrameTiling,
+    /// What a run does with images that may have text burned in.
+    pub burned_in: BurnedIn,
     /// `[input.stac]`; nothing is searched.
     pub stac: StacInput,
 }
@@ -259,8 +261,8 @@ pub struct InspectOptions {
 ///
 /// As [`storage_options`].
 pub fn looking(set: &[String]) -> Result<InspectOptions> {
-    let settings =
-        merge_sections(&["input", "input.stac", "tiles", "dicom", "limits", "storage"], &environment(), set)?;
+    let sections = ["input", "input.stac", "tiles", "dicom", "privacy", "limits", "storage"];
+    let settings = merge_sections(&sections, &environment(), set)?;
     refuse_other_input(set)?;
     pipeline::looking(&settings)
 }
@@ -640,10 +642,11 @@ mod tests {
         assert_eq!((found.limits.max_pixels, found.tiles.grey), (5, Some(AcceptGrey::Reject)));
         let refused = |assignment: &str| looking(&[assignment.to_owned()]).unwrap_err().render();
         assert!(
-            refused("run.batch=3")
-                .ends_with("hint: the sections are input, input.stac, tiles, dicom, limits, storage")
+            refused("run.batch=3").ends_with(
+                "hint: the sections are input, input.stac, tiles, dicom, privacy, limits, storage"
+            )
         );
-        let hint = "hint: only the keys of [input], [input.stac], [tiles], [dicom], [limits], [storage] can be set here";
+        let hint = "hint: only the keys of [input], [input.stac], [tiles], [dicom], [privacy], [limits], [storage] can be set here";
         assert!(refused("batch=3").ends_with(hint));
         assert!(refused("input.uris=a").starts_with("error: `input.uris` has no effect here"));
         let clouds = looking(&["input.max_cloud_cover=20".to_owned()]).unwrap().stac.max_cloud_cover;

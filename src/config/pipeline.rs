@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::grid::{Grid, frames, grid, windows};
-use super::privacy::{Privacy, privacy};
+use super::privacy::{Privacy, burned_in, privacy};
 use super::settings::{Origin, Settings};
 use super::value::{AutomaticSize, ByteSize, PerCent, Ratio, wrong};
 use crate::input::storage::{SignOptions, StorageOptions};
@@ -324,7 +324,7 @@ fn absolute(place: &str, base: &Path) -> String {
 impl Pipeline {
     /// Checks every setting.
     pub(super) fn check(settings: &Settings) -> Result<Self> {
-        Ok(Self {
+        Self {
             name: name(settings)?,
             input: input(settings)?,
             tiles: tiles(settings)?,
@@ -337,7 +337,19 @@ impl Pipeline {
             limits: limits(settings)?,
             observe: observe(settings)?,
             storage: storage(settings)?,
-        })
+        }
+        .with_tags_of_frames_only()
+    }
+
+    /// Refuses to keep tags of objects that are no DICOM.
+    fn with_tags_of_frames_only(self) -> Result<Self> {
+        let keeps_tags = self.privacy.as_ref().is_some_and(|privacy| !privacy.keep_tags.is_empty());
+        if !keeps_tags || matches!(self.grid, Grid::Frames(_)) {
+            return Ok(self);
+        }
+        Err(Error::config("`privacy.keep_tags` has no effect: `tiles.grid` is not \"frames\"").hint(
+            "only DICOM objects have tags: set `tiles.grid = \"frames\"`, or leave privacy.keep_tags out",
+        ))
     }
 
     /// Returns where the model lies.
@@ -569,7 +581,8 @@ pub(super) fn looking(settings: &Settings) -> Result<super::InspectOptions> {
         max_cloud_cover: settings.read::<PerCent>("input.stac.max_cloud_cover")?.0,
         ..StacInput::default()
     };
-    Ok(super::InspectOptions { storage: storage(settings)?, limits, tiles, grid, other_grid, frames, stac })
+    let (storage, burned_in) = (storage(settings)?, burned_in(settings)?);
+    Ok(super::InspectOptions { storage, limits, tiles, grid, other_grid, frames, burned_in, stac })
 }
 
 /// Checks `[storage]`; the settings may hold no other section.

@@ -14,6 +14,7 @@ use super::settings::{Settings, nearest};
 use crate::observe::stderr::{Level, say};
 use crate::scene::BurnedIn;
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::kept_tag::{KeptTag, Refusal, keywords};
 use crate::vocabulary::keys::Keys;
 
 /// The environment variable that holds the secret where no file is named.
@@ -33,8 +34,8 @@ pub struct Privacy {
     pub secrets: Secrets,
     /// What becomes of dates.
     pub dates: Dates,
-    /// Tags of DICOM that are kept.
-    pub keep_tags: Vec<String>,
+    /// Attributes of DICOM that are kept, in the order of their tags, each once.
+    pub keep_tags: Vec<KeptTag>,
     /// Columns of the manifest that are kept; all others are left out.
     pub keep_columns: Vec<String>,
     /// What becomes of images that may have text burned in.
@@ -57,6 +58,8 @@ pub enum Dates {
     Absent,
     /// All are moved back by the same number of days.
     Shifted,
+    /// They are as the object says them: of public data.
+    Kept,
 }
 
 impl PrivacyPolicy {
@@ -77,6 +80,7 @@ impl Dates {
         match self {
             Self::Absent => "absent",
             Self::Shifted => "shifted",
+            Self::Kept => "kept",
         }
     }
 }
@@ -175,42 +179,81 @@ fn without_line_end(key: &[u8]) -> &[u8] {
 
 /// Keys of `[privacy]` that do nothing unless `privacy.policy` is "pseudonyms": whoever sets one believes that it is.
 const NEED_PSEUDONYMS: [&str; 3] = ["privacy.key_file", "privacy.vault", "privacy.keep_columns"];
+/// Keys that do nothing without a policy.
+const NEED_A_POLICY: [&str; 3] = ["privacy.keep_tags", "privacy.dates", "privacy.burned_in"];
+/// What records of runs without a policy hold, from when these were the defaults.
+const FORMER_DEFAULTS: [&str; 2] = ["absent", "reject"];
 
 /// Reads `[privacy]`.
 pub(super) fn privacy(settings: &Settings) -> Result<Option<Privacy>> {
-    let policies =
-        [PrivacyPolicy::Pseudonyms, PrivacyPolicy::None].map(|policy| (policy.name(), Some(policy)));
-    let choices: Vec<_> = policies.into_iter().chain([("", None)]).collect();
-    let policy = choice(settings, "privacy.policy", &choices)?;
+    let policy = policy(settings)?;
+    let is_public = policy != Some(PrivacyPolicy::Pseudonyms);
     // What is wrong with a value is said whatever the policy.
+    let dates = [("absent", Some(Dates::Absent)), ("shifted", Some(Dates::Shifted)), ("", None)];
+    let dates = choice(settings, "privacy.dates", &dates)?;
     let privacy = Privacy {
         policy: policy.unwrap_or(PrivacyPolicy::None),
         secrets: Secrets::read(settings)?,
-        dates: choice(settings, "privacy.dates", &[Dates::Absent, Dates::Shifted].map(|it| (it.name(), it)))?,
-        keep_tags: keep_tags(settings)?,
+        dates: dates.unwrap_or(if is_public { Dates::Kept } else { Dates::Absent }),
+        keep_tags: keep_tags(settings, is_public)?,
         keep_columns: settings.read("privacy.keep_columns")?,
-        burned_in: choice(
-            settings,
-            "privacy.burned_in",
-            &[BurnedIn::Reject, BurnedIn::Flag, BurnedIn::Allow].map(|it| (it.name(), it)),
-        )?,
+        burned_in: burned_in(settings)?,
     };
-    if policy != Some(PrivacyPolicy::Pseudonyms) {
-        refuse_alone(settings)?;
+    refuse_idle(settings, policy)?;
+    if is_public && dates == Some(Dates::Shifted) {
+        return Err(Error::config(
+            "`privacy.dates` is \"shifted\", but `privacy.policy` is not \"pseudonyms\"",
+        )
+        .hint("dates are shifted with the key of the pseudonyms; of public data they may be \"absent\""));
     }
     Ok(policy.map(|_| privacy))
 }
 
-/// Reads which tags of DICOM are kept: none, so far.
-fn keep_tags(settings: &Settings) -> Result<Vec<String>> {
-    let tags: Vec<String> = settings.read("privacy.keep_tags")?;
-    if tags.is_empty() {
-        return Ok(tags);
+fn policy(settings: &Settings) -> Result<Option<PrivacyPolicy>> {
+    let policies =
+        [PrivacyPolicy::Pseudonyms, PrivacyPolicy::None].map(|policy| (policy.name(), Some(policy)));
+    let choices: Vec<_> = policies.into_iter().chain([("", None)]).collect();
+    choice(settings, "privacy.policy", &choices)
+}
+
+/// Reads what becomes of images that may have text burned in: with pseudonyms they are rejected, unless that is set.
+pub(super) fn burned_in(settings: &Settings) -> Result<BurnedIn> {
+    let rules = [BurnedIn::Reject, BurnedIn::Flag, BurnedIn::Allow].map(|rule| (rule.name(), Some(rule)));
+    let choices: Vec<_> = rules.into_iter().chain([("", None)]).collect();
+    let is_secret = policy(settings)? == Some(PrivacyPolicy::Pseudonyms);
+    let unset = if is_secret { BurnedIn::Reject } else { BurnedIn::Allow };
+    Ok(choice(settings, "privacy.burned_in", &choices)?.unwrap_or(unset))
+}
+
+/// Reads which attributes of DICOM are kept.
+fn keep_tags(settings: &Settings, is_public: bool) -> Result<Vec<KeptTag>> {
+    let names: Vec<String> = settings.read("privacy.keep_tags")?;
+    let read = |name: &String| {
+        let kept = if is_public { KeptTag::of_public_data(name) } else { KeptTag::of_people(name) };
+        kept.map_err(|refusal| not_kept(name, refusal))
+    };
+    let mut kept: Vec<KeptTag> = names.iter().map(read).collect::<Result<_>>()?;
+    kept.sort_by_key(|kept| kept.tag);
+    kept.dedup();
+    Ok(kept)
+}
+
+fn not_kept(name: &str, refusal: Refusal) -> Error {
+    let error = Error::config(format!("`privacy.keep_tags` has `{name}`, which {refusal}"));
+    match refusal {
+        Refusal::Unknown => error.hint(match nearest(name, keywords()) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => "write a keyword such as \"SliceThickness\", or a tag such as \"(0018,0050)\"".to_owned(),
+        }),
+        Refusal::Dates(_) => error
+            .hint("privacy.dates = \"shifted\" gives the day of the study, moved back by so many days per patient"),
+        Refusal::Uids => error.hint("the columns study_key, series_key and instance_key hold keys of UIDs"),
+        Refusal::NoList | Refusal::FreeText(_) => error.hint(
+            "leave it out; docs/how-to/keep-identifiers-out.md says what can be kept, and public data keep more with \
+             privacy.policy = \"none\"",
+        ),
+        _ => error.hint("leave it out; docs/how-to/keep-identifiers-out.md says what can be kept"),
     }
-    Err(Error::config(
-        "`privacy.keep_tags` is set, but this version keeps no other tags than those of its columns",
-    )
-    .hint("docs/how-to/read-dicom.md lists the columns; leave privacy.keep_tags out"))
 }
 
 /// Reads a word, and names the nearest one if it is unknown: here a wrong one shows what is to be hidden.
@@ -224,19 +267,22 @@ fn choice<T: Copy>(settings: &Settings, name: &str, choices: &[(&str, T)]) -> Re
     })
 }
 
-fn refuse_alone(settings: &Settings) -> Result<()> {
+/// Refuses keys that do nothing under a policy.
+fn refuse_idle(settings: &Settings, policy: Option<PrivacyPolicy>) -> Result<()> {
+    let (idle, needs): (Vec<&str>, _) = match policy {
+        Some(PrivacyPolicy::Pseudonyms) => return Ok(()),
+        Some(PrivacyPolicy::None) => (NEED_PSEUDONYMS.to_vec(), "is not \"pseudonyms\""),
+        None => ([NEED_PSEUDONYMS, NEED_A_POLICY].concat(), "is not set"),
+    };
     let is_set = |name: &&&str| {
         let value = &settings.get(name).value;
-        value.as_str().is_none_or(|text| !text.is_empty())
+        let is_former = |text: &str| NEED_A_POLICY.contains(*name) && FORMER_DEFAULTS.contains(&text);
+        value.as_str().is_none_or(|text| !text.is_empty() && !is_former(text))
             && value.as_array().is_none_or(|list| !list.is_empty())
     };
-    let defaults = Settings::defaults();
-    let differs = |name: &&&str| settings.get(name).value != defaults.get(name).value;
-    let choices = ["privacy.dates", "privacy.burned_in"];
-    let idle = NEED_PSEUDONYMS.iter().find(is_set).or_else(|| choices.iter().find(differs));
-    let Some(name) = idle else { return Ok(()) };
+    let Some(name) = idle.iter().find(is_set) else { return Ok(()) };
     let origin = &settings.get(name).origin;
-    Err(Error::config(format!("`{name}` ({origin}) has no effect: `privacy.policy` is not \"pseudonyms\""))
+    Err(Error::config(format!("`{name}` ({origin}) has no effect: `privacy.policy` {needs}"))
         .hint("set `privacy.policy = \"pseudonyms\"`, or leave the other keys of [privacy] out"))
 }
 
@@ -284,6 +330,7 @@ mod tests {
         assert_eq!((privacy.keep_tags.len(), privacy.keep_columns.len()), (0, 0));
         assert_eq!(privacy.secrets.vault.as_deref(), Some("s3://v/a"));
         let public = with(&["privacy.policy=none"]).unwrap().unwrap();
+        assert_eq!((public.dates, public.burned_in), (Dates::Kept, BurnedIn::Allow));
         assert!(public.keys().unwrap().is_none() && public.check_complete().is_ok());
     }
 
@@ -306,8 +353,53 @@ mod tests {
                 assert!(text(&[alone, policy]).contains("has no effect"), "{alone} {policy}");
             }
         }
+        for alone in ["privacy.keep_tags=KVP", "privacy.dates=shifted", "privacy.burned_in=flag"] {
+            assert!(text(&[alone]).contains("`privacy.policy` is not set"), "{alone}");
+        }
+        let shifted = text(&["privacy.policy=none", "privacy.dates=shifted"]);
+        assert!(shifted.contains("key of the pseudonyms"), "{shifted}");
+        // Records of earlier builds hold what was the default.
+        assert_eq!(with(&["privacy.dates=absent", "privacy.burned_in=reject"]).unwrap(), None);
         assert!(text(&["privacy.key=secret-of-the-hospital"]).contains("unknown key `privacy.key`"));
         assert!(!text(&["privacy.key=secret-of-the-hospital"]).contains("secret-of"));
+    }
+
+    #[test]
+    fn public_data_may_have_no_dates_and_no_burned_in_text() {
+        let sets = ["privacy.policy=none", "privacy.dates=absent", "privacy.burned_in=reject"];
+        let privacy = with(&sets).unwrap().unwrap();
+        assert_eq!((privacy.dates, privacy.burned_in), (Dates::Absent, BurnedIn::Reject));
+    }
+
+    #[test]
+    fn tags_are_kept_in_their_order_each_once() {
+        let kept = |sets: &[&str]| {
+            let privacy = with(sets).unwrap().unwrap();
+            privacy.keep_tags.iter().map(|kept| kept.keyword).collect::<Vec<_>>()
+        };
+        let pseudonyms = "privacy.policy=pseudonyms";
+        let list = "privacy.keep_tags=[\"KVP\", \"PatientAge\", \"(0018,0060)\", \"BodyPartExamined\"]";
+        assert_eq!(kept(&[pseudonyms, list]), ["PatientAge", "BodyPartExamined", "KVP"]);
+        assert_eq!(
+            kept(&["privacy.policy=none", "privacy.keep_tags=StudyDescription"]),
+            ["StudyDescription"]
+        );
+    }
+
+    #[test]
+    fn a_tag_that_may_not_be_kept_is_refused_with_what_helps() {
+        let refused = |name: &str| {
+            let set = format!("privacy.keep_tags=[\"{name}\"]");
+            let error = with(&["privacy.policy=pseudonyms", &set]).unwrap_err();
+            assert_eq!(error.kind(), Kind::Config);
+            format!("{error} {}", error.hints().join(" "))
+        };
+        assert!(refused("SliceThicknes").contains("did you mean \"SliceThickness\""));
+        assert!(refused("Hollerith").contains("(0018,0050)"));
+        assert!(refused("PatientName").contains("names of people"));
+        assert!(refused("StudyDate").contains("privacy.dates"));
+        assert!(refused("(0009,1010)").contains("private"));
+        assert!(refused("TypeOfPatientID").contains("privacy.policy = \"none\""));
     }
 
     #[test]

@@ -143,13 +143,21 @@ fn step<T>(object: &Partial, ask: impl FnOnce(&Object<'_>) -> Step<T>) -> Parsed
 /// [`Reason::NotImage`] without pixels, [`Reason::Unsupported`] for video and other syntaxes that are not read.
 #[must_use]
 pub fn parse_raster(object: &Partial) -> Parsed<Arc<dyn RasterFile>> {
-    match step(object, |bytes| tilefleet_dicom::parse(bytes)) {
+    match parse_instance(object) {
         Parsed::Needs(range) => Parsed::Needs(range),
         Parsed::Done(instance) => {
             let file = instance.and_then(DicomFile::new);
             Parsed::Done(file.map(|file| Arc::new(file) as Arc<dyn RasterFile>))
         }
     }
+}
+
+/// Reads what an object says of itself, also one whose image is not read.
+///
+/// The reasons of [`parse_raster`], but for those that concern the image.
+#[must_use]
+pub fn parse_instance(object: &Partial) -> Parsed<Instance> {
+    step(object, |bytes| tilefleet_dicom::parse(bytes))
 }
 
 impl DicomFile {

@@ -25,22 +25,22 @@ pub struct FingerprintInput<'a> {
     /// How scenes are cut into windows; left out where every source is one tile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tiling: Option<&'a crate::scene::Tiling>,
-    /// How sources are named and what is kept of them; left out where they are named by their URIs.
+    /// How sources are named and what is kept of them; left out where they are named by their URIs, and all is told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub privacy: Option<PrivacyMeaning<'a>>,
 }
 
-/// What of `[privacy]` changes rows, where sources have pseudonyms.
+/// What of `[privacy]` changes rows.
 #[derive(Clone, Debug, Serialize)]
 pub struct PrivacyMeaning<'a> {
     /// The policy.
     pub policy: &'a str,
-    /// Which key makes the names.
+    /// Which key makes the names; empty without pseudonyms.
     pub key_id: String,
     /// What becomes of dates.
     pub dates: &'a str,
-    /// Tags of DICOM that are kept.
-    pub keep_tags: &'a [String],
+    /// Keywords of attributes of DICOM that are kept, in the order of their tags.
+    pub keep_tags: Vec<&'static str>,
     /// What becomes of images that may have text burned in.
     pub burned_in: &'a str,
 }

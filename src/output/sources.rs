@@ -30,7 +30,7 @@ use crate::output::table::{BadColumn, StoredColumns, SummedFile, number_at, text
 use crate::scene::{Scene, SceneLayout};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::identity::{ERASED, Naming, SourceUri};
-use crate::vocabulary::reason::Reason;
+use crate::vocabulary::reason::{Reason, Rejection};
 use crate::vocabulary::words::{counted, counted_of};
 
 /// Rows of a row group: what one shard of default size needs is one or two groups, and the limit of
@@ -232,9 +232,7 @@ impl SourceTable {
             }
             counted[0].fetch_add(1, Ordering::Relaxed);
             counted[1].fetch_add(u64::from(!source.is_erased()), Ordering::Relaxed);
-            let survey = source
-                .survey
-                .map(|_| SceneLayout::Rejected { reason: Reason::Erased, detail: String::new() });
+            let survey = source.survey.map(|_| SceneLayout::from(Rejection::new(Reason::Erased, "")));
             Source {
                 uri: naming.source(format!("{ERASED}{}", source.uri.name())),
                 survey,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::vocabulary::kept_tag::KeptTag;
 use crate::vocabulary::keys::Keys;
 use crate::vocabulary::outcome::MedicalRow;
 
@@ -33,12 +34,14 @@ pub struct MedicalRules {
     pub tells_dates: bool,
     /// What becomes of images that may have text burned in.
     pub burned_in: BurnedIn,
+    /// Attributes that are told beside those that have columns.
+    pub keep_tags: Vec<KeptTag>,
 }
 
 impl Default for MedicalRules {
     /// Tells all: for looking at a file at hand.
     fn default() -> Self {
-        Self { keys: None, tells_dates: true, burned_in: BurnedIn::Allow }
+        Self { keys: None, tells_dates: true, burned_in: BurnedIn::Allow, keep_tags: Vec::new() }
     }
 }
 

@@ -27,6 +27,7 @@ pub use self::tiling::{Area, NodataSetting, Tiling};
 use crate::geo::{Footprint, Georeference, NoGeometry};
 use crate::vocabulary::geometry::{Rect, Size, Window};
 use crate::vocabulary::identity::{Naming, SourceUri};
+use crate::vocabulary::outcome::MedicalRow;
 use crate::vocabulary::reason::{Reason, Rejection};
 use crate::vocabulary::sample::SampleKind;
 
@@ -42,6 +43,9 @@ pub enum SceneLayout {
         reason: Reason,
         /// The particulars.
         detail: String,
+        /// Whose image it is, if it is a medical one whose header could be read: keys and nothing else.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        medical: Option<Box<MedicalRow>>,
     },
     /// It is one planned row, since a store did not answer for one of its objects. The worker finds out why.
     Unanswered {
@@ -78,8 +82,13 @@ impl SceneLayout {
     /// Returns the survey if its record reads back as the same, else the rejection that says why not.
     #[must_use]
     pub fn recordable(self) -> Self {
-        let refused = self.to_json().err();
-        refused.map_or(self, Self::from)
+        match self.to_json() {
+            Ok(_) => self,
+            Err(rejection) => {
+                let whose = self.medical_row(0).map(|row| Box::new(row.whose()));
+                Self::from(rejection).of(whose)
+            }
+        }
     }
 
     /// Returns the same, whose objects are named so: its record knows their URIs alone.
@@ -111,8 +120,29 @@ impl SceneLayout {
                 }
                 Self::Scene(Arc::new(scene))
             }
-            Self::Rejected { reason, detail } => Rejection::new(reason, detail).shown(naming).into(),
+            Self::Rejected { reason, detail, medical } => {
+                Self::from(Rejection::new(reason, detail).shown(naming)).of(medical)
+            }
             Self::Unanswered { uri } => Self::Unanswered { uri: name(uri) },
+        }
+    }
+
+    /// Returns the same, if it is a rejection of an image that is said to be whose.
+    #[must_use]
+    pub fn of(self, whose: Option<Box<MedicalRow>>) -> Self {
+        match self {
+            Self::Rejected { reason, detail, .. } => Self::Rejected { reason, detail, medical: whose },
+            other => other,
+        }
+    }
+
+    /// Returns what the row of a frame says of it as a medical image.
+    #[must_use]
+    pub fn medical_row(&self, frame: u32) -> Option<Box<MedicalRow>> {
+        match self {
+            Self::Scene(scene) => Some(Box::new(scene.medical.as_ref()?.row(frame))),
+            Self::Rejected { medical, .. } => medical.clone(),
+            Self::Unanswered { .. } => None,
         }
     }
 
@@ -128,7 +158,7 @@ impl SceneLayout {
 
 impl From<Rejection> for SceneLayout {
     fn from(rejection: Rejection) -> Self {
-        Self::Rejected { reason: rejection.reason, detail: rejection.detail }
+        Self::Rejected { reason: rejection.reason, detail: rejection.detail, medical: None }
     }
 }
 
@@ -586,6 +616,30 @@ mod tests {
                 assert!(recorded.to_json().is_ok());
             }
         }
+    }
+
+    #[test]
+    fn a_rejection_says_whose_image_it_is_and_nothing_else() {
+        let mut scene = scene(vec![object(&[100], None)]);
+        let row = MedicalRow {
+            patient_key: Some("4a4a".into()),
+            modality: Some("CT".into()),
+            pixel_spacing: Some([f64::NAN, 1.0]),
+            ..MedicalRow::default()
+        };
+        scene.medical = Some(Box::new(MedicalImage { row, slice_positions: Vec::new() }));
+        let rejected = SceneLayout::Scene(Arc::new(scene)).recordable();
+        let whose = rejected.medical_row(0).unwrap();
+        assert_eq!((whose.patient_key.as_deref(), &whose.modality), (Some("4a4a"), &None));
+        for rejected in [rejected.clone(), rejected.without_uris(&Naming::default())] {
+            let json = rejected.to_json().unwrap();
+            assert_eq!(
+                serde_json::from_str::<SceneLayout>(&json).unwrap().medical_row(0),
+                Some(whose.clone())
+            );
+        }
+        let plain = SceneLayout::from(Rejection::new(Reason::Corrupt, "no directory"));
+        assert!(!plain.to_json().unwrap().contains("medical"), "as earlier builds wrote it");
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::input::open::OpenRaster;
 use crate::input::source::{Entry, ItemRecord};
 use crate::input::storage::{ObjectUri, Storage, StoreError};
 use crate::scene::skip::{Skipped, WindowHeaders};
-use crate::scene::{SceneLayout, SourceWindow, Tiling};
+use crate::scene::{BurnedIn, MedicalRules, SceneLayout, SourceWindow, Tiling};
 use crate::stages::compose::{SceneChip, SourceSamples, composite, frame};
 use crate::stages::decode::blocks::{Block, decode_block};
 use crate::stages::fetch;
@@ -48,6 +48,7 @@ pub type Blocks = HashMap<(GridId, BlockId), Result<Block, Rejection>>;
 /// - `item`: that of the entry
 /// - `known`: objects whose headers have been read
 /// - `reads`: how others are read
+/// - `burned_in`: what becomes of medical images that may have text burned in
 ///
 /// # Errors
 ///
@@ -59,12 +60,14 @@ pub async fn survey(
     (entry, item): (&Entry, Option<&ItemRecord>),
     known: &[Arc<OpenRaster>],
     reads: ReadOptions,
+    burned_in: BurnedIn,
 ) -> Result<OpenScene, SourceError> {
-    let surveyor = HeaderReader::new(storage.clone(), tiling.clone(), max_windows, reads);
+    let rules = MedicalRules { burned_in, ..MedicalRules::default() };
+    let surveyor = HeaderReader::new(storage.clone(), tiling.clone(), max_windows, reads).telling(rules);
     let (survey, objects) = surveyor.survey_objects(entry, item, known).await?;
     match survey {
         SceneLayout::Scene(scene) => Ok(OpenScene::new(scene, objects)),
-        SceneLayout::Rejected { reason, detail } => Err(Rejection::new(reason, detail).into()),
+        SceneLayout::Rejected { reason, detail, .. } => Err(Rejection::new(reason, detail).into()),
         SceneLayout::Unanswered { uri } => Err(unanswered(storage, &ObjectUri::of(&uri)?).await?.into()),
     }
 }
@@ -92,6 +95,8 @@ pub struct WindowReader<'a> {
     pub how: &'a Preprocess,
     /// More windows of one scene are a rejection.
     pub max_windows: u64,
+    /// What becomes of medical images that may have text burned in.
+    pub burned_in: BurnedIn,
 }
 
 /// A window whose blocks were read, and are not decoded yet.
@@ -125,7 +130,8 @@ impl WindowReader<'_> {
         known: &[Arc<OpenRaster>],
         reads: ReadOptions,
     ) -> Result<OpenScene, SourceError> {
-        let opened = survey(self.storage, self.tiling, self.max_windows, source, known, reads).await?;
+        let (tiling, max_windows) = (self.tiling, self.max_windows);
+        let opened = survey(self.storage, tiling, max_windows, source, known, reads, self.burned_in).await?;
         if let Some(tiling) = &self.tiling.frames {
             self.how.check_frames(opened.dicom(), &tiling.preset)?;
             return Ok(opened);

@@ -2,10 +2,12 @@
 
 pub mod chip;
 pub mod contract;
+pub mod dicom_codes;
 pub mod error;
 pub mod geometry;
 pub mod guard;
 pub mod identity;
+pub mod kept_tag;
 pub mod keys;
 pub mod outcome;
 pub mod process;

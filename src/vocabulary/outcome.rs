@@ -73,6 +73,28 @@ pub struct MedicalRow {
     pub mpp: Option<f64>,
     /// Whether text may be burned into the pixels.
     pub may_be_burned_in: Option<bool>,
+    /// Values of attributes that are kept, by keyword; none of those that are absent.
+    #[serde(skip_serializing_if = "has_no_tags")]
+    pub tags: Arc<BTreeMap<String, String>>,
+}
+
+impl MedicalRow {
+    /// Returns whose image it is and from when, and nothing else.
+    #[must_use]
+    pub fn whose(&self) -> Self {
+        Self {
+            patient_key: self.patient_key.clone(),
+            study_key: self.study_key.clone(),
+            series_key: self.series_key.clone(),
+            instance_key: self.instance_key.clone(),
+            study_date: self.study_date,
+            ..Self::default()
+        }
+    }
+}
+
+fn has_no_tags(tags: &Arc<BTreeMap<String, String>>) -> bool {
+    tags.is_empty()
 }
 
 /// Where a window lies on the Earth, and how much of it is there.

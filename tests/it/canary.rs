@@ -7,12 +7,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tilefleet::calibrate::{Reader, Split, TileSelection};
+use tilefleet::config::looking;
 use tilefleet::formats::cog_writer::{self, Band, Colours, Image, Reduce};
+use tilefleet::vocabulary::contract::Contract;
 use tilefleet::vocabulary::geometry::Size;
 
 use crate::fixture::{Row, assert_exit, jpeg, png, rows, shown, small_model};
@@ -735,4 +739,210 @@ fn burned_in_text_is_rejected_flagged_or_allowed() {
         };
         assert_eq!(found, expected, "{policy}");
     }
+}
+
+/// Attributes that the tests keep: an age, codes, numbers, by keyword and by tag.
+const KEPT: &str = "keep_tags = [\"KVP\", \"PatientAge\", \"BodyPartExamined\", \"(0018,0050)\", \"ImageType\", \
+                    \"PatientSex\", \"PixelSpacing\"]\n";
+
+/// What is said in all that is kept of an object, by its age.
+const TAGS: &str = "SELECT tags['PatientAge'] AS age, tags['PatientSex'] AS sex, tags['BodyPartExamined'] AS part, \
+                    tags['ImageType'] AS kind, tags['KVP'] AS kvp, tags['SliceThickness'] AS thickness, \
+                    tags['PixelSpacing'] AS spacing FROM tiles WHERE status = 'ok' AND frame = 1 ORDER BY age, kind";
+
+/// Kept attributes tell ages, numbers and listed codes, whatever else stands in them, through the life of an output.
+#[test]
+fn kept_tags_tell_no_name() {
+    let Some(mut canary) = Canary::of_dicom("tags", &format!("{PSEUDONYMS}{KEPT}")) else { return };
+    canary.say_ok(&["plan", "photos.toml", "--dry-run"]);
+    canary.say_ok(&["run", "photos.toml", "--json"]);
+    assert!(canary.say_ok(&["run", "photos.toml"]).contains("nothing new"));
+    let row = |age: Option<&str>,
+               sex: Option<&str>,
+               part: Option<&str>,
+               kind: Option<&str>,
+               numbers: [Option<&str>; 3]| {
+        let [kvp, thickness, spacing] = numbers;
+        serde_json::json!({ "age": age, "sex": sex, "part": part, "kind": kind, "kvp": kvp, "thickness": thickness,
+                            "spacing": spacing })
+    };
+    let expected = serde_json::json!([
+        row(Some("034Y"), None, None, None, [None, Some("1.25"), Some("\\0.25")]),
+        row(
+            Some("90+"),
+            Some("F"),
+            Some("CHEST"),
+            Some("ORIGINAL\\PRIMARY\\"),
+            [Some("120"), Some("1.50"), Some("0.5\\0.25")]
+        ),
+        row(None, None, None, Some("\\DERIVED"), [None; 3]),
+        row(None, None, None, None, [None; 3]),
+    ]);
+    assert_eq!(serde_json::Value::from(query(&mut canary, TAGS)), expected);
+    // Numbers of the header that have columns of their own are numbers or null.
+    let numbers = "SELECT DISTINCT pixel_spacing, orientation, slice_position FROM tiles WHERE status = 'ok'";
+    let numbers = query(&mut canary, numbers);
+    let spacings: Vec<_> = numbers.iter().filter(|row| !row["pixel_spacing"].is_null()).collect();
+    assert_eq!(spacings.len(), 1, "{numbers:?}");
+    assert_eq!(spacings[0]["pixel_spacing"], serde_json::json!([0.5, 0.25]));
+    assert!(numbers.iter().all(|row| row["slice_position"].is_null() && row["orientation"].is_null()));
+    let secrets = ["--vault", "vault", "--key-file", "key"];
+    canary.say_ok(&["verify", "table", "--deep"]);
+    canary.say_ok(&[&["runs", "table", "compact"], &secrets[..]].concat());
+    canary.say_ok(&["verify", "table", "--deep", "--json"]);
+    assert_eq!(serde_json::Value::from(query(&mut canary, TAGS)), expected, "as they were before");
+    canary.say_ok(&["query", "table", "SELECT * FROM tiles_all"]);
+    let planted: Vec<&str> =
+        PLANTED.into_iter().chain([SECRET, "MRN0042", "19700229"]).chain(OF_OBJECTS).collect();
+    assert_eq!(canary.seen(&planted), BTreeSet::new());
+    // The same attributes in other words are the same run.
+    let again = KEPT
+        .replace("\"KVP\", ", "")
+        .replace("(0018,0050)", "SliceThickness")
+        .replace(']', ", \"00180060\"]");
+    canary.write_pipeline("photos", FOLDER, &format!("{PSEUDONYMS}{again}[tiles]\ngrid = \"frames\"\n"));
+    assert!(canary.say_ok(&["run", "photos.toml"]).contains("nothing new"));
+    // Other attributes are other columns, and so another output.
+    let fewer = format!("{PSEUDONYMS}keep_tags = [\"KVP\"]\n[tiles]\ngrid = \"frames\"\n");
+    canary.write_pipeline("photos", FOLDER, &fewer);
+    assert_exit(&canary.say(&["run", "photos.toml"]), 78);
+}
+
+/// Whose image it was is known of rejects whose header could be read, so that erasing finds them.
+#[test]
+fn rejected_images_of_a_person_are_erased() {
+    let Some(mut canary) = Canary::of_dicom("tags", &format!("{PSEUDONYMS}{KEPT}")) else { return };
+    canary.say_ok(&["run", "photos.toml"]);
+    let made = canary.say_with(&["pseudonym", "--key-file", "key", "-"], &[], "MRN4711");
+    let zoe = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+    let rejects = format!(
+        "SELECT reason, patient_key = '{zoe}' AS is_hers, study_key IS NULL AS no_study, modality, tags IS NULL AS no_tags \
+         FROM tiles WHERE status = 'rejected' ORDER BY reason"
+    );
+    let reject = |reason: &str, is_hers: Option<bool>| serde_json::json!({ "reason": reason, "is_hers": is_hers, "no_study": is_hers.is_none(), "modality": null, "no_tags": true });
+    let expected = serde_json::json!([
+        reject("burned_in", Some(true)),
+        reject("corrupt", Some(true)),
+        reject("not_image", Some(true)),
+        reject("truncated", None),
+    ]);
+    assert_eq!(serde_json::Value::from(query(&mut canary, &rejects)), expected);
+    let erase =
+        ["runs", "table", "erase", "--patient", &zoe, "--vault", "vault", "--key-file", "key", "--yes"];
+    canary.say_ok(&erase);
+    canary.say_ok(&["verify", "table", "--deep"]);
+    let left = "SELECT reason, count(*) AS num, count(patient_key) AS keys, count(tags) AS tags FROM tiles_all \
+                WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1";
+    let expected = serde_json::json!([
+        { "reason": "erased", "num": 7, "keys": 0, "tags": 0 },
+        { "reason": "truncated", "num": 1, "keys": 0, "tags": 0 },
+    ]);
+    assert_eq!(serde_json::Value::from(query(&mut canary, left)), expected);
+    let vault = canary.vault().concat();
+    assert!(!vault.contains("Hollerith-burned") && !vault.contains(&zoe), "the vault forgets them");
+    assert!(vault.contains("Hollerith-short"), "of this nobody knows whose it is");
+    let planted: Vec<&str> = PLANTED.into_iter().chain([SECRET]).chain(OF_OBJECTS).collect();
+    assert_eq!(canary.seen(&planted), BTreeSet::new());
+}
+
+/// What may not be kept is refused before anything is written, with the reason.
+#[test]
+fn tags_that_may_name_a_person_are_refused() {
+    let Some(mut canary) = Canary::of_dicom("tags", PSEUDONYMS) else { return };
+    for (name, why) in [
+        ("PatientName", "holds names of people"),
+        ("PatientID", "holds text (VR LO)"),
+        ("AccessionNumber", "holds text (VR SH)"),
+        ("StudyDate", "holds dates or times (VR DA)"),
+        ("(0020,000D)", "holds UIDs"),
+        ("ImageComments", "holds text (VR LT)"),
+        ("(0009,1010)", "is a private tag"),
+        ("GPSLatitude", "PS3.15, table E.1-1"),
+        ("BodyPartExamine", "did you mean \\\"BodyPartExamined\\\"?"),
+    ] {
+        let settings = format!("{PSEUDONYMS}keep_tags = [\"{name}\"]\n[tiles]\ngrid = \"frames\"\n");
+        canary.write_pipeline("photos", FOLDER, &settings);
+        let refused = canary.say(&["run", "photos.toml"]);
+        assert_exit(&refused, 78);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.contains(why) && said.contains(name), "{name}: {said}");
+        assert!(!canary.table().exists(), "{name}");
+    }
+    // Sources of another kind have no tags.
+    canary.write_pipeline("photos", FOLDER, &format!("{PSEUDONYMS}keep_tags = [\"KVP\"]\n"));
+    let refused = canary.say(&["run", "photos.toml"]);
+    assert_exit(&refused, 78);
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("`tiles.grid` is not"));
+}
+
+/// Of public data any attribute is kept, as it is written.
+#[test]
+fn public_data_keep_what_is_asked_for() {
+    let settings = "[privacy]\npolicy = \"none\"\nkeep_tags = [\"PatientAge\", \"StudyDescription\"]\n";
+    let Some(mut canary) = Canary::of_dicom("tags", settings) else { return };
+    canary.say_ok(&["run", "photos.toml"]);
+    let tags = "SELECT DISTINCT tags['PatientAge'] AS age, tags['StudyDescription'] AS study FROM tiles \
+                WHERE status = 'ok' AND tags['PatientAge'] LIKE '0%' ORDER BY 1";
+    let expected = serde_json::json!([
+        { "age": "034Y", "study": "Quimby, MRN4711, 19530417" },
+        { "age": "093Y", "study": "Quimby, MRN4711, 19530417" },
+    ]);
+    assert_eq!(serde_json::Value::from(query(&mut canary, tags)), expected);
+    canary.say_ok(&["verify", "table", "--deep"]);
+}
+
+/// What becomes of text in pixels is followed also where nothing else is kept out, and by those who look.
+#[test]
+fn burned_in_text_is_refused_in_public_data_and_said_by_inspect() {
+    let settings = "[privacy]\npolicy = \"none\"\ndates = \"absent\"\nburned_in = \"reject\"\n";
+    let Some(mut canary) = Canary::of_dicom("burned", settings) else { return };
+    canary.say_ok(&["run", "photos.toml"]);
+    let counts =
+        "SELECT status, count(*) AS num, count(study_date) AS dates FROM tiles GROUP BY 1 ORDER BY 1";
+    let expected = serde_json::json!([
+        { "status": "ok", "num": 2, "dates": 0 },
+        { "status": "rejected", "num": 2, "dates": 0 },
+    ]);
+    assert_eq!(serde_json::Value::from(query(&mut canary, counts)), expected);
+    for (set, code) in
+        [("privacy.policy=pseudonyms", 65), ("privacy.burned_in=reject", 65), ("privacy.burned_in=flag", 0)]
+    {
+        let looked = canary.say(&["inspect", "images/silent-us.dcm", "--json", "--set", set]);
+        assert_exit(&looked, code);
+        let looked: serde_json::Value = serde_json::from_slice(&looked.stdout).unwrap();
+        let reason = if code == 65 { "burned_in".into() } else { serde_json::Value::Null };
+        assert_eq!(
+            (&looked[0]["reason"], &looked[0]["medical"]["may_be_burned_in"]),
+            (&reason, &true.into())
+        );
+        assert_exit(&canary.say(&["inspect", "images/no.dcm", "--set", set]), 0);
+    }
+    let said = canary.say_ok(&["inspect", "images/silent-us.dcm"]);
+    assert!(said.contains("rejected with pseudonyms"), "{said}");
+    let chip = ["chip", "images/silent-us.dcm", "--out", "a.npy", "--set", "privacy.burned_in=reject"];
+    assert_exit(&canary.say(&chip), 65);
+}
+
+/// A calibration leaves out what a run with the same settings rejects.
+#[test]
+fn a_calibration_follows_the_rule_for_text_in_pixels() {
+    let Some(canary) = Canary::of_dicom("burned", PSEUDONYMS) else { return };
+    let contract = Contract::load(&Contract::path_for(small_model())).unwrap();
+    let reasons = |set: &str| {
+        let settings = looking(&["tiles.grid=frames".to_owned(), set.to_owned()]).unwrap();
+        let reader = Reader::new(&settings, &contract.input, NonZeroUsize::MIN).unwrap();
+        let wanted = TileSelection {
+            calibration: vec![canary.path("images").display().to_string()],
+            held_out: Vec::new(),
+            num_calibration: None,
+            num_held_out: None,
+        };
+        let Split { calibration, held_out } =
+            tokio::runtime::Runtime::new().unwrap().block_on(reader.read(&wanted)).unwrap();
+        let left_out: Vec<&str> = calibration.left_out.iter().map(|tile| tile.why.reason.code()).collect();
+        (calibration.len() + held_out.len(), left_out.join(" "))
+    };
+    assert_eq!(reasons("privacy.policy=pseudonyms"), (2, "burned_in burned_in".to_owned()));
+    assert_eq!(reasons("privacy.burned_in=reject"), (2, "burned_in burned_in".to_owned()));
+    assert_eq!(reasons("privacy.policy=none"), (4, String::new()));
 }

@@ -18,6 +18,7 @@
 mod bytes;
 mod data;
 mod decode;
+mod dictionary;
 mod display;
 mod error;
 mod frames;
@@ -43,6 +44,7 @@ mod walk;
 
 pub use bytes::{Bytes, Step};
 pub use decode::decode_frame;
+pub use dictionary::Attribute;
 pub use display::{Picture, Shade, display};
 pub use error::{Error, ErrorKind};
 pub use frames::FrameBytes;

@@ -322,9 +322,8 @@ fn is_kept(tag: Tag, len: u64, depth: usize) -> bool {
     if is_table(tag) {
         return len <= MAX_TABLE_BYTES;
     }
-    let is_private = tag.0 % 2 == 1;
     if depth == 0 {
-        !is_private && len <= MAX_VALUE_BYTES
+        !tag.is_private() && len <= MAX_VALUE_BYTES
     } else {
         len <= MAX_VALUE_BYTES && is_read_nested(tag)
     }

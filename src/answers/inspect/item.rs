@@ -130,7 +130,8 @@ impl Inspector {
         if let Some(tiling) = &self.bands {
             // Without a model nobody knows how many windows there are.
             let of = (&source.entry, source.item()?);
-            let surveyed = survey(&self.storage, tiling, u64::MAX, of, known, reads(u64::MAX)).await;
+            let surveyed =
+                survey(&self.storage, tiling, u64::MAX, of, known, reads(u64::MAX), self.burned_in).await;
             return SourceError::answer(surveyed.map(|_| None));
         }
         match source.item()? {

@@ -3,6 +3,9 @@
 use serde::Serialize;
 
 use super::header::HeaderReport;
+use crate::scene::BurnedIn;
+use crate::stages::survey::{may_be_burned_in, refuse_burned_in};
+use crate::vocabulary::reason::Rejection;
 
 /// What a DICOM object says of its images.
 #[derive(Clone, Debug, Serialize)]
@@ -31,6 +34,8 @@ pub struct Medical {
     pub laterality: Option<String>,
     /// Whether names may be burned into the pixels, as the object says (0028,0301).
     pub burned_in_annotation: Option<String>,
+    /// Whether text may be burned into the pixels, as a run judges it: by what the object says, or else by its kind.
+    pub may_be_burned_in: bool,
 }
 
 impl HeaderReport {
@@ -51,6 +56,13 @@ impl HeaderReport {
             view_position: instance.view_position(),
             laterality: instance.laterality(0),
             burned_in_annotation: instance.burned_in_annotation(),
+            may_be_burned_in: may_be_burned_in(instance),
         })
+    }
+
+    /// Refuses a medical image that may have text burned in, if a run does.
+    pub(super) fn check_burned_in(&self, rule: BurnedIn) -> Result<(), Rejection> {
+        let file = self.scene.as_ref().ok().and_then(|object| object.file().dicom());
+        file.map_or(Ok(()), |file| refuse_burned_in(file.instance(), rule))
     }
 }

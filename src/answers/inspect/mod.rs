@@ -51,7 +51,7 @@ use crate::input::open::OpenRaster;
 use crate::input::source::ItemSpec;
 use crate::input::storage::{ObjectUri, Storage, StoreError};
 use crate::scene::skip::Skipped;
-use crate::scene::{self as scenes, Area, Tiling};
+use crate::scene::{self as scenes, Area, BurnedIn, Tiling};
 use crate::stages::fetch;
 use crate::stages::preprocess::{Preprocess, WholeImage};
 use crate::stages::single_window::WindowReader;
@@ -75,6 +75,7 @@ pub struct Inspector {
     /// Which bands of items are taken where no model says so.
     bands: Option<Arc<Tiling>>,
     model: Option<ForModel>,
+    burned_in: BurnedIn,
 }
 
 /// What a run would make of sources for one model.
@@ -174,6 +175,7 @@ impl Inspector {
             items,
             bands: windows.and_then(|grid| item::tiling_of_bands(grid, area.clone())),
             model: input.map(|input| ForModel::new(settings, area.as_ref(), input)).transpose()?,
+            burned_in: settings.burned_in,
         })
     }
 
@@ -286,6 +288,9 @@ impl Inspector {
         if let Err(rejection) = looked.check(grid, &self.limits) {
             return Ok(Err(rejection));
         }
+        if let Err(rejection) = looked.check_burned_in(self.burned_in) {
+            return Ok(Err(rejection));
+        }
         let Some(model) = &self.model else { return Ok(Ok(None)) };
         match (grid, &looked.picture) {
             (TileGrid::Regular | TileGrid::Frames, _) => {
@@ -306,8 +311,9 @@ impl Inspector {
             Some(Err(why)) => return Err(why.again()),
             None => return Err(Error::bug("nobody has asked how scenes are cut")),
         };
-        let (limits, max_windows) = (&self.limits, self.max_windows);
-        Ok(WindowReader { storage: &self.storage, limits, tiling, how: &model.how, max_windows })
+        let Self { storage, limits, max_windows, burned_in, .. } = self;
+        let (max_windows, burned_in) = (*max_windows, *burned_in);
+        Ok(WindowReader { storage, limits, tiling, how: &model.how, max_windows, burned_in })
     }
 
     /// Decodes the part of a source that is wanted, samples as stored; returns also how many bytes were read.

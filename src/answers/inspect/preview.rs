@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use super::Inspector;
 use crate::config::{Grid, InspectOptions, Pipeline};
 use crate::input::storage::ObjectUri;
-use crate::scene::FrameTiling;
+use crate::scene::{BurnedIn, FrameTiling};
 use crate::stages::plan::Preview;
 use crate::stages::worker::Job;
 use crate::vocabulary::error::Result;
@@ -47,9 +47,10 @@ pub async fn preview(job: &Job) -> Result<Preview> {
 }
 
 fn looker(job: &Job) -> Result<Inspector> {
-    let Pipeline { storage, limits, tiles, grid, input, .. } = job.pipeline().clone();
+    let Pipeline { storage, limits, tiles, grid, input, privacy, .. } = job.pipeline().clone();
     let frames = if let Grid::Frames(frames) = &grid { frames.clone() } else { FrameTiling::default() };
-    let settings =
-        InspectOptions { storage, limits, tiles, grid, other_grid: None, frames, stac: input.stac };
+    let burned_in = privacy.map_or(BurnedIn::Allow, |privacy| privacy.burned_in);
+    let stac = input.stac;
+    let settings = InspectOptions { storage, limits, tiles, grid, other_grid: None, frames, burned_in, stac };
     Inspector::with_storage(&settings, Some(job.model().contract.input.clone()), job.storage().clone())
 }

@@ -128,7 +128,7 @@ mod tests {
     use crate::input::storage::{ObjectUri, Storage, StorageOptions};
     use crate::output::PlannedTile;
     use crate::rasters::raw;
-    use crate::scene::{Microns, NodataSetting, Resolution, SceneLayout};
+    use crate::scene::{BurnedIn, Microns, NodataSetting, Resolution, SceneLayout};
     use crate::stages::fetch::blocks_of;
     use crate::stages::preprocess::Preprocess;
     use crate::stages::survey::windows::tiles_of;
@@ -216,7 +216,14 @@ mod tests {
         let raw = Raw::write(&raw::file(Size::new(20, 12), 1, 3, sample));
         let (tiling, how, limits) = (tiling(), preprocess(), DecodeLimits::default());
         let (storage, uri) = (&raw.storage, &raw.uri);
-        let windows = WindowReader { storage, limits: &limits, tiling: &tiling, how: &how, max_windows: 18 };
+        let windows = WindowReader {
+            storage,
+            limits: &limits,
+            tiling: &tiling,
+            how: &how,
+            max_windows: 18,
+            burned_in: BurnedIn::Allow,
+        };
         let opened = raw.opened(windows).await.unwrap();
         let scene = opened.scene.clone();
         assert_eq!((&scene.objects[0].earth, scene.gsd), (&None, None));
@@ -260,6 +267,7 @@ mod tests {
             tiling: &tiling,
             how: &how,
             max_windows: 3,
+            burned_in: BurnedIn::Allow,
         };
         let opened = raw.opened(windows).await.unwrap();
         let window = Window { x: 0, y: 0, width: SIDE, height: SIDE };
@@ -288,7 +296,14 @@ mod tests {
         let half = Tiling { resolution: Resolution::Slide(Microns(0.5)), ..Tiling::clone(&tiling()) };
         let (tiling, slide) = (Arc::new(half), Raw::write(&raw::saying("microns=0.25", &file)));
         let storage = &slide.storage;
-        let windows = WindowReader { storage, limits: &limits, tiling: &tiling, how: &how, max_windows: 4 };
+        let windows = WindowReader {
+            storage,
+            limits: &limits,
+            tiling: &tiling,
+            how: &how,
+            max_windows: 4,
+            burned_in: BurnedIn::Allow,
+        };
         let opened = slide.opened(windows).await.unwrap();
         assert_eq!((opened.scene.window, opened.scene.stride), (Size::new(2 * SIDE, 2 * SIDE), [16.0; 2]));
         let window = Window { x: 4, y: 0, width: 2 * SIDE, height: 2 * SIDE };

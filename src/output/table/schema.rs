@@ -60,6 +60,8 @@ impl TableSpec {
 /// | embedding | `embedding`? |
 /// | extra | `extra`?, only if the manifest has additional columns |
 /// | geo | `geometry`?, `bbox`?, `centre_lon`?, `centre_lat`?, `epsg`?, `datetime`?, `cell`?, `valid_fraction`?, `gsd`?, `cloud_fraction`?, only for windows of scenes |
+/// | medical | `modality`?, `patient_key`?, … `may_be_burned_in`?, only for frames of DICOM objects |
+/// | tags | `tags`?, only if `privacy.keep_tags` names attributes |
 ///
 /// A question mark: nullable.
 #[must_use]

@@ -101,7 +101,7 @@ impl Fetcher {
         let source = &tile.source;
         let scene = match &source.survey {
             Some(SceneLayout::Scene(scene)) => scene,
-            Some(SceneLayout::Rejected { reason, detail }) => {
+            Some(SceneLayout::Rejected { reason, detail, .. }) => {
                 return Err(Rejection::new(*reason, detail.clone()).into());
             }
             Some(SceneLayout::Unanswered { uri }) => {

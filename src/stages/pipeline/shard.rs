@@ -12,7 +12,7 @@ use crate::observe::Progress;
 use crate::output::{Shard, Tile};
 use crate::scene::skip::Measured;
 use crate::stages::decode::Decoder;
-use crate::vocabulary::outcome::{MedicalRow, Outcome, Prediction, TileRow};
+use crate::vocabulary::outcome::{Outcome, Prediction, TileRow};
 use crate::vocabulary::reason::{Reason, Rejection};
 
 use super::geo_rows::GeoRows;
@@ -207,7 +207,7 @@ impl OpenShard {
         let tiles = self.shard.tiles.iter().zip(outcomes).enumerate();
         let rows = tiles.map(|(index, (tile, outcome))| TileRow {
             geo: geo_rows.row(tile, state.measures.get(&index)),
-            medical: medical_row(tile),
+            medical: tile.source.survey.as_ref().and_then(|survey| survey.medical_row(tile.frame)),
             tile_id: tile.id,
             source: tile.source.uri.clone(),
             source_version: tile.source.shown_version(),
@@ -226,10 +226,4 @@ impl OpenShard {
             permit: state.permit.take(),
         }
     }
-}
-
-/// Returns what is known of a tile as a medical image.
-fn medical_row(tile: &Tile) -> Option<Box<MedicalRow>> {
-    let image = tile.source.scene()?.medical.as_ref()?;
-    Some(Box::new(image.row(tile.frame)))
 }

@@ -1,12 +1,17 @@
 //! Medical images: their frames are tiles, and what the header says of them is recorded.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use tilefleet_dicom::Instance;
 
-use super::{codes, grid};
+use super::grid;
 use crate::formats::dicom::DicomFile;
 use crate::formats::raster::RasterFile;
 use crate::input::open::OpenRaster;
 use crate::scene::{BurnedIn, FrameTiling, MedicalImage, MedicalRules, Scene, SceneBand};
+use crate::vocabulary::dicom_codes as codes;
+use crate::vocabulary::kept_tag::KeptTag;
 use crate::vocabulary::keys::{Keys, plain_date, significant};
 use crate::vocabulary::outcome::MedicalRow;
 use crate::vocabulary::reason::{Reason, Rejection};
@@ -34,11 +39,7 @@ pub(super) fn scene(
         let detail = format!("it has {} frames, none of tiles.frames = {}", file.num_frames(), tiling.frames);
         return Err(Rejection::new(Reason::OutsideImage, detail));
     }
-    let may_be_burned_in = may_be_burned_in(dicom.instance());
-    if rules.burned_in == BurnedIn::Reject && may_be_burned_in {
-        let detail = "text may be burned into its pixels; privacy.burned_in = \"flag\" or \"allow\" takes it";
-        return Err(Rejection::new(Reason::BurnedIn, detail));
-    }
+    refuse_burned_in(dicom.instance(), rules.burned_in)?;
     let size = file.size(0);
     Ok(Scene {
         objects: vec![grid::object(opened)?],
@@ -52,7 +53,7 @@ pub(super) fn scene(
         in_rows: true,
         gsd: None,
         datetime: None,
-        medical: Some(Box::new(medical(dicom, tiling, rules, may_be_burned_in))),
+        medical: Some(Box::new(medical(dicom, tiling, rules))),
         notes: file.notes().to_vec(),
         only: None,
     })
@@ -63,12 +64,7 @@ fn stored_band(band: u16) -> SceneBand {
 }
 
 /// Records what a table says of the image.
-fn medical(
-    dicom: &DicomFile,
-    tiling: &FrameTiling,
-    rules: &MedicalRules,
-    may_be_burned_in: bool,
-) -> MedicalImage {
+fn medical(dicom: &DicomFile, tiling: &FrameTiling, rules: &MedicalRules) -> MedicalImage {
     let instance = dicom.instance();
     let image = dicom.frame(0).image();
     let text = |text: Option<String>| text.filter(|text| !text.is_empty()).map(Into::into);
@@ -90,14 +86,21 @@ fn medical(
         laterality: code(instance.laterality(0), &codes::LATERALITIES),
         view_position: code(instance.view_position(), &codes::VIEW_POSITIONS),
         preset: text(Some(tiling.preset.name().to_owned())),
-        may_be_burned_in: Some(may_be_burned_in),
+        may_be_burned_in: Some(may_be_burned_in(instance)),
+        tags: tags(instance, rules),
         ..identity(instance, rules)
     };
     MedicalImage { row, slice_positions: slice_positions(dicom) }
 }
 
+/// Returns what the object says in the attributes that are kept.
+fn tags(instance: &Instance, rules: &MedicalRules) -> Arc<BTreeMap<String, String>> {
+    let told = |kept: &KeptTag| Some((kept.keyword.to_owned(), kept.told(&instance.string(kept.tag)?)?));
+    Arc::new(rules.keep_tags.iter().filter_map(told).collect())
+}
+
 /// Returns whose image it is, as keys; for public data as the object says it.
-fn identity(instance: &Instance, rules: &MedicalRules) -> MedicalRow {
+pub(super) fn identity(instance: &Instance, rules: &MedicalRules) -> MedicalRow {
     let key = |uid: Option<String>, of: fn(&Keys, &str) -> Option<String>| {
         uid.and_then(|uid| rules.keys.as_ref().map_or_else(|| plain(&uid), |keys| of(keys, &uid)))
             .map(Into::into)
@@ -128,9 +131,23 @@ fn plain(id: &str) -> Option<String> {
     significant(id).map(str::to_owned)
 }
 
+/// Refuses an object that may have text burned in, if that is the rule.
+///
+/// # Errors
+///
+/// [`Reason::BurnedIn`]
+pub fn refuse_burned_in(instance: &Instance, rule: BurnedIn) -> Result<(), Rejection> {
+    if rule != BurnedIn::Reject || !may_be_burned_in(instance) {
+        return Ok(());
+    }
+    let detail = "text may be burned into its pixels; privacy.burned_in = \"flag\" or \"allow\" takes it";
+    Err(Rejection::new(Reason::BurnedIn, detail))
+}
+
 /// Tells whether text may be burned into the pixels (PS3.3 C.7.6.1.1.1): the object says so, or says nothing and is of a
 /// modality whose devices burn some in. `NO` is believed, and no proof.
-fn may_be_burned_in(instance: &Instance) -> bool {
+#[must_use]
+pub fn may_be_burned_in(instance: &Instance) -> bool {
     match instance.burned_in_annotation().as_deref().map(str::trim) {
         Some("YES") => true,
         Some("NO") => false,

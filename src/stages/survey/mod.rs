@@ -6,7 +6,6 @@
 //! host can. No pixel is read.
 
 mod bands;
-mod codes;
 mod frames;
 mod grid;
 pub(crate) mod windows;
@@ -19,9 +18,11 @@ use tokio::runtime::Handle;
 
 use self::bands::Choice;
 pub use self::bands::{ChosenAsset, chosen_assets};
+pub use self::frames::{may_be_burned_in, refuse_burned_in};
 pub use self::windows::{
     grid_of, is_in_grid, is_planned, nearest_window, num_tiles_of, place_in_grid, planned_windows,
 };
+use crate::formats::dicom;
 use crate::formats::reader::TileGrid;
 use crate::input::byte_ranges::{RangeReader, ReadError, ReadOptions};
 use crate::input::open::OpenRaster;
@@ -34,6 +35,7 @@ use crate::stages::survey::windows::{MAX_WINDOWS, count, tiles_of};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::guard;
 use crate::vocabulary::identity::SourceUri;
+use crate::vocabulary::outcome::MedicalRow;
 use crate::vocabulary::reason::{Reason, Rejection};
 
 /// So many sources are surveyed at once.
@@ -63,15 +65,15 @@ pub type SurveyedObjects = (SceneLayout, Vec<Arc<OpenRaster>>);
 enum UnreadableHeader {
     /// The store did not answer for this object.
     NoAnswer(ObjectUri),
-    /// It would fail again tomorrow.
-    Rejected(Rejection),
+    /// It would fail again tomorrow; and whose medical image it is, if its header says so.
+    Rejected(Rejection, Option<Box<MedicalRow>>),
     /// Planning ends.
     Failed(Error),
 }
 
 impl From<Rejection> for UnreadableHeader {
     fn from(rejection: Rejection) -> Self {
-        Self::Rejected(rejection)
+        Self::Rejected(rejection, None)
     }
 }
 
@@ -162,7 +164,9 @@ impl HeaderReader {
                 self.warn_of_no_geometry(&scene);
                 (SceneLayout::Scene(Arc::new(scene)), objects)
             }
-            Err(UnreadableHeader::Rejected(rejection)) => (rejection.into(), Vec::new()),
+            Err(UnreadableHeader::Rejected(rejection, whose)) => {
+                (SceneLayout::from(rejection).of(whose), Vec::new())
+            }
             Err(UnreadableHeader::NoAnswer(uri)) => {
                 (SceneLayout::Unanswered { uri: uri.identity().clone() }, Vec::new())
             }
@@ -181,8 +185,11 @@ impl HeaderReader {
         let item = item.map(Result::as_ref).transpose().map_err(unusable)?;
         if let Some(tiling) = &self.tiling.frames {
             let opened = self.open(&entry.uri, entry, known).await?;
-            let scene = guard::catch_decoder_panic(|| frames::scene(&opened, tiling, &self.medical))?;
-            return Ok((scene, vec![opened]));
+            let scene = guard::catch_decoder_panic(|| frames::scene(&opened, tiling, &self.medical));
+            return match scene {
+                Ok(scene) => Ok((scene, vec![opened])),
+                Err(rejection) => Err(self.refused(rejection, opened.reader()).await),
+            };
         }
         let choices = match item {
             None => bands::whole_file(&entry.uri, &self.tiling),
@@ -219,19 +226,41 @@ impl HeaderReader {
             }
             None => RangeReader::open(storage, &uri, reads).await,
         };
-        let opened = match reader {
-            Ok(Some(reader)) => OpenRaster::open(self.grid(), Arc::new(reader)).await,
+        let reader = match reader {
+            Ok(Some(reader)) => Arc::new(reader),
             // Without its size it cannot be read in parts; the worker says so.
             Ok(None) => return Err(self.unanswered(None, uri).await?),
-            Err(fault) => Err(fault.into()),
+            Err(fault) => return Err(self.faulty(fault, uri).await?),
         };
-        match ReadError::answer(opened) {
+        match ReadError::answer(OpenRaster::open(self.grid(), reader.clone()).await) {
             Ok(opened) => {
                 self.tally.answered(&uri);
-                Ok(Arc::new(opened?))
+                match opened {
+                    Ok(opened) => Ok(Arc::new(opened)),
+                    Err(rejection) => Err(self.refused(rejection, &reader).await),
+                }
             }
-            Err(StoreError::Failed(error)) => Err(self.unanswered(Some(error), uri).await?),
-            Err(_) => Err(self.unanswered(None, uri).await?),
+            Err(fault) => Err(self.faulty(fault, uri).await?),
+        }
+    }
+
+    /// Rejects an object. The row of a medical image says whose it is, so that it is found when a person is erased.
+    async fn refused(&self, rejection: Rejection, reader: &RangeReader) -> UnreadableHeader {
+        if !self.tiling.is_of_frames() {
+            return rejection.into();
+        }
+        // What the header needs has been read already.
+        let instance = reader.parse(dicom::parse_instance).await.ok();
+        let whose = instance.and_then(|instance| {
+            guard::catch_decoder_panic(|| Ok(frames::identity(&instance, &self.medical))).ok()
+        });
+        UnreadableHeader::Rejected(rejection, whose.map(Box::new))
+    }
+
+    async fn faulty(&self, fault: StoreError, uri: ObjectUri) -> Result<UnreadableHeader> {
+        match fault {
+            StoreError::Failed(error) => self.unanswered(Some(error), uri).await,
+            _ => self.unanswered(None, uri).await,
         }
     }
 

@@ -34,7 +34,7 @@ use crate::output::summary::{Summary, deleted_meanwhile, sum_up};
 use crate::output::table;
 use crate::output::table::TableSpec;
 use crate::output::{AcceptedBecause, ArrayJob, Limit, ModelRecord, Origin, Output, PrivacyRecord, Run};
-use crate::scene::{MedicalRules, Tiling};
+use crate::scene::{BurnedIn, MedicalRules, Tiling};
 use crate::stages::child;
 use crate::stages::child::{Program, memory_of_this_process};
 use crate::stages::fetch::Fetcher;
@@ -782,7 +782,7 @@ fn draft(loaded: &Loaded, model: &Model, tiling: Option<&Tiling>, keys: Option<&
         embedding_type: pipeline.output.embedding.name(),
         top_k: pipeline.output.top_k,
         tiling,
-        privacy: privacy.zip(keys).map(|(privacy, keys)| meaning_of(privacy, keys)),
+        privacy: privacy.and_then(|privacy| meaning_of(privacy, keys)),
     };
     let classifier = model.contract.output.classifier.as_ref();
     let lineage = OutputSchemaId {
@@ -841,26 +841,29 @@ fn keep_columns(pipeline: &Pipeline) -> Vec<String> {
     pipeline.privacy.as_ref().map_or_else(Vec::new, |privacy| privacy.keep_columns.clone())
 }
 
-/// Returns what of `[privacy]` changes rows.
-fn meaning_of<'a>(privacy: &'a Privacy, keys: &Keys) -> PrivacyMeaning<'a> {
-    PrivacyMeaning {
-        policy: privacy.policy.name(),
-        key_id: keys.id(),
-        dates: privacy.dates.name(),
-        keep_tags: &privacy.keep_tags,
-        burned_in: privacy.burned_in.name(),
-    }
+/// Returns what of `[privacy]` changes rows; `None` if nothing does.
+fn meaning_of<'a>(privacy: &'a Privacy, keys: Option<&Keys>) -> Option<PrivacyMeaning<'a>> {
+    let Privacy { policy, dates, keep_tags, burned_in, .. } = privacy;
+    let is_as_without =
+        keys.is_none() && (*dates, *burned_in) == (Dates::Kept, BurnedIn::Allow) && keep_tags.is_empty();
+    let meaning = || PrivacyMeaning {
+        policy: policy.name(),
+        key_id: keys.map(Keys::id).unwrap_or_default(),
+        dates: dates.name(),
+        keep_tags: keep_tags.iter().map(|kept| kept.keyword).collect(),
+        burned_in: burned_in.name(),
+    };
+    (!is_as_without).then(meaning)
 }
 
 /// Returns what the table may tell of medical images.
 fn medical_rules(pipeline: &Pipeline, keys: Option<&Keys>) -> MedicalRules {
-    match (&pipeline.privacy, keys) {
-        (Some(privacy), Some(keys)) => MedicalRules {
-            keys: Some(keys.clone()),
-            tells_dates: privacy.dates == Dates::Shifted,
-            burned_in: privacy.burned_in,
-        },
-        _ => MedicalRules::default(),
+    let Some(privacy) = &pipeline.privacy else { return MedicalRules::default() };
+    MedicalRules {
+        keys: keys.cloned(),
+        tells_dates: privacy.dates != Dates::Absent,
+        burned_in: privacy.burned_in,
+        keep_tags: privacy.keep_tags.clone(),
     }
 }
 

@@ -94,6 +94,7 @@ impl ColumnGroup for MedicalGroup {
             study_date: number_at(stored.numbers::<Date32Type>("study_date")?, at),
             mpp: number("mpp")?,
             may_be_burned_in: flag_at(stored.flags("may_be_burned_in")?, at),
+            tags: Arc::default(),
         }));
         Ok(())
     }

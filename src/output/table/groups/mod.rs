@@ -1,12 +1,12 @@
 //! The groups of columns that a table is made of, in its order.
 //!
 //! ```text
-//! identity  window  outcome  prediction  embedding  extra?   geo? medical?
+//! identity  window  outcome  prediction  embedding  extra?   geo? medical? tags?
 //! └──────────────── every table ───────────────────┘ manifest └ what the sources are ┘
 //! ```
 //!
 //! A group knows its fields, makes its columns of the rows of a shard, says what belongs into the file's metadata, and
-//! reads its columns back. A new one is a file here, a line in `domains`, and a field of [`TileRow`]; `tests` holds the
+//! reads its columns back. A new one is a file here, a line in `domains_of` and in `domains_in`, and a field of [`TileRow`]; `tests` holds the
 //! contract that all of them keep.
 
 mod embedding;
@@ -16,6 +16,7 @@ mod identity;
 mod medical;
 mod outcome;
 mod prediction;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -34,6 +35,7 @@ use self::identity::IdentityGroup;
 use self::medical::MedicalGroup;
 use self::outcome::OutcomeGroup;
 use self::prediction::PredictionGroup;
+use self::tags::TagsGroup;
 use self::window::WindowGroup;
 use super::file::ShardRows;
 use super::schema::TableSpec;
@@ -105,25 +107,28 @@ fn of_each_row(predictions: PredictionGroup) -> Vec<Arc<dyn ColumnGroup>> {
     vec![Arc::new(IdentityGroup), Arc::new(WindowGroup), Arc::new(OutcomeGroup), Arc::new(predictions)]
 }
 
-/// A group that only tables of some kinds of sources have.
-struct Domain {
-    group: Arc<dyn ColumnGroup>,
-    /// Whether the table of a pipeline has it.
-    is_of: fn(&Pipeline) -> bool,
-}
-
-/// Returns all of them, in the order of a table that has them.
-fn domains() -> [Domain; 2] {
-    [
-        // Windows of scenes lie on the Earth.
-        Domain { group: Arc::new(GeoGroup), is_of: |pipeline| matches!(pipeline.grid, Grid::Windows(_)) },
-        Domain { group: Arc::new(MedicalGroup), is_of: |pipeline| matches!(pipeline.grid, Grid::Frames(_)) },
-    ]
-}
-
-/// Returns the groups of those that the table of a pipeline has.
+/// Returns the groups of the table of a pipeline that only tables of some kinds of sources have.
 pub(super) fn domains_of(pipeline: &Pipeline) -> Vec<Arc<dyn ColumnGroup>> {
-    domains().into_iter().filter(|domain| (domain.is_of)(pipeline)).map(|domain| domain.group).collect()
+    match &pipeline.grid {
+        Grid::Whole => Vec::new(),
+        // They lie on the Earth.
+        Grid::Windows(_) => vec![Arc::new(GeoGroup)],
+        Grid::Frames(_) => {
+            let kept = pipeline.privacy.iter().filter_map(|privacy| TagsGroup::of(&privacy.keep_tags));
+            let kept = kept.map(|group| Arc::new(group) as Arc<dyn ColumnGroup>);
+            std::iter::once(Arc::new(MedicalGroup) as Arc<dyn ColumnGroup>).chain(kept).collect()
+        }
+    }
+}
+
+/// Returns those that a stored table has.
+fn domains_in(schema: &Schema) -> Vec<Arc<dyn ColumnGroup>> {
+    let is_stored = |group: &Arc<dyn ColumnGroup>| {
+        group.fields().first().is_some_and(|field| schema.field_with_name(field.name()).is_ok())
+    };
+    let always: [Arc<dyn ColumnGroup>; 2] = [Arc::new(GeoGroup), Arc::new(MedicalGroup)];
+    let kept = TagsGroup::stored_in(schema).map(|group| Arc::new(group) as Arc<dyn ColumnGroup>);
+    always.into_iter().filter(is_stored).chain(kept).collect()
 }
 
 /// Reads rows of a stored table back: all but their embeddings and the manifest's columns.
@@ -141,10 +146,7 @@ impl RowGroups {
     #[must_use]
     pub fn of(schema: &Schema, classifier: bool) -> Self {
         let mut groups = of_each_row(PredictionGroup { classifier, labels: None, top_k: 0 });
-        let is_stored = |group: &Arc<dyn ColumnGroup>| {
-            group.fields().first().is_some_and(|field| schema.field_with_name(field.name()).is_ok())
-        };
-        groups.extend(domains().into_iter().map(|domain| domain.group).filter(is_stored));
+        groups.extend(domains_in(schema));
         Self { groups, blank: blank() }
     }
 

@@ -1,5 +1,6 @@
 //! The contract of a group of columns, and that each keeps it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StructArray};
@@ -10,6 +11,7 @@ use super::super::stored_columns::{BadColumn, StoredColumns};
 use super::*;
 use crate::config::EmbeddingType;
 use crate::vocabulary::geometry::Window;
+use crate::vocabulary::kept_tag::KeptTag;
 use crate::vocabulary::outcome::{GeoRow, MedicalRow, Prediction};
 
 /// Rows of all kinds, each with its part of a scene or without.
@@ -60,7 +62,13 @@ fn medical(number: u32) -> MedicalRow {
         preset: text("display"),
         mpp: None,
         may_be_burned_in: Some(number == 1),
+        tags: Arc::new(if number == 1 { BTreeMap::new() } else { [("KVP".into(), "120".into())].into() }),
     }
+}
+
+fn tags_group() -> TagsGroup {
+    let kept = ["PatientAge", "KVP"].map(|name| KeptTag::of_people(name).unwrap());
+    TagsGroup::of(&kept).unwrap()
 }
 
 fn place(number: u32) -> GeoRow {
@@ -85,7 +93,7 @@ fn every_group() -> Vec<Arc<dyn ColumnGroup>> {
         labels: None,
         top_k: 2,
         extra: Some(extra().fields().clone()),
-        domains: domains().map(|domain| domain.group).to_vec(),
+        domains: vec![Arc::new(GeoGroup), Arc::new(MedicalGroup), Arc::new(tags_group())],
     };
     groups(&spec)
 }
@@ -121,13 +129,16 @@ fn check_column(field: &Field, column: &Column<'_>, num_rows: usize) {
 }
 
 /// Checks that a group which rows hold reads back what it wrote, and nothing else of a row.
-fn check_read_back(group: &dyn ColumnGroup, start: fn(&TileRow) -> TileRow) {
+///
+/// - `start`: the row without what the group reads
+/// - `end`: the row with what it reads
+fn check_read_back(group: &dyn ColumnGroup, start: fn(&TileRow) -> TileRow, end: fn(&TileRow) -> TileRow) {
     let rows = rows();
     let stored = stored(group, &rows);
     for (at, row) in rows.iter().enumerate() {
         let mut read = start(row);
         group.read_back(&StoredColumns(&stored), at, &mut read).unwrap();
-        assert_eq!(&read, row, "{group:?}");
+        assert_eq!(read, end(row), "{group:?}");
     }
     // Each column that is missing or of another type is named.
     for (number, field) in group.fields().iter().enumerate() {
@@ -158,15 +169,29 @@ fn every_group_keeps_the_contract() {
 
 #[test]
 fn what_rows_hold_is_read_back() {
-    check_read_back(&IdentityGroup, |row| {
-        let TileRow { tile_id, source, source_version, .. } = blank();
-        TileRow { tile_id, source, source_version, ..row.clone() }
-    });
-    check_read_back(&WindowGroup, |row| TileRow { level: 0, frame: 0, window: None, ..row.clone() });
+    check_read_back(
+        &IdentityGroup,
+        |row| {
+            let TileRow { tile_id, source, source_version, .. } = blank();
+            TileRow { tile_id, source, source_version, ..row.clone() }
+        },
+        TileRow::clone,
+    );
+    check_read_back(
+        &WindowGroup,
+        |row| TileRow { level: 0, frame: 0, window: None, ..row.clone() },
+        TileRow::clone,
+    );
     let predictions = PredictionGroup { classifier: true, labels: None, top_k: 2 };
-    check_read_back(&predictions, without_prediction);
-    check_read_back(&GeoGroup, |row| TileRow { geo: None, ..row.clone() });
-    check_read_back(&MedicalGroup, |row| TileRow { medical: None, ..row.clone() });
+    check_read_back(&predictions, without_prediction, TileRow::clone);
+    check_read_back(&GeoGroup, |row| TileRow { geo: None, ..row.clone() }, TileRow::clone);
+    check_read_back(&MedicalGroup, |row| TileRow { medical: None, ..row.clone() }, without_tags);
+    check_read_back(&tags_group(), without_tags, TileRow::clone);
+}
+
+fn without_tags(row: &TileRow) -> TileRow {
+    let medical = row.medical.clone().map(|medical| MedicalRow { tags: Arc::default(), ..*medical });
+    TileRow { medical: medical.map(Box::new), ..row.clone() }
 }
 
 fn without_prediction(row: &TileRow) -> TileRow {
@@ -249,7 +274,7 @@ fn a_table_has_the_groups_of_its_domains_and_their_metadata() {
         labels: None,
         top_k: 2,
         extra: None,
-        domains: vec![Arc::new(Areas), Arc::new(GeoGroup), Arc::new(MedicalGroup)],
+        domains: vec![Arc::new(Areas), Arc::new(GeoGroup), Arc::new(MedicalGroup), Arc::new(tags_group())],
     };
     let rows = rows();
     let shard = ShardRows { shard: 0, rows: &rows, embeddings: &[1.0], extra: None };
