@@ -72,6 +72,10 @@ pub use tensor::{SpareTensors, Tensor};
 /// committed.
 const SHARDS_IN_MEMORY: usize = 3;
 
+/// So many frames of local files per decoding thread are being read or decoded: to be further ahead only pushes them out
+/// of caches.
+const LOCAL_FRAMES: usize = 4;
+
 /// After a stop was asked for, what is under way may take so long before it is abandoned. Spot
 /// machines give 15 seconds.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -119,6 +123,8 @@ pub struct Stages {
 struct Queues {
     pool: rayon::ThreadPool,
     requests: Arc<Semaphore>,
+    /// Frames of local files, from request to decoded.
+    local_frames: Arc<Semaphore>,
     /// Encoded images, from request to decoded.
     fetched: ByteBudget,
     /// Decoded images and what their decoders work with, while they are decoded and resized.
@@ -355,6 +361,7 @@ impl Stages {
         Ok(Queues {
             pool,
             requests: Arc::new(Semaphore::new(self.fetch_concurrency.get())),
+            local_frames: Arc::new(Semaphore::new(LOCAL_FRAMES * self.decode_threads.get())),
             fetched: ByteBudget::new(self.fetched_bytes()),
             decoded: ByteBudget::new(self.memory_bytes / 8 * 6),
             chips: ByteBudget::new(self.chip_bytes(num_sessions)),
