@@ -1,5 +1,15 @@
 //! What the fuzz targets do with any bytes. `cargo test --test it mutated` does the same with mutated real files,
-//! so that what is found stays found without nightly.
+//! so that what is found stays found without nightly. Those of decoders need nothing of the package, so that the tests of
+//! a decoder may use them too.
+
+#[path = "bodies/dicom.rs"]
+mod dicom;
+#[path = "bodies/dicom_pixels.rs"]
+mod dicom_pixels;
+#[path = "bodies/jpeg.rs"]
+mod jpeg;
+#[path = "bodies/jpeg2000.rs"]
+mod jpeg2000;
 
 use tilefleet::formats::image;
 use tilefleet::formats::image::DecodeLimits;
@@ -10,6 +20,11 @@ use tilefleet::stages::decode::blocks::{decode_block, read_window};
 use tilefleet::stages::decode::{decode, working_bytes};
 use tilefleet::vocabulary::geometry::Window;
 use tilefleet::vocabulary::reason::{Reason, Rejection};
+
+pub use self::dicom::dicom;
+pub use self::dicom_pixels::dicom_pixels;
+pub use self::jpeg::{jpeg, jpeg_samples, jpegls};
+pub use self::jpeg2000::jpeg2000;
 
 /// Larger blocks are left out: what is looked for is found in small ones.
 const MAX_BLOCK_BYTES: u64 = 1 << 24;
@@ -49,60 +64,6 @@ pub fn image(bytes: &[u8]) {
     if let Err(rejection) = decode(&header, bytes, &limits, Window::whole(header.oriented_size())) {
         assert_ne!(rejection.reason, Reason::DecoderCrash, "{rejection}");
     }
-}
-
-/// Decodes anything as JPEG: what passes in one pass passes the audit too, and has the same samples.
-///
-/// # Panics
-///
-/// If it does not, or a decoder crashes.
-pub fn jpeg(bytes: &[u8]) {
-    if tilefleet_jpeg::frame(bytes).is_some_and(|frame| frame.repeats_ids) {
-        return;
-    }
-    for colours in [tilefleet_jpeg::Colours::Rgb, tilefleet_jpeg::Colours::AsStored] {
-        let options = tilefleet_jpeg::Options {
-            needed: None,
-            colours,
-            max_pixels: MAX_BLOCK_BYTES / 16,
-            max_decoded_bytes: MAX_BLOCK_BYTES / 4,
-        };
-        if let Ok(samples) = tilefleet_jpeg::decode(bytes, &options) {
-            assert!(tilefleet_jpeg::decode_audited(bytes, &options) == Ok(samples), "two decoders disagree");
-        }
-    }
-}
-
-/// Decodes anything as JPEG of any process, as DICOM has it: lossless, 12 bits, 8 bits.
-///
-/// # Panics
-///
-/// If there are other samples than the header announces, or a decoder crashes.
-pub fn jpeg_samples(bytes: &[u8]) {
-    let limits =
-        tilefleet_jpeg::Limits { max_pixels: MAX_BLOCK_BYTES / 16, max_decoded_bytes: MAX_BLOCK_BYTES / 4 };
-    let Ok(decoded) = tilefleet_jpeg::decode_samples(bytes, &limits) else { return };
-    let header = tilefleet_jpeg::header(bytes).expect("a file that is decoded has a header");
-    let samples = decoded.samples.into_u16();
-    assert_eq!(samples.len() as u64, header.num_samples());
-    let largest = samples.into_iter().max().unwrap_or(0);
-    assert!(u32::from(largest) >> header.precision == 0, "a sample is larger than its precision");
-}
-
-/// Decodes anything as JPEG-LS.
-///
-/// # Panics
-///
-/// If there are other samples than the header announces, or the decoder crashes.
-pub fn jpegls(bytes: &[u8]) {
-    let limits =
-        tilefleet_jpegls::Limits { max_pixels: MAX_BLOCK_BYTES / 16, max_decoded_bytes: MAX_BLOCK_BYTES / 4 };
-    let Ok(decoded) = tilefleet_jpegls::decode(bytes, &limits) else { return };
-    let header = tilefleet_jpegls::header(bytes).expect("a file that is decoded has a header");
-    let samples = decoded.samples.into_u16();
-    assert_eq!(samples.len() as u64, header.num_samples());
-    let largest = samples.into_iter().max().unwrap_or(0);
-    assert!(u32::from(largest) >> header.precision == 0, "a sample is larger than its precision");
 }
 
 /// Decodes blocks of anything that has the header of a scene, and cuts windows out of them.

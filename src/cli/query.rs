@@ -13,7 +13,7 @@ use crate::answers::query::show::{Format, Writer};
 use crate::answers::query::{Given, MAX_BYTES, Queryable, STACK_BYTES, crash, fault};
 use crate::cli::output_args::PlaceArgs;
 use crate::cli::{block_on_built, show};
-use crate::input::storage::Storage;
+use crate::input::storage::{Storage, StorageOptions};
 use crate::models::file;
 use crate::observe::announce;
 use crate::output::Output;
@@ -109,6 +109,19 @@ pub fn run(args: Args) -> Result<()> {
         None => answer(&mut stdout()),
     }
     .map(|_| ())
+}
+
+/// Asks an output one question, and prints the answer as a table.
+///
+/// # Errors
+///
+/// As [`Queryable::ask`]; `Unavailable` if nothing can be printed.
+pub(super) fn print_answer(output: &Output, sql: &str) -> Result<()> {
+    let storage = Storage::new(StorageOptions::default())?;
+    let question = Question { sql: sql.to_owned(), output: output.clone(), storage, tables: Vec::new() };
+    let (width, mut out) = (show::terminal_width(), Shown::new(stdout(), visible::text));
+    on_large_stacks(|| or_interrupted(answer(&question, Format::Table, width, &mut out)))?;
+    Ok(())
 }
 
 /// What the ending of a file's name says of the format.

@@ -111,14 +111,25 @@ impl Run {
         json.push(b'\n');
         let folder = output.layout.attempts_on(&self.id, source_id);
         let key = format!("{folder}{}.json", output.process.unique_name());
-        output.create(&key, Bytes::from(json)).await?;
+        self.create_in_record(&key, Bytes::from(json)).await?;
+        Ok(AttemptState::of(self.attempts_on(source_id).await?))
+    }
+
+    /// Creates an object in the run's record, unless the run is deleted.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers; `Unavailable` if the run is deleted.
+    pub(super) async fn create_in_record(&self, key: &str, bytes: Bytes) -> Result<()> {
+        let output = &self.output;
+        output.create(key, bytes).await?;
         if output.is_deleted(&self.id).await? {
             // The deletion may have listed before this was there.
-            output.bucket.delete(&key).await?;
+            output.bucket.delete(key).await?;
             output.bucket.remove_empty_folders(&output.layout.record(&self.id)).await?;
             return Err(Error::unavailable(format!("run {} is deleted", self.id)));
         }
-        Ok(AttemptState::of(self.attempts_on(source_id).await?))
+        Ok(())
     }
 
     /// Reads the attempts on a source.

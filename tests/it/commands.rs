@@ -164,38 +164,6 @@ fn a_bench_is_printed_for_people_unless_json_is_asked_for() {
     assert!(json["chips_per_second"].as_f64().unwrap() > 0.0, "{json}");
 }
 
-/// The demo ends in a verified table and exits 0 though it holds rejects on purpose.
-#[test]
-fn the_demo_ends_in_a_verified_table() {
-    let folder = tempfile::tempdir().unwrap();
-    let output = support::tilefleet().arg("demo").current_dir(folder.path()).output().unwrap();
-    assert_exit(&output, 0);
-    let said = String::from_utf8_lossy(&output.stdout);
-    for words in
-        ["verified: 5 of 5 shards", "the weights are random", "class", "truncated-half.jpg", "too_large"]
-    {
-        assert!(said.to_lowercase().contains(words), "no `{words}` in:\n{said}");
-    }
-    let (_, share) = said.split_once("60 labelled images held out, the head gets ").unwrap();
-    let share: u32 = share.split_once(" % right").unwrap().0.parse().unwrap();
-    assert!(share >= 70, "the head gets {share} % right, one in five by chance");
-    let new = crate::fixture::rows(&folder.path().join("tilefleet-demo/kinds-table"));
-    let right = new.iter().filter(|row| row.label.as_deref() == row.source.rsplit('/').nth(1));
-    assert!(new.len() == 20 && right.count() >= 12, "{new:?}");
-    let verified = |table: &str| {
-        let table = folder.path().join("tilefleet-demo").join(table);
-        support::tilefleet().arg("verify").arg(table).output().unwrap()
-    };
-    assert_exit(&verified("table"), 0);
-    assert_exit(&verified("scene-table"), 0);
-    let Some(python) = support::python() else { return };
-    let check = "import sys; from rio_cogeo import cog_validate; print([cog_validate(file, quiet=True) for file in sys.argv[1:]])";
-    let files = ["scene/scene.tif", "maps/scene-class.tif", "maps/scene-score.tif"];
-    let files = files.map(|file| folder.path().join("tilefleet-demo").join(file).display().to_string());
-    let said = support::run_python(&python, check, &files.each_ref().map(String::as_str));
-    assert_eq!(said.trim(), "[(True, [], []), (True, [], []), (True, [], [])]");
-}
-
 /// Flags alone, then the file that `init` writes, then flags again: one and the same run, which every command sees.
 #[test]
 fn a_run_needs_no_pipeline_file() {

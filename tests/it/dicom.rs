@@ -97,13 +97,35 @@ fn rows_say_what_pydicom_says() {
     assert_eq!((&summary["sources"], &summary["reasons"]), (&66.into(), &json!({ "not_image": 2 })));
     job.verify_ok();
     assert_eq!(run(&job, &folder, &[])["nothing_new"], true);
+    assert_table(&job.table(), expected.iter().filter(|file| file["reason"] != "not_an_image"));
+}
+
+/// Compares the rows of a table, file by file.
+fn assert_table<'a>(table: &Path, expected: impl Iterator<Item = &'a Value>) {
     let mut found = BTreeMap::new();
-    for row in query(&job.table(), &format!("SELECT {SAID} FROM tiles ORDER BY source, frame")) {
+    for row in query(table, &format!("SELECT {SAID} FROM tiles ORDER BY source, frame")) {
         found.entry(file_of(&row)).or_insert_with(Vec::new).push(row);
     }
-    for file in expected.iter().filter(|file| file["reason"] != "not_an_image") {
-        assert_rows(&found[file["file"].as_str().unwrap()], file);
+    expected.for_each(|file| assert_rows(&found[file["file"].as_str().unwrap()], file));
+}
+
+/// Compares what is read of a folder of objects with what pydicom reads: all rows, and all stored values.
+///
+/// - `cut`: the file that has not all of its pixels; pydicom gives its header, and is not asked for more
+/// - returns: number of frames compared
+pub fn compare_with_pydicom(folder: &Path, cut: &str) -> Option<usize> {
+    let expected: Vec<Value> = serde_json::from_str(&oracle(&["expected", folder.to_str()?])?).unwrap();
+    let expected: Vec<&Value> = expected.iter().filter(|file| file["file"] != cut).collect();
+    let job = job();
+    run(&job, folder, &[]);
+    assert_table(&job.table(), expected.into_iter());
+    let mut chips = Chips::new();
+    for row in query(&job.table(), "SELECT source, frame FROM tiles WHERE status = 'ok' ORDER BY 1, 2") {
+        let source = row["source"].as_str().unwrap().strip_prefix("file://").unwrap();
+        chips.take(Path::new(source), row["frame"].as_u64().unwrap() as u32, "stored", &[], json!({}));
     }
+    chips.compare()?;
+    Some(chips.entries.len())
 }
 
 /// Compares the rows of one file.

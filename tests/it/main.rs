@@ -10,6 +10,8 @@ mod attempts;
 mod canary;
 mod commands;
 #[cfg(feature = "query")]
+mod demo;
+#[cfg(feature = "query")]
 mod devices;
 #[cfg(feature = "query")]
 mod dicom;
@@ -23,6 +25,7 @@ mod gone;
 mod head;
 #[cfg(feature = "query")]
 mod identity;
+mod isolated;
 mod jobs;
 mod killed;
 mod labels;
@@ -63,6 +66,7 @@ mod terminal;
 mod tiff_faults;
 mod trained;
 #[cfg(feature = "query")]
+mod watched;
 mod windows;
 #[cfg(feature = "query")]
 mod work;

@@ -7,6 +7,7 @@ use std::process::Command;
 #[path = "../../fuzz/bodies.rs"]
 mod bodies;
 use tilefleet_testing::Random;
+use tilefleet_testing::oracle::pydicom_files;
 
 use crate::support;
 
@@ -106,4 +107,58 @@ fn mutated_images_are_read_or_rejected() {
         }
     }
     assert!(paths.len() > 100, "{} files", paths.len());
+}
+
+/// Streams of JPEG 2000 and HTJ2K with every option of two encoders.
+#[test]
+fn mutated_streams_are_decoded_or_rejected() {
+    // Streams with their samples, which are passed over.
+    let golden = include_bytes!("../../crates/jpeg2000/golden/streams.bin");
+    let starts = golden.windows(4).enumerate().filter(|(_, bytes)| *bytes == [0xFF, 0x4F, 0xFF, 0x51]);
+    let mut random = Random(17);
+    let mut num_streams = 0;
+    for (start, _) in starts {
+        let end = golden[start..].windows(2).position(|pair| pair == [0xFF, 0xD9]).expect("a stream ends");
+        let stream = &golden[start..start + end + 2];
+        num_streams += 1;
+        for _ in 0..NUM_MUTATIONS / 10 {
+            bodies::jpeg2000(&mutated(stream, &mut random));
+        }
+    }
+    assert!(num_streams > 80, "{num_streams} streams");
+}
+
+/// Small objects of the test data and of pydicom's own tests; `crates/dicom` has more of them.
+#[test]
+fn mutated_objects_are_read_or_rejected() {
+    let (Some(pydicom), Some(data)) = (pydicom_files(), support::test_data()) else { return };
+    let folders = [pydicom, data.join("medical/dicom/highdicom")];
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+    let mut paths: Vec<PathBuf> =
+        entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+    paths.sort();
+    let mut random = Random(19);
+    let mut num_files = 0;
+    for path in paths {
+        let file = fs::read(&path).unwrap();
+        if file.is_empty() || file.len() > MAX_BYTES {
+            continue;
+        }
+        num_files += 1;
+        for _ in 0..NUM_MUTATIONS / 10 {
+            bodies::dicom(&mutated(&file, &mut random));
+        }
+    }
+    assert!(num_files > 60, "{num_files} files");
+}
+
+/// Frames whose header says anything about shape, bits, tables and windows.
+#[test]
+fn values_of_any_header_are_shown_or_rejected() {
+    let mut random = Random(23);
+    for _ in 0..100 * NUM_MUTATIONS {
+        let len = 20 + random.below(600);
+        let bytes: Vec<u8> = (0..len).map(|_| random.byte()).collect();
+        bodies::dicom_pixels(&bytes);
+    }
 }

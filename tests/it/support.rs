@@ -10,13 +10,14 @@ pub mod store_server;
 
 use std::env;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 pub use fault_proxy::{Fault, FaultProxy, Rule};
 pub use s3_server::S3Server;
 pub use store_server::{Azurite, FakeGcs};
 use tilefleet::runtime::cache_dir;
+pub use tilefleet_testing::oracle::python;
 pub use tilefleet_testing::skipped::test_data;
 
 /// Reports what a test cannot do without, and returns `None`.
@@ -27,12 +28,6 @@ pub use tilefleet_testing::skipped::test_data;
 pub fn skip<T>(what: &str) -> Option<T> {
     tilefleet_testing::skipped::missing(what);
     None
-}
-
-/// Returns the Python that `scripts/test-env` set up, with the packages in `scripts/test-requirements.txt`.
-pub fn python() -> Option<PathBuf> {
-    let python = project().join(".venv/bin/python");
-    if python.is_file() { Some(python) } else { skip("no .venv: run scripts/test-env") }
 }
 
 /// Starts SeaweedFS, a real S3 server, for one test.

@@ -6,7 +6,7 @@
 use std::ops::{BitOr, BitXor, Shr};
 use std::sync::Arc;
 
-use crate::error::{Error, unsupported};
+use crate::error::{Error, corrupt, unsupported};
 use crate::lut::Lut;
 use crate::palette::Palette;
 use crate::spec::{FrameSpec, Modality, Presentation, range_of};
@@ -114,6 +114,9 @@ impl<'a> Shader<'a> {
             (None, Voi::Lut(lut)) => Interest::Lut(lut),
             (None, Voi::None) => {
                 let (low, high) = full_range(spec, modality, values);
+                if high > low && !(high - low).is_finite() {
+                    return Err(corrupt("values of the modality span more than a number can hold"));
+                }
                 Interest::Range(low, high)
             }
         };

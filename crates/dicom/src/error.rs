@@ -36,6 +36,19 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Says what a decoder says; its words are of codes and numbers only.
+impl From<tilefleet_codec::Error> for Error {
+    fn from(error: tilefleet_codec::Error) -> Self {
+        let kind = match error.kind {
+            tilefleet_codec::ErrorKind::Truncated => ErrorKind::Truncated,
+            tilefleet_codec::ErrorKind::Corrupt => ErrorKind::Corrupt,
+            tilefleet_codec::ErrorKind::Unsupported => ErrorKind::Unsupported,
+            tilefleet_codec::ErrorKind::TooLarge => ErrorKind::TooLarge,
+        };
+        Self { kind, detail: error.detail }
+    }
+}
+
 pub(crate) fn not_dicom(detail: impl Into<String>) -> Error {
     Error { kind: ErrorKind::NotDicom, detail: detail.into() }
 }

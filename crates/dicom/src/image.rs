@@ -1,12 +1,15 @@
 //! The image pixel module: shape, bits and colours of the frames (PS3.3, C.7.6.3).
 
+use serde::{Deserialize, Serialize};
+
 use crate::data::{DataSet, Vr};
 use crate::error::{Error, corrupt, not_an_image, unsupported};
 use crate::syntax::{Codec, TransferSyntax};
 use crate::tag::{self, Tag};
+use crate::uid::shown;
 
 /// What samples mean (PS3.3, C.7.6.3.1.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Photometric {
     /// The least value is white.
     Monochrome1,
@@ -69,7 +72,7 @@ impl Photometric {
 }
 
 /// What kind of numbers the pixels are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PixelKind {
     /// Integers of Bits Stored bits: Pixel Data.
     Integer,
@@ -80,7 +83,7 @@ pub enum PixelKind {
 }
 
 /// Shape, bits and colours of all frames of an object; checked, so that all of it fits together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageModule {
     /// Rows of a frame; not 0.
     pub rows: u32,
@@ -171,7 +174,7 @@ impl ImageModule {
         }
         match syntax.codec() {
             Codec::Video | Codec::Unknown => {
-                Err(unsupported(format!("no reader for transfer syntax {}", uid_of_standard(syntax.uid()))))
+                Err(unsupported(format!("no reader for transfer syntax {}", shown(syntax.uid()))))
             }
             Codec::Native | Codec::EncapsulatedNative | Codec::DeflatedFrame => Ok(()),
             _ if self.kind != PixelKind::Integer => Err(unsupported("compressed float pixels")),
@@ -234,20 +237,10 @@ fn num_frames(data: &DataSet) -> Result<u32, Error> {
     Ok((number as u32).max(1))
 }
 
-/// Returns a UID if it is one of the standard; others may be made of anything.
-pub(crate) fn uid_of_standard(uid: &str) -> &str {
-    // No part of one that DICOM has assigned is as long as a date.
-    let is_part =
-        |part: &str| (1..=3).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
-    let sound =
-        uid.len() <= 32 && uid.strip_prefix("1.2.840.10008.").is_some_and(|own| own.split('.').all(is_part));
-    if sound { uid } else { "that is not of the standard" }
-}
-
 /// Returns why an object without pixels is no image.
 pub(crate) fn no_pixels(sop_class: Option<&str>) -> Error {
     match sop_class {
-        Some(uid) => not_an_image(format!("no pixels in an object of SOP class {}", uid_of_standard(uid))),
+        Some(uid) => not_an_image(format!("no pixels in an object of SOP class {}", shown(uid))),
         None => not_an_image("no pixels in an object without a SOP class"),
     }
 }

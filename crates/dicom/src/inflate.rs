@@ -9,6 +9,9 @@ use crate::walk::MAX_HEADER_BYTES;
 /// What is inflated at most to reach the pixels, with values that are stepped over.
 const MAX_INFLATED_BYTES: u64 = 2 * MAX_HEADER_BYTES;
 
+/// What is inflated at once.
+const PIECE_BYTES: usize = 1 << 20;
+
 /// A deflated data set of which a prefix is inflated.
 pub(crate) struct Inflated<'a> {
     stream: Stream<'a>,
@@ -25,11 +28,13 @@ impl<'a> Inflated<'a> {
         if end > MAX_INFLATED_BYTES {
             return Err(too_large(format!("over {MAX_INFLATED_BYTES} bytes before pixels")));
         }
-        let wanted = end as usize;
-        let from = self.bytes.len();
-        self.bytes.resize(wanted.max(from), 0);
-        let written = self.stream.fill(&mut self.bytes[from..])?;
-        self.bytes.truncate(from + written);
+        // Piece by piece: a header may ask for far more than the stream holds.
+        while (self.bytes.len() as u64) < end && !self.stream.ended {
+            let from = self.bytes.len();
+            self.bytes.resize((from + PIECE_BYTES).min(end as usize), 0);
+            let written = self.stream.fill(&mut self.bytes[from..])?;
+            self.bytes.truncate(from + written);
+        }
         Ok(())
     }
 }

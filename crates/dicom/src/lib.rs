@@ -38,11 +38,12 @@ mod tag;
 mod test_objects;
 #[cfg(test)]
 mod tests;
+mod uid;
 mod voi;
 mod walk;
 
 pub use bytes::{Bytes, Step};
-pub use decode::{Limits, decode_frame};
+pub use decode::decode_frame;
 pub use display::{Picture, Shade, display};
 pub use error::{Error, ErrorKind};
 pub use frames::FrameBytes;
@@ -52,9 +53,11 @@ pub use modality::{Values, modality};
 pub use padding::padding;
 pub use recycle::recycle;
 pub use sniff::{SNIFF_BYTES, is_dicom};
-pub use spec::FrameSpec;
+pub use spec::{FrameCoding, FrameSpec};
 pub use stored::{Colours, Samples, Stored};
 pub use syntax::{Codec, TransferSyntax};
 pub use tag::Tag;
+pub use tilefleet_codec::Limits;
+pub use uid::is_uid_of_standard;
 pub use voi::{Function, Window};
 pub use walk::MAX_HEADER_BYTES;

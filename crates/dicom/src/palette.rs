@@ -27,10 +27,7 @@ impl Palette {
 
     /// Returns red, green and blue of a stored value, from 0.0 to 1.0.
     pub(crate) fn at(&self, value: i64) -> [f64; 3] {
-        [0, 1, 2].map(|index| {
-            let lut = &self.colours[index];
-            f64::from(lut.at(value)) / lut.max()
-        })
+        self.colours.each_ref().map(|lut| lut.share(value))
     }
 
     /// Returns the first value that has a colour.

@@ -1,7 +1,8 @@
 //! Frame headers (ITU-T T.81, B.2.2).
 
-use crate::error::{Error, corrupt, unsupported};
-use crate::geometry::Size;
+use tilefleet_codec::{Error, Size, corrupt, unsupported};
+
+use crate::parameters::FrameParameters;
 use crate::segments::{Segments, marker};
 
 /// One colour component of a frame.
@@ -13,6 +14,17 @@ pub struct Component {
     pub h: u8,
     /// Vertical sampling factor, 1 to 4.
     pub v: u8,
+}
+
+impl Component {
+    pub(crate) fn parse([id, factors, _]: [u8; 3]) -> Result<Self, Error> {
+        let (h, v) = (factors >> 4, factors & 15);
+        if (1..=4).contains(&h) && (1..=4).contains(&v) {
+            Ok(Self { id, h, v })
+        } else {
+            Err(corrupt(format!("sampling factors {h}×{v}")))
+        }
+    }
 }
 
 /// The frame header of a Huffman-coded DCT frame.
@@ -46,23 +58,20 @@ impl Frame {
     /// As of [`Self::parse`].
     pub fn parse_with_precision(marker: u8, body: &[u8], bits: u8) -> Result<Self, Error> {
         check_process(marker)?;
-        let [precision, h1, h0, w1, w0, count, components @ ..] = body else {
-            return Err(corrupt("the frame header is too short"));
-        };
-        if *precision != bits {
+        let FrameParameters { precision, size, num_components, components } = FrameParameters::parse(body)?;
+        if precision != bits {
             return Err(unsupported(format!("JPEG with {precision}-bit samples")));
         }
-        let size = Size::new(u16::from_be_bytes([*w1, *w0]).into(), u16::from_be_bytes([*h1, *h0]).into());
         if size.height == 0 {
             return Err(unsupported("JPEG that gives its height after the first scan (DNL)"));
         }
-        if components.len() != 3 * usize::from(*count) {
-            return Err(corrupt(format!("the frame header is too short for {count} components")));
+        if components.len() != 3 * usize::from(num_components) {
+            return Err(corrupt(format!("the frame header is too short for {num_components} components")));
         }
-        let mut components =
-            components.chunks_exact(3).map(Self::component).collect::<Result<Vec<_>, Error>>()?;
+        let (components, _) = components.as_chunks();
+        let mut components = components.iter().copied().map(Component::parse).collect::<Result<Vec<_>, _>>()?;
         if !matches!(components.len(), 1 | 3 | 4) {
-            return Err(unsupported(format!("JPEG with {count} components")));
+            return Err(unsupported(format!("JPEG with {num_components} components")));
         }
         let ids = told_apart(components.iter().map(|component| component.id));
         let own = components.iter_mut().map(|component| &mut component.id);
@@ -82,15 +91,6 @@ impl Frame {
             return Ok(());
         }
         Err(unsupported("JPEG with components whose sampling factors are not whole multiples of each other"))
-    }
-
-    fn component(raw: &[u8]) -> Result<Component, Error> {
-        let component = Component { id: raw[0], h: raw[1] >> 4, v: raw[1] & 15 };
-        if (1..=4).contains(&component.h) && (1..=4).contains(&component.v) {
-            Ok(component)
-        } else {
-            Err(corrupt(format!("sampling factors {}×{}", component.h, component.v)))
-        }
     }
 
     /// Returns the samples of all components as they are stored: whole MCUs.

@@ -1,18 +1,15 @@
 //! What a JPEG file says of itself before its first scan, whatever its process (ITU-T T.81, B.2.2).
 
-use crate::error::{Error, corrupt, truncated, unsupported};
-use crate::frame::{Component, is_frame};
-use crate::geometry::Size;
-use crate::segments::{Segments, marker};
+use tilefleet_codec::{Error, Size, corrupt, unsupported};
+
+use crate::frame::Component;
+use crate::parameters::{FrameParameters, frame_segment};
+use crate::segments::{Segment, marker};
 
 /// Start of an extended sequential frame.
 const SOF1: u8 = 0xC1;
 /// Start of a lossless frame.
 const SOF3: u8 = 0xC3;
-/// Start of a JPEG-LS frame (ITU-T T.87, C.1.1).
-const SOF55: u8 = 0xF7;
-/// The maximum number of components that are decoded: the most that one scan can interleave.
-const MAX_COMPONENTS: usize = 4;
 
 /// How the samples are coded, by Huffman codes.
 ///
@@ -55,16 +52,8 @@ pub struct Header {
 ///
 /// ITU-T T.81, B.2.2 and table B.2.
 pub fn header(bytes: &[u8]) -> Result<Header, Error> {
-    let mut segments = Segments::new(bytes)?;
-    loop {
-        let segment = segments.next_segment()?;
-        match segment.marker {
-            marker::SOS => return Err(corrupt("a scan begins before the frame header")),
-            marker::EOI => return Err(truncated("the image ends before the frame header")),
-            code if is_frame(code) || code == SOF55 => return Header::parse(code, segment.body),
-            _ => {}
-        }
-    }
+    let Segment { marker, body } = frame_segment(bytes)?;
+    Header::parse(marker, body)
 }
 
 impl Process {
@@ -74,7 +63,7 @@ impl Process {
             SOF1 => Ok(Self::Extended),
             marker::SOF2 => Ok(Self::Progressive),
             SOF3 => Ok(Self::Lossless),
-            SOF55 => Err(unsupported("JPEG-LS")),
+            marker::SOF55 => Err(unsupported("JPEG-LS")),
             0xC5..=0xC7 => Err(unsupported("hierarchical JPEG")),
             _ => Err(unsupported("JPEG with arithmetic coding")),
         }
@@ -93,43 +82,25 @@ impl Process {
 impl Header {
     fn parse(marker: u8, body: &[u8]) -> Result<Self, Error> {
         let process = Process::of_marker(marker)?;
-        let [precision, h1, h0, w1, w0, count, components @ ..] = body else {
-            return Err(corrupt("the frame header is too short"));
-        };
-        if !process.has_precision(*precision) {
+        let parameters = FrameParameters::parse(body)?;
+        let FrameParameters { precision, size, .. } = parameters;
+        if !process.has_precision(precision) {
             return Err(corrupt(format!("a {process:?} frame of {precision} bits")));
         }
-        let size = Size::new(u16::from_be_bytes([*w1, *w0]).into(), u16::from_be_bytes([*h1, *h0]).into());
         if size.width == 0 {
             return Err(corrupt("the frame header gives no width"));
         }
         if size.height == 0 {
             return Err(unsupported("JPEG that gives its height after the first scan (DNL)"));
         }
-        let components = components_of(*count, components)?;
-        Ok(Self { process, precision: *precision, size, components })
+        let components = parameters.up_to_four("JPEG")?.iter().copied().map(Component::parse);
+        Ok(Self { process, precision, size, components: components.collect::<Result<_, _>>()? })
     }
 
     /// Returns the number of samples of all components at full size.
     pub fn num_samples(&self) -> u64 {
         self.size.num_pixels() * self.components.len() as u64
     }
-}
-
-fn components_of(count: u8, raw: &[u8]) -> Result<Vec<Component>, Error> {
-    if count == 0 || raw.len() != 3 * usize::from(count) {
-        return Err(corrupt(format!("the frame header has no room for {count} components")));
-    }
-    if usize::from(count) > MAX_COMPONENTS {
-        return Err(unsupported(format!("JPEG with {count} components")));
-    }
-    let component = |&[id, factors, _]: &[u8; 3]| {
-        let component = Component { id, h: factors >> 4, v: factors & 15 };
-        let allowed = (1..=4).contains(&component.h) && (1..=4).contains(&component.v);
-        let bad = || corrupt(format!("sampling factors {}×{}", component.h, component.v));
-        allowed.then_some(component).ok_or_else(bad)
-    };
-    raw.as_chunks::<3>().0.iter().map(component).collect()
 }
 
 #[cfg(test)]

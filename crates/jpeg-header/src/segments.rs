@@ -1,6 +1,6 @@
 //! Marker segments of a file (ITU-T T.81, annex B).
 
-use crate::error::{Error, corrupt, truncated};
+use tilefleet_codec::{Error, corrupt, truncated};
 
 /// Marker codes (T.81, table B.1).
 pub mod marker {
@@ -22,6 +22,8 @@ pub mod marker {
     pub const DQT: u8 = 0xDB;
     /// Restart interval.
     pub const DRI: u8 = 0xDD;
+    /// Start of a JPEG-LS frame (ITU-T T.87, C.1.1).
+    pub const SOF55: u8 = 0xF7;
     /// JFIF.
     pub const APP0: u8 = 0xE0;
     /// Exif or XMP.

@@ -4,13 +4,10 @@
 //! to RGB, others as they are stored.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use tilefleet_jpeg::{Colours, Limits, Options, Process, Samples, decode, decode_samples, header, recycle};
-
-/// Each file is decoded over and over for so long.
-const TIME: Duration = Duration::from_secs(2);
+use tilefleet_testing::pace::best_of;
 
 fn main() {
     for path in env::args().skip(1) {
@@ -25,8 +22,8 @@ fn main() {
 }
 
 fn rgb(file: &[u8]) -> usize {
-    let options =
-        Options { needed: None, colours: Colours::Rgb, max_pixels: u64::MAX, max_decoded_bytes: u64::MAX };
+    let limits = Limits { max_pixels: u64::MAX, max_decoded_bytes: u64::MAX };
+    let options = Options { needed: None, colours: Colours::Rgb, limits };
     let samples = decode(file, &options).expect("the file is sound");
     let num_samples = samples.len();
     recycle(samples);
@@ -39,14 +36,4 @@ fn as_stored(file: &[u8]) -> usize {
         Samples::U8(samples) => black_box(samples).len(),
         Samples::U16(samples) => black_box(samples).len(),
     }
-}
-
-fn best_of(mut work: impl FnMut() -> usize) -> (Duration, usize) {
-    let (begin, mut best, mut num_samples) = (Instant::now(), Duration::MAX, 0);
-    while begin.elapsed() < TIME {
-        let start = Instant::now();
-        num_samples = work();
-        best = best.min(start.elapsed());
-    }
-    (best, num_samples)
 }

@@ -5,10 +5,11 @@
 //! warns of the rest and makes something up; here it is a rejection. Nothing is allocated that the
 //! file does not pay for, apart from one bit a coefficient of progressive frames.
 
+use tilefleet_codec::{Error, corrupt, truncated, unsupported};
+
 use super::bits::{Balance, BitReader};
 use super::huffman::{END_OF_BLOCK, Leap, Table, Tables};
 use super::planes::{Plane, TransformedSample, Transformer};
-use crate::error::{Error, corrupt, truncated, unsupported};
 use crate::frame::{Component, Frame, is_frame};
 use crate::segments;
 use crate::segments::{Segments, marker};

@@ -7,6 +7,8 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use tilefleet_codec::{Size, Window};
+
 use super::coefficients::{Coding, Entropy, ZIGZAG};
 use super::group::{BLOCKS, Coefficients, Group};
 use super::huffman::{Table, Tables};
@@ -14,7 +16,6 @@ use super::kernels::Kernels;
 use super::upsample::Row;
 use crate::buffer;
 use crate::frame::{Component, Frame, is_frame};
-use crate::geometry::{Size, Window};
 use crate::segments;
 use crate::segments::{Segments, marker};
 use crate::{Colours, Options};
@@ -229,7 +230,8 @@ struct Layout<'a> {
 
 impl Layout<'_> {
     fn is_allowed(&self, options: &Options) -> bool {
-        self.size.num_pixels() <= options.max_pixels && self.num_bytes() as u64 <= options.max_decoded_bytes
+        self.size.num_pixels() <= options.limits.max_pixels
+            && self.num_bytes() as u64 <= options.limits.max_decoded_bytes
     }
 
     fn num_bytes(&self) -> usize {

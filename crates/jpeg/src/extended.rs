@@ -5,10 +5,11 @@
 
 use std::borrow::Cow;
 
+use tilefleet_codec::{Error, truncated, unsupported};
+
 use super::ids;
 use super::planes::{self, TransformedSample};
 use super::{audit, transform};
-use crate::error::{Error, truncated, unsupported};
 use crate::{Frame, Header, Process};
 
 /// No block takes fewer bits: one code for DC, one for the end of the block.

@@ -1,6 +1,7 @@
 //! Files of 12 bits that are sound, damaged and odd; the sound ones are libjpeg-turbo's (`scripts/golden/jpeg_golden.py`).
 
 use tilefleet_testing::Random;
+use tilefleet_testing::files::words;
 
 use crate::{Error, ErrorKind, Limits, Process, Samples, decode_samples, header};
 
@@ -40,8 +41,7 @@ fn place(file: &[u8], marker: u8) -> usize {
 #[test]
 fn samples_are_those_of_libjpeg_turbo() {
     for (file, raw) in FILES {
-        let expected = raw.as_chunks().0.iter().map(|&bytes| u16::from_le_bytes(bytes));
-        assert!(decoded(file).unwrap().into_iter().eq(expected));
+        assert!(decoded(file).unwrap() == words(raw));
     }
 }
 

@@ -3,9 +3,10 @@
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
+use tilefleet_codec::{Error, corrupt};
+
 use super::bits::BitReader;
 use super::standard;
-use crate::error::{Error, corrupt};
 
 const LOOKUP_BITS: u32 = 11;
 const MAX_CODE_BITS: usize = 16;

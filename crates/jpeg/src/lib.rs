@@ -48,17 +48,17 @@ mod transform;
 mod upsample;
 
 use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, DecodeWarning, Decoder, JpegError, PixelFormat};
-use tilefleet_jpeg_header::{error, geometry, segments};
+use tilefleet_codec::{corrupt, too_large, truncated, unsupported};
+use tilefleet_jpeg_header::segments;
 
 use self::audit::Found;
-use self::error::{corrupt, truncated, unsupported};
 use self::planes::Plane;
 
 pub use self::buffer::{recycle, spare};
 pub use self::samples::{Decoded, decode_samples};
+pub use tilefleet_codec::{Error, ErrorKind, Limits, Samples, Size, Window};
 pub use tilefleet_jpeg_header::{
-    Component, Error, ErrorKind, Frame, Header, Limits, Process, Samples, Segment, Segments, Size, Window,
-    frame, header, is_frame, marker,
+    Component, Frame, Header, Process, Segment, Segments, frame, header, is_frame, marker,
 };
 
 /// What becomes of the colours.
@@ -79,10 +79,8 @@ pub struct Options {
     pub needed: Option<Window>,
     /// What becomes of the colours.
     pub colours: Colours,
-    /// Maximum number of pixels.
-    pub max_pixels: u64,
-    /// Maximum number of bytes of the decoded samples.
-    pub max_decoded_bytes: u64,
+    /// How much it may take.
+    pub limits: Limits,
 }
 
 /// Tables and rows.
@@ -141,7 +139,7 @@ pub fn working_bytes(bytes: &[u8]) -> u64 {
 /// As [`decode`], but for files that give two components one id.
 pub fn decode_audited(bytes: &[u8], options: &Options) -> Result<Vec<u8>, Error> {
     let found = audit::check(bytes)?;
-    let limits = decode_limits(options);
+    let limits = decode_limits(&options.limits);
     let as_stored = options.colours == Colours::AsStored;
     let mut samples = if as_stored || by_planes(&found) {
         decode_planes(&found, bytes, limits, as_stored)?
@@ -238,12 +236,12 @@ fn rgb_of_cmyk(samples: &mut Vec<u8>) {
     samples.truncate(3 * num_pixels);
 }
 
-fn decode_limits(options: &Options) -> DecodeLimits {
+fn decode_limits(limits: &Limits) -> DecodeLimits {
     DecodeLimits {
-        max_pixels: options.max_pixels,
+        max_pixels: limits.max_pixels,
         max_scans: audit::MAX_SCANS,
         // Planes, and for progressive files the coefficients: at most 2 + 6 bytes for 3 of output.
-        max_memory: Some(options.max_decoded_bytes.saturating_mul(8)),
+        max_memory: Some(limits.max_decoded_bytes.saturating_mul(8)),
         ..DecodeLimits::default()
     }
 }
@@ -252,7 +250,7 @@ fn reject(error: &JpegError) -> Error {
     match error {
         JpegError::UnexpectedEof => truncated("the image data ends too early"),
         JpegError::Unsupported(what) => unsupported(format!("JPEG with {what}")),
-        JpegError::LimitExceeded { .. } => Error { kind: ErrorKind::TooLarge, detail: error.to_string() },
+        JpegError::LimitExceeded { .. } => too_large(error.to_string()),
         error => corrupt(error.to_string()),
     }
 }

@@ -4,11 +4,10 @@
 //! components of a scan may be interleaved, but have one size. A row is decoded in two steps: codes to differences, whose
 //! speed is that of one lookup after the other, then differences to samples, in which only the row's neighbours matter.
 
-use tilefleet_jpeg_header::Sample;
+use tilefleet_codec::{Error, Sample, corrupt, truncated, unsupported};
 
 use super::bits::{Bits, PADDING, is_padding, unstuff};
 use super::huffman::{Category, Table, Tables};
-use crate::error::{Error, corrupt, truncated, unsupported};
 use crate::segments::{self, Segments, marker};
 use crate::{Header, is_frame};
 

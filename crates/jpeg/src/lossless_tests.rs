@@ -1,8 +1,7 @@
 //! Lossless files that are sound, damaged and odd.
 
-use std::fs;
-
-use tilefleet_testing::{Random, dicom, skipped};
+use tilefleet_testing::files::words;
+use tilefleet_testing::{Random, dicom};
 
 use crate::test_lossless::Picture;
 use crate::{Decoded, Error, ErrorKind, Limits, Process, Samples, decode_samples, header};
@@ -184,16 +183,9 @@ fn mutated_files_are_decoded_or_rejected() {
 /// The compression set of NEMA: what was compressed without loss is what it was before.
 #[test]
 fn real_files_are_their_originals() {
-    let Some(data) = skipped::test_data() else { return };
-    let folder = data.join("medical/dicom/WG04");
     for name in ["CT1", "CT2", "MR1", "MR3", "NM1", "XA1"] {
-        let read = |kind: &str| {
-            fs::read(folder.join(kind).join(format!("{name}_{kind}").replace("_REF", "_UNC"))).unwrap()
-        };
-        let (coded, original) = (read("JPLL"), read("REF"));
+        let Some([coded, original]) = dicom::wg04(name, ["JPLL", "REF"]) else { return };
         let decoded = decoded(&dicom::encapsulated(&coded)).unwrap();
-        let expected =
-            dicom::uncompressed(&original).as_chunks().0.iter().map(|&bytes| u16::from_le_bytes(bytes));
-        assert!(decoded.samples.into_u16().into_iter().eq(expected), "{name}");
+        assert!(decoded.samples.into_u16() == words(dicom::uncompressed(&original)), "{name}");
     }
 }

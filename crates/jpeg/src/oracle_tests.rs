@@ -1,14 +1,17 @@
 //! Samples as they are stored, compared with those of libjpeg-turbo and pylibjpeg-libjpeg.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::{env, fs};
+use std::fs;
+use std::path::Path;
 
-use tilefleet_testing::{Random, project, skipped};
+use tilefleet_testing::files::{Scratch, words};
+use tilefleet_testing::oracle::oracle;
+use tilefleet_testing::{Random, skipped};
 
 use crate::test_lossless::Picture;
 use crate::{Decoded, Limits, Process, decode_samples, header};
 
+/// The script of the oracles.
+const SCRIPT: &str = "jpeg_samples_oracle.py";
 const ANY: Limits = Limits { max_pixels: 1 << 24, max_decoded_bytes: 1 << 26 };
 
 /// What an oracle says of one file.
@@ -19,30 +22,9 @@ struct Expected {
     samples: Vec<u16>,
 }
 
-/// Runs the script of the oracles; `None`, said aloud, without Python.
-fn oracle(command: &str, folders: &[&Path]) -> Option<String> {
-    let python = project().join(".venv/bin/python");
-    if !python.is_file() {
-        skipped::missing("no .venv: run scripts/test-env");
-        return None;
-    }
-    let script = project().join("scripts/oracles/jpeg_samples_oracle.py");
-    let run = Command::new(python).arg(script).arg(command).args(folders).output().unwrap();
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    Some(String::from_utf8(run.stdout).unwrap())
-}
-
-/// Returns an empty folder of this process.
-fn folder(name: &str) -> PathBuf {
-    let folder = env::temp_dir().join(format!("tilefleet-jpeg-{name}-{}", std::process::id()));
-    drop(fs::remove_dir_all(&folder));
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
 fn expected(path: &Path) -> Expected {
     let raw = fs::read(path.with_extension("raw")).unwrap();
-    let mut values = raw.as_chunks().0.iter().map(|&bytes| u16::from_le_bytes(bytes));
+    let mut values = words(&raw).into_iter();
     let mut next = || values.next().unwrap();
     let (width, height, num_components) = (next(), next(), next().into());
     Expected { width, height, num_components, samples: values.collect() }
@@ -52,13 +34,13 @@ fn expected(path: &Path) -> Expected {
 /// every usual subsampling, test files of pydicom and the compression set of NEMA.
 #[test]
 fn samples_are_those_of_libjpeg_turbo() {
-    let folder = folder("made");
+    let folder = Scratch::new("jpeg-made");
     let Some(data) = skipped::test_data() else { return };
-    if oracle("make", &[&folder, &data.join("medical/dicom/WG04")]).is_none() {
+    if oracle(SCRIPT, &[&"make", &folder.path(), &data.join("medical/dicom/WG04")]).is_none() {
         return;
     }
     let mut num_files = [0; 4];
-    for entry in fs::read_dir(&folder).unwrap() {
+    for entry in fs::read_dir(folder.path()).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "jpg") {
             continue;
@@ -82,24 +64,22 @@ fn samples_are_those_of_libjpeg_turbo() {
         num_files[0] > 200 && num_files[1] > 50 && num_files[2] > 50 && num_files[3] >= 14,
         "{num_files:?}"
     );
-    fs::remove_dir_all(folder).unwrap();
 }
 
 /// The tests' own encoder writes what two decoders of others read: restart intervals, point transforms, any grouping.
 #[test]
 fn oracles_read_what_the_encoder_of_the_tests_writes() {
-    let folder = folder("encoded");
+    let folder = Scratch::new("jpeg-encoded");
     let mut random = Random(77);
     for at in 0..300 {
         let picture = Picture::random(&mut random, 2 + (at % 15) as u8);
         let file = picture.encoded();
         assert_eq!(header(&file).unwrap().process, Process::Lossless);
-        fs::write(folder.join(format!("{at}.jpg")), file).unwrap();
+        fs::write(folder.path().join(format!("{at}.jpg")), file).unwrap();
         let head = [picture.width, picture.height, picture.num_components].map(|value| value as u16);
         let raw: Vec<u8> = head.into_iter().chain(picture.samples).flat_map(u16::to_le_bytes).collect();
-        fs::write(folder.join(format!("{at}.raw")), raw).unwrap();
+        fs::write(folder.path().join(format!("{at}.raw")), raw).unwrap();
     }
-    let checked = oracle("check", &[&folder]);
-    assert!(checked.is_none_or(|checked| checked == "300\n"));
-    fs::remove_dir_all(folder).unwrap();
+    let checked = oracle(SCRIPT, &[&"check", &folder.path()]);
+    assert!(checked.is_none_or(|checked| checked == b"300\n"));
 }

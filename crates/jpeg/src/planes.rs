@@ -4,7 +4,7 @@
 //! scans of any grouping, and chroma that is finer than luma. The samples are those of libjpeg.
 
 use libjpeg_turbo_rs::ColorSpace;
-use tilefleet_jpeg_header::Sample;
+use tilefleet_codec::{Error, Sample, Size, corrupt};
 
 use super::audit::{BlockPlace, Unit};
 use super::bits::BitReader;
@@ -12,9 +12,7 @@ use super::coefficients::ZIGZAG;
 use super::huffman::extend;
 use super::kernels::Kernels;
 use super::upsample::Row;
-use crate::error::{Error, corrupt};
 use crate::frame::{Component, Frame};
-use crate::geometry::Size;
 
 /// Narrower components are not interpolated across.
 const MIN_INTERPOLATED_WIDTH: usize = 3;

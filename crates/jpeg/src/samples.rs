@@ -3,7 +3,8 @@
 //! In goes one whole image (a frame of DICOM: its fragments joined); out come its components at full size, without a
 //! change of colours: in DICOM the Photometric Interpretation says what they are.
 
-use tilefleet_jpeg_header::{Error, ErrorKind, Header, Limits, Process, Samples, Size, header, marker};
+use tilefleet_codec::{Error, ErrorKind, Limits, Samples, Size};
+use tilefleet_jpeg_header::{Header, Process, header, marker};
 
 use crate::{Colours, Options, extended, lossless};
 
@@ -62,6 +63,5 @@ fn samples_of(bytes: &[u8], header: &Header, limits: &Limits) -> Result<Samples,
 }
 
 fn decode_8_bits(bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, Error> {
-    let Limits { max_pixels, max_decoded_bytes } = *limits;
-    crate::decode(bytes, &Options { needed: None, colours: Colours::AsStored, max_pixels, max_decoded_bytes })
+    crate::decode(bytes, &Options { needed: None, colours: Colours::AsStored, limits: *limits })
 }

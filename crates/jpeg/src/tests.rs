@@ -7,8 +7,8 @@ use super::*;
 use crate::test_files::{HEIGHT, WIDTH, baseline, motion, picture, progressive, with_restarts};
 
 /// Everything, of images of any size.
-pub(crate) const ANY: Options =
-    Options { needed: None, colours: Colours::Rgb, max_pixels: u64::MAX, max_decoded_bytes: u64::MAX };
+pub(crate) const ANY: Options = Options { needed: None, colours: Colours::Rgb, limits: UNLIMITED };
+const UNLIMITED: Limits = Limits { max_pixels: u64::MAX, max_decoded_bytes: u64::MAX };
 
 /// Too narrow for the chroma to be interpolated.
 fn narrow() -> Vec<u8> {
@@ -175,8 +175,12 @@ fn progressive_files_have_a_limit_of_scans_and_one_quantisation() {
 fn limits_hold_for_every_kind_of_file() {
     for file in [baseline(), progressive()] {
         let pixels = u64::from(WIDTH * HEIGHT);
-        assert!(decode(&file, &Options { max_pixels: pixels, max_decoded_bytes: 3 * pixels, ..ANY }).is_ok());
-        let error = decode(&file, &Options { max_pixels: pixels - 1, ..ANY }).unwrap_err();
+        let limited = |max_pixels| {
+            let limits = Limits { max_pixels, max_decoded_bytes: 3 * pixels };
+            decode(&file, &Options { limits, ..ANY })
+        };
+        assert!(limited(pixels).is_ok());
+        let error = limited(pixels - 1).unwrap_err();
         assert_eq!(error.kind, ErrorKind::TooLarge, "{error}");
     }
 }

@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let data = std::fs::read(arguments.first().ok_or("no file")?)?;
     let times: u32 = arguments.get(1).map_or(Ok(1), |times| times.parse())?;
-    let limits = Limits { max_pixels: 1 << 30, max_bytes: 1 << 33 };
+    let limits = Limits { max_pixels: 1 << 30, max_decoded_bytes: 1 << 33 };
     let options = Options { limits, skipped_levels: 0, strict: true };
     let mut decoder = Decoder::new();
     let mut best = Duration::MAX;

@@ -9,8 +9,9 @@
 
 use std::hint::select_unpredictable;
 
+use tilefleet_codec::{Result, corrupt};
+
 use crate::coding::style;
-use crate::error::{Result, corrupt};
 use crate::mq::{Contexts, Decisions, Mq, PADDING, RUN, Raw, State, UNIFORM};
 use crate::packets::segment_passes;
 use crate::tile::{BandKind, Block, Chunk, NONE};

@@ -1,7 +1,8 @@
 //! The JP2 file format (T.800 Annex I), as far as it wraps a code stream.
 
+use tilefleet_codec::{Result, corrupt, truncated, unsupported};
+
 use crate::bytes::Bytes;
-use crate::error::{Result, corrupt, truncated, unsupported};
 
 /// The signature box (I.5.1).
 const SIGNATURE: [u8; 12] = [0, 0, 0, 12, b'j', b'P', b' ', b' ', 0x0D, 0x0A, 0x87, 0x0A];

@@ -1,6 +1,6 @@
 //! Big-endian numbers of marker segments and boxes.
 
-use crate::error::{Result, truncated};
+use tilefleet_codec::{Result, truncated};
 
 /// What is left of a marker segment, a box or the whole stream.
 #[derive(Clone, Copy, Debug)]

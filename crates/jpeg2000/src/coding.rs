@@ -1,7 +1,8 @@
 //! How components are coded: the marker segments COD, COC, QCD, QCC, RGN and POC (T.800 A.6).
 
+use tilefleet_codec::{Result, corrupt, unsupported};
+
 use crate::bytes::Bytes;
-use crate::error::{Result, corrupt, unsupported};
 
 /// The styles of code-blocks (table A.19; T.814 for the last).
 pub(crate) mod style {

@@ -61,7 +61,7 @@ mod tests {
     /// Both compilations give the same samples, of all golden streams.
     #[test]
     fn instructions_do_not_matter() {
-        let limits = Limits { max_pixels: 1 << 20, max_bytes: 1 << 28 };
+        let limits = Limits { max_pixels: 1 << 20, max_decoded_bytes: 1 << 28 };
         let options = Options { limits, skipped_levels: 0, strict: true };
         let (mut plain, mut best) = (Decoder::new(), Decoder::new());
         plain.instructions = Instructions::Plain;

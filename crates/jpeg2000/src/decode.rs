@@ -1,10 +1,11 @@
 //! Tile by tile, from code-blocks to samples.
 
+use tilefleet_codec::{Result, corrupt, too_large, unsupported};
+
 use crate::block::BlockDecoder;
 use crate::bytes::Bytes;
 use crate::coding::{Coding, style};
 use crate::cpu::{self, Instructions, Work};
-use crate::error::{Result, corrupt, too_large, unsupported};
 use crate::ht::HighThroughputDecoder;
 use crate::samples::{self, Range, Transform};
 use crate::size::{Rect, Size};
@@ -87,7 +88,7 @@ impl Decoder {
         if pixels > options.limits.max_pixels {
             return Err(too_large(format!("{pixels} pixels")));
         }
-        let mut budget = Budget(options.limits.max_bytes);
+        let mut budget = Budget(options.limits.max_decoded_bytes);
         let areas: Vec<Rect> = (0..header.size.components.len())
             .map(|index| reduced(&header.size.component(index), options.skipped_levels))
             .collect();

@@ -24,7 +24,6 @@ mod bytes;
 mod coding;
 mod cpu;
 mod decode;
-mod error;
 mod ht;
 mod mq;
 mod packet_bits;
@@ -38,7 +37,7 @@ mod tile;
 mod wavelet;
 
 pub use decode::Decoder;
-pub use error::{Error, ErrorKind};
+pub use tilefleet_codec::{Error, ErrorKind, Limits};
 
 /// What the main header says of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,19 +106,10 @@ impl Header {
     }
 }
 
-/// How much a stream may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Pixels of the reference grid.
-    pub max_pixels: u64,
-    /// Bytes of memory: samples, coefficients and tables.
-    pub max_bytes: u64,
-}
-
 /// How a stream is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// What it may ask for.
+    /// What it may ask for: pixels of the reference grid, and bytes of samples, coefficients and tables.
     pub limits: Limits,
     /// How many times resolution is halved.
     pub skipped_levels: u8,

@@ -1,6 +1,6 @@
 //! The bits of packet headers (T.800 B.10.1): after a byte of ones, one bit is stuffed.
 
-use crate::error::{Result, truncated};
+use tilefleet_codec::{Result, truncated};
 
 /// Reads bits of a packet header.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! Packets: which bytes belong to which code-block (T.800 B.9, B.10).
 
+use tilefleet_codec::{Result, corrupt, truncated};
+
 use crate::coding::{Coding, style};
-use crate::error::{Result, corrupt, truncated};
 use crate::packet_bits::PacketBits;
 use crate::progression::{PacketId, for_each_packet};
 use crate::stream::TileParts;

@@ -1,7 +1,8 @@
 //! The order of packets (T.800 B.12).
 
+use tilefleet_codec::Result;
+
 use crate::coding::{Coding, Progression, Volume};
-use crate::error::Result;
 use crate::tile::Tile;
 
 /// A precinct of one component and resolution.

@@ -1,7 +1,8 @@
 //! The marker segment SIZ (T.800 A.5.1), and the areas that follow from it (Annex B).
 
+use tilefleet_codec::{Result, corrupt, unsupported};
+
 use crate::bytes::Bytes;
-use crate::error::{Result, corrupt, unsupported};
 
 /// An area: from `x0`, `y0` up to, and without, `x1`, `y1`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

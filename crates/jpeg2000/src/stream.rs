@@ -1,8 +1,9 @@
 //! The code stream's headers: the main one and those of tile-parts (T.800 Annex A).
 
+use tilefleet_codec::{Result, corrupt, truncated, unsupported};
+
 use crate::bytes::Bytes;
 use crate::coding::Coding;
-use crate::error::{Result, corrupt, truncated, unsupported};
 use crate::size::Size;
 
 mod marker {

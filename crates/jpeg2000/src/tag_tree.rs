@@ -1,6 +1,7 @@
 //! Tag trees of packet headers (T.800 B.10.2).
 
-use crate::error::Result;
+use tilefleet_codec::Result;
+
 use crate::packet_bits::PacketBits;
 
 /// A node: what is known of the least value below it.

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use tilefleet_codec::{Result, corrupt, too_large, unsupported};
+
 use crate::coding::{Coding, ComponentCoding};
-use crate::error::{Result, corrupt, too_large, unsupported};
 use crate::size::{Rect, Size};
 use crate::tag_tree::TagTree;
 

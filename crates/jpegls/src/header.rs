@@ -1,19 +1,15 @@
 //! What stands before the data of a JPEG-LS file: frame, parameters, scans (ITU-T T.87, annex C).
 
-use tilefleet_jpeg_header::error::{corrupt, truncated, unsupported};
+use tilefleet_codec::{Error, Size, corrupt, unsupported};
 use tilefleet_jpeg_header::segments::u16_at;
-use tilefleet_jpeg_header::{Error, Segments, Size, is_frame, marker};
+use tilefleet_jpeg_header::{FrameParameters, Segment, frame_segment, is_frame, marker};
 
 use super::preset::{Given, Preset};
 
-/// Start of a JPEG-LS frame (T.87, C.1.1).
-const SOF55: u8 = 0xF7;
 /// Parameters (T.87, C.2.4.1).
 const LSE: u8 = 0xF8;
 /// Where an encoder of the process's authors says that it has transformed the colours.
 const APP8: u8 = 0xE8;
-/// The maximum number of components: the most that a scan can interleave.
-const MAX_COMPONENTS: usize = 4;
 
 /// The frame header of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,33 +33,27 @@ pub struct Header {
 ///
 /// ITU-T T.87, C.2.2.
 pub fn header(bytes: &[u8]) -> Result<Header, Error> {
-    let mut segments = Segments::new(bytes)?;
-    loop {
-        let segment = segments.next_segment()?;
-        match segment.marker {
-            SOF55 => return Header::parse(segment.body),
-            marker::SOS => return Err(corrupt("a scan begins before the frame header")),
-            marker::EOI => return Err(truncated("the image ends before the frame header")),
-            code if is_frame(code) => return Err(unsupported("JPEG, not JPEG-LS")),
-            _ => {}
-        }
+    match frame_segment(bytes)? {
+        Segment { marker: marker::SOF55, body } => Header::parse(body),
+        _ => Err(unsupported("JPEG, not JPEG-LS")),
     }
 }
 
 impl Header {
     fn parse(body: &[u8]) -> Result<Self, Error> {
-        let [precision, h1, h0, w1, w0, count, components @ ..] = body else {
-            return Err(corrupt("the frame header is too short"));
-        };
-        if !(2..=16).contains(precision) {
+        let parameters = FrameParameters::parse(body)?;
+        let FrameParameters { precision, size, .. } = parameters;
+        if !(2..=16).contains(&precision) {
             return Err(corrupt(format!("samples of {precision} bits")));
         }
-        let size = Size::new(u16::from_be_bytes([*w1, *w0]).into(), u16::from_be_bytes([*h1, *h0]).into());
         if size.width == 0 || size.height == 0 {
             return Err(unsupported("JPEG-LS that gives its size after the frame header"));
         }
-        let components = components_of(*count, components)?;
-        Ok(Self { precision: *precision, size, components })
+        let components = parameters.up_to_four("JPEG-LS")?;
+        if components.iter().any(|[_, factors, _]| *factors != components[0][1]) {
+            return Err(unsupported("JPEG-LS with subsampled components"));
+        }
+        Ok(Self { precision, size, components: components.iter().map(|&[id, _, _]| id).collect() })
     }
 
     /// Returns the number of components.
@@ -75,20 +65,6 @@ impl Header {
     pub fn num_samples(&self) -> u64 {
         self.size.num_pixels() * self.components.len() as u64
     }
-}
-
-fn components_of(count: u8, raw: &[u8]) -> Result<Vec<u8>, Error> {
-    if count == 0 || raw.len() != 3 * usize::from(count) {
-        return Err(corrupt(format!("the frame header has no room for {count} components")));
-    }
-    if usize::from(count) > MAX_COMPONENTS {
-        return Err(unsupported(format!("JPEG-LS with {count} components")));
-    }
-    let (components, _) = raw.as_chunks::<3>();
-    if components.iter().any(|[_, factors, _]| *factors != components[0][1]) {
-        return Err(unsupported("JPEG-LS with subsampled components"));
-    }
-    Ok(components.iter().map(|&[id, _, _]| id).collect())
 }
 
 /// How the components of a scan lie in it (T.87, C.2.3).
@@ -148,7 +124,7 @@ impl<'a> Parameters<'a> {
             APP8 if body.strip_prefix(b"mrfx").is_some_and(|kind| !kind.starts_with(&[0])) => {
                 Err(unsupported("JPEG-LS with a vendor's transform of colours"))
             }
-            code if code == SOF55 || is_frame(code) => {
+            code if code == marker::SOF55 || is_frame(code) => {
                 if std::mem::replace(&mut self.has_frame, true) {
                     return Err(corrupt("a second frame header"));
                 }

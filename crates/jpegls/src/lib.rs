@@ -21,13 +21,13 @@ mod test_encoder;
 #[cfg(test)]
 mod tests;
 
-use tilefleet_jpeg_header::error::{corrupt, truncated};
-use tilefleet_jpeg_header::{Sample, Segments, marker};
+use tilefleet_codec::{Sample, corrupt, truncated};
+use tilefleet_jpeg_header::{Segments, marker};
 
 use self::header::Parameters;
 
 pub use self::header::{Header, header};
-pub use tilefleet_jpeg_header::{Error, ErrorKind, Limits, Samples, Size};
+pub use tilefleet_codec::{Error, ErrorKind, Limits, Samples, Size};
 
 /// A decoded image.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! The parameters of the coding process, as a file gives them or as the standard has them (ITU-T T.87, C.2.4.1.1).
 
-use tilefleet_jpeg_header::Error;
-use tilefleet_jpeg_header::error::corrupt;
+use tilefleet_codec::{Error, corrupt};
 
 /// What an LSE segment gives; 0: the standard's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

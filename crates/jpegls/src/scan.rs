@@ -1,7 +1,7 @@
 //! Decodes one scan: line after line, each sample by its neighbours (ITU-T T.87, annex A; several components: annex B).
 
-use tilefleet_jpeg_header::error::{corrupt, truncated};
-use tilefleet_jpeg_header::{Error, Sample, marker};
+use tilefleet_codec::{Error, Sample, corrupt, truncated};
+use tilefleet_jpeg_header::marker;
 
 use super::bits::{Balance, BitReader};
 use super::context::{Context, NUM_CONTEXTS, take_code};

@@ -1,8 +1,7 @@
 //! Files that are sound, damaged and odd.
 
-use std::fs;
-
-use tilefleet_testing::{Random, dicom, skipped};
+use tilefleet_testing::files::words;
+use tilefleet_testing::{Random, dicom};
 
 use super::preset::Given;
 use super::test_encoder::Picture;
@@ -221,21 +220,11 @@ fn mutated_files_are_decoded_or_rejected() {
 /// The compression set of NEMA: what was compressed without loss is what it was before.
 #[test]
 fn real_files_are_their_originals() {
-    let Some(data) = skipped::test_data() else { return };
-    let folder = data.join("medical/dicom/WG04");
     for name in ["CT1", "CT2", "MR1", "MR3", "NM1", "XA1"] {
-        let read = |folder_name: &str, kind: &str| {
-            fs::read(folder.join(folder_name).join(format!("{name}_{kind}"))).unwrap()
-        };
-        let original = read("REF", "UNC");
-        let expected: Vec<u16> = dicom::uncompressed(&original)
-            .as_chunks()
-            .0
-            .iter()
-            .map(|&bytes| u16::from_le_bytes(bytes))
-            .collect();
-        assert!(samples(&dicom::encapsulated(&read("JLSL", "JLSL"))).unwrap() == expected, "{name}");
-        let near = decode(&dicom::encapsulated(&read("JLSN", "JLSN")), &ANY).unwrap();
+        let Some([lossless, near, original]) = dicom::wg04(name, ["JLSL", "JLSN", "REF"]) else { return };
+        let expected = words(dicom::uncompressed(&original));
+        assert!(samples(&dicom::encapsulated(&lossless)).unwrap() == expected, "{name}");
+        let near = decode(&dicom::encapsulated(&near), &ANY).unwrap();
         let (limit, samples) = (near.near, near.samples.into_u16());
         let furthest = samples.iter().zip(&expected).map(|(own, other)| own.abs_diff(*other));
         assert!(limit > 0 && furthest.max() <= Some(limit.into()), "{name}");

@@ -1,11 +1,31 @@
 //! Pixel data of DICOM files with one frame, for tests of codecs. No parser: a test knows its files.
 
+use std::fs;
+
+use crate::skipped::test_data;
+
 /// Tag (7FE0,0010) in little endian.
 const PIXEL_DATA: [u8; 4] = [0xE0, 0x7F, 0x10, 0];
 /// Tags of an item and of the end of a sequence (PS3.5, 7.5.1).
 const ITEM: [u8; 4] = [0xFE, 0xFF, 0, 0xE0];
 /// An element's tag, its two letters of value representation, two zero bytes, and its length in four.
 const HEADER_BYTES: usize = 12;
+
+/// Returns an image of NEMA's compression set, such as `CT1`, in several codings; `None`, said aloud, without test data.
+///
+/// - `codings`: such as `JLSL`; `REF` for the uncompressed file
+///
+/// # Panics
+///
+/// If there is no such file.
+#[must_use]
+pub fn wg04<const N: usize>(name: &str, codings: [&str; N]) -> Option<[Vec<u8>; N]> {
+    let folder = test_data()?.join("medical/dicom/WG04");
+    Some(codings.map(|coding| {
+        let suffix = if coding == "REF" { "UNC" } else { coding };
+        fs::read(folder.join(coding).join(format!("{name}_{suffix}"))).expect("the set is whole")
+    }))
+}
 
 /// Returns the encapsulated frame of a file: its fragments joined, without the offset table.
 ///

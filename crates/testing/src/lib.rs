@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 pub mod counting;
 pub mod dicom;
+pub mod files;
 pub mod http;
+pub mod oracle;
+pub mod pace;
 mod random;
 pub mod skipped;
 

@@ -90,7 +90,12 @@ fn format_of(index: usize) -> (&'static str, Encode) {
     }
 }
 
-fn write_new(path: &Path, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<()> {
+/// Writes a file; one that is there is left as it is.
+///
+/// # Errors
+///
+/// `Unavailable` if it cannot be written; as `make`.
+pub(super) fn write_new(path: &Path, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<()> {
     if path.exists() {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 
 mod head;
 mod images;
+mod radiology;
 mod scene;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ use crate::vocabulary::provider::Provider;
 /// The seed of the demo's weights.
 const SEED: u64 = 152;
 
-/// Runs the whole job on generated images: model, plan, run, verify, a head, a scene
+/// Runs the whole job on generated images: model, plan, run, verify, a head, a scene, radiology
 ///
 /// Needs no accelerator, and a network only to fetch ONNX Runtime. Exits 0 although it contains rejects on purpose.
 #[derive(Debug, clap::Args)]
@@ -85,6 +86,9 @@ pub fn run(args: Args) -> Result<()> {
 
     step("a scene: windows of a four-band COG, and a map of their classes");
     scene::run(&folder)?;
+
+    step("radiology: DICOM phantoms of patients whom nobody has met, with pseudonyms");
+    radiology::run(&folder, &args.folder)?;
     say_what_next(&folder, &args.folder, &report);
     Ok(())
 }
@@ -194,6 +198,7 @@ fn say_what_next(folder: &Path, as_given: &Path, report: &Report) {
          {question}\
          tilefleet verify {shown}/table --run {}\n  \
          tilefleet inspect {shown}/scene/scene.tif\n  \
+         tilefleet inspect {shown}/studies --set tiles.grid=frames\n  \
          tilefleet model head {shown}/table --labels {shown}/labels.csv --held-out 0.5 --out my-kinds.onnx\n  \
          tilefleet run pipelines/tiles.toml --input FOLDER --model {shown}/resnet152.onnx --output my-table\n\
          The first finds nothing new; add an image to {shown}/images, and it covers just that.",

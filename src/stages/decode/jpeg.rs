@@ -1,6 +1,6 @@
 //! JPEG, by the crate `tilefleet-jpeg`.
 
-use tilefleet_jpeg::{Colours, Options};
+use tilefleet_jpeg::{Colours, Limits, Options};
 
 use crate::formats::image::{DecodeLimits, ImageHeader, Photometric};
 use crate::vocabulary::chip::Samples;
@@ -20,8 +20,7 @@ pub(super) fn decode(
     let options = Options {
         needed: Some(tilefleet_jpeg::Window { x, y, width, height }),
         colours: if header.photometric == Photometric::Cmyk { Colours::Rgb } else { Colours::RgbOrCmyk },
-        max_pixels: limits.max_pixels,
-        max_decoded_bytes: limits.max_decoded_bytes,
+        limits: Limits { max_pixels: limits.max_pixels, max_decoded_bytes: limits.max_decoded_bytes },
     };
     Ok(Samples::U8(tilefleet_jpeg::decode(bytes, &options)?))
 }

@@ -3,6 +3,8 @@
 //! A code is free text all the same, and some devices write there what they like. Where ids are kept out, a code that is not
 //! listed here is told as null.
 
+use tilefleet_dicom::is_uid_of_standard;
+
 use crate::vocabulary::keys::significant;
 
 /// Modality (0008,0060): defined terms, retired ones too (PS3.3 C.7.3.1.1.1).
@@ -38,12 +40,9 @@ pub(super) fn known(code: &str, known: &[&str]) -> Option<String> {
     known.iter().any(|known| code.eq_ignore_ascii_case(known)).then(|| code.to_owned())
 }
 
-/// Returns the UID of a SOP class, if it is one that DICOM itself can have assigned (PS3.4, B.5): no part of it is as long
-/// as a date.
+/// Returns the UID of a SOP class, if it is one that DICOM itself can have assigned (PS3.4, B.5).
 pub(super) fn sop_class(uid: String) -> Option<String> {
-    let rest = uid.strip_prefix("1.2.840.10008.5.1.4.")?;
-    let is_short = |part: &str| matches!(part.len(), 1..=3) && part.bytes().all(|byte| byte.is_ascii_digit());
-    (rest.len() <= 20 && rest.split('.').all(is_short)).then_some(uid)
+    (uid.starts_with("1.2.840.10008.5.1.4.") && is_uid_of_standard(&uid)).then_some(uid)
 }
 
 #[cfg(test)]

@@ -1,26 +1,21 @@
 //! JPEG of any process (PS3.5, 8.2.1 and annex A.4.1), by the decoder of `tilefleet-jpeg`.
 
+use tilefleet_codec::Limits;
 use tilefleet_jpeg::decode_samples;
-use tilefleet_jpeg_header::{
-    ErrorKind as JpegErrorKind, Process, Samples as JpegSamples, Segments, header, marker,
-};
+use tilefleet_jpeg_header::{Process, Segments, header, marker};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::spec::FrameSpec;
 use crate::stored::{Colours, Stored};
 
-use super::stream::{Stream, check_shape, finish};
-use super::{Limits, colours_of};
+use super::colours_of;
+use super::stream::{check_shape, finish, stream_limits};
 
 pub(super) fn decode(spec: &FrameSpec, bytes: &[u8], limits: &Limits) -> Result<Stored, Error> {
     let image = &spec.image;
-    let frame = header(bytes).map_err(ours)?;
+    let frame = header(bytes)?;
     check_shape(image, (frame.size.height.into(), frame.size.width.into()), frame.components.len())?;
-    let limits = tilefleet_jpeg_header::Limits {
-        max_pixels: limits.max_pixels,
-        max_decoded_bytes: limits.max_decoded_bytes.max(2 * image.num_samples()),
-    };
-    let decoded = decode_samples(bytes, &limits).map_err(ours)?;
+    let decoded = decode_samples(bytes, &stream_limits(image, limits))?;
     let precision = u32::from(decoded.precision);
     // Lossless coding keeps whole cells, with overlays above the sample. A lossy sample may pass its bits by rounding,
     // and what is masked then turns from white to black.
@@ -32,11 +27,7 @@ pub(super) fn decode(spec: &FrameSpec, bytes: &[u8], limits: &Limits) -> Result<
         3 => stated_colours(bytes).map_or_else(|| colours_of(image.photometric), Ok)?,
         _ => colours_of(image.photometric)?,
     };
-    let samples = match decoded.samples {
-        JpegSamples::U8(samples) => Stream::U8(samples),
-        JpegSamples::U16(samples) => Stream::U16(samples),
-    };
-    Ok(finish(image, colours, bits, samples))
+    Ok(finish(image, colours, bits, decoded.samples))
 }
 
 /// Returns the colours that a code stream states: by components called RGB, by Adobe's marker, by that of JFIF.
@@ -61,15 +52,4 @@ fn stated_colours(bytes: &[u8]) -> Option<Colours> {
             _ => {}
         }
     }
-}
-
-/// Says what the decoder says; its words are of codes and numbers only.
-pub(super) fn ours(error: tilefleet_jpeg_header::Error) -> Error {
-    let kind = match error.kind {
-        JpegErrorKind::Truncated => ErrorKind::Truncated,
-        JpegErrorKind::Corrupt => ErrorKind::Corrupt,
-        JpegErrorKind::Unsupported => ErrorKind::Unsupported,
-        JpegErrorKind::TooLarge => ErrorKind::TooLarge,
-    };
-    Error { kind, detail: error.detail }
 }

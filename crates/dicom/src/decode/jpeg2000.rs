@@ -2,15 +2,16 @@
 
 use std::cell::Cell;
 
-use tilefleet_jpeg2000::{Decoder, ErrorKind as StreamErrorKind, Header, Image, Options};
+use tilefleet_codec::Limits;
+use tilefleet_jpeg2000::{Decoder, Header, Image, Options};
 
-use crate::error::{Error, ErrorKind, corrupt, unsupported};
+use crate::error::{Error, corrupt, unsupported};
 use crate::image::{ImageModule, Photometric};
 use crate::spec::FrameSpec;
 use crate::stored::{Colours, Stored};
 
+use super::colours_of;
 use super::stream::{check_shape, finish_signed};
-use super::{Limits, colours_of};
 
 /// Bytes of memory per sample, at most: coefficients, samples, tables, with room to spare.
 pub(super) const BYTES_PER_SAMPLE: u64 = 32;
@@ -27,19 +28,16 @@ thread_local! {
 
 pub(super) fn decode(spec: &FrameSpec, bytes: &[u8], limits: &Limits) -> Result<Stored, Error> {
     let image = &spec.image;
-    let header = Header::parse(bytes).map_err(ours)?;
+    let header = Header::parse(bytes)?;
     check_shape(image, (header.height.into(), header.width.into()), header.components.len())?;
     let options = Options {
-        limits: tilefleet_jpeg2000::Limits {
-            max_pixels: limits.max_pixels,
-            max_bytes: OTHER_BYTES + BYTES_PER_SAMPLE * image.num_samples(),
-        },
+        limits: Limits { max_decoded_bytes: OTHER_BYTES + BYTES_PER_SAMPLE * image.num_samples(), ..*limits },
         skipped_levels: 0,
         strict: spec.lossless,
     };
     let colours = colours(image, &header)?;
     let mut decoder = DECODER.take();
-    let decoded = decoder.decode(bytes, &options).map_err(ours)?;
+    let decoded = decoder.decode(bytes, &options)?;
     let stored = stored(image, colours, &decoded)?;
     if image.num_samples() <= MAX_KEPT_SAMPLES {
         decoder.recycle(decoded);
@@ -81,15 +79,4 @@ fn bits_of(decoded: &Image) -> Result<u32, Error> {
         return Err(unsupported("components of different precision"));
     }
     Ok(bits.into())
-}
-
-/// Says what the decoder says; its words are of codes and numbers only.
-fn ours(error: tilefleet_jpeg2000::Error) -> Error {
-    let kind = match error.kind {
-        StreamErrorKind::Truncated => ErrorKind::Truncated,
-        StreamErrorKind::Corrupt => ErrorKind::Corrupt,
-        StreamErrorKind::Unsupported => ErrorKind::Unsupported,
-        StreamErrorKind::TooLarge => ErrorKind::TooLarge,
-    };
-    Error { kind, detail: error.to_string() }
 }

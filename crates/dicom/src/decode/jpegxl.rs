@@ -1,6 +1,7 @@
 //! JPEG XL (PS3.5, 8.2.15 to 8.2.17), by the crate `jxl-oxide`.
 
 use jxl_oxide::{AllocTracker, JxlImage, PixelFormat};
+use tilefleet_codec::Samples;
 
 use crate::error::{Error, corrupt, truncated, unsupported};
 use crate::image::ImageModule;
@@ -8,7 +9,7 @@ use crate::spec::FrameSpec;
 use crate::stored::{Colours, Stored};
 
 use super::colours_of;
-use super::stream::{Stream, check_shape, finish};
+use super::stream::{check_shape, finish};
 
 /// Bytes of memory per sample, at most: grids of 32 bits, before and after transforms.
 pub(super) const BYTES_PER_SAMPLE: u64 = 64;
@@ -37,7 +38,7 @@ pub(super) fn decode(spec: &FrameSpec, bytes: &[u8]) -> Result<Stored, Error> {
     };
     let transformed = metadata.xyb_encoded || stream.frame_header(0).is_some_and(|header| header.do_ycbcr);
     let colours = colours(image, transformed)?;
-    Ok(finish(image, colours, bits, Stream::U16(integers(image, &stream, bits)?)))
+    Ok(finish(image, colours, bits, Samples::U16(integers(image, &stream, bits)?)))
 }
 
 /// Colours that the stream has transformed are RGB again (PS3.3, C.7.6.3.1.2).

@@ -11,6 +11,8 @@ mod stream;
 
 use std::borrow::Cow;
 
+use tilefleet_codec::Limits;
+
 use crate::error::{Error, too_large, truncated, unsupported};
 use crate::frames::payload;
 use crate::image::{ImageModule, Photometric};
@@ -18,15 +20,6 @@ use crate::inflate::Stream;
 use crate::spec::FrameSpec;
 use crate::stored::{Colours, Stored};
 use crate::syntax::Codec;
-
-/// How much a frame may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Pixels of a frame.
-    pub max_pixels: u64,
-    /// Bytes of decoded samples.
-    pub max_decoded_bytes: u64,
-}
 
 /// Decodes a frame to its stored values.
 ///

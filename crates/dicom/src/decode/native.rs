@@ -29,7 +29,9 @@ pub(super) fn decode(spec: &FrameSpec, bytes: &[u8]) -> Result<Stored, Error> {
             let bits = numbers(bytes, spec.order, u64::from_le_bytes, u64::from_be_bytes, Vec::new());
             finish_floats(image, bits.into_iter().map(f64::from_bits).collect(), Samples::F64)
         }
-        (_, 1, _) => finish(image, single_bits(bytes, spec.first_bit, image.num_samples()), image.planar),
+        (_, 1, _) => {
+            finish(image, single_bits(bytes, spec.first_bit, image.native_frame_bits()), image.planar)
+        }
         (_, 8, _) => finish(image, bytes_from(bytes, spec.first_bit), image.planar),
         (_, 16, order) => {
             let cells = numbers(bytes, order, u16::from_le_bytes, u16::from_be_bytes, Cell::buffer());

@@ -10,16 +10,17 @@
 //!   that precision mean: encoders that are given bits without a sign write such files. JPEG and JPEG-LS have no sign at
 //!   all. pydicom does the same.
 
+use tilefleet_codec::{Limits, Samples as StreamSamples};
+
 use crate::error::{Error, corrupt};
 use crate::image::ImageModule;
 use crate::stored::{Colours, Samples, Stored};
 
 use super::cells::{Cell, Field, stored};
 
-/// Interleaved samples as a decoder gives them.
-pub(super) enum Stream {
-    U8(Vec<u8>),
-    U16(Vec<u16>),
+/// Returns the limits of a code stream in a frame that is within its own: samples of as many bytes as the stream likes.
+pub(super) fn stream_limits(image: &ImageModule, limits: &Limits) -> Limits {
+    Limits { max_decoded_bytes: limits.max_decoded_bytes.max(2 * image.num_samples()), ..*limits }
 }
 
 /// Compares the shape of a code stream with that of the header.
@@ -42,15 +43,17 @@ pub(super) fn check_shape(
 }
 
 /// Makes stored values of so many bits, in the type that Bits Allocated asks for, or a larger one if need be.
-pub(super) fn finish(image: &ImageModule, colours: Colours, bits: u32, samples: Stream) -> Stored {
+///
+/// - `samples`: interleaved
+pub(super) fn finish(image: &ImageModule, colours: Colours, bits: u32, samples: StreamSamples) -> Stored {
     let field = field(image, bits);
     let values = match (bits.max(image.bits_allocated.into()), samples) {
-        (..=8, Stream::U8(samples)) => Cell::meanings(samples, field),
-        (9..=16, Stream::U16(samples)) => Cell::meanings(samples, field),
-        (..=8, Stream::U16(samples)) => converted(samples.into_iter(), |sample| sample as u8, field),
-        (9..=16, Stream::U8(samples)) => converted(samples.into_iter(), u16::from, field),
-        (_, Stream::U8(samples)) => converted(samples.into_iter(), u32::from, field),
-        (_, Stream::U16(samples)) => converted(samples.into_iter(), u32::from, field),
+        (..=8, StreamSamples::U8(samples)) => Cell::meanings(samples, field),
+        (9..=16, StreamSamples::U16(samples)) => Cell::meanings(samples, field),
+        (..=8, StreamSamples::U16(samples)) => converted(samples.into_iter(), |sample| sample as u8, field),
+        (9..=16, StreamSamples::U8(samples)) => converted(samples.into_iter(), u16::from, field),
+        (_, StreamSamples::U8(samples)) => converted(samples.into_iter(), u32::from, field),
+        (_, StreamSamples::U16(samples)) => converted(samples.into_iter(), u32::from, field),
     };
     stored(image, colours, field, values)
 }

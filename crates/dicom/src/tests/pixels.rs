@@ -267,6 +267,20 @@ fn entries_of_palettes_say_their_bits_where_the_descriptor_does_not() {
         assert_near(&entries(bits, &[0x33, 0x33, 0xFF, 0xFF]), &[0.2, 1.0]);
     }
     assert_near(&entries(8, &[51, 0, 255, 0]), &[0.2, 1.0]);
+    // An entry that has no room in its bits is full, not more.
+    assert_near(&entries(4, &[3, 255]), &[0.2, 1.0]);
+}
+
+/// No shade is made of what lies between two values that are infinitely far from each other.
+#[test]
+fn a_range_beyond_numbers_is_corrupt() {
+    let object = grey(&[0, 255], 8, false).text(tag::RESCALE_SLOPE, *b"DS", "1e308");
+    assert_eq!(shown(&object).unwrap_err().kind, ErrorKind::Corrupt);
+    let windowed = object.text(tag::WINDOW_CENTER, *b"DS", "0").text(tag::WINDOW_WIDTH, *b"DS", "9");
+    assert_near(&shown(&windowed).unwrap(), &[0.5625, 1.0]);
+    let floats: Vec<u8> = [-1.7e308_f64, 1.7e308].into_iter().flat_map(f64::to_le_bytes).collect();
+    let object = Object::image(EXPLICIT, 1, 2, (64, 64), false).element(tag::DOUBLE_PIXELS, *b"OD", &floats);
+    assert_eq!(shown(&object).unwrap_err().kind, ErrorKind::Corrupt);
 }
 
 /// Blank values are absent, and of several only the first is looked at.
@@ -297,6 +311,17 @@ fn luminance_and_differences_become_rgb() {
     let rgb: Picture<u8> = crate::display(&spec, &stored, None).unwrap();
     assert_eq!(rgb.values[..3], [254, 0, 0]);
     assert_eq!(rgb.samples_per_pixel, 3);
+}
+
+/// Nobody writes such frames, and header and bytes agree.
+#[test]
+fn single_bits_may_lie_in_pairs_of_pixels() {
+    let object = Object::image(EXPLICIT, 1, 2, (1, 1), false)
+        .us(tag::SAMPLES_PER_PIXEL, 3)
+        .text(tag::PHOTOMETRIC, *b"CS", "YBR_FULL_422")
+        .element(tag::PIXELS, *b"OB", &[0b1101, 0]);
+    let (_, stored) = frame(&object.bytes(), 0).unwrap();
+    assert_eq!(stored.values, Samples::U8(vec![1, 1, 1, 0, 1, 1]));
 }
 
 /// PS3.3, C.7.5.1.1.2: padding is found in stored values; a limit may lie on either side.

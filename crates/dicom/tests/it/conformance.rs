@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use tilefleet_dicom::{Error, ErrorKind, FrameSpec, Picture, Stored, display, modality};
+use tilefleet_dicom::{Error, ErrorKind, FrameSpec, Limits, Picture, Stored, display, modality};
+use tilefleet_testing::files::Scratch;
 
-use crate::index::{Entry, entries, folder};
-use crate::ranges::Ranges;
+use crate::body::Ranges;
+use crate::index::{Entry, entries};
 use crate::table;
 
+/// What tests allow a frame to take.
+pub(crate) const LIMITS: Limits = Limits { max_pixels: 1 << 24, max_decoded_bytes: 1 << 27 };
 /// Display values are shares between black and white; both sides round differently.
 const ROUNDING: f64 = 1e-9;
 
@@ -35,14 +38,14 @@ fn read(bytes: &[u8]) -> Result<Vec<(FrameSpec, Stored)>, Error> {
     let mut ranges = Ranges::new(bytes);
     let instance = ranges.parse()?;
     let frames: Vec<u32> = (0..instance.image()?.num_frames).collect();
-    ranges.frames(&instance, &frames)
+    ranges.frames(&instance, &frames, &LIMITS)
 }
 
 /// Every value of every frame of every file is the oracle's, and what is not read is listed.
 #[test]
 fn values_are_those_of_pydicom_or_the_standard() {
-    let folder = folder("compared");
-    let Some(entries) = entries(&folder) else { return };
+    let folder = Scratch::new("dicom-compared");
+    let Some(entries) = entries(folder.path()) else { return };
     let mut faults = Vec::new();
     let mut found = Vec::new();
     let mut wg04 = BTreeMap::new();
@@ -68,7 +71,6 @@ fn values_are_those_of_pydicom_or_the_standard() {
         found.len() + faults.len(),
         faults.join("\n")
     );
-    fs::remove_dir_all(folder).unwrap();
     table::check(&found);
 }
 

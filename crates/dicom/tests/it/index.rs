@@ -1,11 +1,10 @@
 //! What the script of the oracle writes.
 
-use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::{env, fs};
 
-use tilefleet_testing::{project, skipped};
+use tilefleet_testing::oracle::oracle;
+use tilefleet_testing::skipped;
 
 /// A file, and what is known of it.
 pub(crate) struct Entry {
@@ -98,31 +97,13 @@ impl Entry {
     }
 }
 
-/// Runs the script of the oracle; `None`, said aloud, without Python.
-pub(crate) fn oracle(arguments: &[&OsStr]) -> Option<()> {
-    let python = project().join(".venv/bin/python");
-    if !python.is_file() {
-        skipped::missing("no .venv: run scripts/test-env");
-        return None;
-    }
-    let script = project().join("scripts/oracles/dicom_oracle.py");
-    let run = Command::new(python).arg(script).args(arguments).output().unwrap();
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    Some(())
-}
-
-/// Returns an empty folder of this process.
-pub(crate) fn folder(name: &str) -> PathBuf {
-    let folder = env::temp_dir().join(format!("tilefleet-dicom-{name}-{}", std::process::id()));
-    drop(fs::remove_dir_all(&folder));
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
+/// The script of the oracle.
+pub(crate) const SCRIPT: &str = "dicom_oracle.py";
 
 /// Returns all files and what the oracle says of them.
 pub(crate) fn entries(folder: &Path) -> Option<Vec<Entry>> {
     let data = skipped::test_data()?.join("medical/dicom");
-    oracle(&["compare".as_ref(), folder.as_os_str(), data.as_os_str()])?;
+    oracle(SCRIPT, &[&"compare", &folder, &data])?;
     let index = fs::read_to_string(folder.join("index.tsv")).unwrap();
     Some(index.lines().enumerate().map(|(number, line)| Entry::parse(number, line, folder)).collect())
 }

@@ -3,18 +3,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tilefleet_dicom::{Error, Instance, Picture, Step, decode_frame, display, modality, padding, parse};
+use tilefleet_dicom::{ErrorKind, Step, decode_frame, parse};
 use tilefleet_testing::counting::{Counting, peak_bytes};
-use tilefleet_testing::{Random, project, skipped};
+use tilefleet_testing::files::Scratch;
+use tilefleet_testing::oracle::{oracle, pydicom_files};
+use tilefleet_testing::{Random, skipped};
 
-use crate::index::{folder, oracle};
-use crate::ranges::{LIMITS, Ranges};
+use crate::body;
+use crate::conformance::LIMITS;
+use crate::index::SCRIPT;
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Frames that are decoded of each object.
-const NUM_FRAMES: u32 = 2;
 /// Changed copies of each file, each with one to eight changes.
 const NUM_COPIES: usize = 15;
 /// Sound files of this size take up to 8 MB.
@@ -22,54 +23,11 @@ const MAX_PEAK_BYTES: u64 = 64 << 20;
 /// Larger files would take the time of all others.
 const MAX_FILE_BYTES: usize = 200 << 10;
 
-/// Does all that can be done with an object, errors or not.
-fn use_all(bytes: &[u8]) {
-    let mut ranges = Ranges::new(bytes);
-    let in_parts = ranges.parse();
-    let Step::Done(whole) = parse(&bytes) else { panic!("all of the object is there") };
-    let kind = |instance: &Result<Instance, Error>| {
-        instance
-            .as_ref()
-            .map_err(|error| error.kind)
-            .and_then(|instance| Ok(instance.image().map_err(|error| error.kind)?.clone()))
-    };
-    assert_eq!(kind(&whole), kind(&in_parts), "an object says the same as a whole and in parts");
-    let Ok(instance) = in_parts else { return };
-    look(&instance);
-    let Ok(image) = instance.image() else { return };
-    let frames: Vec<u32> = (0..image.num_frames.min(NUM_FRAMES)).collect();
-    let Ok(frames) = ranges.frames(&instance, &frames) else { return };
-    for (spec, stored) in &frames {
-        drop(modality(spec, stored).map(|values| values.range(padding(spec, stored).as_deref())));
-        drop(display::<u8>(spec, stored, None));
-        drop(display::<f32>(spec, stored, spec.window()).map(|picture: Picture<f32>| picture.values.len()));
-    }
-}
-
-fn look(instance: &Instance) {
-    drop((instance.sop_class(), instance.patient_id(), instance.study_date(), instance.is_directory()));
-    let _ = (
-        instance.pixel_spacing(0),
-        instance.orientation(0),
-        instance.image_position(0),
-        instance.laterality(0),
-    );
-    for group in [0x0002, 0x0008, 0x0010, 0x0018, 0x0020, 0x0028] {
-        for element in [0, 0x10, 0x20, 0x0100, 0x1050, 0x3000] {
-            drop(instance.string(tilefleet_dicom::Tag(group, element)));
-        }
-    }
-}
-
 /// The test files of pydicom, those of highdicom, and those of all syntaxes that the script makes.
 fn files(made: &Path) -> Option<Vec<PathBuf>> {
     let highdicom = skipped::test_data()?.join("medical/dicom/highdicom");
-    oracle(&["make".as_ref(), made.as_os_str()])?;
-    let venv = fs::read_dir(project().join(".venv/lib")).unwrap().flatten().map(|entry| entry.path());
-    let pydicom = venv
-        .map(|python| python.join("site-packages/pydicom/data/test_files"))
-        .find(|folder| folder.is_dir());
-    let folders = [pydicom.expect("the script has imported pydicom"), highdicom, made.join("made")];
+    oracle(SCRIPT, &[&"make", &made])?;
+    let folders = [pydicom_files()?, highdicom, made.join("made")];
     let list = |folder: &PathBuf| {
         fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).collect::<Vec<_>>()
     };
@@ -103,8 +61,8 @@ fn changed(file: &[u8], random: &mut Random) -> Vec<u8> {
 
 #[test]
 fn damaged_objects_are_errors_and_stay_small() {
-    let folder = folder("damaged");
-    let Some(files) = files(&folder) else { return };
+    let folder = Scratch::new("dicom-damaged");
+    let Some(files) = files(folder.path()) else { return };
     let mut random = Random(15);
     let mut num_objects = 0;
     for path in &files {
@@ -114,20 +72,42 @@ fn damaged_objects_are_errors_and_stay_small() {
         }
         for _ in 0..NUM_COPIES {
             let bytes = changed(&file, &mut random);
-            let peak = peak_bytes(|| use_all(&bytes));
+            let peak = peak_bytes(|| body::dicom(&bytes));
             assert!(peak < MAX_PEAK_BYTES, "{peak} bytes for {}", path.display());
             num_objects += 1;
         }
     }
-    fs::remove_dir_all(folder).unwrap();
     assert!(num_objects > 6000, "{num_objects}");
+}
+
+/// A deflated data set takes the memory of what is in it, not of what its header announces.
+#[test]
+fn long_values_that_are_not_there_take_no_memory() {
+    // A block of RFC 1951 that is stored: whether it is the last, its length, and that inverted.
+    let stored = |is_last: bool, bytes: &[u8]| {
+        let len = bytes.len() as u16;
+        [&[u8::from(is_last)][..], &len.to_le_bytes(), &(!len).to_le_bytes(), bytes].concat()
+    };
+    // (0009,0010) OB of 112 MiB, of which more are there than the first look takes.
+    let element = [0x09, 0, 0x10, 0, b'O', b'B', 0, 0, 0, 0, 0, 7];
+    let zeros = vec![0; 60_000];
+    let stored = [stored(false, &element), stored(false, &zeros), stored(true, &zeros)].concat();
+    let syntax = [&[2, 0, 0x10, 0][..], b"UI", &[22, 0], b"1.2.840.10008.1.2.1.99"].concat();
+    let object = [&[0; 128][..], b"DICM", &syntax, &stored].concat();
+    let mut kind = None;
+    let peak = peak_bytes(|| {
+        let Step::Done(parsed) = parse(&object) else { panic!("all of the object is there") };
+        kind = parsed.err().map(|error| error.kind);
+    });
+    assert_eq!(kind, Some(ErrorKind::Truncated));
+    assert!(peak < 4 << 20, "{peak} bytes");
 }
 
 /// Memory is reserved before a frame is decoded.
 #[test]
 fn decoding_takes_no_more_memory_than_announced() {
-    let folder = folder("announced");
-    let Some(files) = files(&folder) else { return };
+    let folder = Scratch::new("dicom-announced");
+    let Some(files) = files(folder.path()) else { return };
     let mut num_frames = 0;
     for path in files {
         let file = fs::read(&path).unwrap();
@@ -141,6 +121,5 @@ fn decoding_takes_no_more_memory_than_announced() {
         assert!(peak <= announced, "{peak} bytes, and {announced} are announced for {}", path.display());
         num_frames += usize::from(decoded);
     }
-    fs::remove_dir_all(folder).unwrap();
     assert!(num_frames > 400, "{num_frames}");
 }

@@ -6,8 +6,9 @@
 mod streams;
 mod words;
 
+use tilefleet_codec::{Result, corrupt, unsupported};
+
 use crate::coding::style;
-use crate::error::{Result, corrupt, unsupported};
 use crate::tile::{Block, Chunk, NONE};
 use streams::{Bits, Mel};
 

@@ -19,8 +19,11 @@ struct ExpectedPlane {
 }
 
 /// What tests allow.
-pub(crate) const OPTIONS: Options =
-    Options { limits: Limits { max_pixels: 1 << 26, max_bytes: 1 << 30 }, skipped_levels: 0, strict: true };
+pub(crate) const OPTIONS: Options = Options {
+    limits: Limits { max_pixels: 1 << 26, max_decoded_bytes: 1 << 30 },
+    skipped_levels: 0,
+    strict: true,
+};
 
 /// Reads all cases of a file.
 pub(crate) fn read(mut bytes: &[u8]) -> Vec<Case<'_>> {

@@ -2,16 +2,16 @@
 
 use tilefleet_jpeg2000::{Error, ErrorKind, Limits, Options, decode};
 use tilefleet_testing::Random;
+use tilefleet_testing::counting::peak_bytes;
 
+use crate::body;
 use crate::cases::{self, OPTIONS};
-use crate::golden::STREAMS;
-use crate::support::stream;
-use crate::{body, memory};
+use crate::golden::{STREAMS, stream};
 
 /// How many mutations of each stream are tried.
 const MUTATIONS: usize = 60;
 /// Beside what is counted: lists of tiles and components, as long as the format allows.
-const SLACK_BYTES: usize = 16 << 20;
+const SLACK_BYTES: u64 = 16 << 20;
 
 fn kind(result: Result<impl Sized, Error>) -> Option<ErrorKind> {
     result.err().map(|error| error.kind)
@@ -60,8 +60,8 @@ fn mutated_streams_are_harmless() {
     for case in cases::read(STREAMS) {
         for turn in 0..MUTATIONS {
             let mutated = mutate(case.stream, turn, &mut random);
-            let ((), peak) = memory::peak_of(|| body::jpeg2000(&mutated));
-            let limit = body::LIMITS.max_bytes as usize + SLACK_BYTES;
+            let peak = peak_bytes(|| body::jpeg2000(&mutated));
+            let limit = body::LIMITS.max_decoded_bytes + SLACK_BYTES;
             assert!(peak <= limit, "{}, {turn}: {peak} bytes", case.name);
         }
     }
@@ -86,10 +86,11 @@ fn limits_hold_before_allocation() {
     for at in [8, 12, 24, 28] {
         huge[at..at + 4].copy_from_slice(&0x7FFF_FFFF_u32.to_be_bytes());
     }
-    let (result, peak) = memory::peak_of(|| decode(&huge, &OPTIONS));
-    assert_eq!(kind(result), Some(ErrorKind::TooLarge));
+    let mut result = None;
+    let peak = peak_bytes(|| result = kind(decode(&huge, &OPTIONS)));
+    assert_eq!(result, Some(ErrorKind::TooLarge));
     assert!(peak < 1 << 20, "{peak} bytes");
-    let limits = Limits { max_pixels: 1 << 26, max_bytes: 1 << 12 };
+    let limits = Limits { max_pixels: 1 << 26, max_decoded_bytes: 1 << 12 };
     assert_eq!(kind(decode(&stream("plain 16"), &Options { limits, ..OPTIONS })), Some(ErrorKind::TooLarge));
 }
 

@@ -6,6 +6,12 @@ use crate::cases::{self, OPTIONS};
 
 pub(crate) static STREAMS: &[u8] = include_bytes!("../../golden/streams.bin");
 
+/// Returns a stream by its name.
+pub(crate) fn stream(name: &str) -> Vec<u8> {
+    let cases = cases::read(STREAMS);
+    cases.iter().find(|case| case.name == name).unwrap_or_else(|| panic!("no case {name}")).stream.to_vec()
+}
+
 /// Reversible streams give exactly the samples that `OpenJPEG` decodes, irreversible ones within 1.
 #[test]
 fn samples_are_those_of_openjpeg() {

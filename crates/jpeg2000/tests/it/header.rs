@@ -3,7 +3,7 @@
 use tilefleet_jpeg2000::{Component, ErrorKind, Header, decode};
 
 use crate::cases::OPTIONS;
-use crate::support::stream;
+use crate::golden::stream;
 
 fn header(name: &str) -> Header {
     Header::parse(&stream(name)).unwrap()

@@ -18,7 +18,7 @@ pub enum ErrorKind {
     Truncated,
     /// It contradicts itself or the standard.
     Corrupt,
-    /// It is a real JPEG of a kind that is not decoded.
+    /// It is sound, and of a kind that is not decoded.
     Unsupported,
     /// It has more pixels, or takes more memory, than allowed.
     TooLarge,
@@ -32,6 +32,9 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// What parsers and decoders return.
+pub type Result<T> = std::result::Result<T, Error>;
+
 /// The file ends too early.
 pub fn truncated(detail: impl Into<String>) -> Error {
     Error { kind: ErrorKind::Truncated, detail: detail.into() }
@@ -42,7 +45,12 @@ pub fn corrupt(detail: impl Into<String>) -> Error {
     Error { kind: ErrorKind::Corrupt, detail: detail.into() }
 }
 
-/// The file is right, and this decoder does not read its kind.
+/// The file may be right, and this decoder does not read its kind.
 pub fn unsupported(detail: impl Into<String>) -> Error {
     Error { kind: ErrorKind::Unsupported, detail: detail.into() }
+}
+
+/// The file asks for more than the limits allow.
+pub fn too_large(detail: impl Into<String>) -> Error {
+    Error { kind: ErrorKind::TooLarge, detail: detail.into() }
 }

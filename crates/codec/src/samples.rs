@@ -1,14 +1,17 @@
 //! Samples of 2 to 16 bits, and how many of them are allowed.
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Result, too_large};
 use crate::geometry::Size;
 
 /// How much decoding may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Maximum number of pixels.
     pub max_pixels: u64,
     /// Maximum number of bytes of the decoded samples.
+    ///
+    /// JPEG 2000 also counts what samples are made of, coefficients and tables: a stream can ask for more of these than of
+    /// samples.
     pub max_decoded_bytes: u64,
 }
 
@@ -17,16 +20,15 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TooLarge`].
-    pub fn check(&self, size: Size, num_components: usize, precision: u8) -> Result<(), Error> {
+    /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge).
+    pub fn check(&self, size: Size, num_components: usize, precision: u8) -> Result<()> {
         let num_samples = size.num_pixels() * num_components as u64;
         let num_bytes = num_samples * if precision > 8 { 2 } else { 1 };
         if size.num_pixels() <= self.max_pixels && num_bytes <= self.max_decoded_bytes {
             return Ok(());
         }
         let Size { width, height } = size;
-        let detail = format!("{width}×{height} pixels, {num_bytes} bytes decoded, are more than allowed");
-        Err(Error { kind: ErrorKind::TooLarge, detail })
+        Err(too_large(format!("{width}×{height} pixels, {num_bytes} bytes decoded, are more than allowed")))
     }
 }
 

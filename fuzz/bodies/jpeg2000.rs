@@ -1,9 +1,9 @@
-//! What a fuzz target does with any bytes; `fuzz/bodies.rs` has those of the package.
+//! What the fuzz target of JPEG 2000 and HTJ2K does with any bytes; the decoder's own tests do the same.
 
 use tilefleet_jpeg2000::{Header, Limits, Options, decode};
 
 /// What is looked for is found in small images.
-pub(crate) const LIMITS: Limits = Limits { max_pixels: 1 << 18, max_bytes: 8 << 20 };
+pub const LIMITS: Limits = Limits { max_pixels: 1 << 18, max_decoded_bytes: 8 << 20 };
 
 /// Decodes anything, whole and at half the resolution: planes are those that the header promises, and samples lie in
 /// their range.
@@ -11,7 +11,7 @@ pub(crate) const LIMITS: Limits = Limits { max_pixels: 1 << 18, max_bytes: 8 << 
 /// # Panics
 ///
 /// If they do not, or the decoder crashes.
-pub(crate) fn jpeg2000(bytes: &[u8]) {
+pub fn jpeg2000(bytes: &[u8]) {
     let header = Header::parse(bytes);
     for (skipped_levels, strict) in [(0, true), (1, false)] {
         let Ok(image) = decode(bytes, &Options { limits: LIMITS, skipped_levels, strict }) else { continue };
