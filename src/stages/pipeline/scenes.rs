@@ -25,6 +25,7 @@ use super::budget::Reservation;
 use super::infer_loop::QueuedChip;
 use super::shard::OpenShard;
 use super::tensor::Tensor;
+use super::watch::Watch;
 use super::{ChipSender, Queues, Stages};
 use crate::formats::raster::GridId;
 use crate::scene::skip::{Measured, SkipRules, Skipped, WindowHeaders};
@@ -140,7 +141,8 @@ impl SceneTask {
                     assert_eq!(group.tiles.len(), arrived.len(), "a frame is one block");
                     let room = Arc::new((reservation, kept.clone()));
                     for ((&index, _), (key, stored)) in windows.zip(arrived) {
-                        self.draw(&opened, index, Frame { key, stored, room: room.clone() }).await;
+                        let (watch, room) = (self.queues.watch.clone(), room.clone());
+                        self.draw(&opened, index, Frame { key, stored, watch, room }).await;
                     }
                 }
                 Ok((arrived, reservation)) => {
@@ -264,8 +266,10 @@ impl SceneTask {
         let (chips, stop) = (self.chips.clone(), self.stages.stop.clone());
         let job = move || {
             let started = Instant::now();
-            let drawn = what.draw(&opened, &window);
-            window.finish(drawn, reservation, started, &chips);
+            match SourceError::answer(what.draw(&opened, &window)) {
+                Ok(drawn) => window.finish(drawn, reservation, started, &chips),
+                Err(error) => window.stages.stop.fail(error),
+            }
         };
         self.queues.pool.spawn(move || {
             if catch_unwind(AssertUnwindSafe(job)).is_err() {
@@ -343,24 +347,28 @@ fn skip(stages: &Stages, shard: &OpenShard, index: usize, Skipped { reason, deta
 
 /// What one window is drawn from, with the room that it takes.
 trait Draw: Send + 'static {
-    /// Draws it, or says why it is rejected.
-    fn draw(self, opened: &OpenScene, window: &WindowTask) -> Result<Drawn, Rejection>;
+    /// Draws it, or says why it is rejected, or why the run ends.
+    fn draw(self, opened: &OpenScene, window: &WindowTask) -> Result<Drawn, SourceError>;
 }
 
 /// A frame of a medical image: one block, which nothing else needs, so that it is decoded and drawn in one go.
 struct Frame {
     key: BlockKey,
     stored: Result<Option<Bytes>, Rejection>,
+    watch: Arc<Watch>,
     /// That of the bytes as fetched, and that of what they are decoded to.
     room: Arc<(FetchedRoom, Arc<Reservation>)>,
 }
 
 impl Draw for Frame {
-    fn draw(self, opened: &OpenScene, window: &WindowTask) -> Result<Drawn, Rejection> {
-        let Self { key, stored, room } = self;
+    fn draw(self, opened: &OpenScene, window: &WindowTask) -> Result<Drawn, SourceError> {
+        let Self { key, stored, watch, room } = self;
         let tiling = window.tiling.frames.as_ref().expect("only with these settings frames are tiles");
         let spec = opened.objects[key.object].grid(key.grid).spec(key.id);
-        let block = decode_block(&spec, stored?.as_deref())?;
+        let decoder = &window.shard.decoder;
+        let watched = watch.begin(decoder);
+        let block = decoder.block(&spec, stored?.as_deref())?;
+        drop(watched);
         let chip = frame::render(opened.dicom(), key.grid.frame, &tiling.preset, block)?;
         drop(room);
         Ok(Drawn::Chip(chip.into()))
@@ -385,7 +393,7 @@ impl WindowBlocks {
 
 impl Draw for WindowBlocks {
     /// Stacks the window's bands; the first block that is damaged is its rejection.
-    fn draw(self, opened: &OpenScene, window: &WindowTask) -> Result<Drawn, Rejection> {
+    fn draw(self, opened: &OpenScene, window: &WindowTask) -> Result<Drawn, SourceError> {
         let mut pieces = Vec::with_capacity(self.cuts.len());
         for cut in self.cuts {
             let file = opened.objects[cut.object].file();
