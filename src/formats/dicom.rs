@@ -124,17 +124,19 @@ fn step<T>(object: &Partial, ask: impl FnOnce(&Object<'_>) -> Step<T>) -> Parsed
     object.take_missing();
     match answer {
         Step::Done(answer) => Parsed::Done(answer.map_err(Rejection::from)),
-        Step::Needs(Range { start, end }) => {
-            // What is there of the range need not be read again.
-            let missing = object.parse(|view| {
-                view.slice(start as usize, (end - start) as usize);
-                Ok(())
-            });
-            match missing {
-                Parsed::Needs(range) => Parsed::Needs(range),
-                Parsed::Done(_) => Parsed::Needs(start as usize..end as usize),
-            }
-        }
+        Step::Needs(range) => Parsed::Needs(range.start as usize..range.end as usize),
+    }
+}
+
+/// Leaves out of a range what is there of it, which need not be read again.
+fn missing(object: &Partial, needed: Range<usize>) -> Range<usize> {
+    let look = |view: View<'_>| {
+        view.slice(needed.start, needed.len());
+        Ok(())
+    };
+    match object.parse(look) {
+        Parsed::Needs(missing) => missing,
+        Parsed::Done(_) => needed,
     }
 }
 
@@ -157,7 +159,10 @@ pub fn parse_raster(object: &Partial) -> Parsed<Arc<dyn RasterFile>> {
 /// The reasons of [`parse_raster`], but for those that concern the image.
 #[must_use]
 pub fn parse_instance(object: &Partial) -> Parsed<Instance> {
-    step(object, |bytes| tilefleet_dicom::parse(bytes))
+    match step(object, |bytes| tilefleet_dicom::parse(bytes)) {
+        Parsed::Needs(range) => Parsed::Needs(missing(object, range)),
+        done @ Parsed::Done(_) => done,
+    }
 }
 
 impl DicomFile {

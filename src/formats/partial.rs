@@ -34,6 +34,8 @@ impl<T> Parsed<T> {
 pub struct Partial {
     len: usize,
     pieces: Vec<Piece>,
+    /// A piece that is not kept.
+    passing: Option<Piece>,
     missing: Cell<Option<(usize, usize)>>,
 }
 
@@ -53,7 +55,7 @@ impl Partial {
     /// Starts with nothing of an object of `len` bytes.
     #[must_use]
     pub fn new(len: usize) -> Self {
-        Self { len, pieces: Vec::new(), missing: Cell::new(None) }
+        Self { len, pieces: Vec::new(), passing: None, missing: Cell::new(None) }
     }
 
     /// Adds what was read from `start` on.
@@ -62,6 +64,16 @@ impl Partial {
             Some(before) => before.bytes.extend_from_slice(bytes),
             None => self.pieces.push(Piece { start, bytes: bytes.to_vec() }),
         }
+    }
+
+    /// Shows what was read from `start` on, until the next call: for a parser that remembers what it has seen.
+    pub fn pass(&mut self, start: usize, bytes: &[u8]) {
+        self.passing = Some(Piece { start, bytes: bytes.to_vec() });
+    }
+
+    /// Shows only what is kept.
+    pub fn end_passing(&mut self) {
+        self.passing = None;
     }
 
     /// Runs a parser over what has been read.
@@ -88,8 +100,8 @@ impl Partial {
         if len == 0 {
             return Some(&[]);
         }
-        let found =
-            self.pieces.iter().find_map(|piece| slice(&piece.bytes, at.checked_sub(piece.start)?, len));
+        let mut pieces = self.passing.iter().chain(&self.pieces);
+        let found = pieces.find_map(|piece| slice(&piece.bytes, at.checked_sub(piece.start)?, len));
         if found.is_none() && self.missing.get().is_none() {
             // What is there of the range need not be read again.
             let held = self.pieces.iter().find(|piece| (piece.start..piece.end()).contains(&at));
@@ -176,6 +188,19 @@ mod tests {
             (Some(&b""[..]), None),
             "nothing is always there"
         );
+    }
+
+    #[test]
+    fn what_passes_is_there_until_the_next() {
+        let mut partial = Partial::new(100);
+        partial.add(0, b"0123");
+        partial.pass(2, b"2345");
+        assert_eq!(View::Partial(&partial).slice(3, 3), Some(&b"345"[..]));
+        partial.pass(50, b"x");
+        assert_eq!(View::Partial(&partial).slice(50, 1), Some(&b"x"[..]));
+        assert_eq!((View::Partial(&partial).slice(3, 3), partial.take_missing()), (None, Some(4..6)));
+        partial.end_passing();
+        assert_eq!((View::Partial(&partial).slice(50, 1), partial.held(&(0..4))), (None, Some(&b"0123"[..])));
     }
 
     #[test]

@@ -20,8 +20,6 @@ use crate::vocabulary::traffic::Traffic;
 
 /// How much of a header is read at once; GDAL reads as much.
 const HEADER_BYTES: usize = 16 << 10;
-/// How much is read where a parser jumps to: less would not be faster.
-const JUMP_BYTES: usize = 1 << 10;
 /// Ranges closer than this, in bytes, are fetched with one request.
 const GAP_BYTES: u64 = 4 << 10;
 /// Maximum bytes per request, unless a single block is larger.
@@ -218,43 +216,47 @@ impl RangeReader {
     ///
     /// [`ReadError`]; a parser that crashes is a rejection, and so is a header without end.
     pub async fn parse<T>(&self, parse: impl Fn(&Partial) -> Parsed<T>) -> Result<T, ReadError> {
-        self.bring(None, parse).await
+        let mut header = self.header.lock().await;
+        loop {
+            let needed = match guard::catch_decoder_panic(|| Ok(parse(&header.object)))? {
+                Parsed::Done(found) => return Ok(found?),
+                Parsed::Needs(range) => range,
+            };
+            let end = needed.start.saturating_add(header.ahead.length(&needed));
+            let bytes = self.bring(&mut header.num_read, needed.start..end).await?;
+            header.object.add(needed.start, &bytes);
+        }
     }
 
-    /// As [`Self::parse`], in steps of a few bytes: for a parser that jumps from place to place.
+    /// As [`Self::parse`], for a parser that goes through the object and remembers what it has seen: it gets exactly what
+    /// it asks for, and nothing of that is kept.
     ///
     /// # Errors
     ///
     /// As [`Self::parse`].
-    pub async fn parse_jumping<T>(&self, parse: impl Fn(&Partial) -> Parsed<T>) -> Result<T, ReadError> {
-        self.bring(Some(ReadAhead::new(JUMP_BYTES, HEADER_BYTES)), parse).await
-    }
-
-    /// - `own`: how far ahead it reads; `None`: as those who read the header so far
-    async fn bring<T>(
-        &self,
-        mut own: Option<ReadAhead>,
-        parse: impl Fn(&Partial) -> Parsed<T>,
-    ) -> Result<T, ReadError> {
+    pub async fn walk<T>(&self, step: impl Fn(&Partial) -> Parsed<T>) -> Result<T, ReadError> {
         let mut header = self.header.lock().await;
-        let HeaderBytes { object, ahead, num_read } = &mut *header;
-        let ahead = own.as_mut().unwrap_or(ahead);
-        let max = self.options.max_header_bytes;
         loop {
-            let parsed = guard::catch_decoder_panic(|| Ok(parse(object)));
-            let needed = match parsed.unwrap_or_else(|crash| Parsed::Done(Err(crash))) {
-                Parsed::Done(parsed) => return Ok(parsed?),
+            let parsed = guard::catch_decoder_panic(|| Ok(step(&header.object)));
+            header.object.end_passing();
+            let needed = match parsed? {
+                Parsed::Done(found) => return Ok(found?),
                 Parsed::Needs(range) => range,
             };
-            if *num_read >= max && self.num_bytes > max {
-                return Err(too_large(self.num_bytes, max).into());
-            }
-            let length = ahead.length(&needed) as u64;
-            let start = needed.start as u64;
-            let bytes = self.fetch(start..(start + length).min(self.num_bytes)).await?;
-            object.add(needed.start, &bytes);
-            *num_read += bytes.len() as u64;
+            let bytes = self.bring(&mut header.num_read, needed.clone()).await?;
+            header.object.pass(needed.start, &bytes);
         }
+    }
+
+    /// Fetches what a parser needs, up to the end of the object.
+    async fn bring(&self, num_read: &mut u64, needed: Range<usize>) -> Result<Bytes, ReadError> {
+        let max = self.options.max_header_bytes;
+        if *num_read >= max && self.num_bytes > max {
+            return Err(too_large(self.num_bytes, max).into());
+        }
+        let bytes = self.fetch(needed.start as u64..(needed.end as u64).min(self.num_bytes)).await?;
+        *num_read += bytes.len() as u64;
+        Ok(bytes)
     }
 
     /// Returns the bytes of ranges, in their order. Ranges that lie close together are fetched as one.

@@ -70,7 +70,7 @@ impl OpenRaster {
         let locate = |object: &Partial| self.file.locate(object, id, blocks);
         // Without a table of them, compressed frames of DICOM are found from header to header, which lie far apart.
         if self.file.dicom().is_some() {
-            self.reader.parse_jumping(locate).await
+            self.reader.walk(locate).await
         } else {
             self.reader.parse(locate).await
         }

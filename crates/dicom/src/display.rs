@@ -3,6 +3,7 @@
 //!
 //! Values of at most 16 bits go through one table per frame, which holds all of these steps.
 
+use std::ops::{BitOr, BitXor, Shr};
 use std::sync::Arc;
 
 use crate::error::{Error, corrupt, unsupported};
@@ -16,6 +17,12 @@ use crate::voi::{Voi, Window};
 pub trait Shade: Copy + Send {
     /// Returns the shade of a share from 0.0 to 1.0.
     fn of(share: f64) -> Self;
+
+    /// Returns an empty buffer for shades.
+    #[must_use]
+    fn buffer() -> Vec<Self> {
+        Vec::new()
+    }
 }
 
 impl Shade for f64 {
@@ -33,6 +40,11 @@ impl Shade for f32 {
 impl Shade for u8 {
     fn of(share: f64) -> Self {
         (share * 255.0 + 0.5) as Self
+    }
+
+    /// That of a picture which this thread is done with, see [`tilefleet_jpeg::recycle`].
+    fn buffer() -> Vec<Self> {
+        tilefleet_jpeg::spare(0)
     }
 }
 
@@ -158,61 +170,94 @@ fn full_range(spec: &FrameSpec, modality: &Modality, values: &Samples) -> (f64, 
 
 fn shades<T: Shade>(spec: &FrameSpec, stored: &Stored, window: Option<Window>) -> Result<Vec<T>, Error> {
     let shader = Shader::new(spec, &stored.values, window)?;
-    Ok(mapped(stored, |values, out| {
+    let shade = |values: &mut [f64], out: &mut Vec<T>| {
         shader.shade(values);
         out.extend(values.iter().map(|&share| T::of(share)));
-    }))
+    };
+    Ok(mapped(stored, shade, T::buffer()))
 }
 
 /// Values that are mapped at once: few enough to stay in the fastest cache.
 const CHUNK: usize = 1024;
 
-/// Maps all values; those of at most 16 bits by a table of all from the least to the greatest of the frame.
+/// Maps all values; those of at most 16 bits by a table of all that the frame may have.
 ///
 /// - `map`: appends what a chunk of stored values becomes, and may write over the chunk
-fn mapped<T: Copy>(stored: &Stored, map: impl Fn(&mut [f64], &mut Vec<T>)) -> Vec<T> {
+/// - `out`: an empty buffer for what they become
+fn mapped<T: Copy>(stored: &Stored, map: impl Fn(&mut [f64], &mut Vec<T>), out: Vec<T>) -> Vec<T> {
     match &stored.values {
-        Samples::U8(values) => look_up::<256, _, _>(values, usize::from, map),
-        Samples::I8(values) => look_up::<256, _, _>(values, |value| usize::from(value as u8), map),
-        Samples::U16(values) => look_up::<65536, _, _>(values, usize::from, map),
-        Samples::I16(values) => look_up::<65536, _, _>(values, |value| usize::from(value as u16), map),
-        Samples::U32(values) => in_chunks(values.iter().map(|&value| value.into()), map),
-        Samples::I32(values) => in_chunks(values.iter().map(|&value| value.into()), map),
-        Samples::F32(values) => in_chunks(values.iter().map(|&value| value.into()), map),
-        Samples::F64(values) => in_chunks(values.iter().copied(), map),
+        Samples::U8(values) => look_up(values, map, out),
+        Samples::I8(values) => look_up(values, map, out),
+        Samples::U16(values) => look_up(values, map, out),
+        Samples::I16(values) => look_up(values, map, out),
+        Samples::U32(values) => in_chunks(values.iter().map(|&value| value.into()), map, out),
+        Samples::I32(values) => in_chunks(values.iter().map(|&value| value.into()), map, out),
+        Samples::F32(values) => in_chunks(values.iter().map(|&value| value.into()), map, out),
+        Samples::F64(values) => in_chunks(values.iter().copied(), map, out),
     }
 }
 
-/// Looks values up in a table of all `N` that the type has, of which those are filled in that the frame may have.
-///
-/// - `index`: the bits of a value, so that the table needs no check of its bounds
-fn look_up<const N: usize, V: Copy + Ord + Into<i32>, T: Copy>(
-    values: &[V],
-    index: impl Fn(V) -> usize,
-    map: impl Fn(&mut [f64], &mut Vec<T>),
-) -> Vec<T> {
-    let (Some(low), Some(high)) = (values.iter().copied().min(), values.iter().copied().max()) else {
-        return Vec::new();
+/// An integer of at most 16 bits.
+trait Whole: Copy + Into<i32> + BitOr<Output = Self> + BitXor<Output = Self> + Shr<u32, Output = Self> {
+    const ZERO: Self;
+    const BITS: u32;
+    const IS_SIGNED: bool;
+}
+
+macro_rules! whole {
+    ($($type:ty),+) => {
+        $(impl Whole for $type {
+            const ZERO: Self = 0;
+            const BITS: u32 = Self::BITS;
+            const IS_SIGNED: bool = Self::MIN != 0;
+        })+
     };
-    let (low, high): (i32, i32) = (low.into(), high.into());
-    let num = (high - low) as usize + 1;
-    if num > values.len() {
-        return in_chunks(values.iter().map(|&value| value.into().into()), map);
+}
+
+whole!(u8, i8, u16, i16);
+
+/// Returns how many bits the values need, with their sign. That is one pass of instructions that all processors have for
+/// vectors, other than to find the least and the greatest.
+fn bits_of<V: Whole>(values: &[V]) -> u32 {
+    // All bits but those that repeat the sign.
+    let all = values.iter().fold(V::ZERO, |all, &value| all | (value ^ (value >> (V::BITS - 1))));
+    i32::BITS - all.into().leading_zeros() + u32::from(V::IS_SIGNED)
+}
+
+/// Looks values up in a table of all that have as many bits, unless that takes longer.
+fn look_up<V: Whole, T: Copy>(values: &[V], map: impl Fn(&mut [f64], &mut Vec<T>), out: Vec<T>) -> Vec<T> {
+    // Tables of few sizes, so that looking up needs no check of bounds.
+    match bits_of(values) {
+        ..=8 => look_up_among::<256, _, _>(values, map, out),
+        ..=12 => look_up_among::<4096, _, _>(values, map, out),
+        ..=14 => look_up_among::<16384, _, _>(values, map, out),
+        _ => look_up_among::<65536, _, _>(values, map, out),
     }
-    let shades = in_chunks((low..=high).map(f64::from).collect::<Vec<_>>().into_iter(), map);
-    let mut table = vec![shades[0]; N];
-    for (value, shade) in (low..=high).zip(shades) {
-        table[value as usize % N] = shade;
+}
+
+/// Looks values up in a table of `N`, by their lowest bits.
+fn look_up_among<const N: usize, V: Whole, T: Copy>(
+    values: &[V],
+    map: impl Fn(&mut [f64], &mut Vec<T>),
+    mut out: Vec<T>,
+) -> Vec<T> {
+    if values.len() < N {
+        return in_chunks(values.iter().map(|&value| value.into().into()), map, out);
     }
-    let table = table.first_chunk::<N>().expect("it was made of N entries");
-    values.iter().map(|&value| table[index(value)]).collect()
+    let below_zero = if V::IS_SIGNED { N / 2 } else { N };
+    let value = |index: usize| index as f64 - if index < below_zero { 0.0 } else { N as f64 };
+    let table = in_chunks((0..N).map(value), map, Vec::new());
+    let table = table.first_chunk::<N>().expect("it was made of N values");
+    out.extend(values.iter().map(|&value| table[value.into() as usize % N]));
+    out
 }
 
 fn in_chunks<T>(
     mut values: impl ExactSizeIterator<Item = f64>,
     map: impl Fn(&mut [f64], &mut Vec<T>),
+    mut out: Vec<T>,
 ) -> Vec<T> {
-    let mut out = Vec::with_capacity(values.len());
+    out.reserve(values.len());
     let mut chunk = [0.0; CHUNK];
     loop {
         let len = values.len().min(CHUNK);
@@ -252,14 +297,15 @@ fn palette_colours<T: Shade>(
             }
         }
     };
-    Ok(mapped(stored, colours).into_flattened())
+    Ok(mapped(stored, colours, Vec::new()).into_flattened())
 }
 
 fn rgb<T: Shade>(spec: &FrameSpec, stored: &Stored) -> Result<Vec<T>, Error> {
     let max = max_of(spec)?;
-    Ok(mapped(stored, |values, out| {
+    let shade = |values: &mut [f64], out: &mut Vec<T>| {
         out.extend(values.iter().map(|&value| T::of((value / max).clamp(0.0, 1.0))));
-    }))
+    };
+    Ok(mapped(stored, shade, T::buffer()))
 }
 
 fn max_of(spec: &FrameSpec) -> Result<f64, Error> {
@@ -291,4 +337,42 @@ fn pixels<V: Copy + Into<f64>, T>(values: &[V], rgb: impl Fn(f64, f64, f64) -> [
     let (pixels, _) = values.as_chunks::<3>();
     let colours = pixels.iter().map(|pixel| rgb(pixel[0].into(), pixel[1].into(), pixel[2].into()));
     colours.collect::<Vec<_>>().into_flattened()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_those_that_values_need() {
+        assert_eq!(bits_of::<u16>(&[]), 0);
+        assert_eq!(bits_of(&[3_u16, 8, 1]), 4);
+        assert_eq!(bits_of(&[u16::MAX]), 16);
+        assert_eq!(bits_of(&[127_u8]), 7);
+        assert_eq!(bits_of(&[0_i16, -1]), 1);
+        assert_eq!(bits_of(&[-1024_i16, 3071]), 13);
+        assert_eq!(bits_of(&[i16::MIN]), 16);
+        assert_eq!(bits_of(&[i8::MIN, i8::MAX]), 8);
+    }
+
+    fn repeated<V: Copy>(values: &[V]) -> Vec<V> {
+        values.iter().copied().cycle().take(70_000).collect()
+    }
+
+    /// Few values are mapped one by one, many by tables of all sizes.
+    #[test]
+    fn a_table_gives_what_each_value_gives() {
+        let map = |values: &mut [f64], out: &mut Vec<f64>| out.extend(values.iter().map(|value| value * 3.0));
+        for reach in [100, 2000, 8000, 30_000_i16] {
+            let signed = [-reach - 1, -reach, -1, 0, 1, 77, reach];
+            let found = look_up(&repeated(&signed), map, Vec::new());
+            assert_eq!(found[..7], signed.map(|value| f64::from(value) * 3.0));
+            assert_eq!(look_up(&signed, map, Vec::new()), found[..7]);
+            let unsigned = signed.map(|value| value as u16);
+            let found = look_up(&repeated(&unsigned), map, Vec::new());
+            assert_eq!(found[..7], unsigned.map(|value| f64::from(value) * 3.0));
+        }
+        let bytes = repeated(&[-128_i8, -1, 0, 127]);
+        assert_eq!(look_up(&bytes, map, Vec::new())[..4], [-384.0, -3.0, 0.0, 381.0]);
+    }
 }

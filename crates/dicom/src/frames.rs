@@ -14,8 +14,8 @@ use crate::walk::Header;
 
 /// Bytes of the header of an item.
 pub(crate) const ITEM_HEADER_BYTES: u64 = 8;
-/// What is read where the header of an item is expected.
-const READ_AHEAD_BYTES: u64 = 64;
+/// What is read where an item is expected: its header, and what tells whether an image begins in it.
+const ITEM_START_BYTES: u64 = ITEM_HEADER_BYTES + 4;
 /// Fragments of fewer bytes are read rather than stepped over: that takes fewer requests.
 const SMALL_FRAGMENT_BYTES: u64 = 4 << 10;
 /// What is read where small fragments lie.
@@ -55,9 +55,12 @@ impl Instance {
     ///
     /// Native frames follow from their size. Of compressed frames, the extended offset table is asked, else the basic
     /// one; the item headers stay in the ranges, so that a table suffices. Without a table, the headers of all items
-    /// are read, 64 bytes at a time, and small fragments with them: as many fragments as frames are a frame each, and
+    /// are read, 12 bytes at a time, and small fragments with them: as many fragments as frames are a frame each, and
     /// more are split before each fragment that begins with a start of image. The only frame of an object is all that
     /// follows.
+    ///
+    /// What has been seen is remembered: each call needs only the range that the one before it asked for, and nothing is
+    /// asked for twice.
     ///
     /// # Errors
     ///
@@ -129,25 +132,37 @@ impl Instance {
     ) -> Result<Vec<FrameBytes>, Stop> {
         // A lock is poisoned only by a panic of another call; what was found before it is sound.
         let mut places = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if places.found.is_none() {
-            places.found = Some(self.find(image, pixels, object, &mut places.walked)?);
+        let Places { table, walked, found } = &mut *places;
+        if found.is_none() {
+            let table = match table {
+                Some(table) => *table,
+                None => *table.insert(item_start(object, pixels.at, ITEM_START_BYTES)?),
+            };
+            *found = Some(match self.find(image, table, object, walked) {
+                Ok(found) => Ok(found),
+                Err(Stop::Error(error)) => Err(error),
+                Err(needs) => return Err(needs),
+            });
+            *walked = Walked::default();
         }
-        match &places.found {
-            Some(Found::Spans(spans)) => Ok(pick(spans, frames)),
-            Some(Found::Starts(starts)) => basic(starts, object, frames),
+        match found {
+            Some(Ok(Found::Spans(spans))) => Ok(pick(spans, frames)),
+            Some(Ok(Found::Starts(starts))) => basic(starts, object, frames, walked),
+            Some(Err(error)) => Err(error.clone().into()),
             None => Err(corrupt("no places of frames").into()),
         }
     }
 
     /// Finds where all frames lie, or begin.
+    ///
+    /// - `table`: the item of the basic offset table
     fn find(
         &self,
         image: &ImageModule,
-        pixels: &Header,
+        table: Item,
         object: &dyn Bytes,
         walked: &mut Walked,
     ) -> Result<Found, Stop> {
-        let table = item_header(object, pixels.at, READ_AHEAD_BYTES)?;
         let base = table.end(object.len())?;
         if let Some(spans) = self.extended_spans(image, base, object.len())? {
             return Ok(Found::Spans(spans));
@@ -256,13 +271,15 @@ fn slice(object: &dyn Bytes, at: u64, len: u64) -> Result<&[u8], Stop> {
     object.slice(at, len as usize).ok_or(Stop::Needs(at..end))
 }
 
-fn item_header(object: &dyn Bytes, at: u64, read_ahead: u64) -> Result<Item, Stop> {
+/// Reads the header of an item.
+///
+/// - `read_ahead`: number of bytes that are asked for if it is not there
+fn item_start(object: &dyn Bytes, at: u64, read_ahead: u64) -> Result<Item, Stop> {
     let left = object.len().saturating_sub(at);
     if left < ITEM_HEADER_BYTES {
         return Err(truncated("the object ends where an item begins").into());
     }
-    let ahead = left.min(ITEM_HEADER_BYTES + 4);
-    let Some(bytes) = object.slice(at, ahead as usize) else {
+    let Some(bytes) = object.slice(at, left.min(ITEM_START_BYTES) as usize) else {
         return Err(Stop::Needs(at..at + left.min(read_ahead)));
     };
     let (tag, len) = parse_item(bytes).unwrap_or((Tag(0, 0), 0));
@@ -300,13 +317,20 @@ fn check_starts(starts: &[u64], num_frames: u32) -> Result<(), Error> {
 }
 
 /// Returns where frames lie of which the starts are known; only the end of the last one has to be found.
-fn basic(starts: &[u64], object: &dyn Bytes, frames: &[u32]) -> Result<Vec<FrameBytes>, Stop> {
+///
+/// - `tail`: the fragments of the last frame, as far as they have been walked
+fn basic(
+    starts: &[u64],
+    object: &dyn Bytes,
+    frames: &[u32],
+    tail: &mut Walked,
+) -> Result<Vec<FrameBytes>, Stop> {
     let mut found = Vec::with_capacity(frames.len());
     for &frame in frames {
         let start = starts[frame as usize];
         let end = match starts.get(frame as usize + 1) {
             Some(&next) => next,
-            None => last_end(object, start)?,
+            None => tail.resume(object, start, MAX_FRAGMENTS_PER_FRAME)?.unwrap_or(start),
         };
         if end > object.len() {
             return Err(truncated(format!("frame {frame} ends at byte {end} of {}", object.len())).into());
@@ -314,13 +338,6 @@ fn basic(starts: &[u64], object: &dyn Bytes, frames: &[u32]) -> Result<Vec<Frame
         found.push(FrameBytes::one(start..end));
     }
     Ok(found)
-}
-
-/// Returns where the fragments of the last frame end.
-fn last_end(object: &dyn Bytes, start: u64) -> Result<u64, Stop> {
-    let mut walked = Walked::default();
-    walked.resume(object, start, MAX_FRAGMENTS_PER_FRAME)?;
-    Ok(walked.fragments.last().map_or(start, |last| last.span.end))
 }
 
 /// An item of fragments, with its header.
@@ -349,8 +366,11 @@ enum Found {
 /// Where the frames of an object lie, found once; a walk goes on where it needed bytes, instead of beginning again.
 #[derive(Debug, Default)]
 struct Places {
+    /// The item of the basic offset table, which may be empty.
+    table: Option<Item>,
+    /// All fragments, until places are found without a table; with a basic one, those of the last frame.
     walked: Walked,
-    found: Option<Found>,
+    found: Option<Result<Found, Error>>,
 }
 
 /// The places that all copies of an instance share.
@@ -358,17 +378,17 @@ struct Places {
 pub(crate) struct SharedPlaces(Arc<Mutex<Places>>);
 
 impl Walked {
-    /// Reads the headers of items from `base` up to the delimiter, at most so many.
-    fn resume(&mut self, object: &dyn Bytes, base: u64, most: usize) -> Result<(), Stop> {
+    /// Reads the headers of items from `base` up to the delimiter, at most so many; returns where the last one ends.
+    fn resume(&mut self, object: &dyn Bytes, base: u64, most: usize) -> Result<Option<u64>, Stop> {
         while !self.ended {
             let (at, read_ahead) = match self.fragments.last().map(|fragment| &fragment.span) {
                 Some(span) if span.end - span.start < SMALL_FRAGMENT_BYTES => {
                     (span.end, READ_AHEAD_SMALL_BYTES)
                 }
-                Some(span) => (span.end, READ_AHEAD_BYTES),
-                None => (base, READ_AHEAD_BYTES),
+                Some(span) => (span.end, ITEM_START_BYTES),
+                None => (base, ITEM_START_BYTES),
             };
-            let item = item_header(object, at, read_ahead)?;
+            let item = item_start(object, at, read_ahead)?;
             if item.tag == tag::SEQUENCE_END {
                 self.ended = true;
                 break;
@@ -379,7 +399,7 @@ impl Walked {
             }
             self.fragments.push(Fragment { span: at..end, starts_image: item.starts_image });
         }
-        Ok(())
+        Ok(self.fragments.last().map(|last| last.span.end))
     }
 }
 

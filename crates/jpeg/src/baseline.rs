@@ -47,7 +47,7 @@ pub(super) fn decode(bytes: &[u8], options: &Options) -> Option<Vec<u8>> {
                 if !layout.is_allowed(options) || !layout.is_paid_for(segments.rest()) {
                     return None;
                 }
-                let mut samples = buffer::take(layout.num_bytes());
+                let mut samples = buffer::spare(layout.num_bytes());
                 let used = with_buffers(|buffers| layout.decode(segments.rest(), buffers, &mut samples))?;
                 segments.skip(used);
                 let ends = segments.next_segment().is_ok_and(|segment| segment.marker == marker::EOI);

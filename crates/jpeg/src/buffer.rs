@@ -9,14 +9,15 @@ thread_local! {
     static SPARE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Returns a buffer of `len` bytes with unspecified content.
-pub(crate) fn take(len: usize) -> Vec<u8> {
+/// Returns a buffer of `len` bytes with unspecified content: that which this thread recycled last, if there is one.
+#[must_use]
+pub fn spare(len: usize) -> Vec<u8> {
     let mut buffer = SPARE.take();
     buffer.resize(len, 0);
     buffer
 }
 
-/// Gives the samples of an image to the next [`decode`](crate::decode) on this thread.
+/// Gives the samples of an image to the next [`decode`](crate::decode) or [`spare`] on this thread.
 pub fn recycle(samples: Vec<u8>) {
     if samples.capacity() <= MAX_KEPT_BYTES {
         SPARE.set(samples);

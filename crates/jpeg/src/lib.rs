@@ -54,7 +54,7 @@ use tilefleet_jpeg_header::segments;
 use self::audit::Found;
 use self::planes::Plane;
 
-pub use self::buffer::recycle;
+pub use self::buffer::{recycle, spare};
 pub use self::samples::{Decoded, decode_samples};
 pub use tilefleet_codec::{Error, ErrorKind, Limits, Samples, Size, Window};
 pub use tilefleet_jpeg_header::{
@@ -181,7 +181,7 @@ fn decode_planes(
         // libjpeg would smooth what the missing scans leave open.
         return Err(unsupported("JPEG that leaves out scans, with components of unusual sizes"));
     };
-    let mut samples = buffer::take(num_samples(&found.frame));
+    let mut samples = spare(num_samples(&found.frame));
     planes::finish(&found.frame, &planes, &mut samples, |rows, out| planes::convert(rows, colours, out));
     Ok(samples)
 }
@@ -210,7 +210,7 @@ fn decode_by_crate(found: &Found, bytes: &[u8], limits: DecodeLimits) -> Result<
     if decoder.output_buffer_size().map_err(|error| reject(&error))? != len {
         return Err(corrupt("the frame contradicts the header"));
     }
-    let mut samples = buffer::take(len);
+    let mut samples = spare(len);
     let info = decoder.decode_image_into(&mut samples).map_err(|error| reject(&error))?;
     // The audit has found those bytes to lie between the segments of the header.
     let harmless = |warning: &DecodeWarning| matches!(warning, DecodeWarning::ExtraneousData { .. });

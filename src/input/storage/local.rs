@@ -7,11 +7,13 @@ use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
+use rustix::io::{pread, retry_on_intr};
 
 use super::bucket::{Expected, Object, ObjectInfo, Put};
 use super::own;
@@ -71,9 +73,23 @@ pub(super) fn read_range(
     let (file, metadata) = open(from)?;
     expected.check(Some(metadata.len()), Some(&version_of(&metadata)))?;
     let length = length.min(metadata.len().saturating_sub(start));
-    let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-    file.read_exact_at(&mut bytes, start).map_err(|cause| classify_io(cause, &format!("read {from}")))?;
-    Ok(Bytes::from(bytes))
+    let bytes = read_at(&file, start, usize::try_from(length).unwrap_or(usize::MAX));
+    bytes.map(Bytes::from).map_err(|cause| classify_io(cause, &format!("read {from}")))
+}
+
+/// Reads bytes into memory that is not filled with zeros first.
+fn read_at(file: &File, start: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let at = start + bytes.len() as u64;
+        let read = retry_on_intr(|| pread(file, spare_capacity(&mut bytes), at))?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    // There may be room for more than was asked for.
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 /// Looks at a file without reading it.

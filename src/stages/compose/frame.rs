@@ -5,7 +5,7 @@
 
 use tilefleet_dicom::{
     FrameSpec, Function, Photometric, PixelKind, Samples as DicomSamples, Stored, Values, Window, display,
-    modality, padding,
+    modality, padding, recycle,
 };
 
 use crate::formats::dicom::{DicomFile, to_dicom};
@@ -80,7 +80,9 @@ pub fn render(file: &DicomFile, frame: u32, preset: &Preset, block: Block) -> Re
             Preset::XrayRaw => (Bands::Grey, Samples::F32(xray(spec, &stored))),
             Preset::Modality => (Bands::Grey, Samples::F32(floats(&modality(spec, &stored)?))),
         };
-        Ok(Chip { size: Size::new(stored.columns, stored.rows), bands, samples })
+        let size = Size::new(stored.columns, stored.rows);
+        recycle(stored.values);
+        Ok(Chip { size, bands, samples })
     })
 }
 

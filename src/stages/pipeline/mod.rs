@@ -77,6 +77,10 @@ pub use watch::Isolation;
 /// committed.
 const SHARDS_IN_MEMORY: usize = 3;
 
+/// So many frames of local files per decoding thread are being read or decoded: to be further ahead only pushes them out
+/// of caches.
+const LOCAL_FRAMES: usize = 4;
+
 /// What the stages of a run need.
 pub struct Stages {
     /// The run.
@@ -124,6 +128,8 @@ pub struct Stages {
 struct Queues {
     pool: rayon::ThreadPool,
     requests: Arc<Semaphore>,
+    /// Frames of local files, from request to decoded.
+    local_frames: Arc<Semaphore>,
     /// Encoded images, from request to decoded.
     fetched: ByteBudget,
     /// Decoded images and what their decoders work with, while they are decoded and resized.
@@ -373,6 +379,7 @@ impl Stages {
         Ok(Queues {
             pool,
             requests: Arc::new(Semaphore::new(self.fetch_concurrency.get())),
+            local_frames: Arc::new(Semaphore::new(LOCAL_FRAMES * self.decode_threads.get())),
             fetched: ByteBudget::new(self.fetched_bytes()),
             decoded: ByteBudget::new(self.memory_bytes / 8 * 6),
             chips: ByteBudget::new(self.chip_bytes(num_sessions)),

@@ -16,16 +16,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures::{StreamExt, stream};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
 
 use super::budget::Reservation;
 use super::infer_loop::QueuedChip;
 use super::shard::OpenShard;
 use super::tensor::Tensor;
+use super::watch::Watch;
 use super::{ChipSender, Queues, Stages};
-use crate::formats::dicom::DicomFile;
 use crate::formats::raster::GridId;
 use crate::scene::skip::{Measured, SkipRules, Skipped, WindowHeaders};
 use crate::scene::{SourceWindow, Tiling};
@@ -136,15 +137,20 @@ impl SceneTask {
             let (group, arrived) = fetched.map_err(crashed)?;
             let windows = indices[group.tiles.clone()].iter().zip(&cuts[group.tiles.clone()]);
             match arrived {
+                Ok((arrived, reservation)) if self.tiling.is_of_frames() => {
+                    assert_eq!(group.tiles.len(), arrived.len(), "a frame is one block");
+                    let room = Arc::new((reservation, kept.clone()));
+                    for ((&index, _), (key, stored)) in windows.zip(arrived) {
+                        let (watch, room) = (self.queues.watch.clone(), room.clone());
+                        self.draw(&opened, index, Frame { key, stored, watch, room }).await;
+                    }
+                }
                 Ok((arrived, reservation)) => {
                     self.decode(&opened, arrived, &mut blocks).await?;
                     drop(reservation);
                     for (&index, cuts) in windows {
-                        let needed = match &self.tiling.frames {
-                            Some(_) => WindowBlocks::take(cuts, &mut blocks),
-                            None => WindowBlocks::of(&opened, cuts, &blocks),
-                        };
-                        self.cut(&opened, index, needed, kept.clone()).await;
+                        let needed = WindowBlocks::of(&opened, cuts, &blocks, kept.clone());
+                        self.draw(&opened, index, needed).await;
                     }
                 }
                 Err(error) => {
@@ -246,8 +252,8 @@ impl SceneTask {
         Ok(())
     }
 
-    /// Waits for room, then cuts one window out of its blocks on the CPU pool.
-    async fn cut(&self, opened: &Arc<OpenScene>, index: usize, needed: WindowBlocks, kept: Arc<Reservation>) {
+    /// Waits for room, then draws one window on the CPU pool.
+    async fn draw(&self, opened: &Arc<OpenScene>, index: usize, what: impl Draw) {
         let reservation = self.queues.chips.reserve(self.stages.tensor_bytes()).await;
         let opened = opened.clone();
         let window = WindowTask {
@@ -260,9 +266,10 @@ impl SceneTask {
         let (chips, stop) = (self.chips.clone(), self.stages.stop.clone());
         let job = move || {
             let started = Instant::now();
-            let drawn = needed.draw(&opened, &window);
-            drop(kept);
-            window.finish(drawn, reservation, started, &chips);
+            match SourceError::answer(what.draw(&opened, &window)) {
+                Ok(drawn) => window.finish(drawn, reservation, started, &chips),
+                Err(error) => window.stages.stop.fail(error),
+            }
         };
         self.queues.pool.spawn(move || {
             if catch_unwind(AssertUnwindSafe(job)).is_err() {
@@ -300,18 +307,31 @@ struct Fetching {
 impl Fetching {
     /// Waits for room, then fetches the blocks of a group in a task of its own.
     async fn start(self: Arc<Self>, group: ReadGroup) -> JoinHandle<Fetched> {
+        let turn = if self.is_of_local_frames() {
+            let turn = self.queues.local_frames.clone().acquire_owned().await;
+            Some(turn.expect("the semaphore is never closed"))
+        } else {
+            None
+        };
         let reservation = self.queues.fetched.reserve(self.tables.stored_bytes(&group.to_fetch)).await;
         tokio::spawn(async move {
             let started = Instant::now();
             let arrived = self.stages.fetcher.blocks(&self.opened, &self.tables, &group.to_fetch).await;
             self.stages.progress.fetch_took(started.elapsed());
-            (group, arrived.map(|arrived| (arrived, reservation)))
+            (group, arrived.map(|arrived| (arrived, (reservation, turn))))
         })
+    }
+
+    fn is_of_local_frames(&self) -> bool {
+        self.opened.scene.medical.is_some() && self.opened.objects[0].opened().uri().local_path().is_some()
     }
 }
 
 /// A group and its blocks with the room they take, or why none of them could be had.
-type Fetched = (ReadGroup, Result<(Vec<FetchedBlock>, Reservation), FetchError>);
+type Fetched = (ReadGroup, Result<(Vec<FetchedBlock>, FetchedRoom), FetchError>);
+
+/// The room of fetched bytes, and the turn of a frame of a local file.
+type FetchedRoom = (Reservation, Option<OwnedSemaphorePermit>);
 
 fn reject(stages: &Stages, shard: &OpenShard, index: usize, rejection: Rejection) {
     let tile = shard.tile(index);
@@ -325,34 +345,55 @@ fn skip(stages: &Stages, shard: &OpenShard, index: usize, Skipped { reason, deta
     shard.skip(index, reason, detail);
 }
 
+/// What one window is drawn from, with the room that it takes.
+trait Draw: Send + 'static {
+    /// Draws it, or says why it is rejected, or why the run ends.
+    fn draw(self, opened: &OpenScene, window: &WindowTask) -> Result<Drawn, SourceError>;
+}
+
+/// A frame of a medical image: one block, which nothing else needs, so that it is decoded and drawn in one go.
+struct Frame {
+    key: BlockKey,
+    stored: Result<Option<Bytes>, Rejection>,
+    watch: Arc<Watch>,
+    /// That of the bytes as fetched, and that of what they are decoded to.
+    room: Arc<(FetchedRoom, Arc<Reservation>)>,
+}
+
+impl Draw for Frame {
+    fn draw(self, opened: &OpenScene, window: &WindowTask) -> Result<Drawn, SourceError> {
+        let Self { key, stored, watch, room } = self;
+        let tiling = window.tiling.frames.as_ref().expect("only with these settings frames are tiles");
+        let spec = opened.objects[key.object].grid(key.grid).spec(key.id);
+        let decoder = &window.shard.decoder;
+        let watched = watch.begin(decoder);
+        let block = decoder.block(&spec, stored?.as_deref())?;
+        drop(watched);
+        let chip = frame::render(opened.dicom(), key.grid.frame, &tiling.preset, block)?;
+        drop(room);
+        Ok(Drawn::Chip(chip.into()))
+    }
+}
+
 /// The decoded blocks of one window.
 struct WindowBlocks {
     cuts: Vec<SourceWindow>,
     blocks: Blocks,
+    /// Their room.
+    _kept: Arc<Reservation>,
 }
 
 impl WindowBlocks {
-    fn of(opened: &OpenScene, cuts: &[SourceWindow], blocks: &Blocks) -> Self {
+    fn of(opened: &OpenScene, cuts: &[SourceWindow], blocks: &Blocks, kept: Arc<Reservation>) -> Self {
         let keys = cuts.iter().flat_map(|cut| crate::stages::fetch::blocks_of(opened, cut));
         let found = keys.map(|key| (key, blocks[&key].clone())).collect();
-        Self { cuts: cuts.to_vec(), blocks: found }
+        Self { cuts: cuts.to_vec(), blocks: found, _kept: kept }
     }
+}
 
-    /// Takes the block of a frame, which nothing else needs.
-    fn take(cuts: &[SourceWindow], blocks: &mut Blocks) -> Self {
-        let (grid, id) = DicomFile::block(cuts[0].frame);
-        let found = blocks.remove_entry(&BlockKey { object: 0, grid, id });
-        Self { cuts: cuts.to_vec(), blocks: found.into_iter().collect() }
-    }
-
+impl Draw for WindowBlocks {
     /// Stacks the window's bands; the first block that is damaged is its rejection.
-    fn draw(self, opened: &OpenScene, window: &WindowTask) -> Result<Drawn, Rejection> {
-        if let Some(tiling) = &window.tiling.frames {
-            let (key, block) = self.blocks.into_iter().next().expect("a frame is one block");
-            let chip =
-                frame::render(opened.dicom(), key.grid.frame, &tiling.preset, Arc::unwrap_or_clone(block)?)?;
-            return Ok(Drawn::Chip(chip.into()));
-        }
+    fn draw(self, opened: &OpenScene, window: &WindowTask) -> Result<Drawn, SourceError> {
         let mut pieces = Vec::with_capacity(self.cuts.len());
         for cut in self.cuts {
             let file = opened.objects[cut.object].file();

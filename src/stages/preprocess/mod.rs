@@ -377,6 +377,9 @@ impl Sink<'_> {
             InputSlotMut::U8(slot) if place.is_packed() => {
                 slot[place.first..place.first + row.len()].copy_from_slice(row);
             }
+            InputSlotMut::U8(slot) if place.is_grey_as_rgb() => {
+                fixed::triple(row, &mut slot[place.first..place.first + 3 * row.len()]);
+            }
             InputSlotMut::U8(slot) => place.write(slot, row, |_, sample| sample),
             InputSlotMut::F32(slot) => {
                 place.write(slot, row, |band, sample| normaliser.of_u8(band, sample));
@@ -426,6 +429,11 @@ impl Place {
     /// Tells whether the row is stored as it comes.
     fn is_packed(&self) -> bool {
         self.stored_bands == self.num_bands && self.pixel_step == self.num_bands
+    }
+
+    /// Tells whether each sample is stored three times.
+    fn is_grey_as_rgb(&self) -> bool {
+        (self.stored_bands, self.num_bands, self.pixel_step, self.band_step) == (1, 3, 3, 1)
     }
 
     #[inline]

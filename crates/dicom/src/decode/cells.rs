@@ -1,6 +1,7 @@
 //! Cells of integers become stored values.
 
 use crate::image::ImageModule;
+use crate::recycle;
 use crate::stored::{Colours, Samples, Stored};
 
 /// Which bits of a cell are the sample.
@@ -16,13 +17,20 @@ pub(super) struct Field {
 
 /// A cell of integers.
 pub(super) trait Cell: Copy + Default {
+    /// Returns an empty buffer for cells.
+    fn buffer() -> Vec<Self>;
+
     /// Shifts samples down, masks them and extends their sign (PS3.5, 8.1.1).
     fn meanings(cells: Vec<Self>, field: Field) -> Samples;
 }
 
 macro_rules! cell {
-    ($unsigned:ty, $signed:ty, $of_unsigned:path, $of_signed:path) => {
+    ($unsigned:ty, $signed:ty, $of_unsigned:path, $of_signed:path, $buffer:expr) => {
         impl Cell for $unsigned {
+            fn buffer() -> Vec<Self> {
+                $buffer
+            }
+
             fn meanings(mut cells: Vec<Self>, field: Field) -> Samples {
                 let low = field.low;
                 let above = Self::BITS - field.bits.min(Self::BITS);
@@ -41,9 +49,9 @@ macro_rules! cell {
     };
 }
 
-cell!(u8, i8, Samples::U8, Samples::I8);
-cell!(u16, i16, Samples::U16, Samples::I16);
-cell!(u32, i32, Samples::U32, Samples::I32);
+cell!(u8, i8, Samples::U8, Samples::I8, Vec::new());
+cell!(u16, i16, Samples::U16, Samples::I16, recycle::words());
+cell!(u32, i32, Samples::U32, Samples::I32, Vec::new());
 
 pub(super) fn stored(image: &ImageModule, colours: Colours, field: Field, values: Samples) -> Stored {
     Stored {

@@ -57,7 +57,7 @@ pub fn decode_frame(spec: &FrameSpec, fragments: &[u8], limits: &Limits) -> Resu
 impl FrameSpec {
     /// Returns how much memory [`decode_frame`] takes at most, with the stored values, but without the fragments.
     ///
-    /// A thread keeps up to 80 MiB between frames, so that they need no fresh memory.
+    /// A thread keeps up to 112 MiB between frames, so that they need no fresh memory.
     ///
     /// - `num_fragment_bytes`: bytes of the fragments, which some codecs copy
     #[must_use]

@@ -22,11 +22,11 @@ pub(super) fn decode(spec: &FrameSpec, bytes: &[u8]) -> Result<Stored, Error> {
     let bytes = bytes.get(..needed).ok_or_else(|| truncated("the frame ends within a word"))?;
     match (image.kind, image.bits_allocated, spec.order) {
         (PixelKind::Float, ..) => {
-            let bits = numbers(bytes, spec.order, u32::from_le_bytes, u32::from_be_bytes);
+            let bits = numbers(bytes, spec.order, u32::from_le_bytes, u32::from_be_bytes, Vec::new());
             finish_floats(image, bits.into_iter().map(f32::from_bits).collect(), Samples::F32)
         }
         (PixelKind::Double, ..) => {
-            let bits = numbers(bytes, spec.order, u64::from_le_bytes, u64::from_be_bytes);
+            let bits = numbers(bytes, spec.order, u64::from_le_bytes, u64::from_be_bytes, Vec::new());
             finish_floats(image, bits.into_iter().map(f64::from_bits).collect(), Samples::F64)
         }
         (_, 1, _) => {
@@ -34,10 +34,12 @@ pub(super) fn decode(spec: &FrameSpec, bytes: &[u8]) -> Result<Stored, Error> {
         }
         (_, 8, _) => finish(image, bytes_from(bytes, spec.first_bit), image.planar),
         (_, 16, order) => {
-            finish(image, numbers(bytes, order, u16::from_le_bytes, u16::from_be_bytes), image.planar)
+            let cells = numbers(bytes, order, u16::from_le_bytes, u16::from_be_bytes, Cell::buffer());
+            finish(image, cells, image.planar)
         }
         (_, 32, order) => {
-            finish(image, numbers(bytes, order, u32::from_le_bytes, u32::from_be_bytes), image.planar)
+            let cells = numbers(bytes, order, u32::from_le_bytes, u32::from_be_bytes, Cell::buffer());
+            finish(image, cells, image.planar)
         }
         (_, bits, _) => Err(unsupported(format!("{bits} bits allocated"))),
     }
@@ -58,17 +60,20 @@ fn single_bits(bytes: &[u8], first_bit: u64, num: u64) -> Vec<u8> {
     (first_bit..first_bit + num).map(|bit| bytes[(bit / 8) as usize] >> (bit % 8) & 1).collect()
 }
 
+/// - `out`: an empty buffer for them
 fn numbers<const N: usize, T>(
     bytes: &[u8],
     order: Order,
     little: impl Fn([u8; N]) -> T,
     big: impl Fn([u8; N]) -> T,
+    mut out: Vec<T>,
 ) -> Vec<T> {
     let (chunks, _) = bytes.as_chunks::<N>();
     match order {
-        Order::Little => chunks.iter().map(|&chunk| little(chunk)).collect(),
-        Order::Big => chunks.iter().map(|&chunk| big(chunk)).collect(),
+        Order::Little => out.extend(chunks.iter().map(|&chunk| little(chunk))),
+        Order::Big => out.extend(chunks.iter().map(|&chunk| big(chunk))),
     }
+    out
 }
 
 /// Makes stored values of cells that lie pixel by pixel, without subsampling.

@@ -1,13 +1,12 @@
 //! RLE Lossless (PS3.5, annex G): a segment for each byte of a sample, the most significant one first.
 
-use std::cell::Cell;
-
 use crate::bytes::Order;
 use crate::error::{Error, corrupt, truncated, unsupported};
 use crate::image::ImageModule;
 use crate::spec::FrameSpec;
 use crate::stored::Stored;
 
+use super::cells::Cell;
 use super::native;
 
 /// Bytes of the header: the number of segments, and 15 offsets (G.5).
@@ -15,13 +14,8 @@ const HEADER_BYTES: usize = 64;
 /// The longest run, 128 bytes of one value, takes 2 (G.3.1).
 const MAX_RUN: usize = 64;
 
-/// A larger plane leaves no memory to the next frame.
-const MAX_KEPT_BYTES: usize = 4 << 20;
-
-thread_local! {
-    /// The plane of one frame serves the next: fresh memory takes as long as expanding runs into it.
-    static PLANE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
+/// Pixels whose bytes are put together at once: few enough to stay in the fastest cache.
+const BLOCK: usize = 4096;
 
 pub(super) fn decode(spec: &FrameSpec, bytes: &[u8]) -> Result<Stored, Error> {
     let image = &spec.image;
@@ -41,7 +35,7 @@ pub(super) fn decode(spec: &FrameSpec, bytes: &[u8]) -> Result<Stored, Error> {
 /// (PS3.5, 8.2.2).
 ///
 /// - `append`: adds a byte below those of a cell
-fn cells<T: Copy + Default>(
+fn cells<T: Cell>(
     image: &ImageModule,
     bytes: &[u8],
     bytes_per_sample: usize,
@@ -53,21 +47,25 @@ fn cells<T: Copy + Default>(
     if segments.iter().any(|segment| segment.len().saturating_mul(MAX_RUN) < num_pixels) {
         return Err(short(num_pixels));
     }
-    let mut plane = PLANE.take();
-    plane.resize(num_pixels, 0);
-    let mut cells = vec![T::default(); num_pixels * samples];
-    for (index, segment) in segments.into_iter().enumerate() {
-        unpack(segment, &mut plane)?;
-        if samples == 1 {
-            // Without a step, the loop becomes vector instructions.
-            cells.iter_mut().zip(&plane).for_each(|(cell, &byte)| *cell = append(*cell, byte));
-        } else {
-            let own = cells.iter_mut().skip(index / bytes_per_sample).step_by(samples);
-            own.zip(&plane).for_each(|(cell, &byte)| *cell = append(*cell, byte));
+    let mut planes: Vec<Runs<'_>> =
+        segments.into_iter().map(|segment| Runs::new(segment, num_pixels)).collect();
+    let mut cells = T::buffer();
+    cells.reserve(num_pixels * samples);
+    let mut plane = [0; BLOCK];
+    for first in (0..num_pixels).step_by(BLOCK) {
+        let plane = &mut plane[..BLOCK.min(num_pixels - first)];
+        cells.resize((first + plane.len()) * samples, T::default());
+        for (index, runs) in planes.iter_mut().enumerate() {
+            runs.unpack(plane)?;
+            let own = &mut cells[first * samples..];
+            if samples == 1 {
+                // Without a step, the loop becomes vector instructions.
+                own.iter_mut().zip(&*plane).for_each(|(cell, &byte)| *cell = append(*cell, byte));
+            } else {
+                let own = own.iter_mut().skip(index / bytes_per_sample).step_by(samples);
+                own.zip(&*plane).for_each(|(cell, &byte)| *cell = append(*cell, byte));
+            }
         }
-    }
-    if plane.capacity() <= MAX_KEPT_BYTES {
-        PLANE.set(plane);
     }
     Ok(cells)
 }
@@ -91,37 +89,75 @@ fn short(num_bytes: usize) -> Error {
     truncated(format!("an RLE segment of under {num_bytes} bytes"))
 }
 
-/// Expands literal and replicate runs until the bytes are full (G.3.2); the rest is padding.
-fn unpack(segment: &[u8], bytes: &mut [u8]) -> Result<(), Error> {
-    let num_bytes = bytes.len();
-    let (mut at, mut to) = (0, 0);
-    while to < num_bytes {
-        let code = usize::from(*segment.get(at).ok_or_else(|| short(num_bytes))?);
-        match code {
-            0..128 => {
-                let run = segment.get(at + 1..at + 2 + code).ok_or_else(|| short(num_bytes))?;
-                let len = run.len().min(num_bytes - to);
-                copy_run(&mut bytes[to..], run, &segment[at + 1..], len);
-                (at, to) = (at + 1 + run.len(), to + len);
-            }
-            128 => at += 1,
-            _ => {
-                let value = *segment.get(at + 1).ok_or_else(|| short(num_bytes))?;
-                let len = (257 - code).min(num_bytes - to);
-                bytes[to..to + len].fill(value);
-                (at, to) = (at + 2, to + len);
-            }
-        }
-    }
-    Ok(())
+/// The literal and replicate runs of a segment (G.3.2), expanded piece by piece; what follows the last pixel is padding.
+struct Runs<'a> {
+    segment: &'a [u8],
+    /// Bytes of a whole plane.
+    num_bytes: usize,
+    run: Run,
+    /// Where what has not been expanded begins, that of a literal run included.
+    at: usize,
+    /// Bytes of the run that are left.
+    left: usize,
 }
 
-/// Copies a literal run. Most are short: 16 bytes are copied at once where both sides have room, and what is too much
-/// is written over by the next run.
-fn copy_run(out: &mut [u8], run: &[u8], from: &[u8], len: usize) {
+#[derive(Clone, Copy)]
+enum Run {
+    Literal,
+    Replicate(u8),
+}
+
+impl<'a> Runs<'a> {
+    fn new(segment: &'a [u8], num_bytes: usize) -> Self {
+        Self { segment, num_bytes, run: Run::Literal, at: 0, left: 0 }
+    }
+
+    /// Fills bytes with what comes next.
+    fn unpack(&mut self, bytes: &mut [u8]) -> Result<(), Error> {
+        let mut to = 0;
+        while to < bytes.len() {
+            if self.left == 0 {
+                self.begin_run()?;
+            }
+            let len = self.left.min(bytes.len() - to);
+            match self.run {
+                Run::Literal => {
+                    copy_run(&mut bytes[to..], &self.segment[self.at..], len);
+                    self.at += len;
+                }
+                Run::Replicate(value) => bytes[to..to + len].fill(value),
+            }
+            self.left -= len;
+            to += len;
+        }
+        Ok(())
+    }
+
+    fn begin_run(&mut self) -> Result<(), Error> {
+        let short = || short(self.num_bytes);
+        let code = usize::from(*self.segment.get(self.at).ok_or_else(short)?);
+        self.at += 1;
+        match code {
+            0..128 => {
+                self.segment.get(self.at..=self.at + code).ok_or_else(short)?;
+                (self.run, self.left) = (Run::Literal, code + 1);
+            }
+            128 => {}
+            _ => {
+                self.run = Run::Replicate(*self.segment.get(self.at).ok_or_else(short)?);
+                (self.at, self.left) = (self.at + 1, 257 - code);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Copies a part of a literal run. Most are short: 16 bytes are copied at once where both sides have room, and what is too
+/// much is written over by the next run.
+fn copy_run(out: &mut [u8], from: &[u8], len: usize) {
     match (out.first_chunk_mut::<16>(), from.first_chunk::<16>()) {
         (Some(out), Some(from)) if len <= 16 => *out = *from,
-        _ => out[..len].copy_from_slice(&run[..len]),
+        _ => out[..len].copy_from_slice(&from[..len]),
     }
 }
 
@@ -135,7 +171,13 @@ mod tests {
     fn runs_are_expanded() {
         let expanded = |segment: &[u8], num_bytes: usize| {
             let mut bytes = vec![0; num_bytes];
-            unpack(segment, &mut bytes).map(|()| bytes)
+            Runs::new(segment, num_bytes).unpack(&mut bytes)?;
+            for piece_bytes in [1, 3, 40] {
+                let (mut runs, mut pieces) = (Runs::new(segment, num_bytes), vec![0; num_bytes]);
+                pieces.chunks_mut(piece_bytes).try_for_each(|piece| runs.unpack(piece))?;
+                assert_eq!(pieces, bytes, "in pieces of {piece_bytes} bytes");
+            }
+            Ok::<_, Error>(bytes)
         };
         assert_eq!(expanded(&[2, 1, 2, 3, 255, 9, 128, 0, 7, 0], 6).unwrap(), [1, 2, 3, 9, 9, 7]);
         assert_eq!(expanded(&[129, 5], 128).unwrap(), [5; 128]);

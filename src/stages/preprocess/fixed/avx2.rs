@@ -10,7 +10,7 @@ use std::arch::x86_64::{
     _mm256_setr_epi32, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_srai_epi32,
 };
 
-use super::{Axis, HALF, PRECISION_BITS, Rows, horizontal_row, vertical_plain};
+use super::{Axis, HALF, PRECISION_BITS, Rows, horizontal_row, triple_plain, vertical_plain};
 
 /// Bits of the lower part of a weight.
 const LOW_BITS: u32 = 11;
@@ -220,4 +220,23 @@ pub(super) fn vertical(rows: &Rows<'_>, first: usize, weights: &[i32], out: &mut
 #[target_feature(enable = "avx2")]
 fn vertical_row(rows: &Rows<'_>, first: usize, weights: &[i32], out: &mut [u8]) {
     vertical_plain(rows, first, weights, out);
+}
+
+/// Writes each sample three times; `false` if this machine has no AVX2.
+pub(super) fn triple(row: &[u8], out: &mut [u8]) -> bool {
+    if !is_x86_feature_detected!("avx2") {
+        return false;
+    }
+    #[expect(unsafe_code, reason = "AVX2 was detected above")]
+    // SAFETY: the only precondition is AVX2.
+    unsafe {
+        triple_row(row, out);
+    }
+    true
+}
+
+/// The plain version, whose bytes are put in place by vectors.
+#[target_feature(enable = "avx2")]
+fn triple_row(row: &[u8], out: &mut [u8]) {
+    triple_plain(row, out);
 }

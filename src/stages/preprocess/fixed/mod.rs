@@ -172,6 +172,23 @@ fn vertical(rows: &Rows<'_>, first: usize, weights: &[i32], out: &mut [u8]) {
     vertical_plain(rows, first, weights, out);
 }
 
+/// Writes each sample three times.
+pub(super) fn triple(row: &[u8], out: &mut [u8]) {
+    #[cfg(target_arch = "x86_64")]
+    if avx2::triple(row, out) {
+        return;
+    }
+    triple_plain(row, out);
+}
+
+#[expect(clippy::inline_always, reason = "it is compiled a second time inside the AVX2 version")]
+#[inline(always)]
+fn triple_plain(row: &[u8], out: &mut [u8]) {
+    for (pixel, &sample) in out.as_chunks_mut::<3>().0.iter_mut().zip(row) {
+        *pixel = [sample; 3];
+    }
+}
+
 /// As many samples as stay in registers: the loop over the rows is inside.
 const LANES: usize = 32;
 
@@ -248,6 +265,19 @@ mod tests {
                 assert!(ran.iter().all(|times| *times > 0), "the versions for {name} ran {ran:?} times");
             } else {
                 skipped::not_on_this_machine(&format!("no {name}, so its versions are not compared"));
+            }
+        }
+    }
+
+    #[test]
+    fn each_sample_is_written_three_times() {
+        for len in [0, 1, 31, 224, 1000] {
+            let row: Vec<u8> = (0..len).map(|at| (at * at % 251) as u8).collect();
+            let expected: Vec<u8> = row.iter().flat_map(|&sample| [sample; 3]).collect();
+            for triple in [triple, triple_plain] {
+                let mut out = vec![1; 3 * row.len()];
+                triple(&row, &mut out);
+                assert_eq!(out, expected);
             }
         }
     }
