@@ -140,9 +140,11 @@ fn the_runtime_is_explained() {
 #[test]
 fn shipped_pipelines_are_valid() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
-    for file in fs::read_dir(folder).unwrap() {
-        let output = support::tilefleet().arg("config").arg(file.unwrap().path()).output().unwrap();
-        assert_exit(&output, 0);
+    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let pipelines: Vec<_> = files.filter(|file| file.extension().is_some_and(|end| end == "toml")).collect();
+    assert!(pipelines.len() >= 4, "{pipelines:?}");
+    for pipeline in pipelines {
+        assert_exit(&support::tilefleet().arg("config").arg(pipeline).output().unwrap(), 0);
     }
 }
 
