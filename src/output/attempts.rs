@@ -112,12 +112,7 @@ impl Run {
         let folder = output.layout.attempts_on(&self.id, source_id);
         let key = format!("{folder}{}.json", output.process.unique_name());
         output.create(&key, Bytes::from(json)).await?;
-        if output.is_deleted(&self.id).await? {
-            // The deletion may have listed before this was there.
-            output.bucket.delete(&key).await?;
-            output.bucket.remove_empty_folders(&output.layout.record(&self.id)).await?;
-            return Err(Error::unavailable(format!("run {} is deleted", self.id)));
-        }
+        output.take_back_if_deleted(&self.id, &key).await?;
         Ok(AttemptState::of(self.attempts_on(source_id).await?))
     }
 

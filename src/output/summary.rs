@@ -57,7 +57,9 @@ pub async fn sum_up(run: &Run) -> Result<Summary> {
     let mut json = serde_json::to_vec_pretty(&summary)
         .map_err(|error| Error::bug("cannot write the summary").because(error))?;
     json.push(b'\n');
-    run.output.bucket.put_replace(&run.output.layout.summary(&run.id), json.into()).await?;
+    let key = run.output.layout.summary(&run.id);
+    run.output.bucket.put_replace(&key, json.into()).await?;
+    run.output.take_back_if_deleted(&run.id, &key).await?;
     Ok(summary)
 }
 
