@@ -1,6 +1,6 @@
 """Measures tilefleet side by side with its peers, in alternation, and prints medians and ratios.
 
-    scripts/bench [--only a,b,c,d,int8,quantised,auto,windows,scenes,nearest,micro] [--rounds N]
+    scripts/bench [--only a,b,c,d,int8,quantised,auto,windows,scenes,nearest,micro,many] [--rounds N]
     scripts/bench --before OLD/tilefleet [--only b,windows,nearest]
 
 - a: ResNet-152 fp32, end to end, over a bare session on resident tensors with as many threads
@@ -13,6 +13,7 @@
 - windows: windows of a COG over the same job by rasterio and over its reading alone, local and from S3 20 ms away
 - scenes: peak memory of scenes of 4,000 and of 40,000 pixels a side
 - nearest: the nearest neighbours of a tile among 100,000, over pyarrow and NumPy
+- many: planning 10 million windows and 10 million photos, and verifying 2,442 shards, over pyarrow
 - micro: decode, resize, encode, commit and compare, each alone
 
 With `--before`, the jobs of b, windows and nearest are run by this build and by an earlier one instead of a peer.
@@ -302,6 +303,13 @@ def scene_memory(rounds, _threads):
     windows.memory(WORK, tilefleet, rounds)
 
 
+def ten_million(rounds, _threads):
+    # Not above, as in nearest_neighbours.
+    import many
+
+    many.measure(run, WORK / "many", TILEFLEET, bench_program("fill"), min(rounds, 3))
+
+
 MEASUREMENTS = {
     "a": resnet_over_bare_session,
     "b": pipeline_over_python,
@@ -314,6 +322,7 @@ MEASUREMENTS = {
     "scenes": scene_memory,
     "nearest": nearest_neighbours,
     "micro": micro,
+    "many": ten_million,
 }
 
 OVER_BEFORE = {"b": pipeline_over_before, "windows": windows_over_before, "nearest": nearest_over_before}

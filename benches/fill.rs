@@ -1,7 +1,7 @@
 //! Commits the open shards of an output's planned runs with seeded embeddings in the place of a model's.
 //!
 //! `fill --output FOLDER`: a table of any size in no time, by our own sink and commit, for benchmarks of
-//! what reads it. Every value lies in −0.5 to 0.5; every hundredth tile is a reject.
+//! what reads it. Every value lies in −0.5 to 0.5; every hundredth tile is a reject. With `--no-embeddings` all are.
 
 use std::path::Path;
 
@@ -24,25 +24,26 @@ fn main() {
         return;
     };
     let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
-    if let Err(error) = runtime.block_on(fill(output.as_ref())) {
+    let reject_every = if std::env::args().any(|argument| argument == "--no-embeddings") { 1 } else { 100 };
+    if let Err(error) = runtime.block_on(fill(output.as_ref(), reject_every)) {
         eprintln!("{}", error.render());
         std::process::exit(error.kind().exit_code().into());
     }
 }
 
-async fn fill(output: &Path) -> Result<()> {
+async fn fill(output: &Path, reject_every: usize) -> Result<()> {
     let uri = ObjectUri::parse(&output.display().to_string())?;
     let output = Output::open(&Storage::new(StorageOptions::default())?, &uri, Process::real());
     for run in output.snapshot(Scope::All).await?.runs.iter().filter_map(|standing| standing.run.planned()) {
         for number in 0..run.num_shards() {
-            commit_shard(run, &run.shard(number).await?).await?;
+            commit_shard(run, &run.shard(number).await?, reject_every).await?;
         }
         println!("{} tiles in {}", run.record.plan.tiles, run.id);
     }
     Ok(())
 }
 
-async fn commit_shard(run: &Run, shard: &Shard) -> Result<()> {
+async fn commit_shard(run: &Run, shard: &Shard, reject_every: usize) -> Result<()> {
     let length = run.record.model.contract.output.embedding_length;
     let spec = TableSpec {
         embedding_length: length,
@@ -53,9 +54,12 @@ async fn commit_shard(run: &Run, shard: &Shard) -> Result<()> {
         extra: None,
         domains: Vec::new(),
     };
-    let rows: Vec<TileRow> = shard.tiles.iter().enumerate().map(|(number, tile)| row(number, tile)).collect();
+    let is_rejected = |number: usize| number % reject_every == reject_every - 1;
+    let tiles = shard.tiles.iter().enumerate();
+    let rows: Vec<TileRow> = tiles.map(|(number, tile)| row(number, is_rejected(number), tile)).collect();
     let mut random = Random(u64::from(shard.number) + 1);
-    let embeddings: Vec<f32> = (0..rows.len() * length).map(|_| random.around_0()).collect();
+    let num_values = if reject_every > 1 { rows.len() * length } else { 0 };
+    let embeddings: Vec<f32> = (0..num_values).map(|_| random.around_0()).collect();
     let mut counts = Counts::default();
     for row in &rows {
         counts.add(&row.outcome);
@@ -67,8 +71,8 @@ async fn commit_shard(run: &Run, shard: &Shard) -> Result<()> {
     commit(&run.output, &run.shard_key(shard.shard), file, &provenance).await.map(|_| ())
 }
 
-fn row(number: usize, tile: &Tile) -> TileRow {
-    let outcome = if number % 100 == 99 {
+fn row(number: usize, is_rejected: bool, tile: &Tile) -> TileRow {
+    let outcome = if is_rejected {
         Outcome::Rejected(Rejection::new(Reason::Truncated, "ends in row 7"))
     } else {
         Outcome::Ok { detail: None, prediction: None, embedding: number }

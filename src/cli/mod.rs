@@ -16,6 +16,7 @@ mod advice;
 mod chip;
 mod completions;
 mod config;
+mod decoder;
 mod demo;
 mod export;
 mod init;
@@ -105,6 +106,8 @@ enum Command {
     Config(config::Args),
     Completions(completions::Args),
     Man(man::Args),
+    #[command(hide = true)]
+    Decoder(decoder::Args),
 }
 
 /// What a process killed by SIGPIPE ends with.
@@ -123,6 +126,7 @@ pub fn main() -> u8 {
         stderr::set_format(format);
     }
     init_logging(cli.verbose);
+    decoder::register();
     warn_of_unknown_format();
     match dispatch(cli.command) {
         Ok(()) => 0,
@@ -177,6 +181,7 @@ fn dispatch(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Man(args) => man::run(args),
+        Command::Decoder(args) => decoder::run(&args),
     }
 }
 

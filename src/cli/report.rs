@@ -3,8 +3,10 @@
 use crate::cli::run::{SUPERSEDED, limit_line, rejected_sources_line};
 use crate::cli::show;
 use crate::input::storage::ObjectUri;
+use crate::output::Trouble;
 use crate::output::current_rows::how_to_accept;
 use crate::output::report::{CommitPace, RunPhase, RunReport};
+use crate::vocabulary::time::Timestamp;
 
 /// Renders a run as `tilefleet status` shows it: how far it has got, and how fast.
 pub fn progress(report: &RunReport, output: &ObjectUri) -> String {
@@ -30,6 +32,30 @@ pub fn progress(report: &RunReport, output: &ObjectUri) -> String {
     }
     lines.extend(pace(report));
     lines.join("\n  ")
+}
+
+/// Requests that take longer are worth a word.
+const SLOW_REQUEST_SECONDS: f64 = 1.0;
+
+/// Renders who works on an open run, and what may be wrong with it, line by line.
+pub fn trouble(trouble: &Trouble, now: Timestamp) -> Vec<String> {
+    let Trouble { workers, begun, shard_seconds, request_seconds, sources_in_vain } = trouble;
+    let usually =
+        shard_seconds.map_or_else(String::new, |took| format!(", a shard takes {}", show::seconds(took)));
+    let mut lines = vec![format!("{} seen of late{usually}", show::counted(workers.len() as u64, "worker"))];
+    for shard in begun.iter().filter(|shard| shard.late || shard.begun > 1) {
+        let times = if shard.begun > 1 { format!(" {} times, first", shard.begun) } else { String::new() };
+        let since = show::seconds(now.since(shard.since).as_secs_f64());
+        lines.push(format!("shard {}: begun{times} {since} ago, and not committed", shard.shard));
+    }
+    if let Some(seconds) = request_seconds.filter(|seconds| *seconds > SLOW_REQUEST_SECONDS) {
+        lines.push(format!("the store of its sources is slow: a request takes {}", show::seconds(seconds)));
+    }
+    if *sources_in_vain > 0 {
+        let sources = show::counted(*sources_in_vain, "source");
+        lines.push(format!("{sources} could not be read so far, and will be tried again"));
+    }
+    lines
 }
 
 /// Renders a run as `tilefleet runs` lists it: what it is and what came out.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::cli::{PipelineArgs, block_on_threads, print_json, show};
 use crate::models::{ContractOrigin, Model};
 use crate::observe::stderr::{Level, say};
-use crate::observe::{Progress, ProgressSnapshot, Stage, Ticker};
+use crate::observe::{Monitor, Progress, ProgressSnapshot, Stage, Ticker};
 use crate::output::Limit;
 use crate::stages::pipeline::Stop;
 use crate::stages::worker::{Job, Report};
@@ -71,7 +71,8 @@ pub fn drive<T>(job: &Job, work: impl AsyncFnOnce(Arc<Progress>, Stop) -> Result
     let progress = Arc::new(Progress::default());
     block_on_threads(Some(job.threads()), async {
         let stop = Stop::default();
-        let signals = tokio::spawn(listen(stop.clone()));
+        let signals = tokio::spawn(listen(stop.clone(), progress.clone()));
+        let _monitor = monitor(job, &progress).await;
         let ticker = Ticker::start(progress.clone());
         let report = work(progress.clone(), stop).await;
         drop(ticker);
@@ -80,8 +81,27 @@ pub fn drive<T>(job: &Job, work: impl AsyncFnOnce(Arc<Progress>, Stop) -> Result
     })
 }
 
+/// Opens the port of `observe.listen`, if there is one. A run does not depend on being watched: two workers of one machine may
+/// have the same setting.
+async fn monitor(job: &Job, progress: &Arc<Progress>) -> Option<Monitor> {
+    let address = job.pipeline().observe.listen?;
+    match Monitor::start(address, progress.clone()).await {
+        Ok(monitor) => {
+            tracing::info!(address = %monitor.address(), "monitoring is answered");
+            Some(monitor)
+        }
+        Err(error) => {
+            let why = format!(
+                "`observe.listen`: cannot listen at {address}, so nobody can watch this process: {error}"
+            );
+            say(Level::Warn, &why);
+            None
+        }
+    }
+}
+
 /// Asks the stages to stop at the first signal, and leaves at once at the second.
-async fn listen(stop: Stop) {
+async fn listen(stop: Stop, progress: Arc<Progress>) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
@@ -101,6 +121,7 @@ async fn listen(stop: Stop) {
             Level::Info,
             "finishing shards that are nearly done, for at most 10 s; interrupt again to stop now",
         );
+        progress.stops();
         stop.request(kind);
     }
 }

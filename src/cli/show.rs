@@ -90,8 +90,9 @@ mod tests {
              3  too_large           The header announces more pixels than
                                 `limits.max_pixels` or than its data can hold,
                                 the scene would be cut into more windows than
-                                `limits.max_windows`, or the object is larger
-                                than `limits.max_object`"
+                                `limits.max_windows`, the object is larger
+                                than `limits.max_object`, or decoding it takes
+                                more memory than `limits.decode_memory`"
         );
         let narrow = counts_within(&counts, 40);
         assert!(narrow.contains("empty\n            The object has no bytes\n"), "{narrow}");

@@ -1,5 +1,6 @@
 //! The checked pipeline, section by section.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use toml::Value;
 use super::grid::{Grid, frames, grid, windows};
 use super::privacy::{Privacy, privacy};
 use super::settings::{Origin, Settings};
-use super::value::{ByteSize, PerCent, Ratio, wrong};
+use super::value::{AutomaticSize, ByteSize, PerCent, Ratio, wrong};
 use crate::input::storage::{SignOptions, StorageOptions};
 use crate::vocabulary::contract::precision::Precision;
 use crate::vocabulary::contract::{Accept, AcceptAlpha, AcceptGrey, AcceptSixteenBit};
@@ -56,8 +57,17 @@ pub struct Pipeline {
     pub privacy: Option<Privacy>,
     /// `[limits]`
     pub limits: Limits,
+    /// `[observe]`
+    pub observe: Observe,
     /// `[storage]`
     pub storage: StorageOptions,
+}
+
+/// `[observe]`: who may watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observe {
+    /// Where monitoring asks; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[input]`: what there is to process. Either `uris` or `manifest` is set.
@@ -157,6 +167,19 @@ pub struct Run {
     pub memory_bytes: u64,
     /// A partial batch leaves after this long.
     pub max_wait: Duration,
+    /// Whether tiles are decoded in child processes.
+    pub isolate: Isolate,
+}
+
+/// When tiles are decoded in child processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolate {
+    /// Those of shards that a worker has begun and not ended, for it may have died of one.
+    Auto,
+    /// All.
+    Always,
+    /// None.
+    Never,
 }
 
 /// `[output]`: the table.
@@ -208,6 +231,10 @@ pub struct Limits {
     pub max_pixels: u64,
     /// Largest object, in bytes.
     pub max_object_bytes: u64,
+    /// Most bytes of a child process that decodes; `None`: as the machine has.
+    pub decode_memory_bytes: Option<u64>,
+    /// Most processor time of a child process for one tile.
+    pub decode_time: Duration,
     /// Most windows of a scene; one that would be cut into more is rejected.
     pub max_windows: u64,
     /// Most STAC items of one input or search; more are an error.
@@ -305,6 +332,7 @@ impl Pipeline {
             output: output(settings)?,
             privacy: privacy(settings)?,
             limits: limits(settings)?,
+            observe: observe(settings)?,
             storage: storage(settings)?,
         })
     }
@@ -433,6 +461,10 @@ fn run(settings: &Settings) -> Result<Run> {
         fetch_concurrency: settings.read("run.fetch_concurrency")?,
         memory_bytes: settings.read::<ByteSize>("run.memory")?.0,
         max_wait: settings.read("run.max_wait")?,
+        isolate: settings.choice(
+            "run.isolate",
+            &[("auto", Isolate::Auto), ("always", Isolate::Always), ("never", Isolate::Never)],
+        )?,
     })
 }
 
@@ -487,6 +519,8 @@ fn limits(settings: &Settings) -> Result<Limits> {
         max_reject_ratio: settings.read::<Ratio>("limits.max_reject_ratio")?.0,
         max_pixels: count("limits.max_pixels")?,
         max_object_bytes: settings.read::<ByteSize>("limits.max_object")?.0,
+        decode_memory_bytes: settings.read::<AutomaticSize>("limits.decode_memory")?.0,
+        decode_time: settings.read("limits.decode_time")?,
         max_windows: count("limits.max_windows")?,
         max_stac_items: count("limits.max_stac_items")?,
         max_stac_documents: count("limits.max_stac_documents")?,
@@ -497,6 +531,16 @@ fn limits(settings: &Settings) -> Result<Limits> {
             others: settings.read::<NonZeroUsize>("limits.unreadable_others")?.get(),
         },
     })
+}
+
+fn observe(settings: &Settings) -> Result<Observe> {
+    let listen: Option<String> = settings.read("observe.listen")?;
+    let address = |text: String| {
+        let wrong =
+            |_| wrong(settings.get("observe.listen"), "an address and a port, such as \"0.0.0.0:9464\"");
+        text.parse().map_err(wrong)
+    };
+    Ok(Observe { listen: listen.map(address).transpose()? })
 }
 
 /// Checks what looking at single sources needs; the settings may hold no other section.

@@ -595,7 +595,7 @@ mod tests {
         assert_eq!(
             text,
             "error: unknown section [weather] (job.toml:1)\n  hint: the sections are input, input.stac, tiles, dicom, \
-             plan, model, run, cuda, tensorrt, output, privacy, limits, storage"
+             plan, model, run, cuda, tensorrt, output, privacy, limits, observe, storage"
         );
     }
 

@@ -168,6 +168,21 @@ impl FromSetting for Option<ByteSize> {
     }
 }
 
+/// A number of bytes, or `None` for the machine to choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AutomaticSize(pub Option<u64>);
+
+impl FromSetting for AutomaticSize {
+    const EXPECTED: &'static str = "\"auto\" or a size such as \"512MiB\" or \"2GB\"";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        match setting.value.as_str() {
+            Some("auto") => Some(Self(None)),
+            _ => ByteSize::from_setting(setting).map(|size| Self(Some(size.0))),
+        }
+    }
+}
+
 impl FromSetting for Duration {
     const EXPECTED: &'static str = "a duration such as \"50ms\" or \"2m 30s\"";
 

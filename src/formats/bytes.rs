@@ -1,7 +1,9 @@
 //! Bounds-checked reads of integers from untrusted bytes.
 
+use serde::{Deserialize, Serialize};
+
 /// Byte order of the integers in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
     /// Least significant byte first.
     Little,

@@ -5,9 +5,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tilefleet_dicom::{
-    Bytes, ErrorKind, FrameSpec, ImageModule, Instance, Photometric as DicomPhotometric, PixelKind,
-    Samples as DicomSamples, Step,
+    Bytes, ErrorKind, FrameCoding, FrameSpec, ImageModule, Instance, Photometric as DicomPhotometric,
+    PixelKind, Samples as DicomSamples, Step,
 };
 
 use crate::formats::bytes::Order;
@@ -40,8 +41,23 @@ pub struct DicomFile {
 
 /// What decoding and rendering a frame of a DICOM object needs. Two are equal if their pixels are stored alike, whatever
 /// their values mean.
-#[derive(Clone, Debug)]
+///
+/// To another process goes what decoding needs, but not what the values mean.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "FrameCoding", from = "FrameCoding")]
 pub struct DicomFrame(pub Arc<FrameSpec>);
+
+impl From<DicomFrame> for FrameCoding {
+    fn from(frame: DicomFrame) -> Self {
+        Self::from(&*frame.0)
+    }
+}
+
+impl From<FrameCoding> for DicomFrame {
+    fn from(coding: FrameCoding) -> Self {
+        Self(Arc::new(coding.into()))
+    }
+}
 
 impl PartialEq for DicomFrame {
     fn eq(&self, other: &Self) -> bool {

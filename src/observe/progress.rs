@@ -1,12 +1,11 @@
 //! Counters of a run in this process.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::observe::{Busy, Pace, Stage, Widths};
-use crate::vocabulary::outcome::CommittedBy;
-use crate::vocabulary::outcome::Outcome;
+use crate::vocabulary::outcome::{CommittedBy, Counts, Outcome};
 use crate::vocabulary::traffic::Traffic;
 
 /// Counters that the stages write and people read.
@@ -31,6 +30,38 @@ pub struct Progress {
     ours: AtomicU64,
     theirs: AtomicU64,
     planning_nanos: AtomicU64,
+    /// Rows of the shards that this process has committed.
+    rows: Mutex<Counts>,
+    stops: AtomicBool,
+}
+
+/// Whether this process works on shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not yet: it plans, loads its model, opens its sessions.
+    Starting,
+    /// It does.
+    Working,
+    /// It was told to stop.
+    Stopping,
+}
+
+impl Readiness {
+    /// Tells whether it works on shards.
+    #[must_use]
+    pub fn is_ready(self) -> bool {
+        self == Self::Working
+    }
+
+    /// Returns its word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Working => "working",
+            Self::Stopping => "stopping",
+        }
+    }
 }
 
 /// The counters at one moment.
@@ -82,6 +113,12 @@ pub struct ProgressSnapshot {
 }
 
 impl ProgressSnapshot {
+    /// Returns how long a request for a source took, on average; `None` before the first.
+    #[must_use]
+    pub fn seconds_per_request(&self) -> Option<f64> {
+        (self.fetch_requests > 0).then(|| self.fetch_seconds / self.fetch_requests as f64)
+    }
+
     /// Returns how many tiles have their outcome, here or elsewhere.
     #[must_use]
     pub fn done(&self) -> u64 {
@@ -172,13 +209,37 @@ impl Progress {
         add_time(&self.infer_wait_nanos, took);
     }
 
-    /// Notes a shard committed.
-    pub fn committed(&self, by: CommittedBy, took: Duration) {
+    /// Notes a shard committed, and its rows.
+    pub fn committed(&self, by: CommittedBy, rows: &Counts, took: Duration) {
         match by {
-            CommittedBy::Ours => self.ours.fetch_add(1, Relaxed),
-            CommittedBy::Theirs => self.theirs.fetch_add(1, Relaxed),
-        };
+            CommittedBy::Ours => {
+                self.ours.fetch_add(1, Relaxed);
+                self.rows.lock().unwrap_or_else(PoisonError::into_inner).merge(rows);
+            }
+            CommittedBy::Theirs => _ = self.theirs.fetch_add(1, Relaxed),
+        }
         add_time(&self.commit_nanos, took);
+    }
+
+    /// Returns the rows of the shards that this process has committed.
+    #[must_use]
+    pub fn rows(&self) -> Counts {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that this process was told to stop.
+    pub fn stops(&self) {
+        self.stops.store(true, Relaxed);
+    }
+
+    /// Returns whether this process works on shards.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        match (self.stops.load(Relaxed), self.started.get()) {
+            (true, _) => Readiness::Stopping,
+            (false, None) => Readiness::Starting,
+            (false, Some(_)) => Readiness::Working,
+        }
     }
 
     /// Reads all counters.

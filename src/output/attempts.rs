@@ -111,9 +111,18 @@ impl Run {
         json.push(b'\n');
         let folder = output.layout.attempts_on(&self.id, source_id);
         let key = format!("{folder}{}.json", output.process.unique_name());
-        output.create(&key, Bytes::from(json)).await?;
-        output.take_back_if_deleted(&self.id, &key).await?;
+        self.create_in_record(&key, Bytes::from(json)).await?;
         Ok(AttemptState::of(self.attempts_on(source_id).await?))
+    }
+
+    /// Creates an object in the run's record, unless the run is deleted.
+    ///
+    /// # Errors
+    ///
+    /// As the store answers; `Unavailable` if the run is deleted.
+    pub(super) async fn create_in_record(&self, key: &str, bytes: Bytes) -> Result<()> {
+        self.output.create(key, bytes).await?;
+        self.output.take_back_if_deleted(&self.id, key).await
     }
 
     /// Reads the attempts on a source.

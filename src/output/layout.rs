@@ -5,6 +5,7 @@
 //! _tilefleet/<run-id>/{run.json, sources.parquet, summary.json, plan/part-00000.parquet, deleted.json,
 //!                      replaces/<run-id>.json}
 //! _tilefleet/<run-id>/attempts/source-00000042/<name>.json
+//! _tilefleet/<run-id>/begun/shard-00000042-<name>.json
 //! ```
 
 use std::fmt;
@@ -222,6 +223,12 @@ impl Layout {
     #[must_use]
     pub fn attempts_on(&self, run: &RunId, source_id: u64) -> String {
         format!("{}source-{source_id:08}/", self.attempts(run))
+    }
+
+    /// Returns the folder of notes on shards that are being worked on.
+    #[must_use]
+    pub fn begun(&self, run: &RunId) -> String {
+        format!("{}begun/", self.record(run))
     }
 
     /// Returns the folder on the output's file system where local writes are staged.

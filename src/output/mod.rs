@@ -5,6 +5,7 @@
 
 mod acceptance;
 mod attempts;
+mod begun;
 pub mod current_rows;
 pub mod election;
 mod erasures;
@@ -29,9 +30,11 @@ pub mod summary;
 pub mod table;
 mod tiles;
 mod tombstone;
+mod trouble;
 
 pub use acceptance::{Acceptance, AcceptedBecause};
 pub use attempts::{Attempt, AttemptState};
+pub use begun::BegunNote;
 pub use election::{Elected, Election, SOURCE_BYTES_KEY, elected, source_bytes};
 pub use layout::{Layout, RunId};
 pub use lineage::OutputRecord;
@@ -49,5 +52,6 @@ pub use soundness::{Checksums, check_rest};
 pub use sources::{EncodedSources, Source, SourceRange, SourceTable, Surveyed, encode};
 pub use tiles::{PlanPart, PlanTotals, PlanWriter, PlannedTile};
 pub use tombstone::{Removed, Tombstone, Why};
+pub use trouble::{BegunShard, Trouble, WorkerSeen};
 
 pub use crate::vocabulary::time::Timestamp;

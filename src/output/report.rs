@@ -13,6 +13,7 @@ use crate::output::current_rows::Standings;
 use crate::output::summary::counts_so_far;
 use crate::output::{
     CommittedShard, DeletedRun, KnownRun, Limit, Origin, Output, Run, RunId, RunState, Scope, Snapshot,
+    Trouble,
 };
 use crate::vocabulary::error::Result;
 use crate::vocabulary::outcome::Counts;
@@ -68,6 +69,9 @@ pub struct RunReport {
     /// How fast it gets on.
     #[serde(flatten)]
     pub pace: CommitPace,
+    /// What may be wrong with an open run; `None` where nobody asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
 }
 
 /// How far a run has got.
@@ -124,6 +128,8 @@ pub struct CommitPace {
 pub enum ReportDetail {
     /// How far runs have got, and no [`RunReport::counts`]: no row and no footer is read.
     Progress,
+    /// Of an open run also what may be wrong with it, from notes and the footers of its last commits.
+    Trouble,
     /// How their rows turned out, too, from the summary or the footers of the committed shards.
     Outcomes,
 }
@@ -192,6 +198,12 @@ impl RunReport {
         if let KnownRun::Planned(run) = &standing.run {
             report.add_plan(run, shards, now.into());
         }
+        if let KnownRun::Planned(run) = &standing.run
+            && detail == ReportDetail::Trouble
+            && report.state == RunPhase::Open
+        {
+            report.trouble = Some(Trouble::of(run, shards, now).await?);
+        }
         if detail == ReportDetail::Outcomes {
             report.counts = Some(match &standing.run {
                 KnownRun::Planned(run) => counts_so_far(run, shards).await?,
@@ -237,6 +249,7 @@ impl RunReport {
             bytes: 0,
             left_of_deleted: None,
             pace: CommitPace::default(),
+            trouble: None,
         }
     }
 

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A stage imports from stages on its left, never from its right. Only [`pipeline`] and [`worker`] see all of them;
-//! [`single_window`] goes the way to a chip without a run.
+//! [`single_window`] goes the way to a chip without a run; [`child`] is a process for whoever needs one.
 
 pub mod survey;
 
@@ -14,6 +14,8 @@ pub mod plan;
 pub mod work;
 
 pub mod fetch;
+
+pub mod child;
 
 pub mod decode;
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::vocabulary::geometry::Size;
 use crate::vocabulary::sample::SampleKind;
 
@@ -17,7 +19,7 @@ pub struct Chip {
 }
 
 /// What the bands of a chip mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Bands {
     /// One band, black is 0.
     Grey,

@@ -56,7 +56,7 @@ reasons! {
     Corrupt = "corrupt",
     /// A real image that uses a feature this build does not decode.
     Unsupported = "unsupported",
-    /// The header announces more pixels than `limits.max_pixels` or than its data can hold, the scene would be cut into more windows than `limits.max_windows`, or the object is larger than `limits.max_object`.
+    /// The header announces more pixels than `limits.max_pixels` or than its data can hold, the scene would be cut into more windows than `limits.max_windows`, the object is larger than `limits.max_object`, or decoding it takes more memory than `limits.decode_memory`.
     TooLarge = "too_large",
     /// The object was not found (404), while its store answers.
     NotFound = "not_found",
@@ -91,6 +91,8 @@ reasons! {
     Erased = "erased",
     /// The decoder crashed on this input.
     DecoderCrash = "decoder_crash",
+    /// Decoding it takes more processor time than `limits.decode_time`.
+    DecoderTimeout = "decoder_timeout",
     /// The model yielded a value that is not a finite number.
     NotFinite = "not_finite",
 }
@@ -182,7 +184,7 @@ impl SourceError {
 }
 
 /// Why one source or tile cannot be processed however often one tries.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejection {
     /// The fixed code.
     pub reason: Reason,

@@ -23,6 +23,7 @@ mod gone;
 mod head;
 #[cfg(feature = "query")]
 mod identity;
+mod isolated;
 mod jobs;
 mod killed;
 mod labels;
@@ -63,6 +64,7 @@ mod terminal;
 mod tiff_faults;
 mod trained;
 #[cfg(feature = "query")]
+mod watched;
 mod windows;
 #[cfg(feature = "query")]
 mod work;

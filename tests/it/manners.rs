@@ -33,7 +33,8 @@ impl Found {
 /// All commands, groups and the whole included.
 fn commands() -> Vec<Found> {
     fn walk(command: &clap::Command, words: Vec<String>, found: &mut Vec<Found>) {
-        for below in command.get_subcommands() {
+        // What is hidden is no command for people.
+        for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
             walk(below, [&words[..], &[below.get_name().to_owned()]].concat(), found);
         }
         found.push(Found { command: command.clone(), words });
@@ -324,7 +325,7 @@ fn the_format_of_standard_error_is_the_one_asked_for() {
     let lines = assert_only_json_lines(&output, "run");
     let warning = lines.iter().find(|line| line["level"] == "WARN").expect("what is assumed is said");
     assert!(warning["message"].as_str().unwrap().contains("has no contract"), "{warning}");
-    assert!(lines.iter().any(|line| line["message"] == "committed"));
+    assert!(lines.iter().any(|line| line["message"] == "shard committed"));
     let text = json_logs(&[&arguments[..], &["--log-format", "text"]].concat()).output().unwrap();
     assert!(stderr(&text).contains("warning: resnet20_cifar10 has no contract"), "{}", stderr(&text));
 }

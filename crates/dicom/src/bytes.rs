@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
 
 /// What is said about an object that has been read in part.
@@ -73,7 +75,7 @@ impl<T> From<Result<T, Stop>> for Step<T> {
 }
 
 /// The order of the bytes of a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Order {
     Little,
     Big,

@@ -1,12 +1,14 @@
 //! The image pixel module: shape, bits and colours of the frames (PS3.3, C.7.6.3).
 
+use serde::{Deserialize, Serialize};
+
 use crate::data::{DataSet, Vr};
 use crate::error::{Error, corrupt, not_an_image, unsupported};
 use crate::syntax::{Codec, TransferSyntax};
 use crate::tag::{self, Tag};
 
 /// What samples mean (PS3.3, C.7.6.3.1.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Photometric {
     /// The least value is white.
     Monochrome1,
@@ -69,7 +71,7 @@ impl Photometric {
 }
 
 /// What kind of numbers the pixels are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PixelKind {
     /// Integers of Bits Stored bits: Pixel Data.
     Integer,
@@ -80,7 +82,7 @@ pub enum PixelKind {
 }
 
 /// Shape, bits and colours of all frames of an object; checked, so that all of it fits together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageModule {
     /// Rows of a frame; not 0.
     pub rows: u32,

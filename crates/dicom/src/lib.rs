@@ -50,7 +50,7 @@ pub use instance::{Instance, MAX_DEFLATED_BYTES, Spacing, SpacingSource, parse};
 pub use modality::{Values, modality};
 pub use padding::padding;
 pub use sniff::{SNIFF_BYTES, is_dicom};
-pub use spec::FrameSpec;
+pub use spec::{FrameCoding, FrameSpec};
 pub use stored::{Colours, Samples, Stored};
 pub use syntax::{Codec, TransferSyntax};
 pub use tag::Tag;

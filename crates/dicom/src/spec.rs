@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::bytes::Order;
 use crate::data::{DataSet, Vr};
 use crate::error::{Error, corrupt};
@@ -167,6 +169,50 @@ pub struct FrameSpec {
     presentation: Result<Presentation, Error>,
     palette: Option<Result<Arc<Palette>, Error>>,
     pub(crate) padding: Option<Padding>,
+}
+
+/// What decoding a frame needs of its [`FrameSpec`], as a value that can be sent to another process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameCoding {
+    image: ImageModule,
+    codec: Codec,
+    lossless: bool,
+    order: Order,
+    swapped: bool,
+    first_bit: u64,
+    inflated_at: Option<u64>,
+    frame: u32,
+}
+
+impl From<&FrameSpec> for FrameCoding {
+    fn from(spec: &FrameSpec) -> Self {
+        let FrameSpec { codec, lossless, order, swapped, first_bit, inflated_at, frame, .. } = *spec;
+        Self { image: (*spec.image).clone(), codec, lossless, order, swapped, first_bit, inflated_at, frame }
+    }
+}
+
+/// A frame to be decoded, but not rendered: what its values mean is left behind.
+impl From<FrameCoding> for FrameSpec {
+    fn from(coding: FrameCoding) -> Self {
+        let FrameCoding { image, codec, lossless, order, swapped, first_bit, inflated_at, frame } = coding;
+        let Shared { modality, voi, presentation, palette, padding } = Shared::default();
+        let image = Arc::new(image);
+        Self {
+            image,
+            codec,
+            lossless,
+            order,
+            swapped,
+            first_bit,
+            inflated_at,
+            frame,
+            modality,
+            voi,
+            presentation,
+            palette,
+            padding,
+        }
+    }
 }
 
 impl Instance {

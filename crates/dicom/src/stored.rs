@@ -1,5 +1,7 @@
 //! Decoded frames: values as they are stored.
 
+use serde::{Deserialize, Serialize};
+
 /// Values of a frame, by their type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Samples {
@@ -63,7 +65,7 @@ impl Samples {
 }
 
 /// What decoded samples mean: the codec may have undone a transform of colours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Colours {
     /// Shades, or indices of a palette.
     Single,

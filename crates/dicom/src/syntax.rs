@@ -1,9 +1,11 @@
 //! Transfer syntaxes: how a data set and its frames are encoded (PS3.5, 10 and annex A; PS3.6, table A-1).
 
+use serde::{Deserialize, Serialize};
+
 use crate::bytes::Order;
 
 /// What the bytes of a frame are encoded by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Codec {
     /// Samples as they are.
     Native,

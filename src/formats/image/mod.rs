@@ -13,6 +13,8 @@ pub mod webp;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 pub use self::tiff::Picture;
 use crate::formats::bytes::Order;
 use crate::formats::partial;
@@ -237,7 +239,7 @@ impl fmt::Display for ImageHeader {
 }
 
 /// What a header may announce. Checked before anything is allocated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecodeLimits {
     /// Most pixels of one image.
     pub max_pixels: u64,

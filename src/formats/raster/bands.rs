@@ -1,5 +1,7 @@
 //! What a file says about its bands, and about which of its pixels are valid.
 
+use serde::{Deserialize, Serialize};
+
 use crate::vocabulary::sample::SampleKind;
 
 /// What is known of one band.
@@ -33,7 +35,7 @@ impl Default for ValueMapping {
 }
 
 /// A value that marks pixels without data.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodataValue {
     /// The value.
     pub value: f64,

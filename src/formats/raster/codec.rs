@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// How blocks are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Codec {
     /// Not at all.
     None,
@@ -26,7 +28,7 @@ pub enum Codec {
 }
 
 /// What LERC's blobs are compressed with once more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LercExtra {
     /// Nothing.
     None,
@@ -77,7 +79,7 @@ impl fmt::Display for Codec {
 }
 
 /// What was done to the samples before they were compressed (TIFF 6.0, section 14; Technical Note 3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Predictor {
     /// Nothing.
     None,

@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::bands::NodataValue;
 use super::codec::{Codec, Predictor};
 use crate::formats::bytes::Order;
@@ -25,7 +27,7 @@ pub enum BlockLayout {
 }
 
 /// What the stored samples mean (TIFF 6.0, tag 262).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Photometric {
     /// White is zero; the samples stay as they are stored.
     MinIsWhite,
@@ -46,7 +48,7 @@ pub enum Photometric {
 }
 
 /// How samples are stored in the blocks of an image.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredSamples {
     /// Type of the decoded samples: 16-bit floats become 32-bit ones, odd integers the next larger type.
     pub kind: SampleKind,
@@ -91,7 +93,7 @@ pub struct BlockGrid {
 ///
 /// What a format says of its pixels ends here: TIFF's tags become these fields, and so does DICOM's transfer syntax,
 /// as codec and byte order.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BlockSpec {
     /// The pixels of the image that it covers; those of a tile may lie beyond the edge.
     pub window: Window,

@@ -8,9 +8,12 @@
 //! them, and without their colour profile. CMYK TIFFs are rejected as [`Reason::Unsupported`].
 
 pub mod blocks;
+mod decoder;
 mod jpeg;
 mod orient;
 mod png;
+#[cfg(debug_assertions)]
+mod poison;
 mod tiff;
 mod webp;
 
@@ -21,6 +24,16 @@ use crate::vocabulary::chip::{Bands, Chip, Samples};
 use crate::vocabulary::geometry::Window;
 use crate::vocabulary::guard;
 use crate::vocabulary::reason::{Reason, Rejection};
+
+pub use decoder::{Decoder, serve_decoder};
+#[cfg(debug_assertions)]
+pub use poison::POISON;
+#[cfg(debug_assertions)]
+use poison::taste;
+
+/// A release dies of nothing on purpose.
+#[cfg(not(debug_assertions))]
+fn taste(_: &[u8]) {}
 
 /// Reads the header of one object and decodes it.
 ///
@@ -69,6 +82,7 @@ pub fn decode(
     needed: Window,
 ) -> Result<Chip, Rejection> {
     let bands = check(header, limits)?;
+    taste(bytes);
     let upright = header.orientation == Orientation::UPRIGHT;
     let needed = if upright { needed } else { Window::whole(header.size) };
     let samples = guard::catch_decoder_panic(|| match header.format {

@@ -9,6 +9,7 @@ use futures::future::{BoxFuture, join_all};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use crate::output::{BegunNote, Run};
 use crate::stages::work::{Lease, Next, PutBack, WorkSource};
 use crate::vocabulary::error::{Kind, Result};
 use crate::vocabulary::time::{Clock, Timestamp};
@@ -22,7 +23,7 @@ const PUT_BACK: Duration = Duration::from_secs(2);
 /// The leases of one process.
 pub(super) struct Leases {
     source: Arc<dyn WorkSource>,
-    clock: Arc<dyn Clock>,
+    run: Arc<Run>,
     held: Mutex<HashMap<u64, Arc<HeldLease>>>,
     /// How often each shard was put off here.
     put_off: Mutex<HashMap<u32, usize>>,
@@ -36,6 +37,7 @@ pub struct HeldLease {
     lease: Lease,
     lost: AtomicBool,
     renewal: OnceLock<AbortHandle>,
+    note: OnceLock<BegunNote>,
 }
 
 impl HeldLease {
@@ -49,6 +51,14 @@ impl HeldLease {
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Writes the note that its shard is begun, which goes when the lease ends; returns how many other processes have
+    /// begun it, and not ended.
+    pub(super) async fn begin(&self, run: &Run) -> Result<usize> {
+        // It is known before it is there: a worker that stops meanwhile removes it.
+        let note = self.note.get_or_init(|| run.begun_note(self.shard()));
+        run.write_note(note).await
     }
 
     fn stop_renewing(&self) {
@@ -77,15 +87,19 @@ pub(super) enum Answer {
 }
 
 impl Leases {
-    pub(super) fn new(source: Arc<dyn WorkSource>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(source: Arc<dyn WorkSource>, run: Arc<Run>) -> Self {
         Self {
             source,
-            clock,
+            run,
             held: Mutex::default(),
             put_off: Mutex::default(),
             num_left_open: AtomicUsize::new(0),
             ended: Notify::new(),
         }
+    }
+
+    fn clock(&self) -> &Arc<dyn Clock> {
+        self.run.output.process.clock()
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<u64, Arc<HeldLease>>> {
@@ -98,7 +112,7 @@ impl Leases {
 
     /// Asks the source for work.
     pub(super) async fn next(&self) -> Result<Answer> {
-        let asked = self.clock.now();
+        let asked = self.clock().now();
         Ok(match self.source.next().await? {
             Next::Shard(lease) => Answer::Shard(self.hold(lease, asked)),
             Next::Elsewhere(shard) => Answer::Elsewhere(shard),
@@ -111,17 +125,22 @@ impl Leases {
     pub(super) async fn wait(&self, time: Duration) {
         tokio::select! {
             () = self.ended.notified() => {}
-            () = self.clock.sleep(time) => {}
+            () = self.clock().sleep(time) => {}
         }
     }
 
     /// Holds a lease that began at some time after it was asked for: the answer may have been long on its way.
     fn hold(&self, lease: Lease, asked: Timestamp) -> Arc<HeldLease> {
         let (id, every) = (lease.id, lease.renew_every);
-        let held = Arc::new(HeldLease { lease, lost: AtomicBool::new(false), renewal: OnceLock::new() });
+        let held = Arc::new(HeldLease {
+            lease,
+            lost: AtomicBool::new(false),
+            renewal: OnceLock::new(),
+            note: OnceLock::new(),
+        });
         if let Some(every) = every {
             let renewing =
-                renew(Arc::downgrade(&held), self.source.clone(), self.clock.clone(), asked, every);
+                renew(Arc::downgrade(&held), self.source.clone(), self.clock().clone(), asked, every);
             held.renewal.get_or_init(|| tokio::spawn(renewing).abort_handle());
         }
         self.held().insert(id, held.clone());
@@ -166,6 +185,8 @@ impl Leases {
     /// Ends a lease; that it was lost meanwhile changes nothing.
     async fn end(&self, held: &HeldLease, ending: BoxFuture<'_, Result<()>>) -> Result<()> {
         held.stop_renewing();
+        // Before anybody else is given the shard.
+        self.remove_note(held).await;
         let ended = ending.await;
         self.held().remove(&held.lease.id);
         self.ended.notify_one();
@@ -178,13 +199,26 @@ impl Leases {
         }
     }
 
+    async fn remove_note(&self, held: &HeldLease) {
+        if let Some(note) = held.note.get() {
+            self.run.remove_note(note).await;
+        }
+    }
+
     /// Puts back all that is held, as far as the source can be reached: this worker stops.
-    pub(super) async fn put_back_all(&self) {
+    ///
+    /// - `through_a_tile`: one of the tiles may be why; then the notes stay that these shards have been begun
+    pub(super) async fn put_back_all(&self, through_a_tile: bool) {
         let held: Vec<_> = std::mem::take(&mut *self.held()).into_values().collect();
         for held in &held {
             held.stop_renewing();
         }
-        let putting_back = held.iter().map(|held| self.source.put_back(&held.lease, PutBack::Now));
+        let putting_back = held.iter().map(async |held| {
+            if !through_a_tile {
+                self.remove_note(held).await;
+            }
+            self.source.put_back(&held.lease, PutBack::Now).await
+        });
         let put_back = tokio::time::timeout(PUT_BACK, join_all(putting_back)).await;
         for error in put_back.into_iter().flatten().filter_map(Result::err) {
             tracing::debug!("a lease was not put back and has to expire: {error}");

@@ -23,6 +23,7 @@ mod scenes;
 mod shard;
 mod stop;
 mod tensor;
+mod watch;
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -45,6 +46,7 @@ use crate::output::{Run, Shard, Tile};
 use crate::scene::Tiling;
 use crate::stages::commit::commit_shard;
 use crate::stages::decode;
+use crate::stages::decode::Decoder;
 use crate::stages::fetch::{FetchedTile, Fetcher, Miss, TileOutcome};
 use crate::stages::infer::SessionSlot;
 use crate::stages::preprocess::{Preprocess, WholeImage};
@@ -55,7 +57,9 @@ use crate::vocabulary::contract::{Input, SampleType};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::identity::SourceUri;
 use crate::vocabulary::outcome::Counts;
-use crate::vocabulary::reason::Rejection;
+use crate::vocabulary::reason::{Rejection, SourceError};
+
+use watch::Watch;
 
 use batches::{Batches, ChipSender, batches};
 use leases::{Answer, Leases};
@@ -67,6 +71,7 @@ pub use leases::HeldLease;
 pub use shard::{FinishedShard, OpenShard, SettledShard};
 pub use stop::Stop;
 pub use tensor::{SpareTensors, Tensor};
+pub use watch::Isolation;
 
 /// Shards held in memory at once if they are large: one being filled, one whose last tiles are under way, one being
 /// committed.
@@ -86,6 +91,8 @@ pub struct Stages {
     pub tiling: Option<Arc<Tiling>>,
     /// Limits on what is decoded.
     pub limits: DecodeLimits,
+    /// Decodes in child processes.
+    pub isolation: Isolation,
     /// The model's input.
     pub input: Input,
     /// Turns chips into the model's input.
@@ -125,6 +132,8 @@ struct Queues {
     decoded: ByteBudget,
     /// Chips, until they are in a batch.
     chips: ByteBudget,
+    /// What is being decoded in this process, and how long.
+    watch: Arc<Watch>,
 }
 
 /// Works on shards until there are no more, and returns once all of them are committed.
@@ -143,10 +152,12 @@ pub async fn process(stages: Arc<Stages>, slots: Vec<SessionSlot>, work: Arc<dyn
     let (settled_in, settled_out) = tokio::sync::mpsc::unbounded_channel();
     let inference = start_sessions(&stages, slots, &chips_out)?;
     drop(chips_out);
-    let leases = Arc::new(Leases::new(work, stages.run.output.process.clock().clone()));
+    let leases = Arc::new(Leases::new(work, stages.run.clone()));
+    let queues = Arc::new(stages.queues(num_sessions)?);
+    let _watching = stages.isolation.watch(&queues.watch, &stages.stop);
     let feeder = Feeder {
         room_for_shards: Arc::new(Semaphore::new(stages.num_shards_at_once(num_sessions))),
-        queues: Arc::new(stages.queues(num_sessions)?),
+        queues: queues.clone(),
         stages: stages.clone(),
         leases: leases.clone(),
         chips: chips_in,
@@ -168,7 +179,7 @@ pub async fn process(stages: Arc<Stages>, slots: Vec<SessionSlot>, work: Arc<dyn
             tokio::time::timeout(DRAIN, &mut ended).await.unwrap_or(Ok(()))
         }
     };
-    leases.put_back_all().await;
+    leases.put_back_all(queues.watch.has_seen_too_long()).await;
     if let Some(cause) = stages.stop.take_cause() {
         return Err(cause);
     }
@@ -269,9 +280,18 @@ impl Feeder {
                 self.leases.give_up(&lease).await?;
                 continue;
             }
-            self.send(shard, lease, room).await;
+            let decoder = self.begin(&lease).await?;
+            self.send(shard, lease, decoder, room).await;
         }
         Ok(())
+    }
+
+    /// Notes that the shard is begun; returns who decodes its tiles.
+    async fn begin(&self, lease: &HeldLease) -> Result<Decoder> {
+        let Stages { run, isolation, .. } = &*self.stages;
+        let num_others = if isolation.keeps_notes() { lease.begin(run).await? } else { 0 };
+        tracing::info!(run = %run.id, shard = lease.shard(), attempt = num_others + 1, "shard begun");
+        Ok(isolation.decoder(lease.shard(), num_others))
     }
 
     /// Waits for room, then for the next shard.
@@ -326,11 +346,11 @@ impl Feeder {
     }
 
     /// Sends the tiles of a shard on their way.
-    async fn send(&self, shard: Shard, lease: Arc<HeldLease>, place: OwnedSemaphorePermit) {
+    async fn send(&self, shard: Shard, lease: Arc<HeldLease>, decoder: Decoder, place: OwnedSemaphorePermit) {
         let Self { stages, queues, chips, .. } = self;
         let cell_km = stages.tiling.as_ref().map(|tiling| tiling.cell_km);
         let progress = stages.progress.clone();
-        let shard = OpenShard::new(shard, lease, place, self.settled.clone(), cell_km, progress);
+        let shard = OpenShard::new(shard, lease, decoder, place, self.settled.clone(), cell_km, progress);
         if let Some(tiling) = &stages.tiling {
             send_windows(stages, queues, &shard, tiling, chips);
             return;
@@ -358,6 +378,7 @@ impl Stages {
             fetched: ByteBudget::new(self.fetched_bytes()),
             decoded: ByteBudget::new(self.memory_bytes / 8 * 6),
             chips: ByteBudget::new(self.chip_bytes(num_sessions)),
+            watch: Arc::default(),
         })
     }
 
@@ -544,7 +565,9 @@ impl TileTask {
         let stop = self.stages.stop.clone();
         let job = move || {
             let started = Instant::now();
-            let tensor = self.stages.tensor(&image, &fetched.bytes);
+            let watched = self.queues.watch.begin(&self.shard.decoder);
+            let tensor = self.stages.tensor(&self.shard.decoder, &image, &fetched.bytes);
+            drop(watched);
             self.stages.progress.decoded(started.elapsed());
             drop(decoding);
             match tensor {
@@ -559,7 +582,8 @@ impl TileTask {
                         reservation: Some(reservation),
                     });
                 }
-                Err(rejection) => self.reject(rejection),
+                Err(SourceError::Rejected(rejection)) => self.reject(rejection),
+                Err(SourceError::Failed(error)) => self.stages.stop.fail(error),
             }
         };
         queues.pool.spawn(move || {
@@ -587,10 +611,11 @@ impl Stages {
         WholeImage::open(bytes, &self.limits, &self.preprocess)
     }
 
-    fn tensor(&self, image: &WholeImage, bytes: &[u8]) -> Result<Tensor, Rejection> {
+    fn tensor(&self, decoder: &Decoder, image: &WholeImage, bytes: &[u8]) -> Result<Tensor, SourceError> {
         let mut tensor = self.spare.take();
-        let written = image.write(bytes, &self.limits, &self.preprocess, tensor.slot());
-        written.map(|()| tensor)
+        let decode = |needed| decoder.image(&image.header, bytes, &self.limits, needed);
+        image.write_by(decode, &self.preprocess, tensor.slot())?;
+        Ok(tensor)
     }
 
     fn chip_tensor(&self, chip: Chip) -> Result<Tensor, Rejection> {
@@ -666,6 +691,10 @@ impl Stages {
         let mut provenance = Provenance::new(&self.run, number, &self.run.output.process.unique_name());
         provenance.set_counts(&counts);
         provenance.set("seconds", format!("{:.3}", shard.took.as_secs_f64()));
+        provenance.set("worker", self.run.output.process.name());
+        if let Some(seconds) = self.progress.snapshot().seconds_per_request() {
+            provenance.set("request_seconds", format!("{seconds:.3}"));
+        }
         for (key, value) in &self.constants {
             provenance.set(key, value.clone());
         }
@@ -675,8 +704,8 @@ impl Stages {
             .map_err(|error| Error::bug("encoding crashed").because(error))??;
         let committed = commit_shard(&self.run, number, bytes, &provenance).await?;
         drop(place);
-        self.progress.committed(committed, started.elapsed());
-        tracing::debug!(shard = number, ?committed, "committed");
+        self.progress.committed(committed, &counts, started.elapsed());
+        tracing::info!(run = %self.run.id, shard = number, ?committed, rows = counts.tiles(), "shard committed");
         Ok(())
     }
 

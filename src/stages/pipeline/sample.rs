@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{Stages, UNKNOWN_SIZE_BYTES};
+use crate::stages::decode::Decoder;
 use crate::vocabulary::error::Result;
 
 /// So many tiles stand for all.
@@ -31,7 +32,7 @@ impl Stages {
     /// Decodes and preprocesses an image as for the model, and throws the chip away.
     pub fn decode_for_nothing(&self, bytes: &[u8]) {
         if let Ok(image) = self.open(bytes)
-            && let Ok(tensor) = self.tensor(&image, bytes)
+            && let Ok(tensor) = self.tensor(&Decoder::Here, &image, bytes)
         {
             self.spare.give_back(tensor);
         }

@@ -31,14 +31,14 @@ use crate::scene::skip::{Measured, SkipRules, Skipped, WindowHeaders};
 use crate::scene::{SourceWindow, Tiling};
 use crate::stages::compose::frame;
 use crate::stages::compose::{SceneChip, SourceSamples, composite, composite_into};
-use crate::stages::decode::blocks::{Block, decode_block};
+use crate::stages::decode::blocks::Block;
 use crate::stages::fetch::{
     BlockKey, FetchError, FetchedBlock, Miss, OpenScene, ReadGroup, ReadPlan, Tables, check_size, crashed,
     sample_bytes,
 };
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::geometry::Size;
-use crate::vocabulary::reason::{Reason, Rejection};
+use crate::vocabulary::reason::{Reason, Rejection, SourceError};
 
 /// So many groups of windows are fetched ahead, as far as their bytes have room.
 const GROUPS_AHEAD: usize = 8;
@@ -227,9 +227,12 @@ impl SceneTask {
             let (answer, answered) = oneshot::channel();
             let spec = opened.objects[key.object].grid(key.grid).spec(key.id);
             let progress = self.stages.progress.clone();
+            let (decoder, watch) = (self.shard.decoder.clone(), self.queues.watch.clone());
             self.queues.pool.spawn(move || {
                 let started = Instant::now();
-                let block = stored.and_then(|stored| decode_block(&spec, stored.as_deref()));
+                let _watched = watch.begin(&decoder);
+                let decode = |stored: Option<_>| decoder.block(&spec, stored.as_deref());
+                let block = stored.map_err(SourceError::from).and_then(decode);
                 progress.decoded(started.elapsed());
                 // Nobody waits for it if the run is being abandoned.
                 let _ = answer.send(block);
@@ -238,7 +241,7 @@ impl SceneTask {
         }
         for (key, answered) in decoding {
             let block = answered.await.map_err(|error| Error::bug("decoding crashed").because(error))?;
-            blocks.insert(key, Arc::new(block));
+            blocks.insert(key, Arc::new(SourceError::answer(block)?));
         }
         Ok(())
     }

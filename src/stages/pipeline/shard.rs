@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::observe::Progress;
 use crate::output::{Shard, Tile};
 use crate::scene::skip::Measured;
+use crate::stages::decode::Decoder;
 use crate::vocabulary::outcome::{MedicalRow, Outcome, Prediction, TileRow};
 use crate::vocabulary::reason::{Reason, Rejection};
 
@@ -21,6 +22,8 @@ use super::leases::HeldLease;
 pub struct OpenShard {
     /// The shard as planned.
     pub shard: Shard,
+    /// Who decodes its tiles.
+    pub decoder: Decoder,
     lease: Arc<HeldLease>,
     opened: Instant,
     fed: AtomicBool,
@@ -76,6 +79,7 @@ impl OpenShard {
     pub fn new(
         shard: Shard,
         lease: Arc<HeldLease>,
+        decoder: Decoder,
         permit: OwnedSemaphorePermit,
         settled: UnboundedSender<SettledShard>,
         cell_km: Option<u32>,
@@ -92,7 +96,7 @@ impl OpenShard {
         };
         let (opened, fed, put_off) = (Instant::now(), AtomicBool::new(false), AtomicBool::new(false));
         let state = Mutex::new(state);
-        Arc::new(Self { shard, lease, opened, fed, put_off, progress, state, settled, cell_km })
+        Arc::new(Self { shard, decoder, lease, opened, fed, put_off, progress, state, settled, cell_km })
     }
 
     /// Records that a tile cannot be had for now: the shard stays open, and is given up here once none of its

@@ -8,6 +8,8 @@ use crate::formats::image::{DecodeLimits, ImageHeader};
 use crate::formats::reader::parse_picture;
 use crate::stages::decode;
 use crate::stages::decode::{check, decode};
+use crate::vocabulary::chip::Chip;
+use crate::vocabulary::geometry::Window;
 use crate::vocabulary::reason::Rejection;
 use crate::vocabulary::sample::SampleKind;
 
@@ -100,11 +102,27 @@ impl WholeImage {
         how: &Preprocess,
         slot: InputSlotMut<'_>,
     ) -> Result<(), Rejection> {
-        let needed = how.needed(self.header.oriented_size());
-        let chip = decode(&self.header, bytes, limits, needed)?;
+        self.write_by(|needed| decode(&self.header, bytes, limits, needed), how, slot)
+    }
+
+    /// Lays the image out as the model's input, decoded by somebody else.
+    ///
+    /// - `decode`: as [`decode()`], of the pixels that are needed
+    /// - `slot`: as of [`Self::write`]
+    ///
+    /// # Errors
+    ///
+    /// Those of `decode`, and of [`Preprocess::apply`].
+    pub fn write_by<E: From<Rejection>>(
+        &self,
+        decode: impl FnOnce(Window) -> Result<Chip, E>,
+        how: &Preprocess,
+        slot: InputSlotMut<'_>,
+    ) -> Result<(), E> {
+        let chip = decode(how.needed(self.header.oriented_size()))?;
         let written = how.apply(&chip, slot);
         decode::recycle(chip);
-        written
+        Ok(written?)
     }
 }
 

@@ -34,10 +34,12 @@ use crate::output::table;
 use crate::output::table::TableSpec;
 use crate::output::{AcceptedBecause, Limit, ModelRecord, Origin, Output, PrivacyRecord, Run};
 use crate::scene::{MedicalRules, Tiling};
+use crate::stages::child;
+use crate::stages::child::{Program, memory_of_this_process};
 use crate::stages::fetch::Fetcher;
 use crate::stages::infer::arithmetic;
 use crate::stages::infer::arithmetic::Products;
-use crate::stages::pipeline::{SpareTensors, Stages, Stop, process};
+use crate::stages::pipeline::{Isolation, SpareTensors, Stages, Stop, process};
 use crate::stages::plan;
 use crate::stages::plan::{Decision, Planner, Preview, Retried, RunSpec, SceneSurvey};
 use crate::stages::preprocess::Preprocess;
@@ -585,6 +587,7 @@ impl Job {
             )),
             tiling: self.cutting.as_ref().map(|cutting| cutting.tiling.clone()),
             limits: DecodeLimits::of_pixels(pipeline.limits.max_pixels),
+            isolation: isolation(pipeline, self.threads()),
             input: contract.input.clone(),
             preprocess: Preprocess::new(&contract.input)?,
             spare: Arc::new(SpareTensors::new(contract.input.sample_type, contract.input.num_samples())),
@@ -694,6 +697,19 @@ fn check_arithmetic(run: &config::Run, model: &Model) -> Result<()> {
     let on_cpu = run.provider == Provider::Cpu || run.providers.cpu_fallback;
     let Some(operands) = model.operands.filter(|_| on_cpu) else { return Ok(()) };
     arithmetic::check(operands, Products::here(), run.allow_saturation)
+}
+
+/// What children may have together where nobody knows how much memory there is.
+const UNKNOWN_MEMORY: u64 = 4 << 30;
+
+fn isolation(pipeline: &Pipeline, threads: NonZeroUsize) -> Isolation {
+    let all = || memory_of_this_process().map_or(UNKNOWN_MEMORY, |bytes| bytes / 4 * 3);
+    let (memory_bytes, memory_alone_bytes) = match pipeline.limits.decode_memory_bytes {
+        Some(bytes) => (bytes, bytes),
+        None => (all() / threads.get() as u64, all()),
+    };
+    let limits = child::Limits { memory_bytes, memory_alone_bytes, time: pipeline.limits.decode_time };
+    Isolation::new(pipeline.run.isolate, Program::this(), limits)
 }
 
 fn constants(provider: Provider, model: &Model) -> Vec<(String, String)> {

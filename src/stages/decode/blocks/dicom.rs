@@ -1,5 +1,6 @@
 //! Frames of DICOM objects: values as they are stored, and what the code stream says of them.
 
+use serde::{Deserialize, Serialize};
 use tilefleet_dicom::{Colours, Limits, Stored, decode_frame};
 
 use super::BlockDecoder;
@@ -9,7 +10,7 @@ use crate::vocabulary::chip::Samples;
 use crate::vocabulary::reason::Rejection;
 
 /// What a code stream says of the values of a frame, as in [`tilefleet_dicom::Stored`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredValues {
     /// Samples per pixel.
     pub samples_per_pixel: u16,

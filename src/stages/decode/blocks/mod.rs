@@ -85,6 +85,7 @@ pub struct Block {
 /// [`crate::vocabulary::reason::Reason::DecoderCrash`] if a decoder panics.
 pub fn decode_block(spec: &BlockSpec, stored: Option<&[u8]>) -> Result<Block, Rejection> {
     let window = spec.window;
+    super::taste(stored.unwrap_or_default());
     match (stored, &spec.stored.dicom) {
         (None, _) => Ok(Block { window, samples: absent(spec), dicom: None }),
         (Some(stored), Some(frame)) => {
