@@ -171,7 +171,7 @@ impl Acting {
             spool_dir: FilePath::new("/"),
             cutting: None,
         };
-        planner.decide().await
+        Box::pin(planner.decide()).await
     }
 
     async fn work_on(&self, run: &Arc<Run>, num_held: usize) -> Result<()> {

@@ -63,7 +63,7 @@ impl Totals {
             ["refused", "answer lost", "late", "killed before", "killed after", "killed, late", "paused"];
         for what in happened {
             let met = |verb, kind: &str| {
-                assert!(self.coverage.number(verb, kind, what) > 0, "{verb:?} {kind}: {what}")
+                assert!(self.coverage.number(verb, kind, what) > 0, "{verb:?} {kind}: {what}");
             };
             created.iter().for_each(|kind| met(Verb::Put, kind));
             deleted.iter().for_each(|kind| met(Verb::Delete, kind));
