@@ -6,6 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
@@ -97,6 +98,12 @@ pub struct Settings(Vec<Setting>);
 impl Settings {
     /// Returns the defaults.
     pub(super) fn defaults() -> Self {
+        // A compaction reads the recorded pipelines of many runs.
+        static PARSED: LazyLock<Settings> = LazyLock::new(Settings::parsed_defaults);
+        PARSED.clone()
+    }
+
+    fn parsed_defaults() -> Self {
         let mut entries = parse(DEFAULTS).expect("default.toml is valid, proved by a unit test");
         entries.sort_by_key(|entry| entry.span.start);
         let setting = |Entry { section, key, value, .. }| {

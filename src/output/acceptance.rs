@@ -49,12 +49,6 @@ impl Output {
         json.push(b'\n');
         let key = self.layout.accepted(run);
         self.create(&key, Bytes::from(json)).await?;
-        // A deletion lists what to remove after its tombstone is there: nothing of ours may come later.
-        if self.is_deleted(run).await? {
-            self.bucket.delete(&key).await?;
-            return Err(Error::unavailable(format!("run {run} is deleted"))
-                .hint(format!("`tilefleet runs {}` lists the runs", self.uri)));
-        }
-        Ok(())
+        self.take_back_if_deleted(run, &key).await
     }
 }

@@ -121,15 +121,8 @@ impl Run {
     ///
     /// As the store answers; `Unavailable` if the run is deleted.
     pub(super) async fn create_in_record(&self, key: &str, bytes: Bytes) -> Result<()> {
-        let output = &self.output;
-        output.create(key, bytes).await?;
-        if output.is_deleted(&self.id).await? {
-            // The deletion may have listed before this was there.
-            output.bucket.delete(key).await?;
-            output.bucket.remove_empty_folders(&output.layout.record(&self.id)).await?;
-            return Err(Error::unavailable(format!("run {} is deleted", self.id)));
-        }
-        Ok(())
+        self.output.create(key, bytes).await?;
+        self.output.take_back_if_deleted(&self.id, key).await
     }
 
     /// Reads the attempts on a source.

@@ -36,8 +36,25 @@ pub struct Described<'a> {
 ///
 /// # Errors
 ///
-/// As the store answers.
+/// `Unavailable` if the run is deleted: then nothing of its record stays. As the store answers otherwise.
 pub async fn publish(
+    output: &Output,
+    id: &RunId,
+    elected: &Elected,
+    described: Described<'_>,
+    tiles: BoxStream<'_, Result<PlannedTile>>,
+) -> Result<Run> {
+    let published = publish_all(output, id, elected, described, tiles).await;
+    if output.is_deleted(id).await? {
+        // Its deletion has listed what to remove, perhaps before all of this was there.
+        output.delete_record(id).await?;
+        return Err(Error::unavailable(format!("run {id} was deleted while it was planned"))
+            .hint("run the same command again to plan a new run"));
+    }
+    published
+}
+
+async fn publish_all(
     output: &Output,
     id: &RunId,
     elected: &Elected,

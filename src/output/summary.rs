@@ -69,6 +69,7 @@ pub async fn sum_up(run: &Run) -> Result<Summary> {
     }
     let (summary, key) = (count(run).await?, run.output.layout.summary(&run.id));
     if run.output.create(&key, encoded(&summary)?).await? == Put::Created {
+        run.output.take_back_if_deleted(&run.id, &key).await?;
         return Ok(summary);
     }
     if let Some(first) = read(run).await? {
@@ -78,6 +79,7 @@ pub async fn sum_up(run: &Run) -> Result<Summary> {
     // What is there is damaged, and whoever wrote it has judged the run.
     let summary = Summary { judge: None, ..summary };
     run.output.bucket.put_replace(&key, encoded(&summary)?).await?;
+    run.output.take_back_if_deleted(&run.id, &key).await?;
     Ok(summary)
 }
 

@@ -140,9 +140,25 @@ impl Output {
         vault.bucket.remove_empty_folders(&vault.layout.record(run)).await
     }
 
+    /// Takes back what was just written into a run's record, if the run is deleted: its deletion has listed what to remove,
+    /// perhaps before that was there.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if it is deleted; as the store answers otherwise.
+    pub(super) async fn take_back_if_deleted(&self, run: &RunId, key: &str) -> Result<()> {
+        if !self.is_deleted(run).await? {
+            return Ok(());
+        }
+        self.bucket.delete(key).await?;
+        self.bucket.remove_empty_folders(&self.layout.record(run)).await?;
+        Err(Error::unavailable(format!("run {run} is deleted"))
+            .hint(format!("`tilefleet runs {}` lists the runs", self.uri)))
+    }
+
     /// Removes the record but for its tombstone, `run.json` last: as long as there is anything, it says
     /// what it was.
-    async fn delete_record(&self, run: &RunId) -> Result<()> {
+    pub(super) async fn delete_record(&self, run: &RunId) -> Result<()> {
         let (tombstone, run_json) = (self.layout.tombstone(run), self.layout.run_json(run));
         for (key, _) in self.bucket.list_own(&self.layout.record(run)).await? {
             if key != tombstone && key != run_json {

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod fault_proxy;
+pub mod queue;
 pub mod s3_server;
 pub mod store_server;
 

@@ -5,28 +5,19 @@
 //! than it said it would, and whoever exits 0 has done what it says.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::fmt;
 use std::fs;
-use std::future::Future;
 use std::path::Path as FilePath;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arrow::array::AsArray;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use futures::stream::{self, BoxStream};
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt as _, PutMultipartOptions, PutOptions, PutPayload, PutResult,
-};
+use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
-use tilefleet::input::storage::{Bucket, ObjectUri, Storage, StorageOptions};
 use tilefleet::maintenance::compact;
 use tilefleet::maintenance::compact::Compacted;
 use tilefleet::maintenance::runs;
@@ -38,306 +29,12 @@ use tilefleet::vocabulary::error::{Kind, Result};
 use tilefleet::vocabulary::outcome::CommittedBy;
 use tilefleet::vocabulary::process::Process;
 use tilefleet_testing::Random;
-use tokio::sync::{Notify, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
+use super::store::Gate;
+use super::turns::{Turnstile, Who};
 use crate::fixture::{Job, jpeg};
 use crate::support::clock::SimulatedClock;
-
-/// Keys of a page of a listing: few, so that much happens between pages.
-const PAGE_KEYS: usize = 6;
-
-// ---------------------------------------------------------------------------------------------------------------
-// Whose turn it is
-
-/// Lets one request through at a time.
-#[derive(Default)]
-struct Turnstile {
-    turns: Mutex<Turns>,
-    changed: Notify,
-}
-
-#[derive(Default)]
-struct Turns {
-    waiting: Vec<VecDeque<(String, oneshot::Sender<()>)>>,
-    finished: Vec<bool>,
-    dead: Vec<bool>,
-    under_way: bool,
-    /// What was let through, in order.
-    trace: Vec<String>,
-}
-
-impl Turnstile {
-    fn of(num_actors: usize) -> Arc<Self> {
-        let turns = Turns {
-            waiting: (0..num_actors).map(|_| VecDeque::new()).collect(),
-            finished: vec![false; num_actors],
-            dead: vec![false; num_actors],
-            under_way: false,
-            trace: Vec::new(),
-        };
-        Arc::new(Self { turns: Mutex::new(turns), changed: Notify::new() })
-    }
-
-    fn turns(&self) -> MutexGuard<'_, Turns> {
-        self.turns.lock().unwrap()
-    }
-
-    /// Waits for the actor's turn to make this request; `None` if it was killed.
-    async fn turn(self: &Arc<Self>, actor: usize, request: String) -> Option<Turn> {
-        let (sender, receiver) = oneshot::channel();
-        {
-            let mut turns = self.turns();
-            if turns.dead[actor] {
-                return None;
-            }
-            turns.waiting[actor].push_back((request, sender));
-        }
-        self.changed.notify_one();
-        receiver.await.ok().map(|()| Turn(Arc::clone(self)))
-    }
-
-    fn finish(&self, actor: usize) {
-        self.turns().finished[actor] = true;
-        self.changed.notify_one();
-    }
-
-    fn kill(&self, actor: usize) {
-        let mut turns = self.turns();
-        turns.dead[actor] = true;
-        turns.waiting[actor].clear();
-    }
-
-    /// Waits until nobody does anything any more; returns who could, in order.
-    async fn settled(&self) -> Vec<usize> {
-        loop {
-            {
-                let turns = self.turns();
-                let ended = |actor: usize| turns.finished[actor] || turns.dead[actor];
-                let actors = 0..turns.waiting.len();
-                let idle = |actor: usize| ended(actor) || !turns.waiting[actor].is_empty();
-                if !turns.under_way && actors.clone().all(idle) {
-                    return actors.filter(|actor| !ended(*actor)).collect();
-                }
-            }
-            self.changed.notified().await;
-        }
-    }
-
-    fn grant(&self, actor: usize) {
-        let mut turns = self.turns();
-        let next = turns.waiting[actor].pop_front();
-        let Some((request, next)) = next else { return };
-        turns.under_way = next.send(()).is_ok();
-        turns.trace.push(format!("{actor} {request}"));
-    }
-}
-
-/// A request that is under way.
-struct Turn(Arc<Turnstile>);
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.0.turns().under_way = false;
-        self.0.changed.notify_one();
-    }
-}
-
-// ---------------------------------------------------------------------------------------------------------------
-// The store
-
-/// One actor's view of the store.
-pub struct Gate {
-    inner: Arc<InMemory>,
-    turnstile: Option<(Arc<Turnstile>, usize)>,
-    /// Puts to keys that hold this fail.
-    refused: Option<String>,
-    /// Puts to keys that hold this say that they were first, and leave nothing.
-    forgotten: Option<String>,
-    /// Every request fails while this is set.
-    pub broken: Arc<AtomicBool>,
-}
-
-fn request(what: &str, key: Option<&Path>) -> String {
-    format!("{what} {}", key.map_or("", AsRef::as_ref))
-}
-
-fn broken(what: &'static str) -> object_store::Error {
-    object_store::Error::Generic { store: "simulated", source: what.into() }
-}
-
-impl Gate {
-    async fn turn(&self, what: &str, key: Option<&Path>) -> object_store::Result<Option<Turn>> {
-        if self.broken.load(Ordering::Relaxed) {
-            return Err(broken("the store is away"));
-        }
-        match &self.turnstile {
-            None => Ok(None),
-            Some((turnstile, actor)) => match turnstile.turn(*actor, request(what, key)).await {
-                Some(turn) => Ok(Some(turn)),
-                None => Err(broken("this process was killed")),
-            },
-        }
-    }
-}
-
-impl fmt::Debug for Gate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Gate")
-    }
-}
-
-impl fmt::Display for Gate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a simulated store")
-    }
-}
-
-type Answer<'a, T> = Pin<Box<dyn Future<Output = object_store::Result<T>> + Send + 'a>>;
-
-impl ObjectStore for Gate {
-    fn put_opts<'a, 'b, 'c>(
-        &'a self,
-        location: &'b Path,
-        payload: PutPayload,
-        options: PutOptions,
-    ) -> Answer<'c, PutResult>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
-        Box::pin(async move {
-            let _turn = self.turn("put", Some(location)).await?;
-            let holds =
-                |what: &Option<String>| what.as_ref().is_some_and(|it| location.as_ref().contains(it));
-            if holds(&self.refused) {
-                return Err(broken("it may not be put"));
-            }
-            if holds(&self.forgotten) {
-                return Ok(PutResult { e_tag: None, version: None });
-            }
-            self.inner.put_opts(location, payload, options).await
-        })
-    }
-
-    fn put_multipart_opts<'a, 'b, 'c>(
-        &'a self,
-        _location: &'b Path,
-        _options: PutMultipartOptions,
-    ) -> Answer<'c, Box<dyn MultipartUpload>>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
-        Box::pin(async { Err(broken("it takes no object in parts")) })
-    }
-
-    fn get_opts<'a, 'b, 'c>(&'a self, location: &'b Path, options: GetOptions) -> Answer<'c, GetResult>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
-        Box::pin(async move {
-            let what = if options.head { "head" } else { "get" };
-            let _turn = self.turn(what, Some(location)).await?;
-            self.inner.get_opts(location, options).await
-        })
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, object_store::Result<Path>>,
-    ) -> BoxStream<'static, object_store::Result<Path>> {
-        let gate = self.share();
-        let delete = move |location: object_store::Result<Path>| {
-            let gate = gate.share();
-            async move {
-                let location = location?;
-                let _turn = gate.turn("delete", Some(&location)).await?;
-                gate.inner.delete(&location).await.map(|()| location)
-            }
-        };
-        locations.then(delete).boxed()
-    }
-
-    /// A page is a request, and what happens between two pages may be seen or not.
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        let (gate, prefix) = (self.share(), prefix.cloned());
-        let pages = stream::try_unfold(Some(None::<Path>), move |after| {
-            let (gate, prefix) = (gate.share(), prefix.clone());
-            async move {
-                let Some(after) = after else { return Ok::<_, object_store::Error>(None) };
-                let _turn = gate.turn("list", prefix.as_ref()).await?;
-                let all = gate.inner.list(prefix.as_ref());
-                let all: Vec<_> = all.collect().await;
-                let mut page = all.into_iter().collect::<object_store::Result<Vec<ObjectMeta>>>()?;
-                page.sort_by(|a, b| a.location.cmp(&b.location));
-                page.retain(|object| after.as_ref().is_none_or(|after| object.location > *after));
-                page.truncate(PAGE_KEYS);
-                let next = page.last().filter(|_| page.len() == PAGE_KEYS);
-                let next = next.map(|last| Some(last.location.clone()));
-                Ok(Some((stream::iter(page.into_iter().map(Ok)), next)))
-            }
-        });
-        futures::TryStreamExt::try_flatten(pages).boxed()
-    }
-
-    fn list_with_delimiter<'a, 'b, 'c>(&'a self, prefix: Option<&'b Path>) -> Answer<'c, ListResult>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
-        Box::pin(async move {
-            let _turn = self.turn("list", prefix).await?;
-            self.inner.list_with_delimiter(prefix).await
-        })
-    }
-
-    fn copy_opts<'a, 'b, 'c, 'd>(
-        &'a self,
-        from: &'b Path,
-        to: &'c Path,
-        options: CopyOptions,
-    ) -> Answer<'d, ()>
-    where
-        'a: 'd,
-        'b: 'd,
-        'c: 'd,
-        Self: 'd,
-    {
-        Box::pin(async move {
-            let _turn = self.turn("copy", Some(to)).await?;
-            self.inner.copy_opts(from, to, options).await
-        })
-    }
-}
-
-impl Gate {
-    pub fn open(inner: &Arc<InMemory>) -> Self {
-        let inner = Arc::clone(inner);
-        Self { inner, turnstile: None, refused: None, forgotten: None, broken: Arc::default() }
-    }
-
-    fn share(&self) -> Self {
-        Self {
-            inner: Arc::clone(&self.inner),
-            turnstile: self.turnstile.clone(),
-            refused: self.refused.clone(),
-            forgotten: self.forgotten.clone(),
-            broken: Arc::clone(&self.broken),
-        }
-    }
-
-    pub fn output(self, process: Arc<Process>) -> Output {
-        let storage = Storage::new(StorageOptions::default()).unwrap();
-        storage.register(Bucket::over(Arc::new(self), "s3://simulated"));
-        Output::open(&storage, &ObjectUri::parse("s3://simulated/table").unwrap(), process)
-    }
-}
 
 /// A process of a play: its clock, its names and its chance follow from the seed. Clocks of machines differ, by up
 /// to an hour.
@@ -486,17 +183,15 @@ impl Play {
         let ended: Vec<Shared> = self.acts.iter().map(|_| Shared::default()).collect();
         let mut tasks = Vec::new();
         for (actor, what) in self.acts.iter().enumerate() {
-            let gate = Gate {
-                turnstile: Some((Arc::clone(&turnstile), actor)),
-                forgotten: self.forgetful.then(|| "/replaces/".to_owned()),
-                ..Gate::open(&store)
-            };
+            let who = Who { actor, incarnation: 0 };
+            let gate = Gate::open(&store).taking_turns(&turnstile, who);
+            let gate = gate.forgetting(self.forgetful.then(|| "/replaces/".to_owned()));
             let output = gate.output(process(self.seed, actor));
             let (turnstile, ended) = (Arc::clone(&turnstile), Arc::clone(&ended[actor]));
             let (what, family) = (what.clone(), self.base.family.clone());
             tasks.push(spawn_local(async move {
                 act(what, output, family, ended).await;
-                turnstile.finish(actor);
+                turnstile.finish(who);
             }));
         }
         let mut requests = vec![0; self.acts.len()];
@@ -509,7 +204,7 @@ impl Play {
             let dies = self.death.filter(|death| death.actor == actor && death.request == requests[actor]);
             requests[actor] += 1;
             if dies.is_none_or(|death| death.carried_out) {
-                turnstile.grant(actor);
+                turnstile.grant(actor, false);
                 turnstile.settled().await;
             }
             if dies.is_some() {
@@ -517,7 +212,7 @@ impl Play {
                 turnstile.kill(actor);
             }
         }
-        let trace = std::mem::take(&mut turnstile.turns().trace);
+        let trace = turnstile.take_trace();
         Played { store, ended, requests, trace }
     }
 }
@@ -806,7 +501,7 @@ impl Base {
     /// Compacts until something is to be put that cannot be.
     async fn compacted_until(&self, refused: &str) -> Self {
         let store = Arc::new(self.store.fork());
-        let gate = Gate { refused: Some(refused.to_owned()), ..Gate::open(&store) };
+        let gate = Gate::open(&store).refusing(refused);
         let ended = compact::compact(&gate.output(process(0, 0)), &compact::Request::default()).await;
         assert_eq!(ended.unwrap_err().kind(), Kind::Unavailable);
         let base = Self::new(store.fork(), &self.family).await;
