@@ -138,7 +138,8 @@ async fn say(asked: &Asked, job: &Job) -> Result<()> {
     let snapshot = job.output().snapshot(Scope::All).await?;
     let run = snapshot.runs.iter().find_map(|standing| standing.run.planned());
     let run = run.ok_or_else(|| Error::bug("there is no run"))?;
-    let moments: Vec<SystemTime> = run.committed().await?.shards.iter().map(|shard| shard.committed_at).collect();
+    let moments: Vec<SystemTime> =
+        run.committed().await?.shards.iter().map(|shard| shard.committed_at).collect();
     let (first, last) = (moments.iter().min(), moments.iter().max());
     let took = first.zip(last).and_then(|(first, last)| last.duration_since(*first).ok()).unwrap_or_default();
     let ideal = f64::from(asked.workers) / asked.seconds;

@@ -13,7 +13,9 @@
 //! would make of a file, [`config::Pipeline::load`] reads a pipeline, [`output::Output::snapshot`] opens an output, and
 //! [`output::current_rows::count_shown`] counts its rows.
 
-pub use tilefleet_base::{config, formats, geo, input, model_cache, models, observe, output, runtime, scene, vocabulary};
+pub use tilefleet_base::{
+    config, formats, geo, input, model_cache, models, observe, output, runtime, scene, vocabulary,
+};
 
 pub mod stages;
 

@@ -173,7 +173,8 @@ fn retry(output: &Output, question: &Question, args: &Args) -> Result<()> {
     let mut above_limit = Ok(());
     for Work { run, rejected } in work {
         let job = job(&run, args)?;
-        let report = run::drive(&job, async |progress, stop| job.retry(&rejected, progress, stop).await)?;
+        let report =
+            run::drive(&job, async |progress, stop| Box::pin(job.retry(&rejected, progress, stop)).await)?;
         let Some(report) = report else { continue };
         if !args.json {
             run::print(&job, &report);

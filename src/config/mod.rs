@@ -377,8 +377,8 @@ mod tests {
         Loaded::merge(file, &environment, overrides, Path::new("/srv"))
     }
 
-    fn local(path: &str) -> Option<ModelPlace> {
-        Some(ModelPlace::File(path.into()))
+    fn local(path: &str) -> ModelPlace {
+        ModelPlace::File(path.into())
     }
 
     fn origin(loaded: &Loaded, name: &str) -> String {
@@ -414,7 +414,7 @@ mod tests {
     fn paths_are_relative_to_where_they_were_written() {
         let loaded = merged(SPINE, &[], &Overrides::default()).unwrap();
         assert_eq!(loaded.pipeline.input.uris, ["/srv/jobs/images", "s3://b/a"]);
-        assert_eq!(loaded.pipeline.model.file, local("/srv/jobs/m.onnx"));
+        assert_eq!(loaded.pipeline.model.file, Some(local("/srv/jobs/m.onnx")));
         assert_eq!(loaded.pipeline.output.uri, "/srv/table");
         let overrides = Overrides {
             inputs: vec!["more/*.jpg".into(), "./b/".into()],
@@ -425,7 +425,7 @@ mod tests {
         let loaded = merged(SPINE, &[], &overrides).unwrap();
         assert_eq!(loaded.pipeline.input.uris, ["/srv/more/*.jpg", "/srv/b"]);
         assert_eq!(loaded.pipeline.output.uri, "https://host/a/../b");
-        assert_eq!(loaded.pipeline.model.file, local("/models/m.onnx"));
+        assert_eq!(loaded.pipeline.model.file, Some(local("/models/m.onnx")));
         assert_eq!(origin(&loaded, "input.uris"), "--input");
     }
 
@@ -480,7 +480,7 @@ mod tests {
         assert_eq!(loaded.missing, Vec::<String>::new());
         assert_eq!((loaded.pipeline.name.as_str(), origin(&loaded, "name").as_str()), ("tiles", "no file"));
         assert_eq!(loaded.pipeline.input.uris, ["/srv/images"]);
-        assert_eq!(loaded.pipeline.model.file, local("/srv/m.onnx"));
+        assert_eq!(loaded.pipeline.model.file, Some(local("/srv/m.onnx")));
         assert_eq!(loaded.pipeline.output.uri, "/srv/table");
         assert_eq!(loaded.pipeline.input.stac.dates.as_deref(), Some("2024-05-01/.."));
         let aoi = loaded.settings.get("tiles.aoi");

@@ -374,7 +374,8 @@ fn a_model_that_is_not_to_be_had_is_78() {
 fn every_command_takes_a_model_of_a_store() {
     let Some(remote) = ModelJob::new(12, "") else { return };
     assert_exit(&remote.run(&[]), 0);
-    let labels: String = (0..12).map(|index| format!("images/{index:05}.jpg,{}\n", index % 2)).collect();
+    let labels: Vec<_> = (0..12).map(|index| format!("images/{index:05}.jpg,{}\n", index % 2)).collect();
+    let labels = labels.concat();
     fs::write(remote.job.path("labels.csv"), format!("source,label\n{labels}")).unwrap();
     let head = |more: &[&'static str]| [&["model", "head", "table", "--labels", "labels.csv"], more].concat();
     for command in [

@@ -290,7 +290,7 @@ fn shares_seldom_do_the_same() {
     let work = |index: u32| {
         let share = Share::new(index, 4).unwrap();
         let worker = open_worker(&job, Process::real()).sharing(share, None);
-        attempt_by(worker, 1, &[&[slow.clone()]]).result.unwrap().this_process
+        attempt_by(worker, 1, &[std::slice::from_ref(&slow)]).result.unwrap().this_process
     };
     let reports = std::thread::scope(|scope| {
         [0, 1, 2, 3].map(|index| scope.spawn(move || work(index))).map(|worker| worker.join().unwrap())
@@ -337,7 +337,9 @@ fn say_that_it_took(shard: &std::path::Path, seconds: f64) {
     let batches: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
     let file = fs::File::create(shard).unwrap();
     let mut writer = ArrowWriter::try_new(file, batches[0].schema(), Some(properties)).unwrap();
-    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    for batch in &batches {
+        writer.write(batch).unwrap();
+    }
     writer.close().unwrap();
 }
 
@@ -402,12 +404,11 @@ impl Player {
         if let Some((lease, note, _)) = self.held.take() {
             let key = Path::from(self.run.shard_key(lease.shard));
             let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            match store.put_opts(&key, "rows".into(), create).await {
-                Ok(_) => played.turns = now,
-                Err(_) => {
-                    played.wasted += 1;
-                    self.work.another_was_first(&lease);
-                }
+            if store.put_opts(&key, "rows".into(), create).await.is_ok() {
+                played.turns = now;
+            } else {
+                played.wasted += 1;
+                self.work.another_was_first(&lease);
             }
             self.run.remove_note(&note).await;
             self.work.done(&lease).await.unwrap();

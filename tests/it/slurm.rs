@@ -9,6 +9,7 @@ use crate::fixture::{Job, rows, shard_files, wait_until};
 use crate::support;
 
 const TASKS: usize = 8;
+const NUM_IMAGES: usize = 2400;
 
 /// SLURM below a folder, until it is dropped.
 struct Slurm {
@@ -77,7 +78,6 @@ fn worker_of(task: usize, table: &Path) -> Option<u32> {
 #[test]
 fn an_array_of_which_two_tasks_are_lost_is_whole() {
     let Some(slurm) = Slurm::start() else { return };
-    const NUM_IMAGES: usize = 2400;
     let job = Job::new(NUM_IMAGES, "[plan]\nshard_tiles = 8\n[run]\nthreads = 1\nbatch = 2");
     let array = submit(&slurm, &job);
     let log = |task: usize| fs::read_to_string(job.path(&format!("task-{task}.log"))).unwrap_or_default();

@@ -14,9 +14,7 @@ use object_store::ObjectStoreExt as _;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use tilefleet::output::Run;
-use tilefleet::stages::work::{
-    Backlog, Lease, Next, OpenShards, PutBack, Share, ShareFirst, WorkSource,
-};
+use tilefleet::stages::work::{Backlog, Lease, Next, OpenShards, PutBack, Share, ShareFirst, WorkSource};
 use tilefleet::stages::worker::{Job as Worker, OpenWork};
 use tilefleet::vocabulary::error::{Kind, Result};
 use tilefleet::vocabulary::process::Process;

@@ -229,8 +229,8 @@ fn look_up<V: Whole, T: Copy>(values: &[V], map: impl Fn(&mut [f64], &mut Vec<T>
     // Tables of few sizes, so that looking up needs no check of bounds.
     match bits_of(values) {
         ..=8 => look_up_among::<256, _, _>(values, map, out),
-        ..=12 => look_up_among::<4096, _, _>(values, map, out),
-        ..=14 => look_up_among::<16384, _, _>(values, map, out),
+        9..=12 => look_up_among::<4096, _, _>(values, map, out),
+        13..=14 => look_up_among::<16384, _, _>(values, map, out),
         _ => look_up_among::<65536, _, _>(values, map, out),
     }
 }

@@ -69,7 +69,8 @@ impl Frame {
             return Err(corrupt(format!("the frame header is too short for {num_components} components")));
         }
         let (components, _) = components.as_chunks();
-        let mut components = components.iter().copied().map(Component::parse).collect::<Result<Vec<_>, _>>()?;
+        let mut components =
+            components.iter().copied().map(Component::parse).collect::<Result<Vec<_>, _>>()?;
         if !matches!(components.len(), 1 | 3 | 4) {
             return Err(unsupported(format!("JPEG with {num_components} components")));
         }

@@ -70,7 +70,7 @@ pub struct RunSpec {
 const MAX_COMPARED: u64 = 1_000_000;
 
 /// A shard that is longer in work is worth a warning: a machine that is lost takes as much work with it.
-pub const MAX_SHARD_TIME: Duration = Duration::from_secs(60);
+pub const MAX_SHARD_TIME: Duration = Duration::from_mins(1);
 
 /// Number of sources that are sampled if planning reads no header.
 const MAX_LOOKED_AT: u64 = 1000;

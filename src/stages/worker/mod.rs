@@ -654,7 +654,7 @@ impl Job {
 
 /// How many of something are rejected.
 struct Rejected {
-    rejected: u64,
+    num: u64,
     of: u64,
     /// What is counted, one of it.
     thing: &'static str,
@@ -663,8 +663,8 @@ struct Rejected {
 }
 
 impl Rejected {
-    fn new(rejected: u64, of: u64, thing: &'static str) -> Self {
-        Self { rejected, of, thing, among: "" }
+    fn new(num: u64, of: u64, thing: &'static str) -> Self {
+        Self { num, of, thing, among: "" }
     }
 
     fn among(self, among: &'static str) -> Self {
@@ -672,7 +672,7 @@ impl Rejected {
     }
 
     fn ratio(&self) -> f64 {
-        self.rejected as f64 / self.of.max(1) as f64
+        self.num as f64 / self.of.max(1) as f64
     }
 
     /// Returns the largest part, the first of equal ones.
@@ -683,9 +683,9 @@ impl Rejected {
 
     /// Says what became of them in a run: a source is rejected by its header, when it is planned.
     fn were_rejected(&self) -> String {
-        let were = form(self.rejected, "was", "were");
+        let were = form(self.num, "was", "were");
         match self.thing {
-            "source" => format!("{were} rejected {}", by_header(self.rejected)),
+            "source" => format!("{were} rejected {}", by_header(self.num)),
             _ => format!("{were} rejected"),
         }
     }
@@ -700,7 +700,7 @@ impl Rejected {
     fn above(&self, are_rejected: &str, limit: f64) -> String {
         format!(
             "{}{} {are_rejected} ({:.1} %), limits.max_reject_ratio allows {:.1} %",
-            counted_of(self.rejected, self.of, self.thing),
+            counted_of(self.num, self.of, self.thing),
             self.among,
             100.0 * self.ratio(),
             100.0 * limit

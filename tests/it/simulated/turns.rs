@@ -105,9 +105,10 @@ impl Fate {
             trouble => trouble,
         };
         match self {
-            Self::Late(_) if request.effect.is_none() => Self::Refused(Trouble::Timeout),
             Self::BrokenOff if request.verb != Verb::Get => Self::Refused(Trouble::Unavailable),
-            Self::AnswerLost(_) if request.effect.is_none() => Self::Refused(Trouble::Timeout),
+            Self::Late(_) | Self::AnswerLost(_) if request.effect.is_none() => {
+                Self::Refused(Trouble::Timeout)
+            }
             Self::AnswerLost(trouble) => Self::AnswerLost(likely(trouble)),
             Self::Refused(trouble) => Self::Refused(likely(trouble)),
             fate => fate,

@@ -144,7 +144,7 @@ impl Acting {
                 }
                 (run, false)
             }
-            Decision::NothingNew { run, .. } => (run, true),
+            Decision::NothingNew { run, .. } | Decision::OfThisJob(run) => (run, true),
             Decision::NothingFound => return Ok(true),
         };
         let run = Arc::new(run);
@@ -170,6 +170,7 @@ impl Acting {
             // So few sources are never spooled.
             spool_dir: FilePath::new("/"),
             cutting: None,
+            array: None,
         };
         Box::pin(planner.decide()).await
     }
@@ -236,7 +237,9 @@ impl Acting {
     async fn commit(&self, run: &Run, shard: &Shard) -> Result<()> {
         let (rows, embeddings) = rows_of(shard);
         let mut counts = Counts::default();
-        rows.iter().for_each(|row| counts.add(&row.outcome));
+        for row in &rows {
+            counts.add(&row.outcome);
+        }
         let attempt = run.output.process.unique_name();
         let mut provenance = Provenance::new(run, shard.number, &attempt);
         provenance.set_counts(&counts);

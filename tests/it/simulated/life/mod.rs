@@ -65,8 +65,12 @@ impl Totals {
             let met = |verb, kind: &str| {
                 assert!(self.coverage.number(verb, kind, what) > 0, "{verb:?} {kind}: {what}");
             };
-            created.iter().for_each(|kind| met(Verb::Put, kind));
-            deleted.iter().for_each(|kind| met(Verb::Delete, kind));
+            for kind in created {
+                met(Verb::Put, kind);
+            }
+            for kind in deleted {
+                met(Verb::Delete, kind);
+            }
         }
     }
 }

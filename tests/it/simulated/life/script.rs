@@ -179,7 +179,9 @@ impl Order {
 }
 
 fn put_last(ranks: &mut [usize], actor: usize) {
-    ranks.iter_mut().for_each(|rank| *rank += 1);
+    for rank in ranks.iter_mut() {
+        *rank += 1;
+    }
     ranks[actor] = 0;
 }
 

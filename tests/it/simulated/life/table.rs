@@ -301,6 +301,11 @@ impl Seen {
         self.objects.keys().filter(is_left).cloned().collect()
     }
 
+    /// Returns whether a run is planned, and not complete.
+    pub fn has_open_run(&self) -> bool {
+        self.runs.values().any(|run| !run.is_deleted && run.record.is_some() && !run.is_complete())
+    }
+
     /// Says what is wrong once all is done.
     pub fn check_end(&self) -> Vec<String> {
         let mut wrong = self.violations.clone();
