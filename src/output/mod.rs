@@ -31,6 +31,7 @@ pub mod table;
 mod tiles;
 mod tombstone;
 mod trouble;
+mod version;
 
 pub use acceptance::{Acceptance, AcceptedBecause};
 pub use attempts::{Attempt, AttemptState};
