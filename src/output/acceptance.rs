@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::version::tool_version;
 use crate::output::{Output, RunId};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::time::Timestamp;
@@ -41,7 +42,7 @@ impl Output {
     ///
     /// `Unavailable` if the run is deleted; as the store answers otherwise.
     pub async fn accept_run(&self, run: &RunId, why: AcceptedBecause) -> Result<()> {
-        let tool_version = env!("CARGO_PKG_VERSION").to_owned();
+        let tool_version = tool_version();
         let accepted_at = self.process.now();
         let acceptance = Acceptance { run_id: run.clone(), tool_version, accepted_at, why };
         let mut json = serde_json::to_vec_pretty(&acceptance)

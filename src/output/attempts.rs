@@ -8,15 +8,16 @@
 //! whichever process made it; who finds enough of them gives the object up, see [`AttemptState::is_given_up`]. An
 //! attempt names no place: `sources.parquet` says which source an id is. It goes with its run.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::run::Run;
+use super::version::tool_version;
 use crate::config::Unreadable;
-use crate::input::storage::StoreError;
+use crate::input::storage::{ObjectInfo, StoreError};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::process::Process;
 use crate::vocabulary::time::Timestamp;
@@ -25,6 +26,8 @@ use crate::vocabulary::time::Timestamp;
 const MAX_ATTEMPT_BYTES: u64 = 64 << 10;
 /// How many are read at once.
 const READS_AT_ONCE: usize = 16;
+/// A clock that is so near to the store's is right; stores tell times to the second, some only that.
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
 
 /// One try that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,8 +51,23 @@ impl Attempt {
     #[must_use]
     pub fn now(source_id: u64, failure: String, by: &Process) -> Self {
         let (worker, worker_since) = (by.name().to_owned(), by.began());
-        let tool_version = env!("CARGO_PKG_VERSION").to_owned();
+        let tool_version = tool_version();
         Self { source_id, at: by.now(), worker, worker_since, failure, tool_version }
+    }
+
+    /// Tells its times by the store's clock, which is one for all, if that of its process was wrong: attempts of processes
+    /// whose clocks differ must not look as if days lay between them.
+    ///
+    /// - `stored`: when the store took it, by its own clock
+    fn by_store(self, stored: Timestamp) -> Self {
+        let difference = self.at.since(stored).max(stored.since(self.at));
+        let before = SystemTime::from(stored).checked_sub(self.at.since(self.worker_since));
+        match before {
+            Some(began) if difference > CLOCK_TOLERANCE => {
+                Self { at: stored, worker_since: began.into(), ..self }
+            }
+            _ => self,
+        }
     }
 }
 
@@ -131,8 +149,8 @@ impl Run {
     ///
     /// As the store answers; `Config` if one is damaged.
     pub async fn attempts_on(&self, source_id: u64) -> Result<Vec<Attempt>> {
-        let keys = self.attempt_keys(&self.output.layout.attempts_on(&self.id, source_id)).await?;
-        let reading: Vec<_> = keys.into_iter().map(|key| self.read_attempt(key)).collect();
+        let found = self.attempt_objects(&self.output.layout.attempts_on(&self.id, source_id)).await?;
+        let reading: Vec<_> = found.into_iter().map(|object| self.read_attempt(object)).collect();
         let found: Vec<Option<Attempt>> =
             stream::iter(reading).buffer_unordered(READS_AT_ONCE).try_collect().await?;
         Ok(found.into_iter().flatten().collect())
@@ -145,39 +163,37 @@ impl Run {
     /// As the store answers.
     pub async fn attempted_sources(&self) -> Result<Vec<u64>> {
         let root = self.output.layout.attempts(&self.id);
-        let keys = self.attempt_keys(&root).await?;
-        let id = |key: &String| -> Option<u64> {
-            key.strip_prefix(&root)?.split('/').next()?.strip_prefix("source-")?.parse().ok()
+        let found = self.attempt_objects(&root).await?;
+        let id = |object: &ObjectInfo| -> Option<u64> {
+            object.key.strip_prefix(&root)?.split('/').next()?.strip_prefix("source-")?.parse().ok()
         };
-        let mut ids: Vec<u64> = keys.iter().filter_map(id).collect();
+        let mut ids: Vec<u64> = found.iter().filter_map(id).collect();
         ids.sort_unstable();
         ids.dedup();
         Ok(ids)
     }
 
-    async fn attempt_keys(&self, folder: &str) -> Result<Vec<String>> {
-        let objects = self.output.list(folder).map_ok(|object| object.key);
-        objects
-            .try_filter(|key| std::future::ready(key.rsplit_once('.').is_some_and(|(_, end)| end == "json")))
-            .try_collect()
-            .await
+    async fn attempt_objects(&self, folder: &str) -> Result<Vec<ObjectInfo>> {
+        let is_attempt =
+            |object: &ObjectInfo| object.key.rsplit_once('.').is_some_and(|(_, end)| end == "json");
+        let objects = self.output.list(folder);
+        objects.try_filter(|object| std::future::ready(is_attempt(object))).try_collect().await
     }
 
-    async fn read_attempt(&self, key: String) -> Result<Option<Attempt>> {
+    async fn read_attempt(&self, ObjectInfo { key, modified, .. }: ObjectInfo) -> Result<Option<Attempt>> {
         let object = match self.output.bucket.get(&key, MAX_ATTEMPT_BYTES).await {
             Ok(object) => object,
             Err(StoreError::Gone) => return Ok(None),
             Err(fault) => return Err(fault.into_error(&key)),
         };
         let attempt = serde_json::from_slice(&object.bytes);
-        attempt.map(Some).map_err(|error| Error::config(format!("{key} is damaged")).because(error))
+        let attempt = attempt.map(|attempt: Attempt| Some(attempt.by_store(modified.into())));
+        attempt.map_err(|error| Error::config(format!("{key} is damaged")).because(error))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
 
     const HOUR: u64 = 3600;
@@ -189,6 +205,22 @@ mod tests {
         let failure = "answered_500".to_owned();
         let tool_version = String::new();
         Attempt { source_id: 7, at, worker: worker.to_owned(), worker_since, failure, tool_version }
+    }
+
+    /// A day seems to lie between the tries of two processes, of which one began while the other worked.
+    #[test]
+    fn a_clock_that_is_hours_off_makes_no_day_of_a_minute() {
+        let store = |seconds| Timestamp::from(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        let day = 24 * HOUR;
+        let wrong = attempt("b", day + 15, day + 25).by_store(store(2 * day + 26));
+        assert_eq!(wrong, attempt("b", 2 * day + 16, 2 * day + 26));
+        let ahead = attempt("b", 2 * day + 15, 2 * day + 25).by_store(store(26));
+        assert_eq!(ahead, attempt("b", 16, 26));
+        let tries = vec![attempt("a", 0, 10).by_store(store(10)), attempt("a", 0, 20), ahead];
+        let state = AttemptState { tries: 3, runs: 1, span: Duration::from_secs(16) };
+        assert_eq!(AttemptState::of(tries), state);
+        let right = attempt("a", 100, 190);
+        assert_eq!(right.clone().by_store(store(150)), right, "to the second, and a little more");
     }
 
     #[test]

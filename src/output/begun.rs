@@ -15,6 +15,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::run::Run;
+use super::version::tool_version;
 use crate::input::storage::StoreError;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::time::Timestamp;
@@ -61,7 +62,7 @@ impl Run {
     /// As the store answers; `Unavailable` if the run is deleted.
     pub async fn write_note(&self, note: &BegunNote) -> Result<usize> {
         let process = &self.output.process;
-        let (worker, tool_version) = (process.name().to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+        let (worker, tool_version) = (process.name().to_owned(), tool_version());
         let json = serde_json::to_vec(&Note { worker, at: process.now(), tool_version });
         let json = json.map_err(|error| Error::bug("cannot write a note").because(error))?;
         self.create_in_record(&note.key, Bytes::from(json)).await?;

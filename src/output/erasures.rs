@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
+use super::version::tool_version;
 use crate::output::run::Output;
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::time::Timestamp;
@@ -40,7 +41,7 @@ impl Output {
         for part in names.chunks(NAMES_PER_RECORD) {
             let erasure = Erasure {
                 erased_at: self.process.now(),
-                tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+                tool_version: tool_version(),
                 sources: part.iter().map(|&name| name.clone()).collect(),
             };
             let json = serde_json::to_vec_pretty(&erasure)

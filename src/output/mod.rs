@@ -33,6 +33,7 @@ pub mod table;
 mod tiles;
 mod tombstone;
 mod trouble;
+mod version;
 
 pub use acceptance::{Acceptance, AcceptedBecause};
 pub use array_job::ArrayJob;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::version::tool_version;
 use super::{ParquetObject, PrivacyRecord, Run, is_damaged};
 use crate::input::storage::Bucket;
 use crate::vocabulary::error::{Error, Result};
@@ -43,7 +44,7 @@ impl Provenance {
         provenance.set(PLAN_DIGEST, record.plan.digest.clone());
         provenance.set(SHARD, shard.to_string());
         provenance.set(ATTEMPT, attempt);
-        provenance.set("version", env!("CARGO_PKG_VERSION"));
+        provenance.set("version", tool_version());
         provenance.set("model_digest", record.model.digest.clone());
         provenance.set("contract", record.model.contract.name.clone());
         provenance.set("contract_digest", record.model.contract_digest.clone());

@@ -15,6 +15,7 @@ use super::record::{FORMAT, ModelRecord, PlanRecord, RunRecord};
 use super::run::{Output, Run};
 use super::sources::encode_names;
 use super::tiles::{PlanTotals, PlanWriter, PlannedTile};
+use super::version::tool_version;
 use crate::vocabulary::error::{Error, Result};
 
 /// What a run's record says beside its plan.
@@ -71,7 +72,7 @@ async fn publish_all(
         format: FORMAT,
         run_id: id.to_string(),
         fingerprint: described.fingerprint.to_owned(),
-        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        tool_version: tool_version(),
         origin: election.origin.clone(),
         planned_at: election.planned_at,
         as_of: election.as_of,

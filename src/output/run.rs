@@ -16,7 +16,7 @@ use crate::output::lineage::OutputRecord;
 use crate::output::record::RunRecord;
 use crate::output::sources::{Source, SourceTable};
 use crate::output::tiles::{PlanPart, PlannedTile};
-use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::error::{Error, Kind, Result};
 use crate::vocabulary::geometry::Window;
 use crate::vocabulary::identity::Naming;
 use crate::vocabulary::process::Process;
@@ -164,12 +164,26 @@ impl Output {
         }
     }
 
-    /// Creates an object, or finds that one is there.
+    /// Creates an object, or finds that one is there, perhaps by a request of this process whose answer was lost.
     ///
     /// # Errors
     ///
     /// As the store answers; `Unavailable` if it contradicts itself.
     pub async fn create(&self, key: &str, bytes: Bytes) -> Result<Put> {
+        let unclear = match self.create_clearly(key, bytes.clone()).await {
+            Err(error) if error.kind() == Kind::Unavailable => error,
+            clear => return clear,
+        };
+        // Nobody sends a create-only write again whose answer did not come: it may have been done.
+        match self.bucket.head(key).await {
+            Ok(_) => Ok(Put::Exists),
+            Err(StoreError::Gone) => self.create_clearly(key, bytes).await,
+            Err(_) => Err(unclear),
+        }
+    }
+
+    /// Creates an object, or finds that somebody has created it before.
+    async fn create_clearly(&self, key: &str, bytes: Bytes) -> Result<Put> {
         for attempt in 1..=MAX_PUTS {
             if self.bucket.put_new(key, bytes.clone()).await? == Put::Created {
                 return Ok(Put::Created);
@@ -207,7 +221,7 @@ impl Output {
         }
         let probe = self.layout.create_only_probe();
         for _ in 0..2 {
-            if self.create(&probe, Bytes::from_static(PROBE)).await? == Put::Exists {
+            if self.create_clearly(&probe, Bytes::from_static(PROBE)).await? == Put::Exists {
                 return Ok(());
             }
         }

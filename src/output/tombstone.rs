@@ -12,6 +12,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::version::tool_version;
 use crate::input::storage::{Put, StoreError};
 use crate::output::{Output, RunId};
 use crate::vocabulary::error::{Error, Result};
@@ -47,7 +48,7 @@ impl Tombstone {
     /// Describes a deletion.
     #[must_use]
     pub fn new(run: &RunId, why: Why, deleted_at: Timestamp) -> Self {
-        let tool_version = env!("CARGO_PKG_VERSION").to_owned();
+        let tool_version = tool_version();
         Self { run_id: run.clone(), tool_version, deleted_at, why }
     }
 

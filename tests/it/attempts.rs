@@ -11,7 +11,7 @@ use crate::support::fault_proxy::{Fault, FaultProxy, Rule};
 use crate::support::s3_server::S3Server;
 
 /// Settings with which a try that fails takes little time.
-const FAST: [&str; 8] = [
+pub const FAST: [&str; 8] = [
     "--set",
     "storage.max_retries=1",
     "--set",
@@ -25,13 +25,13 @@ const FAST: [&str; 8] = [
 const ONE_TRY: [&str; 4] = ["--set", "limits.unreadable_tries=1", "--set", "limits.unreadable_runs=1"];
 
 /// A job over the images of a web server.
-struct WebJob {
-    job: Job,
-    web: FaultProxy,
+pub struct WebJob {
+    pub job: Job,
+    pub web: FaultProxy,
 }
 
 impl WebJob {
-    fn new(num_images: usize, settings: &str) -> Self {
+    pub fn new(num_images: usize, settings: &str) -> Self {
         Self::over(Job::new(num_images, settings), num_images, "jpg")
     }
 
@@ -56,7 +56,7 @@ impl WebJob {
         self.job.run(&[&FAST[..], arguments].concat())
     }
 
-    fn reason(&self, file: &str) -> Option<String> {
+    pub fn reason(&self, file: &str) -> Option<String> {
         reason(&rows(&self.job.table()), file)
     }
 }

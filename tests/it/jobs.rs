@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use arrow::array::AsArray;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::{Job, assert_exit, jpeg, model, png, rows, shard_files, stderr, wait_until};
 use crate::support;
+use crate::support::small_disk::SmallDisk;
 
 /// Every kind of bad input becomes one rejected row with its code; the others are untouched.
 #[test]
@@ -464,30 +465,6 @@ fn plans_of_fixed_shards_go_on_as_they_are() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["summary"]["shards"], 1);
     assert!(!stderr(&output).contains("shards of"), "{}", stderr(&output));
-}
-
-/// A file system of this size in memory; none where this user may not mount one.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(folder: &Path, size: &str) -> Option<Self> {
-        fs::create_dir(folder).unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tilefleet-test"]).arg(folder);
-        if mount.output().is_ok_and(|output| output.status.success()) {
-            return Some(Self(folder.to_owned()));
-        }
-        // Not `missing`: CI must not need to be root.
-        tilefleet_testing::skipped::not_on_this_machine("no tmpfs can be mounted");
-        None
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(&self.0).status();
-        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
-    }
 }
 
 /// That a disk is too small is said when the plan is made, before anything is computed; what fits is committed.

@@ -18,6 +18,7 @@ mod dicom;
 #[cfg(feature = "query")]
 mod earlier;
 mod elsewhere;
+mod fault_suite;
 #[cfg(feature = "query")]
 mod faults;
 mod fixture;

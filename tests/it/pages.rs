@@ -101,6 +101,47 @@ fn every_page_is_found_from_the_index() {
     assert!(all.is_subset(&found), "{:?}", all.difference(&found).collect::<Vec<_>>());
 }
 
+/// The source of the integration tests of one name: a file, or a folder's files.
+fn source_of_tests(name: &str) -> Option<String> {
+    let path = root().join("tests/it").join(name);
+    if let Ok(text) = fs::read_to_string(path.with_extension("rs")) {
+        return Some(text);
+    }
+    let files = fs::read_dir(path).ok()?.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+    Some(files.collect())
+}
+
+/// The tests that the page of faults names, such as `stores::s3::a_run_resumes`.
+fn named_tests() -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join("docs/reference/faults.md")).unwrap();
+    let named = text.split('`').skip(1).step_by(2).filter(|word| word.contains("::"));
+    named.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_test_that_the_page_of_faults_names_exists() {
+    let names = named_tests();
+    let is_there = |name: &&String| {
+        let (module, test) = (name.split("::").next().unwrap(), name.rsplit("::").next().unwrap());
+        // Shares are written at the same time; from then on this is as strict as of all others.
+        source_of_tests(module).map_or(module == "shares", |source| source.contains(&format!("fn {test}(")))
+    };
+    let missing: Vec<&String> = names.iter().filter(|name| !is_there(name)).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(names.len() > 40, "only {} tests were found", names.len());
+}
+
+/// Whoever adds a test to the fault suite says on the page what it shows.
+#[test]
+fn the_page_of_faults_names_the_whole_suite() {
+    let source = source_of_tests("fault_suite").unwrap();
+    let tests = source.split("#[test]\nfn ").skip(1).map(|rest| rest.split('(').next().unwrap());
+    let names = named_tests();
+    let is_named = |test: &&str| names.iter().any(|name| name.ends_with(&format!("::{test}")));
+    let unnamed: Vec<&str> = tests.filter(|test| !is_named(test)).collect();
+    assert!(unnamed.is_empty(), "{unnamed:#?}");
+}
+
 /// The commands of a page's blocks for a shell; one may go over several lines.
 #[cfg(feature = "query")]
 fn commands(page: &Path) -> Vec<String> {

@@ -12,15 +12,15 @@ use crate::support::s3_server::S3Server;
 use crate::support::store_server::StoreServer;
 
 /// A job whose images also lie in a bucket.
-struct RemoteJob {
-    job: Job,
-    server: S3Server,
+pub struct RemoteJob {
+    pub job: Job,
+    pub server: S3Server,
 }
 
-const FAST_RETRIES: [&str; 4] = ["--set", "storage.max_retries=1", "--set", "storage.retry_timeout=2s"];
+pub const FAST_RETRIES: [&str; 4] = ["--set", "storage.max_retries=1", "--set", "storage.retry_timeout=2s"];
 
 impl RemoteJob {
-    fn new(num_images: usize, settings: &str) -> Option<Self> {
+    pub fn new(num_images: usize, settings: &str) -> Option<Self> {
         let server = support::seaweedfs()?;
         let job = Job::new(num_images, settings);
         server.create_bucket("scenes");
@@ -28,33 +28,33 @@ impl RemoteJob {
         Some(Self { job, server })
     }
 
-    fn command(&self, endpoint: &str, arguments: &[&str]) -> Command {
+    pub fn command(&self, endpoint: &str, arguments: &[&str]) -> Command {
         let mut command = self.job.run_command(arguments);
         command.envs(S3Server::variables(endpoint, S3Server::OWNER));
         command
     }
 
     /// Runs from bucket to bucket.
-    fn run_at(&self, endpoint: &str, arguments: &[&str]) -> Output {
+    pub fn run_at(&self, endpoint: &str, arguments: &[&str]) -> Output {
         let places = ["--input", "s3://scenes/images/", "--output", "s3://scenes/table"];
         self.command(endpoint, &[&places, arguments].concat()).output().unwrap()
     }
 
-    fn verify(&self) -> Output {
+    pub fn verify(&self) -> Output {
         let mut command = support::tilefleet();
         command.args(["verify", "s3://scenes/table"]);
         command.envs(S3Server::variables(&self.server.endpoint(), S3Server::OWNER)).output().unwrap()
     }
 
     #[cfg(feature = "query")]
-    fn ask(&self, sql: &str) -> serde_json::Value {
+    pub fn ask(&self, sql: &str) -> serde_json::Value {
         let mut command = support::tilefleet();
         command.args(["query", "s3://scenes/table", sql, "--json"]);
         command.envs(S3Server::variables(&self.server.endpoint(), S3Server::OWNER));
         serde_json::from_str(&support::stdout_of(&mut command)).unwrap()
     }
 
-    fn rows(&self) -> Vec<Row> {
+    pub fn rows(&self) -> Vec<Row> {
         let keys = self.server.keys("scenes", "table/tiles/");
         keys.iter().flat_map(|key| rows_of_bytes(self.server.get("scenes", key))).collect()
     }

@@ -7,6 +7,8 @@ pub mod clock;
 pub mod fault_proxy;
 pub mod queue;
 pub mod s3_server;
+pub mod skew;
+pub mod small_disk;
 pub mod store_server;
 
 use std::env;

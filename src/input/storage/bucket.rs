@@ -362,11 +362,21 @@ impl Bucket {
             let (file, expected) = (self.file(key), expected.clone());
             return blocking(move || local::read_range(&file, start, length, &expected)).await?;
         };
-        let range = Some(GetRange::Bounded(start..start.saturating_add(length)));
-        let options = GetOptions { range, ..GetOptions::default() };
-        let opened = store.get_opts(&self.path(key)?, options).await;
-        let opened = opened.map_err(|cause| self.fault(&cause, "read", key))?;
-        expected.check(known(opened.meta.size), version_of(&opened.meta).as_deref())?;
+        let (path, range) = (self.path(key)?, start..start.saturating_add(length));
+        let mut attempt = 1;
+        loop {
+            let range = Some(GetRange::Bounded(range.clone()));
+            let opened = store.get_opts(&path, GetOptions { range, ..GetOptions::default() }).await;
+            let opened = opened.map_err(|cause| self.fault(&cause, "read", key))?;
+            expected.check(known(opened.meta.size), version_of(&opened.meta).as_deref())?;
+            match self.collect_range(opened, key, length).await {
+                Err(StoreError::Failed(_)) if attempt < READ_ATTEMPTS => attempt += 1,
+                done => return done,
+            }
+        }
+    }
+
+    async fn collect_range(&self, opened: GetResult, key: &str, length: u64) -> Result<Bytes, StoreError> {
         let announced = opened.range.end - opened.range.start;
         let mut stream = opened.into_stream();
         let mut bytes = BytesMut::with_capacity(usize::try_from(announced.min(length)).unwrap_or(0));

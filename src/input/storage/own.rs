@@ -9,9 +9,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::store_error::io_failure;
@@ -100,19 +100,35 @@ fn remove_empty(parent: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
 pub(super) fn sweep(root: &Path, staging: &Path, age: Duration) {
     // Leftovers do no harm but take up space: whatever stands in the way, the next run tries again.
     let Ok(Some(folder)) = open_folder(root, staging) else { return };
+    let Some(now) = now_of(&folder) else { return };
     for name in names(&folder).unwrap_or_default() {
         let staged = name.as_bytes().starts_with(STAGED.as_bytes());
-        if staged && is_old_file(&folder, &name, age) {
+        if staged && is_old_file(&folder, &name, now, age) {
             let _ = unlinkat(&folder, &name, AtFlags::empty());
         }
     }
 }
 
-fn is_old_file(folder: &OwnedFd, name: &OsStr, age: Duration) -> bool {
+/// Returns the time by the clock that tells when files are written: a disk that machines share has its own, and this
+/// machine's may be wrong.
+fn now_of(folder: &OwnedFd) -> Option<Duration> {
+    let name = format!("{STAGED}clock-{}", std::process::id());
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = openat(folder, &name, flags, Mode::RUSR | Mode::WUSR).ok()?;
+    let now = fstat(&file).ok().map(|stat| since_epoch(&stat));
+    let _ = unlinkat(folder, &name, AtFlags::empty());
+    now
+}
+
+/// Returns when a file was written.
+fn since_epoch(stat: &Stat) -> Duration {
+    Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0))
+}
+
+fn is_old_file(folder: &OwnedFd, name: &OsStr, now: Duration, age: Duration) -> bool {
     let Ok(stat) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else { return false };
-    let since_epoch = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
-    let old = (SystemTime::UNIX_EPOCH + since_epoch).elapsed().is_ok_and(|old| old > age);
-    old && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+    let is_old = now.saturating_sub(since_epoch(&stat)) > age;
+    is_old && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 
 /// Opens the folder that `target` lies in; `None` if that is not there. Returns also the target's name.
@@ -194,6 +210,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
+    use std::time::SystemTime;
 
     use super::*;
     use crate::vocabulary::error::Kind;

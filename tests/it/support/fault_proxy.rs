@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::Duration;
@@ -21,14 +22,26 @@ use super::store_server::StoreServer;
 pub enum Fault {
     /// It is answered with this status and goes no further.
     Status(u16),
+    /// It is answered with this status and this error code of S3, and goes no further.
+    Refusal(u16, &'static str),
+    /// It is done, but answered with this status.
+    DoneBut(u16),
     /// It is done, but its reply is lost: the connection closes without a word.
     LostReply,
+    /// It is done, but nobody answers as long as the client waits.
+    DoneInSilence,
+    /// It goes no further, and nobody answers as long as the client waits.
+    Silence,
+    /// It waits until the rules are cleared, and is done then, whether its client waits or not.
+    Held,
     /// It goes no further, and the connection closes without a word.
     Hangup,
     /// It is done after a while.
     Delay(Duration),
     /// It is done, but the answer to a GET breaks off in the middle.
     BreakOff,
+    /// It is done, but the answer to a GET stops in the middle, and nothing follows as long as the client waits.
+    Stall,
     /// It is done, but the answer comes in chunks and without a length, and a HEAD tells none.
     Chunked,
     /// The answer begins, and goes on with a byte every so often.
@@ -91,6 +104,8 @@ struct Shared {
     upstream: Upstream,
     rules: Mutex<Vec<Rule>>,
     befallen: Mutex<Vec<String>>,
+    num_cleared: AtomicUsize,
+    after_hold: Mutex<Vec<u16>>,
 }
 
 enum Upstream {
@@ -123,7 +138,13 @@ impl FaultProxy {
     }
 
     fn start(upstream: Upstream) -> Self {
-        let shared = Arc::new(Shared { upstream, rules: Mutex::default(), befallen: Mutex::default() });
+        let shared = Arc::new(Shared {
+            upstream,
+            rules: Mutex::default(),
+            befallen: Mutex::default(),
+            num_cleared: AtomicUsize::new(0),
+            after_hold: Mutex::default(),
+        });
         let server = Server::start({
             let shared = Arc::clone(&shared);
             move |request, stream| serve(request, stream, &shared)
@@ -141,9 +162,19 @@ impl FaultProxy {
         self.shared.rules.lock().unwrap().push(rule);
     }
 
-    /// Removes all rules.
+    /// Removes all rules; what is held goes on.
     pub fn clear(&self) {
-        self.shared.rules.lock().unwrap().clear();
+        let mut rules = self.shared.rules.lock().unwrap();
+        rules.clear();
+        self.shared.num_cleared.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Removes all rules, and adds one before another request comes; what is held goes on.
+    pub fn replace(&self, rule: Rule) {
+        let mut rules = self.shared.rules.lock().unwrap();
+        rules.clear();
+        rules.push(rule);
+        self.shared.num_cleared.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Refuses new connections, as a server that is down, or takes them again.
@@ -172,18 +203,47 @@ impl FaultProxy {
     pub fn befallen(&self) -> Vec<String> {
         self.shared.befallen.lock().unwrap().clone()
     }
+
+    /// Returns what the server answered to requests that were held, once they went on.
+    pub fn answers_after_hold(&self) -> Vec<u16> {
+        self.shared.after_hold.lock().unwrap().clone()
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        // What is held must not wait for ever.
+        self.clear();
+    }
 }
 
 fn serve(request: &Request, stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     // The lock is free again before anything takes its time.
-    let fault = next_fault(&mut shared.rules.lock().unwrap(), request);
+    let (fault, num_cleared) = {
+        let mut rules = shared.rules.lock().unwrap();
+        (next_fault(&mut rules, request), shared.num_cleared.load(Ordering::SeqCst))
+    };
     if fault.is_some() {
         shared.befallen.lock().unwrap().push(request.line());
     }
     match fault {
         Some(Fault::Status(status)) => return send(stream, request, status, &[], b"<Error/>"),
+        Some(Fault::Refusal(status, code)) => {
+            let body = format!("<Error><Code>{code}</Code></Error>");
+            return send(stream, request, status, &[], body.as_bytes());
+        }
+        Some(Fault::DoneBut(status)) => {
+            pass_on(request, shared, io::sink())?;
+            return send(stream, request, status, &[], b"<Error/>");
+        }
         Some(Fault::Hangup) => return Ok(()),
         Some(Fault::LostReply) => return pass_on(request, shared, io::sink()),
+        Some(Fault::Silence) => return until_client_leaves(stream),
+        Some(Fault::DoneInSilence) => {
+            pass_on(request, shared, io::sink())?;
+            return until_client_leaves(stream);
+        }
+        Some(Fault::Held) => return hold(num_cleared, request, shared, stream),
         Some(Fault::Delay(time)) => sleep(time),
         Some(Fault::Redirect(place)) => {
             return send(stream, request, 302, &[format!("location: {place}")], b"");
@@ -207,21 +267,38 @@ fn serve(request: &Request, stream: &TcpStream, shared: &Shared) -> io::Result<(
                 _ => io::copy(&mut whole.as_slice(), &mut &*stream).map(|_| ()),
             };
         }
-        Some(fault @ (Fault::BreakOff | Fault::Chunked)) => {
+        Some(fault @ (Fault::BreakOff | Fault::Stall | Fault::Chunked)) => {
             let mut whole = Vec::new();
             pass_on(request, shared, &mut whole)?;
-            return spoilt(&fault, request, &whole, stream);
+            spoilt(&fault, request, &whole, stream)?;
+            return if fault == Fault::Stall { until_client_leaves(stream) } else { Ok(()) };
         }
         None => {}
     }
     pass_on(request, shared, stream)
 }
 
+/// Waits until the client closes the connection, on which nothing more comes.
+fn until_client_leaves(mut stream: &TcpStream) -> io::Result<()> {
+    io::copy(&mut stream, &mut io::sink()).map(|_| ())
+}
+
+/// Waits until the rules are cleared once more, then does what was asked for.
+fn hold(num_cleared: usize, request: &Request, shared: &Shared, mut reply: impl Write) -> io::Result<()> {
+    while shared.num_cleared.load(Ordering::SeqCst) == num_cleared {
+        sleep(Duration::from_millis(5));
+    }
+    let mut whole = Vec::new();
+    pass_on(request, shared, &mut whole)?;
+    shared.after_hold.lock().unwrap().extend(status_of(&whole));
+    reply.write_all(&whole)
+}
+
 /// Sends an answer that has been got in another way.
 fn spoilt(fault: &Fault, request: &Request, whole: &[u8], mut reply: impl Write) -> io::Result<()> {
     let end = whole.windows(4).position(|bytes| bytes == b"\r\n\r\n").map_or(whole.len(), |at| at + 4);
     let (head, body) = whole.split_at(end);
-    if *fault == Fault::BreakOff {
+    if matches!(fault, Fault::BreakOff | Fault::Stall) {
         reply.write_all(head)?;
         return reply.write_all(&body[..body.len() / 2]);
     }
@@ -428,6 +505,42 @@ mod tests {
         assert!(ask(&proxy, "GET", "/a%20file", "").is_some());
     }
 
+    /// Sends a request, and returns the open connection.
+    fn begin(proxy: &FaultProxy, path: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(proxy.address()).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        stream
+    }
+
+    #[test]
+    fn a_request_is_held_until_the_rules_are_cleared() {
+        let (_folder, proxy) = folder_proxy();
+        proxy.add(Rule::new(Fault::Held));
+        let mut held = begin(&proxy, "/a%20file");
+        assert!(held.read(&mut [0]).is_err(), "nothing comes");
+        assert_eq!(proxy.answers_after_hold(), [0; 0]);
+        proxy.clear();
+        let mut answer = String::new();
+        held.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("0123456789"), "{answer}");
+        assert_eq!(proxy.answers_after_hold(), [200]);
+    }
+
+    #[test]
+    fn a_server_can_be_silent_from_the_beginning_or_in_the_middle() {
+        let (_folder, proxy) = folder_proxy();
+        proxy.add(Rule::new(Fault::Silence).times(1));
+        proxy.add(Rule::new(Fault::DoneInSilence).times(1));
+        proxy.add(Rule::new(Fault::Stall).times(1));
+        for expected in ["", "", "01234"] {
+            let (mut answer, mut silent) = (Vec::new(), begin(&proxy, "/a%20file"));
+            assert!(silent.read_to_end(&mut answer).is_err(), "the connection stays open");
+            let answer = String::from_utf8(answer).unwrap();
+            assert_eq!(answer.rsplit("\r\n").next(), Some(expected));
+        }
+    }
+
     #[test]
     fn a_put_whose_reply_is_lost_has_happened() {
         let Some(server) = seaweedfs() else { return };
@@ -444,8 +557,10 @@ mod tests {
         assert!(put("shard").is_err());
         assert_eq!(server.get("tables", "shard"), b"rows");
         proxy.clear();
+        proxy.add(Rule::new(Fault::DoneBut(409)).on_key("hidden"));
+        assert!(put("hidden").is_err());
         proxy.add(Rule::new(Fault::Status(503)).on_key("busy"));
         assert!(put("busy").is_err());
-        assert_eq!(server.keys("tables", ""), ["shard", "whole"]);
+        assert_eq!(server.keys("tables", ""), ["hidden", "shard", "whole"]);
     }
 }
