@@ -123,8 +123,7 @@ fn every_test_that_the_page_of_faults_names_exists() {
     let names = named_tests();
     let is_there = |name: &&String| {
         let (module, test) = (name.split("::").next().unwrap(), name.rsplit("::").next().unwrap());
-        // Shares are written at the same time; from then on this is as strict as of all others.
-        source_of_tests(module).map_or(module == "shares", |source| source.contains(&format!("fn {test}(")))
+        source_of_tests(module).is_some_and(|source| source.contains(&format!("fn {test}(")))
     };
     let missing: Vec<&String> = names.iter().filter(|name| !is_there(name)).collect();
     assert!(missing.is_empty(), "{missing:#?}");
