@@ -229,6 +229,8 @@ fn trouble_of_io(code: Option<i32>) -> Option<Trouble> {
 enum Verdict {
     Gone,
     Forbidden,
+    /// The object is another than that of which a range was asked for.
+    Changed,
     /// Retrying later helps.
     Later,
     /// A person must act; what is wrong, and what to do.
@@ -247,6 +249,7 @@ pub(super) fn classify(error: &object_store::Error, doing: &str, naming: &Naming
     StoreError::Failed(match verdict(error, &evidence) {
         Verdict::Gone => return StoreError::Gone,
         Verdict::Forbidden => return StoreError::Forbidden,
+        Verdict::Changed => return StoreError::Changed { version: None },
         Verdict::Later => {
             because(Error::unavailable(cannot), evidence.trouble(error), evidence.summary(naming))
                 .hint(evidence.advice(naming))
@@ -405,10 +408,8 @@ fn verdict_of_status(status: u16) -> Option<Verdict> {
             "the store refused the request",
             "check the region, the endpoint, and whether the credentials have expired",
         ),
-        416 => Verdict::Fix(
-            "the object is shorter than the range asked for",
-            "plan again: the object has changed",
-        ),
+        // It is shorter than it was.
+        416 => Verdict::Changed,
         501 => Verdict::Fix(
             "the store does not support this",
             "use a store with create-only writes and listings",
@@ -477,6 +478,7 @@ pub(super) fn classify_io(error: io::Error, doing: &str) -> StoreError {
     StoreError::Failed(match verdict_of_io(error.kind(), error.raw_os_error()) {
         Verdict::Gone => return StoreError::Gone,
         Verdict::Forbidden => return StoreError::Forbidden,
+        Verdict::Changed => return StoreError::Changed { version: None },
         Verdict::Later => {
             because(Error::unavailable(cannot), trouble_of_io(error.raw_os_error()), error.to_string())
                 .hint("check the disk, then run the same command again")

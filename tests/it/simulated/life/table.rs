@@ -120,9 +120,11 @@ impl Table {
 impl Observer for Table {
     fn put(&self, by: Option<usize>, key: &Path, bytes: &Bytes, answer: &PutResult) {
         let mut seen = self.seen();
-        if let Some(actor) = by {
-            seen.put_by.insert(key.to_string(), actor);
-        }
+        // What is carried out late is of a request that failed.
+        match by {
+            Some(actor) => seen.put_by.insert(key.to_string(), actor),
+            None => seen.put_by.remove(key.as_ref()),
+        };
         seen.put(key.as_ref(), bytes, answer);
     }
 
