@@ -101,14 +101,15 @@ fn every_page_is_found_from_the_index() {
     assert!(all.is_subset(&found), "{:?}", all.difference(&found).collect::<Vec<_>>());
 }
 
-/// The source of the integration tests of one name: a file, or a folder's files.
+/// The source of the integration tests of one name: a file, or all in a folder.
 fn source_of_tests(name: &str) -> Option<String> {
     let path = root().join("tests/it").join(name);
-    if let Ok(text) = fs::read_to_string(path.with_extension("rs")) {
-        return Some(text);
-    }
-    let files = fs::read_dir(path).ok()?.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
-    Some(files.collect())
+    fs::read_to_string(path.with_extension("rs")).ok().or_else(|| source_in(&path))
+}
+
+fn source_in(folder: &Path) -> Option<String> {
+    let entries = fs::read_dir(folder).ok()?.map(|entry| entry.unwrap().path());
+    Some(entries.filter_map(|path| fs::read_to_string(&path).ok().or_else(|| source_in(&path))).collect())
 }
 
 /// The tests that the page of faults names, such as `stores::s3::a_run_resumes`.
