@@ -12,7 +12,8 @@ use crate::support;
 
 const ALWAYS: [&str; 2] = ["--set", "run.isolate=always"];
 /// What a child may take: little enough for a test, and more than a small tile needs.
-const LIMITS: [&str; 4] = ["--set", "limits.decode_memory=512MiB", "--set", "limits.decode_time=1s"];
+const LIMITS: [&str; 6] =
+    ["--set", "limits.decode_memory=512MiB", "--set", "limits.decode_time=1s", "--set", "run.grace=1s"];
 const ACCEPTED: [&str; 2] = ["--set", "limits.max_reject_ratio=1"];
 
 /// A JPEG with a comment.
