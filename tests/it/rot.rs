@@ -102,7 +102,8 @@ fn every_flipped_bit_is_found() {
     }
 }
 
-/// Readers that check pages find a checksum at each, in every column.
+/// Readers that check pages find a checksum at each, in every column. On one thread: with several, pyarrow 26 ends now and then
+/// with "terminate called" after an error, on a machine that is busy.
 #[test]
 fn pyarrow_checks_the_pages_of_every_column() {
     let Some(python) = support::python() else { return };
@@ -110,7 +111,7 @@ fn pyarrow_checks_the_pages_of_every_column() {
     let program = "import sys, pyarrow, pyarrow.parquet as pq\n\
         path = sys.argv[1]\n\
         sound = open(path, 'rb').read()\n\
-        table = pq.ParquetFile(path, page_checksum_verification=True).read()\n\
+        table = pq.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)\n\
         group = pq.ParquetFile(path).metadata.row_group(0)\n\
         found = 0\n\
         for index in range(group.num_columns):\n\
@@ -121,7 +122,8 @@ fn pyarrow_checks_the_pages_of_every_column() {
         \x20       flipped = bytearray(sound)\n\
         \x20       flipped[place] ^= 1\n\
         \x20       try:\n\
-        \x20           pq.ParquetFile(pyarrow.BufferReader(bytes(flipped)), page_checksum_verification=True).read()\n\
+        \x20           pq.ParquetFile(pyarrow.BufferReader(bytes(flipped)), page_checksum_verification=True)\
+        .read(use_threads=False)\n\
         \x20           print('not found in', column.path_in_schema)\n\
         \x20       except OSError as error:\n\
         \x20           assert 'CRC' in str(error), error\n\
