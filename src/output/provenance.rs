@@ -30,6 +30,10 @@ pub const SHARD: &str = "shard";
 const ATTEMPT: &str = "attempt";
 /// From the first tile's fetch to the last one's outcome.
 pub const SECONDS: &str = "seconds";
+/// The process that made it.
+pub const WORKER: &str = "worker";
+/// Mean seconds of its requests for sources, so far.
+pub const REQUEST_SECONDS: &str = "request_seconds";
 /// Rows by status, as JSON.
 pub const COUNTS: &str = "counts";
 

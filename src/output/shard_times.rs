@@ -22,9 +22,14 @@ pub async fn seconds_per_tile(run: &Run) -> Result<Option<f64>> {
     let sampled: Vec<u32> = committed.iter().step_by(step).map(|shard| shard.number).collect();
     let times = stream::iter(sampled).map(|shard| of_shard(run, shard)).buffered(MAX_SAMPLED);
     let times: Vec<Option<f64>> = times.try_collect().await?;
-    let mut times: Vec<f64> = times.into_iter().flatten().collect();
-    times.sort_by(f64::total_cmp);
-    Ok(times.get(times.len() / 2).copied())
+    Ok(median(times.into_iter().flatten()))
+}
+
+/// Returns the median of what is a number, the upper one of two; `None` where there is none.
+pub(super) fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
 }
 
 /// Shards of a compaction say nothing; those without a tile that went through the model say nothing of others.

@@ -10,7 +10,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
 use super::begun::NotedShard;
-use super::provenance::in_file;
+use super::provenance::{REQUEST_SECONDS, SECONDS, WORKER, in_file};
+use super::shard_times::median;
 use super::{CommittedShard, ParquetObject, Run};
 use crate::vocabulary::error::Result;
 use crate::vocabulary::time::Timestamp;
@@ -109,10 +110,10 @@ async fn making(run: &Run, shard: &CommittedShard) -> Result<Option<Making>> {
         let mut take = |key| said.remove(&in_file(key));
         let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
         Making {
-            worker: take("worker"),
+            worker: take(WORKER),
             committed_at: shard.committed_at.into(),
-            seconds: number(take("seconds")),
-            request_seconds: number(take("request_seconds")),
+            seconds: number(take(SECONDS)),
+            request_seconds: number(take(REQUEST_SECONDS)),
         }
     }))
 }
@@ -148,12 +149,6 @@ fn begun(notes: &[NotedShard], shard_seconds: Option<f64>, now: Timestamp) -> Ve
     let patience = shard_seconds.map_or(f64::INFINITY, |seconds| seconds * LATE).max(AT_LEAST.as_secs_f64());
     let is_late = |since| now.since(since).as_secs_f64() > patience;
     shards.into_values().map(|shard| BegunShard { late: is_late(shard.since), ..shard }).collect()
-}
-
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use futures::future::ready;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, ready};
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -226,19 +227,32 @@ impl Bucket {
             let (file, expected) = (self.file(key), expected.clone());
             return blocking(move || local::read(&file, &expected, max_bytes)).await?;
         };
+        let take = |opened| async move { Ok(self.collect(opened, key, max_bytes).await) }.boxed();
+        let object = self.read_again(&**store, key, GetOptions::default(), expected, take).await?;
+        expected.check(Some(object.size), None)?;
+        Ok(object)
+    }
+
+    /// Opens an object and takes its content, from the start again if the transfer breaks.
+    ///
+    /// - `take`: its outer error is that of where the content goes, which nothing is read again for
+    async fn read_again<'a, T>(
+        &'a self,
+        store: &'a dyn ObjectStore,
+        key: &'a str,
+        options: GetOptions,
+        expected: &'a Expected,
+        take: impl Fn(GetResult) -> BoxFuture<'a, Result<Result<T, StoreError>, StoreError>>,
+    ) -> Result<T, StoreError> {
         let path = self.path(key)?;
         let mut attempt = 1;
         loop {
-            let opened = store.get_opts(&path, GetOptions::default()).await;
+            let opened = store.get_opts(&path, options.clone()).await;
             let opened = opened.map_err(|cause| self.fault(&cause, "read", key))?;
             expected.check(known(opened.meta.size), version_of(&opened.meta).as_deref())?;
-            match self.collect(opened, key, max_bytes).await {
+            match take(opened).await? {
                 Err(StoreError::Failed(_)) if attempt < READ_ATTEMPTS => attempt += 1,
-                done => {
-                    let object = done?;
-                    expected.check(Some(object.size), None)?;
-                    return Ok(object);
-                }
+                taken => return taken,
             }
         }
     }
@@ -362,18 +376,10 @@ impl Bucket {
             let (file, expected) = (self.file(key), expected.clone());
             return blocking(move || local::read_range(&file, start, length, &expected)).await?;
         };
-        let (path, range) = (self.path(key)?, start..start.saturating_add(length));
-        let mut attempt = 1;
-        loop {
-            let range = Some(GetRange::Bounded(range.clone()));
-            let opened = store.get_opts(&path, GetOptions { range, ..GetOptions::default() }).await;
-            let opened = opened.map_err(|cause| self.fault(&cause, "read", key))?;
-            expected.check(known(opened.meta.size), version_of(&opened.meta).as_deref())?;
-            match self.collect_range(opened, key, length).await {
-                Err(StoreError::Failed(_)) if attempt < READ_ATTEMPTS => attempt += 1,
-                done => return done,
-            }
-        }
+        let range = Some(GetRange::Bounded(start..start.saturating_add(length)));
+        let options = GetOptions { range, ..GetOptions::default() };
+        let take = |opened| async move { Ok(self.collect_range(opened, key, length).await) }.boxed();
+        self.read_again(&**store, key, options, expected, take).await
     }
 
     async fn collect_range(&self, opened: GetResult, key: &str, length: u64) -> Result<Bytes, StoreError> {
@@ -424,17 +430,8 @@ impl Bucket {
             let copied = blocking(move || std::fs::copy(&from, &to)).await?;
             return copied.map_err(|cause| classify_io(cause, &self.doing("read", key)));
         };
-        let path = self.path(key)?;
-        let mut attempt = 1;
-        loop {
-            let opened = store.get_opts(&path, GetOptions::default()).await;
-            let opened = opened.map_err(|cause| self.fault(&cause, "read", key))?;
-            expected.check(known(opened.meta.size), version_of(&opened.meta).as_deref())?;
-            match self.copy(opened, key, to, max_bytes).await? {
-                Err(StoreError::Failed(_)) if attempt < READ_ATTEMPTS => attempt += 1,
-                copied => return copied,
-            }
-        }
+        let take = |opened| async move { Ok(self.copy(opened, key, to, max_bytes).await?) }.boxed();
+        self.read_again(&**store, key, GetOptions::default(), expected, take).await
     }
 
     /// Copies what was opened; the outer error is that of the local file.

@@ -11,7 +11,7 @@ use std::fmt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::input::storage::ObjectUri;
-use crate::output::summary::{counts_of, counts_so_far};
+use crate::output::summary::{counts_of, counts_so_far, sum_up};
 use crate::output::{AcceptedBecause, Output, Run, RunId, RunState, Scope, Snapshot};
 use crate::vocabulary::error::Result;
 use crate::vocabulary::outcome::Counts;
@@ -97,6 +97,22 @@ pub async fn withheld_of_family(
     // Whether one of them is the output's first, only all runs tell.
     let all = output.snapshot(Scope::All).await?;
     Ok(Current::of(&all.runs).await?.withheld)
+}
+
+/// Sums up and settles the run before a new one, unless it was compacted and deleted meanwhile.
+///
+/// # Errors
+///
+/// As the store answers.
+pub async fn sum_up_if_there(run: &Run) -> Result<()> {
+    let settled = async {
+        sum_up(run).await?;
+        settle(run, None).await
+    };
+    match settled.await {
+        Err(_) if run.output.is_deleted(&run.id).await? => Ok(()),
+        settled => settled.map(|_| ()),
+    }
 }
 
 /// Returns whether a run that is complete by now is current, and writes down what makes it so.

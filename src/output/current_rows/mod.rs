@@ -33,7 +33,7 @@ use crate::vocabulary::tile_id::TileId;
 pub use change::{Change, stay_as_they_are};
 pub use counts::{Shown, count_shown};
 pub use covered_up::covered_up;
-pub use current::{Current, how_to_accept, settle, withheld_of_family};
+pub use current::{Current, how_to_accept, settle, sum_up_if_there, withheld_of_family};
 pub use standings::Standings;
 pub use waiting::waiting;
 

@@ -39,7 +39,7 @@ use tokio::task::JoinSet;
 
 use crate::formats::image::{DecodeLimits, ImageFormat, ImageHeader};
 use crate::observe::{Progress, Widths};
-use crate::output::provenance::{Provenance, SECONDS};
+use crate::output::provenance::{Provenance, REQUEST_SECONDS, SECONDS, WORKER};
 use crate::output::table;
 use crate::output::table::{ShardRows, TableSpec};
 use crate::output::{Run, Shard, Tile};
@@ -696,9 +696,9 @@ impl Stages {
         let mut provenance = Provenance::new(&self.run, number, &self.run.output.process.unique_name());
         provenance.set_counts(&counts);
         provenance.set(SECONDS, format!("{:.3}", shard.took.as_secs_f64()));
-        provenance.set("worker", self.run.output.process.name());
+        provenance.set(WORKER, self.run.output.process.name());
         if let Some(seconds) = self.progress.snapshot().seconds_per_request() {
-            provenance.set("request_seconds", format!("{seconds:.3}"));
+            provenance.set(REQUEST_SECONDS, format!("{seconds:.3}"));
         }
         for (key, value) in &self.constants {
             provenance.set(key, value.clone());

@@ -27,7 +27,7 @@ use crate::models;
 use crate::models::Model;
 use crate::observe::{Progress, ProgressSnapshot, announce, keep_to_own_lines};
 use crate::output;
-use crate::output::current_rows::{Shown, count_shown, how_to_accept, settle};
+use crate::output::current_rows::{Shown, count_shown, how_to_accept, settle, sum_up_if_there};
 use crate::output::fingerprint::{FingerprintInput, OutputSchemaId, PrivacyMeaning};
 use crate::output::rejects::Retry;
 use crate::output::summary::{Summary, deleted_meanwhile, sum_up};
@@ -925,18 +925,6 @@ fn nothing_found(inference: Inference, progress: &Progress) -> Report {
         table: None,
         this_process,
         inference,
-    }
-}
-
-/// Sums up the run before, unless it was compacted and deleted meanwhile.
-async fn sum_up_if_there(run: &Run) -> Result<()> {
-    let settled = async {
-        sum_up(run).await?;
-        settle(run, None).await
-    };
-    match settled.await {
-        Err(_) if run.output.is_deleted(&run.id).await? => Ok(()),
-        settled => settled.map(|_| ()),
     }
 }
 

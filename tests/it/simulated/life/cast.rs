@@ -19,7 +19,7 @@ use tilefleet::input::storage::{ObjectUri, Storage};
 use tilefleet::maintenance::compact;
 use tilefleet::maintenance::runs;
 use tilefleet::maintenance::verify::{Depth, verify_output};
-use tilefleet::output::current_rows::settle;
+use tilefleet::output::current_rows::{settle, sum_up_if_there};
 use tilefleet::output::provenance::Provenance;
 use tilefleet::output::summary::sum_up;
 use tilefleet::output::table::{ShardRows, TableSpec, encode};
@@ -308,18 +308,6 @@ impl Acting {
 
 fn is_lost(ended: &Result<()>) -> bool {
     ended.as_ref().is_err_and(|error| error.kind() == Kind::LeaseLost)
-}
-
-/// As the worker does with the run before.
-async fn sum_up_if_there(run: &Run) -> Result<()> {
-    let settled = async {
-        sum_up(run).await?;
-        settle(run, None).await
-    };
-    match settled.await {
-        Err(_) if run.output.is_deleted(&run.id).await? => Ok(()),
-        settled => settled.map(|_| ()),
-    }
 }
 
 fn input_of(output: &Output) -> InputSpec {
