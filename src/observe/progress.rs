@@ -32,6 +32,7 @@ pub struct Progress {
     planning_nanos: AtomicU64,
     /// Rows of the shards that this process has committed.
     rows: Mutex<Counts>,
+    waits: AtomicBool,
     stops: AtomicBool,
 }
 
@@ -40,6 +41,8 @@ pub struct Progress {
 pub enum Readiness {
     /// Not yet: it plans, loads its model, opens its sessions.
     Starting,
+    /// It has nothing to do, and takes whatever comes into its queue.
+    Waiting,
     /// It does.
     Working,
     /// It was told to stop.
@@ -47,10 +50,10 @@ pub enum Readiness {
 }
 
 impl Readiness {
-    /// Tells whether it works on shards.
+    /// Tells whether it works on shards, or would if there were any.
     #[must_use]
     pub fn is_ready(self) -> bool {
-        self == Self::Working
+        matches!(self, Self::Waiting | Self::Working)
     }
 
     /// Returns its word.
@@ -58,6 +61,7 @@ impl Readiness {
     pub fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
+            Self::Waiting => "waiting",
             Self::Working => "working",
             Self::Stopping => "stopping",
         }
@@ -142,6 +146,12 @@ impl Progress {
         self.started.get_or_init(Instant::now);
         self.planned.store(planned, Relaxed);
         self.elsewhere.store(done, Relaxed);
+        self.waits.store(false, Relaxed);
+    }
+
+    /// Notes that there is nothing to do until a queue has something.
+    pub fn waits_for_work(&self) {
+        self.waits.store(true, Relaxed);
     }
 
     /// Notes tiles of a shard that was committed elsewhere meanwhile.
@@ -232,13 +242,29 @@ impl Progress {
         self.stops.store(true, Relaxed);
     }
 
+    /// Returns a number that changes whenever a stage has done something.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        let counters = [
+            &self.settled,
+            &self.fetch_nanos,
+            &self.decode_nanos,
+            &self.infer_nanos,
+            &self.commit_nanos,
+            &self.elsewhere,
+        ];
+        let counted = counters.iter().map(|counter| counter.load(Relaxed)).fold(0, u64::wrapping_add);
+        counted.wrapping_add(self.traffic.requests())
+    }
+
     /// Returns whether this process works on shards.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        match (self.stops.load(Relaxed), self.started.get()) {
-            (true, _) => Readiness::Stopping,
-            (false, None) => Readiness::Starting,
-            (false, Some(_)) => Readiness::Working,
+        match (self.stops.load(Relaxed), self.waits.load(Relaxed), self.started.get()) {
+            (true, ..) => Readiness::Stopping,
+            (false, true, _) => Readiness::Waiting,
+            (false, false, None) => Readiness::Starting,
+            (false, false, Some(_)) => Readiness::Working,
         }
     }
 

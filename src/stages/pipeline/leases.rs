@@ -9,6 +9,7 @@ use futures::future::{BoxFuture, join_all};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use crate::observe::Progress;
 use crate::output::{BegunNote, Run};
 use crate::stages::work::{Lease, Next, PutBack, WorkSource, is_committed};
 use crate::vocabulary::error::{Kind, Result};
@@ -30,6 +31,26 @@ pub(super) struct Leases {
     put_off: Mutex<HashMap<u32, usize>>,
     left_open: Mutex<BTreeSet<u32>>,
     ended: Notify,
+    movement: Arc<Movement>,
+}
+
+/// Whether anything moves in this process: leases of a worker that hangs must end, so that others may have its shards.
+struct Movement {
+    progress: Arc<Progress>,
+    /// After so long without any movement the process hangs.
+    hangs_after: Duration,
+    seen: Mutex<(u64, Timestamp)>,
+}
+
+impl Movement {
+    fn is_seen(&self, now: Timestamp) -> bool {
+        let steps = self.progress.steps();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if steps != seen.0 {
+            *seen = (steps, now);
+        }
+        now.since(seen.1) < self.hangs_after
+    }
 }
 
 /// A lease, and whether it is still ours.
@@ -88,7 +109,14 @@ pub(super) enum Answer {
 }
 
 impl Leases {
-    pub(super) fn new(source: Arc<dyn WorkSource>, run: Arc<Run>) -> Self {
+    /// - `hangs_after`: a process in which nothing moves for so long extends no lease
+    pub(super) fn new(
+        source: Arc<dyn WorkSource>,
+        run: Arc<Run>,
+        progress: Arc<Progress>,
+        hangs_after: Duration,
+    ) -> Self {
+        let seen = Mutex::new((progress.steps(), run.output.process.clock().now()));
         Self {
             source,
             run,
@@ -96,6 +124,7 @@ impl Leases {
             put_off: Mutex::default(),
             left_open: Mutex::default(),
             ended: Notify::new(),
+            movement: Arc::new(Movement { progress, hangs_after, seen }),
         }
     }
 
@@ -140,8 +169,13 @@ impl Leases {
             note: OnceLock::new(),
         });
         if let Some(every) = every {
-            let renewing =
-                renew(Arc::downgrade(&held), self.source.clone(), self.clock().clone(), asked, every);
+            let renewal = Renewal {
+                held: Arc::downgrade(&held),
+                source: self.source.clone(),
+                clock: self.clock().clone(),
+                movement: self.movement.clone(),
+            };
+            let renewing = renewal.until_it_ends(asked, every);
             held.renewal.get_or_init(|| tokio::spawn(renewing).abort_handle());
         }
         self.held().insert(id, held.clone());
@@ -236,27 +270,38 @@ impl Leases {
     }
 }
 
-/// Renews a lease until it ends, one way or the other.
-async fn renew(
+/// What keeps a lease.
+struct Renewal {
     held: Weak<HeldLease>,
     source: Arc<dyn WorkSource>,
     clock: Arc<dyn Clock>,
-    asked: Timestamp,
-    every: Duration,
-) {
-    let mut extended = asked;
-    loop {
-        clock.sleep_since(extended, every).await;
-        extended = clock.now();
-        let Some(held) = held.upgrade() else { return };
-        match source.renew(&held.lease).await {
-            Ok(()) => {}
-            Err(error) if error.kind() == Kind::LeaseLost => {
-                held.lost.store(true, Ordering::Relaxed);
-                return;
+    movement: Arc<Movement>,
+}
+
+impl Renewal {
+    /// Renews the lease until it ends, one way or the other.
+    async fn until_it_ends(self, asked: Timestamp, every: Duration) {
+        let mut extended = asked;
+        loop {
+            self.clock.sleep_since(extended, every).await;
+            extended = self.clock.now();
+            let Some(held) = self.held.upgrade() else { return };
+            if !self.movement.is_seen(extended) {
+                tracing::warn!(
+                    shard = held.shard(),
+                    "nothing moves in this process, so its lease is not renewed"
+                );
+                continue;
             }
-            // It stands until it expires; the next time may do.
-            Err(error) => tracing::warn!(shard = held.shard(), "cannot renew a lease: {error}"),
+            match self.source.renew(&held.lease).await {
+                Ok(()) => {}
+                Err(error) if error.kind() == Kind::LeaseLost => {
+                    held.lost.store(true, Ordering::Relaxed);
+                    return;
+                }
+                // It stands until it expires; the next time may do.
+                Err(error) => tracing::warn!(shard = held.shard(), "cannot renew a lease: {error}"),
+            }
         }
     }
 }

@@ -156,7 +156,8 @@ pub async fn process(stages: Arc<Stages>, slots: Vec<SessionSlot>, work: Arc<dyn
     let (settled_in, settled_out) = tokio::sync::mpsc::unbounded_channel();
     let inference = start_sessions(&stages, slots, &chips_out)?;
     drop(chips_out);
-    let leases = Arc::new(Leases::new(work, stages.run.clone()));
+    let (run, progress) = (stages.run.clone(), stages.progress.clone());
+    let leases = Arc::new(Leases::new(work, run, progress, stages.isolation.hangs_after()));
     let queues = Arc::new(stages.queues(num_sessions)?);
     let _watching = stages.isolation.watch(&queues.watch, &stages.stop);
     let feeder = Feeder {

@@ -18,6 +18,9 @@ use crate::stages::child::{Children, Limits, Program};
 use crate::stages::decode::Decoder;
 use crate::vocabulary::error::Error;
 
+/// What a request for a source, or a batch of the model, may take.
+const BESIDE_DECODING: Duration = Duration::from_mins(2);
+
 /// When tiles are decoded in child processes.
 #[derive(Clone, Debug)]
 pub struct Isolation {
@@ -34,6 +37,12 @@ impl Isolation {
     pub fn new(when: Isolate, program: Option<&Program>, limits: Limits) -> Self {
         let children = program.map(|program| Arc::new(Children::new(program.clone(), limits)));
         Self { when, children, time: limits.time }
+    }
+
+    /// Returns after how long without any movement this process hangs: a tile may take all its time twice, and a request, or
+    /// a batch of the model, some more.
+    pub(super) fn hangs_after(&self) -> Duration {
+        2 * self.time + BESIDE_DECODING
     }
 
     /// Tells whether it matters who has begun a shard.
