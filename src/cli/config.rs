@@ -47,7 +47,7 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn as_toml(loaded: &Loaded, variables: &[Variable]) -> String {
-    let assignment = |setting: &Setting| format!("{} = {}", setting.key, setting.value);
+    let assignment = |setting: &Setting| format!("{} = {}", setting.key, setting.shown());
     // Long values may stick out; the others keep their origins in one column.
     let widths = loaded.settings.iter().map(|setting| assignment(setting).chars().count());
     let column = widths.filter(|&width| width <= 48).max().unwrap_or_default();

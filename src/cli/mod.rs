@@ -30,6 +30,7 @@ mod plan;
 mod pseudonym;
 #[cfg(feature = "query")]
 mod query;
+mod queue;
 mod rejects;
 mod report;
 mod run;
@@ -37,7 +38,9 @@ mod runs;
 mod runtime;
 mod show;
 mod status;
+mod submit;
 mod verify;
+mod work;
 
 use std::future::Future;
 use std::num::NonZeroUsize;
@@ -89,6 +92,8 @@ enum Command {
     Init(init::Args),
     Run(run::Args),
     Plan(plan::Args),
+    Submit(submit::Args),
+    Work(work::Args),
     Status(status::Args),
     Verify(verify::Args),
     #[cfg(feature = "query")]
@@ -164,6 +169,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Init(args) => init::run(&args),
         Command::Run(args) => run::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Submit(args) => submit::run(args),
+        Command::Work(args) => work::run(args),
         Command::Status(args) => status::run(args),
         Command::Verify(args) => verify::run(args),
         #[cfg(feature = "query")]
@@ -291,10 +298,18 @@ fn block_on_built<T>(
 
 /// Prints a value as JSON on standard output.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    let json = serde_json::to_string_pretty(value)
-        .map_err(|error| Error::bug("cannot write the answer as JSON").because(error))?;
-    std::println!("{}", visible::json(&json));
+    std::println!("{}", visible::json(&serde_json::to_string_pretty(value).map_err(not_json)?));
     Ok(())
+}
+
+/// Prints an answer of several for programs, in one line.
+fn print_json_line(value: &impl serde::Serialize) -> Result<()> {
+    std::println!("{}", visible::json(&serde_json::to_string(value).map_err(not_json)?));
+    Ok(())
+}
+
+fn not_json(error: serde_json::Error) -> Error {
+    Error::bug("cannot write the answer as JSON").because(error)
 }
 
 #[cfg(test)]

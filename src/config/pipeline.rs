@@ -1,5 +1,6 @@
 //! The checked pipeline, section by section.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use crate::vocabulary::provider::ConvSearch;
 use crate::vocabulary::provider::{CudaOptions, Devices, Provider, ProviderOptions, TensorrtOptions};
 
 /// The settings whose value is a local path or a URI.
-const PLACES: [&str; 9] = [
+const PLACES: [&str; 10] = [
     "input.uris",
     "input.manifest",
     "input.allow",
@@ -30,6 +31,7 @@ const PLACES: [&str; 9] = [
     "tiles.aoi",
     "privacy.key_file",
     "privacy.vault",
+    "queue.credentials",
 ];
 
 /// A shard's rows are held in memory at once, and a plan's row groups are shards.
@@ -58,10 +60,36 @@ pub struct Pipeline {
     pub privacy: Option<Privacy>,
     /// `[limits]`
     pub limits: Limits,
+    /// `[queue]`; `None`: there is none.
+    pub queue: Option<Queue>,
     /// `[observe]`
     pub observe: Observe,
     /// `[storage]`
     pub storage: StorageOptions,
+}
+
+/// `[queue]`: where workers get shards from that are not told which.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// Addresses of the servers, which may hold a user's name and password.
+    pub servers: Vec<String>,
+    /// Name of the stream, and of its consumer.
+    pub name: String,
+    /// A file with NATS credentials.
+    pub credentials: Option<PathBuf>,
+    /// How long a worker keeps a shard without being heard of.
+    pub lease: Duration,
+    /// How long a worker stays without work.
+    pub idle: Duration,
+    /// Copies of the stream.
+    pub replicas: NonZeroUsize,
+}
+
+/// Does not show what may be a password.
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// `[observe]`: who may watch.
@@ -335,6 +363,7 @@ impl Pipeline {
             output: output(settings)?,
             privacy: privacy(settings)?,
             limits: limits(settings)?,
+            queue: queue(settings)?,
             observe: observe(settings)?,
             storage: storage(settings)?,
         }
@@ -559,6 +588,54 @@ fn limits(settings: &Settings) -> Result<Limits> {
             others: settings.read::<NonZeroUsize>("limits.unreadable_others")?.get(),
         },
     })
+}
+
+/// A lease is extended three times in its time, which takes a second or two where servers are far.
+const SHORTEST_LEASE: Duration = Duration::from_secs(3);
+
+/// More copies are not to be had.
+const MOST_REPLICAS: usize = 5;
+
+fn queue(settings: &Settings) -> Result<Option<Queue>> {
+    let Some(urls) = settings.read::<Option<String>>("queue.url")? else { return Ok(None) };
+    let servers: Vec<String> = urls.split(',').map(|url| url.trim().to_owned()).collect();
+    let has_scheme = |url: &String| url.starts_with("nats://") || url.starts_with("tls://");
+    if !servers.iter().all(has_scheme) {
+        // Not shown: it may hold a password.
+        return Err(Error::config(format!(
+            "`queue.url` is no address of NATS ({})",
+            settings.get("queue.url").origin
+        ))
+        .hint("it looks like nats://host:4222 or tls://host:4222; several stand between commas"));
+    }
+    let lease: Duration = settings.read("queue.lease")?;
+    if lease < SHORTEST_LEASE {
+        return Err(wrong(settings.get("queue.lease"), "a time of at least \"3s\""));
+    }
+    let replicas: NonZeroUsize = settings.read("queue.replicas")?;
+    if replicas.get() > MOST_REPLICAS {
+        return Err(wrong(settings.get("queue.replicas"), "a number from 1 to 5"));
+    }
+    Ok(Some(Queue {
+        servers,
+        name: queue_name(settings)?,
+        credentials: settings.read::<Option<String>>("queue.credentials")?.map(PathBuf::from),
+        lease,
+        idle: settings.read("queue.idle")?,
+        replicas,
+    }))
+}
+
+/// Names the stream: NATS allows more, but no dots, wildcards or slashes.
+fn queue_name(settings: &Settings) -> Result<String> {
+    let Some(named) = settings.read::<Option<String>>("queue.name")? else {
+        return Ok(format!("tilefleet-{}", name(settings)?));
+    };
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if named.len() <= 200 && named.bytes().all(fits) {
+        return Ok(named);
+    }
+    Err(wrong(settings.get("queue.name"), "up to 200 letters, digits, hyphens and underscores"))
 }
 
 fn observe(settings: &Settings) -> Result<Observe> {

@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use super::privacy::KEY_VARIABLE;
+use crate::input::storage::redact;
 use crate::observe::stderr::{Level, say};
 use crate::vocabulary::error::{Error, Result};
 
@@ -88,6 +89,17 @@ impl Setting {
     #[must_use]
     pub fn name(&self) -> String {
         dotted(&self.section, &self.key)
+    }
+
+    /// Returns the value as anybody may see it: addresses of a queue without passwords.
+    #[must_use]
+    pub fn shown(&self) -> Value {
+        match &self.value {
+            Value::String(urls) if self.name() == "queue.url" => {
+                urls.split(',').map(redact).collect::<Vec<_>>().join(",").into()
+            }
+            value => value.clone(),
+        }
     }
 }
 
@@ -255,12 +267,13 @@ impl Settings {
         self.0.iter()
     }
 
-    /// Returns all values as nested JSON, without their origins: `{"name": …, "run": {"batch": …}}`.
+    /// Returns all values as nested JSON, without their origins and without passwords: `{"name": …, "run": {"batch": …}}`.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         let mut values = serde_json::json!({});
-        for Setting { section, key, value, .. } in &self.0 {
-            let value = serde_json::json!(value);
+        for setting in &self.0 {
+            let Setting { section, key, .. } = setting;
+            let value = serde_json::json!(setting.shown());
             let parts = section.split('.').filter(|part| !part.is_empty());
             parts.fold(&mut values, |values, part| &mut values[part])[key] = value;
         }
@@ -595,7 +608,8 @@ mod tests {
         assert_eq!(
             text,
             "error: unknown section [weather] (job.toml:1)\n  hint: the sections are input, input.stac, tiles, dicom, \
-             plan, model, run, cuda, tensorrt, output, privacy, limits, observe, storage"
+             plan, model, run, cuda, tensorrt, output, privacy, limits, queue, observe, \
+             storage"
         );
     }
 

@@ -48,6 +48,7 @@ mod proven;
 mod quantise;
 #[cfg(feature = "query")]
 mod query;
+mod queue;
 #[cfg(feature = "query")]
 mod rejects;
 mod resnet;

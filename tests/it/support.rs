@@ -3,9 +3,10 @@
 //! A test that lacks something passes, and is listed at the end of `make test` (`skipped`); with
 //! `TILEFLEET_REQUIRE_ALL=1`, as in CI, it fails instead.
 
+pub mod broker;
 pub mod clock;
 pub mod fault_proxy;
-pub mod queue;
+pub mod nats_server;
 pub mod s3_server;
 pub mod skew;
 pub mod small_disk;
@@ -121,7 +122,7 @@ pub fn run_python<A: AsRef<OsStr>>(python: &Path, program: &str, arguments: &[A]
     stdout_of(Command::new(python).arg("-c").arg(program).args(arguments))
 }
 
-fn project() -> &'static Path {
+pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 

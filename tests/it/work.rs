@@ -1,7 +1,7 @@
 //! Where work comes from: the contract that each source of work passes, and a queue through the real pipeline.
 //!
-//! The queue is one that the tests have made up: its leases expire by a clock, and it delivers again what it was not
-//! told to be done. Shares through the real pipeline are in `shares.rs`.
+//! The broker is one that the tests have made up: its leases expire by a clock, and it delivers again what it was not
+//! told to be done. Real brokers are in `queue.rs`, shares through the real pipeline in `shares.rs`.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,6 +14,7 @@ use object_store::ObjectStoreExt as _;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use tilefleet::output::Run;
+use tilefleet::stages::work::queue::{QueueShards, submit};
 use tilefleet::stages::work::{Backlog, Lease, Next, OpenShards, PutBack, Share, ShareFirst, WorkSource};
 use tilefleet::stages::worker::{Job as Worker, OpenWork};
 use tilefleet::vocabulary::error::{Kind, Result};
@@ -23,13 +24,15 @@ use crate::devices::{Attempt, Habits, attempt_by, open_worker};
 use crate::fixture::{Job, assert_exit, rows, wait_until};
 use crate::simulated::{Gate, loaded};
 use crate::support;
+use crate::support::broker::{BrokerEnd, FakeBroker};
 use crate::support::clock::ManualClock;
-use crate::support::queue::Queue as AnyQueue;
 
-type Queue = AnyQueue<ManualClock>;
+type Broker = FakeBroker<ManualClock>;
 
 const NUM_SHARDS: u32 = 6;
 const LEASE: Duration = Duration::from_mins(1);
+/// Longer than anything is put back for.
+const IDLE: Duration = Duration::from_secs(50);
 
 // ---------------------------------------------------------------------------------------------------------------
 // The contract
@@ -305,16 +308,23 @@ contract_of!(
     a_shard_that_another_worker_commits_is_lost
 );
 
+/// Fills a queue with what is open, and takes shards from it.
+async fn queued(run: Arc<Run>, end: BrokerEnd<ManualClock>) -> Result<QueueShards> {
+    submit(&end, &run).await?;
+    QueueShards::of(Arc::new(end), run, None, IDLE).await
+}
+
 contract_of!(
     queue,
     |world| {
         async {
-            let queue = Queue::new(world.clock.clone(), LEASE, true);
-            Arc::new(queue.consumer(world.run.clone()).await.unwrap()) as Arc<dyn WorkSource>
+            let broker = Broker::new(world.clock.clone(), LEASE);
+            Arc::new(queued(world.run.clone(), broker.end()).await.unwrap()) as Arc<dyn WorkSource>
         }
         .boxed()
     },
-    an_expired_lease_is_handed_out_again
+    an_expired_lease_is_handed_out_again,
+    a_shard_that_another_worker_commits_is_lost
 );
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -322,37 +332,96 @@ contract_of!(
 
 const NUM_IMAGES: usize = 32;
 
-fn working_from(queue: &Arc<Queue>, job: &Job) -> Worker {
+/// What two workers have in common.
+struct Shared {
+    broker: Arc<Broker>,
+    /// Whether workers renew their leases; one that is stopped for long does not.
+    renews: bool,
+    num_lost: AtomicUsize,
+}
+
+impl Shared {
+    fn new(lease: Duration, renews: bool) -> Arc<Self> {
+        Arc::new(Self { broker: Broker::new(Arc::default(), lease), renews, num_lost: AtomicUsize::new(0) })
+    }
+
+    fn note(&self, ended: &Result<()>) {
+        let is_lost = ended.as_ref().is_err_and(|error| error.kind() == Kind::LeaseLost);
+        self.num_lost.fetch_add(usize::from(is_lost), Ordering::Relaxed);
+    }
+}
+
+/// Counts the leases that are lost.
+struct Observed {
+    inner: QueueShards,
+    shared: Arc<Shared>,
+}
+
+impl WorkSource for Observed {
+    fn backlog(&self) -> Backlog {
+        self.inner.backlog()
+    }
+
+    fn next(&self) -> BoxFuture<'_, Result<Next>> {
+        let renewing =
+            |lease: Lease| Lease { renew_every: lease.renew_every.filter(|_| self.shared.renews), ..lease };
+        async move {
+            Ok(match self.inner.next().await? {
+                Next::Shard(lease) => Next::Shard(renewing(lease)),
+                next => next,
+            })
+        }
+        .boxed()
+    }
+
+    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<()>> {
+        self.inner.renew(lease).inspect(|ended| self.shared.note(ended)).boxed()
+    }
+
+    fn done<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<()>> {
+        self.inner.done(lease).inspect(|ended| self.shared.note(ended)).boxed()
+    }
+
+    fn put_back<'a>(&'a self, lease: &'a Lease, how: PutBack) -> BoxFuture<'a, Result<()>> {
+        self.inner.put_back(lease, how)
+    }
+}
+
+fn working_from(shared: &Arc<Shared>, job: &Job) -> Worker {
     static NUM_WORKERS: AtomicUsize = AtomicUsize::new(0);
-    let queue = queue.clone();
+    let shared = shared.clone();
     let name = format!("worker-{}", NUM_WORKERS.fetch_add(1, Ordering::Relaxed));
-    let process = Process::new(queue.clock.clone(), name, 0);
+    let process = Process::new(shared.broker.clock.clone(), name, 0);
     let work: OpenWork = Arc::new(move |run| {
-        let queue = queue.clone();
-        async move { Ok(Arc::new(queue.consumer(run).await?) as Arc<dyn WorkSource>) }.boxed()
+        let shared = shared.clone();
+        async move {
+            let inner = queued(run, shared.broker.end()).await?;
+            Ok(Arc::new(Observed { inner, shared }) as Arc<dyn WorkSource>)
+        }
+        .boxed()
     });
     open_worker(job, process).taking_work_from(work)
 }
 
 /// One worker takes all shards and is stuck in the first batch while their leases expire; the other works on all of
 /// them meanwhile.
-fn stuck_while_leases_expire(renews: bool) -> (Job, Arc<Queue>, Attempt, Attempt) {
+fn stuck_while_leases_expire(renews: bool) -> (Job, Arc<Shared>, Attempt, Attempt) {
     let job = Arc::new(Job::new(NUM_IMAGES, "[plan]\nshard_tiles = 4"));
-    let queue = Queue::new(Arc::default(), LEASE, renews);
+    let queue = Shared::new(LEASE, renews);
     let other = Arc::new(OnceLock::new());
     let meanwhile = {
         let (job, queue, other) = (job.clone(), queue.clone(), other.clone());
         move || {
             other.get_or_init(|| {
                 let shards = NUM_IMAGES / 4;
-                let taken = || queue.num_deliveries.load(Ordering::Relaxed) == shards;
+                let taken = || queue.broker.num_deliveries.load(Ordering::Relaxed) == shards;
                 wait_until("the first worker holds all shards", taken);
-                queue.cuts_off_first.store(true, Ordering::Relaxed);
-                queue.clock.advance(LEASE);
+                queue.broker.cuts_off_first.store(true, Ordering::Relaxed);
+                queue.broker.clock.advance(LEASE);
                 let lost = || !renews || queue.num_lost.load(Ordering::Relaxed) == shards;
                 wait_until("it knows that its leases are lost", lost);
                 let second = attempt_by(working_from(&queue, &job), 4, &[&[Habits::default()]]);
-                queue.cuts_off_first.store(false, Ordering::Relaxed);
+                queue.broker.cuts_off_first.store(false, Ordering::Relaxed);
                 Mutex::new(Some(second))
             });
         }
@@ -400,7 +469,7 @@ fn a_worker_that_wakes_up_late_doubles_no_row() {
 #[test]
 fn a_queue_that_delivers_all_of_it_again_doubles_no_row() {
     let job = Job::new(NUM_IMAGES, "[plan]\nshard_tiles = 4");
-    let queue = Queue::new(Arc::default(), Duration::ZERO, false);
+    let queue = Shared::new(Duration::ZERO, false);
     let slow = || Habits { takes: Duration::from_millis(2), ..Habits::default() };
     let work = || attempt_by(working_from(&queue, &job), 4, &[&[slow()]]).result.unwrap();
     let reports = std::thread::scope(|scope| {

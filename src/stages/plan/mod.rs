@@ -21,4 +21,4 @@ pub use changed_model::changed_model;
 pub use planner::{Decision, MAX_SHARD_TIME, Planner, Preview, RunSpec, SceneSurvey};
 pub use retry::Retried;
 pub(crate) use retry::encoded as encoded_extra;
-pub use tiles::{ShardSize, row_bytes};
+pub use tiles::{ShardSize, check_fingerprint, row_bytes};

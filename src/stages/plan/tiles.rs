@@ -34,7 +34,11 @@ pub fn tiles(
 }
 
 /// Refuses to mix runs of two fingerprints whose ids begin alike.
-pub(super) fn check_fingerprint(id: &RunId, theirs: &str, ours: &str) -> Result<()> {
+///
+/// # Errors
+///
+/// `Config` if they differ.
+pub fn check_fingerprint(id: &RunId, theirs: &str, ours: &str) -> Result<()> {
     if theirs == ours {
         return Ok(());
     }

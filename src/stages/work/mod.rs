@@ -10,10 +10,12 @@
 //! create-only PUT of its object alone, so a worker whose lease is lost harms nobody.
 //!
 //! [`OpenShards`] is whatever is still open of a run, on this machine. [`ShareFirst`] is a worker's share of an array
-//! job, then what others have left open. Each passes the contract suite in `tests/it/work.rs`.
+//! job, then what others have left open. [`queue::QueueShards`] is what a queue gives to one of its workers. Each passes the
+//! contract suite in `tests/it/work.rs`.
 
 mod engines;
 mod local;
+pub mod queue;
 mod share;
 mod share_first;
 

@@ -3,6 +3,7 @@
 //! Goes in: a checked pipeline. Comes out: a [`Report`]. Whatever is wrong with the pipeline, the
 //! model, the runtime or the output is found before any image is read.
 
+mod drain;
 mod sessions;
 pub(crate) mod tiling;
 mod tune;
@@ -58,6 +59,7 @@ use crate::vocabulary::process::Process;
 use crate::vocabulary::provider::Provider;
 use crate::vocabulary::words::{by_header, counted_of, form};
 
+pub use drain::{Drained, Submitted};
 pub use sessions::{Inference, Sessions};
 pub use tune::Trial;
 
@@ -414,14 +416,21 @@ impl Job {
         if let Some(array) = &self.array {
             stop.or(self.output.note_array_job(&run.id, array)).await?;
         }
-        if self.accepts {
-            // Before the work: whoever finishes the run instead of us finds it accepted.
-            stop.or(self.output.accept_run(&run.id, AcceptedBecause::Asked)).await?;
-        }
+        stop.or(self.accept_beforehand(&run)).await?;
         // Neither covers what was asked for.
         let is_limited = run.record.limit.is_some() && self.input.limit.is_none();
         let more = is_limited || run.record.origin == Origin::Retry;
-        Ok((Box::pin(self.work_on(run, slots, progress, stop)).await?, more))
+        let run = Arc::new(run);
+        let work = (self.work)(run.clone()).await?;
+        Ok((Box::pin(self.work_on(&run, work, slots, progress, stop)).await?, more))
+    }
+
+    /// Accepts a run, if that was asked for, before the work: whoever finishes it instead of us finds it accepted.
+    async fn accept_beforehand(&self, run: &Run) -> Result<()> {
+        if !self.accepts {
+            return Ok(());
+        }
+        self.output.accept_run(&run.id, AcceptedBecause::Asked).await
     }
 
     /// Tries rejected tiles again, or finishes the retry that was not finished; `None` if newer runs have
@@ -448,7 +457,9 @@ impl Job {
         if continued {
             tracing::info!(run = %run.id, "an unfinished retry is resumed; no new one is planned");
         }
-        Box::pin(self.work_on(run, slots, &progress, &stop)).await.map(Some)
+        let run = Arc::new(run);
+        let work = (self.work)(run.clone()).await?;
+        Box::pin(self.work_on(&run, work, slots, &progress, &stop)).await.map(Some)
     }
 
     /// Opens the sessions: a provider that does not work must be told before anything is written, and so must a
@@ -467,20 +478,32 @@ impl Job {
 
     async fn work_on(
         &self,
-        run: Run,
+        run: &Arc<Run>,
+        work: Arc<dyn WorkSource>,
         slots: Sessions,
         progress: &Arc<Progress>,
         stop: &Stop,
     ) -> Result<Report> {
-        let run = Arc::new(run);
-        let work = (self.work)(run.clone()).await?;
+        let inference = self.process(run, work, slots, progress, stop).await?;
+        self.report(run, false, inference, progress, stop).await
+    }
+
+    /// Works on the shards of a run that a source of work gives.
+    async fn process(
+        &self,
+        run: &Arc<Run>,
+        work: Arc<dyn WorkSource>,
+        slots: Sessions,
+        progress: &Arc<Progress>,
+        stop: &Stop,
+    ) -> Result<Inference> {
         let num_open = work.backlog().tiles;
         progress.begin(run.record.plan.tiles, run.record.plan.tiles - num_open);
         let limit = run.record.limit.map(|limit| limit.to_string());
         let (tiles, shards) = (run.record.plan.tiles, run.num_shards().into());
         announce::run_begins(&run.id.to_string(), tiles, shards, num_open, limit.as_deref());
         output::warn_if_short(&self.output, num_open * plan::row_bytes(self.draft.embedding_bytes));
-        let mut stages = self.stages(&run, progress, stop)?;
+        let mut stages = self.stages(run, progress, stop)?;
         stop.or(stages.fetcher.learn_of_attempts()).await?;
         let Sessions { slots, inference } = stop.or(self.tuned(slots, &stages, &*work, stop)).await?;
         stages.batch = NonZeroUsize::new(inference.batch).unwrap_or(NonZeroUsize::MIN);
@@ -491,7 +514,7 @@ impl Job {
             }
             done => done?,
         }
-        self.report(&run, false, inference, progress, stop).await
+        Ok(inference)
     }
 
     /// Finds out how the CPU is used best, if there is enough to do.

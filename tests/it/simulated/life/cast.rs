@@ -26,6 +26,7 @@ use tilefleet::output::table::{ShardRows, TableSpec, encode};
 use tilefleet::output::{ModelRecord, Output, Run, RunId, Scope, Shard, Tile};
 use tilefleet::stages::commit::commit_shard;
 use tilefleet::stages::plan::{Decision, Planner, RunSpec};
+use tilefleet::stages::work::queue::{QueueShards, submit};
 use tilefleet::stages::work::{Lease, Next, OpenShards, PutBack, WorkSource};
 use tilefleet::vocabulary::contract::Contract;
 use tilefleet::vocabulary::error::{Error, Kind, Result};
@@ -38,13 +39,16 @@ use super::super::store::output_over;
 use super::super::turns::{Request, Turnstile, Verb, Who};
 use super::flaws::Flaw;
 use super::table::Table;
-use crate::support::queue::Queue;
+use crate::support::broker::FakeBroker;
 
 /// Number of floats of an embedding.
 const LENGTH: usize = 2;
 
 /// How long a shard of a queue is leased.
 const LEASE: Duration = Duration::from_mins(1);
+
+/// How long a worker of a queue waits for what others hold: until it is let down, and then it is not complete.
+const IDLE: Duration = Duration::from_hours(1);
 
 /// What one process is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,9 +78,11 @@ pub enum Work {
 /// The queues of a schedule, by the run.
 pub struct Queues {
     pub clock: Arc<LocalClock>,
-    /// Whether workers are told to renew their leases; else one that was paused commits late.
+    /// Whether workers renew their leases; else one that was paused commits late.
     pub renews: bool,
-    pub by_run: Mutex<BTreeMap<String, Arc<Queue<LocalClock>>>>,
+    /// What goes wrong with the broker follows from it; `None`: nothing does.
+    pub troubled_by: Option<u64>,
+    pub by_run: Mutex<BTreeMap<String, Arc<FakeBroker<LocalClock>>>>,
 }
 
 impl Work {
@@ -85,16 +91,26 @@ impl Work {
             let beginning = run.output.process.beginning();
             return Ok(Arc::new(OpenShards::of(Arc::clone(run), beginning).await?));
         };
-        let queue = queues.queue_of(&run.id.to_string());
-        Ok(Arc::new(queue.consumer(Arc::clone(run)).await?))
+        let end = Arc::new(queues.broker_of(&run.id.to_string()).end());
+        // What does not arrive is stored again by whoever finds the queue empty.
+        let _ = submit(&*end, run).await;
+        Ok(Arc::new(QueueShards::of(end, Arc::clone(run), None, IDLE).await?))
+    }
+
+    /// Whether leases are renewed.
+    fn renews(&self) -> bool {
+        !matches!(self, Self::Queues(Queues { renews: false, .. }))
     }
 }
 
 impl Queues {
-    fn queue_of(&self, run: &str) -> Arc<Queue<LocalClock>> {
+    fn broker_of(&self, run: &str) -> Arc<FakeBroker<LocalClock>> {
         let mut by_run = self.by_run.lock().unwrap();
-        let queue = || Queue::new(Arc::clone(&self.clock), LEASE, self.renews);
-        Arc::clone(by_run.entry(run.to_owned()).or_insert_with(queue))
+        let broker = || match self.troubled_by {
+            Some(seed) => FakeBroker::faulty(Arc::clone(&self.clock), LEASE, seed),
+            None => FakeBroker::new(Arc::clone(&self.clock), LEASE),
+        };
+        Arc::clone(by_run.entry(run.to_owned()).or_insert_with(broker))
     }
 }
 
@@ -219,7 +235,7 @@ impl Acting {
             return Err(Error::new(Kind::Drained, "drained after SIGTERM"));
         }
         let Some(lease) = held.last() else { return Ok(()) };
-        if lease.renew_every.is_some() && is_lost(&work.renew(lease).await) {
+        if self.work.renews() && lease.renew_every.is_some() && is_lost(&work.renew(lease).await) {
             held.pop();
             return Ok(());
         }

@@ -89,9 +89,10 @@ impl World {
         let (faults, time) = (script.faults.clone(), Arc::default());
         let work = match script.work {
             Supply::Open => Work::Open,
-            Supply::Queue { renews } => {
+            Supply::Queue { renews, faulty } => {
                 let clock = LocalClock::new(&time, Duration::ZERO, None);
-                Work::Queues(Queues { clock, renews, by_run: Mutex::default() })
+                let troubled_by = faulty.then_some(script.seed);
+                Work::Queues(Queues { clock, renews, troubled_by, by_run: Mutex::default() })
             }
         };
         Self {

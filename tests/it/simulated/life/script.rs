@@ -43,7 +43,11 @@ pub struct Script {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Supply {
     Open,
-    Queue { renews: bool },
+    /// - `faulty`: whether the broker loses messages and answers, delivers again, is wiped, is away
+    Queue {
+        renews: bool,
+        faulty: bool,
+    },
 }
 
 /// Whose turn it is.
@@ -63,10 +67,16 @@ impl Script {
             &mut random,
             &[Start::Empty, Start::One, Start::Open, Start::Open, Start::Two, Start::Begun],
         );
-        let work = one_of(
-            &mut random,
-            &[Supply::Open, Supply::Open, Supply::Queue { renews: true }, Supply::Queue { renews: false }],
-        );
+        let queue = |renews, faulty| Supply::Queue { renews, faulty };
+        let supplies = [
+            Supply::Open,
+            Supply::Open,
+            Supply::Open,
+            queue(true, false),
+            queue(true, true),
+            queue(false, true),
+        ];
+        let work = one_of(&mut random, &supplies);
         let num_actors = 2 + usize::from(random.below(3) == 0);
         let actors: Vec<Vec<Command>> = (0..num_actors).map(|_| commands(&mut random, start)).collect();
         let num_faults = [0, 1, 2, 2, 3, 4, 6][random.below(7)];
