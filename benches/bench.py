@@ -14,7 +14,7 @@
 - scenes: peak memory of scenes of 4,000 and of 40,000 pixels a side
 - nearest: the nearest neighbours of a tile among 100,000, over pyarrow and NumPy
 - many: planning 10 million windows and 10 million photos, and verifying 2,442 shards, over pyarrow
-- fleet: 32 workers whose devices sleep, over the ideal, and their requests per shard
+- fleet: 32 workers with shares and 64 on a queue, whose devices sleep, over the ideal, and their requests per shard
 - micro: decode, resize, encode, commit and compare, each alone
 
 With `--before`, the jobs of b, windows and nearest are run by this build and by an earlier one instead of a peer.
@@ -314,7 +314,8 @@ def ten_million(rounds, _threads):
 def workers_that_sleep(_rounds, _threads):
     import fleet
 
-    fleet.measure(WORK / "fleet", ROOT / ".venv" / "bin" / "weed", bench_program("fleet"))
+    programs = ROOT / ".venv" / "bin"
+    fleet.measure(WORK / "fleet", programs / "weed", programs / "nats-server", bench_program("fleet"), TILEFLEET)
 
 
 MEASUREMENTS = {
