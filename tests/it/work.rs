@@ -4,6 +4,7 @@
 //! told to be done. Real brokers are in `queue.rs`, shares through the real pipeline in `shares.rs`.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -13,26 +14,25 @@ use futures::future::BoxFuture;
 use object_store::ObjectStoreExt as _;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use tilefleet::config;
 use tilefleet::output::Run;
-use tilefleet::stages::work::queue::{QueueShards, submit};
+use tilefleet::stages::work::queue::{Broker, Nats, QueueShards, submit};
 use tilefleet::stages::work::{Backlog, Lease, Next, OpenShards, PutBack, Share, ShareFirst, WorkSource};
 use tilefleet::stages::worker::{Job as Worker, OpenWork};
 use tilefleet::vocabulary::error::{Kind, Result};
 use tilefleet::vocabulary::process::Process;
+use tilefleet::vocabulary::time::{Clock, SystemClock};
 
 use crate::devices::{Attempt, Habits, attempt_by, open_worker};
 use crate::fixture::{Job, assert_exit, rows, wait_until};
 use crate::simulated::{Gate, loaded};
 use crate::support;
-use crate::support::broker::{BrokerEnd, FakeBroker};
+use crate::support::broker::FakeBroker;
 use crate::support::clock::ManualClock;
-
-type Broker = FakeBroker<ManualClock>;
+use crate::support::nats_server::NatsServer;
 
 const NUM_SHARDS: u32 = 6;
 const LEASE: Duration = Duration::from_mins(1);
-/// Longer than anything is put back for.
-const IDLE: Duration = Duration::from_secs(50);
 
 // ---------------------------------------------------------------------------------------------------------------
 // The contract
@@ -40,13 +40,55 @@ const IDLE: Duration = Duration::from_secs(50);
 /// A planned run of six shards that nobody has worked on.
 struct World {
     run: Arc<Run>,
-    clock: Arc<ManualClock>,
+    time: Time,
     store: Arc<InMemory>,
     store_is_broken: Arc<AtomicBool>,
 }
 
+/// The time that passes.
+#[derive(Clone)]
+enum Time {
+    /// When the test says so.
+    Manual(Arc<ManualClock>),
+    /// As it does; real brokers have no other.
+    Real,
+}
+
+impl Time {
+    fn manual() -> Self {
+        Self::Manual(Arc::default())
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        match self {
+            Self::Manual(clock) => clock.clone(),
+            Self::Real => Arc::new(SystemClock),
+        }
+    }
+
+    async fn pass(&self, time: Duration) {
+        match self {
+            Self::Manual(clock) => clock.advance(time),
+            Self::Real => tokio::time::sleep(time).await,
+        }
+    }
+
+    /// How long a lease of a queue stands.
+    fn lease(&self) -> Duration {
+        match self {
+            Self::Manual(_) => LEASE,
+            Self::Real => Duration::from_secs(9),
+        }
+    }
+
+    /// Without work for so long a worker of a queue ends: longer than a shard is put back for.
+    fn idle(&self) -> Duration {
+        self.lease() + Duration::from_secs(2)
+    }
+}
+
 impl World {
-    async fn new() -> Self {
+    async fn new(time: Time) -> Self {
         static PLANNED: OnceLock<Job> = OnceLock::new();
         let job = PLANNED.get_or_init(|| {
             let job = Job::new(NUM_SHARDS as usize, "[plan]\nshard_tiles = 1");
@@ -54,13 +96,13 @@ impl World {
             job
         });
         let base = loaded(&job.table()).await;
-        let (store, clock) = (Arc::new(base.store), Arc::new(ManualClock::default()));
+        let store = Arc::new(base.store);
         let gate = Gate::open(&store);
         let store_is_broken = gate.broken.clone();
-        let output = gate.output(Process::new(clock.clone(), "worker", 0));
+        let output = gate.output(Process::new(time.clock(), "worker", 0));
         let run = Arc::new(Run::open(&output, &base.family).await.unwrap().unwrap());
         assert_eq!(run.num_shards(), NUM_SHARDS);
-        Self { run, clock, store, store_is_broken }
+        Self { run, time, store, store_is_broken }
     }
 
     /// Another worker commits a shard.
@@ -92,7 +134,7 @@ impl World {
                     shards.push(lease.shard);
                 }
                 Next::Elsewhere(_) => {}
-                Next::Wait(time) => self.clock.advance(time),
+                Next::Wait(time) => self.time.pass(time).await,
                 Next::Done => return shards,
             }
         }
@@ -167,7 +209,7 @@ async fn done_is_final(world: &World, work: &dyn WorkSource) {
         assert!(is_lost(work.renew(lease).await));
         assert!(is_lost(work.put_back(lease, PutBack::Now).await));
     }
-    world.clock.advance(LEASE * 10);
+    world.time.pass(world.time.lease() * 2).await;
     assert_eq!(work.next().await.unwrap(), Next::Done);
 }
 
@@ -197,9 +239,9 @@ async fn an_error_of_the_store_is_passed_on_and_loses_no_shard(world: &World, wo
 async fn an_expired_lease_is_handed_out_again(world: &World, work: &dyn WorkSource) {
     let leases = world.take(work).await;
     let every = leases[0].renew_every.unwrap();
-    world.clock.advance(every);
+    world.time.pass(every).await;
     work.renew(&leases[0]).await.unwrap();
-    world.clock.advance(LEASE.saturating_sub(every));
+    world.time.pass(world.time.lease().saturating_sub(every)).await;
     let again = world.take(work).await;
     assert_eq!(again.len(), NUM_SHARDS as usize - 1, "one was renewed");
     assert!(!shards_of(&again).contains(&leases[0].shard));
@@ -230,7 +272,7 @@ async fn a_shard_that_another_worker_commits_is_lost(world: &World, work: &dyn W
 
 /// What is committed before the source is made is no part of its work.
 macro_rules! contract {
-    ($name:ident, $open:expr, [$($fact:ident),* $(,)?]) => {
+    ($name:ident, $time:expr, $open:expr, [$($fact:ident),* $(,)?]) => {
         mod $name {
             use super::*;
 
@@ -239,13 +281,13 @@ macro_rules! contract {
                 check: impl AsyncFnOnce(&World, &dyn WorkSource),
             ) {
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-                    let world = World::new().await;
+                    let world = World::new($time).await;
                     for shard in committed {
                         world.commit(*shard).await;
                     }
-                    let open: fn(&World) -> BoxFuture<'_, Arc<dyn WorkSource>> = $open;
-                    let work = open(&world).await;
-                    check(&world, &*work).await;
+                    let open: fn(&World) -> BoxFuture<'_, Option<Opened>> = $open;
+                    let Some(opened) = open(&world).await else { return };
+                    check(&world, &*opened.work).await;
                 });
             }
 
@@ -271,10 +313,23 @@ macro_rules! contract {
     };
 }
 
+/// A source of work, and the server that it needs.
+struct Opened {
+    work: Arc<dyn WorkSource>,
+    _server: Option<NatsServer>,
+}
+
+impl Opened {
+    fn new(work: impl WorkSource + 'static) -> Option<Self> {
+        Some(Self { work: Arc::new(work), _server: None })
+    }
+}
+
 macro_rules! contract_of {
-    ($name:ident, $open:expr $(, $more:ident)*) => {
+    ($name:ident, $time:expr, $open:expr $(, $more:ident)*) => {
         contract!(
             $name,
+            $time,
             $open,
             [
                 each_shard_is_handed_out_once_and_then_all_is_done,
@@ -290,36 +345,72 @@ macro_rules! contract_of {
     };
 }
 
-contract_of!(local, |world| {
-    async { Arc::new(OpenShards::of(world.run.clone(), 0.4).await.unwrap()) as Arc<dyn WorkSource> }.boxed()
+contract_of!(local, Time::manual(), |world| {
+    async { Opened::new(OpenShards::of(world.run.clone(), 0.4).await.unwrap()) }.boxed()
 });
 
-async fn share_of(world: &World, share: &str) -> Arc<dyn WorkSource> {
+async fn share_of(world: &World, share: &str) -> Option<Opened> {
     let share: Share = share.parse().unwrap();
-    Arc::new(ShareFirst::of(world.run.clone(), share).await.unwrap())
+    Opened::new(ShareFirst::of(world.run.clone(), share).await.unwrap())
 }
 
-contract_of!(share, |world| share_of(world, "1/3").boxed(), a_shard_that_another_worker_commits_is_lost);
+contract_of!(
+    share,
+    Time::manual(),
+    |world| share_of(world, "1/3").boxed(),
+    a_shard_that_another_worker_commits_is_lost
+);
 
 // Six shards, eight workers.
 contract_of!(
     share_without_shards,
+    Time::manual(),
     |world| share_of(world, "0/8").boxed(),
     a_shard_that_another_worker_commits_is_lost
 );
 
 /// Fills a queue with what is open, and takes shards from it.
-async fn queued(run: Arc<Run>, end: BrokerEnd<ManualClock>) -> Result<QueueShards> {
+async fn queued(run: Arc<Run>, end: impl Broker + 'static, idle: Duration) -> Result<QueueShards> {
     submit(&end, &run).await?;
-    QueueShards::of(Arc::new(end), run, None, IDLE).await
+    QueueShards::of(Arc::new(end), run, None, idle).await
 }
 
 contract_of!(
     queue,
+    Time::manual(),
     |world| {
         async {
-            let broker = Broker::new(world.clock.clone(), LEASE);
-            Arc::new(queued(world.run.clone(), broker.end()).await.unwrap()) as Arc<dyn WorkSource>
+            let Time::Manual(clock) = &world.time else { panic!("this broker has the time of the test") };
+            let broker = FakeBroker::new(clock.clone(), world.time.lease());
+            Opened::new(queued(world.run.clone(), broker.end(), world.time.idle()).await.unwrap())
+        }
+        .boxed()
+    },
+    an_expired_lease_is_handed_out_again,
+    a_shard_that_another_worker_commits_is_lost
+);
+
+contract_of!(
+    queue_in_nats,
+    Time::Real,
+    |world| {
+        async {
+            let program = support::project().join(".venv/bin/nats-server");
+            if !program.is_file() {
+                return support::skip("no .venv/bin/nats-server: run scripts/test-env");
+            }
+            let server = NatsServer::start(program);
+            let options = config::Queue {
+                servers: vec![server.url()],
+                name: "shards".to_owned(),
+                credentials: None,
+                lease: world.time.lease(),
+                idle: world.time.idle(),
+                replicas: NonZeroUsize::MIN,
+            };
+            let nats = Nats::connect(&options, "a table").await.unwrap();
+            let work = queued(world.run.clone(), nats, world.time.idle()).await.unwrap();
+            Some(Opened { work: Arc::new(work), _server: Some(server) })
         }
         .boxed()
     },
@@ -334,7 +425,7 @@ const NUM_IMAGES: usize = 32;
 
 /// What two workers have in common.
 struct Shared {
-    broker: Arc<Broker>,
+    broker: Arc<FakeBroker<ManualClock>>,
     /// Whether workers renew their leases; one that is stopped for long does not.
     renews: bool,
     num_lost: AtomicUsize,
@@ -342,7 +433,11 @@ struct Shared {
 
 impl Shared {
     fn new(lease: Duration, renews: bool) -> Arc<Self> {
-        Arc::new(Self { broker: Broker::new(Arc::default(), lease), renews, num_lost: AtomicUsize::new(0) })
+        Arc::new(Self {
+            broker: FakeBroker::new(Arc::default(), lease),
+            renews,
+            num_lost: AtomicUsize::new(0),
+        })
     }
 
     fn note(&self, ended: &Result<()>) {
@@ -395,7 +490,7 @@ fn working_from(shared: &Arc<Shared>, job: &Job) -> Worker {
     let work: OpenWork = Arc::new(move |run| {
         let shared = shared.clone();
         async move {
-            let inner = queued(run, shared.broker.end()).await?;
+            let inner = queued(run, shared.broker.end(), LEASE).await?;
             Ok(Arc::new(Observed { inner, shared }) as Arc<dyn WorkSource>)
         }
         .boxed()
