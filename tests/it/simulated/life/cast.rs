@@ -21,7 +21,7 @@ use tilefleet::maintenance::runs;
 use tilefleet::maintenance::verify::{Depth, verify_output};
 use tilefleet::output::current_rows::{settle, sum_up_if_there};
 use tilefleet::output::provenance::Provenance;
-use tilefleet::output::summary::sum_up;
+use tilefleet::output::summary::{sum_up, sum_up_in_turn};
 use tilefleet::output::table::{ShardRows, TableSpec, encode};
 use tilefleet::output::{ModelRecord, Output, Run, RunId, Scope, Shard, Tile};
 use tilefleet::stages::commit::commit_shard;
@@ -167,8 +167,9 @@ impl Acting {
         if !nothing_new {
             self.work_on(&run, num_held).await?;
         }
-        sum_up(&run).await?;
-        settle(&run, Some(1.0)).await?;
+        let name = self.output.process.name();
+        let summary = if nothing_new { sum_up(&run).await? } else { sum_up_in_turn(&run, name).await? };
+        settle(&run, &summary.counts, Some(1.0)).await?;
         if !self.table.seen().is_done(&run.id.to_string()) {
             self.table.violation(format!("a worker exits 0, and {} is not complete", run.id));
         }
