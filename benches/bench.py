@@ -13,7 +13,9 @@
 - windows: windows of a COG over the same job by rasterio and over its reading alone, local and from S3 20 ms away
 - scenes: peak memory of scenes of 4,000 and of 40,000 pixels a side
 - nearest: the nearest neighbours of a tile among 100,000, over pyarrow and NumPy
-- many: planning 10 million windows and 10 million photos, and verifying 2,442 shards, over pyarrow
+- many: planning 10 million windows and 10 million photos, and verifying 2,442 shards, over pyarrow; joining a run of 10
+  million over joining one of 10,000. One of these alone: many-windows, many-photos, many-verify, many-joining; with `--tiles`
+  fewer tiles, to try them out
 - fleet: 32 workers with shares and 64 on a queue, whose devices sleep, over the ideal, and their requests per shard
 - micro: decode, resize, encode, commit and compare, each alone
 
@@ -24,6 +26,7 @@ beforehand, so that all find them in the page cache. Loading the model is left o
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -304,11 +307,13 @@ def scene_memory(rounds, _threads):
     windows.memory(WORK, tilefleet, rounds)
 
 
-def ten_million(rounds, _threads):
+def ten_million(rounds, _threads, tiles, parts):
     # Not above, as in nearest_neighbours.
     import many
 
-    many.measure(WORK / "many", TILEFLEET, bench_program("fill"), min(rounds, 3))
+    measured = many.Many(WORK / "many", TILEFLEET, bench_program, ROOT / ".venv" / "bin" / "weed", rounds, tiles)
+    for part in parts:
+        getattr(measured, part)()
 
 
 def workers_that_sleep(_rounds, _threads):
@@ -330,9 +335,16 @@ MEASUREMENTS = {
     "scenes": scene_memory,
     "nearest": nearest_neighbours,
     "micro": micro,
-    "many": ten_million,
     "fleet": workers_that_sleep,
 }
+
+
+def of_many(tiles):
+    """The measurements of ten million tiles: all of them, and each alone."""
+    parts = ("windows", "photos", "verify", "joining")
+    alone = {f"many-{part}": functools.partial(ten_million, tiles=tiles, parts=[part]) for part in parts}
+    return alone | {"many": functools.partial(ten_million, tiles=tiles, parts=parts)}
+
 
 OVER_BEFORE = {"b": pipeline_over_before, "windows": windows_over_before, "nearest": nearest_over_before}
 
@@ -343,10 +355,12 @@ def main():
     parser.add_argument("--before", type=Path, metavar="TILEFLEET", help="the binary of an earlier build")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--tiles", type=int, help="tiles of `many` [default: 10,000,000]")
     arguments = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
-    measurements = OVER_BEFORE if arguments.before else MEASUREMENTS
-    names = arguments.only.split(",") if arguments.only else list(measurements)
+    measurements = OVER_BEFORE if arguments.before else MEASUREMENTS | of_many(arguments.tiles)
+    alone = [name for name in measurements if not name.startswith("many-")]
+    names = arguments.only.split(",") if arguments.only else alone
     if set(names) & {*"abcd", "int8", "auto"}:
         make_inputs()
     print(f"{platform.system()} {platform.machine()}, {arguments.threads} threads")

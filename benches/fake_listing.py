@@ -6,11 +6,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 PAGE = 1000
+SIZE = 20_000
+TAG = "0123456789abcdef01234567"
 
 OBJECT = (
     "<Contents><Key>{prefix}@{last}.jpg</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
-    '<ETag>"0123456789abcdef01234567@0{last}"</ETag><Size>20000</Size><StorageClass>STANDARD</StorageClass></Contents>'
+    f'<ETag>"{TAG}@0{{last}}"</ETag><Size>{SIZE}</Size><StorageClass>STANDARD</StorageClass></Contents>'
 )
+
+
+def etag(number):
+    """The entity tag of an object, as it is listed."""
+    return f'"{TAG}{number // PAGE:04}0{number % PAGE:03}"'
 
 
 @functools.cache

@@ -1,14 +1,16 @@
 """Plans and proofs of runs of 10 million tiles, over pyarrow that writes or reads the same columns.
 
-- photos: `tilefleet plan` over a bucket that exists only as a listing, whose listing alone (`plan --dry-run`, which lists and
-  sorts, too) is measured and taken off
 - windows: `tilefleet plan` over sparse scenes of a million windows each, of which only headers exist
+- photos: `tilefleet plan` over a bucket that exists only as a listing, from the end of the listing, which takes much longer; and,
+  less precisely, less the seconds of `plan --dry-run`, which lists and sorts, too
 - verify: `tilefleet verify` of the photos' run, committed without embeddings by `benches/fill.rs`
+- joining: a worker that joins such a run, over one that joins 10,000 photos (`benches/joining.py`)
 
 pyarrow reads the files of the plan into memory and writes them again with the compression they have, and reads them back; of
 the table it reads `tile_id`. All files are in the page cache. Peaks are those of whole processes.
 """
 
+import datetime
 import json
 import math
 import os
@@ -25,16 +27,16 @@ SCENES = 10
 SIDE = 224
 
 
-def make_scenes(folder):
-    """Sparse scenes: a thousand windows in each direction, and no block stored."""
+def make_scenes(folder, tiles):
+    """Sparse scenes: with 10 million a thousand windows in each direction, and no block stored."""
     if folder.is_dir():
         return
     import rasterio
 
-    stage = folder.with_name("scenes.stage")
+    stage = folder.with_name(f"{folder.name}.stage")
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
-    size = math.isqrt(TILES // SCENES) * SIDE
+    size = math.isqrt(tiles // SCENES) * SIDE
     profile = {"driver": "GTiff", "width": size, "height": size, "count": 3, "dtype": "uint8", "photometric": "RGB"}
     profile |= {"tiled": True, "blockxsize": 1024, "blockysize": 1024, "SPARSE_OK": "TRUE", "BIGTIFF": "YES"}
     for number in range(SCENES):
@@ -44,10 +46,10 @@ def make_scenes(folder):
     stage.rename(folder)
 
 
-def timed(*command):
+def timed(*command, stderr=None):
     """Runs a program; returns its seconds, its peak memory in bytes and what it printed."""
     started = time.monotonic()
-    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE)
+    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=stderr)
     printed = process.stdout.read().decode()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -56,10 +58,10 @@ def timed(*command):
     return time.monotonic() - started, usage.ru_maxrss * 1024, printed
 
 
-def plan(tilefleet, work, output, *more):
-    shutil.rmtree(output, ignore_errors=True)
-    command = [tilefleet, "plan", PIPELINE, "--json", "--output", output, "--model", work / "free.onnx", *more]
-    return timed(*command)
+def end_of_listing(log):
+    """When a planner has said how many sources it has found, in seconds since 1970."""
+    found = [line for line in map(json.loads, log) if " sources with " in line["message"]]
+    return datetime.datetime.fromisoformat(found[-1]["timestamp"]).timestamp()
 
 
 def in_pyarrow(what, *files):
@@ -95,53 +97,91 @@ def read_ids(files):
 
     started = time.monotonic()
     rows = sum(pq.read_table(file, columns=["tile_id"]).num_rows for file in files)
-    assert rows == TILES, rows
+    print(f"{rows} rows", file=sys.stderr)
     return time.monotonic() - started
 
 
 def report(title, ours, theirs, peak, limit):
-    ours, theirs = statistics.median(ours), statistics.median(theirs)
-    print(f"{title}: {ours:.1f} s, pyarrow {theirs:.1f} s, ratio {ours / theirs:.2f} (≤ {limit}); peak {peak / 2**20:.0f} MiB")
+    ratio = statistics.median(ours) / statistics.median(theirs)
+    spread = [f"{statistics.median(found):.1f} ({min(found):.1f} to {max(found):.1f})" for found in (ours, theirs)]
+    print(f"{title}: {spread[0]} s, pyarrow {spread[1]} s, ratio {ratio:.2f} (≤ {limit}); peak {peak / 2**20:.0f} MiB")
 
 
-def measure(work, tilefleet, fill, rounds):
-    # Not above: they are large, and this process is small where it starts others.
-    import fake_listing
-    import inputs
+class Many:
+    """The measurements, each alone; inputs and outputs are in one folder."""
 
-    work.mkdir(parents=True, exist_ok=True)
-    (work / "free.onnx").write_bytes(inputs.free_model())
-    (work / "free.contract.toml").write_text(inputs.CONTRACT)
-    make_scenes(work / "scenes")
-    windows = ["--input", work / "scenes", "--set=tiles.grid=regular", f"--set=tiles.size={SIDE}"]
-    photos = ["--input", "s3://bench/tiles/", *fake_listing.start(TILES)]
-    for title, more, alone in [("windows", windows, []), ("photos", photos, ["--dry-run", "--set=limits.max_reject_ratio=1"])]:
-        output = work / title
-        ours, theirs, listing, peaks = [], [], [], []
-        for _ in range(rounds):
-            if alone:
-                listing.append(plan(tilefleet, work, output, *more, *alone)[0])
-            seconds, peak, found = plan(tilefleet, work, output, *more)
-            assert json.loads(found)["tiles"] == TILES, found
-            ours.append(seconds - (listing[-1] if alone else 0))
+    def __init__(self, work, tilefleet, build, weed, rounds, tiles=None):
+        """`build(name)`: builds a program of the benchmarks; `tiles`: fewer of them, to try it out."""
+        self.work, self.tilefleet, self.build, self.weed = work, tilefleet, build, weed
+        # Those of a plan take minutes, those of a worker that joins seconds.
+        self.rounds, self.short_rounds, self.tiles = min(rounds, 3), rounds, tiles or TILES
+        # Not above: they are large, and this process is small where it starts others.
+        import inputs
+
+        work.mkdir(parents=True, exist_ok=True)
+        (work / "free.onnx").write_bytes(inputs.free_model())
+        (work / "free.contract.toml").write_text(inputs.CONTRACT)
+
+    def plan(self, output, *more, stderr=None):
+        shutil.rmtree(output, ignore_errors=True)
+        command = [self.tilefleet, "plan", PIPELINE, "--json", "--output", output, "--model", self.work / "free.onnx"]
+        return timed(*command, *more, stderr=stderr)
+
+    def of_listing(self, num):
+        import fake_listing
+
+        return ["--input", "s3://bench/tiles/", *fake_listing.start(num)]
+
+    def windows(self):
+        scenes, output = self.work / f"scenes-{self.tiles}", self.work / "windows"
+        make_scenes(scenes, self.tiles)
+        ours, theirs, peaks = [], [], []
+        for _ in range(self.rounds):
+            settings = ["--set=tiles.grid=regular", f"--set=tiles.size={SIDE}"]
+            seconds, peak, found = self.plan(output, "--input", scenes, *settings)
+            assert json.loads(found)["tiles"] == self.tiles, found
+            ours.append(seconds)
             peaks.append(peak)
             theirs.append(rewritten(output))
-        if listing:
-            print(f"{title}: listing alone {statistics.median(listing):.1f} s, which is taken off below")
-        report(f"plan of {TILES:,} {title}", ours, theirs, max(peaks), 1.2)
-    verify(work / "photos", tilefleet, fill, rounds)
+        report(f"plan of {self.tiles:,} windows", ours, theirs, max(peaks), 1.2)
 
+    def photos(self):
+        output, more = self.work / "photos", self.of_listing(self.tiles)
+        after, less, theirs, peaks = [], [], [], []
+        for _ in range(self.rounds):
+            listing = self.plan(self.work / "listed", *more, "--dry-run", "--set=limits.max_reject_ratio=1")[0]
+            with open(self.work / "log", "w+") as log:
+                seconds, peak, found = self.plan(output, *more, "-v", "--log-format=json", stderr=log)
+                ended = time.time()
+                log.seek(0)
+                after.append(ended - end_of_listing(log))
+            assert json.loads(found)["tiles"] == self.tiles, found
+            less.append(seconds - listing)
+            peaks.append(peak)
+            theirs.append(rewritten(output))
+        report(f"plan of {self.tiles:,} photos, from the end of the listing", after, theirs, max(peaks), 1.2)
+        report(f"plan of {self.tiles:,} photos, less a listing alone", less, theirs, max(peaks), 1.2)
 
-def verify(output, tilefleet, fill, rounds):
-    subprocess.run([fill, "--no-embeddings", "--output", output], check=True, stdout=sys.stderr)
-    files = sorted(output.glob("tiles/*/*.parquet"))
-    ours, theirs, peaks = [], [], []
-    for _ in range(rounds):
-        seconds, peak, _ = timed(tilefleet, "verify", output)
-        ours.append(seconds)
-        peaks.append(peak)
-        theirs.append(in_pyarrow("read", *files))
-    report(f"verify of {len(files):,} shards", ours, theirs, max(peaks), 3)
+    def verify(self):
+        output = self.work / "verified"
+        self.plan(output, *self.of_listing(self.tiles))
+        subprocess.run([self.build("fill"), "--no-embeddings", "--output", output], check=True, stdout=sys.stderr)
+        files = sorted(output.glob("tiles/*/*.parquet"))
+        ours, theirs, peaks = [], [], []
+        for _ in range(self.rounds):
+            seconds, peak, _ = timed(self.tilefleet, "verify", output)
+            ours.append(seconds)
+            peaks.append(peak)
+            theirs.append(in_pyarrow("read", *files))
+        report(f"verify of {len(files):,} shards", ours, theirs, max(peaks), 3)
+
+    def joining(self):
+        import joining
+
+        def plan(output, num):
+            return json.loads(self.plan(output, *self.of_listing(num))[2])
+
+        joining.measure(self.work, self.tilefleet, PIPELINE, self.weed, plan, self.short_rounds, self.tiles)
 
 
 if __name__ == "__main__":

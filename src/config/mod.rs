@@ -601,6 +601,11 @@ mod tests {
              (--set limits.max_reject_ratio)"
         );
         assert_eq!(
+            text("run.probe_tolerance=0"),
+            "`run.probe_tolerance` must be \"auto\" or a number above 0, at most 1, not the integer 0 (--set \
+             run.probe_tolerance)"
+        );
+        assert_eq!(
             text("run.max_wait=50"),
             "`run.max_wait` must be a duration such as \"50ms\" or \"2m 30s\", not the integer 50 \
              (--set run.max_wait)"

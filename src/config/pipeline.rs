@@ -11,7 +11,7 @@ use toml::Value;
 use super::grid::{Grid, frames, grid, windows};
 use super::privacy::{Privacy, burned_in, privacy};
 use super::settings::{Origin, Settings};
-use super::value::{AutomaticSize, ByteSize, PerCent, Ratio, wrong};
+use super::value::{AutomaticRatio, AutomaticSize, ByteSize, PerCent, Ratio, wrong};
 use crate::input::storage::{SignOptions, StorageOptions};
 use crate::model_cache::ModelPlace;
 use crate::vocabulary::contract::precision::Precision;
@@ -170,7 +170,7 @@ pub struct Model {
 }
 
 /// `[run]`: how the work is done. Nothing here changes a row's meaning.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Run {
     /// Execution provider.
     pub provider: Provider,
@@ -188,6 +188,9 @@ pub struct Run {
     pub spinning: Option<bool>,
     /// Whether a model may run whose 16-bit sums saturate on this processor: its rows are others then.
     pub allow_saturation: bool,
+    /// Largest difference from the contract's probes that a worker may start with, as a share of an embedding's length;
+    /// `None`: the default, or any where saturation is allowed.
+    pub probe_tolerance: Option<f64>,
     /// What execution providers are told: `run.cpu_fallback`, `[cuda]`, `[tensorrt]`.
     pub providers: ProviderOptions,
     /// Most requests to the store at once.
@@ -513,6 +516,7 @@ fn run(settings: &Settings) -> Result<Run> {
         sessions: settings.read("run.sessions")?,
         spinning: settings.read("run.spinning")?,
         allow_saturation: settings.read("run.allow_saturation")?,
+        probe_tolerance: settings.read::<AutomaticRatio>("run.probe_tolerance")?.0,
         providers: providers(settings)?,
         fetch_concurrency: settings.read("run.fetch_concurrency")?,
         memory_bytes: settings.read::<ByteSize>("run.memory")?.0,

@@ -204,6 +204,20 @@ impl FromSetting for Ratio {
     }
 }
 
+/// A share of a whole above 0, or `None` for the default.
+pub(super) struct AutomaticRatio(pub(super) Option<f64>);
+
+impl FromSetting for AutomaticRatio {
+    const EXPECTED: &'static str = "\"auto\" or a number above 0, at most 1";
+
+    fn from_setting(setting: &Setting) -> Option<Self> {
+        match setting.value.as_str() {
+            Some("auto") => Some(Self(None)),
+            _ => Ratio::from_setting(setting).filter(|ratio| ratio.0 > 0.0).map(|ratio| Self(Some(ratio.0))),
+        }
+    }
+}
+
 /// A share of a whole, 0 to 100.
 pub(super) struct PerCent(pub(super) u8);
 

@@ -13,17 +13,26 @@ use crate::vocabulary::error::{Error, Result};
 /// For whoever finds the object.
 const CONTENT: &[u8] = b"tasks of one array job have worked on this run\n";
 
-/// One submission of an array job, as its engine tells it from others.
+/// One submission of an array job, as its engine tells it from others, and which of its tasks this process is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArrayJob {
     digest: String,
+    task: u32,
 }
 
 impl ArrayJob {
     /// Describes the job with this name; no other has it. It is shown to nobody.
+    ///
+    /// - `task`: the number that the engine gives to this task, the same when it is started again
     #[must_use]
-    pub fn new(name: &str) -> Self {
-        Self { digest: hex::encode(&Sha256::digest(name)[..16]) }
+    pub fn new(name: &str, task: u32) -> Self {
+        Self { digest: hex::encode(&Sha256::digest(name)[..16]), task }
+    }
+
+    /// Returns what no other task of any job is called.
+    #[must_use]
+    pub fn task_name(&self) -> String {
+        format!("task {} of job {}", self.task, self.digest)
     }
 
     /// Returns the name of its object.

@@ -83,6 +83,15 @@ impl ParquetObject {
         Self::load(bucket, key, size_bytes, options).await.map(Some)
     }
 
+    /// As [`Self::open`], for a file that was listed with this size, by one request less.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`]; `Unavailable` if the object is gone.
+    pub async fn open_listed(bucket: &Bucket, key: &str, size_bytes: u64) -> Result<Self> {
+        Self::load(bucket, key, size_bytes, ArrowReaderOptions::new()).await
+    }
+
     /// As [`Self::open`], for a file that was listed with this size, and reads where the pages begin.
     ///
     /// # Errors

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use super::version::tool_version;
-use super::{ParquetObject, PrivacyRecord, Run, is_damaged};
-use crate::input::storage::Bucket;
+use super::{CommittedShard, ParquetObject, PrivacyRecord, Run, is_damaged};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::outcome::{CommittedBy, Counts};
 
@@ -113,11 +112,10 @@ pub async fn is_our_own(run: &Run, shard: u32) -> Result<bool> {
 /// # Errors
 ///
 /// As the store answers; `Config` if the object is not a shard of ours.
-pub async fn read_counts(bucket: &Bucket, key: &str) -> Result<Counts> {
+pub async fn read_counts(run: &Run, shard: &CommittedShard) -> Result<Counts> {
+    let key = run.shard_key(shard.number);
     let missing = || Error::config(format!("{key} has no counts"));
-    let object = ParquetObject::open(bucket, key)
-        .await?
-        .ok_or_else(|| Error::unavailable(format!("{key} was listed, but does not exist any more")))?;
+    let object = ParquetObject::open_listed(&run.output.bucket, &key, shard.size_bytes).await?;
     let counts = object.key_values().remove(&in_file(COUNTS)).ok_or_else(missing)?;
     serde_json::from_str(&counts).map_err(|error| missing().because(error))
 }

@@ -2,17 +2,23 @@
 //!
 //! Several workers may see that a run is complete. Whoever creates this object judges the run: it alone exits 65 if too
 //! much was rejected.
+//!
+//! ```text
+//! every shard is committed ─▶ by this worker the last one? ─ yes ─▶ read all footers ─▶ PUT summary.json if absent
+//!                                         └─ no ─▶ look for summary.json, for a while ─▶ not there: do it
+//! ```
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use crate::input::storage::{Put, StoreError};
-use crate::output::provenance::read_counts;
+use crate::output::provenance::{is_our_own, read_counts};
 use crate::output::{CommittedShard, Run, RunId};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::outcome::Counts;
-use crate::vocabulary::process::Process;
 use crate::vocabulary::words::{counted, form};
 
 /// A summary is small; a larger one is not ours.
@@ -20,6 +26,18 @@ const MAX_SUMMARY_BYTES: u64 = 1 << 20;
 
 /// Requests for footers under way at once.
 const FOOTERS_AT_ONCE: usize = 16;
+
+/// A worker waits at least so long for another one's summary.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// And so much longer for each shard: two requests of 80 ms, as many shards at a time as above.
+const PATIENCE_PER_SHARD: Duration = Duration::from_millis(10);
+
+/// But no longer than this: that worker may have died.
+const MAX_PATIENCE: Duration = Duration::from_mins(1);
+
+/// Time to the first look for another one's summary; doubled for each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The final counts of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,16 +53,17 @@ pub struct Summary {
     /// Their outcomes.
     #[serde(flatten)]
     pub counts: Counts,
-    /// The process that judges the run: the first to sum it up. Summaries of older versions do not say.
+    /// Who judges the run, the first to sum it up: a process, or a task of an array job, which is the same one when it is
+    /// started again. Summaries of older versions do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge: Option<String>,
 }
 
 impl Summary {
-    /// Returns whether this process judges the run.
+    /// Returns whether this process or task judges the run.
     #[must_use]
-    pub fn is_judged_by(&self, process: &Process) -> bool {
-        self.judge.as_deref() == Some(process.name())
+    pub fn is_judged_by(&self, name: &str) -> bool {
+        self.judge.as_deref() == Some(name)
     }
 
     /// Returns whether its totals are those of the run's plan.
@@ -64,10 +83,72 @@ impl Summary {
 ///
 /// `Unavailable` if the run is not complete; as the store answers otherwise.
 pub async fn sum_up(run: &Run) -> Result<Summary> {
+    sum_up_as(run, run.output.process.name()).await
+}
+
+/// Sums up a run that this worker has worked on, as others may have that end in the same moment: whoever has committed
+/// last does it, and the others wait for that.
+///
+/// - `judge`: what this process or task is called
+///
+/// # Errors
+///
+/// As [`sum_up`].
+pub async fn sum_up_in_turn(run: &Run, judge: &str) -> Result<Summary> {
     if let Some(summary) = read(run).await? {
         return Ok(summary);
     }
-    let (summary, key) = (count(run).await?, run.output.layout.summary(&run.id));
+    if another_was_last(run).await?
+        && let Some(summary) = wait_for_another(run).await?
+    {
+        return Ok(summary);
+    }
+    sum_up_as(run, judge).await
+}
+
+/// Returns whether another process has committed the last shard of a complete run.
+async fn another_was_last(run: &Run) -> Result<bool> {
+    let committed = run.committed().await?.shards;
+    if committed.len() < run.num_shards() as usize {
+        return Ok(false);
+    }
+    // Stores tell whole seconds: the number decides, so that it is the same shard for everybody.
+    match committed.iter().max_by_key(|shard| (shard.committed_at, shard.number)) {
+        Some(last) => Ok(!is_our_own(run, last.number).await?),
+        None => Ok(false),
+    }
+}
+
+async fn wait_for_another(run: &Run) -> Result<Option<Summary>> {
+    let process = &run.output.process;
+    // If nobody comes, not all of those that wait are to begin at once.
+    let patience = (PATIENCE + PATIENCE_PER_SHARD * run.num_shards()).min(MAX_PATIENCE);
+    let patience = process.jittered(patience);
+    let (mut waited, mut pause) = (Duration::ZERO, FIRST_PAUSE);
+    while waited < patience {
+        let now = process.jittered(pause).min(patience - waited);
+        process.sleep(now).await;
+        if let Some(summary) = read(run).await? {
+            return Ok(Some(summary));
+        }
+        waited += now;
+        pause *= 2;
+    }
+    Ok(None)
+}
+
+/// Sums up at once.
+///
+/// - `judge`: what this process or task is called
+///
+/// # Errors
+///
+/// As [`sum_up`].
+pub async fn sum_up_as(run: &Run, judge: &str) -> Result<Summary> {
+    if let Some(summary) = read(run).await? {
+        return Ok(summary);
+    }
+    let (summary, key) = (count(run, judge).await?, run.output.layout.summary(&run.id));
     if run.output.create(&key, encoded(&summary)?).await? == Put::Created {
         run.output.take_back_if_deleted(&run.id, &key).await?;
         return Ok(summary);
@@ -129,7 +210,7 @@ async fn read(run: &Run) -> Result<Option<Summary>> {
     }
 }
 
-async fn count(run: &Run) -> Result<Summary> {
+async fn count(run: &Run, judge: &str) -> Result<Summary> {
     let plan = &run.record.plan;
     let committed = run.committed().await?.shards;
     if run.output.is_deleted(&run.id).await? {
@@ -148,7 +229,7 @@ async fn count(run: &Run) -> Result<Summary> {
         shards: plan.shards,
         tiles: plan.tiles,
         counts: add_up(run, &committed).await?,
-        judge: Some(run.output.process.name().to_owned()),
+        judge: Some(judge.to_owned()),
     })
 }
 
@@ -161,8 +242,7 @@ pub fn deleted_meanwhile(id: &RunId) -> Error {
 
 /// Adds up what the footers of shards say.
 async fn add_up(run: &Run, committed: &[CommittedShard]) -> Result<Counts> {
-    let keys: Vec<String> = committed.iter().map(|shard| run.shard_key(shard.number)).collect();
-    let footers = keys.into_iter().map(|key| async move { read_counts(&run.output.bucket, &key).await });
+    let footers = committed.to_vec().into_iter().map(|shard| async move { read_counts(run, &shard).await });
     let mut counts = Counts::default();
     let mut footers = futures::stream::iter(footers).buffered(FOOTERS_AT_ONCE);
     while let Some(shard) = footers.next().await {

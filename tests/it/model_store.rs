@@ -11,6 +11,7 @@ use tilefleet::runtime::Build;
 
 use crate::fixture::{Job, assert_exit, model, small_model, stderr, wait_until};
 use crate::support;
+use crate::support::small_disk::SmallDisk;
 use crate::support::store_server::StoreServer;
 use crate::support::{Fault, FaultProxy, Rule, S3Server};
 
@@ -151,6 +152,32 @@ fn a_model_is_fetched_once_for_all_workers() {
     assert_exit(&remote.run(&[]), 0);
     let later = &remote.proxy.requests()[requests.len()..];
     assert_eq!(later, [format!("HEAD {NETWORK}"), format!("HEAD {CONTRACT}")]);
+}
+
+/// There was room when the fetch began, and something else fills the disk in its middle: 75, nothing half-written is left, and
+/// with room the same command goes on.
+#[test]
+fn a_disk_that_fills_up_while_a_model_is_fetched_leaves_no_part_of_it() {
+    const DISK_BYTES: u64 = 64 << 20;
+    let Some(remote) = ModelJob::new(2, "") else { return };
+    let size = fs::metadata(small_model()).unwrap().len();
+    assert!((16 << 20..DISK_BYTES).contains(&size), "a model of {size} bytes has no middle here");
+    let Some(disk) = SmallDisk::mount(&remote.cache.models(), &DISK_BYTES.to_string()) else { return };
+    let wait = Fault::Delay(Duration::from_secs(2));
+    remote.proxy.add(Rule::new(wait).on_method("GET").on_key("small.onnx"));
+    let fetching = remote.tilefleet(&["run", "photos.toml"]).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("the network is asked for", || remote.requests("GET", NETWORK) > 0);
+    let filler = disk.0.join("filler");
+    fs::write(&filler, vec![0; (DISK_BYTES - size / 2) as usize]).unwrap();
+    let output = fetching.wait_with_output().unwrap();
+    assert_exit(&output, 75);
+    let said = stderr(&output);
+    let written = format!("cannot write {}", remote.cache.models().display());
+    assert!(said.contains(&written) && said.contains("  hint: check the disk"), "{said}");
+    assert_eq!((remote.cache.blobs().len(), remote.cache.staged()), (0, 0));
+    fs::remove_file(filler).unwrap();
+    assert_exit(&remote.run(&[]), 0);
+    remote.job.verify_ok();
 }
 
 /// The rows are those of the model on disk, and the record says where it lay and no secret.

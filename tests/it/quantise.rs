@@ -1,7 +1,8 @@
 //! Int8 and fp16 models come near the fp32 ones that they were made from, and runs say which they used.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use prost::Message;
 use serde_json::Value;
@@ -11,6 +12,7 @@ use tilefleet::models::onnx::{
 };
 use tilefleet::vocabulary::contract::Contract;
 use tilefleet_testing::Random;
+use tilefleet_testing::skipped::not_on_this_machine;
 
 use crate::fixture::{Job, assert_exit, jpeg, model, rows, shard_files, small_model, stderr};
 use crate::support;
@@ -129,8 +131,7 @@ fn full_range_weights_are_refused_without_vnni() {
     let photos = data.join("photos/cifar10");
     let network = data.join("models/resnet56_cifar10.onnx");
     if support::has_vnni() {
-        let answer = quantised(&network, &photos, &int8, &["--weights", "full"]);
-        assert_eq!(answer["quantisation"]["weights"], "full");
+        of_full_range(&network, &photos, &int8);
     } else {
         println!(
             "this processor has no VNNI and so makes no full range: weights of the reduced one are stretched"
@@ -171,6 +172,61 @@ fn full_range_weights_are_refused_without_vnni() {
     assert!(message.contains("16-bit sums saturate"), "{message}");
     let message = refused(haswell_quantises(&network, &photos, &folder.path().join("no.onnx")), 78);
     assert!(message.contains("full-range weights cannot be compared here"), "{message}");
+}
+
+fn of_full_range(network: &Path, photos: &Path, int8: &Path) {
+    let answer = quantised(network, photos, int8, &["--weights", "full"]);
+    assert_eq!(answer["quantisation"]["weights"], "full");
+}
+
+/// Of a fleet whose pipeline allows saturation, a worker that differs by more than the tolerance ends before it touches
+/// anything, and the others finish. With a larger tolerance it takes part, and its shards say what computed them.
+#[test]
+fn of_a_mixed_fleet_only_the_worker_that_differs_too_much_ends() {
+    let (Some(data), Some(_)) = (support::test_data(), support::haswell()) else { return };
+    if !support::has_vnni() {
+        return not_on_this_machine("no VNNI: no other arithmetic than the emulated one's");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (int8, chosen) = (folder.path().join("int8.onnx"), folder.path().join("photos"));
+    let photos = data.join("photos/cifar10");
+    of_full_range(&data.join("models/resnet56_cifar10.onnx"), &photos, &int8);
+    copy_evenly(&photos, &chosen, 20);
+    let job = Job::new(0, "[plan]\nshard_tiles = 2\n[run]\nallow_saturation = true\nprobe_tolerance = 0.1");
+    let start = |mut command: Command, share: &str, tolerance: &[&str]| {
+        command.arg("run").arg(&job.pipeline).args(["--share", share]).args(tolerance);
+        command.arg("--input").arg(&chosen).arg("--model").arg(&int8);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let ended = |worker: Child, code: i32| {
+        let output = worker.wait_with_output().unwrap();
+        assert_exit(&output, code);
+        stderr(&output)
+    };
+    let differing = start(support::haswell().unwrap(), "1/3", &[]);
+    let others = ["0/3", "2/3"].map(|share| start(support::tilefleet(), share, &[]));
+    let said = ended(differing, 78);
+    assert!(said.contains("the embedding of the bright probe differs by"), "{said}");
+    assert!(said.contains("10 % is allowed") && said.contains("run.probe_tolerance"), "{said}");
+    others.into_iter().for_each(|worker| drop(ended(worker, 0)));
+    job.verify_ok();
+    assert_eq!(arithmetic_of(&job.table()), vec!["u8s8-vnni"; 10]);
+
+    std::fs::remove_dir_all(job.table()).unwrap();
+    let allowing = ["--set", "run.probe_tolerance=1"];
+    let mut differing = start(support::haswell().unwrap(), "0/2", &allowing);
+    while shard_files(&job.table()).is_empty() {
+        assert_eq!(differing.try_wait().unwrap(), None, "it ends before it has committed anything");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    differing.kill().unwrap();
+    differing.wait().unwrap();
+    ended(start(support::tilefleet(), "1/2", &allowing), 0);
+    job.verify_ok();
+    let arithmetic = arithmetic_of(&job.table());
+    for name in ["u8s8-vnni", "u8s8-saturating"] {
+        assert!(arithmetic.iter().any(|found| found == name), "{arithmetic:?}");
+    }
 }
 
 /// Spreads the 7-bit weights of an int8 model over 8 bits, and keeps its contract: it computes nearly the same.
@@ -253,9 +309,23 @@ fn a_processor_that_computes_something_else_is_told_at_the_start() {
         message.contains("the embedding of the bright probe differs by 16.7 %, 10 % is allowed"),
         "{message}"
     );
-    let allowed = job.run(&[&flags[..], &["--set", "run.allow_saturation=true"]].concat());
+    let run = |settings: &[&str]| {
+        let settings = settings.iter().flat_map(|setting| ["--set", setting]);
+        job.run(&flags.iter().copied().chain(settings).collect::<Vec<_>>())
+    };
+    let allowed = run(&["run.allow_saturation=true"]);
     assert_exit(&allowed, 0);
     assert!(stderr(&allowed).contains("the bright probe"), "{}", stderr(&allowed));
+    let tolerated = run(&["run.probe_tolerance=0.17"]);
+    assert_exit(&tolerated, 0);
+    assert!(!stderr(&tolerated).contains("probe"), "{}", stderr(&tolerated));
+    for settings in
+        [&["run.probe_tolerance=0.16"][..], &["run.allow_saturation=true", "run.probe_tolerance=0.16"]]
+    {
+        let refused = run(settings);
+        assert_exit(&refused, 78);
+        assert!(stderr(&refused).contains("differs by 16.7 %, 16 % is allowed"), "{}", stderr(&refused));
+    }
 }
 
 /// Copies as many photos of each class, under the class's name.

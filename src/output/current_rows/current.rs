@@ -106,8 +106,8 @@ pub async fn withheld_of_family(
 /// As the store answers.
 pub async fn sum_up_if_there(run: &Run) -> Result<()> {
     let settled = async {
-        sum_up(run).await?;
-        settle(run, None).await
+        let summary = sum_up(run).await?;
+        settle(run, &summary.counts, None).await
     };
     match settled.await {
         Err(_) if run.output.is_deleted(&run.id).await? => Ok(()),
@@ -117,14 +117,14 @@ pub async fn sum_up_if_there(run: &Run) -> Result<()> {
 
 /// Returns whether a run that is complete by now is current, and writes down what makes it so.
 ///
+/// - `counts`: its final ones
 /// - `allowed`: share of rejects that whoever completes it allows; to allow more than was planned is to accept
 ///
 /// # Errors
 ///
 /// As the store answers.
-pub async fn settle(run: &Run, allowed: Option<f64>) -> Result<bool> {
-    let counts = counts_of(run).await?;
-    if !is_above(run, &counts) {
+pub async fn settle(run: &Run, counts: &Counts, allowed: Option<f64>) -> Result<bool> {
+    if !is_above(run, counts) {
         return Ok(true);
     }
     let snapshot = run.output.snapshot(Scope::All).await?;
@@ -136,7 +136,7 @@ pub async fn settle(run: &Run, allowed: Option<f64>) -> Result<bool> {
     }
     let withheld = Current::of(&snapshot.runs).await?.withheld.contains(&run.id);
     let why = match allowed {
-        Some(allowed) if reject_ratio(run, &counts) <= allowed => AcceptedBecause::Asked,
+        Some(allowed) if reject_ratio(run, counts) <= allowed => AcceptedBecause::Asked,
         _ if withheld => return Ok(false),
         _ => AcceptedBecause::First,
     };

@@ -15,7 +15,7 @@ const MAX_VALUES: usize = 64;
 
 /// Length of the difference over that of the stored embedding. Another order of additions moves a rounding step here
 /// and there, far less than this; saturation moves the bright chip by a third and more.
-const TOLERANCE: f64 = 0.1;
+pub const TOLERANCE: f64 = 0.1;
 
 /// How bright a chip is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,32 +73,33 @@ pub fn store(
 /// Compares what a model gives here with what its contract keeps; of a contract that keeps nothing, or of another
 /// tensor, nothing is known.
 ///
+/// - `tolerance`: the largest difference, as a share of the stored embedding's length
+///
 /// # Errors
 ///
 /// [`Kind::Config`](crate::vocabulary::error::Kind::Config) if an embedding is another; else as [`BatchRunner::run`].
-pub fn check(runner: &mut dyn BatchRunner, contract: &Contract) -> Result<()> {
+pub fn check(runner: &mut dyn BatchRunner, contract: &Contract, tolerance: f64) -> Result<()> {
     let stored = contract.quantisation.iter().flat_map(|record| &record.probes);
     for probe in stored.filter(|probe| probe.tensor == contract.output.embedding) {
         let found = answer(runner, &contract.input, probe.low, probe.high)?;
         let off = difference(&probe.embedding, &found);
-        if off.is_nan() || off > TOLERANCE {
-            return Err(Error::config(
-                "with this int8 model this processor computes other rows than the one \
-                 that made it",
-            )
-            .because(format!(
-                "the embedding of the {} probe differs by {:.1} %, {:.0} % is allowed",
-                probe.chip,
-                100.0 * off,
-                100.0 * TOLERANCE
-            ))
-            .hint(
-                "quantise the fp32 model again with this version's `tilefleet model quantize`; if the \
-                     error stays, report it; `--set run.allow_saturation=true` accepts other rows",
-            ));
+        if off.is_nan() || off > tolerance {
+            return Err(differs(&probe.chip, off, tolerance));
         }
     }
     Ok(())
+}
+
+fn differs(chip: &str, off: f64, tolerance: f64) -> Error {
+    let percent = |share: f64| (1000.0 * share).round() / 10.0;
+    let (off, tolerance) = (percent(off), percent(tolerance));
+    Error::config("with this int8 model this processor computes other rows than the one that made it")
+        .because(format!("the embedding of the {chip} probe differs by {off} %, {tolerance} % is allowed"))
+        .hint(
+            "let processors that compute the same do the run; if all differ, quantise the fp32 model again with this \
+             version's `tilefleet model quantize`, and if the error stays, report it; `--set run.probe_tolerance=SHARE` \
+             accepts rows that differ by more",
+        )
 }
 
 /// Returns some values of the embedding of a chip.

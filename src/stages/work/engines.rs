@@ -46,7 +46,8 @@ impl ArrayTask {
     pub fn of_engine(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let variables = Variables(&variable);
         let (share, variable) = variables.share()?;
-        let job = variables.job(variable).map(|name| ArrayJob::new(&name));
+        let task = variables.number(variable)?;
+        let job = variables.job(variable).zip(task).map(|(name, task)| ArrayJob::new(&name, task));
         Ok(Self { share, variable, job })
     }
 }
@@ -295,10 +296,15 @@ mod tests {
             let size = ("AWS_BATCH_JOB_ARRAY_SIZE", "4");
             found(&[(BATCH, index), size, ("AWS_BATCH_JOB_ID", id)]).unwrap().job
         };
-        assert_eq!(batch("0", "a1:0"), batch("3", "a1:3"));
-        assert!(batch("0", "a1:0").is_some() && batch("0", "a1:0") != batch("0", "b2:0"));
+        let job_of =
+            |task: Option<ArrayJob>| task.unwrap().task_name().split_once(" of ").unwrap().1.to_owned();
+        let (first, last) = (batch("0", "a1:0"), batch("3", "a1:3"));
+        assert_ne!(first, last);
+        assert_eq!(batch("3", "a1:3"), last, "a task that is started again is the same");
+        assert_eq!(job_of(first.clone()), job_of(last));
+        assert_ne!(job_of(first), job_of(batch("0", "b2:0")));
         let kubernetes = [(KUBERNETES, "0"), (COUNT_VARIABLE, "4"), (JOB_VARIABLE, "uid")];
-        assert_eq!(found(&kubernetes).unwrap().job, Some(ArrayJob::new("uid")));
+        assert_eq!(found(&kubernetes).unwrap().job, Some(ArrayJob::new("uid", 0)));
         assert_eq!(found(&kubernetes[..2]).unwrap().job, None);
     }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{Inference, Job, Report, spool_folder};
 use crate::observe::{Progress, ProgressSnapshot};
 use crate::output::current_rows::sum_up_if_there;
+use crate::output::summary::sum_up_in_turn;
 use crate::output::{Limit, Run, RunId};
 use crate::stages::pipeline::Stop;
 use crate::stages::plan::{Decision, check_fingerprint};
@@ -208,11 +209,9 @@ impl Job {
     ) -> Result<Drained> {
         let committed = stop.or(run.committed()).await?.shards.len() as u64;
         if committed == u64::from(run.num_shards()) {
-            return self
-                .report(run, false, inference, progress, stop)
-                .await
-                .map(Box::new)
-                .map(Drained::Complete);
+            let summary = stop.or(sum_up_in_turn(run, &self.judge())).await?;
+            let report = self.report(run, summary, false, inference, progress, stop).await?;
+            return Ok(Drained::Complete(Box::new(report)));
         }
         Ok(Drained::Part(Box::new(Part {
             run_id: run.id.to_string(),

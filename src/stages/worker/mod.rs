@@ -31,7 +31,7 @@ use crate::output;
 use crate::output::current_rows::{Shown, count_shown, how_to_accept, settle, sum_up_if_there};
 use crate::output::fingerprint::{FingerprintInput, OutputSchemaId, PrivacyMeaning};
 use crate::output::rejects::Retry;
-use crate::output::summary::{Summary, deleted_meanwhile, sum_up};
+use crate::output::summary::{Summary, deleted_meanwhile, sum_up_as, sum_up_in_turn};
 use crate::output::table;
 use crate::output::table::TableSpec;
 use crate::output::{AcceptedBecause, ArrayJob, Limit, ModelRecord, Origin, Output, PrivacyRecord, Run};
@@ -399,10 +399,15 @@ impl Job {
         let run = match decision {
             Decision::Continue(run) => run,
             Decision::OfThisJob(run) => {
-                return Ok((self.report(&run, false, slots.inference, progress, stop).await?, false));
+                let summary = stop.or(sum_up_as(&run, &self.judge())).await?;
+                return Ok((
+                    self.report(&run, summary, false, slots.inference, progress, stop).await?,
+                    false,
+                ));
             }
             Decision::NothingNew { run, limit } => {
-                let report = self.report(&run, true, slots.inference, progress, stop).await?;
+                let summary = stop.or(sum_up_as(&run, &self.judge())).await?;
+                let report = self.report(&run, summary, true, slots.inference, progress, stop).await?;
                 return Ok((Report { limit, ..report }, false));
             }
             Decision::NothingFound => return Ok((nothing_found(slots.inference, progress), false)),
@@ -485,7 +490,14 @@ impl Job {
         stop: &Stop,
     ) -> Result<Report> {
         let inference = self.process(run, work, slots, progress, stop).await?;
-        self.report(run, false, inference, progress, stop).await
+        let summary = stop.or(sum_up_in_turn(run, &self.judge())).await?;
+        self.report(run, summary, false, inference, progress, stop).await
+    }
+
+    /// Returns what this worker is called as the judge of a run. An engine that starts a task again, because its process
+    /// was killed before it could exit 65, is to hear it from that task.
+    fn judge(&self) -> String {
+        self.array.as_ref().map_or_else(|| self.output.process.name().to_owned(), ArrayJob::task_name)
     }
 
     /// Works on the shards of a run that a source of work gives.
@@ -543,14 +555,15 @@ impl Job {
     async fn report(
         &self,
         run: &Run,
+        summary: Summary,
         nothing_new: bool,
         inference: Inference,
         progress: &Progress,
         stop: &Stop,
     ) -> Result<Report> {
         let this_process = progress.snapshot();
-        let summary = stop.or(sum_up(run)).await?;
-        let current = stop.or(settle(run, Some(self.pipeline.limits.max_reject_ratio))).await?;
+        let allowed = Some(self.pipeline.limits.max_reject_ratio);
+        let current = stop.or(settle(run, &summary.counts, allowed)).await?;
         let id = run.id.to_string();
         if nothing_new {
             announce::nothing_to_do(Some(&id));
@@ -568,7 +581,7 @@ impl Job {
         Ok(Report {
             run_id: Some(id),
             nothing_new,
-            judges: summary.is_judged_by(&self.output.process),
+            judges: summary.is_judged_by(&self.judge()),
             current,
             summary: Some(summary),
             limit: run.record.limit,

@@ -144,8 +144,9 @@ impl SessionRequest<'_> {
     /// Compares with what the model gave where it was made, if its contract has that.
     fn check_answers(&self, slots: &mut Sessions) -> Result<()> {
         let Some(slot) = slots.slots.first_mut() else { return Ok(()) };
-        match known::check(&mut *slot.runner, &self.model.contract) {
-            Err(error) if error.kind() == Kind::Config && self.run.allow_saturation => {
+        let asked = self.run.probe_tolerance;
+        match known::check(&mut *slot.runner, &self.model.contract, asked.unwrap_or(known::TOLERANCE)) {
+            Err(error) if error.kind() == Kind::Config && self.run.allow_saturation && asked.is_none() => {
                 tracing::warn!("continuing because of `run.allow_saturation`: {}", error.render());
                 Ok(())
             }

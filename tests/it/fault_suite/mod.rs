@@ -7,6 +7,7 @@
 mod access;
 mod clocks;
 mod disk;
+mod judges;
 mod plans;
 mod reads;
 mod versions;

@@ -49,7 +49,8 @@ impl fmt::Display for Coverage {
 
 /// Says what kind of object lies at a key, or below it.
 fn kind_of(key: &str) -> &'static str {
-    const KINDS: [(&str, &str); 14] = [
+    const KINDS: [(&str, &str); 15] = [
+        ("/begun", "note"),
         ("/deleted.json", "tombstone"),
         ("/replaces/", "decision"),
         ("/run.json", "run.json"),

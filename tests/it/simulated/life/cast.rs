@@ -1,7 +1,7 @@
 //! What processes do: the real commands, but for fetching, decoding and inference.
 //!
-//! A worker plans, takes shards from the real source of work, makes rows of a tile's id and version, encodes them,
-//! commits them and sums up, in the order in which `stages/worker` and `stages/pipeline` do.
+//! A worker plans, takes shards from the real source of work, notes that it begins them, makes rows of a tile's id and
+//! version, encodes them, commits them and sums up, in the order in which `stages/worker` and `stages/pipeline` do.
 
 use std::collections::BTreeMap;
 use std::path::Path as FilePath;
@@ -21,16 +21,16 @@ use tilefleet::maintenance::runs;
 use tilefleet::maintenance::verify::{Depth, verify_output};
 use tilefleet::output::current_rows::{settle, sum_up_if_there};
 use tilefleet::output::provenance::Provenance;
-use tilefleet::output::summary::sum_up;
+use tilefleet::output::summary::{sum_up, sum_up_in_turn};
 use tilefleet::output::table::{ShardRows, TableSpec, encode};
-use tilefleet::output::{ModelRecord, Output, Run, RunId, Scope, Shard, Tile};
+use tilefleet::output::{BegunNote, ModelRecord, Output, Run, RunId, Scope, Shard, Tile};
 use tilefleet::stages::commit::commit_shard;
 use tilefleet::stages::plan::{Decision, Planner, RunSpec};
 use tilefleet::stages::work::queue::{QueueShards, submit};
-use tilefleet::stages::work::{Lease, Next, OpenShards, PutBack, WorkSource};
+use tilefleet::stages::work::{Lease, Next, OpenShards, PutBack, Share, ShareFirst, WorkSource};
 use tilefleet::vocabulary::contract::Contract;
 use tilefleet::vocabulary::error::{Error, Kind, Result};
-use tilefleet::vocabulary::outcome::{Counts, Outcome, TileRow};
+use tilefleet::vocabulary::outcome::{CommittedBy, Counts, Outcome, TileRow};
 use tilefleet::vocabulary::process::Process;
 use tilefleet::vocabulary::reason::{Reason, Rejection};
 use tilefleet::vocabulary::time::{Clock, Timestamp};
@@ -71,6 +71,9 @@ pub enum Command {
 pub enum Work {
     /// Whatever is open, see [`OpenShards`].
     Open,
+    /// A share first, see [`ShareFirst`]. Workers note what they begin, and some tiles kill who decodes them in its own
+    /// process.
+    Shares,
     /// A queue for each run, whose leases expire.
     Queues(Queues),
 }
@@ -86,21 +89,33 @@ pub struct Queues {
 }
 
 impl Work {
-    async fn of(&self, run: &Arc<Run>) -> Result<Arc<dyn WorkSource>> {
-        let Self::Queues(queues) = self else {
-            let beginning = run.output.process.beginning();
-            return Ok(Arc::new(OpenShards::of(Arc::clone(run), beginning).await?));
-        };
-        let end = Arc::new(queues.broker_of(&run.id.to_string()).end());
-        // What does not arrive is stored again by whoever finds the queue empty.
-        let _ = submit(&*end, run).await;
-        Ok(Arc::new(QueueShards::of(end, Arc::clone(run), None, IDLE).await?))
+    async fn of(&self, run: &Arc<Run>, share: Share) -> Result<Arc<dyn WorkSource>> {
+        let (of, beginning) = (Arc::clone(run), run.output.process.beginning());
+        Ok(match self {
+            Self::Open => Arc::new(OpenShards::of(of, beginning).await?),
+            Self::Shares => Arc::new(ShareFirst::of(of, share).await?),
+            Self::Queues(queues) => {
+                let end = Arc::new(queues.broker_of(&run.id.to_string()).end());
+                // What does not arrive is stored again by whoever finds the queue empty.
+                let _ = submit(&*end, run).await;
+                Arc::new(QueueShards::of(end, of, None, IDLE).await?)
+            }
+        })
     }
 
     /// Whether leases are renewed.
     fn renews(&self) -> bool {
         !matches!(self, Self::Queues(Queues { renews: false, .. }))
     }
+}
+
+/// A shard in a worker's hands.
+struct Held {
+    lease: Lease,
+    /// That it is begun, if such notes are written.
+    note: Option<BegunNote>,
+    /// Whether some process has begun it before and not ended: its tiles are decoded in child processes.
+    is_isolated: bool,
 }
 
 impl Queues {
@@ -120,9 +135,13 @@ pub struct Acting {
     pub output: Output,
     pub table: Arc<Table>,
     pub work: Arc<Work>,
+    /// The share that a worker believes it has.
+    pub share: Share,
     pub flaw: Option<Flaw>,
     /// Whether it was asked to stop.
     pub stop: Arc<AtomicBool>,
+    /// Whether a tile has killed it.
+    pub is_dead: AtomicBool,
 }
 
 impl Acting {
@@ -131,11 +150,21 @@ impl Acting {
         process: Arc<Process>,
         table: &Arc<Table>,
         work: &Arc<Work>,
+        share: Share,
         flaw: Option<Flaw>,
     ) -> Self {
         let (storage, output) = output_over(store, process);
         let (table, work) = (Arc::clone(table), Arc::clone(work));
-        Self { storage, output, table, work, flaw, stop: Arc::default() }
+        Self {
+            storage,
+            output,
+            table,
+            work,
+            share,
+            flaw,
+            stop: Arc::default(),
+            is_dead: AtomicBool::default(),
+        }
     }
 
     /// Does what it is for; what it claims to have done must be so.
@@ -167,8 +196,9 @@ impl Acting {
         if !nothing_new {
             self.work_on(&run, num_held).await?;
         }
-        sum_up(&run).await?;
-        settle(&run, Some(1.0)).await?;
+        let name = self.output.process.name();
+        let summary = if nothing_new { sum_up(&run).await? } else { sum_up_in_turn(&run, name).await? };
+        settle(&run, &summary.counts, Some(1.0)).await?;
         if !self.table.seen().is_done(&run.id.to_string()) {
             self.table.violation(format!("a worker exits 0, and {} is not complete", run.id));
         }
@@ -192,12 +222,15 @@ impl Acting {
     }
 
     async fn work_on(&self, run: &Arc<Run>, num_held: usize) -> Result<()> {
-        let work = self.work.of(run).await?;
+        let work = self.work.of(run, self.share).await?;
         let mut held = Vec::new();
         let worked = self.work_through(run, &*work, num_held, &mut held).await;
-        for lease in held {
-            // Whatever was not put back expires.
-            let _ = work.put_back(&lease, PutBack::Now).await;
+        if !self.is_dead.load(Ordering::Relaxed) {
+            for held in held {
+                remove_note(run, &held).await;
+                // Whatever was not put back expires.
+                let _ = work.put_back(&held.lease, PutBack::Now).await;
+            }
         }
         match worked {
             // Whatever was missing was deleted with the run.
@@ -214,12 +247,15 @@ impl Acting {
         run: &Run,
         work: &dyn WorkSource,
         num_held: usize,
-        held: &mut Vec<Lease>,
+        held: &mut Vec<Held>,
     ) -> Result<()> {
         loop {
             let next = if held.len() < num_held { Some(work.next().await?) } else { None };
             match next {
-                Some(Next::Shard(lease)) => held.push(lease),
+                Some(Next::Shard(lease)) if self.leaves_to_others(run, &lease) => {
+                    work.put_back(&lease, PutBack::LeftOpen).await?;
+                }
+                Some(Next::Shard(lease)) => self.begin(run, lease, held).await?,
                 Some(Next::Elsewhere(_)) => {}
                 Some(Next::Wait(time)) if held.is_empty() => self.output.process.sleep(time).await,
                 Some(Next::Done) if held.is_empty() => return Ok(()),
@@ -228,14 +264,33 @@ impl Acting {
         }
     }
 
+    fn leaves_to_others(&self, run: &Run, lease: &Lease) -> bool {
+        self.flaw == Some(Flaw::KeepsToItsShare)
+            && matches!(*self.work, Work::Shares)
+            && !self.share.shards(run.num_shards()).contains(&lease.shard)
+    }
+
+    /// Notes that it begins a shard.
+    async fn begin(&self, run: &Run, lease: Lease, held: &mut Vec<Held>) -> Result<()> {
+        let notes = matches!(*self.work, Work::Shares) && self.flaw != Some(Flaw::NotesNothing);
+        let note = notes.then(|| run.begun_note(lease.shard));
+        held.push(Held { lease, note, is_isolated: false });
+        if let Some(Held { note: Some(note), is_isolated, .. }) = held.last_mut() {
+            *is_isolated = run.write_note(note).await? > 0;
+        }
+        Ok(())
+    }
+
     /// Commits the shard that was taken last, unless its lease is lost.
-    async fn commit_last(&self, run: &Run, work: &dyn WorkSource, held: &mut Vec<Lease>) -> Result<()> {
+    async fn commit_last(&self, run: &Run, work: &dyn WorkSource, held: &mut Vec<Held>) -> Result<()> {
         let is_stopped = self.stop.load(Ordering::Relaxed);
         if is_stopped && self.flaw != Some(Flaw::CommitsParts) {
             return Err(Error::new(Kind::Drained, "drained after SIGTERM"));
         }
-        let Some(lease) = held.last() else { return Ok(()) };
+        let Some(last) = held.last() else { return Ok(()) };
+        let lease = &last.lease;
         if self.work.renews() && lease.renew_every.is_some() && is_lost(&work.renew(lease).await) {
+            remove_note(run, last).await;
             held.pop();
             return Ok(());
         }
@@ -243,14 +298,21 @@ impl Acting {
         if is_stopped {
             shard.tiles.pop();
         }
-        self.commit(run, &shard).await?;
+        if matches!(*self.work, Work::Shares) && !last.is_isolated && shard.tiles.iter().any(kills) {
+            self.is_dead.store(true, Ordering::Relaxed);
+            return Err(Error::unavailable(format!("killed by a tile of shard {}", lease.shard)));
+        }
+        if self.commit(run, &shard).await? == CommittedBy::Theirs {
+            work.another_was_first(lease);
+        }
+        remove_note(run, last).await;
         let ended = work.done(lease).await;
         held.pop();
         if is_lost(&ended) { Ok(()) } else { ended }
     }
 
     /// As `stages/pipeline` commits a shard whose tiles all have their outcome.
-    async fn commit(&self, run: &Run, shard: &Shard) -> Result<()> {
+    async fn commit(&self, run: &Run, shard: &Shard) -> Result<CommittedBy> {
         let (rows, embeddings) = rows_of(shard);
         let mut counts = Counts::default();
         for row in &rows {
@@ -264,7 +326,7 @@ impl Acting {
         }
         let rows = ShardRows { shard: shard.number, rows: &rows, embeddings: &embeddings, extra: None };
         let bytes: Bytes = encode(&SPEC_OF_TABLE, &rows, provenance.pairs())?;
-        commit_shard(run, shard.number, bytes, &provenance).await.map(|_| ())
+        commit_shard(run, shard.number, bytes, &provenance).await
     }
 
     /// Compacts; returns whether there was anything to do.
@@ -319,6 +381,17 @@ impl Acting {
         let uri = ObjectUri::parse(&format!("s3://simulated/input/{name}"))?;
         let bytes = Bytes::from(content.to_be_bytes().to_vec());
         self.storage.bucket(&uri).put_replace(uri.key(), bytes).await
+    }
+}
+
+/// Whether a tile kills the process that decodes it, unless that is a child made for it. What its row says is not played.
+fn kills(tile: &Tile) -> bool {
+    ["/d.jpg", "/z.jpg"].iter().any(|name| tile.source.uri.name().ends_with(name))
+}
+
+async fn remove_note(run: &Run, held: &Held) {
+    if let Some(note) = &held.note {
+        run.remove_note(note).await;
     }
 }
 

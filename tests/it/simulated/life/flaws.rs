@@ -1,6 +1,6 @@
 //! Deliberately broken variants of what we do: each must be caught.
 //!
-//! All but one lie between a process and its store, so that the product has no flags for them.
+//! All but three lie between a process and its store, so that the product has no flags for them.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -38,10 +38,14 @@ pub enum Flaw {
     TrustsItsListing,
     /// A planner that has lost the election goes on with its own sources.
     KeepsItsSources,
+    /// A worker of an array leaves what is not of its share to others, whether they come or not.
+    KeepsToItsShare,
+    /// A worker does not note which shards it begins, so that whoever comes after it dies of the same tile.
+    NotesNothing,
 }
 
 impl Flaw {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Overwrites,
         Self::TakesSilenceForSuccess,
         Self::PutsUnderAnotherName,
@@ -51,6 +55,8 @@ impl Flaw {
         Self::LeavesItsRecord,
         Self::TrustsItsListing,
         Self::KeepsItsSources,
+        Self::KeepsToItsShare,
+        Self::NotesNothing,
     ];
 
     fn concerns(self, command: &Command) -> bool {

@@ -57,8 +57,8 @@ impl Totals {
     /// Whatever can go wrong has gone wrong with each kind of object that is created or deleted.
     fn check_coverage(&self) {
         let created =
-            ["sources", "part of the plan", "run.json", "shard", "summary", "tombstone", "decision"];
-        let deleted = ["shard", "run.json", "sources"];
+            ["sources", "part of the plan", "run.json", "shard", "summary", "tombstone", "decision", "note"];
+        let deleted = ["shard", "run.json", "sources", "note"];
         let happened =
             ["refused", "answer lost", "late", "killed before", "killed after", "killed, late", "paused"];
         for what in happened {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use object_store::memory::InMemory;
 use tilefleet::output::RunId;
+use tilefleet::stages::work::Share;
 use tilefleet::vocabulary::error::{Kind, Result};
 use tilefleet::vocabulary::process::Process;
 use tilefleet_testing::Random;
@@ -89,6 +90,7 @@ impl World {
         let (faults, time) = (script.faults.clone(), Arc::default());
         let work = match script.work {
             Supply::Open => Work::Open,
+            Supply::Shares => Work::Shares,
             Supply::Queue { renews, faulty } => {
                 let clock = LocalClock::new(&time, Duration::ZERO, None);
                 let troubled_by = faulty.then_some(script.seed);
@@ -159,7 +161,8 @@ impl World {
         let seed = Random(self.script.seed ^ number as u64).0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let process = Process::new(clock, format!("{number}-{tries}"), seed);
         let gate = self.gate().taking_turns(&self.turnstile, who);
-        Acting::new(store_of(gate, self.flaw, command), process, &self.table, &self.work, self.flaw)
+        let (store, share) = (store_of(gate, self.flaw, command), self.script.share(actor, at + tries));
+        Acting::new(store, process, &self.table, &self.work, share, self.flaw)
     }
 
     /// Notes how a command has ended; one that is to be given again is.
@@ -267,13 +270,14 @@ impl World {
 // The end
 
 impl World {
-    /// A process that nothing happens to any more.
+    /// A process that nothing happens to any more; of an array it is the only one that is left.
     fn last(&self, number: usize) -> Acting {
         let clock = LocalClock::new(&self.time, Duration::from_hours(100), None);
         let process = Process::new(clock, format!("last-{number}"), 0);
         let command = Command::Compact { shard_tiles: 3 };
-        let (store, work) = (store_of(self.gate(), self.flaw, &command), Arc::new(Work::Open));
-        Acting::new(store, process, &self.table, &work, self.flaw)
+        let work = if self.script.work == Supply::Shares { Work::Shares } else { Work::Open };
+        let (store, share) = (store_of(self.gate(), self.flaw, &command), self.script.share(0, 100 + number));
+        Acting::new(store, process, &self.table, &Arc::new(work), share, self.flaw)
     }
 
     /// Does what the documentation says until nothing is left to do.
@@ -297,7 +301,10 @@ impl World {
     async fn finish_once(&self, round: usize) -> std::result::Result<bool, String> {
         let last = self.last(round);
         let is_clean = self.sweep(&last).await?;
-        let nothing_new = last.run(2, 1).await.map_err(|error| error.render())?;
+        let nothing_new = match last.run(2, 1).await {
+            Err(_) if last.is_dead.load(Ordering::Relaxed) => return Ok(false),
+            ran => ran.map_err(|error| error.render())?,
+        };
         // What is compacted is one run in the end, which leaves little to look at. What was begun only a compaction finishes.
         let compacts = self.script.seed.is_multiple_of(4) || self.table.seen().has_open_run();
         let compacted = compacts && self.compact(&last).await?;
@@ -359,7 +366,8 @@ impl Base {
             let gate = refused.into_iter().fold(gate, Gate::refusing);
             let process =
                 Process::new(LocalClock::new(&time, Duration::ZERO, None), format!("first-{number}"), 0);
-            Acting::new(Arc::new(gate), process, &table, &Arc::new(Work::Open), None)
+            let alone = Share::new(0, 1).expect("it is below");
+            Acting::new(Arc::new(gate), process, &table, &Arc::new(Work::Open), alone, None)
         };
         let arrive = async |name, content| {
             begin(0, None).act(&Command::Arrive { name, content }).await.unwrap();

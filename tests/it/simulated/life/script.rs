@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tilefleet::stages::work::Share;
 use tilefleet_testing::Random;
 
 use super::super::turns::{At, Event, Fate, Fault, Happening, Remains, Switches, Trouble};
@@ -43,6 +44,7 @@ pub struct Script {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Supply {
     Open,
+    Shares,
     /// - `faulty`: whether the broker loses messages and answers, delivers again, is wiped, is away
     Queue {
         renews: bool,
@@ -70,8 +72,8 @@ impl Script {
         let queue = |renews, faulty| Supply::Queue { renews, faulty };
         let supplies = [
             Supply::Open,
-            Supply::Open,
-            Supply::Open,
+            Supply::Shares,
+            Supply::Shares,
             queue(true, false),
             queue(true, true),
             queue(false, true),
@@ -91,6 +93,15 @@ impl Script {
         random.below(7);
         let days = if random.below(8) == 0 { random.below(3) as u64 } else { 0 };
         Duration::from_secs(random.below(3600) as u64 + days * 86_400)
+    }
+
+    /// Returns the share that an actor's process believes it has: the number of shares changes while a run lasts, and no
+    /// two processes need believe in the same.
+    pub fn share(&self, actor: usize, incarnation: usize) -> Share {
+        let mut random = Random(self.seed ^ ((actor as u64) << 32) ^ ((incarnation as u64) << 44));
+        random.below(7);
+        let num = 1 + random.below(4) as u32;
+        Share::new(random.below(num as usize) as u32, num).expect("it is below")
     }
 }
 
