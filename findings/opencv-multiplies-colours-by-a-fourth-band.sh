@@ -9,7 +9,7 @@
 #   OpenCV, IMREAD_UNCHANGED              40, 20, 10, 51
 #   OpenCV, IMREAD_COLOR                  40, 20, 10
 #   OpenCV of the same in 16 bits, in PNG, or with photometric="rgb" (no alpha tag)    200, 100, 50, 51
-# No error, no warning, and the colours cannot be had back: where infrared is 0, as on water, so are they.
+# No error, no warning of it, and the colours cannot be had back: where infrared is 0, as on water, so are they.
 #
 # Why a good guess is wrong: "unchanged" is what the flag says, and in a PNG even a real alpha is left alone. TIFF knows
 # associated alpha (already multiplied) and this one, which says that nothing was. 16-bit tests pass.
