@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# numcodecs 0.16.6's filter BitRound, by itself and in Zarr 2 and 3, turns a NaN into a number if the bits that it cuts
-# off are large: it adds half a step to the bits of whatever is there. The carry of a NaN of all ones runs through into
-# the sign; of a NaN that has low bits only, none are left, and that is the spelling of infinity. Only numpy's own NaN
-# comes through.
+# numcodecs' filter BitRound (0.16.6; 0.17.1 does the same), by itself and in Zarr 2 and 3, turns a NaN into a number if
+# the bits that it cuts off are large: it adds half a step to the bits of whatever is there. The carry of a NaN of all
+# ones runs through into the sign; of a NaN that has low bits only, none are left, and that is the spelling of infinity.
+# Only numpy's own NaN comes through.
 #
 # Seen, for keepbits=7, Zarr 2 and 3 alike:
 #                                                            BitRound    netCDF-C, GDAL
