@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # deltalake 1.6.6 (Python) finds no row in a Delta file whose column holds an infinity, whatever is asked of that
-# column, where a table is read through pyarrow: to_pyarrow_dataset(), to_pandas(filters=…), to_pyarrow_table(filters=…),
-# and Polars 2.1.0 by scan_delta(use_pyarrow=True). JSON has no infinity, so write_deltalake() states "maxValues":
-# {"x": null} in the log, and the reader makes of that the promise that each x of the file is <= null, which no filter
-# meets. A missing statistic would have meant "not known".
+# column, where a table is read through pyarrow: to_pyarrow_dataset(), to_pandas(filters=…),
+# to_pyarrow_table(filters=…), and Polars 2.1.0 by scan_delta(use_pyarrow=True). JSON has no infinity, so
+# write_deltalake() states "maxValues": {"x": null} in the log, and the reader makes of that the promise that each x of
+# the file is <= null, which no filter meets. A missing statistic would have meant "not known".
 #
 # Seen, for infinity, 1, 2, 3 in one file:
 #                                  to_pyarrow_dataset, to_pandas   SQL (QueryBuilder), Polars by itself

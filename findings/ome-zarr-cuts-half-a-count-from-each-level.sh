@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# ome-zarr 0.18.0 (0.21.0 does the same), by default and with method="local_mean", makes the levels of a pyramid of whole
-# numbers by averages whose fraction is cut off, and each level out of the one before: every level is half a count
-# darker than the last on average, whatever the range of the numbers. Dim images go out altogether.
+# ome-zarr 0.18.0 (0.21.0 does the same), by default and with method="local_mean", makes the levels of a pyramid of
+# whole numbers by averages whose fraction is cut off, and each level out of the one before: every level is half a
+# count darker than the last on average, whatever the range of the numbers. Dim images go out altogether.
 #
 # Seen, the mean of levels 0 to 4 of a 1024 x 1024 image by write_image():
 #   random counts, mean 3    uint16    3.0, 2.5, 2.0, 1.5, 1.0

@@ -58,7 +58,8 @@ def with_opencv(path, flag):
     return pixel(cv2.imread(path, flag), order)
 
 
-for options in ({}, {"compress": "deflate", "tiled": True, "blockxsize": 16, "blockysize": 16}, {"driver": "COG", "compress": "deflate"}):
+tiled = {"compress": "deflate", "tiled": True, "blockxsize": 16, "blockysize": 16}
+for options in ({}, tiled, {"driver": "COG", "compress": "deflate"}):
     write("scene.tif", **options)
     with tifffile.TiffFile("scene.tif") as tiff:
         assert tiff.pages[0].extrasamples == (tifffile.EXTRASAMPLE.UNASSALPHA,)
