@@ -11,7 +11,7 @@
 # Why a good guess is wrong: dcm2niix is known for its care with numbers: unsigned 16 bits, 12-bit signs and slopes that
 # change from slice to slice are all right. Nearly every image has 16 bits, so nobody looks; and a dose of the middle
 # of the range is right, in the same file.
-# Whom it bites: RT Dose, the one common image with 32 unsigned bits (PS3.3 C.8.8.3.4.1 allows 16 or 32), where the
+# Whom it bites: RT Dose, the one common image with 32 unsigned bits (PS3.3 C.8.8.3 allows 16 or 32), where the
 # planning system spans them. Just the voxels of the target, with the highest dose, turn into the lowest, so that means
 # and dose-volume histograms, or a network that learns doses, go wrong while the edge of the field looks as it should.
 set -euo pipefail

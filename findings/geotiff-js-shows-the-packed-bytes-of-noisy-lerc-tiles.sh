@@ -2,7 +2,7 @@
 # geotiff.js 3.0.5 (npm) gives, for a tile of bytes that LERC could not make smaller, the compressed stream instead of
 # the pixels: its head, "Lerc2 " and 67 bytes more, and then the pixels, shifted by that much and cut off at the end.
 # LERC keeps such a tile as it is behind a head; for bytes the decoder answers with a view into the stream, and
-# geotiff.js takes the whole buffer behind the view. LERC_DEFLATE and LERC_ZSTD alike, in strips and in tiles.
+# geotiff.js takes the whole buffer behind the view. LERC_DEFLATE and LERC_ZSTD alike.
 #
 # Seen, for two tiles of 64 x 64 bytes, one of a ramp, one of noise (MAX_Z_ERROR=0, written by GDAL 3.10.3):
 #                     ramp                   noise
@@ -11,7 +11,7 @@
 # The same pixels as uint16 are right, and so is noise of 0 to 127, which LERC does make smaller. No error, no warning.
 #
 # Why a good guess is wrong: whether a tile is right hangs on its contents, so a test image, a smooth scene, and most
-# tiles of a busy one are read well; and nine tenths of a wrong tile are its own texture, a strip to the side.
+# tiles of a busy one are read well; and most of a wrong tile is its own texture, 73 pixels further along.
 # Whom it bites: web maps and browser-side inference on 8-bit LERC COGs without loss: speckle, dense city, noise-like
 # masks, hashes and random class maps. A tile of them differs from what the server-side reader gave to training.
 set -euo pipefail

@@ -7,7 +7,7 @@
 # Seen, for keepbits=7, Zarr 2 and 3 alike:
 #                                                            BitRound    netCDF-C, GDAL
 #   0x7fc00000, numpy.nan                                    NaN         NaN
-#   0x7fffffff, the NaN of NVIDIA GPUs (PTX ISA, add.f32)    -0.0        NaN
+#   0x7fffffff, the NaN that NVIDIA GPUs make (PTX ISA)      -0.0        NaN
 #   0xffffffff, memory filled with 0xff                      0.0         NaN
 #   0x7ff00000000007a2, R's NA                               infinity    NaN
 # (netCDF4-python 1.7.5 with quantize_mode="BitRound", rasterio 1.4.4 with discard_lsb.) No error, no warning.

@@ -14,8 +14,8 @@
 # Why a good guess is wrong: "unchanged" is what the flag says, and in a PNG even a real alpha is left alone. TIFF knows
 # associated alpha (already multiplied) and this one, which says that nothing was. 16-bit tests pass.
 # Whom it bites: models of red, green, blue and infrared on 8-bit aerial images (NAIP-like), trained through rasterio
-# and run through OpenCV, or the other way round: vegetation stays as it is, roads turn dark and water black. And
-# orthophotos with a real alpha, whose soft edges darken.
+# and run through OpenCV, or the other way round: vegetation, bright in infrared, stays nearly as it is, roads
+# turn dark and water black. And orthophotos with a real alpha, whose soft edges darken.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SimpleITK 2.5.7 reads a DICOM segmentation as if the frames that it has were all there are. Frames in which a segment
-# is empty are left out of most such files (PS3.3 C.8.20.3 permits it, and highdicom does it by default); where the
+# is empty are left out of most such files (the standard permits it, and highdicom does it by default); where the
 # rest lie at even distances, SimpleITK takes these for the distance of slices, and the segment swells to fill the gaps.
 # Slice Thickness, Spacing Between Slices and the positions say otherwise.
 #
@@ -14,7 +14,7 @@
 # Why a good guess is wrong: positions come out right, each of them, so that an overlay on the image agrees wherever
 # there is a frame; an ordinary series would be read rightly just so; and a segment in one piece, like most, is right.
 # Whom it bites: two lesions one above the other, a vessel cut twice, contours drawn in every second slice, and plates
-# or wires: volumes and Dice come out too large by two or three, and a network learns to join what is apart.
+# or wires: volumes come out two or three times too large, and a network learns to join what is apart.
 set -euo pipefail
 
 folder=$(mktemp -d)
