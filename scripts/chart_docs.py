@@ -9,8 +9,8 @@ import yaml
 
 CHART = Path("helm/tilefleet")
 BEGIN, END = "<!-- values: made by scripts/chart-docs -->\n", "<!-- end of values -->\n"
-# The chart has values of its own for these sections, and sets them in all pods.
-OF_THE_CHART = {"observe", "queue"}
+# The chart has values of its own for these sections and settings, and sets them in all pods.
+OF_THE_CHART = {"observe", "queue", "plan.wait", "run.devices"}
 
 
 def rows(node, above, comments):
@@ -63,11 +63,11 @@ def kind(default):
     return {"type": ["string", "number", "boolean", "array"]}
 
 
-def sections(settings):
+def sections(settings, above=""):
     properties = {
-        key: sections(value) if isinstance(value, dict) else kind(value)
+        key: sections(value, f"{above}{key}.") if isinstance(value, dict) else kind(value)
         for key, value in settings.items()
-        if key not in OF_THE_CHART
+        if above + key not in OF_THE_CHART
     }
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
