@@ -7,8 +7,8 @@
 {{- end }}
 
 {{- define "tilefleet.selector" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "tilefleet.labels" -}}
@@ -165,8 +165,32 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if hasKey $file "Error" -}}
 {{- fail (printf "pipeline.text is not valid TOML: %s" (get $file "Error")) -}}
 {{- end -}}
+{{- $secret := "(SECRET|PASSWORD|SESSION_TOKEN|ACCOUNT_KEY|SAS_KEY|PRIVACY_KEY)" -}}
+{{- range $name := keys $values.credentials.env | sortAlpha -}}
+{{- if regexMatch $secret (upper $name) -}}
+{{- fail (printf "credentials.env.%s is a secret, and values are no place for one: put it into a Secret, and name that in credentials.existingSecret" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- range $values.env -}}
+{{- if and .value (regexMatch $secret (upper .name)) -}}
+{{- fail (printf "env has the secret %s, and values are no place for one: put it into a Secret, and take it from there with valueFrom.secretKeyRef" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- if contains "@" $values.queue.url -}}
+{{- fail "queue.url has a user or password, and values are no place for one: put the URL into a Secret, and name that in queue.existingSecret" -}}
+{{- end -}}
 {{- if and $values.pipeline.text $values.pipeline.existingConfigMap -}}
 {{- fail "pipeline.text and pipeline.existingConfigMap are both set: keep one of them" -}}
+{{- end -}}
+{{- $provider := include "tilefleet.setting" (list . "run" "provider") | default "cpu" -}}
+{{- if and (ne $provider "cpu") (not $values.gpu.enabled) -}}
+{{- fail (printf "the pipeline asks for run.provider %s, and pods get no GPU: set gpu.enabled=true and gpu.provider=%s" $provider $provider) -}}
+{{- end -}}
+{{- if and $values.gpu.enabled (has $provider (list "cuda" "tensorrt")) (ne $provider $values.gpu.provider) -}}
+{{- fail (printf "the pipeline asks for run.provider %s, and gpu.provider is %s: make them the same" $provider $values.gpu.provider) -}}
+{{- end -}}
+{{- if and $values.engineCache.enabled (include "tilefleet.setting" (list . "tensorrt" "cache")) -}}
+{{- fail "engineCache.enabled and tensorrt.cache of the pipeline are both set: keep one of them" -}}
 {{- end -}}
 {{- if include "tilefleet.queued" . -}}
 {{- $mode := include "tilefleet.mode" . -}}

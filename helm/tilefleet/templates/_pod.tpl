@@ -15,7 +15,7 @@
   value: /var/cache/tilefleet
 - name: TILEFLEET_LOG_FORMAT
   value: json
-# What the chart has sized the pod by: pod and program cannot disagree.
+# What the chart has made the pod by: pod and program cannot disagree.
 - name: TILEFLEET_RUN_GRACE
   value: {{ include "tilefleet.runGrace" .root | quote }}
 - name: TILEFLEET_RUN_MEMORY
@@ -27,9 +27,11 @@
       containerName: {{ .container }}
       resource: requests.cpu
 {{- end }}
-{{- if $values.gpu.enabled }}
+{{- with $values.gpu.enabled | ternary $values.gpu.provider (include "tilefleet.setting" (list .root "run" "provider")) }}
 - name: TILEFLEET_RUN_PROVIDER
-  value: {{ $values.gpu.provider }}
+  value: {{ . }}
+{{- end }}
+{{- if $values.gpu.enabled }}
 - name: TILEFLEET_RUN_DEVICES
   value: all
 {{- end }}
@@ -49,19 +51,22 @@
   valueFrom:
     fieldRef:
       fieldPath: metadata.labels['batch.kubernetes.io/controller-uid']
+# Eight pods must not all list a large input.
+- name: TILEFLEET_PLAN_WAIT
+  value: {{ $values.job.planWait | quote }}
 {{- end }}
 {{- if include "tilefleet.queued" .root }}
 - name: TILEFLEET_QUEUE_URL
   {{- if $values.queue.existingSecret }}
   valueFrom:
     secretKeyRef:
-      name: {{ $values.queue.existingSecret }}
-      key: {{ $values.queue.secretKey }}
+      name: {{ $values.queue.existingSecret | quote }}
+      key: {{ $values.queue.secretKey | quote }}
   {{- else }}
   value: {{ default (printf "nats://%s-nats.%s.svc:4222" (include "tilefleet.fullname" .root) .root.Release.Namespace) $values.queue.url | quote }}
   {{- end }}
 - name: TILEFLEET_QUEUE_NAME
-  value: {{ include "tilefleet.queueName" .root }}
+  value: {{ include "tilefleet.queueName" .root | quote }}
 {{- if $values.queue.credentialsSecret }}
 - name: TILEFLEET_QUEUE_CREDENTIALS
   value: /var/run/secrets/tilefleet-queue/{{ $values.queue.credentialsKey }}
@@ -81,7 +86,7 @@
 {{- end }}
 {{- end }}
 {{- range $name, $value := $values.credentials.env }}
-- name: {{ $name }}
+- name: {{ $name | quote }}
   value: {{ $value | toString | quote }}
 {{- end }}
 {{- with $values.env }}
@@ -96,7 +101,7 @@
 {{- range $name, $value := .value -}}
 {{- include "tilefleet.settingEnv" (dict "path" (append $path $name) "value" $value) -}}
 {{- end -}}
-{{- else if not (has (join "." $path) (list "run.grace" "run.memory")) }}
+{{- else if not (has (join "." $path) (list "run.grace" "run.memory" "run.provider")) }}
 - name: TILEFLEET_{{ join "_" $path | upper }}
   value: {{ include "tilefleet.toml" .value | quote }}
 {{- end -}}
@@ -111,7 +116,7 @@
 {{- if $secret }}
 envFrom:
   - secretRef:
-      name: {{ $secret }}
+      name: {{ $secret | quote }}
 {{- end }}
 {{- end }}
 
@@ -147,31 +152,31 @@ envFrom:
 {{- $values := .root.Values -}}
 - name: pipeline
   configMap:
-    name: {{ include "tilefleet.pipelineMap" .root }}
+    name: {{ include "tilefleet.pipelineMap" .root | quote }}
     items:
-      - key: {{ empty $values.pipeline.existingConfigMap | ternary "pipeline.toml" $values.pipeline.key }}
+      - key: {{ empty $values.pipeline.existingConfigMap | ternary "pipeline.toml" $values.pipeline.key | quote }}
         path: {{ $values.pipeline.name }}.toml
 - name: tmp
   emptyDir:
-    sizeLimit: {{ $values.resources.scratch }}
+    sizeLimit: {{ $values.resources.scratch | quote }}
 - name: cache
   emptyDir:
-    sizeLimit: {{ $values.resources.cache }}
+    sizeLimit: {{ $values.resources.cache | quote }}
 {{- if and .gpu $values.engineCache.enabled }}
 - name: engines
   persistentVolumeClaim:
-    claimName: {{ default (printf "%s-engines" (include "tilefleet.fullname" .root)) $values.engineCache.existingClaim }}
+    claimName: {{ default (printf "%s-engines" (include "tilefleet.fullname" .root)) $values.engineCache.existingClaim | quote }}
 {{- end }}
 {{- with $values.credentials.filesSecret }}
 - name: credentials
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 0440
 {{- end }}
 {{- if and (include "tilefleet.queued" .root) $values.queue.credentialsSecret }}
 - name: queue
   secret:
-    secretName: {{ $values.queue.credentialsSecret }}
+    secretName: {{ $values.queue.credentialsSecret | quote }}
     defaultMode: 0440
 {{- end }}
 {{- with $values.volumes }}
@@ -183,9 +188,11 @@ envFrom:
 {{- define "tilefleet.container" -}}
 {{- $values := .root.Values -}}
 name: {{ .container }}
-image: {{ include "tilefleet.image" .root }}
+image: {{ include "tilefleet.image" .root | quote }}
 imagePullPolicy: {{ $values.image.pullPolicy }}
-command: {{ toJson $values.image.entrypoint }}
+{{- with $values.image.entrypoint }}
+command: {{ toJson . }}
+{{- end }}
 args: {{ toJson .args }}
 env:
   {{- include "tilefleet.env" . | nindent 2 }}
@@ -198,12 +205,12 @@ ports:
 resources:
   requests:
     cpu: {{ $values.resources.cpu | quote }}
-    memory: {{ include "tilefleet.memory" .root }}
+    memory: {{ include "tilefleet.memory" .root | quote }}
   limits:
     {{- with $values.resources.cpuLimit }}
     cpu: {{ . | quote }}
     {{- end }}
-    memory: {{ include "tilefleet.memory" .root }}
+    memory: {{ include "tilefleet.memory" .root | quote }}
     {{- if and .gpu $values.gpu.enabled }}
     {{ $values.gpu.resource }}: {{ $values.gpu.count | quote }}
     {{- end }}
@@ -235,7 +242,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  serviceAccountName: {{ include "tilefleet.serviceAccount" .root }}
+  serviceAccountName: {{ include "tilefleet.serviceAccount" .root | quote }}
   # Workers ask the API server for nothing.
   automountServiceAccountToken: false
   restartPolicy: {{ .restart }}
@@ -252,14 +259,14 @@ spec:
   {{- with $values.image.pullSecrets }}
   imagePullSecrets:
     {{- range . }}
-    - name: {{ . }}
+    - name: {{ . | quote }}
     {{- end }}
   {{- end }}
   {{- with $values.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   {{- if and .gpu $values.gpu.enabled $values.gpu.runtimeClass }}
-  runtimeClassName: {{ $values.gpu.runtimeClass }}
+  runtimeClassName: {{ $values.gpu.runtimeClass | quote }}
   {{- end }}
   {{- $nodes := deepCopy $values.nodeSelector }}
   {{- if and .gpu $values.gpu.enabled }}
@@ -338,7 +345,7 @@ rules:
   - action: Ignore
     onPodConditions:
       - type: DisruptionTarget
-        # Required before 1.35.
+        # The published schemas want it before 1.35; API servers add it.
         status: "True"
   # Drained after SIGTERM, on a machine that did not say why.
   - action: Ignore
@@ -350,10 +357,10 @@ rules:
 {{/* Labels by which Kueue admits a Job. */}}
 {{- define "tilefleet.kueueLabels" -}}
 {{- with .Values.kueue.queue }}
-kueue.x-k8s.io/queue-name: {{ . }}
+kueue.x-k8s.io/queue-name: {{ . | quote }}
 {{- end }}
 {{- if and .Values.kueue.queue .Values.kueue.priorityClass }}
-kueue.x-k8s.io/priority-class: {{ .Values.kueue.priorityClass }}
+kueue.x-k8s.io/priority-class: {{ .Values.kueue.priorityClass | quote }}
 {{- end }}
 {{- end }}
 
@@ -387,7 +394,7 @@ ttlSecondsAfterFinished: {{ $values.job.ttl }}
 activeDeadlineSeconds: {{ $values.job.deadline }}
 {{- end }}
 template:
-  {{- $plan := $values.job.plan | ternary (list "plan" $file) (list) }}
+  {{- $plan := $values.job.plan | ternary (list "plan" $file "--share" "auto") (list) }}
   {{- $args := list "run" $file "--share" "auto" }}
   {{- include "tilefleet.pod" (dict "root" . "component" "worker" "args" $args "plan" $plan "indexed" true "gpu" true "probes" false "restart" "Never") | nindent 2 }}
 {{- end }}
@@ -405,13 +412,14 @@ template:
 {{- end }}
 {{- range $section, $keys := .Values.pipeline.settings }}
 {{- if kindIs "map" $keys }}
-{{ include "tilefleet.tomlTable" (dict "name" $section "keys" $keys) }}
+{{- include "tilefleet.tomlTable" (dict "name" $section "keys" $keys) }}
 {{- end }}
 {{- end }}
-{{ end -}}
+{{- end -}}
 {{- end }}
 
 {{- define "tilefleet.tomlTable" }}
+
 [{{ .name }}]
 {{- range $key, $value := .keys }}
 {{- if not (kindIs "map" $value) }}
@@ -421,7 +429,7 @@ template:
 {{- $name := .name }}
 {{- range $key, $value := .keys }}
 {{- if kindIs "map" $value }}
-{{ include "tilefleet.tomlTable" (dict "name" (printf "%s.%s" $name $key) "keys" $value) }}
+{{- include "tilefleet.tomlTable" (dict "name" (printf "%s.%s" $name $key) "keys" $value) }}
 {{- end }}
 {{- end }}
 {{- end }}
