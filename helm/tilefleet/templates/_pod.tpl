@@ -71,10 +71,14 @@
 - name: TILEFLEET_QUEUE_CREDENTIALS
   value: /var/run/secrets/tilefleet-queue/{{ $values.queue.credentialsKey }}
 {{- end }}
+{{- with $values.queue.lease }}
 - name: TILEFLEET_QUEUE_LEASE
-  value: {{ $values.queue.lease | quote }}
+  value: {{ . | quote }}
+{{- end }}
+{{- with $values.queue.idle }}
 - name: TILEFLEET_QUEUE_IDLE
-  value: {{ $values.queue.idle | quote }}
+  value: {{ . | quote }}
+{{- end }}
 - name: TILEFLEET_QUEUE_REPLICAS
   value: {{ $values.queue.replicas | quote }}
 {{- end }}
