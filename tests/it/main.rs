@@ -9,6 +9,7 @@ mod attempts;
 #[cfg(feature = "query")]
 mod canary;
 mod commands;
+mod credentials;
 #[cfg(feature = "query")]
 mod demo;
 #[cfg(feature = "query")]

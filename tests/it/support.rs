@@ -5,8 +5,10 @@
 
 pub mod clock;
 pub mod fault_proxy;
+pub mod lending;
 pub mod queue;
 pub mod s3_server;
+pub mod sigv4;
 pub mod skew;
 pub mod small_disk;
 pub mod store_server;
