@@ -27,6 +27,7 @@ mod gone;
 mod head;
 #[cfg(feature = "query")]
 mod identity;
+mod image;
 mod isolated;
 mod jobs;
 mod killed;
