@@ -35,6 +35,7 @@ const TRANSIT: Duration = Duration::from_secs(15);
 const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 /// Requests that waited while another learnt that there are none do not ask for themselves.
 const SAME_OUTAGE: Duration = Duration::from_secs(1);
+const CHECK_TOKEN: &str = "check that the file of the token is mounted, and that this user may read it";
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -75,6 +76,8 @@ struct Failure {
     detail: String,
     /// Whether another try may help.
     passes: bool,
+    /// What to do if it does not.
+    advice: &'static str,
 }
 
 impl<C> Renewing<C> {
@@ -169,13 +172,13 @@ impl<C> Renewing<C> {
     fn no_credentials(&self, failure: Failure) -> NoCredentials {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let answers = self.exchange.expected || state.current.is_some();
-        let remedy = if failure.passes && answers { Remedy::Wait } else { Remedy::Act(self.exchange.advice) };
+        let remedy = if failure.passes && answers { Remedy::Wait } else { Remedy::Act(failure.advice) };
         NoCredentials::new(failure.detail, remedy)
     }
 
     async fn ask(&self) -> Result<Lent<C>, Failure> {
-        let fatal = |why: String| Failure { detail: self.said(&why), passes: false };
-        let asked = (self.exchange.prepare)().map_err(fatal)?;
+        let asked = (self.exchange.prepare)()
+            .map_err(|why| Failure { advice: CHECK_TOKEN, ..self.failure(&why, false) })?;
         let answer = async {
             let response = self.client.execute(asked.request).await?;
             let status = response.status().as_u16();
@@ -184,14 +187,13 @@ impl<C> Renewing<C> {
         let answer = tokio::time::timeout(self.patience.answer, answer).await;
         let answer =
             answer.map_or(Err(HttpErrorKind::Timeout), |answer| answer.map_err(|error| error.kind()));
-        let (status, body) =
-            answer.map_err(|kind| Failure { detail: self.said(of_transport(kind)), passes: true })?;
+        let (status, body) = answer.map_err(|kind| self.failure(of_transport(kind), true))?;
         let body = String::from_utf8_lossy(&body);
         if status != 200 {
             return Err(self.refusal(status, &body, &asked.token));
         }
         // What it says instead may hold a secret.
-        (self.exchange.parse)(&body).ok_or_else(|| fatal("its answer holds no credentials".to_owned()))
+        (self.exchange.parse)(&body).ok_or_else(|| self.failure("its answer holds no credentials", false))
     }
 
     fn refusal(&self, status: u16, body: &str, token: &str) -> Failure {
@@ -204,11 +206,12 @@ impl<C> Renewing<C> {
         };
         let words = if token.is_empty() { words } else { words.replace(token, "…") };
         let words: String = redact(words.lines().next().unwrap_or_default()).chars().take(300).collect();
-        Failure { detail: self.said(format!("it answered {status} {words}").trim_end()), passes }
+        self.failure(format!("it answered {status} {words}").trim_end(), passes)
     }
 
-    fn said(&self, what: &str) -> String {
-        format!("{} at {}: {what}", self.exchange.name, redact(&self.exchange.url))
+    fn failure(&self, what: &str, passes: bool) -> Failure {
+        let detail = format!("{} at {}: {what}", self.exchange.name, redact(&self.exchange.url));
+        Failure { detail, passes, advice: self.exchange.advice }
     }
 }
 

@@ -16,7 +16,7 @@ use url::form_urlencoded::Serializer;
 use super::credentials::expiration_of;
 use super::environment::Environment;
 use super::options::check_endpoint;
-use super::store_error::element;
+use super::store_error::{CHECK_CREDENTIALS, element};
 use crate::vocabulary::error::{Error, Result};
 
 /// Credentials that somebody has lent.
@@ -157,6 +157,8 @@ pub(super) fn container(environment: &Environment) -> Result<Option<Exchange<Aws
 /// Returns Google's metadata server, which GKE, too, answers for a pod's service account.
 pub(super) fn google_metadata(environment: &Environment) -> Exchange<GcpCredential> {
     let named = environment.first(&["GCE_METADATA_HOST", "GCE_METADATA_ROOT", "GCE_METADATA_IP"]);
+    // GKE's answers only seconds after a pod has started.
+    let expected = named.is_some() || environment.get("KUBERNETES_SERVICE_HOST").is_some();
     // Its address is the same everywhere, and needs no name server.
     let host = named.unwrap_or("169.254.169.254");
     let url = format!("http://{host}/computeMetadata/v1/instance/service-accounts/default/token");
@@ -170,9 +172,8 @@ pub(super) fn google_metadata(environment: &Environment) -> Exchange<GcpCredenti
     Exchange {
         name: "Google's metadata server",
         url,
-        advice: CHECK_BINDING,
-        // GKE's answers only seconds after a pod has started.
-        expected: named.is_some() || environment.get("KUBERNETES_SERVICE_HOST").is_some(),
+        advice: if expected { CHECK_BINDING } else { CHECK_CREDENTIALS },
+        expected,
         local: true,
         prepare: Box::new(prepare),
         parse: of_google,
@@ -349,6 +350,17 @@ mod tests {
         assert_eq!(proven.uri().host(), Some("[fd00:ec2::23]"));
         assert_eq!(proven.headers()["authorization"], "T");
         assert!(container(&Environment::of([])).unwrap().is_none());
+    }
+
+    #[test]
+    fn googles_metadata_server_is_expected_in_a_pod() {
+        let of = |variables: &[(&str, &str)]| google_metadata(&Environment::of(variables.iter().copied()));
+        let elsewhere = of(&[]);
+        assert!(!elsewhere.expected && elsewhere.url.starts_with("http://169.254.169.254/"));
+        assert!(elsewhere.advice.contains("storage.anonymous"), "{}", elsewhere.advice);
+        assert!(of(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1")]).expected);
+        let named = of(&[("GCE_METADATA_HOST", "localhost:1")]);
+        assert!(named.expected && named.url.starts_with("http://localhost:1/computeMetadata/"));
     }
 
     #[test]
