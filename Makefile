@@ -3,7 +3,7 @@
 TILEFLEET := $(or $(CARGO_TARGET_DIR),target)/debug/tilefleet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-processors faults bench peers spell fmt lint doc features msrv deny build test-env test-stores test-kube-tools test-build chart-docs clean
+.PHONY: help demo test test-processors faults bench peers spell fmt lint doc features msrv deny build image test-env test-stores test-kube-tools test-build chart-docs clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -54,6 +54,9 @@ deny: test-env ## Check licences, bans and sources of the dependencies
 
 build: ## Build the binary
 	cargo build --locked
+
+image: ## Build the container image (needs Docker; docs/how-to/container-image.md)
+	docker build -t tilefleet --build-arg REVISION=$$(git rev-parse HEAD) .
 
 test-env: ## Install Python and what the tests need of it, into .venv
 	@scripts/test-env

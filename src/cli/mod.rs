@@ -19,6 +19,7 @@ mod config;
 mod decoder;
 mod demo;
 mod export;
+mod first_process;
 mod init;
 mod inspect;
 mod local_model;
@@ -132,6 +133,7 @@ pub fn main() -> u8 {
         stderr::set_format(format);
     }
     init_logging(cli.verbose);
+    first_process::end_at_signals();
     decoder::register();
     warn_of_unknown_format();
     match dispatch(cli.command) {

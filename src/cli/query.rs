@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::answers::query::show::{Format, Writer};
 use crate::answers::query::{Given, MAX_BYTES, Queryable, STACK_BYTES, crash, fault};
+use crate::cli::first_process::Listening;
 use crate::cli::output_args::PlaceArgs;
 use crate::cli::{block_on_built, show};
 use crate::input::storage::{Storage, StorageOptions};
@@ -266,6 +267,7 @@ async fn write_answer(
 /// Ends early at a signal, so that what was begun is cleaned away.
 async fn or_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let cannot = |cause| Error::unavailable("cannot listen for signals").because(cause);
+    let _listening = Listening::new();
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     tokio::select! {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cli::first_process::Listening;
 use crate::cli::{PipelineArgs, block_on, block_on_threads, print_json, show};
 use crate::config::Loaded;
 use crate::models::{ContractOrigin, Model};
@@ -108,6 +109,7 @@ pub fn drive<T>(job: &Job, work: impl AsyncFnOnce(Arc<Progress>, Stop) -> Result
     let progress = Arc::new(Progress::default());
     block_on_threads(Some(job.threads()), async {
         let stop = Stop::default();
+        let _listening = Listening::new();
         let signals = tokio::spawn(listen(stop.clone(), job.pipeline().run.grace, progress.clone()));
         let _monitor = monitor(job, &progress).await;
         let ticker = Ticker::start(progress.clone());

@@ -103,7 +103,12 @@ fn run_install(args: InstallArgs) -> Result<()> {
     if args.json {
         println!(
             "{}",
-            json!({"path": installed.path, "version": installed.version, "fetched": installed.fetched})
+            json!({
+                "path": installed.path,
+                "version": installed.version,
+                "fetched": installed.fetched,
+                "wheels": installed.wheels,
+            })
         );
         return Ok(());
     }

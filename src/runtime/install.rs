@@ -38,6 +38,8 @@ pub struct Installed {
     pub version: &'static str,
     /// Whether this call brought it; otherwise it was already there.
     pub fetched: bool,
+    /// The wheels that it comes from.
+    pub wheels: &'static [Wheel],
 }
 
 /// Puts a pinned ONNX Runtime into the cache, unless it is there.
@@ -52,16 +54,16 @@ pub struct Installed {
 pub fn install(options: &InstallOptions) -> Result<Installed> {
     let target = options.build.library_dir()?;
     let version = options.build.version();
-    if let Some(path) = newest_library(&target).filter(|_| !options.force) {
-        return Ok(Installed { path, version, fetched: false });
-    }
     let wheels = wheels_for(options.build, OS, ARCH)?;
+    if let Some(path) = newest_library(&target).filter(|_| !options.force) {
+        return Ok(Installed { path, version, fetched: false, wheels });
+    }
     let source = match options.wheels.as_slice() {
         [] => Source::Index(Pip::of_this_machine()),
         files => Source::Files(match_files(wheels, files)?),
     };
     let path = bring(wheels, &source, &target, options.force)?;
-    Ok(Installed { path, version, fetched: true })
+    Ok(Installed { path, version, fetched: true, wheels })
 }
 
 /// Where wheels come from.

@@ -35,6 +35,7 @@ pub use cache::{Build, cache_dir, cannot_write, sha256_of};
 pub use failure::Failure;
 pub use install::{InstallOptions, Installed, install};
 pub use locate::{Located, Origin, locate, locate_all};
+pub use wheels::Wheel;
 
 /// The oldest minor version of ONNX Runtime 1.x whose C API has what `ort` calls (feature `api-24`).
 const OLDEST_MINOR: u32 = 24;

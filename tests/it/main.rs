@@ -10,6 +10,7 @@ mod attempts;
 mod canary;
 mod chart;
 mod commands;
+mod credentials;
 #[cfg(feature = "query")]
 mod demo;
 #[cfg(feature = "query")]
@@ -27,6 +28,7 @@ mod gone;
 mod head;
 #[cfg(feature = "query")]
 mod identity;
+mod image;
 mod isolated;
 mod jobs;
 mod killed;

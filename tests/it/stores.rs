@@ -329,13 +329,13 @@ fn a_lasting_conflict_at_an_election_ends_with_its_name() {
 }
 
 /// A job whose images also lie in a bucket of any kind of store.
-struct StoreJob<'a> {
+pub struct StoreJob<'a> {
     job: Job,
     server: &'a dyn StoreServer,
 }
 
 impl<'a> StoreJob<'a> {
-    fn new(server: &'a dyn StoreServer, num_images: usize, settings: &str) -> Self {
+    pub fn new(server: &'a dyn StoreServer, num_images: usize, settings: &str) -> Self {
         let job = Job::new(num_images, settings);
         server.make_bucket("scenes");
         server.put_files("scenes", "images", &job.path("images"));
@@ -355,21 +355,21 @@ impl<'a> StoreJob<'a> {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub fn run(&self, arguments: &[&str]) -> Output {
         self.command_at(&self.server.address(), arguments).output().unwrap()
     }
 
-    fn run_through(&self, proxy: &FaultProxy, arguments: &[&str]) -> Output {
+    pub fn run_through(&self, proxy: &FaultProxy, arguments: &[&str]) -> Output {
         self.command_at(&proxy.address(), arguments).output().unwrap()
     }
 
-    fn verify(&self) -> Output {
+    pub fn verify(&self) -> Output {
         let mut command = support::tilefleet();
         command.args(["verify", &self.uri("table")]);
         command.envs(self.server.variables_at(&self.server.address())).output().unwrap()
     }
 
-    fn rows(&self) -> Vec<Row> {
+    pub fn rows(&self) -> Vec<Row> {
         let keys = self.server.keys_of("scenes", "table/tiles");
         keys.iter().flat_map(|key| rows_of_bytes(self.server.content("scenes", key))).collect()
     }

@@ -6,8 +6,10 @@
 pub mod broker;
 pub mod clock;
 pub mod fault_proxy;
+pub mod lending;
 pub mod nats_server;
 pub mod s3_server;
+pub mod sigv4;
 pub mod skew;
 pub mod small_disk;
 pub mod store_server;

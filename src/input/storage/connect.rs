@@ -1,14 +1,15 @@
 //! Builds connections from the options, the environment and AWS profiles.
 //!
 //! Precedence for S3 credentials: `storage.anonymous`, the profile named in the options, keys in the
-//! environment, `AWS_PROFILE`, web identity, the profile `default`, container and instance metadata.
+//! environment, `AWS_PROFILE`, web identity, the profile `default`, container and instance metadata. What a workload is
+//! given by its cluster is asked for by ourselves ([`super::renewing`]), all else by `object_store`.
 //! Builders are never printed: their `Debug` shows secrets.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, resolve_bucket_region};
-use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, resolve_bucket_region};
+use object_store::azure::{AzureConfigKey, AzureCredential, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::http::HttpBuilder;
 use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
@@ -18,12 +19,16 @@ use super::environment::Environment;
 use super::options::{StorageOptions, check_endpoint};
 use super::pace::LeastPace;
 use super::profile::{Profile, ProfileCredentials};
+use super::redact::redact;
 use super::redirect::Redirects;
+use super::renewing::{Patience, Renewing};
 use super::request_timeout::RequestTimeout;
 use super::sign::Signer;
 use super::store_error::failure;
+use super::transport;
 use super::uri::{ObjectUri, Scheme};
 use super::web::Web;
+use super::workload::{Exchange, azure_federation, container, google_metadata, web_identity};
 use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::identity::Naming;
 use crate::vocabulary::process::Process;
@@ -172,24 +177,20 @@ impl StorePlan {
             return Ok(builder.with_skip_signature(true));
         }
         if !self.profile_comes_first() {
-            return Self::with_s3_chain(builder, client, root);
+            return self.with_s3_chain(builder, client, root);
         }
         match profile.credentials()? {
             ProfileCredentials::Static { key_id, secret_key, token } => {
                 // A session token of the environment belongs to the keys of the environment.
                 let token = token.unwrap_or_default();
-                let keys = object_store::aws::AwsCredential {
-                    key_id,
-                    secret_key,
-                    token: (!token.is_empty()).then_some(token),
-                };
+                let keys = AwsCredential { key_id, secret_key, token: (!token.is_empty()).then_some(token) };
                 let provider = object_store::StaticCredentialProvider::new(keys);
                 Ok(builder.with_credentials(Arc::new(provider)))
             }
             ProfileCredentials::Process(command) => {
                 Ok(builder.with_credentials(Arc::new(ProcessCredentials::new(command))))
             }
-            ProfileCredentials::None => Self::with_s3_chain(builder, client, root),
+            ProfileCredentials::None => self.with_s3_chain(builder, client, root),
         }
     }
 
@@ -204,11 +205,47 @@ impl StorePlan {
 
     /// Uses keys of the environment, or finds out who this machine is, which must not take long.
     fn with_s3_chain(
+        &self,
         builder: AmazonS3Builder,
         client: &ClientOptions,
         root: &ObjectUri,
     ) -> Result<AmazonS3Builder> {
-        Ok(with_chain!(builder, client, root))
+        match self.aws_workload(&builder)? {
+            Some(exchange) => Ok(builder.with_credentials(self.renewing(exchange)?)),
+            None => Ok(with_chain!(builder, client, root)),
+        }
+    }
+
+    /// Returns what a workload gets its credentials by, unless there are keys.
+    fn aws_workload(&self, builder: &AmazonS3Builder) -> Result<Option<Exchange<AwsCredential>>> {
+        if ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+            .iter()
+            .any(|key| self.environment.get(key).is_some())
+        {
+            return Ok(None);
+        }
+        let region = builder.get_config_value(&AmazonS3ConfigKey::Region).unwrap_or_default();
+        match web_identity(&self.environment, &region)? {
+            Some(exchange) => Ok(Some(exchange)),
+            None => container(&self.environment),
+        }
+    }
+
+    /// Makes a provider that asks for credentials as they are needed.
+    fn renewing<C>(&self, exchange: Exchange<C>) -> Result<Arc<Renewing<C>>> {
+        let patience = if exchange.expected {
+            Patience { answer: self.options.request_timeout, total: self.options.retry_timeout }
+        } else {
+            Patience { answer: BRIEF, total: BRIEF }
+        };
+        let connect_timeout = if exchange.expected { self.options.connect_timeout } else { BRIEF_CONNECT };
+        // Whoever writes http:// means it.
+        let plain = exchange.url.starts_with("http://");
+        let client = transport::client(plain, connect_timeout, !exchange.local).map_err(|cause| {
+            Error::config(format!("cannot prepare requests to {}", exchange.name))
+                .because(redact(&cause.to_string()))
+        })?;
+        Ok(Arc::new(Renewing::new(exchange, client, patience, Arc::clone(&self.process))))
     }
 
     fn open_google(&self, root: &ObjectUri) -> Result<Store> {
@@ -228,10 +265,23 @@ impl StorePlan {
         builder = builder.with_bucket_name(root.store()).with_client_options(client.clone());
         if self.reads_google_only() {
             builder = builder.with_skip_signature(true);
+        } else if !self.has_google_account(&builder) {
+            builder = builder.with_credentials(self.renewing(google_metadata(&self.environment))?);
         } else {
             builder = with_chain!(builder, &client, root);
         }
         connected!(self, builder, root)
+    }
+
+    /// Returns whether there is a file or text with an account, as `object_store` looks for one.
+    fn has_google_account(&self, builder: &GoogleCloudStorageBuilder) -> bool {
+        use GoogleConfigKey::{ApplicationCredentials, ServiceAccount, ServiceAccountKey};
+        let keys = [ServiceAccount, ServiceAccountKey, ApplicationCredentials];
+        let of_gcloud = |home: &str| {
+            std::path::Path::new(home).join(".config/gcloud/application_default_credentials.json").exists()
+        };
+        keys.iter().any(|key| builder.get_config_value(key).is_some())
+            || self.environment.get("HOME").is_some_and(of_gcloud)
     }
 
     /// Returns whether Google Cloud Storage is asked without credentials.
@@ -262,6 +312,8 @@ impl StorePlan {
         builder = builder.with_client_options(client.clone());
         if self.options.anonymous {
             builder = builder.with_skip_signature(true);
+        } else if let Some(exchange) = azure_workload(&builder) {
+            builder = builder.with_credentials(self.renewing(exchange)?);
         } else {
             builder = with_chain!(builder, &client, root);
         }
@@ -318,17 +370,29 @@ impl StorePlan {
     }
 }
 
-/// Limits for asking who this machine is: on a laptop nobody answers, and that must be known soon.
+/// Returns what a workload gets its credentials by, unless there is a token or key.
+fn azure_workload(builder: &MicrosoftAzureBuilder) -> Option<Exchange<AzureCredential>> {
+    let given = [AzureConfigKey::Token, AzureConfigKey::AccessKey];
+    if given.iter().any(|key| builder.get_config_value(key).is_some()) {
+        return None;
+    }
+    azure_federation(builder)
+}
+
+/// How long it is asked who this machine is: on a laptop nobody answers, and that must be known soon.
+const BRIEF: Duration = Duration::from_secs(5);
+const BRIEF_CONNECT: Duration = Duration::from_secs(2);
+
 fn brief(client: &ClientOptions) -> ClientOptions {
-    client.clone().with_timeout(Duration::from_secs(5)).with_connect_timeout(Duration::from_secs(2))
+    client.clone().with_timeout(BRIEF).with_connect_timeout(BRIEF_CONNECT)
 }
 
 fn brief_retry() -> RetryConfig {
-    RetryConfig { max_retries: 2, retry_timeout: Duration::from_secs(5), ..RetryConfig::default() }
+    RetryConfig { max_retries: 2, retry_timeout: BRIEF, ..RetryConfig::default() }
 }
 
 fn cannot_connect(cause: &object_store::Error, root: &ObjectUri) -> Error {
-    let text = super::redact::redact(&cause.to_string());
+    let text = redact(&cause.to_string());
     if text.contains("Account must be specified") {
         return Error::config(format!("the storage account of {root} is not known")).hint(
             "set AZURE_STORAGE_ACCOUNT_NAME, or write abfss://container@account.dfs.core.windows.net/key",

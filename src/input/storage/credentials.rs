@@ -15,24 +15,45 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::redact::redact;
-use super::store_error::summary;
+use super::store_error::{CHECK_CREDENTIALS, summary};
 use crate::vocabulary::identity::Naming;
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = object_store::Result<T>> + Send + 'a>>;
+/// What a provider promises.
+pub(super) type Answer<'a, T> = Pin<Box<dyn Future<Output = object_store::Result<T>> + Send + 'a>>;
+
+/// What helps where there are no credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// Time: the service that gives them is away.
+    Wait,
+    /// A person, who is told what to do.
+    Act(&'static str),
+}
+
+impl Remedy {
+    /// Returns the remedy where nothing is known but whether the service that gives them is only away.
+    pub(super) fn of(is_away: bool) -> Self {
+        if is_away { Self::Wait } else { Self::Act(CHECK_CREDENTIALS) }
+    }
+}
 
 /// Credentials could not be had. Its text holds none.
 #[derive(Debug, thiserror::Error)]
 #[error("{detail}")]
 pub(super) struct NoCredentials {
     detail: String,
-    /// Whether they could be had before: then the service that gives them is away.
-    pub(super) had_before: bool,
+    pub(super) remedy: Remedy,
 }
 
 impl NoCredentials {
-    /// Says why there are none; `had_before` if the service that gives them is only away.
-    pub(super) fn new(detail: String, had_before: bool) -> Self {
-        Self { detail, had_before }
+    /// Says why there are none, and what helps.
+    pub(super) fn new(detail: String, remedy: Remedy) -> Self {
+        Self { detail, remedy }
+    }
+
+    /// Returns it as an error of a provider.
+    pub(super) fn into_error(self) -> object_store::Error {
+        object_store::Error::Generic { store: "credentials", source: Box::new(self) }
     }
 }
 
@@ -138,11 +159,9 @@ impl CredentialProvider for ProcessCredentials {
     }
 }
 
+/// Credentials that could be had before come from a service that is only away.
 fn failed(detail: String, had_before: bool) -> object_store::Error {
-    object_store::Error::Generic {
-        store: "credentials",
-        source: Box::new(NoCredentials { detail, had_before }),
-    }
+    NoCredentials::new(detail, Remedy::of(had_before)).into_error()
 }
 
 /// What went wrong with the command; nothing of what it printed to stdout is in the message.
@@ -179,11 +198,15 @@ fn run(command: &str) -> Result<Temporary, ProcessError> {
 
 /// Returns when credentials with this expiration are renewed: a minute before.
 pub(super) fn renew_at(expiration: &str) -> SystemTime {
+    expiration_of(expiration) - Duration::from_mins(1)
+}
+
+/// Returns when credentials with this expiration expire.
+pub(super) fn expiration_of(expiration: &str) -> SystemTime {
     let in_utc = expiration.strip_suffix("+00:00").map(|time| format!("{time}Z"));
     let expires = humantime::parse_rfc3339_weak(in_utc.as_deref().unwrap_or(expiration));
     // A time zone we cannot read: ask again soon, which is always right and only slower.
-    let expires = expires.unwrap_or_else(|_| SystemTime::now() + Duration::from_mins(5));
-    expires - Duration::from_mins(1)
+    expires.unwrap_or_else(|_| SystemTime::now() + Duration::from_mins(5))
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod pace;
 mod profile;
 mod redact;
 mod redirect;
+mod renewing;
 mod request_timeout;
 mod sign;
 mod space;
@@ -30,6 +31,7 @@ mod trouble;
 mod unaddressable_keys;
 mod uri;
 mod web;
+mod workload;
 
 #[cfg(test)]
 mod tests;

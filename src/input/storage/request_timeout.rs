@@ -47,7 +47,7 @@ pub(super) struct RequestTimeout {
 impl HttpConnector for RequestTimeout {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let allow_http = options.get_config_value(&ClientConfigKey::AllowHttp);
-        let inner = transport::client(allow_http.as_deref() == Some("true"), self.connect_limit)
+        let inner = transport::client(allow_http.as_deref() == Some("true"), self.connect_limit, true)
             .map_err(|cause| object_store::Error::Generic { store: "HTTP", source: cause.into() })?;
         let (signer, redirects) = (self.signer.clone(), self.redirects.clone());
         Ok(HttpClient::new(TimeoutClient { inner, limit: self.limit, signer, redirects }))

@@ -20,7 +20,7 @@ use object_store::client::{HttpError, HttpErrorKind};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::credentials::{NoCredentials, renew_at};
+use super::credentials::{NoCredentials, Remedy, renew_at};
 use super::options::check_endpoint;
 use super::redact::redact;
 use super::web::Web;
@@ -202,7 +202,7 @@ fn with_query(uri: &Uri, query: &str) -> Option<Uri> {
 }
 
 fn refused(detail: String, later: bool) -> HttpError {
-    HttpError::new(HttpErrorKind::Unknown, NoCredentials::new(detail, later))
+    HttpError::new(HttpErrorKind::Unknown, NoCredentials::new(detail, Remedy::of(later)))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::io;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-use super::credentials::NoCredentials;
+use super::credentials::{NoCredentials, Remedy};
 use super::redact::redact;
 use super::redirect::Astray;
 use super::trouble::Trouble;
@@ -84,7 +84,7 @@ struct Evidence {
     transport: Option<HttpErrorKind>,
     redirected: bool,
     astray: Option<Astray>,
-    credentials: Option<(String, bool)>,
+    credentials: Option<(String, Remedy)>,
     io: Option<(io::ErrorKind, Option<i32>)>,
     deepest: String,
 }
@@ -109,7 +109,7 @@ impl Evidence {
 
     fn take(&mut self, cause: &(dyn StdError + 'static)) {
         if let Some(missing) = cause.downcast_ref::<NoCredentials>() {
-            self.credentials = Some((missing.to_string(), missing.had_before));
+            self.credentials = Some((missing.to_string(), missing.remedy));
         }
         if let Some(astray) = cause.downcast_ref::<Astray>() {
             self.astray = Some(astray.clone());
@@ -168,6 +168,9 @@ impl Evidence {
 
     /// Returns what helps where trying again may.
     fn advice(&self, naming: &Naming) -> String {
+        if self.credentials.is_some() {
+            return TRY_CREDENTIALS.to_owned();
+        }
         let astray = self.astray.as_ref().filter(|_| !naming.is_secret());
         astray.and_then(Astray::advice).unwrap_or_else(|| TRY_AGAIN.to_owned())
     }
@@ -237,9 +240,11 @@ enum Verdict {
     Fix(&'static str, &'static str),
 }
 
-const CHECK_CREDENTIALS: &str = "check the credentials: renew them if they are temporary, or set storage.profile or storage.anonymous = true";
+pub(super) const CHECK_CREDENTIALS: &str = "check the credentials: renew them if they are temporary, or set storage.profile or storage.anonymous = true";
 const TRY_AGAIN: &str =
     "run the same command again once the store answers; check storage.endpoint if it never has";
+const TRY_CREDENTIALS: &str =
+    "run the same command again once the service that gives the credentials answers";
 const CHECK_REGION: &str = "set storage.region or AWS_REGION to the bucket's region";
 
 /// Classifies what a store answered; `doing` completes "cannot …", such as `read s3://b/k`, whose name it has by `naming`.
@@ -317,11 +322,10 @@ pub(super) fn failure(error: &object_store::Error, doing: &str, naming: &Naming)
 }
 
 fn verdict(error: &object_store::Error, evidence: &Evidence) -> Verdict {
-    if let Some((_, had_before)) = evidence.credentials {
-        return if had_before {
-            Verdict::Later
-        } else {
-            Verdict::Fix("there are no usable credentials", CHECK_CREDENTIALS)
+    if let Some((_, remedy)) = evidence.credentials {
+        return match remedy {
+            Remedy::Wait => Verdict::Later,
+            Remedy::Act(advice) => Verdict::Fix("there are no usable credentials", advice),
         };
     }
     if let Some(verdict) = evidence.code.as_deref().and_then(verdict_of_code) {
@@ -516,13 +520,15 @@ pub(super) fn io_failure(error: io::Error, doing: &str) -> Error {
     }
 }
 
-fn element(body: &str, name: &str) -> Option<String> {
+/// Returns the text of an element of XML.
+pub(super) fn element(body: &str, name: &str) -> Option<String> {
     let (_, rest) = body.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once(&format!("</{name}>"))?;
     Some(text.to_owned())
 }
 
-fn json_text(body: &str, name: &str) -> Option<String> {
+/// Returns a text of JSON.
+pub(super) fn json_text(body: &str, name: &str) -> Option<String> {
     let (_, rest) = body.split_once(&format!("\"{name}\""))?;
     let quoted = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
     quoted.split('"').next().map(str::to_owned)

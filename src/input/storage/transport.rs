@@ -13,12 +13,19 @@ use reqwest::redirect::Policy;
 /// Makes a client.
 ///
 /// - `allow_http`: whether it may ask without TLS
+/// - `proxies`: whether it asks through those of the environment
 ///
 /// # Errors
 ///
 /// As the TLS library, which finds no certificates.
-pub(super) fn client(allow_http: bool, connect_timeout: Duration) -> Result<HttpClient, reqwest::Error> {
-    let client = reqwest::ClientBuilder::new()
+pub(super) fn client(
+    allow_http: bool,
+    connect_timeout: Duration,
+    proxies: bool,
+) -> Result<HttpClient, reqwest::Error> {
+    let builder = reqwest::ClientBuilder::new();
+    let builder = if proxies { builder } else { builder.no_proxy() };
+    let client = builder
         .user_agent(concat!("tilefleet/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(connect_timeout)
         .https_only(!allow_http)

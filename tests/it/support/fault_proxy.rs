@@ -354,7 +354,8 @@ fn pass_on(request: &Request, shared: &Shared, reply: impl Write) -> io::Result<
     }
 }
 
-fn forward(request: &Request, address: &str, mut reply: impl Write) -> io::Result<()> {
+/// Asks the server at this address the same, and passes its answer on.
+pub fn forward(request: &Request, address: &str, mut reply: impl Write) -> io::Result<()> {
     let mut upstream = TcpStream::connect(address)?;
     write!(upstream, "{} {} HTTP/1.1\r\n", request.method, request.target)?;
     for (name, value) in request.headers.iter().filter(|(name, _)| name != "connection") {

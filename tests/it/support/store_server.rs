@@ -169,9 +169,9 @@ pub struct Azurite {
 }
 
 impl Azurite {
-    const ACCOUNT: &str = "devstoreaccount1";
+    pub const ACCOUNT: &str = "devstoreaccount1";
     /// Known to everybody: it stands in the documentation of Azurite, and opens no other account.
-    const KEY: &str =
+    pub const KEY: &str =
         "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
     /// Starts a server and waits until it listens.
