@@ -3,7 +3,7 @@
 TILEFLEET := $(or $(CARGO_TARGET_DIR),target)/debug/tilefleet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-processors faults bench peers spell fmt lint doc features msrv deny build test-env test-stores test-build clean
+.PHONY: help demo test test-processors faults bench peers spell fmt lint doc features msrv deny build test-env test-stores test-kube-tools test-build chart-docs clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -13,7 +13,7 @@ demo: build ## Run the whole job on generated images, into ./tilefleet-demo
 	$(TILEFLEET) demo
 
 # Built as the tests are, so that the dependencies are compiled once.
-test: test-env test-stores test-build ## Run all tests, setting up what they need; list those that were skipped
+test: test-env test-stores test-kube-tools test-build ## Run all tests, setting up what they need; list those that were skipped
 	$(TILEFLEET) runtime install
 	scripts/list-skipped cargo test --locked
 
@@ -61,9 +61,15 @@ test-env: ## Install Python and what the tests need of it, into .venv
 test-stores: test-env ## Install the servers of stores that the tests start, into .venv
 	@scripts/test-stores
 
+test-kube-tools: test-env ## Install helm, kubeconform, promtool and schemas, by which the chart is tested, into .kube
+	@scripts/kube-tools
+
+chart-docs: test-env ## Rewrite the chart's table of values and its schema's list of settings
+	@scripts/chart-docs
+
 test-build: ## Build the tests
 	cargo test --locked --no-run
 
 clean: ## Remove what the targets made in this folder
 	cargo clean
-	rm -rf .venv .venv-peers tilefleet-demo
+	rm -rf .venv .venv-peers .kube tilefleet-demo

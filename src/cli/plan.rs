@@ -7,7 +7,7 @@ use crate::observe::stderr::{Level, say};
 use crate::output;
 use crate::output::current_rows::Change;
 use crate::stages::plan::{MAX_SHARD_TIME, Preview};
-use crate::vocabulary::error::Result;
+use crate::vocabulary::error::{Error, Kind, Result};
 
 /// Plans a run: counts what it covers and publishes its plan
 ///
@@ -17,11 +17,17 @@ use crate::vocabulary::error::Result;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   tilefleet plan photos.toml --dry-run
+  tilefleet plan photos.toml --share auto --set plan.wait=30m
   tilefleet plan pipelines/tiles.toml --input images/ \\
       --model resnet152.onnx --output table")]
 pub struct Args {
     #[command(flatten)]
     pipeline: PipelineArgs,
+
+    /// As of `run`. In an array job (`auto`) the first worker plans; the others wait for its plan, at most as long as
+    /// `plan.wait` says
+    #[arg(long, value_name = "I/N|auto", conflicts_with = "dry_run")]
+    share: Option<String>,
 
     /// Write nothing
     #[arg(long)]
@@ -34,9 +40,16 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
+    let share = args.share.as_deref().map(super::run::share).transpose()?;
     let job = super::run::open(&args.pipeline.load()?)?;
+    let job = match share {
+        Some((share, array)) => job.sharing(share, array),
+        None => job,
+    };
     super::run::say_what_is_assumed(&job);
-    let preview = block_on(async { if args.dry_run { preview(&job).await } else { job.plan().await } })?;
+    let preview = block_on(until_terminated(async {
+        if args.dry_run { preview(&job).await } else { job.plan().await }
+    }))?;
     output::warn_if_short(job.output(), preview.table_bytes);
     warn_of_long_shards(&preview);
     if args.json {
@@ -45,6 +58,18 @@ pub fn run(args: Args) -> Result<()> {
         print(&preview);
     }
     if args.dry_run { job.check_preview(&preview) } else { Ok(()) }
+}
+
+/// Works until done or until SIGTERM. A container's first process gets no signal that it does not listen for: without this it
+/// would be killed only when its grace is over.
+async fn until_terminated<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return work.await };
+    let stopped = || Error::new(Kind::Drained, "drained after SIGTERM").hint("run the same command again");
+    tokio::select! {
+        result = work => result,
+        _ = terminate.recv() => Err(stopped()),
+    }
 }
 
 /// Says that a lost machine costs more work than it should.

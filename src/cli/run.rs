@@ -72,7 +72,7 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 /// Reads `--share`, and says what `auto` came to.
-fn share(text: &str) -> Result<(Share, Option<ArrayJob>)> {
+pub fn share(text: &str) -> Result<(Share, Option<ArrayJob>)> {
     if text != "auto" {
         return Ok((text.parse()?, None));
     }

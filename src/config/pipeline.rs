@@ -156,6 +156,8 @@ impl Tiles {
 pub struct Plan {
     /// Most tiles of one shard, at most a million; `None`: as the number of tiles suggests.
     pub shard_tiles: Option<NonZeroUsize>,
+    /// How long workers of an array job leave it to the first of them to plan.
+    pub wait: Duration,
 }
 
 /// `[model]`: the network.
@@ -490,7 +492,7 @@ fn plan(settings: &Settings) -> Result<Plan> {
         let expected = format!("\"auto\" or a whole number from 1 to {MAX_SHARD_TILES}");
         return Err(wrong(settings.get("plan.shard_tiles"), &expected));
     }
-    Ok(Plan { shard_tiles })
+    Ok(Plan { shard_tiles, wait: settings.read("plan.wait")? })
 }
 
 fn model(settings: &Settings) -> Result<Model> {

@@ -589,7 +589,7 @@ mod tests {
         );
         assert_eq!(
             rendered(laid("[plan]\ncolour = 1\n")),
-            "error: unknown key `plan.colour` (job.toml:2)\n  hint: the keys of [plan] are shard_tiles"
+            "error: unknown key `plan.colour` (job.toml:2)\n  hint: the keys of [plan] are shard_tiles, wait"
         );
         assert_eq!(
             rendered(laid("batch = 1\n")),

@@ -8,6 +8,7 @@ mod asked;
 mod attempts;
 #[cfg(feature = "query")]
 mod canary;
+mod chart;
 mod commands;
 #[cfg(feature = "query")]
 mod demo;

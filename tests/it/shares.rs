@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -276,6 +277,82 @@ fn auto_reads_what_the_engine_says() {
     assert_exit(&output, 0);
     assert!(stderr(&output).contains("share 1/2, by SLURM_ARRAY_TASK_ID\n"), "{}", stderr(&output));
     each_image_has_one_row(&job, 4);
+}
+
+/// A command of one index of an Indexed Job of three.
+fn of_indexed_job(mut command: Command, index: &str, name: &str) -> Command {
+    command.env("JOB_COMPLETION_INDEX", index).env("TILEFLEET_SHARE_COUNT", "3");
+    command.env("TILEFLEET_SHARE_JOB", name).args(["--share", "auto"]);
+    command
+}
+
+/// A worker of such a job, in whose place nothing of the input can be listed.
+fn worker_without_input(job: &Job, index: &str, name: &str, wait: &str) -> Child {
+    let nowhere = job.path("nowhere");
+    let mut command = of_indexed_job(job.run_command(&[]), index, name);
+    command.arg("--input").arg(nowhere).args(["--set", &format!("plan.wait={wait}")]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn plan_command(job: &Job) -> Command {
+    let mut command = support::tilefleet();
+    command.arg("plan").arg(&job.pipeline);
+    command
+}
+
+/// Eight pods must not all list a large input: only the first does.
+#[test]
+fn workers_of_an_array_wait_for_the_plan_of_the_first() {
+    let job = Job::new(12, "[plan]\nshard_tiles = 2");
+    let early = worker_without_input(&job, "2", "first", "2m");
+    // It has time to do what it should not.
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(shard_files(&job.table()).is_empty());
+    assert_exit(&of_indexed_job(plan_command(&job), "0", "first").output().unwrap(), 0);
+    let output = ended(early);
+    assert_exit(&output, 0);
+    let said = stderr(&output);
+    assert!(said.contains("waiting for the plan of the first worker, for at most 2m\n"), "{said}");
+    each_image_has_one_row(&job, 12);
+}
+
+/// The first finds nothing new; the others take its word for it, also if they come late.
+#[test]
+fn workers_of_an_array_learn_from_the_first_that_nothing_is_new() {
+    let job = Job::new(4, "");
+    job.run_ok(&[]);
+    let early = worker_without_input(&job, "1", "second", "2m");
+    let output = of_indexed_job(job.run_command(&[]), "0", "second").output().unwrap();
+    assert_exit(&output, 0);
+    ends_well(early);
+    ends_well(worker_without_input(&job, "2", "second", "2m"));
+    each_image_has_one_row(&job, 4);
+}
+
+/// The first never comes: its machine cannot be had.
+#[test]
+fn a_worker_plans_by_itself_if_the_first_takes_too_long() {
+    let job = Job::new(4, "");
+    let output = of_indexed_job(job.run_command(&["--set", "plan.wait=1s"]), "1", "third").output().unwrap();
+    assert_exit(&output, 0);
+    each_image_has_one_row(&job, 4);
+}
+
+/// As the init container of a pod that is evicted: it is process 1 there, which no signal ends by itself.
+#[test]
+fn planning_ends_at_sigterm() {
+    let job = Job::new(4, "");
+    let mut command = of_indexed_job(plan_command(&job), "1", "fourth");
+    let mut waiting = command
+        .args(["--set", "plan.wait=10m"])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(waiting.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.contains("waiting for the plan")));
+    signal(&waiting, "TERM");
+    assert_exit(&ended(waiting), 143);
 }
 
 // ---------------------------------------------------------------------------------------------------------------

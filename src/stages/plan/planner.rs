@@ -72,6 +72,9 @@ const MAX_COMPARED: u64 = 1_000_000;
 /// A shard that is longer in work is worth a warning: a machine that is lost takes as much work with it.
 pub const MAX_SHARD_TIME: Duration = Duration::from_mins(1);
 
+/// How often a worker looks for the plan that another one makes: a few requests each time.
+const LOOK_FOR_PLAN: Duration = Duration::from_secs(5);
+
 /// Number of sources that are sampled if planning reads no header.
 const MAX_LOOKED_AT: u64 = 1000;
 
@@ -325,6 +328,29 @@ impl Planner<'_> {
             }
         }
         Err(lost_every_election())
+    }
+
+    /// Joins the run that another worker plans, as soon as its plan is published; `None` if that takes longer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::decide`].
+    pub async fn join_within(&self, time: Duration) -> Result<Option<Decision>> {
+        let process = &self.output.process;
+        let began = process.now();
+        let mut said = false;
+        while process.now().since(began) < time {
+            if let Some(decision) = self.join().await? {
+                return Ok(Some(decision));
+            }
+            if !said {
+                let at_most = humantime::format_duration(time);
+                say(Level::Info, &format!("waiting for the plan of the first worker, for at most {at_most}"));
+                said = true;
+            }
+            process.sleep(LOOK_FOR_PLAN.min(time)).await;
+        }
+        Ok(None)
     }
 
     /// Joins the newest run of the family if its plan is published and shards are open, or if this job has completed it.

@@ -22,6 +22,12 @@ impl Share {
         (index < num).then_some(Self { index, num })
     }
 
+    /// Returns whether it is the first of all.
+    #[must_use]
+    pub fn is_first(self) -> bool {
+        self.index == 0
+    }
+
     /// Returns its shards: neighbours in the plan. All shares of one `num` cover each shard once; with more shares than
     /// shards some are empty.
     #[must_use]

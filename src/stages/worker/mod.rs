@@ -80,6 +80,8 @@ pub struct Job {
     accepts: bool,
     work: OpenWork,
     array: Option<ArrayJob>,
+    /// Whether planning is first of all up to another worker of the array job.
+    defers_planning: bool,
 }
 
 /// Makes the source of a run's work.
@@ -221,6 +223,7 @@ impl Job {
             accepts: false,
             work: open_shards(),
             array: None,
+            defers_planning: false,
         })
     }
 
@@ -233,10 +236,11 @@ impl Job {
     /// Begins with a share of the shards, and then helps with those of others.
     ///
     /// - `array`: the job that it is a task of; once a run is complete that others of its tasks have worked on, it has
-    ///   nothing left to do
+    ///   nothing left to do. Its first task plans, the others wait for that as long as `plan.wait` says
     #[must_use]
     pub fn sharing(self, share: Share, array: Option<ArrayJob>) -> Self {
-        Self { array, ..self.taking_work_from(share_first(share)) }
+        let defers_planning = array.is_some() && !share.is_first();
+        Self { array, defers_planning, ..self.taking_work_from(share_first(share)) }
     }
 
     /// Takes its shards from there instead of whatever is open.
@@ -295,7 +299,7 @@ impl Job {
         self.output.check_folders().await?;
         let spool = spool_folder()?;
         let planner = self.planner(spool.path());
-        match planner.decide().await? {
+        match self.decide_by(&planner).await? {
             Decision::Continue(run) | Decision::New { run, .. } => {
                 Ok(planner.with_shard_time(planner.preview_of(&run).await?).await)
             }
@@ -334,7 +338,21 @@ impl Job {
 
     async fn decide(&self) -> Result<Decision> {
         let spool = spool_folder()?;
-        self.planner(spool.path()).decide().await
+        self.decide_by(&self.planner(spool.path())).await
+    }
+
+    async fn decide_by(&self, planner: &Planner<'_>) -> Result<Decision> {
+        if self.defers_planning
+            && let Some(decision) = planner.join_within(self.pipeline.plan.wait).await?
+        {
+            return Ok(decision);
+        }
+        let decision = planner.decide().await?;
+        if let (Decision::NothingNew { run, .. }, Some(array)) = (&decision, &self.array) {
+            // So that the others of this job need not list the input to learn the same.
+            self.output.note_array_job(&run.id, array).await?;
+        }
+        Ok(decision)
     }
 
     fn planner<'a>(&'a self, spool_dir: &'a std::path::Path) -> Planner<'a> {
