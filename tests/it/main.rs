@@ -30,6 +30,7 @@ mod identity;
 mod isolated;
 mod jobs;
 mod killed;
+mod kube;
 mod labels;
 mod look;
 mod look_items;
