@@ -3,7 +3,7 @@
 TILEFLEET := $(or $(CARGO_TARGET_DIR),target)/debug/tilefleet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-processors faults bench peers spell fmt lint doc features msrv deny build image test-env test-stores test-kube-tools test-build chart-docs clean
+.PHONY: help demo test test-processors faults bench peers spell fmt lint doc features msrv deny build image test-env test-stores test-kube-tools test-build chart-docs kube kube-keda kube-build clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -20,6 +20,15 @@ test: test-env test-stores test-kube-tools test-build ## Run all tests, setting 
 # 500 photos through an emulated Haswell: slow, so `make test` does it with a few.
 test-processors: test-env ## Compare int8 rows of all test photos with those of a processor without VNNI (qemu-user, about 10 minutes)
 	cargo test --locked --test it -- --ignored --nocapture all_photos_are_the_same_on_a_haswell
+
+kube: kube-build test-env test-build ## Install the Helm chart into a real Kubernetes, and see what becomes of its pods (needs root)
+	$(TILEFLEET) runtime install
+	scripts/list-skipped cargo test --locked --test it -- --ignored --test-threads=8 --skip kube::keda kube::
+
+kube-keda: kube-build test-env test-build ## The same with KEDA's operator, which takes 10 minutes to build
+	@tests/kube/build keda
+	$(TILEFLEET) runtime install
+	scripts/list-skipped cargo test --locked --test it -- --ignored kube::keda
 
 faults: test-env ## Run each file of the test data's faults, and print what came of it beside what is right
 	cargo test --locked --test it faults::every -- --nocapture
@@ -66,6 +75,9 @@ test-stores: test-env ## Install the servers of stores that the tests start, int
 
 test-kube-tools: test-env ## Install helm, kubeconform, promtool and schemas, by which the chart is tested, into .kube
 	@scripts/kube-tools
+
+kube-build: test-kube-tools ## Build Kubernetes for the tests of the chart, into .kube (about 10 minutes)
+	@tests/kube/build
 
 chart-docs: test-env ## Rewrite the chart's table of values and its schema's list of settings
 	@scripts/chart-docs

@@ -32,6 +32,7 @@ mod image;
 mod isolated;
 mod jobs;
 mod killed;
+mod kube;
 mod labels;
 mod look;
 mod look_items;

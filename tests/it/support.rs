@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod clock;
+pub mod cluster;
 pub mod fault_proxy;
 pub mod lending;
 pub mod nats_server;
@@ -34,6 +35,11 @@ pub use tilefleet_testing::skipped::test_data;
 pub fn skip<T>(what: &str) -> Option<T> {
     tilefleet_testing::skipped::missing(what);
     None
+}
+
+/// Returns whether the tests run as root.
+pub fn is_root() -> bool {
+    stdout_of(Command::new("id").arg("-u")).trim() == "0"
 }
 
 /// Starts SeaweedFS, a real S3 server, for one test.

@@ -146,7 +146,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{/* Memory of a worker, in MiB: docs/how-to/operate.md says what it is made of. */}}
 {{- define "tilefleet.memory" -}}
-{{- if .Values.resources.memory -}}{{ .Values.resources.memory }}
+{{- if .Values.resources.memory -}}{{ include "tilefleet.quantity" .Values.resources.memory }}
 {{- else -}}
 {{- $queues := include "tilefleet.bytes" (dict "what" "run.memory" "size" (include "tilefleet.runMemory" .)) | int64 -}}
 {{- $model := include "tilefleet.bytes" (dict "what" "resources.model" "size" .Values.resources.model) | int64 -}}
@@ -154,7 +154,32 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $tiles := include "tilefleet.setting" (list . "plan" "shard_tiles") -}}
 {{- $shards := mul 3 8192 (regexMatch "^[0-9]+$" $tiles | ternary ($tiles | int64) 4096) -}}
 {{- $bytes := add $queues (mul (include "tilefleet.sessions" . | int64) $model) $shards $reserve -}}
-{{- div (add $bytes 1048575) 1048576 -}}Mi
+{{- include "tilefleet.quantity" (printf "%dMi" (div (add $bytes 1048575) 1048576)) -}}
+{{- end -}}
+{{- end }}
+
+{{/* A quantity as Kubernetes writes it: "1024Mi" is "1Gi", "0.5" is "500m". KEDA stores a ScaledJob again in this form; if the chart had
+     another, Helm would refuse the next upgrade, because the field has changed and is KEDA's now. */}}
+{{- define "tilefleet.quantity" -}}
+{{- $text := toString . -}}
+{{- $digits := regexFind "^[0-9.]+" $text -}}
+{{- $unit := trimPrefix $digits $text -}}
+{{- if and (contains "." $digits) $unit -}}{{ $text }}
+{{- else -}}
+{{- $number := int64 $digits -}}
+{{- if contains "." $digits -}}
+{{- $number = round (mulf $digits 1000) 0 | int64 -}}
+{{- $unit = "m" -}}
+{{- end -}}
+{{- $larger := dict "Ki" "Mi" "Mi" "Gi" "Gi" "Ti" "m" "" "" "k" "k" "M" "M" "G" "G" "T" -}}
+{{- range until 5 -}}
+{{- $step := hasSuffix "i" $unit | ternary 1024 1000 -}}
+{{- if and (gt $number 0) (hasKey $larger $unit) (eq (mod $number $step) 0) -}}
+{{- $number = div $number $step -}}
+{{- $unit = get $larger $unit -}}
+{{- end -}}
+{{- end -}}
+{{- $number }}{{ $unit -}}
 {{- end -}}
 {{- end }}
 

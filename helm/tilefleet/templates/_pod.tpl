@@ -26,6 +26,7 @@
     resourceFieldRef:
       containerName: {{ .container }}
       resource: requests.cpu
+      divisor: "1"  # KEDA writes "0", which means the same, where there is none
 {{- end }}
 {{- with $values.gpu.enabled | ternary $values.gpu.provider (include "tilefleet.setting" (list .root "run" "provider")) }}
 - name: TILEFLEET_RUN_PROVIDER
@@ -162,10 +163,10 @@ envFrom:
         path: {{ $values.pipeline.name }}.toml
 - name: tmp
   emptyDir:
-    sizeLimit: {{ $values.resources.scratch | quote }}
+    sizeLimit: {{ include "tilefleet.quantity" $values.resources.scratch | quote }}
 - name: cache
   emptyDir:
-    sizeLimit: {{ $values.resources.cache | quote }}
+    sizeLimit: {{ include "tilefleet.quantity" $values.resources.cache | quote }}
 {{- if and .gpu $values.engineCache.enabled }}
 - name: engines
   persistentVolumeClaim:
@@ -208,11 +209,11 @@ ports:
 {{- end }}
 resources:
   requests:
-    cpu: {{ $values.resources.cpu | quote }}
+    cpu: {{ include "tilefleet.quantity" $values.resources.cpu | quote }}
     memory: {{ include "tilefleet.memory" .root | quote }}
   limits:
     {{- with $values.resources.cpuLimit }}
-    cpu: {{ . | quote }}
+    cpu: {{ include "tilefleet.quantity" . | quote }}
     {{- end }}
     memory: {{ include "tilefleet.memory" .root | quote }}
     {{- if and .gpu $values.gpu.enabled }}

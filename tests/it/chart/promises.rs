@@ -81,6 +81,26 @@ fn memory_follows_the_run_and_the_model() {
     }
 }
 
+/// KEDA stores a ScaledJob again, as Kubernetes writes it. What was written otherwise is KEDA's then, and Helm refuses the next
+/// upgrade.
+#[test]
+fn quantities_are_as_kubernetes_writes_them() {
+    for (key, given, written) in [
+        ("cpu", "0.5", "500m"),
+        ("cpu", "1.0", "1"),
+        ("cpu", "2000m", "2"),
+        ("cpu", "1500m", "1500m"),
+        ("memory", "2048Mi", "2Gi"),
+        ("memory", "3000M", "3G"),
+        ("memory", "1500Mi", "1500Mi"),
+    ] {
+        let Some(manifests) = render(&format!("resources: {{{key}: {given:?}}}")) else { return };
+        let pod = pod(of_kind(&manifests, "Job")).unwrap();
+        assert_eq!(at(pod, &format!("/spec/containers/0/resources/requests/{key}")), written, "{given}");
+        assert_eq!(at(variable(pod, "TILEFLEET_RUN_THREADS"), "/valueFrom/resourceFieldRef/divisor"), "1");
+    }
+}
+
 /// A Job's template is immutable: what it runs is in its name. What it does not run is not.
 #[test]
 fn the_name_of_a_job_changes_with_what_it_runs() {

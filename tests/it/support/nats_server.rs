@@ -41,6 +41,12 @@ impl NatsServer {
         format!("nats://{}", self.address)
     }
 
+    /// Returns host and port of its monitoring, if it was started with `--http_port=-1`.
+    pub fn monitoring(&self) -> String {
+        let url = self.port("monitoring").expect("it was asked for");
+        url.trim_start_matches("http://").to_owned()
+    }
+
     /// Ends the server as a lost machine does.
     pub fn kill(&mut self) {
         drop(self.keeper.stdin.take());
@@ -63,14 +69,19 @@ impl NatsServer {
         self.folder.path().join("ports")
     }
 
+    /// Returns what the server has written down of where it listens.
+    fn port(&self, name: &str) -> Option<String> {
+        let files = fs::read_dir(self.ports()).into_iter().flatten().flatten();
+        let texts = files.filter_map(|file| fs::read(file.path()).ok());
+        let mut ports = texts.filter_map(|text| serde_json::from_slice::<Value>(&text).ok());
+        ports.find_map(|ports| Some(ports[name][0].as_str()?.to_owned()))
+    }
+
     /// Waits until the server has written down where it listens.
     fn wait(&self) -> String {
         let deadline = Instant::now() + START_LIMIT;
         while Instant::now() < deadline {
-            let files = fs::read_dir(self.ports()).into_iter().flatten().flatten();
-            let texts = files.filter_map(|file| fs::read(file.path()).ok());
-            let mut urls = texts.filter_map(|text| serde_json::from_slice::<Value>(&text).ok());
-            if let Some(url) = urls.find_map(|ports| Some(ports["nats"][0].as_str()?.to_owned())) {
+            if let Some(url) = self.port("nats") {
                 return url.trim_start_matches("nats://").to_owned();
             }
             sleep(Duration::from_millis(20));
