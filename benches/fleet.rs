@@ -118,7 +118,7 @@ fn measure(asked: &Arc<Asked>) -> Result<()> {
 async fn fill(job: &Job) -> Result<()> {
     match &job.pipeline().queue {
         Some(queue) => {
-            let queue = Nats::connect(queue, &job.output().uri.to_string()).await?;
+            let queue = Nats::connect(queue, &job.output().uri.to_string(), &job.series()).await?;
             job.submit(&queue).await.map(|_| ())
         }
         None => job.plan().await.map(|_| ()),
@@ -134,11 +134,11 @@ async fn await_a_third(job: &Job) -> Result<()> {
 }
 
 /// Takes shards from the queue of the pipeline, until the run is complete.
-fn from_queue(queue: Queue, output: String) -> OpenWork {
+fn from_queue(queue: Queue, output: String, series: String) -> OpenWork {
     Arc::new(move |run| {
-        let (queue, output) = (queue.clone(), output.clone());
+        let (queue, output, series) = (queue.clone(), output.clone(), series.clone());
         Box::pin(async move {
-            let broker = Arc::new(Nats::connect(&queue, &output).await?);
+            let broker = Arc::new(Nats::connect(&queue, &output, &series).await?);
             let shards = QueueShards::of(broker, run, None, Duration::MAX).await?;
             Ok(Arc::new(shards) as Arc<dyn WorkSource>)
         })
@@ -159,8 +159,8 @@ async fn open(asked: &Asked, index: u32) -> Result<Job> {
     let job = Job::open_as(Process::real(), storage, &loaded).await?;
     Ok(match job.pipeline().queue.clone() {
         Some(queue) => {
-            let output = job.output().uri.to_string();
-            job.taking_work_from(from_queue(queue, output))
+            let (output, series) = (job.output().uri.to_string(), job.series());
+            job.taking_work_from(from_queue(queue, output, series))
         }
         None => job.sharing(share, None),
     })

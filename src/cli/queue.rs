@@ -15,5 +15,5 @@ pub async fn connect(job: &Job) -> Result<Nats> {
             .hint("set `queue.url`, such as --set queue.url=nats://localhost:4222; without a queue use `tilefleet run`")
     };
     let options = job.pipeline().queue.as_ref().ok_or_else(missing)?;
-    Nats::connect(options, &job.output().uri.to_string()).await
+    Nats::connect(options, &job.output().uri.to_string(), &job.series()).await
 }

@@ -67,11 +67,10 @@ impl Told<'_> {
                     super::run::print(self.job, report);
                 }
                 match self.job.check_rejects(report) {
-                    Err(error) if error.kind() == Kind::RejectsAboveLimit && self.rejects.is_none() => {
-                        self.rejects = Some(error);
-                    }
                     Err(error) if error.kind() == Kind::RejectsAboveLimit => {
+                        // At once: this process may go on for days, or end with another code.
                         say(Level::Warn, &error.to_string());
+                        self.rejects.get_or_insert(error);
                     }
                     checked => checked?,
                 }

@@ -31,7 +31,7 @@ use crate::vocabulary::error::{Error, Kind, Result};
 pub use grid::{Grid, TilesSection};
 pub use pipeline::{
     EmbeddingType, Input, Isolate, Limits, Model, NAME_WITHOUT_FILE, Observe, Output, Pipeline, Plan, Queue,
-    Run, StacInput, Tiles, Unreadable, is_pipeline_name,
+    Run, StacInput, Tiles, Unreadable, is_pipeline_name, shown_addresses,
 };
 pub use privacy::{Dates, KEY_VARIABLE, Privacy, PrivacyPolicy, Secrets, read_key};
 pub use settings::{Origin, Setting, Settings};

@@ -602,6 +602,29 @@ const SHORTEST_LEASE: Duration = Duration::from_secs(3);
 /// More copies are not to be had.
 const MOST_REPLICAS: usize = 5;
 
+/// Returns hosts and ports of a queue's addresses, and nothing that may be a part of a password: what has a sign that no
+/// host has is not shown, nor what stands before a comma where only a later address has an `@`.
+#[must_use]
+pub fn shown_addresses(urls: &str) -> String {
+    let has_users = urls.contains('@');
+    let shown = |url: &str| {
+        let (scheme, rest) = url.trim().split_once("://")?;
+        let host = match rest.rsplit_once('@') {
+            Some((_, host)) => host,
+            None if has_users => return None,
+            None => rest,
+        };
+        let host = host.trim_end_matches('/');
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+        (host.bytes().all(fits) && matches!(scheme, "nats" | "tls")).then(|| format!("{scheme}://{host}"))
+    };
+    if urls.is_empty() {
+        return String::new();
+    }
+    let all = urls.split(',').map(|url| shown(url).unwrap_or_else(|| "(not shown)".to_owned()));
+    all.collect::<Vec<_>>().join(",")
+}
+
 fn queue(settings: &Settings) -> Result<Option<Queue>> {
     let Some(urls) = settings.read::<Option<String>>("queue.url")? else { return Ok(None) };
     let servers: Vec<String> = urls.split(',').map(|url| url.trim().to_owned()).collect();
@@ -709,6 +732,27 @@ mod tests {
         assert_eq!(pipeline.storage, StorageOptions::default());
         assert_eq!(pipeline.run.providers, ProviderOptions::default());
         assert_eq!(pipeline.run.devices, Devices::These(vec![0]));
+    }
+
+    #[test]
+    fn no_part_of_a_password_is_shown() {
+        for (url, shown) in [
+            ("", ""),
+            ("nats://queue:4222", "nats://queue:4222"),
+            ("tls://[::1]:4222/", "tls://[::1]:4222"),
+            ("nats://fleet:secret@queue", "nats://queue"),
+            ("nats://fleet:se cr'et@queue:4222", "nats://queue:4222"),
+            ("nats://fleet:se@cr/et?#@queue:4222", "nats://queue:4222"),
+            ("nats://fleet:secret/x@y", "nats://y"),
+            ("nats://fleet:se,cret@queue,nats://b", "(not shown),(not shown),(not shown)"),
+            ("nats://a:b@one,nats://a:b@two:1", "nats://one,nats://two:1"),
+            ("nats://one,nats://two", "nats://one,nats://two"),
+            ("nats://fleet:se<cret", "(not shown)"),
+            ("nats://fleet@secret/word", "(not shown)"),
+            ("secret", "(not shown)"),
+        ] {
+            assert_eq!(shown_addresses(url), shown, "{url}");
+        }
     }
 
     #[test]

@@ -11,8 +11,8 @@ use std::sync::LazyLock;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
+use super::pipeline::shown_addresses;
 use super::privacy::KEY_VARIABLE;
-use crate::input::storage::redact;
 use crate::observe::stderr::{Level, say};
 use crate::vocabulary::error::{Error, Result};
 
@@ -95,9 +95,7 @@ impl Setting {
     #[must_use]
     pub fn shown(&self) -> Value {
         match &self.value {
-            Value::String(urls) if self.name() == "queue.url" => {
-                urls.split(',').map(redact).collect::<Vec<_>>().join(",").into()
-            }
+            Value::String(urls) if self.name() == "queue.url" => shown_addresses(urls).into(),
             value => value.clone(),
         }
     }

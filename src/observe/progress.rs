@@ -32,6 +32,8 @@ pub struct Progress {
     planning_nanos: AtomicU64,
     /// Rows of the shards that this process has committed.
     rows: Mutex<Counts>,
+    /// Tiles settled in runs before this one.
+    settled_before: AtomicU64,
     waits: AtomicBool,
     stops: AtomicBool,
 }
@@ -114,6 +116,9 @@ pub struct ProgressSnapshot {
     /// How many things each stage does at once.
     #[serde(skip)]
     pub widths: Widths,
+    /// Tiles settled in runs before this one.
+    #[serde(skip)]
+    pub settled_before: u64,
 }
 
 impl ProgressSnapshot {
@@ -126,7 +131,7 @@ impl ProgressSnapshot {
     /// Returns how many tiles have their outcome, here or elsewhere.
     #[must_use]
     pub fn done(&self) -> u64 {
-        self.elsewhere + self.settled
+        self.elsewhere + self.settled.saturating_sub(self.settled_before)
     }
 }
 
@@ -146,6 +151,7 @@ impl Progress {
         self.started.get_or_init(Instant::now);
         self.planned.store(planned, Relaxed);
         self.elsewhere.store(done, Relaxed);
+        self.settled_before.store(self.settled.load(Relaxed), Relaxed);
         self.waits.store(false, Relaxed);
     }
 
@@ -281,6 +287,7 @@ impl Progress {
             planned: self.planned.load(Relaxed),
             elsewhere: self.elsewhere.load(Relaxed),
             settled,
+            settled_before: self.settled_before.load(Relaxed),
             rejected: self.rejected.load(Relaxed),
             inferred: self.inferred.load(Relaxed),
             skipped: self.skipped.load(Relaxed),

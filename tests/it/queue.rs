@@ -254,7 +254,7 @@ fn lost_messages_are_stored_again(server: Server) {
     assert!(outputs.iter().any(said), "{}", stderr(&outputs[0]));
 }
 
-/// Another client has pulled everything and given it back, again and again; what is committed comes once more.
+/// Each shard has a second message, so that most come once more when they are committed.
 fn messages_delivered_again_double_nothing(server: Server) {
     let Some(fleet) = Fleet::slow(server) else { return };
     fleet.submit();
@@ -306,9 +306,10 @@ fn a_lease_lost_during_a_commit_doubles_nothing(server: Server) {
     assert_eq!(fleet.num_messages(), 0);
 }
 
-/// Those that are told to go give back what they hold, so that nobody waits for their leases.
+/// Those that are told to go give back what they hold: the one that is left would not wait for their leases.
 fn a_fleet_that_shrinks_loses_nothing(server: Server) {
-    let Some(fleet) = Fleet::slow(server) else { return };
+    let Some(mut fleet) = Fleet::slow(server) else { return };
+    fleet.arguments = ["--set", "queue.lease=2m"].map(str::to_owned).into();
     fleet.submit();
     let mut workers = fleet.workers(3);
     fleet.some_are_committed(6);
@@ -420,23 +421,56 @@ fn a_worker_that_waits_takes_run_after_run() {
     fleet.job.verify_ok();
 }
 
-/// Workers of another pipeline leave its shards alone, and say so in the end.
+/// The same name, output and queue, but another fingerprint: nobody could work on both.
 #[test]
-fn shards_of_another_pipeline_are_left_to_others() {
+fn another_model_waits_until_the_queue_is_drained() {
     let Some(mut fleet) = Fleet::new(Server::Current, "") else { return };
     fleet.submit();
-    fleet.arguments = ["--set", "output.top_k=3", "--set", "queue.idle=3s"].map(str::to_owned).into();
-    let output = ended(fleet.worker(&[]));
-    assert_exit(&output, 78);
-    assert!(
-        stderr(&output).contains("the queue has only shards of 1 run of other pipelines"),
-        "{}",
-        stderr(&output)
-    );
-    assert_eq!((fleet.num_messages(), fleet.num_committed()), (NUM_SHARDS as u64, 0));
+    fleet.arguments = ["--set", "output.top_k=3"].map(str::to_owned).into();
+    for command in ["submit", "work"] {
+        let output = fleet.command(command, &[]).output().unwrap();
+        assert_exit(&output, 78);
+        assert!(stderr(&output).contains("and has 48 messages; this queue is for"), "{}", stderr(&output));
+    }
     fleet.arguments.clear();
+    assert_eq!((fleet.num_messages(), fleet.num_committed()), (NUM_SHARDS as u64, 0));
     end_well(fleet.workers(1));
     fleet.each_image_has_one_row();
+    fleet.arguments = ["--set", "output.top_k=3"].map(str::to_owned).into();
+    assert_eq!(fleet.submit()["queued"], NUM_SHARDS);
+    end_well(fleet.workers(2));
+    fleet.job.verify_ok();
+}
+
+/// A folder that is not mounted, or another store behind the same name: nothing is taken out of the queue for that.
+#[test]
+fn a_worker_that_does_not_see_the_output_takes_nothing_away() {
+    let Some(fleet) = Fleet::new(Server::Current, "") else { return };
+    fleet.submit();
+    let (table, away) = (fleet.job.table(), fleet.job.path("away"));
+    std::fs::rename(&table, &away).unwrap();
+    let output = ended(fleet.worker(&[]));
+    assert_exit(&output, 75);
+    assert!(stderr(&output).contains("the queue names run photos-"), "{}", stderr(&output));
+    std::fs::remove_dir_all(&table).ok();
+    std::fs::rename(&away, &table).unwrap();
+    assert_eq!(fleet.num_messages(), NUM_SHARDS as u64);
+    end_well(fleet.workers(2));
+    fleet.each_image_has_one_row();
+}
+
+/// Whoever asks for another lease later does not change it for those that work.
+#[test]
+fn the_lease_of_a_queue_stays_as_it_was_made() {
+    let Some(mut fleet) = Fleet::new(Server::Current, "[queue]\nlease = \"40s\"") else { return };
+    fleet.submit();
+    fleet.arguments = ["--set", "queue.lease=3s"].map(str::to_owned).into();
+    fleet.submit();
+    let lease = fleet.broker(async |context| {
+        let stream = context.get_stream(QUEUE).await.unwrap();
+        stream.consumer_info(QUEUE).await.unwrap().config.ack_wait
+    });
+    assert_eq!(lease, Duration::from_secs(40));
 }
 
 #[test]
@@ -446,7 +480,15 @@ fn a_queue_is_for_one_output() {
     fleet.arguments = vec!["--output".to_owned(), fleet.job.path("other").display().to_string()];
     let output = fleet.command("submit", &[]).output().unwrap();
     assert_exit(&output, 78);
-    assert!(stderr(&output).contains("is there already, for open shards of"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("the stream tilefleet-photos is for open shards of"),
+        "{}",
+        stderr(&output)
+    );
+    fleet.arguments = ["--set", "queue.name=three", "--set", "queue.replicas=3"].map(str::to_owned).into();
+    let output = fleet.command("submit", &[]).output().unwrap();
+    assert_exit(&output, 78);
+    assert!(stderr(&output).contains("needs a cluster"), "{}", stderr(&output));
 }
 
 /// A run that is deleted leaves messages behind.
@@ -459,6 +501,25 @@ fn messages_of_a_deleted_run_are_taken_away() {
     assert_exit(&delete.output().unwrap(), 0);
     end_well(fleet.workers(1));
     assert_eq!((fleet.num_messages(), fleet.num_committed()), (0, 0));
+}
+
+/// A worker that stays says so at once; its end is another matter.
+#[test]
+fn a_worker_that_waits_says_that_too_much_is_rejected() {
+    let Some(fleet) = Fleet::new(Server::Current, "") else { return };
+    (0..60).for_each(|index| fleet.job.write_image(&format!("bad-{index}.jpg"), b"no image"));
+    fleet.submit();
+    let worker = fleet.worker(&["--wait"]);
+    wait_until("the run is complete", || fleet.num_committed() == NUM_SHARDS + 12);
+    wait_until("it is summed up", || {
+        let runs = std::fs::read_dir(fleet.job.table().join("_tilefleet")).unwrap().flatten();
+        runs.into_iter().any(|run| run.path().join("summary.json").is_file())
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    signal(&worker, "TERM");
+    let output = ended(worker);
+    assert_exit(&output, 143);
+    assert!(stderr(&output).contains("limits.max_reject_ratio allows 10.0 %"), "{}", stderr(&output));
 }
 
 /// Too many rejects: one worker says so, the others end well.
@@ -486,10 +547,10 @@ fn what_is_wrong_with_the_queue_is_said() {
     let away = said(&["--set", "queue.url=nats://127.0.0.1:1"], 75);
     assert!(away.contains("cannot connect to the queue at nats://127.0.0.1:1"), "{away}");
     let Some(program) = Server::Current.program() else { return };
-    let closed = NatsServer::start_with(program.clone(), &["--user", "fleet", "--pass", "open-sesame"]);
+    let closed = NatsServer::start_with(program.clone(), &["--user", "fleet", "--pass", "open sesame's"]);
     let refused = said(&["--set", &format!("queue.url={}", closed.url())], 78);
     assert!(refused.contains("authorization violation"), "{refused}");
-    let address = closed.url().replace("nats://", "nats://fleet:open-sesame@");
+    let address = closed.url().replace("nats://", "nats://fleet:open sesame's@");
     let mut submit = support::tilefleet();
     submit.arg("submit").arg(&job.pipeline).args(["-vv", "--set", &format!("queue.url={address}")]);
     let output = submit.output().unwrap();
@@ -497,7 +558,7 @@ fn what_is_wrong_with_the_queue_is_said() {
     let mut config = support::tilefleet();
     config.arg("config").arg(&job.pipeline).args(["--set", &format!("queue.url={address}")]);
     let shown = [output.stdout, output.stderr, config.output().unwrap().stdout].concat();
-    assert!(!String::from_utf8_lossy(&shown).contains("open-sesame"));
-    let grep = Command::new("grep").args(["-r", "open-sesame"]).arg(job.table()).output().unwrap();
+    assert!(!String::from_utf8_lossy(&shown).contains("sesame"));
+    let grep = Command::new("grep").args(["-r", "sesame"]).arg(job.table()).output().unwrap();
     assert!(grep.stdout.is_empty(), "a password lies in the output");
 }

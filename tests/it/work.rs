@@ -408,7 +408,7 @@ contract_of!(
                 idle: world.time.idle(),
                 replicas: NonZeroUsize::MIN,
             };
-            let nats = Nats::connect(&options, "a table").await.unwrap();
+            let nats = Nats::connect(&options, "a table", "photos-00000000").await.unwrap();
             let work = queued(world.run.clone(), nats, world.time.idle()).await.unwrap();
             Some(Opened { work: Arc::new(work), _server: Some(server) })
         }

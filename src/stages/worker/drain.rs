@@ -1,27 +1,26 @@
 //! A worker of a queue: fills it with a run's open shards, or takes shards of whichever run from it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Inference, Job, Report, spool_folder};
+use super::{Inference, Job, Report, Sessions, spool_folder};
 use crate::observe::{Progress, ProgressSnapshot};
 use crate::output::current_rows::sum_up_if_there;
 use crate::output::summary::sum_up_in_turn;
 use crate::output::{Limit, Run, RunId};
 use crate::stages::pipeline::Stop;
 use crate::stages::plan::{Decision, check_fingerprint};
+use crate::stages::work::is_committed;
 use crate::stages::work::queue;
-use crate::stages::work::queue::{Broker, Delivery, Held, Patience, QueueShards, Stored};
-use crate::vocabulary::error::{Error, Kind, Result};
-use crate::vocabulary::words::counted;
+use crate::stages::work::queue::{Broker, Held, Kept, Patience, QueueShards, Stored};
+use crate::vocabulary::error::{Error, Result};
 
 /// How long a message is waited for before anybody asks what is in the queue.
 const PULL: Duration = Duration::from_secs(2);
 
-/// A shard of another pipeline may be had by others after so long.
+/// A shard that could not be begun here may be had by others after so long.
 const FOR_OTHERS: Duration = Duration::from_secs(5);
 
 /// What was put into a queue.
@@ -76,17 +75,15 @@ impl Job {
     pub async fn submit(&self, broker: &dyn Broker) -> Result<Submitted> {
         self.output.check_folders().await?;
         let spool = spool_folder()?;
-        let (run, limit) = match self.planner(spool.path()).decide().await? {
-            Decision::Continue(run) => (run, None),
+        let run = match self.planner(spool.path()).decide().await? {
+            Decision::Continue(run) => run,
             Decision::New { run, previous } => {
                 if let Some(previous) = previous {
                     sum_up_if_there(&previous).await?;
                 }
-                (run, None)
+                run
             }
             Decision::NothingNew { run, limit } => {
-                // Whoever completed it may have ended before it was summed up.
-                sum_up_if_there(&run).await?;
                 return Ok(Submitted::of(&run, true, Stored::default(), limit));
             }
             Decision::OfThisJob(run) => return Ok(Submitted::of(&run, true, Stored::default(), None)),
@@ -94,7 +91,13 @@ impl Job {
         };
         self.accept_beforehand(&run).await?;
         let stored = queue::submit(broker, &run).await?;
-        Ok(Submitted::of(&run, false, stored, limit.or(run.record.limit)))
+        Ok(Submitted::of(&run, false, stored, run.record.limit))
+    }
+
+    /// Returns what the ids of this pipeline's runs begin with.
+    #[must_use]
+    pub fn series(&self) -> String {
+        RunId::new(&self.draft.name, &self.draft.fingerprint, 1).family().to_owned()
     }
 
     /// Works on what a queue has of this pipeline's runs, run by run, and tells of each.
@@ -104,7 +107,8 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// The stop's cause if it was stopped; `Config` if all that is left is of another pipeline; else as the stages.
+    /// The stop's cause if it was stopped; `Config` if the queue has runs of another pipeline by now; `Unavailable` if it
+    /// has a run that the output does not have; else as the stages.
     pub async fn drain(
         &self,
         broker: &Arc<dyn Broker>,
@@ -115,18 +119,12 @@ impl Job {
     ) -> Result<()> {
         let idle = self.pipeline.queue.as_ref().map_or(Duration::ZERO, |queue| queue.idle);
         let patience = if waits { None } else { Some(idle) };
-        let mut foreign = BTreeMap::new();
         loop {
             progress.waits_for_work();
-            let Some(first) = stop.or(self.await_work(&**broker, patience)).await? else {
-                return nothing_of_ours(foreign);
-            };
-            let Some(run) = stop.or(self.run_of(&**broker, &first.delivery, &mut foreign)).await? else {
-                continue;
-            };
-            let slots = stop.or(self.prepare()).await?;
-            foreign.clear();
-            let work = QueueShards::of(broker.clone(), run.clone(), Some(first), idle).await?;
+            let Some(first) = stop.or(self.await_work(&**broker, patience)).await? else { return Ok(()) };
+            let first = Kept::new(broker.clone(), first, self.output.process.clock().clone());
+            let Some((run, slots)) = self.begin_run(&first, &stop).await? else { continue };
+            let work = stop.or(QueueShards::of(broker.clone(), run.clone(), Some(first), idle)).await?;
             let inference = Box::pin(self.process(&run, Arc::new(work), slots, &progress, &stop)).await?;
             tell(self.standing_of(&run, inference, &progress, &stop).await?)?;
         }
@@ -150,10 +148,11 @@ impl Job {
                 return Ok(Some(Held { delivery, extended }));
             }
             match broker.standing().await {
+                Ok(standing) if standing.pending > 0 => away.bear_vain_pull(standing, clock.now())?,
                 Ok(standing) => {
-                    away.answered();
+                    away.served();
                     let is_over = |patience| standing.held == 0 || clock.now().since(since) >= patience;
-                    if standing.pending == 0 && patience.is_some_and(is_over) {
+                    if patience.is_some_and(is_over) {
                         return Ok(None);
                     }
                 }
@@ -165,39 +164,45 @@ impl Job {
         }
     }
 
-    /// Opens the run of a message; `None` if this worker cannot work on it.
-    async fn run_of(
-        &self,
-        broker: &dyn Broker,
-        first: &Delivery,
-        foreign: &mut BTreeMap<RunId, Error>,
-    ) -> Result<Option<Arc<Run>>> {
-        let id = &first.message.run;
-        let Some(run) = Run::open(&self.output, id).await?.filter(|run| !run.record.origin.is_compaction())
-        else {
-            return self.take_away(broker, first, "it is not there").await;
-        };
-        if self.output.is_deleted(id).await? {
-            return self.take_away(broker, first, "it is deleted").await;
-        }
-        let same = self.changed_model(&run).map_or(Ok(()), Err);
-        let same = same.and_then(|()| check_fingerprint(id, &run.record.fingerprint, self.fingerprint()));
-        match same {
-            Ok(()) => Ok(Some(Arc::new(run))),
-            Err(error) => {
-                broker.put_back(first, FOR_OTHERS).await?;
-                if foreign.insert(id.clone(), error).is_none() {
-                    tracing::warn!(run = %id, "the queue has shards of a run of another pipeline, which are left to others");
-                }
-                Ok(None)
+    /// Opens the run of a message, and sessions for it; `None` if there is nothing to do for it any more. If that fails, or
+    /// takes too long for whoever has asked this worker to stop, others get the shard.
+    async fn begin_run(&self, first: &Kept, stop: &Stop) -> Result<Option<(Arc<Run>, Sessions)>> {
+        let begun = async {
+            match self.run_of(first).await? {
+                Some(run) => Ok(Some((run, self.prepare().await?))),
+                None => Ok(None),
             }
+        };
+        let begun = stop.or(begun).await;
+        match &begun {
+            Ok(Some(_)) => {}
+            Ok(None) => first.finish().await,
+            // Not at once: whatever is wrong here may be right elsewhere, but not within this second.
+            Err(error) if error.kind().is_stop() => first.put_back(Duration::ZERO).await,
+            Err(_) => first.put_back(FOR_OTHERS).await,
         }
+        begun
     }
 
-    async fn take_away(&self, broker: &dyn Broker, first: &Delivery, why: &str) -> Result<Option<Arc<Run>>> {
-        tracing::warn!(run = %first.message.run, shard = first.message.shard, "the queue names a run, but {why}");
-        broker.finish(first).await?;
-        Ok(None)
+    /// Opens the run of a message; `None` if it is deleted, or its shard committed.
+    async fn run_of(&self, first: &Kept) -> Result<Option<Arc<Run>>> {
+        let (id, shard) = (&first.delivery().message.run, first.delivery().message.shard);
+        if self.output.is_deleted(id).await? {
+            tracing::warn!(run = %id, shard, "the queue names a run that is deleted");
+            return Ok(None);
+        }
+        let missing = || {
+            Error::unavailable(format!("the queue names run {id}, which {} does not have", self.output.uri)).hint(
+                "is the output mounted here, and is it the right store? If the run is gone for good, purge the queue",
+            )
+        };
+        let run = Run::open(&self.output, id).await?.ok_or_else(missing)?;
+        self.changed_model(&run).map_or(Ok(()), Err)?;
+        check_fingerprint(id, &run.record.fingerprint, self.fingerprint())?;
+        if shard < run.num_shards() && is_committed(&run, shard).await? && run.complete().await? {
+            return Ok(None);
+        }
+        Ok(Some(Arc::new(run)))
     }
 
     async fn standing_of(
@@ -238,15 +243,4 @@ impl Submitted {
     fn nothing() -> Self {
         Self { run_id: None, nothing_new: true, shards: 0, queued: 0, queued_before: 0, limit: None }
     }
-}
-
-/// Ends well, unless all that was left is of other pipelines.
-fn nothing_of_ours(foreign: BTreeMap<RunId, Error>) -> Result<()> {
-    let num = foreign.len() as u64;
-    let Some((id, error)) = foreign.into_iter().next() else { return Ok(()) };
-    let message =
-        format!("the queue has only shards of {} of other pipelines, such as {id}", counted(num, "run"));
-    Err(Error::new(Kind::Config, message)
-        .because(error)
-        .hint("give each pipeline and output a queue of its own (`queue.name`), or start workers with that pipeline"))
 }

@@ -10,6 +10,7 @@
 //! by a worker that had it before the queue was wiped; so whoever finds the queue empty looks at what is committed, and
 //! stores again what is still open. [`Broker`] is what a queue has to do; [`Nats`] does it with JetStream.
 
+mod kept;
 mod message;
 mod nats;
 mod patience;
@@ -22,6 +23,7 @@ use futures::future::BoxFuture;
 use crate::output::{Run, RunId};
 use crate::vocabulary::error::Result;
 
+pub use kept::Kept;
 pub use message::ShardMessage;
 pub use nats::Nats;
 pub use patience::Patience;

@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull::Config as ConsumerConfig;
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer};
-use async_nats::jetstream::context::{GetStreamErrorKind, PublishError, PublishErrorKind};
+use async_nats::jetstream::context::{
+    CreateStreamErrorKind, GetStreamErrorKind, PublishError, PublishErrorKind,
+};
 use async_nats::jetstream::stream::{
-    Config as StreamConfig, DiscardPolicy, RetentionPolicy, StorageType, Stream,
+    Config as StreamConfig, ConsumerErrorKind, DiscardPolicy, RetentionPolicy, StorageType, Stream,
 };
 use async_nats::jetstream::{AckKind, Context, ErrorCode};
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
@@ -23,10 +25,11 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::Mutex;
 
 use super::{Broker, Delivery, ShardMessage, Standing, Stored};
-use crate::config::Queue;
+use crate::config::{Queue, shown_addresses};
 use crate::input::storage::redact;
 use crate::output::RunId;
 use crate::vocabulary::error::{Error, Result};
+use crate::vocabulary::words::counted;
 
 /// An answer takes at most so long.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -45,8 +48,10 @@ pub struct Nats {
     client: Client,
     context: Context,
     options: Queue,
-    /// What the stream is said to be for.
-    description: String,
+    /// The output that it is for,
+    output: String,
+    /// and the runs of it: all that have the same fingerprint.
+    series: String,
     consumer: Mutex<Option<PullConsumer>>,
     lease_millis: AtomicU64,
 }
@@ -55,11 +60,12 @@ impl Nats {
     /// Connects, and makes the stream and its consumer unless they are there.
     ///
     /// - `output`: URI of the output whose shards it is for
+    /// - `series`: what the ids of its runs begin with
     ///
     /// # Errors
     ///
     /// `Config` if the server refuses this worker, or has another stream of that name; `Unavailable` if it does not answer.
-    pub async fn connect(options: &Queue, output: &str) -> Result<Self> {
+    pub async fn connect(options: &Queue, output: &str, series: &str) -> Result<Self> {
         let client = connect(options).await?;
         let mut context = async_nats::jetstream::new(client.clone());
         context.set_timeout(ANSWER);
@@ -67,7 +73,8 @@ impl Nats {
             client,
             context,
             options: options.clone(),
-            description: format!("open shards of {}", redact(output)),
+            output: redact(output),
+            series: series.to_owned(),
             consumer: Mutex::default(),
             lease_millis: AtomicU64::new(millis(options.lease)),
         };
@@ -88,9 +95,12 @@ impl Nats {
             return Ok(consumer.clone());
         }
         let stream = self.stream().await?;
-        let consumer =
-            stream.create_consumer(self.consumer_config()).await.map_err(|e| self.does_not_answer(e))?;
-        // Another worker may have asked for another time, and the last one decides.
+        // What is there stays as it is: workers go by the time that the first of them has asked for.
+        let consumer = stream.get_or_create_consumer(self.name(), self.consumer_config()).await;
+        let consumer = consumer.map_err(|error| match error.kind() {
+            ConsumerErrorKind::JetStream(refusal) => self.refuses(&refusal),
+            _ => self.does_not_answer(error),
+        })?;
         self.lease_millis.store(millis(consumer.cached_info().config.ack_wait), Ordering::Relaxed);
         *known = Some(consumer.clone());
         Ok(consumer)
@@ -101,13 +111,19 @@ impl Nats {
         *self.consumer.lock().await = None;
     }
 
+    /// Returns the stream, made if it is missing; one that is empty is taken over from earlier runs of the output.
     async fn stream(&self) -> Result<Stream> {
         let is_missing = |kind| matches!(kind, GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND);
         match self.context.get_stream(self.name()).await {
-            Ok(stream) => self.check(stream),
+            Ok(stream) if self.is_ours(&stream) => Ok(stream),
+            Ok(stream) if self.may_take_over(&stream) => {
+                let taken = self.context.update_stream(self.stream_config()).await;
+                taken.map(|_| stream).map_err(|error| self.cannot_make(error.kind(), &error))
+            }
+            Ok(stream) => Err(self.is_in_use(&stream)),
             Err(error) if is_missing(error.kind()) => {
                 let made = self.context.create_stream(self.stream_config()).await;
-                made.map_err(|error| self.does_not_answer(error))
+                made.map_err(|error| self.cannot_make(error.kind(), &error))
             }
             Err(error) => Err(self.does_not_answer(error)),
         }
@@ -116,7 +132,7 @@ impl Nats {
     fn stream_config(&self) -> StreamConfig {
         StreamConfig {
             name: self.name().to_owned(),
-            description: Some(self.description.clone()),
+            description: Some(self.description()),
             subjects: vec![format!("{}.>", self.name())],
             retention: RetentionPolicy::WorkQueue,
             storage: StorageType::File,
@@ -140,23 +156,59 @@ impl Nats {
         }
     }
 
-    /// Refuses a stream that is not for this output.
-    fn check(&self, stream: Stream) -> Result<Stream> {
-        let theirs = &stream.cached_info().config;
-        let ours = self.stream_config();
+    /// Tells whether the stream is for these runs, and keeps one message per shard.
+    fn is_ours(&self, stream: &Stream) -> bool {
+        self.keeps_one_per_shard(stream)
+            && stream.cached_info().config.description == Some(self.description())
+    }
+
+    /// Tells whether nothing is left of earlier runs of this output, of another pipeline or model.
+    fn may_take_over(&self, stream: &Stream) -> bool {
+        let info = stream.cached_info();
+        let is_of_output = |said: &String| said.starts_with(&self.description_of_output());
+        self.keeps_one_per_shard(stream)
+            && info.state.messages == 0
+            && info.config.description.as_ref().is_some_and(is_of_output)
+    }
+
+    fn keeps_one_per_shard(&self, stream: &Stream) -> bool {
         let keeps = |config: &StreamConfig| {
             (config.retention, config.max_messages_per_subject, config.discard_new_per_subject)
         };
-        if theirs.description == ours.description && keeps(theirs) == keeps(&ours) {
-            return Ok(stream);
+        keeps(&stream.cached_info().config) == keeps(&self.stream_config())
+    }
+
+    fn description_of_output(&self) -> String {
+        format!("open shards of {}, runs ", self.output)
+    }
+
+    fn description(&self) -> String {
+        self.description_of_output() + &self.series
+    }
+
+    fn is_in_use(&self, stream: &Stream) -> Error {
+        let (name, info) = (self.name(), stream.cached_info());
+        let what = info.config.description.as_deref().unwrap_or("something else");
+        let holds = counted(info.state.messages, "message");
+        Error::config(format!("the stream {name} is for {what}, and has {holds}; this queue is for {}", self.description()))
+            .hint("let workers with that pipeline drain it first, or give each output and model a queue of its own: `queue.name`")
+    }
+
+    fn cannot_make(&self, kind: CreateStreamErrorKind, error: &impl fmt::Display) -> Error {
+        match kind {
+            CreateStreamErrorKind::JetStream(refusal) => self.refuses(&refusal),
+            _ => self.does_not_answer(error),
         }
-        let name = self.name();
-        let what = theirs.description.as_deref().unwrap_or("something else");
-        Err(Error::config(format!(
-            "the stream {name} is there already, for {what}; this queue is for {}",
-            self.description
-        ))
-        .hint("give each output a queue of its own: `queue.name`"))
+    }
+
+    /// Tells what JetStream itself refuses: no time helps, unless it says that it is overtaxed.
+    fn refuses(&self, refusal: &async_nats::jetstream::Error) -> Error {
+        if refusal.code() >= 500 && refusal.error_code() != ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED {
+            return self.does_not_answer(refusal);
+        }
+        Error::config(format!("the NATS server does not make the queue {}", self.name()))
+            .because(redact(&refusal.to_string()))
+            .hint("`queue.replicas` above 1 needs a cluster; otherwise look at the limits of the account")
     }
 
     async fn pull_one(&self, at_most: Duration) -> Result<Option<Delivery>> {
@@ -194,9 +246,8 @@ impl Nats {
 
     async fn store_all(&self, run: &RunId, shards: &[u32]) -> Result<Stored> {
         self.consumer().await?;
-        let messages = shards.iter().map(|&shard| ShardMessage { run: run.clone(), shard });
-        stream::iter(messages.collect::<Vec<_>>())
-            .map(|message| self.store_one(message))
+        stream::iter(shards.to_vec())
+            .map(|shard| self.store_one(ShardMessage { run: run.clone(), shard }))
             .buffer_unordered(STORED_AT_ONCE)
             .try_fold(Stored::default(), async |stored, is_new| {
                 Ok(Stored {
@@ -228,7 +279,10 @@ impl Nats {
     async fn count(&self) -> Result<Standing> {
         let consumer = self.consumer().await?;
         match consumer.get_info().await {
-            Ok(info) => Ok(Standing { pending: info.num_pending, held: info.num_ack_pending as u64 }),
+            Ok(info) => {
+                self.lease_millis.store(millis(info.config.ack_wait), Ordering::Relaxed);
+                Ok(Standing { pending: info.num_pending, held: info.num_ack_pending as u64 })
+            }
             Err(error) => {
                 self.forget_consumer().await;
                 Err(self.does_not_answer(error))
@@ -288,7 +342,8 @@ async fn connect(options: &Queue) -> Result<Client> {
 fn servers(options: &Queue) -> Result<Vec<ServerAddr>> {
     let parse = |url: &String| {
         url.parse().map_err(|_| {
-            Error::config(format!("`queue.url` has no address of NATS in {}", redact(url))).hint(URL_FORM)
+            Error::config(format!("`queue.url` has no address of NATS: {}", shown_addresses(url)))
+                .hint(URL_FORM)
         })
     };
     options.servers.iter().map(parse).collect()
@@ -298,7 +353,7 @@ const URL_FORM: &str = "it looks like nats://host:4222 or tls://host:4222; speci
                         percent-encoded, such as %40 for @";
 
 fn cannot_connect(options: &Queue, error: &ConnectError) -> Error {
-    let hosts = options.servers.iter().map(|url| redact(url)).collect::<Vec<_>>().join(", ");
+    let hosts = shown_addresses(&options.servers.join(","));
     let message = format!("cannot connect to the queue at {hosts}");
     match error.kind() {
         ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => Error::config(message)
@@ -316,6 +371,7 @@ fn tell(event: &Event) {
     match event {
         Event::Connected => tracing::info!("connected to the queue"),
         Event::Disconnected => tracing::warn!("the connection to the queue is lost; it is tried again"),
+        Event::ServerError(error) => tracing::warn!("the queue says: {}", redact(&error.to_string())),
         event => tracing::debug!("queue: {event}"),
     }
 }

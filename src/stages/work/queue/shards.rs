@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{Broker, Delivery, Patience};
+use super::{Broker, Delivery, Kept, Patience};
 use crate::output::Run;
 use crate::output::provenance::is_our_own;
 use crate::stages::work::{Backlog, Lease, Next, PutBack, WorkSource, is_committed, open_shards};
@@ -42,7 +42,7 @@ pub struct QueueShards {
 #[derive(Default)]
 struct State {
     /// Delivered before the run was opened.
-    first: Option<Held>,
+    first: Option<Kept>,
     held: HashMap<u64, Held>,
     num_leases: u64,
     left_open: BTreeSet<u32>,
@@ -71,11 +71,11 @@ impl QueueShards {
     pub async fn of(
         broker: Arc<dyn Broker>,
         run: Arc<Run>,
-        first: Option<Held>,
+        first: Option<Kept>,
         idle: Duration,
     ) -> Result<Self> {
         let open = open_shards(&run).await?;
-        let next = first.as_ref().map(|held| held.delivery.message.shard);
+        let next = first.as_ref().map(|kept| kept.delivery().message.shard);
         let backlog = Backlog {
             first: next.filter(|shard| open.contains(shard)).or_else(|| open.first().copied()),
             tiles: open.iter().map(|shard| run.num_tiles(*shard)).sum(),
@@ -98,7 +98,10 @@ impl QueueShards {
                 return Ok(next);
             }
             let next = match self.deliver().await.map_err(Trouble::Broker)? {
-                Some(held) => self.take(held).await.map_err(Trouble::Store)?,
+                Some(held) => {
+                    self.state().patience.served();
+                    self.take(held).await.map_err(Trouble::Store)?
+                }
                 None => self.without_work().await?,
             };
             if let Some(next) = next {
@@ -109,7 +112,7 @@ impl QueueShards {
 
     async fn deliver(&self) -> Result<Option<Held>> {
         let first = self.state().first.take();
-        if let Some(first) = first.filter(|first| !self.has_expired(first)) {
+        if let Some(first) = first.map(Kept::take).filter(|first| !self.has_expired(first)) {
             return Ok(Some(first));
         }
         let extended = self.clock().now();
@@ -172,6 +175,8 @@ impl QueueShards {
     async fn without_work(&self) -> Result<Option<Next>, Trouble> {
         let standing = self.broker.standing().await.map_err(Trouble::Broker)?;
         if standing.pending > 0 {
+            let now = self.clock().now();
+            self.state().patience.bear_vain_pull(standing, now).map_err(Trouble::InVain)?;
             return Ok(Some(Next::Wait(ASK_AGAIN)));
         }
         if self.holds_any() {
@@ -180,8 +185,9 @@ impl QueueShards {
         if standing.held > 0 {
             return Ok(Some(self.wait_for_others()));
         }
-        self.store_again().await?;
-        Ok(None)
+        let was_lost = self.store_again().await?;
+        // Else there are messages that the broker does not count, and the next pull may bring one.
+        Ok(if was_lost { None } else { Some(self.wait_for_others()).filter(|next| *next == Next::Done) })
     }
 
     fn wait_for_others(&self) -> Next {
@@ -193,17 +199,17 @@ impl QueueShards {
     }
 
     /// Stores again what is open though the queue is empty: a broker may lose messages, or be wiped. If nothing is, all is
-    /// done.
-    async fn store_again(&self) -> Result<(), Trouble> {
+    /// done. Returns false if there are messages that the broker does not count.
+    async fn store_again(&self) -> Result<bool, Trouble> {
         let open = self.lost().await.map_err(Trouble::Store)?;
         if open.is_empty() {
             self.state().is_done = true;
-            return Ok(());
+            return Ok(true);
         }
         let run = &self.run.id;
         tracing::warn!(%run, shards = open.len(), "the queue has lost messages about open shards, which are stored again");
-        self.broker.store(run, &open).await.map_err(Trouble::Broker)?;
-        Ok(())
+        let stored = self.broker.store(run, &open).await.map_err(Trouble::Broker)?;
+        Ok(stored.new > 0)
     }
 
     async fn lost(&self) -> Result<Vec<u32>> {
@@ -257,7 +263,13 @@ impl QueueShards {
 
     async fn extend(&self, lease: &Lease) -> Result<()> {
         let delivery = self.holding(lease)?;
-        if is_committed(&self.run, lease.shard).await? && !is_our_own(&self.run, lease.shard).await? {
+        let asked = self.clock().now();
+        // Before the store, which may be slow: meanwhile the lease would end.
+        self.broker.extend(&delivery).await?;
+        if let Some(held) = self.state().held.get_mut(&lease.id) {
+            held.extended = asked;
+        }
+        if self.is_committed_by_another(lease.shard).await {
             self.state().held.remove(&lease.id);
             self.state().elsewhere.push_back(lease.shard);
             self.take_away(&delivery).await;
@@ -266,12 +278,13 @@ impl QueueShards {
                 format!("another worker has committed shard {}", lease.shard),
             ));
         }
-        let asked = self.clock().now();
-        self.broker.extend(&delivery).await?;
-        if let Some(held) = self.state().held.get_mut(&lease.id) {
-            held.extended = asked;
-        }
         Ok(())
+    }
+
+    /// Tells whether the rest of the work can be saved; where the store does not answer, that is not known.
+    async fn is_committed_by_another(&self, shard: u32) -> bool {
+        let is_committed = is_committed(&self.run, shard).await.unwrap_or(false);
+        is_committed && !is_our_own(&self.run, shard).await.unwrap_or(true)
     }
 
     async fn finish(&self, lease: &Lease) -> Result<()> {
@@ -298,7 +311,7 @@ impl QueueShards {
     fn bear(&self, trouble: Trouble) -> Result<Next> {
         let error = match trouble {
             Trouble::Broker(error) => error,
-            Trouble::Store(error) => return Err(error),
+            Trouble::InVain(error) | Trouble::Store(error) => return Err(error),
         };
         self.state().patience.bear(error, self.clock().now())?;
         Ok(Next::Wait(Patience::PAUSE))
@@ -316,6 +329,8 @@ impl State {
 /// Who could not answer.
 enum Trouble {
     Broker(Error),
+    /// It answers, and gives nothing.
+    InVain(Error),
     Store(Error),
 }
 
