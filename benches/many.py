@@ -92,12 +92,14 @@ def rewrite(files):
     return seconds
 
 
-def read_ids(files):
+def read_ids(words):
+    """Reads the ids of so many tiles from these files."""
     import pyarrow.parquet as pq
 
+    tiles, *files = words
     started = time.monotonic()
     rows = sum(pq.read_table(file, columns=["tile_id"]).num_rows for file in files)
-    print(f"{rows} rows", file=sys.stderr)
+    assert rows == int(tiles), rows
     return time.monotonic() - started
 
 
@@ -172,7 +174,7 @@ class Many:
             seconds, peak, _ = timed(self.tilefleet, "verify", output)
             ours.append(seconds)
             peaks.append(peak)
-            theirs.append(in_pyarrow("read", *files))
+            theirs.append(in_pyarrow("read", self.tiles, *files))
         report(f"verify of {len(files):,} shards", ours, theirs, max(peaks), 3)
 
     def joining(self):

@@ -126,7 +126,7 @@ async fn wait_for_another(run: &Run) -> Result<Option<Summary>> {
     let patience = process.jittered(patience);
     let (mut waited, mut pause) = (Duration::ZERO, FIRST_PAUSE);
     while waited < patience {
-        let now = process.jittered(pause).min(patience - waited);
+        let now = process.jittered(pause).min(patience.saturating_sub(waited));
         process.sleep(now).await;
         if let Some(summary) = read(run).await? {
             return Ok(Some(summary));
@@ -242,7 +242,7 @@ pub fn deleted_meanwhile(id: &RunId) -> Error {
 
 /// Adds up what the footers of shards say.
 async fn add_up(run: &Run, committed: &[CommittedShard]) -> Result<Counts> {
-    let footers = committed.to_vec().into_iter().map(|shard| async move { read_counts(run, &shard).await });
+    let footers = committed.iter().copied().map(|shard| async move { read_counts(run, &shard).await });
     let mut counts = Counts::default();
     let mut footers = futures::stream::iter(footers).buffered(FOOTERS_AT_ONCE);
     while let Some(shard) = footers.next().await {

@@ -24,7 +24,9 @@ fn of_workers_that_end_together_one_sums_up() {
     bench.proxy.add(at_put(Fault::Delay(Duration::from_secs(1)), SUMMARY));
     let shares = ["0/4", "1/4", "2/4", "3/4"];
     let workers = shares.map(|share| Worker::start(&mut bench.command(&["--share", share])));
-    workers.into_iter().for_each(|worker| drop(worker.ended_with(0)));
+    for worker in workers {
+        worker.ended_with(0);
+    }
     bench.assert_sound(NUM_SHARDS);
     let requests = bench.proxy.requests();
     let of = |method: &str, key: &str| {
@@ -43,7 +45,9 @@ fn who_dies_before_it_has_summed_up_is_replaced_by_another_worker() {
     assert_exit(&first.plan(), 0);
     let second = first.beside("table");
     let benches = [&first, &second];
-    benches.iter().for_each(|bench| bench.proxy.add(at_put(Fault::Held, SUMMARY)));
+    for bench in benches {
+        bench.proxy.add(at_put(Fault::Held, SUMMARY));
+    }
     let workers = ["0/2", "1/2"].iter().zip(benches);
     let mut workers: Vec<Worker> =
         workers.map(|(share, bench)| Worker::start(&mut bench.command(&["--share", share]))).collect();
