@@ -198,7 +198,8 @@ pub fn eventually<T>(what: &str, limit: Duration, get: impl Fn() -> Option<T>) -
             return found;
         }
         assert!(Instant::now() < give_up, "waited in vain for {limit:?} until {what}");
-        std::thread::sleep(Duration::from_millis(100));
+        // Mostly `kubectl` is asked, which takes a tenth of a second of a processor to start.
+        std::thread::sleep(Duration::from_millis(500));
     }
 }
 
@@ -292,22 +293,21 @@ impl Namespace {
         names.lines().filter(|name| !of_everybody.contains(name)).map(str::to_owned).collect()
     }
 
+    /// Prints what there is and what it said. It does not panic: the test already does.
     fn tell(&self) {
+        let said = |arguments: &[&str]| {
+            let output = self.kubectl().args(arguments).output();
+            output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+        };
         for arguments in [
             &["get", "all", "--output=wide"][..],
             &["get", "events", "--sort-by=.metadata.creationTimestamp"],
             &["describe", "jobs,cronjobs"],
         ] {
-            let said = self.kubectl().args(arguments).output();
-            eprintln!("{arguments:?}\n{}", String::from_utf8_lossy(&said.expect("kubectl starts").stdout));
+            eprintln!("{arguments:?}\n{}", said(arguments));
         }
-        for pod in self.list("pods") {
-            let said = self.kubectl().args(["logs", "--all-containers", name_of(&pod)]).output();
-            eprintln!(
-                "{}\n{}",
-                name_of(&pod),
-                String::from_utf8_lossy(&said.expect("kubectl starts").stdout)
-            );
+        for pod in said(&["get", "pods", "--output=name"]).lines() {
+            eprintln!("{pod}\n{}", said(&["logs", "--all-containers", pod]));
         }
     }
 }

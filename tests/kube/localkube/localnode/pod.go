@@ -35,7 +35,6 @@ type ctr struct {
 	proc          *os.Process
 	exited        chan struct{} // closed when the present process has ended
 	env           []string
-	failedProbe   bool
 }
 
 type podRun struct {
@@ -54,7 +53,6 @@ type podRun struct {
 	conds      map[v1.PodConditionType]v1.PodCondition
 	stopping   bool
 	stop, done chan struct{}
-	killAt     time.Time
 	confirm    sync.Once
 	dirty      chan struct{}
 }
@@ -153,7 +151,7 @@ func (p *podRun) run(ctx context.Context) {
 			}
 			continue
 		}
-		if code := p.runContainer(ctx, c, nil); code != 0 {
+		if code := p.runContainer(ctx, c, func() {}); code != 0 {
 			ok = false
 			break
 		}
@@ -166,7 +164,7 @@ func (p *podRun) run(ctx context.Context) {
 		var wg sync.WaitGroup
 		for _, c := range p.mains {
 			wg.Add(1)
-			go func() { defer wg.Done(); p.runContainer(ctx, c, nil) }()
+			go func() { defer wg.Done(); p.runContainer(ctx, c, func() {}) }()
 		}
 		wg.Wait()
 	}
@@ -229,116 +227,149 @@ func (p *podRun) sleep(d time.Duration) bool {
 
 // runContainer runs a container until it is not to be restarted; it returns the last exit code.
 func (p *podRun) runContainer(ctx context.Context, c *ctr, up func()) int {
-	wait := p.n.backoff
-	for {
-		if p.isStopping() {
+	up = sync.OnceFunc(up)
+	for wait := p.n.backoff; ; wait = min(wait*2, 5*time.Minute) {
+		s := p.waitForSpec(ctx, c)
+		if s == nil {
 			return 137
 		}
-		s, err := p.spec(ctx, c)
-		if err != nil {
-			p.mu.Lock()
-			c.status.State = v1.ContainerState{Waiting: &v1.ContainerStateWaiting{Reason: "CreateContainerConfigError", Message: err.Error()}}
-			p.mu.Unlock()
-			p.kick()
-			p.event(v1.EventTypeWarning, "Failed", "Error: %v", err)
-			if !p.sleep(time.Second) {
-				return 137
-			}
-			continue
-		}
-		attempt := int(c.status.RestartCount)
-		logf := p.logFile(c.c.Name, attempt)
-		began := metav1.Now()
-		cmd, err := s.start(filepath.Join(s.Root, "spec.json"), logf)
-		code, reason, msg := int32(0), "Completed", ""
-		if err != nil {
-			code, reason, msg = 128, "StartError", err.Error()
-		} else {
-			exited := make(chan struct{})
-			started := c.c.StartupProbe == nil
-			isReady := started && c.c.ReadinessProbe == nil
-			p.mu.Lock()
-			c.proc, c.exited, c.env, c.failedProbe = cmd.Process, exited, s.Env, false
-			c.status.State = v1.ContainerState{Running: &v1.ContainerStateRunning{StartedAt: began}}
-			c.status.ContainerID = fmt.Sprintf("process://%s-%d-%d", c.c.Name, attempt, cmd.Process.Pid)
-			c.status.Started = &started
-			c.status.Ready = isReady
-			stopping := p.stopping
-			p.mu.Unlock()
-			p.kick()
-			p.event(v1.EventTypeNormal, "Started", "Started container %s (process %d)", c.c.Name, cmd.Process.Pid)
-			if stopping && !c.sidecar {
-				go p.end(c, p.grace())
-			}
-			if up != nil {
-				up()
-				up = nil
-			}
-			go p.probes(c, cmd.Process.Pid, exited)
-			werr := cmd.Wait()
-			close(exited)
-			ws, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
-			switch {
-			case ws.Signaled():
-				code, reason = 128+int32(ws.Signal()), "Error"
-			case ws.ExitStatus() != 0:
-				code, reason = int32(ws.ExitStatus()), "Error"
-			case werr != nil:
-				code, reason, msg = 128, "Error", werr.Error()
-			}
-			if b, _ := os.ReadFile(s.TermLog); len(b) > 0 {
-				msg = string(b[:min(len(b), 4096)])
-			} else if code != 0 && c.c.TerminationMessagePolicy == v1.TerminationMessageFallbackToLogsOnError {
-				b, _ := os.ReadFile(logf)
-				msg = string(b[max(0, len(b)-2048):])
-			}
-		}
-		term := &v1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: msg, StartedAt: began, FinishedAt: metav1.Now(), ContainerID: c.status.ContainerID}
-		_ = os.RemoveAll(filepath.Join(s.Root, "upper"))
-		_ = os.RemoveAll(filepath.Join(s.Root, "work"))
-		no := false
-		p.mu.Lock()
-		c.proc = nil
-		c.status.State = v1.ContainerState{Terminated: term}
-		c.status.Ready, c.status.Started = c.init && !c.sidecar && code == 0, &no
-		again := !p.stopping
-		p.mu.Unlock()
-		p.kick()
-		switch pol := p.pod.Spec.RestartPolicy; {
-		case c.sidecar:
-		case pol == v1.RestartPolicyNever:
-			again = false
-		case pol == v1.RestartPolicyOnFailure || c.init:
-			again = again && code != 0
-		}
-		if !again {
+		code := p.runOnce(c, s, up)
+		if !p.isRestarted(c, code) || !p.waitToRestart(c, code, wait) {
 			return int(code)
 		}
-		p.mu.Lock()
-		c.status.LastTerminationState = c.status.State
-		c.status.State = v1.ContainerState{Waiting: &v1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off " + wait.String()}}
-		c.status.RestartCount++
-		p.mu.Unlock()
-		p.kick()
-		p.event(v1.EventTypeWarning, "BackOff", "Back-off restarting container %s, exit code %d", c.c.Name, code)
-		if !p.sleep(wait) {
-			p.mu.Lock()
-			c.status.State = c.status.LastTerminationState
-			p.mu.Unlock()
-			return int(code)
-		}
-		wait = min(wait*2, 5*time.Minute)
 	}
+}
+
+// waitForSpec returns how the container is started, as soon as all that it refers to exists; nil if the pod is to end before.
+func (p *podRun) waitForSpec(ctx context.Context, c *ctr) *spec {
+	for !p.isStopping() {
+		s, err := p.spec(ctx, c)
+		if err == nil {
+			return s
+		}
+		p.setState(c, v1.ContainerState{Waiting: &v1.ContainerStateWaiting{Reason: "CreateContainerConfigError", Message: err.Error()}})
+		p.event(v1.EventTypeWarning, "Failed", "Error: %v", err)
+		p.sleep(time.Second)
+	}
+	return nil
+}
+
+func (p *podRun) setState(c *ctr, state v1.ContainerState) {
+	p.mu.Lock()
+	c.status.State = state
+	p.mu.Unlock()
+	p.kick()
+}
+
+// runOnce runs a container's process to its end, and returns the exit code; up is told that it has started.
+func (p *podRun) runOnce(c *ctr, s *spec, up func()) int32 {
+	logFile := p.logFile(c.c.Name, int(c.status.RestartCount))
+	over := v1.ContainerStateTerminated{ExitCode: 128, Reason: "StartError", StartedAt: metav1.Now()}
+	cmd, err := s.start(filepath.Join(s.Root, "spec.json"), logFile)
+	if err != nil {
+		over.Message = err.Error()
+	} else {
+		exited := p.started(c, s, cmd, over.StartedAt)
+		up()
+		over.ExitCode, over.Reason = exitOf(cmd)
+		close(exited)
+		over.Message = messageOf(c.c, s.TermLog, logFile, over.ExitCode)
+	}
+	over.FinishedAt = metav1.Now()
+	// What the container has written into its root is of no more use.
+	_ = os.RemoveAll(filepath.Join(s.Root, "upper"))
+	_ = os.RemoveAll(filepath.Join(s.Root, "work"))
+	no := false
+	p.mu.Lock()
+	c.proc = nil
+	over.ContainerID = c.status.ContainerID
+	c.status.Ready, c.status.Started = c.init && !c.sidecar && over.ExitCode == 0, &no
+	p.mu.Unlock()
+	p.setState(c, v1.ContainerState{Terminated: &over})
+	return over.ExitCode
+}
+
+// started notes a container's process and begins its probes; the caller closes the channel when the process has ended.
+func (p *podRun) started(c *ctr, s *spec, cmd *exec.Cmd, at metav1.Time) chan struct{} {
+	exited := make(chan struct{})
+	started := c.c.StartupProbe == nil
+	p.mu.Lock()
+	c.proc, c.exited, c.env = cmd.Process, exited, s.Env
+	c.status.ContainerID = fmt.Sprintf("process://%s-%d-%d", c.c.Name, c.status.RestartCount, cmd.Process.Pid)
+	c.status.Started = &started
+	c.status.Ready = started && c.c.ReadinessProbe == nil
+	stopping := p.stopping
+	p.mu.Unlock()
+	p.setState(c, v1.ContainerState{Running: &v1.ContainerStateRunning{StartedAt: at}})
+	p.event(v1.EventTypeNormal, "Started", "Started container %s (process %d)", c.c.Name, cmd.Process.Pid)
+	if stopping && !c.sidecar {
+		go p.end(c, p.grace())
+	}
+	go p.probes(c, cmd.Process.Pid, exited)
+	return exited
+}
+
+// exitOf waits for a process, and returns its exit code as a container's, with the reason that a kubelet gives.
+func exitOf(cmd *exec.Cmd) (int32, string) {
+	err := cmd.Wait()
+	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	switch {
+	case status.Signaled():
+		return 128 + int32(status.Signal()), "Error"
+	case status.ExitStatus() != 0:
+		return int32(status.ExitStatus()), "Error"
+	case err != nil:
+		return 128, "Error"
+	}
+	return 0, "Completed"
+}
+
+// messageOf returns what a container says of its end: in its file for that, else by its log if it asks for that.
+func messageOf(c *v1.Container, file, logFile string, code int32) string {
+	if said, _ := os.ReadFile(file); len(said) > 0 {
+		return string(said[:min(len(said), 4096)])
+	}
+	if code == 0 || c.TerminationMessagePolicy != v1.TerminationMessageFallbackToLogsOnError {
+		return ""
+	}
+	said, _ := os.ReadFile(logFile)
+	return string(said[max(0, len(said)-2048):])
+}
+
+func (p *podRun) isRestarted(c *ctr, code int32) bool {
+	switch policy := p.pod.Spec.RestartPolicy; {
+	case p.isStopping():
+		return false
+	case c.sidecar:
+		return true
+	case policy == v1.RestartPolicyNever:
+		return false
+	case policy == v1.RestartPolicyOnFailure || c.init:
+		return code != 0
+	}
+	return true
+}
+
+// waitToRestart returns false if the pod is to end before the wait is over.
+func (p *podRun) waitToRestart(c *ctr, code int32, wait time.Duration) bool {
+	p.mu.Lock()
+	ended := c.status.State
+	c.status.LastTerminationState = ended
+	c.status.RestartCount++
+	p.mu.Unlock()
+	p.setState(c, v1.ContainerState{Waiting: &v1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off " + wait.String()}})
+	p.event(v1.EventTypeWarning, "BackOff", "Back-off restarting container %s, exit code %d", c.c.Name, code)
+	if p.sleep(wait) {
+		return true
+	}
+	p.setState(c, ended)
+	return false
 }
 
 // terminate ends the pod: because its object is being deleted (why is ""), or for a reason.
 func (p *podRun) terminate(grace time.Duration, why string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	at := time.Now().Add(grace)
-	if p.killAt.IsZero() || at.Before(p.killAt) {
-		p.killAt = at
-	}
 	if why == "" {
 		p.confirm.Do(func() {
 			go func() { <-p.done; p.n.confirmDelete(p.pod) }()
