@@ -273,7 +273,7 @@ fn the_first_process_drains_at_sigterm(image: &Image) {
     kill_process(first_process(&child), Signal::TERM).unwrap();
     assert_eq!(exit_of(child), Some(143));
     let num_rows = rows(&job.table()).len();
-    assert!(num_rows < 3000 && num_rows % 5 == 0, "whole shards, and not all: {num_rows}");
+    assert!(num_rows < 3000 && num_rows.is_multiple_of(5), "whole shards, and not all: {num_rows}");
 }
 
 /// Of a command that does not listen itself; it waits for a model that nobody writes.

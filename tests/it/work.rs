@@ -320,8 +320,8 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(work: impl WorkSource + 'static) -> Option<Self> {
-        Some(Self { work: Arc::new(work), _server: None })
+    fn new(work: impl WorkSource + 'static) -> Self {
+        Self { work: Arc::new(work), _server: None }
     }
 }
 
@@ -346,12 +346,12 @@ macro_rules! contract_of {
 }
 
 contract_of!(local, Time::manual(), |world| {
-    async { Opened::new(OpenShards::of(world.run.clone(), 0.4).await.unwrap()) }.boxed()
+    async { Some(Opened::new(OpenShards::of(world.run.clone(), 0.4).await.unwrap())) }.boxed()
 });
 
 async fn share_of(world: &World, share: &str) -> Option<Opened> {
     let share: Share = share.parse().unwrap();
-    Opened::new(ShareFirst::of(world.run.clone(), share).await.unwrap())
+    Some(Opened::new(ShareFirst::of(world.run.clone(), share).await.unwrap()))
 }
 
 contract_of!(
@@ -382,7 +382,7 @@ contract_of!(
         async {
             let Time::Manual(clock) = &world.time else { panic!("this broker has the time of the test") };
             let broker = FakeBroker::new(clock.clone(), world.time.lease());
-            Opened::new(queued(world.run.clone(), broker.end(), world.time.idle()).await.unwrap())
+            Some(Opened::new(queued(world.run.clone(), broker.end(), world.time.idle()).await.unwrap()))
         }
         .boxed()
     },
