@@ -141,8 +141,11 @@ fn refusal(values: &str) -> Option<String> {
     Some(String::from_utf8(output.stderr).unwrap())
 }
 
+/// What Helm printed, and the manifests in it.
+type Rendered = (Vec<u8>, Manifests);
+
 /// The manifests of the whole matrix and of the examples: each case is rendered once for all tests.
-static RENDERED: LazyLock<Option<BTreeMap<String, (Vec<u8>, Manifests)>>> = LazyLock::new(|| {
+static RENDERED: LazyLock<Option<BTreeMap<String, Rendered>>> = LazyLock::new(|| {
     let mut rendered_cases = BTreeMap::new();
     let examples = examples().into_iter().map(|path| {
         (path.file_stem().unwrap().to_str().unwrap().to_owned(), fs::read_to_string(&path).unwrap())
