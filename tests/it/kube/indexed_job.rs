@@ -25,6 +25,8 @@ fn a_job_of_which_pods_are_evicted_killed_and_lost_with_their_node_is_whole() {
             "maxSkew": 1,
             "topologyKey": "kubernetes.io/hostname",
             "whenUnsatisfiable": "DoNotSchedule",
+            // Nodes of other tests have taints of their own.
+            "nodeTaintsPolicy": "Honor",
             "labelSelector": {"matchLabels": {"app.kubernetes.io/instance": "photos"}},
         }],
     }));
