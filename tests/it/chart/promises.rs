@@ -81,7 +81,7 @@ fn memory_follows_the_run_and_the_model() {
     }
 }
 
-/// KEDA stores a ScaledJob again, as Kubernetes writes it. What was written otherwise is KEDA's then, and Helm refuses the next
+/// KEDA stores a `ScaledJob` again, as Kubernetes writes it. What was written otherwise is KEDA's then, and Helm refuses the next
 /// upgrade.
 #[test]
 fn quantities_are_as_kubernetes_writes_them() {
