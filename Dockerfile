@@ -2,7 +2,7 @@
 # it. The steps are a script, so that they are tested where there is no container engine.
 #
 #   docker build -t tilefleet .
-#   docker build -t tilefleet:cuda --build-arg PROVIDER=cuda .
+#   docker build -t tilefleet:VERSION-cuda --build-arg PROVIDER=cuda .
 
 FROM rust:1.95.0-slim-bookworm AS build
 ENV RUSTUP_TOOLCHAIN=1.95.0 \

@@ -77,7 +77,7 @@ impl Time {
     fn lease(&self) -> Duration {
         match self {
             Self::Manual(_) => LEASE,
-            Self::Real => Duration::from_secs(9),
+            Self::Real => Duration::from_secs(15),
         }
     }
 
