@@ -567,9 +567,19 @@ fn a_queue_that_delivers_all_of_it_again_doubles_no_row() {
     let queue = Shared::new(Duration::ZERO, false);
     let slow = || Habits { takes: Duration::from_millis(2), ..Habits::default() };
     let work = || attempt_by(working_from(&queue, &job), 4, &[&[slow()]]).result.unwrap();
+    let ended = AtomicBool::new(false);
     let reports = std::thread::scope(|scope| {
+        // Who did not commit last waits for the summary.
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                queue.broker.clock.advance(Duration::from_millis(100));
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
         let both = [scope.spawn(work), scope.spawn(work)];
-        both.map(|worker| worker.join().unwrap())
+        let reports = both.map(std::thread::ScopedJoinHandle::join);
+        ended.store(true, Ordering::Relaxed);
+        reports.map(|report| report.unwrap())
     });
     each_image_has_one_row(&job);
     let ours: u64 = reports.iter().map(|report| report.this_process.shards_ours).sum();
