@@ -1,9 +1,11 @@
-//! The first process of a container. The kernel passes it only signals that it listens for, so a command that listens for
-//! none would go on until it is killed, however long the engine waits.
+//! Commands that end at signals. The kernel passes the first process of a container only signals that it listens for, so a
+//! command that listens for none would go on until it is killed, however long the engine waits.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::vocabulary::error::{Error, Kind, Result};
 
 /// How many parts of this process end it themselves.
 static NUM_LISTENING: AtomicUsize = AtomicUsize::new(0);
@@ -23,6 +25,20 @@ impl Drop for Listening {
     fn drop(&mut self) {
         NUM_LISTENING.fetch_sub(1, Ordering::SeqCst);
     }
+}
+
+/// Ends work early at SIGTERM and Ctrl-C, so that what was begun is cleaned away.
+pub(super) async fn or_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let cannot = |cause| Error::unavailable("cannot listen for signals").because(cause);
+    let _listening = Listening::new();
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+    let ended = tokio::select! {
+        result = work => return result,
+        _ = interrupt.recv() => Error::new(Kind::Interrupted, "interrupted"),
+        _ = terminate.recv() => Error::new(Kind::Drained, "ended by SIGTERM"),
+    };
+    Err(ended.hint("run the same command again"))
 }
 
 /// Ends the process at SIGTERM and Ctrl-C, if it is the first one and nobody else listens.

@@ -1,13 +1,14 @@
 //! `tilefleet plan PIPELINE`
 
 use crate::answers::inspect::preview;
+use crate::cli::first_process::or_interrupted;
 use crate::cli::run::{all_done, limit_line, print_below};
 use crate::cli::{PipelineArgs, block_on, print_json, show};
 use crate::observe::stderr::{Level, say};
 use crate::output;
 use crate::output::current_rows::Change;
 use crate::stages::plan::{MAX_SHARD_TIME, Preview};
-use crate::vocabulary::error::{Error, Kind, Result};
+use crate::vocabulary::error::Result;
 
 /// Plans a run: counts what it covers and publishes its plan
 ///
@@ -47,7 +48,7 @@ pub fn run(args: Args) -> Result<()> {
         None => job,
     };
     super::run::say_what_is_assumed(&job);
-    let preview = block_on(until_terminated(async {
+    let preview = block_on(or_interrupted(async {
         if args.dry_run { preview(&job).await } else { job.plan().await }
     }))?;
     output::warn_if_short(job.output(), preview.table_bytes);
@@ -58,18 +59,6 @@ pub fn run(args: Args) -> Result<()> {
         print(&preview);
     }
     if args.dry_run { job.check_preview(&preview) } else { Ok(()) }
-}
-
-/// Works until done or until SIGTERM. A container's first process gets no signal that it does not listen for: without this it
-/// would be killed only when its grace is over.
-async fn until_terminated<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return work.await };
-    let stopped = || Error::new(Kind::Drained, "drained after SIGTERM").hint("run the same command again");
-    tokio::select! {
-        result = work => result,
-        _ = terminate.recv() => Err(stopped()),
-    }
 }
 
 /// Says that a lost machine costs more work than it should.

@@ -7,18 +7,17 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::{Path, PathBuf};
 
 use futures::{FutureExt, TryStreamExt};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::answers::query::show::{Format, Writer};
 use crate::answers::query::{Given, MAX_BYTES, Queryable, STACK_BYTES, crash, fault};
-use crate::cli::first_process::Listening;
+use crate::cli::first_process::or_interrupted;
 use crate::cli::output_args::PlaceArgs;
 use crate::cli::{block_on_built, show};
 use crate::input::storage::{Storage, StorageOptions};
 use crate::models::file;
 use crate::observe::announce;
 use crate::output::Output;
-use crate::vocabulary::error::{Error, Kind, Result};
+use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::guard;
 use crate::vocabulary::visible;
 use crate::vocabulary::visible::Shown;
@@ -262,17 +261,4 @@ async fn write_answer(
     writer.finish()?;
     out.flush().map_err(|cause| Error::unavailable("cannot write the answer").because(cause))?;
     Ok(num_rows)
-}
-
-/// Ends early at a signal, so that what was begun is cleaned away.
-async fn or_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let cannot = |cause| Error::unavailable("cannot listen for signals").because(cause);
-    let _listening = Listening::new();
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-    tokio::select! {
-        result = work => result,
-        _ = interrupt.recv() => Err(Error::new(Kind::Interrupted, "interrupted")),
-        _ = terminate.recv() => Err(Error::new(Kind::Drained, "ended by SIGTERM")),
-    }
 }

@@ -103,7 +103,7 @@ pub async fn sum_up_in_turn(run: &Run, judge: &str) -> Result<Summary> {
     {
         return Ok(summary);
     }
-    sum_up_as(run, judge).await
+    count_and_write(run, judge).await
 }
 
 /// Returns whether another process has committed the last shard of a complete run.
@@ -145,9 +145,14 @@ async fn wait_for_another(run: &Run) -> Result<Option<Summary>> {
 ///
 /// As [`sum_up`].
 pub async fn sum_up_as(run: &Run, judge: &str) -> Result<Summary> {
-    if let Some(summary) = read(run).await? {
-        return Ok(summary);
+    match read(run).await? {
+        Some(summary) => Ok(summary),
+        None => count_and_write(run, judge).await,
     }
+}
+
+/// Sums up where nobody has, unless another one is quicker.
+async fn count_and_write(run: &Run, judge: &str) -> Result<Summary> {
     let (summary, key) = (count(run, judge).await?, run.output.layout.summary(&run.id));
     if run.output.create(&key, encoded(&summary)?).await? == Put::Created {
         run.output.take_back_if_deleted(&run.id, &key).await?;

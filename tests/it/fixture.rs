@@ -1,9 +1,9 @@
 //! A small job in a temporary folder: images, a small ResNet, a pipeline file and an output.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -92,11 +92,30 @@ impl Job {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// `verify` proves the output, and each of so many images has one row.
+    pub fn each_image_has_one_row(&self, num_images: usize) {
+        self.verify_ok();
+        let rows = rows(&self.table());
+        let ids: BTreeSet<&String> = rows.iter().map(|row| &row.tile_id).collect();
+        assert_eq!((rows.len(), ids.len()), (num_images, num_images));
+    }
+
     pub fn verify_ok(&self) -> serde_json::Value {
         let output = self.verify();
         assert_exit(&output, 0);
         serde_json::from_slice(&output.stdout).unwrap()
     }
+}
+
+/// Sends a signal to a worker, by its name.
+pub fn signal(worker: &Child, name: &str) {
+    let pid = worker.id().to_string();
+    assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+}
+
+/// Waits for the end of a worker.
+pub fn ended(worker: Child) -> Output {
+    worker.wait_with_output().unwrap()
 }
 
 /// Waits until something is so, a minute at most.

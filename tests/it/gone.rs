@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Child, Output, Stdio};
 
-use crate::fixture::{Job, assert_exit, rows, shard_files, stderr, wait_until};
+use crate::fixture::{Job, assert_exit, ended, rows, shard_files, stderr, wait_until};
 
 /// Many small shards and one slow thread, so that there is time to take the input away.
 const SLOW: &str =
@@ -14,10 +14,6 @@ fn started(job: &Job) -> Child {
     let worker = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     wait_until("the first shard is committed", || !shard_files(&job.table()).is_empty());
     worker
-}
-
-fn ended(worker: Child) -> Output {
-    worker.wait_with_output().unwrap()
 }
 
 /// The run stops with 75 and no reject; once the folder is back, it goes on to the end.

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use arrow::array::AsArray;
 use serde_json::{Value, json};
 
-use crate::fixture::{Job, assert_exit, jpeg, model, png, rows, shard_files, stderr, wait_until};
+use crate::fixture::{
+    Job, assert_exit, ended, jpeg, model, png, rows, shard_files, signal, stderr, wait_until,
+};
 use crate::support;
 use crate::support::small_disk::SmallDisk;
 
@@ -358,14 +360,13 @@ fn corrected_values_of_a_manifest_reach_the_table() {
 /// SIGTERM and SIGINT end a run early with their codes; the next run finishes it.
 #[test]
 fn signals_drain_and_the_next_run_goes_on() {
-    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+    for (name, code) in [("TERM", 143), ("INT", 130)] {
         let job = Job::new(400, "[plan]\nshard_tiles = 5\n[run]\nthreads = 1\nbatch = 1");
         let mut worker = job.run_command(&[]);
         let worker = worker.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         wait_until("the first shard is committed", || !shard_files(&job.table()).is_empty());
-        let pid = worker.id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
-        assert_exit(&worker.wait_with_output().unwrap(), code);
+        signal(&worker, name);
+        assert_exit(&ended(worker), code);
         assert_exit(&job.verify(), 75);
         job.run_ok(&[]);
         job.verify_ok();
@@ -380,8 +381,8 @@ fn an_interrupted_run_of_two_thousand_tiles_keeps_what_is_done() {
     let mut worker = job.run_command(&[]);
     let worker = worker.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     wait_until("some shards are committed", || shard_files(&job.table()).len() > 1);
-    assert!(Command::new("kill").args(["-s", "INT", &worker.id().to_string()]).status().unwrap().success());
-    assert_exit(&worker.wait_with_output().unwrap(), 130);
+    signal(&worker, "INT");
+    assert_exit(&ended(worker), 130);
     let kept = rows(&job.table()).len();
     assert!((2 * 256..2000).contains(&kept), "{kept} rows are kept");
     let report: Value = serde_json::from_str(&job.run_ok(&["--json"])).unwrap();

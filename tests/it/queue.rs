@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use serde_json::Value;
 
-use crate::fixture::{Job, assert_exit, jpeg, rows, shard_files, stderr, wait_until};
+use crate::fixture::{Job, assert_exit, ended, jpeg, shard_files, signal, stderr, wait_until};
 use crate::support;
 use crate::support::nats_server::NatsServer;
 use crate::support::s3_server::block_on;
@@ -91,10 +91,7 @@ impl Fleet {
     }
 
     fn each_image_has_one_row(&self) {
-        self.job.verify_ok();
-        let rows = rows(&self.job.table());
-        let ids: BTreeSet<&String> = rows.iter().map(|row| &row.tile_id).collect();
-        assert_eq!((rows.len(), ids.len()), (NUM_IMAGES, NUM_IMAGES));
+        self.job.each_image_has_one_row(NUM_IMAGES);
     }
 
     /// Asks the server as a client would.
@@ -117,19 +114,10 @@ impl Fleet {
 /// What the queue of the pipeline `photos` is called.
 const QUEUE: &str = "tilefleet-photos";
 
-fn ended(worker: Child) -> Output {
-    worker.wait_with_output().unwrap()
-}
-
 fn end_well(workers: Vec<Child>) {
     for worker in workers {
         assert_exit(&ended(worker), 0);
     }
-}
-
-fn signal(worker: &Child, name: &str) {
-    let pid = worker.id().to_string();
-    assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
 }
 
 /// Plays a test on both servers.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use tilefleet::vocabulary::process::Process;
 use tilefleet::vocabulary::time::SystemClock;
 
 use crate::devices::{Habits, attempt_by, open_worker};
-use crate::fixture::{Job, assert_exit, jpeg, rows, shard_files, stderr, wait_until};
+use crate::fixture::{Job, assert_exit, ended, jpeg, shard_files, signal, stderr, wait_until};
 use crate::simulated::{Gate, loaded};
 use crate::support;
 
@@ -34,22 +34,17 @@ const NUM_IMAGES: usize = 600;
 
 /// A job of so many shards that there is time to do something to its workers.
 fn long_job() -> Job {
-    Job::new(NUM_IMAGES, "[plan]\nshard_tiles = 5\n[run]\nthreads = 1\nbatch = 1")
+    job_of(NUM_IMAGES)
+}
+
+fn job_of(num_images: usize) -> Job {
+    Job::new(num_images, "[plan]\nshard_tiles = 5\n[run]\nthreads = 1\nbatch = 1")
 }
 
 /// Starts a worker on a share.
 fn worker(job: &Job, share: &str, arguments: &[&str]) -> Child {
     let mut command = job.run_command(&[&["--share", share], arguments].concat());
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
-fn signal(worker: &Child, name: &str) {
-    let pid = worker.id().to_string();
-    assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
-}
-
-fn ended(worker: Child) -> Output {
-    worker.wait_with_output().unwrap()
 }
 
 fn ends_well(worker: Child) {
@@ -66,13 +61,6 @@ fn contents(job: &Job) -> BTreeMap<String, (PathBuf, Vec<u8>)> {
     shard_files(&job.table()).into_iter().map(read).collect()
 }
 
-fn each_image_has_one_row(job: &Job, num_images: usize) {
-    job.verify_ok();
-    let rows = rows(&job.table());
-    let ids: BTreeSet<&String> = rows.iter().map(|row| &row.tile_id).collect();
-    assert_eq!((rows.len(), ids.len()), (num_images, num_images));
-}
-
 /// Nobody has planned: all race to do so, and each takes what the winner has planned.
 #[test]
 fn workers_that_start_at_once_share_one_plan() {
@@ -83,7 +71,7 @@ fn workers_that_start_at_once_share_one_plan() {
         assert_exit(&output, 0);
         serde_json::from_slice::<Value>(&output.stdout).unwrap()
     });
-    each_image_has_one_row(&job, 60);
+    job.each_image_has_one_row(60);
     let runs: BTreeSet<&str> = reports.iter().map(|report| report["run_id"].as_str().unwrap()).collect();
     assert_eq!(runs.len(), 1);
     let ours = reports.iter().map(|report| report["this_process"]["shards_ours"].as_u64().unwrap());
@@ -96,7 +84,7 @@ fn two_workers_on_one_index_double_nothing() {
     let job = long_job();
     let workers = [worker(&job, "1/3", &[]), worker(&job, "1/3", &[])];
     workers.into_iter().for_each(ends_well);
-    each_image_has_one_row(&job, NUM_IMAGES);
+    job.each_image_has_one_row(NUM_IMAGES);
 }
 
 /// Of two workers one is killed, and three come that believe in another number.
@@ -112,7 +100,7 @@ fn a_job_that_shrinks_and_grows_in_mid_run_loses_nothing() {
     let grown = ["0/3", "1/3", "2/3"].map(|share| worker(&job, share, &[]));
     ends_well(first);
     grown.into_iter().for_each(ends_well);
-    each_image_has_one_row(&job, NUM_IMAGES);
+    job.each_image_has_one_row(NUM_IMAGES);
     let after = contents(&job);
     assert!(before.iter().all(|(name, file)| after.get(name) == Some(file)), "a committed shard has changed");
 }
@@ -122,7 +110,7 @@ fn a_job_that_shrinks_and_grows_in_mid_run_loses_nothing() {
 fn one_worker_of_many_finishes_the_run() {
     let job = Job::new(40, "[plan]\nshard_tiles = 4");
     ends_well(worker(&job, "5/32", &[]));
-    each_image_has_one_row(&job, 40);
+    job.each_image_has_one_row(40);
 }
 
 /// There is no time to finish anything: what is not committed stays open, and nothing is half there.
@@ -140,7 +128,7 @@ fn a_grace_that_is_too_short_leaves_shards_open() {
         assert!(before.values().all(|(_, bytes)| bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1")));
         assert_exit(&job.verify(), 75);
         ends_well(worker(&job, "0/2", &[]));
-        each_image_has_one_row(&job, NUM_IMAGES);
+        job.each_image_has_one_row(NUM_IMAGES);
         let after = contents(&job);
         assert!(before.iter().all(|(name, file)| after.get(name) == Some(file)));
     }
@@ -158,27 +146,29 @@ fn a_second_sigterm_does_not_cut_the_grace_short() {
     assert_exit(&output, 143);
     assert!(stderr(&output).contains("error: drained after SIGTERM"), "{}", stderr(&output));
     ends_well(worker(&job, "0/2", &[]));
-    each_image_has_one_row(&job, NUM_IMAGES);
+    job.each_image_has_one_row(NUM_IMAGES);
 }
 
 /// A worker sleeps, as in a machine that is suspended, until long after the run is complete. Meanwhile the other one
 /// does its work too, and does not wait for it.
 #[test]
 fn a_worker_that_wakes_up_after_the_run_is_complete_harms_nobody() {
-    let job = long_job();
+    // The other one is done before the sleeper, once it is awake, is to look whether its leases are of use.
+    let num_images = 200;
+    let job = job_of(num_images);
     let sleeper = worker(&job, "0/2", &["--json"]);
     some_are_committed(&job, 2);
     signal(&sleeper, "STOP");
     let num_before = shard_files(&job.table()).len();
-    assert!(5 * num_before < NUM_IMAGES, "the run is complete; make the job longer");
+    assert!(5 * num_before < num_images, "the run is complete; make the job longer");
     ends_well(worker(&job, "1/2", &[]));
-    each_image_has_one_row(&job, NUM_IMAGES);
+    job.each_image_has_one_row(num_images);
     let complete = contents(&job);
     signal(&sleeper, "CONT");
     let output = ended(sleeper);
     assert_exit(&output, 0);
     assert_eq!(contents(&job), complete);
-    each_image_has_one_row(&job, NUM_IMAGES);
+    job.each_image_has_one_row(num_images);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let ours = &report["this_process"];
     assert_eq!(report["judges"], false);
@@ -214,7 +204,7 @@ fn of_all_workers_one_says_that_too_much_was_rejected() {
         assert_eq!(report["judges"] == true, output.status.code() == Some(65), "{report}");
         assert_eq!(report["summary"]["rejected"], 60, "all know the counts");
     }
-    each_image_has_one_row(&job, 260);
+    job.each_image_has_one_row(260);
     assert_exit(&job.run(&["--share", "0/3"]), 0);
 }
 
@@ -276,7 +266,7 @@ fn auto_reads_what_the_engine_says() {
     let output = run(&slurm);
     assert_exit(&output, 0);
     assert!(stderr(&output).contains("share 1/2, by SLURM_ARRAY_TASK_ID\n"), "{}", stderr(&output));
-    each_image_has_one_row(&job, 4);
+    job.each_image_has_one_row(4);
 }
 
 /// A command of one index of an Indexed Job of three.
@@ -313,7 +303,7 @@ fn workers_of_an_array_wait_for_the_plan_of_the_first() {
     assert_exit(&output, 0);
     let said = stderr(&output);
     assert!(said.contains("waiting for the plan of the first worker, for at most 2m\n"), "{said}");
-    each_image_has_one_row(&job, 12);
+    job.each_image_has_one_row(12);
 }
 
 /// The first finds nothing new; the others take its word for it, also if they come late.
@@ -326,7 +316,7 @@ fn workers_of_an_array_learn_from_the_first_that_nothing_is_new() {
     assert_exit(&output, 0);
     ends_well(early);
     ends_well(worker_without_input(&job, "2", "second", "2m"));
-    each_image_has_one_row(&job, 4);
+    job.each_image_has_one_row(4);
 }
 
 /// The first never comes: its machine cannot be had.
@@ -335,7 +325,7 @@ fn a_worker_plans_by_itself_if_the_first_takes_too_long() {
     let job = Job::new(4, "");
     let output = of_indexed_job(job.run_command(&["--set", "plan.wait=1s"]), "1", "third").output().unwrap();
     assert_exit(&output, 0);
-    each_image_has_one_row(&job, 4);
+    job.each_image_has_one_row(4);
 }
 
 /// As the init container of a pod that is evicted: it is process 1 there, which no signal ends by itself.
@@ -372,7 +362,7 @@ fn shares_seldom_do_the_same() {
     let reports = std::thread::scope(|scope| {
         [0, 1, 2, 3].map(|index| scope.spawn(move || work(index))).map(|worker| worker.join().unwrap())
     });
-    each_image_has_one_row(&job, 64);
+    job.each_image_has_one_row(64);
     let ours: u64 = reports.iter().map(|report| report.shards_ours).sum();
     assert_eq!(ours, 64);
     assert!(reports.iter().all(|report| report.shards_ours > 0), "{reports:#?}");

@@ -4,7 +4,7 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use crate::fixture::{Job, Row, assert_exit, rows, rows_of_batch, stderr, wait_until};
+use crate::fixture::{Job, Row, assert_exit, rows, rows_of_batch, signal, stderr, wait_until};
 use crate::model_store::a_model_is_fetched_once;
 use crate::support;
 use crate::support::fault_proxy::{Fault, FaultProxy, Rule};
@@ -287,8 +287,7 @@ fn a_signal_ends_planning_too() {
         proxy.requests().iter().any(|request| request.contains("list-type"))
     });
     let started = std::time::Instant::now();
-    let pid = worker.id().to_string();
-    assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
+    signal(&worker, "TERM");
     assert_eq!(worker.wait().unwrap().code(), Some(143));
     assert!(started.elapsed() < Duration::from_secs(20), "it waited for the store");
 }

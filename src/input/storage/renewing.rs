@@ -12,7 +12,7 @@
 //! ```
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use object_store::CredentialProvider;
@@ -92,6 +92,10 @@ impl<C> Renewing<C> {
         Self { exchange, client, patience, process, state, asking: AsyncMutex::new(()) }
     }
 
+    fn state(&self) -> MutexGuard<'_, State<C>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn credential(&self) -> Result<Arc<C>, NoCredentials> {
         let now = SystemTime::now();
         match self.current() {
@@ -103,7 +107,7 @@ impl<C> Renewing<C> {
 
     /// Returns what holds, and from when on the next is to be asked for.
     fn current(&self) -> Option<(Arc<C>, SystemTime)> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
         let current = state.current.as_ref().filter(|current| SystemTime::now() < current.holds_until)?;
         Some((Arc::clone(&current.credential), current.renew_at))
     }
@@ -115,7 +119,7 @@ impl<C> Renewing<C> {
             Ok(lent) => Some(self.keep(lent)),
             Err(failure) => {
                 tracing::warn!(cause = failure.detail, "cannot renew credentials that expire soon");
-                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut state = self.state();
                 if let Some(current) = &mut state.current {
                     current.renew_at = SystemTime::now() + RENEWAL_PAUSE;
                 }
@@ -141,9 +145,7 @@ impl<C> Renewing<C> {
             };
             let pause = self.process.jittered(Duration::from_millis(100 << tries).min(LONGEST_PAUSE));
             if !failure.passes || started.elapsed() + pause > self.patience.total {
-                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                state.failed = Some((Instant::now(), failure.clone()));
-                drop(state);
+                self.state().failed = Some((Instant::now(), failure.clone()));
                 return Err(self.no_credentials(failure));
             }
             tries = (tries + 1).min(6);
@@ -152,7 +154,7 @@ impl<C> Renewing<C> {
     }
 
     fn just_failed(&self) -> Option<Failure> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
         let (when, failure) = state.failed.as_ref()?;
         (when.elapsed() < SAME_OUTAGE).then(|| failure.clone())
     }
@@ -163,14 +165,13 @@ impl<C> Renewing<C> {
         let renew_at = lent.expires - MARGIN.min(life / 2);
         let holds_until = lent.expires - TRANSIT.min(life / 8);
         let current = Current { credential: Arc::clone(&credential), renew_at, holds_until };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        *state = State { current: Some(current), failed: None };
+        *self.state() = State { current: Some(current), failed: None };
         credential
     }
 
     /// Says why there are none. Whoever was set up, or has answered before, will again.
     fn no_credentials(&self, failure: Failure) -> NoCredentials {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
         let answers = self.exchange.expected || state.current.is_some();
         let remedy = if failure.passes && answers { Remedy::Wait } else { Remedy::Act(failure.advice) };
         NoCredentials::new(failure.detail, remedy)

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 
 use super::{Backlog, Lease, Next, PutBack, WorkSource, is_committed, open_shards};
 use crate::output::Run;
-use crate::vocabulary::error::{Error, Kind, Result};
+use crate::vocabulary::error::Result;
 
 /// Only a lease of the worker itself can bring work back, and it knows when one ends.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -92,13 +92,9 @@ impl State {
     fn end(&mut self, lease: &Lease) -> Result<()> {
         match self.leased.remove(&lease.id) {
             Some(_) => Ok(()),
-            None => Err(ended(lease)),
+            None => Err(lease.ended()),
         }
     }
-}
-
-fn ended(lease: &Lease) -> Error {
-    Error::new(Kind::LeaseLost, format!("the lease of shard {} has ended", lease.shard))
 }
 
 impl WorkSource for OpenShards {
@@ -119,7 +115,7 @@ impl WorkSource for OpenShards {
 
     fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<()>> {
         let held = self.state().leased.contains_key(&lease.id);
-        std::future::ready(if held { Ok(()) } else { Err(ended(lease)) }).boxed()
+        std::future::ready(if held { Ok(()) } else { Err(lease.ended()) }).boxed()
     }
 
     fn done<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<()>> {

@@ -26,7 +26,8 @@ use futures::future::BoxFuture;
 
 use crate::input::storage::StoreError;
 use crate::output::Run;
-use crate::vocabulary::error::Result;
+use crate::output::provenance::is_our_own;
+use crate::vocabulary::error::{Error, Kind, Result};
 
 pub use engines::{ArrayTask, COUNT_VARIABLE, JOB_VARIABLE};
 pub use local::OpenShards;
@@ -43,6 +44,18 @@ pub struct Lease {
     /// The holder renews it this often, and is told whether it is lost; it may be lost because nobody renews it.
     /// `None`: it cannot be lost.
     pub renew_every: Option<Duration>,
+}
+
+impl Lease {
+    /// Says that it has ended.
+    fn ended(&self) -> Error {
+        Error::new(Kind::LeaseLost, format!("the lease of shard {} has ended", self.shard))
+    }
+
+    /// Says that it is of no use any more.
+    fn is_useless(&self) -> Error {
+        Error::new(Kind::LeaseLost, format!("another worker has committed shard {}", self.shard))
+    }
 }
 
 /// What a source answers a worker that wants work.
@@ -149,4 +162,9 @@ pub async fn is_committed(run: &Run, shard: u32) -> Result<bool> {
         Err(StoreError::Gone) => Ok(false),
         Err(error) => Err(error.into_error(&key)),
     }
+}
+
+/// Returns whether another worker has committed a shard: the rest of the work on it can be saved.
+async fn is_committed_by_another(run: &Run, shard: u32) -> Result<bool> {
+    Ok(is_committed(run, shard).await? && !is_our_own(run, shard).await?)
 }

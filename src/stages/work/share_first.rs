@@ -19,10 +19,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{Backlog, Lease, Next, PutBack, Share, WorkSource, is_committed};
-use crate::output::provenance::is_our_own;
+use super::{Backlog, Lease, Next, PutBack, Share, WorkSource, is_committed, is_committed_by_another};
 use crate::output::{Committed, Run};
-use crate::vocabulary::error::{Error, Kind, Result};
+use crate::vocabulary::error::Result;
 use crate::vocabulary::process::Process;
 
 /// Only a lease of the worker itself can bring work back, and it knows when one ends.
@@ -133,13 +132,13 @@ impl ShareFirst {
 
     async fn still_holds(&self, lease: &Lease) -> Result<()> {
         self.state().holding(lease)?;
-        if !is_committed(&self.run, lease.shard).await? || is_our_own(&self.run, lease.shard).await? {
+        if !is_committed_by_another(&self.run, lease.shard).await? {
             return Ok(());
         }
         let mut state = self.state();
         state.end(lease, Standing::Committed)?;
         state.elsewhere.push_back(lease.shard);
-        Err(Error::new(Kind::LeaseLost, format!("another worker has committed shard {}", lease.shard)))
+        Err(lease.is_useless())
     }
 }
 
@@ -250,8 +249,7 @@ impl State {
     }
 
     fn holding(&self, lease: &Lease) -> Result<()> {
-        let ended = || Error::new(Kind::LeaseLost, format!("the lease of shard {} has ended", lease.shard));
-        self.leases.contains_key(&lease.id).then_some(()).ok_or_else(ended)
+        self.leases.contains_key(&lease.id).then_some(()).ok_or_else(|| lease.ended())
     }
 
     fn end(&mut self, lease: &Lease, standing: Standing) -> Result<()> {

@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::{Inference, Job, Report, Sessions, spool_folder};
 use crate::observe::{Progress, ProgressSnapshot};
 use crate::output::current_rows::sum_up_if_there;
-use crate::output::summary::sum_up_in_turn;
 use crate::output::{Limit, Run, RunId};
 use crate::stages::pipeline::Stop;
 use crate::stages::plan::{Decision, check_fingerprint};
@@ -24,7 +23,7 @@ const PULL: Duration = Duration::from_secs(2);
 const FOR_OTHERS: Duration = Duration::from_secs(5);
 
 /// What was put into a queue.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Submitted {
     /// The run; `None` if no source was found and there was none before.
     pub run_id: Option<String>,
@@ -87,7 +86,7 @@ impl Job {
                 return Ok(Submitted::of(&run, true, Stored::default(), limit));
             }
             Decision::OfThisJob(run) => return Ok(Submitted::of(&run, true, Stored::default(), None)),
-            Decision::NothingFound => return Ok(Submitted::nothing()),
+            Decision::NothingFound => return Ok(Submitted { nothing_new: true, ..Submitted::default() }),
         };
         self.accept_beforehand(&run).await?;
         let stored = queue::submit(broker, &run).await?;
@@ -214,8 +213,7 @@ impl Job {
     ) -> Result<Drained> {
         let committed = stop.or(run.committed()).await?.shards.len() as u64;
         if committed == u64::from(run.num_shards()) {
-            let summary = stop.or(sum_up_in_turn(run, &self.judge())).await?;
-            let report = self.report(run, summary, false, inference, progress, stop).await?;
+            let report = self.report_completed(run, inference, progress, stop).await?;
             return Ok(Drained::Complete(Box::new(report)));
         }
         Ok(Drained::Part(Box::new(Part {
@@ -238,9 +236,5 @@ impl Submitted {
             queued_before: stored.there_before,
             limit,
         }
-    }
-
-    fn nothing() -> Self {
-        Self { run_id: None, nothing_new: true, shards: 0, queued: 0, queued_before: 0, limit: None }
     }
 }

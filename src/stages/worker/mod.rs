@@ -508,6 +508,17 @@ impl Job {
         stop: &Stop,
     ) -> Result<Report> {
         let inference = self.process(run, work, slots, progress, stop).await?;
+        self.report_completed(run, inference, progress, stop).await
+    }
+
+    /// Sums up a run that this worker has worked on, and that is complete.
+    async fn report_completed(
+        &self,
+        run: &Run,
+        inference: Inference,
+        progress: &Progress,
+        stop: &Stop,
+    ) -> Result<Report> {
         let summary = stop.or(sum_up_in_turn(run, &self.judge())).await?;
         self.report(run, summary, false, inference, progress, stop).await
     }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
 use tilefleet::vocabulary::provider::Provider;
 
-use super::s3_server::KEEPER;
+use super::s3_server::kept;
 use super::{is_root, project, skip, stdout_of};
 
 /// The image of the binary under test, with any tag.
@@ -86,9 +86,7 @@ impl Cluster {
     pub fn start_node(&self, name: &str, options: &[&str]) {
         let log =
             fs::File::create(self.folder.path().join(format!("node-{name}.log"))).expect("a writable folder");
-        let node = Command::new("sh")
-            .args(["-c", KEEPER, "sh"])
-            .arg(program("localnode"))
+        let node = kept(&program("localnode"))
             .arg("-kubeconfig")
             .arg(self.config())
             .arg("-root")
@@ -97,8 +95,6 @@ impl Cluster {
             .args(["-image", &format!("{IMAGE}={IMAGE_FOLDER}/tilefleet")])
             .args(["-bind", &format!("{}={IMAGE_FOLDER}", self.image_folder().display())])
             .args(options)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .expect("a shell");

@@ -1,15 +1,15 @@
 //! A real NATS server with JetStream, on a free loopback port, its streams in a temporary folder.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::s3_server::{KEEPER, START_LIMIT};
+use super::s3_server::{START_LIMIT, kept};
 
 /// A running server, which can be killed, started again on the same port, and wiped; it ends when it is dropped.
 pub struct NatsServer {
@@ -91,13 +91,11 @@ impl NatsServer {
     }
 }
 
-fn spawn(program: &PathBuf, folder: &TempDir, address: &str, arguments: &[String]) -> Child {
+fn spawn(program: &Path, folder: &TempDir, address: &str, arguments: &[String]) -> Child {
     let (host, port) = address.rsplit_once(':').expect("host and port");
     let at = |name: &str| folder.path().join(name);
     fs::create_dir_all(at("ports")).expect("a temporary folder");
-    Command::new("sh")
-        .args(["-c", KEEPER, "keeper"])
-        .arg(program)
+    kept(program)
         .args(["--addr", host, "--port", port, "--jetstream", "--store_dir"])
         .arg(at("store"))
         .arg("--ports_file_dir")
@@ -105,8 +103,6 @@ fn spawn(program: &PathBuf, folder: &TempDir, address: &str, arguments: &[String
         .arg("--log")
         .arg(at("log"))
         .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("a shell")

@@ -20,7 +20,14 @@ use tempfile::TempDir;
 pub(super) const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// Ends the server when the test process ends, however it ends: its end of the pipe closes.
-pub(super) const KEEPER: &str = r#""$@" & read -r _; kill -9 $!; wait"#;
+const KEEPER: &str = r#""$@" & read -r _; kill -9 $!; wait"#;
+
+/// Returns a program, ready for arguments, that ends with the test process or when its input is closed.
+pub(super) fn kept(program: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", KEEPER, "sh"]).arg(program).stdin(Stdio::piped()).stdout(Stdio::null());
+    command
+}
 
 /// A running S3 server; it is killed and its data removed on drop.
 pub struct S3Server {
@@ -216,9 +223,7 @@ fn spawn(weed: &Path, folder: &Path, ports: &Ports) -> Child {
     let ports = parts.iter().flat_map(|(name, [http, grpc])| {
         [format!("-{name}.port={http}"), format!("-{name}.port.grpc={grpc}")]
     });
-    Command::new("sh")
-        .args(["-c", KEEPER, "sh"])
-        .arg(weed)
+    kept(weed)
         .args(["-logtostderr", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"])
         .args(ports)
         .arg(format!("-dir={}", folder.display()))
@@ -229,8 +234,6 @@ fn spawn(weed: &Path, folder: &Path, ports: &Ports) -> Child {
         .args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false"])
         // A bucket takes several volumes; none of them is allocated in advance.
         .args(["-master.volumeSizeLimitMB=1024", "-volume.max=100", "-volume.preStopSeconds=0"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
         .stderr(log)
         .spawn()
         .expect("a shell")

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use object_store::{Attribute, Attributes, ObjectStore, ObjectStoreExt, PutMode, 
 use tempfile::TempDir;
 
 use super::fault_proxy::FaultProxy;
-use super::s3_server::{KEEPER, S3Server, START_LIMIT, block_on};
+use super::s3_server::{S3Server, START_LIMIT, block_on, kept};
 
 /// A running server of one kind of store.
 pub trait StoreServer: Sync {
@@ -124,13 +124,9 @@ impl Running {
         let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let address = address.expect("a free port");
         let log = fs::File::create(folder.path().join("log")).expect("a writable folder");
-        let keeper = Command::new("sh")
-            .args(["-c", KEEPER, "sh"])
-            .arg(program)
+        let keeper = kept(program)
             .args(arguments(&address.port().to_string()))
             .current_dir(folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .expect("a shell");

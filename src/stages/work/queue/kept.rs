@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
-use super::{Broker, Delivery, Held};
-use crate::vocabulary::error::Result;
+use super::{Broker, Delivery, Held, give_back, take_away};
 use crate::vocabulary::time::{Clock, Timestamp};
 
 /// A delivery that is extended until it is taken or given back. If this is dropped, it has to expire.
@@ -42,19 +41,14 @@ impl Kept {
 
     /// Gives the delivery back, as far as the broker can be reached: anybody may have it after so long.
     pub async fn put_back(&self, after: Duration) {
-        self.end(self.broker.put_back(&self.delivery, after).await);
+        self.keeper.abort();
+        give_back(&*self.broker, &self.delivery, after).await;
     }
 
     /// Takes the message away, as far as the broker can be reached.
     pub async fn finish(&self) {
-        self.end(self.broker.finish(&self.delivery).await);
-    }
-
-    fn end(&self, answered: Result<()>) {
         self.keeper.abort();
-        if let Err(error) = answered {
-            tracing::debug!("a message has to expire: {error}");
-        }
+        take_away(&*self.broker, &self.delivery).await;
     }
 }
 

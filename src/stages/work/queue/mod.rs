@@ -90,3 +90,17 @@ pub trait Broker: Send + Sync {
 pub async fn submit(broker: &dyn Broker, run: &Run) -> Result<Stored> {
     broker.store(&run.id, &super::open_shards(run).await?).await
 }
+
+/// Takes a message away, as far as the broker can be reached; one that stays is delivered again, and found to be of no use.
+async fn take_away(broker: &dyn Broker, delivery: &Delivery) {
+    if let Err(error) = broker.finish(delivery).await {
+        tracing::debug!(shard = delivery.message.shard, "a message stays in the queue: {error}");
+    }
+}
+
+/// Gives a message back, as far as the broker can be reached; otherwise it is delivered again when its lease ends.
+async fn give_back(broker: &dyn Broker, delivery: &Delivery, after: Duration) {
+    if let Err(error) = broker.put_back(delivery, after).await {
+        tracing::debug!(shard = delivery.message.shard, "a message has to expire: {error}");
+    }
+}

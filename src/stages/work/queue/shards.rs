@@ -7,11 +7,12 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{Broker, Delivery, Kept, Patience};
+use super::{Broker, Delivery, Kept, Patience, give_back, take_away};
 use crate::output::Run;
-use crate::output::provenance::is_our_own;
-use crate::stages::work::{Backlog, Lease, Next, PutBack, WorkSource, is_committed, open_shards};
-use crate::vocabulary::error::{Error, Kind, Result};
+use crate::stages::work::{
+    Backlog, Lease, Next, PutBack, WorkSource, is_committed, is_committed_by_another, open_shards,
+};
+use crate::vocabulary::error::{Error, Result};
 use crate::vocabulary::time::{Clock, Timestamp};
 
 /// A pull waits so long for a message: meanwhile nobody need ask what is in the queue.
@@ -125,27 +126,27 @@ impl QueueShards {
         let Held { delivery, .. } = &held;
         let shard = delivery.message.shard;
         if delivery.message.run != self.run.id {
-            self.give_back(delivery, Duration::ZERO).await;
+            give_back(&*self.broker, delivery, Duration::ZERO).await;
             self.state().is_done = true;
             return Ok(None);
         }
         if shard >= self.run.num_shards() {
             tracing::warn!(run = %self.run.id, shard, "the queue names a shard that the run does not have");
-            self.take_away(delivery).await;
+            take_away(&*self.broker, delivery).await;
             return Ok(None);
         }
         if self.state().left_open.contains(&shard) {
-            self.give_back(delivery, FOR_OTHERS).await;
+            give_back(&*self.broker, delivery, FOR_OTHERS).await;
             return Ok(None);
         }
         match is_committed(&self.run, shard).await {
             Ok(false) => Ok(self.lease(held)),
             Ok(true) => {
-                self.take_away(delivery).await;
+                take_away(&*self.broker, delivery).await;
                 Ok(Some(Next::Elsewhere(shard)))
             }
             Err(error) => {
-                self.give_back(delivery, Duration::ZERO).await;
+                give_back(&*self.broker, delivery, Duration::ZERO).await;
                 Err(error)
             }
         }
@@ -222,20 +223,6 @@ impl QueueShards {
         Ok(open)
     }
 
-    /// Takes a message away; one that stays is delivered again, and found to be of no use.
-    async fn take_away(&self, delivery: &Delivery) {
-        if let Err(error) = self.broker.finish(delivery).await {
-            tracing::debug!(shard = delivery.message.shard, "a message stays in the queue: {error}");
-        }
-    }
-
-    /// Gives a message back; one that is not given back is delivered again when its lease ends.
-    async fn give_back(&self, delivery: &Delivery, after: Duration) {
-        if let Err(error) = self.broker.put_back(delivery, after).await {
-            tracing::debug!(shard = delivery.message.shard, "a message has to expire: {error}");
-        }
-    }
-
     /// Forgets leases that have expired; returns whether any is left.
     fn holds_any(&self) -> bool {
         let mut state = self.state();
@@ -251,7 +238,7 @@ impl QueueShards {
     fn holding(&self, lease: &Lease) -> Result<Delivery> {
         let state = self.state();
         let held = state.held.get(&lease.id).filter(|held| !self.has_expired(held));
-        held.map(|held| held.delivery.clone()).ok_or_else(|| ended(lease))
+        held.map(|held| held.delivery.clone()).ok_or_else(|| lease.ended())
     }
 
     /// Ends a lease; returns its message if it still stood.
@@ -269,27 +256,19 @@ impl QueueShards {
         if let Some(held) = self.state().held.get_mut(&lease.id) {
             held.extended = asked;
         }
-        if self.is_committed_by_another(lease.shard).await {
+        // Where the store does not answer, that is not known.
+        if is_committed_by_another(&self.run, lease.shard).await.unwrap_or(false) {
             self.state().held.remove(&lease.id);
             self.state().elsewhere.push_back(lease.shard);
-            self.take_away(&delivery).await;
-            return Err(Error::new(
-                Kind::LeaseLost,
-                format!("another worker has committed shard {}", lease.shard),
-            ));
+            take_away(&*self.broker, &delivery).await;
+            return Err(lease.is_useless());
         }
         Ok(())
     }
 
-    /// Tells whether the rest of the work can be saved; where the store does not answer, that is not known.
-    async fn is_committed_by_another(&self, shard: u32) -> bool {
-        let is_committed = is_committed(&self.run, shard).await.unwrap_or(false);
-        is_committed && !is_our_own(&self.run, shard).await.unwrap_or(true)
-    }
-
     async fn finish(&self, lease: &Lease) -> Result<()> {
         let delivery = self.end(lease)?;
-        self.take_away(&delivery).await;
+        take_away(&*self.broker, &delivery).await;
         Ok(())
     }
 
@@ -303,7 +282,7 @@ impl QueueShards {
             PutBack::LeftOpen => FOR_OTHERS,
         };
         let delivery = self.end(lease)?;
-        self.give_back(&delivery, after).await;
+        give_back(&*self.broker, &delivery, after).await;
         Ok(())
     }
 
@@ -332,10 +311,6 @@ enum Trouble {
     /// It answers, and gives nothing.
     InVain(Error),
     Store(Error),
-}
-
-fn ended(lease: &Lease) -> Error {
-    Error::new(Kind::LeaseLost, format!("the lease of shard {} has ended", lease.shard))
 }
 
 impl WorkSource for QueueShards {
